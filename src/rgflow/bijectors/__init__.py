@@ -1,0 +1,72 @@
+"""Invertible maps with tractable log-determinants, and the layers of an image built from them."""
+
+import importlib
+from functools import partial
+
+from rgflow.bijectors.autoregressive import AutoregressiveBijector
+from rgflow.bijectors.base import Bijector, Compose, Inverse, Quantile
+from rgflow.bijectors.blockwise import Blockwise, cut, join
+from rgflow.bijectors.coupling import AffineCoupling, Coupling, CubeCoupling, SplineCoupling
+from rgflow.bijectors.pixels import Logit, Marginal, dequantize
+from rgflow.conditioners import CONDITIONERS, MakeConditioner
+from rgflow.config import FlowConfig, check_name
+
+__all__ = [
+    "AffineCoupling",
+    "AutoregressiveBijector",
+    "Bijector",
+    "Blockwise",
+    "Compose",
+    "Coupling",
+    "CubeCoupling",
+    "Inverse",
+    "Logit",
+    "Marginal",
+    "Quantile",
+    "SplineCoupling",
+    "cut",
+    "dequantize",
+    "join",
+    "make_bijector",
+]
+
+BIJECTORS = ("affine", "spline", "autoregressive", "cube")
+
+
+def make_bijector(config: FlowConfig) -> Bijector:
+    """One bijector of blocks, as a config names it.
+
+    Raises:
+        ValueError: If the name is unknown, or its import path leads to no `Bijector`.
+    """
+    dim = config.channels * config.m**2
+    if "." in config.bijector:
+        return _imported(config.bijector)(dim, **config.bijector_options)
+    check_name("bijector", config.bijector, BIJECTORS)
+    if config.bijector == "autoregressive":
+        return AutoregressiveBijector(
+            dim, hidden=config.hidden, blocks=config.blocks, bins=config.bins
+        )
+    check_name("conditioner", config.conditioner, CONDITIONERS)
+    conditioner: MakeConditioner = partial(
+        CONDITIONERS[config.conditioner], hidden=config.hidden, blocks=config.blocks
+    )
+    if config.bijector == "affine":
+        return AffineCoupling(dim, conditioner)
+    kind = SplineCoupling if config.bijector == "spline" else CubeCoupling
+    return kind(dim, conditioner, bins=config.bins)
+
+
+def _imported(path: str) -> type[Bijector]:
+    """The Bijector subclass at an import path such as `package.module.Class`."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"Expected bijector to be one of {', '.join(BIJECTORS)} or the import path of a "
+            f"Bijector subclass; {path!r} can't be imported ({error})."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Bijector)):
+        raise ValueError(f"Expected {path!r} to be a subclass of Bijector; got {found!r}.")
+    return found

@@ -1,0 +1,146 @@
+"""From pixels to the flow's own space: dequantisation, and the bijections of each channel value.
+
+Pixels are 8-bit integers or reals in [0, 256): an integer x8 stands for the interval [x8, x8 + 1).
+Densities are per unit of this scale, so that bits per dimension need no correction.
+
+Letters in shapes: N images; C channels; H, W rows and columns.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rgflow.bijectors.base import Bijector, Domain, Mapped, sum_event
+from rgflow.config import FlowConfig
+
+LEVELS = 256
+"""Number of values of a pixel."""
+_NOISE_STEPS = 1 << 15
+SMALLEST = 1e-30
+"""What a pixel of exactly 0 is taken for where 0 would have no finite latent."""
+
+
+def dequantize(x8: Tensor, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Integer pixels to reals in (0, 256): x8 + ½, or x8 + u with uniform u, given a generator.
+
+    u is an odd multiple of 2^−16, so x8 + u is exact even in float32, and never an integer.
+
+    Args:
+        x8: Integer pixels, of any shape.
+        generator: Where the noise comes from; none: ½ everywhere, which is deterministic.
+        dtype: Of the result.
+
+    Example:
+        >>> dequantize(torch.tensor([0, 255], dtype=torch.uint8))
+        tensor([  0.5000, 255.5000])
+    """
+    if generator is None:
+        return x8.to(dtype) + 0.5
+    steps = torch.randint(_NOISE_STEPS, x8.shape, generator=generator, device=x8.device)
+    return x8.to(dtype) + (steps.to(dtype) + 0.5) / _NOISE_STEPS
+
+
+class Logit(Bijector):
+    """y = logit(0.05 + 0.9·x/256), the paper's and the released code's transform.
+
+    log det = Σ [softplus(y) + softplus(−y) + ln(0.9/256)].
+
+    Args:
+        channels: C.
+    """
+
+    MARGIN = 0.05
+
+    def __init__(self, channels: int) -> None:
+        super().__init__((channels, None, None))
+
+    def transform(self, x: Tensor) -> Mapped:
+        y = torch.logit(self.MARGIN + (1 - 2 * self.MARGIN) / LEVELS * x)
+        return y, sum_event(self._log_slope(y))
+
+    def invert(self, y: Tensor) -> Mapped:
+        x = (torch.sigmoid(y) - self.MARGIN) * (LEVELS / (1 - 2 * self.MARGIN))
+        return x, -sum_event(self._log_slope(y))
+
+    def _log_slope(self, y: Tensor) -> Tensor:
+        return F.softplus(y) + F.softplus(-y) + math.log((1 - 2 * self.MARGIN) / LEVELS)
+
+
+class Marginal(Bijector):
+    """u = F_c(x): the distribution function of channel c's pixels, piecewise linear.
+
+    Its result is in the cube coordinates of `rgflow.priors`. It starts as the uniform distribution;
+    `fit` counts a training set.
+
+    Args:
+        channels: C.
+    """
+
+    codomain: Domain = "cube"
+    UNIFORM_SHARE = 1e-3
+    """Weight of the uniform distribution in F, so that every value has some probability; it costs
+    0.0014 bits per dimension at the most."""
+
+    counts: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__((channels, None, None))
+        self.register_buffer("counts", torch.ones(channels, LEVELS, dtype=torch.int64))
+
+    def fit(self, x8: Tensor) -> None:
+        """Set F from integer pixels [N, C, H, W]."""
+        self._check(x8)
+        for channel, counts in enumerate(self.counts):
+            counts.copy_(torch.bincount(x8[:, channel].flatten().long(), minlength=LEVELS))
+
+    def _tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Probability of every value, and of all values below and above it, each [C·256]."""
+        counts = self.counts.double()
+        observed = counts / counts.sum(1, keepdim=True)
+        p = observed * (1 - self.UNIFORM_SHARE) + self.UNIFORM_SHARE / LEVELS
+        below = F.pad(p.cumsum(1)[:, :-1], (1, 0))
+        above = F.pad(p.flip(1).cumsum(1)[:, :-1], (1, 0)).flip(1)
+        return p.flatten().to(dtype), below.flatten().to(dtype), above.flatten().to(dtype)
+
+    def _offsets(self, x: Tensor) -> Tensor:
+        """Where each channel's part of a table begins, [C, 1, 1]."""
+        return torch.arange(0, self.counts.numel(), LEVELS, device=x.device)[:, None, None]
+
+    def transform(self, x: Tensor) -> Mapped:
+        p, below, above = self._tables(x.dtype)
+        x = x.clamp(min=SMALLEST)
+        value = x.detach().floor().clamp(0, LEVELS - 1)
+        row = value.long() + self._offsets(x)
+        p = p[row]
+        left = below[row] + p * (x - value)
+        right = above[row] + p * (value + 1 - x)
+        return torch.where(left <= right, left, -right), sum_event(p.log())
+
+    def invert(self, y: Tensor) -> Mapped:
+        p, below, above = self._tables(y.dtype)
+        row = self._find(y, below, above) + self._offsets(y)
+        value = (row % LEVELS).to(y.dtype)
+        p = p[row]
+        # The place inside the value's interval, from whichever end of (0, 1) y is given by.
+        x = torch.where(y > 0, (y - below[row]) / p, 1 - (-y - above[row]) / p)
+        return value + x, -sum_event(p.log())
+
+    def _find(self, y: Tensor, below: Tensor, above: Tensor) -> Tensor:
+        """The pixel value whose interval holds y, [N, C, H, W]."""
+        channels = y.transpose(0, 1).flatten(1)  # [C, N·H·W]
+        below, above = below.view(-1, LEVELS), above.view(-1, LEVELS)
+        left = torch.searchsorted(below, channels.contiguous(), right=True) - 1
+        right = LEVELS - torch.searchsorted(above.flip(1).contiguous(), -channels.contiguous(), right=True)
+        found = torch.where(channels > 0, left, right).clamp(0, LEVELS - 1)
+        return found.view(y.shape[1], y.shape[0], *y.shape[2:]).transpose(0, 1)
+
+
+def make_pixels(config: FlowConfig) -> Bijector | None:
+    """The pixel map that a config names; none for fields."""
+    if config.pixels == "logit":
+        return Logit(config.channels)
+    if config.pixels == "marginal":
+        return Marginal(config.channels)
+    return None

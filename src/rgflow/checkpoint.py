@@ -1,0 +1,97 @@
+"""A model as a folder: its config as JSON, its weights as safetensors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def save(module: nn.Module, config: dict[str, Any], folder: str | Path) -> None:
+    """Write a module's config and weights into a folder, which is made if it isn't there."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"format": FORMAT, "kind": type(module).__name__, "config": config}
+    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+    save_model(module, str(folder / WEIGHTS))
+
+
+def find(name: str | Path) -> Path:
+    """The folder of a model: a local one, or `owner/name` downloaded from the Hugging Face hub.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    parts = str(name).split("/")
+    if len(parts) == 2 and all(parts) and not str(name).startswith(("/", ".", "~")):
+        try:
+            from huggingface_hub import snapshot_download
+        except ImportError as error:
+            raise FileNotFoundError(
+                f"Expected a folder with a model at {name}; there is none, and to look for it on "
+                f"the Hugging Face hub the package huggingface_hub must be installed."
+            ) from error
+        print(f"No folder {name}: looking for it on the Hugging Face hub.")
+        try:
+            return Path(snapshot_download(str(name)))
+        except Exception as error:
+            raise FileNotFoundError(
+                f"Expected a folder with a model at {name}, or one of that name on the Hugging "
+                f"Face hub; found neither ({type(error).__name__})."
+            ) from error
+    raise FileNotFoundError(f"Expected a folder with a model; there is none at {name}.")
+
+
+def load_config(folder: Path, kind: str) -> dict[str, Any]:
+    """The config of the model in a folder, which must be of this kind.
+
+    Raises:
+        FileNotFoundError: If the folder holds no config.
+        ValueError: If it is damaged or belongs to something else.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {CONFIG} and {WEIGHTS} in {folder}; no {CONFIG} there.")
+    try:
+        content = json.loads(path.read_text())
+        found, config = (content["format"], content["kind"]), content["config"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected the config of a model, as save_pretrained writes it; {path} is damaged "
+            f"({error})."
+        ) from error
+    if found != (FORMAT, kind) or not isinstance(config, dict):
+        raise ValueError(
+            f"Expected {path} to hold a {kind} in format {FORMAT}; got {found[1]} in format "
+            f"{found[0]}."
+        )
+    return config
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Load weights strictly: every tensor must be there with its shape, and no other.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If they are damaged or don't fit the config.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {WEIGHTS} in {folder}; it isn't there.")
+    try:
+        load_model(module, path, strict=True)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"Expected weights as safetensors; {path} is damaged ({error}).") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"Expected the weights in {path} to fit the config beside them; they don't ({reason})."
+        ) from error

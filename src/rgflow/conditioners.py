@@ -1,0 +1,250 @@
+"""The networks inside couplings: from one half of a block to the other half's parameters.
+
+A block is a vector whose first half are the even sites of a checkerboard and whose second half the
+odd ones (`rgflow.bijectors.blockwise`). A conditioner takes one half and says, for every variable
+of the other half, P parameters of an elementwise map. At the start all parameters are 0, which
+makes every coupling the identity.
+
+Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameters; K networks.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SILU_VARIANCE_GAIN = 2.81
+"""1 / E[silu(x)²] for a standard normal x, as the released code rounds it."""
+
+
+class Conditioner(nn.Module):
+    """Base class: `conditioner(x [R, d], half)` → parameters [R, P, d] for the other half.
+
+    `half` says which half x is: 0 (even sites) or 1 (odd). While training, networks compute in
+    `compute_dtype` (none: that of x); otherwise, and for whatever comes out, in that of x.
+    """
+
+    compute_dtype: torch.dtype | None = None
+
+    def forward(self, x: Tensor, half: int) -> Tensor:
+        """Parameters [R, P, d] for the other half, in the dtype of x."""
+        dtype = self.compute_dtype if self.training and self.compute_dtype else x.dtype
+        return self.parameters_for(x.to(dtype), half).to(x.dtype)
+
+    def parameters_for(self, x: Tensor, half: int) -> Tensor:
+        """What a subclass writes: [R, d] → [R, P, d], in the dtype of x."""
+        raise NotImplementedError
+
+
+class GroupedLinear(nn.Module):
+    """K weight-normed linear layers as one batched product: [K or 1, R, in] → [K, R, out].
+
+    Args:
+        groups: K.
+        in_features: Width of the input.
+        out_features: Width of the output.
+        bound: Weights start uniform in ±bound (none: Kaiming normal for SiLU), biases at 0.
+    """
+
+    def __init__(
+        self, groups: int, in_features: int, out_features: int, bound: float | None = None
+    ) -> None:
+        super().__init__()
+        direction = torch.empty(groups, out_features, in_features)
+        if bound is None:
+            nn.init.normal_(direction, std=math.sqrt(2 / in_features))
+        else:
+            nn.init.uniform_(direction, -bound, bound)
+        self.direction = nn.Parameter(direction)
+        self.length = nn.Parameter(direction.norm(dim=2))
+        self.bias = nn.Parameter(torch.zeros(groups, out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.length / self.direction.norm(dim=2)
+        weight = (self.direction * scale[..., None]).to(x.dtype)
+        if len(x) != len(weight):
+            x = x.expand(len(weight), -1, -1)
+        return torch.baddbmm(self.bias[:, None].to(x.dtype), x, weight.transpose(1, 2))
+
+
+class _Residual(nn.Module):
+    """x → (x + f(x)) / √2, with f three linear layers and an activation between them (App. A).
+
+    The √2 keeps the variance, which the paper doesn't mention and the released code has.
+    """
+
+    def __init__(self, groups: int, dim: int, hidden: int) -> None:
+        super().__init__()
+        widths = (dim, hidden, hidden, dim)
+        self.linears = nn.ModuleList(
+            GroupedLinear(groups, a, b) for a, b in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, third = self.linears
+        return (x + third(F.silu(second(F.silu(first(x)))))) * math.sqrt(0.5)
+
+
+class _PaperHalf(nn.Module):
+    """P separate residual networks d → d, run side by side, each with its own output scale."""
+
+    def __init__(self, dim: int, params: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(_Residual(params, dim, hidden) for _ in range(blocks)))
+        self.scale = nn.Parameter(torch.zeros(params, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.blocks(x[None]) * self.scale[:, None].to(x.dtype)).transpose(0, 1)
+
+
+class PaperConditioner(Conditioner):
+    """The paper's: one residual network per parameter (s and t) and per half (Appendix A).
+
+    `blocks` residual blocks of linear layers d → hidden → hidden → d with SiLU between them, weight
+    norm, Kaiming initialisation, and a scale per output that starts at 0.
+
+    Args:
+        dim: Variables of a block, D.
+        params: Parameters per variable, P.
+        hidden: Width of the hidden layers.
+        blocks: Residual blocks per network.
+
+    Example:
+        >>> net = PaperConditioner(48, 2, hidden=512, blocks=4)
+        >>> sum(p.numel() for p in net.parameters()) // 4  # one of s1, t1, s2, t2
+        1155288
+        >>> net(torch.randn(5, 24), 0).shape
+        torch.Size([5, 2, 24])
+    """
+
+    def __init__(self, dim: int, params: int, *, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.halves = nn.ModuleList(
+            _PaperHalf(dim // 2, params, hidden, blocks) for _ in range(2)
+        )
+
+    def parameters_for(self, x: Tensor, half: int) -> Tensor:
+        return self.halves[half](x)
+
+
+class _Swish(nn.Module):
+    """x·σ(βx) with one learned β per feature."""
+
+    def __init__(self, groups: int, dim: int) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(groups, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.beta[:, None].to(x.dtype) * x)
+
+
+class _ReleasedResidual(nn.Module):
+    """The released code's residual block: an activation before every linear layer."""
+
+    def __init__(self, groups: int, dim: int, hidden: int) -> None:
+        super().__init__()
+        widths = (dim, hidden, hidden, dim)
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            bound = math.sqrt(3 * SILU_VARIANCE_GAIN / a)
+            layers += [_Swish(groups, a), GroupedLinear(groups, a, b, bound)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.expand(len(self.layers[0].beta), -1, -1)
+        return (x + self.layers(x)) * math.sqrt(0.5)
+
+
+class ReleasedConditioner(Conditioner):
+    """The released code's: networks of the whole block, with the unknown half masked to zero.
+
+    One network per parameter, shared by both halves; an activation x·σ(βx) with learned β before
+    every linear layer; weights uniform in ±√(3·2.81/fan-in).
+
+    Args:
+        dim: Variables of a block, D.
+        params: Parameters per variable, P.
+        hidden: Width of the hidden layers.
+        blocks: Residual blocks per network.
+
+    Example:
+        >>> net = ReleasedConditioner(48, 2, hidden=512, blocks=4)
+        >>> sum(p.numel() for p in net.parameters()) // 2  # one of s, t
+        1258096
+    """
+
+    def __init__(self, dim: int, params: int, *, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(_ReleasedResidual(params, dim, hidden) for _ in range(blocks))
+        )
+        self.scale = nn.Parameter(torch.zeros(params, dim))
+
+    def parameters_for(self, x: Tensor, half: int) -> Tensor:
+        known_first = (x, torch.zeros_like(x)) if half == 0 else (torch.zeros_like(x), x)
+        out = self.blocks(torch.cat(known_first, 1)[None]) * self.scale[:, None].to(x.dtype)
+        return out.chunk(2, 2)[1 - half].transpose(0, 1)
+
+
+class _Trunk(nn.Module):
+    """Linear, pre-normalised residual blocks, linear: d → P·d."""
+
+    def __init__(self, dim: int, params: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(dim, hidden)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(hidden),
+                nn.Linear(hidden, hidden),
+                nn.SiLU(),
+                nn.Linear(hidden, hidden),
+            )
+            for _ in range(blocks)
+        )
+        self.last = nn.Linear(hidden, params * dim)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = _linear(self.first, x)
+        for norm, widen, act, narrow in self.blocks:
+            normed = F.layer_norm(
+                h, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype)
+            )
+            h = h + _linear(narrow, act(_linear(widen, normed)))
+        return _linear(self.last, F.silu(h)).unflatten(1, (-1, x.shape[1]))
+
+
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer in the dtype of its input."""
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+class TrunkConditioner(Conditioner):
+    """One network per half for all parameters: for splines, which have many.
+
+    Args:
+        dim: Variables of a block, D.
+        params: Parameters per variable, P.
+        hidden: Width of the network.
+        blocks: Pre-normalised residual blocks.
+    """
+
+    def __init__(self, dim: int, params: int, *, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.halves = nn.ModuleList(_Trunk(dim // 2, params, hidden, blocks) for _ in range(2))
+
+    def parameters_for(self, x: Tensor, half: int) -> Tensor:
+        return self.halves[half](x)
+
+
+MakeConditioner = Callable[[int, int], Conditioner]
+"""From D and P to a conditioner."""
+
+CONDITIONERS: dict[str, type[Conditioner]] = {
+    "paper": PaperConditioner,
+    "released": ReleasedConditioner,
+    "trunk": TrunkConditioner,
+}

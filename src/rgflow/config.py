@@ -1,0 +1,192 @@
+"""What a flow and a run are made of, as plain data.
+
+Everything here is a frozen, keyword-only dataclass that imports no torch, so that a command line
+can parse, print and check it in milliseconds. The modules that do the work take these objects.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_args
+
+Boundary = Literal["periodic", "open"]
+Order = Literal["paper", "released"]
+PriorName = Literal["laplace", "gaussian", "student"]
+PixelsName = Literal["logit", "marginal"]
+ComputeDtype = Literal["float32", "bfloat16", "auto"]
+
+
+def check_name(what: str, name: object, known: Iterable[str]) -> None:
+    """Raise a `ValueError` that names the nearest known name unless `name` is one of `known`.
+
+    >>> check_name("prior", "laplce", ["laplace", "gaussian"])
+    Traceback (most recent call last):
+    ...
+    ValueError: Expected prior to be one of laplace, gaussian; got 'laplce' (nearest: laplace).
+    """
+    known = list(known)
+    if name in known:
+        return
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    hint = f" (nearest: {close[0]})" if close else ""
+    raise ValueError(f"Expected {what} to be one of {', '.join(known)}; got {name!r}{hint}.")
+
+
+def check_at_least(what: str, value: float, least: float) -> None:
+    """Raise a `ValueError` unless `value` is a number of at least `least`."""
+    if not (isinstance(value, int | float) and value >= least):
+        raise ValueError(f"Expected {what} to be at least {least}; got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """The architecture of one `RGFlow` (paper, section 3.2 and Appendix A).
+
+    Example:
+        >>> config = FlowConfig(height=32, width=32, depth=(8, 6, 4, 2))
+        >>> config.prior, config.m
+        ('laplace', 4)
+    """
+
+    height: int = 32
+    """Rows of pixels H, a multiple of m·2^(levels−1)."""
+    width: int = 32
+    """Columns of pixels W, a multiple of m·2^(levels−1)."""
+    channels: int = 3
+    """Channels C; they stay the same at all levels."""
+    m: int = 4
+    """Edge of the blocks that a bijector sees; even."""
+    levels: int | None = None
+    """Number of levels; none: as many as the size allows (log2(L/m) + 1 for a square of 2^k)."""
+    depth: int | tuple[int, ...] = 4
+    """Bijectors in each disentangler and decimator: one number, or one per level, level 0 first."""
+    boundary: Boundary = "periodic"
+    """Whether blocks wrap around the edges, or those that would are left out."""
+    order: Order = "paper"
+    """Shifted disentanglers first (paper), or the released code's order: shifted decimators."""
+    shared: bool = False
+    """One set of weights for all levels (scale-invariant); needs equal depths."""
+    bijector: str = "affine"
+    """affine, spline, autoregressive, cube, or the import path of a Bijector subclass."""
+    bijector_options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments for a bijector that is named by its import path."""
+    conditioner: str = "paper"
+    """paper (separate networks for s and t), released (the released code's), or trunk (one
+    network for all parameters)."""
+    hidden: int = 512
+    """Width of the hidden layers."""
+    blocks: int = 4
+    """Residual blocks in each network."""
+    bins: int = 8
+    """Bins of each spline; for the autoregressive bijector 0 makes it affine."""
+    prior: PriorName = "laplace"
+    """Distribution of every latent."""
+    prior_scale: float | None = None
+    """Scale of the prior (b, σ or s); none: unit variance."""
+    prior_df: float = 5.0
+    """Degrees of freedom of the Student-t prior."""
+    pixels: PixelsName | None = "logit"
+    """From pixels to the flow's own space: logit, marginal (the distribution function of each
+    channel, then the prior's quantile), or none for real-valued fields."""
+    checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    compute_dtype: ComputeDtype = "float32"
+    """Number format of the networks while training; auto: bfloat16 where a timed product says that
+    it pays. Everything outside training runs in the format of the parameters."""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "channels", "m", "hidden", "blocks"):
+            check_at_least(name, getattr(self, name), 1)
+        check_at_least("bins", self.bins, 0 if self.bijector == "autoregressive" else 2)
+        for name, known in (
+            ("boundary", Boundary),
+            ("order", Order),
+            ("prior", PriorName),
+            ("compute_dtype", ComputeDtype),
+        ):
+            check_name(name, getattr(self, name), get_args(known))
+        if self.pixels is not None:
+            check_name("pixels", self.pixels, get_args(PixelsName))
+        if isinstance(self.depth, list):
+            object.__setattr__(self, "depth", tuple(self.depth))
+        for depth in self.depth if isinstance(self.depth, tuple) else (self.depth,):
+            check_at_least("depth", depth, 1)
+
+    def depths(self, levels: int) -> tuple[int, ...]:
+        """Depth of every level, level 0 first; a `ValueError` if there are too few or too many."""
+        depths = self.depth if isinstance(self.depth, tuple) else (self.depth,) * levels
+        if len(depths) != levels:
+            raise ValueError(
+                f"Expected one depth, or one for each of the {levels} levels; "
+                f"got {len(depths)}: {depths}."
+            )
+        if self.shared and len(set(depths)) > 1:
+            raise ValueError(
+                f"Expected equal depths at all levels, as weights are shared; got {depths}: "
+                f"use depth={depths[0]}, or shared=False."
+            )
+        return depths
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary of plain values, as JSON holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; an unknown key is a `ValueError` that names the nearest."""
+        for key in values:
+            check_name("a key of the flow's config", key, [f.name for f in fields(cls)])
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run: the flow, its data, and how it is optimised (paper, Appendix A)."""
+
+    model: FlowConfig = field(default_factory=FlowConfig)
+    """The flow to train."""
+    data: str = "msds1"
+    """Data set: msds1, msds2, or folder:PATH for a tree of pictures."""
+    train_count: int | None = None
+    """Number of training images; none: all there are (90,000 for MSDS)."""
+    minutes: float | None = None
+    """Budget of training time in minutes, validation included."""
+    steps: int | None = None
+    """Budget of optimiser steps; what ends first of minutes and steps ends the run."""
+    batch_size: int = 64
+    """Images per step, over all processes together."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 5e-5
+    """Weight decay of AdamW."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of AdamW's two moments."""
+    warmup: int = 50
+    """Steps over which the learning rate rises from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up: constant, or a cosine down to 0 at the end of the budget."""
+    clip: float = 1.0
+    """Largest global norm of the gradient of the loss per dimension (in nats)."""
+    average: float = 0.99
+    """Decay per step of the moving average of the weights, which is what gets evaluated; 0: none."""
+    flip: bool = False
+    """Mirror every other training image, at random."""
+    validate_every: float = 60.0
+    """Seconds between two validations."""
+    validate_count: int = 500
+    """Number of validation images."""
+    seed: int = 0
+    """Seed of weights, data order and dequantisation."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "validate_count"):
+            check_at_least(name, getattr(self, name), 1)
+        for name in ("lr", "weight_decay", "warmup", "average", "clip", "validate_every"):
+            check_at_least(name, getattr(self, name), 0)
+        check_name("schedule", self.schedule, ("constant", "cosine"))
+        if self.minutes is None and self.steps is None:
+            return
+        for name in ("minutes", "steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Expected {name} to be positive; got {value}.")

@@ -1,0 +1,222 @@
+"""The latents z = {z^(h)} of a batch of images: one tensor per level, and other ways to see them.
+
+Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rgflow.lattice import Lattice
+
+Address = tuple[int, int, int, int]
+"""(h, i, j, c): level, pixel position of the site, channel (paper, eq. 10)."""
+
+_SUBLATTICES = ((0, 1), (1, 0), (1, 1))
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of N images.
+
+    Args:
+        levels: z^(h) for every level, level 0 first: [N, 3, C, rows/2, columns/2] with the rows and
+            columns of that level's grid, the three being the sublattices (0, 1), (1, 0), (1, 1) that
+            stay; at the top [N, C, rows, columns].
+        lattice: The geometry.
+
+    Raises:
+        ValueError: If the shapes don't fit the lattice.
+
+    Example:
+        >>> lattice = Lattice(height=8, width=8, m=4)
+        >>> z = Latents.from_flat(torch.arange(192.0)[None], lattice, channels=3)
+        >>> [tuple(level.shape) for level in z.levels]
+        [(1, 3, 3, 4, 4), (1, 3, 4, 4)]
+        >>> z[1, 2, 0, 1] == z.image()[:, 1, 2, 0]
+        tensor([True])
+        >>> z.set((1, 2, 0, 1), 5.0)[1, 2, 0, 1]
+        tensor([5.])
+    """
+
+    levels: tuple[Tensor, ...]
+    lattice: Lattice
+
+    def __post_init__(self) -> None:
+        if len(self.levels) != self.lattice.levels:
+            raise ValueError(
+                f"Expected latents of {self.lattice.levels} levels; got {len(self.levels)}."
+            )
+        channels = self.channels
+        for level, z in enumerate(self.levels):
+            expected = (len(self), *self.lattice.latent_shape(level, channels))
+            if z.shape != expected:
+                raise ValueError(
+                    f"Expected latents of shape {expected} at level {level}; got {tuple(z.shape)}."
+                )
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.levels[-1].shape[-3]
+
+    def __len__(self) -> int:
+        return len(self.levels[-1])
+
+    @classmethod
+    def from_flat(cls, flat: Tensor, lattice: Lattice, channels: int) -> "Latents":
+        """From vectors [N, D], whose order is level 0 first; the tensors are views of it.
+
+        Raises:
+            ValueError: If D isn't C·H·W.
+        """
+        shapes = [lattice.latent_shape(level, channels) for level in range(lattice.levels)]
+        sizes = [torch.Size(shape).numel() for shape in shapes]
+        if flat.ndim != 2 or flat.shape[1] != sum(sizes):
+            raise ValueError(
+                f"Expected vectors of shape [N, {sum(sizes)}]; got {list(flat.shape)}."
+            )
+        parts = zip(flat.split(sizes, 1), shapes, strict=True)
+        return cls(tuple(part.reshape(-1, *shape) for part, shape in parts), lattice)
+
+    @classmethod
+    def from_image(cls, image: Tensor, lattice: Lattice) -> "Latents":
+        """From the image layout [N, C, H, W], in which each latent stands at its site."""
+        levels = []
+        for _ in range(lattice.top):
+            image, stay = split(image)
+            levels.append(stay)
+        return cls((*levels, image), lattice)
+
+    def flat(self) -> Tensor:
+        """All latents as vectors [N, D], level 0 first."""
+        return torch.cat([z.flatten(1) for z in self.levels], 1)
+
+    def image(self) -> Tensor:
+        """All latents in the image layout [N, C, H, W]: each at its site (address (h, i, j, c) at
+        [:, c, i, j])."""
+        image = self.levels[-1]
+        for z in reversed(self.levels[:-1]):
+            image = interleave(image, z)
+        return image
+
+    def __getitem__(self, address: Address) -> Tensor:
+        """The latent at one address, [N].
+
+        Raises:
+            ValueError: If there is no such latent.
+        """
+        level, index = self._index(address)
+        return self.levels[level][(slice(None), *index)]
+
+    def set(self, address: Address, value: Tensor | float) -> "Latents":
+        """The same latents with the one at an address set to a number or to [N] numbers."""
+        level, index = self._index(address)
+        z = self.levels[level].clone()
+        z[(slice(None), *index)] = value
+        return self.replace(level, z)
+
+    def replace(self, level: int, z: Tensor) -> "Latents":
+        """The same latents with all of one level replaced."""
+        self.lattice.check_level(level)
+        return Latents((*self.levels[:level], z, *self.levels[level + 1 :]), self.lattice)
+
+    def mix(self, other: "Latents", share: float | Sequence[float]) -> "Latents":
+        """(1 − λ)·self + λ·other, with one λ or one per level, level 0 first (section 4.5).
+
+        Hyperbolic mixing (eq. 15) of A's levels h ≥ Θ with B's h < Θ is
+        `a.mix(b, [1.0] * Θ + [0.0] * (levels − Θ))`. A level with λ of 0 or 1 is taken as it is.
+
+        Raises:
+            ValueError: If the lattices differ, or the number of shares isn't that of the levels.
+        """
+        if other.lattice != self.lattice or other.channels != self.channels:
+            raise ValueError("Expected latents of two images of the same size and flow.")
+        shares = [float(share)] * len(self.levels) if isinstance(share, int | float) else share
+        if len(shares) != len(self.levels):
+            raise ValueError(
+                f"Expected one share, or one for each of the {len(self.levels)} levels; "
+                f"got {len(shares)}."
+            )
+        mixed = [
+            a if t == 0 else b if t == 1 else torch.lerp(a, b, t)
+            for a, b, t in zip(self.levels, other.levels, shares, strict=True)
+        ]
+        return Latents(tuple(mixed), self.lattice)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Latents":
+        """The latents with a function of tensors applied to every level, as in `z.map(torch.abs)`."""
+        return Latents(tuple(function(z) for z in self.levels), self.lattice)
+
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> "Latents":
+        """The latents in another number format or on another device."""
+        return self.map(lambda z: z.to(device=device or z.device, dtype=dtype or z.dtype))
+
+    def select(self, images: slice | Tensor) -> "Latents":
+        """The latents of some of the images."""
+        return self.map(lambda z: z[images])
+
+    @staticmethod
+    def cat(batches: Iterable["Latents"]) -> "Latents":
+        """The latents of several batches as one."""
+        batches = list(batches)
+        levels = zip(*(batch.levels for batch in batches), strict=True)
+        return Latents(tuple(torch.cat(level) for level in levels), batches[0].lattice)
+
+    def save(self, path: str | Path) -> None:
+        """Write to one safetensors file, with the lattice in its metadata."""
+        tensors = {f"level{h}": z.detach().contiguous() for h, z in enumerate(self.levels)}
+        save_file(tensors, path, metadata={"lattice": json.dumps(asdict(self.lattice))})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Latents":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it doesn't hold latents.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"Expected a file of latents; there is none at {path}.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                lattice = Lattice(**json.loads(file.metadata()["lattice"]))
+                levels = [file.get_tensor(f"level{h}") for h in range(lattice.levels)]
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"Expected a file of latents, as Latents.save writes it; "
+                f"{path} isn't one, or is damaged ({error})."
+            ) from error
+        return cls(tuple(levels), lattice)
+
+    def _index(self, address: Address) -> tuple[int, tuple[int, ...]]:
+        """Level of an address, and its index into that level's tensor behind N."""
+        level, i, j, c = address
+        self.lattice.check_site(level, i, j)
+        if not 0 <= c < self.channels:
+            raise ValueError(f"Expected a channel of 0 to {self.channels - 1}; got {c}.")
+        i, j = i >> level, j >> level
+        if level == self.lattice.top:
+            return level, (c, i, j)
+        return level, (_SUBLATTICES.index((i % 2, j % 2)), c, i // 2, j // 2)
+
+
+def split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A level's grid [N, C, 2n, 2k] into what goes up [N, C, n, k] and what stays [N, 3, C, n, k]."""
+    n, k = x.shape[2] // 2, x.shape[3] // 2
+    x = x.reshape(*x.shape[:2], n, 2, k, 2)
+    stay = torch.stack([x[:, :, :, a, :, b] for a, b in _SUBLATTICES], 1)
+    return x[:, :, :, 0, :, 0], stay
+
+
+def interleave(up: Tensor, stay: Tensor) -> Tensor:
+    """The inverse of `split`."""
+    images, channels, n, k = up.shape
+    x = torch.cat((up[:, None], stay), 1).reshape(images, 2, 2, channels, n, k)
+    return x.permute(0, 3, 4, 1, 5, 2).reshape(images, channels, 2 * n, 2 * k)

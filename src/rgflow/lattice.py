@@ -1,0 +1,246 @@
+"""The geometry of the network: levels, blocks, and causal cones, in pure integers.
+
+The level-h grid is the set of pixels whose coordinates are both divisible by 2^h. A step of the
+renormalization group at level h applies two layers of m×m blocks to this grid: the disentangler,
+then the decimator (paper, eqs. 6–9). Then the sites whose level-h coordinates are both even go up
+and are the grid of level h + 1; the other three quarters stay, as the latents z^(h). At the top
+everything stays. A site never moves, so every pixel position belongs to the latents of exactly one
+level, and a set of latents is, like a set of pixels, one H×W mask: the *image layout*.
+
+Letters in shapes: H, W rows and columns of pixels; h level; m edge of a block.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rgflow.config import Boundary, Order
+
+Mask = NDArray[np.bool_]
+
+
+def _largest_levels(height: int, width: int, m: int) -> int:
+    """How many levels fit: the largest n such that m·2^(n−1) divides both edges (0: none)."""
+    levels = 0
+    while height % (m << levels) == 0 and width % (m << levels) == 0:
+        levels += 1
+    return levels
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of m×m blocks on the grid of one level, each block offset by `shift` both ways.
+
+    With an open boundary the blocks that would wrap are left out, so a shifted layer has one row
+    and one column of blocks less.
+    """
+
+    kind: Literal["disentangler", "decimator"]
+    level: int
+    grid: tuple[int, int]
+    m: int
+    shift: int
+    periodic: bool
+
+    @cached_property
+    def blocks(self) -> tuple[int, int]:
+        """Rows and columns of blocks."""
+        lost = 0 if self.periodic or not self.shift else 1
+        return self.grid[0] // self.m - lost, self.grid[1] // self.m - lost
+
+    def touched(self, mask: Mask) -> Mask:
+        """Which blocks hold a marked site: [rows, columns] of the grid → [rows, columns] of blocks."""
+        s, (p, q) = self.shift, self.blocks
+        if self.periodic:
+            inside = np.roll(mask, (-s, -s), (0, 1))
+        else:
+            inside = mask[s : s + p * self.m, s : s + q * self.m]
+        return inside.reshape(p, self.m, q, self.m).any((1, 3))
+
+    def spread(self, mask: Mask) -> Mask:
+        """Mark all sites of every block that holds a marked site; those in no block stay."""
+        s, (p, q) = self.shift, self.blocks
+        whole = self.touched(mask).repeat(self.m, 0).repeat(self.m, 1)
+        if self.periodic:
+            return np.roll(whole, (s, s), (0, 1))
+        out = mask.copy()
+        out[s : s + p * self.m, s : s + q * self.m] = whole
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice:
+    """The geometry of an RG-Flow of H×W images (paper, section 3.2 and Fig. 3).
+
+    Args:
+        height: Rows H, a multiple of m·2^(levels−1).
+        width: Columns W, likewise.
+        m: Edge of a block, even.
+        levels: Number of levels; 0: as many as fit.
+        boundary: `"periodic"` (blocks wrap around) or `"open"` (those that would are left out).
+        order: `"paper"` (disentanglers shifted by m/2, decimators not) or `"released"` (the other
+            way round).
+
+    Raises:
+        ValueError: If the size doesn't fit; the message names the nearest size that does.
+
+    Example:
+        >>> lattice = Lattice(height=32, width=32, m=4)
+        >>> lattice.levels, lattice.counts(lattice.inference_cone(lattice.box(11, 11, 10, 10)))
+        (4, (192, 112, 48, 16))
+        >>> int(lattice.generation_cone(lattice.site(1, 2, 0)).sum())  # 20 × 20 pixels
+        400
+    """
+
+    height: int
+    width: int
+    m: int = 4
+    levels: int = 0
+    boundary: Boundary = "periodic"
+    order: Order = "paper"
+
+    def __post_init__(self) -> None:
+        m = self.m
+        if m < 2 or m % 2:
+            raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
+        levels = self.levels or max(_largest_levels(self.height, self.width, m), 1)
+        if levels < 1:
+            raise ValueError(f"Expected at least one level; got levels={levels}.")
+        unit = m << (levels - 1)
+        for name, size in (("height", self.height), ("width", self.width)):
+            if size < 1 or size % unit:
+                near = sorted({max(size // unit, 1) * unit, (size // unit + 1) * unit})
+                raise ValueError(
+                    f"Expected {name} to be a multiple of m·2^(levels−1) = {unit}; got {size} "
+                    f"(nearest: {' or '.join(map(str, near))})."
+                )
+        object.__setattr__(self, "levels", levels)
+
+    @cached_property
+    def top(self) -> int:
+        """The highest level h_L = levels − 1."""
+        return self.levels - 1
+
+    def grid(self, level: int) -> tuple[int, int]:
+        """Rows and columns of the level-h grid, (H / 2^h, W / 2^h)."""
+        self.check_level(level)
+        return self.height >> level, self.width >> level
+
+    def layers(self, level: int) -> tuple[Layer, ...]:
+        """The layers of one level in the order in which inference applies them.
+
+        A layer without a block (the shifted one on a grid of one block, with an open boundary)
+        isn't there.
+        """
+        half = self.m // 2
+        shifts = (half, 0) if self.order == "paper" else (0, half)
+        grid, periodic = self.grid(level), self.boundary == "periodic"
+        layers = (
+            Layer("disentangler", level, grid, self.m, shifts[0], periodic),
+            Layer("decimator", level, grid, self.m, shifts[1], periodic),
+        )
+        return tuple(layer for layer in layers if min(layer.blocks) > 0)
+
+    def latent_shape(self, level: int, channels: int) -> tuple[int, ...]:
+        """Shape of z^(h) for one image: [3, C, rows/2, columns/2], at the top [C, rows, columns].
+
+        The three are the sublattices (0, 1), (1, 0) and (1, 1) of the level's grid.
+        """
+        rows, columns = self.grid(level)
+        if level == self.top:
+            return channels, rows, columns
+        return 3, channels, rows // 2, columns // 2
+
+    @cached_property
+    def site_levels(self) -> NDArray[np.int64]:
+        """The level of the latents at every pixel position, [H, W]."""
+        out = np.zeros((self.height, self.width), dtype=np.int64)
+        for level in range(1, self.levels):
+            out[:: 1 << level, :: 1 << level] = level
+        return out
+
+    def counts(self, latents: Mask) -> tuple[int, ...]:
+        """Number of marked sites at each level, level 0 first; times C it is that of latents."""
+        self._check_mask(latents)
+        return tuple(np.bincount(self.site_levels[latents], minlength=self.levels).tolist())
+
+    def box(self, y: int, x: int, height: int, width: int) -> Mask:
+        """The mask of a rectangle, [H, W].
+
+        Raises:
+            ValueError: If it doesn't lie inside the image.
+        """
+        if min(height, width) < 1 or min(y, x) < 0:
+            raise ValueError(
+                f"Expected a rectangle with a corner of at least 0 and a size of at least 1; "
+                f"got y={y}, x={x}, height={height}, width={width}."
+            )
+        if y + height > self.height or x + width > self.width:
+            raise ValueError(
+                f"Expected a rectangle inside the {self.height}×{self.width} image; got rows "
+                f"{y} to {y + height - 1} and columns {x} to {x + width - 1}."
+            )
+        out = np.zeros((self.height, self.width), dtype=bool)
+        out[y : y + height, x : x + width] = True
+        return out
+
+    def site(self, level: int, i: int, j: int) -> Mask:
+        """The mask of the latents at level h and pixel position (i, j), [H, W]."""
+        self.check_site(level, i, j)
+        out = np.zeros((self.height, self.width), dtype=bool)
+        out[i, j] = True
+        return out
+
+    def inference_cone(self, pixels: Mask) -> Mask:
+        """The latents that a set of pixels reaches, [H, W] in the image layout (section 3.5)."""
+        self._check_mask(pixels)
+        out = pixels.copy()
+        for grid, layers in self._grids(out):
+            for layer in layers:
+                grid[...] = layer.spread(grid)
+        return out
+
+    def generation_cone(self, latents: Mask) -> Mask:
+        """The pixels that a set of latents, [H, W] in the image layout, reaches (section 3.4)."""
+        self._check_mask(latents)
+        out = latents.copy()
+        for grid, layers in reversed(list(self._grids(out))):
+            for layer in reversed(layers):
+                grid[...] = layer.spread(grid)
+        return out
+
+    def _grids(self, mask: Mask) -> Iterator[tuple[Mask, tuple[Layer, ...]]]:
+        """Every level's grid, as a view of `mask`, with its layers."""
+        for level in range(self.levels):
+            yield mask[:: 1 << level, :: 1 << level], self.layers(level)
+
+    def check_level(self, level: int) -> None:
+        """Raise a `ValueError` unless the lattice has this level."""
+        if not 0 <= level < self.levels:
+            raise ValueError(f"Expected a level of 0 to {self.levels - 1}; got {level}.")
+
+    def check_site(self, level: int, i: int, j: int) -> None:
+        """Raise a `ValueError` unless there are latents of level h at pixel position (i, j)."""
+        self.check_level(level)
+        if not (0 <= i < self.height and 0 <= j < self.width):
+            raise ValueError(
+                f"Expected a position inside the {self.height}×{self.width} image; got ({i}, {j})."
+            )
+        found = int(self.site_levels[i, j])
+        if found != level:
+            raise ValueError(
+                f"Expected a position of level {level} (both coordinates multiples of "
+                f"{1 << level}{'' if level == self.top else ', not both of ' + str(2 << level)}); "
+                f"got ({i}, {j}), which is of level {found}."
+            )
+
+    def _check_mask(self, mask: Mask) -> None:
+        if mask.dtype != bool or mask.shape != (self.height, self.width):
+            raise ValueError(
+                f"Expected a boolean mask of shape ({self.height}, {self.width}); "
+                f"got {mask.dtype} of shape {mask.shape}."
+            )

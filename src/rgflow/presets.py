@@ -1,0 +1,64 @@
+"""Named settings: the paper's (Appendix A, B and G), and small ones for a CPU."""
+
+from dataclasses import replace
+
+from rgflow.config import FlowConfig, TrainConfig, check_name
+
+_PAPER = TrainConfig(model=FlowConfig(depth=(8, 6, 4, 2), compute_dtype="auto"))
+_FAST = TrainConfig(
+    model=FlowConfig(
+        m=8,
+        depth=2,
+        bijector="cube",
+        conditioner="trunk",
+        hidden=256,
+        blocks=2,
+        pixels="marginal",
+        compute_dtype="auto",
+    ),
+    batch_size=32,
+    lr=4e-3,
+    betas=(0.9, 0.99),
+    schedule="cosine",
+)
+_SMALL = TrainConfig(
+    model=FlowConfig(depth=2, hidden=128, blocks=2, compute_dtype="auto"),
+    lr=2e-3,
+    schedule="cosine",
+)
+_TINY = TrainConfig(
+    model=replace(_FAST.model, m=4, hidden=32, blocks=1, depth=1),
+    batch_size=32,
+    lr=4e-3,
+    betas=(0.9, 0.99),
+    schedule="cosine",
+)
+
+PRESETS: dict[str, TrainConfig] = {
+    "celeba": replace(_PAPER, data="celeba", flip=True),
+    "cifar10": replace(_PAPER, data="cifar10", flip=True),
+    "chairs": replace(_PAPER, model=replace(_PAPER.model, depth=8), data="chairs", flip=True),
+    "msds1": replace(_PAPER, model=replace(_PAPER.model, depth=4), data="msds1"),
+    "msds2": replace(_PAPER, model=replace(_PAPER.model, depth=4), data="msds2"),
+    "msds1-small": replace(_SMALL, data="msds1"),
+    "msds2-small": replace(_SMALL, data="msds2"),
+    "msds1-fast": replace(_FAST, data="msds1"),
+    "msds2-fast": replace(_FAST, data="msds2"),
+    "msds1-tiny": replace(_TINY, data="msds1"),
+}
+"""Every preset by name. `…-small` is the paper's architecture at a size for a CPU, `…-fast` learns
+more in minutes with couplings on the unit cube, `…-tiny` is for trying things out."""
+
+
+def preset(name: str) -> TrainConfig:
+    """The settings of this name.
+
+    Raises:
+        ValueError: If there are none; the message names the nearest.
+
+    Example:
+        >>> preset("celeba").model.depth
+        (8, 6, 4, 2)
+    """
+    check_name("preset", name, PRESETS)
+    return PRESETS[name]

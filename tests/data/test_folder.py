@@ -1,0 +1,273 @@
+"""Folders of images: odd formats, odd files, splits, geometry."""
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rgflow.data import folder, load
+from rgflow.data.images import Pixels
+from rgflow.data.source import SPLITS
+
+RED = (200, 20, 20)
+
+
+def decode(path: Path, *, size: int = 8, channels: int = 3, crop: int | None = None) -> Pixels:
+    return folder.decode_file(path, height=size, width=size, channels=channels, crop=crop)
+
+
+def noise(height: int, width: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def fill(root: Path, names: list[str]) -> Path:
+    for k, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (k, k, k)).save(path)
+    return root
+
+
+def test_png_is_read_exactly(tmp_path: Path) -> None:
+    pixels = noise(8, 8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode(tmp_path / "a.png"), pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
+def test_lossy_formats(tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (8, 8), RED).save(tmp_path / name, quality=95)
+    assert np.abs(decode(tmp_path / name)[:, 4, 4].astype(int) - RED).max() <= 5
+
+
+def test_palette(tmp_path: Path) -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, *RED])
+    image.save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png")[:, 4, 4].tolist() == [*RED]
+    image.putpixel((0, 0), 0)
+    image.save(tmp_path / "b.png", transparency=1)
+    assert not decode(tmp_path / "b.png").any()
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), RED).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(decode(tmp_path / "a.jpg")[:, 4, 4].astype(int) - RED).max() <= 5
+
+
+def test_sixteen_bits(tmp_path: Path) -> None:
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    Image.fromarray(values).save(tmp_path / "a.png")
+    for channels in (1, 3):
+        pixels = decode(tmp_path / "a.png", channels=channels)
+        np.testing.assert_array_equal(pixels, np.stack([values >> 8] * channels))
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_grey(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (8, 8), 255).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png", channels=3).shape == (3, 8, 8)
+    assert decode(tmp_path / "a.png", channels=1).tolist() == [[[255] * 8] * 8]
+
+
+def test_colour_to_grey(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), RED).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png", channels=1)[0, 0, 0] == round(
+        0.299 * 200 + 0.587 * 20 + 0.114 * 20
+    )
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_transparency_is_on_black(tmp_path: Path, name: str) -> None:
+    image = Image.new("RGBA", (8, 8), (200, 100, 40, 0))
+    image.paste((200, 100, 40, 128), (4, 0, 8, 8))
+    image.save(tmp_path / name, lossless=True)
+    pixels = decode(tmp_path / name)
+    assert not pixels[:, :, :4].any()
+    assert np.abs(pixels[:, 4, 6].astype(int) - (100, 50, 20)).max() <= 1
+
+
+def test_grey_with_transparency(tmp_path: Path) -> None:
+    Image.new("LA", (8, 8), (200, 128)).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png")[:, 4, 4].tolist() == [100] * 3
+    Image.new("L", (8, 8), 7).save(tmp_path / "b.png", transparency=7)
+    assert not decode(tmp_path / "b.png").any()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize(
+    ("orientation", "corner"), [(1, (0, 0)), (3, (1, 1)), (6, (0, 1)), (8, (1, 0))]
+)
+def test_exif_orientation(
+    tmp_path: Path, name: str, orientation: int, corner: tuple[int, int]
+) -> None:
+    """A stored top left corner that is white is shown where the orientation says (row, column)."""
+    image = Image.new("RGB", (16, 16))
+    image.paste((255, 255, 255), (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / name, exif=exif)
+    quarters = decode(tmp_path / name, size=16)[0, 4::8, 4::8] > 128
+    assert np.argwhere(quarters).tolist() == [[*corner]]
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, (0, 0, 255))]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert decode(tmp_path / "a.webp")[:, 4, 4].tolist() == [*RED]
+
+
+def test_crop_and_shape(tmp_path: Path) -> None:
+    pixels = noise(20, 30)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    centre = pixels.transpose(2, 0, 1)[:, 6:14, 11:19]
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", crop=8), centre)
+    np.testing.assert_array_equal(  # proportions alone: the centre 20 x 20
+        decode(tmp_path / "a.png", size=20), pixels.transpose(2, 0, 1)[:, :, 5:25]
+    )
+    np.testing.assert_array_equal(  # a crop larger than the image takes what there is
+        decode(tmp_path / "a.png", size=20, crop=500), decode(tmp_path / "a.png", size=20)
+    )
+    wide = folder.decode_file(tmp_path / "a.png", height=10, width=30, channels=3)
+    np.testing.assert_array_equal(wide, pixels.transpose(2, 0, 1)[:, 5:15])
+
+
+def test_resize_is_bicubic(tmp_path: Path) -> None:
+    pixels = Image.fromarray(noise(148, 148))
+    pixels.save(tmp_path / "a.png")
+    expected = np.asarray(pixels.resize((32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", size=32), expected)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Three good images, two damaged ones, and files that are none of ours."""
+    root = tmp_path / "mixed" / "train"
+    fill(root, ["a.png", "sub/c.PNG", "d.png"])
+    Image.fromarray(noise(64, 64)).save(root / "b.jpg")
+    os.truncate(root / "b.jpg", (root / "b.jpg").stat().st_size // 2)
+    (root / "e.webp").write_text("not an image")
+    (root / "notes.txt").write_text("not an image")
+    (root / "._a.png").write_text("what macOS leaves behind")
+    Image.new("RGB", (8, 8)).save(root / "anim.gif")
+    fill(root.parent, ["test/t.png", "val/v.png"])
+    return root.parent
+
+
+def test_damaged_files_are_skipped_and_listed(mixed: Path) -> None:
+    for _ in range(2):  # decoded, then from the cache
+        data = load(f"folder:{mixed}", height=8, width=8)
+        assert data.images[:, 0, 0, 0].tolist() == [0, 2, 1]  # a, d, sub/c
+        assert [reason.partition(":")[0] for reason in data.skipped] == [
+            "train/b.jpg",
+            "train/e.webp",
+        ]
+        assert "truncated" in data.skipped[0]
+        assert data.labels == {}
+        assert data.name == f"folder:{mixed}"
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_count_takes_the_first_usable(mixed: Path, whole_first: bool) -> None:
+    if whole_first:
+        load(f"folder:{mixed}", height=8, width=8)
+    data = load(f"folder:{mixed}", height=8, width=8, count=2)
+    assert data.images[:, 0, 0, 0].tolist() == [0, 2]
+    assert [reason.partition(":")[0] for reason in data.skipped] == ["train/b.jpg"]
+    assert len(load(f"folder:{mixed}", height=8, width=8, count=99)) == 3
+
+
+def test_small_chunks_and_threads_change_nothing(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = load(f"folder:{mixed}", height=8, width=8, workers=3)
+    monkeypatch.setattr(folder, "CHUNK_BYTES", 1)
+    monkeypatch.setenv("RGFLOW_CACHE", str(tmp_path / "another"))
+    data = load(f"folder:{mixed}", height=8, width=8, workers=0)
+    np.testing.assert_array_equal(data.images, whole.images)
+    assert data.skipped == whole.skipped
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    root = fill(tmp_path / "images", ["train/a.png", "test/b.png", "val/c.png"])
+    assert load(f"folder:{root}", height=8, width=8).images.max() == 0
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(root / "train/a.png")
+    assert load(f"folder:{root}", height=8, width=8).images.max() == 9
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path / "images", ["a.png", "b.png", "c.png"])
+    assert load("folder:~/images", "test").images.shape == (1, 3, 32, 32)
+
+
+def test_subfolders_are_the_splits(tmp_path: Path) -> None:
+    names = ["train/1/a.png", "train/b.png", "test/c.png", "val/d.png", "other/e.png"]
+    root = fill(tmp_path / "images", names)
+    assert folder.split_files(root, "train") == ["train/1/a.png", "train/b.png"]
+    assert folder.split_files(root, "test") == ["test/c.png"]
+    assert folder.split_files(root, "validation") == ["val/d.png"]
+
+
+def test_validation_from_train(tmp_path: Path) -> None:
+    root = fill(tmp_path / "images", [f"train/{k}.png" for k in range(40)] + ["test/t.png"])
+    train, validation = (folder.split_files(root, split) for split in ("train", "validation"))
+    assert sorted(train + validation) == sorted(f"train/{k}.png" for k in range(40))
+    assert 1 <= len(validation) <= 6
+
+
+def touched(root: Path, count: int) -> Iterator[str]:
+    """As many empty files: only their names matter to the splits."""
+    root.mkdir()
+    for k in range(count):
+        (root / f"{k}.png").touch()
+        yield f"{k}.png"
+
+
+def test_splits_by_hash(tmp_path: Path) -> None:
+    files = sorted(touched(tmp_path / "images", 1_000))
+    splits = {split: folder.split_files(tmp_path / "images", split) for split in SPLITS}
+    assert sorted(chain(*splits.values())) == files
+    assert [len(splits[split]) for split in SPLITS] == pytest.approx([900, 50, 50], abs=20)
+    for split in SPLITS:
+        assert splits[split] == sorted(splits[split])
+        assert splits[split] == folder.split_files(tmp_path / "images", split)
+    for k in range(0, 1_000, 2):  # with other files gone, each stays where it was
+        (tmp_path / "images" / f"{k}.png").unlink()
+    for split in SPLITS:
+        assert set(folder.split_files(tmp_path / "images", split)) <= set(splits[split])
+
+
+@pytest.mark.parametrize("count", range(3, 30))
+def test_no_split_is_empty(tmp_path: Path, count: int) -> None:
+    files = list(touched(tmp_path / "images", count))
+    splits = [folder.split_files(tmp_path / "images", split) for split in SPLITS]
+    assert min(map(len, splits)) >= 1
+    assert sorted(chain(*splits)) == sorted(files)
+
+
+def test_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"Expected a folder .*none, which doesn't exist"):
+        load(f"folder:{tmp_path}/none")
+    with pytest.raises(ValueError, match="Expected folder:PATH; got no path"):
+        load("folder:")
+    root = fill(tmp_path / "images", ["a.png", "b.png"])
+    with pytest.raises(ValueError, match=r"Expected a folder of images; got the file .*a.png"):
+        load(f"folder:{root}/a.png")
+    with pytest.raises(ValueError, match=r"Expected at least 3 images in .*; got 2; add images"):
+        load(f"folder:{root}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"Expected PNG, JPEG or WebP images in .*; got none"):
+        load(f"folder:{tmp_path}/empty")
+    for split in ("train", "test"):
+        (tmp_path / "bad" / split).mkdir(parents=True)
+        (tmp_path / "bad" / split / "a.png").write_text("not an image")
+    message = (
+        r"Expected readable images in .*; got 1 that can't be read, the first being test/a.png"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(f"folder:{tmp_path}/bad", "test")

@@ -1,0 +1,85 @@
+"""`load`: names, defaults and what it says to a mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgflow.data import SOURCES, Images, load, msds
+from rgflow.data.source import Request, Split
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_msds_is_what_generate_makes(split: Split) -> None:
+    data = load("msds2", split, count=5, seed=9)
+    images, labels = msds.generate("msds2", 5, split=split, seed=9)
+    assert data.name == "msds2"
+    np.testing.assert_array_equal(data.images, images)
+    assert data.labels.keys() == labels.keys()
+    for name, label in labels.items():
+        np.testing.assert_array_equal(data.labels[name], label)
+        assert data.labels[name].dtype == np.float32
+
+
+def test_default_counts() -> None:
+    for split, count in {"train": 90_000, "validation": 5_000, "test": 10_000}.items():
+        assert SOURCES["msds1"](Request(name="msds1", split=split)).count == count  # type: ignore[arg-type]
+
+
+def test_import_is_light() -> None:
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; import rgflow.data; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("MSDS1", "msds1"),
+        ("msds_2", "msds2"),
+        ("msds1:x", "msds1"),
+        ("", "msds1|msds2|folder:PATH"),
+    ],
+)
+def test_unknown_name(name: str, nearest: str) -> None:
+    known = "Expected a data set named msds1, msds2, folder:PATH"
+    with pytest.raises(ValueError, match=f"{known}; got '{name}'; did you mean '({nearest})'"):
+        load(name)
+
+
+def test_a_bare_path_is_recognised(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"did you mean 'folder:{tmp_path}'"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"split": "val"}, "Expected split to be one of train, validation, test; got val"),
+        ({"channels": 4}, r"Expected channels to be 1 \(grey\) or 3 \(colour\); got 4"),
+        ({"height": 0}, "Expected height to be a whole number, at least 1 .*; got 0"),
+        ({"width": 1.5}, "Expected width to be a whole number, at least 1 .*; got 1.5"),
+        ({"count": 0}, "Expected count to be a whole number, at least 1 .*; got 0"),
+        ({"crop": 0}, "Expected crop to be a whole number, at least 1 .*; got 0"),
+        ({"seed": -1}, "Expected seed to be a whole number, at least 0 .*; got -1"),
+        ({"seed": 2**63}, "Expected seed to be a whole number, .* below 2.63; got 922"),
+        ({"workers": -1}, "Expected workers to be a whole number, at least 0 .*; got -1"),
+    ],
+)
+def test_impossible_arguments(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load("msds1", **wrong)
+
+
+def test_images_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"Expected images of type uint8 .*; got float64 of shape"):
+        Images(name="x", images=np.zeros((2, 3, 4, 4)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"shape \[N, C, H, W\]; got uint8 of shape \[4, 4\]"):
+        Images(name="x", images=np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"Expected 2 rows in label 'a', .*; got shape \[3\]"):
+        Images(name="x", images=np.zeros((2, 3, 4, 4), np.uint8), labels={"a": np.zeros(3)})
