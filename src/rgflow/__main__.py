@@ -1,0 +1,7 @@
+"""`python -m rgflow`."""
+
+import sys
+
+from rgflow.cli import main
+
+sys.exit(main())

@@ -1,0 +1,51 @@
+"""The command line: `rgflow COMMAND …`. Each command is a module here, imported when it is called."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from rgflow.config import check_name
+
+COMMANDS = {
+    "train": "learn a flow from images",
+    "evaluate": "bits per dimension of a trained flow on test images",
+    "sample": "new images from a trained flow",
+    "presets": "list the named settings",
+}
+
+_HELP = """usage: rgflow COMMAND [options]
+
+Hierarchical, explainable normalizing flows of images.
+
+commands:
+{commands}
+
+`rgflow COMMAND --help` explains one of them. A first run:
+  rgflow train msds1-fast --minutes 4 --out runs/first
+  rgflow evaluate runs/first
+  rgflow sample runs/first"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 2 for a user's mistake, told in one sentence."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+        print(_HELP.format(commands="\n".join(lines)))
+        return 0
+    if arguments[0] == "--version":
+        from rgflow import __version__
+
+        print(__version__)
+        return 0
+    try:
+        check_name("command", arguments[0], COMMANDS)
+        module = importlib.import_module(f"rgflow.cli.{arguments[0]}")
+        module.run(arguments[1:])
+    except (ValueError, OSError) as error:
+        print(f"rgflow: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rgflow: stopped.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,48 @@
+"""`rgflow train`: learn a flow from images."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from rgflow.cli.parsing import flat, parse, parser
+from rgflow.config import TrainConfig, check_name
+from rgflow.presets import PRESETS
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse and train."""
+    options = parser(
+        "train",
+        "Learn a flow from images; everything is left in a run folder.",
+        "rgflow train msds1-fast --minutes 4 --out runs/first",
+    )
+    options.add_argument(
+        "preset", nargs="?", help=f"where the settings start: {', '.join(PRESETS)}"
+    )
+    options.add_argument("--config", action="config", help="a YAML file of settings")
+    options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
+    options.add_class_arguments(TrainConfig, as_group=False)
+    if arguments and not arguments[0].startswith("-"):
+        check_name("preset", arguments[0], PRESETS)
+        options.set_defaults(flat(asdict(PRESETS[arguments[0]])))
+    settings = parse(options, arguments)
+
+    values = options.instantiate_classes(settings).as_dict()
+    preset, out = values.pop("preset"), values.pop("out")
+    values.pop("config")
+    config = TrainConfig(**values)
+
+    # Torch is slow to import, so a mistake above is told without it.
+    from rgflow.training import train
+    from rgflow.training.run import Run
+
+    name = preset or config.data.partition(":")[0]
+    folder = out or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if config.minutes is None and config.steps is None:
+        raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
+    result = train(config, Run.create(folder))
+    print(
+        f"{'Stopped by hand: ' if result.interrupted else ''}{result.steps} steps in "
+        f"{result.seconds:.0f} s, {result.images_per_second:.0f} images/s; validation "
+        f"{result.bits_per_dim:.3f} bits/dim. The run is in {folder}."
+    )

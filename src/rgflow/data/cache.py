@@ -1,0 +1,150 @@
+"""Data sets made once, stored, and memory-mapped from then on.
+
+One folder per set, `KIND-KEY-COUNT`, the key being a hash of all that decides its bytes:
+
+    images.npy            uint8 [N, C, H, W]
+    label-NAME.npy        [N, ...], one per label
+    manifest.json         settings, shapes and types, skipped files; written last
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from rgflow.data.images import Array, Images
+from rgflow.data.source import Chunk, Source, counted
+
+# What reading a file comes to when it is missing, cut short or overwritten. Not OSError: a set
+# that can't be read for want of rights or of file handles is not to be deleted.
+GONE = (FileNotFoundError, NotADirectoryError, EOFError)
+DAMAGED = (AttributeError, KeyError, SyntaxError, TokenError, TypeError, ValueError)
+
+
+def cache_folder() -> Path:
+    """`$RGFLOW_CACHE`, or `$XDG_CACHE_HOME/rgflow`, or `~/.cache/rgflow`."""
+    if own := os.environ.get("RGFLOW_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rgflow"
+
+
+def load(source: Source, *, name: str, progress: bool = True) -> Images:
+    """The source's images from the cache, made first if they aren't there.
+
+    A longer set of the same settings serves a shorter one. An entry that is damaged is made
+    anew. Two processes may make the same entry at once: the first to finish is kept.
+
+    Raises:
+        ValueError: the cache folder can't be written to, or the source can't be made.
+    """
+    folder = cache_folder()
+    settings = json.dumps(source.settings, sort_keys=True)
+    key = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    stem = f"{source.kind}-{key}"
+    for count, entry in sorted((_count(entry), entry) for entry in folder.glob(f"*-{key}-*")):
+        if count >= source.count:
+            if found := _open(entry, source.count, name):
+                return found
+            _remove(entry)
+
+    entry = folder / f"{stem}-{source.count}"
+    building = folder / f".{entry.name}-{uuid4().hex}"
+    try:
+        building.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(
+            f"Expected a cache folder that can be written to; got {folder} ({error.strerror}); "
+            "set RGFLOW_CACHE to another."
+        ) from error
+    try:
+        chunks = counted(
+            source.chunks(), total=source.count, title=f"Preparing {name}", progress=progress
+        )
+        _write(building, chunks, source.settings)
+        try:
+            os.replace(building, entry)
+        except OSError:  # another process was faster, or else there is a real obstacle
+            if not _open(entry, source.count, name):
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    stored = _open(entry, source.count, name)
+    assert stored, entry
+    return stored
+
+
+def _write(folder: Path, chunks: Iterable[Chunk], settings: dict[str, Any]) -> None:
+    made, skipped = 0, list[tuple[int, str]]()
+    for images, labels, left_out in chunks:
+        _append(folder / "images.npy", images)
+        for name, rows in labels.items():
+            _append(folder / f"label-{name}.npy", rows)
+        skipped += [(made + before, reason) for before, reason in left_out]
+        made += len(images)
+    arrays = {path.stem: _layout(_map(path)) for path in sorted(folder.glob("*.npy"))}
+    manifest = {"settings": settings, "arrays": arrays, "skipped": skipped}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _append(path: Path, rows: Array) -> None:
+    """Add rows to a `.npy` file, in memory that doesn't depend on how many it has.
+
+    Not by assigning to a memory map, where a full disk is a crash instead of an error.
+    """
+    if not len(rows):
+        return
+    before = len(_map(path)) if path.exists() else 0
+    with path.open("r+b" if before else "wb") as file:
+        # NumPy pads headers so that a new number of rows leaves their length as it was.
+        shape = (before + len(rows), *rows.shape[1:])
+        header = {"shape": shape, "fortran_order": False, "descr": rows.dtype.str}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(0, os.SEEK_END)
+        file.write(rows.tobytes())
+
+
+def _map(path: Path) -> Array:
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def _layout(array: Array) -> list[Any]:
+    return [array.dtype.str, *array.shape]
+
+
+def _open(entry: Path, count: int, name: str) -> Images | None:
+    """The first `count` images of an entry, or None if it is damaged or gone."""
+    try:
+        manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
+        arrays = {array: _map(entry / f"{array}.npy") for array in manifest["arrays"]}
+        if {array: _layout(rows) for array, rows in arrays.items()} != manifest["arrays"]:
+            return None
+        return Images(
+            name=name,
+            images=arrays.pop("images")[:count],
+            labels={array.removeprefix("label-"): rows[:count] for array, rows in arrays.items()},
+            skipped=tuple(reason for before, reason in manifest["skipped"] if before < count),
+        )
+    except (*GONE, *DAMAGED):
+        return None
+
+
+def _count(entry: Path) -> int:
+    """Images an entry was made for: the last part of its name, 0 if it isn't ours."""
+    end = entry.name.rpartition("-")[2]
+    return int(end) if end.isdecimal() and not entry.name.startswith(".") else 0
+
+
+def _remove(entry: Path) -> None:
+    """Delete an entry, renaming it first so that nobody opens half of one."""
+    try:
+        aside = entry.rename(entry.with_name(f".{entry.name}-{uuid4().hex}"))
+    except FileNotFoundError:
+        return  # another process did
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,51 @@
+"""`Images`: what every data set is once loaded.
+
+Letters in shapes: N images, C channels, H rows (height), W columns (width).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Pixels: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """Images of one size, with what is known about each.
+
+    Raises:
+        ValueError: an array hasn't the type or shape promised here.
+
+    >>> data = Images(name="grey", images=np.full((2, 1, 4, 4), 128, np.uint8))
+    >>> len(data), data.images.shape, data.labels
+    (2, (2, 1, 4, 4), {})
+    """
+
+    images: Pixels
+    """[N, C, H, W], grey levels 0..255; normally a read-only memory map."""
+    labels: dict[str, Array] = field(default_factory=dict)
+    """By name, each [N, ...]; may be empty."""
+    name: str
+    """The name it was loaded by, such as `msds1`."""
+    skipped: tuple[str, ...] = ()
+    """Files that were left out, each with the reason."""
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                "Expected images of type uint8 and shape [N, C, H, W]; "
+                f"got {self.images.dtype} of shape {list(self.images.shape)}."
+            )
+        for name, label in self.labels.items():
+            if label.shape[:1] != (len(self),):
+                raise ValueError(
+                    f"Expected {len(self)} rows in label {name!r}, one per image; "
+                    f"got shape {list(label.shape)}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)

@@ -1,0 +1,250 @@
+"""The paper's synthetic sets, MSDS1 and MSDS2: 16 ovals on black, 32x32 RGB.
+
+In MSDS1 the colour belongs to the image and the orientation to the oval, in MSDS2 it's the other
+way round. Source: section 4.1 and appendix B of the paper, and its released generators; the angle
+stays a float and is stored as drawn, so the labels say all there is to know about the pixels.
+
+Letters in shapes: N images, (i, j) column and row of an oval in 0..3.
+"""
+
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from rgflow.data.images import Array, Pixels
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, counted, processors
+
+Kind: TypeAlias = Literal["msds1", "msds2"]
+Labels: TypeAlias = dict[str, Array]
+KINDS: tuple[Kind, ...] = ("msds1", "msds2")
+COUNTS: dict[Split, int] = {"train": 90_000, "validation": 5_000, "test": 10_000}
+"""The paper's numbers of images; validation, which it lacks, is a stream of its own."""
+
+CHUNK = 500
+DRAWS = 100  # numbers per image: 16 ovals of 6, then 3 for the base colour and 1 for the base angle
+WORTH_A_PROCESS = 1_500  # images drawn in about the time it takes to start a Python process
+
+
+def source(request: Request) -> Source:
+    """MSDS1 or MSDS2 as asked by `rgflow.data.load`.
+
+    Raises:
+        ValueError: a size other than 32x32x3, or a crop.
+    """
+    kind = cast(Kind, request.name)
+    size = (request.height, request.width, request.channels)
+    if size != (32, 32, 3) or request.crop is not None:
+        raise ValueError(
+            f"Expected {kind} at its only size, height 32, width 32, channels 3 and no crop; "
+            f"got {size[0]}, {size[1]}, {size[2]} and crop {request.crop}."
+        )
+    count = request.count or COUNTS[request.split]
+    return Source(
+        kind=f"{kind}-{request.split}",
+        settings={"source": kind, "split": request.split, "seed": request.seed, "version": 1},
+        count=count,
+        chunks=lambda: stream(
+            kind, count, split=request.split, seed=request.seed, workers=request.workers
+        ),
+    )
+
+
+def generate(
+    kind: Kind,
+    count: int,
+    *,
+    split: Split = "train",
+    seed: int = 0,
+    start: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> tuple[Pixels, Labels]:
+    """Make images `start` to `start + count` of a set, in memory.
+
+    Image n depends on (kind, seed, split, n) only, not on how many are made, where from, or by
+    how many workers.
+
+    Args:
+        kind: `msds1` or `msds2`.
+        count: how many images.
+        split: each has its own stream.
+        seed: another seed, other images.
+        start: number of the first image.
+        workers: processes that draw; 0 draws in this one, None takes what the machine has.
+        progress: show a bar, if stderr is a terminal.
+
+    Returns:
+        images, uint8 [N, 3, 32, 32], and labels, float32: `ovals` [N, 4 (i), 4 (j), 6], the last
+        axis being x and y of the tile's top left corner in pixels, the angle in degrees
+        (counter-clockwise), and R, G, B in 0..255; and `base_colour` [N, 3] (MSDS1, before the
+        ovals' own offsets) or `base_angle` [N] (MSDS2, likewise).
+
+    Raises:
+        ValueError: unknown kind or split, or a negative number.
+
+    >>> images, labels = generate("msds2", 4)
+    >>> images.shape, {name: label.shape for name, label in labels.items()}
+    ((4, 3, 32, 32), {'ovals': (4, 4, 4, 6), 'base_angle': (4,)})
+    >>> (generate("msds2", 1, start=3)[0] == images[3:]).all()
+    np.True_
+    """
+    chunks = stream(kind, count, split=split, seed=seed, start=start, workers=workers)
+    made = list(counted(chunks, total=count, title=f"Drawing {kind}", progress=progress))
+    images = np.concatenate([chunk.images for chunk in made])
+    return images, {name: np.concatenate([c.labels[name] for c in made]) for name in made[0].labels}
+
+
+def stream(
+    kind: Kind,
+    count: int,
+    *,
+    split: Split = "train",
+    seed: int = 0,
+    start: int = 0,
+    workers: int | None = None,
+    chunk: int = CHUNK,
+) -> Iterator[Chunk]:
+    """As `generate`, in chunks of at most `chunk` images, for sets larger than memory."""
+    if kind not in KINDS:
+        raise ValueError(f"Expected kind to be msds1 or msds2; got {kind!r}.")
+    Request(name=kind, split=split, count=count, seed=seed, workers=workers)
+    if start < 0:
+        raise ValueError(f"Expected start to be at least 0; got {start}.")
+    if workers is None:
+        workers = min(processors(), count // WORTH_A_PROCESS)
+    stop = start + count
+    batches = (
+        sample(kind, min(chunk, stop - first), split=split, seed=seed, start=first)
+        for first in range(start, stop, chunk)
+    )
+    if workers == 0 or not sys.executable:  # no interpreter to start: embedded Python
+        return (Chunk(draw(labels["ovals"]), labels) for labels in batches)
+    return _draw_in_processes(batches, workers)
+
+
+def sample(kind: Kind, count: int, *, split: Split, seed: int, start: int) -> Labels:
+    """Draw the labels of images `start` to `start + count` (described at `generate`).
+
+    All numbers come from one counter-based generator, image n owning blocks 25n + 1 to 25n + 25
+    of four numbers each, so any image's are reached without making those before it.
+
+    >>> sample("msds1", 2, split="test", seed=0, start=0)["base_colour"].shape
+    (2, 3)
+    """
+    key = np.array([seed, KINDS.index(kind) * len(SPLITS) + SPLITS.index(split)], np.uint64)
+    # The raw 64-bit stream is the part of NumPy's random numbers that never changes.
+    raw = np.random.Philox(key=key, counter=start * DRAWS // 4).random_raw(count * DRAWS)
+    u = ((raw >> np.uint64(11)) * 2.0**-53).reshape(count, DRAWS)  # uniform in [0, 1)
+
+    cell = u[:, :96].reshape(count, 4, 4, 6)
+    i, j = np.arange(4)[:, None], np.arange(4)
+    x = 8 * i + _integers(cell[..., 0], -1, 1)
+    y = 8 * j + _integers(cell[..., 1], -1, 1)
+    if kind == "msds1":
+        base_colour = _integers(u[:, 96:99], 32, 223)
+        colour = base_colour[:, None, None] + _integers(cell[..., 3:], -32, 32)
+        angle = 180 * cell[..., 2]
+        base = {"base_colour": base_colour.astype(np.float32)}
+    else:
+        base_angle = 180 * u[:, 99]
+        colour = _integers(cell[..., 3:], 0, 255)
+        angle = base_angle[:, None, None] + 45 * cell[..., 2]
+        base = {"base_angle": base_angle.astype(np.float32)}
+    ovals = np.concatenate([np.stack([x, y, angle], -1), colour], -1)
+    return {"ovals": ovals.astype(np.float32), **base}
+
+
+def draw(ovals: NDArray[np.float32]) -> Pixels:
+    """Draw images [N, 3, 32, 32] from their labels `ovals` [N, 4, 4, 6].
+
+    >>> ovals = sample("msds1", 2, split="train", seed=0, start=0)["ovals"]
+    >>> ovals[..., 3:] = 0  # black on black
+    >>> draw(ovals).max()
+    np.uint8(0)
+    """
+    # The ellipse isn't anti-aliased, so every tile is one stencil filled with a colour. Pillow
+    # rotates RGBA as RGBa (premultiplied); filling that directly saves a conversion per oval.
+    stencil = Image.new("L", (8, 8))
+    ImageDraw.Draw(stencil).ellipse((1, 3, 7, 5), 255)
+    tile = Image.new("RGBa", (8, 8))
+    images = np.empty((len(ovals), 3, 32, 32), np.uint8)
+    for n, image_ovals in enumerate(ovals.reshape(-1, 16, 6).tolist()):
+        canvas = Image.new("RGB", (32, 32))
+        for x, y, angle, *colour in image_ovals:
+            r, g, b = map(int, colour)
+            tile.paste((r, g, b, 255), (0, 0), stencil)
+            oval = tile.rotate(angle, Image.Resampling.BICUBIC).convert("RGBA")
+            canvas.paste(oval, (int(x), int(y)), oval)
+        images[n] = np.asarray(canvas).transpose(2, 0, 1)
+    return images
+
+
+def _integers(u: Array, low: int, high: int) -> Array:
+    """Uniform in low..high, both included, from u uniform in [0, 1)."""
+    integers: Array = low + np.floor(u * (high - low + 1))
+    return integers
+
+
+def _draw_in_processes(batches: Iterable[Labels], workers: int) -> Iterator[Chunk]:
+    """Draw each batch in one of several processes, in turn, and give them back in order.
+
+    Plain subprocesses rather than `multiprocessing`, whose safe start methods run the user's
+    script again in every worker and so fail wherever it isn't guarded by `__main__`.
+    """
+    code = f"import sys; sys.path[:] = {sys.path!r}; from rgflow.data import msds; msds._serve()"
+    started: list[subprocess.Popen[bytes]] = []
+    busy: deque[tuple[subprocess.Popen[bytes], Labels]] = deque()
+
+    def finish() -> tuple[subprocess.Popen[bytes], Chunk]:
+        process, labels = busy.popleft()
+        assert process.stdout
+        return process, Chunk(pickle.load(process.stdout), labels)
+
+    def begin(process: subprocess.Popen[bytes], labels: Labels) -> None:
+        assert process.stdin
+        pickle.dump(labels["ovals"], process.stdin)
+        process.stdin.flush()
+        busy.append((process, labels))
+
+    try:
+        for labels in batches:
+            if len(started) < workers:
+                command = [sys.executable, "-c", code]
+                started.append(
+                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                )
+                begin(started[-1], labels)
+            else:
+                process, chunk = finish()
+                begin(process, labels)  # before the caller takes its time with the chunk
+                yield chunk
+        while busy:
+            yield finish()[1]
+    except (EOFError, BrokenPipeError) as error:
+        raise RuntimeError(
+            "Expected the drawing processes to finish; one ended early, for a reason it may have "
+            "printed above; pass workers=0 to draw without them."
+        ) from error
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()  # closes both pipes and waits
+
+
+def _serve() -> None:
+    """Be a drawing process: ovals in, images out, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's Ctrl-C is the parent's to handle
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            images = draw(pickle.load(sys.stdin.buffer))
+            pickle.dump(images, sys.stdout.buffer)
+            sys.stdout.buffer.flush()

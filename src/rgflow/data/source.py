@@ -1,0 +1,117 @@
+"""The contract between `load`, the sources and the cache.
+
+A source is a function from a `Request` to a `Source`: it checks what was asked, and says what
+decides the bytes and how to make them, but makes nothing yet. Adding one is writing that function
+and entering it in `rgflow.data.SOURCES`.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rgflow.data.images import Array, Pixels
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class Chunk(NamedTuple):
+    """A few consecutive images of a source; as many as fit easily in memory."""
+
+    images: Pixels
+    """[n, C, H, W]; n may be 0."""
+    labels: dict[str, Array]
+    """By name, each [n, ...]; the same names and types in every chunk."""
+    skipped: tuple[tuple[int, str], ...] = ()
+    """(number of the chunk's images before it, file and reason) of what was left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The arguments of `rgflow.data.load`, checked as far as all sources agree.
+
+    >>> Request(name="folder:~/cats", height=0)
+    Traceback (most recent call last):
+    ValueError: Expected height to be a whole number, at least 1 and below 2^63; got 0.
+    """
+
+    name: str
+    split: Split = "train"
+    height: int = 32
+    width: int = 32
+    channels: int = 3
+    count: int | None = None
+    seed: int = 0
+    crop: int | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}; got {self.split}.")
+        if self.channels not in (1, 3):
+            raise ValueError(
+                f"Expected channels to be 1 (grey) or 3 (colour); got {self.channels}."
+            )
+        least = {"height": 1, "width": 1, "count": 1, "crop": 1, "seed": 0, "workers": 0}
+        for field, low in least.items():
+            value = getattr(self, field)
+            if value is not None and (not isinstance(value, int) or not low <= value < 2**63):
+                raise ValueError(
+                    f"Expected {field} to be a whole number, at least {low} and below 2^63; "
+                    f"got {value}."
+                )
+
+    @property
+    def argument(self) -> str:
+        """What follows the colon in the name."""
+        return self.name.partition(":")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """How to make one data set.
+
+    The first n images must not depend on `count`: a longer set serves a shorter one.
+    """
+
+    kind: str
+    """Readable start of the cache entry's name, such as `msds1-train`."""
+    settings: dict[str, Any]
+    """All that decides the bytes, except `count`; JSON."""
+    count: int
+    """Images wanted; the chunks may hold fewer, if files have to be skipped."""
+    chunks: Callable[[], Iterator[Chunk]]
+    """Makes the images, in order."""
+
+
+def processors() -> int:
+    """Processors this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def counted(chunks: Iterable[Chunk], *, total: int, title: str, progress: bool) -> Iterator[Chunk]:
+    """Pass the chunks on, with a bar and the time left if stderr is a terminal.
+
+    >>> import numpy as np
+    >>> chunk = Chunk(np.zeros((2, 3, 4, 4), np.uint8), {})
+    >>> len(list(counted([chunk, chunk], total=4, title="Drawing", progress=False)))
+    2
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not (progress and sys.stderr.isatty()),
+    )
+    with bar:
+        task = bar.add_task(title, total=total)
+        for chunk in chunks:
+            yield chunk
+            bar.advance(task, len(chunk.images) + len(chunk.skipped))
