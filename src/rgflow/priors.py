@@ -7,7 +7,7 @@ relative precision at both ends. d is not a new variable, only a way to write u;
 """
 
 import math
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from scipy import special
@@ -140,40 +140,31 @@ class Gaussian(_Scaled):
         return self.scale * torch.empty_like(z).normal_(generator=generator)
 
 
-class _StudentTail(torch.autograd.Function):
-    """P(t > |z|) of the standard Student-t distribution, from SciPy, in the dtype of `z`."""
+class _Elementwise(torch.autograd.Function):
+    """A function of NumPy arrays applied element by element, with its derivative in torch."""
 
     @staticmethod
-    def forward(ctx, z: Tensor, df: float) -> Tensor:  # type: ignore[no-untyped-def,override]
-        ctx.save_for_backward(z)
-        ctx.df = df
-        return _through_scipy(lambda x: special.stdtr(df, -abs(x)), z)
+    def forward(x: Tensor, function: Any, slope: Any) -> Tensor:  # type: ignore[override]
+        values = function(x.detach().cpu().double().numpy())
+        return torch.as_tensor(values, dtype=x.dtype, device=x.device)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def,override]
-        (z,) = ctx.saved_tensors
-        return -grad * torch.sign(z) * StudentT(ctx.df, 1.0).log_prob(z).exp(), None
-
-
-class _StudentQuantile(torch.autograd.Function):
-    """The z ≤ 0 of the standard Student-t distribution with P(t < z) = p ≤ ½."""
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, _, ctx.slope = inputs
+        ctx.save_for_backward(x, output)
+        ctx.save_for_forward(x, output)
 
     @staticmethod
-    def forward(ctx, p: Tensor, df: float) -> Tensor:  # type: ignore[no-untyped-def,override]
-        z = _through_scipy(lambda x: special.stdtrit(df, x), p)
-        ctx.save_for_backward(z)
-        ctx.df = df
-        return z
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return grad * ctx.slope(*ctx.saved_tensors), None, None
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def,override]
-        (z,) = ctx.saved_tensors
-        return grad * torch.exp(-StudentT(ctx.df, 1.0).log_prob(z)), None
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:  # type: ignore[override]
+        return tangent * ctx.slope(*ctx.saved_tensors)
 
-
-def _through_scipy(function, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-    values = function(x.detach().cpu().double().numpy())
-    return torch.as_tensor(values, dtype=x.dtype, device=x.device)
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, function: Any, slope: Any) -> tuple[Tensor, int]:
+        return _Elementwise.apply(x, function, slope), in_dims[0]
 
 
 class StudentT(_Scaled):
@@ -205,12 +196,22 @@ class StudentT(_Scaled):
         return norm - self._log_scale() - (df + 1) / 2 * tail
 
     def to_cube(self, z: Tensor) -> Tensor:
-        tail = _StudentTail.apply(z / self.scale, self._fixed_df())
+        df, standard = self._fixed_df(), StudentT(self.df, 1.0)
+        tail = _Elementwise.apply(
+            z / self.scale,
+            lambda t: special.stdtr(df, -abs(t)),
+            lambda t, _: -torch.sign(t) * standard.log_prob(t).exp(),
+        )
         return torch.where(z > 0, -tail, tail)
 
     def from_cube(self, d: Tensor) -> Tensor:
-        z = self.scale * _StudentQuantile.apply(d.abs(), self._fixed_df())
-        return torch.sign(d) * z
+        df, standard = self._fixed_df(), StudentT(self.df, 1.0)
+        t = _Elementwise.apply(
+            d.abs(),
+            lambda p: special.stdtrit(df, p),
+            lambda _, t: torch.exp(-standard.log_prob(t)),
+        )
+        return torch.sign(d) * self.scale * t
 
     def _fixed_df(self) -> float:
         assert not isinstance(self.df, Tensor), "the distribution function is for training priors"

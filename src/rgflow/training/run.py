@@ -40,10 +40,10 @@ class Run:
 
     @classmethod
     def create(cls, folder: str | Path) -> "Run":
-        """Make a new run folder.
+        """A new run; its folder is made when there is something to write.
 
         Raises:
-            ValueError: If there is something in it already, or it can't be written.
+            ValueError: If there is something in the folder already.
         """
         run = cls(folder)
         if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
@@ -51,10 +51,6 @@ class Run:
                 f"Expected a new folder for the run; {run.folder} has something in it already: "
                 f"name another with --out."
             )
-        try:
-            run.pictures.mkdir(parents=True)
-        except OSError as error:
-            raise ValueError(f"Expected a folder that can be written; {error}.") from error
         return run
 
     @classmethod
@@ -95,7 +91,15 @@ class Run:
     def write_start(
         self, config: TrainConfig, flow: RGFlow, images: Images, *, processes: int
     ) -> None:
-        """Write what is known before the first step."""
+        """Write what is known before the first step.
+
+        Raises:
+            ValueError: If the folder can't be written.
+        """
+        try:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"Expected a folder that can be written; {error}.") from error
         plain = json.loads(json.dumps(asdict(config)))
         (self.folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
         self._write_json(

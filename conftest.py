@@ -1,0 +1,21 @@
+"""Settings of all tests and doctests."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache() -> Iterator[None]:
+    """Tests leave the user's cache of data sets alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RGFLOW_CACHE"] = folder
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,93 @@
+"""Flows for tests: every bijector and every option, with every parameter random."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rgflow import FlowConfig, RGFlow
+
+BIJECTORS: dict[str, dict[str, Any]] = {
+    "affine-paper": {"bijector": "affine", "conditioner": "paper"},
+    "affine-released": {"bijector": "affine", "conditioner": "released"},
+    "affine-trunk": {"bijector": "affine", "conditioner": "trunk"},
+    "spline": {"bijector": "spline", "conditioner": "trunk", "bins": 5},
+    "autoregressive": {"bijector": "autoregressive", "bins": 4},
+    "autoregressive-affine": {"bijector": "autoregressive", "bins": 0},
+    "cube": {"bijector": "cube", "conditioner": "trunk", "bins": 5},
+    "cube-paper": {"bijector": "cube", "conditioner": "paper", "bins": 4},
+    "cube-released": {"bijector": "cube", "conditioner": "released", "bins": 4},
+}
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "open": {"boundary": "open"},
+    "released-order": {"order": "released"},
+    "released-order-open": {"order": "released", "boundary": "open"},
+    "m2": {"m": 2, "levels": 2},
+    "m8": {"m": 8},
+    "m6": {"m": 6, "height": 12, "width": 12},
+    "not-square": {"height": 8, "width": 16},
+    "one-level": {"levels": 1},
+    "depths": {"depth": (1, 2)},
+    "shared": {"shared": True},
+    "shared-open": {"shared": True, "boundary": "open"},
+    "grey": {"channels": 1},
+    "four-channels": {"channels": 4},
+    "gaussian": {"prior": "gaussian"},
+    "student": {"prior": "student"},
+    "wide-prior": {"prior_scale": 2.0},
+    "marginal": {"pixels": "marginal"},
+    "marginal-student": {"pixels": "marginal", "prior": "student"},
+    "fields": {"pixels": None, "channels": 2},
+    "checkpointing": {"checkpointing": True},
+    "cube-logit": {**BIJECTORS["cube"], "pixels": "logit"},
+    "cube-marginal": {**BIJECTORS["cube"], "pixels": "marginal"},
+    "cube-gaussian": {**BIJECTORS["cube"], "pixels": "marginal", "prior": "gaussian"},
+    "cube-student": {**BIJECTORS["cube"], "pixels": "marginal", "prior": "student"},
+    "cube-fields": {**BIJECTORS["cube"], "pixels": None, "prior": "gaussian"},
+    "cube-checkpointing": {**BIJECTORS["cube"], "pixels": "marginal", "checkpointing": True},
+    "cube-shared-open": {**BIJECTORS["cube"], "shared": True, "boundary": "open"},
+}
+
+CASES = {**{name: options for name, options in BIJECTORS.items()}, **OPTIONS}
+"""Every bijector kind, and every option of a flow."""
+
+
+def config(**options: Any) -> FlowConfig:
+    """A small flow's config."""
+    small: dict[str, Any] = {"height": 8, "width": 8, "depth": 2, "hidden": 16, "blocks": 2}
+    return FlowConfig(**{**small, **options})
+
+
+def randomise(module: nn.Module, strength: float = 0.5, seed: int = 0) -> None:
+    """Move every parameter by random numbers, of a size that suits its fan-in."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            fan_in = parameter.shape[-1] if parameter.ndim > 1 else 1
+            parameter += strength / fan_in**0.5 * noise
+
+
+def random_flow(
+    dtype: torch.dtype = torch.float64, seed: int = 0, strength: float | None = None, **options: Any
+) -> RGFlow:
+    """A small flow with every parameter, and the marginal distribution, random."""
+    torch.manual_seed(seed)
+    flow = RGFlow(config(**options)).to(dtype)
+    # Splines on the real line, one after another, are ill-conditioned where they are steep.
+    randomise(flow, strength or (0.3 if options.get("bijector") == "spline" else 0.5), seed)
+    if flow.config.pixels == "marginal":
+        flow.fit_pixels(random_images(flow, 50, seed=seed + 1).sqrt().mul(16).to(torch.uint8))
+    return flow.eval()
+
+
+def random_images(flow: RGFlow, n: int, seed: int = 0) -> Tensor:
+    """Uniform noise as images: reals in [0, 256), or a field of numbers around 0."""
+    generator = torch.Generator().manual_seed(seed)
+    config = flow.config
+    shape = (n, config.channels, config.height, config.width)
+    if config.pixels is None:
+        return torch.randn(shape, generator=generator, dtype=flow.dtype)
+    return torch.rand(shape, generator=generator, dtype=flow.dtype) * 255.9

@@ -1,0 +1,61 @@
+"""Imports point downward only, and `docs/architecture.md` names every module."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rgflow
+
+ROOT = Path(rgflow.__file__).parent
+
+LAYERS = [
+    ["config"],
+    ["presets", "lattice", "conditioners", "priors", "numerics", "checkpoint"],
+    ["latents", "bijectors"],
+    ["model"],
+    ["data", "evaluation", "figures"],
+    ["training"],
+    ["cli"],
+]
+"""From the bottom up: a module imports from lower rows, or from its own place."""
+
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+        found |= {n.split(".")[1] for n in names if n.startswith("rgflow.")}
+    return {name for name in found if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downward(path):
+    here = place(path)
+    if here in ("__init__", "__main__"):
+        return
+    for name in imported(path) - {here}:
+        assert RANK[name] < RANK[here], f"{here} imports {name}"
+
+
+def test_config_imports_no_torch():
+    for name in ("config.py", "presets.py", "lattice.py"):
+        assert "torch" not in (ROOT / name).read_text().replace("no torch", "")
+
+
+def test_the_architecture_page_names_every_module():
+    page = ROOT.parents[1] / "docs" / "architecture.md"
+    if not page.is_file():
+        pytest.skip("installed without its sources")
+    text = page.read_text()
+    for path in ROOT.rglob("*.py"):
+        if not path.name.startswith("__"):
+            assert path.stem in text, path.stem

@@ -1,0 +1,497 @@
+"""The contract, over all bijectors, with every parameter random, in float64."""
+
+import copy
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from flows import BIJECTORS, config, randomise
+from torch import Tensor, nn
+
+from rgflow import FlowConfig, RGFlow
+from rgflow.bijectors import (
+    Bijector,
+    Blockwise,
+    Compose,
+    Inverse,
+    Logit,
+    Marginal,
+    Quantile,
+    cut,
+    dequantize,
+    join,
+    make_bijector,
+)
+from rgflow.bijectors import unit_spline as spline
+from rgflow.conditioners import CONDITIONERS, PaperConditioner, ReleasedConditioner
+from rgflow.lattice import Lattice, Layer
+from rgflow.priors import Gaussian, Laplace, StudentT
+
+
+class Stretch(Bijector):
+    """A bijector of a user's own."""
+
+    def __init__(self, dim: int, start: float = 0.0) -> None:
+        super().__init__((dim,))
+        self.log_scale = nn.Parameter(torch.full((dim,), start))
+
+    def transform(self, x):
+        return x * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
+
+    def invert(self, y):
+        return y * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(y))
+
+
+def block_bijector(**options) -> Bijector:
+    """Three bijectors of blocks of 2×2 sites and 3 channels, one after another."""
+    settings = config(m=2, **options)
+    return Compose([make_bijector(settings) for _ in range(3)])
+
+
+def fitted_marginal(channels: int) -> Bijector:
+    marginal = Marginal(channels)
+    marginal.fit(torch.randint(90, (50, channels, 4, 4), dtype=torch.uint8))
+    return marginal
+
+
+def reals(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def pixels(*shape: int) -> Tensor:
+    return torch.rand(*shape, dtype=torch.float64) * 256
+
+
+def cube(*shape: int) -> Tensor:
+    """Cube coordinates, some very near the edges."""
+    u = torch.rand(*shape, dtype=torch.float64) / 2
+    tiny = torch.rand(*shape) < 0.2
+    u = torch.where(tiny, u * 10 ** (-12 * torch.rand(*shape, dtype=torch.float64)), u)
+    return torch.where(torch.rand(*shape) < 0.5, u, -u)
+
+
+LAYERS = {
+    "blockwise": Layer("decimator", 0, (4, 8), 2, 0, True),
+    "blockwise-shifted": Layer("disentangler", 0, (4, 8), 2, 1, True),
+    "blockwise-open": Layer("disentangler", 0, (4, 8), 2, 1, False),
+}
+
+CASES = {
+    **{
+        name: (partial(block_bijector, **options), cube if name.startswith("cube") else reals, (12,))
+        for name, options in BIJECTORS.items()
+    },
+    **{
+        name: (
+            partial(lambda layer: Blockwise(block_bijector(conditioner="trunk"), layer, 3), layer),
+            reals,
+            (3, 4, 8),
+        )
+        for name, layer in LAYERS.items()
+    },
+    "inverse": (lambda: Inverse(block_bijector(conditioner="trunk")), reals, (12,)),
+    "user": (lambda: Stretch(6, 0.6), reals, (6,)),
+    "logit": (lambda: Logit(2), pixels, (2, 3, 2)),
+    "marginal": (lambda: fitted_marginal(2), pixels, (2, 3, 2)),
+    "quantile-laplace": (lambda: Quantile(Laplace(), (6,)), cube, (6,)),
+    "quantile-gaussian": (lambda: Quantile(Gaussian(), (6,)), cube, (6,)),
+    "quantile-student": (lambda: Quantile(StudentT(), (6,)), cube, (6,)),
+}
+
+
+STRENGTHS = {"affine-paper": 1.0, "affine-released": 1.5, "cube-released": 1.0}
+"""Where smaller parameters would leave the log-determinants near 0."""
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    """A bijector with random parameters, and 5 samples for it."""
+    make, sample, shape = CASES[request.param]
+    torch.manual_seed(1)
+    bijector = make().double()
+    randomise(bijector, strength=STRENGTHS.get(request.param, 0.5))
+    return bijector.eval(), sample(5, *shape)
+
+
+def test_round_trip_and_log_determinants_cancel(case):
+    bijector, x = case
+    y, log_det = bijector.forward(x)
+    back, inverse_log_det = bijector.inverse(y)
+    # Where x is held as a small distance from an edge, it comes back to the same relative precision.
+    torch.testing.assert_close(back, x, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(log_det, -inverse_log_det, rtol=1e-9, atol=1e-8)
+    assert log_det.shape == (5,)
+    assert log_det.abs().mean() > 1
+
+
+def test_log_determinant_equals_autograd(case):
+    bijector, x = case
+    for function, argument in ((bijector.forward, x), (bijector.inverse, bijector.forward(x)[0])):
+        _, log_det = function(argument)
+        for k in range(len(x)):
+            jacobian = torch.autograd.functional.jacobian(
+                lambda v, function=function: function(v[None])[0][0].flatten(), argument[k]
+            )
+            slogdet = torch.linalg.slogdet(jacobian.reshape(argument[k].numel(), -1))[1]
+            torch.testing.assert_close(log_det[k], slogdet, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_reach_every_parameter(case):
+    bijector, x = case
+    for function in (bijector.forward, bijector.inverse) if list(bijector.parameters()) else ():
+        bijector.zero_grad()
+        y, log_det = function(x if function == bijector.forward else bijector.forward(x)[0].detach())
+        (y.square().sum() + log_det.sum()).backward()
+        for name, parameter in bijector.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 0, name
+
+
+def test_any_batch_split_gives_the_same(case):
+    bijector, x = case
+    y, log_det = bijector.forward(x)
+    parts = [bijector.forward(part) for part in x.split((1, 3, 1))]
+    torch.testing.assert_close(torch.cat([p[0] for p in parts]), y, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.cat([p[1] for p in parts]), log_det, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_saved_and_loaded_give_the_same(case, tmp_path):
+    bijector, x = case
+    torch.save(bijector.state_dict(), tmp_path / "weights")
+    other = copy.deepcopy(bijector)
+    randomise(other, seed=9)
+    other.load_state_dict(torch.load(tmp_path / "weights", weights_only=True), strict=True)
+    assert torch.equal(other.forward(x)[0], bijector.forward(x)[0])
+
+
+def test_a_wrong_shape_is_one_sentence(case):
+    bijector, x = case
+    for function in (bijector.forward, bijector.inverse):
+        with pytest.raises(ValueError, match=r"Expected a tensor of shape \[N, .*; got \["):
+            function(x[..., None])
+
+
+@pytest.mark.parametrize("name", BIJECTORS)
+def test_a_new_bijector_is_the_identity(name):
+    make, sample, shape = CASES[name]
+    x = sample(5, *shape)
+    y, log_det = make().double().forward(x)
+    torch.testing.assert_close(y, x, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(log_det, torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+# ---------------------------------------------------------------- densities
+
+
+@pytest.mark.parametrize("name", [*BIJECTORS])
+def test_the_density_of_a_flow_in_2_dimensions_integrates_to_1(name):
+    bijector = Compose([_of_dim_2(config(**BIJECTORS[name])) for _ in range(2)]).double()
+    randomise(bijector)
+    if bijector.domain == "cube":
+        # The density of u on the unit square; that of y = Q(u) is the same by a change of variables.
+        n = 500
+        axis = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        x = torch.cartesian_prod(axis, axis)
+        log_density = _log_density(bijector, torch.where(x <= 0.5, x, x - 1))
+        cell = 1 / n**2
+    else:
+        n, reach = 1000, 26.0
+        axis = ((torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1) * reach
+        log_density = _log_density(bijector, torch.cartesian_prod(axis, axis), Laplace())
+        cell = (2 * reach / n) ** 2
+    assert log_density.std() > 0.3
+    assert log_density.exp().sum().item() * cell == pytest.approx(1, abs=1e-3)
+
+
+@torch.no_grad()
+def _log_density(bijector: Bijector, x: Tensor, prior: Laplace | None = None) -> Tensor:
+    parts = []
+    for part in x.split(100_000):
+        z, log_det = bijector.forward(part)
+        parts.append(log_det + (prior.log_prob(z).sum(1) if prior else 0))
+    return torch.cat(parts)
+
+
+def _of_dim_2(settings: FlowConfig) -> Bijector:
+    from rgflow.bijectors import AffineCoupling, AutoregressiveBijector, CubeCoupling, SplineCoupling
+
+    if settings.bijector == "autoregressive":
+        return AutoregressiveBijector(2, hidden=16, blocks=2, bins=settings.bins)
+    conditioner = partial(CONDITIONERS[settings.conditioner], hidden=16, blocks=2)
+    if settings.bijector == "affine":
+        return AffineCoupling(2, conditioner)
+    kind = SplineCoupling if settings.bijector == "spline" else CubeCoupling
+    return kind(2, conditioner, bins=settings.bins)
+
+
+# ---------------------------------------------------------------- splines of the unit interval
+
+
+def slow_spline(u: float, widths: list[float], heights: list[float], slopes: list[float]) -> float:
+    """Durkan et al. (2019), eq. 4, as it stands there."""
+    x, y = 0.0, 0.0
+    for k, (w, h) in enumerate(zip(widths, heights, strict=True)):
+        if u <= x + w or k == len(widths) - 1:
+            s, xi = h / w, (u - x) / w
+            numerator = h * (s * xi**2 + slopes[k] * xi * (1 - xi))
+            return y + numerator / (s + (slopes[k] + slopes[k + 1] - 2 * s) * xi * (1 - xi))
+        x, y = x + w, y + h
+    raise AssertionError
+
+
+def random_spline(bins: int, variables: int) -> tuple[Tensor, Tensor, Tensor]:
+    return spline.spline_parameters(2 * reals(1, 3 * bins + 1, variables), bins)
+
+
+def plain(d: Tensor) -> Tensor:
+    """Cube coordinates as plain numbers."""
+    return torch.where(d > 0, d, 1 + d)
+
+
+@pytest.mark.parametrize("bins", [2, 5, 8])
+def test_spline_equals_a_slow_reference(bins):
+    d = cube(1, 200)
+    widths, heights, slopes = random_spline(bins, 200)
+    y, log_slope = spline.spline_forward(d, widths, heights, slopes)
+    for k in range(200):
+        parameters = [p[0, :, k].tolist() for p in (widths, heights, slopes)]
+        u = plain(d)[0, k].item()
+        assert plain(y)[0, k].item() == pytest.approx(slow_spline(u, *parameters), abs=1e-13)
+        step = min(u, 1 - u) * 1e-4
+        rise = slow_spline(u + step, *parameters) - slow_spline(u - step, *parameters)
+        if step > 1e-8:
+            assert log_slope[0, k].item() == pytest.approx(math.log(rise / (2 * step)), abs=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_spline_is_relatively_precise_at_both_edges(dtype):
+    magnitude = torch.logspace(-30, -3, 60, dtype=dtype)
+    d = torch.cat((magnitude, -magnitude))[None]
+    parameters = [p.to(dtype) for p in random_spline(8, 120)]
+    y, _ = spline.spline_forward(d, *parameters)
+    back, _ = spline.spline_inverse(y, *parameters)
+    assert (torch.sign(y) == torch.sign(d)).all()
+    torch.testing.assert_close(back, d, rtol=200 * torch.finfo(dtype).eps, atol=0)
+
+
+def test_spline_slopes_are_bounded_whatever_the_network_says():
+    params = torch.randn(4, 25, 300, dtype=torch.float64).sign() * 1e4
+    parameters = spline.spline_parameters(params, 8)
+    d = cube(4, 300)
+    y, log_slope = spline.spline_forward(d, *parameters)
+    back, _ = spline.spline_inverse(y, *parameters)
+    assert (log_slope.abs() < 3 * spline.LOG_MAX_SLOPE).all()
+    torch.testing.assert_close(back, d, rtol=1e-9, atol=1e-11)
+
+
+# ---------------------------------------------------------------- conditioners
+
+
+def test_parameter_counts_of_the_paper_and_the_released_code():
+    expected = {
+        ("celeba", "paper"): 184_846_080,
+        ("msds1", "paper"): 147_876_864,
+        ("chairs", "paper"): 295_753_728,
+        ("celeba", "released"): 100_647_680,
+        ("msds1", "released"): 80_518_144,
+    }
+    from dataclasses import replace
+
+    from rgflow import preset
+
+    for (name, conditioner), count in expected.items():
+        with torch.device("meta"):
+            flow = RGFlow(replace(preset(name).model, conditioner=conditioner))
+        assert sum(p.numel() for p in flow.parameters()) == count
+
+
+def test_paper_conditioner_equals_networks_one_by_one():
+    net = PaperConditioner(8, 2, hidden=5, blocks=3).double()
+    randomise(net)
+    x = reals(6, 4)
+    for half, module in enumerate(net.halves):
+        out = net(x, half)
+        for k in range(2):
+            h = x
+            for block in module.blocks:
+                inner = h
+                for place, linear in enumerate(block.linears):
+                    v, g = linear.direction[k], linear.length[k]
+                    weight = torch.stack([g[o] * v[o] / v[o].norm() for o in range(len(v))])
+                    inner = inner @ weight.T + linear.bias[k]
+                    inner = inner * torch.sigmoid(inner) if place < 2 else inner
+                h = (h + inner) / math.sqrt(2)
+            torch.testing.assert_close(out[:, k], h * module.scale[k], rtol=1e-12, atol=1e-12)
+
+
+def test_released_conditioner_equals_networks_one_by_one():
+    net = ReleasedConditioner(8, 2, hidden=5, blocks=3).double()
+    randomise(net)
+    x = reals(6, 4)
+    for half in range(2):
+        masked = torch.cat((x, 0 * x) if half == 0 else (0 * x, x), 1)
+        for k in range(2):
+            h = masked
+            for block in net.blocks:
+                inner = h
+                for swish, linear in zip(block.layers[::2], block.layers[1::2], strict=True):
+                    v, g = linear.direction[k], linear.length[k]
+                    weight = v * (g / v.norm(dim=1))[:, None]
+                    inner = (inner * torch.sigmoid(swish.beta[k] * inner)) @ weight.T
+                    inner = inner + linear.bias[k]
+                h = (h + inner) / math.sqrt(2)
+            other = (h * net.scale[k])[:, 4:] if half == 0 else (h * net.scale[k])[:, :4]
+            torch.testing.assert_close(net(x, half)[:, k], other, rtol=1e-12, atol=1e-12)
+
+
+def test_networks_start_with_variance_of_order_one():
+    for cls in (PaperConditioner, ReleasedConditioner):
+        net = cls(48, 2, hidden=128, blocks=4)
+        for name, parameter in net.named_parameters():
+            if name.endswith("scale"):
+                nn.init.ones_(parameter)
+        assert 0.2 < net(torch.randn(500, 24), 0).std().item() < 5
+
+
+def test_bfloat16_is_for_training_only():
+    net = PaperConditioner(8, 2, hidden=64, blocks=2)
+    randomise(net)
+    x = torch.randn(50, 4)
+    exact = net.eval()(x, 0)
+    net.compute_dtype = torch.bfloat16
+    assert torch.equal(net.eval()(x, 0), exact)
+    rough = net.train()(x, 0)
+    assert rough.dtype == torch.float32
+    error = (rough - exact).norm() / exact.norm()
+    assert 1e-4 < error < 5e-2
+
+
+# ---------------------------------------------------------------- blocks of images
+
+
+@pytest.mark.parametrize("m", [2, 4, 6])
+def test_blocks_are_cut_even_half_first_and_joined_again(m):
+    x = torch.arange(2 * 3 * 2 * m * 3 * m).reshape(2, 3, 2 * m, 3 * m)
+    blocks = cut(x, m)
+    assert blocks.shape == (2 * 2 * 3, 3 * m * m)
+    assert torch.equal(join(blocks, m, 3, 2, 3), x)
+    parity = (torch.arange(2 * m)[:, None] + torch.arange(3 * m)) % 2
+    halves = cut(parity.expand(2, 3, -1, -1), m).chunk(2, 1)
+    assert (halves[0] == 0).all()
+    assert (halves[1] == 1).all()
+    corner = x[0, :, m : 2 * m, 2 * m :]  # block (1, 2) of the first image
+    assert set(blocks[5].tolist()) == set(corner.flatten().tolist())
+
+
+@pytest.mark.parametrize("order", ["paper", "released"])
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_blockwise_equals_a_loop_over_blocks(order, boundary):
+    lattice = Lattice(height=12, width=8, m=4, levels=1, order=order, boundary=boundary)
+    inner = make_bijector(config(conditioner="trunk")).double()
+    randomise(inner)
+    x = reals(2, 3, 12, 8)
+    for layer in lattice.layers(0):
+        y, log_det = Blockwise(inner, layer, 3).forward(x)
+        expected, expected_log_det = x.clone(), torch.zeros(2, dtype=torch.float64)
+        for p in range(3):
+            for q in range(2):
+                # r = (mp + shift + a, mq + shift + b) of eqs. 8 and 9, at level 0
+                rows = [4 * p + layer.shift + a for a in range(4)]
+                columns = [4 * q + layer.shift + b for b in range(4)]
+                if boundary == "open" and (rows[-1] >= 12 or columns[-1] >= 8):
+                    continue
+                index = np.ix_([r % 12 for r in rows], [c % 8 for c in columns])
+                block = torch.stack([x[n][:, index[0], index[1]] for n in range(2)])
+                mapped, part = inner.forward(cut(block, 4))
+                expected_log_det += part
+                for n in range(2):
+                    expected[n][:, index[0], index[1]] = join(mapped, 4, 3, 1, 1)[n]
+        torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(log_det, expected_log_det, rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def test_dequantisation_is_exact_and_never_an_integer():
+    x8 = torch.arange(256, dtype=torch.uint8).repeat(2000)
+    generator = torch.Generator().manual_seed(0)
+    x = dequantize(x8, generator)
+    assert torch.equal(x.floor(), x8.float())
+    assert (x > x8).all()
+    noise = x.double() - x8.double()
+    assert noise.mean().item() == pytest.approx(0.5, abs=2e-3)
+    assert noise.var().item() == pytest.approx(1 / 12, abs=1e-3)
+    assert torch.equal(dequantize(x8, torch.Generator().manual_seed(0), torch.float64).float(), x)
+    assert (dequantize(x8) - x8 == 0.5).all()
+
+
+def test_logit_is_the_papers_transform():
+    x = torch.tensor([[[[0.0, 64.0, 255.5]]]], dtype=torch.float64)
+    y, log_det = Logit(1).forward(x)
+    p = 0.05 + 0.9 * x / 256
+    torch.testing.assert_close(y, torch.log(p / (1 - p)))
+    expected = (torch.log1p(y.exp()) + torch.log1p((-y).exp()) + math.log(0.9 / 256)).sum()
+    torch.testing.assert_close(log_det, expected[None])
+
+
+def test_marginal_is_the_distribution_function():
+    x8 = torch.cat((torch.zeros(60), torch.full((30,), 7), torch.full((10,), 200)))
+    marginal = Marginal(1)
+    marginal.fit(x8.to(torch.uint8).reshape(1, 1, 10, 10))
+    share = marginal.UNIFORM_SHARE
+    x = torch.tensor([0.5, 3.0, 7.5, 200.0, 255.9999], dtype=torch.float64).reshape(1, 1, 1, 5)
+    d, log_det = marginal.forward(x)
+    expected = [0.3, 0.6, 0.75, 0.9, 1.0]
+    assert plain(d).flatten().tolist() == pytest.approx(expected, abs=2 * share)
+    p = torch.tensor([0.6, 0, 0.3, 0.1, 0], dtype=torch.float64) * (1 - share) + share / 256
+    torch.testing.assert_close(log_det, p.log().sum()[None])
+
+
+def test_marginal_takes_both_ends_of_the_range():
+    marginal = fitted_marginal(1)
+    for dtype, below in ((torch.float32, 256 - 1.6e-5), (torch.float64, 256 - 2.9e-14)):
+        x = torch.tensor([0.0, below], dtype=dtype).reshape(1, 1, 1, 2)
+        d, log_det = marginal.forward(x)
+        assert (d.abs() > 0).all()
+        assert torch.isfinite(log_det).all()
+        torch.testing.assert_close(marginal.inverse(d)[0], x, rtol=0, atol=2e-5)
+
+
+# ---------------------------------------------------------------- names and errors
+
+
+def test_a_users_bijector_is_named_by_its_import_path():
+    path = f"{Stretch.__module__}.{Stretch.__qualname__}"
+    import sys
+
+    sys.modules.setdefault(Stretch.__module__, sys.modules[__name__])
+    settings = config(bijector=path, bijector_options={"start": 0.5})
+    bijector = make_bijector(settings)
+    assert bijector.log_scale.mean().item() == pytest.approx(0.5)
+    assert isinstance(RGFlow(settings).steps[0].layers.bijectors[0], Blockwise)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bijector": "afine"}, r"one of affine, .*; got 'afine' \(nearest: affine\)"),
+        ({"bijector": "no.such.Thing"}, "can't be imported"),
+        ({"bijector": "math.pi"}, "to be a subclass of Bijector"),
+        ({"conditioner": "papr"}, r"got 'papr' \(nearest: paper\)"),
+    ],
+)
+def test_unknown_names(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_bijector(config(**options))
+
+
+def test_compositions_that_make_no_sense():
+    with pytest.raises(ValueError, match="at least one bijector"):
+        Compose([])
+    with pytest.raises(ValueError, match="same domain; got Marginal into the cube, Logit from the"):
+        Compose([Marginal(1), Logit(1)])
+    with pytest.raises(ValueError, match="even number of variables"):
+        make_bijector(config(m=1, channels=3))

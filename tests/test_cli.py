@@ -1,0 +1,130 @@
+"""The command line: the main job end to end, and mistakes told in one sentence."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from rgflow.cli import main
+
+TINY = ["--train_count", "200", "--validate_count", "20", "--batch_size", "8"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    assert main(["train", "msds1-tiny", "--steps", "8", *TINY, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_train_evaluate_sample(run, capsys):
+    assert main(["evaluate", str(run), "--count", "30"]) == 0
+    out = capsys.readouterr().out
+    result = json.loads((run / "evaluation.json").read_text())
+    assert f"{result['bits_per_dim']:.4f} ± {result['standard_error']:.4f} bits/dim" in out
+    assert result["images"] == 30
+    assert result["split"] == "test"
+    assert main(["sample", str(run), "-n", "9", "--temperature", "[0.5, 0.5, 0.8, 1]"]) == 0
+    assert Image.open(run / "pictures/samples.png").size == (200, 200)
+    assert Image.open(run / "pictures/stages.png").size == (266, 398)
+
+
+def test_image_k_has_seed_k_whatever_their_number(run, tmp_path):
+    for name, arguments in (("a", ["-n", "4"]), ("b", ["-n", "1", "--seed", "3"])):
+        assert main(["sample", str(run), *arguments, "--out", str(tmp_path / name)]) == 0
+    four = Image.open(tmp_path / "a/samples.png")
+    one = Image.open(tmp_path / "b/samples.png")
+    assert one.crop((2, 2, 66, 66)).tobytes() == four.crop((68, 68, 132, 132)).tobytes()
+
+
+def test_config_is_written_so_that_it_can_be_passed_back(run, tmp_path):
+    again = tmp_path / "again"
+    assert main(["train", "--config", str(run / "config.yaml"), "--out", str(again)]) == 0
+    assert (again / "config.yaml").read_text() == (run / "config.yaml").read_text()
+    weights = "model/model.safetensors"
+    assert (again / weights).read_bytes() == (run / weights).read_bytes()
+
+
+def test_flags_override_presets(tmp_path):
+    out = tmp_path / "run"
+    flags = ["--model.prior", "gaussian", "--model.hidden", "8", "--steps", "1"]
+    assert main(["train", "msds2-fast", *flags, *TINY, "--out", str(out)]) == 0
+    text = (out / "config.yaml").read_text()
+    for line in ("prior: gaussian", "hidden: 8", "m: 8", "bijector: cube", "data: msds2"):
+        assert line in text
+
+
+def test_presets_are_listed(capsys):
+    assert main(["presets"]) == 0
+    assert "celeba" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "got 'trian' (nearest: train)"),
+        (["train", "msds1-fst"], "got 'msds1-fst' (nearest: msds1-fast)"),
+        (["train", "msds1-tiny"], "give --minutes, --steps or both"),
+        (["train", "msds1-tiny", "--steps", "0"], "steps to be positive; got 0"),
+        (["train", "msds1-tiny", "--stepz", "3"], "got 'stepz' (nearest: --steps)"),
+        (["train", "msds1-tiny", "--steps", "x"], "--steps to be a whole number or null; got x"),
+        (
+            ["train", "msds1-tiny", "--steps", "3", "--model.prior", "gaus"],
+            "--model.prior to be one of laplace, gaussian, student; got gaus",
+        ),
+        (["train", "msds1-tiny", "--steps", "3", "--model.hiden", "3"], "nearest: --model.hidden"),
+        (["train", "msds1-tiny", "--steps", "3", "--model.depth", "[1, 2]"], "of the 4 levels"),
+        (["train", "msds1-tiny", "--steps", "3", "--model.m", "5"], "even block edge"),
+        (["train", "msds1-tiny", "--steps", "3", "--data", "msds3"], "nearest"),
+        (["train", "msds1-tiny", "--steps", "3", "--data", "folder:/no/such"], "/no/such"),
+        (["train", "--config", "/no/such.yaml"], "/no/such.yaml"),
+        (["evaluate", "/no/such"], "/no/such has no config.yaml"),
+        (["sample", "/no/such"], "/no/such has no config.yaml"),
+        (["evaluate"], "run"),
+    ],
+)
+def test_mistakes(arguments, message, capsys, tmp_path):
+    extra = ["--out", str(tmp_path / "run")] if arguments[0] == "train" else []
+    assert main([*arguments, *extra]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_with_a_run(run, capsys):
+    for arguments, message in (
+        (["-n", "0"], "at least 1 image"),
+        (["--temperature", "-1"], "temperature to be at least 0"),
+        (["--temperature", "[1, 1]"], "one for each of the 4 levels; got 2"),
+        (["--convention", "scal"], "nearest: scale"),
+    ):
+        assert main(["sample", str(run), *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; from rgflow.cli import main; main(['--help']); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'jsonargparse')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "train" in done.stdout
+
+
+def test_every_option_of_training_has_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    out = capsys.readouterr().out
+    from dataclasses import fields
+
+    from rgflow import FlowConfig, TrainConfig
+
+    for option in [f"model.{f.name}" for f in fields(FlowConfig)] + [
+        f.name for f in fields(TrainConfig) if f.name != "model"
+    ]:
+        line = out[out.index(f"--{option} ") :].split("\n  --")[0]
+        assert len(line.replace("\n", " ").split()) > 6, option

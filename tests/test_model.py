@@ -1,0 +1,323 @@
+"""RG-Flow in every option: exact likelihoods, exact round trips, lossless encoding."""
+
+import math
+import warnings
+from itertools import pairwise
+
+import pytest
+import torch
+from flows import BIJECTORS, CASES, config, random_flow, random_images
+
+from rgflow import FlowConfig, Latents, LosslessWarning, RGFlow, bits_per_dim
+from rgflow.bijectors import dequantize
+
+
+@pytest.fixture(params=CASES)
+def flow(request):
+    """A flow with every parameter random, in float64."""
+    return random_flow(**CASES[request.param])
+
+
+def jacobian(function, x, flow):
+    if flow.config.checkpointing:  # which torch.func doesn't know
+        matrix = torch.autograd.functional.jacobian(function, x)
+    else:
+        matrix = torch.func.jacrev(function, chunk_size=512)(x)
+    return matrix.reshape(x.numel(), x.numel())
+
+
+# ---------------------------------------------------------------- exactness in every option
+
+
+def test_round_trip(flow):
+    x = random_images(flow, 4)
+    z = flow.encode(x)
+    torch.testing.assert_close(flow.decode(z), x, rtol=1e-9, atol=1e-9)
+    back = flow.encode(flow.decode(z))
+    torch.testing.assert_close(back.flat(), z.flat(), rtol=1e-9, atol=1e-9)
+
+
+def test_log_prob_is_the_priors_density_times_the_jacobian(flow):
+    x = random_images(flow, 1)
+    matrix = jacobian(lambda v: flow.encode(v[None], dtype=torch.float64).flat()[0], x[0], flow)
+    log_det = torch.linalg.slogdet(matrix)[1]
+    prior = flow.prior.log_prob(flow.encode(x).flat()).sum()
+    torch.testing.assert_close(flow.log_prob(x)[0], prior + log_det, rtol=1e-9, atol=1e-8)
+    terms = flow.terms(x)
+    torch.testing.assert_close(terms.total, flow.log_prob(x), rtol=1e-11, atol=1e-9)
+    torch.testing.assert_close(terms.prior.sum(), prior, rtol=1e-11, atol=1e-9)
+    # The couplings do something: their log-determinants aren't those of the identity.
+    infer_log_dets = flow._infer(x)[1]
+    assert infer_log_dets.abs().sum() > 1
+
+
+def test_gradients_reach_every_parameter(flow):
+    flow.train()
+    (-flow(random_images(flow, 4)).mean()).backward()
+    for name, parameter in flow.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_saved_and_loaded_is_identical(flow, tmp_path):
+    flow.float().save_pretrained(tmp_path / "model")
+    loaded = RGFlow.from_pretrained(tmp_path / "model")
+    assert loaded.config == flow.config
+    x = random_images(flow, 3)
+    assert torch.equal(loaded.log_prob(x), flow.log_prob(x))
+
+
+def test_any_batch_split_gives_the_same(flow):
+    x = random_images(flow, 5)
+    whole, z = flow.log_prob(x), flow.encode(x).flat()
+    torch.testing.assert_close(torch.cat([flow.log_prob(p) for p in x.split(2)]), whole)
+    parts = torch.cat([flow.encode(p).flat() for p in x.split(2)])
+    torch.testing.assert_close(parts, z, rtol=1e-11, atol=1e-11)
+
+
+def test_levels_while_encoding_and_generating_are_the_same(flow):
+    x = random_images(flow, 2)
+    for space in ("pixels", "flow"):
+        up = flow.coarse(x, space=space)
+        down = flow.coarse(flow.encode(x), space=space)
+        assert len(up) == flow.levels
+        for h, (a, b) in enumerate(zip(up, down, strict=True)):
+            assert a.shape[2:] == flow.lattice.grid(h)
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+        assert all(b.shape[2] * 2 == a.shape[2] for a, b in pairwise(up))
+    torch.testing.assert_close(flow.coarse(x)[0], x, rtol=1e-9, atol=1e-9)
+
+
+# ---------------------------------------------------------------- what is known exactly
+
+
+@pytest.mark.parametrize("name", [*BIJECTORS])
+@pytest.mark.parametrize("prior", ["laplace", "gaussian", "student"])
+def test_a_flow_with_identity_weights_has_exactly_the_priors_density(name, prior):
+    flow = RGFlow(config(pixels=None, prior=prior, **BIJECTORS[name])).double()
+    x = random_images(flow, 3)
+    expected = flow.prior.log_prob(x).flatten(1).sum(1)
+    torch.testing.assert_close(flow.log_prob(x), expected, rtol=1e-11, atol=1e-10)
+    torch.testing.assert_close(flow.encode(x).image(), x, rtol=1e-9, atol=1e-10)
+
+
+def test_an_untrained_flow_starts_at_the_bits_per_dim_of_facts():
+    from rgflow import data
+
+    flow = RGFlow(config(height=32, width=32, hidden=8))
+    for name, expected in (("msds1", 9.53), ("msds2", 9.62)):
+        x8 = torch.from_numpy(data.load(name, "train", count=400, progress=False).images.copy())
+        log_prob = flow.log_prob(x8, torch.Generator().manual_seed(0))
+        assert bits_per_dim(log_prob, flow.dim).mean().item() == pytest.approx(expected, abs=0.03)
+
+
+def test_uniform_pixels_cost_8_bits():
+    flow = RGFlow(config(pixels="marginal", **BIJECTORS["cube"])).double()
+    bits = bits_per_dim(flow.log_prob(random_images(flow, 2)), flow.dim)
+    torch.testing.assert_close(bits, torch.full_like(bits, 8.0))
+
+
+def test_the_prior_cannot_change_the_likelihood_on_the_unit_cube():
+    x = random_images(random_flow(), 3)
+    values = [
+        random_flow(**BIJECTORS["cube"], pixels="marginal", prior=prior).log_prob(x)
+        for prior in ("laplace", "gaussian", "student")
+    ]
+    torch.testing.assert_close(values[0], values[1], rtol=1e-13, atol=1e-10)
+    torch.testing.assert_close(values[0], values[2], rtol=1e-13, atol=1e-10)
+
+
+def test_weights_shared_across_levels():
+    flow = random_flow(shared=True)
+    separate = random_flow()
+    assert sum(p.numel() for p in flow.parameters()) * 2 == sum(
+        p.numel() for p in separate.parameters()
+    )
+    first, second = flow.steps[0].layers.bijectors, flow.steps[1].layers.bijectors
+    assert first[0].bijector is second[0].bijector
+    assert first[1].bijector is second[1].bijector
+
+
+def test_checkpointing_changes_nothing():
+    plain, saving = random_flow(), random_flow(checkpointing=True)
+    x = random_images(plain, 3)
+    for flow in (plain, saving):
+        flow.train()
+        (-flow(x).mean()).backward()
+    for a, b in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_bfloat16_networks_still_train_with_a_float32_log_determinant():
+    flow = random_flow(torch.float32, compute_dtype="bfloat16", conditioner="trunk")
+    x = random_images(flow, 8)
+    exact = flow.eval().log_prob(x)
+    rough = flow.train().log_prob(x)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, rtol=2e-2, atol=0)
+
+
+# ---------------------------------------------------------------- lossless encoding
+
+
+def eight_bit_images(flow: RGFlow) -> torch.Tensor:
+    """Every value of a pixel, noise, black, white, and edges between the two."""
+    c = flow.config
+    shape = (c.channels, c.height, c.width)
+    every = torch.arange(flow.dim).reshape(shape) * 4 % 256
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randint(256, (3, *shape), generator=generator)
+    flat = torch.stack([torch.zeros(shape), torch.full(shape, 255.0), torch.full(shape, 128.0)])
+    edges = (torch.arange(c.width) % 2 * 255).expand(shape)
+    images = torch.cat([every[None], every[None] + 1, every[None] + 2, every[None] + 3])
+    return torch.cat([images, noise, flat, edges[None]]).to(torch.uint8)
+
+
+def check_lossless(flow: RGFlow) -> None:
+    x8 = eight_bit_images(flow)
+    assert len(x8.unique()) == 256
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        z = flow.encode(x8)
+    assert torch.equal(flow.decode(z).floor(), x8.to(z.levels[0].dtype))
+    said = any("all 11 are encoded in float64" in str(w.message) for w in caught)
+    assert said == (z.levels[0].dtype == torch.float64)
+
+
+@pytest.mark.parametrize("name", [*BIJECTORS])
+@pytest.mark.parametrize("pixels", ["logit", "marginal"])
+@pytest.mark.parametrize("trained", ["untrained", "random"])
+def test_encoding_8_bit_images_is_lossless(name, pixels, trained):
+    options = {**BIJECTORS[name], "pixels": pixels, "height": 16, "width": 16}
+    if trained == "random":
+        flow = random_flow(torch.float32, **options)
+    else:
+        flow = RGFlow(config(**options))
+    check_lossless(flow)
+
+
+def test_float64_is_chosen_where_float32_cannot_hold_an_image():
+    flow = random_flow(torch.float32, strength=0.7, **BIJECTORS["cube"], pixels="marginal")
+    x8 = eight_bit_images(flow)
+    with pytest.warns(LosslessWarning, match=r"of 11 images aren't encoded without loss in float32"):
+        z = flow.encode(x8)
+    assert z.levels[0].dtype == torch.float64
+    assert torch.equal(flow.decode(z).floor(), x8.double())
+    assert flow.dtype == torch.float32
+
+
+def test_encoding_is_deterministic_unless_given_a_generator():
+    flow = random_flow()
+    x8 = eight_bit_images(flow)
+    assert torch.equal(flow.encode(x8).flat(), flow.encode(x8.double() + 0.5).flat())
+    noisy = flow.encode(x8, torch.Generator().manual_seed(1)).flat()
+    assert not torch.equal(noisy, flow.encode(x8).flat())
+    expected = dequantize(x8, torch.Generator().manual_seed(1), torch.float64)
+    assert torch.equal(noisy, flow.encode(expected).flat())
+
+
+# ---------------------------------------------------------------- sampling
+
+
+@pytest.mark.parametrize("options", [{}, BIJECTORS["cube"] | {"pixels": "marginal"}])
+def test_sampling_decodes_draws_within_the_range_of_pixels(options):
+    flow = random_flow(torch.float32, **options)
+    x = flow.sample(16, generator=torch.Generator().manual_seed(0))
+    assert x.shape == (16, 3, 8, 8)
+    assert x.min() >= 0
+    assert x.max() < 256
+    z = flow.draw(16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x, flow.decode(z).clamp(0, 255.99998))
+    assert torch.isfinite(flow.log_prob(x)).all()
+
+
+def test_temperatures_per_level_and_per_latent():
+    flow = random_flow()
+    cold = flow.draw(200, [0.1, 1.0], torch.Generator().manual_seed(0))
+    warm = flow.draw(200, 1.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(cold.levels[0], 0.1 * warm.levels[0])
+    assert torch.equal(cold.levels[1], warm.levels[1])
+    ones = warm.select(slice(0, 1)).map(torch.ones_like)
+    single = flow.draw(200, ones.set((0, 0, 1, 2), 0.0), torch.Generator().manual_seed(0))
+    assert (single[0, 0, 1, 2] == 0).all()
+    assert (single.flat() != warm.flat()).sum() == 200
+    scaled = random_flow(prior="gaussian").draw(5, 0.25, convention="scale")
+    assert scaled.levels[0].std().item() == pytest.approx(0.25, rel=0.1)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def images(*shape, **options):
+    return torch.zeros(*shape, **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (images(3, 8, 8), r"shape \[N, 3, 8, 8\]; got \[3, 8, 8\]"),
+        (images(2, 3, 9, 8), r"shape \[N, 3, 8, 8\]; got \[2, 3, 9, 8\]: resize"),
+        (images(2, 1, 8, 8), r"got \[2, 1, 8, 8\]: resize or convert"),
+        (images(2, 3, 8, 8, dtype=torch.int64), r"uint8 images, or reals in \[0, 256\); got int64"),
+        (images(2, 3, 8, 8) - 1, r"reals in \[0, 256\), or uint8; got values from -1 to -1"),
+        (images(2, 3, 8, 8) + 256, r"got values from 256 to 256"),
+        (images(2, 3, 8, 8) - 1e-6, "multiply by 255"),
+        (images(2, 3, 8, 8) / 0, "finite values; got 384 that are NaN or infinite"),
+        (images(2, 3, 8, 8) + math.inf, "got 384 that are NaN or infinite"),
+    ],
+)
+def test_images_that_do_not_fit(x, message):
+    flow = RGFlow(config())
+    for function in (flow.log_prob, flow.encode, flow.terms, flow.coarse):
+        with pytest.raises(ValueError, match=message):
+            function(x)
+
+
+def test_fields_must_be_finite_reals():
+    flow = RGFlow(config(pixels=None))
+    with pytest.raises(ValueError, match="real-valued fields; got uint8"):
+        flow.log_prob(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    assert torch.isfinite(flow.log_prob(torch.full((1, 3, 8, 8), -1000.0))).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"height": 10}, "height to be a multiple"),
+        ({"depth": (1, 2, 3)}, "one for each of the 2 levels; got 3"),
+        ({"depth": (1, 2), "shared": True}, r"equal depths .* got \(1, 2\): use depth=1"),
+        ({"depth": 0}, "depth to be at least 1"),
+        ({"prior": "cauchy"}, "prior to be one of laplace, gaussian, student; got 'cauchy'"),
+        ({"boundary": "perodic"}, "nearest: periodic"),
+        ({"order": "code"}, "order to be one of paper, released"),
+        ({"pixels": "logits"}, "nearest: logit"),
+        ({"bins": 1}, "bins to be at least 2"),
+        ({"channels": 0}, "channels to be at least 1"),
+        ({"prior": "student", "prior_df": 1.0}, "more than 2 degrees of freedom"),
+    ],
+)
+def test_configs_that_contradict_themselves(options, message):
+    with pytest.raises(ValueError, match=message):
+        RGFlow(config(**options))
+
+
+def test_unknown_keys_of_a_config():
+    with pytest.raises(ValueError, match=r"got 'depht' \(nearest: depth\)"):
+        FlowConfig.from_dict({"depht": 3})
+
+
+def test_other_bad_input():
+    flow = random_flow()
+    z = flow.draw(1)
+    with pytest.raises(ValueError, match="one for each of the 2 levels; got 3"):
+        flow.sample(1, [1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="temperature to be at least 0"):
+        flow.sample(1, -1.0)
+    with pytest.raises(ValueError, match="at least 1 image; got 0"):
+        flow.sample(0)
+    other = random_flow(height=16)
+    with pytest.raises(ValueError, match=r"Expected latents of 3 channels on Lattice\(height=16"):
+        other.decode(z)
+    assert isinstance(z, Latents)
