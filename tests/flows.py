@@ -50,7 +50,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cube-shared-open": {**BIJECTORS["cube"], "shared": True, "boundary": "open"},
 }
 
-CASES = {**{name: options for name, options in BIJECTORS.items()}, **OPTIONS}
+CASES = BIJECTORS | OPTIONS
 """Every bijector kind, and every option of a flow."""
 
 

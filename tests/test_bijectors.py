@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from flows import BIJECTORS, config, randomise
 from torch import Tensor, nn
 
+from flows import BIJECTORS, config, randomise
 from rgflow import FlowConfig, RGFlow
 from rgflow.bijectors import (
     Bijector,
@@ -80,7 +80,11 @@ LAYERS = {
 
 CASES = {
     **{
-        name: (partial(block_bijector, **options), cube if name.startswith("cube") else reals, (12,))
+        name: (
+            partial(block_bijector, **options),
+            cube if name.startswith("cube") else reals,
+            (12,),
+        )
         for name, options in BIJECTORS.items()
     },
     **{
@@ -119,7 +123,6 @@ def test_round_trip_and_log_determinants_cancel(case):
     bijector, x = case
     y, log_det = bijector.forward(x)
     back, inverse_log_det = bijector.inverse(y)
-    # Where x is held as a small distance from an edge, it comes back to the same relative precision.
     torch.testing.assert_close(back, x, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(log_det, -inverse_log_det, rtol=1e-9, atol=1e-8)
     assert log_det.shape == (5,)
@@ -142,7 +145,9 @@ def test_gradients_reach_every_parameter(case):
     bijector, x = case
     for function in (bijector.forward, bijector.inverse) if list(bijector.parameters()) else ():
         bijector.zero_grad()
-        y, log_det = function(x if function == bijector.forward else bijector.forward(x)[0].detach())
+        y, log_det = function(
+            x if function == bijector.forward else bijector.forward(x)[0].detach()
+        )
         (y.square().sum() + log_det.sum()).backward()
         for name, parameter in bijector.named_parameters():
             assert parameter.grad is not None, name
@@ -190,7 +195,7 @@ def test_the_density_of_a_flow_in_2_dimensions_integrates_to_1(name):
     bijector = Compose([_of_dim_2(config(**BIJECTORS[name])) for _ in range(2)]).double()
     randomise(bijector)
     if bijector.domain == "cube":
-        # The density of u on the unit square; that of y = Q(u) is the same by a change of variables.
+        # The density of u on the unit square; that of y = Q(u) follows by a change of variables.
         n = 500
         axis = (torch.arange(n, dtype=torch.float64) + 0.5) / n
         x = torch.cartesian_prod(axis, axis)
@@ -215,7 +220,12 @@ def _log_density(bijector: Bijector, x: Tensor, prior: Laplace | None = None) ->
 
 
 def _of_dim_2(settings: FlowConfig) -> Bijector:
-    from rgflow.bijectors import AffineCoupling, AutoregressiveBijector, CubeCoupling, SplineCoupling
+    from rgflow.bijectors import (
+        AffineCoupling,
+        AutoregressiveBijector,
+        CubeCoupling,
+        SplineCoupling,
+    )
 
     if settings.bijector == "autoregressive":
         return AutoregressiveBijector(2, hidden=16, blocks=2, bins=settings.bins)

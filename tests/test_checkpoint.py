@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from flows import config, random_flow
 
+from flows import config, random_flow
 from rgflow import RGFlow
 
 

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from flows import random_flow, random_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows import random_flow, random_images
 from rgflow import Latents, Lattice, RGFlow
 
 ORDERS = ("paper", "released")
@@ -219,7 +219,9 @@ def test_regions_and_addresses_outside():
         lattice.generation_cone(np.zeros((16, 16)))
     with pytest.raises(ValueError, match="level of 0 to 2; got 3"):
         lattice.grid(3)
-    with pytest.raises(ValueError, match=r"position of level 1 .*got \(4, 4\), which is of level 2"):
+    with pytest.raises(
+        ValueError, match=r"position of level 1 .*got \(4, 4\), which is of level 2"
+    ):
         lattice.site(1, 4, 4)
     with pytest.raises(ValueError, match="inside the 16×16 image"):
         lattice.site(0, 16, 1)

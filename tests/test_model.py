@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from flows import BIJECTORS, CASES, config, random_flow, random_images
 
+from flows import BIJECTORS, CASES, config, random_flow, random_images
 from rgflow import FlowConfig, Latents, LosslessWarning, RGFlow, bits_per_dim
 from rgflow.bijectors import dequantize
 
@@ -201,7 +201,9 @@ def test_encoding_8_bit_images_is_lossless(name, pixels, trained):
 def test_float64_is_chosen_where_float32_cannot_hold_an_image():
     flow = random_flow(torch.float32, strength=0.7, **BIJECTORS["cube"], pixels="marginal")
     x8 = eight_bit_images(flow)
-    with pytest.warns(LosslessWarning, match=r"of 11 images aren't encoded without loss in float32"):
+    with pytest.warns(
+        LosslessWarning, match=r"of 11 images aren't encoded without loss in float32"
+    ):
         z = flow.encode(x8)
     assert z.levels[0].dtype == torch.float64
     assert torch.equal(flow.decode(z).floor(), x8.double())

@@ -1,9 +1,9 @@
 """RG-Flow: hierarchical, explainable normalizing flows of images.
 
-    >>> import rgflow
-    >>> flow = rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=32))
-    >>> flow.sample(2).shape
-    torch.Size([2, 3, 16, 16])
+>>> import rgflow
+>>> flow = rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=32))
+>>> flow.sample(2).shape
+torch.Size([2, 3, 16, 16])
 """
 
 import importlib

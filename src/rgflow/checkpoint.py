@@ -89,7 +89,9 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     try:
         load_model(module, path, strict=True)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"Expected weights as safetensors; {path} is damaged ({error}).") from error
+        raise ValueError(
+            f"Expected weights as safetensors; {path} is damaged ({error})."
+        ) from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(

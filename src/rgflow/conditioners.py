@@ -8,6 +8,7 @@ makes every coupling the identity.
 Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameters; K networks.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -79,7 +80,7 @@ class _Residual(nn.Module):
         super().__init__()
         widths = (dim, hidden, hidden, dim)
         self.linears = nn.ModuleList(
-            GroupedLinear(groups, a, b) for a, b in zip(widths, widths[1:], strict=False)
+            GroupedLinear(groups, a, b) for a, b in itertools.pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,9 +122,7 @@ class PaperConditioner(Conditioner):
 
     def __init__(self, dim: int, params: int, *, hidden: int, blocks: int) -> None:
         super().__init__()
-        self.halves = nn.ModuleList(
-            _PaperHalf(dim // 2, params, hidden, blocks) for _ in range(2)
-        )
+        self.halves = nn.ModuleList(_PaperHalf(dim // 2, params, hidden, blocks) for _ in range(2))
 
     def parameters_for(self, x: Tensor, half: int) -> Tensor:
         return self.halves[half](x)
@@ -145,15 +144,16 @@ class _ReleasedResidual(nn.Module):
 
     def __init__(self, groups: int, dim: int, hidden: int) -> None:
         super().__init__()
+        self.groups = groups
         widths = (dim, hidden, hidden, dim)
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             bound = math.sqrt(3 * SILU_VARIANCE_GAIN / a)
             layers += [_Swish(groups, a), GroupedLinear(groups, a, b, bound)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.expand(len(self.layers[0].beta), -1, -1)
+        x = x.expand(self.groups, -1, -1)
         return (x + self.layers(x)) * math.sqrt(0.5)
 
 
@@ -188,32 +188,36 @@ class ReleasedConditioner(Conditioner):
         return out.chunk(2, 2)[1 - half].transpose(0, 1)
 
 
+class _TrunkResidual(nn.Module):
+    """h → h + f(norm h), with f two linear layers and SiLU between them."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.first = nn.Linear(hidden, hidden)
+        self.second = nn.Linear(hidden, hidden)
+
+    def forward(self, h: Tensor) -> Tensor:
+        norm, dtype = self.norm, h.dtype
+        normed = F.layer_norm(
+            h, norm.normalized_shape, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
+        )
+        return h + _linear(self.second, F.silu(_linear(self.first, normed)))
+
+
 class _Trunk(nn.Module):
-    """Linear, pre-normalised residual blocks, linear: d → P·d."""
+    """Linear, pre-normalised residual blocks, SiLU, linear: d → P·d."""
 
     def __init__(self, dim: int, params: int, hidden: int, blocks: int) -> None:
         super().__init__()
         self.first = nn.Linear(dim, hidden)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(hidden),
-                nn.Linear(hidden, hidden),
-                nn.SiLU(),
-                nn.Linear(hidden, hidden),
-            )
-            for _ in range(blocks)
-        )
+        self.blocks = nn.Sequential(*(_TrunkResidual(hidden) for _ in range(blocks)))
         self.last = nn.Linear(hidden, params * dim)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = _linear(self.first, x)
-        for norm, widen, act, narrow in self.blocks:
-            normed = F.layer_norm(
-                h, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-            )
-            h = h + _linear(narrow, act(_linear(widen, normed)))
+        h = self.blocks(_linear(self.first, x))
         return _linear(self.last, F.silu(h)).unflatten(1, (-1, x.shape[1]))
 
 

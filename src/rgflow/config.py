@@ -5,7 +5,7 @@ can parse, print and check it in milliseconds. The modules that do the work take
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
@@ -14,6 +14,14 @@ Order = Literal["paper", "released"]
 PriorName = Literal["laplace", "gaussian", "student"]
 PixelsName = Literal["logit", "marginal"]
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
+
+
+def unknown_name(what: str, name: object, known: Iterable[str], likely: Sequence[str] = ()) -> str:
+    """The sentence for a name that isn't one of `known`: it says which is nearest."""
+    known = list(known)
+    close = likely or difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+    hint = f" (nearest: {close[0]})" if close else ""
+    return f"Expected {what} to be one of {', '.join(known)}; got {name!r}{hint}."
 
 
 def check_name(what: str, name: object, known: Iterable[str]) -> None:
@@ -25,11 +33,8 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
     ValueError: Expected prior to be one of laplace, gaussian; got 'laplce' (nearest: laplace).
     """
     known = list(known)
-    if name in known:
-        return
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-    hint = f" (nearest: {close[0]})" if close else ""
-    raise ValueError(f"Expected {what} to be one of {', '.join(known)}; got {name!r}{hint}.")
+    if name not in known:
+        raise ValueError(unknown_name(what, name, known))
 
 
 def check_at_least(what: str, value: float, least: float) -> None:
@@ -168,7 +173,7 @@ class TrainConfig:
     clip: float = 1.0
     """Largest global norm of the gradient of the loss per dimension (in nats)."""
     average: float = 0.99
-    """Decay per step of the moving average of the weights, which is what gets evaluated; 0: none."""
+    """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none."""
     flip: bool = False
     """Mirror every other training image, at random."""
     validate_every: float = 60.0

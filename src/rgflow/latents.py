@@ -27,8 +27,8 @@ class Latents:
 
     Args:
         levels: z^(h) for every level, level 0 first: [N, 3, C, rows/2, columns/2] with the rows and
-            columns of that level's grid, the three being the sublattices (0, 1), (1, 0), (1, 1) that
-            stay; at the top [N, C, rows, columns].
+            columns of that level's grid, the three being the sublattices (0, 1), (1, 0) and (1, 1)
+            that stay; at the top [N, C, rows, columns].
         lattice: The geometry.
 
     Raises:
@@ -113,13 +113,13 @@ class Latents:
             ValueError: If there is no such latent.
         """
         level, index = self._index(address)
-        return self.levels[level][(slice(None), *index)]
+        return self.levels[level][index]
 
     def set(self, address: Address, value: Tensor | float) -> "Latents":
         """The same latents with the one at an address set to a number or to [N] numbers."""
         level, index = self._index(address)
         z = self.levels[level].clone()
-        z[(slice(None), *index)] = value
+        z[index] = value
         return self.replace(level, z)
 
     def replace(self, level: int, z: Tensor) -> "Latents":
@@ -151,7 +151,7 @@ class Latents:
         return Latents(tuple(mixed), self.lattice)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Latents":
-        """The latents with a function of tensors applied to every level, as in `z.map(torch.abs)`."""
+        """The latents with a function applied to every level, as in `z.map(torch.abs)`."""
         return Latents(tuple(function(z) for z in self.levels), self.lattice)
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> "Latents":
@@ -195,20 +195,20 @@ class Latents:
             ) from error
         return cls(tuple(levels), lattice)
 
-    def _index(self, address: Address) -> tuple[int, tuple[int, ...]]:
-        """Level of an address, and its index into that level's tensor behind N."""
+    def _index(self, address: Address) -> tuple[int, tuple[slice | int, ...]]:
+        """Level of an address, and its index into that level's tensor."""
         level, i, j, c = address
         self.lattice.check_site(level, i, j)
         if not 0 <= c < self.channels:
             raise ValueError(f"Expected a channel of 0 to {self.channels - 1}; got {c}.")
         i, j = i >> level, j >> level
         if level == self.lattice.top:
-            return level, (c, i, j)
-        return level, (_SUBLATTICES.index((i % 2, j % 2)), c, i // 2, j // 2)
+            return level, (slice(None), c, i, j)
+        return level, (slice(None), _SUBLATTICES.index((i % 2, j % 2)), c, i // 2, j // 2)
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """A level's grid [N, C, 2n, 2k] into what goes up [N, C, n, k] and what stays [N, 3, C, n, k]."""
+    """A level's grid [N, C, 2n, 2k]: what goes up [N, C, n, k], what stays [N, 3, C, n, k]."""
     n, k = x.shape[2] // 2, x.shape[3] // 2
     x = x.reshape(*x.shape[:2], n, 2, k, 2)
     stay = torch.stack([x[:, :, :, a, :, b] for a, b in _SUBLATTICES], 1)

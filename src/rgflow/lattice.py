@@ -53,13 +53,13 @@ class Layer:
         return self.grid[0] // self.m - lost, self.grid[1] // self.m - lost
 
     def touched(self, mask: Mask) -> Mask:
-        """Which blocks hold a marked site: [rows, columns] of the grid → [rows, columns] of blocks."""
+        """Which blocks hold a marked site: a mask of the grid → a mask of the blocks."""
         s, (p, q) = self.shift, self.blocks
         if self.periodic:
             inside = np.roll(mask, (-s, -s), (0, 1))
         else:
             inside = mask[s : s + p * self.m, s : s + q * self.m]
-        return inside.reshape(p, self.m, q, self.m).any((1, 3))
+        return np.any(inside.reshape(p, self.m, q, self.m), (1, 3), keepdims=False)
 
     def spread(self, mask: Mask) -> Mask:
         """Mark all sites of every block that holds a marked site; those in no block stay."""

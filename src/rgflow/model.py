@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class RGFlow(nn.Module):
             order=config.order,
         )
         self.prior = make_prior(config)
-        self.steps = nn.ModuleList(self._make_steps())
+        self.steps = cast(Sequence[Step], nn.ModuleList(self._make_steps()))
         self.domain = self.steps[0].domain
         self.quantile = Quantile(self.prior, (config.channels, None, None))
         self.pixels = make_pixels(config)
@@ -237,7 +237,9 @@ class RGFlow(nn.Module):
         flow = self._in(latents.levels[-1].dtype)
         return flow._leave(flow._generate(flow._from_latents(latents))[0])
 
-    def coarse(self, source: Tensor | Latents, space: Literal["pixels", "flow"] = "pixels") -> list[Tensor]:
+    def coarse(
+        self, source: Tensor | Latents, space: Literal["pixels", "flow"] = "pixels"
+    ) -> list[Tensor]:
         """The images x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h] (paper, Fig. 5a).
 
         Args:
@@ -412,7 +414,7 @@ class RGFlow(nn.Module):
             low, high = images.min().item(), images.max().item()
             raise ValueError(
                 f"Expected reals in [0, 256), or uint8; got values from {low:g} to {high:g}"
-                f"{': multiply by 255 and round to uint8' if -1e-3 < low and high <= 1 else ''}."
+                f"{': multiply by 255 and round to uint8' if low > -1e-3 and high <= 1 else ''}."
             )
 
 

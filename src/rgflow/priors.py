@@ -17,6 +17,7 @@ from rgflow.config import FlowConfig, check_at_least, check_name
 
 Convention = Literal["density", "scale"]
 Temperature = float | Tensor
+SQRT_HALF = math.sqrt(0.5)
 
 
 class Prior(Protocol):
@@ -84,7 +85,7 @@ class Laplace(_Scaled):
         0.35355339...
     """
 
-    def __init__(self, scale: Temperature = math.sqrt(0.5)) -> None:
+    def __init__(self, scale: Temperature = SQRT_HALF) -> None:
         super().__init__(scale)
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ class _Elementwise(torch.autograd.Function):
     """A function of NumPy arrays applied element by element, with its derivative in torch."""
 
     @staticmethod
-    def forward(x: Tensor, function: Any, slope: Any) -> Tensor:  # type: ignore[override]
+    def forward(x: Tensor, function: Any, slope: Any) -> Tensor:
         values = function(x.detach().cpu().double().numpy())
         return torch.as_tensor(values, dtype=x.dtype, device=x.device)
 
@@ -155,11 +156,11 @@ class _Elementwise(torch.autograd.Function):
         ctx.save_for_forward(x, output)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return grad * ctx.slope(*ctx.saved_tensors), None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         return tangent * ctx.slope(*ctx.saved_tensors)
 
     @staticmethod

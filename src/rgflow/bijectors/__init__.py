@@ -1,6 +1,7 @@
 """Invertible maps with tractable log-determinants, and the layers of an image built from them."""
 
 import importlib
+from collections.abc import Callable
 from functools import partial
 
 from rgflow.bijectors.autoregressive import AutoregressiveBijector
@@ -57,7 +58,7 @@ def make_bijector(config: FlowConfig) -> Bijector:
     return kind(dim, conditioner, bins=config.bins)
 
 
-def _imported(path: str) -> type[Bijector]:
+def _imported(path: str) -> Callable[..., Bijector]:
     """The Bijector subclass at an import path such as `package.module.Class`."""
     module, _, name = path.rpartition(".")
     try:

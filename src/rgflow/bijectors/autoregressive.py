@@ -4,6 +4,7 @@ Letters in shapes: R rows (blocks); D variables of a block; P parameters per var
 """
 
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,25 +34,29 @@ class AutoregressiveBijector(Bijector):
 
     def __init__(self, dim: int, *, hidden: int = 256, blocks: int = 2, bins: int = 8) -> None:
         super().__init__((dim,))
-        self.bins = bins
+        self.dim, self.bins = dim, bins
         self.params = 3 * bins - 1 if bins else 2
-        before = torch.ones(dim, dim).tril(-1).bool().repeat_interleave(self.params, 0)
+        before = cast(
+            torch.BoolTensor,
+            torch.ones(dim, dim).tril(-1).bool().repeat_interleave(self.params, 0),
+        )
         self.nets = nn.ModuleList(
             MaskedMLP(before, (hidden,) * blocks, activation=nn.SiLU) for _ in range(2)
         )
         for net in self.nets:
-            nn.init.zeros_(net[-1].weight)
-            nn.init.zeros_(net[-1].bias)
+            for parameter in list(net.parameters())[-2:]:  # of the last layer
+                nn.init.zeros_(parameter)
 
     def _elementwise(self, net: nn.Module, x: Tensor) -> Transform:
         params = net(x).unflatten(-1, (-1, self.params))  # [R, D, P]
         if self.bins:
             sizes = (self.bins, self.bins, self.bins - 1)
-            return MonotonicRQSTransform(*params.split(sizes, -1))
+            widths, heights, slopes = params.split(sizes, -1)
+            return MonotonicRQSTransform(widths, heights, slopes)
         return MonotonicAffineTransform(shift=params[..., 1], scale=params[..., 0])
 
     def _pass(self, net: nn.Module) -> AutoregressiveTransform:
-        return AutoregressiveTransform(partial(self._elementwise, net), self.event_shape[0])
+        return AutoregressiveTransform(partial(self._elementwise, net), self.dim)
 
     def transform(self, x: Tensor) -> Mapped:
         x, first = self._pass(self.nets[0]).call_and_ladj(x)

@@ -13,9 +13,10 @@ only ever adds, and log p(x) = log p(z) + log_det for z, log_det = forward(x) (p
 Letters in shapes: N samples; D variables of one block, D = C·m².
 """
 
+import itertools
 import math
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +31,10 @@ Mapped = tuple[Tensor, Tensor]
 class Bijector(nn.Module):
     """Base class of invertible maps; a subclass writes `transform` and `invert`.
 
+    A bijector of blocks acts on vectors [N, D] and is made by `cls(dim, **options)`.
+
     Args:
         event_shape: Shape of one sample; `None` in a place where any size will do.
-
-    A bijector of blocks acts on vectors [N, D] and is made by `cls(dim, **options)`.
 
     Example:
         A map of one's own, to be named by its import path in `FlowConfig.bijector`:
@@ -107,13 +108,13 @@ class Compose(Bijector):
         if not bijectors:
             raise ValueError("Expected at least one bijector to compose; got none.")
         super().__init__(bijectors[0].event_shape)
-        for first, second in zip(bijectors, bijectors[1:], strict=False):
+        for first, second in itertools.pairwise(bijectors):
             if first.codomain != second.domain:
                 raise ValueError(
                     f"Expected neighbours with the same domain; got {type(first).__name__} into "
                     f"the {first.codomain}, {type(second).__name__} from the {second.domain}."
                 )
-        self.bijectors = nn.ModuleList(bijectors)
+        self.bijectors = cast(Sequence[Bijector], nn.ModuleList(bijectors))
         self.domain, self.codomain = bijectors[0].domain, bijectors[-1].codomain
         self.checkpointing = checkpointing
 

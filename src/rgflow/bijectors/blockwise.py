@@ -1,7 +1,7 @@
 """Any bijector of vectors as a layer of an image, applied to its m×m blocks.
 
-Letters in shapes: N images; C channels; p, q rows and columns of blocks; m edge of a block, D = C·m²
-its variables; n = m/2.
+Letters in shapes: N images; C channels; p, q rows and columns of blocks; m edge of a block,
+D = C·m² its variables; n = m/2.
 """
 
 import torch

@@ -97,7 +97,8 @@ class SplineCoupling(Coupling):
 
     def _spline(self, params: Tensor) -> MonotonicRQSTransform:
         sizes = (self.bins, self.bins, self.bins - 1)
-        return MonotonicRQSTransform(*params.movedim(1, -1).split(sizes, -1), bound=self.bound)
+        widths, heights, slopes = params.movedim(1, -1).split(sizes, -1)
+        return MonotonicRQSTransform(widths, heights, slopes, bound=self.bound)
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         return self._spline(params).call_and_ladj(x)

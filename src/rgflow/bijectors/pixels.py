@@ -22,7 +22,9 @@ SMALLEST = 1e-30
 """What a pixel of exactly 0 is taken for where 0 would have no finite latent."""
 
 
-def dequantize(x8: Tensor, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+def dequantize(
+    x8: Tensor, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Integer pixels to reals in (0, 256): x8 + ½, or x8 + u with uniform u, given a generator.
 
     u is an odd multiple of 2^−16, so x8 + u is exact even in float32, and never an integer.
@@ -132,7 +134,9 @@ class Marginal(Bijector):
         channels = y.transpose(0, 1).flatten(1)  # [C, N·H·W]
         below, above = below.view(-1, LEVELS), above.view(-1, LEVELS)
         left = torch.searchsorted(below, channels.contiguous(), right=True) - 1
-        right = LEVELS - torch.searchsorted(above.flip(1).contiguous(), -channels.contiguous(), right=True)
+        right = LEVELS - torch.searchsorted(
+            above.flip(1).contiguous(), -channels.contiguous(), right=True
+        )
         found = torch.where(channels > 0, left, right).clamp(0, LEVELS - 1)
         return found.view(y.shape[1], y.shape[0], *y.shape[2:]).transpose(0, 1)
 

@@ -44,7 +44,7 @@ def spline_parameters(params: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor
 def spline_forward(
     d: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Map cube coordinates d [R, d]: the result, in cube coordinates, and log-derivatives [R, d]."""
+    """Map cube coordinates d [R, d]: the result, also in them, and log-derivatives [R, d]."""
     widths, heights, slopes = _from_nearer_edge(d, widths, heights, slopes)
     before, here, after = _find_bin(d.abs(), widths)
     w, h, near, far = _knots(here, widths, heights, slopes)

@@ -1,4 +1,4 @@
-"""The command line: `rgflow COMMAND …`. Each command is a module here, imported when it is called."""
+"""The command line, `rgflow COMMAND …`: each command is a module, imported when it is called."""
 
 import importlib
 import sys

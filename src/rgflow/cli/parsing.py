@@ -32,7 +32,9 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
     actions = {action.dest: action for action in parser._actions}
     if wrong and wrong.group(1) in actions:
         kind = getattr(actions[wrong.group(1)], "_typehint", None)
-        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {wrong.group(2).strip()}."
+        return (
+            f"Expected --{wrong.group(1)} to be {_described(kind)}; got {wrong.group(2).strip()}."
+        )
     unknown = re.search(r"(?:nrecognized arguments:|Key|Option) ['\"]?-*([\w.\-]+)", message)
     if unknown and unknown.group(1) not in actions:
         word = unknown.group(1)

@@ -25,7 +25,9 @@ def run(arguments: Sequence[str]) -> None:
         help="T of p^(1/T): one number, or one per level, level 0 first",
     )
     options.add_argument(
-        "--convention", default="density", help="density (the paper's), or the released code's scale"
+        "--convention",
+        default="density",
+        help="density (the paper's), or the released code's scale",
     )
     options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
     settings = parse(options, arguments)

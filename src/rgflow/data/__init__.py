@@ -4,9 +4,9 @@ Every source is made or decoded once, stored in the cache folder, and memory-map
 """
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
+from rgflow.config import unknown_name
 from rgflow.data import cache, folder, msds
 from rgflow.data.images import Images
 from rgflow.data.source import Request, Source, Split
@@ -74,9 +74,5 @@ def load(
         word, colon, _ = known.partition(":")
         if name == word or (colon and name.startswith(word + colon)):
             return cache.load(source(request), name=name, progress=progress)
-    nearest = get_close_matches(name.lower(), SOURCES, n=1, cutoff=0)[0]
-    if name and Path(name).expanduser().is_dir():
-        nearest = f"folder:{name}"
-    raise ValueError(
-        f"Expected a data set named {', '.join(SOURCES)}; got {name!r}; did you mean {nearest!r}?"
-    )
+    folders = [f"folder:{name}"] if name and Path(name).expanduser().is_dir() else []
+    raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))

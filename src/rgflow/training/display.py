@@ -1,4 +1,4 @@
-"""What a person sees of a training run: a live table on a terminal, a line per validation elsewhere."""
+"""What a person sees of a training run: a live table on a terminal, or a line per validation."""
 
 import time
 from types import TracebackType

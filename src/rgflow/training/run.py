@@ -1,10 +1,10 @@
 """A run folder: everything that a training run leaves behind.
 
-    config.yaml      the settings, complete; can be passed back with --config
-    run.json         versions, machine, data, and at the end the result
-    log.jsonl        one JSON object per step, and one per validation
-    model/           the averaged weights, for `RGFlow.from_pretrained`
-    pictures/        sample grids
+config.yaml      the settings, complete; can be passed back with --config
+run.json         versions, machine, data, and at the end the result
+log.jsonl        one JSON object per step, and one per validation
+model/           the averaged weights, for `RGFlow.from_pretrained`
+pictures/        sample grids
 """
 
 import json
@@ -134,7 +134,9 @@ class Run:
 
     def save_json(self, name: str, content: Any) -> Path:
         """Write a result (a dataclass or plain values) beside the run."""
-        plain = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
+        plain = (
+            asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
+        )
         return self._write_json(name, plain)
 
     def save_picture(self, picture: Image.Image, name: str) -> Path:

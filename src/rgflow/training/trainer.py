@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -203,7 +202,9 @@ class _Trainer:
         if self.average:
             self.average.update_parameters(self.flow)
         self.step += 1
-        self.bits = bits_per_dim(self.accelerator.reduce(log_prob.detach(), "mean"), self.flow.dim).item()
+        self.bits = bits_per_dim(
+            self.accelerator.reduce(log_prob.detach(), "mean"), self.flow.dim
+        ).item()
         self.gradient_norm = float(norm)
 
     def validation_is_due(self) -> bool:
@@ -220,4 +221,3 @@ class _Trainer:
         flow = self.average.module
         assert isinstance(flow, RGFlow)
         return flow
-

@@ -1,0 +1,63 @@
+# `make demo` and `make test` do everything on a fresh clone: they make an environment in .venv,
+# install into it, and run. `make help` lists the rest.
+
+# The first Python of at least 3.11 that is found.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 \
+	&& $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+DEMO_PRESET ?= msds1-fast
+DEMO_MINUTES ?= 4
+DEMO_TEST_IMAGES ?= 10000
+DEMO_OUT ?= demo/$(DEMO_PRESET)-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: demo test nightly lint docs wheel clean help
+
+demo: .venv/installed ## learn MSDS1 for 4 minutes, then evaluate and sample
+	@$(BIN)/rgflow train $(DEMO_PRESET) --minutes $(DEMO_MINUTES) --out $(DEMO_OUT)
+	@$(BIN)/rgflow evaluate $(DEMO_OUT) --count $(DEMO_TEST_IMAGES)
+	@$(BIN)/rgflow sample $(DEMO_OUT) -n 64
+
+test: .venv/installed-dev ## all tests that take less than a minute each
+	@$(BIN)/python -m pytest -m "not slow"
+
+nightly: .venv/installed-dev ## the slow tests as well
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed-dev ## style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+docs: .venv/installed-dev ## the documentation, into docs/_build/html
+	@$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html."
+
+wheel: .venv/installed-dev ## build the wheel, and run it outside the repository
+	@rm -rf dist build/wheel
+	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+	@$(BIN)/python -m pip install -q --no-deps --target build/wheel dist/rgflow-*.whl
+	@cd / && PYTHONPATH=$(CURDIR)/build/wheel $(CURDIR)/$(BIN)/python -c "import rgflow; \
+		assert 'build/wheel' in rgflow.__file__, rgflow.__file__; \
+		flow = rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=16)); \
+		print('The wheel works:', *flow.sample(2).shape)"
+
+clean: ## remove what these commands made, except runs
+	rm -rf .venv build dist docs/_build .pytest_cache .mypy_cache .ruff_cache
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Expected a Python of at least 3.11 on the PATH; there is none: \
+	install one, or name it with make PYTHON=/path/to/python."; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q -e '.[dev,docs]'
+	@touch .venv/installed $@
