@@ -87,13 +87,18 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"Expected {WEIGHTS} in {folder}; it isn't there.")
     try:
-        load_model(module, path, strict=True)
+        missing, unexpected = load_model(module, path, strict=False)
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"Expected weights as safetensors; {path} is damaged ({error})."
         ) from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"Expected the weights in {path} to fit the config beside them; they don't ({reason})."
-        ) from error
+    except RuntimeError as error:  # a tensor of another shape
+        reason = " ".join(str(error).splitlines()[-1].split()).rstrip(".")
+        raise ValueError(f"{_UNFIT.format(path)}: {reason}.") from error
+    wrong = [f"{len(missing)} are missing, such as {min(missing)}"] if missing else []
+    wrong += [f"{len(unexpected)} don't belong, such as {min(unexpected)}"] if unexpected else []
+    if wrong:
+        raise ValueError(f"{_UNFIT.format(path)}: {'; '.join(wrong)}.")
+
+
+_UNFIT = "Expected the weights in {} to fit the config beside them; they don't"

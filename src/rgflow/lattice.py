@@ -91,7 +91,7 @@ class Lattice:
     Example:
         >>> lattice = Lattice(height=32, width=32, m=4)
         >>> lattice.levels, lattice.counts(lattice.inference_cone(lattice.box(11, 11, 10, 10)))
-        (4, (192, 112, 48, 16))
+        (4, (192, 192, 48, 16))
         >>> int(lattice.generation_cone(lattice.site(1, 2, 0)).sum())  # 20 × 20 pixels
         400
     """

@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> None:
         options.set_defaults(flat(asdict(PRESETS[arguments[0]])))
     settings = parse(options, arguments)
 
-    values = options.instantiate_classes(settings).as_dict()
+    values = options.instantiate(settings).as_dict()
     preset, out = values.pop("preset"), values.pop("out")
     values.pop("config")
     config = TrainConfig(**values)
