@@ -152,6 +152,8 @@ class TrainConfig:
     """The flow to train."""
     data: str = "msds1"
     """Data set: msds1, msds2, or folder:PATH for a tree of pictures."""
+    crop: int | None = None
+    """Cut the centre crop × crop pixels out of each picture before it is resized (CelebA: 148)."""
     train_count: int | None = None
     """Number of training images; none: all there are (90,000 for MSDS)."""
     minutes: float | None = None

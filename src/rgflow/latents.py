@@ -63,7 +63,7 @@ class Latents:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Channels C."""
         return self.levels[-1].shape[-3]
 
     def __len__(self) -> int:

@@ -39,7 +39,8 @@ class Terms:
 
     Attributes:
         prior: Σ log p(z^(h)) for every level, [N, levels].
-        log_det: The log-determinant of every level's step, [N, levels].
+        log_det: The log-determinant of every level's step, [N, levels]; on the unit cube with that
+            of the prior's quantile function.
         pixels: The log-determinant of the pixel map, [N].
     """
 

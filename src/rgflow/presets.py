@@ -35,9 +35,11 @@ _TINY = TrainConfig(
 )
 
 PRESETS: dict[str, TrainConfig] = {
-    "celeba": replace(_PAPER, data="celeba", flip=True),
+    "celeba": replace(_PAPER, data="celeba", crop=148, flip=True),
     "cifar10": replace(_PAPER, data="cifar10", flip=True),
-    "chairs": replace(_PAPER, model=replace(_PAPER.model, depth=8), data="chairs", flip=True),
+    "chairs": replace(
+        _PAPER, model=replace(_PAPER.model, depth=8), data="chairs", crop=300, flip=True
+    ),
     "msds1": replace(_PAPER, model=replace(_PAPER.model, depth=4), data="msds1"),
     "msds2": replace(_PAPER, model=replace(_PAPER.model, depth=4), data="msds2"),
     "msds1-small": replace(_SMALL, data="msds1"),

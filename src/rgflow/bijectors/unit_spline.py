@@ -22,8 +22,8 @@ from torch import Tensor
 MIN_BIN = 1e-3
 """Smallest share of a bin before mixing, so that none vanishes."""
 MIXED = 1e-2
-"""Share of widths in the heights and the other way round. It bounds every slope to 1/99 … 99, hence
-how much precision one coupling can cost, whatever the network says."""
+"""Share of widths in the heights and the other way round. It bounds the slopes of bins and at knots
+to 1/99 … 99, hence how much precision one coupling can cost, whatever the network says."""
 LOG_MAX_SLOPE = math.log(1 / MIXED - 1)
 
 

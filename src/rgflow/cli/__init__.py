@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    sys.path.append("")  # so that a user's own bijector is found in the current folder
     try:
         check_name("command", arguments[0], COMMANDS)
         module = importlib.import_module(f"rgflow.cli.{arguments[0]}")

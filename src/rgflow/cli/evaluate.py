@@ -39,6 +39,7 @@ def run(arguments: Sequence[str]) -> None:
         width=model.width,
         channels=model.channels,
         count=settings.count,
+        crop=config.crop,
     )
     console = Console()
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -69,22 +69,25 @@ def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingRe
         validation_set = _load(config, "validation", config.validate_count, progress)
     validation = torch.from_numpy(validation_set.images.copy())
     flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
-    run.write_start(config, flow, training_set, processes=accelerator.num_processes)
+    main = accelerator.is_main_process
+    if main:
+        run.write_start(config, flow, training_set, processes=accelerator.num_processes)
 
     trainer = _Trainer(config, flow, training_set, accelerator)
-    display = Display(config, flow, enabled=progress and accelerator.is_main_process)
+    display = Display(config, flow, enabled=progress and main)
     interrupted = False
     with display:
         try:
             for fraction in trainer.until_done():
                 display.update(trainer.step, trainer.seconds, fraction, trainer.bits)
-                run.log(
-                    step=trainer.step,
-                    seconds=round(trainer.seconds, 3),
-                    bits_per_dim=trainer.bits,
-                    gradient_norm=trainer.gradient_norm,
-                    lr=trainer.lr,
-                )
+                if main:
+                    run.log(
+                        step=trainer.step,
+                        seconds=round(trainer.seconds, 3),
+                        bits_per_dim=trainer.bits,
+                        gradient_norm=trainer.gradient_norm,
+                        lr=trainer.lr,
+                    )
                 if trainer.validation_is_due():
                     _validate(trainer, run, validation, display)
         except KeyboardInterrupt:
@@ -97,7 +100,8 @@ def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingRe
         bits_per_dim=bits,
         interrupted=interrupted,
     )
-    run.write_result(result)
+    if main:
+        run.write_result(result)
     return result
 
 
@@ -112,6 +116,7 @@ def _load(config: TrainConfig, split: Split, count: int | None, progress: bool) 
         width=model.width,
         channels=model.channels,
         count=count,
+        crop=config.crop,
         progress=progress,
     )
 

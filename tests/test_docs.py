@@ -1,0 +1,132 @@
+"""The code in the documentation runs and gives what the pages show."""
+
+import contextlib
+import doctest
+import io
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from rgflow.cli import main
+from rgflow.presets import PRESETS
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ["index.md", "architecture.md", "guide/flow.md", "guide/bijectors.md", "guide/training.md"]
+SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
+
+pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="installed without its sources")
+
+
+@dataclass
+class Block:
+    language: str
+    caption: str
+    text: str
+    line: int
+
+
+def blocks(page):
+    """The fenced blocks of a page; `{code-block} language` with a caption is a file."""
+    text = (DOCS / page).read_text()
+    fence = r"^```(?:\{code-block\} )?(\w+)\n(?::caption: (\S+)\n\n)?(.*?)^```$"
+    return [
+        Block(m[1], m[2] or "", m[3], text[: m.start(3)].count("\n"))
+        for m in re.finditer(fence, text, re.DOTALL | re.MULTILINE)
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """The flows are so small that threads only wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run as the pages speak of, but small and hardly trained."""
+    folder = tmp_path_factory.mktemp("docs")
+    small = ["--model.hidden", "8", "--model.depth", "1", *SMALL]
+    assert main(["train", "msds1-fast", *small, "--out", str(folder / "runs/first")]) == 0
+    return folder
+
+
+@pytest.fixture
+def place(trained, tmp_path, monkeypatch):
+    """An empty current folder, from which modules can be imported, with that run in it."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/first").symlink_to(trained / "runs/first", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if not name.startswith(("rgflow", "torch")) and (tmp_path / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python(page, place):
+    torch.manual_seed(0)
+    names: dict[str, object] = {"__name__": "page"}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    said = io.StringIO()
+    for block in blocks(page):
+        if block.caption:
+            (place / block.caption).write_text(block.text)
+        elif block.language == "python" and block.text.startswith(">>>"):
+            examples = doctest.DocTestParser().get_doctest(
+                block.text, names, page, str(DOCS / page), block.line
+            )
+            runner.run(examples, out=said.write, clear_globs=False)
+            names = examples.globs
+        elif block.language == "python":
+            exec(compile(block.text, str(DOCS / page), "exec"), names)
+    assert not runner.summarize(verbose=False).failed, said.getvalue()
+
+
+def commands(page):
+    lines = (line for b in blocks(page) if b.language == "sh" for line in b.text.splitlines())
+    return [line for line in lines if re.match(r"(python -m )?rgflow ", line)]
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), [(page, line) for page in PAGES for line in commands(page)]
+)
+def test_commands(page, line, place):
+    for block in blocks(page):
+        if block.caption:
+            (place / block.caption).write_text(block.text)
+    arguments = shlex.split(line.removeprefix("python -m "))[1:]
+    if arguments[0] == "train":  # checked, but not trained
+        if "--print_config" not in arguments:
+            arguments.append("--print_config")
+        with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(io.StringIO()):
+            main(arguments)
+        assert not ended.value.code
+    elif arguments[0] == "evaluate":
+        assert main([*arguments, "--count", "10"]) == 0
+    else:
+        assert main([*arguments, *(["-n", "2"] if arguments[0] == "sample" else [])]) == 0
+
+
+def test_every_preset_is_in_the_table():
+    text = (DOCS / "guide/training.md").read_text()
+    for name, config in PRESETS.items():
+        model = config.model
+        depth = ", ".join(map(str, model.depths(4))) if not isinstance(model.depth, int) else ""
+        row = [f"`{name}`", config.data, model.m, depth or model.depth, model.bijector]
+        assert "| " + " | ".join(map(str, [*row, model.conditioner, model.hidden])) + " |" in text
+
+
+def test_every_page_is_tested():
+    found = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    with_code = {page for page in found if "```python" in (DOCS / page).read_text()}
+    assert with_code <= set(PAGES)
