@@ -19,3 +19,5 @@ def _own_cache() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+    # The flows of tests are so small that threads only wait for one another.
+    torch.set_num_threads(1)

@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from rgflow.cli import main
 from rgflow.presets import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["index.md", "architecture.md", "guide/flow.md", "guide/bijectors.md", "guide/training.md"]
+PAGES = [
+    "../README.md",
+    "index.md",
+    "architecture.md",
+    "guide/flow.md",
+    "guide/bijectors.md",
+    "guide/training.md",
+]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="installed without its sources")
@@ -38,15 +44,6 @@ def blocks(page):
         Block(m[1], m[2] or "", m[3], text[: m.start(3)].count("\n"))
         for m in re.finditer(fence, text, re.DOTALL | re.MULTILINE)
     ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """The flows are so small that threads only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +71,6 @@ def place(trained, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_python(page, place):
-    torch.manual_seed(0)
     names: dict[str, object] = {"__name__": "page"}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     said = io.StringIO()
