@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgflow import FlowConfig, RGFlow
+from rgflow import FlowConfig, make_flow
+from rgflow.flow import Flow
 
 BIJECTORS: dict[str, dict[str, Any]] = {
     "affine-paper": {"bijector": "affine", "conditioner": "paper"},
@@ -50,8 +51,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cube-shared-open": {**BIJECTORS["cube"], "shared": True, "boundary": "open"},
 }
 
-CASES = BIJECTORS | OPTIONS
-"""Every bijector kind, and every option of a flow."""
+REAL_NVP: dict[str, dict[str, Any]] = {
+    "real-nvp": {"architecture": "real_nvp", "levels": 2, "hidden": 6},
+    "real-nvp-scales": {"architecture": "real_nvp", "levels": 3, "hidden": 4, "blocks": 1},
+    "real-nvp-one-scale": {"architecture": "real_nvp", "levels": 1, "hidden": 6, "width": 4},
+    "real-nvp-marginal": {
+        "architecture": "real_nvp", "levels": 2, "hidden": 6, "prior": "gaussian",
+        "pixels": "marginal", "checkpointing": True,
+    },
+    "real-nvp-fields": {"architecture": "real_nvp", "levels": 2, "hidden": 6, "pixels": None},
+}  # fmt: skip
+
+CASES = BIJECTORS | OPTIONS | REAL_NVP
+"""Every bijector kind, every option of a flow, and the baseline."""
 
 
 def config(**options: Any) -> FlowConfig:
@@ -72,10 +84,10 @@ def randomise(module: nn.Module, strength: float = 0.5, seed: int = 0) -> None:
 
 def random_flow(
     dtype: torch.dtype = torch.float64, seed: int = 0, strength: float | None = None, **options: Any
-) -> RGFlow:
+) -> Flow:
     """A small flow with every parameter, and the marginal distribution, random."""
     torch.manual_seed(seed)
-    flow = RGFlow(config(**options)).to(dtype)
+    flow = make_flow(config(**options)).to(dtype)
     # Splines on the real line, one after another, are ill-conditioned where they are steep.
     randomise(flow, strength or (0.3 if options.get("bijector") == "spline" else 0.5), seed)
     if flow.config.pixels == "marginal":
@@ -83,7 +95,7 @@ def random_flow(
     return flow.eval()
 
 
-def random_images(flow: RGFlow, n: int, seed: int = 0) -> Tensor:
+def random_images(flow: Flow, n: int, seed: int = 0) -> Tensor:
     """Uniform noise as images: reals in [0, 256), or a field of numbers around 0."""
     generator = torch.Generator().manual_seed(seed)
     config = flow.config

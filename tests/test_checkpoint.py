@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flows import config, random_flow
-from rgflow import RGFlow
+from rgflow import RealNVP, RGFlow, load_flow
 
 
 @pytest.fixture
@@ -52,10 +52,13 @@ def test_damaged_configs(folder, text):
 
 
 def test_other_formats_and_kinds(folder):
-    for content in ({"format": 9, "kind": "RGFlow"}, {"format": 1, "kind": "Other"}):
-        (folder / "config.json").write_text(json.dumps({**content, "config": {}}))
-        with pytest.raises(ValueError, match="to hold a RGFlow in format 1; got"):
-            RGFlow.from_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"format": 9, "config": {}}))
+    with pytest.raises(ValueError, match="to hold a config in format 1; got 9"):
+        RGFlow.from_pretrained(folder)
+    RealNVP(config(architecture="real_nvp")).save_pretrained(folder)
+    with pytest.raises(ValueError, match="architecture rg; got real_nvp: make_flow picks"):
+        RGFlow.from_pretrained(folder)
+    assert isinstance(load_flow(folder), RealNVP)
 
 
 @pytest.mark.parametrize("changes", [{"depth": 3}, {"hidden": 17}, {"bijector": "cube"}])

@@ -220,7 +220,8 @@ def test_regions_and_addresses_outside():
     with pytest.raises(ValueError, match="level of 0 to 2; got 3"):
         lattice.grid(3)
     with pytest.raises(
-        ValueError, match=r"position of level 1 .*got \(4, 4\), which is of level 2"
+        ValueError,
+        match=r"position of level 1; got \(4, 4\), which is of level 2 \(nearest: \(2, 4\)\)",
     ):
         lattice.site(1, 4, 4)
     with pytest.raises(ValueError, match="inside the 16×16 image"):

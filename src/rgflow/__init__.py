@@ -17,25 +17,31 @@ _HOMES = {
     "FlowConfig": "rgflow.config",
     "Latents": "rgflow.latents",
     "Lattice": "rgflow.lattice",
-    "LosslessWarning": "rgflow.model",
+    "LosslessWarning": "rgflow.flow",
     "RGFlow": "rgflow.model",
-    "Terms": "rgflow.model",
+    "RealNVP": "rgflow.baselines",
+    "Terms": "rgflow.flow",
     "TrainConfig": "rgflow.config",
     "bits_per_dim": "rgflow.numerics",
+    "load_flow": "rgflow.architectures",
+    "make_flow": "rgflow.architectures",
     "preset": "rgflow.presets",
 }
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from rgflow.architectures import load_flow as load_flow
+    from rgflow.architectures import make_flow as make_flow
+    from rgflow.baselines import RealNVP as RealNVP
     from rgflow.bijectors import Bijector as Bijector
     from rgflow.config import FlowConfig as FlowConfig
     from rgflow.config import TrainConfig as TrainConfig
+    from rgflow.flow import LosslessWarning as LosslessWarning
+    from rgflow.flow import Terms as Terms
     from rgflow.latents import Latents as Latents
     from rgflow.lattice import Lattice as Lattice
-    from rgflow.model import LosslessWarning as LosslessWarning
     from rgflow.model import RGFlow as RGFlow
-    from rgflow.model import Terms as Terms
     from rgflow.numerics import bits_per_dim as bits_per_dim
     from rgflow.presets import preset as preset
 

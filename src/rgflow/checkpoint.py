@@ -16,7 +16,7 @@ def save(module: nn.Module, config: dict[str, Any], folder: str | Path) -> None:
     """Write a module's config and weights into a folder, which is made if it isn't there."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "kind": type(module).__name__, "config": config}
+    content = {"format": FORMAT, "config": config}
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
     save_model(module, str(folder / WEIGHTS))
 
@@ -50,29 +50,26 @@ def find(name: str | Path) -> Path:
     raise FileNotFoundError(f"Expected a folder with a model; there is none at {name}.")
 
 
-def load_config(folder: Path, kind: str) -> dict[str, Any]:
-    """The config of the model in a folder, which must be of this kind.
+def load_config(folder: Path) -> dict[str, Any]:
+    """The config of the model in a folder.
 
     Raises:
         FileNotFoundError: If the folder holds no config.
-        ValueError: If it is damaged or belongs to something else.
+        ValueError: If it is damaged.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"Expected {CONFIG} and {WEIGHTS} in {folder}; no {CONFIG} there.")
     try:
         content = json.loads(path.read_text())
-        found, config = (content["format"], content["kind"]), content["config"]
+        found, config = content["format"], content["config"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"Expected the config of a model, as save_pretrained writes it; {path} is damaged "
             f"({error})."
         ) from error
-    if found != (FORMAT, kind) or not isinstance(config, dict):
-        raise ValueError(
-            f"Expected {path} to hold a {kind} in format {FORMAT}; got {found[1]} in format "
-            f"{found[0]}."
-        )
+    if found != FORMAT or not isinstance(config, dict):
+        raise ValueError(f"Expected {path} to hold a config in format {FORMAT}; got {found}.")
     return config
 
 

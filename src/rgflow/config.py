@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
+Architecture = Literal["rg", "real_nvp"]
 Boundary = Literal["periodic", "open"]
 Order = Literal["paper", "released"]
 PriorName = Literal["laplace", "gaussian", "student"]
@@ -45,7 +46,10 @@ def check_at_least(what: str, value: float, least: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """The architecture of one `RGFlow` (paper, section 3.2 and Appendix A).
+    """The architecture of one flow (paper, section 3.2 and Appendix A).
+
+    Real NVP takes height, width, channels, levels (scales), hidden (feature maps of the first
+    scale), blocks, prior, pixels, checkpointing and compute_dtype; the rest is for RG-Flow.
 
     Example:
         >>> config = FlowConfig(height=32, width=32, depth=(8, 6, 4, 2))
@@ -53,6 +57,8 @@ class FlowConfig:
         ('laplace', 4)
     """
 
+    architecture: Architecture = "rg"
+    """rg (RG-Flow), or real_nvp (the baseline of Dinh et al. 2017)."""
     height: int = 32
     """Rows of pixels H, a multiple of m·2^(levels−1)."""
     width: int = 32
@@ -104,6 +110,7 @@ class FlowConfig:
             check_at_least(name, getattr(self, name), 1)
         check_at_least("bins", self.bins, 0 if self.bijector == "autoregressive" else 2)
         for name, known in (
+            ("architecture", Architecture),
             ("boundary", Boundary),
             ("order", Order),
             ("prior", PriorName),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.model import RGFlow, Terms
+from rgflow.flow import Flow, Terms
 from rgflow.numerics import bits_per_dim
 
 
@@ -38,7 +38,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    flow: RGFlow,
+    flow: Flow,
     images: Tensor,
     *,
     seed: int = 0,
@@ -60,7 +60,7 @@ def evaluate(
         ValueError: If there are no images.
 
     Example:
-        >>> from rgflow import FlowConfig
+        >>> from rgflow import FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=8, pixels="marginal"))
         >>> x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
         >>> round(evaluate(flow, x8).bits_per_dim, 3)  # an untrained flow, uniform pixels

@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rgflow.lattice import Lattice
+from rgflow.lattice import Lattice, Sites, SqueezeSites
 
 Address = tuple[int, int, int, int]
 """(h, i, j, c): level, pixel position of the site, channel (paper, eq. 10)."""
 
-_SUBLATTICES = ((0, 1), (1, 0), (1, 1))
+_GEOMETRIES: dict[str, type[Sites]] = {"Lattice": Lattice, "SqueezeSites": SqueezeSites}
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Latents:
     """Latents of N images.
 
     Args:
-        levels: z^(h) for every level, level 0 first: [N, 3, C, rows/2, columns/2] with the rows and
-            columns of that level's grid, the three being the sublattices (0, 1), (1, 0) and (1, 1)
-            that stay; at the top [N, C, rows, columns].
+        levels: z^(h) for every level, level 0 first. Of an RG-Flow: [N, 3, C, rows/2, columns/2]
+            with the rows and columns of that level's grid, the three being the sublattices (0, 1),
+            (1, 0) and (1, 1) that stay; at the top [N, C, rows, columns].
         lattice: The geometry.
 
     Raises:
@@ -46,7 +46,7 @@ class Latents:
     """
 
     levels: tuple[Tensor, ...]
-    lattice: Lattice
+    lattice: Sites
 
     def __post_init__(self) -> None:
         if len(self.levels) != self.lattice.levels:
@@ -70,7 +70,7 @@ class Latents:
         return len(self.levels[-1])
 
     @classmethod
-    def from_flat(cls, flat: Tensor, lattice: Lattice, channels: int) -> "Latents":
+    def from_flat(cls, flat: Tensor, lattice: Sites, channels: int) -> "Latents":
         """From vectors [N, D], whose order is level 0 first; the tensors are views of it.
 
         Raises:
@@ -86,13 +86,17 @@ class Latents:
         return cls(tuple(part.reshape(-1, *shape) for part, shape in parts), lattice)
 
     @classmethod
-    def from_image(cls, image: Tensor, lattice: Lattice) -> "Latents":
+    def from_image(cls, image: Tensor, lattice: Sites) -> "Latents":
         """From the image layout [N, C, H, W], in which each latent stands at its site."""
-        levels = []
-        for _ in range(lattice.top):
-            image, stay = split(image)
-            levels.append(stay)
-        return cls((*levels, image), lattice)
+        channels, order = image.shape[1], torch.as_tensor(lattice.site_order, device=image.device)
+        shapes = [lattice.latent_shape(level, channels) for level in range(lattice.levels)]
+        sizes = [torch.Size(shape).numel() // channels for shape in shapes]
+        parts = image.flatten(2).index_select(2, order).split(sizes, 2)
+        levels = [
+            part.reshape(len(part), channels, -1, *shape[-2:]).transpose(1, 2).reshape(-1, *shape)
+            for part, shape in zip(parts, shapes, strict=True)
+        ]
+        return cls(tuple(levels), lattice)
 
     def flat(self) -> Tensor:
         """All latents as vectors [N, D], level 0 first."""
@@ -101,10 +105,12 @@ class Latents:
     def image(self) -> Tensor:
         """All latents in the image layout [N, C, H, W]: each at its site (address (h, i, j, c) at
         [:, c, i, j])."""
-        image = self.levels[-1]
-        for z in reversed(self.levels[:-1]):
-            image = interleave(image, z)
-        return image
+        parts = [
+            z.reshape(len(z), -1, *z.shape[-3:]).transpose(1, 2).flatten(2) for z in self.levels
+        ]
+        order = torch.as_tensor(self.lattice.site_order, device=parts[0].device)
+        image = torch.cat(parts, 2).index_select(2, order.argsort())
+        return image.unflatten(2, (self.lattice.height, self.lattice.width))
 
     def __getitem__(self, address: Address) -> Tensor:
         """The latent at one address, [N].
@@ -172,7 +178,8 @@ class Latents:
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, with the lattice in its metadata."""
         tensors = {f"level{h}": z.detach().contiguous() for h, z in enumerate(self.levels)}
-        save_file(tensors, path, metadata={"lattice": json.dumps(asdict(self.lattice))})
+        geometry = json.dumps(asdict(self.lattice))
+        save_file(tensors, path, metadata={type(self.lattice).__name__: geometry})
 
     @classmethod
     def load(cls, path: str | Path) -> "Latents":
@@ -186,9 +193,10 @@ class Latents:
             raise FileNotFoundError(f"Expected a file of latents; there is none at {path}.")
         try:
             with safe_open(path, framework="pt") as file:
-                lattice = Lattice(**json.loads(file.metadata()["lattice"]))
+                ((name, geometry),) = file.metadata().items()
+                lattice = _GEOMETRIES[name](**json.loads(geometry))
                 levels = [file.get_tensor(f"level{h}") for h in range(lattice.levels)]
-        except (SafetensorError, KeyError, TypeError) as error:
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected a file of latents, as Latents.save writes it; "
                 f"{path} isn't one, or is damaged ({error})."
@@ -201,17 +209,19 @@ class Latents:
         self.lattice.check_site(level, i, j)
         if not 0 <= c < self.channels:
             raise ValueError(f"Expected a channel of 0 to {self.channels - 1}; got {c}.")
-        i, j = i >> level, j >> level
-        if level == self.lattice.top:
-            return level, (slice(None), c, i, j)
-        return level, (slice(None), _SUBLATTICES.index((i % 2, j % 2)), c, i // 2, j // 2)
+        step = self.lattice.stride(level)
+        sublattice = self.lattice.offsets(level).index((i % step, j % step))
+        place = (c, i // step, j // step)
+        if self.levels[level].ndim == 4:  # one sublattice, the top of an RG-Flow
+            return level, (slice(None), *place)
+        return level, (slice(None), sublattice, *place)
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
     """A level's grid [N, C, 2n, 2k]: what goes up [N, C, n, k], what stays [N, 3, C, n, k]."""
     n, k = x.shape[2] // 2, x.shape[3] // 2
     x = x.reshape(*x.shape[:2], n, 2, k, 2)
-    stay = torch.stack([x[:, :, :, a, :, b] for a, b in _SUBLATTICES], 1)
+    stay = torch.stack((x[:, :, :, 0, :, 1], x[:, :, :, 1, :, 0], x[:, :, :, 1, :, 1]), 1)
     return x[:, :, :, 0, :, 0], stay
 
 

@@ -31,6 +31,17 @@ def _largest_levels(height: int, width: int, m: int) -> int:
     return levels
 
 
+def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
+    """Raise a `ValueError`, with the nearest sizes, unless both edges are multiples of `unit`."""
+    for name, size in (("height", height), ("width", width)):
+        if size < 1 or size % unit:
+            near = sorted({max(size // unit, 1) * unit, (size // unit + 1) * unit})
+            raise ValueError(
+                f"Expected {name} to be a multiple of {formula} = {unit}; got {size} "
+                f"(nearest: {' or '.join(map(str, near))})."
+            )
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer of m×m blocks on the grid of one level, each block offset by `shift` both ways.
@@ -73,95 +84,55 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lattice:
-    """The geometry of an RG-Flow of H×W images (paper, section 3.2 and Fig. 3).
+class Sites:
+    """Which level the latents at every pixel position belong to; the base of all geometries.
 
-    Args:
-        height: Rows H, a multiple of m·2^(levels−1).
-        width: Columns W, likewise.
-        m: Edge of a block, even.
-        levels: Number of levels; 0: as many as fit.
-        boundary: `"periodic"` (blocks wrap around) or `"open"` (those that would are left out).
-        order: `"paper"` (disentanglers shifted by m/2, decimators not) or `"released"` (the other
-            way round).
-
-    Raises:
-        ValueError: If the size doesn't fit; the message names the nearest size that does.
-
-    Example:
-        >>> lattice = Lattice(height=32, width=32, m=4)
-        >>> lattice.levels, lattice.counts(lattice.inference_cone(lattice.box(11, 11, 10, 10)))
-        (4, (192, 192, 48, 16))
-        >>> int(lattice.generation_cone(lattice.site(1, 2, 0)).sum())  # 20 × 20 pixels
-        400
+    The latents of level h lie on a few sublattices of the pixels, all with the same stride and each
+    with an offset of its own. A subclass says which.
     """
 
     height: int
     width: int
-    m: int = 4
     levels: int = 0
-    boundary: Boundary = "periodic"
-    order: Order = "paper"
 
-    def __post_init__(self) -> None:
-        m = self.m
-        if m < 2 or m % 2:
-            raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
-        levels = self.levels or max(_largest_levels(self.height, self.width, m), 1)
-        if levels < 1:
-            raise ValueError(f"Expected at least one level; got levels={levels}.")
-        unit = m << (levels - 1)
-        for name, size in (("height", self.height), ("width", self.width)):
-            if size < 1 or size % unit:
-                near = sorted({max(size // unit, 1) * unit, (size // unit + 1) * unit})
-                raise ValueError(
-                    f"Expected {name} to be a multiple of m·2^(levels−1) = {unit}; got {size} "
-                    f"(nearest: {' or '.join(map(str, near))})."
-                )
-        object.__setattr__(self, "levels", levels)
+    def stride(self, level: int) -> int:
+        """Distance between neighbours of one sublattice, in pixels."""
+        raise NotImplementedError
+
+    def offsets(self, level: int) -> tuple[tuple[int, int], ...]:
+        """The sublattices of a level: the first row and column of each."""
+        raise NotImplementedError
 
     @cached_property
     def top(self) -> int:
         """The highest level h_L = levels − 1."""
         return self.levels - 1
 
-    def grid(self, level: int) -> tuple[int, int]:
-        """Rows and columns of the level-h grid, (H / 2^h, W / 2^h)."""
-        self.check_level(level)
-        return self.height >> level, self.width >> level
-
-    def layers(self, level: int) -> tuple[Layer, ...]:
-        """The layers of one level in the order in which inference applies them.
-
-        A layer without a block (the shifted one on a grid of one block, with an open boundary)
-        isn't there.
-        """
-        half = self.m // 2
-        shifts = (half, 0) if self.order == "paper" else (0, half)
-        grid, periodic = self.grid(level), self.boundary == "periodic"
-        layers = (
-            Layer("disentangler", level, grid, self.m, shifts[0], periodic),
-            Layer("decimator", level, grid, self.m, shifts[1], periodic),
-        )
-        return tuple(layer for layer in layers if min(layer.blocks) > 0)
-
     def latent_shape(self, level: int, channels: int) -> tuple[int, ...]:
-        """Shape of z^(h) for one image: [3, C, rows/2, columns/2], at the top [C, rows, columns].
+        """Shape of z^(h) for one image, [sublattices, C, rows, columns]."""
+        stride = self.stride(level)
+        return len(self.offsets(level)), channels, self.height // stride, self.width // stride
 
-        The three are the sublattices (0, 1), (1, 0) and (1, 1) of the level's grid.
-        """
-        rows, columns = self.grid(level)
-        if level == self.top:
-            return channels, rows, columns
-        return 3, channels, rows // 2, columns // 2
+    @cached_property
+    def site_order(self) -> NDArray[np.int64]:
+        """The pixel position i·W + j of every site, [H·W], in the order of the latents: by level,
+        sublattice, row and column."""
+        pixels = np.arange(self.height * self.width).reshape(self.height, self.width)
+        return np.concatenate(
+            [
+                pixels[i :: self.stride(level), j :: self.stride(level)].flatten()
+                for level in range(self.levels)
+                for i, j in self.offsets(level)
+            ]
+        )
 
     @cached_property
     def site_levels(self) -> NDArray[np.int64]:
         """The level of the latents at every pixel position, [H, W]."""
-        out = np.zeros((self.height, self.width), dtype=np.int64)
-        for level in range(1, self.levels):
-            out[:: 1 << level, :: 1 << level] = level
-        return out
+        sizes = [int(np.prod(self.latent_shape(level, 1))) for level in range(self.levels)]
+        out = np.empty(self.height * self.width, dtype=np.int64)
+        out[self.site_order] = np.repeat(np.arange(self.levels), sizes)
+        return out.reshape(self.height, self.width)
 
     def counts(self, latents: Mask) -> tuple[int, ...]:
         """Number of marked sites at each level, level 0 first; times C it is that of latents."""
@@ -195,6 +166,113 @@ class Lattice:
         out[i, j] = True
         return out
 
+    def check_level(self, level: int) -> None:
+        """Raise a `ValueError` unless the lattice has this level."""
+        if not 0 <= level < self.levels:
+            raise ValueError(f"Expected a level of 0 to {self.levels - 1}; got {level}.")
+
+    def check_site(self, level: int, i: int, j: int) -> None:
+        """Raise a `ValueError` unless there are latents of level h at pixel position (i, j)."""
+        self.check_level(level)
+        if not (0 <= i < self.height and 0 <= j < self.width):
+            raise ValueError(
+                f"Expected a position inside the {self.height}×{self.width} image; got ({i}, {j})."
+            )
+        found = int(self.site_levels[i, j])
+        if found != level:
+            near = np.argwhere(self.site_levels == level)
+            a, b = near[np.abs(near - (i, j)).sum(1).argmin()]
+            raise ValueError(
+                f"Expected a position of level {level}; got ({i}, {j}), which is of level {found} "
+                f"(nearest: ({a}, {b}))."
+            )
+
+    def _check_mask(self, mask: Mask) -> None:
+        if mask.dtype != bool or mask.shape != (self.height, self.width):
+            raise ValueError(
+                f"Expected a boolean mask of shape ({self.height}, {self.width}); "
+                f"got {mask.dtype} of shape {mask.shape}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice(Sites):
+    """The geometry of an RG-Flow of H×W images (paper, section 3.2 and Fig. 3).
+
+    Args:
+        height: Rows H, a multiple of m·2^(levels−1).
+        width: Columns W, likewise.
+        m: Edge of a block, even.
+        levels: Number of levels; 0: as many as fit.
+        boundary: `"periodic"` (blocks wrap around) or `"open"` (those that would are left out).
+        order: `"paper"` (disentanglers shifted by m/2, decimators not) or `"released"` (the other
+            way round).
+
+    Raises:
+        ValueError: If the size doesn't fit; the message names the nearest size that does.
+
+    Example:
+        >>> lattice = Lattice(height=32, width=32, m=4)
+        >>> lattice.levels, lattice.counts(lattice.inference_cone(lattice.box(11, 11, 10, 10)))
+        (4, (192, 192, 48, 16))
+        >>> int(lattice.generation_cone(lattice.site(1, 2, 0)).sum())  # 20 × 20 pixels
+        400
+    """
+
+    m: int = 4
+    boundary: Boundary = "periodic"
+    order: Order = "paper"
+
+    def __post_init__(self) -> None:
+        m = self.m
+        if m < 2 or m % 2:
+            raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
+        levels = self.levels or max(_largest_levels(self.height, self.width, m), 1)
+        if levels < 1:
+            raise ValueError(f"Expected at least one level; got levels={levels}.")
+        check_multiples(self.height, self.width, m << (levels - 1), "m·2^(levels−1)")
+        object.__setattr__(self, "levels", levels)
+
+    def grid(self, level: int) -> tuple[int, int]:
+        """Rows and columns of the level-h grid, (H / 2^h, W / 2^h)."""
+        self.check_level(level)
+        return self.height >> level, self.width >> level
+
+    def layers(self, level: int) -> tuple[Layer, ...]:
+        """The layers of one level in the order in which inference applies them.
+
+        A layer without a block (the shifted one on a grid of one block, with an open boundary)
+        isn't there.
+        """
+        half = self.m // 2
+        shifts = (half, 0) if self.order == "paper" else (0, half)
+        grid, periodic = self.grid(level), self.boundary == "periodic"
+        layers = (
+            Layer("disentangler", level, grid, self.m, shifts[0], periodic),
+            Layer("decimator", level, grid, self.m, shifts[1], periodic),
+        )
+        return tuple(layer for layer in layers if min(layer.blocks) > 0)
+
+    def stride(self, level: int) -> int:
+        """Distance between neighbours of one sublattice, 2^(h+1) pixels, at the top 2^h."""
+        self.check_level(level)
+        return 1 << level if level == self.top else 2 << level
+
+    def offsets(self, level: int) -> tuple[tuple[int, int], ...]:
+        """The three sublattices that stay, (0, 1), (1, 0) and (1, 1) on the level's grid; at the
+        top the whole grid."""
+        self.check_level(level)
+        unit = 1 << level
+        return ((0, 0),) if level == self.top else ((0, unit), (unit, 0), (unit, unit))
+
+    def latent_shape(self, level: int, channels: int) -> tuple[int, ...]:
+        """Shape of z^(h) of one image: [3, C, rows/2, columns/2], at the top [C, rows, columns].
+
+        The three are the sublattices (0, 1), (1, 0) and (1, 1) of the level's grid.
+        """
+        shape = super().latent_shape(level, channels)
+        return shape[1:] if level == self.top else shape
+
     def inference_cone(self, pixels: Mask) -> Mask:
         """The latents that a set of pixels reaches, [H, W] in the image layout (section 3.5)."""
         self._check_mask(pixels)
@@ -218,29 +296,50 @@ class Lattice:
         for level in range(self.levels):
             yield mask[:: 1 << level, :: 1 << level], self.layers(level)
 
-    def check_level(self, level: int) -> None:
-        """Raise a `ValueError` unless the lattice has this level."""
-        if not 0 <= level < self.levels:
-            raise ValueError(f"Expected a level of 0 to {self.levels - 1}; got {level}.")
 
-    def check_site(self, level: int, i: int, j: int) -> None:
-        """Raise a `ValueError` unless there are latents of level h at pixel position (i, j)."""
+@dataclass(frozen=True, kw_only=True)
+class SqueezeSites(Sites):
+    """The geometry of a multi-scale flow such as Real NVP (Dinh et al. 2017, section 3.6).
+
+    Scale k ends with a squeeze, which makes four sublattices of each; the two on the diagonal go
+    on, the other two stay as latents. At the last scale everything stays.
+
+    Args:
+        height: Rows H, a multiple of 2^(levels−1).
+        width: Columns W, likewise.
+        levels: Number of scales.
+
+    Raises:
+        ValueError: If the size doesn't fit.
+
+    Example:
+        >>> SqueezeSites(height=32, width=32, levels=3).latent_shape(1, 3)
+        (4, 3, 8, 8)
+    """
+
+    def __post_init__(self) -> None:
+        if self.levels < 1:
+            raise ValueError(f"Expected at least one level; got levels={self.levels}.")
+        check_multiples(self.height, self.width, 1 << (self.levels - 1), "2^(levels−1)")
+
+    def stride(self, level: int) -> int:
+        """Distance between neighbours of one sublattice, in pixels."""
         self.check_level(level)
-        if not (0 <= i < self.height and 0 <= j < self.width):
-            raise ValueError(
-                f"Expected a position inside the {self.height}×{self.width} image; got ({i}, {j})."
-            )
-        found = int(self.site_levels[i, j])
-        if found != level:
-            raise ValueError(
-                f"Expected a position of level {level} (both coordinates multiples of "
-                f"{1 << level}{'' if level == self.top else ', not both of ' + str(2 << level)}); "
-                f"got ({i}, {j}), which is of level {found}."
-            )
+        return 1 << min(level + 1, self.top)
 
-    def _check_mask(self, mask: Mask) -> None:
-        if mask.dtype != bool or mask.shape != (self.height, self.width):
-            raise ValueError(
-                f"Expected a boolean mask of shape ({self.height}, {self.width}); "
-                f"got {mask.dtype} of shape {mask.shape}."
-            )
+    def offsets(self, level: int) -> tuple[tuple[int, int], ...]:
+        """The sublattices that stay, first (0, 1), then (1, 0) of every one that came."""
+        self.check_level(level)
+        came = self._came(level)
+        if level == self.top:
+            return came
+        unit = 1 << level
+        return tuple((i, j + unit) for i, j in came) + tuple((i + unit, j) for i, j in came)
+
+    def _came(self, level: int) -> tuple[tuple[int, int], ...]:
+        """The sublattices that come to a scale, first (0, 0), then (1, 1) of every earlier one."""
+        came: tuple[tuple[int, int], ...] = ((0, 0),)
+        for below in range(level):
+            unit = 1 << below
+            came += tuple((i + unit, j + unit) for i, j in came)
+        return came

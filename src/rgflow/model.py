@@ -1,60 +1,20 @@
-"""RG-Flow: images to latents at all scales, and back (paper, section 3.2).
+"""RG-Flow: images to latents at all scales, and back (paper, section 3.2)."""
 
-Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
-"""
-
-import copy
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Self, cast
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from rgflow import checkpoint
 from rgflow.bijectors import make_bijector
-from rgflow.bijectors.base import Bijector, Compose, Inverse, Quantile, sum_event
+from rgflow.bijectors.base import Bijector, Compose
 from rgflow.bijectors.blockwise import Blockwise
-from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, make_pixels
-from rgflow.conditioners import Conditioner
-from rgflow.config import FlowConfig
-from rgflow.latents import Latents, interleave, split
+from rgflow.config import Architecture
+from rgflow.flow import Flow
+from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice
-from rgflow.numerics import training_dtype
-from rgflow.priors import Convention, make_prior
-
-Temperatures = float | Sequence[float] | Latents
-"""One temperature, one per level (level 0 first), or one per latent (paper, Appendix D)."""
 
 
-class LosslessWarning(UserWarning):
-    """Says in which number format images were encoded, where it isn't the flow's own."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The log-likelihood of N images, in nats, as the sum of its parts.
-
-    Attributes:
-        prior: Σ log p(z^(h)) for every level, [N, levels].
-        log_det: The log-determinant of every level's step, [N, levels]; on the unit cube with that
-            of the prior's quantile function.
-        pixels: The log-determinant of the pixel map, [N].
-    """
-
-    prior: Tensor
-    log_det: Tensor
-    pixels: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """log p(x), [N]."""
-        return self.prior.sum(1) + self.log_det.sum(1) + self.pixels
-
-
-class RGFlow(nn.Module):
+class RGFlow(Flow):
     """A normalizing flow of images built like a renormalization-group network.
 
     Images are uint8, or reals in [0, 256) that are dequantised already, [N, C, H, W]. With
@@ -68,6 +28,8 @@ class RGFlow(nn.Module):
         ValueError: If the config contradicts itself, or an image doesn't fit.
 
     Example:
+        >>> import torch
+        >>> from rgflow import FlowConfig
         >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16))
         >>> x8 = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
         >>> z = flow.encode(x8)
@@ -77,10 +39,13 @@ class RGFlow(nn.Module):
         (torch.Size([2]), torch.Size([4, 3, 8, 8]))
     """
 
-    def __init__(self, config: FlowConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.lattice = Lattice(
+    architecture: ClassVar[Architecture] = "rg"
+    lattice: Lattice
+
+    def make_lattice(self) -> Lattice:
+        """Blocks and levels as the config says."""
+        config = self.config
+        return Lattice(
             height=config.height,
             width=config.width,
             m=config.m,
@@ -88,17 +53,9 @@ class RGFlow(nn.Module):
             boundary=config.boundary,
             order=config.order,
         )
-        self.prior = make_prior(config)
-        self.steps = cast(Sequence[Step], nn.ModuleList(self._make_steps()))
-        self.domain = self.steps[0].domain
-        self.quantile = Quantile(self.prior, (config.channels, None, None))
-        self.pixels = make_pixels(config)
-        self.entry = self._make_entry()
-        for module in self.modules():
-            if isinstance(module, Conditioner):
-                module.compute_dtype = training_dtype(config.compute_dtype)
 
-    def _make_steps(self) -> Iterator["Step"]:
+    def make_steps(self) -> Iterator["RGStep"]:
+        """Disentangler and decimator of every level."""
         config, lattice = self.config, self.lattice
         made: dict[str, Bijector] = {}
         for level, depth in enumerate(config.depths(lattice.levels)):
@@ -108,318 +65,10 @@ class RGFlow(nn.Module):
                     stack = [make_bijector(config) for _ in range(depth)]
                     made[layer.kind] = Compose(stack, config.checkpointing)
                 layers.append(Blockwise(made[layer.kind], layer, config.channels))
-            yield Step(layers, top=level == lattice.top)
-
-    def _make_entry(self) -> Bijector | None:
-        """From images to the domain in which the steps work; none if they are there already."""
-        chain = [self.pixels] if self.pixels else []
-        if (chain[0].codomain if chain else "real") != self.domain:
-            chain.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
-        return Compose(chain) if chain else None
-
-    @property
-    def dim(self) -> int:
-        """D = C·H·W, the number of latents of an image."""
-        return self.config.channels * self.config.height * self.config.width
-
-    @property
-    def levels(self) -> int:
-        """Number of levels."""
-        return self.lattice.levels
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the parameters."""
-        return next(p.dtype for p in self.parameters())
-
-    # ---------------------------------------------------------------- likelihood
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The same as `log_prob`, so that wrappers for distributed training work."""
-        return self.log_prob(images)
-
-    def log_prob(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """log p(x) in nats (paper, eq. 1).
-
-        Args:
-            images: [N, C, H, W].
-            generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
-
-        Returns:
-            Log-densities [N].
-        """
-        x = self._reals(images, generator, self.dtype)
-        levels, log_dets, entry = self._infer(x)
-        total = entry + log_dets.sum(1)
-        if self.domain == "cube":
-            return total  # the prior's density and the quantile function's log-det cancel
-        return total + sum(sum_event(self.prior.log_prob(z)) for z in levels)
-
-    def terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
-        """log p(x) level by level: the share of the prior and of the log-determinant.
-
-        Args:
-            images: [N, C, H, W].
-            generator: As for `log_prob`.
-        """
-        x = self._reals(images, generator, self.dtype)
-        levels, log_dets, entry = self._infer(x)
-        latents, quantile_log_dets = self._to_latents(levels)
-        prior = [sum_event(self.prior.log_prob(z)) for z in latents.levels]
-        return Terms(torch.stack(prior, 1), log_dets + quantile_log_dets, entry)
-
-    # ---------------------------------------------------------------- encode and decode
-
-    def encode(
-        self,
-        images: Tensor,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Latents:
-        """The latents of images: z = R(x).
-
-        Deterministic unless a generator is given, and then lossless for uint8:
-        `decode(encode(x8)).floor()` is x8. This is checked, and where the flow's own number format
-        can't hold it, all is encoded in float64 and a `LosslessWarning` says so. The dtype of the
-        latents tells `decode` what to compute in.
-
-        Args:
-            images: [N, C, H, W].
-            generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
-            dtype: The number format to compute in; none: as above, given means unchecked.
-        """
-        if dtype is not None or images.dtype != torch.uint8 or generator is not None:
-            return self._encode(images, generator, dtype or self.dtype)
-        z = self._encode(images, None, self.dtype)
-        lost = self._lost(images, z)
-        if lost and self.dtype != torch.float64:
-            z = self._encode(images, None, torch.float64)
-            still_lost = self._lost(images, z)
-            warnings.warn(
-                f"{lost} of {len(images)} images aren't encoded without loss in "
-                f"{_name(self.dtype)}, so all {len(images)} are encoded in float64"
-                f"{f' ({still_lost} still not without loss)' if still_lost else ''}.",
-                LosslessWarning,
-                stacklevel=2,
-            )
-        elif lost:
-            warnings.warn(
-                f"{lost} of {len(images)} images aren't encoded without loss in float64.",
-                LosslessWarning,
-                stacklevel=2,
-            )
-        return z
-
-    def _encode(
-        self, images: Tensor, generator: torch.Generator | None, dtype: torch.dtype
-    ) -> Latents:
-        x = self._reals(images, generator, dtype)
-        flow = self._in(dtype)
-        return flow._to_latents(flow._infer(x)[0])[0]
-
-    @torch.no_grad()
-    def _lost(self, x8: Tensor, z: Latents) -> int:
-        """How many images don't come back from their latents."""
-        return int((self.decode(z).floor() != x8).flatten(1).any(1).sum())
-
-    def decode(self, latents: Latents) -> Tensor:
-        """The images of latents: x = G(z), reals [N, C, H, W] in the dtype of the latents.
-
-        The logit map also has values somewhat outside [0, 256); they come back as they are.
-
-        Raises:
-            ValueError: If the latents belong to a flow of another geometry.
-        """
-        if latents.lattice != self.lattice or latents.channels != self.config.channels:
-            raise ValueError(
-                f"Expected latents of {self.config.channels} channels on {self.lattice}; "
-                f"got {latents.channels} channels on {latents.lattice}."
-            )
-        flow = self._in(latents.levels[-1].dtype)
-        return flow._leave(flow._generate(flow._from_latents(latents))[0])
-
-    def coarse(
-        self, source: Tensor | Latents, space: Literal["pixels", "flow"] = "pixels"
-    ) -> list[Tensor]:
-        """The images x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h] (paper, Fig. 5a).
-
-        Args:
-            source: Images, which are encoded on the way up, or latents, which are decoded on the
-                way down; the result is the same for an image and its latents.
-            space: `"pixels"` maps the values back to those of images; `"flow"` leaves them in the
-                flow's own space, that of the prior.
-        """
-        if isinstance(source, Latents):
-            stages = self._generate(self._from_latents(source))
-        else:
-            stages = []
-            self._infer(self._reals(source, None, self.dtype), stages)
-        if space == "flow":
-            return [self.prior.from_cube(x) if self.domain == "cube" else x for x in stages]
-        return [self._leave(x) for x in stages]
-
-    # ---------------------------------------------------------------- sampling
-
-    def draw(
-        self,
-        n: int,
-        temperature: Temperatures = 1.0,
-        generator: torch.Generator | None = None,
-        convention: Convention = "density",
-    ) -> Latents:
-        """Draw latents of n images from the prior.
-
-        Args:
-            n: Number of images.
-            temperature: T of p^(1/T); one, one per level, or one per latent (a `Latents` of one
-                image or of n).
-            generator: Source of randomness; the same generator state gives the same draws.
-            convention: `"density"`, or the released code's `"scale"`.
-        """
-        if n < 1:
-            raise ValueError(f"Expected to draw at least 1 image; got {n}.")
-        parameter = next(self.parameters())
-        levels = []
-        for level, t in enumerate(self._temperatures(temperature)):
-            shape = self.lattice.latent_shape(level, self.config.channels)
-            like = parameter.new_empty(n, *shape)
-            levels.append(self.prior.tempered(t, convention).sample_like(like, generator))
-        return Latents(tuple(levels), self.lattice)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        temperature: Temperatures = 1.0,
-        generator: torch.Generator | None = None,
-        convention: Convention = "density",
-    ) -> Tensor:
-        """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`."""
-        x = self.decode(self.draw(n, temperature, generator, convention))
-        if self.pixels is None:
-            return x
-        highest = torch.nextafter(x.new_tensor(LEVELS), x.new_tensor(0))
-        return torch.minimum(x.clamp(min=0), highest)
-
-    def _temperatures(self, temperature: Temperatures) -> Sequence[float | Tensor]:
-        if isinstance(temperature, Latents):
-            return temperature.levels
-        if isinstance(temperature, int | float):
-            return [float(temperature)] * self.levels
-        if len(temperature) != self.levels:
-            raise ValueError(
-                f"Expected one temperature, or one for each of the {self.levels} levels; "
-                f"got {len(temperature)}."
-            )
-        return temperature
-
-    # ---------------------------------------------------------------- pixel statistics, files
-
-    def fit_pixels(self, images: Tensor) -> None:
-        """Set what the pixel map takes from training images, uint8 [N, C, H, W]: with
-        `pixels="marginal"` the distribution of each channel, otherwise nothing."""
-        if isinstance(self.pixels, Marginal):
-            self._check_images(images)
-            self.pixels.fit(images)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and config (JSON) into a folder."""
-        checkpoint.save(self, self.config.to_dict(), folder)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> Self:
-        """Load a flow from a folder, or from the Hugging Face hub as `owner/name`.
-
-        Raises:
-            FileNotFoundError: If there is none.
-            ValueError: If the config or the weights are damaged or don't belong together.
-        """
-        folder = checkpoint.find(name)
-        flow = cls(FlowConfig.from_dict(checkpoint.load_config(folder, cls.__name__)))
-        checkpoint.load_weights(flow, folder)
-        return flow.eval()
-
-    # ---------------------------------------------------------------- inside
-
-    def _infer(
-        self, x: Tensor, stages: list[Tensor] | None = None
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Images to what each level leaves behind, in the steps' domain.
-
-        Returns:
-            One tensor per level, log-determinants [N, levels], and that of the entry [N].
-        """
-        x, entry = self.entry(x) if self.entry else (x, x.new_zeros(len(x)))
-        levels, log_dets = [], []
-        for step in self.steps:
-            if stages is not None:
-                stages.append(x)
-            x, stay, log_det = step(x)
-            levels.append(stay)
-            log_dets.append(log_det)
-        return levels, torch.stack(log_dets, 1), entry
-
-    def _generate(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """The inverse of `_infer` up to the entry: x^(h) of every level, x^(0) first."""
-        stages = [levels[-1][:, :, :0, :0]]
-        for step, stay in zip(reversed(self.steps), reversed(levels), strict=True):
-            stages.insert(0, step.inverse(stages[0], stay))
-        return stages[:-1]
-
-    def _leave(self, x: Tensor) -> Tensor:
-        """From the steps' domain to images."""
-        return self.entry.inverse(x)[0] if self.entry else x
-
-    def _to_latents(self, levels: Sequence[Tensor]) -> tuple[Latents, Tensor | float]:
-        """From the steps' domain to latents, with the log-determinants [N, levels]."""
-        if self.domain == "real":
-            return Latents(tuple(levels), self.lattice), 0.0
-        mapped = [self.quantile.transform(u) for u in levels]
-        latents = Latents(tuple(z for z, _ in mapped), self.lattice)
-        return latents, torch.stack([log_det for _, log_det in mapped], 1)
-
-    def _from_latents(self, latents: Latents) -> Sequence[Tensor]:
-        if self.domain == "real":
-            return latents.levels
-        return [self.prior.to_cube(z) for z in latents.levels]
-
-    def _in(self, dtype: torch.dtype) -> "RGFlow":
-        """This flow, or a copy of it in another number format."""
-        return self if dtype == self.dtype else copy.deepcopy(self).to(dtype)
-
-    def _reals(
-        self, images: Tensor, generator: torch.Generator | None, dtype: torch.dtype
-    ) -> Tensor:
-        self._check_images(images)
-        if images.dtype == torch.uint8:
-            return dequantize(images, generator, dtype)
-        return images.to(dtype)
-
-    def _check_images(self, images: Tensor) -> None:
-        config = self.config
-        expected = (config.channels, config.height, config.width)
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-            raise ValueError(
-                f"Expected images of shape [N, {', '.join(map(str, expected))}]; got "
-                f"{list(images.shape)}: resize or convert them, or build the flow for their size."
-            )
-        if self.pixels is not None and images.dtype == torch.uint8:
-            return
-        if not images.dtype.is_floating_point:
-            wanted = "uint8 images, or reals in [0, 256)" if self.pixels else "real-valued fields"
-            raise ValueError(f"Expected {wanted}; got {_name(images.dtype)}.")
-        if not torch.isfinite(images).all():
-            bad = int((~torch.isfinite(images)).sum())
-            raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
-        if self.pixels is not None and not ((images >= 0) & (images < LEVELS)).all():
-            low, high = images.min().item(), images.max().item()
-            raise ValueError(
-                f"Expected reals in [0, 256), or uint8; got values from {low:g} to {high:g}"
-                f"{': multiply by 255 and round to uint8' if low > -1e-3 and high <= 1 else ''}."
-            )
+            yield RGStep(layers, top=level == lattice.top)
 
 
-class Step(nn.Module):
+class RGStep(nn.Module):
     """One step of the renormalization group, x^(h) → x^(h+1), z^(h) (paper, eqs. 3 and 4).
 
     Args:
@@ -442,7 +91,3 @@ class Step(nn.Module):
     def inverse(self, up: Tensor, stay: Tensor) -> Tensor:
         """The grid of this level from what came down and what had stayed."""
         return self.layers.inverse(stay if self.top else interleave(up, stay))[0]
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -34,6 +34,11 @@ _TINY = TrainConfig(
     schedule="cosine",
 )
 
+_REAL_NVP = TrainConfig(
+    model=FlowConfig(architecture="real_nvp", levels=3, hidden=32, blocks=4, compute_dtype="auto"),
+    schedule="cosine",
+)
+
 PRESETS: dict[str, TrainConfig] = {
     "celeba": replace(_PAPER, data="celeba", crop=148, flip=True),
     "cifar10": replace(_PAPER, data="cifar10", flip=True),
@@ -47,9 +52,12 @@ PRESETS: dict[str, TrainConfig] = {
     "msds1-fast": replace(_FAST, data="msds1"),
     "msds2-fast": replace(_FAST, data="msds2"),
     "msds1-tiny": replace(_TINY, data="msds1"),
+    "msds1-realnvp": replace(_REAL_NVP, data="msds1"),
+    "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
 """Every preset by name. `…-small` is the paper's architecture at a size for a CPU, `…-fast` learns
-more in minutes with couplings on the unit cube, `…-tiny` is for trying things out."""
+more in minutes with couplings on the unit cube, `…-tiny` is for
+trying things out, and `…-realnvp` is the baseline."""
 
 
 def preset(name: str) -> TrainConfig:

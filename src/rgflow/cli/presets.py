@@ -11,7 +11,11 @@ def run(arguments: Sequence[str]) -> None:
     parse(parser("presets", "List the named settings.", "rgflow presets"), arguments)
     for name, config in PRESETS.items():
         model = config.model
-        print(
-            f"{name:<12} data {config.data:<8} m {model.m}, depth {model.depth}, "
-            f"{model.bijector} couplings, {model.conditioner} networks {model.hidden} wide"
-        )
+        if model.architecture == "real_nvp":
+            what = f"Real NVP, {model.levels} scales, {model.hidden} feature maps"
+        else:
+            what = (
+                f"m {model.m}, depth {model.depth}, {model.bijector} couplings, "
+                f"{model.conditioner} networks {model.hidden} wide"
+            )
+        print(f"{name:<13} data {config.data:<8} {what}")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rgflow.config import TrainConfig
 from rgflow.evaluation import Evaluation
-from rgflow.model import RGFlow
+from rgflow.flow import Flow
 
 SMOOTHING = 0.95
 """Weight of the past in the smoothed bits per dimension."""
@@ -20,7 +20,7 @@ SMOOTHING = 0.95
 class Display:
     """Shows step, bits per dimension, speed, remaining time, and the validations so far."""
 
-    def __init__(self, config: TrainConfig, flow: RGFlow, enabled: bool) -> None:
+    def __init__(self, config: TrainConfig, flow: Flow, enabled: bool) -> None:
         self.config, self.enabled = config, enabled
         self.console = Console(stderr=True)
         self.parameters = sum(p.numel() for p in flow.parameters())

@@ -3,7 +3,7 @@
 config.yaml      the settings, complete; can be passed back with --config
 run.json         versions, machine, data, and at the end the result
 log.jsonl        one JSON object per step, and one per validation
-model/           the averaged weights, for `RGFlow.from_pretrained`
+model/           the averaged weights, for `load_flow`
 pictures/        sample grids
 """
 
@@ -21,9 +21,10 @@ import torch
 import yaml
 from PIL import Image
 
+from rgflow.architectures import load_flow
 from rgflow.config import FlowConfig, TrainConfig
 from rgflow.data import Images
-from rgflow.model import RGFlow
+from rgflow.flow import Flow
 
 
 class Run:
@@ -84,12 +85,12 @@ class Run:
                 f"Expected the settings of a run; {path} is damaged ({reason})."
             ) from error
 
-    def flow(self) -> RGFlow:
+    def flow(self) -> Flow:
         """The trained flow, with averaged weights."""
-        return RGFlow.from_pretrained(self.model)
+        return load_flow(self.model)
 
     def write_start(
-        self, config: TrainConfig, flow: RGFlow, images: Images, *, processes: int
+        self, config: TrainConfig, flow: Flow, images: Images, *, processes: int
     ) -> None:
         """Write what is known before the first step.
 

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rgflow import data, figures
+from rgflow.architectures import make_flow
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate
-from rgflow.model import RGFlow
+from rgflow.flow import Flow
 from rgflow.numerics import bits_per_dim
 from rgflow.training.batches import Batches
 from rgflow.training.display import Display
@@ -63,7 +64,7 @@ def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingRe
         raise ValueError("Expected a budget of training: give minutes, steps or both; got neither.")
     accelerator = Accelerator()
     torch.manual_seed(config.seed)
-    flow = RGFlow(config.model)
+    flow = make_flow(config.model)
     with accelerator.local_main_process_first():
         training_set = _load(config, "train", config.train_count, progress)
         validation_set = _load(config, "validation", config.validate_count, progress)
@@ -144,7 +145,7 @@ class _Trainer:
     """The state of a run in memory: weights, optimiser, average, clock."""
 
     def __init__(
-        self, config: TrainConfig, flow: RGFlow, images: Images, accelerator: Accelerator
+        self, config: TrainConfig, flow: Flow, images: Images, accelerator: Accelerator
     ) -> None:
         self.config, self.flow, self.accelerator = config, flow, accelerator
         optimizer = torch.optim.AdamW(
@@ -219,10 +220,10 @@ class _Trainer:
             self._validated = time.perf_counter()
         return due and self.fraction() < 1
 
-    def averaged_flow(self) -> RGFlow:
+    def averaged_flow(self) -> Flow:
         """The flow with averaged weights, for evaluation."""
         if self.average is None or not self.step:
             return self.flow
         flow = self.average.module
-        assert isinstance(flow, RGFlow)
+        assert isinstance(flow, Flow)
         return flow

@@ -1,0 +1,33 @@
+"""From a config, or a folder, to the flow that it describes, whatever its architecture."""
+
+from pathlib import Path
+
+from rgflow import checkpoint
+from rgflow.baselines import RealNVP
+from rgflow.config import Architecture, FlowConfig
+from rgflow.flow import Flow
+from rgflow.model import RGFlow
+
+FLOWS: dict[Architecture, type[Flow]] = {"rg": RGFlow, "real_nvp": RealNVP}
+
+
+def make_flow(config: FlowConfig) -> Flow:
+    """An untrained flow.
+
+    Example:
+        >>> type(make_flow(FlowConfig(architecture="real_nvp", hidden=8, blocks=1))).__name__
+        'RealNVP'
+    """
+    return FLOWS[config.architecture](config)
+
+
+def load_flow(name: str | Path) -> Flow:
+    """The flow in a folder, or of that name on the Hugging Face hub.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged.
+    """
+    folder = checkpoint.find(name)
+    config = FlowConfig.from_dict(checkpoint.load_config(folder))
+    return FLOWS[config.architecture].from_pretrained(folder)

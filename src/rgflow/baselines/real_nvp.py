@@ -1,0 +1,273 @@
+"""Real NVP (Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803).
+
+At every scale three couplings with checkerboard masks, a squeeze, three with channel masks; then
+half of the variables are factored out as latents. The last scale has four couplings with
+checkerboard masks and no squeeze. The networks are residual convolutional networks with weight
+norm, with twice the feature maps at each next scale. Left out is batch normalisation, of the
+networks and between couplings: with it the density of an image would depend on the others in its
+batch.
+
+Letters in shapes: N images; K channels at a scale; C channels of an image; h, w rows and columns.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from rgflow.bijectors.base import Bijector, Compose, Domain, Mapped, sum_event
+from rgflow.config import Architecture, FlowConfig
+from rgflow.flow import Flow
+from rgflow.lattice import SqueezeSites
+
+COUPLINGS = 3
+"""Couplings of each kind at a scale."""
+LAST_COUPLINGS = 4
+"""Couplings at the last scale."""
+
+
+class RealNVP(Flow):
+    """Real NVP, with the methods of `RGFlow`.
+
+    `levels` of the config is the number of scales (none: as many as leave a grid of at least 4×4),
+    `hidden` the feature maps at the first scale, `blocks` the residual blocks of each network.
+
+    Args:
+        config: The architecture.
+
+    Raises:
+        ValueError: If the size doesn't fit the number of scales, or an image doesn't fit.
+
+    Example:
+        >>> config = FlowConfig(architecture="real_nvp", height=8, width=8, hidden=8, blocks=1)
+        >>> flow = RealNVP(config)
+        >>> [tuple(z.shape) for z in flow.encode(torch.rand(2, 3, 8, 8) * 255).levels]
+        [(2, 2, 3, 4, 4), (2, 2, 3, 4, 4)]
+    """
+
+    architecture: ClassVar[Architecture] = "real_nvp"
+    lattice: SqueezeSites
+
+    def make_lattice(self) -> SqueezeSites:
+        """The geometry of the latents."""
+        config = self.config
+        levels = config.levels or _default_levels(config.height, config.width)
+        return SqueezeSites(height=config.height, width=config.width, levels=levels)
+
+    def make_steps(self) -> Iterator["RealNVPStep"]:
+        """One step per scale."""
+        for level in range(self.lattice.levels):
+            yield RealNVPStep(self.config, level, top=level == self.lattice.top)
+
+
+def _default_levels(height: int, width: int) -> int:
+    levels = 1
+    while min(height, width) >> levels >= 4 and (height | width) % (1 << levels) == 0:
+        levels += 1
+    return levels
+
+
+def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
+    """A Real NVP config whose number of parameters is nearest to `count`, by its feature maps.
+
+    Args:
+        config: Everything but `hidden`.
+        count: Number of parameters to come near to.
+
+    Raises:
+        ValueError: If the nearest is more than 5 % away.
+
+    Example:
+        >>> config = FlowConfig(architecture="real_nvp", height=16, width=16, blocks=2)
+        >>> match_parameters(config, 2_000_000).hidden
+        19
+    """
+
+    def size(hidden: int) -> int:
+        with torch.device("meta"):
+            flow = RealNVP(replace(config, hidden=hidden))
+        return sum(p.numel() for p in flow.parameters())
+
+    high = 1
+    while size(high) < count:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) < count else (low, middle)
+    hidden = min((h for h in (low, high) if h), key=lambda h: abs(size(h) - count))
+    if abs(size(hidden) - count) > 0.05 * count:
+        raise ValueError(
+            f"Expected a number of parameters that Real NVP can match within 5 %; got {count}, the "
+            f"nearest being {size(hidden)}."
+        )
+    return replace(config, hidden=hidden)
+
+
+class RealNVPStep(nn.Module):
+    """One scale: couplings, squeeze, couplings, and half of the variables stay.
+
+    Args:
+        config: Of the flow.
+        level: Which scale, 0 first.
+        top: Whether it is the last, at which everything stays.
+    """
+
+    domain: Domain = "real"
+
+    def __init__(self, config: FlowConfig, level: int, top: bool) -> None:
+        super().__init__()
+        self.channels, self.top = config.channels, top
+        k = config.channels << level
+        hidden = config.hidden << level
+        self.before = Compose(
+            [
+                ConvCoupling(config, k, hidden, parity=n % 2, checkerboard=True)
+                for n in range(LAST_COUPLINGS if top else COUPLINGS)
+            ],
+            config.checkpointing,
+        )
+        self.after = None
+        if not top:
+            self.after = Compose(
+                [
+                    ConvCoupling(config, 4 * k, 2 * hidden, parity=n % 2, checkerboard=False)
+                    for n in range(COUPLINGS)
+                ],
+                config.checkpointing,
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [N, K, h, w]: what goes up [N, 2K, h/2, w/2], what stays [N, 2K/C, C, h/2, w/2]."""
+        x, log_det = self.before(x)
+        if self.after is None:
+            return x[:, :, :0, :0], x.unflatten(1, (-1, self.channels)), log_det
+        y, more = self.after(_squeeze(x, self.channels))
+        up, stay = y.chunk(2, 1)
+        return up, stay.unflatten(1, (-1, self.channels)), log_det + more
+
+    def inverse(self, up: Tensor, stay: Tensor) -> Tensor:
+        """What came to this scale."""
+        x = stay.flatten(1, 2)
+        if self.after is not None:
+            y = self.after.inverse(torch.cat((up, x), 1))[0]
+            x = _unsqueeze(y, self.channels)
+        return self.before.inverse(x)[0]
+
+
+def _squeeze(x: Tensor, channels: int) -> Tensor:
+    """[N, K, h, w] → [N, 4K, h/2, w/2]: every sublattice becomes four, of offsets (0, 0) and (1, 1)
+    in the first half of the channels, (0, 1) and (1, 0) in the second."""
+    n, k, h, w = x.shape
+    x = x.reshape(n, k // channels, channels, h // 2, 2, w // 2, 2)
+    parts = [x[:, :, :, :, a, :, b] for a, b in ((0, 0), (1, 1), (0, 1), (1, 0))]
+    return torch.stack(parts, 1).reshape(n, 4 * k, h // 2, w // 2)
+
+
+def _unsqueeze(y: Tensor, channels: int) -> Tensor:
+    """The inverse of `_squeeze`."""
+    n, k, h, w = y.shape
+    even, even_, odd, odd_ = y.reshape(n, 4, k // 4 // channels, channels, h, w).unbind(1)
+    x = torch.stack((even, odd, odd_, even_), 1).reshape(n, 2, 2, -1, channels, h, w)
+    return x.permute(0, 3, 4, 5, 1, 6, 2).reshape(n, k // 4, 2 * h, 2 * w)
+
+
+class ConvCoupling(Bijector):
+    """x·exp(s) + t for one half of the variables, with s and t from the other half.
+
+    Args:
+        config: Of the flow.
+        channels: Channels K of what it maps.
+        hidden: Feature maps of its network.
+        parity: Which half is mapped.
+        checkerboard: Halves by a checkerboard of sites; otherwise by channels.
+    """
+
+    def __init__(
+        self, config: FlowConfig, channels: int, hidden: int, *, parity: int, checkerboard: bool
+    ) -> None:
+        super().__init__((channels, None, None))
+        self.parity, self.checkerboard = parity, checkerboard
+        inputs, outputs = (channels + 1, channels) if checkerboard else (channels // 2,) * 2
+        self.network = ResidualNetwork(inputs, 2 * outputs, hidden, config.blocks)
+
+    def transform(self, x: Tensor) -> Mapped:
+        known, rest, mask = self._halves(x)
+        s, t = self._scale_and_shift(known, mask)
+        return self._join(known, rest * s.exp() + t, mask), sum_event(s)
+
+    def invert(self, y: Tensor) -> Mapped:
+        known, rest, mask = self._halves(y)
+        s, t = self._scale_and_shift(known, mask)
+        return self._join(known, (rest - t) * (-s).exp(), mask), -sum_event(s)
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What conditions, what is mapped, and the mask of the former, if there is one."""
+        if not self.checkerboard:
+            first, second = x.chunk(2, 1)
+            return (first, second, None) if self.parity else (second, first, None)
+        rows = torch.arange(x.shape[2], device=x.device)[:, None]
+        columns = torch.arange(x.shape[3], device=x.device)
+        mask = ((rows + columns + self.parity) % 2).to(x.dtype)
+        return x * mask, x * (1 - mask), mask
+
+    def _scale_and_shift(self, known: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        if mask is None:
+            s, t = self.network(known).chunk(2, 1)
+            return torch.tanh(s), t
+        s, t = self.network(torch.cat((known, mask.expand_as(known[:, :1])), 1)).chunk(2, 1)
+        return torch.tanh(s) * (1 - mask), t * (1 - mask)
+
+    def _join(self, known: Tensor, mapped: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None:
+            return known + mapped
+        return torch.cat((known, mapped) if self.parity else (mapped, known), 1)
+
+
+class ResidualNetwork(nn.Module):
+    """A residual network of 3×3 convolutions with weight norm, and skip connections to its end.
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out; all 0 at the start.
+        hidden: Feature maps.
+        blocks: Residual blocks.
+    """
+
+    compute_dtype: torch.dtype | None = None
+
+    def __init__(self, inputs: int, outputs: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.first = _convolution(inputs, hidden, 3)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(),
+                _convolution(hidden, hidden, 3),
+                nn.ReLU(),
+                _convolution(hidden, hidden, 3),
+            )
+            for _ in range(blocks)
+        )
+        self.skips = nn.ModuleList(_convolution(hidden, hidden, 1) for _ in range(blocks + 1))
+        self.last = _convolution(hidden, outputs, 1)
+        self.scale = nn.Parameter(torch.zeros(outputs, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] → [N, outputs, h, w]."""
+        low = self.compute_dtype if self.training else None
+        with torch.autocast(x.device.type, low or torch.bfloat16, enabled=low is not None):
+            h = self.first(x)
+            out = self.skips[0](h)
+            for block, skip in zip(self.blocks, self.skips[1:], strict=True):
+                h = h + block(h)
+                out = out + skip(h)
+            y = self.last(F.relu(out))
+        return y.to(x.dtype) * self.scale
+
+
+def _convolution(inputs: int, outputs: int, size: int) -> nn.Module:
+    return weight_norm(nn.Conv2d(inputs, outputs, size, padding=size // 2))
