@@ -46,7 +46,9 @@ ROWS = [
         "conditioners": 5.0,
     },
     {"latents": 1.0, "bijectors": 4.0},
-    {"model": 0.0},
+    {"flow": 0.0},
+    {"model": -1.2, "baselines": 1.2},
+    {"architectures": 0.0, "released": -3.0},
     {"figures": -3.0, "evaluation": 0.0, "data": 3.0},
     {"training": 0.0},
     {"cli": 0.0},
@@ -62,7 +64,11 @@ WORDS = {
     "conditioners": "networks",
     "latents": "z, level by level",
     "bijectors": "invertible maps",
-    "model": "RGFlow: the one object",
+    "flow": "what all flows share",
+    "model": "RGFlow",
+    "baselines": "Real NVP",
+    "released": "its .state files",
+    "architectures": "config or folder → flow",
     "data": "sources, cache",
     "evaluation": "likelihood of a set",
     "figures": "grids, stages",
@@ -106,11 +112,11 @@ def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 def layers() -> None:
     """The modules, and the arrows of their imports."""
-    figure, ax = plt.subplots(figsize=(10, 7.6))
+    figure, ax = plt.subplots(figsize=(10, 9.6))
     place = {name: (x, 1.5 * y) for y, row in enumerate(ROWS) for name, x in row.items()}
     half_width, half_height = 0.92, 0.42
     for y, row in enumerate(ROWS):
-        tint = plt.get_cmap("YlGnBu")(0.1 + 0.065 * y)
+        tint = plt.get_cmap("YlGnBu")(0.1 + 0.048 * y)
         for name, x in row.items():
             wide = 1.35 if len(row) == 1 else half_width
             ax.add_patch(
@@ -148,7 +154,7 @@ def layers() -> None:
                 )
             )
     ax.set_xlim(-6.2, 6.5)
-    ax.set_ylim(-0.6, 9.6)
+    ax.set_ylim(-0.6, 12.6)
     ax.axis("off")
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.99)
     save(figure, "layers")

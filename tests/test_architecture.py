@@ -15,7 +15,7 @@ LAYERS = [
     ["latents", "bijectors"],
     ["flow"],
     ["model", "baselines"],
-    ["architectures"],
+    ["architectures", "released"],
     ["data", "evaluation", "figures"],
     ["training"],
     ["cli"],

@@ -1,0 +1,151 @@
+"""Models trained with the paper's released code (github.com/hongyehu/RG-Flow): its `.state` files.
+
+Letters in shapes: C channels; m edge of a block, D = C·m² its variables.
+"""
+
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rgflow.bijectors import cut
+from rgflow.config import FlowConfig, PriorName, check_name
+from rgflow.model import RGFlow
+
+Weights = dict[str, Tensor]
+_RENAMED = {"bias": "bias", "weight_g": "length", "weight_v": "direction", "scale": "beta"}
+
+
+def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
+    """The flow in a `.state` file of the released code, with equal log-densities and samples.
+
+    Only tensors are read, never arbitrary pickled objects. Everything about the architecture is
+    read off their shapes.
+
+    Args:
+        path: The file.
+        prior: `"laplace"` or `"gaussian"`, if it isn't plain from the scale that is stored.
+
+    Returns:
+        The flow, in evaluation mode. Its log-density is per unit of [0, 256), and the released
+        code's per unit of [0, 1): the two differ by D·ln 256.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it isn't such a file, or holds something that can't be imported.
+
+    Example:
+        >>> flow = load_released("tests/fixtures/released/colour.state")
+        >>> flow.config.depth, flow.config.order, flow.config.conditioner
+        ((2, 1, 1), 'released', 'released')
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a .state file of the released code; none at {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {
+            name.removeprefix("module."): value for name, value in dict(content["flow"]).items()
+        }
+        config = _config(weights, prior)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"Expected a .state file of the released code, read as weights only; {path} isn't one, "
+            f"or is damaged ({reason})."
+        ) from error
+    flow = RGFlow(config).to(weights["prior.scale"].dtype)
+    _fill(flow, weights)
+    return flow.eval()
+
+
+def _config(weights: Weights, prior: PriorName | None) -> FlowConfig:
+    """The architecture, from the shapes of the weights."""
+    channels, m, _ = weights["layers.0.mask_left"].shape
+    layers = _count(weights, r"layers\.(\d+)\.")
+    depths = [_count(weights, rf"layers\.{k}\.s_layers\.(\d+)\.") for k in range(0, layers, 2)]
+    if not min(depths) or layers != 2 * len(depths):
+        raise ValueError(
+            "Expected a flow of affine couplings, two layers at each level; the file holds another "
+            "kind, such as the autoregressive one, which can't be imported."
+        )
+    block = "layers.0.s_layers.0.res_blocks."
+    if _count(weights, block.replace(".", r"\.") + r"0\.(\d+)\.") != 6:
+        raise ValueError("Expected three linear layers in a residual block; the file has others.")
+    levels = len(depths)
+    scale = weights["prior.scale"].item()
+    if prior is None:
+        prior = "gaussian" if abs(scale - 1) < 1e-6 else "laplace"
+    check_name("prior", prior, ("laplace", "gaussian"))
+    return FlowConfig(
+        height=m << (levels - 1),
+        width=m << (levels - 1),
+        channels=channels,
+        m=m,
+        levels=levels,
+        depth=tuple(depths),
+        order="released",
+        conditioner="released",
+        hidden=len(weights[block + "0.1.bias"]),
+        blocks=_count(weights, block.replace(".", r"\.") + r"(\d+)\."),
+        prior=prior,
+        prior_scale=scale,
+    )
+
+
+def _count(weights: Weights, pattern: str) -> int:
+    """1 + the largest number at a place in the names."""
+    found = [int(match[1]) for name in weights if (match := re.match(pattern, name))]
+    return 1 + max(found, default=-1)
+
+
+@torch.no_grad()
+def _fill(flow: RGFlow, weights: Weights) -> None:
+    """Copy every weight to its place; strict both ways."""
+    config = flow.config
+    order = cut(
+        torch.arange(config.channels * config.m**2).reshape(1, -1, config.m, config.m), config.m
+    )[0]
+    state = flow.state_dict()
+    filled, used = set(), set()
+    for name, value in weights.items():
+        match = re.fullmatch(
+            r"layers\.(\d+)\.([st])_layers\.(\d+)\.(?:res_blocks\.(\d+)\.(\d+)\.(\w+)|scale\.scale)",
+            name,
+        )
+        if not match:
+            continue
+        layer, kind, depth, block, place, what = match.groups()
+        prefix = f"steps.{int(layer) // 2}.layers.bijectors.{int(layer) % 2}.bijector.bijectors."
+        prefix += f"{depth}.conditioner."
+        if block is None:
+            target, value = prefix + "scale", value[order]
+        else:
+            target = f"{prefix}blocks.{block}.layers.{place}.{_RENAMED[what]}"
+            value = _reordered(value, order, int(place), what)
+        state[target][0 if kind == "s" else 1] = value
+        filled.add((target, kind))
+        used.add(name)
+    kept = {name for name in weights if "mask_" in name or "saved_" in name or "prior" in name}
+    left = set(weights) - used - kept
+    if left or len(filled) != 2 * len(state):
+        stray = f", and {len(left)} that don't belong, such as {min(left)}" if left else ""
+        raise ValueError(
+            f"Expected the weights of all couplings and no others; got {len(filled)} of "
+            f"{2 * len(state)}{stray}."
+        )
+
+
+def _reordered(value: Tensor, order: Tensor, place: int, what: str) -> Tensor:
+    """A weight with the variables of a block in this package's order (even half first).
+
+    Place 0 is the activation of the block's variables, 1 the linear layer that takes them, 5 the
+    one that gives them.
+    """
+    if what == "weight_g":
+        value = value[:, 0]
+    if place == 1 and what == "weight_v":
+        return value[:, order]
+    return value[order] if place in (0, 5) else value

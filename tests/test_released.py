@@ -1,0 +1,89 @@
+"""Import of the released code's files, against numbers that the released code gave.
+
+The fixtures were made with it, at a width of 6, with random parameters and in float64: weights
+(`.state`), 8-bit images, their latents and log-densities, and random latents with their images
+before the logit is undone.
+"""
+
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rgflow import Latents
+from rgflow.released import load_released
+
+FOLDER = Path(__file__).parent / "fixtures" / "released"
+
+
+@pytest.fixture(params=["colour", "grey"])
+def case(request):
+    flow = load_released(FOLDER / f"{request.param}.state").double()
+    numbers = np.load(FOLDER / f"{request.param}.npz")
+    return flow, {name: torch.from_numpy(numbers[name]) for name in numbers}
+
+
+def test_the_architecture_is_read_off_the_file(case):
+    flow, numbers = case
+    config = flow.config
+    assert numbers["x8"].shape[1:] == (config.channels, config.height, config.width)
+    assert (config.hidden, config.blocks, config.m) == (6, 2, 4)
+    assert config.prior == ("laplace" if config.channels == 3 else "gaussian")
+
+
+def test_log_densities_and_latents_are_equal(case):
+    flow, numbers = case
+    z = flow.encode(numbers["x8"])
+    torch.testing.assert_close(z.image(), numbers["z"], rtol=1e-5, atol=1e-6)
+    per_unit = flow.log_prob(numbers["x8"]) + flow.dim * math.log(256)
+    torch.testing.assert_close(per_unit, numbers["log_prob"], rtol=1e-5, atol=0)
+
+
+def test_inverse_maps_are_equal(case):
+    flow, numbers = case
+    z = Latents.from_image(numbers["sample_z"], flow.lattice)
+    y = flow.coarse(z, space="flow")[0]
+    torch.testing.assert_close(y, numbers["sample_y"], rtol=1e-5, atol=1e-6)
+
+
+def test_an_imported_flow_is_saved_and_loaded_like_any_other(tmp_path):
+    from rgflow import load_flow
+
+    flow = load_released(FOLDER / "colour.state")
+    flow.save_pretrained(tmp_path)
+    x8 = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    assert torch.equal(load_flow(tmp_path).log_prob(x8), flow.log_prob(x8))
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("evil"),))
+
+
+def test_bad_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="none at /no/such"):
+        load_released("/no/such")
+    (tmp_path / "a.state").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="isn't one, or is damaged"):
+        load_released(tmp_path / "a.state")
+    with (tmp_path / "b.state").open("wb") as file:
+        pickle.dump({"flow": Evil()}, file)
+    with pytest.raises(ValueError, match="read as weights only"):
+        load_released(tmp_path / "b.state")
+    assert not (tmp_path / "evil").exists()
+    weights = torch.load(FOLDER / "colour.state", weights_only=True)["flow"]
+    for name, change in (("missing", 1), ("extra", 2)):
+        changed = dict(weights)
+        if change == 1:
+            del changed["layers.3.t_layers.0.scale.scale"]
+        else:
+            changed["layers.3.t_layers.0.other"] = torch.zeros(1)
+        torch.save({"flow": changed}, tmp_path / f"{name}.state")
+        with pytest.raises(ValueError, match="weights of all couplings and no others"):
+            load_released(tmp_path / f"{name}.state")
+    with pytest.raises(ValueError, match="prior to be one of laplace, gaussian"):
+        load_released(FOLDER / "colour.state", prior="student")
