@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 # Names are imported when first used, so that `rgflow --help` doesn't import torch.
 _HOMES = {
     "Bijector": "rgflow.bijectors",
+    "Flow": "rgflow.flow",
     "FlowConfig": "rgflow.config",
     "Latents": "rgflow.latents",
     "Lattice": "rgflow.lattice",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from rgflow.bijectors import Bijector as Bijector
     from rgflow.config import FlowConfig as FlowConfig
     from rgflow.config import TrainConfig as TrainConfig
+    from rgflow.flow import Flow as Flow
     from rgflow.flow import LosslessWarning as LosslessWarning
     from rgflow.flow import Terms as Terms
     from rgflow.latents import Latents as Latents

@@ -122,6 +122,11 @@ class Flow(nn.Module):
         return self.config.channels * self.config.height * self.config.width
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.config.channels, self.config.height, self.config.width
+
+    @property
     def levels(self) -> int:
         """Number of levels."""
         return self.lattice.levels
@@ -398,8 +403,7 @@ class Flow(nn.Module):
         return images.to(dtype)
 
     def _check_images(self, images: Tensor) -> None:
-        config = self.config
-        expected = (config.channels, config.height, config.width)
+        expected = self.image_shape
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(
                 f"Expected images of shape [N, {', '.join(map(str, expected))}]; got "

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
@@ -19,6 +18,7 @@ from rgflow.evaluation import evaluate
 from rgflow.flow import Flow
 from rgflow.numerics import bits_per_dim
 from rgflow.training.batches import Batches
+from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.display import Display
 from rgflow.training.run import Run
 
@@ -62,6 +62,7 @@ def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingRe
     """
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a budget of training: give minutes, steps or both; got neither.")
+    prepare_machine()
     accelerator = Accelerator()
     torch.manual_seed(config.seed)
     flow = make_flow(config.model)
@@ -148,19 +149,8 @@ class _Trainer:
         self, config: TrainConfig, flow: Flow, images: Images, accelerator: Accelerator
     ) -> None:
         self.config, self.flow, self.accelerator = config, flow, accelerator
-        optimizer = torch.optim.AdamW(
-            flow.parameters(),
-            lr=config.lr,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        self.model, self.optimizer = accelerator.prepare(flow, optimizer)
-        self.average = (
-            AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-            if config.average
-            else None
-        )
+        self.optimisation = Optimisation(flow, config, accelerator)
+        self.model = self.optimisation.model
         self.batches = Batches(
             images.images,
             batch_size=config.batch_size,
@@ -197,16 +187,9 @@ class _Trainer:
         self.lr = config.lr * min((self.step + 1) / max(config.warmup, 1), 1.0)
         if config.schedule == "cosine":
             self.lr *= 0.5 * (1 + math.cos(math.pi * fraction))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
         x = self.batches[self.step].to(self.accelerator.device)
         log_prob = self.model(x).mean()
-        self.optimizer.zero_grad()
-        self.accelerator.backward(-log_prob / self.flow.dim)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip or math.inf)
-        self.optimizer.step()
-        if self.average:
-            self.average.update_parameters(self.flow)
+        norm = self.optimisation.step(-log_prob / self.flow.dim, self.lr)
         self.step += 1
         self.bits = bits_per_dim(
             self.accelerator.reduce(log_prob.detach(), "mean"), self.flow.dim
@@ -222,8 +205,4 @@ class _Trainer:
 
     def averaged_flow(self) -> Flow:
         """The flow with averaged weights, for evaluation."""
-        if self.average is None or not self.step:
-            return self.flow
-        flow = self.average.module
-        assert isinstance(flow, Flow)
-        return flow
+        return self.optimisation.averaged_flow()
