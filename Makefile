@@ -10,7 +10,9 @@ BIN := .venv/bin
 DEMO_PRESET ?= msds1-fast
 DEMO_MINUTES ?= 4
 DEMO_TEST_IMAGES ?= 10000
-DEMO_OUT ?= demo/$(DEMO_PRESET)-$(shell date +%Y%m%d-%H%M%S)
+ifndef DEMO_OUT
+DEMO_OUT := demo/$(DEMO_PRESET)-$(shell date +%Y%m%d-%H%M%S)
+endif
 
 .PHONY: demo test nightly lint docs wheel clean help
 
@@ -31,7 +33,7 @@ lint: .venv/installed-dev ## style, format and types
 	@$(BIN)/mypy
 
 docs: .venv/installed-dev ## the documentation, into docs/_build/html
-	@$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+	@$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
 	@echo "The documentation is in docs/_build/html/index.html."
 
 wheel: .venv/installed-dev ## build the wheel, and run it outside the repository

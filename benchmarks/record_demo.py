@@ -25,6 +25,7 @@ def main() -> None:
         "evaluation": json.loads((run / "evaluation.json").read_text()),
     }
     path = REPOSITORY / "benchmarks" / "results" / "demo.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
     images = REPOSITORY / "docs" / "images"
     images.mkdir(exist_ok=True)

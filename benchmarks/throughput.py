@@ -2,11 +2,11 @@
 
     python benchmarks/throughput.py [--released PATH] [--out benchmarks/results/throughput.json]
 
-Measures in one run: the machine's rate (an 8192×512×512 product in float32 and bfloat16); a training
-step (batch, forward, backward, clipping, AdamW, moving average) and sampling of each preset, eager
-and compiled, in float32 and bfloat16; the spline coupling beside an affine one on the same trunk; and
-the paper's released code, if a checkout of it is named. Every row runs in a process of its own, so
-that its peak memory is its own.
+Measures in one run: the machine's rate (an 8192×512×512 product in float32 and bfloat16); a
+training step (batch, forward, backward, clipping, AdamW, moving average) and sampling of each
+preset, eager and compiled, in float32 and bfloat16; the spline coupling beside an affine one on the
+same trunk; and the paper's released code, if a checkout of it is named. Every row runs in a process
+of its own, so that its peak memory is its own.
 
 A row's TFLOP/s count only the multiply-adds that the linear layers of the forward pass need, three
 times that for a training step. The machine's rate is measured before and after each row, and the
@@ -33,8 +33,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rgflow import Flow, TrainConfig, make_flow, preset
-from rgflow.training.run import processor
 from rgflow.training.optimisation import Optimisation, prepare_machine
+from rgflow.training.run import processor
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

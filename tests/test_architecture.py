@@ -1,6 +1,8 @@
 """Imports point downward only, and `docs/architecture.md` names every module."""
 
 import ast
+import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,39 @@ def test_imports_point_downward(path):
 def test_config_imports_no_torch():
     for name in ("config.py", "presets.py", "lattice.py"):
         assert "torch" not in (ROOT / name).read_text().replace("no torch", "")
+
+
+def test_the_picture_shows_every_place():
+    code = (ROOT.parents[1] / "docs" / "figures.py").read_text()
+    rows = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse(code).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROWS"
+    )
+    assert [sorted(row) for row in rows] == [sorted(row) for row in LAYERS]
+
+
+def test_every_public_name_has_a_docstring():
+    for path in ROOT.rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+        module = importlib.import_module(name.removesuffix(".__init__"))
+        if name.endswith("__main__"):
+            continue
+        for owner, members in [(module, vars(module)), *_classes(module)]:
+            for member, value in members.items():
+                public = not member.startswith("_") and callable(value)
+                if public and getattr(value, "__module__", "").startswith("rgflow"):
+                    assert inspect.getdoc(getattr(owner, member)), f"{name}: {owner} {member}"
+
+
+def _classes(module):
+    return [
+        (value, vars(value))
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and value.__module__ == module.__name__
+        and value.__name__[0] != "_"
+    ]
 
 
 def test_the_architecture_page_names_every_module():

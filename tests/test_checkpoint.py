@@ -53,7 +53,7 @@ def test_damaged_configs(folder, text):
 
 def test_other_formats_and_kinds(folder):
     (folder / "config.json").write_text(json.dumps({"format": 9, "config": {}}))
-    with pytest.raises(ValueError, match="to hold a config in format 1; got 9"):
+    with pytest.raises(ValueError, match="to be of format 1; got 9"):
         RGFlow.from_pretrained(folder)
     RealNVP(config(architecture="real_nvp")).save_pretrained(folder)
     with pytest.raises(ValueError, match="architecture rg; got real_nvp: make_flow picks"):

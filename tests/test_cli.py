@@ -56,6 +56,23 @@ def test_flags_override_presets(tmp_path):
         assert line in text
 
 
+def test_a_preset_may_stand_anywhere(capsys):
+    texts = []
+    for arguments in (["msds2-fast", "--steps", "3"], ["--steps", "3", "msds2-fast"]):
+        with pytest.raises(SystemExit):
+            main(["train", *arguments, "--print_config"])
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert "bijector: cube" in texts[0]
+
+
+def test_a_file_that_is_no_config(tmp_path, capsys):
+    for text in ("model: 3", "[1, 2]", "\x00\x01", "steps: x"):
+        (tmp_path / "bad.yaml").write_text(text)
+        assert main(["train", "--config", str(tmp_path / "bad.yaml"), "--steps", "1"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_presets_are_listed(capsys):
     assert main(["presets"]) == 0
     assert "celeba" in capsys.readouterr().out
@@ -67,7 +84,7 @@ def test_presets_are_listed(capsys):
         (["trian"], "got 'trian' (nearest: train)"),
         (["train", "msds1-fst"], "got 'msds1-fst' (nearest: msds1-fast)"),
         (["train", "msds1-tiny"], "give --minutes, --steps or both"),
-        (["train", "msds1-tiny", "--steps", "0"], "steps to be positive; got 0"),
+        (["train", "msds1-tiny", "--steps", "0"], "steps to be at least 1; got 0"),
         (["train", "msds1-tiny", "--stepz", "3"], "got 'stepz' (nearest: --steps)"),
         (["train", "msds1-tiny", "--steps", "x"], "--steps to be a whole number or null; got x"),
         (
@@ -80,6 +97,26 @@ def test_presets_are_listed(capsys):
         (["train", "msds1-tiny", "--steps", "3", "--data", "msds3"], "nearest"),
         (["train", "msds1-tiny", "--steps", "3", "--data", "folder:/no/such"], "/no/such"),
         (["train", "--config", "/no/such.yaml"], "/no/such.yaml"),
+        (["train", "--steps", "1", "nosuch"], "preset to be one of"),
+        (["train", "msds1-tiny", "--steps", "1", "--seed", "-1"], "seed to be at least 0"),
+        (["train", "msds1-tiny", "--steps", "1", "--average", "1.5"], "average to be below 1"),
+        (["train", "msds1-tiny", "--steps", "1", "--model.bijector", "math.pi"], "a subclass of"),
+        (
+            ["train", "msds1-tiny", "--steps", "1", "--model.bijector", "rgflow.bijectors.Logit"],
+            "to map vectors of 48 variables",
+        ),
+        (
+            [
+                "train",
+                "msds1-tiny",
+                "--steps",
+                "1",
+                "--model.bijector",
+                "rgflow.bijectors.Quantile",
+            ],
+            "to make a bijector; it raised TypeError",
+        ),
+        (["train", "celeba", "--steps", "1"], "folder:PATH; got 'celeba'"),
         (["evaluate", "/no/such"], "/no/such has no config.yaml"),
         (["sample", "/no/such"], "/no/such has no config.yaml"),
         (["evaluate"], "run"),
@@ -96,7 +133,10 @@ def test_mistakes(arguments, message, capsys, tmp_path):
 
 def test_mistakes_with_a_run(run, capsys):
     for arguments, message in (
-        (["-n", "0"], "at least 1 image"),
+        (["-n", "0"], "--number to be at least 1"),
+        (["--seed", "-1"], "--seed to be at least 0"),
+        (["--seed", str(10**19)], "--seed to be below"),
+        (["--out", "/proc/nope"], "can be written for --out"),
         (["--temperature", "-1"], "temperature to be at least 0"),
         (["--temperature", "[1, 1]"], "one for each of the 4 levels; got 2"),
         (["--convention", "scal"], "nearest: scale"),

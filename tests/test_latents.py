@@ -89,8 +89,14 @@ def test_bad_input(z, lattice, tmp_path):
     with pytest.raises(ValueError, match="one for each of the 3 levels; got 2"):
         z.mix(z, [0.5, 0.5])
     other = Latents.from_flat(z.flat(), Lattice(height=8, width=16, m=2, levels=3), 3)
-    with pytest.raises(ValueError, match="same size"):
+    with pytest.raises(ValueError, match="as many images of the same size"):
         z.mix(other, 0.5)
+    with pytest.raises(ValueError, match="as many images of the same size"):
+        z.mix(z.select(slice(0, 1)), 0.5)
+    with pytest.raises(ValueError, match=r"image layout \[N, C, 16, 8\]; got \[2, 3, 8, 8\]"):
+        Latents.from_image(torch.zeros(2, 3, 8, 8), lattice)
+    with pytest.raises(ValueError, match="at least one batch"):
+        Latents.cat([])
     with pytest.raises(FileNotFoundError, match="there is none at"):
         Latents.load(tmp_path / "none")
     (tmp_path / "bad").write_bytes(b"nonsense")

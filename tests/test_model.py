@@ -4,11 +4,21 @@ import math
 import warnings
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import skimage
 import torch
 
 from flows import BIJECTORS, CASES, config, random_flow, random_images
-from rgflow import FlowConfig, Latents, LosslessWarning, RGFlow, bits_per_dim, load_flow
+from rgflow import (
+    FlowConfig,
+    LosslessWarning,
+    RGFlow,
+    bits_per_dim,
+    data,
+    load_flow,
+    make_flow,
+)
 from rgflow.bijectors import dequantize
 
 
@@ -61,11 +71,13 @@ def test_gradients_reach_every_parameter(flow):
 
 
 def test_saved_and_loaded_is_identical(flow, tmp_path):
-    flow.float().save_pretrained(tmp_path / "model")
-    loaded = load_flow(tmp_path / "model")
-    assert loaded.config == flow.config
-    x = random_images(flow, 3)
-    assert torch.equal(loaded.log_prob(x), flow.log_prob(x))
+    for dtype in (torch.float64, torch.float32):
+        flow.to(dtype).save_pretrained(tmp_path / "model")
+        loaded = load_flow(tmp_path / "model")
+        assert loaded.config == flow.config
+        assert loaded.dtype == dtype
+        x = random_images(flow, 3)
+        assert torch.equal(loaded.log_prob(x), flow.log_prob(x))
 
 
 def test_any_batch_split_gives_the_same(flow):
@@ -103,8 +115,6 @@ def test_a_flow_with_identity_weights_has_exactly_the_priors_density(name, prior
 
 
 def test_an_untrained_flow_starts_at_the_bits_per_dim_of_facts():
-    from rgflow import data
-
     flow = RGFlow(config(height=32, width=32, hidden=8))
     for name, expected in (("msds1", 9.53), ("msds2", 9.62)):
         x8 = torch.from_numpy(data.load(name, "train", count=400, progress=False).images.copy())
@@ -172,7 +182,19 @@ def eight_bit_images(flow: RGFlow) -> torch.Tensor:
     flat = torch.stack([torch.zeros(shape), torch.full(shape, 255.0), torch.full(shape, 128.0)])
     edges = (torch.arange(c.width) % 2 * 255).expand(shape)
     images = torch.cat([every[None], every[None] + 1, every[None] + 2, every[None] + 3])
-    return torch.cat([images, noise, flat, edges[None]]).to(torch.uint8)
+    x8 = torch.cat([images, noise, flat, edges[None]]).to(torch.uint8)
+    if c.channels == 3 and c.height == 16:
+        x8 = torch.cat([x8, *photographs_and_ovals(c.height)])
+    return x8
+
+
+def photographs_and_ovals(size: int) -> list[torch.Tensor]:
+    photo = skimage.data.astronaut()
+    small = np.round(skimage.transform.resize(photo, (size, size), anti_aliasing=True) * 255)
+    patch = photo[:size, -size:]
+    ovals = [data.load(n, "test", count=2, progress=False).images for n in ("msds1", "msds2")]
+    photos = np.stack([small, patch]).astype(np.uint8).transpose(0, 3, 1, 2)
+    return [torch.from_numpy(x[:, :, :size, :size].copy()) for x in (photos, *ovals)]
 
 
 def check_lossless(flow: RGFlow) -> None:
@@ -182,19 +204,19 @@ def check_lossless(flow: RGFlow) -> None:
         warnings.simplefilter("always")
         z = flow.encode(x8)
     assert torch.equal(flow.decode(z).floor(), x8.to(z.levels[0].dtype))
-    said = any("all 11 are encoded in float64" in str(w.message) for w in caught)
+    said = any(f"all {len(x8)} are encoded in float64" in str(w.message) for w in caught)
     assert said == (z.levels[0].dtype == torch.float64)
 
 
-@pytest.mark.parametrize("name", [*BIJECTORS])
+@pytest.mark.parametrize("name", [*BIJECTORS, "real-nvp"])
 @pytest.mark.parametrize("pixels", ["logit", "marginal"])
 @pytest.mark.parametrize("trained", ["untrained", "random"])
 def test_encoding_8_bit_images_is_lossless(name, pixels, trained):
-    options = {**BIJECTORS[name], "pixels": pixels, "height": 16, "width": 16}
+    options = {**CASES[name], "pixels": pixels, "height": 16, "width": 16}
     if trained == "random":
         flow = random_flow(torch.float32, **options)
     else:
-        flow = RGFlow(config(**options))
+        flow = make_flow(config(**options))
     check_lossless(flow)
 
 
@@ -216,6 +238,7 @@ def test_encoding_is_deterministic_unless_given_a_generator():
     assert torch.equal(flow.encode(x8).flat(), flow.encode(x8.double() + 0.5).flat())
     noisy = flow.encode(x8, torch.Generator().manual_seed(1)).flat()
     assert not torch.equal(noisy, flow.encode(x8).flat())
+    assert torch.equal(flow.decode(flow.encode(x8, torch.Generator())).floor(), x8.double())
     expected = dequantize(x8, torch.Generator().manual_seed(1), torch.float64)
     assert torch.equal(noisy, flow.encode(expected).flat())
 
@@ -277,6 +300,46 @@ def test_images_that_do_not_fit(x, message):
             function(x)
 
 
+def test_float64_images_that_round_up_to_256():
+    x = torch.full((1, 3, 8, 8), 256 - 1e-9, dtype=torch.float64)
+    for name in ("cube", "affine-paper", "spline"):
+        flow = random_flow(torch.float32, **BIJECTORS[name], pixels="marginal")
+        assert torch.isfinite(flow.log_prob(x)).all()
+        assert torch.isfinite(flow.encode(x).flat()).all()
+
+
+@pytest.mark.parametrize("prior", ["laplace", "gaussian", "student"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_latents_of_any_size_are_decoded_in_order(prior, dtype):
+    """A larger latent never gives a smaller pixel, where everything else is the identity."""
+    flow = RGFlow(config(**BIJECTORS["cube"], pixels="marginal", prior=prior)).to(dtype)
+    values = torch.tensor([-1e4, -80.0, -15.0, -3.0, 0.0, 3.0, 15.0, 80.0, 1e4], dtype=dtype)
+    z = flow.draw(len(values)).map(lambda z: 0 * z).set((0, 0, 1, 0), values)
+    x = flow.decode(z)
+    assert torch.isfinite(x).all()
+    assert (x[:, 0, 0, 1].diff() >= 0).all()
+    assert x[0, 0, 0, 1] < 1
+    assert x[-1, 0, 0, 1] > 255
+    assert x.max() < 256
+    assert torch.isfinite(flow.encode(x, dtype=dtype).flat()).all()
+
+
+def test_networks_are_exact_outside_log_prob_also_in_the_middle_of_training():
+    flow = random_flow(torch.float32, compute_dtype="bfloat16", conditioner="trunk")
+    x = random_images(flow, 4)
+    exact = flow.encode(x).flat()
+    flow.train()
+    assert torch.equal(flow.encode(x).flat(), exact)
+    assert flow.training
+
+
+def test_coarse_follows_the_number_format_of_latents():
+    for name in ("affine-paper", "autoregressive", "cube"):
+        flow = random_flow(torch.float32, **BIJECTORS[name])
+        z = flow.encode(random_images(flow, 2), dtype=torch.float64)
+        torch.testing.assert_close(flow.coarse(z)[0], flow.decode(z), rtol=0, atol=0)
+
+
 def test_fields_must_be_finite_reals():
     flow = RGFlow(config(pixels=None))
     with pytest.raises(ValueError, match="real-valued fields; got uint8"):
@@ -297,6 +360,14 @@ def test_fields_must_be_finite_reals():
         ({"pixels": "logits"}, "nearest: logit"),
         ({"bins": 1}, "bins to be at least 2"),
         ({"channels": 0}, "channels to be at least 1"),
+        ({"height": 8.0}, "height to be a whole number; got 8.0"),
+        ({"m": True}, "m to be a whole number; got True"),
+        ({"depth": 1.5}, "depth to be a whole number"),
+        ({"bins": 1000}, "at most 256 bins"),
+        ({"bijector": None}, "bijector to be a name"),
+        ({"shared": 1}, "shared to be true or false"),
+        ({"prior_scale": 0.0}, "positive prior_scale"),
+        ({"bijector_options": {"a": 1}}, "only for a bijector named by its import path"),
         ({"prior": "student", "prior_df": 1.0}, "more than 2 degrees of freedom"),
     ],
 )
@@ -317,9 +388,21 @@ def test_other_bad_input():
         flow.sample(1, [1.0, 1.0, 1.0])
     with pytest.raises(ValueError, match="temperature to be at least 0"):
         flow.sample(1, -1.0)
-    with pytest.raises(ValueError, match="at least 1 image; got 0"):
+    with pytest.raises(ValueError, match="number of images to be at least 1; got 0"):
         flow.sample(0)
     other = random_flow(height=16)
     with pytest.raises(ValueError, match=r"Expected latents of 3 channels on Lattice\(height=16"):
         other.decode(z)
-    assert isinstance(z, Latents)
+    for function in (other.coarse, other.sample):
+        with pytest.raises(ValueError, match="Expected latents of 3 channels on Lattice"):
+            function(z) if function == other.coarse else function(1, z)
+    with pytest.raises(ValueError, match="space to be one of pixels, flow; got 'foo'"):
+        flow.coarse(z, space="foo")
+    with pytest.raises(ValueError, match="got ndarray: use torch.from_numpy"):
+        flow.log_prob(np.zeros((1, 3, 8, 8)))
+    with pytest.raises(ValueError, match=r"got \[0, 3, 8, 8\]"):
+        flow.log_prob(torch.zeros(0, 3, 8, 8))
+    with pytest.raises(ValueError, match="temperature to be finite"):
+        flow.sample(1, math.inf)
+    with pytest.raises(ValueError, match="uint8 images to fit to; got 1 of"):
+        random_flow(pixels="marginal").fit_pixels(torch.zeros(1, 3, 8, 8))

@@ -40,6 +40,9 @@ def test_density_and_distribution_function_equal_scipy(prior):
 
 def test_tails_are_relatively_precise(prior):
     ours, scipys = prior
+    for z in (torch.tensor([-1e30, -1e4, 1e4, 1e30]), torch.tensor([-1e200, 1e200]).double()):
+        assert torch.equal(torch.sign(ours.to_cube(z)), -torch.sign(z))
+        assert torch.isfinite(ours.from_cube(ours.to_cube(z))).all()
     d = torch.logspace(-30, -1, 50, dtype=torch.float64)
     for side in (d, -d):
         torch.testing.assert_close(ours.to_cube(ours.from_cube(side)), side, rtol=1e-10, atol=0)

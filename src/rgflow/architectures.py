@@ -29,5 +29,5 @@ def load_flow(name: str | Path) -> Flow:
         ValueError: If it is damaged.
     """
     folder = checkpoint.find(name)
-    config = FlowConfig.from_dict(checkpoint.load_config(folder))
+    config = FlowConfig.from_dict(checkpoint.load_config(folder)[0])
     return FLOWS[config.architecture].from_pretrained(folder)

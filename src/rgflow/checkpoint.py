@@ -9,14 +9,15 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 FORMAT = 1
+DTYPES = ("float32", "float64")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def save(module: nn.Module, config: dict[str, Any], folder: str | Path) -> None:
-    """Write a module's config and weights into a folder, which is made if it isn't there."""
+def save(module: nn.Module, config: dict[str, Any], dtype: str, folder: str | Path) -> None:
+    """Write a module's config, number format and weights into a folder, made if it isn't there."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "config": config}
+    content = {"format": FORMAT, "dtype": dtype, "config": config}
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
     save_model(module, str(folder / WEIGHTS))
 
@@ -50,8 +51,8 @@ def find(name: str | Path) -> Path:
     raise FileNotFoundError(f"Expected a folder with a model; there is none at {name}.")
 
 
-def load_config(folder: Path) -> dict[str, Any]:
-    """The config of the model in a folder.
+def load_config(folder: Path) -> tuple[dict[str, Any], str]:
+    """The config of the model in a folder, and its number format.
 
     Raises:
         FileNotFoundError: If the folder holds no config.
@@ -62,15 +63,21 @@ def load_config(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"Expected {CONFIG} and {WEIGHTS} in {folder}; no {CONFIG} there.")
     try:
         content = json.loads(path.read_text())
-        found, config = content["format"], content["config"]
+        found = content["format"]
+        if found != FORMAT:
+            raise ValueError(f"Expected {path} to be of format {FORMAT}; got {found}.")
+        config, dtype = content["config"], content["dtype"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"Expected the config of a model, as save_pretrained writes it; {path} is damaged "
             f"({error})."
         ) from error
-    if found != FORMAT or not isinstance(config, dict):
-        raise ValueError(f"Expected {path} to hold a config in format {FORMAT}; got {found}.")
-    return config
+    if not isinstance(config, dict) or dtype not in DTYPES:
+        raise ValueError(
+            f"Expected a config and one of the number formats {', '.join(DTYPES)} in {path}; got "
+            f"{config!r} and {dtype!r}."
+        )
+    return config, dtype
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:

@@ -63,6 +63,7 @@ class GroupedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(groups, out_features))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[K or 1, R, in] → [K, R, out]."""
         groups, outputs, _ = self.direction.shape
         # The kernel behind torch's own weight norm: one pass forward, one backward.
         rows, lengths = self.direction.flatten(0, 1), self.length.reshape(-1, 1)

@@ -16,6 +16,9 @@ PriorName = Literal["laplace", "gaussian", "student"]
 PixelsName = Literal["logit", "marginal"]
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
 
+MAX_BINS = 256
+"""Bins of a spline at the most: every one keeps a smallest share of the interval."""
+
 
 def unknown_name(what: str, name: object, known: Iterable[str], likely: Sequence[str] = ()) -> str:
     """The sentence for a name that isn't one of `known`: it says which is nearest."""
@@ -38,10 +41,23 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
         raise ValueError(unknown_name(what, name, known))
 
 
-def check_at_least(what: str, value: float, least: float) -> None:
+def check_at_least(what: str, value: object, least: float) -> None:
     """Raise a `ValueError` unless `value` is a number of at least `least`."""
-    if not (isinstance(value, int | float) and value >= least):
+    if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
         raise ValueError(f"Expected {what} to be at least {least}; got {value!r}.")
+
+
+def check_whole(what: str, value: object, least: int) -> None:
+    """Raise a `ValueError` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"Expected {what} to be a whole number; got {value!r}.")
+    check_at_least(what, value, least)
+
+
+def check_type(what: str, value: object, kind: type, description: str) -> None:
+    """Raise a `ValueError` unless `value` is of this type."""
+    if not isinstance(value, kind):
+        raise ValueError(f"Expected {what} to be {description}; got {value!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +123,12 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "channels", "m", "hidden", "blocks"):
-            check_at_least(name, getattr(self, name), 1)
-        check_at_least("bins", self.bins, 0 if self.bijector == "autoregressive" else 2)
+            check_whole(name, getattr(self, name), 1)
+        check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2)
+        if self.bins > MAX_BINS:
+            raise ValueError(f"Expected at most {MAX_BINS} bins; got {self.bins}.")
+        if self.levels is not None:
+            check_whole("levels", self.levels, 1)
         for name, known in (
             ("architecture", Architecture),
             ("boundary", Boundary),
@@ -119,10 +139,25 @@ class FlowConfig:
             check_name(name, getattr(self, name), get_args(known))
         if self.pixels is not None:
             check_name("pixels", self.pixels, get_args(PixelsName))
+        for name in ("bijector", "conditioner"):
+            check_type(name, getattr(self, name), str, "a name")
+        for name in ("shared", "checkpointing"):
+            check_type(name, getattr(self, name), bool, "true or false")
+        check_type("bijector_options", self.bijector_options, dict, "a dictionary")
+        if self.bijector_options and "." not in self.bijector:
+            raise ValueError(
+                f"Expected bijector_options only for a bijector named by its import path; got "
+                f"{self.bijector_options} for {self.bijector}."
+            )
+        check_at_least("prior_df", self.prior_df, 0)
+        if self.prior_scale is not None:
+            check_at_least("prior_scale", self.prior_scale, 0)
+            if not 0 < self.prior_scale < float("inf"):
+                raise ValueError(f"Expected a positive prior_scale; got {self.prior_scale}.")
         if isinstance(self.depth, list):
             object.__setattr__(self, "depth", tuple(self.depth))
         for depth in self.depth if isinstance(self.depth, tuple) else (self.depth,):
-            check_at_least("depth", depth, 1)
+            check_whole("depth", depth, 1)
 
     def depths(self, levels: int) -> tuple[int, ...]:
         """Depth of every level, level 0 first; a `ValueError` if there are too few or too many."""
@@ -194,13 +229,19 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "validate_count"):
-            check_at_least(name, getattr(self, name), 1)
-        for name in ("lr", "weight_decay", "warmup", "average", "clip", "validate_every"):
+            check_whole(name, getattr(self, name), 1)
+        for name in ("warmup", "seed"):
+            check_whole(name, getattr(self, name), 0)
+        for name in ("steps", "train_count", "crop"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), 1)
+        for name in ("lr", "weight_decay", "clip", "validate_every"):
             check_at_least(name, getattr(self, name), 0)
+        for name, value in (("average", self.average), *(("betas", b) for b in self.betas)):
+            check_at_least(name, value, 0)
+            if value >= 1:
+                raise ValueError(f"Expected {name} to be below 1; got {value}.")
         check_name("schedule", self.schedule, ("constant", "cosine"))
-        if self.minutes is None and self.steps is None:
-            return
-        for name in ("minutes", "steps"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Expected {name} to be positive; got {value}.")
+        check_type("data", self.data, str, "a name")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"Expected minutes to be positive; got {self.minutes}.")

@@ -5,7 +5,8 @@ Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self, cast
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from rgflow import checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
-from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, make_pixels
-from rgflow.config import Architecture, FlowConfig
+from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
+from rgflow.config import Architecture, FlowConfig, check_name, check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
 from rgflow.numerics import training_dtype
@@ -30,7 +31,7 @@ class LosslessWarning(UserWarning):
     """Says in which number format images were encoded, where it isn't the flow's own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Terms:
     """The log-likelihood of N images, in nats, as the sum of its parts.
 
@@ -134,7 +135,7 @@ class Flow(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
-        return next(p.dtype for p in self.parameters())
+        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
     # ---------------------------------------------------------------- likelihood
 
@@ -182,7 +183,7 @@ class Flow(nn.Module):
     ) -> Latents:
         """The latents of images: z = R(x).
 
-        Deterministic unless a generator is given, and then lossless for uint8:
+        Deterministic unless a generator is given, and lossless for uint8 either way:
         `decode(encode(x8)).floor()` is x8. This is checked, and where the flow's own number format
         can't hold it, all is encoded in float64 and a `LosslessWarning` says so. The dtype of the
         latents tells `decode` what to compute in.
@@ -192,17 +193,18 @@ class Flow(nn.Module):
             generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
             dtype: The number format to compute in; none: as above, given means unchecked.
         """
-        if dtype is not None or images.dtype != torch.uint8 or generator is not None:
-            return self._encode(images, generator, dtype or self.dtype)
-        z = self._encode(images, None, self.dtype)
+        x = self._reals(images, generator, dtype or self.dtype)
+        z = self._encode(x)
+        if dtype is not None or images.dtype != torch.uint8:
+            return z
         lost = self._lost(images, z)
         if lost and self.dtype != torch.float64:
-            z = self._encode(images, None, torch.float64)
-            still_lost = self._lost(images, z)
+            z = self._encode(x.double())
+            still = self._lost(images, z)
             warnings.warn(
                 f"{lost} of {len(images)} images aren't encoded without loss in "
                 f"{_name(self.dtype)}, so all {len(images)} are encoded in float64"
-                f"{f' ({still_lost} still not without loss)' if still_lost else ''}.",
+                f"{f' ({still} still not without loss)' if still else ''}.",
                 LosslessWarning,
                 stacklevel=2,
             )
@@ -214,12 +216,11 @@ class Flow(nn.Module):
             )
         return z
 
-    def _encode(
-        self, images: Tensor, generator: torch.Generator | None, dtype: torch.dtype
-    ) -> Latents:
-        x = self._reals(images, generator, dtype)
-        flow = self._in(dtype)
-        return flow._to_latents(flow._infer(x)[0])[0]
+    def _encode(self, x: Tensor) -> Latents:
+        """The latents of dequantised images, in their number format."""
+        flow = self._in(x.dtype)
+        with flow._exactly():
+            return flow._to_latents(flow._infer(x)[0])[0]
 
     @torch.no_grad()
     def _lost(self, x8: Tensor, z: Latents) -> int:
@@ -234,13 +235,9 @@ class Flow(nn.Module):
         Raises:
             ValueError: If the latents belong to a flow of another geometry.
         """
-        if latents.lattice != self.lattice or latents.channels != self.config.channels:
-            raise ValueError(
-                f"Expected latents of {self.config.channels} channels on {self.lattice}; "
-                f"got {latents.channels} channels on {latents.lattice}."
-            )
-        flow = self._in(latents.levels[-1].dtype)
-        return flow._leave(flow._generate(flow._from_latents(latents))[0])
+        flow = self._for(latents)
+        with flow._exactly():
+            return flow._leave(flow._generate(flow._from_latents(latents))[0])
 
     def coarse(
         self, source: Tensor | Latents, space: Literal["pixels", "flow"] = "pixels"
@@ -255,15 +252,39 @@ class Flow(nn.Module):
             space: `"pixels"` maps the values back to those of images; `"flow"` leaves them in the
                 flow's own space, that of the prior.
         """
-        if isinstance(source, Latents):
-            stages = self._generate(self._from_latents(source))
-        else:
-            stages = []
-            self._infer(self._reals(source, None, self.dtype), stages)
-        stages = [x[:, : self.config.channels] for x in stages]
+        check_name("space", space, ("pixels", "flow"))
+        flow = self._for(source) if isinstance(source, Latents) else self
+        stages: list[Tensor] = []
+        with flow._exactly():
+            if isinstance(source, Latents):
+                stages = flow._generate(flow._from_latents(source))
+            else:
+                flow._infer(flow._reals(source, None, flow.dtype), stages)
+        stages = [x[:, : flow.config.channels] for x in stages]
         if space == "flow":
-            return [self.prior.from_cube(x) if self.domain == "cube" else x for x in stages]
-        return [self._leave(x) for x in stages]
+            return [flow.prior.from_cube(x) if flow.domain == "cube" else x for x in stages]
+        return [flow._leave(x) for x in stages]
+
+    def _for(self, latents: Latents) -> Self:
+        """This flow in the number format of latents, which must be of its geometry."""
+        if latents.lattice != self.lattice or latents.channels != self.config.channels:
+            raise ValueError(
+                f"Expected latents of {self.config.channels} channels on {self.lattice}; "
+                f"got {latents.channels} channels on {latents.lattice}."
+            )
+        return self._in(latents.levels[-1].dtype)
+
+    @contextmanager
+    def _exactly(self) -> Iterator[None]:
+        """Networks in the parameters' number format, also in the middle of training."""
+        training = self.training
+        if training:
+            self.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.train()
 
     # ---------------------------------------------------------------- sampling
 
@@ -283,8 +304,7 @@ class Flow(nn.Module):
             generator: Source of randomness; the same generator state gives the same draws.
             convention: `"density"`, or the released code's `"scale"`.
         """
-        if n < 1:
-            raise ValueError(f"Expected to draw at least 1 image; got {n}.")
+        check_whole("the number of images", n, 1)
         parameter = next(self.parameters())
         levels = []
         for level, t in enumerate(self._temperatures(temperature)):
@@ -305,11 +325,11 @@ class Flow(nn.Module):
         x = self.decode(self.draw(n, temperature, generator, convention))
         if self.pixels is None:
             return x
-        highest = torch.nextafter(x.new_tensor(LEVELS), x.new_tensor(0))
-        return torch.minimum(x.clamp(min=0), highest)
+        return x.clamp(0, largest(x.dtype))
 
     def _temperatures(self, temperature: Temperatures) -> Sequence[float | Tensor]:
         if isinstance(temperature, Latents):
+            self._for(temperature)
             return temperature.levels
         if isinstance(temperature, int | float):
             return [float(temperature)] * self.levels
@@ -331,7 +351,7 @@ class Flow(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and config (JSON) into a folder."""
-        checkpoint.save(self, self.config.to_dict(), folder)
+        checkpoint.save(self, self.config.to_dict(), _name(self.dtype), folder)
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> Self:
@@ -342,7 +362,8 @@ class Flow(nn.Module):
             ValueError: If the config or the weights are damaged or don't belong together.
         """
         folder = checkpoint.find(name)
-        flow = cls(FlowConfig.from_dict(checkpoint.load_config(folder)))
+        config, dtype = checkpoint.load_config(folder)
+        flow = cls(FlowConfig.from_dict(config)).to(getattr(torch, dtype))
         checkpoint.load_weights(flow, folder)
         return flow.eval()
 
@@ -400,11 +421,17 @@ class Flow(nn.Module):
         self._check_images(images)
         if images.dtype == torch.uint8:
             return dequantize(images, generator, dtype)
-        return images.to(dtype)
+        x = images.to(dtype)
+        return x.clamp(max=largest(dtype)) if self.pixels else x  # float64 below 256 may round up
 
     def _check_images(self, images: Tensor) -> None:
         expected = self.image_shape
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+        if not isinstance(images, Tensor):
+            raise ValueError(
+                f"Expected images as a tensor; got {type(images).__name__}: use torch.from_numpy "
+                f"for an array."
+            )
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or not len(images):
             raise ValueError(
                 f"Expected images of shape [N, {', '.join(map(str, expected))}]; got "
                 f"{list(images.shape)}: resize or convert them, or build the flow for their size."

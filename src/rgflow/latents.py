@@ -21,7 +21,7 @@ Address = tuple[int, int, int, int]
 _GEOMETRIES: dict[str, type[Sites]] = {"Lattice": Lattice, "SqueezeSites": SqueezeSites}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Latents:
     """Latents of N images.
 
@@ -87,7 +87,16 @@ class Latents:
 
     @classmethod
     def from_image(cls, image: Tensor, lattice: Sites) -> "Latents":
-        """From the image layout [N, C, H, W], in which each latent stands at its site."""
+        """From the image layout [N, C, H, W], in which each latent stands at its site.
+
+        Raises:
+            ValueError: If it is of another size.
+        """
+        if image.ndim != 4 or image.shape[2:] != (lattice.height, lattice.width):
+            raise ValueError(
+                f"Expected latents in the image layout [N, C, {lattice.height}, {lattice.width}]; "
+                f"got {list(image.shape)}."
+            )
         channels, order = image.shape[1], torch.as_tensor(lattice.site_order, device=image.device)
         shapes = [lattice.latent_shape(level, channels) for level in range(lattice.levels)]
         sizes = [torch.Size(shape).numel() // channels for shape in shapes]
@@ -142,8 +151,13 @@ class Latents:
         Raises:
             ValueError: If the lattices differ, or the number of shares isn't that of the levels.
         """
-        if other.lattice != self.lattice or other.channels != self.channels:
-            raise ValueError("Expected latents of two images of the same size and flow.")
+        mine = (self.lattice, self.channels, len(self), self.levels[-1].dtype)
+        others = (other.lattice, other.channels, len(other), other.levels[-1].dtype)
+        if mine != others:
+            raise ValueError(
+                f"Expected as many images of the same size and flow, in the same number format; "
+                f"got {mine} and {others}."
+            )
         shares = [float(share)] * len(self.levels) if isinstance(share, int | float) else share
         if len(shares) != len(self.levels):
             raise ValueError(
@@ -170,8 +184,10 @@ class Latents:
 
     @staticmethod
     def cat(batches: Iterable["Latents"]) -> "Latents":
-        """The latents of several batches as one."""
+        """The latents of several batches as one; a `ValueError` if there is none."""
         batches = list(batches)
+        if not batches:
+            raise ValueError("Expected at least one batch of latents; got none.")
         levels = zip(*(batch.levels for batch in batches), strict=True)
         return Latents(tuple(torch.cat(level) for level in levels), batches[0].lattice)
 

@@ -13,12 +13,12 @@ Letters in shapes: H, W rows and columns of pixels; h level; m edge of a block.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.config import Boundary, Order
+from rgflow.config import Boundary, Order, check_name, check_whole
 
 Mask = NDArray[np.bool_]
 
@@ -40,6 +40,13 @@ def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
                 f"Expected {name} to be a multiple of {formula} = {unit}; got {size} "
                 f"(nearest: {' or '.join(map(str, near))})."
             )
+
+
+def _check_sizes(sites: "Sites", **others: object) -> None:
+    """Raise a `ValueError` unless edges and levels are whole numbers."""
+    for name, value in {"height": sites.height, "width": sites.width, **others}.items():
+        check_whole(name, value, 1)
+    check_whole("levels", sites.levels, 0)
 
 
 @dataclass(frozen=True)
@@ -225,11 +232,12 @@ class Lattice(Sites):
 
     def __post_init__(self) -> None:
         m = self.m
+        check_name("boundary", self.boundary, get_args(Boundary))
+        check_name("order", self.order, get_args(Order))
+        _check_sizes(self, m=m)
         if m < 2 or m % 2:
             raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
         levels = self.levels or max(_largest_levels(self.height, self.width, m), 1)
-        if levels < 1:
-            raise ValueError(f"Expected at least one level; got levels={levels}.")
         check_multiples(self.height, self.width, m << (levels - 1), "m·2^(levels−1)")
         object.__setattr__(self, "levels", levels)
 
@@ -318,8 +326,8 @@ class SqueezeSites(Sites):
     """
 
     def __post_init__(self) -> None:
-        if self.levels < 1:
-            raise ValueError(f"Expected at least one level; got levels={self.levels}.")
+        _check_sizes(self)
+        check_whole("levels", self.levels, 1)
         check_multiples(self.height, self.width, 1 << (self.levels - 1), "2^(levels−1)")
 
     def stride(self, level: int) -> int:

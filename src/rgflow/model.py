@@ -17,9 +17,7 @@ from rgflow.lattice import Lattice
 class RGFlow(Flow):
     """A normalizing flow of images built like a renormalization-group network.
 
-    Images are uint8, or reals in [0, 256) that are dequantised already, [N, C, H, W]. With
-    `pixels=None` they are real-valued fields. Log-densities are in nats, per unit of those numbers:
-    bits per dimension are −log_prob/(D·ln 2).
+    Its methods are those of `Flow`.
 
     Args:
         config: The architecture.

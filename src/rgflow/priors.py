@@ -9,6 +9,7 @@ relative precision at both ends. d is not a new variable, only a way to write u;
 import math
 from typing import Any, Literal, Protocol, Self
 
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
@@ -17,6 +18,7 @@ from rgflow.config import FlowConfig, check_at_least, check_name
 
 Convention = Literal["density", "scale"]
 Temperature = float | Tensor
+"""One for all, or one for each latent."""
 SQRT_HALF = math.sqrt(0.5)
 
 
@@ -51,25 +53,47 @@ class Prior(Protocol):
         ...
 
 
-class _Scaled:
+class _Scaled(Prior):
     """What the three priors share: a scale, which is a number or a tensor (mixed temperatures)."""
 
     def __init__(self, scale: Temperature) -> None:
-        if not isinstance(scale, Tensor):
-            check_at_least("the prior's scale", scale, 0)
+        _check_range("the prior's scale", scale)
         self.scale = scale
 
     def _log_scale(self) -> Temperature:
-        return self.scale.log() if isinstance(self.scale, Tensor) else math.log(self.scale)
+        if isinstance(self.scale, Tensor):
+            return self.scale.log()
+        return math.log(self.scale) if self.scale else -math.inf
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(scale={self.scale})"
 
 
+def _bounds(values: Temperature) -> tuple[float, float]:
+    """The lowest and the highest."""
+    if isinstance(values, Tensor):
+        return values.min().item(), values.max().item()
+    return values, values
+
+
+def _check_range(what: str, values: Temperature) -> None:
+    """Raise a `ValueError` unless all are finite and at least 0."""
+    lowest, highest = _bounds(values)
+    check_at_least(what, lowest, 0)
+    if not highest < math.inf:
+        raise ValueError(f"Expected {what} to be finite; got {highest}.")
+
+
 def _check_temperature(temperature: Temperature, convention: str) -> None:
     check_name("the temperature's convention", convention, ("density", "scale"))
-    lowest = temperature.min().item() if isinstance(temperature, Tensor) else temperature
-    check_at_least("the temperature", lowest, 0)
+    _check_range("the temperature", temperature)
+
+
+def _two_sided(z: Tensor, tail: Tensor) -> Tensor:
+    """Cube coordinates from P(Z > |z|); where that underflows, the smallest number stands for it,
+    so that the side is never lost."""
+    tail = tail.clamp(min=torch.finfo(tail.dtype).tiny)
+    return torch.where(z > 0, -tail, tail)
 
 
 class Laplace(_Scaled):
@@ -92,8 +116,7 @@ class Laplace(_Scaled):
         return -z.abs() / self.scale - (math.log(2) + self._log_scale())
 
     def to_cube(self, z: Tensor) -> Tensor:
-        tail = torch.exp(-z.abs() / self.scale) / 2
-        return torch.where(z > 0, -tail, tail)
+        return _two_sided(z, torch.exp(-z.abs() / self.scale) / 2)
 
     def from_cube(self, d: Tensor) -> Tensor:
         return torch.sign(d) * self.scale * torch.log(2 * d.abs())
@@ -126,8 +149,7 @@ class Gaussian(_Scaled):
         return -0.5 * (z / self.scale) ** 2 - (0.5 * math.log(2 * math.pi) + self._log_scale())
 
     def to_cube(self, z: Tensor) -> Tensor:
-        tail = torch.erfc(z.abs() / self.scale * math.sqrt(0.5)) / 2
-        return torch.where(z > 0, -tail, tail)
+        return _two_sided(z, torch.erfc(z.abs() / self.scale * SQRT_HALF) / 2)
 
     def from_cube(self, d: Tensor) -> Tensor:
         return torch.sign(d) * self.scale * torch.special.ndtri(d.abs())
@@ -181,7 +203,7 @@ class StudentT(_Scaled):
     """
 
     def __init__(self, df: Temperature = 5.0, scale: Temperature | None = None) -> None:
-        lowest = df.min().item() if isinstance(df, Tensor) else df
+        lowest, _ = _bounds(df)
         if not lowest > (2 if scale is None else 0):
             raise ValueError(
                 f"Expected more than {2 if scale is None else 0} degrees of freedom; got {lowest}"
@@ -203,13 +225,13 @@ class StudentT(_Scaled):
             lambda t: special.stdtr(df, -abs(t)),
             lambda t, _: -torch.sign(t) * standard.log_prob(t).exp(),
         )
-        return torch.where(z > 0, -tail, tail)
+        return _two_sided(z, tail)
 
     def from_cube(self, d: Tensor) -> Tensor:
         df, standard = self._fixed_df(), StudentT(self.df, 1.0)
         t = _Elementwise.apply(
             d.abs(),
-            lambda p: special.stdtrit(df, p),
+            lambda p: special.stdtrit(df, np.maximum(p, 1e-200)),  # it fails below 1e-250
             lambda _, t: torch.exp(-standard.log_prob(t)),
         )
         return torch.sign(d) * self.scale * t
@@ -222,12 +244,12 @@ class StudentT(_Scaled):
         _check_temperature(temperature, convention)
         if convention == "scale":
             return StudentT(self.df, self.scale * temperature)
-        highest = temperature.max().item() if isinstance(temperature, Tensor) else temperature
-        lowest = temperature.min().item() if isinstance(temperature, Tensor) else temperature
-        if not 0 < lowest <= highest < self._fixed_df() + 1:
+        lowest, highest = _bounds(temperature)
+        limit = _bounds(self.df)[0] + 1
+        if not 0 < lowest <= highest < limit:
             raise ValueError(
-                f"Expected temperatures between 0 and ν + 1 = {self._fixed_df() + 1:g}, as p^(1/T) "
-                f"can't be normalised outside; got {lowest:g} to {highest:g}."
+                f"Expected temperatures between 0 and ν + 1 = {limit:g}, as p^(1/T) can't be "
+                f"normalised outside; got {lowest:g} to {highest:g}."
             )
         df = (self.df + 1) / temperature - 1
         return StudentT(df, self.scale * (self.df / df) ** 0.5)

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from rgflow.bijectors.autoregressive import AutoregressiveBijector
 from rgflow.bijectors.base import Bijector, Compose, Inverse, Quantile
@@ -42,7 +43,7 @@ def make_bijector(config: FlowConfig) -> Bijector:
     """
     dim = config.channels * config.m**2
     if "." in config.bijector:
-        return _imported(config.bijector)(dim, **config.bijector_options)
+        return _users_own(config.bijector, dim, config.bijector_options)
     check_name("bijector", config.bijector, BIJECTORS)
     if config.bijector == "autoregressive":
         return AutoregressiveBijector(
@@ -58,16 +59,29 @@ def make_bijector(config: FlowConfig) -> Bijector:
     return kind(dim, conditioner, bins=config.bins)
 
 
-def _imported(path: str) -> Callable[..., Bijector]:
-    """The Bijector subclass at an import path such as `package.module.Class`."""
+def _users_own(path: str, dim: int, options: dict[str, Any]) -> Bijector:
+    """A bijector of blocks whose class is at an import path such as `package.module.Class`."""
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a user's module may raise
         raise ValueError(
             f"Expected bijector to be one of {', '.join(BIJECTORS)} or the import path of a "
-            f"Bijector subclass; {path!r} can't be imported ({error})."
+            f"Bijector subclass; {path!r} can't be imported ({type(error).__name__}: {error})."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Bijector)):
         raise ValueError(f"Expected {path!r} to be a subclass of Bijector; got {found!r}.")
-    return found
+    try:
+        make: Callable[..., Bijector] = found
+        bijector = make(dim, **options)
+    except Exception as error:  # likewise
+        raise ValueError(
+            f"Expected {name}({dim}, **{options}) to make a bijector; it raised "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    if bijector.event_shape != (dim,):
+        raise ValueError(
+            f"Expected {name}({dim}) to map vectors of {dim} variables; its event shape is "
+            f"{bijector.event_shape}."
+        )
+    return bijector

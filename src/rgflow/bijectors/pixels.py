@@ -22,6 +22,11 @@ SMALLEST = 1e-30
 """What a pixel of exactly 0 is taken for where 0 would have no finite latent."""
 
 
+def largest(dtype: torch.dtype) -> float:
+    """The largest number below 256."""
+    return LEVELS * (1 - torch.finfo(dtype).eps / 2)
+
+
 def dequantize(
     x8: Tensor, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
@@ -92,8 +97,14 @@ class Marginal(Bijector):
         self.register_buffer("counts", torch.ones(channels, LEVELS, dtype=torch.int64))
 
     def fit(self, x8: Tensor) -> None:
-        """Set F from integer pixels [N, C, H, W]."""
+        """Set F from integer pixels [N, C, H, W].
+
+        Raises:
+            ValueError: If there are none, or they aren't uint8.
+        """
         self._check(x8)
+        if not len(x8) or x8.dtype != torch.uint8:
+            raise ValueError(f"Expected uint8 images to fit to; got {len(x8)} of {x8.dtype}.")
         for channel, counts in enumerate(self.counts):
             counts.copy_(torch.bincount(x8[:, channel].flatten().long(), minlength=LEVELS))
 
@@ -112,7 +123,7 @@ class Marginal(Bijector):
 
     def transform(self, x: Tensor) -> Mapped:
         p, below, above = self._tables(x.dtype)
-        x = x.clamp(min=SMALLEST)
+        x = x.clamp(SMALLEST, largest(x.dtype))
         value = x.detach().floor().clamp(0, LEVELS - 1)
         row = value.long() + self._offsets(x)
         p = p[row]
@@ -127,7 +138,7 @@ class Marginal(Bijector):
         p = p[row]
         # The place inside the value's interval, from whichever end of (0, 1) y is given by.
         x = torch.where(y > 0, (y - below[row]) / p, 1 - (-y - above[row]) / p)
-        return value + x, -sum_event(p.log())
+        return (value + x).clamp(0, largest(y.dtype)), -sum_event(p.log())
 
     def _find(self, y: Tensor, below: Tensor, above: Tensor) -> Tensor:
         """The pixel value whose interval holds y, [N, C, H, W]."""

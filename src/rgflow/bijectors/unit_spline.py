@@ -122,6 +122,11 @@ def _rational(xi: Tensor, s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor,
 
 
 def _joined(d: Tensor, from_near: Tensor, from_far: Tensor) -> Tensor:
-    """Cube coordinates of a point at these distances from the edges, as `d` saw them."""
+    """Cube coordinates of a point at these distances from the edges, as `d` saw them.
+
+    A distance that underflows is taken for the smallest number, so that the side is never lost.
+    """
+    tiny = torch.finfo(d.dtype).tiny
+    from_near, from_far = from_near.clamp(min=tiny), from_far.clamp(min=tiny)
     side = torch.where(d > 0, 1.0, -1.0).to(d.dtype)
     return torch.where(from_near <= from_far, side * from_near, -side * from_far)

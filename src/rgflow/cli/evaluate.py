@@ -24,9 +24,12 @@ def run(arguments: Sequence[str]) -> None:
     from rich.table import Table
 
     from rgflow import data
+    from rgflow.config import check_whole
     from rgflow.evaluation import evaluate
     from rgflow.training.run import Run
 
+    check_whole("--seed", settings.seed, 0)
+    check_whole("--count", settings.count, 1)
     run = Run.open(settings.run)
     config, flow = run.config(), run.flow()
     if torch.cuda.is_available():

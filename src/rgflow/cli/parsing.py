@@ -24,8 +24,18 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parse, turning every mistake into a `ValueError` of one sentence."""
     try:
         return parser.parse_args(list(arguments))
-    except ArgumentError as error:
+    except (ArgumentError, TypeError) as error:  # the latter for a file that isn't a config
         raise ValueError(_one_sentence(str(error), parser)) from error
+
+
+def instantiate(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """Parse, and make the dataclasses among the values."""
+    settings = parse(parser, arguments)
+    try:
+        values: dict[str, Any] = parser.instantiate(settings).as_dict()
+    except TypeError as error:
+        raise ValueError(_one_sentence(str(error), parser)) from error
+    return values
 
 
 def _one_sentence(message: str, parser: ArgumentParser) -> str:

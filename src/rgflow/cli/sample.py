@@ -37,13 +37,16 @@ def run(arguments: Sequence[str]) -> None:
     import torch
 
     from rgflow import figures
+    from rgflow.config import check_whole
     from rgflow.latents import Latents
     from rgflow.training.run import Run
 
     run = Run.open(settings.run)
     flow = run.flow()
-    if settings.number < 1:
-        raise ValueError(f"Expected at least 1 image; got --number {settings.number}.")
+    check_whole("--number", settings.number, 1)
+    check_whole("--seed", settings.seed, 0)
+    if settings.seed + settings.number >= 1 << 63:
+        raise ValueError(f"Expected --seed to be below 2^63; got {settings.seed}.")
     # One generator per image, so that image k is the same whatever the number of images.
     latents = Latents.cat(
         flow.draw(
@@ -60,7 +63,10 @@ def run(arguments: Sequence[str]) -> None:
         )
         coarse = flow.coarse(latents.select(slice(STAGED)))
     folder = Path(settings.out).expanduser() if settings.out else run.pictures
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"Expected a folder that can be written for --out; {error}.") from error
     samples, stages = folder / "samples.png", folder / "stages.png"
     figures.grid(images).save(samples)
     figures.stages(coarse).save(stages)

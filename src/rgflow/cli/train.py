@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from rgflow.cli.parsing import flat, parse, parser
+from rgflow.cli.parsing import flat, instantiate, parse, parser
 from rgflow.config import TrainConfig, check_name
 from rgflow.presets import PRESETS
 
@@ -22,12 +22,12 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--config", action="config", help="a YAML file of settings")
     options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
     options.add_class_arguments(TrainConfig, as_group=False)
-    if arguments and not arguments[0].startswith("-"):
-        check_name("preset", arguments[0], PRESETS)
-        options.set_defaults(flat(asdict(PRESETS[arguments[0]])))
-    settings = parse(options, arguments)
-
-    values = options.instantiate(settings).as_dict()
+    # The preset may stand anywhere among the options, so only the parser can find it.
+    plain = [word for word in arguments if not word.startswith("--print_config")]
+    if preset := parse(options, plain).preset:
+        check_name("preset", preset, PRESETS)
+        options.set_defaults(flat(asdict(PRESETS[preset])))
+    values = instantiate(options, arguments)
     preset, out = values.pop("preset"), values.pop("out")
     values.pop("config")
     config = TrainConfig(**values)
@@ -41,6 +41,10 @@ def run(arguments: Sequence[str]) -> None:
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
     result = train(config, Run.create(folder))
+    for file in result.skipped[:5]:
+        print(f"left out: {file}")
+    if len(result.skipped) > 5:
+        print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
     print(
         f"{'Stopped by hand: ' if result.interrupted else ''}{result.steps} steps in "
         f"{result.seconds:.0f} s, {result.images_per_second:.0f} images/s; validation "

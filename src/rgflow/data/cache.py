@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -54,6 +56,7 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
                 return found
             _remove(entry)
 
+    _remove_abandoned(folder)
     entry = folder / f"{stem}-{source.count}"
     building = folder / f".{entry.name}-{uuid4().hex}"
     try:
@@ -139,6 +142,14 @@ def _count(entry: Path) -> int:
     """Images an entry was made for: the last part of its name, 0 if it isn't ours."""
     end = entry.name.rpartition("-")[2]
     return int(end) if end.isdecimal() and not entry.name.startswith(".") else 0
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what processes left half made that were killed more than a day ago."""
+    for path in folder.glob(".*-*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > 86_400:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove(entry: Path) -> None:

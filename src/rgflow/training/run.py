@@ -79,8 +79,8 @@ class Run:
             values = yaml.safe_load(path.read_text())
             model = FlowConfig.from_dict(values.pop("model"))
             return TrainConfig(model=model, **{**values, "betas": tuple(values["betas"])})
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
+        except (yaml.YAMLError, UnicodeError, AttributeError, KeyError, TypeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(
                 f"Expected the settings of a run; {path} is damaged ({reason})."
             ) from error
@@ -148,7 +148,8 @@ class Run:
 
     def _write_json(self, name: str, content: Any) -> Path:
         path = self.folder / name
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # NaN isn't JSON
+        path.write_text(json.dumps(finite, indent=2) + "\n")
         return path
 
 

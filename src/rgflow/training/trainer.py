@@ -18,8 +18,8 @@ from rgflow.evaluation import evaluate
 from rgflow.flow import Flow
 from rgflow.numerics import bits_per_dim
 from rgflow.training.batches import Batches
-from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.display import Display
+from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.run import Run
 
 SAMPLES = 64
@@ -38,6 +38,7 @@ class TrainingResult:
         images_per_second: Over the whole of that time.
         bits_per_dim: Of the validation images, with the averaged weights, at the end.
         interrupted: Whether it was stopped by hand.
+        skipped: Training files that were left out, each with the reason.
     """
 
     steps: int
@@ -45,6 +46,7 @@ class TrainingResult:
     images_per_second: float
     bits_per_dim: float
     interrupted: bool
+    skipped: tuple[str, ...] = ()
 
 
 def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingResult:
@@ -101,6 +103,7 @@ def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingRe
         images_per_second=trainer.step * config.batch_size / max(trainer.seconds, 1e-9),
         bits_per_dim=bits,
         interrupted=interrupted,
+        skipped=training_set.skipped,
     )
     if main:
         run.write_result(result)
