@@ -21,12 +21,14 @@ from rgflow.bijectors import (
     Quantile,
     cut,
     dequantize,
+    fused_spline,
     join,
     make_bijector,
 )
 from rgflow.bijectors import unit_spline as spline
 from rgflow.conditioners import CONDITIONERS, PaperConditioner, ReleasedConditioner
 from rgflow.lattice import Lattice, Layer
+from rgflow.numerics import can_compile
 from rgflow.priors import Gaussian, Laplace, StudentT
 
 
@@ -294,6 +296,40 @@ def test_spline_slopes_are_bounded_whatever_the_network_says():
     back, _ = spline.spline_inverse(y, *parameters)
     assert (log_slope.abs() < 3 * spline.LOG_MAX_SLOPE).all()
     torch.testing.assert_close(back, d, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("bins", [2, 8])
+def test_fused_spline_equals_the_plain_one_gradients_included(bins, compiled):
+    if compiled and not can_compile():
+        pytest.skip("no C++ compiler")
+    plain_kernels = (fused_spline.forward_kernel, fused_spline.backward_kernel)
+    kernels = fused_spline.compiled_kernels() if compiled else plain_kernels
+    for rows in (40, 7):
+        results = []
+        for fused in (False, True):
+            torch.manual_seed(3)
+            d = cube(rows, 50).requires_grad_()
+            params = (2 * reals(rows, 3 * bins + 1, 50)).requires_grad_()
+            weights = reals(2, rows, 50)
+            if fused:
+                y, log_slope = fused_spline.FusedSpline.apply(d, params, kernels)
+            else:
+                y, log_slope = spline.spline_forward(d, *spline.spline_parameters(params, bins))
+            (weights[0] * y + weights[1] * log_slope).sum().backward()
+            results.append((y.detach(), log_slope.detach(), d.grad, params.grad))
+        for a, b in zip(*results, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12 * float(b.abs().max()))
+
+
+def test_fused_spline_is_for_training_only():
+    bijector = make_bijector(config(bijector="cube", conditioner="trunk")).double()
+    randomise(bijector)
+    bijector.kernels = (fused_spline.forward_kernel, fused_spline.backward_kernel)
+    x = cube(5, 48)
+    for a, b in zip(bijector.train()(x), bijector.eval()(x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert torch.func.jvp(lambda x: bijector(x)[0], (x,), (x,))[1].shape == x.shape
 
 
 # ---------------------------------------------------------------- conditioners

@@ -10,6 +10,7 @@ from PIL import Image
 from rgflow.cli import main
 
 TINY = ["--train_count", "200", "--validate_count", "20", "--batch_size", "8"]
+TINY += ["--compile", "false"]
 
 
 @pytest.fixture(scope="module")

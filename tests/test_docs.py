@@ -24,6 +24,7 @@ PAGES = [
     "guide/training.md",
 ]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
+SMALL += ["--compile", "false"]
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="installed without its sources")
 

@@ -258,6 +258,15 @@ def test_sampling_decodes_draws_within_the_range_of_pixels(options):
     assert torch.isfinite(flow.log_prob(x)).all()
 
 
+def test_sampling_in_low_precision_is_near_the_exact_one():
+    flow = random_flow(torch.float32, conditioner="trunk")
+    exact = flow.sample(8, 0.5, torch.Generator().manual_seed(0))
+    rough = flow.sample(8, 0.5, torch.Generator().manual_seed(0), low_precision=True)
+    assert 0 < (rough - exact).abs().mean() < 2
+    assert torch.equal(flow.sample(8, 0.5, torch.Generator().manual_seed(0)), exact)
+    assert not flow.training
+
+
 def test_temperatures_per_level_and_per_latent():
     flow = random_flow()
     cold = flow.draw(200, [0.1, 1.0], torch.Generator().manual_seed(0))

@@ -17,7 +17,8 @@ from rgflow.training.run import Run
 
 def tiny(**changes) -> TrainConfig:
     base = preset("msds1-tiny")
-    settings = {"train_count": 300, "validate_count": 20, "steps": 12, "batch_size": 8, **changes}
+    settings = {"train_count": 300, "validate_count": 20, "steps": 12, "batch_size": 8}
+    settings |= {"compile": False, **changes}
     model = replace(base.model, compute_dtype="float32", hidden=16)
     return replace(base, **{"model": model, **settings})
 

@@ -218,6 +218,9 @@ class TrainConfig:
     """Largest global norm of the gradient of the loss per dimension (in nats)."""
     average: float = 0.99
     """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none."""
+    compile: bool | None = None
+    """Compile the splines on the unit cube; none: where there is a C++ compiler. It takes about ten
+    seconds, which aren't counted as training time."""
     flip: bool = False
     """Mirror every other training image, at random."""
     validate_every: float = 60.0

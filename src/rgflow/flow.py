@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from rgflow import checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
+from rgflow.bijectors.coupling import CubeCoupling
+from rgflow.bijectors.fused_spline import compiled_kernels
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
 from rgflow.config import Architecture, FlowConfig, check_name, check_whole
 from rgflow.latents import Latents
@@ -136,6 +138,19 @@ class Flow(nn.Module):
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+
+    def compile_splines(self) -> bool:
+        """Compile the splines on the unit cube for training; the first step then takes longer.
+
+        Needs a C++ compiler on a CPU. Everything outside training stays as it is.
+
+        Returns:
+            Whether there are any.
+        """
+        couplings = [m for m in self.modules() if isinstance(m, CubeCoupling)]
+        for coupling in couplings:
+            coupling.kernels = compiled_kernels()
+        return bool(couplings)
 
     # ---------------------------------------------------------------- likelihood
 
@@ -286,6 +301,22 @@ class Flow(nn.Module):
             if training:
                 self.train()
 
+    @contextmanager
+    def _roughly(self) -> Iterator[None]:
+        """Networks in bfloat16, as while training."""
+        training = self.training
+        networks = [m for m in self.modules() if hasattr(m, "compute_dtype")]
+        before = [network.compute_dtype for network in networks]
+        for network in networks:
+            setattr(network, "compute_dtype", torch.bfloat16)  # noqa: B010
+        self.train()
+        try:
+            yield
+        finally:
+            self.train(training)
+            for network, dtype in zip(networks, before, strict=True):
+                setattr(network, "compute_dtype", dtype)  # noqa: B010
+
     # ---------------------------------------------------------------- sampling
 
     def draw(
@@ -320,9 +351,19 @@ class Flow(nn.Module):
         temperature: Temperatures = 1.0,
         generator: torch.Generator | None = None,
         convention: Convention = "density",
+        low_precision: bool = False,
     ) -> Tensor:
-        """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`."""
-        x = self.decode(self.draw(n, temperature, generator, convention))
+        """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`.
+
+        With `low_precision` the networks compute in bfloat16: faster where that pays, and good
+        enough to look at, but encoding such images doesn't give back the latents exactly.
+        """
+        z = self.draw(n, temperature, generator, convention)
+        if low_precision:
+            with self._roughly():
+                x = self._leave(self._generate(self._from_latents(z))[0])
+        else:
+            x = self.decode(z)
         if self.pixels is None:
             return x
         return x.clamp(0, largest(x.dtype))

@@ -35,6 +35,16 @@ def training_dtype(name: ComputeDtype) -> torch.dtype | None:
     return torch.bfloat16 if name == "bfloat16" else None
 
 
+def can_compile() -> bool:
+    """Whether torch.compile finds what it needs on this machine's CPU: a C++ compiler."""
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        return bool(get_cpp_compiler())
+    except Exception:  # of several kinds, none of them public
+        return False
+
+
 @cache
 def bfloat16_pays() -> bool:
     """Whether a bfloat16 matrix product takes at most 3/4 of the time of a float32 one, here.

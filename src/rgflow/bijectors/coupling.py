@@ -11,6 +11,7 @@ from torch import Tensor
 from zuko.transforms import MonotonicRQSTransform
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised, sum_event
+from rgflow.bijectors.fused_spline import FusedSpline, Kernels
 from rgflow.bijectors.unit_spline import spline_forward, spline_inverse, spline_parameters
 from rgflow.conditioners import MakeConditioner
 
@@ -129,11 +130,15 @@ class CubeCoupling(Coupling):
     def __init__(self, dim: int, conditioner: MakeConditioner, *, bins: int = 8) -> None:
         super().__init__(dim, 3 * bins + 1, conditioner)
         self.bins = bins
+        self.kernels: Kernels | None = None
+        """Compiled kernels, used while training; none: the plain functions."""
 
     def condition(self, x: Tensor, half: int) -> Tensor:
         return super().condition(standardised(x), half)
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
+        if self.training and self.kernels:
+            return FusedSpline.apply(x, params, self.kernels)
         return spline_forward(x, *spline_parameters(params, self.bins))
 
     def elementwise_inverse(self, y: Tensor, params: Tensor) -> Mapped:

@@ -45,6 +45,12 @@ def run(arguments: Sequence[str]) -> None:
         print(f"left out: {file}")
     if len(result.skipped) > 5:
         print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
+    if config.model.bijector == "cube":
+        print(
+            f"The splines were compiled in {result.compile_seconds:.0f} s."
+            if result.compile_seconds
+            else "The splines ran uncompiled: no C++ compiler was found, or none was wanted."
+        )
     print(
         f"{'Stopped by hand: ' if result.interrupted else ''}{result.steps} steps in "
         f"{result.seconds:.0f} s, {result.images_per_second:.0f} images/s; validation "

@@ -1,7 +1,6 @@
 """One step of the optimiser, with all that belongs to it: clipping, AdamW, the moving average."""
 
 import ctypes
-import math
 import sys
 from contextlib import suppress
 
@@ -56,17 +55,24 @@ class Optimisation:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        parameters, clip = self.model.parameters(), self.config.clip or math.inf
         self.optimizer.zero_grad()
         if self.accelerator:
             self.accelerator.backward(loss)
-            norm = self.accelerator.clip_grad_norm_(parameters, clip)
         else:
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, clip)
+        norm = self._clip()
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.flow)
+        return norm
+
+    def _clip(self) -> float:
+        """Scale the gradient down to the largest norm allowed; gradients that are smaller, which is
+        most of them, aren't touched. Gradients are whole in every process, so each can do it."""
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.config.clip and norm > self.config.clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
         return float(norm)
 
     def averaged_flow(self) -> Flow:

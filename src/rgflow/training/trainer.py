@@ -16,7 +16,7 @@ from rgflow.data import Images
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate
 from rgflow.flow import Flow
-from rgflow.numerics import bits_per_dim
+from rgflow.numerics import bits_per_dim, can_compile
 from rgflow.training.batches import Batches
 from rgflow.training.display import Display
 from rgflow.training.optimisation import Optimisation, prepare_machine
@@ -38,6 +38,7 @@ class TrainingResult:
         images_per_second: Over the whole of that time.
         bits_per_dim: Of the validation images, with the averaged weights, at the end.
         interrupted: Whether it was stopped by hand.
+        compile_seconds: Time to compile the splines, before the clock started; none: they weren't.
         skipped: Training files that were left out, each with the reason.
     """
 
@@ -46,6 +47,7 @@ class TrainingResult:
     images_per_second: float
     bits_per_dim: float
     interrupted: bool
+    compile_seconds: float | None = None
     skipped: tuple[str, ...] = ()
 
 
@@ -103,6 +105,7 @@ def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingRe
         images_per_second=trainer.step * config.batch_size / max(trainer.seconds, 1e-9),
         bits_per_dim=bits,
         interrupted=interrupted,
+        compile_seconds=trainer.compile_seconds,
         skipped=training_set.skipped,
     )
     if main:
@@ -162,9 +165,22 @@ class _Trainer:
             rank=accelerator.process_index,
             world=accelerator.num_processes,
         )
+        self.compile_seconds = self._compile()
         self.step = 0
         self.bits = self.gradient_norm = self.lr = math.nan
         self._start = self._validated = time.perf_counter()
+
+    def _compile(self) -> float | None:
+        """Compile the splines if that is wanted and possible, by a first pass that changes nothing;
+        returns the seconds that it took, or none."""
+        wanted = self.config.compile
+        if wanted is False or not (wanted or can_compile()) or not self.flow.compile_splines():
+            return None
+        start = time.perf_counter()
+        self.model.train()
+        self.model(self.batches[0].to(self.accelerator.device)).mean().backward()
+        self.optimisation.optimizer.zero_grad()
+        return time.perf_counter() - start
 
     @property
     def seconds(self) -> float:
