@@ -11,6 +11,7 @@ Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameter
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,32 @@ class GroupedLinear(nn.Module):
         weight = torch._weight_norm(rows, lengths, 0).to(x.dtype).view(groups, outputs, -1)
         if len(x) != groups:
             x = x.expand(groups, -1, -1)
-        return torch.baddbmm(self.bias[:, None].to(x.dtype), x, weight.transpose(1, 2))
+        bias = self.bias[:, None].to(x.dtype)
+        if self.training:
+            return _BatchedLinear.apply(x, weight, bias)
+        return torch.baddbmm(bias, x, weight.transpose(1, 2))
+
+
+class _BatchedLinear(torch.autograd.Function):
+    """x Wᵀ + b for K layers, with the gradient of W as the cheaper of its two products.
+
+    x [K, R, in], W [K, out, in], b [K, 1, out] → [K, R, out].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.baddbmm(bias, x, weight.transpose(1, 2))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        if weight.shape[1] <= weight.shape[2]:
+            grad_weight = torch.bmm(grad.transpose(1, 2), x)
+        else:
+            grad_weight = torch.bmm(x.transpose(1, 2), grad).transpose(1, 2)
+        return torch.bmm(grad, weight), grad_weight, grad.sum(1, keepdim=True)
 
 
 class _Residual(nn.Module):
