@@ -21,7 +21,7 @@ from rgflow.bijectors.unit_spline import LOG_MAX_SLOPE, MIN_BIN, MIXED, _joined,
 Planes = list[Tensor]
 
 
-class Bin(NamedTuple):
+class _Bin(NamedTuple):
     """The bin that holds an input, as seen from the nearer edge; each [R, d]."""
 
     width: Tensor
@@ -57,11 +57,65 @@ def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[
     widths, heights, slopes = _planes(d, params)
     a, b = _softmax(widths), _softmax(heights)
     held = _find(d.abs(), a, b, slopes)
-    (near, dnear), (far, dfar) = _bounded(held.near), _bounded(held.far)
-    w, h = held.width, held.height
-    s, xi = h / w, (d.abs() - held.before) / w
-    rest, tilt = 1 - xi, 1 - 2 * xi
+    xi = (d.abs() - held.before) / held.width
+    grad = _bin_gradients(d, held.width, held.height, held.near, held.far, xi, gy, gl)
+    planes = [
+        _softmax_backward(a, held.begun, grad.a_at, grad.a_before),
+        _softmax_backward(b, held.begun, grad.b_at, grad.b_before),
+        _slopes_backward(held.begun, grad.near, grad.far),
+    ]
+    left = d > 0
+    mirrored = [
+        torch.where(left, p, q).to(params.dtype)
+        for group in planes
+        for p, q in zip(group, group[::-1], strict=True)
+    ]
+    return grad.d, *mirrored
+
+
+class _BinGradients(NamedTuple):
+    """What a gradient comes to at the bin that holds the input; each [R, d]."""
+
+    d: Tensor
+    """Of the input."""
+    a_at: Tensor
+    """Of the bin's share of the widths, before mixing and the smallest share."""
+    a_before: Tensor
+    """Of that of every bin before it."""
+    b_at: Tensor
+    """Of the bin's share of the heights."""
+    b_before: Tensor
+    near: Tensor
+    """Of the unbounded derivatives at the two ends of the bin."""
+    far: Tensor
+
+
+def _bin_gradients(
+    d: Tensor,
+    width: Tensor,
+    height: Tensor,
+    near: Tensor,
+    far: Tensor,
+    xi: Tensor,
+    gy: Tensor,
+    gl: Tensor,
+) -> _BinGradients:
+    """Back from the gradients of the result and of the log-derivative to the bin.
+
+    Args:
+        d: Cube coordinates.
+        width: Width of the bin that holds the input, as seen from the nearer edge.
+        height: Its height.
+        near: Unbounded derivative at its near end.
+        far: Unbounded derivative at its far end.
+        xi: The place in the bin, ξ.
+        gy: Gradient of the result.
+        gl: Gradient of the log-derivative.
+    """
+    (near, dnear), (far, dfar) = _bounded(near), _bounded(far)
+    s, rest, tilt = height / width, 1 - xi, 1 - 2 * xi
     product = xi * rest
+    curve = 1 - 2 * product
     bend = near + far - 2 * s
     inverse = 1 / (s + bend * product)
     share = (s * xi**2 + near * product) * inverse
@@ -70,32 +124,25 @@ def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[
     side = torch.where(d > 0, 1.0, -1.0).to(d.dtype)
     # The far distance is 1 minus the near one, so either way this is the gradient of the latter.
     g = side * gy
-    gh = g * h
-    gxi = gh * s * number * inverse**2 + gl * 2 * (
-        (far * xi + s * tilt - near * rest) * inumber - bend * tilt * inverse
+    gh = g * height
+    gxi = gh * s * number * inverse**2
+    gxi = gxi + 2 * gl * ((far * xi + s * tilt - near * rest) * inumber - bend * tilt * inverse)
+    gs = gh * (xi**2 - share * curve) * inverse
+    gs = gs + 2 * gl * (1 / s + product * inumber - curve * inverse)
+    gnear = gh * product * (1 - share) * inverse
+    gnear = gnear + gl * (rest**2 * inumber - 2 * product * inverse)
+    gfar = gl * (xi**2 * inumber - 2 * product * inverse) - gh * product * share * inverse
+    gbefore = -gxi / width
+    gwidth, gheight = -(gs * s + gxi * xi) / width, g * share + gs / width
+    return _BinGradients(
+        -gbefore * side,
+        _mixed(gwidth, gheight),
+        _mixed(gbefore, g),
+        _mixed(gheight, gwidth),
+        _mixed(g, gbefore),
+        gnear * dnear,
+        gfar * dfar,
     )
-    gs = gh * (xi**2 - share * (1 - 2 * product)) * inverse + gl * 2 * (
-        1 / s + product * inumber - (1 - 2 * product) * inverse
-    )
-    gnear = gh * product * (1 - share) * inverse + gl * (rest**2 * inumber - 2 * product * inverse)
-    gfar = -gh * product * share * inverse + gl * (xi**2 * inumber - 2 * product * inverse)
-    gbefore = -gxi / w
-    gwidth = -(gs * s + gxi * xi) / w
-    gheight = g * share + gs / w
-    at = (gwidth, gheight)
-    before = (gbefore, g)
-    planes = [
-        _softmax_backward(a, held.begun, _mixed(*at), _mixed(*before)),
-        _softmax_backward(b, held.begun, _mixed(*at[::-1]), _mixed(*before[::-1])),
-        _slopes_backward(held.begun, gnear * dnear, gfar * dfar),
-    ]
-    left = d > 0
-    mirrored = [
-        torch.where(left, p, q).to(params.dtype)
-        for group in planes
-        for p, q in zip(group, group[::-1], strict=True)
-    ]
-    return -gbefore * side, *mirrored
 
 
 def _planes(d: Tensor, params: Tensor) -> tuple[Planes, Planes, Planes]:
@@ -122,7 +169,7 @@ def _softmax(planes: Planes) -> Planes:
     return [exponential * inverse for exponential in exponentials]
 
 
-def _find(r: Tensor, a: Planes, b: Planes, slopes: Planes) -> Bin:
+def _find(r: Tensor, a: Planes, b: Planes, slopes: Planes) -> _Bin:
     """The bin that holds r, from the softmaxes of widths and heights."""
     most = 1 - len(a) * MIN_BIN
     x = y = before = below = beyond = torch.zeros_like(r)
@@ -142,7 +189,7 @@ def _find(r: Tensor, a: Planes, b: Planes, slopes: Planes) -> Bin:
             before, below = torch.where(here, x, before), torch.where(here, y, below)
             beyond = torch.where(here, 0.0, beyond + h)
         x, y = x + w, y + h
-    return Bin(width, height, near, far, before, below, beyond, begun)
+    return _Bin(width, height, near, far, before, below, beyond, begun)
 
 
 def _bounded(slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,13 +228,23 @@ def _slopes_backward(begun: Planes, near: Tensor, far: Tensor) -> Planes:
     return [torch.where(here[0], near, 0.0), *between, torch.where(here[-1], far, 0.0)]
 
 
-Kernels = tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., tuple[Tensor, ...]]]
+class Kernels(NamedTuple):
+    """How a spline is computed while training."""
+
+    forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    """(d, params) → the result and the log-derivatives."""
+    backward: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+    """(d, params, gradients of both results) → gradients of d and of every plane of params."""
+
+
+PLAIN_KERNELS = Kernels(forward_kernel, backward_kernel)
+"""Uncompiled, which is slower than the plain functions: to check the compiled ones against."""
 
 
 @cache
 def compiled_kernels() -> Kernels:
-    """Both kernels, compiled for any number of rows when they are first called."""
-    return torch.compile(forward_kernel), torch.compile(backward_kernel)
+    """One loop forward and one backward, compiled for any number of rows at their first call."""
+    return Kernels(torch.compile(forward_kernel), torch.compile(backward_kernel))
 
 
 class FusedSpline(torch.autograd.Function):
@@ -197,8 +254,8 @@ class FusedSpline(torch.autograd.Function):
     def forward(ctx: Any, d: Tensor, params: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
         """Run the forward kernel; only its inputs are kept."""
         ctx.save_for_backward(d, params)
-        ctx.backward_kernel = kernels[1]
-        return kernels[0](_dynamic(d), _dynamic(params))
+        ctx.backward_kernel = kernels.backward
+        return kernels.forward(_dynamic(d), _dynamic(params))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
