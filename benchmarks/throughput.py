@@ -80,6 +80,14 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def operations(step: Callable[[], None]) -> dict[str, float]:
+    """Milliseconds that the 15 costliest operations of one step take, all calls together."""
+    with torch.profiler.profile() as profile:
+        step()
+    averages = sorted(profile.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    return {e.key[:60]: round(e.self_cpu_time_total / 1000, 1) for e in averages[:15]}
+
+
 # ---------------------------------------------------------------- one row, in its own process
 
 
@@ -118,6 +126,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         step()
     times = seconds(step, job["steps"])
     memory = peak_memory()
+    profile = operations(step)
     flow.eval()
     sampling = seconds(lambda: flow.sample(job["batch"]), 1)
     after = machine_rate(job["dtype"], device)
@@ -133,6 +142,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         "peak_gib": memory,
         "first_step_seconds": setup,
         "sampled_per_second": job["batch"] / min(sampling),
+        "profile_ms": profile,
     }
 
 
@@ -199,10 +209,10 @@ def jobs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             "checkpointing": False, **common,
         }
         for name in arguments.presets
-        for dtype in ("bfloat16", "float32")
+        for dtype in arguments.dtypes
     ]  # fmt: skip
-    if "celeba" in arguments.presets:
-        rows.append({**rows[0], "preset": "celeba", "checkpointing": True})
+    if arguments.checkpointing and rows:
+        rows.append({**rows[0], "checkpointing": True})
     if arguments.released:
         path = {"path": str(arguments.released), "steps": 1}
         rows.insert(1, {"kind": "released", **common, **path})
@@ -216,8 +226,10 @@ def main() -> None:
     """Run every row in a process of its own, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="*", default=["celeba", "msds1"])
+    parser.add_argument("--dtypes", nargs="*", default=["bfloat16", "float32"], choices=DTYPES)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3, help="timed steps of a row")
+    parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--spline", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--released", type=Path, help="a checkout of hongyehu/RG-Flow")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/throughput.json"))
