@@ -90,13 +90,14 @@ class _BatchedLinear(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         if weight.shape[1] <= weight.shape[2]:
             grad_weight = torch.bmm(grad.transpose(1, 2), x)
         else:
             grad_weight = torch.bmm(x.transpose(1, 2), grad).transpose(1, 2)
-        return torch.bmm(grad, weight), grad_weight, grad.sum(1, keepdim=True)
+        grad_x = torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None
+        return grad_x, grad_weight, grad.sum(1, keepdim=True)
 
 
 class _Residual(nn.Module):

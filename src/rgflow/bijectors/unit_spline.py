@@ -23,8 +23,8 @@ MIN_BIN = 1e-3
 """Smallest share of a bin before mixing, so that none vanishes."""
 MIXED = 0.1
 """Share of widths in the heights and the other way round. It bounds the slopes of bins and at knots
-to 1/9 … 9, hence how much precision one coupling can cost, whatever the network says: with 1/99 … 99
-uniform noise and photographs don't come back from a flow that has learned MSDS1 for 4 minutes."""
+to 1/9 … 9, hence how much precision one coupling can cost, whatever the network says: with 99
+instead, noise and photographs don't come back from a flow that has learned MSDS1 for 4 minutes."""
 LOG_MAX_SLOPE = math.log(1 / MIXED - 1)
 
 
