@@ -221,7 +221,7 @@ def test_encoding_8_bit_images_is_lossless(name, pixels, trained):
 
 
 def test_float64_is_chosen_where_float32_cannot_hold_an_image():
-    flow = random_flow(torch.float32, strength=0.7, **BIJECTORS["cube"], pixels="marginal")
+    flow = random_flow(torch.float32, strength=1.0, **BIJECTORS["cube"], pixels="marginal")
     x8 = eight_bit_images(flow)
     with pytest.warns(
         LosslessWarning, match=r"of 11 images aren't encoded without loss in float32"
