@@ -212,23 +212,16 @@ class Flow(nn.Module):
         z = self._encode(x)
         if dtype is not None or images.dtype != torch.uint8:
             return z
-        lost = self._lost(images, z)
-        if lost and self.dtype != torch.float64:
+        if not (lost := self._lost(images, z)):
+            return z
+        message = f"{lost} of {len(images)} images aren't encoded without loss in "
+        message += _name(self.dtype)
+        if self.dtype != torch.float64:
             z = self._encode(x.double())
             still = self._lost(images, z)
-            warnings.warn(
-                f"{lost} of {len(images)} images aren't encoded without loss in "
-                f"{_name(self.dtype)}, so all {len(images)} are encoded in float64"
-                f"{f' ({still} still not without loss)' if still else ''}.",
-                LosslessWarning,
-                stacklevel=2,
-            )
-        elif lost:
-            warnings.warn(
-                f"{lost} of {len(images)} images aren't encoded without loss in float64.",
-                LosslessWarning,
-                stacklevel=2,
-            )
+            message += f", so all {len(images)} are encoded in float64"
+            message += f" ({still} still not without loss)" if still else ""
+        warnings.warn(f"{message}.", LosslessWarning, stacklevel=2)
         return z
 
     def _encode(self, x: Tensor) -> Latents:
