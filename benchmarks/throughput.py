@@ -4,10 +4,9 @@
 
 Measures in one run: the machine's rate (an 8192×512×512 product in float32 and bfloat16); a
 training step (batch, forward, backward, clipping, AdamW, moving average) and sampling of each
-preset, in float32 and bfloat16; the spline coupling, eager and compiled, beside an affine one on
-the same trunk (only splines are compiled: there is nothing to gain elsewhere); and the paper's
+preset, in float32 and bfloat16, eager and with its residual blocks compiled; and the paper's
 released code, if a checkout of it is named. Every row runs in a process of its own, so that its
-peak memory is its own.
+peak memory is its own. Splines are measured by spline.py.
 
 A row's TFLOP/s count only the multiply-adds that the linear layers of the forward pass need, three
 times that for a training step. The machine's rate is measured before and after each row, and the
@@ -34,6 +33,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rgflow import Flow, TrainConfig, make_flow, preset
+from rgflow.conditioners import _Residual
 from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.run import processor
 
@@ -92,11 +92,9 @@ def operations(step: Callable[[], None]) -> dict[str, float]:
 
 
 def variant(name: str, dtype: str, checkpointing: bool) -> TrainConfig:
-    """A preset by name; `spline` and `affine` are the two couplings on the same trunk."""
-    base = preset("msds1-fast" if name in ("spline", "affine") else name)
+    """A preset by name."""
+    base = preset(name)
     model = replace(base.model, compute_dtype=dtype, checkpointing=checkpointing)
-    if name == "affine":
-        model = replace(model, bijector="affine")
     return replace(base, model=model)
 
 
@@ -112,7 +110,10 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     flops = forward_flops(flow, x8[:1].to(device))
     start = time.perf_counter()
     if job["compiled"]:
-        flow.compile_splines()
+        torch._dynamo.config.recompile_limit = 64  # one per size of the blocks' batches
+        for module in flow.modules():
+            if isinstance(module, _Residual):
+                module.compile()
     optimisation = Optimisation(flow, config)
     generator = torch.Generator(device).manual_seed(0)
     flow.train()
@@ -205,21 +206,19 @@ def jobs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     common = {"batch": arguments.batch, "steps": arguments.steps}
     rows = [
         {
-            "kind": "ours", "preset": name, "dtype": dtype, "compiled": False,
+            "kind": "ours", "preset": name, "dtype": dtype, "compiled": compiled,
             "checkpointing": False, **common,
         }
         for name in arguments.presets
         for dtype in arguments.dtypes
+        for compiled in arguments.compiled
     ]  # fmt: skip
     if arguments.checkpointing and rows:
         rows.append({**rows[0], "checkpointing": True})
     if arguments.released:
         path = {"path": str(arguments.released), "steps": 1}
         rows.insert(1, {"kind": "released", **common, **path})
-    for name, compiled in (("affine", False), ("spline", False), ("spline", True)):
-        small = {"batch": 32, "steps": 20, "dtype": "bfloat16", "compiled": compiled}
-        rows.append({"kind": "ours", "preset": name, "checkpointing": False, **small})
-    return rows if arguments.spline else rows[:-3]
+    return rows
 
 
 def main() -> None:
@@ -227,10 +226,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="*", default=["celeba", "msds1"])
     parser.add_argument("--dtypes", nargs="*", default=["bfloat16", "float32"], choices=DTYPES)
+    parser.add_argument("--compiled", nargs="*", type=int, default=[0, 1], choices=[0, 1])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3, help="timed steps of a row")
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--spline", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--released", type=Path, help="a checkout of hongyehu/RG-Flow")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/throughput.json"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -271,9 +270,8 @@ def describe(row: dict[str, Any]) -> str:
     """A row as a line of a table."""
     if row["kind"] == "released":
         return f"released code  {row['images_per_second']:.2f} images/s  {row['peak_gib']:.1f} GiB"
-    how = ("compiled" if row["compiled"] else "eager") + (
-        ", checkpointing" if row["checkpointing"] else ""
-    )
+    how = "compiled" if row["compiled"] else "eager"
+    how += ", checkpointing" if row["checkpointing"] else ""
     return (
         f"{row['preset']:<8} {row['dtype']:<8} {how:<20} {row['images_per_second']:7.2f} images/s  "
         f"{row['tflops']:.3f} TFLOP/s = {100 * row['share']:.0f} % of {row['machine_tflops']:.3f}  "

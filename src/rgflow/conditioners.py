@@ -25,15 +25,16 @@ class Conditioner(nn.Module):
     """Base class: `conditioner(x [R, d], half)` → parameters [R, P, d] for the other half.
 
     `half` says which half x is: 0 (even sites) or 1 (odd). While training, networks compute in
-    `compute_dtype` (none: that of x); otherwise, and for whatever comes out, in that of x.
+    `compute_dtype` (none: that of x), which is also the dtype of what comes out; otherwise in that
+    of x.
     """
 
     compute_dtype: torch.dtype | None = None
 
     def forward(self, x: Tensor, half: int) -> Tensor:
-        """Parameters [R, P, d] for the other half, in the dtype of x."""
+        """Parameters [R, P, d] for the other half."""
         dtype = self.compute_dtype if self.training and self.compute_dtype else x.dtype
-        return self.parameters_for(x.to(dtype), half).to(x.dtype)
+        return self.parameters_for(x.to(dtype), half)
 
     def parameters_for(self, x: Tensor, half: int) -> Tensor:
         """What a subclass writes: [R, d] → [R, P, d], in the dtype of x."""
@@ -86,7 +87,8 @@ class _BatchedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return torch.baddbmm(bias, x, weight.transpose(1, 2))
+        # Adding the bias in place afterwards is cheaper than spreading it out for `baddbmm`.
+        return torch.bmm(x, weight.transpose(1, 2)).add_(bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

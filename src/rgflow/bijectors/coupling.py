@@ -40,8 +40,8 @@ class Coupling(Bijector):
         raise NotImplementedError
 
     def condition(self, x: Tensor, half: int) -> Tensor:
-        """Parameters [R, P, d] for the other half, from one half x [R, d]."""
-        return self.conditioner(x, half)
+        """Parameters [R, P, d] for the other half, from one half x [R, d], in its dtype."""
+        return self.conditioner(x, half).to(x.dtype)
 
     def transform(self, x: Tensor) -> Mapped:
         even, odd = x.chunk(2, 1)
@@ -134,10 +134,16 @@ class CubeCoupling(Coupling):
         """Compiled kernels, used while training; none: the plain functions."""
 
     def condition(self, x: Tensor, half: int) -> Tensor:
-        return super().condition(standardised(x), half)
+        params = self.conditioner(standardised(x), half)
+        # The kernels widen bfloat16 as they read it, which saves a pass over all parameters.
+        return params if self._fused else params.to(x.dtype)
+
+    @property
+    def _fused(self) -> bool:
+        return self.training and self.kernels is not None
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
-        if self.training and self.kernels:
+        if self._fused:
             return FusedSpline.apply(x, params, self.kernels)
         return spline_forward(x, *spline_parameters(params, self.bins))
 
