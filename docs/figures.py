@@ -36,7 +36,7 @@ def save(figure: plt.Figure, name: str) -> None:
 # ------------------------------------------------------------------------------- layers of the code
 
 ROWS = [
-    {"config": 0.0},
+    {"config": -1.0, "files": 1.0},
     {
         "presets": -5.0,
         "numerics": -3.0,

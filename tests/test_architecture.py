@@ -12,7 +12,7 @@ import rgflow
 ROOT = Path(rgflow.__file__).parent
 
 LAYERS = [
-    ["config"],
+    ["config", "files"],
     ["presets", "lattice", "conditioners", "priors", "numerics", "checkpoint"],
     ["latents", "bijectors"],
     ["flow"],

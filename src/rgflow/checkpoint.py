@@ -8,18 +8,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from rgflow.files import replacing
+
 FORMAT = 1
 DTYPES = ("float32", "float64")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def save(module: nn.Module, config: dict[str, Any], dtype: str, folder: str | Path) -> None:
-    """Write a module's config, number format and weights into a folder, made if it isn't there."""
+    """Write a module's config, number format and weights into a folder, made if it isn't there.
+
+    Each file replaces the one before it only when it is complete.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "dtype": dtype, "config": config}
-    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
-    save_model(module, str(folder / WEIGHTS))
+    with replacing(folder / CONFIG) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
+    with replacing(folder / WEIGHTS) as part:
+        try:
+            save_model(module, str(part))
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(f"{folder / WEIGHTS}: {error}") from error
 
 
 def find(name: str | Path) -> Path:

@@ -193,7 +193,12 @@ class TrainConfig:
     model: FlowConfig = field(default_factory=FlowConfig)
     """The flow to train."""
     data: str = "msds1"
-    """Data set: msds1, msds2, or folder:PATH for a tree of pictures."""
+    """Data set: msds1, msds2, cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures,
+    npz:PATH, fields:PATH for real-valued fields, or hf:NAME_OR_PATH (Hugging Face datasets)."""
+    data_root: str | None = None
+    """Folder with the official files of cifar10, mnist, celeba or chairs."""
+    download: bool = False
+    """Whether files that aren't there may be downloaded."""
     crop: int | None = None
     """Cut the centre crop × crop pixels out of each picture before it is resized (CelebA: 148)."""
     train_count: int | None = None
@@ -204,6 +209,9 @@ class TrainConfig:
     """Budget of optimiser steps; what ends first of minutes and steps ends the run."""
     batch_size: int = 64
     """Images per step, over all processes together."""
+    accumulate: int = 1
+    """Parts into which each process cuts its share of a step's images, one after the other: less
+    memory for the same gradient."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 5e-5
@@ -223,15 +231,21 @@ class TrainConfig:
     seconds, which aren't counted as training time."""
     flip: bool = False
     """Mirror every other training image, at random."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Number format of parameters and images; float64 is for checking."""
     validate_every: float = 60.0
-    """Seconds between two validations."""
+    """Seconds between two validations, each with a sample grid and a checkpoint."""
     validate_count: int = 500
     """Number of validation images."""
+    keep: int = 2
+    """Number of checkpoints that are kept, the newest; the best model is kept besides."""
+    tensorboard: bool = False
+    """Whether to write TensorBoard's files too."""
     seed: int = 0
     """Seed of weights, data order and dequantisation."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "validate_count"):
+        for name in ("batch_size", "validate_count", "accumulate", "keep"):
             check_whole(name, getattr(self, name), 1)
         for name in ("warmup", "seed"):
             check_whole(name, getattr(self, name), 0)
@@ -245,6 +259,13 @@ class TrainConfig:
             if value >= 1:
                 raise ValueError(f"Expected {name} to be below 1; got {value}.")
         check_name("schedule", self.schedule, ("constant", "cosine"))
+        check_name("dtype", self.dtype, ("float32", "float64"))
         check_type("data", self.data, str, "a name")
+        if self.data_root is not None:
+            check_type("data_root", self.data_root, str, "a folder")
+        for name in ("download", "flip", "tensorboard"):
+            check_type(name, getattr(self, name), bool, "true or false")
+        if self.compile is not None:
+            check_type("compile", self.compile, bool, "true, false or null")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"Expected minutes to be positive; got {self.minutes}.")

@@ -22,7 +22,7 @@ from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_
 from rgflow.config import Architecture, FlowConfig, check_name, check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
-from rgflow.numerics import training_dtype
+from rgflow.numerics import Unit, training_dtype
 from rgflow.priors import Convention, make_prior
 
 Temperatures = float | Sequence[float] | Latents
@@ -123,6 +123,13 @@ class Flow(nn.Module):
     def dim(self) -> int:
         """D = C·H·W, the number of latents of an image."""
         return self.config.channels * self.config.height * self.config.width
+
+    @property
+    def unit(self) -> Unit:
+        """What its negative log-likelihoods are reported in: bits/dim, or nats/site of fields."""
+        if self.config.pixels is None:
+            return Unit.of_fields(self.config.height * self.config.width)
+        return Unit.of_images(self.dim)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -325,7 +332,8 @@ class Flow(nn.Module):
             n: Number of images.
             temperature: T of p^(1/T); one, one per level, or one per latent (a `Latents` of one
                 image or of n).
-            generator: Source of randomness; the same generator state gives the same draws.
+            generator: Source of randomness; the same generator state gives the same draws. With one
+                of the CPU they are the same on all devices.
             convention: `"density"`, or the released code's `"scale"`.
         """
         check_whole("the number of images", n, 1)
@@ -333,9 +341,31 @@ class Flow(nn.Module):
         levels = []
         for level, t in enumerate(self._temperatures(temperature)):
             shape = self.lattice.latent_shape(level, self.config.channels)
-            like = parameter.new_empty(n, *shape)
-            levels.append(self.prior.tempered(t, convention).sample_like(like, generator))
+            like = parameter.new_empty(n, *shape, device=generator.device if generator else None)
+            z = self.prior.tempered(t, convention).sample_like(like, generator)
+            levels.append(z.to(parameter.device))
         return Latents(tuple(levels), self.lattice)
+
+    def draw_each(
+        self,
+        seeds: Iterable[int],
+        temperature: float | Sequence[float] = 1.0,
+        convention: Convention = "density",
+    ) -> Latents:
+        """Draw latents of images that have a seed each: an image is the same among any others.
+
+        Args:
+            seeds: One for every image.
+            temperature: As for `draw`.
+            convention: As for `draw`.
+
+        Raises:
+            ValueError: If there are no seeds.
+        """
+        generator = torch.Generator()
+        return Latents.cat(
+            self.draw(1, temperature, generator.manual_seed(seed), convention) for seed in seeds
+        )
 
     @torch.no_grad()
     def sample(

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -25,7 +26,39 @@ def bits_per_dim(log_prob: Tensor, dim: int) -> Tensor:
         >>> bits_per_dim(uniform, 3072)
         tensor([8.])
     """
-    return -log_prob / (dim * math.log(2))
+    return Unit.of_images(dim)(log_prob)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What negative log-likelihoods are reported in.
+
+    Attributes:
+        name: bits/dim for images, nats/site for real-valued fields.
+        nats: Nats per image that make one such unit.
+
+    Example:
+        >>> unit = Unit.of_images(3072)
+        >>> unit.name, unit(torch.tensor(-3072 * math.log(256)))
+        ('bits/dim', tensor(8.))
+    """
+
+    name: str
+    nats: float
+
+    def __call__(self, log_prob: Tensor) -> Tensor:
+        """−log p in this unit, of log-densities in nats."""
+        return -log_prob / self.nats
+
+    @classmethod
+    def of_images(cls, dim: int) -> "Unit":
+        """Bits per dimension, D = C·H·W of them."""
+        return cls("bits/dim", dim * math.log(2))
+
+    @classmethod
+    def of_fields(cls, sites: int) -> "Unit":
+        """Nats per site, H·W of them."""
+        return cls("nats/site", float(sites))
 
 
 def training_dtype(name: ComputeDtype) -> torch.dtype | None:

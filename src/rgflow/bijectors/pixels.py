@@ -46,6 +46,12 @@ def dequantize(
     if generator is None:
         return x8.to(dtype) + 0.5
     steps = torch.randint(_NOISE_STEPS, x8.shape, generator=generator, device=x8.device)
+    return with_noise(x8, steps, dtype)
+
+
+def with_noise(x8: Tensor, integers: Tensor, dtype: torch.dtype) -> Tensor:
+    """Integer pixels plus noise in (0, 1) made from the low 15 bits of random integers."""
+    steps = integers & (_NOISE_STEPS - 1)
     return x8.to(dtype) + (steps.to(dtype) + 0.5) / _NOISE_STEPS
 
 

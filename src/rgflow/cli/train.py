@@ -1,16 +1,26 @@
 """`rgflow train`: learn a flow from images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import flat, instantiate, parse, parser
 from rgflow.config import TrainConfig, check_name
 from rgflow.presets import PRESETS
 
+if TYPE_CHECKING:
+    from rgflow.training import TrainingResult
+    from rgflow.training.run import Run
+
+_RESUME = "go on with the run in this folder; only --minutes and --steps may be changed"
+
 
 def run(arguments: Sequence[str]) -> None:
     """Parse and train."""
+    if any(word.split("=")[0] == "--resume" for word in arguments):
+        _resume(arguments)
+        return
     options = parser(
         "train",
         "Learn a flow from images; everything is left in a run folder.",
@@ -21,6 +31,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("--config", action="config", help="a YAML file of settings")
     options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
+    options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
     options.add_class_arguments(TrainConfig, as_group=False)
     # The preset may stand anywhere among the options, so only the parser can find it.
     plain = [word for word in arguments if not word.startswith("--print_config")]
@@ -29,18 +40,46 @@ def run(arguments: Sequence[str]) -> None:
         options.set_defaults(flat(asdict(PRESETS[preset])))
     values = instantiate(options, arguments)
     preset, out = values.pop("preset"), values.pop("out")
-    values.pop("config")
+    del values["config"], values["resume"]
     config = TrainConfig(**values)
+    if config.minutes is None and config.steps is None:
+        raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
 
     # Torch is slow to import, so a mistake above is told without it.
     from rgflow.training import train
+    from rgflow.training.run import Run, several_processes
+
+    if several_processes() and not out:
+        raise ValueError("Expected --out FOLDER where several processes train together; got none.")
+    name = preset or config.data.partition(":")[0]
+    run = Run.create(out or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
+    _tell(train(config, run), config, run)
+
+
+def _resume(arguments: Sequence[str]) -> None:
+    """Go on with a run."""
+    options = parser("train", "Go on with a run.", "rgflow train --resume runs/first --minutes 10")
+    options.add_argument("--resume", type=str, required=True, help=_RESUME)
+    options.add_argument("--minutes", type=float | None, default=None, help="another budget")
+    options.add_argument("--steps", type=int | None, default=None, help="another budget")
+    settings = parse(options, arguments)
+
+    from rgflow.training import train
     from rgflow.training.run import Run
 
-    name = preset or config.data.partition(":")[0]
-    folder = out or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if config.minutes is None and config.steps is None:
-        raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
-    result = train(config, Run.create(folder))
+    run = Run.unfinished(settings.resume)
+    config = run.config()
+    if settings.minutes is not None or settings.steps is not None:
+        config = replace(config, minutes=settings.minutes, steps=settings.steps)
+    _tell(train(config, run, resume=True), config, run)
+
+
+def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
+    """Print what came out."""
+    from rgflow.training.run import first_process
+
+    if not first_process():
+        return
     for file in result.skipped[:5]:
         print(f"left out: {file}")
     if len(result.skipped) > 5:
@@ -51,8 +90,11 @@ def run(arguments: Sequence[str]) -> None:
             if result.compile_seconds
             else "The splines ran uncompiled: no C++ compiler was found, or none was wanted."
         )
+    if result.skipped_steps:
+        print(f"{result.skipped_steps} steps were left out, as they weren't finite; see log.jsonl.")
     print(
         f"{'Stopped by hand: ' if result.interrupted else ''}{result.steps} steps in "
         f"{result.seconds:.0f} s, {result.images_per_second:.0f} images/s; validation "
-        f"{result.bits_per_dim:.3f} bits/dim. The run is in {folder}."
+        f"{result.validation:.3f} {result.unit}, best {result.best:.3f}. The run is in {run.folder}"
+        + (f"; go on with --resume {run.folder}." if result.interrupted else ".")
     )

@@ -1,31 +1,38 @@
 """Which images come when, and with which noise: a function of the seed and the step alone."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.bijectors.pixels import dequantize
+from rgflow.bijectors.pixels import with_noise
 
-Array = NDArray[np.uint8]
+Array = NDArray[Any]
+ORDER, NOISE, MIRROR = range(3)
+"""What random numbers are for: each has streams of its own."""
 
 
 class Batches:
-    """Shuffled, dequantised batches of uint8 images.
+    """Shuffled batches of images, integers dequantised.
 
     Every epoch visits the images once in a new order. Nothing is remembered between calls, so any
-    step can be asked for at any time, and several processes each take their part of the same
-    global batch.
+    step can be asked for at any time; and the noise belongs to a place in the global batch, so
+    however many processes share it, each image gets the same.
 
     Args:
-        images: [N, C, H, W], uint8.
+        images: [N, C, H, W], uint8, or real-valued fields.
         batch_size: Images per step, over all processes.
         seed: Of order, noise and mirroring.
         flip: Whether to mirror half of the images.
         rank: This process.
-        world: Number of processes.
+        world: Number of processes; they must be able to share a batch equally.
+        dtype: Number format of the result.
+
+    Raises:
+        ValueError: If the batch can't be shared equally.
     """
 
     def __init__(
@@ -37,13 +44,20 @@ class Batches:
         flip: bool = False,
         rank: int = 0,
         world: int = 1,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        if batch_size % world:
+            raise ValueError(
+                f"Expected a batch_size that {world} processes can share equally; got {batch_size}."
+            )
         self.images, self.batch_size, self.seed, self.flip = images, batch_size, seed, flip
-        self.rank, self.world = rank, world
+        self.dtype = dtype
+        share = batch_size // world
+        self.part = slice(rank * share, (rank + 1) * share)
         self._order = lru_cache(maxsize=2)(self._order_of)
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.images))
+        return np.random.default_rng((self.seed, ORDER, epoch)).permutation(len(self.images))
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Which images are in the global batch of a step, [batch_size]."""
@@ -52,17 +66,25 @@ class Batches:
         return np.array([self._order(int(place) // n)[place % n] for place in places])
 
     def __getitem__(self, step: int) -> Tensor:
-        """This process' part of the batch of a step, dequantised reals [n, C, H, W]."""
-        part = slice(self.rank, None, self.world)
-        indices = self.indices(step)[part]
-        x8 = self.images[indices]
+        """This process' part of the batch of a step, reals [n, C, H, W]."""
+        # In the order in which they lie on the disk would be kinder to it, but then the order of
+        # sums, and with it the last digits, would depend on the number of processes.
+        x = self.images[self.indices(step)[self.part]]
         if self.flip:
-            mirrored = np.random.default_rng((self.seed, 1, step)).random(self.batch_size) < 0.5
-            x8 = np.where(mirrored[part, None, None, None], x8[..., ::-1], x8)
-        return _noisy(torch.from_numpy(np.ascontiguousarray(x8)), self.seed, step, self.rank)
+            mirrored = np.random.default_rng((self.seed, MIRROR, step)).random(self.batch_size)
+            x = np.where(mirrored[self.part, None, None, None] < 0.5, x[..., ::-1], x)
+        images = torch.from_numpy(np.ascontiguousarray(x))
+        if images.is_floating_point():
+            return images.to(self.dtype)
+        return with_noise(images, self._noise(step, images.shape), self.dtype)
 
-
-def _noisy(x8: Tensor, *key: int) -> Tensor:
-    """Dequantise with noise that is keyed by some integers."""
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return dequantize(x8, torch.Generator().manual_seed(seed))
+    def _noise(self, step: int, shape: torch.Size) -> Tensor:
+        """Random 16-bit integers; those of a place in the batch depend on seed and step alone."""
+        words = -(-shape[1:].numel() // 4)  # each holds four of them
+        words += -words % 4  # the generator makes four at a time
+        key = np.array([self.seed, NOISE], np.uint64)
+        place = step * self.batch_size + self.part.start
+        generator = np.random.Philox(key=key, counter=place * (words // 4))
+        raw = generator.random_raw(shape[0] * words).astype("<u8", copy=False)
+        values = raw.view("<u2").reshape(shape[0], 4 * words)[:, : shape[1:].numel()]
+        return torch.from_numpy(values.astype(np.int32)).view(shape)

@@ -1,5 +1,6 @@
 """What a person sees of a training run: a live table on a terminal, or a line per validation."""
 
+import math
 import time
 from types import TracebackType
 from typing import Self
@@ -14,14 +15,15 @@ from rgflow.evaluation import Evaluation
 from rgflow.flow import Flow
 
 SMOOTHING = 0.95
-"""Weight of the past in the smoothed bits per dimension."""
+"""Weight of the past in the smoothed likelihood."""
 
 
 class Display:
     """Shows step, bits per dimension, speed, remaining time, and the validations so far."""
 
-    def __init__(self, config: TrainConfig, flow: Flow, enabled: bool) -> None:
-        self.config, self.enabled = config, enabled
+    def __init__(self, config: TrainConfig, flow: Flow, images: int, enabled: bool) -> None:
+        self.config, self.images, self.enabled = config, images, enabled
+        self.unit = flow.unit.name
         self.console = Console(stderr=True)
         self.parameters = sum(p.numel() for p in flow.parameters())
         self.progress = Progress(
@@ -34,7 +36,8 @@ class Display:
             console=self.console,
         )
         self.task = self.progress.add_task("training", total=1.0)
-        self.step, self.seconds, self.smoothed = 0, 0.0, float("nan")
+        self.step, self.seconds, self.smoothed = 0, 0.0, math.nan
+        self.began: tuple[int, float] | None = None
         self.last: Evaluation | None = None
         self.best = float("inf")
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._render)
@@ -53,37 +56,47 @@ class Display:
         if self.live.is_started:
             self.live.stop()
 
-    def update(self, step: int, seconds: float, fraction: float, bits: float) -> None:
+    def update(self, step: int, seconds: float, fraction: float, nll: float) -> None:
         """Take note of one step."""
-        past = SMOOTHING if step > 1 else 0.0
-        self.smoothed = bits if not past else past * self.smoothed + (1 - past) * bits
+        if self.began is None:
+            self.began = step - 1, seconds
+        if math.isfinite(nll):
+            past = 0.0 if math.isnan(self.smoothed) else SMOOTHING
+            self.smoothed = nll if not past else past * self.smoothed + (1 - past) * nll
         self.step, self.seconds = step, seconds
         self.progress.update(self.task, completed=fraction)
 
     def validated(self, result: Evaluation) -> None:
         """Take note of a validation."""
-        self.last, self.best = result, min(self.best, result.bits_per_dim)
-        if self.enabled and not self.live.is_started:
-            clock = time.strftime("%H:%M:%S", time.gmtime(self.seconds))
-            self.console.print(
-                f"{clock}  step {self.step}  training {self.smoothed:.3f}  validation "
-                f"{result.bits_per_dim:.3f} ± {result.standard_error:.3f} bits/dim",
-                highlight=False,
+        self.last, self.best = result, min(self.best, result.nll)
+        if not self.live.is_started:
+            self.tell(
+                f"training {self.smoothed:.3f}, validation {result.nll:.3f} ± "
+                f"{result.standard_error:.3f} {self.unit}"
             )
+
+    def tell(self, event: str) -> None:
+        """Print something that happened, above the live table if there is one."""
+        if self.enabled:
+            clock = time.strftime("%H:%M:%S", time.gmtime(self.seconds))
+            self.console.print(f"{clock}  step {self.step}  {event}", highlight=False)
 
     def _render(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        speed = self.step * self.config.batch_size / self.seconds if self.seconds else 0.0
+        since, start = self.began or (0, 0.0)
+        elapsed = self.seconds - start
+        speed = (self.step - since - 1) * self.config.batch_size / elapsed if elapsed else 0.0
+        epoch = self.step * self.config.batch_size / self.images
         table.add_row(
             f"{self.config.data}, {self.parameters / 1e6:.1f} M parameters",
-            f"step {self.step}",
+            f"step {self.step}, epoch {epoch:.1f}",
             f"{speed:.0f} images/s",
-            f"bits/dim {self.smoothed:.3f}",
+            f"{self.smoothed:.3f} {self.unit}",
         )
         if self.last:
             table.add_row(
                 "validation",
-                f"{self.last.bits_per_dim:.3f} ± {self.last.standard_error:.3f} bits/dim",
+                f"{self.last.nll:.3f} ± {self.last.standard_error:.3f} {self.unit}",
                 f"best {self.best:.3f}",
             )
         return Group(table, self.progress)

@@ -1,8 +1,10 @@
 """One step of the optimiser, with all that belongs to it: clipping, AdamW, the moving average."""
 
 import ctypes
+import math
 import sys
 from contextlib import suppress
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -44,34 +46,57 @@ class Optimisation:
         )
 
     def step(self, loss: Tensor, lr: float) -> float:
-        """Backward pass, clipping, AdamW, average.
+        """`backward`, then `update`."""
+        self.backward(loss)
+        return self.update(lr)
 
-        Args:
-            loss: In nats per dimension.
-            lr: Learning rate of this step.
-
-        Returns:
-            The norm of the gradient before it was clipped.
-        """
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad()
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss, in nats per dimension, to those of the step so far."""
         if self.accelerator:
             self.accelerator.backward(loss)
         else:
             loss.backward()
+
+    def update(self, lr: float) -> float:
+        """Clip, take a step of AdamW, and update the average, unless the gradient isn't finite.
+
+        Args:
+            lr: Learning rate of this step.
+
+        Returns:
+            The norm of the gradient before it was clipped. If it isn't finite, nothing has changed.
+        """
         norm = self._clip()
-        self.optimizer.step()
-        if self.average:
-            self.average.update_parameters(self.flow)
+        if math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            self.optimizer.step()
+            if self.average:
+                self.average.update_parameters(self.flow)
+        self.optimizer.zero_grad()
         return norm
+
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step."""
+        return {
+            "flow": self.flow.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to a state that `state` gave, of the same flow and settings."""
+        self.flow.load_state_dict(state["flow"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
 
     def _clip(self) -> float:
         """Scale the gradient down to the largest norm allowed; gradients that are smaller, which is
         most of them, aren't touched. Gradients are whole in every process, so each can do it."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.clip and norm > self.config.clip:
+        if self.config.clip and self.config.clip < norm < math.inf:
             nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
         return float(norm)
 

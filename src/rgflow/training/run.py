@@ -1,30 +1,45 @@
 """A run folder: everything that a training run leaves behind.
 
 config.yaml      the settings, complete; can be passed back with --config
-run.json         versions, machine, data, and at the end the result
-log.jsonl        one JSON object per step, and one per validation
-model/           the averaged weights, for `load_flow`
-pictures/        sample grids
+run.json         versions, git state, machine, data, and at the end the result
+log.jsonl        one JSON object per step, per validation, and per event
+tensorboard/     the same for TensorBoard, if wanted
+checkpoints/     what going on needs, at the last few validations
+model/           averaged weights of the best validation, for `load_flow`, and the quantiles of the
+                 terms of the validation images
+pictures/        sample grids, the learning curve
 """
 
 import json
 import os
 import platform
+import subprocess
 import sys
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import yaml
 from PIL import Image
 
+from rgflow import figures
 from rgflow.architectures import load_flow
-from rgflow.config import FlowConfig, TrainConfig
+from rgflow.config import FlowConfig, TrainConfig, check_name
 from rgflow.data import Images
+from rgflow.evaluation import TermQuantiles
+from rgflow.files import remove_parts, replacing
 from rgflow.flow import Flow
+from rgflow.training.checkpoints import Checkpoints
+from rgflow.training.log import Log, read_log
+
+FORMAT = 2
+"""Of run folders; a reader refuses others."""
+CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.jsonl"
 
 
 class Run:
@@ -38,6 +53,7 @@ class Run:
         self.folder = Path(folder).expanduser()
         self.model = self.folder / "model"
         self.pictures = self.folder / "pictures"
+        self.log: Log
 
     @classmethod
     def create(cls, folder: str | Path) -> "Run":
@@ -47,37 +63,84 @@ class Run:
             ValueError: If there is something in the folder already.
         """
         run = cls(folder)
+        if not first_process():
+            return run  # the first may have begun to write
         if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
             raise ValueError(
                 f"Expected a new folder for the run; {run.folder} has something in it already: "
-                f"name another with --out."
+                f"name another with --out, or go on with --resume."
+            )
+        return run
+
+    @classmethod
+    def unfinished(cls, folder: str | Path) -> "Run":
+        """A run that has begun, to go on with; it need not have a model yet.
+
+        Raises:
+            FileNotFoundError: If it isn't there.
+            ValueError: If a version of rgflow with other run folders wrote it.
+        """
+        run = cls(folder)
+        if not (run.folder / CONFIG).is_file():
+            raise FileNotFoundError(
+                f"Expected the folder of a training run; {run.folder} has no {CONFIG}."
+            )
+        record = run.record()
+        if record.get("format") != FORMAT:
+            written = record.get("versions", {}).get("rgflow", "another version")
+            raise ValueError(
+                f"Expected a run folder of format {FORMAT}; {run.folder} was written by rgflow "
+                f"{written} in format {record.get('format')}: train anew, or install that version."
             )
         return run
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """A run that is there.
+        """A run that has a model.
 
         Raises:
-            FileNotFoundError: If it isn't, or has no model yet.
+            FileNotFoundError: If it isn't there, or has no model yet.
+            ValueError: If a version of rgflow with other run folders wrote it.
         """
-        run = cls(folder)
-        if not (run.folder / "config.yaml").is_file():
-            raise FileNotFoundError(
-                f"Expected the folder of a training run; {run.folder} has no config.yaml."
-            )
+        run = cls.unfinished(folder)
         if not run.model.is_dir():
             raise FileNotFoundError(
                 f"Expected a trained model in {run.model}; the run hasn't saved one yet."
             )
         return run
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the folder to this process; a process that dies, however it does, lets go of it.
+
+        Raises:
+            ValueError: If another process is training there, or the folder can't be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise ValueError(f"Expected a folder that can be written; {error}.") from error
+        with file:
+            if not _lock(file):
+                raise ValueError(
+                    f"Expected a run folder that nobody else is using; another process trains in "
+                    f"{self.folder}: wait for it, or name another folder with --out."
+                )
+            yield
+
+    def checkpoints(self, keep: int) -> Checkpoints:
+        """Its checkpoints, of which the last few are kept."""
+        return Checkpoints(self.folder / "checkpoints", keep)
+
     def config(self) -> TrainConfig:
         """The settings of the run."""
-        path = self.folder / "config.yaml"
+        path = self.folder / CONFIG
         try:
             values = yaml.safe_load(path.read_text())
             model = FlowConfig.from_dict(values.pop("model"))
+            for key in values:
+                check_name("a key of the settings", key, [f.name for f in fields(TrainConfig)])
             return TrainConfig(model=model, **{**values, "betas": tuple(values["betas"])})
         except (yaml.YAMLError, UnicodeError, AttributeError, KeyError, TypeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -85,34 +148,46 @@ class Run:
                 f"Expected the settings of a run; {path} is damaged ({reason})."
             ) from error
 
+    def record(self) -> dict[str, Any]:
+        """What run.json says; nothing if it isn't there or is damaged."""
+        try:
+            content = json.loads((self.folder / RECORD).read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def flow(self) -> Flow:
-        """The trained flow, with averaged weights."""
+        """The flow of the best validation, with averaged weights."""
         return load_flow(self.model)
 
     def write_start(
         self, config: TrainConfig, flow: Flow, images: Images, *, processes: int
     ) -> None:
-        """Write what is known before the first step.
+        """Write what is known before the first step; of a run that goes on, all but its start.
 
         Raises:
-            ValueError: If the folder can't be written.
+            OSError: If the folder can't be written.
         """
-        try:
-            self.pictures.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"Expected a folder that can be written; {error}.") from error
+        remove_parts(self.folder)
+        self.pictures.mkdir(parents=True, exist_ok=True)
         plain = json.loads(json.dumps(asdict(config)))
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
-        self._write_json(
-            "run.json",
+        with replacing(self.folder / CONFIG) as part:
+            part.write_text(yaml.safe_dump(plain, sort_keys=False))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        before = self.record()
+        self.save_json(
+            RECORD,
             {
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "format": FORMAT,
+                "started": before.get("started", now),
+                "resumed": [*before.get("resumed", []), now] if before else [],
                 "parameters": sum(p.numel() for p in flow.parameters()),
                 "data": {"name": images.name, "images": len(images), "skipped": images.skipped},
                 "versions": {
                     "python": platform.python_version(),
                     **{name: version(name) for name in ("rgflow", "torch", "zuko", "numpy")},
                 },
+                "git": git_state(),
                 "machine": {
                     "processor": processor(),
                     "cores": os.cpu_count(),
@@ -125,32 +200,81 @@ class Run:
 
     def write_result(self, result: Any) -> None:
         """Add what the run came to (a dataclass) to run.json."""
-        path = self.folder / "run.json"
-        self._write_json("run.json", {**json.loads(path.read_text()), "result": asdict(result)})
+        self.save_json(RECORD, {**self.record(), "result": asdict(result)})
 
-    def log(self, **values: float) -> None:
-        """Append one JSON object to the log."""
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(values) + "\n")
+    def open_log(self, size: int, step: int, *, tensorboard: bool) -> None:
+        """Open the log for writing, `size` bytes of which are kept, as `log`."""
+        folder = self.folder / "tensorboard" if tensorboard else None
+        self.log = Log(self.folder / LOG, size, folder, step)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The entries of the log."""
+        return read_log(self.folder / LOG)
+
+    def save_model(self, flow: Flow, quantiles: TermQuantiles) -> None:
+        """Write the flow, and the quantiles of its terms on clean images, in place of what was."""
+        flow.save_pretrained(self.model)
+        self.save_json("model/quantiles.json", quantiles)
+
+    def draw_curve(self, unit: str) -> None:
+        """Draw the learning curve so far."""
+        figures.learning_curve(self.entries(), unit, self.pictures / "curve.png")
 
     def save_json(self, name: str, content: Any) -> Path:
         """Write a result (a dataclass or plain values) beside the run."""
+        path = self.folder / name
         plain = (
             asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
         )
-        return self._write_json(name, plain)
+        finite = json.loads(json.dumps(plain), parse_constant=lambda _: None)  # NaN isn't JSON
+        with replacing(path) as part:
+            part.write_text(json.dumps(finite, indent=2) + "\n")
+        return path
 
     def save_picture(self, picture: Image.Image, name: str) -> Path:
         """Write a picture into the run's folder of pictures."""
         path = self.pictures / name
-        picture.save(path)
+        with replacing(path) as part:
+            picture.save(part, format="PNG")
         return path
 
-    def _write_json(self, name: str, content: Any) -> Path:
-        path = self.folder / name
-        finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # NaN isn't JSON
-        path.write_text(json.dumps(finite, indent=2) + "\n")
-        return path
+
+def _lock(file: IO[str]) -> bool:
+    """Lock an open file for this process; false if another one has. Windows has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def several_processes() -> bool:
+    """Whether `torchrun` or the like has started several processes for this training."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def first_process() -> bool:
+    """Whether this is the one of them that writes and prints."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the current folder's repository, and whether there are changes; none without."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changes": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def processor() -> str:

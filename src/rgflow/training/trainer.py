@@ -2,30 +2,41 @@
 
 import math
 import time
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
 from rgflow.config import TrainConfig
 from rgflow.data import Images
-from rgflow.data.source import Split
-from rgflow.evaluation import evaluate
+from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
 from rgflow.flow import Flow
-from rgflow.numerics import bits_per_dim, can_compile
+from rgflow.numerics import bfloat16_pays, can_compile
 from rgflow.training.batches import Batches
 from rgflow.training.display import Display
+from rgflow.training.interruptions import Interruptions
 from rgflow.training.optimisation import Optimisation, prepare_machine
-from rgflow.training.run import Run
+from rgflow.training.run import Run, several_processes
 
 SAMPLES = 64
 """Images in the sample grid."""
 FIT_COUNT = 20_000
 """Training images that the pixel map is fitted to."""
+PATIENCE = 3
+"""Steps in a row whose loss or gradient isn't finite, after which training goes back."""
+LOWER = 0.5
+"""What the learning rate is multiplied by then."""
+LOWEST = LOWER**10
+"""Below this share of the learning rate, training gives up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +47,12 @@ class TrainingResult:
         steps: Optimiser steps taken.
         seconds: Time they took, validation included.
         images_per_second: Over the whole of that time.
-        bits_per_dim: Of the validation images, with the averaged weights, at the end.
+        unit: Of the likelihoods.
+        validation: Negative log-likelihood of the validation images, with the averaged weights, at
+            the end.
+        best: The best validation, whose model is kept.
         interrupted: Whether it was stopped by hand.
+        skipped_steps: Steps that were left out because loss or gradient weren't finite.
         compile_seconds: Time to compile the splines, before the clock started; none: they weren't.
         skipped: Training files that were left out, each with the reason.
     """
@@ -45,111 +60,104 @@ class TrainingResult:
     steps: int
     seconds: float
     images_per_second: float
-    bits_per_dim: float
+    unit: str
+    validation: float
+    best: float
     interrupted: bool
+    skipped_steps: int = 0
     compile_seconds: float | None = None
     skipped: tuple[str, ...] = ()
 
 
-def train(config: TrainConfig, run: Run, *, progress: bool = True) -> TrainingResult:
-    """Train a flow and leave it, with its log and pictures, in a run folder.
+def train(
+    config: TrainConfig, run: Run, *, resume: bool = False, progress: bool = True
+) -> TrainingResult:
+    """Train a flow and leave it, with its log, pictures and checkpoints, in a run folder.
 
-    An interrupt (Ctrl-C) ends the training early and loses nothing.
+    Ctrl-C or SIGTERM end the training after the step that is under way; nothing is lost. Under
+    `torchrun` or `accelerate launch` all processes share every batch; on several machines, all of
+    them must see the run folder.
 
     Args:
         config: What to train, on what, for how long.
         run: The folder that takes the results.
+        resume: Go on from the newest checkpoint in the folder. With a budget of steps, the result
+            is the same, bit for bit on one processor, as without the break.
         progress: Whether to show a live display.
 
     Raises:
-        ValueError: If there is no budget, or data and flow don't fit.
+        ValueError: If there is no budget, or nothing of it left; if data and flow don't fit; or if
+            the loss stays without a finite value.
+        OSError: If the folder can't be written; the last checkpoint is intact then.
     """
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a budget of training: give minutes, steps or both; got neither.")
     prepare_machine()
-    accelerator = Accelerator()
-    torch.manual_seed(config.seed)
-    flow = make_flow(config.model)
-    with accelerator.local_main_process_first():
-        training_set = _load(config, "train", config.train_count, progress)
-        validation_set = _load(config, "validation", config.validate_count, progress)
-    validation = torch.from_numpy(validation_set.images.copy())
-    flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
+    # Under torchrun without a GPU, only this tells accelerate to join the processes, over gloo.
+    accelerator = Accelerator(cpu=several_processes() and not torch.cuda.is_available())
     main = accelerator.is_main_process
-    if main:
-        run.write_start(config, flow, training_set, processes=accelerator.num_processes)
-
-    trainer = _Trainer(config, flow, training_set, accelerator)
-    display = Display(config, flow, enabled=progress and main)
-    interrupted = False
-    with display:
-        try:
-            for fraction in trainer.until_done():
-                display.update(trainer.step, trainer.seconds, fraction, trainer.bits)
-                if main:
-                    run.log(
-                        step=trainer.step,
-                        seconds=round(trainer.seconds, 3),
-                        bits_per_dim=trainer.bits,
-                        gradient_norm=trainer.gradient_norm,
-                        lr=trainer.lr,
-                    )
-                if trainer.validation_is_due():
-                    _validate(trainer, run, validation, display)
-        except KeyboardInterrupt:
-            interrupted = True
-        bits = _validate(trainer, run, validation, display)
-    result = TrainingResult(
-        steps=trainer.step,
-        seconds=trainer.seconds,
-        images_per_second=trainer.step * config.batch_size / max(trainer.seconds, 1e-9),
-        bits_per_dim=bits,
-        interrupted=interrupted,
-        compile_seconds=trainer.compile_seconds,
-        skipped=training_set.skipped,
-    )
-    if main:
-        run.write_result(result)
-    return result
-
-
-def _load(config: TrainConfig, split: Split, count: int | None, progress: bool) -> Images:
-    model = config.model
-    if model.pixels is None:
-        raise ValueError("Expected a flow with a pixel map to train on images; got pixels=None.")
-    return data.load(
-        config.data,
-        split,
-        height=model.height,
-        width=model.width,
-        channels=model.channels,
-        count=count,
-        crop=config.crop,
-        progress=progress,
-    )
-
-
-def _validate(trainer: "_Trainer", run: Run, validation: Tensor, display: Display) -> float:
-    """Bits per dimension with the averaged weights; a sample grid and a checkpoint beside it."""
-    flow = trainer.averaged_flow()
-    result = evaluate(flow, validation)
-    if trainer.accelerator.is_main_process:
-        run.log(
-            step=trainer.step,
-            seconds=round(trainer.seconds, 3),
-            validation_bits_per_dim=result.bits_per_dim,
-            standard_error=result.standard_error,
+    config = resolved(config)
+    torch.manual_seed(config.seed)
+    flow = make_flow(config.model).to(getattr(torch, config.dtype))
+    # One process decodes what the others then find in the cache.
+    with accelerator.local_main_process_first():
+        training_set = data.load_for(
+            config, "train", count=config.train_count, progress=progress and main
         )
-        flow.save_pretrained(run.model)
-        device = next(flow.parameters()).device
-        samples = flow.sample(SAMPLES, generator=torch.Generator(device).manual_seed(0))
-        run.save_picture(figures.grid(samples), f"samples-{trainer.step:07d}.png")
-    display.validated(result)
-    return result.bits_per_dim
+        validation_set = data.load_for(
+            config, "validation", count=config.validate_count, progress=progress and main
+        )
+    if flow.pixels:
+        flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
+    trainer = Trainer(config, flow, training_set, accelerator)
+    with _told_if_full(run), run.locked() if main else nullcontext():
+        state = run.checkpoints(config.keep).load() if resume else None
+        if state:
+            trainer.restore(state)
+        if trainer.fraction() >= 1:
+            raise ValueError(
+                f"Expected something left of the budget; {run.folder} has used it up at step "
+                f"{trainer.step}: give a larger --steps or --minutes."
+            )
+        accelerator.wait_for_everyone()
+        if main:
+            run.write_start(config, flow, training_set, processes=accelerator.num_processes)
+        trainer.compile()
+        display = Display(config, flow, len(training_set), enabled=progress and main)
+        session = _Session(trainer, run, torch.from_numpy(validation_set.images.copy()), display)
+        if main:
+            run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
+        with display, Interruptions() as interruptions:
+            session.loop(interruptions, resumed=state is not None)
+        return session.finish(interruptions.noted, training_set.skipped)
 
 
-class _Trainer:
-    """The state of a run in memory: weights, optimiser, average, clock."""
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The settings with whatever depends on the machine decided, so that a run can be repeated."""
+    model = config.model
+    if model.compute_dtype == "auto":
+        # In float64 there is something to check, which bfloat16 would blur.
+        pays = config.dtype == "float32" and bfloat16_pays()
+        model = replace(model, compute_dtype="bfloat16" if pays else "float32")
+    compiles = can_compile() if config.compile is None else config.compile
+    return replace(config, model=model, compile=compiles)
+
+
+@contextmanager
+def _told_if_full(run: Run) -> Iterator[None]:
+    """Say in one sentence that a folder can't be written, and what is left."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(
+            f"Expected to be able to write to {run.folder}; got: {reason}. Checkpoints written "
+            f"before are intact: make room, then go on with --resume {run.folder}."
+        ) from error
+
+
+class Trainer:
+    """The state of a training in memory: weights, optimiser, average, clock."""
 
     def __init__(
         self, config: TrainConfig, flow: Flow, images: Images, accelerator: Accelerator
@@ -164,28 +172,68 @@ class _Trainer:
             flip=config.flip,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
+            dtype=getattr(torch, config.dtype),
         )
-        self.compile_seconds = self._compile()
+        self.data = _fingerprint(images)
         self.step = 0
-        self.bits = self.gradient_norm = self.lr = math.nan
-        self._start = self._validated = time.perf_counter()
+        self.nll = self.gradient_norm = self.lr = math.nan
+        self.lr_factor, self.bad, self.skipped_steps = 1.0, 0, 0
+        self.best = math.inf
+        self.log_size = 0
+        self.compile_seconds: float | None = None
+        self._start = time.perf_counter()
 
-    def _compile(self) -> float | None:
-        """Compile the splines if that is wanted and possible, by a first pass that changes nothing;
-        returns the seconds that it took, or none."""
-        wanted = self.config.compile
-        if wanted is False or not (wanted or can_compile()) or not self.flow.compile_splines():
-            return None
-        start = time.perf_counter()
+    def state(self) -> dict[str, Any]:
+        """All that going on needs."""
+        return {
+            "format": 1,
+            "step": self.step,
+            "seconds": self.seconds,
+            "lr_factor": self.lr_factor,
+            "bad": self.bad,
+            "skipped_steps": self.skipped_steps,
+            "best": self.best,
+            "log_size": self.log_size,
+            "data": self.data,
+            **self.optimisation.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to a state that `state` gave.
+
+        Raises:
+            ValueError: If the training images aren't the same.
+        """
+        if state["data"] != self.data:
+            raise ValueError(
+                f"Expected the training images that the run began with; those of "
+                f"{self.config.data} have changed since: begin a new run."
+            )
+        self.optimisation.restore(state)
+        self.step, self.lr_factor, self.bad = state["step"], state["lr_factor"], state["bad"]
+        self.skipped_steps, self.best = state["skipped_steps"], state["best"]
+        self.log_size = state["log_size"]
+        self.start_clock(state["seconds"])
+
+    def compile(self) -> None:
+        """Compile the splines if that is wanted, by a first pass that changes nothing."""
+        if not self.config.compile or not self.flow.compile_splines():
+            return
+        seconds, start = self.seconds, time.perf_counter()
         self.model.train()
         self.model(self.batches[0].to(self.accelerator.device)).mean().backward()
         self.optimisation.optimizer.zero_grad()
-        return time.perf_counter() - start
+        self.compile_seconds = time.perf_counter() - start
+        self.start_clock(seconds)
 
     @property
     def seconds(self) -> float:
-        """Time since training began."""
+        """Time spent on training, breaks not counted."""
         return time.perf_counter() - self._start
+
+    def start_clock(self, seconds: float = 0.0) -> None:
+        """Let the clock go on from a number of seconds."""
+        self._start = time.perf_counter() - seconds
 
     def fraction(self) -> float:
         """How much of the budget is used, 0 to 1."""
@@ -194,34 +242,186 @@ class _Trainer:
         of_steps = self.step / config.steps if config.steps else 0.0
         return min(max(of_time, of_steps), 1.0)
 
-    def until_done(self) -> Iterator[float]:
-        """Take steps until the budget is used; yields the fraction used after each."""
-        self.model.train()
-        while (fraction := self.fraction()) < 1:
-            self._take_step(fraction)
-            yield self.fraction()
+    def agreed(self, *numbers: float) -> list[float]:
+        """What the main process says: clocks and signals differ, and all must do the same."""
+        if self.accelerator.num_processes == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.float64, device=self.accelerator.device)
+        return broadcast(tensor).tolist()
 
-    def _take_step(self, fraction: float) -> None:
+    def take_step(self, fraction: float) -> bool:
+        """One step of the optimiser; false if it was left out, loss or gradient not being finite.
+
+        Args:
+            fraction: How much of the budget is used.
+        """
         config = self.config
-        self.lr = config.lr * min((self.step + 1) / max(config.warmup, 1), 1.0)
+        self.lr = config.lr * self.lr_factor * min((self.step + 1) / max(config.warmup, 1), 1.0)
         if config.schedule == "cosine":
             self.lr *= 0.5 * (1 + math.cos(math.pi * fraction))
+        self.model.train()
         x = self.batches[self.step].to(self.accelerator.device)
-        log_prob = self.model(x).mean()
-        norm = self.optimisation.step(-log_prob / self.flow.dim, self.lr)
+        total = self._backward(x)
+        total = self.accelerator.reduce(total, "mean") / len(x)
+        self.nll = self.flow.unit(total).item()
+        finite = math.isfinite(self.nll)
+        self.gradient_norm = self.optimisation.update(self.lr) if finite else math.nan
+        self.optimisation.optimizer.zero_grad()
         self.step += 1
-        self.bits = bits_per_dim(
-            self.accelerator.reduce(log_prob.detach(), "mean"), self.flow.dim
-        ).item()
-        self.gradient_norm = float(norm)
+        good = math.isfinite(self.gradient_norm)
+        self.bad = 0 if good else self.bad + 1
+        self.skipped_steps += not good
+        return good
 
-    def validation_is_due(self) -> bool:
-        """Whether it is time for a validation; asking resets the clock if it is."""
-        due = time.perf_counter() - self._validated > self.config.validate_every
-        if due:
-            self._validated = time.perf_counter()
-        return due and self.fraction() < 1
+    def _backward(self, x: Tensor) -> Tensor:
+        """Gradients of a batch, in parts if that is wanted; returns the sum of its log p."""
+        parts = x.tensor_split(min(self.config.accumulate, len(x)))
+        total = torch.zeros((), dtype=x.dtype, device=x.device)
+        for k, part in enumerate(parts):
+            last = k == len(parts) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                log_prob = self.model(part).sum()
+                self.optimisation.backward(-log_prob / (len(x) * self.flow.dim))
+            total += log_prob.detach()
+        return total
 
-    def averaged_flow(self) -> Flow:
-        """The flow with averaged weights, for evaluation."""
-        return self.optimisation.averaged_flow()
+
+def _fingerprint(images: Images) -> str:
+    """Tells sets of images apart by their number, size, and some of them."""
+    some = images.images[np.linspace(0, len(images) - 1, 64).astype(int)]
+    shape = "x".join(map(str, images.images.shape))
+    return f"{shape}-{zlib.crc32(np.ascontiguousarray(some).tobytes()):08x}"
+
+
+class _Session:
+    """From one start, or one resumption, to the next end."""
+
+    def __init__(self, trainer: Trainer, run: Run, validation: Tensor, display: Display) -> None:
+        self.trainer, self.run, self.validation, self.display = trainer, run, validation, display
+        self.checkpoints = run.checkpoints(trainer.config.keep)
+        self.main = trainer.accelerator.is_main_process
+        self.validated_at = trainer.seconds
+        self.last: tuple[int, Evaluation] | None = None
+
+    def loop(self, interruptions: Interruptions, *, resumed: bool) -> None:
+        """Take steps until the budget is used or somebody asks to stop."""
+        trainer = self.trainer
+        if not resumed:
+            self.save()  # so that there is always a good state to go back to
+            trainer.start_clock()
+        while True:
+            fraction, stop, due = trainer.agreed(
+                trainer.fraction(),
+                interruptions.noted,
+                trainer.seconds - self.validated_at > trainer.config.validate_every,
+            )
+            if fraction >= 1 or stop:
+                return
+            if due:
+                self.validate()
+                self.save()
+            good = trainer.take_step(fraction)
+            self.report(good, trainer.fraction())
+            if trainer.bad == PATIENCE:
+                self.go_back()
+
+    def report(self, good: bool, fraction: float) -> None:
+        """Log and show a step."""
+        trainer = self.trainer
+        if not self.main:
+            return
+        values = {"nll": trainer.nll, "gradient_norm": trainer.gradient_norm, "lr": trainer.lr}
+        self.run.log.write(trainer.step, trainer.seconds, **values)
+        self.display.update(trainer.step, trainer.seconds, fraction, trainer.nll)
+        if not good:
+            self.tell("step left out: its loss or gradient isn't finite")
+
+    def tell(self, event: str) -> None:
+        """Log and show something out of the ordinary."""
+        if self.main:
+            self.run.log.write(self.trainer.step, self.trainer.seconds, event=event)
+            self.display.tell(event)
+
+    def go_back(self) -> None:
+        """To the last checkpoint, with a lower learning rate."""
+        trainer, step = self.trainer, self.trainer.step
+        factor, skipped = trainer.lr_factor * LOWER, trainer.skipped_steps
+        seconds = trainer.seconds
+        if factor < LOWEST:
+            raise ValueError(
+                f"Expected losses and gradients to stay finite; they don't, at step {step}, not "
+                f"even with {LOWEST:.0e} of the learning rate: look at the data, lower --lr, or "
+                f"raise --warmup; checkpoints and log are in {self.run.folder}."
+            )
+        trainer.accelerator.wait_for_everyone()
+        state = self.checkpoints.load()
+        assert state
+        trainer.restore(state)
+        trainer.lr_factor, trainer.skipped_steps = factor, skipped
+        trainer.start_clock(seconds)
+        self.tell(
+            f"{PATIENCE} such steps in a row: went back from step {step} to {trainer.step}, with "
+            f"{factor:g} of the learning rate"
+        )
+        trainer.accelerator.wait_for_everyone()
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if self.main:
+            self.trainer.log_size = self.run.log.size()
+            self.checkpoints.save(self.trainer.step, self.trainer.state())
+
+    def validate(self) -> None:
+        """Validation images with the averaged weights; a sample grid, a curve, the best model."""
+        trainer, run = self.trainer, self.run
+        if self.main:
+            flow = trainer.optimisation.averaged_flow()
+            terms = terms_of(flow, self.validation)
+            result = summary(flow, terms, seed=0)
+            self.last = trainer.step, result
+            run.log.write(
+                trainer.step,
+                trainer.seconds,
+                validation_nll=result.nll,
+                standard_error=result.standard_error,
+            )
+            if result.nll < trainer.best or not run.model.is_dir():
+                trainer.best = min(trainer.best, result.nll)
+                run.save_model(flow, term_quantiles(terms))
+            self._draw(flow)
+            self.display.validated(result)
+        self.validated_at = trainer.seconds
+
+    def _draw(self, flow: Flow) -> None:
+        """Samples from the same latents every time, and the learning curve."""
+        if flow.config.channels in (1, 3) and flow.pixels:
+            device = next(flow.parameters()).device
+            samples = flow.sample(SAMPLES, generator=torch.Generator(device).manual_seed(0))
+            self.run.save_picture(figures.grid(samples), f"samples-{self.trainer.step:07d}.png")
+        self.run.draw_curve(flow.unit.name)
+
+    def finish(self, interrupted: bool, skipped: tuple[str, ...]) -> TrainingResult:
+        """Validate and save what the last steps came to."""
+        trainer = self.trainer
+        if self.last is None or self.last[0] != trainer.step:
+            self.validate()
+        self.save()
+        validation = self.last[1].nll if self.last else math.nan
+        result = TrainingResult(
+            steps=trainer.step,
+            seconds=trainer.seconds,
+            images_per_second=trainer.step * trainer.config.batch_size / max(trainer.seconds, 1e-9),
+            unit=trainer.flow.unit.name,
+            validation=validation,
+            best=trainer.best,
+            interrupted=interrupted,
+            skipped_steps=trainer.skipped_steps,
+            compile_seconds=trainer.compile_seconds,
+            skipped=skipped,
+        )
+        if self.main:
+            self.run.write_result(result)
+            self.run.log.close()
+        trainer.accelerator.wait_for_everyone()
+        return result

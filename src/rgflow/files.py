@@ -1,0 +1,58 @@
+"""Files that are either whole or not there, whatever happens to the machine meanwhile."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PART = ".part"
+"""How the names of unfinished files end."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` once it is complete and on the disk.
+
+    Until then, and if writing fails, whatever was at `path` stays as it was. Memory, processor or
+    power may be lost at any moment: there is then the old file or the new one, and perhaps a part
+    that `remove_parts` clears away.
+
+    Raises:
+        OSError: If the file can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "numbers.txt"
+        >>> with replacing(path) as part:
+        ...     _ = part.write_text("1 2 3")
+        >>> path.read_text()
+        '1 2 3'
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    try:
+        yield part
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the folder's list of names on the disk, where the system can be asked for that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete unfinished files that a killed process left in a folder and those below it."""
+    for path in folder.rglob(f".*{PART}"):
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,40 @@
+"""Ending a run when it is asked to end, between two steps."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what job schedulers send before they kill."""
+
+
+class Interruptions:
+    """Within it, the first Ctrl-C or SIGTERM is only noted; the second interrupts at once.
+
+    Weights that are being updated are thus never saved half updated. Outside the main thread,
+    where Python can't handle signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.noted = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.noted:
+            raise KeyboardInterrupt
+        self.noted = True

@@ -1,0 +1,69 @@
+"""The log of a run: one JSON object per line, and TensorBoard's files beside it if wanted."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Log:
+    """Appends to a log.
+
+    Args:
+        path: The file of JSON lines.
+        size: Bytes of it to keep; what a killed run had written after its last checkpoint goes.
+        tensorboard: A folder for TensorBoard's files; none: there are none.
+        step: Where the log goes on, for TensorBoard.
+
+    Raises:
+        ValueError: If TensorBoard is wanted and not installed.
+    """
+
+    def __init__(
+        self, path: Path, size: int = 0, tensorboard: Path | None = None, step: int = 0
+    ) -> None:
+        self._file = path.open("a+b", buffering=0)
+        if self._file.seek(0, os.SEEK_END) > size:
+            self._file.truncate(size)
+        self._writer: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ValueError(
+                    "Expected the package tensorboard, as tensorboard=true; it isn't installed: "
+                    "pip install 'rgflow[tensorboard]'."
+                ) from error
+            self._writer = SummaryWriter(str(tensorboard), purge_step=step or None)
+
+    def write(self, step: int, seconds: float, **values: Any) -> None:
+        """Append one entry. Numbers that aren't finite become null, as JSON has none."""
+        entry = {"step": step, "seconds": round(seconds, 3), **values}
+        plain = {k: None if _is_odd(v) else v for k, v in entry.items()}
+        self._file.write(json.dumps(plain).encode() + b"\n")
+        if self._writer:
+            for name, value in values.items():
+                if isinstance(value, float) and not _is_odd(value):
+                    self._writer.add_scalar(name, value, step)
+
+    def size(self) -> int:
+        """Bytes so far, all of them on the disk."""
+        os.fsync(self._file.fileno())
+        return self._file.seek(0, os.SEEK_END)
+
+    def close(self) -> None:
+        """Nothing can be written after this."""
+        self._file.close()
+        if self._writer:
+            self._writer.close()
+
+
+def _is_odd(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The entries of a log, without a last line that was cut off."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    return [json.loads(line) for line in lines]
