@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rgflow.data import folder, load
+from rgflow.data import decoding, folder, load
+from rgflow.data.decoding import Target
 from rgflow.data.images import Pixels
 from rgflow.data.source import SPLITS
 
@@ -17,7 +18,7 @@ RED = (200, 20, 20)
 
 
 def decode(path: Path, *, size: int = 8, channels: int = 3, crop: int | None = None) -> Pixels:
-    return folder.decode_file(path, height=size, width=size, channels=channels, crop=crop)
+    return Target(height=size, width=size, channels=channels, crop=crop).read(path)
 
 
 def noise(height: int, width: int, seed: int = 0) -> Pixels:
@@ -132,7 +133,7 @@ def test_crop_and_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(  # a crop larger than the image takes what there is
         decode(tmp_path / "a.png", size=20, crop=500), decode(tmp_path / "a.png", size=20)
     )
-    wide = folder.decode_file(tmp_path / "a.png", height=10, width=30, channels=3)
+    wide = Target(height=10, width=30, channels=3).read(tmp_path / "a.png")
     np.testing.assert_array_equal(wide, pixels.transpose(2, 0, 1)[:, 5:15])
 
 
@@ -185,7 +186,7 @@ def test_small_chunks_and_threads_change_nothing(
     mixed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole = load(f"folder:{mixed}", height=8, width=8, workers=3)
-    monkeypatch.setattr(folder, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", 1)
     monkeypatch.setenv("RGFLOW_CACHE", str(tmp_path / "another"))
     data = load(f"folder:{mixed}", height=8, width=8, workers=0)
     np.testing.assert_array_equal(data.images, whole.images)

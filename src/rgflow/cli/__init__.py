@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rgflow.config import check_name
 
 COMMANDS = {
+    "data": "make or decode a data set, and look at it",
     "train": "learn a flow from images",
     "evaluate": "bits per dimension of a trained flow on test images",
     "sample": "new images from a trained flow",

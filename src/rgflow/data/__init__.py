@@ -6,17 +6,35 @@ Every source is made or decoded once, stored in the cache folder, and memory-map
 from collections.abc import Callable
 from pathlib import Path
 
-from rgflow.config import unknown_name
-from rgflow.data import cache, folder, msds
+from rgflow.config import TrainConfig, unknown_name
+from rgflow.data import (
+    cache,
+    celeba,
+    chairs,
+    cifar10,
+    fields,
+    folder,
+    hugging_face,
+    mnist,
+    msds,
+    npz,
+)
 from rgflow.data.images import Images
 from rgflow.data.source import Request, Source, Split
 
-__all__ = ["SOURCES", "Images", "load"]
+__all__ = ["SOURCES", "Images", "load", "load_for"]
 
 SOURCES: dict[str, Callable[[Request], Source]] = {
     "msds1": msds.source,
     "msds2": msds.source,
+    "cifar10": cifar10.source,
+    "mnist": mnist.source,
+    "celeba": celeba.source,
+    "chairs": chairs.source,
     "folder:PATH": folder.source,
+    "npz:PATH": npz.source,
+    "fields:PATH": fields.source,
+    "hf:NAME_OR_PATH": hugging_face.source,
 }
 """All that `load` knows; a word in capitals after a colon stands for the user's."""
 
@@ -31,29 +49,36 @@ def load(
     count: int | None = None,
     seed: int = 0,
     crop: int | None = None,
+    data_root: str | None = None,
+    download: bool = False,
     workers: int | None = None,
     progress: bool = True,
 ) -> Images:
     """Load a data set, making or decoding it first if the cache doesn't hold it.
 
     Args:
-        name: `msds1`, `msds2`, or `folder:PATH` for the PNG, JPEG and WebP files below PATH.
+        name: `msds1`, `msds2`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG,
+            JPEG and WebP files below PATH, `npz:PATH`, `fields:PATH`, or `hf:NAME_OR_PATH`.
         split: `train`, `validation` or `test`; no image is in two of them.
         height: rows of pixels wanted.
         width: columns of pixels wanted.
-        channels: 3 for colour, 1 for grey.
-        count: only the first so many images, or what there are; by default all of a folder, and
-            of MSDS the paper's 90,000 for training and 10,000 for testing, and 5,000 for
+        channels: 3 for colour, 1 for grey; any number for fields.
+        count: only the first so many images, or what there are; by default all there are, and of
+            MSDS the paper's 90,000 for training and 10,000 for testing, and 5,000 for
             validation.
-        seed: of the sets made at random; folders are split by file name, whatever the seed.
-        crop: cut the centre `crop` x `crop` pixels out of each file first.
+        seed: of the sets made at random; the others are split in one way, whatever the seed.
+        crop: cut the centre `crop` x `crop` pixels out of each image first; by default 148 of
+            `celeba`, 300 of `chairs`, and nothing of the others.
+        data_root: the folder with the official files of `cifar10`, `mnist`, `celeba` or `chairs`;
+            by default `downloads` in the cache folder.
+        download: whether `cifar10`, `mnist` and `hf:NAME` may be fetched from the network.
         workers: processes that draw, or threads that decode; 0 for no parallel work, None to suit
             the machine.
         progress: show a bar on stderr if that is a terminal.
 
     Raises:
         ValueError: an argument isn't possible; the message says what is.
-        FileNotFoundError: the folder doesn't exist.
+        FileNotFoundError: there are no such files; the message says which belong where.
 
     >>> data = load("msds1", "test", count=8)
     >>> data.images.shape, data.labels["ovals"].shape
@@ -68,7 +93,10 @@ def load(
         count=count,
         seed=seed,
         crop=crop,
+        data_root=data_root,
+        download=download,
         workers=workers,
+        progress=progress,
     )
     for known, source in SOURCES.items():
         word, colon, _ = known.partition(":")
@@ -76,3 +104,35 @@ def load(
             return cache.load(source(request), name=name, progress=progress)
     folders = [f"folder:{name}"] if name and Path(name).expanduser().is_dir() else []
     raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))
+
+
+def load_for(
+    config: TrainConfig,
+    split: Split = "train",
+    *,
+    count: int | None = None,
+    name: str | None = None,
+    progress: bool = True,
+) -> Images:
+    """The images of one split for a training run: its data set, in the size of its flow.
+
+    Args:
+        config: The run's settings.
+        split: `train`, `validation` or `test`.
+        count: As for `load`.
+        name: Another data set than the run's.
+        progress: As for `load`.
+    """
+    model = config.model
+    return load(
+        name or config.data,
+        split,
+        height=model.height,
+        width=model.width,
+        channels=model.channels,
+        count=count,
+        crop=config.crop,
+        data_root=config.data_root,
+        download=config.download,
+        progress=progress,
+    )

@@ -2,7 +2,7 @@
 
 One folder per set, `KIND-KEY-COUNT`, the key being a hash of all that decides its bytes:
 
-    images.npy            uint8 [N, C, H, W]
+    images.npy            [N, C, H, W]: uint8, or float32 for fields
     label-NAME.npy        [N, ...], one per label
     manifest.json         settings, shapes and types, skipped files; written last
 """
@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -44,8 +45,9 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
     anew. Two processes may make the same entry at once: the first to finish is kept.
 
     Raises:
-        ValueError: the cache folder can't be written to, or the source can't be made.
+        ValueError: the cache folder can't be read or written to, or the source can't be made.
     """
+    began = time.perf_counter()
     folder = cache_folder()
     settings = json.dumps(source.settings, sort_keys=True)
     key = hashlib.sha256(settings.encode()).hexdigest()[:16]
@@ -62,10 +64,7 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
     try:
         building.mkdir(parents=True)
     except OSError as error:
-        raise ValueError(
-            f"Expected a cache folder that can be written to; got {folder} ({error.strerror}); "
-            "set RGFLOW_CACHE to another."
-        ) from error
+        raise _unusable("can be written to", folder, error) from error
     try:
         chunks = counted(
             source.chunks(), total=source.count, title=f"Preparing {name}", progress=progress
@@ -80,15 +79,25 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
         shutil.rmtree(building, ignore_errors=True)
     stored = _open(entry, source.count, name)
     assert stored, entry
-    return stored
+    return replace(stored, seconds=time.perf_counter() - began)
+
+
+def _unusable(what: str, folder: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"Expected a cache folder that {what}; got {folder} ({error.strerror or error}); "
+        "set RGFLOW_CACHE to another."
+    )
 
 
 def _write(folder: Path, chunks: Iterable[Chunk], settings: dict[str, Any]) -> None:
     made, skipped = 0, list[tuple[int, str]]()
     for images, labels, left_out in chunks:
-        _append(folder / "images.npy", images)
-        for name, rows in labels.items():
-            _append(folder / f"label-{name}.npy", rows)
+        try:
+            _append(folder / "images.npy", images)
+            for name, rows in labels.items():
+                _append(folder / f"label-{name}.npy", rows)
+        except OSError as error:  # a full disk, above all
+            raise _unusable("has room for the images", folder.parent, error) from error
         skipped += [(made + before, reason) for before, reason in left_out]
         made += len(images)
     arrays = {path.stem: _layout(_map(path)) for path in sorted(folder.glob("*.npy"))}
@@ -133,9 +142,12 @@ def _open(entry: Path, count: int, name: str) -> Images | None:
             images=arrays.pop("images")[:count],
             labels={array.removeprefix("label-"): rows[:count] for array, rows in arrays.items()},
             skipped=tuple(reason for before, reason in manifest["skipped"] if before < count),
+            folder=entry,
         )
     except (*GONE, *DAMAGED):
         return None
+    except OSError as error:
+        raise _unusable("can be read", entry, error) from error
 
 
 def _count(entry: Path) -> int:

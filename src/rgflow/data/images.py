@@ -4,6 +4,7 @@ Letters in shapes: N images, C channels, H rows (height), W columns (width).
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,19 +26,24 @@ class Images:
     (2, (2, 1, 4, 4), {})
     """
 
-    images: Pixels
-    """[N, C, H, W], grey levels 0..255; normally a read-only memory map."""
+    images: Array
+    """[N, C, H, W], uint8 grey levels, or the float32 values of fields; normally a read-only
+    memory map."""
     labels: dict[str, Array] = field(default_factory=dict)
     """By name, each [N, ...]; may be empty."""
     name: str
     """The name it was loaded by, such as `msds1`."""
     skipped: tuple[str, ...] = ()
     """Files that were left out, each with the reason."""
+    folder: Path | None = None
+    """Where they are stored."""
+    seconds: float = 0.0
+    """What making or decoding them took just now; 0 if that was done before."""
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+        if self.images.dtype not in (np.uint8, np.float32) or self.images.ndim != 4:
             raise ValueError(
-                "Expected images of type uint8 and shape [N, C, H, W]; "
+                "Expected images of type uint8 or float32 and of shape [N, C, H, W]; "
                 f"got {self.images.dtype} of shape {list(self.images.shape)}."
             )
         for name, label in self.labels.items():

@@ -9,12 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from rgflow.data.images import Array, Pixels
+from rgflow.data.images import Array
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -23,8 +31,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class Chunk(NamedTuple):
     """A few consecutive images of a source; as many as fit easily in memory."""
 
-    images: Pixels
-    """[n, C, H, W]; n may be 0."""
+    images: Array
+    """[n, C, H, W], uint8, or float32 for fields; n may be 0."""
     labels: dict[str, Array]
     """By name, each [n, ...]; the same names and types in every chunk."""
     skipped: tuple[tuple[int, str], ...] = ()
@@ -49,16 +57,15 @@ class Request:
     seed: int = 0
     crop: int | None = None
     workers: int | None = None
+    data_root: str | None = None
+    download: bool = False
+    progress: bool = True
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}; got {self.split}.")
-        if self.channels not in (1, 3):
-            raise ValueError(
-                f"Expected channels to be 1 (grey) or 3 (colour); got {self.channels}."
-            )
-        least = {"height": 1, "width": 1, "count": 1, "crop": 1, "seed": 0, "workers": 0}
-        for field, low in least.items():
+        least = {"height": 1, "width": 1, "channels": 1, "count": 1, "crop": 1}
+        for field, low in (least | {"seed": 0, "workers": 0}).items():
             value = getattr(self, field)
             if value is not None and (not isinstance(value, int) or not low <= value < 2**63):
                 raise ValueError(
@@ -68,8 +75,15 @@ class Request:
 
     @property
     def argument(self) -> str:
-        """What follows the colon in the name."""
-        return self.name.partition(":")[2]
+        """What follows the colon in the name.
+
+        Raises:
+            ValueError: nothing does.
+        """
+        kind, _, argument = self.name.partition(":")
+        if not argument:
+            raise ValueError(f"Expected {kind}:PATH; got no path; write it after the colon.")
+        return argument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +103,27 @@ class Source:
     """Makes the images, in order."""
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of a file: what tells that it was changed since it was decoded."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def processors() -> int:
     """Processors this process may use, which in a container are fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def progress_bar(amount: ProgressColumn, *, progress: bool) -> Progress:
+    """A bar with the time left, and with the amount done in its own unit; none off terminals."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        amount,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not (progress and sys.stderr.isatty()),
+    )
 
 
 def counted(chunks: Iterable[Chunk], *, total: int, title: str, progress: bool) -> Iterator[Chunk]:
@@ -102,15 +134,7 @@ def counted(chunks: Iterable[Chunk], *, total: int, title: str, progress: bool) 
     >>> len(list(counted([chunk, chunk], total=4, title="Drawing", progress=False)))
     2
     """
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not (progress and sys.stderr.isatty()),
-    )
-    with bar:
+    with progress_bar(MofNCompleteColumn(), progress=progress) as bar:
         task = bar.add_task(title, total=total)
         for chunk in chunks:
             yield chunk

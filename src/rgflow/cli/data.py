@@ -1,0 +1,112 @@
+"""`rgflow data`: make or decode a data set before it is needed, and look at it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rgflow.cli.parsing import parse, parser
+
+if TYPE_CHECKING:
+    from rgflow.data import Images
+
+SHOWN = 64
+"""Images on the sheet."""
+LISTED = 20
+"""Files left out that are named on the screen."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, prepare the splits, and show."""
+    options = parser(
+        "data",
+        "Make or decode a data set, and keep it in the cache folder for training.",
+        "rgflow data msds1 --train 90000 --test 10000",
+    )
+    options.add_argument("name", help="such as msds1, celeba or folder:PATH")
+    for split in ("train", "validation", "test"):
+        options.add_argument(
+            f"--{split}",
+            type=int | None,
+            default=None,
+            help=f"{split} images at the most, 0 for none; all there are",
+        )
+    options.add_argument("--height", type=int, default=32, help="rows of pixels")
+    options.add_argument("--width", type=int, default=32, help="columns of pixels")
+    options.add_argument("--channels", type=int, default=3, help="3 for colour, 1 for grey")
+    options.add_argument(
+        "--crop", type=int | None, default=None, help="cut the centre CROP × CROP pixels out first"
+    )
+    options.add_argument(
+        "--data_root",
+        type=str | None,
+        default=None,
+        help="folder with the official files; downloads in the cache folder",
+    )
+    options.add_argument(
+        "--download", type=bool, default=False, help="whether missing files may be downloaded"
+    )
+    options.add_argument(
+        "--picture",
+        type=str | None,
+        default=None,
+        help="PNG file for a sheet of the first images; one beside the set",
+    )
+    settings = parse(options, arguments)
+
+    from rgflow import data
+    from rgflow.config import check_whole
+    from rgflow.data.source import SPLITS
+
+    counts = {split: settings[split] for split in SPLITS}
+    for split, count in counts.items():
+        if count is not None:
+            check_whole(f"--{split}", count, 0)
+    wanted = [split for split in SPLITS if counts[split] != 0]
+    if not wanted:
+        raise ValueError("Expected images to prepare; got 0 of each split; raise one of them.")
+    for split in wanted:
+        images = data.load(
+            settings.name,
+            split,
+            height=settings.height,
+            width=settings.width,
+            channels=settings.channels,
+            count=counts[split],
+            crop=settings.crop,
+            data_root=settings.data_root,
+            download=settings.download,
+        )
+        how = (
+            f"made in {images.seconds:.1f} s, {len(images) / images.seconds:.0f} images/s"
+            if images.seconds
+            else "there already"
+        )
+        print(f"{split}: {len(images)} images in {images.folder} ({how}).")
+        _list_skipped(images)
+        if split == wanted[0]:
+            assert images.folder
+            picture = settings.picture or images.folder / "first.png"
+            _draw(images, Path(picture).expanduser())
+            print(f"The first of them are in {picture}.")
+
+
+def _list_skipped(images: "Images") -> None:
+    for reason in images.skipped[:LISTED]:
+        print(f"left out: {reason}")
+    if len(images.skipped) > LISTED:
+        print(f"and {len(images.skipped) - LISTED} other files; manifest.json there lists them.")
+
+
+def _draw(images: "Images", path: Path) -> None:
+    """A sheet of the first images; of fields, the first channel from its least to its most."""
+    import numpy as np
+    import torch
+
+    from rgflow import figures
+
+    shown = np.array(images.images[:SHOWN])
+    if shown.dtype != np.uint8:
+        shown = shown[:, :1]
+        shown = 255 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-30)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures.grid(torch.from_numpy(shown)).save(path, format="PNG")

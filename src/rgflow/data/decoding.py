@@ -1,0 +1,197 @@
+"""From image files and arrays of any kind to images of one size."""
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rgflow.data.images import Array, Pixels
+from rgflow.data.source import Chunk, Request, processors
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+CHUNK_FILES = 256  # so that the progress bar moves even if each takes long
+CHUNK_BYTES = 2**26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The size and colours of the images wanted.
+
+    Raises:
+        ValueError: the number of channels isn't that of a picture.
+
+    >>> Target(height=32, width=32, channels=2)
+    Traceback (most recent call last):
+    ValueError: Expected channels to be 1 (grey) or 3 (colour); got 2.
+    """
+
+    height: int
+    width: int
+    channels: int
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(
+                f"Expected channels to be 1 (grey) or 3 (colour); got {self.channels}."
+            )
+
+    @classmethod
+    def of(cls, request: Request, *, crop: int | None = None) -> "Target":
+        """What was asked for; `crop` is the set's own, for a request that says nothing of it."""
+        return cls(
+            height=request.height,
+            width=request.width,
+            channels=request.channels,
+            crop=request.crop or crop,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        return self.channels, self.height, self.width
+
+    def read(self, file: Path | BinaryIO) -> Pixels:
+        """Read one PNG, JPEG or WebP file, whatever its name, as an image [C, H, W].
+
+        Turned as its EXIF orientation says, transparency on black, 16 bits as the upper 8, the
+        first frame of an animation; then as `fit`.
+
+        Raises:
+            Exception: whatever Pillow raises for a damaged file.
+        """
+        with Image.open(file, formats=FORMATS) as opened:
+            image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        return self.fit(image)
+
+    def fit(self, image: Image.Image) -> Pixels:
+        """Bring an image to the target's colours and size, [C, H, W].
+
+        The centre `crop` x `crop` (or what there is of it), of that the largest centred part of
+        the target's proportions, and a bicubic, anti-aliased resize.
+
+        >>> Target(height=2, width=2, channels=1).fit(Image.new("RGB", (6, 4), (90, 90, 90)))
+        array([[[90, 90],
+                [90, 90]]], dtype=uint8)
+        """
+        image = image.convert("RGB")  # grey survives the way through RGB unchanged
+        if self.channels == 1:
+            image = image.convert("L")
+        if self.crop is not None:
+            w, h = min(self.crop, image.width), min(self.crop, image.height)
+            left, top = (image.width - w) // 2, (image.height - h) // 2
+            image = image.crop((left, top, left + w, top + h))
+        image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BICUBIC)
+        return np.asarray(image).reshape(*self.shape[1:], self.channels).transpose(2, 0, 1)
+
+
+def decoded(
+    names: Sequence[str],
+    read: Callable[[int], Pixels],
+    *,
+    shape: tuple[int, int, int],
+    count: int,
+    where: object,
+    labels: Mapping[str, Array] | None = None,
+    workers: int | None = None,
+) -> Iterator[Chunk]:
+    """Decode images until there are `count`, in threads; Pillow's decoders run side by side.
+
+    Args:
+        names: what each image is called if it has to be skipped.
+        read: makes image k, or raises whatever it likes.
+        shape: C, H, W of each.
+        count: the number wanted; there may be fewer.
+        where: the set, for messages.
+        labels: by name, a row per name.
+        workers: threads; None to suit the machine.
+
+    Raises:
+        ValueError: none can be read.
+
+    >>> shade = np.zeros((1, 2, 2), np.uint8)
+    >>> chunks = decoded(["a", "b"], [shade].__getitem__, shape=(1, 2, 2), count=2, where="a list")
+    >>> [(chunk.images.shape, chunk.skipped) for chunk in chunks]
+    [((1, 1, 2, 2), ((1, 'b: list index out of range'),))]
+    """
+
+    def attempt(k: int) -> Pixels | str:
+        try:
+            return read(k)
+        except Exception as error:  # the only class Pillow's errors have in common
+            return _printable(f"{names[k]}: {error}")
+
+    size = max(1, min(CHUNK_FILES, CHUNK_BYTES // math.prod(shape)))
+    made, position, reason = 0, 0, ""
+    with ThreadPoolExecutor(max(1, processors() if workers is None else workers)) as pool:
+        while made < count and position < len(names):
+            batch = range(position, min(position + min(size, count - made), len(names)))
+            images, skipped, rows = list[Pixels](), list[tuple[int, str]](), list[int]()
+            with warnings.catch_warnings():  # of a file, what matters is whether it can be read
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                results = list(pool.map(attempt, batch))
+            for k, result in zip(batch, results, strict=True):
+                if isinstance(result, str):
+                    skipped.append((len(images), result))
+                    reason = reason or result
+                else:
+                    images.append(result)
+                    rows.append(k)
+            yield Chunk(
+                np.array(images, np.uint8).reshape(-1, *shape),
+                {name: values[rows] for name, values in (labels or {}).items()},
+                tuple(skipped),
+            )
+            position = batch.stop
+            made += len(images)
+    if not made:
+        raise ValueError(
+            f"Expected readable images in {where}; got {position} that can't be read, the first "
+            f"being {reason}; replace them."
+        )
+
+
+def fitted(
+    images: Array,
+    numbers: Sequence[int],
+    target: Target,
+    *,
+    count: int,
+    where: object,
+    labels: Mapping[str, Array] | None = None,
+    workers: int | None = None,
+) -> Iterator[Chunk]:
+    """As `decoded`, of some images of an array, uint8 [N, H, W] or [N, H, W, 3].
+
+    >>> grey = np.full((9, 4, 4), 7, np.uint8)
+    >>> target = Target(height=4, width=4, channels=3)
+    >>> next(fitted(grey, [0, 8], target, count=2, where="an array")).images.shape
+    (2, 3, 4, 4)
+    """
+    return decoded(
+        [f"image {number}" for number in numbers],
+        lambda k: target.fit(Image.fromarray(images[numbers[k]])),
+        shape=target.shape,
+        count=count,
+        where=where,
+        labels={name: values[numbers] for name, values in (labels or {}).items()},
+        workers=workers,
+    )
+
+
+def _printable(text: str) -> str:
+    """One line that any terminal takes, whatever bytes the name of a file consists of."""
+    return " ".join(os.fsencode(text).decode("utf-8", "backslashreplace").split())

@@ -1,0 +1,133 @@
+"""Data sets of Hugging Face's library `datasets`: Parquet files, folders, names of the hub."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgflow.data import splitting
+from rgflow.data.cache import cache_folder
+from rgflow.data.decoding import Target, decoded
+from rgflow.data.images import Array, Pixels
+from rgflow.data.source import Chunk, Request, Source, Split
+
+SPLITS: dict[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""What splits are called there, and here."""
+
+
+def source(request: Request) -> Source:
+    """What is named after the colon in `hf:NAME_OR_PATH`, as asked by `rgflow.data.load`.
+
+    The images are those of the first column of images; columns of whole numbers are labels.
+
+    Raises:
+        ValueError: `datasets` isn't installed, there is no such set, or it has no images.
+    """
+    target = Target.of(request)
+    name = request.argument
+    parts = {SPLITS[key]: rows for key, rows in _open(name, request).items() if key in SPLITS}
+    sizes = {split: len(rows) for split, rows in parts.items()}
+    part, numbers = splitting.members(sizes, request.split, name)
+    rows = parts[part]
+    pictures = _pictures(name, rows)
+    count = min(request.count or len(numbers), len(numbers))
+
+    def read(k: int) -> Pixels:
+        (picture,) = pictures[numbers[k]].values()
+        content = picture["bytes"]
+        return target.read(Path(picture["path"]) if content is None else BytesIO(content))
+
+    def chunks() -> Iterator[Chunk]:
+        return decoded(
+            [f"row {number} of {part}" for number in numbers],
+            read,
+            shape=target.shape,
+            count=count,
+            where=name,
+            labels={label: values[numbers] for label, values in _labels(rows).items()},
+            workers=request.workers,
+        )
+
+    return Source(
+        kind=f"hf-{Path(name).stem[:40]}-{request.split}",
+        settings={
+            "source": "hf",
+            "name": name,
+            "rows": rows._fingerprint,
+            "split": request.split,
+            **asdict(target),
+            "version": 1,
+        },
+        count=count,
+        chunks=chunks,
+    )
+
+
+def _open(name: str, request: Request) -> dict[str, Any]:
+    """The parts of a set, by the names they have there."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            "Expected the package datasets, which hf: needs; it isn't installed; "
+            "run pip install 'rgflow[hf]'."
+        ) from error
+
+    path = Path(name).expanduser()
+    if not path.exists() and not request.download:
+        raise ValueError(
+            f"Expected a file or folder after hf:; got {name}, which isn't there; check the path, "
+            "or allow a set of that name to be downloaded from the hub with --download true."
+        )
+    if not (request.progress and sys.stderr.isatty()):
+        datasets.disable_progress_bars()
+    storage = str(cache_folder() / "hf")
+    try:
+        if path.is_file():
+            files = {"train": str(path)}
+            return datasets.load_dataset("parquet", data_files=files, cache_dir=storage)
+        if (path / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(str(path))
+        if (path / "state.json").is_file():
+            return {"train": datasets.load_from_disk(str(path))}
+        return datasets.load_dataset(str(path) if path.is_dir() else name, cache_dir=storage)
+    except Exception as error:  # of many kinds, from several libraries
+        raise ValueError(
+            f"Expected a data set that Hugging Face's datasets can read; got {name} "
+            f"({error.__cause__ or error}); check it."
+        ) from error
+
+
+def _pictures(name: str, rows: Any) -> Any:
+    """The column of images alone, still encoded: each {column: {bytes, path}}."""
+    from datasets import Image
+
+    for column, feature in rows.features.items():
+        if isinstance(feature, Image) or (
+            isinstance(feature, dict) and feature.keys() == {"bytes", "path"}
+        ):
+            return rows.select_columns([column]).cast_column(column, Image(decode=False))
+    raise ValueError(
+        f"Expected a column of images, or of bytes and path, in {name}; got "
+        f"{', '.join(rows.column_names) or 'none'}; convert it."
+    )
+
+
+def _labels(rows: Any) -> dict[str, Array]:
+    columns = {
+        name: np.asarray(rows[name])
+        for name, feature in rows.features.items()
+        if name.isidentifier() and str(getattr(feature, "dtype", "")).startswith(("int", "uint"))
+    }
+    return {name: values for name, values in columns.items() if values.dtype.kind in "iu"}

@@ -1,0 +1,118 @@
+"""MNIST: 70,000 handwritten digits, 28x28 grey.
+
+Source: the idx files, which may be compressed. For a size of 32x32 they get a margin of 2 black
+pixels; other sizes are made by resizing.
+"""
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from rgflow.data import official, splitting
+from rgflow.data.decoding import Target, fitted
+from rgflow.data.images import Pixels
+from rgflow.data.source import Chunk, Request, Source, Split, stamp
+
+HOME = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+"""A mirror; the authors' own address no longer gives the files out."""
+FOLDERS = ("", "mnist", "MNIST", "MNIST/raw", "raw")
+MD5 = {
+    "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+"""Of the compressed files."""
+MARGIN = 2
+
+
+def source(request: Request) -> Source:
+    """MNIST as asked by `rgflow.data.load`; the label is `class`, 0..9.
+
+    Raises:
+        FileNotFoundError: its files aren't there.
+        ValueError: one is damaged.
+    """
+    target = Target.of(request)
+    files = official.find(request, list(MD5), folders=FOLDERS, home=HOME, fetch=fetch)
+    parts: dict[Split, list[Path]] = {"train": files[:2], "test": files[2:]}
+    sizes = {split: _shape(paths[0], 3)[0] for split, paths in parts.items()}
+    part, numbers = splitting.members(sizes, request.split, files[0].parent)
+    count = min(request.count or len(numbers), len(numbers))
+
+    def chunks() -> Iterator[Chunk]:
+        images, classes = _read(parts[part][0], 3), _read(parts[part][1], 1)
+        if len(images) != len(classes):
+            raise ValueError(
+                f"Expected a label for each image of {parts[part][0]}; got {len(classes)} for "
+                f"{len(images)} in {parts[part][1]}; get both files anew."
+            )
+        if (target.height, target.width, target.crop) == (32, 32, None):
+            images = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
+        return fitted(
+            images,
+            numbers,
+            target,
+            count=count,
+            where=files[0].parent,
+            labels={"class": classes.astype(np.int64)},
+            workers=request.workers,
+        )
+
+    return Source(
+        kind=f"mnist-{request.split}",
+        settings={
+            "source": "mnist",
+            "files": [[str(path), *stamp(path)] for path in files],
+            "split": request.split,
+            **asdict(target),
+            "version": 1,
+        },
+        count=count,
+        chunks=chunks,
+    )
+
+
+def fetch(folder: Path, progress: bool) -> None:
+    """Download the four files into a folder, 12 MB."""
+    for name, md5 in MD5.items():
+        official.download(f"{HOME}{name}.gz", folder / f"{name}.gz", md5, progress=progress)
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
+    """What the header says: a magic number for bytes and how many dimensions, then their sizes."""
+    try:
+        with _open(path) as file:
+            magic, *shape = struct.unpack(f">{dimensions + 1}I", file.read(4 * (dimensions + 1)))
+    except (struct.error, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _damaged(path, dimensions, error) from error
+    if magic != 0x800 + dimensions:
+        raise _damaged(path, dimensions, f"the magic number {magic}")
+    return tuple(shape)
+
+
+def _read(path: Path, dimensions: int) -> Pixels:
+    shape = _shape(path, dimensions)
+    try:
+        with _open(path) as file:
+            values = np.frombuffer(file.read(), np.uint8, offset=4 * (dimensions + 1))
+        return values.reshape(shape)
+    except (ValueError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _damaged(path, dimensions, error) from error
+
+
+def _damaged(path: Path, dimensions: int, reason: object) -> ValueError:
+    return ValueError(
+        f"Expected {path} to be an idx file of bytes in {dimensions} dimensions; got {reason}; "
+        "get the file anew."
+    )

@@ -1,0 +1,166 @@
+"""Images in a NumPy archive, `.npz`: arrays of bytes, with the channels first, last or left out."""
+
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from rgflow.data import splitting
+from rgflow.data.cache import cache_folder
+from rgflow.data.decoding import Target, fitted
+from rgflow.data.images import Array
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
+
+WHOLE = ("images", "x", "arr_0")
+"""Names of an array that holds all images."""
+ALSO: dict[Split, tuple[str, ...]] = {"train": (), "validation": ("val",), "test": ()}
+
+
+class Header(NamedTuple):
+    """What an array is, without its values."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+
+def source(request: Request) -> Source:
+    """The file named after the colon in `npz:PATH`, as asked by `rgflow.data.load`.
+
+    The label is `class` if there are as many integers, named `labels`, `y`, `SPLIT_labels` or
+    `y_SPLIT`, as images.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it isn't an archive of images.
+    """
+    target = Target.of(request)
+    path = Path(request.argument).expanduser().resolve()
+    headers = _headers(path)
+    arrays = _arrays(path, headers)
+    sizes = {split: headers[name].shape[0] for split, name in arrays.items()}
+    part, numbers = splitting.members(sizes, request.split, path)
+    images = arrays[part]
+    last = _channels_last(path, images, headers[images])
+    labels = next(
+        (
+            name
+            for name in (f"{part}_labels", f"y_{part}", "labels", "y")
+            if name in headers
+            and headers[name].shape in ((sizes[part],), (sizes[part], 1))
+            and np.issubdtype(headers[name].dtype, np.integer)
+        ),
+        None,
+    )
+    count = min(request.count or len(numbers), len(numbers))
+
+    def chunks() -> Iterator[Chunk]:
+        # An archive is compressed, and can't be mapped into memory as it is.
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".npz-") as folder:
+            rows = _extract(path, images, folder)
+            if rows.ndim == 4 and not last:
+                rows = rows.transpose(0, 2, 3, 1)
+            classes = _extract(path, labels, folder).astype(np.int64).ravel() if labels else None
+            yield from fitted(
+                rows.squeeze(3) if rows.shape[3:] == (1,) else rows,
+                numbers,
+                target,
+                count=count,
+                where=path,
+                labels={} if classes is None else {"class": classes},
+                workers=request.workers,
+            )
+
+    return Source(
+        kind=f"npz-{path.stem[:40]}-{request.split}",
+        settings={
+            "source": "npz",
+            "file": [str(path), *stamp(path)],
+            "split": request.split,
+            **asdict(target),
+            "version": 1,
+        },
+        count=count,
+        chunks=chunks,
+    )
+
+
+def _headers(path: Path) -> dict[str, Header]:
+    """What the archive holds, by name; reads next to nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            headers = {}
+            for entry in archive.namelist():
+                if entry.endswith(".npy"):
+                    with archive.open(entry) as file:
+                        headers[entry.removesuffix(".npy")] = _header(file)
+            return headers
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected a NumPy archive; got {path}, which doesn't exist; check the path."
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+
+
+def _header(file: IO[bytes]) -> Header:
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in read:
+        raise ValueError(f"version {version} of its format")
+    shape, _, dtype = read[version](file)
+    return Header(shape, dtype)
+
+
+def _arrays(path: Path, headers: Mapping[str, Header]) -> dict[Split, str]:
+    """The names of the arrays of images, by split."""
+    arrays: dict[Split, str] = {}
+    for split in SPLITS:
+        for word in (split, *ALSO[split]):
+            for name in (word, f"{word}_images", f"x_{word}"):
+                if name in headers:
+                    arrays.setdefault(split, name)
+    if arrays:
+        return arrays
+    names = list(headers) if len(headers) == 1 else [name for name in WHOLE if name in headers]
+    if not names:
+        raise ValueError(
+            f"Expected an array named images, x, arr_0, train or test in {path}; got "
+            f"{', '.join(headers) or 'no array'}; rename it."
+        )
+    return {"train": names[0]}
+
+
+def _channels_last(path: Path, name: str, header: Header) -> bool:
+    """Whether the last axis is that of the channels; where both could be, it is."""
+    shape = header.shape
+    last = len(shape) == 4 and shape[3] in (1, 3)
+    first = len(shape) == 4 and shape[1] in (1, 3)
+    if header.dtype != np.uint8 or not (last or first or len(shape) == 3):
+        raise ValueError(
+            f"Expected {name} in {path} to be bytes (uint8) of shape [N, H, W], [N, H, W, C] or "
+            f"[N, C, H, W] with C 1 or 3; got {header.dtype} of shape {list(shape)}; convert it."
+        )
+    return last
+
+
+def _extract(path: Path, name: str, folder: str) -> Array:
+    """One array of the archive, mapped into memory from a copy in a folder."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            rows: Array = np.load(archive.extract(f"{name}.npy", folder), mmap_mode="r")
+            return rows
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, reason: Exception) -> ValueError:
+    return ValueError(f"Expected a NumPy archive in {path}; got a damaged one ({reason}).")

@@ -1,0 +1,80 @@
+"""Which images are to learn from, to watch meanwhile, and to test with.
+
+Nothing is drawn by lot: an image goes where the hash of its path, or of its number, falls. So the
+splits are the same on every machine, and they don't depend on the order of the files.
+"""
+
+import hashlib
+import os
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+
+from rgflow.data.source import SPLITS, Split
+
+SHARE = 0.05
+"""Of the training images, what each split gets that a set doesn't come with."""
+
+
+def place(key: str) -> float:
+    """A number in [0, 1) that is as good as random, and always the same for the same key.
+
+    >>> round(place("cats/1.png"), 4)
+    0.0119
+    """
+    return int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:6], "big") / 2**48
+
+
+def share(keys: Sequence[str], split: Split, splits: Sequence[Split], where: object) -> list[int]:
+    """The positions, ascending, of the keys that belong to one of some splits.
+
+    The first of `splits` gets what is left when each other one has got its 5 %, and each gets one
+    key at least. Adding keys moves none of the others, save among the few that keep a small split
+    from being empty.
+
+    Raises:
+        ValueError: there are fewer keys than splits; `where` says of what.
+
+    >>> share([str(number) for number in range(40)], "test", ("train", "test"), "there")
+    [20]
+    """
+    if len(keys) < len(splits):
+        raise ValueError(
+            f"Expected at least {len(splits)} images in {where}, one each for "
+            f"{', '.join(splits)}; got {len(keys)}; add images."
+        )
+    places = [place(key) for key in keys]
+    order = sorted(range(len(keys)), key=lambda k: (places[k], keys[k]))
+    ordered = [places[k] for k in order]
+    bounds = [0]
+    for k in range(1, len(splits)):
+        bound = bisect(ordered, 1 - SHARE * (len(splits) - k))
+        bounds.append(min(max(bound, bounds[-1] + 1), len(keys) - len(splits) + k))
+    bounds.append(len(keys))
+    k = splits.index(split)
+    return sorted(order[bounds[k] : bounds[k + 1]])
+
+
+def members(sizes: Mapping[Split, int], split: Split, where: object) -> tuple[Split, list[int]]:
+    """The part of a set that holds a split, and the numbers of the split's images in it.
+
+    Args:
+        sizes: how many images the set has by the splits it comes with; what isn't among them is
+            carved out of its training images.
+        split: the one wanted.
+        where: the set, for messages.
+
+    Raises:
+        ValueError: there are no such images, or too few to carve them out of.
+
+    >>> members({"train": 3, "test": 2}, "test", "there")
+    ('test', [0, 1])
+    >>> members({"train": 3, "test": 2}, "validation", "there")
+    ('train', [2])
+    """
+    if not sizes.get(split, sizes.get("train")):
+        raise ValueError(f"Expected {split} images in {where}; got none; check the set.")
+    if split != "train" and split in sizes:
+        return split, list(range(sizes[split]))
+    carved = [name for name in SPLITS if name == "train" or name not in sizes]
+    numbers = [str(number) for number in range(sizes["train"])]
+    return "train", share(numbers, split, carved, where)
