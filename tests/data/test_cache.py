@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rgflow.data import cache, load
-from rgflow.data.images import Images
+from rgflow.data.images import Array, Images
 from rgflow.data.source import Chunk, Source
 
 
@@ -137,6 +137,44 @@ def test_damage_is_noticed_and_mended(
     counter.load(count)
     assert counter.made == 2
     assert len(entries(cache_folder)) == 1
+
+
+def test_what_making_took_is_told_once() -> None:
+    counter = Counter()
+    assert counter.load(4).seconds > 0
+    assert counter.load(4).seconds == 0
+
+
+def test_an_entry_that_cannot_be_read(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is neither deleted nor made again."""
+    counter = Counter()
+    folder = counter.load(4).folder
+    assert folder
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(cache, "_map", refuse)
+    with pytest.raises(ValueError, match=r"that can be read; got .*count-.* \(Permission denied\)"):
+        counter.load(4)
+    assert entries(cache_folder) == [folder]
+    assert counter.made == 1
+
+
+def test_a_full_disk(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    appended = []
+
+    def append(path: Path, rows: Array) -> None:
+        if len(appended) == 3:
+            raise OSError(28, "No space left on device")
+        appended.append(path)
+
+    monkeypatch.setattr(cache, "_append", append)
+    with pytest.raises(
+        ValueError, match=r"Expected a cache folder that has room .* \(No space left on device\)"
+    ):
+        Counter().load(10)
+    assert not entries(cache_folder)
 
 
 def test_failure_leaves_nothing(cache_folder: Path) -> None:

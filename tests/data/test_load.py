@@ -76,7 +76,9 @@ def test_impossible_arguments(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_images_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"Expected images of type uint8 or float32 .*; got float64"):
+    with pytest.raises(
+        ValueError, match=r"Expected images of type uint8 or float32 .*; got float64"
+    ):
         Images(name="x", images=np.zeros((2, 3, 4, 4)))
     with pytest.raises(ValueError, match=r"shape \[N, C, H, W\]; got uint8 of shape \[4, 4\]"):
         Images(name="x", images=np.zeros((4, 4), np.uint8))

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy import stats
 
 from rgflow.data import load, msds
 from rgflow.data.images import Array, Pixels
@@ -123,6 +124,56 @@ def test_statistics(made: tuple[msds.Kind, Pixels, msds.Labels]) -> None:
     assert angle.max() <= top + 1e-4
     assert angle.mean() == pytest.approx(top / 2, rel=0.02)
     np.testing.assert_array_equal(ovals[..., [0, 1, 3, 4, 5]] % 1, 0)
+
+
+def test_numbers_are_uniform_and_independent(made: tuple[msds.Kind, Pixels, msds.Labels]) -> None:
+    """Kolmogorov-Smirnov and chi-squared tests; a fixed seed, so that none fails by chance."""
+    kind, _, labels = made
+    ovals = labels["ovals"]
+    angle, colour = ovals[..., 2], ovals[..., 3:]
+    if kind == "msds1":
+        own = angle / 180
+        assert stats.chisquare(_counts(labels["base_colour"], 32, 223)).pvalue > 0.01
+        assert stats.chisquare(_counts(offsets(labels), -32, 32)).pvalue > 0.01
+    else:
+        own = (angle - labels["base_angle"][:, None, None]) / 45
+        assert stats.kstest(labels["base_angle"] / 180, "uniform").pvalue > 0.01
+        assert stats.chisquare(_counts(colour, 0, 255)).pvalue > 0.01
+    assert stats.kstest(own.ravel(), "uniform").pvalue > 0.01
+    # What an oval has of its own says nothing of another oval's, of a channel of another.
+    deviations = np.concatenate(
+        [
+            (ovals[..., :2] % 8).reshape(len(ovals), -1),
+            own.reshape(len(ovals), -1),
+            (offsets(labels) if kind == "msds1" else colour).reshape(len(ovals), -1),
+        ],
+        axis=1,
+    )
+    correlations = np.corrcoef(deviations, rowvar=False) - np.eye(deviations.shape[1])
+    assert np.abs(correlations).max() < 5 / np.sqrt(len(ovals))
+
+
+def test_what_an_image_shares(made: tuple[msds.Kind, Pixels, msds.Labels]) -> None:
+    """The colour in MSDS1 and the orientation in MSDS2, within the ranges of the ovals' own."""
+    kind, _, labels = made
+    colour = np.ptp(labels["ovals"][..., 3:], axis=(1, 2))
+    angle = np.ptp(labels["ovals"][..., 2], axis=(1, 2))
+    if kind == "msds1":
+        assert colour.max() <= 64
+        assert np.median(angle) > 120
+    else:
+        assert angle.max() <= 45
+        assert np.median(colour) > 180
+
+
+def offsets(labels: msds.Labels) -> Array:
+    """What the colours of the ovals differ by from their image's."""
+    difference: Array = labels["ovals"][..., 3:] - labels["base_colour"][:, None, None]
+    return difference
+
+
+def _counts(values: Array, low: int, high: int) -> Array:
+    return np.bincount(values.astype(int).ravel() - low, minlength=high - low + 1)
 
 
 def test_labels_describe_the_image(made: tuple[msds.Kind, Pixels, msds.Labels]) -> None:

@@ -103,9 +103,10 @@ def _open(name: str, request: Request) -> dict[str, Any]:
             return {"train": datasets.load_from_disk(str(path))}
         return datasets.load_dataset(str(path) if path.is_dir() else name, cache_dir=storage)
     except Exception as error:  # of many kinds, from several libraries
+        reason = " ".join(str(error.__cause__ or error).split())
         raise ValueError(
-            f"Expected a data set that Hugging Face's datasets can read; got {name} "
-            f"({error.__cause__ or error}); check it."
+            f"Expected a data set that Hugging Face's datasets can read; got {name} ({reason}); "
+            "check it."
         ) from error
 
 
