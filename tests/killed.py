@@ -15,7 +15,6 @@ import torch
 from rgflow.cli import main
 import rgflow.figures as _f
 
-_f.learning_curve = getattr(_f, "learning_curve", lambda *a: None)  # TEMP
 from rgflow.training.checkpoints import Checkpoints
 
 where, count = sys.argv[1], int(sys.argv[2])

@@ -372,7 +372,7 @@ def test_fields_must_be_finite_reals():
         ({"height": 8.0}, "height to be a whole number; got 8.0"),
         ({"m": True}, "m to be a whole number; got True"),
         ({"depth": 1.5}, "depth to be a whole number"),
-        ({"bins": 1000}, "at most 256 bins"),
+        ({"bins": 1000}, "bins to be at most 256"),
         ({"bijector": None}, "bijector to be a name"),
         ({"shared": 1}, "shared to be true or false"),
         ({"prior_scale": 0.0}, "positive prior_scale"),

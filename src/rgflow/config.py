@@ -16,6 +16,8 @@ PriorName = Literal["laplace", "gaussian", "student"]
 PixelsName = Literal["logit", "marginal"]
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
 
+MAX_SIZE = 1 << 16
+"""Heights, widths and depths at the most: whatever is larger is a slip of the keyboard."""
 MAX_BINS = 256
 """Bins of a spline at the most: every one keeps a smallest share of the interval."""
 
@@ -42,16 +44,20 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
 
 
 def check_at_least(what: str, value: object, least: float) -> None:
-    """Raise a `ValueError` unless `value` is a number of at least `least`."""
-    if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
+    """Raise a `ValueError` unless `value` is a finite number of at least `least`."""
+    if isinstance(value, bool) or not (
+        isinstance(value, int | float) and least <= value < float("inf")
+    ):
         raise ValueError(f"Expected {what} to be at least {least}; got {value!r}.")
 
 
-def check_whole(what: str, value: object, least: int) -> None:
-    """Raise a `ValueError` unless `value` is a whole number of at least `least`."""
+def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> None:
+    """Raise a `ValueError` unless `value` is a whole number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"Expected {what} to be a whole number; got {value!r}.")
     check_at_least(what, value, least)
+    if value > most:
+        raise ValueError(f"Expected {what} to be at most {most}; got {value}.")
 
 
 def check_type(what: str, value: object, kind: type, description: str) -> None:
@@ -123,10 +129,8 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "channels", "m", "hidden", "blocks"):
-            check_whole(name, getattr(self, name), 1)
-        check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2)
-        if self.bins > MAX_BINS:
-            raise ValueError(f"Expected at most {MAX_BINS} bins; got {self.bins}.")
+            check_whole(name, getattr(self, name), 1, MAX_SIZE)
+        check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:
             check_whole("levels", self.levels, 1)
         for name, known in (
@@ -157,7 +161,7 @@ class FlowConfig:
         if isinstance(self.depth, list):
             object.__setattr__(self, "depth", tuple(self.depth))
         for depth in self.depth if isinstance(self.depth, tuple) else (self.depth,):
-            check_whole("depth", depth, 1)
+            check_whole("depth", depth, 1, MAX_SIZE)
 
     def depths(self, levels: int) -> tuple[int, ...]:
         """Depth of every level, level 0 first; a `ValueError` if there are too few or too many."""
@@ -254,6 +258,9 @@ class TrainConfig:
                 check_whole(name, getattr(self, name), 1)
         for name in ("lr", "weight_decay", "clip", "validate_every"):
             check_at_least(name, getattr(self, name), 0)
+        if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
+            raise ValueError(f"Expected betas to be two numbers; got {self.betas!r}.")
+        object.__setattr__(self, "betas", tuple(self.betas))
         for name, value in (("average", self.average), *(("betas", b) for b in self.betas)):
             check_at_least(name, value, 0)
             if value >= 1:
@@ -267,5 +274,7 @@ class TrainConfig:
             check_type(name, getattr(self, name), bool, "true or false")
         if self.compile is not None:
             check_type("compile", self.compile, bool, "true, false or null")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"Expected minutes to be positive; got {self.minutes}.")
+        if self.minutes is not None:
+            check_at_least("minutes", self.minutes, 0)
+            if not self.minutes:
+                raise ValueError("Expected minutes to be positive; got 0.")
