@@ -1,6 +1,7 @@
 """Any folder of PNG, JPEG and WebP files, at any depth."""
 
 import hashlib
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -75,14 +76,18 @@ def split_files(root: Path, split: Split) -> list[str]:
 
 def _find(root: Path, below: str) -> list[str]:
     """Relative paths of all image files below a subfolder, sorted, at least one."""
-    paths = (path.relative_to(root) for path in (root / below).rglob("*"))
-    files = sorted(
-        path.as_posix()
-        for path in paths
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.parts)
-        and (root / path).is_file()
-    )
+    files = []
+    for folder, subfolders, names in os.walk(root / below):  # much faster than Path.rglob
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        here = Path(folder).relative_to(root)
+        files += [
+            (here / name).as_posix()
+            for name in names
+            if Path(name).suffix.lower() in SUFFIXES
+            and not name.startswith(".")
+            and os.path.isfile(os.path.join(folder, name))
+        ]
+    files.sort()
     if not files:
         raise ValueError(
             f"Expected PNG, JPEG or WebP images in {(root / below).resolve()}; got none; "
