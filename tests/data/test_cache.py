@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -175,6 +176,22 @@ def test_a_full_disk(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ):
         Counter().load(10)
     assert not entries(cache_folder)
+
+
+def test_memory_stays_flat() -> None:
+    """A set of 64 MiB is made in the memory of two chunks or so, of 1 MiB each."""
+
+    def chunks() -> Iterator[Chunk]:
+        for number in range(64):
+            yield Chunk(np.full((64, 1, 128, 128), number, np.uint8), {})
+
+    source = Source(kind="large", settings={}, count=64 * 64, chunks=chunks)
+    tracemalloc.start()
+    data = cache.load(source, name="large", progress=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert data.images[::64, 0, 0, 0].tolist() == [*range(64)]
+    assert peak < 5 * 2**20
 
 
 def test_failure_leaves_nothing(cache_folder: Path) -> None:

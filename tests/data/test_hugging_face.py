@@ -60,6 +60,9 @@ def test_a_parquet_file(tmp_path: Path) -> None:
     parquet.write_table(table(range(40)), tmp_path / "a.parquet")
     found = check(f"hf:{tmp_path}/a.parquet")
     assert min(map(len, found.values())) >= 1
+    assert load(f"hf:{tmp_path}/a.parquet", height=8, width=8).seconds == 0  # from the cache
+    parquet.write_table(table(range(41)), tmp_path / "a.parquet")
+    check(f"hf:{tmp_path}/a.parquet", count=41)  # and yet a change is noticed
 
 
 def test_a_parquet_folder_with_splits(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rgflow.data import SOURCES, Images, load, msds
+from rgflow import preset
+from rgflow.data import SOURCES, Images, load, load_for, msds
 from rgflow.data.source import Request, Split
 
 
@@ -73,6 +76,31 @@ def test_a_bare_path_is_recognised(tmp_path: Path) -> None:
 def test_impossible_arguments(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load("msds1", **wrong)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_on_terminals(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    load("msds1", "test", count=20, progress=False)
+    assert not screen.getvalue()
+    load("msds1", "train", count=20)
+    shown = "Preparing msds1" in screen.getvalue() and "20/20" in screen.getvalue()
+    assert shown == terminal
+
+
+def test_a_run_loads_its_own() -> None:
+    """In the size of its flow, from its folder, downloading only if it may."""
+    config = replace(preset("msds1-tiny"), data="mnist", data_root="/nowhere")
+    with pytest.raises(
+        FileNotFoundError, match=r"of mnist in /nowhere .*; got none"
+    ):
+        load_for(config, "test")
+    assert load_for(config, "test", name="msds2", count=3).name == "msds2"
 
 
 def test_images_are_checked() -> None:

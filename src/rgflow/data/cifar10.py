@@ -4,6 +4,7 @@ Source: the binary version, records of one label and 3,072 bytes, channel by cha
 for Python isn't read: it consists of pickles, which run whatever code they hold.
 """
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -66,10 +67,11 @@ def source(request: Request) -> Source:
 
 def fetch(folder: Path, progress: bool) -> None:
     """Download the binary version into a folder, 162 MB."""
-    archive = folder / "cifar-10-binary.tar.gz"
-    official.download(ADDRESS, archive, MD5, progress=progress)
-    official.unpack(archive, FILES, folder)
-    archive.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+        archive = Path(temporary) / "cifar-10-binary.tar.gz"
+        official.download(ADDRESS, archive, MD5, progress=progress)
+        official.unpack(archive, FILES, folder)
 
 
 def _records(path: Path) -> int:
