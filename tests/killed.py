@@ -13,8 +13,6 @@ import sys
 import torch
 
 from rgflow.cli import main
-import rgflow.figures as _f
-
 from rgflow.training.checkpoints import Checkpoints
 
 where, count = sys.argv[1], int(sys.argv[2])

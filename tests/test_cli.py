@@ -118,8 +118,6 @@ def test_presets_are_listed(capsys):
             "to make a bijector; it raised TypeError",
         ),
         (["train", "celeba", "--steps", "1"], "list_eval_partition.txt"),
-        (["train", "--resume", "/no/such"], "/no/such has no config.yaml"),
-        (["train", "--resume", "x", "--lr", "1"], "got 'lr'"),
         (["evaluate", "/no/such"], "/no/such has no config.yaml"),
         (["sample", "/no/such"], "/no/such has no config.yaml"),
         (["evaluate"], "run"),
@@ -132,6 +130,20 @@ def test_mistakes(arguments, message, capsys, tmp_path):
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_when_resuming(run, capsys):
+    for arguments, message in (
+        (["--resume", "/no/such"], "/no/such has no config.yaml"),
+        (["--resume", str(run), "--lr", "1"], "beside --resume; got --lr"),
+        (["--resume", str(run)], "has used it up at step 8"),
+        (["--resume", str(run), "--steps", "x"], "--steps to be a whole number or null; got x"),
+        (["--resume"], "one argument"),
+    ):
+        assert main(["train", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_mistakes_with_a_run(run, capsys):

@@ -13,6 +13,7 @@ from PIL import Image
 from rgflow import FlowConfig, RGFlow, TrainConfig, preset
 from rgflow.training import train
 from rgflow.training.batches import Batches
+from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import Run
 from rgflow.training.trainer import Trainer, resolved
 
@@ -302,6 +303,22 @@ def test_the_average_of_the_weights_is_what_is_saved(tmp_path):
     averaged = train(tiny(), Run.create(tmp_path / "a"), progress=False)
     plain = train(tiny(average=0.0), Run.create(tmp_path / "b"), progress=False)
     assert averaged.validation != plain.validation
+
+
+def test_the_average_forgets_the_start_soon_and_then_has_its_decay():
+    flow = RGFlow(replace(tiny().model, height=8, width=8))
+    optimisation = Optimisation(flow, tiny(average=0.5))
+    expected = None
+    for n in range(30):
+        x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+        optimisation.step(-flow.log_prob(x8).mean() / flow.dim, 0.01)
+        weights = torch.cat([p.detach().flatten() for p in flow.parameters()])
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = weights.clone() if n == 0 else decay * expected + (1 - decay) * weights
+    averaged = optimisation.averaged_flow()
+    found = torch.cat([p.detach().flatten() for p in averaged.parameters()])
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(found, weights)
 
 
 def test_a_folder_of_photographs_is_learned(tmp_path):

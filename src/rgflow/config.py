@@ -229,7 +229,8 @@ class TrainConfig:
     clip: float = 1.0
     """Largest global norm of the gradient of the loss per dimension (in nats)."""
     average: float = 0.99
-    """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none."""
+    """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none.
+    It is less at the beginning: (1 + n)/(10 + n) after n steps."""
     compile: bool | None = None
     """Compile the splines on the unit cube; none: where there is a C++ compiler. It takes about ten
     seconds, which aren't counted as training time."""

@@ -62,6 +62,13 @@ def _resume(arguments: Sequence[str]) -> None:
     options.add_argument("--resume", type=str, required=True, help=_RESUME)
     options.add_argument("--minutes", type=float | None, default=None, help="another budget")
     options.add_argument("--steps", type=int | None, default=None, help="another budget")
+    for word in arguments:
+        name = word.split("=")[0]
+        if name.startswith("--") and name not in ("--resume", "--minutes", "--steps", "--help"):
+            raise ValueError(
+                f"Expected only --minutes and --steps beside --resume; got {name}: the other "
+                f"settings of a run stay as they are."
+            )
     settings = parse(options, arguments)
 
     from rgflow.training import train

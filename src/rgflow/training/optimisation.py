@@ -3,13 +3,14 @@
 import ctypes
 import math
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from rgflow.config import TrainConfig
 from rgflow.flow import Flow
@@ -40,7 +41,7 @@ class Optimisation:
         if accelerator:
             self.model, self.optimizer = accelerator.prepare(flow, optimizer)
         self.average = (
-            AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+            AveragedModel(flow, multi_avg_fn=_moving_average(config.average))
             if config.average
             else None
         )
@@ -107,6 +108,21 @@ class Optimisation:
         flow = self.average.module
         assert isinstance(flow, Flow)
         return flow
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """An exponential average over at most about the last tenth of the steps so far, so that the
+    weights at the start are soon forgotten however slow the decay."""
+
+    @torch.no_grad()
+    def update(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
+        n = float(steps)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
 
 
 def prepare_machine() -> None:
