@@ -96,11 +96,23 @@ def test_a_bar_on_terminals(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_run_loads_its_own() -> None:
     """In the size of its flow, from its folder, downloading only if it may."""
     config = replace(preset("msds1-tiny"), data="mnist", data_root="/nowhere")
-    with pytest.raises(
-        FileNotFoundError, match=r"of mnist in /nowhere .*; got none"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"of mnist in /nowhere .*; got none"):
         load_for(config, "test")
     assert load_for(config, "test", name="msds2", count=3).name == "msds2"
+
+
+@pytest.mark.parametrize("where", ["~nobody/x", "\0", "loop/x", "x" * 300, "/dev/null", "\ud800"])
+@pytest.mark.parametrize("known", SOURCES)
+def test_odd_paths(where: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, whatever stands for a path."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    kind, colon, _ = known.partition(":")
+    name, root = (f"{kind}:{where}", None) if colon else (kind, where)
+    if kind.startswith("msds"):
+        name = where
+    with pytest.raises((ValueError, OSError)):
+        load(name, data_root=root)
 
 
 def test_images_are_checked() -> None:

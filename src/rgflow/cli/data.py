@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import data
     from rgflow.config import check_whole
-    from rgflow.data.source import SPLITS
+    from rgflow.data.source import SPLITS, located
 
     counts = {split: settings[split] for split in SPLITS}
     for split, count in counts.items():
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> None:
         if split == wanted[0]:
             assert images.folder
             picture = settings.picture or images.folder / "first.png"
-            _draw(images, Path(picture).expanduser())
+            _draw(images, located(str(picture)))
             print(f"The first of them are in {picture}.")
 
 

@@ -3,8 +3,8 @@
 Every source is made or decoded once, stored in the cache folder, and memory-mapped afterwards.
 """
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 from rgflow.config import TrainConfig, unknown_name
 from rgflow.data import (
@@ -102,7 +102,7 @@ def load(
         word, colon, _ = known.partition(":")
         if name == word or (colon and name.startswith(word + colon)):
             return cache.load(source(request), name=name, progress=progress)
-    folders = [f"folder:{name}"] if name and Path(name).expanduser().is_dir() else []
+    folders = [f"folder:{name}"] if os.path.isdir(os.path.expanduser(name)) else []
     raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))
 
 

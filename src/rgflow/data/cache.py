@@ -23,7 +23,7 @@ from uuid import uuid4
 import numpy as np
 
 from rgflow.data.images import Array, Images
-from rgflow.data.source import Chunk, Source, counted
+from rgflow.data.source import Chunk, Source, counted, located
 
 # What reading a file comes to when it is missing, cut short or overwritten. Not OSError: a set
 # that can't be read for want of rights or of file handles is not to be deleted.
@@ -34,8 +34,8 @@ DAMAGED = (AttributeError, KeyError, SyntaxError, TokenError, TypeError, ValueEr
 def cache_folder() -> Path:
     """`$RGFLOW_CACHE`, or `$XDG_CACHE_HOME/rgflow`, or `~/.cache/rgflow`."""
     if own := os.environ.get("RGFLOW_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rgflow"
+        return located(own)
+    return located(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "rgflow"
 
 
 def load(source: Source, *, name: str, progress: bool = True) -> Images:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rgflow.data import splitting
 from rgflow.data.images import Array
-from rgflow.data.source import Chunk, Request, Source, stamp
+from rgflow.data.source import Chunk, Request, Source, located, stamp
 
 CHUNK_BYTES = 2**24
 
@@ -22,7 +22,7 @@ def source(request: Request) -> Source:
         FileNotFoundError: there is no such file.
         ValueError: it doesn't hold such fields, or not in the size asked for.
     """
-    path = Path(request.argument).expanduser().resolve()
+    path = located(request.argument)
     fields = _open(path)
     shape = (request.channels, request.height, request.width)
     if fields.shape[1:] != shape:

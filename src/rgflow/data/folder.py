@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rgflow.data import splitting
 from rgflow.data.decoding import Target, decoded
-from rgflow.data.source import Request, Source, Split, stamp
+from rgflow.data.source import Request, Source, Split, located, stamp
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
@@ -19,7 +19,7 @@ def source(request: Request) -> Source:
         FileNotFoundError: there is no such folder.
         ValueError: no path was given, it isn't a folder, or it holds too few images.
     """
-    root = Path(request.argument).expanduser().resolve()
+    root = located(request.argument)
     if not root.exists():
         raise FileNotFoundError(
             f"Expected a folder of images; got {root}, which doesn't exist; check the path."

@@ -13,7 +13,7 @@ from rgflow.data import splitting
 from rgflow.data.cache import cache_folder
 from rgflow.data.decoding import Target, decoded
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import Chunk, Request, Source, Split
+from rgflow.data.source import Chunk, Request, Source, Split, located
 
 SPLITS: dict[str, Split] = {
     "train": "train",
@@ -84,7 +84,7 @@ def _open(name: str, request: Request) -> dict[str, Any]:
             "run pip install 'rgflow[hf]'."
         ) from error
 
-    path = Path(name).expanduser()
+    path = located(name)
     if not path.exists() and not request.download:
         raise ValueError(
             f"Expected a file or folder after hf:; got {name}, which isn't there; check the path, "

@@ -14,7 +14,7 @@ from rgflow.data import splitting
 from rgflow.data.cache import cache_folder
 from rgflow.data.decoding import Target, fitted
 from rgflow.data.images import Array
-from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, located, stamp
 
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
@@ -39,7 +39,7 @@ def source(request: Request) -> Source:
         ValueError: it isn't an archive of images.
     """
     target = Target.of(request)
-    path = Path(request.argument).expanduser().resolve()
+    path = located(request.argument)
     headers = _headers(path)
     arrays = _arrays(path, headers)
     sizes = {split: headers[name].shape[0] for split, name in arrays.items()}

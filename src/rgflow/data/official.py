@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.progress import DownloadColumn
 
 from rgflow.data.cache import cache_folder
-from rgflow.data.source import Request, progress_bar
+from rgflow.data.source import Request, located, progress_bar
 from rgflow.files import replacing
 
 PIECE = 2**20
@@ -20,8 +20,7 @@ PIECE = 2**20
 
 def data_root(request: Request) -> Path:
     """The folder that the user names, or else `downloads` in the cache folder."""
-    named = request.data_root
-    return (Path(named).expanduser() if named else cache_folder() / "downloads").resolve()
+    return located(request.data_root or str(cache_folder() / "downloads"))
 
 
 def look(root: Path, name: str, folders: Sequence[str]) -> Path | None:

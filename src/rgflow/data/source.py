@@ -103,6 +103,17 @@ class Source:
     """Makes the images, in order."""
 
 
+def located(path: str) -> Path:
+    """Where a path leads that a user wrote.
+
+    By `os.path`, since `pathlib` raises errors of its own for unknown users and circular links.
+
+    >>> located("/a/../~nobody")
+    PosixPath('/~nobody')
+    """
+    return Path(os.path.realpath(os.path.expanduser(path)))
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """Size and time of a file: what tells that it was changed since it was decoded."""
     status = path.stat()
