@@ -1,95 +1,328 @@
-"""How likely images are under a flow: bits per dimension, with errors and the share of each level.
+"""How likely images are under a flow: with errors, a tighter bound, and the share of each level.
 
-Letters in shapes: N images.
+An 8-bit image x8 has the probability P(x8) = ∫ p(x8 + u) du, u over [0, 1)^D. Every draw of the
+noise u gives −log p(x8 + u), whose mean is at least −log P(x8) (Theis et al. 2016). The mean of p
+itself over k draws gives the importance-weighted bound, −log (1/k) Σ_j p(x8 + u_j), whose mean is
+still at least −log P(x8), never rises with k, and tends to it (Burda et al. 2016).
+
+Letters in shapes: N images; K draws of noise.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rgflow.bijectors.pixels import with_noise
+from rgflow.config import check_whole
 from rgflow.flow import Flow, Terms
-from rgflow.numerics import bits_per_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceBound:
+    """The importance-weighted bound of some of the images.
+
+    Attributes:
+        draws: Draws of noise per image, k.
+        images: Number of images.
+        nll: Mean over these images.
+        standard_error: Its standard error over them.
+        gain: By how much `nll` is below the mean over the same draws of the same images.
+        gain_error: Standard error of `gain` over the images.
+    """
+
+    draws: int
+    images: int
+    nll: float
+    standard_error: float
+    gain: float
+    gain_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bfloat16:
+    """What networks in bfloat16, as while training, change about the negative log-likelihood.
+
+    Attributes:
+        images: Number of images.
+        difference: That with bfloat16 less that without, for the same images and noise.
+        standard_error: Standard error of `difference` over the images.
+    """
+
+    images: int
+    difference: float
+    standard_error: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Bits per dimension of a set of images.
+    """Negative log-likelihood of a set of images, in bits/dim; of real-valued fields in nats/site.
+
+    All standard errors are NaN where there is a single image.
 
     Attributes:
-        bits_per_dim: Mean over the images.
-        standard_error: Its standard error over the images; NaN for a single one.
-        prior_bits: Share of the prior at each level, level 0 first, in bits per dimension.
-        log_det_bits: Share of the log-determinant at each level.
-        pixel_bits: Share of the pixel map. All shares add up to `bits_per_dim`.
+        unit: Of all these numbers.
+        nll: Mean over the images, and over draws of noise.
+        standard_error: Its standard error over the images.
+        prior: Share of the prior at each level, level 0 first.
+        log_det: Share of the log-determinant at each level.
+        pixels: Share of the pixel map. All shares add up to `nll`.
         images: Number of images.
         seed: Seed of the noise that dequantised them.
+        draws: Draws of noise per image.
+        draw_error: Standard error of `nll` over draws of noise, the images given.
+        bound: The importance-weighted bound; none of real-valued images.
+        bfloat16: What networks in bfloat16 change.
     """
 
-    bits_per_dim: float
+    unit: str
+    nll: float
     standard_error: float
-    prior_bits: tuple[float, ...]
-    log_det_bits: tuple[float, ...]
-    pixel_bits: float
+    prior: tuple[float, ...]
+    log_det: tuple[float, ...]
+    pixels: float
     images: int
     seed: int
+    draws: int = 1
+    draw_error: float | None = None
+    bound: ImportanceBound | None = None
+    bfloat16: Bfloat16 | None = None
 
 
-@torch.no_grad()
 def evaluate(
     flow: Flow,
     images: Tensor,
     *,
     seed: int = 0,
+    draws: int = 1,
+    importance: int = 8,
+    subset: int = 100,
     batch_size: int = 250,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Bits per dimension of uint8 images, each with one draw of dequantisation noise.
+    """Negative log-likelihood of images, with all that `Evaluation` holds.
 
-    The flow is put into evaluation mode, so its networks compute in the parameters' format.
+    A single draw of noise for each of thousands of images is enough: what the noise adds to the
+    error of the mean is far less than what the choice of images does. The rest takes several draws,
+    so it is found on a subset, spread evenly over the images.
 
     Args:
-        flow: The flow.
-        images: [N, C, H, W], uint8.
-        seed: Seed of the noise.
+        flow: The flow; its networks compute in the parameters' format.
+        images: [N, C, H, W], uint8; real-valued ones get no noise.
+        seed: Seed of the noise, which depends on it, the draw and the place of the image alone.
+        draws: Draws of noise for every image.
+        importance: Draws of noise for the importance-weighted bound; 1: no bound.
+        subset: Number of images for the bound, `draw_error` and `bfloat16`; 0: none of these.
         batch_size: Images at a time; the result depends on it by rounding only.
-        progress: Called with the number of images done.
+        progress: Called with the number of likelihoods found so far, and in all.
 
     Raises:
-        ValueError: If there are no images.
+        ValueError: If there are no images, or a number is out of range.
 
     Example:
         >>> from rgflow import FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=8, pixels="marginal"))
         >>> x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
-        >>> round(evaluate(flow, x8).bits_per_dim, 3)  # an untrained flow, uniform pixels
-        8.0
+        >>> result = evaluate(flow, x8)  # an untrained flow, uniform pixels
+        >>> round(result.nll, 3), result.unit
+        (8.0, 'bits/dim')
     """
-    if not len(images):
-        raise ValueError("Expected at least one image to evaluate; got none.")
-    training = flow.training
-    flow.eval()
-    device = next(flow.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    parts = []
-    for batch in images.split(batch_size):
-        parts.append(flow.terms(batch.to(device), generator))
+    check_whole("draws", draws, 1)
+    check_whole("importance", importance, 1)
+    check_whole("subset", subset, 0)
+    if not _is_noisy(flow, images):
+        draws = importance = 1
+    n, m = len(images), min(subset, len(images))
+    every, some = torch.arange(n), torch.arange(m) * n // max(m, 1)
+    total, done = draws * n + (max(importance - draws, 0) + 1) * m, 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
         if progress:
-            progress(len(batch))
-    flow.train(training)
-    terms = Terms(
-        torch.cat([t.prior for t in parts]).double(),
-        torch.cat([t.log_det for t in parts]).double(),
-        torch.cat([t.pixels for t in parts]).double(),
+            progress(done, total)
+
+    def find(which: Tensor, draw: int) -> Terms:
+        return _terms(flow, images, which, seed, draw, batch_size, advance)
+
+    with flow._exactly():
+        parts = [find(every, draw) for draw in range(draws)]
+        log_p = [part.total[some] for part in parts]
+        log_p += [find(some, draw).total for draw in range(draws, importance if m else 0)]
+    mean = _joined(parts, lambda tensors: torch.stack(tensors).mean(0))
+    result = replace(summary(flow, mean, seed), draws=draws)
+    if not m:
+        return result
+    with flow._roughly():
+        rough = find(some, 0).total
+    difference, error = _mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
+    result = replace(
+        result, bfloat16=Bfloat16(images=m, difference=difference, standard_error=error)
     )
-    bits = bits_per_dim(terms.total, flow.dim)
+    if len(log_p) > 1:
+        spread = flow.unit(torch.stack(log_p)).var(0).mean().item()
+        result = replace(result, draw_error=math.sqrt(spread / (n * draws)))
+    if importance > 1:
+        result = replace(result, bound=_bound(flow, torch.stack(log_p[:importance])))
+    return result
+
+
+def terms_of(
+    flow: Flow,
+    images: Tensor,
+    *,
+    seed: int = 0,
+    draw: int = 0,
+    batch_size: int = 250,
+    progress: Callable[[int], None] | None = None,
+) -> Terms:
+    """`Flow.terms` of many images, in float64 and on the CPU.
+
+    Args:
+        flow: The flow; its networks compute in the parameters' format.
+        images: [N, C, H, W], uint8; real-valued ones get no noise.
+        seed: Seed of the noise.
+        draw: Which draw of the noise.
+        batch_size: Images at a time; the result depends on it by rounding only.
+        progress: Called with the number of images that were done since the last call.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    with flow._exactly():
+        return _terms(flow, images, torch.arange(len(images)), seed, draw, batch_size, progress)
+
+
+def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
+    """What the terms of some images come to, in the flow's unit."""
+    nll, standard_error = _mean_and_error(flow.unit(terms.total))
     return Evaluation(
-        bits_per_dim=bits.mean().item(),
-        standard_error=(bits.std() / len(bits) ** 0.5).item() if len(bits) > 1 else float("nan"),
-        prior_bits=tuple(bits_per_dim(terms.prior.mean(0), flow.dim).tolist()),
-        log_det_bits=tuple(bits_per_dim(terms.log_det.mean(0), flow.dim).tolist()),
-        pixel_bits=bits_per_dim(terms.pixels.mean(), flow.dim).item(),
-        images=len(bits),
+        unit=flow.unit.name,
+        nll=nll,
+        standard_error=standard_error,
+        prior=tuple(flow.unit(terms.prior.mean(0)).tolist()),
+        log_det=tuple(flow.unit(terms.log_det.mean(0)).tolist()),
+        pixels=flow.unit(terms.pixels.mean()).item(),
+        images=len(terms.pixels),
         seed=seed,
+    )
+
+
+@torch.no_grad()
+def _terms(
+    flow: Flow,
+    images: Tensor,
+    which: Tensor,
+    seed: int,
+    draw: int,
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> Terms:
+    """The terms of the images at some places, in the mode in which the flow is."""
+    check_whole("batch_size", batch_size, 1)
+    check_whole("seed", seed, 0)
+    if not len(which):
+        raise ValueError("Expected at least one image to evaluate; got none.")
+    device = next(flow.parameters()).device
+    parts = []
+    for places in which.split(batch_size):
+        x = images[places]
+        if _is_noisy(flow, images):
+            x = with_noise(x, _noise(seed, draw, places, x.shape), flow.dtype)
+        parts.append(flow.terms(x.to(device)))
+        if progress:
+            progress(len(places))
+    return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())
+
+
+def _is_noisy(flow: Flow, images: Tensor) -> bool:
+    """Whether images are dequantised with noise; all others are taken, or refused, as they are."""
+    return flow.pixels is not None and images.dtype == torch.uint8
+
+
+def _noise(seed: int, draw: int, places: Tensor, shape: torch.Size) -> Tensor:
+    """Random integers for `with_noise`; those of an image depend on its place, not on its batch."""
+    noise = [
+        np.random.default_rng((seed, draw, place)).integers(1 << 15, size=shape[1:])
+        for place in places.tolist()
+    ]
+    return torch.from_numpy(np.stack(noise))
+
+
+def _joined(parts: list[Terms], join: Callable[[list[Tensor]], Tensor]) -> Terms:
+    """One `Terms` from several, by a function of their tensors."""
+    return Terms(
+        join([part.prior for part in parts]),
+        join([part.log_det for part in parts]),
+        join([part.pixels for part in parts]),
+    )
+
+
+def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:
+    """The importance-weighted bound from log-densities [K, N]."""
+    k, n = log_p.shape
+    bound = flow.unit(log_p.logsumexp(0) - math.log(k))
+    nll, standard_error = _mean_and_error(bound)
+    gain, gain_error = _mean_and_error(flow.unit(log_p).mean(0) - bound)
+    return ImportanceBound(
+        draws=k,
+        images=n,
+        nll=nll,
+        standard_error=standard_error,
+        gain=gain,
+        gain_error=gain_error,
+    )
+
+
+def _mean_and_error(values: Tensor) -> tuple[float, float]:
+    """The mean of independent values [N], and its standard error."""
+    n = len(values)
+    return values.mean().item(), (values.std() / n**0.5).item() if n > 1 else math.nan
+
+
+PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermQuantiles:
+    """How the parts of the log-likelihood spread over clean images, in nats per image.
+
+    Attributes:
+        probabilities: Of the quantiles.
+        levels: For every level, level 0 first, the quantiles of its share: prior and log-det.
+        pixels: Those of the pixel map's share.
+        total: Those of log p(x).
+        images: Number of images.
+    """
+
+    probabilities: tuple[float, ...] = PROBABILITIES
+    levels: tuple[tuple[float, ...], ...]
+    pixels: tuple[float, ...]
+    total: tuple[float, ...]
+    images: int
+
+
+def term_quantiles(terms: Terms) -> TermQuantiles:
+    """The quantiles of the terms of some images.
+
+    Example:
+        >>> terms = Terms(torch.zeros(9, 2), torch.arange(18.0).view(9, 2), torch.zeros(9))
+        >>> quantiles = term_quantiles(terms)
+        >>> quantiles.levels[1][quantiles.probabilities.index(0.5)]
+        9.0
+    """
+
+    def of(values: Tensor) -> tuple[float, ...]:
+        at = torch.tensor(PROBABILITIES, dtype=values.dtype)
+        return tuple(torch.quantile(values, at).tolist())
+
+    shares = terms.prior + terms.log_det
+    return TermQuantiles(
+        levels=tuple(of(share) for share in shares.unbind(1)),
+        pixels=of(terms.pixels),
+        total=of(terms.total),
+        images=len(shares),
     )

@@ -1,67 +1,125 @@
-"""`rgflow evaluate`: bits per dimension of a trained flow."""
+"""`rgflow evaluate`: how likely test images are under a trained flow."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import parse, parser
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rgflow.evaluation import Evaluation
 
 
 def run(arguments: Sequence[str]) -> None:
     """Parse and evaluate."""
     options = parser(
         "evaluate",
-        "Bits per dimension of a trained flow on test images, with its standard error.",
+        "Bits per dimension of a trained flow on test images (nats per site of real-valued "
+        "fields), with errors, the importance-weighted bound, each level's share, and what "
+        "bfloat16 changes.",
         "rgflow evaluate runs/first --count 2000",
     )
     options.add_argument("run", help="the run folder")
     options.add_argument("--data", type=str | None, default=None, help="data set; that of the run")
     options.add_argument("--count", type=int, default=10_000, help="test images at the most")
+    options.add_argument("--draws", type=int, default=1, help="draws of noise for every image")
+    options.add_argument(
+        "--importance",
+        type=int,
+        default=8,
+        help="draws of noise for the importance-weighted bound; 1: no bound",
+    )
+    options.add_argument(
+        "--subset",
+        type=int,
+        default=100,
+        help="images for that bound, for the error over draws and for bfloat16; 0: none of these",
+    )
+    options.add_argument("--batch_size", type=int, default=250, help="images at a time")
     options.add_argument("--seed", type=int, default=0, help="seed of the dequantisation noise")
     settings = parse(options, arguments)
+
+    from rgflow.config import check_whole
+
+    for name, least in (("count", 1), ("draws", 1), ("importance", 1), ("subset", 0)):
+        check_whole(f"--{name}", settings[name], least)
+    check_whole("--batch_size", settings.batch_size, 1)
+    check_whole("--seed", settings.seed, 0)
 
     import torch
     from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
 
     from rgflow import data
-    from rgflow.config import check_whole
     from rgflow.evaluation import evaluate
     from rgflow.training.run import Run
 
-    check_whole("--seed", settings.seed, 0)
-    check_whole("--count", settings.count, 1)
     run = Run.open(settings.run)
     config, flow = run.config(), run.flow()
     if torch.cuda.is_available():
         flow.cuda()
-    model, name = flow.config, settings.data or config.data
-    images = data.load(
-        name,
-        "test",
-        height=model.height,
-        width=model.width,
-        channels=model.channels,
-        count=settings.count,
-        crop=config.crop,
-    )
-    console = Console()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("evaluating", total=len(images))
+    name = settings.data or config.data
+    images = data.load_for(config, "test", name=name, count=settings.count)
+    terminal = Console(stderr=True)
+    quiet = not terminal.is_terminal
+    with Progress(console=terminal, transient=True, disable=quiet) as progress:
+        task = progress.add_task("evaluating", total=None)
         result = evaluate(
             flow,
             torch.from_numpy(images.images.copy()),
             seed=settings.seed,
-            progress=lambda done: progress.advance(task, done),
+            draws=settings.draws,
+            importance=settings.importance,
+            subset=settings.subset,
+            batch_size=settings.batch_size,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    table = Table("level", "prior", "log-det", title="bits/dim by level", title_justify="left")
-    for level, (prior, log_det) in enumerate(
-        zip(result.prior_bits, result.log_det_bits, strict=True)
-    ):
-        table.add_row(str(level), f"{prior:.3f}", f"{log_det:.3f}")
-    table.add_row("pixels", "", f"{result.pixel_bits:.3f}")
-    console.print(table)
-    path = run.save_json("evaluation.json", {"data": name, "split": "test", **vars(result)})
+    path = run.save_json("evaluation.json", {"data": name, "split": "test", **asdict(result)})
+    console = Console()
+    console.print(_shares(result), _results(result))
     print(
-        f"{result.bits_per_dim:.4f} ± {result.standard_error:.4f} bits/dim on {result.images} test "
+        f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
         f"images of {name}; written to {path}."
     )
+
+
+def _shares(result: Evaluation) -> Table:
+    """The share of each level."""
+    from rich.table import Table
+
+    table = Table("level", title=f"shares, {result.unit}", title_justify="left")
+    for column in ("prior", "log-det", "both"):
+        table.add_column(column, justify="right")
+    for level, (prior, log_det) in enumerate(zip(result.prior, result.log_det, strict=True)):
+        table.add_row(str(level), *(f"{x:.3f}" for x in (prior, log_det, prior + log_det)))
+    table.add_row("pixels", "", "", f"{result.pixels:.3f}")
+    return table
+
+
+def _results(result: Evaluation) -> Table:
+    """The totals with their errors."""
+    from rich.table import Table
+
+    table = Table("", title=f"negative log-likelihood, {result.unit}", title_justify="left")
+    for column in (result.unit, "error", "images"):
+        table.add_column(column, justify="right")
+
+    def row(what: str, value: float | str, error: float, images: int) -> None:
+        number = value if isinstance(value, str) else f"{value:.5f}"
+        table.add_row(what, number, f"{error:.5f}", str(images))
+
+    row("mean; error over images", result.nll, result.standard_error, result.images)
+    if result.draw_error is not None:
+        what = f"the same; error over {result.draws} draw{'s' * (result.draws > 1)} of noise"
+        row(what, result.nll, result.draw_error, result.images)
+    if (bound := result.bound) is not None:
+        row(f"bound, {bound.draws} draws", bound.nll, bound.standard_error, bound.images)
+        row("… less the mean of these", f"{-bound.gain:+.5f}", bound.gain_error, bound.images)
+    if (rough := result.bfloat16) is not None:
+        what = "bfloat16 networks, change"
+        row(what, f"{rough.difference:+.5f}", rough.standard_error, rough.images)
+    return table

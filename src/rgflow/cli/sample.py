@@ -1,11 +1,14 @@
 """`rgflow sample`: new images from a trained flow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
 
 STAGED = 6
 """Images whose stages are drawn."""
+IN_A_GRID = 2500
+"""Images at the most, so that a picture can be opened."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -29,49 +32,99 @@ def run(arguments: Sequence[str]) -> None:
         default="density",
         help="density (the paper's), or the released code's scale",
     )
+    options.add_argument("--batch_size", type=int, default=64, help="images at a time")
+    options.add_argument(
+        "--single", action="store_true", help="a file for each image too, samples/SEED.png"
+    )
+    options.add_argument(
+        "--columns", type=int | None, default=None, help="images in a row of the grid; a square"
+    )
+    options.add_argument("--scale", type=int, default=2, help="edge of a drawn pixel")
     options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
     settings = parse(options, arguments)
 
-    from pathlib import Path
+    from rgflow.config import check_whole
 
+    for name in ("number", "batch_size", "scale"):
+        check_whole(f"--{name}", settings[name], 1)
+    if settings.columns is not None:
+        check_whole("--columns", settings.columns, 1)
+    check_whole("--seed", settings.seed, 0)
+    seeds = range(settings.seed, settings.seed + settings.number)
+    if seeds.stop >= 1 << 63:
+        raise ValueError(f"Expected --seed to be below 2^63; got {settings.seed}.")
+    if settings.number > IN_A_GRID and not settings.single:
+        raise ValueError(
+            f"Expected at most {IN_A_GRID} images for one grid; got {settings.number}: "
+            f"ask for a file each with --single."
+        )
+
+    import copy
+
+    import numpy as np
     import torch
+    from rich.console import Console
+    from rich.progress import track
 
     from rgflow import figures
-    from rgflow.config import check_whole
-    from rgflow.latents import Latents
     from rgflow.training.run import Run
 
     run = Run.open(settings.run)
     flow = run.flow()
-    check_whole("--number", settings.number, 1)
-    check_whole("--seed", settings.seed, 0)
-    if settings.seed + settings.number >= 1 << 63:
-        raise ValueError(f"Expected --seed to be below 2^63; got {settings.seed}.")
-    # One generator per image, so that image k is the same whatever the number of images.
-    latents = Latents.cat(
-        flow.draw(
-            1,
-            settings.temperature,
-            torch.Generator().manual_seed(settings.seed + k),
-            settings.convention,
+    fields = flow.config.pixels is None
+    if fields and settings.single:
+        raise ValueError(
+            "Expected a flow of images for --single; this one is of real-valued fields, all of "
+            "which are in samples.npy."
         )
-        for k in range(settings.number)
-    )
-    with torch.no_grad():
-        images = torch.cat(
-            [flow.decode(latents.select(part)) for part in _slices(settings.number, 64)]
-        )
-        coarse = flow.coarse(latents.select(slice(STAGED)))
     folder = Path(settings.out).expanduser() if settings.out else run.pictures
+    # In float32 the last digits depend on how many images are decoded together, and now and then
+    # they decide between two grey levels. In float64 they don't.
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    exact = copy.deepcopy(flow).to(device, torch.float64)
+    parts = [seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)]
+    terminal = Console(stderr=True)
+    samples = []
+    quiet = not terminal.is_terminal
+    with torch.no_grad():
+        for part in track(parts, "sampling", console=terminal, transient=True, disable=quiet):
+            z = flow.draw_each(part, settings.temperature, settings.convention)
+            x = exact.decode(z.to(torch.float64, device)).cpu()
+            samples.append(x.float() if fields else figures.to_bytes(x))
+            if settings.single:
+                for seed, image in zip(part, samples[-1], strict=True):
+                    picture = figures.picture(image)
+                    _write(folder / "samples" / f"{seed:05d}.png", picture.save)
+        z = flow.draw_each(seeds[:STAGED], settings.temperature, settings.convention)
+        coarse = exact.coarse(z.to(torch.float64, device))
+    images = torch.cat(samples)
+
+    said = []
+    if settings.single:
+        said.append(f"{len(images)} files are in {folder / 'samples'}")
+    if fields:
+        _write(folder / "samples.npy", lambda path: np.save(path, images.numpy()))
+        said.append(f"{len(images)} fields are in {folder / 'samples.npy'}")
+        bounds = figures.bounds(images)
+        coarse = [figures.shaded(x, *bounds) for x in coarse]
+        drawn = figures.shaded(images[:IN_A_GRID], *bounds)
+    else:
+        drawn = images[:IN_A_GRID]
+    if flow.config.channels in (1, 3):
+        grid = figures.grid(drawn, settings.columns, settings.scale)
+        _write(folder / "samples.png", grid.save)
+        _write(folder / "stages.png", figures.stages(coarse, settings.scale).save)
+        said.append(f"a grid of {len(drawn)} is {folder / 'samples.png'}")
+        said.append(
+            f"the first {len(coarse[0])} from coarse to fine are in {folder / 'stages.png'}"
+        )
+    print(f"{'; '.join(said)}.")
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file, and its folder if need be; what is in the way is told in one sentence."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
     except OSError as error:
-        raise ValueError(f"Expected a folder that can be written for --out; {error}.") from error
-    samples, stages = folder / "samples.png", folder / "stages.png"
-    figures.grid(images).save(samples)
-    figures.stages(coarse).save(stages)
-    print(f"{settings.number} images are in {samples}, from coarse to fine in {stages}.")
-
-
-def _slices(n: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, n, size)]
+        raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error

@@ -1,0 +1,48 @@
+"""Run folders for tests, without the training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flows import random_flow, random_images
+from rgflow import TrainConfig
+from rgflow.data import Images
+from rgflow.evaluation import term_quantiles, terms_of
+from rgflow.flow import Flow
+from rgflow.training.run import Run
+
+LOG = [
+    *({"step": k, "seconds": k / 4, "nll": 8 - k / 10, "lr": 1e-3} for k in range(1, 21)),
+    {"step": 10, "seconds": 3.0, "validation_nll": 7.1, "standard_error": 0.1},
+    {"step": 12, "seconds": 3.5, "event": "resumed"},
+    {"step": 20, "seconds": 6.0, "validation_nll": 7.2, "standard_error": 0.1},
+]
+
+
+def small_run(folder: Path, **options: Any) -> Path:
+    """A run of a random flow on noise."""
+    flow = random_flow(torch.float32, **options)
+    x = random_images(flow, 200)
+    data = folder.with_suffix(".npz")
+    if flow.config.pixels is None:
+        data = folder.with_suffix(".npy")
+        np.save(data, x.numpy())
+    else:
+        x = x.to(torch.uint8)
+        np.savez(data, train=x[:20], test=x[20:])
+    name = f"{'fields' if flow.config.pixels is None else 'npz'}:{data}"
+    run = Run.create(folder)
+    config = TrainConfig(model=flow.config, data=name, steps=20, batch_size=8)
+    images = Images(name=name, images=x[:20].numpy(), skipped=("a.png: truncated",))
+    run.write_start(config, flow, images, processes=1)
+    run.save_model(flow, term_quantiles(terms_of(flow, x[:5])))
+    (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in LOG))
+    return folder
+
+
+def flow_of(folder: Path) -> Flow:
+    """The flow of a run."""
+    return Run.open(folder).flow()
