@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "learn a flow from images",
     "evaluate": "bits per dimension of a trained flow on test images",
     "sample": "new images from a trained flow",
+    "info": "what is in a run folder, or in the folder of a model",
     "presets": "list the named settings",
 }
 

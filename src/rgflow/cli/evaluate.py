@@ -117,7 +117,12 @@ def _results(result: Evaluation) -> Table:
         what = f"the same; error over {result.draws} draw{'s' * (result.draws > 1)} of noise"
         row(what, result.nll, result.draw_error, result.images)
     if (bound := result.bound) is not None:
-        row(f"bound, {bound.draws} draws", bound.nll, bound.standard_error, bound.images)
+        row(
+            f"importance-weighted, {bound.draws} draws",
+            bound.nll,
+            bound.standard_error,
+            bound.images,
+        )
         row("… less the mean of these", f"{-bound.gain:+.5f}", bound.gain_error, bound.images)
     if (rough := result.bfloat16) is not None:
         what = "bfloat16 networks, change"

@@ -1,21 +1,47 @@
 """`rgflow presets`: the named settings."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+
+import yaml
 
 from rgflow.cli.parsing import parse, parser
-from rgflow.presets import PRESETS
+from rgflow.config import TrainConfig
+from rgflow.presets import PRESETS, preset
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Print one line per preset."""
-    parse(parser("presets", "List the named settings.", "rgflow presets"), arguments)
+    """Print a table of all presets, or all settings of one."""
+    options = parser(
+        "presets",
+        "List the named settings; of one of them, print all as YAML, which --config takes.",
+        "rgflow presets msds1-fast > mine.yaml",
+    )
+    options.add_argument("name", nargs="?", help="a preset")
+    name = parse(options, arguments).name
+    if name is None:
+        _list()
+    else:
+        plain = json.loads(json.dumps(asdict(preset(name))))  # YAML has no tuples
+        print(yaml.safe_dump(plain, sort_keys=False), end="")
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("preset", "data", "flow", "m", "depth", "networks", "batch", "rate", box=None)
     for name, config in PRESETS.items():
-        model = config.model
-        if model.architecture == "real_nvp":
-            what = f"Real NVP, {model.levels} scales, {model.hidden} feature maps"
-        else:
-            what = (
-                f"m {model.m}, depth {model.depth}, {model.bijector} couplings, "
-                f"{model.conditioner} networks {model.hidden} wide"
-            )
-        print(f"{name:<13} data {config.data:<8} {what}")
+        table.add_row(name, config.data, *_flow(config), str(config.batch_size), f"{config.lr:g}")
+    console = Console(highlight=False)
+    # Piped into another program, a line stays a line.
+    console.print(table, width=None if console.is_terminal else 120)
+
+
+def _flow(config: TrainConfig) -> tuple[str, str, str, str]:
+    model = config.model
+    if model.architecture == "real_nvp":
+        return "Real NVP", "", "", f"{model.hidden} feature maps"
+    depth = str(model.depth) if isinstance(model.depth, int) else ", ".join(map(str, model.depth))
+    return model.bijector, str(model.m), depth, f"{model.conditioner}, {model.hidden} wide"

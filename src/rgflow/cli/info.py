@@ -1,0 +1,202 @@
+"""`rgflow info`: what is in a run folder, or in the folder of a model."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rgflow.cli.parsing import parse, parser
+from rgflow.config import FlowConfig
+
+Described = dict[str, Any]
+"""What is known, by name; plain values, as JSON holds them."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, and print what is known."""
+    options = parser(
+        "info",
+        "What is in a run folder, or in the folder of a model.",
+        "rgflow info runs/first",
+    )
+    options.add_argument("folder", help="a run folder, finished or not, or the folder of a model")
+    options.add_argument("--json", action="store_true", help="print JSON")
+    settings = parse(options, arguments)
+    about = describe(settings.folder)
+    if settings.json:
+        print(json.dumps(about, indent=2))
+    else:
+        _show(about)
+
+
+def describe(folder: str | Path) -> Described:
+    """All that a run folder tells, finished or not; or the folder of a model.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+        ValueError: If its settings are damaged.
+    """
+    from rgflow import checkpoint
+    from rgflow.training.run import Run
+
+    folder = Path(folder).expanduser()
+    run = Run(folder)
+    if (folder / "config.yaml").is_file():
+        about: Described = {"run": str(folder)} | _described_run(run)
+    elif (folder / checkpoint.CONFIG).is_file():
+        config, dtype = checkpoint.load_config(folder)
+        flow = _described_flow(FlowConfig.from_dict(config))
+        about = {"model": str(folder), "number_format": dtype} | flow
+    else:
+        raise FileNotFoundError(
+            f"Expected a run folder, with config.yaml, or the folder of a model, with "
+            f"{checkpoint.CONFIG}; {folder} has neither."
+        )
+    about["bytes"] = _size(folder)
+    return about
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a run that goes on replaces its files
+            size += path.stat().st_size if path.is_file() else 0
+    return size
+
+
+def _described_run(run: Any) -> Described:
+    config, record, log = run.config(), run.record(), run.entries()
+    data = record.get("data") or {}
+    images = data.get("images")
+    steps = max((entry["step"] for entry in log), default=0)
+    validations = [entry for entry in log if entry.get("validation_nll") is not None]
+    return {
+        "data": config.data,
+        "training_images": images,
+        "skipped": data.get("skipped") or [],
+        **_described_flow(config.model),
+        "has_model": (run.model / "config.json").is_file(),
+        "budget": {"minutes": config.minutes, "steps": config.steps},
+        "steps": steps,
+        "epochs": steps * config.batch_size / images if images else None,
+        "seconds": max((entry["seconds"] for entry in log), default=0.0),
+        "best_validation": min(validations, key=lambda v: v["validation_nll"], default=None),
+        "last_validation": validations[-1] if validations else None,
+        "events": [entry for entry in log if "event" in entry],
+        "evaluation": _evaluation(run.folder / "evaluation.json"),
+        "checkpoints": [path.name for path in run.checkpoints(config.keep).paths()],
+        **{
+            name: record.get(name)
+            for name in ("started", "resumed", "command", "versions", "git", "machine")
+        },
+    }
+
+
+def _evaluation(path: Path) -> Described | None:
+    """What `rgflow evaluate` found, if it did and the file is whole."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _described_flow(config: FlowConfig) -> Described:
+    import torch
+
+    from rgflow.architectures import make_flow
+
+    with torch.device("meta"):  # shapes without the numbers
+        flow = make_flow(config)
+    return {
+        "config": asdict(config),
+        "unit": flow.unit.name,
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "levels": [
+            {
+                "latents": list(shape := flow.lattice.latent_shape(level, config.channels)),
+                "size": torch.Size(shape).numel(),
+                "depth": config.depths(flow.levels)[level] if config.architecture == "rg" else None,
+            }
+            for level in range(flow.levels)
+        ],
+    }
+
+
+def _show(about: Described) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, text in _facts(about):
+        facts.add_row(name, text)
+    levels = Table("level", "latents", "in all", "depth")
+    for number, level in enumerate(about["levels"]):
+        shape = " × ".join(map(str, level["latents"]))
+        levels.add_row(str(number), shape, str(level["size"]), str(level["depth"] or ""))
+    Console(highlight=False, markup=False).print(facts, levels)
+
+
+def _facts(about: Described) -> Iterator[tuple[str, str]]:
+    """Lines of a description, in words."""
+    config, unit = about["config"], about["unit"]
+    yield ("run", about["run"]) if "run" in about else ("model", about["model"])
+    yield "flow", f"{_architecture(config)}, {about['parameters']:,} parameters"
+    yield "images", f"{config['height']} × {config['width']}, {config['channels']} channels"
+    if "run" in about:
+        yield from _facts_of_run(about, unit)
+    yield "on the disk", f"{about['bytes'] / 1e6:,.1f} MB"
+
+
+def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
+    images = about["training_images"]
+    yield "data", about["data"] + (f", {images:,} training images" if images else "")
+    if skipped := about["skipped"]:
+        yield "left out", f"{skipped[0]}" + f", and {len(skipped) - 1} more" * (len(skipped) > 1)
+    epochs = f" ({about['epochs']:.2f} epochs)" if about["epochs"] else ""
+    yield "trained", f"{about['steps']:,} steps{epochs} in {_duration(about['seconds'])}"
+    for name in ("best", "last"):
+        if entry := about[f"{name}_validation"]:
+            error = entry.get("standard_error")
+            text = f"{entry['validation_nll']:.4f}" + (f" ± {error:.4f}" if error else "")
+            yield f"{name} validation", f"{text} {unit}, step {entry['step']:,}"
+    for entry in about["events"]:
+        yield "event", f"step {entry['step']:,}: {entry['event']}"
+    if (found := about["evaluation"]) and found.get("nll") is not None:
+        text = f"{found['nll']:.4f} {found.get('unit', unit)}"
+        yield "evaluated", f"{text} on {found.get('images')} test images of {found.get('data')}"
+    yield "model", "that of the best validation" if about["has_model"] else "none yet"
+    yield "checkpoints", ", ".join(about["checkpoints"]) or "none"
+    if about["started"]:
+        resumed = "".join(f", resumed {time}" for time in about["resumed"] or [])
+        yield "started", about["started"] + resumed
+    if versions := about["versions"]:
+        yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
+    if git := about["git"]:
+        changed = " with changes" if git.get("changes") else ""
+        yield "git", f"{git.get('commit')}{changed}"
+    if machine := about["machine"]:
+        known = [machine.get("processor"), f"{machine.get('cores')} cores", machine.get("gpu")]
+        known.append(f"processes: {machine.get('processes')}")
+        yield "machine", ", ".join(part for part in known if part)
+
+
+def _architecture(config: Described) -> str:
+    if config["architecture"] == "real_nvp":
+        return f"Real NVP, {config['hidden']} feature maps"
+    return (
+        f"RG-Flow, m = {config['m']}, {config['bijector']} bijectors, {config['conditioner']} "
+        f"networks {config['hidden']} wide, {config['prior']} prior, "
+        f"{config['pixels'] or 'no'} pixel map"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,134 @@
+"""`rgflow info` and `rgflow presets`: what they tell, and what they do where little is known."""
+
+import json
+
+import pytest
+
+from rgflow.cli import main
+from rgflow.cli.info import describe
+from rgflow.presets import PRESETS
+from runs import LOG, flow_of, small_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return small_run(tmp_path / "small")
+
+
+def test_a_run_is_described(run):
+    flow = flow_of(run)
+    about = describe(run)
+    assert about["parameters"] == sum(p.numel() for p in flow.parameters())
+    assert about["levels"] == [
+        {"latents": [3, 3, 4, 4], "size": 144, "depth": 2},
+        {"latents": [3, 4, 4], "size": 48, "depth": 2},
+    ]
+    assert (about["steps"], about["epochs"], about["seconds"]) == (20, 8.0, 6.0)
+    assert about["best_validation"]["validation_nll"] == 7.1
+    assert about["last_validation"]["validation_nll"] == 7.2
+    assert about["skipped"] == ["a.png: truncated"]
+    assert about["versions"]["rgflow"]
+    assert about["checkpoints"] == []
+    assert about["evaluation"] is None
+    assert about["bytes"] == sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+
+
+def test_what_is_printed(run, capsys):
+    assert main(["evaluate", str(run), "--count", "5"]) == 0
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints/00000020.pt").touch()
+    capsys.readouterr()
+    assert main(["info", str(run)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    evaluated = json.loads((run / "evaluation.json").read_text())["nll"]
+    for text in (
+        "20 steps (8.00 epochs) in 0:00:06",
+        "best validation 7.1000 ± 0.1000 bits/dim, step 10",
+        "last validation 7.2000 ± 0.1000 bits/dim, step 20",
+        "event step 12: resumed",
+        f"evaluated {evaluated:.4f} bits/dim on 5 test images",
+        "left out a.png: truncated",
+        "checkpoints 00000020.pt",
+        "3 × 3 × 4 × 4",
+    ):
+        assert text in out, text
+
+
+def test_json_is_what_is_described(run, capsys):
+    assert main(["info", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(describe(run)))
+
+
+def test_the_folder_of_a_model(run, capsys):
+    assert main(["info", str(run / "model")]) == 0
+    assert "RG-Flow" in capsys.readouterr().out
+    assert describe(run / "model")["parameters"] == describe(run)["parameters"]
+
+
+@pytest.mark.parametrize("options", [{"pixels": None, "channels": 2}, {"architecture": "real_nvp"}])
+def test_other_flows(options, tmp_path, capsys):
+    folder = small_run(
+        tmp_path / "other", **options, **({} if "pixels" in options else {"levels": 2})
+    )
+    assert main(["info", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert ("nats/site" if "pixels" in options else "Real NVP") in out
+    sizes = [level["size"] for level in describe(folder)["levels"]]
+    assert sum(sizes) == flow_of(folder).dim
+
+
+def test_a_run_at_its_beginning_or_with_files_lost(run, capsys):
+    for path in (run / "model").iterdir():
+        path.unlink()
+    (run / "log.jsonl").write_text(json.dumps(LOG[0]) + '\n{"step": 2, "sec')
+    (run / "evaluation.json").write_text("{")
+    assert main(["info", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "none yet" in out
+    assert "1 steps" in out
+    for name in ("log.jsonl", "run.json"):
+        (run / name).unlink()
+    assert main(["info", str(run)]) == 0
+    assert "0 steps" in capsys.readouterr().out
+    (run / "run.json").write_text("{}")
+    assert main(["info", str(run)]) == 0
+
+
+def test_what_is_no_run(tmp_path, run, capsys):
+    (run / "config.yaml").write_text("model: 3")
+    for folder, message in (
+        (tmp_path / "nothing", "has neither"),
+        (tmp_path, "has neither"),
+        (run, "config.yaml is damaged"),
+    ):
+        assert main(["info", str(folder)]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+
+
+# ---------------------------------------------------------------- presets
+
+
+def test_every_preset_has_a_line(capsys):
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_can_be_passed_back(name, tmp_path, capsys):
+    assert main(["presets", name]) == 0
+    text = capsys.readouterr().out
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(tmp_path / "mine.yaml"), "--print_config"])
+    assert text in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["train", name, "--print_config"])
+    assert text in capsys.readouterr().out
+
+
+def test_an_unknown_preset(capsys):
+    assert main(["presets", "msds1-fst"]) == 2
+    assert "nearest: msds1-fast" in capsys.readouterr().err
