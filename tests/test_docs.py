@@ -21,7 +21,9 @@ PAGES = [
     "architecture.md",
     "guide/flow.md",
     "guide/bijectors.md",
+    "guide/data.md",
     "guide/training.md",
+    "guide/evaluating.md",
 ]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 SMALL += ["--compile", "false"]

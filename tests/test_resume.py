@@ -124,13 +124,25 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
             arguments = [*settings, "--out", folder]
             moments.insert(0, moment)
             continue
-        kills += code == -signal.SIGKILL
+        assert code == -signal.SIGKILL
+        kills += 1
         after = [p.name for p in Run(folder).checkpoints(2).paths()]
         assert max(after, default="") >= max(before, default="")
         if (folder / "config.yaml").exists():
             arguments = ["--resume", folder]
     assert kills == 30
     assert finished(rgflow(*arguments)) == 0
+    assert_same_run(folder, whole)
+
+
+def test_killed_before_anything_is_written(settings, whole, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for left in (".lock", ".config.yaml.1.part"):
+        (folder / left).touch()
+    assert finished(rgflow(*settings, "--out", folder, where=("opened", 1))) == -signal.SIGKILL
+    (folder / "run.json").unlink()  # as if killed between the two files
+    assert finished(rgflow("--resume", folder)) == 0
     assert_same_run(folder, whole)
 
 

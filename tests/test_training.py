@@ -351,7 +351,8 @@ def test_bad_input(tmp_path):
         Run.open(tmp_path / "full")
     (tmp_path / "full" / "config.yaml").write_text("model: [")
     (tmp_path / "full" / "model").mkdir()
-    with pytest.raises(ValueError, match="written by rgflow another version in format None"):
+    (tmp_path / "full" / "run.json").write_text('{"versions": {"rgflow": "0.1.0"}}')
+    with pytest.raises(ValueError, match=r"written by rgflow 0\.1\.0 in format None"):
         Run.open(tmp_path / "full")
     (tmp_path / "full" / "run.json").write_text('{"format": 2}')
     with pytest.raises(ValueError, match=r"config.yaml is damaged"):

@@ -65,7 +65,11 @@ class Run:
         run = cls(folder)
         if not first_process():
             return run  # the first may have begun to write
-        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+        there = run.folder.exists() and not run.folder.is_dir()
+        if run.folder.is_dir():
+            # Hidden files are what a process leaves that is killed before it has written anything.
+            there = any(not path.name.startswith(".") for path in run.folder.iterdir())
+        if there:
             raise ValueError(
                 f"Expected a new folder for the run; {run.folder} has something in it already: "
                 f"name another with --out, or go on with --resume."
@@ -86,7 +90,8 @@ class Run:
                 f"Expected the folder of a training run; {run.folder} has no {CONFIG}."
             )
         record = run.record()
-        if record.get("format") != FORMAT:
+        # A process that is killed right after its first file leaves no record.
+        if (run.folder / RECORD).exists() and record.get("format") != FORMAT:
             written = record.get("versions", {}).get("rgflow", "another version")
             raise ValueError(
                 f"Expected a run folder of format {FORMAT}; {run.folder} was written by rgflow "
@@ -169,10 +174,10 @@ class Run:
             OSError: If the folder can't be written.
         """
         remove_parts(self.folder)
-        self.pictures.mkdir(parents=True, exist_ok=True)
         plain = json.loads(json.dumps(asdict(config)))
         with replacing(self.folder / CONFIG) as part:
             part.write_text(yaml.safe_dump(plain, sort_keys=False))
+        self.pictures.mkdir(exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         before = self.record()
         self.save_json(
