@@ -37,8 +37,9 @@ def small_run(folder: Path, **options: Any) -> Path:
     run = Run.create(folder)
     config = TrainConfig(model=flow.config, data=name, steps=20, batch_size=8)
     images = Images(name=name, images=x[:20].numpy(), skipped=("a.png: truncated",))
-    run.write_start(config, flow, images, processes=1)
-    run.save_model(flow, term_quantiles(terms_of(flow, x[:5])))
+    with run.locked():
+        run.write_start(config, flow, images, processes=1)
+        run.save_model(flow, term_quantiles(terms_of(flow, x[:5])))
     (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in LOG))
     return folder
 

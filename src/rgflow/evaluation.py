@@ -100,7 +100,7 @@ def evaluate(
     draws: int = 1,
     importance: int = 8,
     subset: int = 100,
-    batch_size: int = 250,
+    batch_size: int = 128,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Negative log-likelihood of images, with all that `Evaluation` holds.
@@ -176,7 +176,7 @@ def terms_of(
     *,
     seed: int = 0,
     draw: int = 0,
-    batch_size: int = 250,
+    batch_size: int = 128,
     progress: Callable[[int], None] | None = None,
 ) -> Terms:
     """`Flow.terms` of many images, in float64 and on the CPU.

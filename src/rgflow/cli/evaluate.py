@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
         default=100,
         help="images for that bound, for the error over draws and for bfloat16; 0: none of these",
     )
-    options.add_argument("--batch_size", type=int, default=250, help="images at a time")
+    options.add_argument("--batch_size", type=int, default=128, help="images at a time")
     options.add_argument("--seed", type=int, default=0, help="seed of the dequantisation noise")
     settings = parse(options, arguments)
 
@@ -56,8 +56,10 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import data
     from rgflow.evaluation import evaluate
+    from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
 
+    prepare_machine()
     run = Run.open(settings.run)
     config, flow = run.config(), run.flow()
     if torch.cuda.is_available():
