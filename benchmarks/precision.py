@@ -46,10 +46,10 @@ def main() -> None:
     images = data.load(name, "test", count=arguments.count).images.copy()
     x = dequantize(torch.from_numpy(images), torch.Generator().manual_seed(0))
     rows = {}
-    with flow._roughly():
-        flow._exactly = contextlib.nullcontext  # type: ignore[method-assign]
+    with flow.roughly():
+        flow.exactly = contextlib.nullcontext  # type: ignore[method-assign]
         rows["bfloat16 networks"] = measure(flow, x)
-        del flow._exactly
+        del flow.exactly
     rows["float32"] = measure(flow, x)
     rows["float64"] = measure(flow.double(), x.double())
     for label, row in rows.items():

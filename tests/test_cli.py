@@ -24,7 +24,7 @@ def test_train_evaluate_sample(run, capsys):
     assert main(["evaluate", str(run), "--count", "30"]) == 0
     out = capsys.readouterr().out
     result = json.loads((run / "evaluation.json").read_text())
-    assert f"{result['bits_per_dim']:.4f} ± {result['standard_error']:.4f} bits/dim" in out
+    assert f"{result['nll']:.4f} ± {result['standard_error']:.4f} bits/dim" in out
     assert result["images"] == 30
     assert result["split"] == "test"
     assert main(["sample", str(run), "-n", "9", "--temperature", "[0.5, 0.5, 0.8, 1]"]) == 0
@@ -151,7 +151,7 @@ def test_mistakes_with_a_run(run, capsys):
         (["-n", "0"], "--number to be at least 1"),
         (["--seed", "-1"], "--seed to be at least 0"),
         (["--seed", str(10**19)], "--seed to be at most"),
-        (["--out", "/proc/nope"], "can be written for --out"),
+        (["--out", "/proc/nope"], "Expected to write /proc/nope"),
         (["--temperature", "-1"], "temperature to be at least 0"),
         (["--temperature", "[1, 1]"], "one for each of the 4 levels; got 2"),
         (["--convention", "scal"], "nearest: scale"),

@@ -42,7 +42,8 @@ odd = st.one_of(
     st.sampled_from([
         None, True, False, 0, -1, -(2**70), 2**70, 1e400, -1e400, float("nan"), 1e-320, "", " ",
         "x", "1", "1e3", "null", "~", "nan", "[1, 2", "{a: 1}", "!!python/object:os.system", "é",
-        "\x00", "a" * 300, [], [1], [[1]], [None], ["x", 2], {}, {"a": 1}, 0.5, 1.5, -0.0, "2024-01-01",
+        "\x00", "a" * 300, [],
+        [1], [[1]], [None], ["x", 2], {}, {"a": 1}, 0.5, 1.5, -0.0, "2024-01-01",
         "/", "../..", "/dev/null", "math.pi", "os.system", "rgflow.bijectors.AffineCoupling",
     ]),
     st.integers(-3, 40),

@@ -48,6 +48,7 @@ def finished(process):
     """Its exit code."""
     _, error = process.communicate(timeout=120)
     assert b"Traceback" not in error, error.decode()
+    assert process.returncode in (0, -signal.SIGKILL), error.decode()
     return process.returncode
 
 
@@ -124,7 +125,6 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
             arguments = [*settings, "--out", folder]
             moments.insert(0, moment)
             continue
-        assert code == -signal.SIGKILL
         kills += 1
         after = [p.name for p in Run(folder).checkpoints(2).paths()]
         assert max(after, default="") >= max(before, default="")

@@ -148,7 +148,7 @@ def evaluate(
     def find(which: Tensor, draw: int) -> Terms:
         return _terms(flow, images, which, seed, draw, batch_size, advance)
 
-    with flow._exactly():
+    with flow.exactly():
         parts = [find(every, draw) for draw in range(draws)]
         log_p = [part.total[some] for part in parts]
         log_p += [find(some, draw).total for draw in range(draws, importance if m else 0)]
@@ -156,7 +156,7 @@ def evaluate(
     result = replace(summary(flow, mean, seed), draws=draws)
     if not m:
         return result
-    with flow._roughly():
+    with flow.roughly():
         rough = find(some, 0).total
     difference, error = _mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
     result = replace(
@@ -192,7 +192,7 @@ def terms_of(
     Raises:
         ValueError: If there are no images.
     """
-    with flow._exactly():
+    with flow.exactly():
         return _terms(flow, images, torch.arange(len(images)), seed, draw, batch_size, progress)
 
 

@@ -234,7 +234,7 @@ class Flow(nn.Module):
     def _encode(self, x: Tensor) -> Latents:
         """The latents of dequantised images, in their number format."""
         flow = self._in(x.dtype)
-        with flow._exactly():
+        with flow.exactly():
             return flow._to_latents(flow._infer(x)[0])[0]
 
     @torch.no_grad()
@@ -251,7 +251,7 @@ class Flow(nn.Module):
             ValueError: If the latents belong to a flow of another geometry.
         """
         flow = self._for(latents)
-        with flow._exactly():
+        with flow.exactly():
             return flow._leave(flow._generate(flow._from_latents(latents))[0])
 
     def coarse(
@@ -270,7 +270,7 @@ class Flow(nn.Module):
         check_name("space", space, ("pixels", "flow"))
         flow = self._for(source) if isinstance(source, Latents) else self
         stages: list[Tensor] = []
-        with flow._exactly():
+        with flow.exactly():
             if isinstance(source, Latents):
                 stages = flow._generate(flow._from_latents(source))
             else:
@@ -290,7 +290,7 @@ class Flow(nn.Module):
         return self._in(latents.levels[-1].dtype)
 
     @contextmanager
-    def _exactly(self) -> Iterator[None]:
+    def exactly(self) -> Iterator[None]:
         """Networks in the parameters' number format, also in the middle of training."""
         training = self.training
         if training:
@@ -302,7 +302,7 @@ class Flow(nn.Module):
                 self.train()
 
     @contextmanager
-    def _roughly(self) -> Iterator[None]:
+    def roughly(self) -> Iterator[None]:
         """Networks in bfloat16, as while training."""
         training = self.training
         networks = [m for m in self.modules() if hasattr(m, "compute_dtype")]
@@ -383,7 +383,7 @@ class Flow(nn.Module):
         """
         z = self.draw(n, temperature, generator, convention)
         if low_precision:
-            with self._roughly():
+            with self.roughly():
                 x = self._leave(self._generate(self._from_latents(z))[0])
         else:
             x = self.decode(z)

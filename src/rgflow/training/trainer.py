@@ -114,7 +114,8 @@ def train(
         state = run.checkpoints(config.keep).load() if resume else None
         if state:
             trainer.restore(state)
-        if trainer.fraction() >= 1:
+        # A process that is killed right at the end has its result still to write.
+        if trainer.fraction() >= 1 and "result" in run.record():
             raise ValueError(
                 f"Expected something left of the budget; {run.folder} has used it up at step "
                 f"{trainer.step}: give a larger --steps or --minutes."
