@@ -49,7 +49,8 @@ ROWS = [
     {"flow": 0.0},
     {"model": -1.2, "baselines": 1.2},
     {"architectures": 0.0, "released": -3.0},
-    {"figures": -3.0, "evaluation": 0.0, "data": 3.0},
+    {"analysis": -3.0, "evaluation": 0.0, "data": 3.0},
+    {"figures": -3.0},
     {"training": 0.0},
     {"cli": 0.0},
 ]

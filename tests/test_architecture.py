@@ -18,7 +18,8 @@ LAYERS = [
     ["flow"],
     ["model", "baselines"],
     ["architectures", "released"],
-    ["data", "evaluation", "figures"],
+    ["data", "evaluation", "analysis"],
+    ["figures"],
     ["training"],
     ["cli"],
 ]

@@ -252,7 +252,7 @@ class Flow(nn.Module):
         """
         flow = self._for(latents)
         with flow.exactly():
-            return flow._leave(flow._generate(flow._from_latents(latents))[0])
+            return flow._leave(flow.generate(flow._from_latents(latents))[0])
 
     def coarse(
         self, source: Tensor | Latents, space: Literal["pixels", "flow"] = "pixels"
@@ -272,7 +272,7 @@ class Flow(nn.Module):
         stages: list[Tensor] = []
         with flow.exactly():
             if isinstance(source, Latents):
-                stages = flow._generate(flow._from_latents(source))
+                stages = flow.generate(flow._from_latents(source))
             else:
                 flow._infer(flow._reals(source, None, flow.dtype), stages)
         stages = [x[:, : flow.config.channels] for x in stages]
@@ -384,7 +384,7 @@ class Flow(nn.Module):
         z = self.draw(n, temperature, generator, convention)
         if low_precision:
             with self.roughly():
-                x = self._leave(self._generate(self._from_latents(z))[0])
+                x = self._leave(self.generate(self._from_latents(z))[0])
         else:
             x = self.decode(z)
         if self.pixels is None:
@@ -451,7 +451,7 @@ class Flow(nn.Module):
             log_dets.append(log_det)
         return levels, torch.stack(log_dets, 1), entry
 
-    def _generate(self, levels: Sequence[Tensor]) -> list[Tensor]:
+    def generate(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """The inverse of `_infer` up to the entry: x^(h) of every level, x^(0) first."""
         stages = [levels[-1][:, :, :0, :0]]
         for step, stay in zip(reversed(self.steps), reversed(levels), strict=True):

@@ -4,6 +4,8 @@ Letters in shapes: N images; C channels; p, q rows and columns of blocks; m edge
 D = C·m² its variables; n = m/2.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -48,12 +50,18 @@ class Blockwise(Bijector):
         self.domain, self.codomain = bijector.domain, bijector.codomain
 
     def transform(self, x: Tensor) -> Mapped:
-        return self._apply_to_blocks(self.bijector.forward, x)
+        return self.on_blocks(self.bijector.forward, x)
 
     def invert(self, y: Tensor) -> Mapped:
-        return self._apply_to_blocks(self.bijector.inverse, y)
+        return self.on_blocks(self.bijector.inverse, y)
 
-    def _apply_to_blocks(self, function, x: Tensor) -> Mapped:  # type: ignore[no-untyped-def]
+    def on_blocks(self, function: Callable[[Tensor], Mapped], x: Tensor) -> Mapped:
+        """Any map of vectors, with log-determinants, on the blocks of images of this layer.
+
+        Args:
+            function: [R, D] to [R, D] and [R]; with N images it gets the blocks of all, R = N·p·q.
+            x: [N, C, H, W].
+        """
         layer, s = self.layer, self.layer.shift
         rows, columns = layer.blocks[0] * layer.m, layer.blocks[1] * layer.m
         if s and layer.periodic:

@@ -1,7 +1,4 @@
-"""Pictures: images in grids, the stages of progressive generation, learning curves.
-
-Letters in shapes: N images; C channels (1 or 3 make a picture); H, W rows and columns.
-"""
+"""Curves: how a training went."""
 
 import math
 from collections.abc import Sequence
@@ -10,107 +7,12 @@ from textwrap import shorten
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
 from rgflow.files import replacing
 
-GAP = 2
-"""Pixels between two images of a grid."""
 BLUE, ORANGE, GREY = "#1f6fb4", "#c8500a", "#888888"
-"""Colours of learning curves: training, validation, events."""
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """Reals in [0, 256) to uint8: the integer below, and the nearest where they lie outside.
-
-    Example:
-        >>> to_bytes(torch.tensor([-3.0, 7.9, 300.0]))
-        tensor([  0,   7, 255], dtype=torch.uint8)
-    """
-    return images.floor().clamp(0, 255).to(torch.uint8)
-
-
-def bounds(fields: Tensor) -> tuple[float, float]:
-    """Values between which real-valued fields are shaded: all but the lowest and the highest 1 %.
-
-    Example:
-        >>> bounds(torch.arange(101.0))
-        (1.0, 99.0)
-    """
-    low, high = np.quantile(fields.detach().cpu().numpy(), (0.01, 0.99))
-    return float(low), float(high)
-
-
-def shaded(fields: Tensor, low: float, high: float) -> Tensor:
-    """Real-valued fields as uint8: linear from `low` (0, black) to `high` (255, white).
-
-    Example:
-        >>> shaded(torch.tensor([-1.0, 0.5, 1.0, 7.0]), 0.0, 1.0)
-        tensor([  0, 127, 255, 255], dtype=torch.uint8)
-    """
-    return to_bytes((fields - low) / max(high - low, 1e-30) * 255)
-
-
-def picture(image: Tensor) -> Image.Image:
-    """A picture of one image, pixel by pixel.
-
-    Args:
-        image: [C, H, W], uint8 or reals in [0, 256).
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
-    """
-    x = _drawable(image[None])[0].permute(1, 2, 0).numpy()
-    return Image.fromarray(x.squeeze(2) if x.shape[2] == 1 else x)
-
-
-def grid(images: Tensor, columns: int | None = None, scale: int = 2) -> Image.Image:
-    """One picture of many images, row by row.
-
-    Args:
-        images: [N, C, H, W], uint8 or reals in [0, 256).
-        columns: Images in a row; none: as square as it gets.
-        scale: Each pixel is drawn as scale × scale pixels.
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
-    """
-    n, _, height, width = images.shape
-    x = _drawable(images).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    h, w = height * scale + GAP, width * scale + GAP
-    canvas = torch.full((3, rows * h + GAP, columns * w + GAP), 40, dtype=torch.uint8)
-    for k, image in enumerate(x):
-        y, z = GAP + k // columns * h, GAP + k % columns * w
-        canvas[:, y : y + h - GAP, z : z + w - GAP] = image
-    return Image.fromarray(canvas.permute(1, 2, 0).numpy())
-
-
-def _drawable(images: Tensor) -> Tensor:
-    """Images as uint8 on the CPU, if they make a picture."""
-    channels = images.shape[1]
-    if channels not in (1, 3):
-        raise ValueError(f"Expected images of 1 or 3 channels to draw; got {channels}.")
-    return (images if images.dtype == torch.uint8 else to_bytes(images)).detach().cpu()
-
-
-def stages(images: Sequence[Tensor], scale: int = 2) -> Image.Image:
-    """Progressive generation as in the paper's Fig. 5a: one row per image, coarse to fine.
-
-    Args:
-        images: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `RGFlow.coarse` gives.
-        scale: Each pixel of the finest image is drawn as scale × scale pixels.
-    """
-    same_size = [
-        _drawable(x).repeat_interleave(1 << h, 2).repeat_interleave(1 << h, 3)
-        for h, x in enumerate(images)
-    ]
-    rows = torch.stack(same_size[::-1], 1).flatten(0, 1)
-    return grid(rows, columns=len(images), scale=scale)
+"""Colours of training, validation, events."""
 
 
 def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None:

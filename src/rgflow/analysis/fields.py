@@ -1,0 +1,335 @@
+"""Receptive fields: which pixels a latent changes, and by how much (paper, eq. 14).
+
+RF_l = E_{z~p} |∂G/∂z_l|, with the sum of absolute values over channels: one H×W picture per latent.
+The paper doesn't say where ∂G is taken; a strength of 1 as the threshold of visibility makes sense
+in the flow's own space y, before pixels are made of it, so this is the default.
+
+Of an RG-Flow, latents whose generation cones don't meet share a column of ∂G/∂z: they are told
+apart by where the column isn't zero. Of other flows, every latent takes a Jacobian-vector product.
+
+Letters in shapes: C channels; H, W rows and columns; n latents of one level; K columns; w, v rows
+and columns of the window that holds a level's cones.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from rgflow.analysis.jacobians import Space, entrance, exit_to, factors
+from rgflow.config import check_whole
+from rgflow.flow import Flow, Temperatures
+from rgflow.latents import Address, Latents
+from rgflow.lattice import Lattice, Mask, Sites
+from rgflow.model import RGFlow
+
+MEMORY = 1 << 28
+"""Bytes that the columns under way may take."""
+VISIBLE = 1.0
+"""Strength above which a latent counts as visible (paper, section 4.4)."""
+
+
+class Windows(NamedTuple):
+    """Where the latents of one level may be seen."""
+
+    addresses: NDArray[np.int64]
+    """(h, i, j, c) of the n latents, [n, 4]."""
+    rows: Tensor
+    """Rows of pixels of each window, [n, w]; −1 where it is smaller."""
+    columns: Tensor
+    """Columns of pixels, [n, v]."""
+    colours: NDArray[np.int64]
+    """Latents with the same number don't meet, [n]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReceptiveFields:
+    """Receptive fields of latents of a flow.
+
+    Attributes:
+        lattice: The geometry.
+        channels: C.
+        windows: Where the latents of every level may be seen, level 0 first.
+        fields: The fields inside these windows, [n, w, v] per level.
+        strengths: Mean of each field over all H·W pixels, in the image layout [C, H, W]; NaN for
+            latents that weren't asked for.
+        errors: Their standard errors over the draws; NaN with a single draw.
+        space: Where images were looked at.
+        temperature: Of the latents that were drawn.
+        draws: Number of latents drawn.
+        seed: Of the draws.
+    """
+
+    lattice: Sites
+    channels: int
+    windows: tuple[Windows, ...]
+    fields: tuple[Tensor, ...]
+    strengths: Tensor
+    errors: Tensor
+    space: Space
+    temperature: float | tuple[float, ...]
+    draws: int
+    seed: int
+
+    def field(self, address: Address) -> Tensor:
+        """The receptive field of one latent, [H, W].
+
+        Raises:
+            ValueError: If there is no such latent, or it wasn't asked for.
+        """
+        h, i, j, _ = address
+        self.lattice.check_site(h, i, j)
+        found = np.flatnonzero((self.windows[h].addresses == address).all(1))
+        if not len(found):
+            raise ValueError(
+                f"Expected a latent whose field was computed; got {address}, with {self.channels} "
+                f"channels and {len(self.windows[h].addresses)} latents at level {h}."
+            )
+        n = int(found[0])
+        rows, columns = self.windows[h].rows[n], self.windows[h].columns[n]
+        out = self.fields[h].new_zeros(self.lattice.height, self.lattice.width)
+        inside = self.fields[h][n][rows >= 0][:, columns >= 0]
+        out[rows[rows >= 0][:, None], columns[columns >= 0]] = inside
+        return out
+
+    def of_level(self, level: int) -> Tensor:
+        """Strengths of the latents of a level, [n], in the order of its windows."""
+        self.lattice.check_level(level)
+        _, i, j, c = torch.from_numpy(self.windows[level].addresses).unbind(1)
+        return self.strengths[c, i, j]
+
+    def strongest(self, count: int | None = None, level: int | None = None) -> list[Address]:
+        """Latents by strength, the strongest first, of one level or of all.
+
+        Args:
+            count: How many; none: all that are visible.
+            level: Only of this level.
+        """
+        levels = range(self.lattice.levels) if level is None else (level,)
+        addresses = np.concatenate([self.windows[h].addresses for h in levels])
+        strengths = torch.cat([self.of_level(h) for h in levels])
+        order = strengths.argsort(descending=True, stable=True)
+        if count is None:
+            count = int((strengths > VISIBLE).sum())
+        return [tuple(addresses[k].tolist()) for k in order[:count].tolist()]
+
+    def visible(self, threshold: float = VISIBLE) -> Tensor:
+        """Which latents have a strength above a threshold, in the image layout [C, H, W]."""
+        return self.strengths > threshold
+
+
+@torch.no_grad()
+def receptive_fields(
+    flow: Flow,
+    *,
+    draws: int = 16,
+    temperature: Temperatures = 1.0,
+    seed: int = 0,
+    space: Space = "flow",
+    sites: Mask | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ReceptiveFields:
+    """Receptive fields of any or all latents (paper, eq. 14).
+
+    Args:
+        flow: The flow.
+        draws: Number of latents drawn, over which |∂G/∂z| is averaged; draw k has seed + k.
+        temperature: Of the draws: one, or one per level.
+        seed: Of the draws.
+        space: The flow's own space, in which strengths are comparable, or pixels.
+        sites: The positions whose latents are wanted, a mask [H, W]; none: all.
+        progress: Called with the number of draws done.
+
+    Raises:
+        ValueError: If a number is out of range, or nothing is asked for.
+
+    Example:
+        >>> from rgflow import FlowConfig
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> found = receptive_fields(flow, draws=2)  # an untrained flow is the identity
+        >>> found.field((0, 0, 1, 2)).nonzero().tolist(), found.strengths.max().item() * 256
+        ([[0, 1]], 1.0)
+    """
+    check_whole("draws", draws, 1)
+    check_whole("seed", seed, 0)
+    if sites is None:
+        sites = np.ones((flow.lattice.height, flow.lattice.width), dtype=bool)
+    flow.lattice.counts(sites)  # checks the mask
+    if not sites.any():
+        raise ValueError("Expected at least one site whose fields are wanted; got none.")
+    windows = tuple(_windows(flow, level, sites) for level in range(flow.levels))
+    sums = [
+        torch.zeros(len(w.addresses), w.rows.shape[1], w.columns.shape[1], dtype=flow.dtype)
+        for w in windows
+    ]
+    strengths = []
+    for k in range(draws):
+        z = flow.draw_each([seed + k], temperature)
+        found = _draw_fields(flow, z, windows, space)
+        for total, fields in zip(sums, found, strict=True):
+            total += fields.cpu()
+        size = flow.lattice.height * flow.lattice.width
+        strengths.append([fields.sum((1, 2)).cpu() / size for fields in found])
+        if progress:
+            progress(1)
+    mean, error = (torch.full(flow.image_shape, math.nan, dtype=flow.dtype) for _ in range(2))
+    for level, w in enumerate(windows):
+        _, i, j, c = torch.from_numpy(w.addresses).unbind(1)
+        drawn = torch.stack([s[level] for s in strengths])
+        mean[c, i, j] = drawn.mean(0)
+        if draws > 1:
+            error[c, i, j] = drawn.std(0) / draws**0.5
+    many = isinstance(temperature, Sequence)
+    return ReceptiveFields(
+        lattice=flow.lattice,
+        channels=flow.config.channels,
+        windows=windows,
+        fields=tuple(total / draws for total in sums),
+        strengths=mean,
+        errors=error,
+        space=space,
+        temperature=tuple(temperature) if many else temperature,  # type: ignore[arg-type]
+        draws=draws,
+        seed=seed,
+    )
+
+
+def _draw_fields(flow: Flow, z: Latents, windows: Sequence[Windows], space: Space) -> list[Tensor]:
+    """|∂G/∂z| at one point, inside the windows of every level, [n, w, v]."""
+    if isinstance(flow, RGFlow):
+        made = factors(flow, z, space)
+        return [
+            _level_fields(flow, w, partial(made.push, level=level))
+            for level, w in enumerate(windows)
+        ]
+    push = plain_push(flow, z, space)
+    return [_level_fields(flow, w, push) for w in windows]
+
+
+def _level_fields(flow: Flow, windows: Windows, push: Callable[[Tensor], Tensor]) -> Tensor:
+    """The fields of a level's latents, those of one colour in one column."""
+    colours = windows.colours
+    device = next(flow.parameters()).device
+    n, w, v = len(windows.addresses), windows.rows.shape[1], windows.columns.shape[1]
+    out = torch.zeros(n, w, v, dtype=flow.dtype, device=device)
+    each = max(1, MEMORY // (flow.dim * 16))
+    order = np.argsort(colours, kind="stable")
+    names, starts = np.unique(colours[order], return_index=True)
+    for first in range(0, len(names), each):
+        last = min(first + each, len(names))
+        members = order[starts[first] : starts[last] if last < len(names) else n]
+        which = torch.from_numpy(np.searchsorted(names, colours[members]) - first).to(device)
+        _, i, j, c = torch.from_numpy(windows.addresses[members]).to(device).unbind(1)
+        tangents = torch.zeros(last - first, *flow.image_shape, dtype=flow.dtype, device=device)
+        tangents[which, c, i, j] = 1.0
+        fields = push(tangents).abs().sum(1)
+        rows, columns = windows.rows[members].to(device), windows.columns[members].to(device)
+        seen = fields[which[:, None, None], rows[:, :, None], columns[:, None, :]]
+        inside = (rows >= 0)[:, :, None] & (columns >= 0)[:, None, :]
+        out[torch.from_numpy(members).to(device)] = seen * inside
+    return out
+
+
+def plain_push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor], Tensor]:
+    """Tangents of latents to tangents of images, each by a Jacobian-vector product of the whole
+    flow: for flows without blocks, and to compare with.
+
+    Returns:
+        A function of tangents in the image layout, [K, C, H, W] → [K, C, H, W].
+    """
+    into, out = entrance(flow), exit_to(flow, space)
+
+    def generate(*levels: Tensor) -> Tensor:
+        return out(flow.generate([into(z) for z in levels])[0])[0]
+
+    def push(tangents: Tensor) -> Tensor:
+        parts = Latents.from_image(tangents, z.lattice).levels
+
+        def one(*directions: Tensor) -> Tensor:
+            return jvp(generate, z.levels, tuple(d[None] for d in directions))[1]
+
+        with flow.exactly():
+            return vmap(one, chunk_size=16)(*parts)
+
+    return push
+
+
+# ---------------------------------------------------------------- where to look
+
+
+def _windows(flow: Flow, level: int, sites: Mask) -> Windows:
+    """The windows of the latents of one level at some sites: their cones, or everything."""
+    lattice, channels = flow.lattice, flow.config.channels
+    found = np.argwhere((lattice.site_levels == level) & sites)
+    at = np.repeat(found, channels, 0)
+    c = np.tile(np.arange(channels), len(found))[:, None]
+    addresses = np.concatenate([np.full_like(c, level), at, c], 1)
+    if not isinstance(lattice, Lattice):
+        ranges = [torch.arange(size).expand(len(at), size) for size in sites.shape]
+        return Windows(addresses, *ranges, np.arange(len(at)))
+    rows, columns = (
+        torch.from_numpy(_ranges(lattice, level, axis)[at[:, axis]]) for axis in (0, 1)
+    )
+    py, px = (_period(lattice, level, axis) for axis in (0, 1))
+    colours = (c[:, 0] * lattice.height + at[:, 0] % py) * lattice.width + at[:, 1] % px
+    return Windows(addresses, rows, columns, colours)
+
+
+@cache
+def _ranges(lattice: Lattice, level: int, axis: int) -> NDArray[np.int64]:
+    """For every coordinate along an axis, the pixels' coordinates in the cone of the latents there:
+    [size, w], −1 behind their end. Cones are rectangles, but for those of sites that an open
+    boundary leaves out of a layer, which are smaller."""
+    size = (lattice.height, lattice.width)[axis]
+    reached = []
+    for k in range(size):
+        start = (lattice.site_levels == level) & (
+            np.indices((lattice.height, lattice.width))[axis] == k
+        )
+        cone = lattice.generation_cone(start) if start.any() else start
+        reached.append(np.flatnonzero(cone.any(1 - axis)))
+    out = np.full((size, max(map(len, reached))), -1)
+    for k, pixels in enumerate(reached):
+        out[k, : len(pixels)] = pixels
+    return out
+
+
+@cache
+def _period(lattice: Lattice, level: int, axis: int) -> int:
+    """The shortest distance along an axis at which the cones of no two latents of a level meet."""
+    size = (lattice.height, lattice.width)[axis]
+    ranges = [set(r[r >= 0].tolist()) for r in _ranges(lattice, level, axis)]
+    unit = lattice.m << level
+    for period in range(unit, size, unit):
+        if lattice.boundary == "periodic" and size % period:
+            continue
+        apart = all(
+            ranges[a].isdisjoint(ranges[b])
+            for a in range(size)
+            for b in range(a + period, size, period)
+        )
+        if apart:
+            return period
+    return size
+
+
+def column_count(lattice: Lattice, channels: int) -> int:
+    """Number of columns that all latents of an RG-Flow share.
+
+    Example:
+        >>> [column_count(Lattice(height=size, width=size), 3) for size in (32, 64, 128)]
+        [912, 1488, 2064]
+    """
+    count = 0
+    for level in range(lattice.levels):
+        sites = np.argwhere(lattice.site_levels == level)
+        period = [_period(lattice, level, axis) for axis in (0, 1)]
+        count += channels * len({(i % period[0], j % period[1]) for i, j in sites.tolist()})
+    return count

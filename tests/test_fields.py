@@ -1,0 +1,179 @@
+"""Receptive fields against plain autograd, cones and known maps."""
+
+import numpy as np
+import pytest
+import torch
+from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow
+
+from rgflow import FlowConfig, RGFlow
+from rgflow.analysis import receptive_fields
+from rgflow.analysis.fields import column_count
+from rgflow.bijectors import Bijector
+from rgflow.bijectors.base import Mapped
+
+SPACES = ("flow", "pixels")
+
+
+def naive(flow, draws, space, temperature=1.0):
+    """E |∂G/∂z| by reverse-mode autograd of the public interface, [D, H, W], and each draw's
+    strengths."""
+    total, strengths = 0, []
+    for k in range(draws):
+        z = flow.draw_each([k], temperature)
+
+        def image(flat, lattice=z.lattice):
+            latents = type(z).from_flat(flat, lattice, flow.config.channels)
+            if space == "pixels":
+                return flow.decode(latents)[0]
+            return flow.coarse(latents, "flow")[0][0]
+
+        jacobian = torch.autograd.functional.jacobian(image, z.flat(), vectorize=True)
+        fields = jacobian[:, :, :, 0].abs().sum(0).permute(2, 0, 1)
+        total = total + fields
+        strengths.append(fields.mean((1, 2)))
+    return total / draws, torch.stack(strengths)
+
+
+def all_fields(found, flow):
+    """Every field, [D, H, W], in the flat order of latents."""
+    _, channels = found.lattice, flow.config.channels
+    order = torch.arange(flow.dim, dtype=torch.float64)[None]
+    from rgflow import Latents
+
+    places = Latents.from_flat(order, flow.lattice, channels).image()[0].long()
+    out = torch.zeros(flow.dim, *flow.image_shape[1:], dtype=flow.dtype)
+    for windows in found.windows:
+        for address in windows.addresses.tolist():
+            h, i, j, c = address
+            out[places[c, i, j]] = found.field((h, i, j, c))
+    return out
+
+
+KINDS = {
+    **{name: BIJECTORS[name] for name in ("affine-paper", "spline", "autoregressive", "cube")},
+    **{
+        name: OPTIONS[name]
+        for name in (
+            "open", "released-order", "released-order-open", "m2", "m6", "not-square", "one-level",
+            "shared-open", "student", "marginal", "fields", "cube-marginal", "cube-fields",
+        )
+    },
+    **REAL_NVP,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("name", KINDS)
+def test_fields_are_those_of_autograd(name, space):
+    flow = random_flow(**KINDS[name]).double()
+    found = receptive_fields(flow, draws=2, space=space)
+    expected, strengths = naive(flow, 2, space)
+    torch.testing.assert_close(all_fields(found, flow), expected, rtol=1e-9, atol=1e-10)
+    for level in range(flow.levels):
+        assert torch.isfinite(found.of_level(level)).all()
+    flat = torch.cat([found.of_level(h) for h in range(flow.levels)])
+    assert flat.sort().values == pytest.approx(strengths.mean(0).sort().values)
+    assert found.errors.flatten().sort().values == pytest.approx(
+        (strengths.std(0) / 2**0.5).sort().values
+    )
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_fields_are_those_of_autograd_at_16(boundary):
+    flow = random_flow(height=16, width=16, boundary=boundary, channels=1).double()
+    found = receptive_fields(flow, draws=2, temperature=0.7)
+    expected, _ = naive(flow, 2, "flow", 0.7)
+    torch.testing.assert_close(all_fields(found, flow), expected, rtol=1e-9, atol=1e-10)
+    support = all_fields(found, flow) > 0
+    number = 0
+    for windows in found.windows:
+        for h, i, j, c in windows.addresses.tolist():
+            cone = flow.lattice.generation_cone(flow.lattice.site(h, i, j))
+            assert np.array_equal(found.field((h, i, j, c)).numpy() > 0, cone)
+            number += 1
+    assert number == flow.dim == len(support)
+
+
+class Rotation(Bijector):
+    """A linear map of blocks, the same for all."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__((dim,))
+        weight = torch.linalg.qr(torch.randn(dim, dim)).Q * torch.linspace(0.5, 2, dim)
+        self.weight = torch.nn.Parameter(weight)
+
+    def transform(self, x: torch.Tensor) -> Mapped:
+        return x @ self.weight.T, torch.linalg.slogdet(self.weight)[1].expand(len(x))
+
+    def invert(self, y: torch.Tensor) -> Mapped:
+        return (
+            torch.linalg.solve(self.weight, y.T).T,
+            -torch.linalg.slogdet(self.weight)[1].expand(len(y)),
+        )
+
+
+def test_fields_of_a_linear_flow_do_not_depend_on_the_draws():
+    config = FlowConfig(height=16, width=16, channels=1, bijector="test_fields.Rotation")
+    flow = RGFlow(config).double()
+    one = receptive_fields(flow, draws=1)
+    many = receptive_fields(flow, draws=5, seed=100)
+    for a, b in zip(one.fields, many.fields, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert many.errors.abs().max() < 1e-12
+    assert one.errors.isnan().all()
+    zero = flow.coarse(flow.draw_each([0], 0.0), "flow")[0]
+    assert torch.equal(zero, torch.zeros_like(zero))
+    for level, i, j in ((0, 3, 4), (1, 2, 4), (2, 8, 12)):
+        latents = flow.draw_each([0], 0.0).set((level, i, j, 0), 1.0)
+        response = flow.coarse(latents, "flow")[0][0].abs().sum(0)
+        torch.testing.assert_close(one.field((level, i, j, 0)), response)
+
+
+def test_some_sites_are_enough():
+    flow = random_flow(height=16, width=16, channels=3)
+    sites = flow.lattice.site(0, 5, 8) | flow.lattice.site(1, 2, 0)
+    some, every = receptive_fields(flow, draws=2, sites=sites), receptive_fields(flow, draws=2)
+    assert [len(w.addresses) for w in some.windows] == [3, 3, 0]
+    assert torch.equal(some.field((1, 2, 0, 1)), every.field((1, 2, 0, 1)))
+    assert some.strengths.isfinite().sum() == 6
+    assert some.strongest(1)[0] in {(0, 5, 8, c) for c in range(3)} | {
+        (1, 2, 0, c) for c in range(3)
+    }
+    with pytest.raises(ValueError, match="whose field was computed"):
+        some.field((0, 0, 1, 0))
+
+
+def test_the_strongest_and_the_visible():
+    flow = random_flow()
+    found = receptive_fields(flow, draws=2)
+    first = found.strongest(5)
+    values = [found.strengths[c, i, j].item() for _, i, j, c in first]
+    assert values == sorted(found.strengths.flatten().tolist(), reverse=True)[:5]
+    threshold = values[2]
+    assert found.visible(threshold).sum() == 2
+    assert all(h == 1 for h, *_ in found.strongest(3, level=1))
+
+
+def test_columns_of_facts():
+    from rgflow import Lattice
+
+    counts = [column_count(Lattice(height=n, width=n), 3) for n in (32, 64, 128)]
+    assert counts == [912, 1488, 2064]
+
+
+def test_bad_input():
+    flow = random_flow()
+    for arguments, message in (
+        ({"draws": 0}, "draws to be at least 1"),
+        ({"seed": -1}, "seed to be at least 0"),
+        ({"space": "pixel"}, "nearest: pixels"),
+        ({"temperature": [1.0]}, "one for each"),
+        ({"sites": np.zeros((8, 8), dtype=bool)}, "at least one site"),
+        ({"sites": np.zeros((8, 9), dtype=bool)}, "mask of shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            receptive_fields(flow, **arguments)
+    with pytest.raises(ValueError, match="a level of 0 to 1"):
+        receptive_fields(flow, draws=1).field((7, 0, 0, 0))
+    with pytest.raises(ValueError, match="whose field was computed"):
+        receptive_fields(flow, draws=1).field((0, 0, 1, 7))
