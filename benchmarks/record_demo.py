@@ -29,7 +29,7 @@ def main() -> None:
     path.write_text(json.dumps(result, indent=2) + "\n")
     images = REPOSITORY / "docs" / "images"
     images.mkdir(exist_ok=True)
-    for name in ("samples", "stages"):
+    for name in ("samples", "stages", "curve"):
         shutil.copy(run / "pictures" / f"{name}.png", images / f"demo-{name}.png")
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow
 
-from rgflow import FlowConfig, RGFlow
+from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow
+from rgflow import FlowConfig, Latents, Lattice, RGFlow
 from rgflow.analysis import receptive_fields
 from rgflow.analysis.fields import column_count
 from rgflow.bijectors import Bijector
@@ -22,7 +22,7 @@ def naive(flow, draws, space, temperature=1.0):
         z = flow.draw_each([k], temperature)
 
         def image(flat, lattice=z.lattice):
-            latents = type(z).from_flat(flat, lattice, flow.config.channels)
+            latents = Latents.from_flat(flat, lattice, flow.config.channels)
             if space == "pixels":
                 return flow.decode(latents)[0]
             return flow.coarse(latents, "flow")[0][0]
@@ -36,11 +36,8 @@ def naive(flow, draws, space, temperature=1.0):
 
 def all_fields(found, flow):
     """Every field, [D, H, W], in the flat order of latents."""
-    _, channels = found.lattice, flow.config.channels
     order = torch.arange(flow.dim, dtype=torch.float64)[None]
-    from rgflow import Latents
-
-    places = Latents.from_flat(order, flow.lattice, channels).image()[0].long()
+    places = Latents.from_flat(order, flow.lattice, flow.config.channels).image()[0].long()
     out = torch.zeros(flow.dim, *flow.image_shape[1:], dtype=flow.dtype)
     for windows in found.windows:
         for address in windows.addresses.tolist():
@@ -155,8 +152,6 @@ def test_the_strongest_and_the_visible():
 
 
 def test_columns_of_facts():
-    from rgflow import Lattice
-
     counts = [column_count(Lattice(height=n, width=n), 3) for n in (32, 64, 128)]
     assert counts == [912, 1488, 2064]
 
