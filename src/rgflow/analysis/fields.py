@@ -184,7 +184,7 @@ def receptive_fields(
         _, i, j, c = torch.from_numpy(w.addresses).unbind(1)
         drawn = torch.stack([s[level] for s in strengths])
         mean[c, i, j] = drawn.mean(0)
-        if draws > 1:
+        if draws > 1 and len(c):
             error[c, i, j] = drawn.std(0) / draws**0.5
     many = isinstance(temperature, Sequence)
     return ReceptiveFields(

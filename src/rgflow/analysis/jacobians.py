@@ -23,7 +23,8 @@ from rgflow.model import RGFlow
 
 Space = Literal["flow", "pixels"]
 """Where images are looked at: in the flow's own space y, before the pixel map, or as pixels."""
-TANGENTS_AT_ONCE = 16
+ROWS_AT_ONCE = 1 << 16
+"""Blocks times tangents that go through a layer together, for the sake of memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,8 @@ def _layer_jacobians(layer: Blockwise, y: Tensor) -> tuple[Tensor, Tensor]:
             return jvp(generate, (blocks,), (direction.expand_as(blocks),))[1]
 
         basis = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
-        found.append(vmap(push, chunk_size=TANGENTS_AT_ONCE)(basis).transpose(0, 1).contiguous())
+        each = max(1, ROWS_AT_ONCE // len(blocks))
+        found.append(vmap(push, chunk_size=each)(basis).transpose(0, 1).contiguous())
         return layer.bijector.inverse(blocks)
 
     x = layer.on_blocks(differentiated, y)[0]
