@@ -39,6 +39,7 @@ class RGFlow(Flow):
 
     architecture: ClassVar[Architecture] = "rg"
     lattice: Lattice
+    steps: Sequence["RGStep"]
 
     def make_lattice(self) -> Lattice:
         """Blocks and levels as the config says."""

@@ -25,7 +25,7 @@ from torch.func import jvp, vmap
 
 from rgflow.analysis.jacobians import Space, entrance, exit_to, factors
 from rgflow.config import check_whole
-from rgflow.flow import Flow, Temperatures
+from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.model import RGFlow
@@ -130,7 +130,7 @@ def receptive_fields(
     flow: Flow,
     *,
     draws: int = 16,
-    temperature: Temperatures = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     space: Space = "flow",
     sites: Mask | None = None,
@@ -186,7 +186,6 @@ def receptive_fields(
         mean[c, i, j] = drawn.mean(0)
         if draws > 1 and len(c):
             error[c, i, j] = drawn.std(0) / draws**0.5
-    many = isinstance(temperature, Sequence)
     return ReceptiveFields(
         lattice=flow.lattice,
         channels=flow.config.channels,
@@ -195,7 +194,7 @@ def receptive_fields(
         strengths=mean,
         errors=error,
         space=space,
-        temperature=tuple(temperature) if many else temperature,  # type: ignore[arg-type]
+        temperature=tuple(temperature) if isinstance(temperature, Sequence) else temperature,
         draws=draws,
         seed=seed,
     )
@@ -272,8 +271,8 @@ def _windows(flow: Flow, level: int, sites: Mask) -> Windows:
     c = np.tile(np.arange(channels), len(found))[:, None]
     addresses = np.concatenate([np.full_like(c, level), at, c], 1)
     if not isinstance(lattice, Lattice):
-        ranges = [torch.arange(size).expand(len(at), size) for size in sites.shape]
-        return Windows(addresses, *ranges, np.arange(len(at)))
+        height, width = (torch.arange(size).expand(len(at), size) for size in sites.shape)
+        return Windows(addresses, height, width, np.arange(len(at)))
     rows, columns = (
         torch.from_numpy(_ranges(lattice, level, axis)[at[:, axis]]) for axis in (0, 1)
     )

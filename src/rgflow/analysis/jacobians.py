@@ -95,6 +95,7 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
             x = stay if step.top else interleave(x, stay)
             made = []
             for layer in reversed(step.layers.bijectors):
+                assert isinstance(layer, Blockwise)
                 x, jacobians = _layer_jacobians(layer, x)
                 made.append((layer, jacobians))
             layers.insert(0, made)
@@ -137,5 +138,5 @@ def exit_to(flow: Flow, space: Space) -> Callable[[Tensor], Tensor]:
 
 def _elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """An elementwise function, and its derivative."""
-    value, slope = jvp(function, (x,), (torch.ones_like(x),))
-    return value, slope
+    result = jvp(function, (x,), (torch.ones_like(x),))
+    return result[0], result[1]
