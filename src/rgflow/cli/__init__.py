@@ -11,6 +11,11 @@ COMMANDS = {
     "train": "learn a flow from images",
     "evaluate": "bits per dimension of a trained flow on test images",
     "sample": "new images from a trained flow",
+    "levels": "images from coarse to fine, each level drawn anew, temperatures",
+    "traverse": "vary latents, and see what becomes of images",
+    "mix": "images with the coarse of one and the fine of another",
+    "fields": "which pixels the latents of a trained flow change",
+    "pinwheel": "what a sparse prior is good for, in the plane",
     "info": "what is in a run folder, or in the folder of a model",
     "presets": "list the named settings",
 }

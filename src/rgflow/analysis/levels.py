@@ -1,0 +1,193 @@
+"""Levels: images from coarse to fine, what the latents of each level carry, and temperatures.
+
+Letters in shapes: N images; K draws; T temperatures; C channels; H, W rows and columns.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgflow.config import check_whole
+from rgflow.flow import Flow
+from rgflow.latents import Latents
+
+Progress = Callable[[int], None]
+"""Called with the number of images decoded since the last call."""
+BATCH = 64
+"""Images decoded at a time."""
+
+
+@torch.no_grad()
+def decode(
+    flow: Flow, latents: Latents, *, batch_size: int = BATCH, progress: Progress | None = None
+) -> Tensor:
+    """The images of any number of latents, on the CPU: `Flow.decode` in batches.
+
+    Args:
+        flow: The flow, on any device.
+        latents: In the number format to compute in, on any device.
+        batch_size: Images at a time; the result depends on it by rounding only.
+        progress: Told of every batch.
+
+    Returns:
+        Reals [N, C, H, W] in the number format of the latents.
+
+    Raises:
+        ValueError: If the latents belong to a flow of another geometry.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> decode(flow, flow.draw_each(range(5)), batch_size=2).shape
+        torch.Size([5, 3, 16, 16])
+    """
+    check_whole("batch_size", batch_size, 1)
+    device, dtype = next(flow.parameters()).device, latents.levels[-1].dtype
+    if dtype != flow.dtype:  # once, not in every batch
+        flow = copy.deepcopy(flow).to(dtype)
+    parts = []
+    for k in range(0, len(latents), batch_size):
+        part = latents.select(slice(k, k + batch_size))
+        parts.append(flow.decode(part.to(device=device)).cpu())
+        if progress:
+            progress(len(part))
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resampled:
+    """Images whose latents of one level were drawn anew while all others stayed.
+
+    Attributes:
+        originals: The images themselves, [N, C, H, W].
+        images: [N, levels, K, C, H, W].
+        temperature: At which the new latents were drawn.
+        seed: Of the first draw; draw k has seed + k, and is the same for every image.
+    """
+
+    originals: Tensor
+    images: Tensor
+    temperature: float | tuple[float, ...]
+    seed: int
+
+    def changes(self) -> Tensor:
+        """How much each level carries of each image: the root mean square of the change of a pixel
+        over draws, channels and pixels, [N, levels]."""
+        change = self.images - self.originals[:, None, None]
+        return change.square().mean((2, 3, 4, 5)).sqrt()
+
+
+def resample(
+    flow: Flow,
+    latents: Latents,
+    *,
+    draws: int = 4,
+    temperature: float | Sequence[float] = 1.0,
+    seed: int = 0,
+    batch_size: int = BATCH,
+    progress: Progress | None = None,
+) -> Resampled:
+    """Draw the latents of each level anew, and keep all others.
+
+    Args:
+        flow: The flow.
+        latents: Of N images.
+        draws: Draws K for every image and level.
+        temperature: Of the draws: one, or one per level.
+        seed: Of the draws.
+        batch_size: As for `decode`.
+        progress: As for `decode`, N·(1 + K·levels) images in all.
+
+    Raises:
+        ValueError: If a number is out of range, or the latents are of another flow.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> found = resample(flow, flow.draw_each([0, 1]), draws=3)
+        >>> found.images.shape, found.changes().shape
+        (torch.Size([2, 3, 3, 3, 16, 16]), torch.Size([2, 3]))
+    """
+    check_whole("draws", draws, 1)
+    check_whole("seed", seed, 0)
+    n, like = len(latents), latents.levels[-1]
+    every = torch.zeros(n, dtype=torch.int64)
+    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like.dtype, like.device)
+    drawn = [fresh.select(every + k) for k in range(draws)]
+    changed = [latents.replace(h, z.levels[h]) for h in range(flow.levels) for z in drawn]
+    images = decode(
+        flow, Latents.cat([latents, *changed]), batch_size=batch_size, progress=progress
+    )
+    return Resampled(
+        originals=images[:n],
+        images=images[n:].unflatten(0, (flow.levels, draws, n)).movedim(2, 0),
+        temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tempered:
+    """The same seeds at several temperatures.
+
+    Attributes:
+        images: [T, N, C, H, W].
+        temperatures: T of them, each one number for all levels or one per level, level 0 first.
+        seeds: Of the N images.
+    """
+
+    images: Tensor
+    temperatures: tuple[float | tuple[float, ...], ...]
+    seeds: tuple[int, ...]
+
+
+def at_temperatures(
+    flow: Flow,
+    seeds: Sequence[int],
+    temperatures: Sequence[float | Sequence[float]],
+    *,
+    batch_size: int = BATCH,
+    progress: Progress | None = None,
+) -> Tempered:
+    """Samples of the same seeds at several temperatures (paper, Appendix D).
+
+    Args:
+        flow: The flow.
+        seeds: One for each of N images.
+        temperatures: Each is one number (an effective temperature) or one per level (mixed).
+        batch_size: As for `decode`.
+        progress: As for `decode`, T·N images in all.
+
+    Raises:
+        ValueError: If there are no seeds or temperatures, or these are out of range.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).images.shape
+        torch.Size([2, 2, 3, 16, 16])
+    """
+    drawn = Latents.cat(flow.draw_each(seeds, temperature) for temperature in temperatures)
+    images = decode(flow, drawn, batch_size=batch_size, progress=progress)
+    return Tempered(
+        images=images.unflatten(0, (len(temperatures), len(seeds))),
+        temperatures=tuple(t if isinstance(t, int | float) else tuple(t) for t in temperatures),
+        seeds=tuple(seeds),
+    )
+
+
+def mixed_temperature(levels: int, split: int, low: float, high: float) -> tuple[float, ...]:
+    """One temperature for the levels below a split, another from it on.
+
+    Raises:
+        ValueError: If the split isn't from 0 to the number of levels.
+
+    Example:
+        >>> mixed_temperature(4, 1, 0.2, 0.6)  # as in Fig. 6 of the paper
+        (0.2, 0.6, 0.6, 0.6)
+    """
+    check_whole("the level from which on the temperature is the high levels'", split, 0, levels)
+    return (low,) * split + (high,) * (levels - split)

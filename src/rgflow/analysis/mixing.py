@@ -1,0 +1,174 @@
+"""Mixing: images whose latents are those of one image, of another, or between them, by level.
+
+A mixture is told by its shares: λ of the second image at every level, level 0 first. With λ = 1 for
+h < Θ and 0 above it is the paper's hyperbolic mixing (eq. 15), with the same λ everywhere linear
+mixing, and a sequence of shares is a path from one image to another.
+
+Letters in shapes: N pairs of images; K shares; C channels; H, W rows and columns.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgflow.analysis.levels import BATCH, Progress, decode
+from rgflow.config import check_whole
+from rgflow.flow import Flow
+from rgflow.latents import Latents
+
+Shares = tuple[float, ...]
+"""λ of the second image at every level, level 0 first."""
+
+
+def hyperbolic(levels: int, threshold: int) -> Shares:
+    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15).
+
+    Args:
+        levels: Number of levels, h_L + 1.
+        threshold: Θ, from 0 (all of the first image) to h_L + 1 (all of the second).
+
+    Raises:
+        ValueError: If Θ is out of range.
+
+    Example:
+        >>> hyperbolic(4, 3)
+        (1.0, 1.0, 1.0, 0.0)
+    """
+    check_whole("the threshold Θ", threshold, 0, levels)
+    return (1.0,) * threshold + (0.0,) * (levels - threshold)
+
+
+def every_threshold(levels: int) -> list[Shares]:
+    """The hyperbolic mixtures for every Θ from 0 to h_L + 1."""
+    return [hyperbolic(levels, threshold) for threshold in range(levels + 1)]
+
+
+def straight(levels: int, steps: int) -> list[Shares]:
+    """The straight way from one image to another: all levels at once.
+
+    Args:
+        levels: Number of levels.
+        steps: Steps from the first image to the second; there is one more image than steps.
+
+    Example:
+        >>> straight(2, 2)
+        [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
+    """
+    check_whole("steps", steps, 1)
+    return [(k / steps,) * levels for k in range(steps + 1)]
+
+
+def level_by_level(levels: int, steps: int) -> list[Shares]:
+    """From one image to another one level after the other, the details first.
+
+    Args:
+        levels: Number of levels.
+        steps: Steps for each level.
+
+    Example:
+        >>> level_by_level(2, 2)
+        [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (1.0, 0.5), (1.0, 1.0)]
+    """
+    check_whole("steps", steps, 1)
+    return [hyperbolic(levels, 0)] + [
+        (1.0,) * h + (k / steps,) + (0.0,) * (levels - h - 1)
+        for h in range(levels)
+        for k in range(1, steps + 1)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mixtures:
+    """Mixtures of pairs of images.
+
+    Attributes:
+        images: [N, K, C, H, W].
+        shares: λ of the second image of each pair at every level, K of them.
+    """
+
+    images: Tensor
+    shares: tuple[Shares, ...]
+
+
+def mix(
+    flow: Flow,
+    first: Latents,
+    second: Latents,
+    shares: Sequence[Sequence[float]],
+    *,
+    batch_size: int = BATCH,
+    progress: Progress | None = None,
+) -> Mixtures:
+    """Mix pairs of images in every one of some ways.
+
+    Args:
+        flow: The flow.
+        first: Latents of N images.
+        second: Latents of as many.
+        shares: K ways to mix, each with λ of the second image at every level.
+        batch_size: As for `decode`.
+        progress: As for `decode`, N·K images in all.
+
+    Raises:
+        ValueError: If the numbers of images or of levels don't fit, a share isn't finite, or there
+            is nothing to mix.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> a, b = flow.draw_each([0, 1]), flow.draw_each([2, 3])
+        >>> found = mix(flow, a, b, every_threshold(flow.levels))
+        >>> found.images.shape
+        torch.Size([2, 4, 3, 16, 16])
+        >>> torch.equal(found.images[:, 0], flow.decode(a))  # Θ = 0
+        True
+    """
+    if not all(math.isfinite(share) for way in shares for share in way):
+        raise ValueError(f"Expected finite shares; got {[list(way) for way in shares]}.")
+    mixed = Latents.cat(first.mix(second, share) for share in shares)
+    images = decode(flow, mixed, batch_size=batch_size, progress=progress)
+    return Mixtures(
+        images=images.unflatten(0, (len(shares), len(first))).transpose(0, 1),
+        shares=tuple(tuple(share) for share in shares),
+    )
+
+
+def mixing_grid(
+    flow: Flow,
+    high: Latents,
+    low: Latents,
+    threshold: int,
+    *,
+    batch_size: int = BATCH,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Every image's high levels with every image's low levels, as in the paper's Fig. 7c.
+
+    Args:
+        flow: The flow.
+        high: Of the images that the levels h ≥ Θ are taken from.
+        low: Of those that the levels h < Θ are taken from.
+        threshold: Θ.
+        batch_size: As for `decode`.
+        progress: As for `decode`.
+
+    Returns:
+        Images [len(low), len(high), C, H, W].
+
+    Raises:
+        ValueError: If Θ is out of range, or the latents don't fit.
+    """
+    shares = hyperbolic(flow.levels, threshold)
+    rows, columns = torch.meshgrid(torch.arange(len(low)), torch.arange(len(high)), indexing="ij")
+    found = mix(
+        flow,
+        high.select(columns.flatten()),
+        low.select(rows.flatten()),
+        [shares],
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return found.images[:, 0].unflatten(0, (len(low), len(high)))

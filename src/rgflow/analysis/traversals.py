@@ -1,0 +1,183 @@
+"""Traversals: what becomes of images while one of their latents, or a direction, is varied.
+
+Letters in shapes: N images; V values; C channels; H, W rows and columns; D = C·H·W.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgflow.analysis.fields import plain_push
+from rgflow.analysis.jacobians import Space
+from rgflow.analysis.levels import BATCH, Progress, decode, mixed_temperature
+from rgflow.config import check_whole
+from rgflow.flow import Flow
+from rgflow.latents import Address, Latents
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Traversal:
+    """Images along one latent or direction.
+
+    Attributes:
+        images: [N, V, C, H, W].
+        values: The V values.
+        added: Whether they were added to what was there, instead of taking its place.
+        address: The latent that was varied; none if it was a direction.
+    """
+
+    images: Tensor
+    values: tuple[float, ...]
+    added: bool
+    address: Address | None
+
+    @property
+    def reference(self) -> int:
+        """Which of the values is nearest to 0."""
+        return min(range(len(self.values)), key=lambda k: abs(self.values[k]))
+
+    def differences(self) -> Tensor:
+        """What differs from the image at the value nearest to 0, [N, V, C, H, W]."""
+        return self.images - self.images[:, self.reference, None]
+
+
+def traverse(
+    flow: Flow,
+    latents: Latents,
+    along: Address | Latents,
+    values: Sequence[float],
+    *,
+    add: bool = False,
+    batch_size: int = BATCH,
+    progress: Progress | None = None,
+) -> Traversal:
+    """Vary one latent, or a direction, of some images (paper, Figs. 4 and 6).
+
+    Args:
+        flow: The flow.
+        latents: Of N images.
+        along: What to vary, as for `move`.
+        values: Its V values, in units of the latents; `prior_scale` gives that of the prior.
+        add: Add them to what is there, instead of putting them in its place.
+        batch_size: As for `decode`.
+        progress: As for `decode`, N·V images in all.
+
+    Raises:
+        ValueError: If there is no such latent, the direction doesn't fit, or a value isn't finite.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> z = flow.draw_each([0, 1], fig6_temperature(flow.levels))
+        >>> traverse(flow, z, (1, 0, 2, 0), [-2, 0, 2]).images.shape
+        torch.Size([2, 3, 3, 16, 16])
+    """
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"Expected one or more finite values; got {list(values)}.")
+    moved = Latents.cat(move(latents, along, value, add=add) for value in values)
+    images = decode(flow, moved, batch_size=batch_size, progress=progress)
+    return Traversal(
+        images=images.unflatten(0, (len(values), len(latents))).transpose(0, 1),
+        values=tuple(map(float, values)),
+        added=add,
+        address=None if isinstance(along, Latents) else along,
+    )
+
+
+def move(latents: Latents, along: Address | Latents, value: float, *, add: bool = False) -> Latents:
+    """Set one latent, or the coordinate along a direction, to a value.
+
+    Args:
+        latents: Of N images.
+        along: The address (h, i, j, c) of a latent, or a direction d, the latents of one image:
+            the coordinate along it is ⟨z, d⟩/⟨d, d⟩, and what is orthogonal to it stays.
+        value: The value.
+        add: Add it to what is there.
+
+    Raises:
+        ValueError: If there is no such latent, or the direction doesn't fit.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> z = flow.draw_each([0, 1])
+        >>> direction = z.map(torch.zeros_like).select(slice(1)).set((0, 0, 1, 2), 2.0)
+        >>> move(z, direction, 3.0)[0, 0, 1, 2]  # twice the direction's 2
+        tensor([6., 6.])
+    """
+    if not isinstance(along, Latents):
+        return latents.set(along, latents[along] + value if add else value)
+    _check_direction(along, latents)
+    z, d = latents.flat(), along.flat().to(latents.levels[-1])
+    share = value if add else value - z @ d.T / d.square().sum()
+    return Latents.from_flat(z + share * d, latents.lattice, latents.channels)
+
+
+def _check_direction(direction: Latents, latents: Latents) -> None:
+    mine, theirs = (z.lattice for z in (direction, latents))
+    if mine != theirs or direction.channels != latents.channels or len(direction) != 1:
+        raise ValueError(
+            f"Expected a direction in the latents of one image of {latents.channels} channels on "
+            f"{theirs}; got {len(direction)} of {direction.channels} channels on {mine}."
+        )
+    size = direction.flat().norm().item()
+    if not 0 < size < math.inf:
+        raise ValueError(f"Expected a direction of finite length above 0; got {size}.")
+
+
+@torch.no_grad()
+def field_along(
+    flow: Flow,
+    along: Address | Latents,
+    *,
+    draws: int = 16,
+    temperature: float | Sequence[float] = 1.0,
+    seed: int = 0,
+    space: Space = "flow",
+) -> Tensor:
+    """The receptive field of one latent or of a direction d: E |∂G/∂z · d|, summed over channels.
+
+    For a latent it is that of `receptive_fields` (paper, eq. 14), but found by a single
+    Jacobian-vector product per draw, without the Jacobians of all blocks.
+
+    Args:
+        flow: The flow.
+        along: The address of a latent, or a direction, the latents of one image.
+        draws: As for `receptive_fields`.
+        temperature: As for `receptive_fields`.
+        seed: As for `receptive_fields`.
+        space: As for `receptive_fields`.
+
+    Returns:
+        [H, W], on the CPU.
+
+    Raises:
+        ValueError: If a number is out of range, there is no such latent, or the direction doesn't
+            fit.
+    """
+    check_whole("draws", draws, 1)
+    check_whole("seed", seed, 0)
+    total = torch.zeros(flow.image_shape[1:], dtype=flow.dtype)
+    for k in range(draws):
+        z = flow.draw_each([seed + k], temperature)
+        if isinstance(along, Latents):
+            _check_direction(along, z)
+            direction = along
+        else:
+            direction = z.map(torch.zeros_like).set(along, 1.0)
+        tangent = direction.image().to(z.levels[-1])
+        total += plain_push(flow, z, space)(tangent)[0].abs().sum(0).cpu()
+    return total / draws
+
+
+def fig6_temperature(levels: int) -> tuple[float, ...]:
+    """The mixed temperature of the paper's Fig. 6: 0.2 at level 0, 0.6 above."""
+    return mixed_temperature(levels, 1, 0.2, 0.6)
+
+
+def prior_scale(flow: Flow) -> float:
+    """The prior's own unit of the latents: b of a Laplace, σ of a normal, s of a Student-t one."""
+    return float(getattr(flow.prior, "scale", 1.0))

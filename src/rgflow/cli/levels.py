@@ -1,0 +1,89 @@
+"""`rgflow levels`: images from coarse to fine, what each level carries, and temperatures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rgflow.cli import subjects
+from rgflow.cli.parsing import parse, parser
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from rgflow.cli.subjects import Subjects
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, compute and draw."""
+    options = parser(
+        "levels",
+        "Images level by level: from coarse to fine, each level drawn anew while the others stay, "
+        "and samples at a grid of temperatures.",
+        "rgflow levels runs/first --pick '[0, 1, 2]' --draws 6",
+    )
+    subjects.add_options(options, pick=range(4))
+    options.add_argument("--draws", type=int, default=6, help="draws of each level's latents")
+    options.add_argument("--seed", type=int, default=1000, help="seed of these draws")
+    options.add_argument(
+        "--temperatures",
+        type=list[float],
+        default=[0.2, 0.4, 0.6, 0.8, 1.0],
+        help="of the grids: one for all levels, and one for the low against one for the high",
+    )
+    options.add_argument(
+        "--split_at", type=int, default=1, help="the first of the high levels, for the latter"
+    )
+    settings = parse(options, arguments)
+
+    from rgflow.config import check_at_least, check_whole
+
+    subjects.check(settings)
+    check_whole("--draws", settings.draws, 1)
+    check_whole("--seed", settings.seed, 0)
+    if not settings.temperatures:
+        raise ValueError("Expected at least one temperature; got --temperatures [].")
+    for temperature in settings.temperatures:
+        check_at_least("--temperatures", temperature, 0)
+    _draw(subjects.load(settings), settings)
+
+
+def _draw(found: Subjects, settings: Namespace) -> None:
+    """Compute, draw and write everything."""
+    import torch
+
+    from rgflow.analysis.levels import at_temperatures, mixed_temperature, resample
+    from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
+
+    flow, z, scale = found.flow, found.latents, found.scale
+    hot = settings.temperatures
+    pairs = [mixed_temperature(flow.levels, settings.split_at, t, u) for t in hot for u in hot]
+    seeds = settings.pick if found.sampled else []
+    total = len(z) * (1 + settings.draws * flow.levels) + len(seeds) * (len(hot) + len(pairs))
+    with torch.no_grad():
+        stages = [found.drawn(stage).cpu() for stage in flow.coarse(z)]
+    picture = progressive(stages, scale=scale, coarse_first=found.sampled)
+    written = [found.save(picture, "progressive.png" if found.sampled else "coarse-grained.png")]
+    with subjects.bar("levels", total) as progress:
+        again = resample(
+            flow,
+            z,
+            draws=settings.draws,
+            temperature=found.temperature,
+            seed=settings.seed,
+            progress=progress,
+        )
+        again = replace(
+            again, images=found.drawn(again.images), originals=found.drawn(again.originals)
+        )
+        written.append(found.save(resampled(again, scale=scale), "resampled.png"))
+        if seeds:
+            same = at_temperatures(flow, seeds, hot, progress=progress)
+            same = replace(same, images=found.drawn(same.images))
+            written.append(found.save(temperatures(same, scale=scale), "temperatures.png"))
+            mixed = at_temperatures(flow, seeds, pairs, progress=progress)
+            mixed = replace(mixed, images=found.drawn(mixed.images))
+            picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
+            written.append(found.save(picture, "mixed-temperatures.png"))
+    print(f"{len(z)} images level by level: see {subjects.listed(written)}.")

@@ -1,0 +1,245 @@
+"""The images that a command works on: samples by their seeds, picture files, or a data set's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from rgflow.flow import Flow
+    from rgflow.latents import Latents
+WIDTH = 96
+"""Of a drawn image, in pixels."""
+
+
+def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
+    """The options that say which images, and where pictures go."""
+    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument(
+        "--pick",
+        type=list[int],
+        default=list(pick),
+        help="which images: seeds of samples or, with --split, places in the data set",
+    )
+    options.add_argument(
+        "--split",
+        type=str | None,
+        default=None,
+        help="take images of a data set: train, validation or test",
+    )
+    options.add_argument(
+        "--data", type=str | None, default=None, help="the data set for --split; that of the run"
+    )
+    options.add_argument(
+        "--images", nargs="+", type=str, help="take picture files instead: PNG, JPEG or WebP"
+    )
+    options.add_argument(
+        "--temperature",
+        type=float | list[float] | None,
+        default=None,
+        help="of samples: one number, or one per level, level 0 first; 0.2 at level 0 and 0.6 "
+        "above, as for the paper's Fig. 6",
+    )
+    options.add_argument(
+        "--scale",
+        type=int | None,
+        default=None,
+        help=f"edge of a drawn pixel; images about {WIDTH} pixels wide",
+    )
+    options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
+
+
+def check(settings: Namespace) -> None:
+    """Raise a `ValueError` unless these options fit together; imports nothing heavy."""
+    if settings.scale is not None:
+        check_whole("--scale", settings.scale, 1)
+    if not settings.pick:
+        raise ValueError("Expected at least one image; got --pick [].")
+    for place in settings.pick:
+        check_whole("--pick", place, 0)
+    if settings.split is not None:
+        check_name("--split", settings.split, ("train", "validation", "test"))
+    elif settings.data is not None:
+        raise ValueError("Expected --split beside --data; got none: give --split test.")
+    if settings.images and settings.split:
+        raise ValueError("Expected --images or --split; got both: leave one out.")
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """A flow and the images to look at.
+
+    All is computed in float64, so that images decode to what they were, and the same seeds give the
+    same files whatever is decoded together.
+    """
+
+    flow: Flow
+    latents: Latents
+    temperature: float | Sequence[float]
+    """Of samples; that of given images can't be known."""
+    sampled: bool
+    folder: Path
+    scale: int
+
+    @cached_property
+    def _bounds(self) -> tuple[float, float]:
+        from rgflow.analysis.levels import decode
+        from rgflow.figures import bounds
+
+        return bounds(decode(self.flow, self.latents))
+
+    def drawn(self, images: Tensor) -> Tensor:
+        """Images in grey levels; real-valued fields shaded, all alike."""
+        from rgflow.figures import shaded
+
+        return images if self.flow.pixels else shaded(images, *self._bounds)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """The path of a file in the folder of pictures, which is made if need be; what is in the
+        way is told in one sentence."""
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
+        except OSError as error:
+            raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
+
+    def save(self, picture: Image.Image, name: str) -> Path:
+        """Write a picture as PNG."""
+        from rgflow.files import replacing
+
+        with self.writing(name) as path, replacing(path) as part:
+            picture.save(part, format="PNG")
+        return path
+
+
+def load(settings: Namespace) -> Subjects:
+    """The flow that the options name, and the latents of the images.
+
+    Raises:
+        FileNotFoundError: If a file or folder isn't there.
+        ValueError: If it isn't what it should be.
+    """
+    import copy
+
+    import torch
+
+    from rgflow.analysis.traversals import fig6_temperature
+    from rgflow.architectures import load_flow
+    from rgflow.checkpoint import CONFIG
+    from rgflow.training.run import Run
+
+    run, config = Run(settings.run), None
+    if (run.folder / CONFIG).is_file():
+        flow = load_flow(run.folder)
+    else:
+        run = Run.open(settings.run)
+        flow, config = run.flow(), run.config()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    exact = copy.deepcopy(flow).to(device, torch.float64)
+    temperature = settings.temperature
+    if temperature is None:
+        temperature = fig6_temperature(flow.levels)
+    sampled = not (settings.images or settings.split)
+    if sampled:
+        # Drawn in the flow's own format, as by `rgflow sample`.
+        latents = flow.draw_each(settings.pick, temperature).to(torch.float64, device)
+    else:
+        if settings.images:
+            images = _read(settings.images, flow.config)
+        else:
+            images = _picked(settings, flow.config, config)
+        with torch.no_grad():
+            latents = exact.encode(images.to(device), dtype=torch.float64)
+    folder = Path(settings.out).expanduser() if settings.out else run.pictures
+    scale = settings.scale or max(1, round(WIDTH / flow.config.width))
+    return Subjects(exact, latents, temperature, sampled, folder, scale)
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, and the function that moves it on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    terminal = Console(stderr=True)
+    quiet = not terminal.is_terminal
+    with Progress(console=terminal, transient=True, disable=quiet) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """The names of files in one folder, in words."""
+    *names, last = (path.name for path in paths)
+    folder = paths[0].parent
+    return f"{', '.join(names)} and {last} in {folder}" if names else f"{last} in {folder}"
+
+
+def _read(files: Sequence[str], config: FlowConfig) -> Tensor:
+    """Picture files in the size and the colours of a flow, uint8 [N, C, H, W]."""
+    import numpy as np
+    import torch
+
+    from rgflow.data.decoding import Target
+
+    if config.pixels is None:
+        raise ValueError(
+            "Expected a flow of images for --images; this one is of real-valued fields: take them "
+            "from a data set with --split."
+        )
+    target = Target(height=config.height, width=config.width, channels=config.channels)
+    images = []
+    for file in files:
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected a picture file; there is none at {path}.")
+        try:
+            images.append(target.read(path))
+        except Exception as error:  # the only class Pillow's errors have in common
+            raise ValueError(
+                f"Expected a picture file, PNG, JPEG or WebP; {path} can't be read ({error})."
+            ) from error
+    return torch.from_numpy(np.stack(images))
+
+
+def _picked(settings: Namespace, model: FlowConfig, config: TrainConfig | None) -> Tensor:
+    """The images at some places of a data set, [N, C, H, W]."""
+    import torch
+
+    from rgflow import data
+
+    count = max(settings.pick) + 1
+    if config is not None:
+        found = data.load_for(config, settings.split, name=settings.data, count=count)
+    elif settings.data is not None:
+        found = data.load(
+            settings.data,
+            settings.split,
+            height=model.height,
+            width=model.width,
+            channels=model.channels,
+            count=count,
+        )
+    else:
+        raise ValueError(
+            "Expected a data set beside --split, as the folder of a model names none; give --data."
+        )
+    if len(found) < count:
+        raise ValueError(
+            f"Expected places below {len(found)}, the images in the {settings.split} split of "
+            f"{found.name}; got {count - 1}."
+        )
+    return torch.from_numpy(found.images[settings.pick])

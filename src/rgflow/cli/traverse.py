@@ -1,0 +1,168 @@
+"""`rgflow traverse`: what becomes of images while one of their latents is varied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rgflow.cli import subjects
+from rgflow.cli.parsing import parse, parser
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from torch import Tensor
+
+    from rgflow.cli.subjects import Subjects
+    from rgflow.latents import Address, Latents
+
+FRAMES = 24
+"""Values seen in an animation, on the way forth."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, traverse and draw."""
+    options = parser(
+        "traverse",
+        "Vary one latent of some images, or the most visible latents of every level in turn: each "
+        "receptive field beside the varied images, and an animation.",
+        "rgflow traverse runs/first --latent '[2, 0, 4, 1]' --range '[0, 6]'",
+    )
+    subjects.add_options(options, pick=(0, 1))
+    options.add_argument(
+        "--latent",
+        type=list[int] | None,
+        default=None,
+        help="[h, i, j, c]: level, position and channel; the most visible ones",
+    )
+    options.add_argument(
+        "--direction",
+        type=str | None,
+        default=None,
+        help="vary a direction: the latents of one image, a file that Latents.save wrote",
+    )
+    options.add_argument(
+        "--strongest", type=int, default=2, help="how many of the most visible latents per level"
+    )
+    options.add_argument(
+        "--range", type=list[float], default=[-3.0, 3.0], help="the first and the last value"
+    )
+    options.add_argument("--values", type=int, default=7, help="values in the picture")
+    options.add_argument(
+        "--unit",
+        default="latent",
+        help="of these values: latent, or prior, the scale b or σ of the prior",
+    )
+    options.add_argument(
+        "--add",
+        action="store_true",
+        help="add them to the latent instead of putting them in its place",
+    )
+    options.add_argument(
+        "--draws", type=int, default=4, help="latents over which receptive fields are averaged"
+    )
+    options.add_argument("--video", default="gif", help="the animation: gif, mp4 or none")
+    settings = parse(options, arguments)
+    _check(settings)
+    _draw(subjects.load(settings), settings)
+
+
+def _check(settings: Namespace) -> None:
+    from rgflow.config import check_name, check_whole
+
+    subjects.check(settings)
+    if settings.latent is not None and len(settings.latent) != 4:
+        raise ValueError(
+            f"Expected --latent to be [h, i, j, c], level, position and channel; "
+            f"got {settings.latent}."
+        )
+    if settings.latent is not None and settings.direction is not None:
+        raise ValueError("Expected --latent or --direction; got both: leave one out.")
+    if len(settings.range) != 2:
+        raise ValueError(f"Expected --range to be [first, last]; got {settings.range}.")
+    check_whole("--values", settings["values"], 2)
+    check_whole("--strongest", settings.strongest, 1)
+    check_whole("--draws", settings.draws, 1)
+    check_name("--unit", settings.unit, ("latent", "prior"))
+    check_name("--video", settings.video, ("gif", "mp4", "none"))
+
+
+def _draw(found: Subjects, settings: Namespace) -> None:
+    """Compute, draw and write everything."""
+    import torch
+
+    from rgflow.analysis.traversals import prior_scale, traverse
+    from rgflow.figures.animations import animate
+    from rgflow.figures.traversals import Shown, differences, traversal_frames, traversals
+
+    unit = prior_scale(found.flow) if settings.unit == "prior" else 1.0
+    first, last = (unit * value for value in settings.range)
+    varied = list(_varied(found, settings))
+    moving = settings.video != "none"
+    counts = [settings["values"]] + [FRAMES] * moving
+    total = len(varied) * len(found.latents) * sum(counts)
+    pictures: list[list[Shown]] = [[] for _ in counts]
+    with subjects.bar("traversing", total) as progress:
+        for along, field, title, note in varied:
+            for shown, count in zip(pictures, counts, strict=True):
+                values = torch.linspace(first, last, count, dtype=torch.float64).tolist()
+                way = traverse(
+                    found.flow, found.latents, along, values, add=settings.add, progress=progress
+                )
+                drawn = replace(way, images=found.drawn(way.images))
+                shown.append(Shown(drawn, field, title, note))
+    stem = _stem(settings)
+    written = [
+        found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png"),
+        found.save(differences(pictures[0], scale=found.scale), f"{stem}-differences.png"),
+    ]
+    if moving:
+        with found.writing(f"{stem}.{settings.video}") as path:
+            animate(traversal_frames(pictures[1], scale=found.scale), path)
+        written.append(path)
+    print(f"{', '.join(title for _, _, title, _ in varied)}: see {subjects.listed(written)}.")
+
+
+def _varied(
+    found: Subjects, settings: Namespace
+) -> Iterator[tuple[Address | Latents, Tensor, str, str]]:
+    """What is varied: each with its receptive field, its title, and a note on the field."""
+    from rgflow.analysis import receptive_fields
+    from rgflow.analysis.traversals import field_along
+    from rgflow.latents import Latents
+
+    flow, draws = found.flow, settings.draws
+    if settings.direction is not None:
+        direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
+        field = field_along(flow, direction, draws=draws)
+        yield direction, field, Path(settings.direction).stem, _strength(field)
+    elif settings.latent is not None:
+        address: Address = tuple(settings.latent)
+        field = field_along(flow, address, draws=draws)
+        yield address, field, _name(address), _strength(field)
+    else:
+        with subjects.bar("receptive fields", draws) as progress:
+            fields = receptive_fields(flow, draws=draws, progress=progress)
+        for level in reversed(range(flow.levels)):
+            for address in fields.strongest(settings.strongest, level):
+                field = fields.field(address)
+                yield address, field, _name(address), _strength(field)
+
+
+def _name(address: Address) -> str:
+    h, i, j, c = address
+    return f"h = {h}, ({i}, {j}), c = {c}"
+
+
+def _strength(field: Tensor) -> str:
+    return f"strength {field.mean().item():.3g}"
+
+
+def _stem(settings: Namespace) -> str:
+    """How the names of the files begin."""
+    if settings.direction is not None:
+        return f"traversal-{Path(settings.direction).stem}"
+    if settings.latent is not None:
+        return f"traversal-{'-'.join(map(str, settings.latent))}"
+    return "traversals"

@@ -1,0 +1,89 @@
+"""Levels and temperatures: coarse to fine, one level drawn anew, the same seeds hot and cold.
+
+Letters in shapes: N images; K draws; T temperatures; C channels; H, W rows and columns.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rgflow.analysis.levels import Resampled, Tempered
+from rgflow.figures.panels import arranged, beside, number, panel, titled
+
+
+def progressive(
+    stages: Sequence[Tensor], *, scale: int = 2, coarse_first: bool = True
+) -> Image.Image:
+    """Images at every level, a row for each (paper, Fig. 5a).
+
+    Args:
+        stages: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `Flow.coarse` gives.
+        scale: Each pixel of the finest image is drawn as scale × scale pixels.
+        coarse_first: From coarse to fine, as they are generated; otherwise from fine to coarse.
+    """
+    order = range(len(stages))[:: -1 if coarse_first else 1]
+    large = [stages[h].repeat_interleave(1 << h, 2).repeat_interleave(1 << h, 3) for h in order]
+    columns = [f"h = {h}" for h in order]
+    return arranged([panel(torch.stack(large, 1), scale=scale, columns=columns)])
+
+
+def resampled(found: Resampled, *, scale: int = 2) -> Image.Image:
+    """Every image, and beside it what becomes of it as one level is drawn anew, a row per level.
+
+    On the left is written by how many grey levels a pixel changes (root mean square).
+    """
+    columns = [f"draw {k + 1}" for k in range(found.images.shape[2])]
+    groups = []
+    for image, drawn, changes in zip(
+        found.originals, found.images, found.changes().tolist(), strict=True
+    ):
+        rows = [f"level {h}: ±{number(change)}" for h, change in enumerate(changes)]
+        whole = panel(image[None, None], scale=scale, columns=["image"])
+        anew = panel(drawn.flip(0), scale=scale, rows=rows[::-1], columns=columns)
+        groups.append(beside([whole, anew]))
+    groups[0] = titled("The latents of one level drawn anew, all others kept", groups[0])
+    return arranged(groups)
+
+
+def temperatures(found: Tempered, *, scale: int = 2) -> Image.Image:
+    """A row for every temperature, a column for every seed."""
+    rows = [f"T = {_listed(temperature)}" for temperature in found.temperatures]
+    columns = [f"seed {seed}" for seed in found.seeds]
+    body = panel(found.images, scale=scale, rows=rows, columns=columns)
+    return arranged([titled("The same seeds at several temperatures", body)])
+
+
+def mixed_temperatures(
+    found: Tempered, low: Sequence[float], high: Sequence[float], split: int, *, scale: int = 1
+) -> Image.Image:
+    """The same seeds in every cell: temperatures of the low levels downwards, of the high ones
+    across.
+
+    Args:
+        found: At all pairs of these temperatures, row by row.
+        low: Temperatures of the levels h < `split`.
+        high: Temperatures of the others.
+        split: Where the levels are split.
+        scale: Each pixel is drawn as scale × scale pixels.
+    """
+    n = len(found.seeds)
+    down = next(k for k in range(math.isqrt(n), 0, -1) if n % k == 0)
+    parts = found.images.unflatten(1, (down, n // down))  # [T, down, across, C, H, W]
+    cells = parts.permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)
+    body = panel(
+        cells.unflatten(0, (len(low), len(high))),
+        scale=scale,
+        rows=[number(t) for t in low],
+        columns=[number(t) for t in high],
+    )
+    below = "level 0" if split == 1 else f"levels 0 to {split - 1}"
+    title = f"Temperature of {below}, downwards; of the levels above, across"
+    return arranged([titled(title, body)])
+
+
+def _listed(temperature: float | Sequence[float]) -> str:
+    many = [temperature] if isinstance(temperature, int | float) else temperature
+    return ", ".join(map(number, many))

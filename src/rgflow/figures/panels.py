@@ -1,0 +1,133 @@
+"""Images in rows and columns that are told what they are, and how panels are put together.
+
+Letters in shapes: R rows and K columns of images; C channels; H, W rows and columns of pixels.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from rgflow.figures.charts import INK
+from rgflow.figures.images import GAP, grid
+
+TEXT = 14
+"""Size of the text, in pixels."""
+LINE = TEXT + 6
+"""Height of a line of text."""
+GUTTER, SPACE = 8, 20
+"""Pixels between parts of one thing, and between two things."""
+
+
+@cache
+def font(size: int = TEXT, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The font of all panels: one that has Greek letters and comes with Matplotlib."""
+    import matplotlib
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+
+
+def number(value: float) -> str:
+    """A number as a label.
+
+    Example:
+        >>> number(-1.5), number(2.0)
+        ('−1.5', '2')
+    """
+    return f"{value:.3g}".replace("-", "−")
+
+
+def panel(
+    images: Tensor,
+    *,
+    scale: int = 2,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Image.Image:
+    """Images in a grid on white, with labels on the left of the rows and above the columns.
+
+    Args:
+        images: [R, K, C, H, W], uint8 or reals in [0, 256).
+        scale: Each pixel is drawn as scale × scale pixels.
+        rows: A label for each row; none: no labels.
+        columns: A label for each column; none: no labels.
+
+    Raises:
+        ValueError: If there are neither 1 nor 3 channels.
+    """
+    height, width = (edge * scale for edge in images.shape[3:])
+    body = grid(images.flatten(0, 1), images.shape[1], scale)
+    body = body.crop((GAP, GAP, body.width - GAP, body.height - GAP))
+    left = max((text_width(label) + GUTTER for label in rows), default=0)
+    # Labels may be wider than what they stand above.
+    beyond = max((text_width(label) - width for label in columns), default=0)
+    left = max(left, beyond // 2)
+    top = LINE if columns else 0
+    out = Image.new("RGB", (left + body.width + max(beyond // 2, 0), top + body.height), "white")
+    out.paste(body, (left, top))
+    draw = ImageDraw.Draw(out)
+    for k, label in enumerate(columns):
+        middle = left + k * (width + GAP) + width / 2
+        draw.text((middle, top - 6), label, INK, font(), anchor="ms")
+    for k, label in enumerate(rows):
+        middle = top + k * (height + GAP) + height / 2
+        draw.text((left - GUTTER, middle), label, INK, font(), anchor="rm")
+    return out
+
+
+def text_width(text: str, bold: bool = False) -> int:
+    """Pixels that a line of text takes."""
+    return math.ceil(font(bold=bold).getlength(text))
+
+
+def titled(title: str, picture: Image.Image) -> Image.Image:
+    """A picture below a line of bold text."""
+    width = max(picture.width, text_width(title, bold=True))
+    out = Image.new("RGB", (width, LINE + picture.height), "white")
+    ImageDraw.Draw(out).text((0, TEXT), title, INK, font(bold=True), anchor="ls")
+    out.paste(picture, (0, LINE))
+    return out
+
+
+def beside(pictures: Sequence[Image.Image], space: int = SPACE) -> Image.Image:
+    """Pictures from left to right, aligned at their upper edges."""
+    width = sum(picture.width for picture in pictures) + space * (len(pictures) - 1)
+    out = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    x = 0
+    for picture in pictures:
+        out.paste(picture, (x, 0))
+        x += picture.width + space
+    return out
+
+
+def stacked(pictures: Sequence[Image.Image], space: int = SPACE) -> Image.Image:
+    """Pictures from top to bottom, aligned on the left."""
+    height = sum(picture.height for picture in pictures) + space * (len(pictures) - 1)
+    out = Image.new("RGB", (max(picture.width for picture in pictures), height), "white")
+    y = 0
+    for picture in pictures:
+        out.paste(picture, (0, y))
+        y += picture.height + space
+    return out
+
+
+def framed(picture: Image.Image, space: int = SPACE) -> Image.Image:
+    """A picture with white around it."""
+    out = Image.new("RGB", (picture.width + 2 * space, picture.height + 2 * space), "white")
+    out.paste(picture, (space, space))
+    return out
+
+
+def arranged(pictures: Sequence[Image.Image], across: int = 1) -> Image.Image:
+    """Pictures row by row, in columns of one width, with white around them."""
+    width = max(picture.width for picture in pictures)
+    wide = []
+    for picture in pictures:
+        wide.append(Image.new("RGB", (width, picture.height), "white"))
+        wide[-1].paste(picture)
+    rows = [beside(wide[k : k + across], SPACE) for k in range(0, len(wide), across)]
+    return framed(stacked(rows))

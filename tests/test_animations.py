@@ -1,0 +1,76 @@
+"""Animations: frames in their order, in both formats."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rgflow.figures.animations import animate
+from rgflow.files import PART
+
+GREYS = (0, 80, 160, 240)
+FRAMES = [Image.new("RGB", (31, 20), (v, v, v)) for v in GREYS]
+
+
+def seen(path):
+    """The grey of every frame, and how long it is seen."""
+    with Image.open(path) as file:
+        out = []
+        for k in range(file.n_frames):
+            file.seek(k)
+            out.append((file.convert("RGB").getpixel((5, 5))[0], file.info["duration"]))
+        return out
+
+
+def test_a_gif_goes_there_and_back(tmp_path):
+    animate(FRAMES, tmp_path / "a.gif", milliseconds=100)
+    assert seen(tmp_path / "a.gif") == [(v, 100) for v in (0, 80, 160, 240, 160, 80)]
+    assert Image.open(tmp_path / "a.gif").info["loop"] == 0
+    animate(FRAMES, tmp_path / "b.gif", back=False)
+    assert seen(tmp_path / "b.gif") == [(v, 80) for v in GREYS]
+    assert not list(tmp_path.glob(f".*{PART}"))
+
+
+def test_smaller_pictures_are_filled_up(tmp_path):
+    animate([FRAMES[0], Image.new("RGB", (3, 3))], tmp_path / "a.gif", back=False)
+    with Image.open(tmp_path / "a.gif") as file:
+        assert file.size == (31, 20)
+        file.seek(1)
+        assert file.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_colours_survive(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
+    pixels = pixels.repeat(2, 0).repeat(2, 1)
+    frame = Image.fromarray(pixels)
+    animate([frame], tmp_path / "a.gif")
+    shown = np.asarray(Image.open(tmp_path / "a.gif").convert("RGB")).astype(int)
+    assert abs(shown - pixels).max() <= 8
+
+
+def test_an_mp4_has_the_same_frames(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    animate(FRAMES, tmp_path / "a.mp4", milliseconds=100)
+    frames = ffmpeg.read_frames(str(tmp_path / "a.mp4"))
+    about = next(frames)
+    assert about["size"] == (32, 20)  # odd sizes are filled up
+    greys = [np.frombuffer(frame, np.uint8)[0] for frame in frames]
+    assert about["fps"] == pytest.approx(10)
+    assert greys == pytest.approx([0, 80, 160, 240, 160, 80], abs=4)
+
+
+def test_mistakes(tmp_path, monkeypatch):
+    for frames, name, message in (
+        (FRAMES, "a.avi", "ending of an animation to be one of gif, mp4"),
+        (FRAMES, "a", "ending of an animation"),
+        ([], "a.gif", "at least one picture to animate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            animate(frames, tmp_path / name)
+    with pytest.raises(ValueError, match="milliseconds to be at least 10"):
+        animate(FRAMES, tmp_path / "a.gif", milliseconds=5)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(ValueError, match=r"pip install 'rgflow\[video\]'"):
+        animate(FRAMES, tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())
