@@ -1,0 +1,196 @@
+"""How dependent latents are: the paper's principle of minimal mutual information (section 3.3).
+
+The tree is that of the decimators: four sites of a level's grid become one of the next, and above
+the top all sites become one, the root. The distance of two latents on it is the number of RG steps
+from the lower one up to the lowest place where both have an ancestor in common.
+
+Letters in shapes: N images; P pairs of latents; C channels; H, W rows and columns.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rgflow.analysis.information import Numbers, pairwise_information
+from rgflow.analysis.meaning import FEW, columns
+from rgflow.config import check_whole
+from rgflow.latents import Latents
+from rgflow.lattice import Sites
+
+
+class Measured(NamedTuple):
+    """A mean over pairs."""
+
+    value: float
+    error: float
+    """Its standard error over the pairs."""
+    floor: float
+    """The same with the images of one of each pair in another order, so that the two are
+    independent."""
+
+
+class Stratum(NamedTuple):
+    """Pairs of latents of two levels at one distance."""
+
+    levels: tuple[int, int]
+    distance: int
+    pairs: int
+    correlation: Measured
+    """Root mean square of the correlation of z."""
+    magnitude: Measured
+    """The same of |z|."""
+    information: Measured
+    """Mean mutual information in nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependence:
+    """Dependences between pairs of latents.
+
+    Attributes:
+        strata: By levels and by distance on the tree.
+        images: N.
+        bins: For the mutual information.
+        pairs: Pairs of a stratum at the most.
+        seed: Of their choice.
+    """
+
+    strata: tuple[Stratum, ...]
+    images: int
+    bins: int
+    pairs: int
+    seed: int
+
+    def by_distance(self, levels: tuple[int, int]) -> list[Stratum]:
+        """The strata of two levels, the lower first, the nearest first."""
+        return [stratum for stratum in self.strata if stratum.levels == levels]
+
+
+def dependence(z: Latents, *, pairs: int = 200, bins: int = 12, seed: int = 0) -> Dependence:
+    """Correlation of z and of |z| and mutual information, by levels and by distance on the tree.
+
+    Args:
+        z: The latents of N images; or, to compare with, `Latents.from_image` of the images.
+        pairs: Pairs chosen at random for any two levels and any distance; as many as there are
+            latents of the lower level, if these are fewer.
+        bins: Bins of equally many images for the mutual information.
+        seed: Of the choice.
+
+    Raises:
+        ValueError: If there are too few images, or a number is out of range.
+
+    Example:
+        >>> import torch
+        >>> from rgflow import Lattice
+        >>> z = Latents.from_flat(torch.randn(2000, 192), Lattice(height=8, width=8), channels=3)
+        >>> near = dependence(z).by_distance((0, 0))[0]
+        >>> near.distance, abs(near.information.value) < 0.002
+        (0, True)
+    """
+    check_whole("pairs", pairs, 2)
+    check_whole("bins", bins, 2, 255)
+    check_whole("seed", seed, 0)
+    if len(z) < FEW:
+        raise ValueError(f"Expected at least {FEW} images; got {len(z)}.")
+    random = np.random.default_rng(seed)
+    x = columns(z)
+    # Any shift but 0 pairs every image with another one.
+    roll = int(random.integers(1, len(x)))
+    strata = []
+    for levels, distance, one, other in _chosen(z.lattice, z.channels, pairs, random):
+        a, b = x[:, one], x[:, other]
+        apart = np.roll(b, roll, 0)
+        strata.append(
+            Stratum(
+                levels=levels,
+                distance=distance,
+                pairs=len(one),
+                correlation=_correlation(a, b, apart),
+                magnitude=_correlation(np.abs(a), np.abs(b), np.abs(apart)),
+                information=_information(a, b, apart, bins),
+            )
+        )
+    return Dependence(strata=tuple(strata), images=len(x), bins=bins, pairs=pairs, seed=seed)
+
+
+def tree_distance(a: NDArray[np.int64], b: NDArray[np.int64], levels: int) -> NDArray[np.int64]:
+    """RG steps from the lower of two latents up to their lowest common ancestor.
+
+    Args:
+        a: (h, i, j) of latents, [..., 3].
+        b: Likewise, of a shape that can be broadcast with it.
+        levels: Number of levels; the root is above the top one.
+
+    Example:
+        >>> at = np.array([0, 0, 1]), np.array([[0, 0, 1], [0, 1, 0], [1, 0, 2], [2, 12, 0]])
+        >>> tree_distance(*at, levels=3).tolist()
+        [0, 1, 2, 3]
+    """
+    (ha, ia, ja), (hb, ib, jb) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
+    meet = np.full(np.broadcast(ha, hb).shape, levels)
+    for level in reversed(range(levels)):
+        same = (ia >> level == ib >> level) & (ja >> level == jb >> level)
+        meet[same & (np.maximum(ha, hb) <= level)] = level
+    return meet - np.minimum(ha, hb)
+
+
+def _chosen(
+    lattice: Sites, channels: int, pairs: int, random: np.random.Generator
+) -> list[tuple[tuple[int, int], int, NDArray[np.int64], NDArray[np.int64]]]:
+    """Random pairs of latents of each two levels and each distance, as columns of `columns`."""
+    size = lattice.height * lattice.width
+    sites = np.stack((lattice.site_levels, *np.indices(lattice.site_levels.shape)), -1)
+    sites = sites.reshape(size, 3)
+    of_level = [np.flatnonzero(sites[:, 0] == level) for level in range(lattice.levels)]
+    found: dict[tuple[tuple[int, int], int], set[tuple[int, int]]] = {}
+    for low, lower in enumerate(of_level):
+        latents = (lower + size * np.arange(channels)[:, None]).ravel()
+        for one in random.permutation(latents)[:pairs].tolist():
+            for high in range(low, lattice.levels):
+                others = of_level[high]
+                away = tree_distance(sites[one % size], sites[others], lattice.levels)
+                for distance in np.unique(away).tolist():
+                    at = others[away == distance]
+                    partners = (at + size * np.arange(channels)[:, None]).ravel()
+                    partners = partners[partners != one]
+                    if len(partners):
+                        pair = (one, int(random.choice(partners)))
+                        if low == high:
+                            pair = (min(pair), max(pair))
+                        found.setdefault(((low, high), distance), set()).add(pair)
+    return [
+        (levels, distance, *np.array(sorted(found[levels, distance])).T)
+        for levels, distance in sorted(found)
+    ]
+
+
+def _correlation(a: Numbers, b: Numbers, apart: Numbers) -> Measured:
+    """Root mean square of the correlations, from arrays [N, P]."""
+
+    def squares(b: Numbers) -> NDArray[np.float64]:
+        spread = np.maximum(a.std(0) * b.std(0), 1e-12)
+        r = ((a - a.mean(0)) * (b - b.mean(0))).mean(0, dtype=np.float64) / spread
+        return r**2
+
+    together = squares(b)
+    value = float(together.mean() ** 0.5)
+    return Measured(
+        value=value,
+        error=_error(together) / max(2 * value, 1e-12),
+        floor=float(squares(apart).mean() ** 0.5),
+    )
+
+
+def _information(a: Numbers, b: Numbers, apart: Numbers, bins: int) -> Measured:
+    together = pairwise_information(a, b, bins).nats
+    return Measured(
+        value=float(together.mean()),
+        error=_error(together),
+        floor=float(pairwise_information(a, apart, bins).nats.mean()),
+    )
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")

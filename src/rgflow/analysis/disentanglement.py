@@ -1,0 +1,143 @@
+"""Disentanglement in one number: the mutual information gap, and DCI.
+
+Letters in shapes: N images; D latents; K factors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import entr
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.metrics import r2_score
+
+from rgflow.analysis.information import Numbers, mutual_information
+from rgflow.analysis.labels import Label
+from rgflow.config import check_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disentanglement:
+    """Scores of a code, each 1 at best and 0 at worst.
+
+    Attributes:
+        mig: Mutual information gap (Chen et al. 2018): the mean over factors of the information of
+            the latent that tells most about it less that of the next, divided by its entropy.
+        mig_error: Its standard error over the factors.
+        disentanglement: Does a latent matter for one factor only? (Eastwood and Williams 2018.)
+        completeness: Does one latent alone matter for a factor?
+        informativeness: Held-out R² of the factors from all latents.
+        factors: Names of the factors.
+        images: N.
+        latents: D.
+        bins: For the mutual information.
+        trees: Of each random forest whose importances DCI takes.
+        depth: Of these trees.
+        seed: Of the forests.
+    """
+
+    mig: float
+    mig_error: float
+    disentanglement: float
+    completeness: float
+    informativeness: float
+    factors: tuple[str, ...]
+    images: int
+    latents: int
+    bins: int
+    trees: int
+    depth: int
+    seed: int
+
+
+def disentanglement(
+    x: Numbers,
+    factors: Sequence[Label],
+    *,
+    bins: int = 20,
+    trees: int = 10,
+    depth: int = 8,
+    seed: int = 0,
+) -> Disentanglement:
+    """Score a code by the mutual information gap and by DCI.
+
+    Args:
+        x: The code, [N, D].
+        factors: The factors; an angle is one of them.
+        bins: Bins of equally many images for the mutual information.
+        trees: Of a random forest for each factor, which is fitted to three quarters of the images.
+        depth: Of its trees.
+        seed: Of the forests and of the choice of images.
+
+    Raises:
+        ValueError: If there are fewer than two latents or factors, or a number is out of range.
+
+    Example:
+        >>> factors = np.random.default_rng(0).uniform(size=(1000, 2))
+        >>> labels = [Label(name=name, values=v, group=name) for name, v in zip("ab", factors.T)]
+        >>> found = disentanglement(factors, labels)
+        >>> round(found.mig, 1), round(found.disentanglement, 1), round(found.completeness, 1)
+        (1.0, 1.0, 1.0)
+    """
+    for name, value in (("bins", bins), ("trees", trees), ("depth", depth)):
+        check_whole(name, value, 1, 255)
+    if min(x.shape[1], len(factors)) < 2:
+        raise ValueError(
+            f"Expected at least 2 latents and 2 factors to tell apart; got {x.shape[1]} and "
+            f"{len(factors)}."
+        )
+    gaps = _gaps(x, np.stack([factor.values for factor in factors], 1), bins)
+    order = np.random.default_rng(seed).permutation(len(x))
+    test, train = order[: len(x) // 4], order[len(x) // 4 :]
+    importances, scores = [], []
+    for factor in factors:
+        forest = RandomForestRegressor(trees, max_depth=depth, random_state=seed, n_jobs=-1)
+        y = factor.targets
+        forest.fit(x[train], y[train] if y.shape[1] > 1 else y[train, 0])
+        importances.append(forest.feature_importances_)
+        scores.append(r2_score(y[test], forest.predict(x[test])))
+    per_latent, per_factor = dci(np.stack(importances, 1))
+    return Disentanglement(
+        mig=float(gaps.mean()),
+        mig_error=float(gaps.std(ddof=1) / len(gaps) ** 0.5),
+        disentanglement=per_latent,
+        completeness=per_factor,
+        informativeness=float(np.mean(scores)),
+        factors=tuple(factor.name for factor in factors),
+        images=len(x),
+        latents=x.shape[1],
+        bins=bins,
+        trees=trees,
+        depth=depth,
+        seed=seed,
+    )
+
+
+def _gaps(x: Numbers, y: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """The gap of every factor, [K] (Chen et al. 2018, eq. 6)."""
+    information = np.sort(mutual_information(x, y, bins).nats, axis=0)
+    entropy = np.diag(mutual_information(y, y, bins).nats)  # what a factor tells about itself
+    gaps: NDArray[np.float64] = (information[-1] - information[-2]) / entropy
+    return gaps
+
+
+def dci(importance: NDArray[np.float64]) -> tuple[float, float]:
+    """Disentanglement and completeness (Eastwood and Williams 2018, section 2).
+
+    With importances R_dk, disentanglement is 1 less the entropy of P_dk = R_dk / Σ_k R_dk in
+    logarithms of base K, the mean over latents weighted by Σ_k R_dk; completeness is 1 less the
+    entropy of R_dk / Σ_d R_dk in logarithms of base D, the mean over factors.
+
+    Args:
+        importance: How much each latent matters for each factor, [D, K], at least 0.
+
+    Example:
+        >>> dci(np.eye(3)), dci(np.ones((2, 2)))
+        ((1.0, 1.0), (0.0, 0.0))
+    """
+    d, k = importance.shape
+    rows, of_columns = importance.sum(1), importance.sum(0)
+    by_latent = 1 - entr(importance / np.maximum(rows, 1e-30)[:, None]).sum(1) / np.log(k)
+    by_factor = 1 - entr(importance / np.maximum(of_columns, 1e-30)).sum(0) / np.log(d)
+    return float(by_latent @ rows / max(rows.sum(), 1e-30)), float(by_factor.mean())

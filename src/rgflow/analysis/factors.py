@@ -1,0 +1,239 @@
+"""What the latents of a trained flow say about the factors of images: all of it at once.
+
+Letters in shapes: N images; C channels; H, W rows and columns.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rgflow.analysis.dependence import Dependence, dependence
+from rgflow.analysis.disentanglement import Disentanglement, disentanglement
+from rgflow.analysis.fields import receptive_fields
+from rgflow.analysis.labels import Label, spread
+from rgflow.analysis.meaning import (
+    FEW,
+    Associations,
+    Direction,
+    Visible,
+    associations,
+    direction,
+    visible_latents,
+)
+from rgflow.analysis.probes import ProbeTable, probe_levels
+from rgflow.bijectors.pixels import dequantize
+from rgflow.config import check_whole
+from rgflow.flow import Flow
+from rgflow.latents import Latents
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is, and how much there is to do."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Factors:
+    """What is found of the meaning of latents.
+
+    Attributes:
+        images: N.
+        seed: Of the dequantisation noise, and of whatever else is random.
+        draws: Latents drawn for the receptive fields.
+        visible: The latents that visibly change an image.
+        latents: How dependent latents are.
+        pixels: How dependent the pixels of the same images are, at the same positions.
+        labels: The labels; without any, what follows is none or empty.
+        associations: Which latents go with which labels.
+        probes: Which level holds which factor.
+        scores: MIG and DCI of the strongest latents.
+        directions: Where latents go when a label of the whole image rises.
+    """
+
+    images: int
+    seed: int
+    draws: int
+    visible: Visible
+    latents: Dependence
+    pixels: Dependence
+    labels: tuple[Label, ...] = ()
+    associations: Associations | None = None
+    probes: ProbeTable | None = None
+    scores: Disentanglement | None = None
+    directions: tuple[Direction, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain values; of the associations the five best latents for each label, and
+        the names of latents; of the directions all but the vectors."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in ("images", "seed", "draws")}
+        found["visible"] = asdict(self.visible)
+        found["dependence"] = {
+            name: {
+                **asdict(of),
+                "strata": [
+                    {
+                        "levels": s.levels,
+                        "distance": s.distance,
+                        "pairs": s.pairs,
+                        "correlation": s.correlation._asdict(),
+                        "magnitude": s.magnitude._asdict(),
+                        "information": s.information._asdict(),
+                    }
+                    for s in of.strata
+                ],
+            }
+            for name, of in (("latents", self.latents), ("pixels", self.pixels))
+        }
+        if self.associations and self.probes:
+            of_labels = self.associations
+            found["associations"] = {
+                "bins": of_labels.bins,
+                "rate": of_labels.rate,
+                "significant": int(of_labels.significant.sum()),
+                "pairs": of_labels.significant.size,
+                "labels": {
+                    name: [one._asdict() for one in of_labels.latents_of(name)]
+                    for name in of_labels.labels
+                },
+                "names": [
+                    {"address": address, "label": name}
+                    for address, name in of_labels.names().items()
+                ],
+            }
+            found["probes"] = {
+                **asdict(self.probes),
+                "scores": [score._asdict() for score in self.probes.scores],
+                "verdict": [claim._asdict() for claim in self.probes.verdict()],
+            }
+            found["disentanglement"] = asdict(self.scores) if self.scores else None
+            found["directions"] = [
+                {name: value for name, value in vars(one).items() if name != "vector"}
+                for one in self.directions
+            ]
+        return found
+
+
+def find_factors(
+    flow: Flow,
+    images: Tensor,
+    labels: Sequence[Label] = (),
+    *,
+    levels: Sequence[int] | None = None,
+    folds: int = 1,
+    places: int = 16,
+    strongest: int = 200,
+    draws: int = 2,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: Progress | None = None,
+) -> Factors:
+    """Find what latents mean.
+
+    Images of 8 bits are encoded with noise, which makes their latents those that the flow knows.
+
+    Args:
+        flow: The flow.
+        images: [N, C, H, W].
+        labels: What is known about them; none: only what needs no labels.
+        levels: In which directions are looked for; none: all.
+        folds: As for `probe_levels`.
+        places: As for `probe_levels`; for MIG and DCI at most four.
+        strongest: Number of latents for MIG and DCI, those with the strongest receptive fields.
+        draws: Latents drawn for the receptive fields.
+        seed: Of whatever is random.
+        batch_size: Images encoded at a time.
+        progress: Called as things go on.
+
+    Raises:
+        ValueError: If the images don't fit the flow, the labels don't fit the images, or a number
+            is out of range.
+    """
+    check_whole("strongest", strongest, 2)
+    check_whole("batch_size", batch_size, 1)
+
+    def tell(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(what, done, total) if progress else None
+
+    x = _noisy(flow, images, seed)
+    z = _encoded(flow, x, batch_size, tell("encoding"))
+    on_fields, done = tell("receptive fields"), 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        on_fields(done, draws)
+
+    fields = receptive_fields(flow, draws=draws, seed=seed, progress=count)
+    visible = visible_latents(fields)
+    others = Latents.from_image(x, flow.lattice)
+    dependences = []
+    for k, of in enumerate((z, others)):
+        dependences.append(dependence(of, seed=seed))
+        tell("dependence")(k + 1, 2)
+    if not labels:
+        return Factors(
+            images=len(z),
+            seed=seed,
+            draws=draws,
+            visible=visible,
+            latents=dependences[0],
+            pixels=dependences[1],
+        )
+    on_labels = tell("labels")
+    on_labels(0, 3)
+    found = associations(z, labels)
+    on_labels(1, 3)
+    some = spread(labels, min(places, 4))
+    scores = None
+    if len(some) > 1:
+        code = np.stack([z[a].numpy() for a in fields.strongest(strongest)], 1)
+        scores = disentanglement(code, some, seed=seed)
+    on_labels(2, 3)
+    directions = [
+        direction(z, label, levels, seed=seed)
+        for label in labels
+        if label.box is None and label.kind != "angle" and _common(label)
+    ]
+    on_labels(3, 3)
+    return Factors(
+        images=len(z),
+        seed=seed,
+        draws=draws,
+        visible=visible,
+        latents=dependences[0],
+        pixels=dependences[1],
+        labels=tuple(labels),
+        associations=found,
+        probes=probe_levels(
+            z, labels, folds=folds, places=places, seed=seed, progress=tell("probing levels")
+        ),
+        scores=scores,
+        directions=tuple(directions),
+    )
+
+
+def _noisy(flow: Flow, images: Tensor, seed: int) -> Tensor:
+    if flow.pixels is None or images.dtype != torch.uint8:
+        return images.to(flow.dtype)
+    return dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
+
+
+@torch.no_grad()
+def _encoded(
+    flow: Flow, x: Tensor, batch_size: int, progress: Callable[[int, int], None]
+) -> Latents:
+    device = next(flow.parameters()).device
+    parts = []
+    for part in x.split(batch_size):
+        z = flow.encode(part.to(device), dtype=flow.dtype)
+        parts.append(z.to(device=torch.device("cpu")))
+        progress(min(len(parts) * batch_size, len(x)), len(x))
+    return Latents.cat(parts)
+
+
+def _common(label: Label) -> bool:
+    """Whether there are some images with a binary label, and some without."""
+    ones = label.values.sum()
+    return label.kind != "binary" or FEW <= ones <= len(label.values) - FEW

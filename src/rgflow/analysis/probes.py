@@ -1,0 +1,384 @@
+"""Which level of the latents holds which factor of the images: held-out probes of each level.
+
+Letters in shapes: N images, of which n are held out; D latents; K factors.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Ridge
+
+from rgflow.analysis.information import Numbers, mutual_information
+from rgflow.analysis.labels import Box, Label, spread
+from rgflow.analysis.meaning import check_labels, columns, level_of
+from rgflow.config import check_whole
+from rgflow.latents import Latents
+from rgflow.lattice import Lattice
+
+Probe = Literal["linear", "boosted"]
+Inputs = Literal["own", "random", "shuffled"]
+"""What a probe gets: the latents of a level whose generation cone meets the place of the factor
+(all, if it is of the whole image, or the flow has no cones); as many of the level chosen at random;
+its own latents, but the labels of other images."""
+PARTS = 5
+"""Parts of the images: one is held out, one chooses the penalty, three are fitted to."""
+
+
+class Score(NamedTuple):
+    """How much of a group of factors a probe finds in latents of one level."""
+
+    group: str
+    level: int
+    probe: Probe
+    inputs: Inputs
+    r2: float
+    """Held-out R², the mean over the group's factors; of angles that of (cos 2θ, sin 2θ)."""
+    error: float
+    """Its standard error: over the places, or over the images held out if there is one place."""
+    places: int
+    """Places in the image that it's a mean over; 0: the factors are of the whole image."""
+    latents: float
+    """Number of latents that the probe got, the mean over places."""
+
+
+class Claim(NamedTuple):
+    """A sentence of the paper's section 4.1, as the scores have it."""
+
+    text: str
+    outcome: Literal["agrees", "contradicts", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeTable:
+    """Held-out R² of factors from the latents of each level alone.
+
+    Attributes:
+        scores: In the order of groups and levels.
+        levels: Number of levels.
+        images: N.
+        folds: Parts held out in turn.
+        penalties: From which each linear probe has its own, chosen on a part of its own.
+        features: Latents that a boosted probe gets: those that tell most about the factor among
+            the images fitted to.
+        trees: Number of trees of a boosted probe.
+        most_places: Places at the most.
+        seed: Of the parts, the random sets and the shuffled labels.
+    """
+
+    scores: tuple[Score, ...]
+    levels: int
+    images: int
+    folds: int
+    penalties: tuple[float, ...]
+    features: int
+    trees: int
+    most_places: int
+    seed: int
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups of factors."""
+        return tuple(dict.fromkeys(score.group for score in self.scores))
+
+    def score(self, group: str, level: int, probe: Probe, inputs: Inputs = "own") -> Score:
+        """One of the scores; a `ValueError` if there is none."""
+        for score in self.scores:
+            if score[:4] == (group, level, probe, inputs):
+                return score
+        raise ValueError(
+            f"Expected a score that was found; got {group!r} at level {level}, {probe}, {inputs}."
+        )
+
+    def best(self, group: str, levels: Sequence[int]) -> Score:
+        """The score of the best probe on own latents among some levels."""
+        found = [self.score(group, h, probe) for h in levels for probe in get_args(Probe)]
+        return max(found, key=lambda score: score.r2)
+
+    def verdict(self) -> tuple[Claim, ...]:
+        """What these numbers say about the paper's claim (4.1): that the features of the whole
+        image are held at high levels, those of a part of it at low levels at its own position.
+
+        High are the upper half of the levels; of an odd number of levels the middle one is low. A
+        difference counts from two standard errors on, of levels and probes always the best.
+        """
+        if not any(score.places for score in self.scores):
+            return ()
+        return tuple(claim for group in self.groups for claim in self._claims(group))
+
+    def _claims(self, group: str) -> Iterator[Claim]:
+        low = range((self.levels + 1) // 2)
+        high = range(len(low), self.levels)
+        if not high:
+            return
+        lowest, highest = self.best(group, low), self.best(group, high)
+        local = highest.places > 0
+        right, wrong = (lowest, highest) if local else (highest, lowest)
+        where = "low" if local else "high"
+        floor = self.score(group, right.level, right.probe, "shuffled")
+        if _compared(right, floor) != "agrees":
+            text = (
+                f"{group}: not found at any {where} level (R² at best {_said(right)}, with "
+                f"shuffled labels {_said(floor)})."
+            )
+            yield Claim(text, "contradicts")
+            return
+        outcome = _compared(right, wrong)
+        words = {
+            "agrees": f"is held at {where} levels",
+            "contradicts": f"is held at {'high' if local else 'low'} levels rather than {where}",
+            "undecided": "is held at low and at high levels alike",
+        }[outcome]
+        text = (
+            f"{group}: {words} (R² {_said(right)} at level {right.level}, against "
+            f"{_said(wrong)} at level {wrong.level})."
+        )
+        yield Claim(text, outcome)
+        if local and (found := self._with_random(group, low)):
+            own, other = found
+            outcome = _compared(own, other)
+            words = {
+                "agrees": "its own position holds it",
+                "contradicts": "its own position holds less of it than others",
+                "undecided": "its own position holds about as much of it as others",
+            }[outcome]
+            text = (
+                f"{group}: at level {own.level} {words} (R² {_said(own)} from the "
+                f"{own.latents:.0f} latents there, {_said(other)} from as many at random)."
+            )
+            yield Claim(text, outcome)
+
+    def _with_random(self, group: str, levels: Sequence[int]) -> tuple[Score, Score] | None:
+        """The best score of own latents beside that of random ones, where these differ."""
+        there = {score[1:3] for score in self.scores if score[0] == group and score[3] == "random"}
+        pairs = [
+            (self.score(group, h, probe), self.score(group, h, probe, "random"))
+            for h in levels
+            for probe in get_args(Probe)
+            if (h, probe) in there
+        ]
+        return max(pairs, key=lambda pair: pair[0].r2, default=None)
+
+
+def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided"]:
+    """Whether a is above b (`agrees`) or below by two standard errors of their difference."""
+    difference, error = a.r2 - b.r2, np.hypot(a.error, b.error)
+    if abs(difference) <= 2 * error:
+        return "undecided"
+    return "agrees" if difference > 0 else "contradicts"
+
+
+def _said(score: Score) -> str:
+    return f"{score.r2:.2f} ± {score.error:.2f}"
+
+
+def probe_levels(
+    z: Latents,
+    labels: Sequence[Label],
+    *,
+    folds: int = 1,
+    penalties: Sequence[float] = (10.0, 100.0, 1000.0),
+    features: int = 32,
+    trees: int = 40,
+    places: int = 16,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> ProbeTable:
+    """Find every factor from the latents of each level alone, by linear and by boosted probes.
+
+    The linear probe is a ridge regression, the boosted one `HistGradientBoostingRegressor`. A
+    binary label is predicted as the number 0 or 1.
+
+    Args:
+        z: The latents of N images.
+        labels: The factors.
+        folds: How many of the five parts of the images are held out in turn.
+        penalties: Of the ridge regression, on standardised latents.
+        features: Latents of a boosted probe, chosen by mutual information among the images that it
+            is fitted to.
+        trees: Number of trees of a boosted probe.
+        places: Places at the most, evenly spread over those that the labels are about.
+        seed: Of whatever is random.
+        progress: Called with the number of steps done, and in all.
+
+    Raises:
+        ValueError: If there are no labels, or not one value per image, or a number is out of range.
+    """
+    check_labels(z, labels)
+    for name, value in (("features", features), ("trees", trees), ("places", places)):
+        check_whole(name, value, 1)
+    check_whole("folds", folds, 1, PARTS)
+    if not penalties or min(penalties) <= 0:
+        raise ValueError(f"Expected penalties above 0; got {list(penalties)}.")
+    random = np.random.default_rng(seed)
+    x = columns(z)
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
+    labels = spread(labels, places)
+    shuffled = [replace(label, values=random.permutation(label.values)) for label in labels]
+    parts = np.array_split(random.permutation(len(x)), PARTS)
+    boxes = list(dict.fromkeys(label.box for label in labels))
+    total, done = folds * z.lattice.levels * len(boxes), 0
+    held_out: dict[_Key, dict[Box | None, list[_Errors]]] = {}
+    sizes: dict[tuple[Box | None, int], int] = {}
+    for fold in range(folds):
+        test, choose, *fit = np.roll(np.arange(PARTS), -fold)
+        split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
+        tells = [_telling(x, some, split) for some in (labels, shuffled)]
+        for box in boxes:
+            here = [k for k, label in enumerate(labels) if label.box == box]
+            for level in range(z.lattice.levels):
+                own = _own(z, level, box)
+                sizes[box, level] = len(own)
+                all_of_level = np.flatnonzero(level_of(z) == level)
+                sets: list[tuple[Inputs, NDArray[np.int64], list[Label], Numbers]] = [
+                    ("own", own, labels, tells[0]),
+                    ("shuffled", own, shuffled, tells[1]),
+                ]
+                if len(own) < len(all_of_level):
+                    others = np.sort(random.choice(all_of_level, len(own), replace=False))
+                    sets.append(("random", others, labels, tells[0]))
+                for inputs, among, some, tell in sets:
+                    wanted = [some[k] for k in here]
+                    linear = _linear(x[:, among], wanted, split, penalties)
+                    boosted = (
+                        _boosted(x[:, _top(tell[:, k], among, features)], some[k], split, trees)
+                        for k in here
+                    )
+                    found: dict[Probe, Iterable[_Errors]] = {"linear": linear, "boosted": boosted}
+                    for probe, errors in found.items():
+                        for label, error in zip(wanted, errors, strict=True):
+                            by_box = held_out.setdefault((label.group, level, probe, inputs), {})
+                            by_box.setdefault(box, []).append(error)
+                done += 1
+                if progress:
+                    progress(done, total)
+    return ProbeTable(
+        scores=tuple(_scores(held_out, sizes)),
+        levels=z.lattice.levels,
+        images=len(z),
+        folds=folds,
+        penalties=tuple(penalties),
+        features=features,
+        trees=trees,
+        most_places=places,
+        seed=seed,
+    )
+
+
+_Key = tuple[str, int, Probe, Inputs]
+"""Group, level, probe and inputs of a score."""
+
+
+class _Split(NamedTuple):
+    """Images held out, choosing the penalty, and fitted to."""
+
+    test: NDArray[np.int64]
+    choose: NDArray[np.int64]
+    fit: NDArray[np.int64]
+
+
+class _Errors(NamedTuple):
+    """Squared errors of the images held out, [n], and their squared distances from the mean."""
+
+    squared: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+def _own(z: Latents, level: int, box: Box | None) -> NDArray[np.int64]:
+    """The latents of a level whose generation cone meets a box; which are all those that the box
+    reaches in inference, as blocks are crossed both ways."""
+    inside = level_of(z) == level
+    if box is not None and isinstance(z.lattice, Lattice):
+        cone = z.lattice.inference_cone(z.lattice.box(*box))
+        inside &= np.tile(cone.ravel(), z.channels)
+    return np.flatnonzero(inside)
+
+
+def _telling(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
+    """What every latent tells about every label among the images to learn from, [D, K]."""
+    known = np.concatenate((split.fit, split.choose))
+    y = np.stack([label.values[known] for label in labels], 1)
+    return mutual_information(x[known], y).nats
+
+
+def _top(tell: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.int64]:
+    """The latents that tell most, of some."""
+    return among[np.argsort(-tell[among], kind="stable")[:features]]
+
+
+def _linear(
+    x: NDArray[np.float32], labels: Sequence[Label], split: _Split, penalties: Sequence[float]
+) -> Iterator[_Errors]:
+    """Ridge regressions of all labels at once, the penalty of each chosen on images of its own."""
+    targets = np.concatenate([label.targets for label in labels], 1)
+    ends = np.cumsum([label.targets.shape[1] for label in labels])[:-1]
+    mean = targets[split.fit].mean(0)
+    scale = np.maximum(targets[split.fit].std(0), 1e-12)
+    y = ((targets - mean) / scale).astype(np.float32)
+    tried = []
+    for penalty in penalties:
+        fitted = Ridge(alpha=penalty, solver="cholesky").fit(x[split.fit], y[split.fit])
+        both = [
+            np.split((fitted.predict(x[part]).reshape(len(part), -1) - y[part]) * scale, ends, 1)
+            for part in (split.choose, split.test)
+        ]
+        tried.append(both)
+    for k, label in enumerate(labels):
+        best = min(tried, key=lambda both: float((both[0][k] ** 2).sum()))
+        yield _errors(best[1][k], label, split)
+
+
+def _boosted(x: NDArray[np.float32], label: Label, split: _Split, trees: int) -> _Errors:
+    """Boosted trees for each target of a label."""
+    known = np.concatenate((split.fit, split.choose))
+    wrong = []
+    for target in label.targets.T:
+        probe = HistGradientBoostingRegressor(
+            max_iter=trees,
+            max_leaf_nodes=16,
+            learning_rate=0.2,
+            max_bins=32,
+            early_stopping=False,
+            random_state=0,
+        )
+        probe.fit(x[known], target[known])
+        wrong.append(probe.predict(x[split.test]) - target[split.test])
+    return _errors(np.stack(wrong, 1), label, split)
+
+
+def _errors(wrong: Numbers, label: Label, split: _Split) -> _Errors:
+    away = label.targets[split.test] - label.targets[split.test].mean(0)
+    return _Errors((wrong.astype(np.float64) ** 2).sum(1), (away**2).sum(1))
+
+
+def _scores(
+    held_out: dict[_Key, dict[Box | None, list[_Errors]]], sizes: dict[tuple[Box | None, int], int]
+) -> Iterator[Score]:
+    """From errors by place to means over the places."""
+    groups = list(dict.fromkeys(group for group, *_ in held_out))
+    for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
+        at = [_r2(errors) for errors in by_box.values()]
+        values = np.array([r2 for r2, _ in at])
+        error = values.std(ddof=1) / len(at) ** 0.5 if len(at) > 1 else at[0][1]
+        yield Score(
+            *key,
+            r2=float(values.mean()),
+            error=float(error),
+            places=0 if list(by_box) == [None] else len(by_box),
+            latents=float(np.mean([sizes[box, key[1]] for box in by_box])),
+        )
+
+
+def _r2(parts: Sequence[_Errors]) -> tuple[float, float]:
+    """The mean R² over some factors and folds, and its standard error over the images held out."""
+    ratios = [p.squared.mean() / max(float(p.spread.mean()), 1e-12) for p in parts]
+    # To first order, what each image adds to Σ squared / Σ spread.
+    n = min(len(p.squared) for p in parts)
+    each = [
+        (p.squared - ratio * p.spread)[:n] / max(float(p.spread.mean()), 1e-12)
+        for p, ratio in zip(parts, ratios, strict=True)
+    ]
+    return 1 - float(np.mean(ratios)), float(np.mean(each, 0).std() / n**0.5)

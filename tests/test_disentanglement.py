@@ -1,0 +1,222 @@
+"""MIG, DCI and probes on codes whose scores are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from rgflow import Latents, Lattice
+from rgflow.analysis.disentanglement import dci, disentanglement
+from rgflow.analysis.labels import Label
+from rgflow.analysis.probes import ProbeTable, Score, probe_levels
+from rgflow.lattice import SqueezeSites
+
+RANDOM = np.random.default_rng(0)
+FACTORS = RANDOM.uniform(size=(2000, 3))
+LATTICE = Lattice(height=32, width=32, m=4, levels=3)
+N = 500
+
+
+def named(columns):
+    return [Label(name=f"f{k}", values=v, group=f"f{k}") for k, v in enumerate(columns.T)]
+
+
+def score(code, factors=FACTORS, **options):
+    return disentanglement(code, named(factors), **options)
+
+
+def test_a_perfect_code_scores_1():
+    found = score(np.exp(FACTORS[:, ::-1]))
+    assert found.mig == pytest.approx(1, abs=0.01)
+    assert found.disentanglement == pytest.approx(1, abs=0.03)
+    assert found.completeness == pytest.approx(1, abs=0.03)
+    assert found.informativeness > 0.98
+
+
+def test_latents_that_say_nothing_change_little():
+    found = score(np.concatenate((FACTORS, RANDOM.normal(size=(2000, 20))), 1))
+    assert found.mig == pytest.approx(1, abs=0.02)
+    assert found.disentanglement == pytest.approx(1, abs=0.05)
+
+
+def test_a_code_that_says_everything_twice_has_no_gap_and_half_the_completeness():
+    factors = FACTORS[:, :2]
+    found = score(np.concatenate((factors, factors), 1), factors, trees=100)
+    assert found.mig == pytest.approx(0, abs=1e-6)
+    assert found.disentanglement == pytest.approx(1, abs=0.03)
+    assert found.completeness == pytest.approx(0.5, abs=0.05)  # 1 − log 2 / log 4
+
+
+def test_a_code_turned_by_45_degrees_scores_0():
+    normal = RANDOM.normal(size=(4000, 2))
+    turned = normal @ np.array([[1, 1], [-1, 1]]) / 2**0.5
+    found = score(turned, normal)
+    assert found.mig == pytest.approx(0, abs=0.03)
+    assert found.disentanglement < 0.05
+    assert found.completeness < 0.05
+
+
+def test_an_unrelated_code_scores_0():
+    found = score(RANDOM.normal(size=(2000, 5)))
+    assert found.mig == pytest.approx(0, abs=0.02)
+    assert found.informativeness < 0.05
+
+
+def test_dci_by_hand():
+    importance = np.array([[3.0, 1.0], [0.0, 1.0]])
+    entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25)) / np.log(2)
+    assert dci(importance) == pytest.approx(((1 - entropy) * 0.8 + 0.2, 0.5))
+
+
+def test_an_angle_is_one_factor():
+    angle = RANDOM.uniform(0, 180, size=2000)
+    labels = [
+        Label(name="angle", values=angle, kind="angle", group="angle"),
+        *named(FACTORS[:, :1]),
+    ]
+    found = disentanglement(np.stack((angle, FACTORS[:, 0]), 1), labels)
+    assert found.mig == pytest.approx(1, abs=0.01)
+    assert found.completeness > 0.95
+
+
+def test_too_few_factors():
+    with pytest.raises(ValueError, match="Expected at least 2 latents and 2 factors.*got 3 and 1"):
+        score(FACTORS, FACTORS[:, :1])
+
+
+# ---------------------------------------------------------------- probes
+
+
+def latents(lattice=LATTICE, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    size = 3 * lattice.height * lattice.width
+    return Latents.from_flat(torch.randn(N, size, generator=generator), lattice, channels=3)
+
+
+def probed(z, labels, **options):
+    return probe_levels(
+        z, labels, **{"places": 4, "trees": 20, "penalties": (10.0, 1000.0), **options}
+    )
+
+
+def boxed(name, values, box, kind="number"):
+    return Label(name=name, values=values, kind=kind, group="part", box=box)
+
+
+@pytest.fixture(scope="module")
+def as_in_the_paper():
+    """The whole is held at the top, a part of the image by the lowest level there."""
+    z = latents()
+    noise = 0.1 * RANDOM.normal(size=N)
+    whole = z[2, 4, 0, 1].double().numpy() + noise
+    boxes = [(y, x, 4, 4) for y in (0, 16) for x in (4, 20)]
+    parts = [z[0, y + 2, x + 1, 2].double().numpy() for y, x, *_ in boxes]
+    labels = [Label(name="whole", values=whole, group="whole")]
+    labels += [
+        boxed(f"part {k}", v, box) for k, (v, box) in enumerate(zip(parts, boxes, strict=True))
+    ]
+    return probed(z, labels)
+
+
+def test_what_is_held_where_the_paper_says_agrees(as_in_the_paper):
+    table = as_in_the_paper
+    assert table.score("whole", 2, "linear").r2 > 0.9
+    assert table.score("whole", 2, "linear", "shuffled").r2 < 0.1
+    assert table.score("part", 0, "boosted").r2 > 0.7
+    assert table.score("part", 0, "boosted").r2 > table.score("part", 0, "boosted", "random").r2
+    assert [claim.outcome for claim in table.verdict()] == ["agrees"] * 3
+    assert table.verdict()[0].text.startswith("whole: is held at high levels (R² 0.9")
+
+
+def test_scores_say_from_how_many_latents(as_in_the_paper):
+    for level in range(3):
+        cone = LATTICE.inference_cone(LATTICE.box(0, 0, 4, 4)) & (LATTICE.site_levels == level)
+        assert as_in_the_paper.score("part", level, "linear").latents == 3 * cone.sum()
+        assert as_in_the_paper.score("part", level, "linear").places == 4
+
+
+def test_what_is_held_the_other_way_round_contradicts():
+    z = latents(seed=1)
+    whole = z[0, 2, 1, 2].double().numpy()
+    parts = z[2, 4, 0, 1].double().numpy()
+    labels = [Label(name="whole", values=whole, group="whole"), boxed("p", parts, (0, 0, 4, 4))]
+    verdict = probed(z, labels).verdict()
+    assert {claim.outcome for claim in verdict} == {"contradicts"}
+    assert any("not found at any low level" in claim.text for claim in verdict)
+
+
+@pytest.mark.parametrize(
+    ("low", "outcome", "words"),
+    [(0.5, "agrees", "at high levels"), (0.88, "undecided", "alike"), (0.99, "contradicts", "low")],
+)
+def test_a_difference_counts_from_two_standard_errors_on(low, outcome, words):
+    def scores(group, places, values):
+        for level, r2 in enumerate(values):
+            for probe in ("linear", "boosted"):
+                yield Score(group, level, probe, "own", r2, 0.02, places, 10.0)
+                yield Score(group, level, probe, "shuffled", 0.0, 0.02, places, 10.0)
+
+    table = ProbeTable(
+        scores=(*scores("whole", 0, (low, 0.9)), *scores("part", 3, (0.9, low))),
+        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=3, seed=0,
+    )  # fmt: skip
+    whole, part = table.verdict()
+    assert whole.outcome == part.outcome == outcome
+    assert words in whole.text
+
+
+def test_a_binary_label_and_real_nvp():
+    z = latents(SqueezeSites(height=16, width=16, levels=2))
+    ones = (z[1, 0, 0, 0].numpy() > 0).astype(float)
+    label = Label(name="smile", values=ones, kind="binary", group="smile")
+    table = probed(z, [label])
+    assert table.score("smile", 1, "boosted").r2 > 0.5
+    assert table.score("smile", 0, "boosted").r2 < 0.1
+    assert table.verdict() == ()  # nothing is known of places
+
+
+def test_angles_are_found_across_180_degrees():
+    z = latents(seed=3)
+    angle = np.rad2deg(np.arctan2(z[0, 0, 1, 0].numpy(), z[0, 1, 0, 0].numpy())) / 2 % 180
+    table = probed(z, [boxed("angle", angle.astype(float), (0, 0, 4, 4), "angle")])
+    assert table.score("part", 0, "boosted").r2 > 0.6
+
+
+def test_folds_lower_the_error_and_count_the_progress():
+    z = latents()
+    label = Label(
+        name="a", values=z[2, 4, 0, 1].double().numpy() + RANDOM.normal(size=N), group="a"
+    )
+    seen = []
+    one = probed(z, [label])
+    all_parts = probed(z, [label], folds=5, progress=lambda done, total: seen.append((done, total)))
+    assert all_parts.score("a", 2, "linear").error < 0.7 * one.score("a", 2, "linear").error
+    assert seen == [(k, 15) for k in range(1, 16)]
+
+
+def test_the_latents_of_a_place_are_those_whose_cone_meets_it():
+    lattice = Lattice(height=32, width=32, m=4)
+    box = lattice.box(8, 16, 8, 8)
+    meets = np.array(
+        [
+            [
+                bool((lattice.generation_cone(lattice.site(int(h), i, j)) & box).any())
+                for j, h in enumerate(row)
+            ]
+            for i, row in enumerate(lattice.site_levels)
+        ]
+    )
+    assert (lattice.inference_cone(box) == meets).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 6}, "Expected folds to be at most 5; got 6"),
+        ({"penalties": ()}, "Expected penalties above 0"),
+        ({"trees": 0}, "Expected trees to be at least 1; got 0"),
+    ],
+)
+def test_mistakes(options, message):
+    label = Label(name="a", values=RANDOM.normal(size=N), group="a")
+    with pytest.raises(ValueError, match=message):
+        probed(latents(), [label], **options)
