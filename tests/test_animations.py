@@ -1,11 +1,11 @@
 """Animations: frames in their order, in both formats."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
+from rgflow.cli import main
+from rgflow.figures import animations
 from rgflow.figures.animations import animate
 from rgflow.files import PART
 
@@ -60,17 +60,24 @@ def test_an_mp4_has_the_same_frames(tmp_path):
     assert greys == pytest.approx([0, 80, 160, 240, 160, 80], abs=4)
 
 
+def test_commands_ask_for_the_package_before_they_begin(monkeypatch, capsys):
+    monkeypatch.setattr(animations, "find_spec", lambda name: None)
+    for command in ("mix", "traverse"):
+        assert main([command, "/no/such", "--video", "mp4"]) == 2
+        assert "pip install 'rgflow[video]'" in capsys.readouterr().err
+
+
 def test_mistakes(tmp_path, monkeypatch):
     for frames, name, message in (
-        (FRAMES, "a.avi", "ending of an animation to be one of gif, mp4"),
-        (FRAMES, "a", "ending of an animation"),
+        (FRAMES, "a.avi", "format of an animation to be one of gif, mp4"),
+        (FRAMES, "a", "format of an animation"),
         ([], "a.gif", "at least one picture to animate"),
     ):
         with pytest.raises(ValueError, match=message):
             animate(frames, tmp_path / name)
     with pytest.raises(ValueError, match="milliseconds to be at least 10"):
         animate(FRAMES, tmp_path / "a.gif", milliseconds=5)
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr(animations, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'rgflow\[video\]'"):
         animate(FRAMES, tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())

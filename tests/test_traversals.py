@@ -1,6 +1,7 @@
 """Traversals: what moves, what stays, and what the command draws."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rgflow.analysis.traversals import (
     traverse,
 )
 from rgflow.cli import main
+from rgflow.cli.subjects import Subjects
 from rgflow.figures.traversals import Shown, differences, signed, traversal_frames, traversals
 from runs import small_run
 
@@ -228,6 +230,19 @@ def test_the_folder_of_a_model_and_a_flow_of_fields(run, tmp_path):
     fields = small_run(tmp_path / "fields", pixels=None, channels=1)
     assert main(["traverse", str(fields), *options]) == 0
     assert (fields / "pictures/traversals.png").is_file()
+
+
+def test_fields_are_drawn_as_numbers(tmp_path):
+    flow = random_flow(pixels=None, channels=1)
+    z = flow.draw_each([0, 1])
+    found = Subjects(flow, z, 1.0, True, tmp_path, 1)
+    moved = traverse(flow, z, (1, 0, 2, 0), [0.0, -3.0, 3.0])
+    drawn = replace(moved, images=found.drawn(moved.images))
+    assert drawn.images.amin() >= 0
+    assert drawn.images.amax() <= 255
+    same = drawn.differences().sign() == moved.differences().sign()
+    assert same[drawn.differences() != 0].all()
+    assert drawn.differences().amin() < 0
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,8 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("--video", default="gif", help="the paths: gif, mp4 or none")
     settings = parse(options, arguments)
-
-    from rgflow.config import check_name
-
     subjects.check(settings)
-    check_name("--video", settings.video, ("gif", "mp4", "none"))
+    subjects.check_video(settings.video)
     _draw(subjects.load(settings), settings)
 
 

@@ -76,6 +76,15 @@ def check(settings: Namespace) -> None:
         raise ValueError("Expected --images or --split; got both: leave one out.")
 
 
+def check_video(name: str) -> None:
+    """Raise a `ValueError` unless this is a format of animations, or none."""
+    check_name("--video", name, ("gif", "mp4", "none"))
+    if name == "mp4":
+        from rgflow.figures.animations import check_format
+
+        check_format(name)
+
+
 @dataclass(frozen=True, eq=False)
 class Subjects:
     """A flow and the images to look at.
@@ -100,10 +109,10 @@ class Subjects:
         return bounds(decode(self.flow, self.latents))
 
     def drawn(self, images: Tensor) -> Tensor:
-        """Images in grey levels; real-valued fields shaded, all alike."""
+        """Images in grey levels, reals; real-valued fields are shaded, all alike."""
         from rgflow.figures import shaded
 
-        return images if self.flow.pixels else shaded(images, *self._bounds)
+        return images if self.flow.pixels else shaded(images, *self._bounds).double()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

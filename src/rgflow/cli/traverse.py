@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.cli.parsing import parse, parser
+from rgflow.config import check_name, check_whole
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -69,8 +70,6 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _check(settings: Namespace) -> None:
-    from rgflow.config import check_name, check_whole
-
     subjects.check(settings)
     if settings.latent is not None and len(settings.latent) != 4:
         raise ValueError(
@@ -85,7 +84,7 @@ def _check(settings: Namespace) -> None:
     check_whole("--strongest", settings.strongest, 1)
     check_whole("--draws", settings.draws, 1)
     check_name("--unit", settings.unit, ("latent", "prior"))
-    check_name("--video", settings.video, ("gif", "mp4", "none"))
+    subjects.check_video(settings.video)
 
 
 def _draw(found: Subjects, settings: Namespace) -> None:
@@ -119,7 +118,8 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     ]
     if moving:
         with found.writing(f"{stem}.{settings.video}") as path:
-            animate(traversal_frames(pictures[1], scale=found.scale), path)
+            across = min(settings.strongest, 4)  # as a rule, a row for every level
+            animate(traversal_frames(pictures[1], scale=found.scale, across=across), path)
         written.append(path)
     print(f"{', '.join(title for _, _, title, _ in varied)}: see {subjects.listed(written)}.")
 

@@ -1,6 +1,7 @@
 """Animations: a sequence of pictures as GIF or MP4."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
@@ -35,7 +36,7 @@ def animate(
         >>> Image.open(path).n_frames
         4
     """
-    check_name("the ending of an animation", path.suffix[1:], FORMATS)
+    check_format(path.suffix[1:])
     check_whole("milliseconds", milliseconds, 10)
     if not frames:
         raise ValueError("Expected at least one picture to animate; got none.")
@@ -45,6 +46,16 @@ def animate(
     write = _write_gif if path.suffix == ".gif" else _write_mp4
     with replacing(path) as part:
         write(whole, part, milliseconds)
+
+
+def check_format(name: str) -> None:
+    """Raise a `ValueError` unless animations can be written in this format."""
+    check_name("the format of an animation", name, FORMATS)
+    if name == "mp4" and find_spec("imageio_ffmpeg") is None:
+        raise ValueError(
+            "Expected the package imageio-ffmpeg, which writes MP4; it isn't installed: run "
+            "pip install 'rgflow[video]', or ask for a GIF."
+        )
 
 
 def _write_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> None:
@@ -58,13 +69,8 @@ def _write_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> 
 
 
 def _write_mp4(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> None:
-    try:
-        from imageio_ffmpeg import write_frames
-    except ImportError as error:
-        raise ValueError(
-            "Expected the package imageio-ffmpeg, which writes MP4; it isn't installed: run "
-            "pip install 'rgflow[video]', or ask for a GIF."
-        ) from error
+    from imageio_ffmpeg import write_frames
+
     width, height = frames[0].size
     even = (width + width % 2, height + height % 2)  # H.264 takes no others
     writer = write_frames(
