@@ -24,6 +24,7 @@ PAGES = [
     "guide/data.md",
     "guide/training.md",
     "guide/evaluating.md",
+    "guide/traversing-and-mixing.md",
 ]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 SMALL += ["--compile", "false"]

@@ -178,7 +178,7 @@ def test_the_most_visible_latents(run, capsys):
     out = capsys.readouterr().out
     assert "h = 1, (" in out
     assert "h = 0, (" in out
-    assert "see traversals.png, traversals-differences.png and traversals.gif" in out
+    assert "See traversals.png, traversals-differences.png and traversals.gif" in out
     animation = Image.open(run / "pictures/traversals.gif")
     assert animation.n_frames > 20
 

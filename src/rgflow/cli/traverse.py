@@ -121,7 +121,9 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             across = min(settings.strongest, 4)  # as a rule, a row for every level
             animate(traversal_frames(pictures[1], scale=found.scale, across=across), path)
         written.append(path)
-    print(f"{', '.join(title for _, _, title, _ in varied)}: see {subjects.listed(written)}.")
+    for _, _, title, note in varied:
+        print(f"{title}: {note}")
+    print(f"See {subjects.listed(written)}.")
 
 
 def _varied(
