@@ -148,7 +148,7 @@ def test_what_is_held_the_other_way_round_contradicts():
     ("low", "outcome", "words"),
     [(0.5, "agrees", "at high levels"), (0.88, "undecided", "alike"), (0.99, "contradicts", "low")],
 )
-def test_a_difference_counts_from_two_standard_errors_on(low, outcome, words):
+def test_a_difference_counts_from_some_size_on(low, outcome, words):
     def scores(group, places, values):
         for level, r2 in enumerate(values):
             for probe in ("linear", "boosted"):

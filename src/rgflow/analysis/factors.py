@@ -122,7 +122,7 @@ def find_factors(
     *,
     levels: Sequence[int] | None = None,
     folds: int = 1,
-    places: int = 16,
+    places: int = 8,
     strongest: int = 200,
     draws: int = 2,
     seed: int = 0,

@@ -160,7 +160,7 @@ def associations(
     x = columns(z)
     y = np.stack([label.values for label in labels], 1)
     found = mutual_information(x, y, bins)
-    significant = false_discovery_control(found.p, axis=None) <= rate
+    significant = false_discovery_control(found.p.ravel()).reshape(found.p.shape) <= rate
     standard = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
     ranks = rankdata(x, axis=0)
     correlation = np.stack([_correlation(standard, label) for label in labels])

@@ -24,6 +24,8 @@ Inputs = Literal["own", "random", "shuffled"]
 """What a probe gets: the latents of a level whose generation cone meets the place of the factor
 (all, if it is of the whole image, or the flow has no cones); as many of the level chosen at random;
 its own latents, but the labels of other images."""
+MARGIN = 0.05
+"""Difference of two R² below which they are alike, however small their errors."""
 PARTS = 5
 """Parts of the images: one is held out, one chooses the penalty, three are fitted to."""
 
@@ -102,8 +104,8 @@ class ProbeTable:
         """What these numbers say about the paper's claim (4.1): that the features of the whole
         image are held at high levels, those of a part of it at low levels at its own position.
 
-        High are the upper half of the levels; of an odd number of levels the middle one is low. A
-        difference counts from two standard errors on, of levels and probes always the best.
+        High are the upper half of the levels; of an odd number of levels the middle one is low. Of
+        levels and probes the best counts. A difference counts from 0.05 and two standard errors on.
         """
         if not any(score.places for score in self.scores):
             return ()
@@ -164,9 +166,9 @@ class ProbeTable:
 
 
 def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided"]:
-    """Whether a is above b (`agrees`) or below by two standard errors of their difference."""
-    difference, error = a.r2 - b.r2, np.hypot(a.error, b.error)
-    if abs(difference) <= 2 * error:
+    """Whether a is above b (`agrees`) or below."""
+    difference, error = a.r2 - b.r2, float(np.hypot(a.error, b.error))
+    if abs(difference) <= max(2 * error, MARGIN):
         return "undecided"
     return "agrees" if difference > 0 else "contradicts"
 
@@ -183,7 +185,7 @@ def probe_levels(
     penalties: Sequence[float] = (10.0, 100.0, 1000.0),
     features: int = 32,
     trees: int = 40,
-    places: int = 16,
+    places: int = 8,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProbeTable:

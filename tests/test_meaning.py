@@ -1,0 +1,409 @@
+"""Labels from data sets and files, latents ranked by labels, and what needs no labels."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from rgflow import FlowConfig, Latents, Lattice, RGFlow
+from rgflow.analysis import receptive_fields
+from rgflow.analysis.labels import Label, labels_of, read_csv, spread
+from rgflow.analysis.meaning import associations, direction, visible_latents
+from rgflow.cli import main
+from rgflow.data import load
+from runs import small_run
+
+LATTICE = Lattice(height=16, width=16, m=4)
+N = 1000
+
+
+@pytest.fixture(scope="module")
+def z():
+    flat = torch.randn(N, 768, generator=torch.Generator().manual_seed(0))
+    return Latents.from_flat(flat, LATTICE, channels=3)
+
+
+def label(name, values, kind="number"):
+    return Label(name=name, values=np.asarray(values, dtype=float), kind=kind, group=name)
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_msds_labels_are_its_factors():
+    images = load("msds1", "test", count=20)
+    found = {one.name: one for one in labels_of(images.labels)}
+    assert len(found) == 3 + 16 * 6
+    ovals, base = images.labels["ovals"], images.labels["base_colour"]
+    red = found["red of oval 2,1"]
+    assert red.values == pytest.approx(ovals[:, 2, 1, 3] - base[:, 0])
+    assert (red.group, red.box) == ("colour less base", (8, 16, 8, 8))
+    assert np.abs(red.values).max() <= 32
+    angle = found["angle of oval 2,1"]
+    assert angle.targets[:, 0] == pytest.approx(np.cos(np.deg2rad(2 * ovals[:, 2, 1, 2])), abs=1e-6)
+    assert set(found["x of oval 3,0"].values) <= {-1, 0, 1}
+    assert found["base green"].box is None
+
+
+def test_msds2_has_its_own_base():
+    images = load("msds2", "test", count=20)
+    found = {one.name: one for one in labels_of(images.labels)}
+    assert found["base angle"].kind == "angle"
+    assert found["angle of oval 0,3"].values.min() >= 0
+    assert found["angle of oval 0,3"].values.max() <= 45
+    assert found["blue of oval 0,3"].group == "colour"
+
+
+def test_the_box_of_an_oval_is_where_it_is_drawn():
+    images = load("msds1", "test", count=20)
+    one = next(o for o in labels_of(images.labels) if o.name == "red of oval 3,0")
+    y, x, height, width = one.box
+    inside = images.images[:, 0, y : y + height, x : x + width].max((1, 2)).astype(float)
+    colour = images.labels["ovals"][:, 3, 0, 3]
+    assert np.corrcoef(inside, colour)[0, 1] > 0.95
+
+
+def test_other_labels():
+    found = labels_of(
+        {
+            "smiling": np.array([-1, 1, 1, -1], np.int8),
+            "class": np.array([0, 2, 1, 2]),
+            "same": np.ones(4),
+            "place": np.array([[0.1, 7], [0.2, 8], [0.3, 9], [0.1, 9]]),
+        }
+    )
+    assert [(one.name, one.kind) for one in found] == [
+        ("smiling", "binary"), ("class 0", "binary"), ("class 1", "binary"), ("class 2", "binary"),
+        ("place 0", "number"), ("place 1", "number"),
+    ]  # fmt: skip
+    assert found[3].values.tolist() == [0, 1, 0, 1]
+
+
+def test_spread_keeps_the_labels_of_the_whole_image():
+    labels = labels_of(load("msds1", "test", count=20).labels)
+    some = spread(labels, 4)
+    assert len({one.box for one in some}) == 5
+    assert len(some) == 3 + 4 * 6
+
+
+# ---------------------------------------------------------------- CSV files
+
+
+def csv(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    return path
+
+
+def test_csv_in_the_order_of_images(tmp_path):
+    path = csv(tmp_path, "age, glasses\n30,0\n40,1\n50,0\n60,1\n")
+    age, glasses = read_csv(path, 3)
+    assert (age.name, age.kind, age.values.tolist()) == ("age", "number", [30, 40, 50])
+    assert (glasses.name, glasses.kind, glasses.values.tolist()) == ("glasses", "binary", [0, 1, 0])
+
+
+def test_csv_by_file_name(tmp_path):
+    path = csv(tmp_path, "file,age\nb.png,40\nc.png,50\na.png,30\nd.png,60\n")
+    (age,) = read_csv(path, 3, ["a.png", "b.png", "d.png"], {"c.png"})
+    assert age.values.tolist() == [30, 40, 60]
+
+
+FILES = ["a.png", "b.png", "c.png"]
+MISTAKES = {
+    "empty": ("", "Expected a line with names and a row per image in .*; got 0 lines"),
+    "no header": ("1,2\n3,4\n5,6\n7,8\n", "Expected the names of the labels.*got 1, 2: add a line"),
+    "same name": ("a,a\n1,2\n", "Expected a name of its own for every column of .*got 'a' again"),
+    "no name": ("a,\n1,2\n", "Expected a name of its own for every column of .*got '' again or"),
+    "ragged": ("a,b\n1,2\n3\n", "Expected 2 values in every row of .*; got 1 in row 2"),
+    "few rows": ("a\n1\n2\n", "Expected 3 rows in .*, one per image; got 2: add"),
+    "text": ("a,b\n1,2\n3,old\n5,6\n", "Expected a number in every row of .* 'b'.*got 'old' for"),
+    "not finite": ("a\n1\nnan\n3\n", "Expected a number in every row of .* 'a'.*got 'nan' for"),
+    "missing value": ("a,b\n1,2\n3,\n5,6\n", "Expected a number in every row of .* 'b'.*got ''"),
+    "constant": ("a\n1\n1\n1\n", "Expected labels that.*column 'a' of .* is 1 for each of 3"),
+    "unknown file": ("f,a\na.png,1\nd.png,2\n", "Expected the names of images.*got 'd.png', which"),
+    "twice": ("f,a\na.png,1\na.png,2\n", "Expected one row per image in .*; got two of 'a.png'"),
+    "missing": ("f,a\na.png,1\n", "Expected a row for .*none for 'b.png' and 1 more of 3"),
+    "names only": ("f\na.png\n", "Expected labels beside the file names in"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_csv_mistakes(name, tmp_path):
+    text, message = MISTAKES[name]
+    with pytest.raises(ValueError, match=message) as raised:
+        read_csv(csv(tmp_path, text), 3, FILES)
+    assert "\n" not in str(raised.value)
+
+
+def test_csv_mistakes_with_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Expected a CSV file with labels; there is none"):
+        read_csv(tmp_path / "none.csv", 3)
+    path = tmp_path / "binary.csv"
+    path.write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(ValueError, match="Expected a CSV file in UTF-8"):
+        read_csv(path, 3)
+    with pytest.raises(ValueError, match="Expected rows in the order of the images.*no file names"):
+        read_csv(csv(tmp_path, "f,a\na.png,1\n"), 3)
+
+
+# ---------------------------------------------------------------- latents and labels
+
+
+def test_latents_are_ranked_by_labels_and_labels_by_latents(z):
+    random = np.random.default_rng(1)
+    low, high = (0, 4, 5, 1), (2, 8, 4, 2)
+    labels = [
+        label("bright", z[high].numpy() + random.normal(size=N)),
+        label("smile", z[low].numpy() > 1, "binary"),
+        label("chance", random.normal(size=N)),
+    ]
+    found = associations(z, labels)
+    best = found.latents_of("bright")[0]
+    assert best.address == high
+    assert best.significant
+    assert best.correlation == pytest.approx(2**-0.5, abs=0.05)
+    assert np.isnan(best.auc)
+    smile = found.latents_of("smile", 1)[0]
+    assert smile.address == low
+    assert smile.auc == pytest.approx(1)
+    assert [one.address[0] for one in found.latents_of("bright", 3, level=1)] == [1, 1, 1]
+    assert found.labels_of(high, 1)[0].label == "bright"
+    names = found.names()
+    assert (names[high], names[low]) == ("bright", "smile")
+    assert "chance" not in names.values()
+    assert found.by_level().argmax(1).tolist()[:2] == [2, 0]
+
+
+def test_measures_are_those_of_scikit_learn(z):
+    ones = np.random.default_rng(0).integers(2, size=N)
+    values = np.random.default_rng(1).normal(size=N)
+    found = associations(z, [label("b", ones, "binary"), label("n", values)])
+    for h, i, j, c in ((0, 1, 2, 0), (1, 2, 0, 1), (2, 12, 8, 2)):
+        latent = z[h, i, j, c].numpy()
+        assert found.auc[0, c, i, j] == pytest.approx(roc_auc_score(ones, latent))
+        assert found.correlation[1, c, i, j] == pytest.approx(
+            np.corrcoef(values, latent)[0, 1], abs=1e-5
+        )
+
+
+def test_an_angle_correlates_across_180_degrees(z):
+    angle = np.rad2deg(np.arctan2(z[1, 2, 0, 0].numpy(), z[1, 0, 2, 0].numpy())) / 2 % 180
+    found = associations(z, [label("angle", angle, "angle")])
+    assert {one.address for one in found.latents_of("angle", 2)} == {(1, 2, 0, 0), (1, 0, 2, 0)}
+    assert found.correlation[0, 0, 2, 0] == pytest.approx((np.pi / 4) ** 0.5, abs=0.05)
+
+
+def test_few_findings_are_by_chance(z):
+    random = np.random.default_rng(2)
+    labels = [label(str(k), random.normal(size=N)) for k in range(5)]
+    labels += [label(f"real {k}", z[0, 1, 2 * k, 0].numpy()) for k in range(5)]
+    found = associations(z, labels, rate=0.1)
+    assert found.significant[5:].sum() >= 5
+    assert found.significant.sum() <= 8
+
+
+def test_mistakes(z):
+    with pytest.raises(ValueError, match="Expected at least one label"):
+        associations(z, [])
+    with pytest.raises(ValueError, match=r"Expected 1000 values of label 'a'.*got shape \[3\]"):
+        associations(z, [label("a", [1, 2, 3])])
+    with pytest.raises(ValueError, match="Expected a false-discovery rate between 0 and 1; got 2"):
+        associations(z, [label("a", np.arange(N))], rate=2)
+    found = associations(z, [label("smile", np.arange(N))])
+    with pytest.raises(ValueError, match="nearest: smile"):
+        found.latents_of("smle")
+    with pytest.raises(ValueError, match="Expected a position of level 1"):
+        found.labels_of((1, 0, 0, 0))
+
+
+def test_a_direction_is_found_within_its_levels(z):
+    number = z[2, 8, 4, 2].numpy() + z[0, 1, 2, 0].numpy()
+    found = direction(z, label("size", number), [2])
+    assert found.vector[2, 8, 4, 2].item() > 0.97
+    assert found.vector.levels[0].abs().max() == found.vector.levels[1].abs().max() == 0
+    assert found.vector.flat().norm().item() == pytest.approx(1, abs=1e-5)
+    assert found.measure == "R²"
+    assert found.score == pytest.approx(0.4, abs=0.15)
+    assert (found.images, found.held_out) == (750, 250)
+    smile = direction(z, label("smile", z[2, 8, 4, 2].numpy() > 1, "binary"), [1, 2])
+    assert smile.measure == "AUC"
+    assert smile.score > 0.85
+    assert smile.vector[2, 8, 4, 2].item() > 0.5
+
+
+def test_directions_that_are_none(z):
+    with pytest.raises(ValueError, match="Expected a number or a binary label; got the angle 'a'"):
+        direction(z, label("a", np.arange(N), "angle"))
+    with pytest.raises(ValueError, match="Expected at least 8 images with and 8 without 'rare'"):
+        direction(z, label("rare", np.arange(N) == 3, "binary"))
+    with pytest.raises(ValueError, match="Expected a level of 0 to 2; got 3"):
+        direction(z, label("a", np.arange(N)), [3])
+
+
+# ---------------------------------------------------------------- without labels
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    """The fields of a flow that is the identity: each is one pixel."""
+    flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+    return receptive_fields(flow, draws=1)
+
+
+def test_of_the_identity_each_site_counts(pixels):
+    found = visible_latents(pixels, most=1000)
+    assert found.counts == (0, 0, 0)  # each has a strength of 1/256
+    assert found.effective == pytest.approx((576, 144, 48))  # all are equally strong
+    assert found.distinct == pytest.approx((192, 48, 16))  # channels share their field
+    assert set(found.shapes) == {0}
+    assert sum(visible_latents(pixels, threshold=1 / 300).counts) == 768
+
+
+def test_fields_are_grouped_by_shape_wherever_they_are(pixels):
+    top = torch.zeros_like(pixels.fields[2])
+    strengths = torch.zeros_like(pixels.strengths)
+    for n, field in enumerate(top):
+        _, i, j, c = pixels.windows[2].addresses[n]
+        field[: 4 + 8 * (n % 2), : 12 - 8 * (n % 2)] = 1 + n
+        field.copy_(field.roll((3 * n, 5 * n), (0, 1)))  # around the edges
+        strengths[c, i, j] = field.mean()
+    fields = (torch.zeros_like(pixels.fields[0]), torch.zeros_like(pixels.fields[1]), top)
+    found = visible_latents(replace(pixels, fields=fields, strengths=strengths), most=48)
+    of = {tuple(a): n % 2 for n, a in enumerate(pixels.windows[2].addresses.tolist())}
+    assert [1 - of[address] for address in found.addresses] == list(found.shapes)
+    assert found.counts[2] == (strengths > 1).sum()
+    assert list(found.strengths) == sorted(found.strengths, reverse=True)
+
+
+def test_one_strong_latent_is_one_effective_latent(pixels):
+    strengths = torch.full_like(pixels.strengths, 1e-6)
+    strengths[0, 0, 0] = 3
+    fields = (*pixels.fields[:2], pixels.fields[2] * 1e-6)
+    fields[2][0] = 3  # the one at (0, 0)
+    found = visible_latents(replace(pixels, fields=fields, strengths=strengths), most=10)
+    assert found.effective[2] == pytest.approx(1, abs=1e-3)
+    assert found.distinct[2] == pytest.approx(1, abs=1e-3)
+    assert found.addresses[0] == (2, 0, 0, 0)
+
+
+def test_visible_latents_of_mistakes(pixels):
+    with pytest.raises(ValueError, match="Expected a similarity between 0 and 1; got 1"):
+        visible_latents(pixels, similarity=1)
+
+
+# ---------------------------------------------------------------- the command
+
+QUICK = ["--count", "60", "--places", "1", "--draws", "1", "--strongest", "8"]
+
+
+@pytest.fixture(scope="module")
+def msds_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("factors")
+    return small_run(folder / "run", height=32, width=32, depth=1, hidden=4)
+
+
+def test_factors_of_msds(msds_run, capsys):
+    assert main(["factors", str(msds_run), "--data", "msds1", *QUICK]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "held-out R² from the latents of one level: ridge" in said
+    assert "60 images, 1 of 5 parts held out, seed 0" in said
+    assert "base colour:" in said  # the verdict
+    found = json.loads((msds_run / "factors.json").read_text())
+    assert found["data"] == "msds1"
+    assert found["probes"]["images"] == 60
+    assert {s["group"] for s in found["probes"]["scores"]} >= {"base colour", "angle"}
+    assert {claim["outcome"] for claim in found["probes"]["verdict"]} <= {
+        "agrees", "contradicts", "undecided",
+    }  # fmt: skip
+    assert len(found["associations"]["labels"]["angle of oval 1,2"]) == 5
+    assert {s["distance"] for s in found["dependence"]["latents"]["strata"]} >= {0, 1, 2}
+    for name in ("factors", "ranking", "dependence"):
+        picture = np.asarray(Image.open(msds_run / "pictures" / f"{name}.png").convert("RGB"))
+        assert picture.std() > 5
+    vector = Latents.load(msds_run / "directions" / "base-red.safetensors")
+    assert vector.flat().norm().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_factors_with_a_csv_file(tmp_path, capsys):
+    run = small_run(tmp_path / "run", channels=1)
+    path = tmp_path / "labels.csv"
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    rows[:, 1] = rows[:, 1] > 0
+    np.savetxt(path, rows, delimiter=",", header="size,smile", comments="")
+    assert main(["factors", str(run), "--labels", str(path), *QUICK, "--levels", "[1]"]) == 0
+    assert "size" in capsys.readouterr().out
+    found = json.loads((run / "factors.json").read_text())
+    assert found["labels"] == str(path)
+    assert [one["measure"] for one in found["directions"]] == ["R²", "AUC"]
+    assert found["directions"][0]["levels"] == [1]
+    assert found["probes"]["verdict"] == []
+
+
+def test_factors_of_a_folder_by_file_name(tmp_path):
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        (tmp_path / "photos" / part).mkdir(parents=True)
+        for k in range(40):
+            pixels = random.integers(256, size=(8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / part / f"{k}.png")
+    (tmp_path / "photos" / "test" / "5.png").write_bytes(b"damaged")
+    names = [f"{part}/{k}.png" for part in ("train", "test") for k in range(40)]
+    lines = [f"{name},{k}" for k, name in enumerate(names)]
+    path = tmp_path / "labels.csv"
+    path.write_text("file,number\n" + "\n".join(lines[::-1]))
+    run = small_run(tmp_path / "run")
+    data = f"folder:{tmp_path / 'photos'}"
+    assert main(["factors", str(run), "--data", data, "--labels", str(path), *QUICK]) == 0
+    found = json.loads((run / "factors.json").read_text())
+    assert found["images"] == 39
+    assert found["disentanglement"] is None  # a single label
+
+
+def test_factors_without_labels_of_real_nvp(tmp_path, capsys):
+    run = small_run(tmp_path / "run", architecture="real_nvp", levels=2, hidden=4)
+    out = tmp_path / "out"
+    assert main(["factors", str(run), *QUICK, "--out", str(out)]) == 0
+    assert "visible latents" in capsys.readouterr().out
+    found = json.loads((out / "factors.json").read_text())
+    assert "probes" not in found
+    assert len(found["visible"]["counts"]) == 2
+    assert not (run / "factors.json").exists()
+
+
+def test_factors_of_a_model_and_fields(tmp_path):
+    run = small_run(tmp_path / "run", pixels=None)
+    data = ["--data", f"fields:{run.with_suffix('.npy')}"]
+    assert main(["factors", str(run / "model"), "--split", "train", *QUICK, *data]) == 0
+    assert (run / "model" / "pictures" / "dependence.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--count", "0"], "Expected --count to be at least 1; got 0."),
+        (["--split", "tset"], "(nearest: test)"),
+        (["--folds", "7"], "Expected folds to be at most 5; got 7."),
+        (["--levels", "[9]"], "Expected a level of 0 to 1; got 9."),
+        (["--labels", "none.csv"], "Expected a CSV file with labels; there is none at none.csv."),
+        (["--out", "/dev/null/x"], "Expected to write into /dev/null/x"),
+    ],
+)
+def test_mistakes_are_one_sentence(options, message, tmp_path, capsys):
+    run = small_run(tmp_path / "run")
+    path = tmp_path / "labels.csv"
+    path.write_text("a\n" + "\n".join(map(str, range(60))))
+    labels = [] if "--labels" in options else ["--labels", str(path)]
+    assert main(["factors", str(run), *labels, *QUICK, *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_model_needs_a_data_set(tmp_path, capsys):
+    run = small_run(tmp_path / "run")
+    assert main(["factors", str(run / "model")]) == 2
+    assert "Expected a data set, as the folder of a model names none" in capsys.readouterr().err
