@@ -15,7 +15,9 @@ COMMANDS = {
     "traverse": "vary latents, and see what becomes of images",
     "mix": "images with the coarse of one and the fine of another",
     "fields": "which pixels the latents of a trained flow change",
+    "factors": "what latents mean: factors, labels, dependence",
     "pinwheel": "what a sparse prior is good for, in the plane",
+    "report": "everything about a trained flow on one page",
     "info": "what is in a run folder, or in the folder of a model",
     "presets": "list the named settings",
 }
