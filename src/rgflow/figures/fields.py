@@ -1,0 +1,213 @@
+"""Receptive fields as small maps, and histograms of strengths (paper, Figs. 5, C1, H1 to H4).
+
+Every map is scaled to its own largest value, so that weak fields are seen too; how strong a field
+is stands below it, or a frame says that it is visible.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor, ImageDraw
+from torch import Tensor
+from torch.nn import functional as F
+
+from rgflow.analysis.fields import VISIBLE, ReceptiveFields
+from rgflow.figures.charts import INK, RED, SOFT, blank, level_colours, plain, rendered
+from rgflow.figures.images import GAP, picture
+from rgflow.figures.panels import LINE, SPACE, TEXT, beside, font, framed, stacked
+from rgflow.latents import Address
+
+MAP = 96
+"""Edge of a map with a caption, in pixels, at the least."""
+PANEL, LARGEST = 640, 4096
+"""Edge of the maps of one channel laid out on the lattice, in pixels: about, and at the most."""
+FRAME = ImageColor.getrgb("#ffd640")
+"""Around visible latents."""
+BINS = 40
+
+Results = Mapping[str, ReceptiveFields]
+"""Receptive fields by the name of the flow; pictures of several stand side by side."""
+
+
+@cache
+def _colours() -> Tensor:
+    """256 colours from dark to bright, [256, 3]."""
+    from matplotlib import colormaps
+
+    return torch.from_numpy(colormaps["magma"](np.arange(256), bytes=True)[:, :3].copy())
+
+
+def heat(field: Tensor) -> Tensor:
+    """A receptive field [H, W] in colours, from 0 (dark) to its largest value, uint8 [3, H, W]."""
+    field = field.detach().cpu()
+    share = field / field.max().clamp(min=torch.finfo(field.dtype).tiny)
+    return _colours()[(share * 255).round().to(torch.int64)].permute(2, 0, 1)
+
+
+def maps(found: ReceptiveFields, addresses: Sequence[Address], columns: int = 8) -> Image.Image:
+    """The fields of some latents, row by row, each with (row, column, channel) and its strength.
+
+    Args:
+        found: The receptive fields.
+        addresses: Of which latents.
+        columns: Maps in a row.
+
+    Raises:
+        ValueError: If there are none, or one wasn't computed.
+    """
+    if not addresses:
+        raise ValueError("Expected at least one latent whose field is to be drawn; got none.")
+    size = (found.lattice.width, found.lattice.height)
+    scale = max(1, -(-MAP // min(size)))
+    width, height = (edge * scale for edge in size)
+    across, down = width + SPACE, height + 2 * LINE + SPACE
+    rows = -(-len(addresses) // columns)
+    canvas = (min(columns, len(addresses)) * across - SPACE, rows * down - SPACE)
+    out = Image.new("RGB", canvas, "white")
+    draw = ImageDraw.Draw(out)
+    for k, address in enumerate(addresses):
+        x, y = k % columns * across, k // columns * down
+        field = picture(heat(found.field(address)))
+        out.paste(field.resize((width, height), Image.Resampling.NEAREST), (x, y))
+        _, i, j, c = address
+        draw.text((x, y + height + 2), f"{i}, {j}, {c}", SOFT, font())
+        strength = f"{found.strengths[c, i, j].item():.3g}"
+        draw.text((x, y + height + 2 + LINE), strength, INK, font())
+    return out
+
+
+def strongest(results: Results, count: int = 8, threshold: float = VISIBLE) -> Image.Image:
+    """The strongest fields of every level, the highest level first (paper, Figs. 5b and C1a).
+
+    Args:
+        results: Receptive fields by name.
+        count: Fields of each level.
+        threshold: Strength above which a latent counts as visible.
+    """
+    blocks = []
+    for name, found in results.items():
+        rows = [_heading(name, TEXT + 6)] if len(results) > 1 else []
+        for level in reversed(range(found.lattice.levels)):
+            if addresses := found.strongest(count, level):
+                heading = _heading(_counted(found, level, threshold))
+                rows.append(stacked([heading, maps(found, addresses, count)], 0))
+        blocks.append(stacked(rows))
+    return framed(beside(blocks, 3 * SPACE))
+
+
+def atlas(found: ReceptiveFields, level: int, threshold: float = VISIBLE) -> Image.Image:
+    """All fields of a level laid out on the lattice, a panel for each channel; visible ones framed.
+
+    Of an RG-Flow, a map shows the pixels in the generation cone of the latent, of others all.
+
+    Args:
+        found: The receptive fields.
+        level: Which.
+        threshold: Strength above which a latent counts as visible.
+
+    Raises:
+        ValueError: If there is no such level, or none of its fields was computed.
+    """
+    visible = found.of_level(level) > threshold
+    windows, fields = found.windows[level], found.fields[level]
+    if not len(fields):
+        raise ValueError(f"Expected a level whose fields were computed; got {level}.")
+    cells = [np.unique(windows.addresses[:, k], return_inverse=True)[1].tolist() for k in (1, 2)]
+    counts = [max(places) + 1 for places in cells]
+    sizes, most = fields.shape[1:], max(counts)
+    pool = -(-most * (max(sizes) + GAP) // LARGEST)
+    scale = max(1, round((PANEL / most - GAP) * pool / max(sizes)))
+    steps = [-(-size // pool) * scale + GAP for size in sizes]
+    shape = [count * step + GAP for count, step in zip(counts, steps, strict=True)]
+    panels = torch.full((found.channels, 3, *shape), 40, dtype=torch.uint8)
+    rows, columns = _order(windows.rows), _order(windows.columns)
+    for n, channel in enumerate(windows.addresses[:, 3].tolist()):
+        field = fields[n][rows[n]][:, columns[n]]
+        if pool > 1:
+            field = F.avg_pool2d(field[None], pool, ceil_mode=True)[0]
+        corner = [place[n] * step for place, step in zip(cells, steps, strict=True)]
+        y, x = (slice(at, at + step + GAP) for at, step in zip(corner, steps, strict=True))
+        cell = panels[channel, :, y, x]
+        if visible[n]:
+            cell[...] = torch.tensor(FRAME, dtype=torch.uint8)[:, None, None]
+        large = heat(field).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+        cell[:, GAP:-GAP, GAP:-GAP] = large
+    size = max(TEXT, shape[1] * found.channels // 55)
+    parts = [stacked([_heading(f"channel {c}", size), picture(p)], 0) for c, p in enumerate(panels)]
+    framed_ones = " (framed)" * bool(visible.any())
+    heading = _heading(_counted(found, level, threshold) + framed_ones, size)
+    return framed(stacked([heading, beside(parts)], 0))
+
+
+def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
+    """Histograms of the strengths of every level, the highest level first (Figs. 5c and C1b).
+
+    Args:
+        results: Receptive fields by name.
+        threshold: Strength above which a latent counts as visible.
+    """
+    values = torch.cat([found.strengths.flatten() for found in results.values()])
+    values = values[values > 0]
+    low, high = min(values.min().item(), threshold), max(values.max().item(), threshold)
+    bins = np.geomspace(low * 0.9, high * 1.1, BINS + 1)
+    rows = max(found.lattice.levels for found in results.values())
+    figure = blank(2 + 6 * len(results), 0.9 + 1.25 * rows)
+    grid = figure.subplots(rows, len(results), sharex=True, squeeze=False)
+    for column, (name, found) in zip(grid.T, results.items(), strict=True):
+        levels = found.lattice.levels
+        for axes in column[: rows - levels]:
+            axes.set_axis_off()
+        if len(results) > 1:
+            column[0].set_title(name, loc="left", weight="bold", color=INK, pad=14)
+        for level, colour in enumerate(level_colours(levels)):
+            axes = column[rows - 1 - level]
+            axes.hist(found.of_level(level).numpy(), bins, color=colour, log=True)
+            axes.axvline(threshold, color=RED, lw=1.2, ls=(0, (4, 3)))
+            axes.set_xscale("log")
+            axes.set_ylim(bottom=0.6)
+            plain(axes)
+            text = _counted(found, level, threshold)
+            axes.text(0.01, 1.0, text, color=INK, transform=axes.transAxes)
+        column[rows - levels].text(
+            threshold, 1.0, "visible from here ", color=RED, ha="right",
+            transform=column[rows - levels].get_xaxis_transform(),
+        )  # fmt: skip
+        column[-1].set_xlabel(f"strength ({_how(found)})", color=INK)
+        column[-1].set_ylabel("latents", color=INK)
+    figure.tight_layout()
+    return rendered(figure)
+
+
+def _heading(text: str, size: int = TEXT) -> Image.Image:
+    """A bold line."""
+    bold = font(size, bold=True)
+    out = Image.new("RGB", (int(bold.getlength(text)) + 2, size + 8), "white")
+    ImageDraw.Draw(out).text((0, 0), text, INK, bold)
+    return out
+
+
+def _counted(found: ReceptiveFields, level: int, threshold: float) -> str:
+    """How many latents of a level are visible."""
+    values = found.of_level(level)
+    return f"level {level}: {int((values > threshold).sum())} of {len(values)} visible"
+
+
+def _how(found: ReceptiveFields) -> str:
+    """Where strengths were found, and from how many draws."""
+    t = found.temperature
+    temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
+    where = "in the flow’s own space" if found.space == "flow" else "of pixels"
+    return f"{where}, {found.draws} draw{'s' * (found.draws > 1)}, T = {temperature}"
+
+
+def _order(coordinates: Tensor) -> Tensor:
+    """How to sort the coordinates of windows [n, w] as they lie in space, where they wrap around:
+    from behind the gap on."""
+    size = coordinates.shape[1]
+    if size == 1:
+        return torch.zeros_like(coordinates)
+    jumps = coordinates.diff(dim=1) > 1
+    first = torch.where(jumps.any(1), jumps.int().argmax(1) + 1, 0)
+    return (first[:, None] + torch.arange(size)) % size

@@ -1,0 +1,339 @@
+"""The network from the side and from above, as in the paper's Fig. 3, and cones over an image.
+
+A site of level h is drawn with the 2^h pixels from its own on, which is what it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from rgflow.figures.charts import INK, PALE, RED, SOFT, blank, level_colours, rendered
+from rgflow.figures.images import picture
+from rgflow.lattice import Lattice, Layer, Mask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GREEN, YELLOW, BLUE = "#8fcf9f", "#f6d365", "#3b7dd8"
+"""Disentanglers, decimators, pixels; latents are red."""
+WIRE, BLOCK, STEP = 0.55, 0.62, 3.0
+"""Heights in the side view: of a free piece of wire, of a block, of one level."""
+
+Place = tuple[int, int, int]
+"""(h, i, j): level and pixel position of latents."""
+
+
+def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
+    """The network from the side, twice, and from above (paper, Fig. 3).
+
+    The side views show one row: the inference cone of the two pixels in its middle, and the
+    generation cone of a latent. The view from above shows the blocks of level 0.
+
+    Args:
+        lattice: The geometry.
+        place: Of the latent; none: near the middle, of level 1 if there is one.
+
+    Raises:
+        ValueError: If there is no latent at this place.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    level, i, j = place or _near_the_middle(lattice, min(1, lattice.top))
+    pixels = lattice.box(0, lattice.width // 2 - 2, lattice.height, 2)
+    rows, columns = min(lattice.height, 2 * lattice.m), min(lattice.width, 6 * lattice.m)
+    heights = [0.5 + 0.95 * lattice.levels] * 2 + [10.7 * rows / columns]
+    figure = blank(11, sum(heights) + 2)
+    axes = figure.subplots(3, 1, height_ratios=heights)
+    _side_view(axes[0], lattice, pixels, upward=True)
+    _side_view(axes[1], lattice, lattice.site(level, i, j), upward=False)
+    _top_view(axes[2], lattice, rows, columns)
+    titles = (
+        "Inference cone of two pixels: every latent that they reach",
+        f"Generation cone of a latent of level {level}: every pixel that it reaches",
+        "Level 0 from above: blocks overlap; crosses stay, dots go up to level 1",
+    )
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title, loc="left", weight="bold", color=INK)
+    handles = [
+        Patch(facecolor=GREEN, edgecolor=INK, label="disentangler"),
+        Patch(facecolor=YELLOW, edgecolor=INK, label="decimator"),
+        Line2D([], [], marker="x", color=RED, ls="", mew=2, ms=7, label="latent z"),
+        Line2D([], [], marker="o", color=BLUE, ls="", ms=7, label="pixel x"),
+        Patch(facecolor=BLUE, alpha=0.25, label="inference cone"),
+        Patch(facecolor=RED, alpha=0.25, label="generation cone"),
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=6, frameon=False, fontsize=10)
+    figure.subplots_adjust(0.02, 0.04, 0.99, 0.97, hspace=0.1)
+    return rendered(figure)
+
+
+def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) -> Image.Image:
+    """The latents that some pixels reach, each at its site, with their number at every level.
+
+    Args:
+        lattice: The geometry.
+        pixels: A mask of the image, [H, W].
+        image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
+
+    Raises:
+        ValueError: If the mask or the image is of another size.
+    """
+    cone, every = lattice.inference_cone(pixels), np.ones_like(pixels)
+    colours = level_colours(lattice.levels)
+    figure = blank(8.6, 6.1)
+    axes = figure.add_axes((0.01, 0.02, 0.67, 0.96))
+    _background(axes, lattice, image)
+    edge = 0.88 if image is None else 0.6
+    for h, colour in enumerate(colours):
+        _squares(axes, cone & (lattice.site_levels == h), colour, edge)
+    _outline(axes, pixels, RED)
+    lines = [
+        (f"level {h}: {n} of {m} sites", colour)
+        for h, (n, m, colour) in enumerate(
+            zip(lattice.counts(cone), lattice.counts(every), colours, strict=True)
+        )
+    ]
+    lines.append((f"the {pixels.sum()} pixels", RED))
+    title = f"{cone.sum()} of {cone.size} sites\nare in the inference cone"
+    _counts(axes, title, lines)
+    return rendered(figure)
+
+
+def generation_cones(
+    lattice: Lattice, places: Sequence[Place] | None = None, image: Tensor | None = None
+) -> Image.Image:
+    """The pixels that latents reach, with their number.
+
+    Args:
+        lattice: The geometry.
+        places: Where the latents are; none: near the middle, one of every level.
+        image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
+
+    Raises:
+        ValueError: If there is no latent at a place, or the image is of another size.
+    """
+    if places is None:
+        places = [_near_the_middle(lattice, h) for h in range(lattice.levels)]
+    colours = level_colours(lattice.levels)
+    figure = blank(8.6, 6.1)
+    axes = figure.add_axes((0.01, 0.02, 0.67, 0.96))
+    _background(axes, lattice, image)
+    lines = []
+    for h, i, j in places:
+        cone = lattice.generation_cone(lattice.site(h, i, j))
+        # Wider for the higher levels, as cones that are as large as the image coincide.
+        _outline(axes, cone, colours[h], 2.4 + 2.2 * h, 4 - h / lattice.levels)
+        axes.plot(j, i, "x", color=colours[h], ms=9, mew=2.5, zorder=5)
+        lines.append((f"({h}, {i}, {j}): {cone.sum()} of {cone.size}", colours[h]))
+    _counts(axes, "Pixels that latents reach,\n(level, row, column)", lines)
+    return rendered(figure)
+
+
+def _near_the_middle(lattice: Lattice, level: int) -> Place:
+    """A place with latents of a level near the middle of the image, to the right of its column."""
+    sites = np.argwhere(lattice.site_levels == level)
+    middle = (lattice.height // 2, lattice.width // 2 - 2)
+    i, j = sites[np.abs(sites - middle).sum(1).argmin()].tolist()
+    return level, i, j
+
+
+# ---------------------------------------------------------------- from the side
+
+
+class _Passed(NamedTuple):
+    """Which columns of a level's grid a cone passes: below its layers, between and above them."""
+
+    below: list[NDArray[np.bool_]]
+    """Below each layer, in the order in which inference applies them."""
+    above: NDArray[np.bool_]
+    """Above the last."""
+
+
+def _walk(lattice: Lattice, start: Mask, upward: bool) -> list[_Passed]:
+    """The columns that a cone passes on its way up from pixels, or down from latents."""
+    mask, found = start.copy(), []
+    for level in range(lattice.levels) if upward else reversed(range(lattice.levels)):
+        grid, layers = mask[:: 1 << level, :: 1 << level], lattice.layers(level)
+        columns = [np.any(grid, 0, keepdims=False)]
+        for layer in layers if upward else reversed(layers):
+            grid[...] = layer.spread(grid)
+            columns.append(np.any(grid, 0, keepdims=False))
+        columns = columns if upward else columns[::-1]
+        found.append(_Passed(columns[:-1], columns[-1]))
+    return found if upward else found[::-1]
+
+
+def _side_view(axes: Axes, lattice: Lattice, start: Mask, upward: bool) -> None:
+    """All wires, blocks and latents of one row of the lattice, with a cone shaded."""
+    for level, passed in enumerate(_walk(lattice, start, upward)):
+        _level_from_the_side(axes, lattice, level, passed, upward)
+    pixels = _walk(lattice, start, upward)[0].below[0]
+    for x in range(lattice.width):
+        size, alpha = (7, 1.0) if pixels[x] else (5, 0.45)
+        axes.plot(x, 0, "o", color=BLUE, markersize=size, alpha=alpha, zorder=6)
+    axes.set_xlim(-0.8, lattice.width * 1.1)
+    axes.set_ylim(-0.6, lattice.levels * STEP)
+    axes.axis("off")
+
+
+def _level_from_the_side(
+    axes: Axes, lattice: Lattice, level: int, passed: _Passed, upward: bool
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    scale, base, layers = 1 << level, level * STEP, lattice.layers(level)
+    kinds = ("disentangler", "decimator")
+    bottoms = [base + WIRE + kinds.index(layer.kind) * (WIRE + BLOCK) for layer in layers]
+    leaves = base + 2 * (WIRE + BLOCK)
+    # The cone behind every piece of wire reaches from the middle of a block to that of the next.
+    middles = [y + BLOCK / 2 for y in bottoms]
+    lowest = leaves - STEP if level else base - 0.35
+    highest = leaves + 0.3 if level == lattice.top else leaves
+    spans = zip([lowest, *middles], [*middles, highest], strict=True)
+    for (low, high), columns in zip(spans, [*passed.below, passed.above], strict=True):
+        for i in np.flatnonzero(columns).tolist():
+            corner, colour = (i * scale - 0.5, low), BLUE if upward else RED
+            axes.add_patch(
+                Rectangle(corner, scale, high - low, fc=colour, alpha=0.2, lw=0, zorder=1)
+            )
+    above = [*passed.below[1:], passed.above]
+    for layer, y, under, over in zip(layers, bottoms, passed.below, above, strict=True):
+        entered = np.tile(under if upward else over, (layer.grid[0], 1))
+        for block, strong in enumerate(layer.touched(entered)[0].tolist()):
+            _block_from_the_side(axes, layer, block, y, strong)
+    for i in range(lattice.grid(level)[1]):
+        goes_up, x = level < lattice.top and i % 2 == 0, i * scale
+        top = base + STEP if goes_up else leaves
+        axes.plot((x, x), (base, top), color=INK, lw=0.8, zorder=3)
+        if not goes_up:
+            size, width, alpha = (7, 2.2, 1.0) if passed.above[i] else (5.5, 1.1, 0.55)
+            axes.plot(x, leaves + 0.12, "x", c=RED, ms=size, mew=width, alpha=alpha, zorder=6)
+    place = (lattice.width + 0.3, base + WIRE + BLOCK + WIRE / 2)
+    axes.text(*place, f"level {level}", va="center", fontsize=11, color=INK)
+
+
+def _block_from_the_side(axes: Axes, layer: Layer, block: int, y: float, strong: bool) -> None:
+    """One block of a layer; one that wraps around is drawn as two open halves."""
+    from matplotlib.patches import FancyBboxPatch, Rectangle
+
+    scale, n = 1 << layer.level, layer.grid[1]
+    style: dict[str, Any] = {
+        "facecolor": GREEN if layer.kind == "disentangler" else YELLOW,
+        "edgecolor": INK if strong else SOFT,
+        "linewidth": 1.5 if strong else 0.8,
+        "alpha": 1.0 if strong else 0.45,
+        "zorder": 4,
+    }
+    first = layer.shift + block * layer.m
+    left, right = first * scale - 0.4, (first + layer.m) * scale - 0.6
+    if first + layer.m <= n:
+        rounded = "round,pad=0,rounding_size=0.18"
+        axes.add_patch(FancyBboxPatch((left, y), right - left, BLOCK, boxstyle=rounded, **style))
+        return
+    start, end = -0.75, (first + layer.m - n) * scale - 0.6
+    for a, b in ((left, n * scale - 0.25), (start, end)):
+        axes.add_patch(Rectangle((a, y), b - a, BLOCK, linestyle=(0, (3, 2)), **style))
+
+
+# ---------------------------------------------------------------- from above
+
+
+def _top_view(axes: Axes, lattice: Lattice, rows: int, columns: int) -> None:
+    """The blocks of level 0 in a corner of its grid, with the sites that stay and that go up."""
+    from matplotlib.patches import FancyBboxPatch
+
+    for layer in lattice.layers(0):
+        style: dict[str, Any] = (
+            {"fc": "none", "ec": "#3f9e5a", "lw": 2.6, "zorder": 2}
+            if layer.kind == "disentangler"
+            else {"fc": YELLOW, "ec": "white", "lw": 1.5, "zorder": 1}
+        )
+        first = -1 if layer.periodic else 0
+        for p in range(first, rows // layer.m + 1):
+            for q in range(first, columns // layer.m + 1):
+                corner = (layer.shift + q * layer.m - 0.45, layer.shift + p * layer.m - 0.45)
+                size, rounded = layer.m - 0.1, "round,pad=0,rounding_size=0.3"
+                axes.add_patch(FancyBboxPatch(corner, size, size, boxstyle=rounded, **style))
+    i, j = np.indices((rows, columns))
+    stays = lattice.site_levels[:rows, :columns] == 0
+    axes.plot(j[stays], i[stays], "x", color=RED, ms=6, mew=1.8, zorder=3)
+    axes.plot(j[~stays], i[~stays], "o", color=INK, ms=4.5, zorder=3)
+    axes.set_xlim(-0.6, columns - 0.4)
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.set_aspect("equal", anchor="NW")
+    axes.axis("off")
+
+
+# ---------------------------------------------------------------- over an image
+
+
+def _background(axes: Axes, lattice: Lattice, image: Tensor | None) -> None:
+    """The image, lightened, or empty cells."""
+    size = (lattice.height, lattice.width)
+    axes.set_xlim(-0.7, size[1] - 0.3)
+    axes.set_ylim(size[0] - 0.3, -0.7)
+    axes.set_aspect("equal")
+    axes.axis("off")
+    if image is None:
+        _squares(axes, np.ones(size, dtype=bool), PALE, 0.88)
+        return
+    if image.shape[1:] != size:
+        raise ValueError(
+            f"Expected an image of {size[0]}×{size[1]} pixels; got {list(image.shape)}."
+        )
+    axes.imshow(np.asarray(picture(image).convert("RGB")), alpha=0.4, zorder=1)
+
+
+def _squares(axes: Axes, mask: Mask, colour: str, edge: float) -> None:
+    """A square on each of a set of pixels."""
+    from matplotlib.collections import PolyCollection
+
+    corners = np.array([(-1, -1), (-1, 1), (1, 1), (1, -1)]) * edge / 2
+    squares = np.argwhere(mask)[:, None, ::-1] + corners
+    axes.add_collection(PolyCollection(list(squares), facecolors=colour, linewidths=0, zorder=3))
+
+
+def _outline(axes: Axes, mask: Mask, colour: str, width: float = 2.4, order: float = 4) -> None:
+    """The boundary of a set of pixels, along their edges."""
+    from matplotlib.collections import LineCollection
+
+    inside = np.pad(mask, 1)
+    lines = []
+    for i, j in np.argwhere(inside[:, 1:] != inside[:, :-1]):
+        lines.append([(j - 0.5, i - 1.5), (j - 0.5, i - 0.5)])
+    for i, j in np.argwhere(inside[1:] != inside[:-1]):
+        lines.append([(j - 1.5, i - 0.5), (j - 0.5, i - 0.5)])
+    style: dict[str, Any] = {
+        "colors": colour,
+        "linewidths": width,
+        "zorder": order,
+        "capstyle": "projecting",
+    }
+    axes.add_collection(LineCollection(lines, clip_on=False, **style))
+
+
+def _counts(axes: Axes, title: str, lines: Sequence[tuple[str, str]]) -> None:
+    """What is where, beside the picture, each line with a square of its colour."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], marker="s", color=colour, ls="", ms=11, label=text) for text, colour in lines
+    ]
+    axes.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(1.02, 0.5),
+        frameon=False,
+        fontsize=11,
+        labelcolor=INK,
+        title=title,
+        alignment="left",
+        title_fontproperties={"weight": "bold", "size": 11},
+    )
