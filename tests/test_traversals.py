@@ -99,13 +99,16 @@ def test_differences_are_from_the_value_nearest_to_0():
 @pytest.mark.parametrize("space", ["flow", "pixels"])
 def test_fields_along_latents_and_directions(name, space):
     flow = random_flow(**KINDS[name])
-    address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))
+    address = h, i, j, c = ADDRESSES.get(name, (0, 2, 1, 1))
     found = receptive_fields(flow, draws=2, space=space, sites=flow.lattice.site(h, i, j))
     d = unit_direction(flow.draw_each([0]), address).map(lambda z: -3 * z)
-    field = field_along(flow, address, draws=2, space=space)
-    torch.testing.assert_close(field, found.field(address), rtol=1e-9, atol=1e-9)
-    field = field_along(flow, d.to(torch.float32), draws=2, space=space)
-    torch.testing.assert_close(field, 3 * found.field(address), rtol=1e-9, atol=1e-9)
+    one = field_along(flow, address, draws=2, space=space)
+    torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
+    assert one.strength == pytest.approx(found.strengths[c, i, j].item())
+    assert one.error == pytest.approx(found.errors[c, i, j].item())
+    thrice = field_along(flow, d.to(torch.float32), draws=2, space=space)
+    torch.testing.assert_close(thrice.field, 3 * one.field, rtol=1e-9, atol=1e-9)
+    assert (thrice.draws, thrice.seed, thrice.space, thrice.temperature) == (2, 0, space, 1.0)
 
 
 def test_scales():
@@ -262,7 +265,7 @@ def test_fields_are_drawn_as_numbers(tmp_path):
         (["--draws", "0"], "--draws to be at least 1"),
         (["--unit", "latents"], "nearest: latent"),
         (["--video", "gift"], "nearest: gif"),
-        (["--pick", "[]"], "at least one image"),
+        (["--pick", "[]"], "--pick to have 1 to 100 images; got 0"),
         (["--pick", "[-1]"], "--pick to be at least 0"),
         (["--split", "tests"], "nearest: test"),
         (["--data", "msds1"], "--split beside --data"),

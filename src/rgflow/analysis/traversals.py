@@ -128,6 +128,29 @@ def _check_direction(direction: Latents, latents: Latents) -> None:
         raise ValueError(f"Expected a direction of finite length above 0; got {size}.")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FieldAlong:
+    """The receptive field of one latent or direction.
+
+    Attributes:
+        field: [H, W].
+        strength: Its mean over all pixels.
+        error: Standard error of the strength over the draws; NaN with a single draw.
+        space: Where images were looked at.
+        temperature: Of the latents that were drawn.
+        draws: Number of latents drawn.
+        seed: Of the draws.
+    """
+
+    field: Tensor
+    strength: float
+    error: float
+    space: Space
+    temperature: float | tuple[float, ...]
+    draws: int
+    seed: int
+
+
 @torch.no_grad()
 def field_along(
     flow: Flow,
@@ -137,7 +160,7 @@ def field_along(
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     space: Space = "flow",
-) -> Tensor:
+) -> FieldAlong:
     """The receptive field of one latent or of a direction d: E |∂G/∂z · d|, summed over channels.
 
     For a latent it is that of `receptive_fields` (paper, eq. 14), but found by a single
@@ -151,16 +174,13 @@ def field_along(
         seed: As for `receptive_fields`.
         space: As for `receptive_fields`.
 
-    Returns:
-        [H, W], on the CPU.
-
     Raises:
         ValueError: If a number is out of range, there is no such latent, or the direction doesn't
             fit.
     """
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
-    total = torch.zeros(flow.image_shape[1:], dtype=flow.dtype)
+    fields = []
     for k in range(draws):
         z = flow.draw_each([seed + k], temperature)
         if isinstance(along, Latents):
@@ -169,8 +189,18 @@ def field_along(
         else:
             direction = z.map(torch.zeros_like).set(along, 1.0)
         tangent = direction.image().to(z.levels[-1])
-        total += plain_push(flow, z, space)(tangent)[0].abs().sum(0).cpu()
-    return total / draws
+        fields.append(plain_push(flow, z, space)(tangent)[0].abs().sum(0).cpu())
+    drawn = torch.stack(fields)
+    strengths = drawn.mean((1, 2))
+    return FieldAlong(
+        field=drawn.mean(0),
+        strength=strengths.mean().item(),
+        error=strengths.std().item() / draws**0.5 if draws > 1 else math.nan,
+        space=space,
+        temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),
+        draws=draws,
+        seed=seed,
+    )
 
 
 def fig6_temperature(levels: int) -> tuple[float, ...]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rgflow.latents import Latents
 WIDTH = 96
 """Of a drawn image, in pixels."""
+MOST = 100
+"""Images, so that a picture can be opened."""
 
 
 def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
@@ -63,9 +65,9 @@ def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
 def check(settings: Namespace) -> None:
     """Raise a `ValueError` unless these options fit together; imports nothing heavy."""
     if settings.scale is not None:
-        check_whole("--scale", settings.scale, 1)
-    if not settings.pick:
-        raise ValueError("Expected at least one image; got --pick [].")
+        check_whole("--scale", settings.scale, 1, 64)
+    if not 1 <= len(settings.pick) <= MOST:
+        raise ValueError(f"Expected --pick to have 1 to {MOST} images; got {len(settings.pick)}.")
     for place in settings.pick:
         check_whole("--pick", place, 0)
     if settings.split is not None:
@@ -96,7 +98,7 @@ class Subjects:
     flow: Flow
     latents: Latents
     temperature: float | Sequence[float]
-    """Of samples; that of given images can't be known."""
+    """Of samples, and of whatever else is drawn."""
     sampled: bool
     folder: Path
     scale: int

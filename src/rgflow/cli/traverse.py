@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,7 @@ def _check(settings: Namespace) -> None:
         raise ValueError("Expected --latent or --direction; got both: leave one out.")
     if len(settings.range) != 2:
         raise ValueError(f"Expected --range to be [first, last]; got {settings.range}.")
-    check_whole("--values", settings["values"], 2)
+    check_whole("--values", settings["values"], 2, 100)
     check_whole("--strongest", settings.strongest, 1)
     check_whole("--draws", settings.draws, 1)
     check_name("--unit", settings.unit, ("latent", "prior"))
@@ -137,19 +138,21 @@ def _varied(
     flow, draws = found.flow, settings.draws
     if settings.direction is not None:
         direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
-        field = field_along(flow, direction, draws=draws)
-        yield direction, field, Path(settings.direction).stem, _strength(field)
+        along = field_along(flow, direction, draws=draws)
+        note = _strength(along.strength, along.error)
+        yield direction, along.field, Path(settings.direction).stem, note
     elif settings.latent is not None:
         address: Address = tuple(settings.latent)
-        field = field_along(flow, address, draws=draws)
-        yield address, field, _name(address), _strength(field)
+        along = field_along(flow, address, draws=draws)
+        yield address, along.field, _name(address), _strength(along.strength, along.error)
     else:
         with subjects.bar("receptive fields", draws) as progress:
             fields = receptive_fields(flow, draws=draws, progress=progress)
         for level in reversed(range(flow.levels)):
             for address in fields.strongest(settings.strongest, level):
-                field = fields.field(address)
-                yield address, field, _name(address), _strength(field)
+                _, i, j, c = address
+                note = _strength(*(x[c, i, j].item() for x in (fields.strengths, fields.errors)))
+                yield address, fields.field(address), _name(address), note
 
 
 def _name(address: Address) -> str:
@@ -157,8 +160,8 @@ def _name(address: Address) -> str:
     return f"h = {h}, ({i}, {j}), c = {c}"
 
 
-def _strength(field: Tensor) -> str:
-    return f"strength {field.mean().item():.3g}"
+def _strength(mean: float, error: float) -> str:
+    return f"strength {mean:.3g}" + ("" if math.isnan(error) else f" ± {error:.1g}")
 
 
 def _stem(settings: Namespace) -> str:
