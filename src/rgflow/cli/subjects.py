@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rgflow.flow import Flow
     from rgflow.latents import Latents
+
 WIDTH = 96
 """Of a drawn image, in pixels."""
 MOST = 100
