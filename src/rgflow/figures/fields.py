@@ -152,27 +152,31 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
     values = values[values > 0]
     low, high = min(values.min().item(), threshold), max(values.max().item(), threshold)
     bins = np.geomspace(low * 0.9, high * 1.1, BINS + 1)
-    rows = max(found.lattice.levels for found in results.values())
+    shown = {
+        name: [h for h in reversed(range(found.lattice.levels)) if len(found.fields[h])]
+        for name, found in results.items()
+    }
+    rows = max(map(len, shown.values()))
     figure = blank(2 + 6 * len(results), 0.9 + 1.25 * rows)
     grid = figure.subplots(rows, len(results), sharex=True, squeeze=False)
     for column, (name, found) in zip(grid.T, results.items(), strict=True):
-        levels = found.lattice.levels
-        for axes in column[: rows - levels]:
+        empty = rows - len(shown[name])
+        for axes in column[:empty]:
             axes.set_axis_off()
         if len(results) > 1:
             column[0].set_title(name, loc="left", weight="bold", color=INK, pad=14)
-        for level, colour in enumerate(level_colours(levels)):
-            axes = column[rows - 1 - level]
-            axes.hist(found.of_level(level).numpy(), bins, color=colour, log=True)
+        colours = level_colours(found.lattice.levels)
+        for axes, level in zip(column[empty:], shown[name], strict=True):
+            axes.hist(found.of_level(level).numpy(), bins, color=colours[level], log=True)
             axes.axvline(threshold, color=RED, lw=1.2, ls=(0, (4, 3)))
             axes.set_xscale("log")
             axes.set_ylim(bottom=0.6)
             plain(axes)
             text = _counted(found, level, threshold)
             axes.text(0.01, 1.0, text, color=INK, transform=axes.transAxes)
-        column[rows - levels].text(
+        column[empty].text(
             threshold, 1.0, "visible from here ", color=RED, ha="right",
-            transform=column[rows - levels].get_xaxis_transform(),
+            transform=column[empty].get_xaxis_transform(),
         )  # fmt: skip
         column[-1].set_xlabel(f"strength ({_how(found)})", color=INK)
         column[-1].set_ylabel("latents", color=INK)
