@@ -21,6 +21,7 @@ LAYERS = [
     ["data", "evaluation", "analysis"],
     ["figures"],
     ["training"],
+    ["report"],
     ["cli"],
 ]
 """From the bottom up: a module imports from lower rows, or from its own place."""

@@ -24,6 +24,7 @@ PAGES = [
     "guide/data.md",
     "guide/training.md",
     "guide/evaluating.md",
+    "guide/report.md",
     "guide/traversing-and-mixing.md",
 ]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
@@ -113,6 +114,8 @@ def test_commands(page, line, place):
         assert not ended.value.code
     elif arguments[0] == "evaluate":
         assert main([*arguments, "--count", "10"]) == 0
+    elif arguments[0] == "report":
+        assert main([*arguments, "--count", "100", "--draws", "1"]) == 0
     else:
         assert main([*arguments, *(["-n", "2"] if arguments[0] == "sample" else [])]) == 0
 

@@ -1,0 +1,1 @@
+"""Everything about a trained flow on one page."""

@@ -1,0 +1,105 @@
+"""A page that holds everything it shows: text, tables, pictures and animations, and no link."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment
+from PIL import Image
+
+from rgflow.files import replacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A picture with its caption.
+
+    Attributes:
+        source: A data URI.
+        size: Columns and rows of pixels.
+        caption: What it shows; also what is read aloud in its place.
+    """
+
+    source: str
+    size: tuple[int, int]
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of text under a head.
+
+    Attributes:
+        head: Names of the columns.
+        rows: As many texts each.
+        caption: What it shows.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(kw_only=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: Its heading.
+        text: Paragraphs.
+        parts: Figures and tables, in their order.
+    """
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    parts: list[Figure | Table] = field(default_factory=list)
+
+
+def still(picture: Image.Image, caption: str) -> Figure:
+    """A picture for the page."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG", optimize=True)
+    return Figure(source=_uri("png", content.getvalue()), size=picture.size, caption=caption)
+
+
+def moving(path: Path, caption: str) -> Figure:
+    """An animation for the page, from a GIF file."""
+    with Image.open(path) as first:
+        size = first.size
+    return Figure(source=_uri("gif", path.read_bytes()), size=size, caption=caption)
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def write(path: Path, title: str, sections: Sequence[Section], made: str) -> None:
+    """Write the page.
+
+    Args:
+        path: The HTML file.
+        title: Its heading.
+        sections: What it holds.
+        made: When and by what it was made.
+
+    Raises:
+        OSError: If it can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "page.html"
+        >>> write(path, "Ovals", [Section(title="Samples", text=["16 < 17"])], "today")
+        >>> "16 &lt; 17" in path.read_text()
+        True
+    """
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.tests["figure"] = lambda part: isinstance(part, Figure)
+    template = environment.from_string(
+        files("rgflow.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
+    text = template.render(title=title, sections=sections, made=made)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
