@@ -133,6 +133,14 @@ def test_levels_of_given_images(run, tmp_path):
     assert names == {"coarse-grained.png", "resampled.png"}
 
 
+def test_levels_of_other_flows(tmp_path):
+    for name, kind in (("fields", {"pixels": None, "channels": 1}), ("nvp", REAL_NVP["real-nvp"])):
+        other = small_run(tmp_path / name, **kind)
+        options = ["--draws", "1", "--temperatures", "[0.5, 1]"]
+        assert main(["levels", str(other), *options]) == 0
+        assert (other / "pictures/mixed-temperatures.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

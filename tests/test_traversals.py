@@ -226,13 +226,14 @@ def test_the_same_seeds_give_the_same_files(run, tmp_path):
     assert len(files[0]) == 3
 
 
-def test_the_folder_of_a_model_and_a_flow_of_fields(run, tmp_path):
+def test_the_folder_of_a_model_and_other_flows(run, tmp_path):
     options = ["--strongest", "1", "--draws", "1", "--video", "none"]
     assert main(["traverse", str(run / "model"), *options, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "traversals.png").is_file()
-    fields = small_run(tmp_path / "fields", pixels=None, channels=1)
-    assert main(["traverse", str(fields), *options]) == 0
-    assert (fields / "pictures/traversals.png").is_file()
+    for name, kind in (("fields", {"pixels": None, "channels": 1}), ("nvp", KINDS["real-nvp"])):
+        other = small_run(tmp_path / name, **kind)
+        assert main(["traverse", str(other), *options]) == 0
+        assert (other / "pictures/traversals.png").is_file()
 
 
 def test_fields_are_drawn_as_numbers(tmp_path):
