@@ -57,7 +57,7 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     titles = (
         "Inference cone of two pixels: every latent that they reach",
         f"Generation cone of a latent of level {level}: every pixel that it reaches",
-        "Level 0 from above: blocks overlap; crosses stay, dots go up to level 1",
+        "Level 0 from above: disentanglers, outlined, over decimators; crosses stay, dots go up",
     )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", weight="bold", color=INK)
@@ -100,9 +100,8 @@ def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) 
             zip(lattice.counts(cone), lattice.counts(every), colours, strict=True)
         )
     ]
-    lines.append((f"the {pixels.sum()} pixels", RED))
-    title = f"{cone.sum()} of {cone.size} sites\nare in the inference cone"
-    _counts(axes, title, lines)
+    title = f"{cone.sum()} of {cone.size} sites in the\ninference cone, each of C latents"
+    _counts(axes, title, lines, f"the {pixels.sum()} pixels")
     return rendered(figure)
 
 
@@ -132,7 +131,7 @@ def generation_cones(
         _outline(axes, cone, colours[h], 2.4 + 2.2 * h, 4 - h / lattice.levels)
         axes.plot(j, i, "x", color=colours[h], ms=9, mew=2.5, zorder=5)
         lines.append((f"({h}, {i}, {j}): {cone.sum()} of {cone.size}", colours[h]))
-    _counts(axes, "Pixels that latents reach,\n(level, row, column)", lines)
+    _counts(axes, "Pixels reached by the latents\nat (level, row, column)", lines)
     return rendered(figure)
 
 
@@ -319,13 +318,15 @@ def _outline(axes: Axes, mask: Mask, colour: str, width: float = 2.4, order: flo
     axes.add_collection(LineCollection(lines, clip_on=False, **style))
 
 
-def _counts(axes: Axes, title: str, lines: Sequence[tuple[str, str]]) -> None:
+def _counts(
+    axes: Axes, title: str, lines: Sequence[tuple[str, str]], outlined: str | None = None
+) -> None:
     """What is where, beside the picture, each line with a square of its colour."""
-    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    handles = [
-        Line2D([], [], marker="s", color=colour, ls="", ms=11, label=text) for text, colour in lines
-    ]
+    handles = [Patch(facecolor=colour, label=text) for text, colour in lines]
+    if outlined:
+        handles.append(Patch(facecolor="none", edgecolor=RED, linewidth=2, label=outlined))
     axes.legend(
         handles=handles,
         loc="center left",
