@@ -34,7 +34,7 @@ ALONG, ACROSS, TWIST = 0.3, 0.1, 0.25
 """Standard deviations along a leg and across it, and how much it is bent, in the usual pinwheel."""
 SCALE = 2.0
 STEPS, BATCH, RATE = 600, 256, 5e-3
-COUPLINGS, HIDDEN = 6, 48
+COUPLINGS, HIDDEN = 6, 32
 POINTS = 10_000
 """Points whose legs are guessed."""
 Cross = Literal["quadrants", "half_axes"]
