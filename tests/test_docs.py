@@ -24,8 +24,10 @@ PAGES = [
     "guide/data.md",
     "guide/training.md",
     "guide/evaluating.md",
+    "guide/fields-and-cones.md",
     "guide/report.md",
     "guide/traversing-and-mixing.md",
+    "guide/meaning.md",
 ]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 SMALL += ["--compile", "false"]
@@ -114,6 +116,8 @@ def test_commands(page, line, place):
         assert not ended.value.code
     elif arguments[0] == "evaluate":
         assert main([*arguments, "--count", "10"]) == 0
+    elif arguments[0] == "factors":
+        assert main([*arguments, "--count", "60", "--draws", "1", "--places", "1"]) == 0
     elif arguments[0] == "report":
         assert main([*arguments, "--count", "100", "--draws", "1"]) == 0
     else:

@@ -121,7 +121,7 @@ class ProbeTable:
         right, wrong = (lowest, highest) if local else (highest, lowest)
         where = "low" if local else "high"
         floor = self.score(group, right.level, right.probe, "shuffled")
-        if _compared(right, floor) != "agrees":
+        if right.r2 <= MARGIN or _compared(right, floor) != "agrees":
             text = (
                 f"{group}: not found at any {where} level (R² at best {_said(right)}, with "
                 f"shuffled labels {_said(floor)})."
