@@ -57,7 +57,7 @@ def pinwheels(results: Mapping[PriorName, Sequence[Pinwheel]], points: int = 100
             axes.plot(*many.T.numpy(), ".", color=PALE, ms=4, zorder=1)
             _points(axes, data, of)
         name = f"{prior_name.capitalize()} prior"
-        row[3].text(0, -REACH, _told(flows), ha="center", va="top", color=INK)
+        row[3].text(0, -REACH, _told(flows), ha="center", va="top", color=INK, fontsize=9)
         row[0].text(
             -0.08, 0.5, name, rotation=90, ha="center", va="center", weight="bold", fontsize=12,
             color=INK, transform=row[0].transAxes,
@@ -80,7 +80,7 @@ def _told(flows: Sequence[Pinwheel]) -> str:
     lines = []
     for cross, word in WORDS.items():
         of_all = Estimate.of(flow.named[cross].share for flow in flows)
-        mean = f" ({of_all} of {len(flows)} flows)" if len(flows) > 1 else ""
+        mean = f"; {len(flows)} flows: {of_all}" if len(flows) > 1 else ""
         lines.append(f"by {word}: {flows[0].named[cross].share:.3f}{mean}")
     return "\n".join(lines)
 
