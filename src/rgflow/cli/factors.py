@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> None:
         console.print(table)
     if found.probes:
         for claim in found.probes.verdict():
-            console.print(f"{claim.outcome:<12}{claim.text}")
+            print(f"{claim.outcome:<12}{claim.text}")
     print(_write(found, model, images, settings))
 
 
@@ -198,7 +198,8 @@ def _tables(found: Factors) -> Iterator[Table]:
 def _table(title: str, first: str, *columns: str) -> Table:
     from rich.table import Table
 
-    table = Table(first, title=title, title_justify="left", title_style="italic")
+    table = Table(title=title, title_justify="left", title_style="italic")
+    table.add_column(first, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -206,7 +207,7 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 def _probes(probes: ProbeTable) -> Iterator[Table]:
     """Held-out R² of every factor by level."""
-    words = {"own": "", "random": "  as many at random", "shuffled": "  shuffled labels"}
+    words = {"own": "", "random": "  as many random", "shuffled": "  shuffled"}
     how = {
         "linear": f"ridge, penalties {', '.join(f'{p:g}' for p in probes.penalties)}",
         "boosted": f"{probes.trees} boosted trees on the {probes.features} latents that tell most",
@@ -220,7 +221,7 @@ def _probes(probes: ProbeTable) -> Iterator[Table]:
         for group in probes.groups:
             for inputs, name in words.items():
                 row = {
-                    s.level: f"{s.r2:.3f} ± {s.error:.3f}"
+                    s.level: f"{s.r2:.2f} ± {s.error:.2f}"
                     for s in probes.scores
                     if (s.group, s.probe, s.inputs) == (group, probe, inputs)
                 }
@@ -244,7 +245,8 @@ def _information(found: Factors) -> Table:
         f"{of_labels.rate:g})"
     )
     levels = range(of_labels.lattice.levels)
-    table = _table(title, "labels", *(f"level {h}" for h in levels), "best latent")
+    table = _table(title, "labels", *(f"level {h}" for h in levels))
+    table.add_column("best latent: h, i, j, c")
     by_level = of_labels.by_level()
     for group in dict.fromkeys(label.group for label in found.labels):
         members = [k for k, label in enumerate(found.labels) if label.group == group]
@@ -304,24 +306,29 @@ def _visible(found: Factors) -> Table:
 def _dependence(found: Factors) -> Table:
     """How dependent the latents of a level are."""
     of = found.latents
+    strata = [s for s in of.strata if s.levels[0] == s.levels[1]]
+    floors = [
+        sum(floor) / len(strata)
+        for floor in zip(
+            *((s.correlation.floor, s.magnitude.floor, s.information.floor) for s in strata),
+            strict=True,
+        )
+    ]
     title = (
         f"dependence of two latents of a level, by RG steps up to their lowest common ancestor; "
+        f"independent ones would have {', '.join(f'{floor:.3f}' for floor in floors)}; "
         f"{of.images} images, at most {of.pairs} pairs, {of.bins} bins, seed {of.seed}"
     )
-    columns = ("steps", "correlation", "of |z|", "if independent", "nats", "if independent")
-    table = _table(title, "level", *columns, "pixels, nats")
-    pixels = {(s.levels, s.distance): s.information for s in found.pixels.strata}
-    for s in of.strata:
-        if s.levels[0] == s.levels[1]:
-            table.add_row(
-                str(s.levels[0]),
-                str(s.distance),
-                *(f"{m.value:.3f} ± {m.error:.3f}" for m in (s.correlation, s.magnitude)),
-                f"{s.correlation.floor:.3f}",
-                f"{s.information.value:.4f} ± {s.information.error:.4f}",
-                f"{s.information.floor:.4f}",
-                f"{pixels[s.levels, s.distance].value:.4f}",
-            )
+    table = _table(title, "level", "steps", "correlation", "of |z|", "nats", "pixels")
+    pixels = {(s.levels, s.distance): s.information.value for s in found.pixels.strata}
+    for s in strata:
+        measured = (s.correlation, s.magnitude, s.information)
+        table.add_row(
+            str(s.levels[0]),
+            str(s.distance),
+            *(f"{m.value:.3f} ± {m.error:.3f}" for m in measured),
+            f"{pixels[s.levels, s.distance]:.3f}",
+        )
     return table
 
 
