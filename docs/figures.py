@@ -48,6 +48,7 @@ ROWS = [
     {"analysis": -3.0, "evaluation": 0.0, "data": 3.0},
     {"figures": -3.0},
     {"training": 0.0},
+    {"report": 0.0},
     {"cli": 0.0},
 ]
 """From the bottom up, as in tests/test_architecture.py; the numbers are places from the left."""

@@ -67,11 +67,26 @@ def test_a_preset_may_stand_anywhere(capsys):
     assert "bijector: cube" in texts[0]
 
 
-def test_a_file_that_is_no_config(tmp_path, capsys):
-    for text in ("model: 3", "[1, 2]", "\x00\x01", "steps: x"):
-        (tmp_path / "bad.yaml").write_text(text)
-        assert main(["train", "--config", str(tmp_path / "bad.yaml"), "--steps", "1"]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"model: 3", "those of the flow under model"),
+        (b"[1, 2]", "settings as names and values"),
+        (b"", "settings as names and values"),
+        (b"\x00\x01", "a YAML file of settings"),
+        (b"\xff\xfe", "bad.yaml"),
+        (b"a: [", "bad.yaml"),
+        (b"steps: x", "--steps to be a whole number"),
+        (b"model:\n  hiden: 3", "nearest: --model.hidden"),
+        (b"stepz: 3", "nearest: --steps"),
+    ],
+)
+def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_bytes(text)
+    assert main(["train", "--config", str(tmp_path / "bad.yaml"), "--steps", "1"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_presets_are_listed(capsys):
@@ -90,14 +105,15 @@ def test_presets_are_listed(capsys):
         (["train", "msds1-tiny", "--steps", "x"], "--steps to be a whole number or null; got x"),
         (
             ["train", "msds1-tiny", "--steps", "3", "--model.prior", "gaus"],
-            "--model.prior to be one of laplace, gaussian, student; got gaus",
+            "--model.prior to be one of laplace, gaussian, student; got gaus (nearest: gaussian)",
         ),
         (["train", "msds1-tiny", "--steps", "3", "--model.hiden", "3"], "nearest: --model.hidden"),
         (["train", "msds1-tiny", "--steps", "3", "--model.depth", "[1, 2]"], "of the 4 levels"),
         (["train", "msds1-tiny", "--steps", "3", "--model.m", "5"], "even block edge"),
         (["train", "msds1-tiny", "--steps", "3", "--data", "msds3"], "nearest"),
         (["train", "msds1-tiny", "--steps", "3", "--data", "folder:/no/such"], "/no/such"),
-        (["train", "--config", "/no/such.yaml"], "/no/such.yaml"),
+        (["train", "--config", "/no/such.yaml"], "/no/such.yaml isn't there"),
+        (["train", "--model", "null"], "--model to be a YAML file of its settings"),
         (["train", "--steps", "1", "nosuch"], "preset to be one of"),
         (["train", "msds1-tiny", "--steps", "1", "--seed", "-1"], "seed to be at least 0"),
         (["train", "msds1-tiny", "--steps", "1", "--average", "1.5"], "average to be below 1"),
@@ -155,6 +171,7 @@ def test_mistakes_with_a_run(run, capsys):
         (["--temperature", "-1"], "temperature to be at least 0"),
         (["--temperature", "[1, 1]"], "one for each of the 4 levels; got 2"),
         (["--convention", "scal"], "nearest: scale"),
+        (["--scale", "100000"], "--scale to be at most 64"),
     ):
         assert main(["sample", str(run), *arguments]) == 2
         assert message in capsys.readouterr().err

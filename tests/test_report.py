@@ -15,7 +15,9 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "first"
     settings = ["--train_count", "200", "--validate_count", "20", "--batch_size", "8"]
     settings += ["--compile", "false", "--steps", "4", "--out", str(folder)]
-    assert main(["train", "msds2-fast", "--model.hidden", "16", "--model.depth", "1", *settings]) == 0
+    assert (
+        main(["train", "msds2-fast", "--model.hidden", "16", "--model.depth", "1", *settings]) == 0
+    )
     assert main(["report", str(folder), "--count", "100", "--draws", "1"]) == 0
     return folder / "report.html"
 

@@ -101,12 +101,13 @@ def test_killed_while_writing_checkpoints_and_amid_an_update(settings, whole, tm
 
 @pytest.mark.slow
 def test_killed_at_thirty_moments(settings, whole, tmp_path):
-    """15 of them inside the writing of a checkpoint, the others after a random time."""
+    """12 of them between opening a checkpoint and giving it its name, 3 right after, 3 amid an
+    update of the weights, the others after a random time."""
     draw = random.Random(0)
     folder, arguments = tmp_path / "run", [*settings, "--out", tmp_path / "run"]
-    places = ["opened", "fsync", "rename", "renamed", "step"] * 3
+    places = ["opened", "fsync", "rename"] * 4 + ["renamed", "step"] * 3
     moments = [(place, draw.randint(1, 3)) for place in places]
-    moments += [draw.uniform(0.0, 6.0) for _ in range(30 - len(moments))]
+    moments += [draw.uniform(2.0, 10.0) for _ in range(30 - len(moments))]
     draw.shuffle(moments)
     kills = 0
     while moments:
@@ -158,6 +159,16 @@ def test_ctrl_c_ends_a_run_that_then_goes_on(settings, whole, tmp_path):
     assert finished(rgflow("--resume", folder)) == 0
     assert_same_run(folder, whole)
     assert len(Run(folder).record()["resumed"]) == 1
+
+
+def test_a_signal_in_the_last_validation_loses_nothing(settings, tmp_path):
+    folder = tmp_path / "run"
+    arguments = [*settings, "--validate_every", "1000", "--out", folder]
+    assert finished(rgflow(*arguments, where=("renamed", 2))) == -signal.SIGKILL
+    assert [path.stem for path in Run(folder).checkpoints(2).paths()] == ["00000000", "00000030"]
+    assert not Run(folder).model.exists()  # so it was saved before it was validated
+    assert finished(rgflow("--resume", folder)) == 0
+    assert Run.open(folder).record()["result"]["steps"] == 30
 
 
 def test_a_damaged_checkpoint_is_passed_over(settings, whole, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from rgflow import FlowConfig, RGFlow, TrainConfig, preset
-from rgflow.training import train
+from rgflow.training import train, trainer
 from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import Run
@@ -248,7 +248,9 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left on device. Checkpoints written before"):
+    with pytest.raises(
+        OSError, match="No space left on device; the checkpoint of step 12 is intact"
+    ):
         train(tiny(steps=20), run, resume=True, progress=False)
     assert {path.name: path.read_bytes() for path in run.checkpoints(2).paths()} == before
     assert not list(run.folder.rglob("*.part"))
@@ -263,13 +265,68 @@ def test_a_log_that_cannot_be_written(tmp_path):
         train(tiny(), Run(folder), progress=False)
 
 
-def test_resuming_needs_the_same_images_and_a_budget(tmp_path):
+def test_resuming_needs_the_same_settings_and_images_and_a_budget(tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run")
     train(tiny(), run, progress=False)
     with pytest.raises(ValueError, match="has used it up at step 12"):
         train(tiny(), run, resume=True, progress=False)
-    with pytest.raises(ValueError, match="have changed since"):
-        train(tiny(steps=20, data="msds2"), run, resume=True, progress=False)
+    with pytest.raises(ValueError, match="data, seed differ in its config"):
+        train(tiny(steps=20, data="msds2", seed=3), run, resume=True, progress=False)
+    smaller = replace(tiny().model, hidden=8)
+    with pytest.raises(ValueError, match="model differ in its config"):
+        train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_fingerprint", lambda images: "others")
+        with pytest.raises(ValueError, match="have changed since"):
+            train(tiny(steps=20), run, resume=True, progress=False)
+    torch.save([1], run.checkpoints(2).paths()[-1])
+    with pytest.raises(ValueError, match="got something else"):
+        train(tiny(steps=20), run, resume=True, progress=False)
+    for path in run.checkpoints(2).paths():
+        path.unlink()
+    log = (run.folder / "log.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="there is none: begin a new run with --config"):
+        train(tiny(steps=20), run, resume=True, progress=False)
+    assert (run.folder / "log.jsonl").read_bytes() == log
+
+
+def test_a_damaged_log_ends_no_run(tmp_path):
+    run = Run.create(tmp_path / "run")
+    train(tiny(), run, progress=False)
+    path = run.folder / "log.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + "garbage" + "x" * (len(lines[1]) - 8) + "\n" + "".join(lines[2:]))
+    assert train(tiny(steps=14), run, resume=True, progress=False).steps == 14
+    assert len(losses(run)) == 13
+
+
+def test_what_depends_on_place_and_machine_is_resolved(tmp_path, monkeypatch):
+    (tmp_path / "my photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = tiny(data="folder:my photos", data_root="files", compile=True)
+    monkeypatch.setattr(trainer, "can_compile", lambda: False)
+    found = resolved(config)
+    assert found.data == f"folder:{tmp_path / 'my photos'}"
+    assert found.data_root == str(tmp_path / "files")
+    assert found.compile is False
+    monkeypatch.setattr(trainer, "can_compile", lambda: True)
+    assert resolved(config).compile is True
+    assert resolved(tiny()).compile is False
+    assert resolved(tiny()).data == "msds1"
+
+
+def test_refused_before_anything_is_written(tmp_path, monkeypatch):
+    fields = replace(tiny().model, pixels=None)
+    with pytest.raises(ValueError, match="msds1 holds images: set it to logit or marginal"):
+        train(tiny(model=fields), Run.create(tmp_path / "run"), progress=False)
+    np.save(tmp_path / "fields.npy", np.zeros((50, 3, 32, 32)))
+    config = tiny(data=f"fields:{tmp_path / 'fields.npy'}", train_count=None)
+    with pytest.raises(ValueError, match="real-valued fields: set --model.pixels null"):
+        train(config, Run.create(tmp_path / "run"), progress=False)
+    monkeypatch.setattr("rgflow.training.log.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="the package tensorboard"):
+        train(tiny(tensorboard=True), Run.create(tmp_path / "run"), progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_real_valued_fields_are_learned_in_nats_per_site(tmp_path):
@@ -353,6 +410,9 @@ def test_bad_input(tmp_path):
     (tmp_path / "full" / "model").mkdir()
     (tmp_path / "full" / "run.json").write_text('{"versions": {"rgflow": "0.1.0"}}')
     with pytest.raises(ValueError, match=r"written by rgflow 0\.1\.0 in format None"):
+        Run.open(tmp_path / "full")
+    (tmp_path / "full" / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="it is damaged: delete it"):
         Run.open(tmp_path / "full")
     (tmp_path / "full" / "run.json").write_text('{"format": 2}')
     with pytest.raises(ValueError, match=r"config.yaml is damaged"):

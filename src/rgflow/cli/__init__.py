@@ -1,6 +1,7 @@
 """The command line, `rgflow COMMAND …`: each command is a module, imported when it is called."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # what job schedulers send
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.path.append("")  # so that a user's own bijector is found in the current folder
     try:
         check_name("command", arguments[0], COMMANDS)
@@ -54,6 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.run(arguments[1:])
     except (ValueError, OSError) as error:
         print(f"rgflow: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        print(
+            "rgflow: Expected enough memory for these settings; there isn't: make the flow, the "
+            "batch or the picture smaller.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("rgflow: stopped.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -80,13 +81,19 @@ def run(arguments: Sequence[str]) -> None:
             batch_size=settings.batch_size,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    path = run.save_json("evaluation.json", {"data": name, "split": "test", **asdict(result)})
     console = Console()
     console.print(_shares(result), _results(result))
     print(
         f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
-        f"images of {name}; written to {path}."
+        f"images of {name}."
     )
+    other = "" if name == config.data else "-" + re.sub(r"\W+", "-", name).strip("-")
+    path = f"evaluation{other}.json"
+    try:
+        run.save_json(path, {"data": name, "split": "test", **asdict(result)})
+    except OSError as error:
+        raise OSError(f"Expected to write {run.folder / path}; {error.strerror}.") from error
+    print(f"All of it is in {run.folder / path}.")
 
 
 def _shares(result: Evaluation) -> Table:

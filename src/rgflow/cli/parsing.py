@@ -44,9 +44,14 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
     actions = {action.dest: action for action in parser._actions}
     if wrong and wrong.group(1) in actions:
         kind = getattr(actions[wrong.group(1)], "_typehint", None)
-        return (
-            f"Expected --{wrong.group(1)} to be {_described(kind)}; got {wrong.group(2).strip()}."
-        )
+        given = wrong.group(2).strip()
+        close = difflib.get_close_matches(given, map(str, get_args(kind)), n=1)
+        hint = f" (nearest: {close[0]})" if close and get_origin(kind) is Literal else ""
+        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}{hint}."
+    if loading := re.search(r'Parser key "(\w+)": Unable to load config (\S+)', message):
+        name, given = loading.groups()
+        return f"Expected --{name} to be a YAML file of its settings; got {given}."
+    message = re.sub(r"Group '(\w+)' does not accept option '([\w.]+)'", r"Option '\1.\2'", message)
     unknown = re.search(r"(?:nrecognized arguments:|Key|Option) ['\"]?-*([\w.\-]+)", message)
     if unknown and unknown.group(1) not in actions:
         word = unknown.group(1)

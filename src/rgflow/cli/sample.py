@@ -9,6 +9,7 @@ STAGED = 6
 """Images whose stages are drawn."""
 IN_A_GRID = 2500
 """Images at the most, so that a picture can be opened."""
+LARGEST_SCALE = 64
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -45,8 +46,9 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.config import check_whole
 
-    for name in ("number", "batch_size", "scale"):
+    for name in ("number", "batch_size"):
         check_whole(f"--{name}", settings[name], 1)
+    check_whole("--scale", settings.scale, 1, LARGEST_SCALE)
     if settings.columns is not None:
         check_whole("--columns", settings.columns, 1)
     check_whole("--seed", settings.seed, 0)

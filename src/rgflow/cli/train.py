@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from rgflow.cli.parsing import flat, instantiate, parse, parser
 from rgflow.config import TrainConfig, check_name
@@ -33,6 +37,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
     options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
     options.add_class_arguments(TrainConfig, as_group=False)
+    _check_files(arguments)
     # The preset may stand anywhere among the options, so only the parser can find it.
     plain = [word for word in arguments if not word.startswith("--print_config")]
     if preset := parse(options, plain).preset:
@@ -54,6 +59,24 @@ def run(arguments: Sequence[str]) -> None:
     name = preset or config.data.partition(":")[0]
     run = Run.create(out or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
     _tell(train(config, run), config, run)
+
+
+def _check_files(arguments: Sequence[str]) -> None:
+    """Say what is wrong with a file of settings: the parser would tell it in its own words."""
+    words = [part for word in arguments for part in word.split("=", 1)]
+    for path in (Path(b).expanduser() for a, b in pairwise(words) if a == "--config"):
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected a YAML file of settings; {path} isn't there.")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"Expected a YAML file of settings; got {path}: {reason}.") from error
+        if not isinstance(values, dict) or not isinstance(values.get("model", {}), dict):
+            raise ValueError(
+                f"Expected settings as names and values in {path}, those of the flow under model; "
+                f"see --print_config for an example."
+            )
 
 
 def _resume(arguments: Sequence[str]) -> None:
@@ -92,10 +115,11 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
     if len(result.skipped) > 5:
         print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
     if config.model.bijector == "cube":
+        why = "as wanted" if config.compile is False else "as no C++ compiler was found"
         print(
             f"The splines were compiled in {result.compile_seconds:.0f} s."
             if result.compile_seconds
-            else "The splines ran uncompiled: no C++ compiler was found, or none was wanted."
+            else f"The splines ran uncompiled, {why}."
         )
     if result.skipped_steps:
         print(f"{result.skipped_steps} steps were left out, as they weren't finite; see log.jsonl.")

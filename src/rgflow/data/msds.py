@@ -243,7 +243,7 @@ def _draw_in_processes(batches: Iterable[Labels], workers: int) -> Iterator[Chun
 def _serve() -> None:
     """Be a drawing process: ovals in, images out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's Ctrl-C is the parent's to handle
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
         while True:
             images = draw(pickle.load(sys.stdin.buffer))
             pickle.dump(images, sys.stdout.buffer)

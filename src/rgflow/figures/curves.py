@@ -1,6 +1,5 @@
 """Curves: how a training went."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten

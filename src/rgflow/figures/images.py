@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-
 GAP = 2
 """Pixels between two images of a grid."""
 

@@ -39,7 +39,7 @@ class Checkpoints:
             try:
                 torch.save(state, part)
             except RuntimeError as error:  # what torch makes of a full disk
-                raise OSError(str(error).splitlines()[0]) from error
+                raise OSError("a checkpoint can't be written, the disk may be full") from error
         for path in self.paths()[: -self.keep]:
             path.unlink(missing_ok=True)
 

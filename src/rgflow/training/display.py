@@ -70,9 +70,9 @@ class Display:
         """Take note of a validation."""
         self.last, self.best = result, min(self.best, result.nll)
         if not self.live.is_started:
+            training = "" if math.isnan(self.smoothed) else f"training {self.smoothed:.3f}, "
             self.tell(
-                f"training {self.smoothed:.3f}, validation {result.nll:.3f} ± "
-                f"{result.standard_error:.3f} {self.unit}"
+                f"{training}validation {result.nll:.3f} ± {result.standard_error:.3f} {self.unit}"
             )
 
     def tell(self, event: str) -> None:

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,6 @@ class Log:
         size: Bytes of it to keep; what a killed run had written after its last checkpoint goes.
         tensorboard: A folder for TensorBoard's files; none: there are none.
         step: Where the log goes on, for TensorBoard.
-
-    Raises:
-        ValueError: If TensorBoard is wanted and not installed.
     """
 
     def __init__(
@@ -28,13 +27,8 @@ class Log:
             self._file.truncate(size)
         self._writer: Any = None
         if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise ValueError(
-                    "Expected the package tensorboard, as tensorboard=true; it isn't installed: "
-                    "pip install 'rgflow[tensorboard]'."
-                ) from error
+            from torch.utils.tensorboard import SummaryWriter
+
             self._writer = SummaryWriter(str(tensorboard), purge_step=step or None)
 
     def write(self, step: int, seconds: float, **values: Any) -> None:
@@ -63,7 +57,19 @@ def _is_odd(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
+def check_tensorboard() -> None:
+    """Raise a `ValueError` unless TensorBoard is installed."""
+    if find_spec("tensorboard") is None:
+        raise ValueError(
+            "Expected the package tensorboard, as tensorboard=true; it isn't installed: "
+            "pip install 'rgflow[tensorboard]'."
+        )
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The entries of a log, without a last line that was cut off."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    """The entries of a log, without lines that are damaged or were cut off."""
+    entries = []
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+        with suppress(ValueError):
+            entries.append(json.loads(line))
+    return entries

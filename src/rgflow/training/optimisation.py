@@ -58,16 +58,17 @@ class Optimisation:
         else:
             loss.backward()
 
-    def update(self, lr: float) -> float:
+    def update(self, lr: float, *, valid: bool = True) -> float:
         """Clip, take a step of AdamW, and update the average, unless the gradient isn't finite.
 
         Args:
             lr: Learning rate of this step.
+            valid: Whether the loss was finite; otherwise its gradient is thrown away.
 
         Returns:
             The norm of the gradient before it was clipped. If it isn't finite, nothing has changed.
         """
-        norm = self._clip()
+        norm = self._clip() if valid else math.nan
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = lr

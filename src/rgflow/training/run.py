@@ -91,7 +91,13 @@ class Run:
             )
         record = run.record()
         # A process that is killed right after its first file leaves no record.
-        if (run.folder / RECORD).exists() and record.get("format") != FORMAT:
+        there = (run.folder / RECORD).exists()
+        if there and not record:
+            raise ValueError(
+                f"Expected what the run was in {run.folder / RECORD}; it is damaged: delete it to "
+                f"go on without."
+            )
+        if there and record.get("format") != FORMAT:
             written = record.get("versions", {}).get("rgflow", "another version")
             raise ValueError(
                 f"Expected a run folder of format {FORMAT}; {run.folder} was written by rgflow "

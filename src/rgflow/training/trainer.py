@@ -5,13 +5,14 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list
 from torch import Tensor
 
 from rgflow import data, figures
@@ -24,6 +25,7 @@ from rgflow.numerics import bfloat16_pays, can_compile
 from rgflow.training.batches import Batches
 from rgflow.training.display import Display
 from rgflow.training.interruptions import Interruptions
+from rgflow.training.log import check_tensorboard
 from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.run import Run, several_processes
 
@@ -37,6 +39,11 @@ LOWER = 0.5
 """What the learning rate is multiplied by then."""
 LOWEST = LOWER**10
 """Below this share of the learning rate, training gives up."""
+FREE = {
+    "minutes", "steps", "validate_every", "validate_count", "keep", "tensorboard", "compile",
+    "accumulate", "data_root", "download",
+}  # fmt: skip
+"""Settings that may change when a run goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +103,10 @@ def train(
     # Under torchrun without a GPU, only this tells accelerate to join the processes, over gloo.
     accelerator = Accelerator(cpu=several_processes() and not torch.cuda.is_available())
     main = accelerator.is_main_process
-    config = resolved(config)
+    # Decided by one for all: what a timed product says may differ between processes.
+    config = broadcast_object_list([resolved(config) if main else None])[0]
+    if config.tensorboard:
+        check_tensorboard()
     torch.manual_seed(config.seed)
     flow = make_flow(config.model).to(getattr(torch, config.dtype))
     # One process decodes what the others then find in the cache.
@@ -107,6 +117,7 @@ def train(
         validation_set = data.load_for(
             config, "validation", count=config.validate_count, progress=progress and main
         )
+    _check_kind(config, training_set)
     if flow.pixels:
         flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
     trainer = Trainer(config, flow, training_set, accelerator)
@@ -114,6 +125,11 @@ def train(
         state = run.checkpoints(config.keep).load() if resume else None
         if state:
             trainer.restore(state)
+        elif resume and run.entries():
+            raise ValueError(
+                f"Expected a checkpoint in {run.folder} to go on from; its log has entries, but "
+                f"there is none: begin a new run with --config {run.folder / 'config.yaml'}."
+            )
         # A process that is killed right at the end has its result still to write.
         if trainer.fraction() >= 1 and "result" in run.record():
             raise ValueError(
@@ -130,18 +146,43 @@ def train(
             run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
         with display, Interruptions() as interruptions:
             session.loop(interruptions, resumed=state is not None)
-        return session.finish(interruptions.noted, training_set.skipped)
+            return session.finish(interruptions.noted, training_set.skipped)
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
-    """The settings with whatever depends on the machine decided, so that a run can be repeated."""
+    """The settings with whatever depends on machine and working directory decided, so that a run
+    can be repeated and resumed from anywhere."""
     model = config.model
     if model.compute_dtype == "auto":
         # In float64 there is something to check, which bfloat16 would blur.
         pays = config.dtype == "float32" and bfloat16_pays()
         model = replace(model, compute_dtype="bfloat16" if pays else "float32")
-    compiles = can_compile() if config.compile is None else config.compile
-    return replace(config, model=model, compile=compiles)
+    kind, colon, place = config.data.partition(":")
+    if colon and Path(place).expanduser().exists():
+        place = str(Path(place).expanduser().resolve())
+    root = config.data_root and str(Path(config.data_root).expanduser().resolve())
+    return replace(
+        config,
+        model=model,
+        compile=config.compile is not False and can_compile(),
+        data=kind + colon + place,
+        data_root=root,
+    )
+
+
+def _check_kind(config: TrainConfig, images: Images) -> None:
+    """Raise a `ValueError` unless the pixel map suits the images."""
+    real = np.issubdtype(images.images.dtype, np.floating)
+    if real and config.model.pixels is not None:
+        raise ValueError(
+            f"Expected images of 8 bits for the pixel map {config.model.pixels}; {config.data} "
+            f"holds real-valued fields: set --model.pixels null."
+        )
+    if not real and config.model.pixels is None:
+        raise ValueError(
+            f"Expected real-valued fields, as --model.pixels is null; {config.data} holds images: "
+            f"set it to logit or marginal."
+        )
 
 
 @contextmanager
@@ -150,10 +191,15 @@ def _told_if_full(run: Run) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        advice = "make room, or name another folder with --out"
+        if paths := run.checkpoints(1).paths():
+            advice = (
+                f"the checkpoint of step {int(paths[-1].stem)} is intact: make room, then go on "
+                f"with --resume {run.folder}"
+            )
         raise OSError(
-            f"Expected to be able to write to {run.folder}; got: {reason}. Checkpoints written "
-            f"before are intact: make room, then go on with --resume {run.folder}."
+            f"Expected to be able to write to {run.folder}; got: {error.strerror or error}; "
+            f"{advice}."
         ) from error
 
 
@@ -187,7 +233,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that going on needs."""
         return {
-            "format": 1,
+            "config": asdict(self.config),
             "step": self.step,
             "seconds": self.seconds,
             "lr_factor": self.lr_factor,
@@ -203,8 +249,16 @@ class Trainer:
         """Go to a state that `state` gave.
 
         Raises:
-            ValueError: If the training images aren't the same.
+            ValueError: If it is of other settings, or the training images aren't the same.
         """
+        if not isinstance(state, dict) or "config" not in state:
+            raise ValueError("Expected checkpoints of a training; got something else: begin anew.")
+        mine = asdict(self.config)
+        if changed := [k for k in mine if k not in FREE and state["config"].get(k) != mine[k]]:
+            raise ValueError(
+                f"Expected the settings that the run began with; {', '.join(changed)} differ in "
+                f"its config.yaml: begin a new run for other settings."
+            )
         if state["data"] != self.data:
             raise ValueError(
                 f"Expected the training images that the run began with; those of "
@@ -265,9 +319,7 @@ class Trainer:
         total = self._backward(x)
         total = self.accelerator.reduce(total, "mean") / len(x)
         self.nll = self.flow.unit(total).item()
-        finite = math.isfinite(self.nll)
-        self.gradient_norm = self.optimisation.update(self.lr) if finite else math.nan
-        self.optimisation.optimizer.zero_grad()
+        self.gradient_norm = self.optimisation.update(self.lr, valid=math.isfinite(self.nll))
         self.step += 1
         good = math.isfinite(self.gradient_norm)
         self.bad = 0 if good else self.bad + 1
@@ -320,7 +372,6 @@ class _Session:
                 return
             if due:
                 self.validate()
-                self.save()
             good = trainer.take_step(fraction)
             self.report(good, trainer.fraction())
             if trainer.bad == PATIENCE:
@@ -374,7 +425,7 @@ class _Session:
             self.checkpoints.save(self.trainer.step, self.trainer.state())
 
     def validate(self) -> None:
-        """Validation images with the averaged weights; a sample grid, a curve, the best model."""
+        """Validation images with the averaged weights; the best model, a checkpoint, pictures."""
         trainer, run = self.trainer, self.run
         if self.main:
             flow = trainer.optimisation.averaged_flow()
@@ -390,6 +441,7 @@ class _Session:
             if result.nll < trainer.best or not run.model.is_dir():
                 trainer.best = min(trainer.best, result.nll)
                 run.save_model(flow, term_quantiles(terms))
+            self.save()
             self._draw(flow)
             self.display.validated(result)
         self.validated_at = trainer.seconds
@@ -406,8 +458,8 @@ class _Session:
         """Validate and save what the last steps came to."""
         trainer = self.trainer
         if self.last is None or self.last[0] != trainer.step:
+            self.save()  # a validation takes time, which a job scheduler may not grant
             self.validate()
-        self.save()
         validation = self.last[1].nll if self.last else math.nan
         result = TrainingResult(
             steps=trainer.step,
