@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(Tensor|NDArray|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any|Self"
         r"|Literal|Protocol|NamedTuple|UserWarning|ValueError|FileNotFoundError|Exception"
-        r"|dtype|device|Generator|ndarray|optional|callable)",
+        r"|dtype|device|Generator|ndarray|Axes|optional|callable)",
     ),
 ]
 
