@@ -141,7 +141,7 @@ def test_what_is_held_the_other_way_round_contradicts():
     labels = [Label(name="whole", values=whole, group="whole"), boxed("p", parts, (0, 0, 4, 4))]
     verdict = probed(z, labels).verdict()
     assert {claim.outcome for claim in verdict} == {"contradicts"}
-    assert any("not found at any low level" in claim.text for claim in verdict)
+    assert verdict[0].text.startswith("whole: is held at low levels only (R² 0.")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,17 @@ def test_a_difference_counts_from_some_size_on(low, outcome, words):
     whole, part = table.verdict()
     assert whole.outcome == part.outcome == outcome
     assert words in whole.text
+
+
+def test_what_is_found_nowhere_is_undecided():
+    z = latents(seed=4)
+    labels = [
+        Label(name="w", values=RANDOM.normal(size=N), group="w"),
+        boxed("p", RANDOM.normal(size=N), (0, 0, 4, 4)),
+    ]
+    verdict = probed(z, labels).verdict()
+    assert [claim.outcome for claim in verdict] == ["undecided"] * 2
+    assert "is found at no level" in verdict[0].text
 
 
 def test_a_binary_label_and_real_nvp():

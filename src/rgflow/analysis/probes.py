@@ -119,19 +119,24 @@ class ProbeTable:
         lowest, highest = self.best(group, low), self.best(group, high)
         local = highest.places > 0
         right, wrong = (lowest, highest) if local else (highest, lowest)
-        where = "low" if local else "high"
-        floor = self.score(group, right.level, right.probe, "shuffled")
-        if right.r2 <= MARGIN or _compared(right, floor) != "agrees":
-            text = (
-                f"{group}: not found at any {where} level (R² at best {_said(right)}, with "
-                f"shuffled labels {_said(floor)})."
-            )
-            yield Claim(text, "contradicts")
+        where, other = ("low", "high") if local else ("high", "low")
+        if not self._found(right):
+            if self._found(wrong):
+                text = (
+                    f"{group}: is held at {other} levels only (R² {_said(wrong)} at level "
+                    f"{wrong.level}, at {where} levels {_said(right)} at best)."
+                )
+                yield Claim(text, "contradicts")
+            else:
+                text = (
+                    f"{group}: is found at no level (R² {_said(right)} and {_said(wrong)} at best)."
+                )
+                yield Claim(text, "undecided")
             return
         outcome = _compared(right, wrong)
         words = {
             "agrees": f"is held at {where} levels",
-            "contradicts": f"is held at {'high' if local else 'low'} levels rather than {where}",
+            "contradicts": f"is held at {other} levels rather than {where}",
             "undecided": "is held at low and at high levels alike",
         }[outcome]
         text = (
@@ -140,8 +145,8 @@ class ProbeTable:
         )
         yield Claim(text, outcome)
         if local and (found := self._with_random(group, low)):
-            own, other = found
-            outcome = _compared(own, other)
+            own, random = found
+            outcome = _compared(own, random)
             words = {
                 "agrees": "its own position holds it",
                 "contradicts": "its own position holds less of it than others",
@@ -149,9 +154,14 @@ class ProbeTable:
             }[outcome]
             text = (
                 f"{group}: at level {own.level} {words} (R² {_said(own)} from the "
-                f"{own.latents:.0f} latents there, {_said(other)} from as many at random)."
+                f"{own.latents:.0f} latents there, {_said(random)} from as many at random)."
             )
             yield Claim(text, outcome)
+
+    def _found(self, score: Score) -> bool:
+        """Whether it's above 0 and above that with shuffled labels."""
+        floor = self.score(score.group, score.level, score.probe, "shuffled")
+        return score.r2 > MARGIN and _compared(score, floor) == "agrees"
 
     def _with_random(self, group: str, levels: Sequence[int]) -> tuple[Score, Score] | None:
         """The best score of own latents beside that of random ones, where these differ."""
