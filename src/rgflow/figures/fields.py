@@ -171,6 +171,7 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
             axes.axvline(threshold, color=RED, lw=1.2, ls=(0, (4, 3)))
             axes.set_xscale("log")
             axes.set_ylim(bottom=0.6)
+            axes.tick_params(which="minor", labelleft=False, labelbottom=False)
             plain(axes)
             text = _counted(found, level, threshold)
             axes.text(0.01, 1.0, text, color=INK, transform=axes.transAxes)
