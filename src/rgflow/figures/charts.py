@@ -45,7 +45,7 @@ def level_colours(levels: int) -> list[str]:
 
     Example:
         >>> level_colours(2)
-        ['#9fcae1', '#08306b']
+        ['#9cc9e1', '#08306b']
     """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
