@@ -44,7 +44,7 @@ ROWS = [
     {"latents": 1.0, "bijectors": 4.0},
     {"flow": 0.0},
     {"model": -1.2, "baselines": 1.2},
-    {"architectures": 0.0, "released": -3.0},
+    {"architectures": 0.0, "released": -4.4},
     {"analysis": -3.0, "evaluation": 0.0, "data": 3.0},
     {"figures": -3.0},
     {"training": 0.0},
@@ -54,10 +54,11 @@ ROWS = [
 """From the bottom up, as in tests/test_architecture.py; the numbers are places from the left."""
 WORDS = {
     "config": "plain settings, no torch",
+    "files": "whole or not there",
     "presets": "named settings",
     "checkpoint": "model ↔ folder",
     "lattice": "blocks and cones",
-    "numerics": "bits per dim",
+    "numerics": "units, formats",
     "priors": "p(z)",
     "conditioners": "networks",
     "latents": "z, level by level",
@@ -69,8 +70,10 @@ WORDS = {
     "architectures": "config or folder → flow",
     "data": "sources, cache",
     "evaluation": "likelihood of a set",
-    "figures": "grids, stages",
+    "analysis": "fields, meaning",
+    "figures": "results → pictures",
     "training": "loop, run folder",
+    "report": "all on one page",
     "cli": "the command rgflow",
 }
 
@@ -110,11 +113,11 @@ def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 def layers() -> None:
     """The modules, and the arrows of their imports."""
-    figure, ax = plt.subplots(figsize=(10, 9.6))
+    figure, ax = plt.subplots(figsize=(10, 0.98 * len(ROWS)))
     place = {name: (x, 1.5 * y) for y, row in enumerate(ROWS) for name, x in row.items()}
     half_width, half_height = 0.92, 0.42
     for y, row in enumerate(ROWS):
-        tint = plt.get_cmap("YlGnBu")(0.1 + 0.048 * y)
+        tint = plt.get_cmap("YlGnBu")(0.1 + 0.04 * y)
         for name, x in row.items():
             wide = 1.35 if len(row) == 1 else half_width
             ax.add_patch(
@@ -137,9 +140,13 @@ def layers() -> None:
             lean = max(-0.6, min(0.6, (x1 - x0) * 0.16))
             points = [(x0 + lean, y0 - half_height), (x1 - lean, y1 + half_height)]
             if (name, other) == ("cli", "presets"):  # around the others
-                points = [(x0 - 1.35, y0), (x1, y0), (x1, y1 + half_height)]
-            if (name, other) == ("data", "config"):
-                points = [(x0 + half_width, y0), (6.3, y0), (6.3, y1), (x1 + 1.35, y1)]
+                points = [(x0 - 1.35, y0), (-6.1, y0), (-6.1, y1), (x1 - half_width, y1)]
+            if (name, other) in (("data", "config"), ("data", "files")):
+                edge, low = (6.3, y1) if other == "files" else (6.05, y1 - 0.75)
+                points = [(x0 + half_width, y0 + (other == "files") * 0.2), (edge, 0)]
+                points[1:] = [(edge, points[0][1]), (edge, low), (x1 + half_width, low)]
+                if other == "config":
+                    points[-1:] = [(x1, low), (x1, y1 - half_height)]
             codes = [Path_.MOVETO] + [Path_.LINETO] * (len(points) - 1)
             ax.add_patch(
                 FancyArrowPatch(
@@ -151,8 +158,8 @@ def layers() -> None:
                     zorder=2,
                 )
             )
-    ax.set_xlim(-6.2, 6.5)
-    ax.set_ylim(-0.6, 12.6)
+    ax.set_xlim(-6.3, 6.5)
+    ax.set_ylim(-0.95, 1.5 * len(ROWS) - 0.9)
     ax.axis("off")
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.99)
     save(figure, "layers")
