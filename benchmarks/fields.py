@@ -111,7 +111,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     ):
         values = [row[key] for row in rows]
         axes.loglog(sizes, values, "o-", color=colour)
-        axes.annotate(f"  {label}", (sizes[0], values[0]), color=colour, va="bottom")
+        at = (sizes[0], values[0])
+        axes.annotate(
+            label, at, xytext=(10, -4), textcoords="offset points", color=colour, va="top"
+        )
+    axes.set_ylim(bottom=min(row["seconds"] for row in rows) / 3)
     axes.set_xticks(sizes, list(map(str, sizes)))
     axes.minorticks_off()
     axes.set(xlabel="L, edge of the image in pixels", ylabel="seconds per draw, all latents")
