@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import io
+import json
 import re
 import shlex
 import sys
@@ -108,7 +109,11 @@ def test_commands(page, line, place):
         if block.caption:
             (place / block.caption).write_text(block.text)
     arguments = shlex.split(line.removeprefix("python -m "), comments=True)[1:]
-    if arguments[0] == "train":  # checked, but not trained
+    if "--resume" in arguments:  # for one step more
+        folder = arguments[arguments.index("--resume") + 1]
+        steps = json.loads((place / folder / "run.json").read_text())["result"]["steps"]
+        assert main(["train", "--resume", folder, "--steps", str(steps + 1)]) == 0
+    elif arguments[0] == "train":  # checked, but not trained
         if "--print_config" not in arguments:
             arguments.append("--print_config")
         with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(io.StringIO()):
