@@ -15,7 +15,7 @@ import torch
 from rgflow.cli import main
 from rgflow.training.checkpoints import Checkpoints
 
-where, count = sys.argv[1], int(sys.argv[2])
+where, count = "never", 0
 saved = stepped = 0
 
 
@@ -63,6 +63,8 @@ def counted_step(self, *arguments):
         die()
 
 
-Checkpoints.save = counted_save
-torch.optim.AdamW.step = counted_step
-sys.exit(main(sys.argv[3:]))
+if __name__ == "__main__":
+    where, count = sys.argv[1], int(sys.argv[2])
+    Checkpoints.save = counted_save
+    torch.optim.AdamW.step = counted_step
+    sys.exit(main(sys.argv[3:]))
