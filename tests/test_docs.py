@@ -101,9 +101,16 @@ def commands(page):
     return [line for line in lines if re.match(r"(python -m )?rgflow ", line)]
 
 
-@pytest.mark.parametrize(
-    ("page", "line"), [(page, line) for page in PAGES for line in commands(page)]
-)
+def different_commands():
+    """Every command once, on the first page that has it."""
+    first = {}
+    for page in PAGES:
+        for line in commands(page):
+            first.setdefault(tuple(shlex.split(line, comments=True)), (page, line))
+    return list(first.values())
+
+
+@pytest.mark.parametrize(("page", "line"), different_commands())
 def test_commands(page, line, place):
     for block in blocks(page):
         if block.caption:

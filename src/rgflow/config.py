@@ -45,10 +45,10 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
 
 def check_at_least(what: str, value: object, least: float) -> None:
     """Raise a `ValueError` unless `value` is a finite number of at least `least`."""
-    if isinstance(value, bool) or not (
-        isinstance(value, int | float) and least <= value < float("inf")
-    ):
+    if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
         raise ValueError(f"Expected {what} to be at least {least}; got {value!r}.")
+    if value == float("inf"):
+        raise ValueError(f"Expected {what} to be finite; got {value}.")
 
 
 def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> None:

@@ -78,10 +78,8 @@ def _bounds(values: Temperature) -> tuple[float, float]:
 
 def _check_range(what: str, values: Temperature) -> None:
     """Raise a `ValueError` unless all are finite and at least 0."""
-    lowest, highest = _bounds(values)
-    check_at_least(what, lowest, 0)
-    if not highest < math.inf:
-        raise ValueError(f"Expected {what} to be finite; got {highest}.")
+    for bound in _bounds(values):
+        check_at_least(what, bound, 0)
 
 
 def _check_temperature(temperature: Temperature, convention: str) -> None:
