@@ -63,13 +63,25 @@ class GroupedLinear(nn.Module):
         self.direction = nn.Parameter(direction)
         self.length = nn.Parameter(direction.norm(dim=2))
         self.bias = nn.Parameter(torch.zeros(groups, out_features))
+        self.fixed: Tensor | None = None
+
+    def fix(self) -> None:
+        """Norm the weights once and for all, for a copy that isn't trained any more."""
+        self.fixed = self._weight().detach()
+
+    def _weight(self) -> Tensor:
+        """The weights, [K, out, in]."""
+        if self.fixed is not None:
+            return self.fixed
+        # The kernel behind torch's own weight norm: one pass forward, one backward.
+        rows, lengths = self.direction.flatten(0, 1), self.length.reshape(-1, 1)
+        weight: Tensor = torch._weight_norm(rows, lengths, 0)
+        return weight.view_as(self.direction)
 
     def forward(self, x: Tensor) -> Tensor:
         """[K or 1, R, in] → [K, R, out]."""
-        groups, outputs, _ = self.direction.shape
-        # The kernel behind torch's own weight norm: one pass forward, one backward.
-        rows, lengths = self.direction.flatten(0, 1), self.length.reshape(-1, 1)
-        weight = torch._weight_norm(rows, lengths, 0).to(x.dtype).view(groups, outputs, -1)
+        groups = len(self.direction)
+        weight = self._weight().to(x.dtype)
         if len(x) != groups:
             x = x.expand(groups, -1, -1)
         bias = self.bias[:, None].to(x.dtype)

@@ -13,12 +13,14 @@ from typing import ClassVar, Literal, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from rgflow import checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
 from rgflow.bijectors.coupling import CubeCoupling
 from rgflow.bijectors.fused_spline import compiled_kernels
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
+from rgflow.conditioners import GroupedLinear
 from rgflow.config import Architecture, FlowConfig, check_name, check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
@@ -478,6 +480,25 @@ class Flow(nn.Module):
     def _in(self, dtype: torch.dtype) -> Self:
         """This flow, or a copy of it in another number format."""
         return self if dtype == self.dtype else copy.deepcopy(self).to(dtype)
+
+    def frozen(self, dtype: torch.dtype | None = None) -> Self:
+        """This flow for use only: its parameters are fixed, and their weight norm is computed once.
+
+        Parameters are shared with this flow, unless a number format other than its own is asked
+        for; so training it further would leave the copy half changed.
+
+        Args:
+            dtype: The number format; none: the flow's own.
+        """
+        flow = self._in(dtype or self.dtype)
+        fixed = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in flow.parameters()}
+        flow = copy.deepcopy(flow, fixed).eval()
+        for module in list(flow.modules()):
+            if isinstance(module, GroupedLinear):
+                module.fix()
+            elif is_parametrized(module):
+                remove_parametrizations(module, "weight")
+        return flow
 
     def _reals(
         self, images: Tensor, generator: torch.Generator | None, dtype: torch.dtype

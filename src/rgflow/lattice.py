@@ -71,22 +71,22 @@ class Layer:
         return self.grid[0] // self.m - lost, self.grid[1] // self.m - lost
 
     def touched(self, mask: Mask) -> Mask:
-        """Which blocks hold a marked site: a mask of the grid → a mask of the blocks."""
+        """Which blocks hold a marked site: masks of the grid […, h, w] → of the blocks [p, q]."""
         s, (p, q) = self.shift, self.blocks
         if self.periodic:
-            inside = np.roll(mask, (-s, -s), (0, 1))
+            inside = np.roll(mask, (-s, -s), (-2, -1))
         else:
-            inside = mask[s : s + p * self.m, s : s + q * self.m]
-        return np.any(inside.reshape(p, self.m, q, self.m), (1, 3), keepdims=False)
+            inside = mask[..., s : s + p * self.m, s : s + q * self.m]
+        return np.any(inside.reshape(*mask.shape[:-2], p, self.m, q, self.m), (-3, -1))
 
     def spread(self, mask: Mask) -> Mask:
         """Mark all sites of every block that holds a marked site; those in no block stay."""
         s, (p, q) = self.shift, self.blocks
-        whole = self.touched(mask).repeat(self.m, 0).repeat(self.m, 1)
+        whole = self.touched(mask).repeat(self.m, -2).repeat(self.m, -1)
         if self.periodic:
-            return np.roll(whole, (s, s), (0, 1))
+            return np.roll(whole, (s, s), (-2, -1))
         out = mask.copy()
-        out[s : s + p * self.m, s : s + q * self.m] = whole
+        out[..., s : s + p * self.m, s : s + q * self.m] = whole
         return out
 
 

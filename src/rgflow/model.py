@@ -78,14 +78,17 @@ class RGStep(nn.Module):
     def __init__(self, layers: Sequence[Blockwise], top: bool) -> None:
         super().__init__()
         self.layers = Compose(layers)
+        self.blockwise = tuple(layers)
         self.domain, self.top = self.layers.domain, top
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What goes up (at the top nothing), what stays, and the log-determinant [N]."""
         y, log_det = self.layers(x)
-        if self.top:
-            return y[:, :, :0, :0], y, log_det
-        return *split(y), log_det
+        return *self.part(y), log_det
+
+    def part(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """After the layers: what goes up, and what stays."""
+        return (y[:, :, :0, :0], y) if self.top else split(y)
 
     def inverse(self, up: Tensor, stay: Tensor) -> Tensor:
         """The grid of this level from what came down and what had stayed."""

@@ -94,8 +94,7 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
         for step, stay in zip(reversed(flow.steps), reversed(levels), strict=True):
             x = stay if step.top else interleave(x, stay)
             made = []
-            for layer in reversed(step.layers.bijectors):
-                assert isinstance(layer, Blockwise)
+            for layer in reversed(step.blockwise):
                 x, jacobians = _layer_jacobians(layer, x)
                 made.append((layer, jacobians))
             layers.insert(0, made)

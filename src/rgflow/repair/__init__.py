@@ -1,0 +1,1 @@
+"""Regions of images repaired: filled in, drawn anew, and found."""
