@@ -279,7 +279,7 @@ class Flow(nn.Module):
                 flow._infer(flow._reals(source, None, flow.dtype), stages)
         stages = [x[:, : flow.config.channels] for x in stages]
         if space == "flow":
-            return [flow.prior.from_cube(x) if flow.domain == "cube" else x for x in stages]
+            return [flow.from_domain(x) for x in stages]
         return [flow._leave(x) for x in stages]
 
     def _for(self, latents: Latents) -> Self:
@@ -389,9 +389,7 @@ class Flow(nn.Module):
                 x = self._leave(self.generate(self._from_latents(z))[0])
         else:
             x = self.decode(z)
-        if self.pixels is None:
-            return x
-        return x.clamp(0, largest(x.dtype))
+        return self.bounded(x)
 
     def _temperatures(self, temperature: Temperatures) -> Sequence[float | Tensor]:
         if isinstance(temperature, Latents):
@@ -453,6 +451,27 @@ class Flow(nn.Module):
             log_dets.append(log_det)
         return levels, torch.stack(log_dets, 1), entry
 
+    def to_domain(self, y: Tensor) -> Tensor:
+        """From the space of the prior to the domain in which the steps work, element by element."""
+        return self.prior.to_cube(y) if self.domain == "cube" else y
+
+    def from_domain(self, x: Tensor) -> Tensor:
+        """The inverse of `to_domain`."""
+        return self.prior.from_cube(x) if self.domain == "cube" else x
+
+    def to_own_space(self, images: Tensor) -> Tensor:
+        """Images [N, C, …], or any pixels of them, in the flow's own space, that of the prior."""
+        return self.from_domain(self.entry(images)[0] if self.entry else images)
+
+    def from_own_space(self, y: Tensor) -> Tensor:
+        """The inverse of `to_own_space`; what would lie outside [0, 256), where the logit map has
+        values too, becomes the nearest inside."""
+        return self.bounded(self._leave(self.to_domain(y)))
+
+    def bounded(self, images: Tensor) -> Tensor:
+        """Images with values outside [0, 256) set to the nearest inside; fields stay."""
+        return images.clamp(0, largest(images.dtype)) if self.pixels else images
+
     def generate(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """The inverse of `_infer` up to the entry: x^(h) of every level, x^(0) first."""
         stages = [levels[-1][:, :, :0, :0]]
@@ -473,9 +492,7 @@ class Flow(nn.Module):
         return latents, torch.stack([log_det for _, log_det in mapped], 1)
 
     def _from_latents(self, latents: Latents) -> Sequence[Tensor]:
-        if self.domain == "real":
-            return latents.levels
-        return [self.prior.to_cube(z) for z in latents.levels]
+        return [self.to_domain(z) for z in latents.levels]
 
     def _in(self, dtype: torch.dtype) -> Self:
         """This flow, or a copy of it in another number format."""

@@ -166,6 +166,20 @@ class Sites:
         out[y : y + height, x : x + width] = True
         return out
 
+    def masks(self, masks: Mask, images: int) -> Mask:
+        """One mask for each of N images, [N, H, W], from one for all or one for each.
+
+        Raises:
+            ValueError: If they are of another kind or shape.
+        """
+        masks, shape = np.asarray(masks), (self.height, self.width)
+        if masks.dtype != bool or masks.shape not in (shape, (images, *shape)):
+            raise ValueError(
+                f"Expected a boolean mask of shape {shape}, or {(images, *shape)} with one for "
+                f"each image; got {masks.dtype} of shape {masks.shape}."
+            )
+        return np.broadcast_to(masks, (images, *shape))
+
     def site(self, level: int, i: int, j: int) -> Mask:
         """The mask of the latents at level h and pixel position (i, j), [H, W]."""
         self.check_site(level, i, j)

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from rgflow.bijectors.base import Mapped
 from rgflow.bijectors.blockwise import Blockwise
-from rgflow.bijectors.pixels import largest
 from rgflow.config import check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Mask
@@ -125,15 +124,8 @@ class LocalFlow:
     def _problems(self, masks: Mask, copies: int) -> tuple[Mask, Ids]:
         """The mask [K, H, W] and the image [K] of every problem."""
         check_whole("copies", copies, 1)
-        n, h, w = len(self), self.lattice.height, self.lattice.width
-        masks = np.asarray(masks)
-        if masks.dtype != bool or masks.shape not in ((h, w), (n, h, w)):
-            raise ValueError(
-                f"Expected a boolean mask of shape ({h}, {w}), or ({n}, {h}, {w}) with one for "
-                f"each image; got {masks.dtype} of shape {masks.shape}."
-            )
-        masks = np.broadcast_to(masks, (n, h, w))
-        return masks.repeat(copies, 0), np.arange(n).repeat(copies)
+        masks = self.lattice.masks(masks, len(self))
+        return masks.repeat(copies, 0), np.arange(len(self)).repeat(copies)
 
 
 class _Permute(torch.autograd.Function):
@@ -243,14 +235,6 @@ class _Cone:
         image = self._put(self.local.latents.image(), self._latent_ids, latents)
         return Latents.from_image(image, self.lattice)
 
-    def _leave(self, x: Tensor) -> Tensor:
-        """The inverse; values outside [0, 256), where the logit map has some, become the nearest
-        inside."""
-        if self.flow.entry is None or not len(x):
-            return x
-        pixels = self.flow.entry.inverse(x[:, :, None, None])[0].flatten(1)
-        return pixels.clamp(0, largest(x.dtype)) if self.flow.pixels else pixels
-
     def _touch(
         self, level: int, layer: Blockwise, mask: Mask, changed: Ids, grid: Tensor
     ) -> tuple[_Touched, Ids]:
@@ -301,6 +285,11 @@ class _Cone:
         k, c, i, j = np.unravel_index(ids, self.shape)
         places = np.ravel_multi_index((self.which[k], c, i >> level, j >> level), grid.shape)
         return grid.reshape(-1)[torch.as_tensor(places, device=grid.device)]
+
+    def _to_pixels(self, x: Tensor) -> Tensor:
+        """From the domain of the steps, site by site [S·C], to pixels [S, C]."""
+        x = x.view(-1, self.shape[1], 1, 1)
+        return self.flow.bounded(self.flow._leave(x)).flatten(1)
 
     def _ids(self, masks: Mask) -> Ids:
         """All channels at the marked sites, site by site: [S·C]."""
@@ -375,20 +364,18 @@ class Region(_Cone):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """The latents of the cones, [Z], from new pixels [S, C]."""
-        u = torch.cat(self._infer(self._enter(pixels)[0])[0])
-        return self.flow.prior.from_cube(u) if self.flow.domain == "cube" else u
+        return self.flow.from_domain(torch.cat(self._infer(self._enter(pixels)[0])[0]))
 
     def decode(self, latents: Tensor) -> Tensor:
         """New pixels [S, C], from new latents of the cones [Z]; reals in [0, 256)."""
-        x = self.flow.prior.to_cube(latents) if self.flow.domain == "cube" else latents
-        levels = x.split([stay for _, stay in self._parts])
-        x = x[:0]
+        levels = self.flow.to_domain(latents).split([stay for _, stay in self._parts])
+        x = latents[:0]
         parts = zip(self._parts, self.layers, levels, strict=True)
         for (part, _), layers, stay in reversed(list(parts)):
             x = part.back(torch.cat((stay, x)))
             for touched in reversed(layers):
                 x = touched.shrink(x)
-        return self._leave(x.view(-1, self.shape[1]))
+        return self._to_pixels(x)
 
     def log_prob(self, pixels: Tensor) -> Tensor:
         """log p of the whole images with new pixels [S, C], in nats [K]."""
@@ -401,22 +388,21 @@ class Region(_Cone):
 
     def to_flow(self, pixels: Tensor) -> Tensor:
         """Pixels [S, C] in the flow's own space, that of the prior: any reals, [S, C]."""
-        x = self._enter(pixels)[0]
-        return self.flow.prior.from_cube(x) if self.flow.domain == "cube" else x
+        return self.flow.to_own_space(pixels[:, :, None, None]).flatten(1)
 
     def from_flow(self, y: Tensor) -> Tensor:
         """The inverse of `to_flow`; what would lie outside [0, 256) becomes the nearest inside."""
-        return self._leave(self.flow.prior.to_cube(y) if self.flow.domain == "cube" else y)
+        return self.flow.from_own_space(y[:, :, None, None]).flatten(1)
 
     def log_density(self, y: Tensor) -> Tensor:
         """As `local_log_prob`, of values in the flow's own space [S, C] and per unit of these, [K].
 
         This is, but for a constant, the log-density of a region given all else.
         """
+        log_density = self._log_density(self.flow.to_domain(y))
         if self.flow.domain == "real":
-            return self._log_density(y)
-        prior = self._sum(self.owners, self.flow.prior.log_prob(y).sum(1))
-        return prior + self._log_density(self.flow.prior.to_cube(y))
+            return log_density
+        return log_density + self._sum(self.owners, self.flow.prior.log_prob(y).sum(1))
 
     def _log_density(self, x: Tensor) -> Tensor:
         """The same in the domain of the steps; on the unit cube that of the prior cancels."""
@@ -493,13 +479,10 @@ class Edit(_Cone):
 
     def decode(self, latents: Tensor) -> Tensor:
         """The pixels that change, [S, C], from new latents [Z]; reals in [0, 256)."""
-        flow = self.flow
-        levels = (flow.prior.to_cube(latents) if flow.domain == "cube" else latents).split(
-            self._sizes
-        )
+        levels = self.flow.to_domain(latents).split(self._sizes)
         x = latents[:0]
         for layers, level in zip(reversed(self.layers), reversed(levels), strict=True):
             x = torch.cat((level, x))
             for touched in layers:
                 x = touched.grow(x)
-        return self._leave(self._leaving(x).view(-1, self.shape[1]))
+        return self._to_pixels(self._leaving(x))

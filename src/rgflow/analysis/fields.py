@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from rgflow.analysis.jacobians import Space, entrance, exit_to, factors
+from rgflow.analysis.jacobians import Space, exit_to, factors
 from rgflow.config import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
@@ -243,7 +243,7 @@ def plain_push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor], Tenso
     Returns:
         A function of tangents in the image layout, [K, C, H, W] → [K, C, H, W].
     """
-    into, out = entrance(flow), exit_to(flow, space)
+    into, out = flow.to_domain, exit_to(flow, space)
 
     def generate(*levels: Tensor) -> Tensor:
         return out(flow.generate([into(z) for z in levels])[0])[0]

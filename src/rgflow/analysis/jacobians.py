@@ -86,7 +86,7 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
     """
     if len(z) != 1:
         raise ValueError(f"Expected the latents of one image; got {len(z)}.")
-    into, out = entrance(flow), exit_to(flow, space)
+    into, out = flow.to_domain, exit_to(flow, space)
     levels, slopes = zip(*(_elementwise(into, part) for part in z.levels), strict=True)
     layers: list[list[tuple[Blockwise, Tensor]]] = []
     x = levels[-1][:, :, :0, :0]
@@ -122,17 +122,12 @@ def _layer_jacobians(layer: Blockwise, y: Tensor) -> tuple[Tensor, Tensor]:
     return x, found[0]
 
 
-def entrance(flow: Flow) -> Callable[[Tensor], Tensor]:
-    """The elementwise map from latents to what the steps of a flow work in."""
-    return flow.prior.to_cube if flow.domain == "cube" else lambda z: z
-
-
 def exit_to(flow: Flow, space: Space) -> Callable[[Tensor], Tensor]:
     """The elementwise map from what the steps of a flow work in to a space."""
     check_name("space", space, get_args(Space))
     if space == "pixels":
         return lambda x: flow.entry.inverse(x)[0] if flow.entry else x
-    return flow.prior.from_cube if flow.domain == "cube" else lambda x: x
+    return flow.from_domain
 
 
 def _elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
