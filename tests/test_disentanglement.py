@@ -61,6 +61,22 @@ def test_an_unrelated_code_scores_0():
     assert found.informativeness < 0.05
 
 
+@pytest.mark.parametrize(("images", "by_chance"), [(800, 0.2), (100, 0.65)])
+def test_an_unrelated_code_scores_its_floor(images, by_chance):
+    random = np.random.default_rng(0)
+    found = score(random.normal(size=(images, 200)), random.uniform(size=(images, 3)))
+    assert found.disentanglement == pytest.approx(by_chance, abs=0.1)
+    for name in ("mig", "disentanglement", "completeness"):
+        assert getattr(found, name) == pytest.approx(getattr(found.shuffled, name), abs=0.06)
+    assert max(found.informativeness, found.shuffled.informativeness) < 0.05
+
+
+def test_a_perfect_code_is_far_above_its_floor():
+    found = score(FACTORS[:200])
+    assert found.shuffled.disentanglement < 0.3 < found.disentanglement - 0.5
+    assert found.shuffled.mig < 0.2 < found.mig - 0.5
+
+
 def test_dci_by_hand():
     importance = np.array([[3.0, 1.0], [0.0, 1.0]])
     entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25)) / np.log(2)

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from flows import random_flow
 from rgflow import FlowConfig, Latents, Lattice, RGFlow
-from rgflow.analysis import receptive_fields
+from rgflow.analysis import find_factors, receptive_fields
 from rgflow.analysis.labels import Label, labels_of, read_csv, spread
 from rgflow.analysis.meaning import associations, direction, visible_latents
 from rgflow.cli import main
@@ -260,7 +261,12 @@ def test_of_the_identity_each_site_counts(pixels):
     assert found.effective == pytest.approx((576, 144, 48))  # all are equally strong
     assert found.distinct == pytest.approx((192, 48, 16))  # channels share their field
     assert set(found.shapes) == {0}
-    assert sum(visible_latents(pixels, threshold=1 / 300).counts) == 768
+    assert found.effective_visible == (0, 0, 0)
+    lower = visible_latents(pixels, threshold=1 / 300)
+    assert sum(lower.counts) == 768
+    assert lower.effective_visible == pytest.approx(lower.effective)
+    assert (lower.space, lower.temperature, lower.draws, lower.seed) == ("flow", 1.0, 1, 0)
+    assert np.isnan(lower.errors).all()
 
 
 def test_fields_are_grouped_by_shape_wherever_they_are(pixels):
@@ -286,6 +292,7 @@ def test_one_strong_latent_is_one_effective_latent(pixels):
     fields[2][0] = 3  # the one at (0, 0)
     found = visible_latents(replace(pixels, fields=fields, strengths=strengths), most=10)
     assert found.effective[2] == pytest.approx(1, abs=1e-3)
+    assert found.effective_visible == pytest.approx((0, 0, 1))
     assert found.distinct[2] == pytest.approx(1, abs=1e-3)
     assert found.addresses[0] == (2, 0, 0, 0)
 
@@ -293,6 +300,21 @@ def test_one_strong_latent_is_one_effective_latent(pixels):
 def test_visible_latents_of_mistakes(pixels):
     with pytest.raises(ValueError, match="Expected a similarity between 0 and 1; got 1"):
         visible_latents(pixels, similarity=1)
+
+
+def test_ready_fields_are_taken_as_they_are():
+    flow = random_flow()
+    images = torch.randint(256, (30, *flow.image_shape), dtype=torch.uint8)
+    fields = receptive_fields(flow, draws=3, seed=7, space="pixels", temperature=0.5)
+    found = find_factors(flow, images, fields=fields, threshold=0.2).visible
+    assert found.addresses == tuple(fields.strongest(200))
+    assert found.errors[0] == fields.errors[found.addresses[0][3], *found.addresses[0][1:3]]
+    assert (found.space, found.draws, found.seed) == ("pixels", 3, 7)
+    assert (found.temperature, found.threshold) == (0.5, 0.2)
+    some = receptive_fields(flow, draws=1, sites=flow.lattice.site(0, 0, 1))
+    for others in (some, receptive_fields(random_flow(boundary="open"), draws=1)):
+        with pytest.raises(ValueError, match="Expected receptive fields of all latents of this"):
+            find_factors(flow, images, fields=others)
 
 
 # ---------------------------------------------------------------- the command

@@ -5,6 +5,7 @@ Letters in shapes: N images; D latents; K factors.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,20 @@ from rgflow.analysis.labels import Label
 from rgflow.config import check_whole
 
 
+class Scores(NamedTuple):
+    """The scores of a code; what they mean says `Disentanglement`."""
+
+    mig: float
+    disentanglement: float
+    completeness: float
+    informativeness: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Disentanglement:
-    """Scores of a code, each 1 at best and 0 at worst.
+    """Scores of a code, each 1 at best.
+
+    Few images let a code look tidy that says nothing, so each is to be compared with its floor.
 
     Attributes:
         mig: Mutual information gap (Chen et al. 2018): the mean over factors of the information of
@@ -28,13 +40,14 @@ class Disentanglement:
         disentanglement: Does a latent matter for one factor only? (Eastwood and Williams 2018.)
         completeness: Does one latent alone matter for a factor?
         informativeness: Held-out R² of the factors from all latents.
+        shuffled: The same scores with the labels of other images.
         factors: Names of the factors.
         images: N.
         latents: D.
         bins: For the mutual information.
         trees: Of each random forest whose importances DCI takes.
         depth: Of these trees.
-        seed: Of the forests.
+        seed: Of the forests and of the order of the images.
     """
 
     mig: float
@@ -42,6 +55,7 @@ class Disentanglement:
     disentanglement: float
     completeness: float
     informativeness: float
+    shuffled: Scores
     factors: tuple[str, ...]
     images: int
     latents: int
@@ -68,7 +82,7 @@ def disentanglement(
         bins: Bins of equally many images for the mutual information.
         trees: Of a random forest for each factor, which is fitted to three quarters of the images.
         depth: Of its trees.
-        seed: Of the forests and of the choice of images.
+        seed: Of the forests, of the choice of images, and of the shuffled labels.
 
     Raises:
         ValueError: If there are fewer than two latents or factors, or a number is out of range.
@@ -87,23 +101,29 @@ def disentanglement(
             f"Expected at least 2 latents and 2 factors to tell apart; got {x.shape[1]} and "
             f"{len(factors)}."
         )
-    gaps = _gaps(x, np.stack([factor.values for factor in factors], 1), bins)
-    order = np.random.default_rng(seed).permutation(len(x))
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(x))
     test, train = order[: len(x) // 4], order[len(x) // 4 :]
-    importances, scores = [], []
-    for factor in factors:
-        forest = RandomForestRegressor(trees, max_depth=depth, random_state=seed, n_jobs=-1)
-        y = factor.targets
-        forest.fit(x[train], y[train] if y.shape[1] > 1 else y[train, 0])
-        importances.append(forest.feature_importances_)
-        scores.append(r2_score(y[test], forest.predict(x[test])))
-    per_latent, per_factor = dci(np.stack(importances, 1))
+    forest = RandomForestRegressor(trees, max_depth=depth, random_state=seed, n_jobs=-1)
+
+    def score(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], Scores]:
+        """The gaps, and all scores, if image n had the labels of image rows[n]."""
+        gaps = _gaps(x, np.stack([factor.values[rows] for factor in factors], 1), bins)
+        importances, explained = [], []
+        for factor in factors:
+            y = factor.targets[rows].squeeze()
+            forest.fit(x[train], y[train])
+            importances.append(forest.feature_importances_)
+            explained.append(r2_score(y[test], forest.predict(x[test])))
+        mig, informativeness = float(gaps.mean()), float(np.mean(explained))
+        return gaps, Scores(mig, *dci(np.stack(importances, 1)), informativeness)
+
+    gaps, found = score(np.arange(len(x)))
     return Disentanglement(
-        mig=float(gaps.mean()),
+        **found._asdict(),
         mig_error=float(gaps.std(ddof=1) / len(gaps) ** 0.5),
-        disentanglement=per_latent,
-        completeness=per_factor,
-        informativeness=float(np.mean(scores)),
+        # One order for all factors, which keeps what these have in common.
+        shuffled=score(random.permutation(len(x)))[1],
         factors=tuple(factor.name for factor in factors),
         images=len(x),
         latents=x.shape[1],

@@ -5,6 +5,7 @@ Letters in shapes: N images; C channels; H, W rows and columns.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from rgflow.analysis.dependence import Dependence, dependence
 from rgflow.analysis.disentanglement import Disentanglement, disentanglement
-from rgflow.analysis.fields import receptive_fields
+from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.meaning import (
     FEW,
@@ -107,7 +108,10 @@ class Factors:
                 "scores": [score._asdict() for score in self.probes.scores],
                 "verdict": [claim._asdict() for claim in self.probes.verdict()],
             }
-            found["disentanglement"] = asdict(self.scores) if self.scores else None
+            found["disentanglement"] = self.scores and {
+                **asdict(self.scores),
+                "shuffled": self.scores.shuffled._asdict(),
+            }
             found["directions"] = [
                 {name: value for name, value in vars(one).items() if name != "vector"}
                 for one in self.directions
@@ -124,6 +128,8 @@ def find_factors(
     folds: int = 1,
     places: int = 8,
     strongest: int = 200,
+    fields: ReceptiveFields | None = None,
+    threshold: float = VISIBLE,
     draws: int = 2,
     seed: int = 0,
     batch_size: int = 128,
@@ -141,32 +147,33 @@ def find_factors(
         folds: As for `probe_levels`.
         places: As for `probe_levels`; for MIG and DCI at most four.
         strongest: Number of latents for MIG and DCI, those with the strongest receptive fields.
-        draws: Latents drawn for the receptive fields.
+        fields: The receptive fields of all latents, if they are ready.
+        threshold: Strength of a field above which a latent counts as visible.
+        draws: Latents drawn for the receptive fields, if these aren't given.
         seed: Of whatever is random.
         batch_size: Images encoded at a time.
         progress: Called as things go on.
 
     Raises:
-        ValueError: If the images don't fit the flow, the labels don't fit the images, or a number
-            is out of range.
+        ValueError: If images or fields don't fit the flow, the labels don't fit the images, or a
+            number is out of range.
     """
     check_whole("strongest", strongest, 2)
     check_whole("batch_size", batch_size, 1)
+    if fields and (fields.lattice != flow.lattice or fields.strengths.isnan().any()):
+        raise ValueError("Expected receptive fields of all latents of this flow; got others.")
 
     def tell(what: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(what, done, total) if progress else None
 
     x = _noisy(flow, images, seed)
     z = _encoded(flow, x, batch_size, tell("encoding"))
-    on_fields, done = tell("receptive fields"), 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        on_fields(done, draws)
-
-    fields = receptive_fields(flow, draws=draws, seed=seed, progress=count)
-    visible = visible_latents(fields)
+    if fields is None:
+        on_fields, done = tell("receptive fields"), count(1)
+        fields = receptive_fields(
+            flow, draws=draws, seed=seed, progress=lambda _: on_fields(next(done), draws)
+        )
+    visible = visible_latents(fields, threshold=threshold)
     others = Latents.from_image(x, flow.lattice)
     dependences = []
     for k, of in enumerate((z, others)):
@@ -176,7 +183,7 @@ def find_factors(
         return Factors(
             images=len(z),
             seed=seed,
-            draws=draws,
+            draws=fields.draws,
             visible=visible,
             latents=dependences[0],
             pixels=dependences[1],
@@ -200,7 +207,7 @@ def find_factors(
     return Factors(
         images=len(z),
         seed=seed,
-        draws=draws,
+        draws=fields.draws,
         visible=visible,
         latents=dependences[0],
         pixels=dependences[1],

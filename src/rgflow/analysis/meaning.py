@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields
 from rgflow.analysis.information import mutual_information
+from rgflow.analysis.jacobians import Space
 from rgflow.analysis.labels import Label
 from rgflow.config import check_at_least, check_name, check_whole
 from rgflow.latents import Address, Latents
@@ -329,28 +330,40 @@ class Visible:
     Attributes:
         addresses: The strongest first.
         strengths: Of their receptive fields.
+        errors: Their standard errors over the draws; NaN with a single draw.
         shapes: For each the number of a group of latents whose fields have the same shape; the
             group of the strongest is 0.
         counts: Visible latents per level, level 0 first.
-        effective: Per level, how many equally strong latents would make as much of a spread,
-            (Σs)²/Σs² over the strengths s of its latents.
+        effective: Per level, how many equally strong latents would be as unequal,
+            (Σs)²/Σs² over the strengths s of all its latents.
+        effective_visible: The same over its visible latents; 0 if there are none.
         distinct: Per level, how many different fields its strongest latents amount to,
             (tr G)²/|G|² with the products G of their fields. Fields have no sign, so it's an
             underestimate.
         threshold: Strength above which a latent counts as visible.
         similarity: What fields of one group have in common on average, from 0 to 1.
         most: Latents that are ranked, and that `distinct` looks at in each level, at the most.
+        space: Where the fields look at images.
+        temperature: Of the latents drawn for the fields.
+        draws: Their number.
+        seed: Of the draws.
     """
 
     addresses: tuple[Address, ...]
     strengths: tuple[float, ...]
+    errors: tuple[float, ...]
     shapes: tuple[int, ...]
     counts: tuple[int, ...]
     effective: tuple[float, ...]
+    effective_visible: tuple[float, ...]
     distinct: tuple[float, ...]
     threshold: float
     similarity: float
     most: int
+    space: Space
+    temperature: float | tuple[float, ...]
+    draws: int
+    seed: int
 
 
 def visible_latents(
@@ -368,6 +381,7 @@ def visible_latents(
 
     The effective number of visible latents of the high levels says whether a flow, which has to
     have as many latents as there are pixels, spreads few factors over many of them (section 5).
+    Over all latents of a level it also counts those that nobody sees.
 
     Args:
         fields: The receptive fields.
@@ -387,9 +401,11 @@ def visible_latents(
     return Visible(
         addresses=tuple(addresses),
         strengths=tuple(fields.strengths[c, i, j].item() for _, i, j, c in addresses),
+        errors=tuple(fields.errors[c, i, j].item() for _, i, j, c in addresses),
         shapes=_shapes(_flat(fields, addresses), similarity, fields.lattice),
         counts=tuple(int((s > threshold).sum()) for s in per_level),
-        effective=tuple(float(s.sum() ** 2 / (s**2).sum()) for s in per_level),
+        effective=tuple(_effective(s) for s in per_level),
+        effective_visible=tuple(_effective(s[s > threshold]) for s in per_level),
         distinct=tuple(
             _distinct(_flat(fields, fields.strongest(most, level)))
             for level in range(fields.lattice.levels)
@@ -397,7 +413,16 @@ def visible_latents(
         threshold=threshold,
         similarity=similarity,
         most=most,
+        space=fields.space,
+        temperature=fields.temperature,
+        draws=fields.draws,
+        seed=fields.seed,
     )
+
+
+def _effective(strengths: Tensor) -> float:
+    """How many equally strong latents would be as unequal as some [n]."""
+    return float(strengths.sum() ** 2 / (strengths**2).sum().clamp(min=1e-30))
 
 
 def _flat(fields: ReceptiveFields, addresses: Sequence[Address]) -> Tensor:
