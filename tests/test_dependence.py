@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import entr
-from scipy.stats import chi2_contingency, multivariate_normal, norm
+from scipy.stats import chi2, chi2_contingency, multivariate_normal, norm
 from sklearn.metrics import mutual_info_score
 
 from rgflow import Latents, Lattice
 from rgflow.analysis.dependence import dependence, tree_distance
-from rgflow.analysis.information import binned, mutual_information, pairwise_information
+from rgflow.analysis.information import (
+    binned,
+    bins_for,
+    mutual_information,
+    pairwise_information,
+)
 from rgflow.lattice import SqueezeSites
 
 N = 4000
@@ -38,7 +43,22 @@ def test_information_is_that_of_scikit_learn_but_for_the_correction():
             plain = mutual_info_score(a[:, d], b[:, k])
             assert found.nats[d, k] == pytest.approx(plain + correction, abs=1e-6)
             test = chi2_contingency(joint, correction=False, lambda_="log-likelihood")
-            assert found.p[d, k] == pytest.approx(test.pvalue, rel=1e-4)
+            rows, columns = ((300 / joint.sum(axis)).sum() - 1 for axis in (1, 0))
+            williams = 1 + rows * columns / (6 * 300 * test.dof)
+            assert found.p[d, k] == pytest.approx(
+                chi2.sf(test.statistic / williams, test.dof), rel=1e-3
+            )
+
+
+@pytest.mark.parametrize("n", [60, 100, 200])
+@pytest.mark.parametrize("binary", [False, True])
+def test_independent_numbers_are_rarely_taken_for_dependent(n, binary):
+    random = np.random.default_rng(n)
+    y = random.normal(size=(n, 60))
+    found = mutual_information(random.normal(size=(n, 300)), y > 1 if binary else y, bins_for(n, 8))
+    assert (found.p < 0.05).mean() == pytest.approx(0.05, abs=0.012)
+    assert (found.p < 0.001).mean() < 0.0025
+    assert found.nats.mean() == pytest.approx(0, abs=0.005)
 
 
 def test_pairs_are_the_diagonal_of_all():

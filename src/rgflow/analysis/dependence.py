@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.analysis.information import Numbers, pairwise_information
+from rgflow.analysis.information import Numbers, bins_for, pairwise_information
 from rgflow.analysis.meaning import FEW, columns
 from rgflow.config import check_whole
 from rgflow.latents import Latents
@@ -75,7 +75,7 @@ def dependence(z: Latents, *, pairs: int = 200, bins: int = 12, seed: int = 0) -
         z: The latents of N images; or, to compare with, `Latents.from_image` of the images.
         pairs: Pairs chosen at random for any two levels and any distance; as many as there are
             latents of the lower level, if these are fewer.
-        bins: Bins of equally many images for the mutual information.
+        bins: Bins of equally many images for the mutual information, at the most (`bins_for`).
         seed: Of the choice.
 
     Raises:
@@ -95,7 +95,7 @@ def dependence(z: Latents, *, pairs: int = 200, bins: int = 12, seed: int = 0) -
     if len(z) < FEW:
         raise ValueError(f"Expected at least {FEW} images; got {len(z)}.")
     random = np.random.default_rng(seed)
-    x = columns(z)
+    x, bins = columns(z), bins_for(len(z), bins)
     # Any shift but 0 pairs every image with another one.
     roll = int(random.integers(1, len(x)))
     strata = []

@@ -13,7 +13,7 @@ from scipy.special import entr
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import r2_score
 
-from rgflow.analysis.information import Numbers, mutual_information
+from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Label
 from rgflow.config import check_whole
 
@@ -79,7 +79,7 @@ def disentanglement(
     Args:
         x: The code, [N, D].
         factors: The factors; an angle is one of them.
-        bins: Bins of equally many images for the mutual information.
+        bins: Bins of equally many images for the mutual information, at the most (`bins_for`).
         trees: Of a random forest for each factor, which is fitted to three quarters of the images.
         depth: Of its trees.
         seed: Of the forests, of the choice of images, and of the shuffled labels.
@@ -101,6 +101,7 @@ def disentanglement(
             f"Expected at least 2 latents and 2 factors to tell apart; got {x.shape[1]} and "
             f"{len(factors)}."
         )
+    bins = bins_for(len(x), bins)
     random = np.random.default_rng(seed)
     order = random.permutation(len(x))
     test, train = order[: len(x) // 4], order[len(x) // 4 :]

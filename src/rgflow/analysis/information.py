@@ -3,11 +3,13 @@
 Each column is cut into bins of equally many values, a column of few values into these. The
 information between bins is a lower bound of that between the numbers. Entropies are corrected
 for the number of images after Miller (1955): half the number of bins that aren't empty, less one,
-divided by the number of images. All in nats.
+divided by the number of images. All in nats. Corrections hold only while the bins of both columns
+together aren't many for the number of images, so few images get few bins.
 
 Letters in shapes: N images; D and K columns; P pairs of columns; B bins.
 """
 
+from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +26,22 @@ class Information(NamedTuple):
 
     nats: NDArray[np.float64]
     p: NDArray[np.float64]
-    """Of the G-test, whose statistic is 2N times the uncorrected information."""
+    """Of the G-test, whose statistic is 2N times the uncorrected information, divided by the
+    correction of Williams (1976) for few images."""
+
+
+def bins_for(images: int, most: int) -> int:
+    """So many bins that five images or more fall into both bins of a pair, on average.
+
+    Args:
+        images: N.
+        most: Bins at the most; at least there are two.
+
+    Example:
+        >>> [bins_for(images, 8) for images in (10, 100, 200, 2000)]
+        [2, 4, 6, 8]
+    """
+    return min(most, max(2, isqrt(images // 5)))
 
 
 def mutual_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
@@ -102,10 +119,16 @@ def _of_counts(joint: NDArray[np.float32], n: int) -> Information:
         plain = np.log(n) - xlogy(counts, counts).sum(axes, dtype=np.float64) / n
         return plain, (counts > 0).sum(axes)
 
-    one, many = entropy(joint.sum(-1), (-1,)), entropy(joint.sum(-2), (-1,))
-    both = entropy(joint, (-2, -1))
+    def excess(counts: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Σ 1/p over the bins, less one."""
+        return np.divide(n, counts, where=counts > 0, out=np.zeros_like(counts)).sum(-1) - 1.0
+
+    rows, columns = joint.sum(-1), joint.sum(-2)
+    one, many, both = entropy(rows, (-1,)), entropy(columns, (-1,)), entropy(joint, (-2, -1))
     plain = np.maximum(one[0] + many[0] - both[0], 0.0)
     corrected = plain + (one[1] + many[1] - both[1] - 1) / (2 * n)
     freedom = (one[1] - 1) * (many[1] - 1)
-    p = np.where(freedom > 0, chdtrc(np.maximum(freedom, 1), 2 * n * plain), 1.0)
+    some = np.maximum(freedom, 1)
+    williams = 1 + excess(rows) * excess(columns) / (6 * n * some)
+    p = np.where(freedom > 0, chdtrc(some, 2 * n * plain / williams), 1.0)
     return Information(corrected, p)

@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields
-from rgflow.analysis.information import mutual_information
+from rgflow.analysis.information import bins_for, mutual_information
 from rgflow.analysis.jacobians import Space
 from rgflow.analysis.labels import Label
 from rgflow.config import check_at_least, check_name, check_whole
@@ -55,7 +55,7 @@ class Associations:
         information: Mutual information in nats, corrected for the number of images, [K, C, H, W].
         correlation: Correlation, [K, C, H, W].
         auc: Area under the ROC curve, [K, C, H, W]; NaN unless the label is binary.
-        significant: Pairs found dependent by a G-test, among which at most a share `rate` is
+        significant: Pairs found dependent by the G-test, among which at most a share `rate` is
             expected to be by chance (Benjamini and Hochberg 1995), [K, C, H, W].
         images: N.
         bins: Bins for the information.
@@ -139,7 +139,7 @@ def associations(
     Args:
         z: The latents of N images.
         labels: What is known about these images.
-        bins: Bins of equally many images for the mutual information.
+        bins: Bins of equally many images for the mutual information, at the most (`bins_for`).
         rate: The share of chance findings to be expected among the significant pairs.
 
     Raises:
@@ -157,6 +157,7 @@ def associations(
     check_whole("bins", bins, 2, 255)
     if not 0 < rate < 1:
         raise ValueError(f"Expected a false-discovery rate between 0 and 1; got {rate}.")
+    bins = bins_for(len(z), bins)
     shape = (len(labels), *z.image().shape[1:])
     x = columns(z)
     y = np.stack([label.values for label in labels], 1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
-from rgflow.analysis.information import Numbers, mutual_information
+from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Box, Label, spread
 from rgflow.analysis.meaning import check_labels, columns, level_of
 from rgflow.config import check_whole
@@ -26,6 +26,8 @@ Inputs = Literal["own", "random", "shuffled"]
 its own latents, but the labels of other images."""
 MARGIN = 0.05
 """Difference of two R² below which they are alike, however small their errors."""
+BINS = 8
+"""Bins at the most for the mutual information, by which boosted probes choose their latents."""
 PARTS = 5
 """Parts of the images: one is held out, one chooses the penalty, three are fitted to."""
 
@@ -313,7 +315,7 @@ def _telling(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.f
     """What every latent tells about every label among the images to learn from, [D, K]."""
     known = np.concatenate((split.fit, split.choose))
     y = np.stack([label.values[known] for label in labels], 1)
-    return mutual_information(x[known], y).nats
+    return mutual_information(x[known], y, bins_for(len(known), BINS)).nats
 
 
 def _top(tell: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.int64]:
