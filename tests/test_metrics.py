@@ -1,0 +1,262 @@
+"""Metrics of images: against their definitions, and what they may be called."""
+
+import json
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rgflow import Lattice
+from rgflow.bijectors.pixels import dequantize
+from rgflow.metrics.images import feature_psnr, psnr, ssim
+
+
+def random_images(n: int = 3, channels: int = 3, edge: int = 32, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (n, channels, edge, edge)
+    return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+
+
+def with_hole(truth, mask):
+    """Other images where the mask is, the same elsewhere."""
+    return torch.where(torch.tensor(mask), random_images(*truth.shape[:3], seed=1), truth)
+
+
+BOX = Lattice(height=32, width=32).box(5, 20, 10, 10)
+
+
+# ---------------------------------------------------------------- PSNR
+
+
+def test_psnr_is_that_of_8_bit_images():
+    truth, images = random_images(), random_images(seed=1)
+    squares = (truth.double() - images.double()).square().mean((1, 2, 3))
+    expected = 20 * math.log10(255) - 10 * torch.log10(squares)
+    found = psnr(images, truth)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+    assert found.mean == pytest.approx(expected.mean().item())
+    assert found.standard_error == pytest.approx((expected.std() / 3**0.5).item())
+    assert (found.name, found.settings) == ("PSNR", {"data_range": 1.0})
+    # One grey level everywhere is 1/255 of the data range.
+    one = psnr((truth // 2) + 1, truth // 2)
+    np.testing.assert_allclose(one.values, 20 * math.log10(255))
+
+
+def test_a_region_of_10_by_10_costs_10_decibels():
+    truth = random_images()
+    images = with_hole(truth, BOX)
+    whole, region = psnr(images, truth), psnr(images, truth, BOX)
+    gap = np.subtract(whole.values, region.values)
+    np.testing.assert_allclose(gap, 10 * math.log10(1024 / 100), rtol=1e-12)
+    assert gap[0] == pytest.approx(10.1, abs=0.01)
+    assert whole.mean - region.mean == pytest.approx(gap[0])
+    assert whole.pooled - region.pooled == pytest.approx(gap[0])
+    assert region.name == "PSNR of the region"
+
+
+def test_only_the_region_counts():
+    truth = random_images()
+    images = with_hole(truth, BOX)
+    noise = random_images(seed=2)
+    elsewhere = torch.where(torch.tensor(BOX), images, noise)
+    assert psnr(elsewhere, truth, BOX) == psnr(images, truth, BOX)
+    everything = psnr(noise, truth, np.ones((32, 32), bool))
+    np.testing.assert_allclose(everything.values, psnr(noise, truth).values)
+    masks = np.stack([BOX, ~BOX, np.roll(BOX, 3, 0)])
+    each = psnr(noise, truth, masks)
+    alone = [psnr(noise[k : k + 1], truth[k : k + 1], masks[k]).mean for k in range(3)]
+    np.testing.assert_allclose(each.values, alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_reals_are_the_grey_levels_that_they_stand_for(dtype):
+    truth, images = random_images(), random_images(seed=1)
+    generator = torch.Generator().manual_seed(0)
+    expected = psnr(images, truth)
+    assert psnr(dequantize(images, generator, dtype), truth) == expected
+    assert psnr(images, dequantize(truth, generator, dtype)) == expected
+    assert psnr(dequantize(truth, generator, dtype), truth).identical == 3
+    # The logit map reaches somewhat beyond the ends.
+    ends = torch.tensor([-5.0, 261.0], dtype=dtype).view(2, 1, 1, 1)
+    assert psnr(ends, torch.tensor([0, 255]).view(2, 1, 1, 1)).identical == 2
+
+
+def test_identical_images_are_counted_apart():
+    truth = random_images(4)
+    images = with_hole(truth, BOX)
+    images[2] = truth[2]
+    found, rest = psnr(images, truth), psnr(images[[0, 1, 3]], truth[[0, 1, 3]])
+    assert found.values[2] == math.inf
+    assert found.identical == 1
+    assert (found.mean, found.standard_error) == (rest.mean, rest.standard_error)
+    # The pooled one knows of it: a quarter of the squared error is gone.
+    assert found.pooled == pytest.approx(rest.pooled + 10 * math.log10(4 / 3))
+    same = psnr(truth, truth)
+    assert (same.identical, same.mean, same.pooled) == (4, math.inf, math.inf)
+    assert math.isnan(same.standard_error)
+    assert math.isnan(same.pooled_error)
+
+
+def test_errors_over_images():
+    one = psnr(random_images(1, seed=1), random_images(1))
+    assert math.isnan(one.standard_error)
+    assert math.isnan(one.pooled_error)
+    assert one.pooled == pytest.approx(one.mean)
+    # By the jackknife, which assumes nothing about logarithms.
+    truth = torch.zeros(400, 1, 2, 2, dtype=torch.uint8)
+    images = random_images(400, 1, 2) // 4
+    found = psnr(images, truth)
+    squares = np.array([10 ** (-value / 10) for value in found.values])
+    without = -10 * np.log10((squares.sum() - squares) / 399)
+    jackknife = math.sqrt(399 * without.var())
+    assert found.pooled_error == pytest.approx(jackknife, rel=0.01)
+
+
+def test_metrics_are_plain_numbers():
+    truth = random_images()
+    for found in (psnr(with_hole(truth, BOX), truth), ssim(truth, truth)):
+        assert json.loads(json.dumps(asdict(found)))["name"] == found.name
+
+
+# ---------------------------------------------------------------- SSIM
+
+
+def test_ssim_is_that_of_wang():
+    """Against the definition, written out for a window in the middle of an image."""
+    truth, images = random_images(2, 1, 11), random_images(2, 1, 11, seed=1)
+    at = np.arange(-5, 6)
+    window = np.exp(-np.add.outer(at**2, at**2) / (2 * 1.5**2))
+    window /= window.sum()
+    expected = []
+    for x, y in zip(images.numpy()[:, 0] / 255, truth.numpy()[:, 0] / 255, strict=True):
+        mean_x, mean_y = (window * x).sum(), (window * y).sum()
+        var_x, var_y = (window * x**2).sum() - mean_x**2, (window * y**2).sum() - mean_y**2
+        both = (window * x * y).sum() - mean_x * mean_y
+        luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+        expected.append(luminance * (2 * both + 0.03**2) / (var_x + var_y + 0.03**2))
+    found = ssim(images, truth)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-9)
+    assert found.mean == pytest.approx(np.mean(expected))
+    assert found.settings["win_size"] == 11
+    assert found.settings["sigma"] == 1.5
+
+
+@pytest.mark.parametrize(("edge", "window"), [(3, 3), (4, 3), (8, 7), (10, 9), (12, 11), (32, 11)])
+def test_windows_fit_small_images(edge, window):
+    truth = random_images(2, 3, edge)
+    found = ssim(truth // 2, truth)
+    assert found.settings["win_size"] == window
+    assert found.settings["sigma"] == pytest.approx(0.3 * (window // 2))
+    assert 0 < found.mean < 1
+    assert ssim(truth, truth).values == pytest.approx((1, 1))
+
+
+# ---------------------------------------------------------------- PSNR of features
+
+
+class Halves(nn.Module):
+    """Means of the upper and of the lower half of every channel."""
+
+    def forward(self, x):
+        assert x.dtype == torch.uint8
+        return x.double().unflatten(2, (2, -1)).mean((3, 4))
+
+
+def test_psnr_of_features():
+    truth, images = random_images(5), random_images(5, seed=1)
+    found = feature_psnr(images, truth, Halves().eval(), "halves", batch_size=2)
+    x, y = (Halves()(z).flatten(1) for z in (images, truth))
+    data_range = (y.max() - y.min()).item()
+    expected = 10 * torch.log10(data_range**2 / (x - y).square().mean(1))
+    np.testing.assert_allclose(found.values, expected)
+    assert found.settings == {"data_range": pytest.approx(data_range)}
+    assert found.name == "feature PSNR (halves)"
+    # Neither the scale nor the offset of features matters, nor do batches.
+    other = feature_psnr(images, truth, lambda z: 3 * Halves()(z) - 7, "scaled")
+    np.testing.assert_allclose(other.values, found.values)
+    assert feature_psnr(truth, truth, Halves().eval(), "halves").identical == 5
+    noisy = feature_psnr(dequantize(images), dequantize(truth), Halves().eval(), "halves")
+    assert noisy.values == found.values
+
+
+def test_several_kinds_of_features_are_taken_together():
+    truth, images = random_images(2), random_images(2, seed=1)
+
+    def both(x):
+        return x.double().mean((2, 3)), x.double().amax((2, 3))[:, :, None]
+
+    def joined(x):
+        return torch.cat([kind.flatten(1) for kind in both(x)], 1)
+
+    one, other = (feature_psnr(images, truth, f, "f") for f in (both, joined))
+    assert one == other
+
+
+class Inception(nn.Module):
+    """What calls itself as FID's network does."""
+
+    def __init__(self, count: int = 2048) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x):
+        return (x.double().flatten(1)[:, : self.count],)
+
+
+Inception.__module__ = "torch_fidelity.feature_extractor_inceptionv3"
+Inception.__qualname__ = "FeatureExtractorInceptionV3"
+
+
+class NoTrainInception(Inception):
+    """As in torchmetrics, which derives its own."""
+
+
+def test_only_the_inception_of_fid_makes_an_inception_psnr():
+    truth, images = random_images(2), random_images(2, seed=1)
+    for kind in (Inception, NoTrainInception):
+        extractor = kind().eval()
+        assert feature_psnr(images, truth, extractor, "inception").name == "Inception-PSNR"
+        assert feature_psnr(images, truth, extractor, "its").name == "feature PSNR (its)"
+    for extractor in (Halves().eval(), Inception(64).eval()):
+        for name in ("inception", "Inception"):
+            with pytest.raises(ValueError, match="for Inception-PSNR; got"):
+                feature_psnr(images, truth, extractor, name)
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_images_that_cannot_be_compared(metric):
+    truth = random_images()
+    reals = truth.float()
+    reals[1, 0, 3, 3] = math.nan
+    for images, message in (
+        (truth[:2], r"one shape \[N, C, H, W\]; got \[2, 3, 32, 32\] and \[3, 3"),
+        (truth[0], "one shape"),
+        (reals, "finite pixels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            metric(images, truth)
+    with pytest.raises(ValueError, match="one shape"):
+        metric(truth[:0], truth[:0])
+
+
+def test_other_mistakes():
+    truth = random_images()
+    with pytest.raises(ValueError, match="boolean mask of shape"):
+        psnr(truth, truth, BOX[:8])
+    with pytest.raises(ValueError, match="got an empty mask"):
+        psnr(truth, truth, np.stack([BOX, BOX & False, BOX]))
+    with pytest.raises(ValueError, match="at least 3×3 pixels for SSIM; got 2×2"):
+        ssim(truth[..., :2, :2], truth[..., :2, :2])
+    for extractor, message in (
+        (Halves(), "call its eval"),
+        (lambda x: x.float() * 0, "features that differ"),
+        (lambda x: x.float() / 0, "finite features"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            feature_psnr(truth, truth, extractor, "some")
