@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold, ShuffleSplit, cross_val_score
 
 from rgflow import Latents, Lattice
 from rgflow.analysis.disentanglement import dci, disentanglement
@@ -148,6 +150,30 @@ def test_scores_say_from_how_many_latents(as_in_the_paper):
         cone = LATTICE.inference_cone(LATTICE.box(0, 0, 4, 4)) & (LATTICE.site_levels == level)
         assert as_in_the_paper.score("part", level, "linear").latents == 3 * cone.sum()
         assert as_in_the_paper.score("part", level, "linear").places == 4
+    assert as_in_the_paper.places == tuple((y, x, 4, 4) for y in (0, 16) for x in (4, 20))
+
+
+def test_random_latents_are_from_elsewhere_where_there_are_enough(as_in_the_paper):
+    for level in range(2):
+        cone = LATTICE.inference_cone(LATTICE.box(0, 4, 4, 4))[LATTICE.site_levels == level]
+        score = as_in_the_paper.score("part", level, "linear", "random")
+        assert score.latents == 3 * cone.sum()
+        assert score.near == pytest.approx(max(0, 2 - cone.size / cone.sum()))
+        assert as_in_the_paper.score("part", level, "linear").near == 1
+    assert as_in_the_paper.score("part", 0, "linear", "random").near == 0
+
+
+def test_a_linear_probe_is_fitted_to_all_but_what_is_held_out():
+    z = latents()
+    y = z[2, 4, 0, 1].double().numpy() + 0.3 * np.random.default_rng(5).normal(size=N)
+    label = Label(name="a", values=y, group="a")
+    found = probed(z, [label], penalties=[10.0], folds=5, trees=1).score("a", 2, "linear").r2
+    x = z.levels[2].flatten(1).numpy()
+    four_fifths = cross_val_score(Ridge(10.0), x, y, cv=KFold(5, shuffle=True, random_state=0))
+    three = ShuffleSplit(10, train_size=0.6, test_size=0.2, random_state=0)
+    three_fifths = cross_val_score(Ridge(10.0), x, y, cv=three)
+    assert found == pytest.approx(four_fifths.mean(), abs=0.02)
+    assert found > three_fifths.mean() + 0.03
 
 
 def test_what_is_held_the_other_way_round_contradicts():
@@ -168,12 +194,13 @@ def test_a_difference_counts_from_some_size_on(low, outcome, words):
     def scores(group, places, values):
         for level, r2 in enumerate(values):
             for probe in ("linear", "boosted"):
-                yield Score(group, level, probe, "own", r2, 0.02, places, 10.0)
-                yield Score(group, level, probe, "shuffled", 0.0, 0.02, places, 10.0)
+                yield Score(group, level, probe, "own", r2, 0.02, places, 10.0, 1.0)
+                yield Score(group, level, probe, "shuffled", 0.0, 0.02, places, 10.0, 1.0)
 
     table = ProbeTable(
         scores=(*scores("whole", 0, (low, 0.9)), *scores("part", 3, (0.9, low))),
-        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=3, seed=0,
+        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=3,
+        places=(), seed=0,
     )  # fmt: skip
     whole, part = table.verdict()
     assert whole.outcome == part.outcome == outcome

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
 from flows import random_flow
 from rgflow import FlowConfig, Latents, Lattice, RGFlow
 from rgflow.analysis import find_factors, receptive_fields
 from rgflow.analysis.labels import Label, labels_of, read_csv, spread
-from rgflow.analysis.meaning import associations, direction, visible_latents
+from rgflow.analysis.meaning import associations, directions, visible_latents
 from rgflow.cli import main
 from rgflow.data import load
 from runs import small_run
@@ -154,7 +155,7 @@ def test_csv_mistakes_with_the_file(tmp_path):
 # ---------------------------------------------------------------- latents and labels
 
 
-def test_latents_are_ranked_by_labels_and_labels_by_latents(z):
+def test_latents_are_ranked_by_labels_and_labels_by_latents(z, tmp_path):
     random = np.random.default_rng(1)
     low, high = (0, 4, 5, 1), (2, 8, 4, 2)
     labels = [
@@ -176,6 +177,14 @@ def test_latents_are_ranked_by_labels_and_labels_by_latents(z):
     names = found.names()
     assert (names[high], names[low]) == ("bright", "smile")
     assert "chance" not in names.values()
+    found.save(tmp_path / "associations.safetensors")
+    with safe_open(tmp_path / "associations.safetensors", "np") as file:
+        for name in ("information", "correlation", "auc", "significant"):
+            assert np.array_equal(file.get_tensor(name), getattr(found, name), equal_nan=True)
+        settings = {name: json.loads(value) for name, value in file.metadata().items()}
+    assert settings == {
+        "labels": ["bright", "smile", "chance"], "levels": 3, "images": N, "bins": 8, "rate": 0.05,
+    }  # fmt: skip
     assert found.by_level().argmax(1).tolist()[:2] == [2, 0]
 
 
@@ -223,26 +232,44 @@ def test_mistakes(z):
 
 def test_a_direction_is_found_within_its_levels(z):
     number = z[2, 8, 4, 2].numpy() + z[0, 1, 2, 0].numpy()
-    found = direction(z, label("size", number), [2])
+    (found,) = directions(z, label("size", number), [2])
     assert found.vector[2, 8, 4, 2].item() > 0.97
     assert found.vector.levels[0].abs().max() == found.vector.levels[1].abs().max() == 0
     assert found.vector.flat().norm().item() == pytest.approx(1, abs=1e-5)
-    assert found.measure == "R²"
+    assert (found.label, found.measure) == ("size", "R²")
     assert found.score == pytest.approx(0.4, abs=0.15)
     assert (found.images, found.held_out) == (750, 250)
-    smile = direction(z, label("smile", z[2, 8, 4, 2].numpy() > 1, "binary"), [1, 2])
+    (smile,) = directions(z, label("smile", z[2, 8, 4, 2].numpy() > 1, "binary"), [1, 2])
     assert smile.measure == "AUC"
     assert smile.score > 0.85
     assert smile.vector[2, 8, 4, 2].item() > 0.5
 
 
+def test_an_angle_has_two_directions(z):
+    x, y = z[2, 8, 4, 2].numpy(), z[2, 0, 12, 1].numpy()
+    angle = np.rad2deg(np.arctan2(y, x)) / 2 % 180
+    cosine, sine = directions(z, label("tilt", angle, "angle"), [2])
+    assert (cosine.label, sine.label) == ("tilt cosine", "tilt sine")
+    assert cosine.vector[2, 8, 4, 2].item() > 0.95
+    assert sine.vector[2, 0, 12, 1].item() > 0.95
+    assert min(cosine.score, sine.score) > 0.6
+
+
+def test_a_direction_of_a_part_is_made_of_latents_that_reach_it(z):
+    box = (8, 4, 4, 4)
+    part = Label(name="part", values=z[0, 9, 6, 0].numpy().astype(float), group="part", box=box)
+    (found,) = directions(z, part)
+    moves = (found.vector.image()[0] != 0).any(0).numpy()
+    assert (moves == LATTICE.inference_cone(LATTICE.box(*box))).all()
+    assert found.box == box
+    assert found.vector[0, 9, 6, 0].item() > 0.8
+
+
 def test_directions_that_are_none(z):
-    with pytest.raises(ValueError, match="Expected a number or a binary label; got the angle 'a'"):
-        direction(z, label("a", np.arange(N), "angle"))
     with pytest.raises(ValueError, match="Expected at least 8 images with and 8 without 'rare'"):
-        direction(z, label("rare", np.arange(N) == 3, "binary"))
+        directions(z, label("rare", np.arange(N) == 3, "binary"))
     with pytest.raises(ValueError, match="Expected a level of 0 to 2; got 3"):
-        direction(z, label("a", np.arange(N)), [3])
+        directions(z, label("a", np.arange(N)), [3])
 
 
 # ---------------------------------------------------------------- without labels

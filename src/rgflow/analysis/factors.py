@@ -22,7 +22,7 @@ from rgflow.analysis.meaning import (
     Direction,
     Visible,
     associations,
-    direction,
+    directions,
     visible_latents,
 )
 from rgflow.analysis.probes import ProbeTable, probe_levels
@@ -50,7 +50,8 @@ class Factors:
         associations: Which latents go with which labels.
         probes: Which level holds which factor.
         scores: MIG and DCI of the strongest latents.
-        directions: Where latents go when a label of the whole image rises.
+        directions: Where latents go when a label rises: those of the whole image, and of four
+            places.
     """
 
     images: int
@@ -66,8 +67,8 @@ class Factors:
     directions: tuple[Direction, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        """All of it as plain values; of the associations the five best latents for each label, and
-        the names of latents; of the directions all but the vectors."""
+        """All of it as plain values; of the associations the five best latents for each label and
+        the best of every level, and the names of latents; of the directions all but the vectors."""
         found: dict[str, Any] = {name: getattr(self, name) for name in ("images", "seed", "draws")}
         found["visible"] = asdict(self.visible)
         found["dependence"] = {
@@ -96,6 +97,13 @@ class Factors:
                 "pairs": of_labels.significant.size,
                 "labels": {
                     name: [one._asdict() for one in of_labels.latents_of(name)]
+                    for name in of_labels.labels
+                },
+                "best_of_levels": {
+                    name: [
+                        of_labels.latents_of(name, 1, level)[0]._asdict()
+                        for level in range(of_labels.lattice.levels)
+                    ]
                     for name in of_labels.labels
                 },
                 "names": [
@@ -145,7 +153,7 @@ def find_factors(
         labels: What is known about them; none: only what needs no labels.
         levels: In which directions are looked for; none: all.
         folds: As for `probe_levels`.
-        places: As for `probe_levels`; for MIG and DCI at most four.
+        places: As for `probe_levels`; for MIG, DCI and directions at most four.
         strongest: Number of latents for MIG and DCI, those with the strongest receptive fields.
         fields: The receptive fields of all latents, if they are ready.
         threshold: Strength of a field above which a latent counts as visible.
@@ -198,11 +206,9 @@ def find_factors(
         code = np.stack([z[a].numpy() for a in fields.strongest(strongest)], 1)
         scores = disentanglement(code, some, seed=seed)
     on_labels(2, 3)
-    directions = [
-        direction(z, label, levels, seed=seed)
-        for label in labels
-        if label.box is None and label.kind != "angle" and _common(label)
-    ]
+    found_directions = tuple(
+        one for label in some if _common(label) for one in directions(z, label, levels, seed=seed)
+    )
     on_labels(3, 3)
     return Factors(
         images=len(z),
@@ -217,7 +223,7 @@ def find_factors(
             z, labels, folds=folds, places=places, seed=seed, progress=tell("probing levels")
         ),
         scores=scores,
-        directions=tuple(directions),
+        directions=found_directions,
     )
 
 

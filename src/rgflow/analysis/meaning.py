@@ -4,13 +4,16 @@ Letters in shapes: N images; K labels; C channels; H, W rows and columns; T targ
 Whatever belongs to single latents is in the image layout, [C, H, W].
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from scipy.stats import false_discovery_control, rankdata
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -21,10 +24,10 @@ from torch import Tensor
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields
 from rgflow.analysis.information import bins_for, mutual_information
 from rgflow.analysis.jacobians import Space
-from rgflow.analysis.labels import Label
+from rgflow.analysis.labels import Box, Label
 from rgflow.config import check_at_least, check_name, check_whole
 from rgflow.latents import Address, Latents
-from rgflow.lattice import Sites
+from rgflow.lattice import Lattice, Sites
 
 FEW = 8
 """Fewer images than that say nothing."""
@@ -118,6 +121,22 @@ class Associations:
             ],
             1,
         )
+
+    def save(self, path: str | Path) -> None:
+        """Write `information`, `correlation`, `auc` and `significant` to one safetensors file, with
+        the names of the labels and the settings in its metadata."""
+        arrays = ("information", "correlation", "auc", "significant")
+        settings = {
+            "labels": self.labels,
+            "levels": self.lattice.levels,
+            "images": self.images,
+            "bins": self.bins,
+            "rate": self.rate,
+        }
+        metadata = {name: json.dumps(value) for name, value in settings.items()}
+        # Of an array that isn't contiguous it would write other numbers.
+        contiguous = {name: np.ascontiguousarray(getattr(self, name)) for name in arrays}
+        save_file(contiguous, path, metadata=metadata)
 
     def _at(self, k: int, c: int, i: int, j: int) -> Association:
         place = (k, c, i, j)
@@ -228,9 +247,12 @@ class Direction:
     """Where latents go when a label rises.
 
     Attributes:
-        label: Name of the label.
+        label: Name of the label; of an angle θ with "cosine" or "sine" behind it, as it's cos 2θ or
+            sin 2θ that rises.
         levels: Levels in which it was looked for.
-        vector: A unit vector, as the latents of one image; 0 outside these levels.
+        box: The part of the image that the label is about. Only latents move whose generation cone
+            meets it.
+        vector: A unit vector, as the latents of one image; 0 for latents that don't move.
         measure: How the score is measured: R² of a number, the area under the ROC curve of a
             binary label.
         score: On the images held out.
@@ -242,6 +264,7 @@ class Direction:
 
     label: str
     levels: tuple[int, ...]
+    box: Box | None
     vector: Latents
     measure: Literal["R²", "AUC"]
     score: float
@@ -251,69 +274,85 @@ class Direction:
     seed: int
 
 
-def direction(
+def directions(
     z: Latents,
     label: Label,
     levels: Sequence[int] | None = None,
     *,
     penalty: float = 100.0,
     seed: int = 0,
-) -> Direction:
-    """Fit the direction in which a label rises, within some levels.
+) -> tuple[Direction, ...]:
+    """Fit the direction in which a label rises, within some levels: of an angle θ two, those of
+    cos 2θ and of sin 2θ.
 
     A quarter of the images is held out for the score.
 
     Args:
         z: The latents of N images.
-        label: A number (ridge regression) or a binary label (logistic regression).
+        label: A number or an angle (ridge regression), or a binary label (logistic regression).
         levels: The levels whose latents may move; none: all.
         penalty: Of the squared length of the weights.
         seed: Of the choice of images held out.
 
     Raises:
-        ValueError: If the label is an angle, there is no such level, or one class is rare.
+        ValueError: If there is no such level, or one class is rare.
     """
     check_labels(z, [label])
     check_at_least("penalty", penalty, 0.0)
-    if label.kind == "angle":
-        raise ValueError(f"Expected a number or a binary label; got the angle {label.name!r}.")
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     for level in levels:
         z.lattice.check_level(level)
-    inside = np.isin(level_of(z), levels)
-    x, y = columns(z)[:, inside], label.values
-    binary = label.kind == "binary"
-    if binary and not FEW <= y.sum() <= len(y) - FEW:
+    inside = np.isin(level_of(z), levels) & reaching(z, label.box)
+    x, binary, ones = columns(z)[:, inside], label.kind == "binary", label.values.sum()
+    if binary and not FEW <= ones <= len(x) - FEW:
         raise ValueError(
             f"Expected at least {FEW} images with and {FEW} without {label.name!r}; got "
-            f"{y.sum():.0f} with it of {len(y)}: take more images."
+            f"{ones:.0f} with it of {len(x)}: take more images."
         )
     train, test = train_test_split(
-        np.arange(len(y)), test_size=0.25, random_state=seed, stratify=y if binary else None
+        np.arange(len(x)),
+        test_size=0.25,
+        random_state=seed,
+        stratify=label.values if binary else None,
     )
-    if binary:
-        fitted = LogisticRegression(C=1 / max(penalty, 1e-12), max_iter=1000).fit(
-            x[train], y[train]
+    found = []
+    for t, name in enumerate(("cosine", "sine") if label.kind == "angle" else ("",)):
+        y = label.targets[:, t]
+        if binary:
+            fitted = LogisticRegression(C=1 / max(penalty, 1e-12), max_iter=1000)
+            weights = fitted.fit(x[train], y[train]).coef_[0]
+            score = roc_auc_score(y[test], fitted.decision_function(x[test]))
+        else:
+            fitted = Ridge(alpha=penalty)
+            weights = fitted.fit(x[train], y[train]).coef_
+            score = r2_score(y[test], fitted.predict(x[test]))
+        vector = np.zeros(inside.shape)
+        vector[inside] = weights / max(float(np.linalg.norm(weights)), 1e-12)
+        image = torch.from_numpy(vector).view(1, *z.image().shape[1:]).to(z.levels[0])
+        found.append(
+            Direction(
+                label=f"{label.name} {name}".strip(),
+                levels=levels,
+                box=label.box,
+                vector=Latents.from_image(image, z.lattice),
+                measure="AUC" if binary else "R²",
+                score=float(score),
+                penalty=penalty,
+                images=len(train),
+                held_out=len(test),
+                seed=seed,
+            )
         )
-        weights = fitted.coef_[0]
-        score = roc_auc_score(y[test], fitted.decision_function(x[test]))
-    else:
-        fitted = Ridge(alpha=penalty).fit(x[train], y[train])
-        weights, score = fitted.coef_, r2_score(y[test], fitted.predict(x[test]))
-    vector = np.zeros(inside.shape)
-    vector[inside] = weights / max(float(np.linalg.norm(weights)), 1e-12)
-    image = torch.from_numpy(vector).view(1, *z.image().shape[1:]).to(z.levels[0])
-    return Direction(
-        label=label.name,
-        levels=levels,
-        vector=Latents.from_image(image, z.lattice),
-        measure="AUC" if binary else "R²",
-        score=float(score),
-        penalty=penalty,
-        images=len(train),
-        held_out=len(test),
-        seed=seed,
-    )
+    return tuple(found)
+
+
+def reaching(z: Latents, box: Box | None) -> NDArray[np.bool_]:
+    """Which columns of `columns` are latents whose generation cone meets a box, [C·H·W]: those that
+    the box reaches in inference, as blocks are crossed both ways. All, if there is no box, or the
+    flow has no cones."""
+    if box is None or not isinstance(z.lattice, Lattice):
+        return np.ones(z.image()[0].numel(), dtype=bool)
+    return np.tile(z.lattice.inference_cone(z.lattice.box(*box)).ravel(), z.channels)
 
 
 def level_of(z: Latents) -> NDArray[np.int64]:

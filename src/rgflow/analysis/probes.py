@@ -14,22 +14,22 @@ from sklearn.linear_model import Ridge
 
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Box, Label, spread
-from rgflow.analysis.meaning import check_labels, columns, level_of
+from rgflow.analysis.meaning import check_labels, columns, level_of, reaching
 from rgflow.config import check_whole
 from rgflow.latents import Latents
-from rgflow.lattice import Lattice
 
 Probe = Literal["linear", "boosted"]
 Inputs = Literal["own", "random", "shuffled"]
 """What a probe gets: the latents of a level whose generation cone meets the place of the factor
-(all, if it is of the whole image, or the flow has no cones); as many of the level chosen at random;
-its own latents, but the labels of other images."""
+(all, if it is of the whole image, or the flow has no cones); as many of the level chosen at random
+among the others, with some of its own only where these don't suffice; its own latents, but the
+labels of other images."""
 MARGIN = 0.05
 """Difference of two R² below which they are alike, however small their errors."""
 BINS = 8
 """Bins at the most for the mutual information, by which boosted probes choose their latents."""
 PARTS = 5
-"""Parts of the images: one is held out, one chooses the penalty, three are fitted to."""
+"""Parts of the images: one is held out, one chooses penalties, four are fitted to in the end."""
 
 
 class Score(NamedTuple):
@@ -47,6 +47,8 @@ class Score(NamedTuple):
     """Places in the image that it's a mean over; 0: the factors are of the whole image."""
     latents: float
     """Number of latents that the probe got, the mean over places."""
+    near: float
+    """Share of these that are the place's own, the mean over places."""
 
 
 class Claim(NamedTuple):
@@ -70,6 +72,7 @@ class ProbeTable:
             the images fitted to.
         trees: Number of trees of a boosted probe.
         most_places: Places at the most.
+        places: Those that were looked at.
         seed: Of the parts, the random sets and the shuffled labels.
     """
 
@@ -81,6 +84,7 @@ class ProbeTable:
     features: int
     trees: int
     most_places: int
+    places: tuple[Box, ...]
     seed: int
 
     @property
@@ -154,9 +158,10 @@ class ProbeTable:
                 "contradicts": "its own position holds less of it than others",
                 "undecided": "its own position holds about as much of it as others",
             }[outcome]
+            where = f"others, {random.near:.0%} of them from there too" if random.near else "others"
             text = (
                 f"{group}: at level {own.level} {words} (R² {_said(own)} from the "
-                f"{own.latents:.0f} latents there, {_said(random)} from as many at random)."
+                f"{own.latents:.0f} latents there, {_said(random)} from as many {where})."
             )
             yield Claim(text, outcome)
 
@@ -236,7 +241,7 @@ def probe_levels(
     boxes = list(dict.fromkeys(label.box for label in labels))
     total, done = folds * z.lattice.levels * len(boxes), 0
     held_out: dict[_Key, dict[Box | None, list[_Errors]]] = {}
-    sizes: dict[tuple[Box | None, int], int] = {}
+    got: dict[tuple[Box | None, int, Inputs], _Got] = {}
     for fold in range(folds):
         test, choose, *fit = np.roll(np.arange(PARTS), -fold)
         split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
@@ -244,17 +249,18 @@ def probe_levels(
         for box in boxes:
             here = [k for k, label in enumerate(labels) if label.box == box]
             for level in range(z.lattice.levels):
-                own = _own(z, level, box)
-                sizes[box, level] = len(own)
-                all_of_level = np.flatnonzero(level_of(z) == level)
+                of_level, near = level_of(z) == level, reaching(z, box)
+                own, others = np.flatnonzero(of_level & near), np.flatnonzero(of_level & ~near)
                 sets: list[tuple[Inputs, NDArray[np.int64], list[Label], Numbers]] = [
                     ("own", own, labels, tells[0]),
                     ("shuffled", own, shuffled, tells[1]),
                 ]
-                if len(own) < len(all_of_level):
-                    others = np.sort(random.choice(all_of_level, len(own), replace=False))
-                    sets.append(("random", others, labels, tells[0]))
+                if len(others):
+                    far = random.permutation(others)[: len(own)]
+                    rest = random.permutation(own)[: len(own) - len(far)]
+                    sets.append(("random", np.sort(np.append(far, rest)), labels, tells[0]))
                 for inputs, among, some, tell in sets:
+                    got[box, level, inputs] = _Got(len(among), float(near[among].mean()))
                     wanted = [some[k] for k in here]
                     linear = _linear(x[:, among], wanted, split, penalties)
                     boosted = (
@@ -270,7 +276,7 @@ def probe_levels(
                 if progress:
                     progress(done, total)
     return ProbeTable(
-        scores=tuple(_scores(held_out, sizes)),
+        scores=tuple(_scores(held_out, got)),
         levels=z.lattice.levels,
         images=len(z),
         folds=folds,
@@ -278,6 +284,7 @@ def probe_levels(
         features=features,
         trees=trees,
         most_places=places,
+        places=tuple(box for box in boxes if box),
         seed=seed,
     )
 
@@ -293,6 +300,18 @@ class _Split(NamedTuple):
     choose: NDArray[np.int64]
     fit: NDArray[np.int64]
 
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """All but those held out."""
+        return np.concatenate((self.fit, self.choose))
+
+
+class _Got(NamedTuple):
+    """What a probe got: latents, and the share of them that are the place's own."""
+
+    latents: int
+    near: float
+
 
 class _Errors(NamedTuple):
     """Squared errors of the images held out, [n], and their squared distances from the mean."""
@@ -301,21 +320,10 @@ class _Errors(NamedTuple):
     spread: NDArray[np.float64]
 
 
-def _own(z: Latents, level: int, box: Box | None) -> NDArray[np.int64]:
-    """The latents of a level whose generation cone meets a box; which are all those that the box
-    reaches in inference, as blocks are crossed both ways."""
-    inside = level_of(z) == level
-    if box is not None and isinstance(z.lattice, Lattice):
-        cone = z.lattice.inference_cone(z.lattice.box(*box))
-        inside &= np.tile(cone.ravel(), z.channels)
-    return np.flatnonzero(inside)
-
-
 def _telling(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
     """What every latent tells about every label among the images to learn from, [D, K]."""
-    known = np.concatenate((split.fit, split.choose))
-    y = np.stack([label.values[known] for label in labels], 1)
-    return mutual_information(x[known], y, bins_for(len(known), BINS)).nats
+    y = np.stack([label.values[split.known] for label in labels], 1)
+    return mutual_information(x[split.known], y, bins_for(len(y), BINS)).nats
 
 
 def _top(tell: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.int64]:
@@ -326,28 +334,32 @@ def _top(tell: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.i
 def _linear(
     x: NDArray[np.float32], labels: Sequence[Label], split: _Split, penalties: Sequence[float]
 ) -> Iterator[_Errors]:
-    """Ridge regressions of all labels at once, the penalty of each chosen on images of its own."""
+    """Ridge regressions of all labels at once. The penalty of each is chosen on images of its own,
+    which it's then fitted to as well, as the boosted probes are."""
     targets = np.concatenate([label.targets for label in labels], 1)
     ends = np.cumsum([label.targets.shape[1] for label in labels])[:-1]
-    mean = targets[split.fit].mean(0)
-    scale = np.maximum(targets[split.fit].std(0), 1e-12)
-    y = ((targets - mean) / scale).astype(np.float32)
-    tried = []
-    for penalty in penalties:
-        fitted = Ridge(alpha=penalty, solver="cholesky").fit(x[split.fit], y[split.fit])
-        both = [
-            np.split((fitted.predict(x[part]).reshape(len(part), -1) - y[part]) * scale, ends, 1)
-            for part in (split.choose, split.test)
-        ]
-        tried.append(both)
-    for k, label in enumerate(labels):
-        best = min(tried, key=lambda both: float((both[0][k] ** 2).sum()))
-        yield _errors(best[1][k], label, split)
+    scale = np.maximum(targets[split.known].std(0), 1e-12)
+    y = ((targets - targets[split.known].mean(0)) / scale).astype(np.float32)
+
+    def wrong(
+        penalty: float, learn: NDArray[np.int64], at: NDArray[np.int64]
+    ) -> list[NDArray[np.float64]]:
+        """The errors of every label's targets."""
+        fitted = Ridge(alpha=penalty, solver="cholesky").fit(x[learn], y[learn])
+        return np.split((fitted.predict(x[at]).reshape(len(at), -1) - y[at]) * scale, ends, 1)
+
+    tried = {penalty: wrong(penalty, split.fit, split.choose) for penalty in penalties}
+    chosen = [
+        min((float((errors[k] ** 2).sum()), penalty) for penalty, errors in tried.items())[1]
+        for k in range(len(labels))
+    ]
+    tested = {penalty: wrong(penalty, split.known, split.test) for penalty in set(chosen)}
+    for k, (label, penalty) in enumerate(zip(labels, chosen, strict=True)):
+        yield _errors(tested[penalty][k], label, split)
 
 
 def _boosted(x: NDArray[np.float32], label: Label, split: _Split, trees: int) -> _Errors:
     """Boosted trees for each target of a label."""
-    known = np.concatenate((split.fit, split.choose))
     wrong = []
     for target in label.targets.T:
         probe = HistGradientBoostingRegressor(
@@ -358,7 +370,7 @@ def _boosted(x: NDArray[np.float32], label: Label, split: _Split, trees: int) ->
             early_stopping=False,
             random_state=0,
         )
-        probe.fit(x[known], target[known])
+        probe.fit(x[split.known], target[split.known])
         wrong.append(probe.predict(x[split.test]) - target[split.test])
     return _errors(np.stack(wrong, 1), label, split)
 
@@ -369,20 +381,24 @@ def _errors(wrong: Numbers, label: Label, split: _Split) -> _Errors:
 
 
 def _scores(
-    held_out: dict[_Key, dict[Box | None, list[_Errors]]], sizes: dict[tuple[Box | None, int], int]
+    held_out: dict[_Key, dict[Box | None, list[_Errors]]],
+    got: dict[tuple[Box | None, int, Inputs], _Got],
 ) -> Iterator[Score]:
     """From errors by place to means over the places."""
     groups = list(dict.fromkeys(group for group, *_ in held_out))
     for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
         at = [_r2(errors) for errors in by_box.values()]
         values = np.array([r2 for r2, _ in at])
+        _, level, _, inputs = key
+        numbers = [got[box, level, inputs] for box in by_box]
         error = values.std(ddof=1) / len(at) ** 0.5 if len(at) > 1 else at[0][1]
         yield Score(
             *key,
             r2=float(values.mean()),
             error=float(error),
             places=0 if list(by_box) == [None] else len(by_box),
-            latents=float(np.mean([sizes[box, key[1]] for box in by_box])),
+            latents=float(np.mean([n.latents for n in numbers])),
+            near=float(np.mean([n.near for n in numbers])),
         )
 
 
