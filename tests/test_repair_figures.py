@@ -1,0 +1,246 @@
+"""Pictures of repaired images: what is where, and what the charts say."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rgflow import Lattice
+from rgflow.figures.charts import RED
+from rgflow.figures.curves import BLUE
+from rgflow.figures.panels import SPACE
+from rgflow.figures.repair import Cost, completions, marked, optimisation, repairs, scaling
+from rgflow.metrics.images import psnr
+
+LATTICE = Lattice(height=16, width=16)
+BOX = LATTICE.box(2, 9, 4, 5)
+RGB = (214, 69, 69)
+"""`RED`."""
+
+
+def random_images(n: int = 3, channels: int = 3, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (n, channels, 16, 16), generator=generator, dtype=torch.uint8)
+
+
+def enlarged(image, scale):
+    """An image as it is drawn, [H, W, 3]."""
+    image = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return image.repeat(scale, 0).repeat(scale, 1)
+
+
+def places(picture, part):
+    """Where a part is found in a picture, row and column of its corner."""
+    data = np.asarray(picture)
+    height, width = part.shape[:2]
+    corners = np.argwhere((data == part[0, 0]).all(2))
+    return [
+        (y, x)
+        for y, x in corners.tolist()
+        if np.array_equal(data[y : y + height, x : x + width], part)
+    ]
+
+
+@pytest.fixture
+def axes(monkeypatch):
+    """The axes of the charts that are drawn."""
+    from matplotlib.figure import Figure
+
+    found = []
+    save = Figure.savefig
+
+    def keep(figure, *arguments, **options):
+        found.extend(figure.axes)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
+
+
+def told(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+# ---------------------------------------------------------------- repaired images
+
+
+def test_regions_are_red_and_nothing_else():
+    for images in (random_images(), random_images(channels=1), random_images() + 0.5):
+        for masks in (BOX, np.stack([BOX, ~BOX, BOX & False])):
+            found = marked(images, masks)
+            assert found.dtype == torch.uint8
+            for image, shown, mask in zip(
+                images, found, np.broadcast_to(masks, (3, 16, 16)).copy(), strict=True
+            ):
+                assert (torch.tensor(RGB) == shown[:, mask].T).all()
+                assert torch.equal(shown[:, ~mask], image[:, ~mask].byte().expand(3, -1))
+    assert f"#{bytes(RGB).hex()}" == RED
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rows_are_methods_and_columns_are_images(channels):
+    truth = random_images(channels=channels)
+    ours, theirs = (
+        torch.where(torch.tensor(BOX), random_images(3, channels, seed), truth) for seed in (1, 2)
+    )
+    picture = repairs(truth, BOX, {"ours": ours + 0.3, "theirs": theirs}, truth=truth, scale=4)
+    tops, columns = [], []
+    for shown in (truth, marked(truth, BOX), ours, theirs):
+        corners = [places(picture, enlarged(image, 4)) for image in shown]
+        assert all(len(found) == 1 for found in corners)
+        rows, lefts = zip(*(found[0] for found in corners), strict=True)
+        assert len(set(rows)) == 1
+        tops.append(rows[0])
+        columns.append(lefts)
+    assert tops == sorted(tops)
+    assert len(set(columns)) == 1
+    assert sorted(columns[0]) == list(columns[0])
+    # The differences are grey where nothing changed.
+    data = np.asarray(picture)
+    below = data[tops[-1] + 80 :, columns[0][0] : columns[0][0] + 64]
+    grey = (below == 128).all(2)
+    assert grey.sum() == 2 * 16 * (~BOX).sum()
+
+
+def test_differences_share_one_scale():
+    truth = torch.full((2, 1, 16, 16), 100, dtype=torch.uint8)
+    near, far = truth.clone(), truth.clone()
+    near[:, :, BOX] = 90
+    far[:, :, BOX] = 140
+    data = np.asarray(repairs(truth, BOX, {"near": near, "far": far}, truth=truth, scale=2))
+    shades = {round(128 + 127 * change / 40) for change in (-10, 40)}
+    for shade in shades:
+        assert (data == shade).all(2).sum() >= 2 * 4 * BOX.sum()
+
+
+def test_numbers_below_images(monkeypatch):
+    from rgflow.figures import repair
+
+    truth = random_images()
+    ours, theirs = (
+        torch.where(torch.tensor(BOX), random_images(seed=seed), truth) for seed in (1, 2)
+    )
+    ours[1] = truth[1]
+    strips = []
+    draw = repair._drawn
+    monkeypatch.setattr(repair, "_drawn", lambda strip, *a: strips.append(strip) or draw(strip, *a))
+    repairs(truth, BOX, {"ours": ours, "theirs": theirs}, truth=truth)
+    captions = {strip.label: strip.captions for strip in strips if strip.captions}
+    values = {"ours": psnr(ours, truth, BOX).values, "theirs": psnr(theirs, truth, BOX).values}
+    assert captions["ours"][1] == ("exact", True)
+    for name, other in (("ours", "theirs"), ("theirs", "ours")):
+        for k in (0, 2):
+            best = values[name][k] > values[other][k]
+            assert captions[name][k] == (f"{values[name][k]:.1f}", best)
+    strips.clear()
+    repairs(truth, BOX, {"ours": ours}, truth=truth)
+    assert not any(bold for strip in strips for _, bold in strip.captions)
+
+
+def test_without_truth_there_is_nothing_to_compare():
+    images = random_images()
+    picture = repairs(images, BOX, {"ours": images}, scale=2)
+    known = repairs(images, BOX, {"ours": images}, truth=images, scale=2)
+    assert picture.height < known.height / 2
+    assert picture.height == 2 * 32 + 2 + 2 * SPACE
+    assert len(places(picture, enlarged(images[0], 2))) == 1
+
+
+def test_many_images_go_on_below():
+    images = random_images(7)
+    wide, tall = (repairs(images, BOX, {"ours": images}, scale=2, across=k) for k in (7, 3))
+    assert tall.width < wide.width
+    corners = [places(tall, enlarged(image, 2))[-1] for image in images]
+    assert [x for _, x in corners[:3]] == [x for _, x in corners[3:6]]
+    assert corners[6][0] > corners[3][0] > corners[0][0]
+
+
+def test_images_that_do_not_fit():
+    images = random_images()
+    for rows, mask, truth, message in (
+        ({"ours": images[:2]}, BOX, None, r"\[3, 3, 16, 16\] from ours; got \[2, 3, 16, 16\]"),
+        ({"ours": images}, BOX[1:], None, "boolean mask of shape"),
+        ({"ours": images}, BOX, images[:2], "of one shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            repairs(images, mask, rows, truth=truth)
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        repairs(images[:, :2], BOX, {"ours": images[:, :2]})
+
+
+# ---------------------------------------------------------------- completions
+
+
+def test_completions_with_their_mean_and_spread():
+    truth, draws = random_images(1)[0], random_images(5, seed=1)
+    mean, spread = draws.float().mean(0), torch.tensor(BOX) * torch.rand(3, 16, 16)
+    picture = completions(truth, BOX, draws, mean, spread, truth=truth, scale=3, across=3)
+    for image in (truth, marked(truth[None], BOX)[0], mean.floor().byte(), *draws):
+        assert len(places(picture, enlarged(image, 3))) == 1
+    corners = [places(picture, enlarged(image, 3))[0] for image in draws]
+    assert len({y for y, _ in corners[:3]}) == 1
+    assert corners[3][1] == corners[0][1]
+    unknown = completions(truth, BOX, draws, mean, spread * 0, scale=3, across=3)
+    assert not places(unknown, enlarged(truth, 3))
+
+
+# ---------------------------------------------------------------- charts
+
+
+def test_the_best_restart_is_marked(axes):
+    steps = torch.arange(50.0)
+    curves = torch.stack([1000 - 900 * torch.exp(-steps / 5) + 10 * k for k in range(4)])
+    curves = torch.stack([curves, curves.flip(0) - 3000])
+    curves[0, 3, 30:] = math.nan  # stopped, and still the best
+    curves[1, 0, 20] = math.inf
+    optimisation(curves, names=["dog", "cat"])
+    for k, (ax, best, step) in enumerate(zip(axes, (3, 0), (29, 49), strict=True)):
+        lines = [line for line in ax.lines if line.get_color() == BLUE]
+        np.testing.assert_allclose(lines[0].get_ydata(), curves[k, best])
+        assert lines[1].get_xdata() == [step]
+        most = curves[k, best, step].item()
+        assert told(ax) == [f"{most:.0f}".replace("-", "−")]
+        assert len(ax.lines) == 5
+        # The beginning, far below, doesn't squeeze the rest.
+        assert ax.get_ylim()[0] > curves[k, :, 0].min() + 100
+        assert ax.get_ylim()[1] > most
+        assert ax.get_xlabel() == "step"
+    assert axes[0].get_title(loc="left") == "dog, best of 4 restarts"
+
+
+def test_any_number_of_images_and_steps(axes):
+    for shape in ((1, 1, 1), (4, 1, 7), (5, 2, 30)):
+        axes.clear()
+        optimisation(torch.randn(shape), columns=3)
+        drawn = [ax for ax in axes if ax.lines]
+        assert len(drawn) == shape[0]
+        below = [ax.get_xlabel() == "step" for ax in drawn]
+        assert below == [k + 3 >= shape[0] for k in range(shape[0])]
+    late = torch.full((1, 2, 40), math.nan)
+    late[0, :, :2] = 5.0  # stopped at once
+    optimisation(late)
+    with pytest.raises(ValueError, match="finite log-likelihood of every image"):
+        optimisation(torch.tensor([[[1.0]], [[math.nan]]]))
+
+
+def test_costs_against_size(axes):
+    edges = (32, 64, 128, 256)
+    restricted = [Cost(edge, 0.01 * k + 0.02, 2**20 * (k + 1)) for k, edge in enumerate(edges)]
+    full = [Cost(edge, (edge / 32) ** 2, 2**20 * edge, edge < 128) for edge in edges]
+    picture = scaling(restricted, full, {32: 1326, 64: 1705, 128: 2060, 256: 2402})
+    assert picture.width == 1600
+    time, memory, free = axes
+    for ax, values in ((time, [1, 4, 16, 64]), (memory, edges)):
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+        assert told(ax) == ["restricted", "full", "extrapolated"]
+        measured, _, hollow = (line for line in ax.lines if line.get_color() == RED)
+        assert list(measured.get_ydata()) == list(values[:2])
+        assert list(hollow.get_ydata()) == list(values[2:])
+        assert hollow.get_markerfacecolor() == "white"
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == list(map(str, edges))
+    assert (free.get_xscale(), free.get_yscale()) == ("log", "linear")
+    assert told(free) == ["1,326", "2,402"]
+    axes.clear()
+    scaling(restricted[:1], full[:1], {32: 1326})
+    assert "extrapolated" not in told(axes[0])
