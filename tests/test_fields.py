@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow
-from rgflow import FlowConfig, Latents, Lattice, RGFlow
-from rgflow.analysis import receptive_fields
+from flows import BIJECTORS, OPTIONS, REAL_NVP, config, random_flow
+from rgflow import FlowConfig, Latents, Lattice, RGFlow, make_flow
+from rgflow.analysis import fields, receptive_fields
 from rgflow.analysis.fields import column_count
 from rgflow.bijectors import Bijector
 from rgflow.bijectors.base import Mapped
@@ -75,20 +76,70 @@ def test_fields_are_those_of_autograd(name, space):
     )
 
 
-@pytest.mark.parametrize("boundary", ["periodic", "open"])
-def test_fields_are_those_of_autograd_at_16(boundary):
-    flow = random_flow(height=16, width=16, boundary=boundary, channels=1).double()
-    found = receptive_fields(flow, draws=2, temperature=0.7)
-    expected, _ = naive(flow, 2, "flow", 0.7)
+AT_16 = {
+    "periodic": {"boundary": "periodic"},
+    "open": {"boundary": "open"},
+    "real-nvp": {**REAL_NVP["real-nvp-scales"], "hidden": 2},
+}
+
+
+@pytest.mark.parametrize("name", AT_16)
+def test_fields_are_those_of_autograd_at_16(name):
+    flow = random_flow(height=16, width=16, channels=1, **AT_16[name]).double()
+    found = receptive_fields(flow, draws=1, temperature=0.7)
+    expected, _ = naive(flow, 1, "flow", 0.7)
     torch.testing.assert_close(all_fields(found, flow), expected, rtol=1e-9, atol=1e-10)
-    support = all_fields(found, flow) > 0
-    number = 0
+
+
+@pytest.mark.parametrize("size", [8, 16])
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_fields_are_seen_exactly_in_their_cones(size, boundary):
+    flow = random_flow(height=size, width=size, boundary=boundary, channels=1).double()
+    found, number = receptive_fields(flow, draws=1), 0
     for windows in found.windows:
         for h, i, j, c in windows.addresses.tolist():
             cone = flow.lattice.generation_cone(flow.lattice.site(h, i, j))
             assert np.array_equal(found.field((h, i, j, c)).numpy() > 0, cone)
             number += 1
-    assert number == flow.dim == len(support)
+    assert number == flow.dim
+
+
+class Large(TorchDispatchMode):
+    """Notes the sizes of tensors of so many bytes or more, once each."""
+
+    def __init__(self, least):
+        super().__init__()
+        self.least, self.storages = least, {}
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        made = function(*arguments, **(options or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage.nbytes() >= self.least:  # kept, so that no other takes its place
+                    self.storages[storage.data_ptr()] = storage
+        return made
+
+    @property
+    def sizes(self):
+        return [storage.nbytes() for storage in self.storages.values()]
+
+
+def test_all_fields_are_held_only_once(monkeypatch):
+    flow = random_flow(height=16, width=16, **REAL_NVP["real-nvp"])
+    monkeypatch.setattr(fields, "MEMORY", flow.dim * 16 * 4)  # four columns at a time
+    monkeypatch.setattr(fields, "_push", lambda *_: lambda tangents, level: tangents)
+    size = flow.dim * 256 * 8
+    with Large(size // 20) as large:
+        found = receptive_fields(flow, draws=3)
+    assert large.sizes == [field.nbytes for field in found.fields]
+    assert sum(large.sizes) == size
+
+
+def test_fields_that_do_not_fit_into_memory():
+    flow = make_flow(config(architecture="real_nvp", height=256, width=256, levels=1, hidden=1))
+    with pytest.raises(ValueError, match="196,608 latents, whose fields take 48.0 GiB: take those"):
+        receptive_fields(flow)
 
 
 class Rotation(Bijector):
@@ -118,12 +169,12 @@ def test_fields_of_a_linear_flow_do_not_depend_on_the_draws():
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     assert many.errors.abs().max() < 1e-12
     assert one.errors.isnan().all()
-    zero = flow.coarse(flow.draw_each([0], 0.0), "flow")[0]
-    assert torch.equal(zero, torch.zeros_like(zero))
-    for level, i, j in ((0, 3, 4), (1, 2, 4), (2, 8, 12)):
-        latents = flow.draw_each([0], 0.0).set((level, i, j, 0), 1.0)
-        response = flow.coarse(latents, "flow")[0][0].abs().sum(0)
-        torch.testing.assert_close(one.field((level, i, j, 0)), response)
+    zero = flow.draw_each([0], 0.0)
+    at_zero = flow.coarse(zero, "flow")[0]
+    assert torch.equal(at_zero, torch.zeros_like(at_zero))
+    basis = torch.eye(flow.dim, dtype=torch.float64)
+    responses = flow.coarse(Latents.from_flat(basis, flow.lattice, 1), "flow")[0]
+    torch.testing.assert_close(all_fields(one, flow), responses.abs().sum(1))
 
 
 def test_some_sites_are_enough():

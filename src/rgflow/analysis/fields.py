@@ -14,7 +14,7 @@ and columns of the window that holds a level's cones.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,8 @@ from rgflow.model import RGFlow
 
 MEMORY = 1 << 28
 """Bytes that the columns under way may take."""
+LARGEST = 7 << 29
+"""Bytes of all fields asked for at the most: with a copy, as when they are written, 7 GiB."""
 VISIBLE = 1.0
 """Strength above which a latent counts as visible (paper, section 4.4)."""
 
@@ -148,7 +150,8 @@ def receptive_fields(
         progress: Called with the number of draws done.
 
     Raises:
-        ValueError: If a number is out of range, or nothing is asked for.
+        ValueError: If a number is out of range, nothing is asked for, or the fields wouldn't fit
+            into memory.
 
     Example:
         >>> from rgflow import FlowConfig
@@ -165,32 +168,36 @@ def receptive_fields(
     if not sites.any():
         raise ValueError("Expected at least one site whose fields are wanted; got none.")
     windows = tuple(_windows(flow, level, sites) for level in range(flow.levels))
-    sums = [
-        torch.zeros(len(w.addresses), w.rows.shape[1], w.columns.shape[1], dtype=flow.dtype)
-        for w in windows
-    ]
-    strengths = []
+    shapes = [(len(w.addresses), w.rows.shape[1], w.columns.shape[1]) for w in windows]
+    needed = sum(map(math.prod, shapes)) * flow.dtype.itemsize
+    if needed > LARGEST:
+        raise ValueError(
+            f"Expected receptive fields of {LARGEST / 2**30:.1f} GiB at the most; got "
+            f"{sum(n for n, *_ in shapes):,} latents, whose fields take {needed / 2**30:.1f} GiB: "
+            f"take those of a single level, or of some latents only."
+        )
+    # The only arrays of this size: all else is of the columns under way.
+    fields = [torch.zeros(shape, dtype=flow.dtype) for shape in shapes]
+    strengths = [torch.empty(draws, n, dtype=flow.dtype) for n, *_ in shapes]
     for k in range(draws):
-        z = flow.draw_each([seed + k], temperature)
-        found = _draw_fields(flow, z, windows, space)
-        for total, fields in zip(sums, found, strict=True):
-            total += fields.cpu()
-        size = flow.lattice.height * flow.lattice.width
-        strengths.append([fields.sum((1, 2)).cpu() / size for fields in found])
+        push = _push(flow, flow.draw_each([seed + k], temperature), space)
+        for level, w in enumerate(windows):
+            strengths[level][k] = _add_fields(fields[level], flow, level, w, push)
         if progress:
             progress(1)
+    for total in fields:
+        total /= draws
     mean, error = (torch.full(flow.image_shape, math.nan, dtype=flow.dtype) for _ in range(2))
     for level, w in enumerate(windows):
         _, i, j, c = torch.from_numpy(w.addresses).unbind(1)
-        drawn = torch.stack([s[level] for s in strengths])
-        mean[c, i, j] = drawn.mean(0)
+        mean[c, i, j] = strengths[level].mean(0)
         if draws > 1 and len(c):
-            error[c, i, j] = drawn.std(0) / draws**0.5
+            error[c, i, j] = strengths[level].std(0) / draws**0.5
     return ReceptiveFields(
         lattice=flow.lattice,
         channels=flow.config.channels,
         windows=windows,
-        fields=tuple(total / draws for total in sums),
+        fields=tuple(fields),
         strengths=mean,
         errors=error,
         space=space,
@@ -200,40 +207,40 @@ def receptive_fields(
     )
 
 
-def _draw_fields(flow: Flow, z: Latents, windows: Sequence[Windows], space: Space) -> list[Tensor]:
-    """|∂G/∂z| at one point, inside the windows of every level, [n, w, v]."""
+def _push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:
+    """∂G/∂z at one point: tangents of latents of a level to tangents of images [K, C, H, W]."""
     if isinstance(flow, RGFlow):
-        made = factors(flow, z, space)
-        return [
-            _level_fields(flow, w, partial(made.push, level=level))
-            for level, w in enumerate(windows)
-        ]
-    push = plain_push(flow, z, space)
-    return [_level_fields(flow, w, push) for w in windows]
+        return factors(flow, z, space).push
+    plain = plain_push(flow, z, space)
+    return lambda tangents, level: plain(tangents)
 
 
-def _level_fields(flow: Flow, windows: Windows, push: Callable[[Tensor], Tensor]) -> Tensor:
-    """The fields of a level's latents, those of one colour in one column."""
+def _add_fields(
+    total: Tensor, flow: Flow, level: int, windows: Windows, push: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """Add the fields of a level's latents, those of one colour in one column, to a total
+    [n, w, v]; their strengths, [n]."""
     colours = windows.colours
     device = next(flow.parameters()).device
-    n, w, v = len(windows.addresses), windows.rows.shape[1], windows.columns.shape[1]
-    out = torch.zeros(n, w, v, dtype=flow.dtype, device=device)
+    strengths = total.new_empty(len(colours))
     each = max(1, MEMORY // (flow.dim * 16))
     order = np.argsort(colours, kind="stable")
     names, starts = np.unique(colours[order], return_index=True)
     for first in range(0, len(names), each):
         last = min(first + each, len(names))
-        members = order[starts[first] : starts[last] if last < len(names) else n]
+        members = order[starts[first] : starts[last] if last < len(names) else None]
         which = torch.from_numpy(np.searchsorted(names, colours[members]) - first).to(device)
         _, i, j, c = torch.from_numpy(windows.addresses[members]).to(device).unbind(1)
         tangents = torch.zeros(last - first, *flow.image_shape, dtype=flow.dtype, device=device)
         tangents[which, c, i, j] = 1.0
-        fields = push(tangents).abs().sum(1)
-        rows, columns = windows.rows[members].to(device), windows.columns[members].to(device)
-        seen = fields[which[:, None, None], rows[:, :, None], columns[:, None, :]]
-        inside = (rows >= 0)[:, :, None] & (columns >= 0)[:, None, :]
-        out[torch.from_numpy(members).to(device)] = seen * inside
-    return out
+        columns = push(tangents, level).abs().sum(1)
+        down, along = windows.rows[members].to(device), windows.columns[members].to(device)
+        fields = columns[which[:, None, None], down[:, :, None], along[:, None, :]]
+        fields *= (down >= 0)[:, :, None] & (along >= 0)[:, None, :]
+        at, fields = torch.from_numpy(members), fields.cpu()
+        total.index_add_(0, at, fields)
+        strengths[at] = fields.sum((1, 2)) / columns[0].numel()
+    return strengths
 
 
 def plain_push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor], Tensor]:

@@ -191,7 +191,7 @@ def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided
 
 
 def _said(score: Score) -> str:
-    return f"{score.r2:.2f} ± {score.error:.2f}"
+    return f"{round(score.r2, 2) + 0.0:.2f} ± {score.error:.2f}"  # no −0.00
 
 
 def probe_levels(
