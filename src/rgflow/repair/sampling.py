@@ -1,0 +1,370 @@
+"""Completions of a region drawn from p(region | rest), what a flow holds possible there.
+
+The density of a region given all else is known but for a constant: `Region.log_density`, at the
+cost of a causal cone. Hamiltonian Monte Carlo with Metropolis correction (Neal 2011) draws from it,
+in the region's own variables and the flow's own space, where they may be any reals. In the latents
+of the cone it couldn't: they are more than the region's pixels, so their density has no integral.
+
+All chains of all images are one batch. In the warm-up, the step size of every image is found by
+dual averaging (Hoffman & Gelman 2014) and the scale of every variable from the chains themselves;
+then both stay, as a chain that goes on adapting draws from another distribution.
+
+Letters in shapes: N images; K chains, those of an image follow one another; S pixels of all chains
+together; T draws; C channels; H, W rows and columns.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from arviz_stats.base import array_stats
+from torch import Tensor
+
+from rgflow.config import check_whole
+from rgflow.local import Region
+
+R_HAT = 1.01
+"""Above it, chains haven't mixed (Vehtari et al. 2021)."""
+ESS = 400
+"""Below it, R-hat and all else are too uncertain (the same)."""
+_ACCEPTANCE = 0.8
+_WINDOWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""Where windows of the warm-up end. Each but the last gives scales to the next."""
+_COOL = 0.5
+"""Share of the warm-up in which the density becomes what it is, from the prior's."""
+_HOTTEST = 0.1
+"""Weight of the density at first."""
+_DIVERGED = 1000.0
+"""Nats by which the energy may be wrong."""
+_STEEPEST = 1e6
+"""Where the density is no number, or nearly a wall, chains get no push, or this one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Completions:
+    """Draws from p(region | rest), and how far they can be trusted.
+
+    Effective sample size (of the bulk) and R-hat (rank-normalised, split) are those of Vehtari et
+    al. (2021), over all chains of an image and for each of its variables.
+
+    Attributes:
+        pixels: The draws, [T, S, C], reals in [0, 256); `Region.paste` makes images of each.
+        mean: Of every pixel over all draws of all chains, [N, C, H, W]; elsewhere the image.
+        spread: Standard deviation of the same, [N, C, H, W]; elsewhere 0.
+        acceptance: Mean probability to be accepted, of every chain [K].
+        divergences: How often a chain's energy wasn't kept at all, [K].
+        ess: Effective sample size of an image's worst variable, [N].
+        ess_median: That of its median variable, [N].
+        r_hat: R-hat of its worst variable, [N].
+        step_size: In units of the variables' scales, [N].
+        leapfrog: Mean number of leapfrog steps.
+        warm_up: Transitions before the first draw.
+        thin: Transitions per draw.
+        seed: Of all randomness.
+    """
+
+    pixels: Tensor
+    mean: Tensor
+    spread: Tensor
+    acceptance: Tensor
+    divergences: Tensor
+    ess: Tensor
+    ess_median: Tensor
+    r_hat: Tensor
+    step_size: Tensor
+    leapfrog: int
+    warm_up: int
+    thin: int
+    seed: int
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What speaks against the draws of every image, in a sentence; nothing: an empty one."""
+        return tuple(
+            _caution(*numbers)
+            for numbers in zip(
+                self.r_hat.tolist(),
+                self.ess.tolist(),
+                self.divergences.view(len(self.ess), -1).sum(1).tolist(),
+                strict=True,
+            )
+        )
+
+
+def _caution(r_hat: float, ess: float, divergences: int) -> str:
+    found = []
+    if not r_hat <= R_HAT:  # nor NaN, of chains that never moved
+        found.append(f"the chains disagree (R-hat {r_hat:.3g}, above {R_HAT})")
+    if not ess >= ESS:
+        found.append(f"there are too few independent draws (effectively {ess:.0f}, below {ESS})")
+    if divergences:
+        found.append(f"{divergences} trajectories diverged")
+    if not found:
+        return ""
+    return f"Not to be trusted yet: {', and '.join(found)}; take a longer warm-up and more draws."
+
+
+def draw_completions(
+    region: Region,
+    *,
+    draws: int = 1000,
+    warm_up: int = 1000,
+    thin: int = 1,
+    leapfrog: int = 16,
+    start: Tensor | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Completions:
+    """Draw completions of the regions of some images.
+
+    Every problem of the region is a chain: `local.region(mask, copies=4)` makes four per image.
+    They start from draws of the prior for the latents of the cones, which is wider than what is
+    sought, so that chains that agree in the end have forgotten their starts.
+
+    With the logit map the flow gives some probability to values outside [0, 256); draws there come
+    back as the nearest pixels inside.
+
+    Args:
+        region: The region, with at least two problems per image.
+        draws: Draws of every chain, T, all of which are held: T·S·C numbers.
+        warm_up: Transitions before the first of them.
+        thin: Transitions per draw.
+        leapfrog: Leapfrog steps in a transition, each of which evaluates the density and its
+            gradient once; their number is random, and this its mean.
+        start: Pixels to start from, [S, C]; none: from the prior.
+        seed: Of all randomness. An image's depends on it and on its place in the batch.
+        progress: Called with the number of transitions since the last call, of
+            `warm_up + draws * thin`.
+
+    Raises:
+        ValueError: If the region of an image is empty or has a single problem, or a number is out
+            of range, or the start isn't one for this region.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> from rgflow.local import LocalFlow
+        >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=8))
+        >>> local = LocalFlow(flow, flow.sample(1))
+        >>> region = local.region(flow.lattice.box(2, 3, 2, 2), copies=4)
+        >>> found = draw_completions(region, draws=20, warm_up=20, leapfrog=4)
+        >>> found.pixels.shape, region.paste(found.pixels[-1]).shape
+        (torch.Size([20, 16, 3]), torch.Size([4, 3, 8, 8]))
+        >>> found.cautions[0][:23]  # so few draws
+        'Not to be trusted yet: '
+    """
+    check_whole("draws", draws, 4)
+    check_whole("warm_up", warm_up, 20)
+    check_whole("thin", thin, 1)
+    check_whole("leapfrog", leapfrog, 1)
+    check_whole("seed", seed, 0)
+    chains = _Chains(region, start, seed)
+    steps = np.random.default_rng(seed).integers(1, 2 * leapfrog, warm_up + draws * thin).tolist()
+
+    def move() -> Tensor:
+        energy = chains.move(steps.pop())
+        if progress:
+            progress(1)
+        return energy
+
+    chains.warm_up(warm_up, move)
+    y = torch.empty(draws, *region.pixels.shape, dtype=region.pixels.dtype)
+    acceptance, divergences = torch.zeros(2, len(region), dtype=torch.float64)
+    for draw in range(draws):
+        for _ in range(thin):
+            lost = move()
+            acceptance += _probability(lost).cpu()
+            divergences += (~(lost < _DIVERGED)).cpu()
+        y[draw] = chains.y.cpu()
+    ess, ess_median, r_hat = torch.tensor([_diagnose(part) for part in chains.parts(y)]).T
+    for draw in y:  # in place, as there may be many
+        draw.copy_(region.from_flow(draw.to(chains.y)))
+    means = [part.double().mean((0, 1)) for part in chains.parts(y)]
+    spreads = [part.double().flatten(0, 1).std(0) for part in chains.parts(y)]
+    return Completions(
+        pixels=y,
+        mean=chains.in_images(region.local.images, means),
+        spread=chains.in_images(torch.zeros_like(region.local.images), spreads),
+        acceptance=acceptance / (draws * thin),
+        divergences=divergences.long(),
+        ess=ess,
+        ess_median=ess_median,
+        r_hat=r_hat,
+        step_size=chains.step_size.cpu(),
+        leapfrog=leapfrog,
+        warm_up=warm_up,
+        thin=thin,
+        seed=seed,
+    )
+
+
+class _Chains:
+    """All chains, and what their moves depend on.
+
+    Attributes:
+        y: Where they are, in the flow's own space [S, C].
+        scale: That of every variable, [S, C]; the same in all chains of an image.
+        step_size: Of every image, in units of these scales, [N].
+    """
+
+    def __init__(self, region: Region, start: Tensor | None, seed: int) -> None:
+        self.region, images = region, len(region.local)
+        self.copies = len(region) // images
+        sizes = torch.bincount(region.owners, minlength=len(region)).tolist()[:: self.copies]
+        if self.copies < 2 or not all(sizes):
+            raise ValueError(
+                f"Expected at least one pixel to draw in every image, and two chains; got regions "
+                f"of {sizes} pixels, copies={self.copies}: change the masks, or pass copies=4."
+            )
+        self.rows = [size * self.copies for size in sizes]
+        self.image_of = region.owners // self.copies  # of every pixel
+        states = [np.random.SeedSequence((seed, n)).generate_state(1)[0] for n in range(images)]
+        self.generators = [torch.Generator().manual_seed(int(state)) for state in states]
+        self.weight, self.cools = 1.0, start is None
+        self._start(self._from_prior() if start is None else self._check(start))
+        self.scale = torch.ones_like(self.y)
+        # Right but for a factor if all variables were independent and of their scale.
+        self.step_size = self.y.new_tensor(sizes).mul(self.y.shape[1]) ** -0.25
+
+    def _start(self, pixels: Tensor) -> None:
+        """Go to some pixels, or stay with the image where the density there is no number."""
+        region = self.region
+        log_p, _ = self._evaluate(region.to_flow(pixels))
+        usable = log_p.isfinite()[region.owners][:, None]
+        self.y = region.to_flow(torch.where(usable, pixels, region.pixels)).detach()
+        self.log_p, self.push = self._evaluate(self.y)
+
+    def _from_prior(self) -> Tensor:
+        """Pixels [S, C] of latents from the prior."""
+        region, z = self.region, torch.empty_like(self.region.latents)
+        for image, generator in enumerate(self.generators):
+            mine = region.latent_owners // self.copies == image
+            z[mine] = region.flow.prior.sample_like(z[mine].cpu(), generator).to(z)
+        with torch.no_grad():
+            return region.decode(z)
+
+    def _check(self, start: Tensor) -> Tensor:
+        expected = self.region.pixels
+        if start.shape != expected.shape or not start.isfinite().all():
+            raise ValueError(
+                f"Expected finite pixels of shape {list(expected.shape)} to start from; got "
+                f"{list(start.shape)}{', not all finite' if start.shape == expected.shape else ''}."
+            )
+        return start.to(expected)
+
+    def parts(self, values: Tensor) -> list[Tensor]:
+        """Values [..., S, C] of every image, [..., chains, pixels, C]."""
+        return [part.unflatten(-2, (self.copies, -1)) for part in values.split(self.rows, -2)]
+
+    def in_images(self, images: Tensor, values: list[Tensor]) -> Tensor:
+        """Images [N, C, H, W] with values [pixels, C] of every one at its region."""
+        images = images.cpu().clone()
+        masks = self.region.masks[:: self.copies]
+        for image, mask, value in zip(images, masks, values, strict=True):
+            image[:, torch.as_tensor(mask)] = value.T.to(image)
+        return images
+
+    def _alike(self, values: Tensor) -> Tensor:
+        """The mean over the chains of an image, for each of them: [S, C]."""
+        return torch.cat([p.mean(0).repeat(self.copies, 1) for p in self.parts(values)])
+
+    def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-density [K] and its gradient [S, C], such that chains stay finite."""
+        y = y.detach().requires_grad_()
+        with torch.enable_grad():
+            log_p = self.region.log_density(y)
+            if self.weight < 1:
+                prior = self._sum(self.region.flow.prior.log_prob(y).sum(1))
+                log_p = self.weight * log_p + (1 - self.weight) * prior
+            (push,) = torch.autograd.grad(log_p.sum(), y)
+        log_p = torch.where(log_p.isfinite(), log_p, -math.inf).detach()
+        return log_p, push.nan_to_num(0, 0, 0).clamp(-_STEEPEST, _STEEPEST)
+
+    def move(self, steps: int) -> Tensor:
+        """One transition of all chains.
+
+        Args:
+            steps: Leapfrog steps.
+
+        Returns:
+            By how much the energy rose, in nats [K]; a chain has moved with probability exp of
+            minus that.
+        """
+        momentum = self._normal()
+        uniform = torch.cat([torch.rand(self.copies, generator=g) for g in self.generators])
+        energy = self._energy(self.log_p, momentum)
+        y, push = self.y, self.push
+        step = self.step_size[self.image_of][:, None] * self.scale
+        for _ in range(steps):
+            momentum = momentum + step / 2 * push
+            y = y + step * momentum
+            log_p, push = self._evaluate(y)
+            momentum = momentum + step / 2 * push
+        rise = self._energy(log_p, momentum) - energy
+        accepted = uniform.to(rise).log() < -rise  # never if that's no number
+        moved = accepted[self.region.owners][:, None]
+        self.y = torch.where(moved, y, self.y)
+        self.push = torch.where(moved, push, self.push)
+        self.log_p = torch.where(accepted, log_p, self.log_p)
+        return rise
+
+    def _normal(self) -> Tensor:
+        """Random numbers for every variable, [S, C]; an image's from its own generator."""
+        parts = self.y.split(self.rows)
+        drawn = [
+            torch.empty(part.shape, dtype=part.dtype).normal_(generator=generator)
+            for part, generator in zip(parts, self.generators, strict=True)
+        ]
+        return torch.cat(drawn).to(self.y.device)
+
+    def _energy(self, log_p: Tensor, momentum: Tensor) -> Tensor:
+        return self._sum(momentum.square().sum(1) / 2) - log_p
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """The sum over every chain's pixels, [S] → [K]."""
+        return values.new_zeros(len(self.region)).index_add(0, self.region.owners, values)
+
+    def warm_up(self, transitions: int, move: Callable[[], Tensor]) -> None:
+        """Find step sizes and scales, as Stan does, but from all chains of an image at once.
+
+        Args:
+            transitions: How many.
+            move: One transition; what it returns is `move`'s.
+        """
+        ends = [round(transitions * end) for end in (0, *_WINDOWS)]
+        cool = round(transitions * _COOL) if self.cools else 0
+        for begin, end in itertools.pairwise(ends):
+            total, squares = torch.zeros(2, *self.y.shape, dtype=torch.float64)
+            centre = average = log_step = self.step_size.log()
+            error = torch.zeros_like(log_step)
+            n = end - begin
+            for t in range(1, n + 1):
+                if begin < cool:
+                    self.weight = _HOTTEST ** (1 - (begin + t) / cool)
+                    self.log_p, self.push = self._evaluate(self.y)
+                self.step_size = log_step.exp()
+                acceptance = _probability(move()).view(-1, self.copies).mean(1)
+                error = error + (_ACCEPTANCE - acceptance - error) / (t + 10)
+                log_step = centre - error * t**0.5 / 0.05
+                average = average + (log_step - average) * t**-0.75
+                y = self.y.double().cpu()
+                total, squares = total + y, squares + y.square()
+            self.step_size = average.exp()
+            if end < transitions:
+                variance = self._alike(squares / n - (total / n) ** 2).to(self.y)
+                self.scale = torch.where(variance > 0, variance.sqrt(), self.scale)
+
+
+def _probability(rise: Tensor) -> Tensor:
+    """Of acceptance, from the rise of the energy [K]."""
+    return (-rise).exp().clamp(max=1).nan_to_num(0)
+
+
+def _diagnose(draws: Tensor) -> tuple[float, float, float]:
+    """Effective sample size, lowest and median, and highest R-hat of draws [T, chains, …]."""
+    values = draws.flatten(2).double().numpy()
+    ess = array_stats.ess(values, chain_axis=1, draw_axis=0)
+    r_hat = array_stats.rhat(values, chain_axis=1, draw_axis=0)
+    return float(ess.min()), float(np.median(ess)), float(r_hat.max())
