@@ -74,15 +74,23 @@ def test_other_labels():
         {
             "smiling": np.array([-1, 1, 1, -1], np.int8),
             "class": np.array([0, 2, 1, 2]),
+            "fine_label": np.array([5, 7, 7, 5]),
+            "age": np.array([20, 30, 40, 59]),
             "same": np.ones(4),
             "place": np.array([[0.1, 7], [0.2, 8], [0.3, 9], [0.1, 9]]),
         }
     )
     assert [(one.name, one.kind) for one in found] == [
         ("smiling", "binary"), ("class 0", "binary"), ("class 1", "binary"), ("class 2", "binary"),
-        ("place 0", "number"), ("place 1", "number"),
+        ("fine_label 7", "binary"), ("age", "number"), ("place 0", "number"), ("place 1", "number"),
     ]  # fmt: skip
     assert found[3].values.tolist() == [0, 1, 0, 1]
+
+
+def test_names_of_single_things_are_no_labels():
+    names = np.arange(60)
+    assert labels_of({"class": names, "chair": names, "person_id": names}) == []
+    assert [one.kind for one in labels_of({"age": names})] == ["number"]
 
 
 def test_spread_keeps_the_labels_of_the_whole_image():
@@ -114,6 +122,42 @@ def test_csv_by_file_name(tmp_path):
     assert age.values.tolist() == [30, 40, 60]
 
 
+def test_csv_says_what_values_are(tmp_path):
+    path = csv(
+        tmp_path,
+        "hair:class,tilt:angle,class,rank:number\nred,0,4,1\nfair,90,4,1\nred,45,5,2\nblack,9,6,3\n",
+    )
+    found = {one.name: one for one in read_csv(path, 4)}
+    assert list(found) == [
+        "hair black", "hair fair", "hair red", "tilt", "class 4", "class 5", "class 6", "rank",
+    ]  # fmt: skip
+    assert found["hair red"].values.tolist() == [1, 0, 1, 0]
+    assert (found["hair red"].kind, found["hair red"].group) == ("binary", "hair")
+    assert found["tilt"].kind == "angle"
+    assert found["tilt"].targets[1] == pytest.approx([-1, 0])
+    assert found["rank"].kind == "number"
+
+
+def test_csv_with_a_class_of_two(tmp_path):
+    (one,) = read_csv(
+        csv(tmp_path, "id,hair:class\na.png,red\nb.png,fair\n"), 2, ["a.png", "b.png"]
+    )
+    assert (one.name, one.values.tolist()) == ("hair red", [1, 0])
+
+
+def test_list_of_attributes_as_of_celeba(tmp_path):
+    path = tmp_path / "list_attr_celeba.txt"
+    path.write_text("3\nSmiling Young \n1.jpg -1  1\n2.jpg  1 -1\n3.jpg  1  1\n")
+    smiling, young = read_csv(path, 2, ["2.jpg", "1.jpg"])
+    assert (smiling.name, smiling.kind, smiling.values.tolist()) == ("Smiling", "binary", [1, 0])
+    assert (young.name, young.values.tolist()) == ("Young", [0, 1])
+    with pytest.raises(ValueError, match="Expected a row for every image in .*; got none for '4"):
+        read_csv(path, 2, ["1.jpg", "4.jpg"])
+    path.write_text("file,age\n1.jpg,3\n")
+    with pytest.raises(ValueError, match="as in CelebA's list of attributes; got something else"):
+        read_csv(path, 1, ["1.jpg"])
+
+
 FILES = ["a.png", "b.png", "c.png"]
 MISTAKES = {
     "empty": ("", "Expected a line with names and a row per image in .*; got 0 lines"),
@@ -129,6 +173,12 @@ MISTAKES = {
     "unknown file": ("f,a\na.png,1\nd.png,2\n", "Expected the names of images.*got 'd.png', which"),
     "twice": ("f,a\na.png,1\na.png,2\n", "Expected one row per image in .*; got two of 'a.png'"),
     "missing": ("f,a\na.png,1\n", "Expected a row for .*none for 'b.png' and 1 more of 3"),
+    "unknown kind": ("a:angel\n1\n2\n3\n", "Expected what follows.*got 'angel' .nearest: angle"),
+    "no class": ("a:class\nx\n\"\"\ny\n", "Expected a class in every row of .* 'a'.*image 2"),
+    "many": (
+        "id\n" + "\n".join(map(str, range(60))),
+        "Expected at most 50 classes in column 'id' of .*; got 60: leave it out, or name it",
+    ),
     "names only": ("f\na.png\n", "Expected labels beside the file names in"),
 }  # fmt: skip
 
@@ -137,7 +187,7 @@ MISTAKES = {
 def test_csv_mistakes(name, tmp_path):
     text, message = MISTAKES[name]
     with pytest.raises(ValueError, match=message) as raised:
-        read_csv(csv(tmp_path, text), 3, FILES)
+        read_csv(csv(tmp_path, text), 60 if name == "many" else 3, FILES)
     assert "\n" not in str(raised.value)
 
 
@@ -358,7 +408,7 @@ def msds_run(tmp_path_factory):
 def test_factors_of_msds(msds_run, capsys):
     assert main(["factors", str(msds_run), "--data", "msds1", *QUICK]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "held-out R² from the latents of one level: ridge" in said
+    assert "Held-out R² from the latents of one level: linear probes. Ridge, penalties" in said
     assert "60 images, 1 of 5 parts held out, seed 0" in said
     assert "base colour:" in said  # the verdict
     found = json.loads((msds_run / "factors.json").read_text())
@@ -416,7 +466,7 @@ def test_factors_without_labels_of_real_nvp(tmp_path, capsys):
     run = small_run(tmp_path / "run", architecture="real_nvp", levels=2, hidden=4)
     out = tmp_path / "out"
     assert main(["factors", str(run), *QUICK, "--out", str(out)]) == 0
-    assert "visible latents" in capsys.readouterr().out
+    assert "visible latents" in capsys.readouterr().out.lower()
     found = json.loads((out / "factors.json").read_text())
     assert "probes" not in found
     assert len(found["visible"]["counts"]) == 2

@@ -9,17 +9,25 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rgflow.config import check_name
+
 Kind = Literal["number", "binary", "angle"]
+Declared = Literal["number", "class", "angle"]
+"""What the values of a label may be said to be."""
 Box = tuple[int, int, int, int]
 """(y, x, height, width) of a rectangle of pixels."""
 
 CLASSES = 50
-"""Whole numbers with at most so many values are classes, each of which makes a binary label."""
+"""So many classes at the most make a binary label each; more are names rather than classes."""
+CLASSY = ("class", "classes", "label", "labels", "chair", "id")
+"""Last words of names of labels whose values are classes, and not numbers."""
+LIST = ".txt"
+"""How the names of files end that are read as CelebA's list of attributes."""
 TILE = 8
 """Edge of an oval's tile in MSDS."""
 
@@ -55,8 +63,9 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
     """The labels of a data set, as `rgflow.data.load(...).labels` holds them.
 
     Those of MSDS become its factors: the base of an image, and of every oval what it deviates from
-    the base, its angle, and its jitter. Classes become a binary label each. Labels that are the
-    same for all images say nothing and are left out.
+    the base, its angle, and its jitter. Classes, which are told by the name of the label, become a
+    binary label each; more than 50 are left out, and so are labels that are the same for all
+    images.
 
     Args:
         known: By name, each [N, ...].
@@ -72,29 +81,32 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
     for name, values in known.items():
         columns = values.reshape(len(values), -1).T
         for k, column in enumerate(columns):
-            found += _made(f"{name} {k}" if len(columns) > 1 else name, column)
+            found += _made(f"{name} {k}" if len(columns) > 1 else name, column, _usual(name))
     return found
 
 
-def _made(name: str, values: NDArray[Any]) -> list[Label]:
-    """One label; of classes one each; of equal values none."""
-    distinct = np.unique(values)
-    if len(distinct) < 2:
+def _usual(name: str) -> Declared:
+    """What the values of a label with that name are, unless something else is said."""
+    return "class" if name.lower().replace("_", " ").split(" ")[-1] in CLASSY else "number"
+
+
+def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
+    """One label; of equal values none; of classes one each, but of two classes one, of too many
+    none."""
+    distinct = np.unique(values).tolist()
+    if len(distinct) < 2 or (declared == "class" and len(distinct) > CLASSES):
         return []
-    numbers = values.astype(np.float64)
-    if len(distinct) == 2:
-        ones = (values == distinct[1]).astype(np.float64)
-        return [Label(name=name, values=ones, kind="binary", group=name)]
-    if not np.issubdtype(values.dtype, np.integer) or len(distinct) > CLASSES:
-        return [Label(name=name, values=numbers, group=name)]
+    if declared == "class":
+        ones = {
+            f"{name} {v}": values == v for v in (distinct[1:] if len(distinct) == 2 else distinct)
+        }
+    elif declared == "number" and len(distinct) == 2:
+        ones = {name: values == distinct[1]}
+    else:
+        return [Label(name=name, values=values.astype(np.float64), kind=declared, group=name)]
     return [
-        Label(
-            name=f"{name} {value}",
-            values=(values == value).astype(np.float64),
-            kind="binary",
-            group=name,
-        )
-        for value in distinct.tolist()
+        Label(name=one, values=is_so.astype(np.float64), kind="binary", group=name)
+        for one, is_so in ones.items()
     ]
 
 
@@ -140,10 +152,16 @@ def read_csv(
     files: Sequence[str] | None = None,
     others: Collection[str] = (),
 ) -> list[Label]:
-    """Labels from a CSV file: a line with their names, then a row of numbers for every image.
+    """Labels from a CSV file: a line with their names, then a row of values for every image.
 
     If the first value of the first row isn't a number, the first column holds file names;
     otherwise the rows are in the order of the images, and those beyond the last image are left out.
+    Values are numbers, unless the line with names says something else: `tilt:angle` are degrees of
+    an axis, the same after 180°, and `hair:class` are names of classes, text or numbers, as are
+    those of a column that is called `class`.
+
+    A file whose name ends in .txt is CelebA's list of attributes; of its rows, those for other
+    files are left out.
 
     Args:
         path: The file.
@@ -153,11 +171,15 @@ def read_csv(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it isn't as described, a row is missing, or a label is the same in all rows.
+        ValueError: If it isn't as described, a row is missing, a label is the same in all rows, or
+            has too many classes.
     """
     path = Path(path).expanduser()
     header, rows = _table(path)
-    if not _is_number(rows[0][0]):
+    if not header[0].endswith(":class") and not _is_number(rows[0][0]):
+        if path.suffix == LIST and files:
+            wanted = set(files)
+            rows = [row for row in rows if row[0] in wanted] or rows
         rows = _by_name(path, header, rows, images, files, others)
         header = header[1:]
     elif len(rows) < images:
@@ -166,14 +188,26 @@ def read_csv(
             f"missing, or analyse fewer images."
         )
     labels = []
-    for k, name in enumerate(header):
-        values = np.array([_number(path, name, n, row[k]) for n, row in enumerate(rows[:images])])
-        if len(np.unique(values)) < 2:
+    for k, column in enumerate(header):
+        name, declared = _declared(path, column)
+        texts = [row[k] for row in rows[:images]]
+        values = np.array(
+            [_text(path, name, n, text) for n, text in enumerate(texts)]
+            if declared == "class"
+            else [_number(path, name, n, text) for n, text in enumerate(texts)]
+        )
+        distinct = len(np.unique(values))
+        if distinct < 2:
             raise ValueError(
                 f"Expected labels that differ between images; column {name!r} of {path} is "
-                f"{values[0]:g} for each of {images} images: leave it out."
+                f"{texts[0]} for each of {images} images: leave it out."
             )
-        labels += _made(name, values)
+        if declared == "class" and distinct > CLASSES:
+            raise ValueError(
+                f"Expected at most {CLASSES} classes in column {name!r} of {path}; got {distinct}: "
+                f"leave it out, or name it '{name}:number' if these are numbers."
+            )
+        labels += _made(name, values, declared)
     return labels
 
 
@@ -183,9 +217,18 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise FileNotFoundError(f"Expected a CSV file with labels; there is none at {path}.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+            listed = map(str.split, file) if path.suffix == LIST else csv.reader(file)
+            lines = [[cell.strip() for cell in row] for row in listed if row]
     except (UnicodeError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file in UTF-8; {path} isn't one ({error}).") from error
+    if path.suffix == LIST:
+        if len(lines) < 3 or len(lines[0]) > 1:
+            raise ValueError(
+                f"Expected the number of pictures, a line with names and a row per picture in "
+                f"{path}, as in CelebA's list of attributes; got something else: name a CSV file "
+                f".csv."
+            )
+        lines = [["file", *lines[1]], *lines[2:]]
     if len(lines) < 2:
         raise ValueError(
             f"Expected a line with names and a row per image in {path}; got {len(lines)} lines."
@@ -245,6 +288,24 @@ def _by_name(
             f"Expected a row for every image in {path}; got none for {missing[0]!r}{more}."
         )
     return [by_name[name] for name in files]
+
+
+def _declared(path: Path, column: str) -> tuple[str, Declared]:
+    """The name of a column, and what its values are."""
+    name, colon, kind = column.rpartition(":")
+    if not colon:
+        return column, _usual(column)
+    check_name(f"what follows the colon of column {column!r} of {path}", kind, get_args(Declared))
+    return name, cast(Declared, kind)
+
+
+def _text(path: Path, name: str, n: int, text: str) -> str:
+    """The class that a text names."""
+    if not text:
+        raise ValueError(
+            f"Expected a class in every row of column {name!r} of {path}; got '' for image {n + 1}."
+        )
+    return text
 
 
 def _number(path: Path, name: str, n: int, text: str) -> float:
