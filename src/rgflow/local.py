@@ -150,8 +150,10 @@ class Permutation:
     """
 
     def __init__(self, order: Ids, device: torch.device) -> None:
+        inverse = np.empty_like(order)
+        inverse[order] = np.arange(len(order))
         self.order = torch.as_tensor(order, device=device)
-        self.inverse = torch.as_tensor(np.argsort(order), device=device)
+        self.inverse = torch.as_tensor(inverse, device=device)
 
     def __call__(self, x: Tensor) -> Tensor:
         return _Permute.apply(x, self.order, self.inverse)
@@ -208,6 +210,7 @@ class _Cone:
         self.local, self.masks, self.which = local, masks, images
         self.flow, self.lattice = local.flow, local.lattice
         self.device = local.images.device
+        self._place: Ids = np.full(int(np.prod(self.shape)), -1)  # scratch of `_find`
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -254,12 +257,10 @@ class _Cone:
         owners, numbers = np.nonzero(rows)
         size = int(np.prod(self.shape[1:]))
         inside = (owners[:, None] * size + self._table(level, layer)[numbers]).flatten()
-        loose = np.setdiff1d(changed, inside)  # in no block: with an open boundary
+        loose = changed[self._find(inside, changed) < 0]  # in no block: with an open boundary
         out = np.concatenate((inside, loose))
-        fixed = np.setdiff1d(out, changed)
-        come = np.concatenate((changed, fixed))
-        order = np.argsort(come)
-        gather = order[np.searchsorted(come, out, sorter=order)]
+        fixed = out[self._find(changed, out) < 0]
+        gather = self._find(np.concatenate((changed, fixed)), out)
         touched = _Touched(
             layer,
             torch.as_tensor(owners, device=self.device),
@@ -267,6 +268,13 @@ class _Cone:
             Permutation(gather, self.device),
         )
         return touched, out
+
+    def _find(self, ids: Ids, wanted: Ids) -> Ids:
+        """Where each wanted variable stands among others; −1: nowhere."""
+        self._place[ids] = np.arange(len(ids))
+        found = self._place[wanted]
+        self._place[ids] = -1
+        return found
 
     def _table(self, level: int, layer: Blockwise) -> Ids:
         """The variables of every block as places in [C, H, W], [blocks, D]."""
@@ -345,15 +353,14 @@ class Region(_Cone):
                 made.append(touched)
             layers.append(made)
             # Those that stay come first, in the order of the image layout.
-            _, _, i, j = np.unravel_index(changed, self.shape)
+            ordered = np.sort(changed)
+            _, _, i, j = np.unravel_index(ordered, self.shape)
             up = ((i | j) & (1 << level) == 0) & (not step.top)
-            order = np.lexsort((changed, up))
-            stay = len(changed) - int(up.sum())
-            self._parts.append((Permutation(order, self.device), stay))
-            changed = changed[order]
-            ids.append(changed[:stay])
+            ids.append(ordered[~up])
+            part = self._find(changed, np.concatenate((ids[-1], ordered[up])))
+            self._parts.append((Permutation(part, self.device), len(ids[-1])))
             self.cones[:, :: 1 << level, :: 1 << level] |= mask
-            changed, masks = changed[stay:], mask[:, ::2, ::2]
+            changed, masks = ordered[up], mask[:, ::2, ::2]
         self.layers = layers
         self._latent_ids = np.concatenate(ids)
         self.latent_owners = self._owners(self._latent_ids)
@@ -471,10 +478,7 @@ class Edit(_Cone):
             layers.insert(0, made)
         self.layers, self.cones = layers, mask
         self._places = self._ids(mask)
-        order = np.argsort(changed)
-        self._leaving = Permutation(
-            order[np.searchsorted(changed, self._places, sorter=order)], self.device
-        )
+        self._leaving = Permutation(self._find(changed, self._places), self.device)
         self.owners = self._owners(self._places[:: self.shape[1]])
 
     def decode(self, latents: Tensor) -> Tensor:

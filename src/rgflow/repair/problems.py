@@ -1,7 +1,7 @@
 """What is repaired: a region of an image, all that is known around it, and what may vary.
 
-`rgflow.local.Region` is such a problem in an RG-Flow, evaluated only where cones reach. The one
-here works in any flow, and evaluates whole images: for comparison, and to test the other against.
+`rgflow.local.LocalFlow` poses such problems in an RG-Flow, evaluated only where cones reach. The
+class here does in any flow, and evaluates whole images: to compare with, and to test against.
 
 Letters in shapes: N images; C channels; H, W rows and columns; K problems, each one region of one
 image; S pixels and Z free latents of all problems together.
@@ -17,7 +17,20 @@ from torch import Tensor
 from rgflow.config import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
-from rgflow.lattice import Mask
+from rgflow.lattice import Mask, Sites
+
+
+class Poses(Protocol):
+    """Encoded images, of which regions can be filled in: `LocalFlow` or `WholeFlow`."""
+
+    lattice: Sites
+
+    def __len__(self) -> int: ...
+
+    def region(self, masks: Mask, copies: int = 1) -> "Problems":
+        """Pixels that may change: [H, W] for all images alike, or [N, H, W]; with several problems
+        per image, those of an image following one another."""
+        ...
 
 
 class Problems(Protocol):
@@ -62,14 +75,13 @@ class Problems(Protocol):
         ...
 
 
-class WholeRegion:
-    """Regions of images in any flow, by evaluating whole images.
+class WholeFlow:
+    """Images in any flow, encoded once, of which regions are filled in by evaluating whole images.
 
     Args:
-        flow: The flow.
-        images: [N, C, H, W].
-        masks: The pixels that may change, [H, W] or [N, H, W].
-        copies: Problems per image; those of an image follow one another.
+        flow: The flow. Its parameters are shared and taken as fixed.
+        images: [N, C, H, W]. If some latents are fixed, what a region holds is part of them: blank
+            it first.
         free: How many latents of each image may vary, chosen at random (the paper's "constrained
             Real NVP", Appendix F); one number or one per image; none: all of them.
         generator: Where noise that dequantises uint8 comes from; none: ½ everywhere.
@@ -78,66 +90,86 @@ class WholeRegion:
         at_once: Images evaluated together.
 
     Raises:
-        ValueError: If masks or numbers don't fit the images.
+        ValueError: If the images don't fit the flow, or the numbers the images.
 
     Example:
         >>> from rgflow import FlowConfig, make_flow
         >>> flow = make_flow(FlowConfig(architecture="real_nvp", height=8, width=8, hidden=4))
-        >>> region = WholeRegion(flow, torch.rand(2, 3, 8, 8) * 255, flow.lattice.box(2, 2, 3, 3))
+        >>> whole = WholeFlow(flow, torch.rand(2, 3, 8, 8) * 255, free=50)
+        >>> region = whole.region(flow.lattice.box(2, 2, 3, 3))
         >>> region.decode(region.latents).shape, region.latents.shape
-        (torch.Size([18, 3]), torch.Size([384]))
+        (torch.Size([18, 3]), torch.Size([100]))
     """
 
     def __init__(
         self,
         flow: Flow,
         images: Tensor,
-        masks: Mask,
         *,
-        copies: int = 1,
         free: int | Sequence[int] | None = None,
         generator: torch.Generator | None = None,
         seed: int = 0,
         dtype: torch.dtype | None = None,
         at_once: int = 64,
     ) -> None:
-        check_whole("copies", copies, 1)
         check_whole("at_once", at_once, 1)
-        self.flow, self.at_once = flow.frozen(dtype or flow.dtype), at_once
-        self.lattice = flow.lattice
-        with torch.no_grad():
-            known = self.flow._reals(images, generator, self.flow.dtype)
-            levels = [self.flow.encode(part, dtype=known.dtype) for part in known.split(at_once)]
-        device = known.device
-        self.masks = flow.lattice.masks(masks, len(images)).repeat(copies, 0)
-        self.images = known.repeat_interleave(copies, 0)
-        marked = torch.as_tensor(self.masks, device=device)
-        self.owners, self._rows, self._columns = marked.nonzero(as_tuple=True)
-        self.pixels = self.images[self.owners, :, self._rows, self._columns]
-        self._known = Latents.cat(levels).flat().repeat_interleave(copies, 0)
-        chosen = torch.as_tensor(self._choose(free, len(images), seed), device=device)
-        self.latent_owners, self._places = chosen.repeat_interleave(copies, 0).nonzero(
-            as_tuple=True
+        self.flow, self.lattice, self.at_once = (
+            flow.frozen(dtype or flow.dtype),
+            flow.lattice,
+            at_once,
         )
-        self.latents = self._known[self.latent_owners, self._places]
+        with torch.no_grad():
+            self.images = self.flow._reals(images, generator, self.flow.dtype)
+            parts = self.images.split(at_once)
+            encoded = [self.flow.encode(part, dtype=self.flow.dtype) for part in parts]
+        self.latents = Latents.cat(encoded)
+        self.free = self._choose(free, seed)
 
-    def _choose(self, free: int | Sequence[int] | None, images: int, seed: int) -> Mask:
+    def _choose(self, free: int | Sequence[int] | None, seed: int) -> Tensor:
         """Which latents of every image may vary, [N, D]."""
-        dim = self.flow.dim
+        n, dim = len(self), self.flow.dim
         if free is None or isinstance(free, int):
-            counts: Sequence[int] = [dim if free is None else free] * images
+            counts: Sequence[int] = [dim if free is None else free] * n
         else:
             counts = free
-        if len(counts) != images or not all(0 < count <= dim for count in counts):
+        if len(counts) != n or not all(0 < count <= dim for count in counts):
             raise ValueError(
                 f"Expected a number of free latents from 1 to {dim}, one or one for each of the "
-                f"{images} images; got {free}."
+                f"{n} images; got {free}."
             )
         random = np.random.default_rng(seed)
-        chosen = np.zeros((images, dim), dtype=bool)
+        chosen = np.zeros((n, dim), dtype=bool)
         for row, count in zip(chosen, counts, strict=True):
             row[random.permutation(dim)[:count]] = True
-        return chosen
+        return torch.as_tensor(chosen, device=self.images.device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def region(self, masks: Mask, copies: int = 1) -> "WholeRegion":
+        """Pixels that may change; as `LocalFlow.region`.
+
+        Raises:
+            ValueError: If the masks are of another size.
+        """
+        check_whole("copies", copies, 1)
+        return WholeRegion(self, self.lattice.masks(masks, len(self)), copies)
+
+
+class WholeRegion:
+    """Regions of images in any flow; `WholeFlow.region` makes it. See `Problems`."""
+
+    def __init__(self, whole: WholeFlow, masks: Mask, copies: int) -> None:
+        self.flow, self.masks = whole.flow, masks.repeat(copies, 0)
+        self._at_once = whole.at_once
+        self._images = whole.images.repeat_interleave(copies, 0)
+        marked = torch.as_tensor(self.masks, device=self._images.device)
+        self.owners, self._rows, self._columns = marked.nonzero(as_tuple=True)
+        self.pixels = self._images[self.owners, :, self._rows, self._columns]
+        self._known = whole.latents.flat().repeat_interleave(copies, 0)
+        free = whole.free.repeat_interleave(copies, 0)
+        self.latent_owners, self._places = free.nonzero(as_tuple=True)
+        self.latents = self._known[self.latent_owners, self._places]
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -145,14 +177,12 @@ class WholeRegion:
     def decode(self, latents: Tensor) -> Tensor:
         """The pixels [S, C] that free latents [Z] generate, in [0, 256)."""
         flat = self._known.index_put((self.latent_owners, self._places), latents)
-        channels = self.flow.config.channels
-        images = torch.cat(
-            [
-                self.flow.decode(Latents.from_flat(part, self.lattice, channels))
-                for part in flat.split(self.at_once)
-            ]
-        )
-        return self.flow.bounded(images)[self.owners, :, self._rows, self._columns]
+        flow, channels = self.flow, self.flow.config.channels
+        images = [
+            flow.decode(Latents.from_flat(part, flow.lattice, channels))
+            for part in flat.split(self._at_once)
+        ]
+        return flow.bounded(torch.cat(images))[self.owners, :, self._rows, self._columns]
 
     def to_flow(self, pixels: Tensor) -> Tensor:
         """Pixels in the flow's own space, that of the prior: any reals, [S, C]."""
@@ -164,13 +194,11 @@ class WholeRegion:
 
     def log_prob(self, pixels: Tensor) -> Tensor:
         """log p of the whole images with these pixels, in nats [K]."""
-        return torch.cat(
-            [self.flow.log_prob(part) for part in self.paste(pixels).split(self.at_once)]
-        )
+        parts = self.paste(pixels).split(self._at_once)
+        return torch.cat([self.flow.log_prob(part) for part in parts])
 
     def paste(self, pixels: Tensor) -> Tensor:
         """The images with these pixels, [K, C, H, W]."""
-        by_site = self.images.permute(0, 2, 3, 1).index_put(
-            (self.owners, self._rows, self._columns), pixels
-        )
-        return by_site.permute(0, 3, 1, 2)
+        by_site = self._images.permute(0, 2, 3, 1)
+        place = (self.owners, self._rows, self._columns)
+        return by_site.index_put(place, pixels).permute(0, 3, 1, 2)

@@ -1,0 +1,289 @@
+"""The likeliest completion of images that have holes (paper, section 4.6 and Appendix F).
+
+Some variables generate the pixels of the hole; these are pasted into what is known, and the
+log-likelihood of the result is climbed by Adam, from the best of many random draws.
+
+Letters in shapes: N images; C channels; H, W rows and columns; R restarts; T steps; S pixels of all
+holes together.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rgflow.config import check_name, check_whole
+from rgflow.lattice import Mask
+from rgflow.repair.problems import Poses, Problems
+
+Variables = Literal["latents", "pixels"]
+"""What is varied: the free latents, of which an RG-Flow has those of the inference cone (the
+paper's way), or the hole's pixels themselves, in the flow's own space."""
+
+PIXELS_AT_ONCE = 1 << 15
+"""Of draws that are evaluated together, for the sake of memory."""
+PATIENCE = 60
+"""Steps without progress after which the rate falls."""
+FALLS = 2
+"""How often the rate falls before the end, each time to a third."""
+PROGRESS = 0.1
+"""Nats by which log p has to rise to count as progress."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inpainting:
+    """Images whose holes are filled in.
+
+    Attributes:
+        images: The best completions, reals [N, C, H, W] in [0, 256); ⌊x⌋ is the 8-bit image.
+        log_prob: log p of each, in nats [N].
+        start: log p of the best draw, where the climb to it began, [N].
+        curves: log p at every step, [T, N, R].
+        best: Which restart was the best, [N].
+        converged: Whether its climb had come to rest, [N].
+        diverged: Whether log p was ever not a finite number, [N]; the best state was kept.
+        variables: What was varied.
+        free: How many variables each image had, [N].
+        draws: Draws per image, of which the best were starts.
+        temperature: Of these draws.
+        rate: Of Adam at the start.
+    """
+
+    images: Tensor
+    log_prob: Tensor
+    start: Tensor
+    curves: Tensor
+    best: Tensor
+    converged: Tensor
+    diverged: Tensor
+    variables: Variables
+    free: Tensor
+    draws: int
+    temperature: float
+    rate: float
+
+    @property
+    def steps(self) -> int:
+        """Steps taken, T."""
+        return len(self.curves)
+
+
+def inpaint(
+    poses: Poses,
+    masks: Mask,
+    *,
+    variables: Variables = "latents",
+    draws: int = 200,
+    temperature: float = 1.0,
+    restarts: int = 1,
+    steps: int = 1000,
+    rate: float = 0.03,
+    generator: torch.Generator | None = None,
+    progress: Callable[[int, Tensor], bool | None] | None = None,
+) -> Inpainting:
+    """Fill holes with what makes the whole images likeliest.
+
+    All images and restarts are one batch. What the images hold inside their holes has no influence.
+
+    Args:
+        poses: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
+        masks: The holes, [H, W] for all images alike, or [N, H, W].
+        variables: What is varied.
+        draws: Random draws of the latents per image, of which the best are starts.
+        temperature: Of these draws.
+        restarts: How many of the best draws are starts.
+        steps: The most steps; the climb ends earlier if it comes to rest.
+        rate: Of Adam, in units of the flow's own space.
+        generator: Source of randomness, of the CPU.
+        progress: Called after every step with its number and log p [N, R]; to stop, return True.
+
+    Raises:
+        ValueError: If a mask is empty or of another size, or a number is out of range.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> from rgflow.local import LocalFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=16))
+        >>> images = torch.rand(2, 3, 16, 16) * 255
+        >>> hole = flow.lattice.box(4, 4, 3, 3)
+        >>> found = inpaint(LocalFlow(flow, images), hole, draws=10, steps=20)
+        >>> found.images.shape, found.curves.shape, bool((found.log_prob >= found.start).all())
+        (torch.Size([2, 3, 16, 16]), torch.Size([20, 2, 1]), True)
+    """
+    check_name("variables", variables, get_args(Variables))
+    check_whole("draws", draws, 1)
+    check_whole("restarts", restarts, 1, draws)
+    check_whole("steps", steps, 1)
+    if not 0 < rate < math.inf:
+        raise ValueError(f"Expected rate to be above 0; got {rate}.")
+    masks = poses.lattice.masks(masks, len(poses))
+    for number, mask in enumerate(masks):
+        if not mask.any():
+            raise ValueError(
+                f"Expected holes to fill; got an empty mask for image {number}: mark at least one "
+                f"pixel."
+            )
+    problems = poses.region(masks, restarts)
+    latents, pixels = _starts(poses, masks, draws, restarts, temperature, generator)
+    if variables == "latents":
+        climb = _Climb(problems, latents, problems.decode)
+        owners = problems.latent_owners
+    else:
+        climb = _Climb(problems, problems.to_flow(pixels), problems.from_flow)
+        owners = problems.owners.repeat_interleave(pixels.shape[1])
+    curves, rested = climb.run(steps, rate, restarts, progress)
+    reached, best = climb.best.view(-1, restarts).max(1)
+    chosen = torch.arange(len(poses), device=best.device) * restarts + best
+    return Inpainting(
+        images=problems.paste(climb.pixels)[chosen],
+        log_prob=reached,
+        start=curves[0].max(1).values,
+        curves=curves,
+        best=best,
+        converged=rested[chosen],
+        diverged=climb.diverged.view(-1, restarts).any(1),
+        variables=variables,
+        free=torch.bincount(owners, minlength=len(problems))[::restarts],
+        draws=draws,
+        temperature=temperature,
+        rate=rate,
+    )
+
+
+def by_copy(owners: Tensor, copies: int) -> Tensor:
+    """Where the entries of every copy stand in a batch of several problems per image.
+
+    Args:
+        owners: The problem of every entry.
+        copies: Problems per image, those of an image following one another.
+
+    Returns:
+        Places [copies, entries of one copy of all images].
+    """
+    return torch.argsort(owners % copies, stable=True).view(copies, -1)
+
+
+@torch.no_grad()
+def _starts(
+    poses: Poses,
+    masks: Mask,
+    draws: int,
+    restarts: int,
+    temperature: float,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """Latents and pixels of the best draws, for the problems with that many copies per image."""
+    together = max(1, min(draws, PIXELS_AT_ONCE // int(masks.sum())))
+    problems = poses.region(masks, together)
+    prior = problems.flow.prior.tempered(temperature)
+    n, images = len(masks), problems.owners.div(together, rounding_mode="floor")
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    for first in range(0, draws, together):
+        # Drawn on the CPU, so that the same seed gives the same on all devices.
+        like = torch.empty_like(problems.latents, device=generator.device if generator else None)
+        z = prior.sample_like(like, generator).to(problems.latents.device)
+        x = problems.decode(z)
+        log_prob = problems.log_prob(x).nan_to_num(-math.inf, posinf=-math.inf)
+        z_places = by_copy(problems.latent_owners, together)
+        x_places = by_copy(problems.owners, together)
+        new = log_prob.view(n, together), z[z_places], x[x_places]
+        if first + together > draws:  # the last draws that were asked for
+            new = new[0][:, : draws - first], new[1][: draws - first], new[2][: draws - first]
+        kept = [*kept, new]
+        scores = torch.cat([k[0] for k in kept], 1)
+        top = scores.topk(min(restarts, scores.shape[1]), 1).indices  # [N, R]
+        z_owner = torch.div(problems.latent_owners[z_places[0]], together, rounding_mode="floor")
+        x_owner = images[x_places[0]]
+        zs, xs = torch.cat([k[1] for k in kept]), torch.cat([k[2] for k in kept])
+        kept = [(scores.gather(1, top), _pick(zs, top, z_owner), _pick(xs, top, x_owner))]
+    _, zs, xs = kept[0]
+    problems = poses.region(masks, restarts)
+    return _laid(zs, problems.latent_owners, restarts), _laid(xs, problems.owners, restarts)
+
+
+def _pick(values: Tensor, top: Tensor, owner: Tensor) -> Tensor:
+    """Of the copies of all images, [copies, entries, …], the chosen ones [N, R] of each image."""
+    return values[top[owner].T, torch.arange(len(owner), device=owner.device)]
+
+
+def _laid(values: Tensor, owners: Tensor, copies: int) -> Tensor:
+    """The inverse of `by_copy`: [copies, entries, …] to a batch of problems."""
+    out = torch.empty_like(values.flatten(0, 1))
+    out[by_copy(owners, copies)] = values
+    return out
+
+
+class _Climb:
+    """The climb of log p by Adam, and the best that it has met.
+
+    Attributes:
+        best: The highest log p of every problem so far, [K].
+        pixels: Those of it, [S, C].
+        diverged: Whether log p, or its gradient, has ever not been finite, [K].
+    """
+
+    def __init__(
+        self, problems: Problems, start: Tensor, to_pixels: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.problems, self.to_pixels = problems, to_pixels
+        self.point = start.detach().clone().requires_grad_()
+        self.safe = start.detach().clone()  # the variables of the best
+        self.owners = problems.latent_owners if start.ndim == 1 else problems.owners
+        self.pixels = torch.empty_like(problems.pixels)
+        self.best = problems.pixels.new_full((len(problems),), -math.inf)
+        self.diverged = torch.zeros(len(problems), dtype=torch.bool, device=start.device)
+
+    def run(
+        self,
+        steps: int,
+        rate: float,
+        restarts: int,
+        progress: Callable[[int, Tensor], bool | None] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Climb. The curves [T, N, R], and which problems came to rest, [K]."""
+        adam = torch.optim.Adam([self.point], lr=rate)
+        curves: list[Tensor] = []
+        mark, since, falls = self.best.clone(), torch.zeros_like(self.best), 0
+        for step in range(steps):
+            log_prob = self._step(adam)
+            curves.append(log_prob.view(-1, restarts))
+            risen = self.best > mark + PROGRESS
+            mark = torch.where(risen, self.best, mark)
+            since = torch.where(risen, 0, since + 1)
+            if progress and progress(step + 1, curves[-1]):
+                break
+            if bool((since >= PATIENCE).all()):
+                if falls == FALLS:
+                    break
+                falls, since = falls + 1, torch.zeros_like(since)
+                adam.param_groups[0]["lr"] *= 1 / 3
+        return torch.stack(curves), (since >= PATIENCE) & (falls == FALLS)
+
+    def _step(self, adam: torch.optim.Optimizer) -> Tensor:
+        """One step of Adam; log p before it, [K]."""
+        adam.zero_grad()
+        pixels = self.to_pixels(self.point)
+        log_prob = self.problems.log_prob(pixels)
+        log_prob.sum().neg().backward()
+        gradient = self.point.grad
+        assert gradient is not None
+        with torch.no_grad():
+            better = log_prob > self.best
+            self.best = torch.where(better, log_prob, self.best)
+            self.pixels = torch.where(better[self.problems.owners, None], pixels, self.pixels)
+            shape = (-1,) + (1,) * (self.point.ndim - 1)
+            here = better[self.owners].view(shape)
+            self.safe = torch.where(here, self.point, self.safe)
+            bad = ~log_prob.isfinite()
+            wrong = ~gradient.isfinite()
+            bad[self.owners[wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong]] = True
+            if bad.any():
+                self.diverged |= bad
+                lost = bad[self.owners].view(shape)
+                self.point.copy_(torch.where(lost, self.safe, self.point))
+                gradient.masked_fill_(lost, 0)
+        adam.step()
+        return log_prob.detach()
