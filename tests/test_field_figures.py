@@ -192,6 +192,14 @@ def test_command_beside(run, real_nvp, tmp_path, capsys):
     assert about["levels"][0]["strongest"][0]["standard_error"] is None
     assert (about["space"], about["temperature"]) == ("pixels", 0.5)
     assert (tmp_path / "strengths.png").is_file()
+    beside = json.loads((tmp_path / "beside.json").read_text())
+    assert (about["run"], beside["run"]) == (str(run), model)
+    assert sum(part["latents"] for part in beside["levels"]) == 192
+    strengths = load_file(tmp_path / "beside.safetensors")["strengths"]
+    other = receptive_fields(
+        Run.open(real_nvp).flow(), draws=1, space="pixels", temperature=0.5
+    ).strengths
+    torch.testing.assert_close(strengths, other)
 
 
 def test_command_of_some_latents(run, tmp_path):

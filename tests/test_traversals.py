@@ -19,7 +19,8 @@ from rgflow.analysis.traversals import (
     traverse,
 )
 from rgflow.cli import main
-from rgflow.cli.subjects import Subjects
+from rgflow.cli.subjects import Subjects, _change
+from rgflow.data.decoding import Target
 from rgflow.figures.traversals import Shown, differences, signed, traversal_frames, traversals
 from runs import small_run
 
@@ -206,7 +207,47 @@ def test_one_latent_of_given_images(run, tmp_path, capsys):
     assert main(["traverse", str(run), *options, "--images", *files]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"traversal-1-0-2-0.png", "traversal-1-0-2-0-differences.png"}
-    assert "h = 1, (0, 2), c = 0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "h = 1, (0, 2), c = 0" in said
+    assert "in the flow's own space, over 1 draw at temperature 1.0, seed 0." in said
+    changed = "0.png: cropped and resized from 30×20 to 8×8 pixels; 1 more of 2 likewise.\n"
+    assert said.startswith(changed)
+
+
+def test_how_pictures_are_changed(tmp_path):
+    said = {}
+    for mode, size in (("RGB", (8, 8)), ("L", (8, 8)), ("RGB", (16, 16)), ("RGBA", (8, 10))):
+        path = tmp_path / "a.png"
+        Image.new(mode, size).save(path)
+        for channels in (1, 3):
+            target = Target(height=8, width=8, channels=channels)
+            said[mode, size, channels] = _change(path, target)
+    assert said == {
+        ("RGB", (8, 8), 1): "turned grey",
+        ("RGB", (8, 8), 3): "",
+        ("L", (8, 8), 1): "",
+        ("L", (8, 8), 3): "",
+        ("RGB", (16, 16), 1): "resized from 16×16 to 8×8 pixels, turned grey",
+        ("RGB", (16, 16), 3): "resized from 16×16 to 8×8 pixels",
+        ("RGBA", (8, 10), 1): "cropped from 8×10 to 8×8 pixels, turned grey",
+        ("RGBA", (8, 10), 3): "cropped from 8×10 to 8×8 pixels",
+    }
+    target = Target(height=8, width=8, channels=3, crop=8)
+    Image.new("RGB", (16, 16)).save(path)
+    assert _change(path, target) == "cropped from 16×16 to 8×8 pixels"
+
+
+def test_images_of_another_data_set_are_said_to_be_changed(run, tmp_path, capsys):
+    for part in ("train", "test"):
+        (tmp_path / "photos" / part).mkdir(parents=True)
+        for k, size in enumerate(((8, 8), (16, 8))):
+            Image.new("RGB", size, (k, 90, 200)).save(tmp_path / "photos" / part / f"{k}.png")
+    options = ["--latent", "[1, 0, 2, 0]", "--draws", "1", "--video", "none", "--split", "test"]
+    options += ["--data", f"folder:{tmp_path / 'photos'}", "--out", str(tmp_path)]
+    assert main(["traverse", str(run), *options, "--pick", "[0]"]) == 0
+    assert "cropped" not in capsys.readouterr().out
+    assert main(["traverse", str(run), *options, "--pick", "[0, 1]"]) == 0
+    assert "1.png: cropped from 16×8 to 8×8 pixels.\n" in capsys.readouterr().out
 
 
 def test_a_direction_from_a_file_and_images_of_a_data_set(run, tmp_path):

@@ -103,7 +103,8 @@ def run(arguments: Sequence[str]) -> None:
         pictures.mkdir(parents=True, exist_ok=True)
         for name, picture in drawn.items():
             picture.save(pictures / f"{name}.png")
-        _save(found, threshold, folder)
+        for stem, (name, one) in zip(("fields", "beside"), results.items(), strict=False):
+            _save(one, name, threshold, folder / stem)
     except OSError as error:
         raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
     for name, one in results.items():
@@ -111,6 +112,8 @@ def run(arguments: Sequence[str]) -> None:
     print(
         f"Fields, strengths and errors are in {folder / 'fields.safetensors'}, the strongest in "
         f"{folder / 'fields.json'}, {len(drawn)} pictures in {pictures}."
+        + f" Those of {settings.beside} are in beside.safetensors and beside.json there."
+        * (len(results) > 1)
     )
 
 
@@ -159,7 +162,7 @@ def _strongest(found: ReceptiveFields, level: int) -> list[tuple[Address, float,
     return rows
 
 
-def _save(found: ReceptiveFields, threshold: float, folder: Path) -> None:
+def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> None:
     """Write everything as safetensors, and what is told of it as JSON."""
     import json
 
@@ -169,6 +172,7 @@ def _save(found: ReceptiveFields, threshold: float, folder: Path) -> None:
     from rgflow.files import replacing
 
     how: dict[str, Any] = {
+        "run": name,
         "space": found.space,
         "temperature": found.temperature,
         "draws": found.draws,
@@ -182,7 +186,7 @@ def _save(found: ReceptiveFields, threshold: float, folder: Path) -> None:
         tensors[f"rows{level}"] = windows.rows
         tensors[f"columns{level}"] = windows.columns
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with replacing(folder / "fields.safetensors") as part:
+    with replacing(path.with_suffix(".safetensors")) as part:
         save_file(whole, part, metadata={"how": json.dumps(how)})
     levels = [
         {
@@ -197,7 +201,7 @@ def _save(found: ReceptiveFields, threshold: float, folder: Path) -> None:
         for level in _levels(found)
     ]
     content = {**how, "threshold": threshold, "levels": levels}
-    with replacing(folder / "fields.json") as part:
+    with replacing(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from rgflow.data import Images
+    from rgflow.data.decoding import Target
     from rgflow.flow import Flow
     from rgflow.latents import Latents
 
@@ -213,9 +215,9 @@ def _read(files: Sequence[str], config: FlowConfig) -> Tensor:
             "from a data set with --split."
         )
     target = Target(height=config.height, width=config.width, channels=config.channels)
+    paths = [Path(file).expanduser() for file in files]
     images = []
-    for file in files:
-        path = Path(file).expanduser()
+    for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"Expected a picture file; there is none at {path}.")
         try:
@@ -224,7 +226,36 @@ def _read(files: Sequence[str], config: FlowConfig) -> Tensor:
             raise ValueError(
                 f"Expected a picture file, PNG, JPEG or WebP; {path} can't be read ({error})."
             ) from error
+    _tell_changes(paths, target)
     return torch.from_numpy(np.stack(images))
+
+
+def _tell_changes(paths: Sequence[Path], target: Target) -> None:
+    """Say in one sentence how picture files were changed to fit, if any were."""
+    changed = {path: change for path in paths if (change := _change(path, target))}
+    if changed:
+        first, change = next(iter(changed.items()))
+        more = len(changed) - 1
+        print(f"{first.name}: {change}{f'; {more} more of {len(paths)} likewise' * (more > 0)}.")
+
+
+def _change(path: Path, target: Target) -> str:
+    """What becomes of a picture file that is brought to a target, in words; empty if nothing."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+    width, height = image.size
+    w, h = (min(size, target.crop or size) for size in image.size)
+    cropped = (w, h) != image.size or w * target.height != h * target.width
+    resized = min(w / target.width, h / target.height) != 1
+    words = " and ".join(["cropped"] * cropped + ["resized"] * resized)
+    said = (
+        [f"{words} from {width}×{height} to {target.width}×{target.height} pixels"] if words else []
+    )
+    if target.channels == 1 and Image.getmodebase(image.mode) != "L":
+        said.append("turned grey")
+    return ", ".join(said)
 
 
 def _picked(settings: Namespace, model: FlowConfig, config: TrainConfig | None) -> Tensor:
@@ -254,4 +285,34 @@ def _picked(settings: Namespace, model: FlowConfig, config: TrainConfig | None) 
             f"Expected places below {len(found)}, the images in the {settings.split} split of "
             f"{found.name}; got {count - 1}."
         )
+    if settings.data is not None:
+        _tell_fitting(found, settings, model, config)
     return torch.from_numpy(found.images[settings.pick])
+
+
+def _tell_fitting(
+    found: Images, settings: Namespace, model: FlowConfig, config: TrainConfig | None
+) -> None:
+    """Say in one sentence how the images of another data set than the run's were changed to fit."""
+    from rgflow.data.decoding import Target
+    from rgflow.data.folder import split_files
+
+    kind, _, place = found.name.partition(":")
+    if model.pixels is None:
+        return
+    if kind != "folder":
+        print(
+            f"Images of {found.name} are cropped and resized to {model.width}×{model.height} "
+            f"pixels where they have another size."
+        )
+        return
+    root = Path(place).expanduser()
+    skipped = {line.partition(": ")[0] for line in found.skipped}
+    files = [file for file in split_files(root, settings.split) if file not in skipped]
+    target = Target(
+        height=model.height,
+        width=model.width,
+        channels=model.channels,
+        crop=config.crop if config else None,
+    )
+    _tell_changes([root / files[place] for place in settings.pick], target)

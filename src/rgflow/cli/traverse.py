@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
+    from rgflow.analysis.fields import ReceptiveFields
+    from rgflow.analysis.traversals import FieldAlong
     from rgflow.cli.subjects import Subjects
     from rgflow.latents import Address, Latents
 
@@ -98,7 +100,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
 
     unit = prior_scale(found.flow) if settings.unit == "prior" else 1.0
     first, last = (unit * value for value in settings.range)
-    varied = list(_varied(found, settings))
+    varied, how = _varied(found, settings)
     moving = settings.video != "none"
     counts = [settings["values"]] + [FRAMES] * moving
     total = len(varied) * len(found.latents) * sum(counts)
@@ -124,35 +126,44 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         written.append(path)
     for _, _, title, note in varied:
         print(f"{title}: {note}")
+    print(f"Strengths are of receptive fields {how}.")
     print(f"See {subjects.listed(written)}.")
 
 
 def _varied(
     found: Subjects, settings: Namespace
-) -> Iterator[tuple[Address | Latents, Tensor, str, str]]:
-    """What is varied: each with its receptive field, its title, and a note on the field."""
+) -> tuple[list[tuple[Address | Latents, Tensor, str, str]], str]:
+    """What is varied: each with its receptive field, its title, and a note on the field; and how
+    fields were found."""
     from rgflow.analysis import receptive_fields
     from rgflow.analysis.traversals import field_along
     from rgflow.latents import Latents
 
     flow, draws = found.flow, settings.draws
-    if settings.direction is not None:
-        direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
-        along = field_along(flow, direction, draws=draws)
-        note = _strength(along.strength, along.error)
-        yield direction, along.field, Path(settings.direction).stem, note
-    elif settings.latent is not None:
-        address: Address = tuple(settings.latent)
-        along = field_along(flow, address, draws=draws)
-        yield address, along.field, _name(address), _strength(along.strength, along.error)
-    else:
+    if settings.direction is None and settings.latent is None:
         with subjects.bar("receptive fields", draws) as progress:
             fields = receptive_fields(flow, draws=draws, progress=progress)
+        varied: list[tuple[Address | Latents, Tensor, str, str]] = []
         for level in reversed(range(flow.levels)):
             for address in fields.strongest(settings.strongest, level):
                 _, i, j, c = address
                 note = _strength(*(x[c, i, j].item() for x in (fields.strengths, fields.errors)))
-                yield address, fields.field(address), _name(address), note
+                varied.append((address, fields.field(address), _name(address), note))
+        return varied, _how(fields)
+    if settings.direction is not None:
+        direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
+        what: tuple[Address | Latents, str] = direction, Path(settings.direction).stem
+    else:
+        what = tuple(settings.latent), _name(tuple(settings.latent))
+    along = field_along(flow, what[0], draws=draws)
+    return [(what[0], along.field, what[1], _strength(along.strength, along.error))], _how(along)
+
+
+def _how(found: ReceptiveFields | FieldAlong) -> str:
+    """How receptive fields were found, in words."""
+    where = "in the flow's own space" if found.space == "flow" else "of pixels"
+    draws = f"{found.draws} draw{'s' * (found.draws > 1)}"
+    return f"{where}, over {draws} at temperature {found.temperature}, seed {found.seed}"
 
 
 def _name(address: Address) -> str:
