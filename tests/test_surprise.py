@@ -1,0 +1,327 @@
+"""Where images are unlike those that a flow has learned: terms by place, references, masks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from flows import CASES, REAL_NVP, random_flow, random_images
+from rgflow.figures.surprise import surprises
+from rgflow.repair.corruptions import (
+    KINDS,
+    biharmonic_residual,
+    corrupt,
+    detection,
+    local_variance,
+    roc_auc,
+)
+from rgflow.repair.surprise import (
+    FILE,
+    Reference,
+    Surprise,
+    Tail,
+    kept_reference,
+    local_terms,
+    make_reference,
+    surprise,
+)
+
+RG = {name: options for name, options in CASES.items() if name not in REAL_NVP}
+
+
+@pytest.fixture(scope="module")
+def stripes():
+    """Images of stripes with a little noise: [N, 3, 16, 16]."""
+    generator = torch.Generator().manual_seed(0)
+    stripe = (torch.arange(16) % 4 < 2).long() * 120 + 40
+    noise = torch.randint(8, (80, 3, 16, 16), generator=generator)
+    return (stripe + noise).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def flow(stripes):
+    """A flow that has not learned the stripes, but the values of their pixels."""
+    made = random_flow(height=16, width=16, bijector="cube", conditioner="trunk", pixels="marginal")
+    made.fit_pixels(stripes)
+    return made
+
+
+@pytest.fixture(scope="module")
+def reference(flow, stripes):
+    return make_reference(flow, stripes[:60])
+
+
+class TestLocalTerms:
+    @pytest.mark.parametrize("name", RG)
+    def test_they_add_up_to_the_log_likelihood(self, name):
+        flow = random_flow(**RG[name])
+        images = random_images(flow, 3)
+        with torch.no_grad():
+            terms = local_terms(flow, images)
+            torch.testing.assert_close(terms.total, flow.log_prob(images), rtol=1e-10, atol=1e-8)
+
+    @pytest.mark.parametrize("name", ["default", "cube-marginal", "open", "cube-shared-open"])
+    def test_latents_are_those_of_the_encoding(self, name):
+        flow = random_flow(**RG[name])
+        images = random_images(flow, 2)
+        with torch.no_grad():
+            expected = flow.prior.log_prob(flow.encode(images).image()).sum(1)
+            torch.testing.assert_close(local_terms(flow, images).latents, expected)
+
+    @pytest.mark.parametrize("boundary", ["periodic", "open"])
+    def test_a_block_knows_only_what_comes_to_it(self, boundary):
+        flow = random_flow(boundary=boundary)
+        first = random_images(flow, 1)
+        second = first.clone()
+        second[0, :, 5, 4] = 1.0
+        with torch.no_grad():
+            a, b = local_terms(flow, first), local_terms(flow, second)
+        assert (a.pixels != b.pixels).nonzero().tolist() == [[0, 5, 4]]
+        layers = flow.lattice.layers(0)
+        mask = np.zeros((8, 8), dtype=bool)
+        mask[5, 4] = True
+        for layer, before, after in zip(layers, a.blocks[0], b.blocks[0], strict=True):
+            assert ((before != after)[0].numpy() == layer.touched(mask)).all()
+            mask = layer.spread(mask)
+
+    def test_dequantisation_may_be_random(self):
+        flow = random_flow()
+        x8 = random_images(flow, 2).to(torch.uint8)
+        with torch.no_grad():
+            terms = local_terms(flow, x8, torch.Generator().manual_seed(5))
+            expected = flow.log_prob(x8, torch.Generator().manual_seed(5))
+        torch.testing.assert_close(terms.total, expected)
+
+    def test_a_flow_without_blocks_is_refused(self):
+        flow = random_flow(**REAL_NVP["real-nvp"])
+        with pytest.raises(ValueError, match="Expected an RG-Flow.*RealNVP, which has no blocks"):
+            local_terms(flow, random_images(flow, 1))
+        with pytest.raises(ValueError, match="no blocks"):
+            make_reference(flow, random_images(flow, 20))
+
+
+class TestTail:
+    def test_of_a_known_distribution(self):
+        values = torch.distributions.Exponential(1.0).sample((200_000,))
+        tail = Tail.of(-values)  # P(value > t) = exp(−t)
+        asked = torch.tensor([0.1, 0.7, 2.0, 4.0, 9.0, 20.0])
+        torch.testing.assert_close(tail.surprise(-asked), asked, rtol=0.05, atol=0.05)
+
+    def test_below_is_the_inverse(self):
+        tail = Tail.of(torch.randn(1000, dtype=torch.float64))
+        for share in (0.9, 0.3, 0.05, 0.001):
+            at = torch.tensor(tail.below(share), dtype=torch.float64)
+            assert tail.surprise(at).item() == pytest.approx(-np.log(share))
+
+    def test_of_numbers_that_are_all_alike(self):
+        tail = Tail.of(torch.ones(50))
+        assert tail.surprise(torch.tensor([1.5, 1.0])).max() <= 4 * np.log(2)
+        assert tail.surprise(torch.tensor(0.9)) > 100
+
+
+class TestReference:
+    def test_saved_and_loaded(self, reference, flow, tmp_path):
+        reference.save(tmp_path)
+        assert Reference.load(tmp_path) == reference
+        assert json.loads((tmp_path / FILE).read_text())["images"] == 60
+
+    def test_made_once_and_anew_for_other_weights(self, reference, flow, stripes, tmp_path):
+        def never():
+            raise AssertionError
+
+        assert kept_reference(tmp_path, flow, lambda: stripes[:60]) == reference
+        assert kept_reference(tmp_path, flow, never) == reference
+        other = random_flow(
+            height=16, width=16, seed=1, bijector="cube", conditioner="trunk", pixels="marginal"
+        )
+        with pytest.raises(ValueError, match="of other weights: make it anew"):
+            surprise(other, stripes[:1], reference)
+        anew = kept_reference(tmp_path, other, lambda: stripes[:20])
+        assert (anew.images, Reference.load(tmp_path)) == (20, anew)
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 7}', "{"])
+    def test_damaged(self, content, tmp_path):
+        (tmp_path / FILE).write_text(content)
+        with pytest.raises(ValueError, match="isn't one, or is damaged"):
+            Reference.load(tmp_path)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=FILE):
+            Reference.load(tmp_path)
+
+    def test_too_few_images(self, flow, stripes):
+        with pytest.raises(ValueError, match="at least 16 clean images, better hundreds; got 3"):
+            make_reference(flow, stripes[:3])
+
+    def test_progress(self, flow, stripes):
+        seen = []
+        make_reference(flow, stripes[:20], batch_size=8, progress=lambda *n: seen.append(n))
+        assert seen == [(8, 20), (16, 20), (20, 20)]
+
+
+class TestSurprise:
+    @pytest.mark.parametrize("options", [{}, {"boundary": "open"}, {"height": 32}], ids=str)
+    def test_finds_what_no_clean_image_has(self, options):
+        size = {"height": 16, "width": 16, **options}
+        flow = random_flow(bijector="cube", conditioner="trunk", pixels="marginal", **size)
+        shape = (60, 3, size["height"], 16)
+        clean = torch.randint(90, 110, shape, generator=torch.Generator().manual_seed(0))
+        clean = clean.to(torch.uint8)
+        flow.fit_pixels(clean)
+        reference = make_reference(flow, clean[:50])
+        made = corrupt(clean[50:], "noise", size=6)
+        found = surprise(flow, made.images, reference)
+        assert found.levels.shape == (10, flow.levels, *clean.shape[2:])
+        torch.testing.assert_close(found.map, found.levels.sum(1))
+        assert roc_auc(found.map, made.masks).mean() > 0.95
+        proposal = found.propose()
+        covered = (proposal.masks & made.masks).sum() / made.masks.sum()
+        assert covered > 0.9
+        assert proposal.masks.mean() < 0.5
+
+    def test_clean_images_are_unsurprising(self, flow, stripes, reference):
+        found = surprise(flow, stripes[:60], reference)
+        expected = 1 + 2 / 16 + 2 / 64 + 2 / 256  # of a site, and of the blocks above it
+        assert found.map.mean() == pytest.approx(expected, abs=0.1)
+        proposal = found.propose(false_alarms=1e-6)
+        assert not proposal.masks.any()
+        assert proposal.sentence(0).startswith("Nothing is odd: the highest surprise is ")
+        assert "which 0.0001 % of clean images exceed" in proposal.sentence(0)
+
+    def test_false_alarms_are_as_stated(self, flow, stripes, reference):
+        found = surprise(flow, stripes[:60], reference)
+        for share in (0.1, 0.25, 0.5):
+            alarms = found.propose(share).masks.any((1, 2)).mean()
+            assert alarms == pytest.approx(share, abs=0.05)
+        with pytest.raises(ValueError, match="between 0 and 1; got 1"):
+            found.propose(1.0)
+
+    def test_batches_change_nothing(self, flow, stripes, reference):
+        whole = surprise(flow, stripes[:5], reference)
+        torch.testing.assert_close(
+            surprise(flow, stripes[:5], reference, batch_size=2).levels, whole.levels
+        )
+        with pytest.raises(ValueError, match="Expected images of shape"):
+            surprise(flow, stripes[:0], reference)
+
+
+class TestProposal:
+    @pytest.mark.parametrize("periodic", [True, False])
+    def test_half_the_height_of_every_peak(self, reference, periodic):
+        y, x = np.mgrid[:32, :40]
+        field = 1 + 9.0 * ((abs(y - 8) < 4) & (abs(x - 10) < 4))
+        field += 30.0 * np.exp(-((y - 22) ** 2 + (x - 30) ** 2) / 8)
+        field[8, 10] = 1  # a hole
+        levels = torch.from_numpy(field)[None, None]
+        mask = Surprise(levels=levels, reference=reference, periodic=periodic).propose().masks[0]
+        assert mask[4:13, 7:14].all()
+        assert mask[8, 10]
+        assert not mask[3:14, 15:19].any()
+        wide = np.flatnonzero(mask[22, 20:])
+        assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(2)) + 2, abs=1)
+
+    def test_slopes_beyond_the_edge(self, reference):
+        distance = (np.arange(32) + 16) % 32 - 16  # from the first row, around
+        field = 1 + 20 * np.exp(-(distance[:, None] ** 2 + (np.arange(32) - 16) ** 2) / 20)
+        for periodic in (True, False):
+            found = Surprise(
+                levels=torch.from_numpy(field)[None, None], reference=reference, periodic=periodic
+            )
+            mask = found.propose().masks[0]
+            assert mask[0, 16]
+            assert mask.sum() < 120
+            assert mask[-1, 16]
+
+
+class TestCorruptions:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_only_one_square_changes(self, kind):
+        x8 = torch.randint(256, (4, 3, 20, 24), generator=torch.Generator().manual_seed(0))
+        x8 = x8.to(torch.uint8)
+        before = x8.clone()
+        made = corrupt(x8, kind, size=10, seed=3)
+        assert (x8 == before).all()
+        assert (made.masks.sum((1, 2)) == 100).all()
+        changed = (made.images != x8).any(1).numpy()
+        assert not (changed & ~made.masks).any()
+        assert changed.sum() > 350
+        again = corrupt(x8, kind, size=10, seed=3)
+        assert (again.images == made.images).all()
+        assert (corrupt(x8, kind, size=10, seed=4).masks != made.masks).any()
+        for image, mask, original in zip(made.images, made.masks, x8, strict=True):
+            i, j = np.argwhere(mask)[0]
+            patch = image[:, i : i + 10, j : j + 10]
+            if kind == "constant":
+                assert (patch == patch[:, :1, :1]).all()
+            if kind == "other":
+                assert any((patch == other[:, i : i + 10, j : j + 10]).all() for other in x8)
+            if kind == "elsewhere":
+                windows = original.unfold(1, 10, 1).unfold(2, 10, 1)
+                same = (windows == patch[:, None, None]).all(-1).all(-1).all(0)
+                ((a, b),) = same.nonzero().tolist()
+                assert max(abs(a - i), abs(b - j)) >= 10
+
+    def test_mistakes(self):
+        x8 = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+        with pytest.raises(ValueError, match="smaller squares than 10×10 for images of 16×16"):
+            corrupt(x8, "elsewhere")
+        with pytest.raises(ValueError, match="smaller squares than 17×17"):
+            corrupt(x8, "noise", size=17)
+        with pytest.raises(ValueError, match="at least two images"):
+            corrupt(x8, "other")
+        with pytest.raises(ValueError, match="Expected uint8 images"):
+            corrupt(x8.float(), "noise")
+        with pytest.raises(ValueError, match="kind of corruption"):
+            corrupt(x8, "blur")
+
+
+class TestDetection:
+    def test_area_against_all_pairs(self):
+        generator = torch.Generator().manual_seed(0)
+        scores = torch.randint(5, (3, 4, 5), generator=generator).double()
+        masks = torch.rand(3, 4, 5, generator=generator).numpy() < 0.4
+        for k, area in enumerate(roc_auc(scores, masks)):
+            inside, outside = scores[k][masks[k]][:, None], scores[k][~masks[k]]
+            wins = (inside > outside).double() + 0.5 * (inside == outside)
+            assert area == pytest.approx(wins.mean().item())
+
+    def test_simple_detectors(self):
+        smooth = torch.arange(32.0).expand(3, 32, 32)[None] * 3 + 40
+        made = corrupt(smooth.to(torch.uint8), "noise", size=8)
+        for detector in (local_variance, biharmonic_residual):
+            assert roc_auc(detector(made.images), made.masks)[0] > 0.95
+        assert local_variance(torch.full((1, 3, 16, 16), 7.0)).abs().max() < 1e-9
+        slope = biharmonic_residual(smooth)[:, 14:-14, 14:-14]  # far from the edges
+        assert slope.max() < 1e-6
+
+    def test_all_at_once(self, flow, stripes, reference):
+        (noise, other) = detection(
+            flow, reference, stripes[60:66], kinds=["noise", "other"], size=6
+        )
+        assert (noise.kind, noise.images, noise.noticed) == ("noise", 6, 1.0)
+        assert set(noise.auc) == {
+            "surprise", "surprise, level 0", "surprise, level 1", "surprise, level 2",
+            "variance", "biharmonic",
+        }  # fmt: skip
+        assert noise.auc["surprise"].mean > 0.9
+        assert noise.covered.mean > 0.8
+        assert noise.changed > 0.99
+        assert noise.overlap.mean <= noise.covered.mean
+        assert noise.changed_auc["surprise"].mean == pytest.approx(
+            noise.auc["surprise"].mean, abs=0.02
+        )
+        assert other.auc["surprise"].mean < noise.auc["surprise"].mean
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_picture(channels):
+    flow = random_flow(channels=channels, height=16, width=16, pixels="marginal")
+    clean = torch.randint(90, 110, (30, channels, 16, 16)).to(torch.uint8)
+    flow.fit_pixels(clean)
+    made = corrupt(clean[:2], "constant", size=5)
+    found = surprise(flow, made.images, make_reference(flow, clean))
+    picture = surprises(made.images, found, found.propose(0.3), truth=made.masks, scale=3)
+    colours = {tuple(pixel) for pixel in np.asarray(picture).reshape(-1, 3).tolist()}
+    assert {(0xD6, 0x45, 0x45), (255, 255, 255)} <= colours
+    assert picture.width > (flow.levels + 3) * 48
