@@ -44,7 +44,7 @@ class Walled(Linear):
 
 
 LINEAR = {"bijector": f"{__name__}.Linear", "prior": "gaussian", "pixels": None, "channels": 1}
-CUBE = {**BIJECTORS["cube"], "strength": 0.2}
+CUBE = {**BIJECTORS["cube"], "strength": 0.1}
 
 
 def make_local(images=1, **case):
@@ -84,8 +84,8 @@ def test_linear_gaussian():
     deviations = covariance.diagonal().sqrt()
     assert (covariance / deviations.outer(deviations) - torch.eye(6)).abs().max() > 0.5
 
-    found = draw_completions(local.region(mask, copies=4), draws=800, warm_up=300, leapfrog=4)
-    draws = found.pixels.view(800, 4, 6)
+    found = draw_completions(local.region(mask, copies=4), draws=700, warm_up=200, leapfrog=4)
+    draws = found.pixels.view(700, 4, 6)
     products = (draws - mean)[..., :, None] * (draws - mean)[..., None, :]
     off = np.concatenate((errors(draws, mean), errors(products, covariance)))
     # That none of so many is off by more than 3 errors is a matter of the seed, in 1 of 15; that
@@ -109,9 +109,9 @@ def test_against_quadrature(case):
     """A region of two variables: one pixel with two channels."""
     options = {**CUBE, "prior": "gaussian"} if case == "cube" else {}
     local = make_local(channels=2, levels=1, pixels=None, **options)
-    region = local.region(local.lattice.box(1, 2, 1, 1), copies=32)
-    found = draw_completions(region, draws=120, warm_up=120, leapfrog=3)
-    draws = found.pixels.view(120, 32, 2)
+    region = local.region(local.lattice.box(1, 2, 1, 1), copies=48)
+    found = draw_completions(region, draws=80, warm_up=80, leapfrog=3)
+    draws = found.pixels.view(80, 48, 2)
 
     n = 101
     low, high = draws.amin((0, 1)), draws.amax((0, 1))
@@ -132,7 +132,7 @@ def test_against_quadrature(case):
             off.append(errors(below, distribution[k : k + 1]))
     off = np.concatenate(off)
     assert np.abs(off).max() < 3
-    assert rms(off) < 1.5
+    assert rms(off) < 2
 
 
 def test_a_seed_gives_the_same_completions_in_any_batch():

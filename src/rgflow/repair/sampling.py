@@ -15,7 +15,7 @@ together; T draws; C channels; H, W rows and columns.
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,12 @@ R_HAT = 1.01
 ESS = 400
 """Below it, R-hat and all else are too uncertain (the same)."""
 _ACCEPTANCE = 0.8
-_WINDOWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-"""Where windows of the warm-up end. Each but the last gives scales to the next."""
-_COOL = 0.5
-"""Share of the warm-up in which the density becomes what it is, from the prior's."""
-_HOTTEST = 0.1
-"""Weight of the density at first."""
+_CLIMB = 0.2
+"""Share of the warm-up in which chains from the prior only climb to where the density is high."""
+_RATE = 0.05
+"""Adam's rate there, at first; it falls to 0."""
+_WINDOWS = (0.1, 0.25, 0.5, 0.8, 1.0)
+"""Where windows of the rest end. Each but the last gives scales to the next."""
 _DIVERGED = 1000.0
 """Nats by which the energy may be wrong."""
 _STEEPEST = 1e6
@@ -160,16 +160,17 @@ def draw_completions(
     check_whole("thin", thin, 1)
     check_whole("leapfrog", leapfrog, 1)
     check_whole("seed", seed, 0)
-    chains = _Chains(region, start, seed)
+    chains, report = _Chains(region, start, seed), progress or (lambda _: None)
     steps = np.random.default_rng(seed).integers(1, 2 * leapfrog, warm_up + draws * thin).tolist()
 
     def move() -> Tensor:
-        energy = chains.move(steps.pop())
-        if progress:
-            progress(1)
-        return energy
+        rise = chains.move(steps.pop())
+        report(1)
+        return rise
 
-    chains.warm_up(warm_up, move)
+    climb = round(warm_up * _CLIMB) if start is None else 0
+    chains.climb([steps.pop() for _ in range(climb)], report)
+    chains.adapt(warm_up - climb, move)
     y = torch.empty(draws, *region.pixels.shape, dtype=region.pixels.dtype)
     acceptance, divergences = torch.zeros(2, len(region), dtype=torch.float64)
     for draw in range(draws):
@@ -222,7 +223,6 @@ class _Chains:
         self.image_of = region.owners // self.copies  # of every pixel
         states = [np.random.SeedSequence((seed, n)).generate_state(1)[0] for n in range(images)]
         self.generators = [torch.Generator().manual_seed(int(state)) for state in states]
-        self.weight, self.cools = 1.0, start is None
         self._start(self._from_prior() if start is None else self._check(start))
         self.scale = torch.ones_like(self.y)
         # Right but for a factor if all variables were independent and of their scale.
@@ -267,17 +267,15 @@ class _Chains:
         return images
 
     def _alike(self, values: Tensor) -> Tensor:
-        """The mean over the chains of an image, for each of them: [S, C]."""
-        return torch.cat([p.mean(0).repeat(self.copies, 1) for p in self.parts(values)])
+        """The mean over the chains of an image, for each of them: [..., S, C]."""
+        parts = [p.mean(-3, keepdim=True).expand_as(p) for p in self.parts(values)]
+        return torch.cat([p.flatten(-3, -2) for p in parts], -2)
 
     def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Log-density [K] and its gradient [S, C], such that chains stay finite."""
         y = y.detach().requires_grad_()
         with torch.enable_grad():
             log_p = self.region.log_density(y)
-            if self.weight < 1:
-                prior = self._sum(self.region.flow.prior.log_prob(y).sum(1))
-                log_p = self.weight * log_p + (1 - self.weight) * prior
             (push,) = torch.autograd.grad(log_p.sum(), y)
         log_p = torch.where(log_p.isfinite(), log_p, -math.inf).detach()
         return log_p, push.nan_to_num(0, 0, 0).clamp(-_STEEPEST, _STEEPEST)
@@ -326,35 +324,52 @@ class _Chains:
         """The sum over every chain's pixels, [S] → [K]."""
         return values.new_zeros(len(self.region)).index_add(0, self.region.owners, values)
 
-    def warm_up(self, transitions: int, move: Callable[[], Tensor]) -> None:
-        """Find step sizes and scales, as Stan does, but from all chains of an image at once.
+    def climb(self, steps: Sequence[int], progress: Callable[[int], None]) -> None:
+        """Go uphill by Adam, each chain for itself; falling there by `move` takes far longer.
 
         Args:
-            transitions: How many.
-            move: One transition; what it returns is `move`'s.
+            steps: How many of Adam's there are between two reports.
+            progress: Told of each.
+        """
+        optimiser = torch.optim.Adam([self.y], lr=_RATE)
+        for k, some in enumerate(steps):
+            optimiser.param_groups[0]["lr"] = _RATE * (1 - k / len(steps))
+            for _ in range(some):
+                self.y.grad = -self._evaluate(self.y)[1]
+                optimiser.step()
+            progress(1)
+        self._start(self.region.from_flow(self.y))
+
+    def adapt(self, transitions: int, move: Callable[[], Tensor]) -> None:
+        """Find step sizes and scales from all chains of an image at once.
+
+        A scale is the fourth root of a variable's variance over that of the gradient: right for a
+        normal distribution, and it is so even before chains have seen all of it (nutpie's choice).
+
+        Args:
+            transitions: How many to take.
+            move: Takes one; what it returns is `move`'s.
         """
         ends = [round(transitions * end) for end in (0, *_WINDOWS)]
-        cool = round(transitions * _COOL) if self.cools else 0
         for begin, end in itertools.pairwise(ends):
-            total, squares = torch.zeros(2, *self.y.shape, dtype=torch.float64)
+            total, squares = torch.zeros(2, 2, *self.y.shape, dtype=torch.float64)
             centre = average = log_step = self.step_size.log()
             error = torch.zeros_like(log_step)
             n = end - begin
             for t in range(1, n + 1):
-                if begin < cool:
-                    self.weight = _HOTTEST ** (1 - (begin + t) / cool)
-                    self.log_p, self.push = self._evaluate(self.y)
                 self.step_size = log_step.exp()
                 acceptance = _probability(move()).view(-1, self.copies).mean(1)
                 error = error + (_ACCEPTANCE - acceptance - error) / (t + 10)
                 log_step = centre - error * t**0.5 / 0.05
                 average = average + (log_step - average) * t**-0.75
-                y = self.y.double().cpu()
-                total, squares = total + y, squares + y.square()
+                both = torch.stack((self.y, self.push)).double().cpu()
+                total, squares = total + both, squares + both.square()
             self.step_size = average.exp()
             if end < transitions:
-                variance = self._alike(squares / n - (total / n) ** 2).to(self.y)
-                self.scale = torch.where(variance > 0, variance.sqrt(), self.scale)
+                variance, steepness = self._alike(squares / n - (total / n) ** 2).to(self.y)
+                scale = (variance / steepness) ** 0.25
+                usable = scale.isfinite() & (scale > 0)  # not where nothing moved
+                self.scale = torch.where(usable, scale, self.scale)
 
 
 def _probability(rise: Tensor) -> Tensor:
@@ -365,6 +380,8 @@ def _probability(rise: Tensor) -> Tensor:
 def _diagnose(draws: Tensor) -> tuple[float, float, float]:
     """Effective sample size, lowest and median, and highest R-hat of draws [T, chains, …]."""
     values = draws.flatten(2).double().numpy()
-    ess = array_stats.ess(values, chain_axis=1, draw_axis=0)
-    r_hat = array_stats.rhat(values, chain_axis=1, draw_axis=0)
+    with np.errstate(invalid="ignore"):  # of a variable that never moved
+        r_hat = array_stats.rhat(values, chain_axis=1, draw_axis=0)
+        ess = array_stats.ess(values, chain_axis=1, draw_axis=0)
+    ess = np.where(np.isnan(r_hat), 0, ess)
     return float(ess.min()), float(np.median(ess)), float(r_hat.max())
