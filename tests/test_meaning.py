@@ -409,7 +409,7 @@ def test_factors_of_msds(msds_run, capsys):
     assert main(["factors", str(msds_run), "--data", "msds1", *QUICK]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Held-out R² from the latents of one level: linear probes. Ridge, penalties" in said
-    assert "60 images, 1 of 5 parts held out, seed 0" in said
+    assert "60 images, 1 of 5 parts held out, 1 place, seed 0" in said
     assert "base colour:" in said  # the verdict
     found = json.loads((msds_run / "factors.json").read_text())
     assert found["data"] == "msds1"

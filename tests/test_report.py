@@ -1,72 +1,181 @@
-"""The report of a small trained flow, read in a browser."""
+"""The reports of small flows, read in a browser."""
 
+import html
 import re
 import shutil
 
 import pytest
 
 from rgflow.cli import main
+from runs import small_run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+QUICK = ["--count", "100", "--draws", "1", "--places", "1"]
+WITHOUT_TEXT = {
+    "Samples at temperature 1",
+    "Latents that a region reaches",
+    "Pixels that single latents reach",
+}
+SMALL = {"height": 32, "width": 32, "depth": 1, "hidden": 4}
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "first"
+def reports(tmp_path_factory):
+    """Of a trained flow on MSDS2; of a model on MSDS1; without labels, beside a Real NVP."""
+    folder = tmp_path_factory.mktemp("runs")
     settings = ["--train_count", "200", "--validate_count", "20", "--batch_size", "8"]
-    settings += ["--compile", "false", "--steps", "4", "--out", str(folder)]
-    assert (
-        main(["train", "msds2-fast", "--model.hidden", "16", "--model.depth", "1", *settings]) == 0
-    )
-    assert main(["report", str(folder), "--count", "100", "--draws", "1"]) == 0
-    return folder / "report.html"
+    settings += ["--model.hidden", "4", "--model.depth", "1", "--compile", "false"]
+    settings += ["--steps", "4", "--out", str(folder / "first")]
+    assert main(["train", "msds2-fast", *settings]) == 0
+    model = small_run(folder / "random", **SMALL) / "model"
+    other = small_run(folder / "other", architecture="real_nvp", levels=2, hidden=4)
+    arguments = {
+        "msds2": [str(folder / "first")],
+        "msds1": [str(model), "--data", "msds1", "--threshold", "0.01"],
+        "npz": [str(small_run(folder / "plain")), "--beside", str(other / "model")],
+    }
+    found = {}
+    for name, how in arguments.items():
+        found[name] = folder / "reports" / f"{name}.html"
+        assert main(["report", *how, *QUICK, "--out", str(found[name])]) == 0
+    return found
 
 
-def test_it_holds_everything_and_links_to_nothing(report):
-    text = report.read_text()
-    for title in ("Summary", "Samples", "From coarse to fine", "What each latent sees"):
-        assert f"<h2>{title}</h2>" in text
-    for title in ("Latents at work", "Mixing", "Cones", "Meaning"):
-        assert f"<h2>{title}</h2>" in text
-    assert text.count("data:image/png") >= 12
+def sections(path):
+    """What the page says in each section, by its title, with a bar between the cells of a row."""
+    found = {}
+    for part in path.read_text().split("<h2>")[1:]:
+        title, content = part.split("</h2>", 1)
+        text = re.sub(r"</t[dh]><t[dh][^>]*>", "|", content)
+        found[title] = html.unescape(re.sub(r"<[^>]*>", "", text))
+    return found
+
+
+@pytest.mark.parametrize("name", ["msds1", "msds2", "npz"])
+def test_it_holds_everything_and_links_to_nothing(reports, name):
+    text = reports[name].read_text()
+    assert list(sections(reports[name])) == [
+        "Summary", "Samples", "From coarse to fine", "What each latent sees", "Latents at work",
+        "Mixing", "Cones", "Meaning",
+    ]  # fmt: skip
+    assert text.count("data:image/png") >= 16
     assert text.count("data:image/gif") == 2
     targets = re.findall(r'(?:src|href)="([^"]{1,20})', text)
     assert all(target.startswith(("data:", "#")) for target in targets)
-    assert "bits/dim on 100 test images of msds2" in text
+
+
+def test_what_was_trained(reports):
+    said = sections(reports["msds2"])["Summary"]
+    assert "bits/dim on 100 test images of msds2" in said
+    assert "Trained for 4 steps" in said
+    assert "Learning curve" in said
+    assert "Trained" not in sections(reports["msds1"])["Summary"]  # the folder of a model
+
+
+def test_latents_are_named_by_what_they_do(reports):
+    label = r"(base )?(red|green|blue|angle|x|y)( of oval \d,\d)?"
+    for name in ("msds1", "msds2"):
+        work = sections(reports[name])["Latents at work"]
+        assert re.search(rf"\d, \(\d+, \d+\), \d\|{label} \(\d\.\d\d nats, r −?\d\.\d\d\)\|", work)
+        assert "pairs are dependent (false-discovery rate 0.05)" in work
+    work = sections(reports["npz"])["Latents at work"]
+    assert "nats" not in work
+    assert "latent: h, (i, j), c|strength|group" in work
+
+
+def test_every_score_stands_beside_its_settings(reports):
+    said = sections(reports["msds2"])
+    for words in (
+        "linear probes", "penalties 10, 100, 1000; 100 images, 1 of 5 parts held out, 1 place",
+        "40 boosted trees", "factor|level 0|level 1", "base angle|", "shuffled labels|",
+        "score|value|shuffled labels", "DCI completeness|", "trees of depth 8, seed 0",
+        "level|steps|correlation|of |z||nats|pixels", "at most 200 pairs",
+        "jitter", "Directions in which labels rise",
+    ):  # fmt: skip
+        assert words in said["Meaning"], words
+    assert re.search(r"base angle\|\d, \(\d+, \d+\), \d \(", said["Meaning"])
+    sees = said["What each latent sees"]
+    assert "in the flow's own space, temperature 1, 1 draw, seed 0; visible above 1." in sees
+    assert re.search(r"0\|\d+ of \d+\|", sees)
+    assert "group|latents|levels|strongest|its strength" in sees
+    assert "visible|effective|effective of all|different fields" in sees
+
+
+def test_the_verdict(reports):
+    for name in ("msds1", "msds2"):
+        said = sections(reports[name])["Meaning"]
+        assert "These numbers say:" in said
+        assert len(re.findall(r"(Agrees|Contradicts|Undecided)\. (base|colour|angle)", said)) >= 2
+    said = sections(reports["npz"])["Meaning"]
+    assert "The data set has no labels" in said
+    assert "Held-out R²" not in said
+    assert "Dependence of two latents" in said
+
+
+def test_another_flow_stands_beside(reports):
+    sees = sections(reports["npz"])["What each latent sees"]
+    assert "Strengths of receptive fields: this flow" in sees
+    assert "Strengths of receptive fields: other/model" in sees
+
+
+def test_a_threshold_counts(reports):
+    sees = sections(reports["msds1"])["What each latent sees"]
+    assert "its field has a mean above 0.01" in sees
+    assert "visible above 0.01." in sees
+    assert "Strength above 0.01" in sees
+    counts = [int(n) for n in re.findall(r"\n\d\|(\d+) of \d+\|", sees)]
+    assert len(counts) == 4
+    assert sum(counts) > 0
 
 
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(report, width):
+def test_in_a_browser(reports, width):
     playwright = pytest.importorskip("playwright.sync_api")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with playwright.sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=BROWSER, args=flags)
-        page = browser.new_page(viewport={"width": width, "height": 800})
-        messages, requests = [], []
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(report.as_uri())
-        page.wait_for_load_state("load")
-        sizes = page.eval_on_selector_all(
-            "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
-        )
-        assert len(sizes) >= 14
-        assert all(done and columns > 50 and rows > 50 for done, columns, rows in sizes)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.eval_on_selector_all("img", "all => all.every(i => i.alt.length > 5)")
+        for report in reports.values():
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            messages, requests = [], []
+            page.on("console", lambda message, to=messages: to.append(message.text))
+            page.on("pageerror", lambda error, to=messages: to.append(str(error)))
+            page.on("request", lambda request, to=requests: to.append(request.url))
+            page.goto(report.as_uri())
+            page.wait_for_load_state("load")
+            pictures = page.eval_on_selector_all(
+                "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
+            )
+            assert len(pictures) >= 18
+            assert all(done and columns > 50 and rows > 50 for done, columns, rows in pictures)
+            # Text in pictures stays readable, and the page doesn't scroll sideways.
+            narrow = "all => all.filter(i => i.width < Math.min(i.naturalWidth, 640))"
+            narrow = page.eval_on_selector_all("img", f"{narrow}.map(i => i.alt)")
+            assert set(narrow) <= WITHOUT_TEXT
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.eval_on_selector_all("img", "all => all.every(i => i.alt.length > 5)")
+            assert messages == []
+            assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
+            page.close()
         browser.close()
-    assert messages == []
-    assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
 
 
 def test_mistakes(tmp_path, capsys):
+    run = small_run(tmp_path / "run")
+    fields = small_run(tmp_path / "fields", pixels=None)
     for arguments, message in (
         ([str(tmp_path)], "has no config.yaml"),
-        ([str(tmp_path), "--count", "3"], "--count to be at least 100"),
-        ([str(tmp_path), "--draws", "0"], "--draws to be at least 1"),
+        ([str(run), "--count", "3"], "--count to be at least 100"),
+        ([str(run), "--draws", "0"], "--draws to be at least 1"),
+        ([str(run), "--threshold", "-1"], "--threshold to be at least 0"),
+        ([str(run), "--out", "/dev/null/x.html"], "Expected to write /dev/null/x.html; "),
+        ([str(run), "--out", str(tmp_path)], f"Expected to write {tmp_path}; it is a folder."),
+        ([str(run), "--beside", str(tmp_path)], "has no config.yaml"),
+        ([str(run / "model")], "as the folder of a model names none; give one with --data"),
+        ([str(fields)], "Expected a flow of images to report on"),
     ):
         assert main(["report", *arguments]) == 2
-        assert message in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import parse, parser
 
 if TYPE_CHECKING:
+    import rich.table
     from jsonargparse import Namespace
-    from rich.table import Table
 
     from rgflow.analysis.factors import Factors
     from rgflow.analysis.labels import Label
-    from rgflow.analysis.probes import ProbeTable
-    from rgflow.config import FlowConfig, TrainConfig
     from rgflow.data import Images
-    from rgflow.flow import Flow
+    from rgflow.report.page import Table
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -58,6 +56,9 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "--draws", type=int, default=2, help="latents over which receptive fields are averaged"
     )
+    options.add_argument(
+        "--threshold", type=float, default=1.0, help="strength above which a latent is visible"
+    )
     options.add_argument("--seed", type=int, default=0, help="seed of all that is random")
     options.add_argument("--batch_size", type=int, default=128, help="images encoded at a time")
     options.add_argument("--out", type=str | None, default=None, help="folder; that of the run")
@@ -69,12 +70,16 @@ def run(arguments: Sequence[str]) -> None:
     from rich.progress import Progress
 
     from rgflow.analysis.factors import find_factors
+    from rgflow.cli import models
 
-    model = _load(settings)
-    if torch.cuda.is_available():
-        model.flow.cuda()
-    images = _images(model, settings)
+    model = models.load(settings.run)
+    images = model.images(settings.data, settings.split, settings.count)
     labels = _labels(images, settings)
+    out = Path(settings.out).expanduser() if settings.out else model.folder
+    pictures = out if settings.out else out / "pictures"
+    with _writing(out):  # now, rather than after minutes
+        for folder in (out, pictures):
+            folder.mkdir(parents=True, exist_ok=True)
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
         tasks: dict[str, int] = {}
@@ -92,6 +97,7 @@ def run(arguments: Sequence[str]) -> None:
             folds=settings.folds,
             places=settings.places,
             strongest=settings.strongest,
+            threshold=settings.threshold,
             draws=settings.draws,
             seed=settings.seed,
             batch_size=settings.batch_size,
@@ -99,66 +105,24 @@ def run(arguments: Sequence[str]) -> None:
         )
     console = Console(highlight=False)
     for table in _tables(found):
-        console.print(table)
+        console.print(_printed(table))
     if found.probes:
         for claim in found.probes.verdict():
             print(f"{claim.outcome:<12}{claim.text}")
-    print(_write(found, model, images, settings))
+    content = {"data": images.name, "split": settings.split, "labels": settings.labels}
+    with _writing(out):
+        print(_write(found, content, out, pictures))
 
 
 def _check(settings: Namespace) -> None:
-    from rgflow.config import check_name, check_whole
+    from rgflow.config import check_at_least, check_name, check_whole
 
     check_name("--split", settings.split, ("train", "validation", "test"))
     for name in ("count", "places", "draws", "batch_size", "folds"):
         check_whole(f"--{name}", settings[name], 1)
     check_whole("--strongest", settings.strongest, 2)
+    check_at_least("--threshold", settings.threshold, 0)
     check_whole("--seed", settings.seed, 0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Model:
-    """A flow, and the run that it's from, if it is."""
-
-    flow: Flow
-    config: TrainConfig | None
-    folder: Path
-    pictures: Path
-
-
-def _load(settings: Namespace) -> _Model:
-    """The flow that the options name, and where results go."""
-    from rgflow.architectures import load_flow
-    from rgflow.checkpoint import CONFIG
-    from rgflow.training.run import Run
-
-    run = Run(settings.run)
-    out = Path(settings.out).expanduser() if settings.out else None
-    if (run.folder / CONFIG).is_file():
-        folder = out or run.folder
-        return _Model(load_flow(run.folder), None, folder, out or run.pictures)
-    run = Run.open(settings.run)
-    return _Model(run.flow(), run.config(), out or run.folder, out or run.pictures)
-
-
-def _images(model: _Model, settings: Namespace) -> Images:
-    from rgflow import data
-
-    if model.config is not None:
-        return data.load_for(model.config, settings.split, name=settings.data, count=settings.count)
-    if settings.data is None:
-        raise ValueError(
-            "Expected a data set, as the folder of a model names none; give one with --data."
-        )
-    config: FlowConfig = model.flow.config
-    return data.load(
-        settings.data,
-        settings.split,
-        height=config.height,
-        width=config.width,
-        channels=config.channels,
-        count=settings.count,
-    )
 
 
 def _labels(images: Images, settings: Namespace) -> list[Label]:
@@ -179,160 +143,44 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
     return read_csv(settings.labels, len(images), files[: len(images)], others)
 
 
-# ---------------------------------------------------------------- what is told
-
-
 def _tables(found: Factors) -> Iterator[Table]:
-    """The tables, each with its settings in the title."""
+    """What is told on the screen."""
+    from rgflow.report import tables
+
     if found.probes and found.associations:
-        yield from _probes(found.probes)
-        yield _information(found)
+        yield from tables.probes(found.probes)
+        yield tables.information(found.associations, found.labels)
         if found.scores:
-            yield _scores(found)
+            yield tables.scores(found)
         if found.directions:
-            yield _directions(found)
-    yield _visible(found)
-    yield _dependence(found)
+            yield tables.directions(found)
+    yield tables.visible(found.visible)
+    yield tables.dependence(found)
 
 
-def _table(title: str, first: str, *columns: str) -> Table:
+def _printed(table: Table) -> rich.table.Table:
+    """A table for the screen."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="italic")
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+    title = f"{table.title}. {table.settings}"
+    out = Table(title=title, title_justify="left", title_style="italic")
+    for k, name in enumerate(table.head):
+        out.add_column(name, justify="right" if k else "left", no_wrap=True)
+    for row in table.rows:
+        out.add_row(*row)
+    return out
 
 
-def _probes(probes: ProbeTable) -> Iterator[Table]:
-    """Held-out R² of every factor by level."""
-    words = {"own": "", "random": "  as many random", "shuffled": "  shuffled"}
-    how = {
-        "linear": f"ridge, penalties {', '.join(f'{p:g}' for p in probes.penalties)}",
-        "boosted": f"{probes.trees} boosted trees on the {probes.features} latents that tell most",
-    }
-    for probe, described in how.items():
-        title = (
-            f"held-out R² from the latents of one level: {described}; {probes.images} images, "
-            f"{probes.folds} of 5 parts held out, seed {probes.seed}"
-        )
-        table = _table(title, "factor", *(f"level {h}" for h in range(probes.levels)))
-        for group in probes.groups:
-            for inputs, name in words.items():
-                row = {
-                    s.level: f"{s.r2:.2f} ± {s.error:.2f}"
-                    for s in probes.scores
-                    if (s.group, s.probe, s.inputs) == (group, probe, inputs)
-                }
-                if row:
-                    cells = [row.get(h, "") for h in range(probes.levels)]
-                    table.add_row(name or group, *cells)
-            table.add_section()
-        yield table
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell in one sentence what is in the way of writing into a folder."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
 
 
-def _information(found: Factors) -> Table:
-    """What the best latent of each level tells about the labels."""
-    import numpy as np
-
-    assert found.associations
-    of_labels = found.associations
-    title = (
-        f"information of a level's best latent about a label, nats; means over labels; "
-        f"{of_labels.images} images, {of_labels.bins} bins; {of_labels.significant.sum()} of "
-        f"{of_labels.significant.size} pairs are dependent (false-discovery rate "
-        f"{of_labels.rate:g})"
-    )
-    levels = range(of_labels.lattice.levels)
-    table = _table(title, "labels", *(f"level {h}" for h in levels))
-    table.add_column("best latent: h, i, j, c")
-    by_level = of_labels.by_level()
-    for group in dict.fromkeys(label.group for label in found.labels):
-        members = [k for k, label in enumerate(found.labels) if label.group == group]
-        best = max(members, key=lambda k: by_level[k].max())
-        h, i, j, c = of_labels.latents_of(of_labels.labels[best], 1)[0].address
-        means = np.mean(by_level[members], 0)
-        table.add_row(
-            group, *(f"{x:.3f}" for x in means), f"{of_labels.labels[best]}: {h}, {i}, {j}, {c}"
-        )
-    return table
-
-
-def _scores(found: Factors) -> Table:
-    """MIG and DCI."""
-    assert found.scores
-    scores = found.scores
-    title = (
-        f"disentanglement of the {scores.latents} latents with the strongest receptive fields, "
-        f"{len(scores.factors)} factors, {scores.images} images, {scores.bins} bins, forests of "
-        f"{scores.trees} trees of depth {scores.depth}, seed {scores.seed}"
-    )
-    table = _table(title, "score", "value")
-    table.add_row("mutual information gap", f"{scores.mig:.3f} ± {scores.mig_error:.3f}")
-    for name in ("disentanglement", "completeness", "informativeness"):
-        table.add_row(f"DCI {name}", f"{getattr(scores, name):.3f}")
-    return table
-
-
-def _directions(found: Factors) -> Table:
-    """Where latents go when a label rises."""
-    one = found.directions[0]
-    title = (
-        f"directions in levels {', '.join(map(str, one.levels))}: held-out R² of numbers, AUC of "
-        f"binary labels; penalty {one.penalty:g}, {one.images} images, {one.held_out} held out, "
-        f"seed {one.seed}"
-    )
-    table = _table(title, "label", "measure", "score")
-    for one in found.directions:
-        table.add_row(one.label, one.measure, f"{one.score:.3f}")
-    return table
-
-
-def _visible(found: Factors) -> Table:
-    """How many latents are visible."""
-    seen = found.visible
-    title = (
-        f"visible latents: receptive field of a strength above {seen.threshold:g}, "
-        f"{found.draws} draws; fields of the {len(seen.addresses)} strongest have "
-        f"{len(set(seen.shapes))} shapes (similarity {seen.similarity:g})"
-    )
-    table = _table(title, "level", "visible", "effective", "different fields")
-    for level, row in enumerate(zip(seen.counts, seen.effective, seen.distinct, strict=True)):
-        table.add_row(str(level), str(row[0]), *(f"{x:.1f}" for x in row[1:]))
-    return table
-
-
-def _dependence(found: Factors) -> Table:
-    """How dependent the latents of a level are."""
-    of = found.latents
-    strata = [s for s in of.strata if s.levels[0] == s.levels[1]]
-    floors = [
-        sum(floor) / len(strata)
-        for floor in zip(
-            *((s.correlation.floor, s.magnitude.floor, s.information.floor) for s in strata),
-            strict=True,
-        )
-    ]
-    title = (
-        f"dependence of two latents of a level, by RG steps up to their lowest common ancestor; "
-        f"independent ones would have {', '.join(f'{floor:.3f}' for floor in floors)}; "
-        f"{of.images} images, at most {of.pairs} pairs, {of.bins} bins, seed {of.seed}"
-    )
-    table = _table(title, "level", "steps", "correlation", "of |z|", "nats", "pixels")
-    pixels = {(s.levels, s.distance): s.information.value for s in found.pixels.strata}
-    for s in strata:
-        measured = (s.correlation, s.magnitude, s.information)
-        table.add_row(
-            str(s.levels[0]),
-            str(s.distance),
-            *(f"{m.value:.3f} ± {m.error:.3f}" for m in measured),
-            f"{pixels[s.levels, s.distance]:.3f}",
-        )
-    return table
-
-
-def _write(found: Factors, model: _Model, images: Images, settings: Namespace) -> str:
+def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures; where they are, in words."""
     import json
 
@@ -340,36 +188,26 @@ def _write(found: Factors, model: _Model, images: Images, settings: Namespace) -
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
     from rgflow.files import replacing
 
-    pictures = {"dependence": dependence_curves(found.latents, found.pixels)}
+    drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
     if found.probes and found.associations:
-        pictures["factors"] = probe_table(found.probes)
-        pictures["ranking"] = ranking(found.associations, found.labels)
-    content = {"data": images.name, "split": settings.split, "labels": settings.labels}
+        drawn["factors"] = probe_table(found.probes)
+        drawn["ranking"] = ranking(found.associations, found.labels)
     plain = json.dumps(content | found.plain())
     finite = json.loads(plain, parse_constant=lambda _: None)  # NaN isn't JSON
-    try:
-        for folder in (model.folder, model.pictures):
-            folder.mkdir(parents=True, exist_ok=True)
-        with replacing(model.folder / "factors.json") as part:
-            part.write_text(json.dumps(finite, indent=2) + "\n")
-        if found.directions:
-            (model.folder / "directions").mkdir(exist_ok=True)
-        for one in found.directions:
-            with replacing(model.folder / "directions" / f"{_stem(one.label)}.safetensors") as part:
-                one.vector.save(part)
-        for name, picture in pictures.items():
-            with replacing(model.pictures / f"{name}.png") as part:
-                picture.save(part, format="PNG")
-    except OSError as error:
-        raise OSError(
-            f"Expected to write into {model.folder}; {error.strerror or error}."
-        ) from error
-    said = f"All of it is in {model.folder / 'factors.json'}; see "
-    said += listed([model.pictures / f"{name}.png" for name in pictures])
+    with replacing(out / "factors.json") as part:
+        part.write_text(json.dumps(finite, indent=2) + "\n")
     if found.directions:
-        said += (
-            f"; directions for `rgflow traverse --direction` are in {model.folder / 'directions'}"
-        )
+        (out / "directions").mkdir(exist_ok=True)
+    for one in found.directions:
+        with replacing(out / "directions" / f"{_stem(one.label)}.safetensors") as part:
+            one.vector.save(part)
+    for name, picture in drawn.items():
+        with replacing(pictures / f"{name}.png") as part:
+            picture.save(part, format="PNG")
+    said = f"All of it is in {out / 'factors.json'}; see "
+    said += listed([pictures / f"{name}.png" for name in drawn])
+    if found.directions:
+        said += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
     return f"{said}."
 
 

@@ -64,7 +64,7 @@ def probe_table(table: ProbeTable) -> Image.Image:
 
 
 _INPUTS: tuple[Inputs, ...] = ("own", "random", "shuffled")
-_TITLES: dict[Inputs, str] = {"random": "as many at random", "shuffled": "shuffled labels"}
+_TITLES: dict[Inputs, str] = {"random": "as many others", "shuffled": "shuffled labels"}
 
 
 def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:

@@ -12,6 +12,9 @@ from PIL import Image
 
 from rgflow.files import replacing
 
+LEAST = 640
+"""Width of a picture below which its text can't be read; on narrower screens it scrolls."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -21,11 +24,13 @@ class Figure:
         source: A data URI.
         size: Columns and rows of pixels.
         caption: What it shows; also what is read aloud in its place.
+        least: Pixels of the page that it needs in width, if it has as many columns.
     """
 
     source: str
     size: tuple[int, int]
     caption: str
+    least: int = LEAST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +38,18 @@ class Table:
     """Rows of text under a head.
 
     Attributes:
+        title: What it shows.
         head: Names of the columns.
         rows: As many texts each.
-        caption: What it shows.
+        settings: How it was found.
+        shades: For each row how dark its cells are, from 0 to 1; none: no cell is.
     """
 
+    title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    caption: str = ""
+    settings: str = ""
+    shades: Sequence[Sequence[float]] = ()
 
 
 @dataclass(kw_only=True)
@@ -50,19 +59,23 @@ class Section:
     Attributes:
         title: Its heading.
         text: Paragraphs.
+        points: A list below them, each with what stands out first.
         parts: Figures and tables, in their order.
     """
 
     title: str
     text: list[str] = field(default_factory=list)
+    points: Sequence[tuple[str, str]] = ()
     parts: list[Figure | Table] = field(default_factory=list)
 
 
-def still(picture: Image.Image, caption: str) -> Figure:
-    """A picture for the page."""
+def still(picture: Image.Image, caption: str, least: int = LEAST) -> Figure:
+    """A picture for the page, drawn no narrower than `least` pixels."""
     content = io.BytesIO()
-    picture.save(content, format="PNG", optimize=True)
-    return Figure(source=_uri("png", content.getvalue()), size=picture.size, caption=caption)
+    picture.save(content, format="PNG")
+    return Figure(
+        source=_uri("png", content.getvalue()), size=picture.size, caption=caption, least=least
+    )
 
 
 def moving(path: Path, caption: str) -> Figure:

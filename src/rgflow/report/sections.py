@@ -5,117 +5,74 @@ Every function takes a `Subject` and gives a `Section`; nothing is computed that
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from rgflow import data, figures
-from rgflow.analysis.factors import Factors, find_factors
-from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
-from rgflow.analysis.labels import labels_of
+from rgflow import figures
 from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
 from rgflow.analysis.mixing import every_threshold, level_by_level, mix, mixing_grid, straight
 from rgflow.analysis.traversals import fig6_temperature, traverse
-from rgflow.data import Images
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
-from rgflow.figures.factors import dependence_curves, probe_table, ranking
-from rgflow.figures.fields import atlas, strengths, strongest
-from rgflow.figures.levels import progressive, resampled, temperatures
+from rgflow.figures.factors import dependence_curves, ranking
+from rgflow.figures.fields import atlas, maps, strengths, strongest
+from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import path_frames, thresholds
 from rgflow.figures.network import generation_cones, inference_cone, network_views
-from rgflow.figures.traversals import Shown, traversal_frames
-from rgflow.flow import Flow
-from rgflow.latents import Latents
+from rgflow.figures.panels import framed
+from rgflow.figures.traversals import Shown, differences, traversal_frames
+from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice
+from rgflow.report import tables
 from rgflow.report.page import Figure, Section, Table, moving, still
-from rgflow.training.run import Run
+from rgflow.report.subject import Subject
 
-COLD = 0.8
-"""Temperature of the samples that are varied and mixed."""
 TRAVERSED = 8
 """Latents of which traversals are shown."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
-    """A trained flow, and what the sections have in common.
-
-    Attributes:
-        run: The run folder.
-        flow: Its flow.
-        count: Test images to encode for the factors and to evaluate on.
-        draws: Latents drawn for receptive fields.
-        seed: Of whatever is random.
-        beside: Another flow, whose receptive fields stand beside; its name first.
-    """
-
-    run: Run
-    flow: Flow
-    count: int
-    draws: int
-    seed: int
-    beside: tuple[str, Flow] | None = None
-
-    @cached_property
-    def test(self) -> Images:
-        """Test images of the run's data set."""
-        return data.load_for(self.run.config(), "test", count=self.count, progress=False)
-
-    @cached_property
-    def images(self) -> torch.Tensor:
-        """The same as a tensor."""
-        return torch.from_numpy(self.test.images.copy())
-
-    @cached_property
-    def real(self) -> Latents:
-        """Latents of four test images."""
-        return self.flow.encode(self.images[:4])
-
-    @cached_property
-    def fields(self) -> ReceptiveFields:
-        """Receptive fields of all latents."""
-        return receptive_fields(self.flow, draws=self.draws, seed=self.seed)
-
-    def drawn(self, n: int, temperature: float | Sequence[float] = COLD) -> Latents:
-        """Latents of n samples."""
-        return self.flow.draw_each(range(self.seed, self.seed + n), temperature)
+HOT = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Temperatures of the low against those of the high levels."""
 
 
 def summary(subject: Subject) -> Section:
     """What was trained, on what, and how likely test images are."""
-    record, config, flow = subject.run.record(), subject.run.config(), subject.flow
+    flow, run = subject.flow, subject.run
+    config = flow.config
     result = evaluate(flow, subject.images, seed=subject.seed)
     shares = [
-        (f"level {h}", f"{prior:.3f}", f"{log_det:.3f}", f"{prior + log_det:.3f}")
+        (f"level {h}", *(tables.shown(x, 3) for x in (prior, log_det, prior + log_det)))
         for h, (prior, log_det) in enumerate(zip(result.prior, result.log_det, strict=True))
     ]
-    shares.append(("pixels", "", "", f"{result.pixels:.3f}"))
-    sizes = [
-        subject.flow.lattice.latent_shape(h, config.model.channels) for h in range(flow.levels)
-    ]
+    shares.append(("pixels", "", "", tables.shown(result.pixels, 3)))
+    sizes = [flow.lattice.latent_shape(h, config.channels) for h in range(flow.levels)]
     counts = ", ".join(str(torch.Size(size).numel()) for size in sizes)
-    trained = record.get("result", {})
     text = [
         f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
-        f"images of {config.data}.",
+        f"images of {subject.test.name}.",
         f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.levels} levels with "
-        f"{counts} latents, level 0 (the finest) first; prior {config.model.prior}, bijector "
-        f"{config.model.bijector}.",
+        f"{counts} latents, level 0 (the finest) first; prior {config.prior}, bijector "
+        f"{config.bijector}.",
     ]
-    if trained:
+    section = Section(title="Summary", text=text)
+    section.parts.append(
+        Table(
+            title=f"Shares of {result.unit}",
+            head=("", "prior", "log-determinant", "both"),
+            rows=shares,
+            settings=f"Means over {result.images} test images, seed {subject.seed}.",
+        )
+    )
+    if run is None:
+        return section
+    record, curve = run.record(), run.pictures / "curve.png"
+    if trained := record.get("result", {}):
         text.append(
             f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes, on "
             f"{record['machine']['processor']}, {record['machine']['cores']} cores."
         )
-    head = ("", "prior", "log-determinant", "both")
-    section = Section(title="Summary", text=text)
-    section.parts.append(Table(head=head, rows=shares, caption=f"Shares of {result.unit}"))
-    curve = subject.run.pictures / "curve.png"
     if curve.is_file():
         with Image.open(curve) as picture:
             section.parts.append(still(picture, "Learning curve of the training"))
@@ -124,11 +81,13 @@ def summary(subject: Subject) -> Section:
 
 def samples(subject: Subject) -> Section:
     """Samples, and the same seeds at several temperatures."""
-    flow, levels = subject.flow, subject.flow.levels
+    flow, levels, seed = subject.flow, subject.flow.levels, subject.seed
     images = decode(flow, subject.drawn(40, 1.0))
     ways: list[float | tuple[float, ...]] = [0.4, 0.7, 1.0]
     ways.append(mixed_temperature(levels, 1, 0.2, 1.0))
-    tempered = at_temperatures(flow, range(subject.seed, subject.seed + 8), ways)
+    tempered = at_temperatures(flow, range(seed, seed + 8), ways)
+    pairs = [mixed_temperature(levels, 1, low, high) for low in HOT for high in HOT]
+    mixed = at_temperatures(flow, range(seed, seed + 4), pairs)
     return Section(
         title="Samples",
         text=[
@@ -136,8 +95,12 @@ def samples(subject: Subject) -> Section:
             "differ from level to level."
         ],
         parts=[
-            still(figures.grid(images, columns=10), "Samples at temperature 1"),
+            still(figures.grid(images, columns=10), "Samples at temperature 1", least=0),
             still(temperatures(tempered), "The same seeds at several temperatures"),
+            still(
+                mixed_temperatures(mixed, HOT, HOT, 1, scale=2),
+                "Low against high levels: the same four seeds in every cell",
+            ),
         ],
     )
 
@@ -145,8 +108,7 @@ def samples(subject: Subject) -> Section:
 def levels(subject: Subject) -> Section:
     """From coarse to fine, and what each level carries."""
     flow = subject.flow
-    new = flow.coarse(subject.drawn(6))
-    old = flow.coarse(subject.real)
+    new, old = ([stage.cpu() for stage in flow.coarse(z)] for z in (subject.drawn(6), subject.real))
     anew = resample(flow, subject.real.select(slice(2)), draws=6, seed=subject.seed)
     return Section(
         title="From coarse to fine",
@@ -163,70 +125,105 @@ def levels(subject: Subject) -> Section:
 
 
 def fields(subject: Subject) -> Section:
-    """Receptive fields: atlas, strengths, visible latents."""
-    found = subject.fields
+    """Receptive fields: atlas, strengths, visible latents, and groups of them."""
+    found, threshold, seen = subject.fields, subject.threshold, subject.factors.visible
     results = {"this flow": found}
     if subject.beside:
         name, other = subject.beside
-        results[name] = receptive_fields(other, draws=subject.draws, seed=subject.seed)
-    rows = []
-    for level in range(subject.flow.levels):
-        values = found.of_level(level)
-        rows.append(
-            (
-                f"level {level}",
-                f"{int((values > VISIBLE).sum())} of {len(values)}",
-                f"{values.median():.3g}",
-                f"{values.max():.3g}",
-            )
-        )
-    parts: list[Figure | Table] = [
-        still(strongest(results), "The strongest receptive fields of every level"),
-        still(strengths(results), "Strengths of all latents; the line marks visible ones"),
-        Table(
-            head=("", "visible", "median strength", "largest"),
-            rows=rows,
-            caption=f"Strengths in the flow's own space, {found.draws} draws, seed {found.seed}",
-        ),
-        still(
-            atlas(found, subject.flow.levels - 1),
-            "All receptive fields of the highest level, each at its place",
-        ),
-    ]
+        results[name] = subject.fields_of(other)
+    shapes = dict(zip(reversed(seen.shapes), reversed(seen.addresses), strict=True))
+    representatives = [shapes[k] for k in range(min(len(shapes), tables.GROUPS))]
     return Section(
         title="What each latent sees",
         text=[
             "The receptive field of a latent shows which pixels it changes, and how much. A "
-            "latent is called visible if its field has a mean above 1."
+            f"latent is called visible if its field has a mean above {threshold:g}."
         ],
-        parts=parts,
+        parts=[
+            still(
+                strongest(results, threshold=threshold),
+                "The strongest receptive fields of every level, each with row, column and channel "
+                "of the latent and its strength",
+            ),
+            still(
+                strengths(results, threshold),
+                "Strengths of all latents; the line marks visible ones",
+            ),
+            *(
+                tables.strengths(one, threshold, name if len(results) > 1 else "")
+                for name, one in results.items()
+            ),
+            still(
+                atlas(found, subject.flow.levels - 1, threshold),
+                "All receptive fields of the highest level, each at its place",
+            ),
+            tables.visible(seen),
+            tables.groups(seen),
+            still(
+                framed(maps(found, representatives, columns=6)),
+                "The strongest field of each group, group 1 first: row, column and channel of the "
+                "latent and its strength",
+            ),
+        ],
     )
 
 
 def traversals(subject: Subject) -> Section:
-    """The most visible latents, varied."""
-    flow, found = subject.flow, subject.fields
+    """The most visible latents, varied, and called by what they do."""
+    flow, fields, found = subject.flow, subject.fields, subject.factors
     each = max(1, TRAVERSED // flow.levels)
-    chosen = [a for h in reversed(range(flow.levels)) for a in found.strongest(each, level=h)]
+    by_level = [fields.strongest(each, level=h) for h in reversed(range(flow.levels))]
+    chosen = [address for of_level in by_level for address in of_level]
     latents = subject.drawn(2, fig6_temperature(flow.levels))
     values = [k / 4 for k in range(-8, 9)]
-    shown = []
-    for h, i, j, c in chosen:
-        shown.append(
-            Shown(
-                traverse(flow, latents, (h, i, j, c), values),
-                found.field((h, i, j, c)),
-                f"level {h}, at ({i}, {j}), channel {c}",
-                f"strength {found.strengths[c, i, j]:.2g}",
-            )
+
+    def shown(address: Address) -> Shown:
+        h, i, j, c = address
+        return Shown(
+            traverse(flow, latents, address, values),
+            fields.field(address),
+            f"h = {h}, ({i}, {j}), c = {c}",
+            f"strength {fields.strengths[c, i, j]:.2g}",
         )
-    frames = traversal_frames(shown, scale=3, across=2)
-    caption = "The strongest latents of each level, from −2 to 2, beside their receptive fields"
+
+    every = {address: shown(address) for address in chosen}
+    named = [
+        one._replace(title=f"{one.title}: {tables.name(found, address)}".removesuffix(": "))
+        for address, one in every.items()
+    ]
+    some = [_thinned(every[of_level[0]]) for of_level in by_level]
     return Section(
         title="Latents at work",
-        text=["Two samples while a single one of their latents moves, all others fixed."],
-        parts=[_animation(frames, caption)],
+        text=[
+            "Two samples while a single one of their latents moves, all others fixed. Latents are "
+            "named after the label that they tell most about or, if they go with none, after the "
+            "group of latents whose fields have the same shape."
+        ],
+        parts=[
+            _animation(
+                traversal_frames(named, scale=3, across=2),
+                "The strongest latents of each level, from −2 to 2, beside their receptive fields",
+            ),
+            tables.ranked(found, fields, chosen, "The latents shown"),
+            still(
+                differences(some, scale=2),
+                "What differs as the strongest latent of each level moves away from 0",
+            ),
+            tables.ranked(
+                found,
+                fields,
+                found.visible.addresses[: tables.RANKED],
+                f"The {tables.RANKED} strongest latents of all",
+            ),
+        ],
     )
+
+
+def _thinned(one: Shown) -> Shown:
+    """The same at every fourth value."""
+    way = one.traversal
+    few = replace(way, images=way.images[:, ::4], values=way.values[::4])
+    return one._replace(traversal=few)
 
 
 def mixing(subject: Subject) -> Section:
@@ -275,58 +272,51 @@ def cones(subject: Subject) -> Section:
         ],
         parts=[
             still(network_views(lattice), "The network from the side, and from above"),
-            still(inference_cone(lattice, box, image), "Latents that a region reaches"),
-            still(generation_cones(lattice, image=image), "Pixels that single latents reach"),
+            still(inference_cone(lattice, box, image), "Latents that a region reaches", least=0),
+            still(
+                generation_cones(lattice, image=image), "Pixels that single latents reach", least=0
+            ),
         ],
     )
 
 
 def factors(subject: Subject) -> Section:
     """What latents mean, measured."""
-    labels = labels_of(subject.test.labels) if subject.test.labels else []
-    found = find_factors(
-        subject.flow, subject.images, labels, draws=subject.draws, seed=subject.seed
-    )
-    section = Section(title="Meaning", text=_verdict(found))
+    found = subject.factors
+    section = Section(title="Meaning")
     if found.probes and found.associations:
-        section.parts.append(
-            still(
-                probe_table(found.probes),
-                f"Held-out R² of every factor from the latents of one level alone; "
-                f"{found.images} test images",
-            )
+        section.text.append(
+            "The paper says that features of the whole image are held at high levels, and those "
+            "of a part of it at low levels, at its own position (section 4.1). "
+            + ("These numbers say:" if found.probes.verdict() else "No label is of a part here.")
         )
-        section.parts.append(
-            still(ranking(found.associations, found.labels), "Which latents tell about what")
-        )
-    if found.scores:
-        scores = found.scores
-        rows = [("mutual information gap", f"{scores.mig:.3f} ± {scores.mig_error:.3f}")]
-        rows += [
-            (f"DCI {name}", f"{getattr(scores, name):.3f}")
-            for name in ("disentanglement", "completeness", "informativeness")
+        section.points = [
+            (f"{claim.outcome.capitalize()}.", claim.text) for claim in found.probes.verdict()
         ]
-        section.parts.append(
-            Table(
-                head=("score", "value"),
-                rows=rows,
-                caption=f"Of the {scores.latents} latents with the strongest fields",
-            )
+        section.parts += tables.probes(found.probes)
+        section.parts += [
+            still(ranking(found.associations, found.labels), "Which latents tell about what"),
+            tables.information(found.associations, found.labels),
+            tables.best_latents(found.associations, found.labels),
+        ]
+        if found.directions:
+            section.parts.append(tables.directions(found))
+        if found.scores:
+            section.parts.append(tables.scores(found))
+    else:
+        section.text.append(
+            "The data set has no labels, so this only tells how dependent latents are."
         )
-    section.parts.append(
+    of = found.latents
+    section.parts += [
         still(
             dependence_curves(found.latents, found.pixels),
-            "How dependent two latents are, by their distance on the tree; pixels for comparison",
-        )
-    )
+            f"How dependent two latents are, by their distance on the tree; pixels for comparison. "
+            f"{of.images} images, at most {of.pairs} pairs, {of.bins} bins, seed {of.seed}",
+        ),
+        tables.dependence(found),
+    ]
     return section
-
-
-def _verdict(found: Factors) -> list[str]:
-    """What the numbers say about the paper's claims, in words."""
-    if not found.probes:
-        return ["The data set has no labels, so this only tells how dependent latents are."]
-    return [f"{claim.outcome}: {claim.text}" for claim in found.probes.verdict()]
 
 
 def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:

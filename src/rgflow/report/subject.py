@@ -1,0 +1,89 @@
+"""The trained flow that a report is about, and what its sections have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+
+import torch
+
+from rgflow.analysis.factors import Factors, Progress, find_factors
+from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
+from rgflow.analysis.labels import labels_of
+from rgflow.data import Images
+from rgflow.flow import Flow
+from rgflow.latents import Latents
+from rgflow.training.run import Run
+
+COLD = 0.8
+"""Temperature of the samples that are varied and mixed."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A trained flow, and what the sections have in common.
+
+    Attributes:
+        flow: The flow, on any device.
+        test: Test images: at least four.
+        run: Its run, if it is of one that's told about.
+        draws: Latents drawn for receptive fields.
+        seed: Of whatever is random.
+        threshold: Strength above which a latent counts as visible.
+        places: Places in the image that are probed at the most.
+        beside: Another flow, whose receptive fields stand beside; its name first.
+        progress: Told of what takes long.
+    """
+
+    flow: Flow
+    test: Images
+    run: Run | None = None
+    draws: int = 4
+    seed: int = 0
+    threshold: float = VISIBLE
+    places: int = 8
+    beside: tuple[str, Flow] | None = None
+    progress: Progress | None = None
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """The test images as a tensor."""
+        return torch.from_numpy(self.test.images.copy())
+
+    @cached_property
+    def real(self) -> Latents:
+        """Latents of four test images."""
+        return self.flow.encode(self.images[:4].to(next(self.flow.parameters()).device))
+
+    @cached_property
+    def fields(self) -> ReceptiveFields:
+        """Receptive fields of all latents."""
+        return self.fields_of(self.flow)
+
+    def fields_of(self, flow: Flow) -> ReceptiveFields:
+        """Receptive fields of all latents of this flow or another one."""
+        done = count(1)
+
+        def tell(_: int) -> None:
+            if self.progress:
+                self.progress("receptive fields", next(done), self.draws)
+
+        return receptive_fields(flow, draws=self.draws, seed=self.seed, progress=tell)
+
+    @cached_property
+    def factors(self) -> Factors:
+        """What the latents mean, given the labels of the test images, if there are any."""
+        return find_factors(
+            self.flow,
+            self.images,
+            labels_of(self.test.labels),
+            places=self.places,
+            fields=self.fields,
+            threshold=self.threshold,
+            seed=self.seed,
+            progress=self.progress,
+        )
+
+    def drawn(self, n: int, temperature: float | Sequence[float] = COLD) -> Latents:
+        """Latents of n samples."""
+        return self.flow.draw_each(range(self.seed, self.seed + n), temperature)

@@ -1,0 +1,337 @@
+"""What is measured of a flow as rows of text, on the screen and on the page.
+
+Every table names the settings that its numbers depend on.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import get_args
+
+import numpy as np
+
+from rgflow.analysis.factors import Factors
+from rgflow.analysis.fields import ReceptiveFields
+from rgflow.analysis.labels import Label, spread
+from rgflow.analysis.meaning import Association, Associations, Visible
+from rgflow.analysis.probes import Inputs, Probe, ProbeTable
+from rgflow.latents import Address
+from rgflow.report.page import Table
+
+RANKED, GROUPS = 20, 12
+"""Rows of the latents ranked by effect, and of the groups that they make."""
+INPUTS: dict[Inputs, str] = {
+    "own": "",
+    "random": "\u2003as many others",
+    "shuffled": "\u2003shuffled labels",
+}
+"""What a probe gets, as the name of a row; the space stays in HTML."""
+
+
+def shown(value: float, digits: int = 2, error: float | None = None) -> str:
+    """A number with so many decimals, and its standard error; nothing if there is no number.
+
+    Example:
+        >>> shown(-0.125, 2, 0.02), shown(-0.001), shown(0.5, 1, math.nan), shown(math.nan)
+        ('−0.12 ± 0.02', '0.00', '0.5', '')
+    """
+    if math.isnan(value):
+        return ""
+    text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no −0.00
+    return text if error is None or math.isnan(error) else f"{text} ± {error:.{digits}f}"
+
+
+def many(count: int, word: str) -> str:
+    """So many of something.
+
+    Example:
+        >>> many(1, "draw"), many(2, "draw")
+        ('1 draw', '2 draws')
+    """
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def strength(value: float, error: float) -> str:
+    """The strength of a latent with its standard error, if it is known."""
+    return f"{value:.3g}" if math.isnan(error) else f"{value:.3g} ± {error:.1g}"
+
+
+def at(address: Address) -> str:
+    """The address of a latent.
+
+    Example:
+        >>> at((3, 0, 16, 1))
+        '3, (0, 16), 1'
+    """
+    h, i, j, c = address
+    return f"{h}, ({i}, {j}), {c}"
+
+
+AT = "latent: h, (i, j), c"
+
+
+def drawn(found: ReceptiveFields | Visible) -> str:
+    """How receptive fields were found."""
+    t = found.temperature
+    temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
+    where = "in the flow's own space" if found.space == "flow" else "of pixels"
+    draws = many(found.draws, "draw")
+    return f"{where}, temperature {temperature}, {draws}, seed {found.seed}"
+
+
+# ---------------------------------------------------------------- what latents are called
+
+
+def telling(one: Association) -> str:
+    """How much a latent tells about a label."""
+    measure = f"AUC {shown(one.auc)}" if not math.isnan(one.auc) else f"r {shown(one.correlation)}"
+    return f"{shown(one.information)} nats, {measure}"
+
+
+def names(found: Associations, address: Address, count: int = 1) -> list[Association]:
+    """The labels that a latent is named after: those that it significantly goes with, the one that
+    it tells most about first."""
+    every = found.labels_of(address, len(found.labels))
+    return [one for one in every if one.significant][:count]
+
+
+def name(found: Factors, address: Address) -> str:
+    """What a latent does: the label that it goes with or, if it goes with none, the group of
+    latents whose fields have the shape of its own."""
+    if found.associations and (best := names(found.associations, address)):
+        return f"{best[0].label} ({telling(best[0])})"
+    if address in found.visible.addresses:
+        shapes = found.visible.shapes
+        number = shapes[found.visible.addresses.index(address)]
+        return f"group {number + 1} of {max(shapes) + 1}"
+    return ""
+
+
+# ---------------------------------------------------------------- fields
+
+
+def strengths(found: ReceptiveFields, threshold: float, name: str = "") -> Table:
+    """How strong the latents of each level are, of a flow that has a name if there are several."""
+    rows = []
+    for level in range(found.lattice.levels):
+        values = found.of_level(level)
+        best = found.strongest(1, level)[0]
+        _, i, j, c = best
+        rows.append(
+            (
+                str(level),
+                f"{int((values > threshold).sum())} of {len(values)}",
+                f"{values.median():.3g}",
+                strength(found.strengths[c, i, j].item(), found.errors[c, i, j].item()),
+                at(best),
+            )
+        )
+    return Table(
+        title=f"Strengths of receptive fields{f': {name}' if name else ''}",
+        head=("level", "visible", "median", "strongest", AT),
+        rows=rows,
+        settings=f"Mean of each field over all pixels, {drawn(found)}; visible above "
+        f"{threshold:g}.",
+    )
+
+
+def visible(found: Visible) -> Table:
+    """How many latents are visible."""
+    columns = (found.counts, found.effective_visible, found.effective, found.distinct)
+    return Table(
+        title="Visible latents",
+        head=("level", "visible", "effective", "effective of all", "different fields"),
+        rows=[
+            (str(level), str(count), *(shown(x, 1) for x in numbers))
+            for level, (count, *numbers) in enumerate(zip(*columns, strict=True))
+        ],
+        settings=f"Strength above {found.threshold:g} {drawn(found)}. Effective: how many equally "
+        f"strong latents would be as unequal. Different fields: of the {found.most} strongest at "
+        f"the most.",
+    )
+
+
+def groups(found: Visible) -> Table:
+    """Latents by the shape of their fields."""
+    rows = []
+    for number in range(min(max(found.shapes) + 1, GROUPS)):
+        members = [k for k, shape in enumerate(found.shapes) if shape == number]
+        levels = sorted({found.addresses[k][0] for k in members})
+        rows.append(
+            (
+                str(number + 1),
+                str(len(members)),
+                ", ".join(map(str, levels)),
+                at(found.addresses[members[0]]),
+                strength(found.strengths[members[0]], found.errors[members[0]]),
+            )
+        )
+    return Table(
+        title="Groups of latents whose fields have the same shape",
+        head=("group", "latents", "levels", "strongest", "its strength"),
+        rows=rows,
+        settings=f"The {len(found.addresses)} strongest latents make {max(found.shapes) + 1} "
+        f"groups; fields of a group, moved over the image, agree to {found.similarity:g} on "
+        f"average.",
+    )
+
+
+def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], title: str) -> Table:
+    """Some latents with their strengths and what they tell about."""
+    of, numbers = (
+        found.associations,
+        dict(zip(found.visible.addresses, found.visible.shapes, strict=True)),
+    )
+    rows: list[Sequence[str]] = []
+    for address in among:
+        _, i, j, c = address
+        how_strong = strength(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
+        number = str(numbers[address] + 1) if address in numbers else ""
+        best = names(of, address, 2) if of else []
+        told = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
+        rows.append((at(address), *(told[:2] if of else ()), how_strong, number))
+    more = f"; {associated(of)}" if of else ""
+    return Table(
+        title=title,
+        head=(AT, *(("tells most about", "then about") if of else ()), "strength", "group"),
+        rows=rows,
+        settings=f"Strengths {drawn(fields)}; groups of the {len(numbers)} strongest by the shape "
+        f"of their fields{more}.",
+    )
+
+
+# ---------------------------------------------------------------- factors
+
+
+def associated(of: Associations) -> str:
+    """How latents and labels were found to go together."""
+    return (
+        f"mutual information over {of.images} images, {of.bins} bins; {of.significant.sum():,} of "
+        f"{of.significant.size:,} pairs are dependent (false-discovery rate {of.rate:g})"
+    )
+
+
+def probes(table: ProbeTable) -> Iterator[Table]:
+    """Held-out R² of every factor by level, for each probe."""
+    how: dict[Probe, str] = {
+        "linear": f"Ridge, penalties {', '.join(f'{p:g}' for p in table.penalties)}",
+        "boosted": f"{table.trees} boosted trees on the {table.features} latents that tell most",
+    }
+    for probe in get_args(Probe):
+        rows: list[Sequence[str]] = []
+        shades: list[Sequence[float]] = []
+        for group in table.groups:
+            for inputs, title in INPUTS.items():
+                found = {
+                    s.level: s
+                    for s in table.scores
+                    if (s.group, s.probe, s.inputs) == (group, probe, inputs)
+                }
+                if found:
+                    scores = [found.get(h) for h in range(table.levels)]
+                    rows.append(
+                        (title or group, *(shown(s.r2, 2, s.error) if s else "" for s in scores))
+                    )
+                    shades.append((0.0, *(s.r2 if s else 0.0 for s in scores)))
+        yield Table(
+            title=f"Held-out R² from the latents of one level: {probe} probes",
+            head=("factor", *(f"level {h}" for h in range(table.levels))),
+            rows=rows,
+            settings=f"{how[probe]}; {table.images} images, {table.folds} of 5 parts held out, "
+            f"{many(len(table.places), 'place')}, seed {table.seed}.",
+            shades=shades,
+        )
+
+
+def information(of: Associations, labels: Sequence[Label]) -> Table:
+    """What the best latent of each level tells about the labels."""
+    rows: list[Sequence[str]] = []
+    by_level = of.by_level()
+    for group in dict.fromkeys(label.group for label in labels):
+        members = [k for k, label in enumerate(labels) if label.group == group]
+        best = max(members, key=lambda k: by_level[k].max())
+        one = of.latents_of(of.labels[best], 1)[0]
+        means = np.mean(by_level[members], 0)
+        rows.append((group, *(shown(x, 3) for x in means), f"{one.label}: {at(one.address)}"))
+    return Table(
+        title="Information of a level's best latent about a label",
+        head=("labels", *(f"level {h}" for h in range(of.lattice.levels)), f"best {AT}"),
+        rows=rows,
+        settings=f"Nats, means over labels; {associated(of)}.",
+    )
+
+
+def best_latents(of: Associations, labels: Sequence[Label]) -> Table:
+    """For each label the latents that tell most about it."""
+    words = ("tells most", "then")
+    rows: list[Sequence[str]] = []
+    for label in spread(labels, 1):
+        best = [one for one in of.latents_of(label.name, len(words)) if one.significant]
+        cells = [f"{at(one.address)} ({telling(one)})" for one in best]
+        rows.append((label.name, *(cells + [""] * len(words))[: len(words)]))
+    return Table(
+        title="Labels, and the latents that tell about them",
+        head=("label", *words),
+        rows=rows,
+        settings=f"Labels of the whole image and of one place. Latents by h, (i, j), c; "
+        f"{associated(of)}.",
+    )
+
+
+def scores(found: Factors) -> Table:
+    """MIG and DCI, beside what they would be by chance."""
+    assert found.scores
+    of = found.scores
+    rows = [("mutual information gap", shown(of.mig, 3, of.mig_error), shown(of.shuffled.mig, 3))]
+    for title in ("disentanglement", "completeness", "informativeness"):
+        value, floor = (getattr(one, title) for one in (of, of.shuffled))
+        rows.append((f"DCI {title}", shown(value, 3), shown(floor, 3)))
+    return Table(
+        title="Disentanglement",
+        head=("score", "value", "shuffled labels"),
+        rows=rows,
+        settings=f"Of the {of.latents} latents with the strongest receptive fields "
+        f"({many(found.draws, 'draw')}); {len(of.factors)} factors, {of.images} images, "
+        f"{of.bins} bins, forests of {of.trees} trees of depth {of.depth}, seed {of.seed}.",
+    )
+
+
+def directions(found: Factors) -> Table:
+    """Where latents go when a label rises: those of the whole image, and those of one place."""
+    places = [one.box for one in found.directions if one.box]
+    some = [one for one in found.directions if one.box in (None, *places[:1])]
+    one = some[0]
+    return Table(
+        title="Directions in which labels rise",
+        head=("label", "measure", "score"),
+        rows=[(one.label, one.measure, shown(one.score, 3)) for one in some],
+        settings=f"{len(some)} of {len(found.directions)}: labels of the whole image and of one "
+        f"place, in levels {', '.join(map(str, one.levels))}. Held-out R² of numbers, of angles as "
+        f"cos 2θ and sin 2θ, AUC of binary labels; penalty {one.penalty:g}, {one.images} images, "
+        f"{one.held_out} held out, seed {one.seed}.",
+    )
+
+
+def dependence(found: Factors) -> Table:
+    """How dependent the latents of a level are."""
+    of = found.latents
+    strata = [s for s in of.strata if s.levels[0] == s.levels[1]]
+    pixels = {(s.levels, s.distance): s.information.value for s in found.pixels.strata}
+    measured = [(s.correlation, s.magnitude, s.information) for s in strata]
+    floors = np.mean([[one.floor for one in row] for row in measured], 0)
+    return Table(
+        title="Dependence of two latents of a level",
+        head=("level", "steps", "correlation", "of |z|", "nats", "pixels"),
+        rows=[
+            (
+                str(s.levels[0]),
+                str(s.distance),
+                *(shown(one.value, 3, one.error) for one in row),
+                shown(pixels[s.levels, s.distance], 3),
+            )
+            for s, row in zip(strata, measured, strict=True)
+        ],
+        settings=f"By RG steps up to their lowest common ancestor: root mean square correlation of "
+        f"z and of |z|, mutual information; that of pixels beside it. Independent ones would have "
+        f"{', '.join(shown(x, 3) for x in floors)}. {of.images} images, at most {of.pairs} pairs, "
+        f"{of.bins} bins, seed {of.seed}.",
+    )
