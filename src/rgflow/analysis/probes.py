@@ -191,7 +191,8 @@ def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided
 
 
 def _said(score: Score) -> str:
-    return f"{round(score.r2, 2) + 0.0:.2f} ± {score.error:.2f}"  # no −0.00
+    value = f"{round(score.r2, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
+    return f"{value} ± {score.error:.2f}"
 
 
 def probe_levels(
