@@ -84,8 +84,8 @@ def test_linear_gaussian():
     deviations = covariance.diagonal().sqrt()
     assert (covariance / deviations.outer(deviations) - torch.eye(6)).abs().max() > 0.5
 
-    found = draw_completions(local.region(mask, copies=4), draws=700, warm_up=200, leapfrog=4)
-    draws = found.pixels.view(700, 4, 6)
+    found = draw_completions(local.region(mask, copies=4), draws=450, warm_up=150, leapfrog=6)
+    draws = found.pixels.view(450, 4, 6)
     products = (draws - mean)[..., :, None] * (draws - mean)[..., None, :]
     off = np.concatenate((errors(draws, mean), errors(products, covariance)))
     # That none of so many is off by more than 3 errors is a matter of the seed, in 1 of 15; that
@@ -145,8 +145,8 @@ def test_a_seed_gives_the_same_completions_in_any_batch():
     assert both.pixels.shape == (10, 3 * 2 + 3 * 1, 2)
     assert ((both.pixels >= 0) & (both.pixels < 256)).all()
     assert (both.spread > 0).any(1).numpy().tolist() == masks.tolist()
-    again = draw_completions(local.region(masks, copies=3), **options)
-    assert torch.equal(both.pixels, again.pixels)
+    longer = draw_completions(local.region(masks, copies=3), **options | {"draws": 15})
+    assert torch.equal(both.pixels, longer.pixels[:10])
     first = LocalFlow(local.flow, local.images[:1]).region(masks[0], copies=3)
     alone = draw_completions(first, **options)
     torch.testing.assert_close(both.pixels[:, :6], alone.pixels)

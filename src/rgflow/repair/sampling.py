@@ -110,8 +110,8 @@ def _caution(r_hat: float, ess: float, divergences: int) -> str:
 def draw_completions(
     region: Region,
     *,
-    draws: int = 1000,
-    warm_up: int = 1000,
+    draws: int = 500,
+    warm_up: int = 500,
     thin: int = 1,
     leapfrog: int = 16,
     start: Tensor | None = None,
@@ -121,15 +121,18 @@ def draw_completions(
     """Draw completions of the regions of some images.
 
     Every problem of the region is a chain: `local.region(mask, copies=4)` makes four per image.
-    They start from draws of the prior for the latents of the cones, which is wider than what is
-    sought, so that chains that agree in the end have forgotten their starts.
+    They start from draws of the prior for the latents of the cones, far apart, and at first go
+    uphill, each to the nearest place where completions are likely. So chains that agree in the end
+    have forgotten their starts. Where there are several kinds of completions, with nothing likely
+    between them, they don't agree, and how many chains there are of a kind says little.
 
     With the logit map the flow gives some probability to values outside [0, 256); draws there come
     back as the nearest pixels inside.
 
     Args:
         region: The region, with at least two problems per image.
-        draws: Draws of every chain, T, all of which are held: T·S·C numbers.
+        draws: Draws of every chain, T, all of which are held: T·S·C numbers. More of them continue
+            the same chains.
         warm_up: Transitions before the first of them.
         thin: Transitions per draw.
         leapfrog: Leapfrog steps in a transition, each of which evaluates the density and its
@@ -161,15 +164,16 @@ def draw_completions(
     check_whole("leapfrog", leapfrog, 1)
     check_whole("seed", seed, 0)
     chains, report = _Chains(region, start, seed), progress or (lambda _: None)
-    steps = np.random.default_rng(seed).integers(1, 2 * leapfrog, warm_up + draws * thin).tolist()
+    total = warm_up + draws * thin
+    steps = iter(np.random.default_rng(seed).integers(1, 2 * leapfrog, total).tolist())
 
     def move() -> Tensor:
-        rise = chains.move(steps.pop())
+        rise = chains.move(next(steps))
         report(1)
         return rise
 
     climb = round(warm_up * _CLIMB) if start is None else 0
-    chains.climb([steps.pop() for _ in range(climb)], report)
+    chains.climb(list(itertools.islice(steps, climb)), report)
     chains.adapt(warm_up - climb, move)
     y = torch.empty(draws, *region.pixels.shape, dtype=region.pixels.dtype)
     acceptance, divergences = torch.zeros(2, len(region), dtype=torch.float64)
@@ -362,7 +366,7 @@ class _Chains:
                 error = error + (_ACCEPTANCE - acceptance - error) / (t + 10)
                 log_step = centre - error * t**0.5 / 0.05
                 average = average + (log_step - average) * t**-0.75
-                both = torch.stack((self.y, self.push)).double().cpu()
+                both = torch.stack((self.y, self.push)).cpu().double()
                 total, squares = total + both, squares + both.square()
             self.step_size = average.exp()
             if end < transitions:
