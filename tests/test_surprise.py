@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flows import CASES, REAL_NVP, random_flow, random_images
-from rgflow.figures.surprise import surprises
+from rgflow.figures.surprise import detections, surprises
 from rgflow.repair.corruptions import (
     KINDS,
     biharmonic_residual,
@@ -22,10 +22,10 @@ from rgflow.repair.surprise import (
     Surprise,
     Tail,
     kept_reference,
-    local_terms,
     make_reference,
     surprise,
 )
+from rgflow.repair.terms import local_terms
 
 RG = {name: options for name, options in CASES.items() if name not in REAL_NVP}
 
@@ -68,6 +68,15 @@ class TestLocalTerms:
         with torch.no_grad():
             expected = flow.prior.log_prob(flow.encode(images).image()).sum(1)
             torch.testing.assert_close(local_terms(flow, images).latents, expected)
+
+    @pytest.mark.parametrize("name", ["cube-marginal", "cube-fields", "cube-shared-open"])
+    def test_levels_on_the_cube(self, name):
+        flow = random_flow(**RG[name])
+        images = random_images(flow, 2)
+        with torch.no_grad():
+            whole, parts = flow.terms(images), local_terms(flow, images)
+        levels = [sum(block.sum((1, 2)) for block in layers) for layers in parts.blocks]
+        torch.testing.assert_close(torch.stack(levels, 1), whole.prior + whole.log_det)
 
     @pytest.mark.parametrize("boundary", ["periodic", "open"])
     def test_a_block_knows_only_what_comes_to_it(self, boundary):
@@ -312,6 +321,9 @@ class TestDetection:
             noise.auc["surprise"].mean, abs=0.02
         )
         assert other.auc["surprise"].mean < noise.auc["surprise"].mean
+        one, both = detections([noise]), detections([noise, other])
+        assert one.width == both.width
+        assert one.height < both.height
 
 
 @pytest.mark.parametrize("channels", [1, 3])

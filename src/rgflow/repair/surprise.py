@@ -1,10 +1,8 @@
 """Where an image is unlike those that a flow has learned, though nobody says where to look.
 
-The log-likelihood of an image is a sum over places: a share of every pixel, and one of every block
-of every layer. `LocalTerms` holds it in cube coordinates, in which the prior is uniform: there, the
-term of a block is how much likelier what comes to it is than independent draws from the prior
-would be, whatever space the flow itself works in. What the blocks leave behind, the latents, should
-look like draws from the prior, so the density of a latent site tells whether it does.
+The log-likelihood of an image has a term for every block of every layer (`rgflow.repair.terms`).
+What the blocks leave behind, the latents, should look like draws from the prior, and the density of
+a latent site tells whether it does.
 
 Every one of these numbers is compared with what it is for clean images, as −log of the share of
 them that have one as low: its *surprise*, in nats. Where everything is as usual its mean is 1, and
@@ -47,110 +45,17 @@ from rgflow.files import replacing
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
+from rgflow.repair.terms import LocalTerms, local_terms, with_blocks
 
 FILE = "surprise.json"
 """Where a reference is kept in the folder of a model."""
 FORMAT = 1
 HALVINGS = 4
 """Below the quantile of 2^−4, tails are taken for exponential."""
+SMALLEST = 1e-3
+"""The smallest excess, in nats, so that rounding is never surprising."""
 WIDTH = 3.0
 """Standard deviation of the smoothing, in pixels; at half its height it is 7 pixels wide."""
-
-
-@dataclass(frozen=True, eq=False)
-class LocalTerms:
-    """The log-likelihood of N images, in nats, as the sum of its parts, place by place.
-
-    Attributes:
-        pixels: The log-density that every pixel would have if all that the steps get were draws
-            from the prior, [N, H, W].
-        blocks: For every level, level 0 first, and each of its layers: what every block adds to
-            that, [N, p, q].
-        latents: The log-density of every latent site, in the image layout [N, H, W]. No part of the
-            sum: the last blocks have made use of it already.
-    """
-
-    pixels: Tensor
-    blocks: tuple[tuple[Tensor, ...], ...]
-    latents: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """log p(x), [N]."""
-        parts = [self.pixels, *(block for layers in self.blocks for block in layers)]
-        return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
-
-
-def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = None) -> LocalTerms:
-    """log p(x) place by place, of which `Flow.terms` gives the sums over whole levels.
-
-    Args:
-        flow: An RG-Flow.
-        images: [N, C, H, W].
-        generator: As for `Flow.log_prob`.
-
-    Raises:
-        ValueError: If the flow has no blocks, or an image doesn't fit.
-
-    Example:
-        >>> from rgflow import FlowConfig
-        >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16))
-        >>> x8 = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
-        >>> terms = local_terms(flow, x8)
-        >>> [[tuple(block.shape) for block in layers] for layers in terms.blocks]
-        [[(2, 2, 2), (2, 2, 2)], [(2, 1, 1), (2, 1, 1)]]
-        >>> torch.allclose(terms.total, flow.log_prob(x8))
-        True
-    """
-    flow = _with_blocks(flow)
-    x = flow._reals(images, generator, flow.dtype)
-    n, channels, height, width = x.shape
-    with flow.exactly():
-        pixels = x.new_zeros(n, height, width)
-        if flow.entry:  # its maps of pixels know nothing of one another
-            apart = x.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
-            pixels = flow.entry(apart)[1].view(n, height, width)
-            x = flow.entry(x)[0]
-        if flow.domain == "real":
-            pixels = pixels + flow.prior.log_prob(x).sum(1)
-        levels, blocks = [], []
-        for step in flow.steps:
-            found = []
-            for layer in step.blockwise:
-                x, terms = _through(flow, layer, x)
-                found.append(terms)
-            x, stay = step.part(x)
-            levels.append(stay)
-            blocks.append(tuple(found))
-        latents = flow._to_latents(levels)[0].image()
-    return LocalTerms(pixels, tuple(blocks), flow.prior.log_prob(latents).sum(1))
-
-
-def _with_blocks(flow: Flow) -> RGFlow:
-    """The flow, which must have blocks."""
-    if not isinstance(flow, RGFlow):
-        raise ValueError(
-            f"Expected an RG-Flow, whose likelihood has a term for every block; got a "
-            f"{type(flow).__name__}, which has no blocks."
-        )
-    return flow
-
-
-def _through(flow: RGFlow, layer: Blockwise, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What comes out of a layer, and the term of each of its blocks [N, p, q]."""
-    found: list[Tensor] = []
-
-    def kept(blocks: Tensor) -> Mapped:
-        y, log_det = layer.bijector.forward(blocks)
-        if flow.domain == "real":  # what it is between uniform variables
-            gain = flow.prior.log_prob(y) - flow.prior.log_prob(blocks)
-            found.append(log_det + gain.sum(1))
-        else:
-            found.append(log_det)
-        return y, log_det
-
-    y, _ = layer.on_blocks(kept, x)
-    return y, found[0].view(len(x), *layer.layer.blocks)
 
 
 # ------------------------------------------------------------------------------- what is usual
@@ -184,7 +89,7 @@ class Tail:
         quantiles = np.quantile(numbers, 0.5 ** np.arange(HALVINGS + 1))
         below = numbers[numbers < quantiles[-1]]
         excess = (quantiles[-1] - below).mean() if len(below) else 0.0
-        return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), 1e-6))
+        return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), SMALLEST))
 
     def surprise(self, values: Tensor) -> Tensor:
         """−log of the share of clean images with a number as low, in nats, of any shape."""
@@ -211,7 +116,8 @@ class Reference:
         blocks: The terms of blocks, for every level and layer.
         highest: Minus the highest surprise in the map of an image.
         images: How many clean images there were.
-        model: Which weights they went through, as a hash.
+        model: Which weights they went through, as a hash; a frozen copy of a flow, or one in
+            another number format, counts as another.
     """
 
     sites: tuple[Tail, ...]
@@ -296,7 +202,7 @@ def make_reference(
         raise ValueError(
             f"Expected at least {1 << HALVINGS} clean images, better hundreds; got {len(images)}."
         )
-    flow = _with_blocks(flow)
+    flow = with_blocks(flow)
     terms = _batched(flow, images, batch_size, progress)
     levels = torch.from_numpy(flow.lattice.site_levels)
     sites = tuple(Tail.of(terms.latents[:, levels == h]) for h in range(flow.levels))
@@ -442,7 +348,7 @@ def surprise(
         >>> found.levels.shape, found.map[0].argmax() // 16 in range(4, 10)
         (torch.Size([2, 3, 16, 16]), True)
     """
-    flow = _with_blocks(flow)
+    flow = with_blocks(flow)
     reference.check(flow)
     terms = _batched(flow, images, batch_size)
     levels = _maps(flow, terms, reference.sites, reference.blocks)

@@ -1,0 +1,117 @@
+"""The log-likelihood of images place by place.
+
+It is a sum of a share of every pixel, and one of every block of every layer. Here it is told in
+cube coordinates, in which the prior is uniform: there, the term of a block is how much likelier
+what comes to it is than independent draws from the prior would be, whatever space the flow itself
+works in. On the real line this is the log-determinant of the block, and the log-density of the
+prior at what leaves it, less that at what came; only what came to the first layer and what the last
+ones leave remains of these in the sum.
+
+Letters in shapes: N images; C channels; H, W rows and columns; p, q rows and columns of blocks.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgflow.bijectors.base import Mapped
+from rgflow.bijectors.blockwise import Blockwise
+from rgflow.flow import Flow
+from rgflow.model import RGFlow
+
+
+@dataclass(frozen=True, eq=False)
+class LocalTerms:
+    """The log-likelihood of N images, in nats, as the sum of its parts, place by place.
+
+    Attributes:
+        pixels: The log-density that every pixel would have if all that the steps get were draws
+            from the prior, [N, H, W].
+        blocks: For every level, level 0 first, and each of its layers: what every block adds to
+            that, [N, p, q].
+        latents: The log-density of every latent site, in the image layout [N, H, W]. Not in the
+            sum: in cube coordinates it is 0 everywhere.
+    """
+
+    pixels: Tensor
+    blocks: tuple[tuple[Tensor, ...], ...]
+    latents: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """log p(x), [N]."""
+        parts = [self.pixels, *(block for layers in self.blocks for block in layers)]
+        return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
+
+
+def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = None) -> LocalTerms:
+    """log p(x) place by place; `Flow.terms` gives it level by level.
+
+    Args:
+        flow: An RG-Flow.
+        images: [N, C, H, W].
+        generator: As for `Flow.log_prob`.
+
+    Raises:
+        ValueError: If the flow has no blocks, or an image doesn't fit.
+
+    Example:
+        >>> from rgflow import FlowConfig
+        >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16))
+        >>> x8 = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+        >>> terms = local_terms(flow, x8)
+        >>> [[tuple(block.shape) for block in layers] for layers in terms.blocks]
+        [[(2, 2, 2), (2, 2, 2)], [(2, 1, 1), (2, 1, 1)]]
+        >>> torch.allclose(terms.total, flow.log_prob(x8))
+        True
+    """
+    flow = with_blocks(flow)
+    x = flow._reals(images, generator, flow.dtype)
+    n, channels, height, width = x.shape
+    with flow.exactly():
+        pixels = x.new_zeros(n, height, width)
+        if flow.entry:  # its maps of pixels know nothing of one another
+            apart = x.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+            pixels = flow.entry(apart)[1].view(n, height, width)
+            x = flow.entry(x)[0]
+        if flow.domain == "real":
+            pixels = pixels + flow.prior.log_prob(x).sum(1)
+        levels, blocks = [], []
+        for step in flow.steps:
+            found = []
+            for layer in step.blockwise:
+                x, terms = _through(flow, layer, x)
+                found.append(terms)
+            x, stay = step.part(x)
+            levels.append(stay)
+            blocks.append(tuple(found))
+        latents = flow._to_latents(levels)[0].image()
+    return LocalTerms(pixels, tuple(blocks), flow.prior.log_prob(latents).sum(1))
+
+
+def with_blocks(flow: Flow) -> RGFlow:
+    """The flow, which must have blocks."""
+    if not isinstance(flow, RGFlow):
+        raise ValueError(
+            f"Expected an RG-Flow, whose likelihood has a term for every block; got a "
+            f"{type(flow).__name__}, which has no blocks."
+        )
+    return flow
+
+
+def _through(flow: RGFlow, layer: Blockwise, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes out of a layer, and the term of each of its blocks [N, p, q]."""
+    found: list[Tensor] = []
+
+    def kept(blocks: Tensor) -> Mapped:
+        y, log_det = layer.bijector.forward(blocks)
+        if flow.domain == "real":  # what it is between uniform variables
+            gain = flow.prior.log_prob(y) - flow.prior.log_prob(blocks)
+            found.append(log_det + gain.sum(1))
+        else:
+            found.append(log_det)
+        return y, log_det
+
+    y, _ = layer.on_blocks(kept, x)
+    return y, found[0].view(len(x), *layer.layer.blocks)
