@@ -230,6 +230,11 @@ class TestProposal:
         wide = np.flatnonzero(mask[22, 20:])
         assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(2)) + 2, abs=1)
 
+    def test_an_image_that_is_odd_everywhere(self, reference):
+        levels = 9 + torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        found = Surprise(levels=levels, reference=reference, periodic=True)
+        assert found.propose().masks.all()
+
     def test_slopes_beyond_the_edge(self, reference):
         distance = (np.arange(32) + 16) % 32 - 16  # from the first row, around
         field = 1 + 20 * np.exp(-(distance[:, None] ** 2 + (np.arange(32) - 16) ** 2) / 20)

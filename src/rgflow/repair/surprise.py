@@ -54,6 +54,8 @@ HALVINGS = 4
 """Below the quantile of 2^−4, tails are taken for exponential."""
 SMALLEST = 1e-3
 """The smallest excess, in nats, so that rounding is never surprising."""
+USUAL = 1.0
+"""The mean surprise of a site in clean images, in nats."""
 WIDTH = 3.0
 """Standard deviation of the smoothing, in pixels; at half its height it is 7 pixels wide."""
 
@@ -294,10 +296,11 @@ class Surprise:
     def propose(self, false_alarms: float = 0.05) -> Proposal:
         """Where something may be wrong: regions around every peak that clean images don't have.
 
-        A region is what lies above half the height of its peak, measured from the median of the
-        image, for there the smoothed map of an evenly odd region has its edge. Holes are filled,
-        and a pixel is added all around. Beside a far more surprising region a second one may be
-        taken for its slope; it is found once the first is repaired.
+        A region is what lies above half the height of its peak, measured from what is usual, for
+        there the smoothed map of an evenly odd region has its edge. Holes are filled, and a pixel
+        is added all around: one too many is redrawn, one too few misleads what is. Beside a far
+        more surprising region a second one may be taken for its slope; it is found once the first
+        is repaired.
 
         Args:
             false_alarms: The share of clean images in which something is proposed.
@@ -421,10 +424,10 @@ def _spread(layer: Blockwise, values: Tensor) -> Tensor:
 def _regions(field: NDArray[np.float64], threshold: float, *, periodic: bool) -> Mask:
     """The regions around all peaks of a field [H, W] that are above a threshold."""
     out = np.zeros(field.shape, dtype=bool)
-    usual, left = float(np.median(field)), field.copy()
+    left = field.copy()
     while left.max() > threshold:
         place = np.unravel_index(int(left.argmax()), field.shape)
-        half = (field[place] + usual) / 2
+        half = (field[place] + USUAL) / 2
         out |= binary_fill_holes(_around(place, field > half, periodic))
         left[_around(place, field > threshold, periodic)] = -np.inf
     return binary_dilation(out)
