@@ -169,7 +169,10 @@ def test_mistakes(tmp_path, capsys):
         ([str(run), "--count", "3"], "--count to be at least 100"),
         ([str(run), "--draws", "0"], "--draws to be at least 1"),
         ([str(run), "--threshold", "-1"], "--threshold to be at least 0"),
-        ([str(run), "--out", "/dev/null/x.html"], "Expected to write /dev/null/x.html; "),
+        (
+            [str(run), "--out", "/dev/null/x.html"],
+            "Expected to write /dev/null/x.html; /dev/null is no",
+        ),
         ([str(run), "--out", str(tmp_path)], f"Expected to write {tmp_path}; it is a folder."),
         ([str(run), "--beside", str(tmp_path)], "has no config.yaml"),
         ([str(run / "model")], "as the folder of a model names none; give one with --data"),

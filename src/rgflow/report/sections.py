@@ -28,7 +28,7 @@ from rgflow.figures.traversals import Shown, differences, traversal_frames
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice
 from rgflow.report import tables
-from rgflow.report.page import Figure, Section, Table, moving, still
+from rgflow.report.page import LEAST, Figure, Section, Table, moving, still
 from rgflow.report.subject import Subject
 
 TRAVERSED = 8
@@ -82,6 +82,7 @@ def summary(subject: Subject) -> Section:
 def samples(subject: Subject) -> Section:
     """Samples, and the same seeds at several temperatures."""
     flow, levels, seed = subject.flow, subject.flow.levels, subject.seed
+    scale = subject.scale()
     images = decode(flow, subject.drawn(40, 1.0))
     ways: list[float | tuple[float, ...]] = [0.4, 0.7, 1.0]
     ways.append(mixed_temperature(levels, 1, 0.2, 1.0))
@@ -95,10 +96,10 @@ def samples(subject: Subject) -> Section:
             "differ from level to level."
         ],
         parts=[
-            still(figures.grid(images, columns=10), "Samples at temperature 1", least=0),
-            still(temperatures(tempered), "The same seeds at several temperatures"),
+            still(figures.grid(images, 10, scale), "Samples at temperature 1", least=0),
+            still(temperatures(tempered, scale=scale), "The same seeds at several temperatures"),
             still(
-                mixed_temperatures(mixed, HOT, HOT, 1, scale=2),
+                mixed_temperatures(mixed, HOT, HOT, 1, scale=scale),
                 "Low against high levels: the same four seeds in every cell",
             ),
         ],
@@ -107,7 +108,7 @@ def samples(subject: Subject) -> Section:
 
 def levels(subject: Subject) -> Section:
     """From coarse to fine, and what each level carries."""
-    flow = subject.flow
+    flow, scale = subject.flow, subject.scale()
     new, old = ([stage.cpu() for stage in flow.coarse(z)] for z in (subject.drawn(6), subject.real))
     anew = resample(flow, subject.real.select(slice(2)), draws=6, seed=subject.seed)
     return Section(
@@ -117,9 +118,11 @@ def levels(subject: Subject) -> Section:
             "has made. The same steps in the other direction make an image coarser."
         ],
         parts=[
-            still(progressive(new), "Samples from coarse to fine"),
-            still(progressive(old, coarse_first=False), "Test images from fine to coarse"),
-            still(resampled(anew), "What each level alone carries"),
+            still(progressive(new, scale=scale), "Samples from coarse to fine"),
+            still(
+                progressive(old, scale=scale, coarse_first=False), "Test images from fine to coarse"
+            ),
+            still(resampled(anew, scale=scale), "What each level alone carries"),
         ],
     )
 
@@ -141,13 +144,14 @@ def fields(subject: Subject) -> Section:
         ],
         parts=[
             still(
-                strongest(results, threshold=threshold),
+                strongest(results, 8 // len(results), threshold),
                 "The strongest receptive fields of every level, each with row, column and channel "
                 "of the latent and its strength",
             ),
             still(
                 strengths(results, threshold),
                 "Strengths of all latents; the line marks visible ones",
+                least=max(LEAST, 450 * len(results)),
             ),
             *(
                 tables.strengths(one, threshold, name if len(results) > 1 else "")
@@ -192,6 +196,7 @@ def traversals(subject: Subject) -> Section:
         for address, one in every.items()
     ]
     some = [_thinned(every[of_level[0]]) for of_level in by_level]
+    top = found.visible.addresses[: tables.RANKED]
     return Section(
         title="Latents at work",
         text=[
@@ -201,20 +206,15 @@ def traversals(subject: Subject) -> Section:
         ],
         parts=[
             _animation(
-                traversal_frames(named, scale=3, across=2),
+                traversal_frames(named, scale=subject.scale(96), across=2),
                 "The strongest latents of each level, from −2 to 2, beside their receptive fields",
             ),
             tables.ranked(found, fields, chosen, "The latents shown"),
             still(
-                differences(some, scale=2),
+                differences(some, scale=subject.scale()),
                 "What differs as the strongest latent of each level moves away from 0",
             ),
-            tables.ranked(
-                found,
-                fields,
-                found.visible.addresses[: tables.RANKED],
-                f"The {tables.RANKED} strongest latents of all",
-            ),
+            tables.ranked(found, fields, top, f"The {len(top)} strongest latents of all"),
         ],
     )
 
@@ -228,7 +228,7 @@ def _thinned(one: Shown) -> Shown:
 
 def mixing(subject: Subject) -> Section:
     """Mixtures of images level by level."""
-    flow = subject.flow
+    flow, scale = subject.flow, subject.scale()
     a, b = subject.real.select(slice(0, 2)), subject.real.select(slice(2, 4))
     ways = every_threshold(flow.levels)
     middle = max(1, flow.levels // 2)
@@ -246,12 +246,18 @@ def mixing(subject: Subject) -> Section:
             "from the one, those below from the other."
         ],
         parts=[
-            still(thresholds(mix(flow, a, b, ways), mix(flow, b, a, ways)), "Two pairs, every Θ"),
             still(
-                grid_picture(cells, originals[:6], originals[6:], middle, scale=2),
+                thresholds(mix(flow, a, b, ways), mix(flow, b, a, ways), scale=scale),
+                "Two pairs, every Θ",
+            ),
+            still(
+                grid_picture(cells, originals[:6], originals[6:], middle, scale=scale),
                 "Samples: coarse content from above, details from the left",
             ),
-            _animation(path_frames(paths), "From one image to another, in two ways"),
+            _animation(
+                path_frames(paths, scale=subject.scale(128)),
+                "From one image to another, in two ways",
+            ),
         ],
     )
 

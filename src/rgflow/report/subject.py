@@ -50,6 +50,10 @@ class Subject:
         """The test images as a tensor."""
         return torch.from_numpy(self.test.images.copy())
 
+    def scale(self, edge: int = 64) -> int:
+        """How large to draw a pixel, for images to be about so many pixels wide."""
+        return max(1, round(edge / self.flow.config.width))
+
     @cached_property
     def real(self) -> Latents:
         """Latents of four test images."""

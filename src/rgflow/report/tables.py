@@ -109,7 +109,7 @@ def name(found: Factors, address: Address) -> str:
 # ---------------------------------------------------------------- fields
 
 
-def strengths(found: ReceptiveFields, threshold: float, name: str = "") -> Table:
+def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table:
     """How strong the latents of each level are, of a flow that has a name if there are several."""
     rows = []
     for level in range(found.lattice.levels):
@@ -126,7 +126,7 @@ def strengths(found: ReceptiveFields, threshold: float, name: str = "") -> Table
             )
         )
     return Table(
-        title=f"Strengths of receptive fields{f': {name}' if name else ''}",
+        title=f"Strengths of receptive fields{f': {flow}' if flow else ''}",
         head=("level", "visible", "median", "strongest", AT),
         rows=rows,
         settings=f"Mean of each field over all pixels, {drawn(found)}; visible above "
@@ -251,12 +251,13 @@ def information(of: Associations, labels: Sequence[Label]) -> Table:
         best = max(members, key=lambda k: by_level[k].max())
         one = of.latents_of(of.labels[best], 1)[0]
         means = np.mean(by_level[members], 0)
-        rows.append((group, *(shown(x, 3) for x in means), f"{one.label}: {at(one.address)}"))
+        rows.append((group, *(shown(x, 3) for x in means), at(one.address)))
     return Table(
         title="Information of a level's best latent about a label",
-        head=("labels", *(f"level {h}" for h in range(of.lattice.levels)), f"best {AT}"),
+        head=("labels", *(f"level {h}" for h in range(of.lattice.levels)), "best latent"),
         rows=rows,
-        settings=f"Nats, means over labels; {associated(of)}.",
+        settings=f"Nats, means over labels; the best latent for any of them by h, (i, j), c; "
+        f"{associated(of)}.",
     )
 
 
