@@ -280,7 +280,7 @@ def test_the_folder_of_a_model_and_other_flows(run, tmp_path):
 def test_fields_are_drawn_as_numbers(tmp_path):
     flow = random_flow(pixels=None, channels=1)
     z = flow.draw_each([0, 1])
-    found = Subjects(flow, z, 1.0, True, tmp_path, 1)
+    found = Subjects(flow=flow, latents=z, temperature=1.0, sampled=True, folder=tmp_path, scale=1)
     moved = traverse(flow, z, (1, 0, 2, 0), [0.0, -3.0, 3.0])
     drawn = replace(moved, images=found.drawn(moved.images))
     assert drawn.images.amin() >= 0

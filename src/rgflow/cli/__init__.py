@@ -18,6 +18,7 @@ COMMANDS = {
     "fields": "which pixels the latents of a trained flow change",
     "factors": "what latents mean: factors, labels, dependence",
     "pinwheel": "what a sparse prior is good for, in the plane",
+    "inpaint": "regions of images filled in, and found",
     "report": "everything about a trained flow on one page",
     "info": "what is in a run folder, or in the folder of a model",
     "presets": "list the named settings",

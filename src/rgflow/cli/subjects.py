@@ -90,34 +90,12 @@ def check_video(name: str) -> None:
         check_format(name)
 
 
-@dataclass(frozen=True, eq=False)
-class Subjects:
-    """A flow and the images to look at.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """Where pictures go, and how large they are drawn."""
 
-    All is computed in float64, so that images decode to what they were, and the same seeds give the
-    same files whatever is decoded together.
-    """
-
-    flow: Flow
-    latents: Latents
-    temperature: float | Sequence[float]
-    """Of samples, and of whatever else is drawn."""
-    sampled: bool
     folder: Path
     scale: int
-
-    @cached_property
-    def _bounds(self) -> tuple[float, float]:
-        from rgflow.analysis.levels import decode
-        from rgflow.figures import bounds
-
-        return bounds(decode(self.flow, self.latents))
-
-    def drawn(self, images: Tensor) -> Tensor:
-        """Images in grey levels, reals; real-valued fields are shaded, all alike."""
-        from rgflow.figures import shaded
-
-        return images if self.flow.pixels else shaded(images, *self._bounds).double()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -137,6 +115,34 @@ class Subjects:
         with self.writing(name) as path, replacing(path) as part:
             picture.save(part, format="PNG")
         return path
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subjects(Pictures):
+    """A flow and the images to look at.
+
+    All is computed in float64, so that images decode to what they were, and the same seeds give the
+    same files whatever is decoded together.
+    """
+
+    flow: Flow
+    latents: Latents
+    temperature: float | Sequence[float]
+    """Of samples, and of whatever else is drawn."""
+    sampled: bool
+
+    @cached_property
+    def _bounds(self) -> tuple[float, float]:
+        from rgflow.analysis.levels import decode
+        from rgflow.figures import bounds
+
+        return bounds(decode(self.flow, self.latents))
+
+    def drawn(self, images: Tensor) -> Tensor:
+        """Images in grey levels, reals; real-valued fields are shaded, all alike."""
+        from rgflow.figures import shaded
+
+        return images if self.flow.pixels else shaded(images, *self._bounds).double()
 
 
 def load(settings: Namespace) -> Subjects:
@@ -172,14 +178,21 @@ def load(settings: Namespace) -> Subjects:
         latents = flow.draw_each(settings.pick, temperature).to(torch.float64, device)
     else:
         if settings.images:
-            images = _read(settings.images, flow.config)
+            images = read(settings.images, flow.config)
         else:
-            images = _picked(settings, flow.config, config)
+            images = picked(settings, flow.config, config)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
     folder = Path(settings.out).expanduser() if settings.out else run.pictures
     scale = settings.scale or max(1, round(WIDTH / flow.config.width))
-    return Subjects(exact, latents, temperature, sampled, folder, scale)
+    return Subjects(
+        flow=exact,
+        latents=latents,
+        temperature=temperature,
+        sampled=sampled,
+        folder=folder,
+        scale=scale,
+    )
 
 
 @contextmanager
@@ -202,7 +215,7 @@ def listed(paths: Sequence[Path]) -> str:
     return f"{', '.join(names)} and {last} in {folder}" if names else f"{last} in {folder}"
 
 
-def _read(files: Sequence[str], config: FlowConfig) -> Tensor:
+def read(files: Sequence[str], config: FlowConfig) -> Tensor:
     """Picture files in the size and the colours of a flow, uint8 [N, C, H, W]."""
     import numpy as np
     import torch
@@ -258,7 +271,7 @@ def _change(path: Path, target: Target) -> str:
     return ", ".join(said)
 
 
-def _picked(settings: Namespace, model: FlowConfig, config: TrainConfig | None) -> Tensor:
+def picked(settings: Namespace, model: FlowConfig, config: TrainConfig | None) -> Tensor:
     """The images at some places of a data set, [N, C, H, W]."""
     import torch
 

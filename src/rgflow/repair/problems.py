@@ -23,7 +23,10 @@ from rgflow.lattice import Mask, Sites
 class Poses(Protocol):
     """Encoded images, of which regions can be filled in: `LocalFlow` or `WholeFlow`."""
 
-    lattice: Sites
+    @property
+    def lattice(self) -> Sites:
+        """The geometry of the latents."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -37,7 +40,6 @@ class Problems(Protocol):
     """Regions of images to fill in, K of them; what repairing asks for.
 
     Attributes:
-        flow: The flow.
         masks: The pixels of every region, [K, H, W].
         pixels: Their values in the images as they are, [S, C], reals in [0, 256).
         owners: The problem of every pixel, [S].
@@ -45,12 +47,16 @@ class Problems(Protocol):
         latent_owners: The problem of every free latent, [Z].
     """
 
-    flow: Flow
     masks: Mask
     pixels: Tensor
     owners: Tensor
     latents: Tensor
     latent_owners: Tensor
+
+    @property
+    def flow(self) -> Flow:
+        """The flow."""
+        ...
 
     def __len__(self) -> int: ...
 

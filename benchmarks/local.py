@@ -1,0 +1,217 @@
+"""What one step of an inpainting costs, in the causal cone and in the whole image.
+
+    python benchmarks/local.py [--sizes 32 64 …] [--largest 512]
+
+A step generates a 10×10 region from the latents of its inference cone, pastes it into the image,
+encodes that, and finds the gradient of log p. Depth 2 and width 64 at every level, one level more
+per doubling of L, every parameter random; the region stands where its cone has the most usual size.
+Restricted and whole steps alternate in one process, one for every L. Whole steps are measured up to
+`--largest`, which has to fit in memory, and extrapolated from there by the number of blocks.
+
+Then the same for the depths and the width of the paper's MSDS models at L = 32, for one image and
+for several. Writes benchmarks/results/local.json and docs/images/local-cost.png.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from rgflow import FlowConfig, RGFlow, preset
+from rgflow.figures.repair import Cost, scaling
+from rgflow.lattice import Lattice, Mask
+from rgflow.local import LocalFlow
+from rgflow.repair.problems import Problems, WholeFlow
+from rgflow.training.optimisation import prepare_machine
+from rgflow.training.run import processor
+
+EDGE = 10
+SIZES = [32, 64, 128, 256, 512, 1024]
+
+
+def randomised(config: FlowConfig) -> RGFlow:
+    """A flow with random parameters."""
+    torch.manual_seed(0)
+    flow = RGFlow(config).eval()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            fan_in = parameter.shape[-1] if parameter.ndim > 1 else 1
+            parameter += 0.3 / fan_in**0.5 * torch.randn_like(parameter)
+    return flow
+
+
+def usual(lattice: Lattice, seed: int = 0) -> Mask:
+    """Of 100 random regions, the one whose inference cone is nearest to their mean."""
+    random = np.random.default_rng(seed)
+    boxes = [
+        lattice.box(*random.integers(0, lattice.height - EDGE + 1, 2).tolist(), EDGE, EDGE)
+        for _ in range(100)
+    ]
+    sizes = np.array([lattice.inference_cone(box).sum() for box in boxes])
+    return boxes[int(np.abs(sizes - sizes.mean()).argmin())]
+
+
+def step(problems: Problems) -> Callable[[], None]:
+    """One step: generate, paste, encode, backward."""
+    latents = (problems.latents + 0.01).requires_grad_()
+
+    def run() -> None:
+        latents.grad = None
+        problems.log_prob(problems.decode(latents)).sum().backward()
+
+    return run
+
+
+def timed(steps: list[Callable[[], None]], repeats: int) -> list[float]:
+    """Median seconds of each, in turns."""
+    for run in steps:
+        run()
+    seconds: list[list[float]] = [[] for _ in steps]
+    for _ in range(repeats):
+        for run, found in zip(steps, seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            found.append(time.perf_counter() - start)
+    return [statistics.median(found) for found in seconds]
+
+
+def peak(run: Callable[[], None]) -> int:
+    """Bytes of tensors that a step holds at once, beyond what was there before."""
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        run()
+    now = most = 0
+    assert record.profiler
+    assert record.profiler.kineto_results
+    events = record.profiler.kineto_results.events()
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+def blocks_in_all(lattice: Lattice) -> int:
+    """Blocks of an image at all levels."""
+    return sum(
+        layer.blocks[0] * layer.blocks[1]
+        for level in range(lattice.levels)
+        for layer in lattice.layers(level)
+    )
+
+
+def measure(config: FlowConfig, images: int, whole: bool, repeats: int) -> dict[str, Any]:
+    """Seconds and bytes of a step for several images at once, restricted and perhaps whole."""
+    prepare_machine()
+    flow = randomised(config)
+    x = torch.rand(images, *flow.image_shape) * 255
+    lattice = flow.lattice
+    masks = np.stack([usual(lattice, seed) for seed in range(images)])
+    region = LocalFlow(flow, x).region(masks)
+    row: dict[str, Any] = {
+        "size": config.height,
+        "images": images,
+        "levels": lattice.levels,
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "free_latents": len(region.latents) / images,
+        "blocks": region.blocks / images,
+        "blocks_in_all": blocks_in_all(lattice),
+    }
+    steps = [step(region)]
+    if whole:
+        steps.append(step(WholeFlow(flow, x).region(masks)))
+    seconds = timed(steps, repeats)
+    for name, run, found in zip(("restricted", "whole"), steps, seconds, strict=False):
+        row[f"{name}_seconds"] = found
+        row[f"{name}_bytes"] = peak(run)
+    if whole:
+        row["times_faster"] = seconds[1] / seconds[0]
+        row["ratio_of_blocks"] = row["blocks_in_all"] / row["blocks"]
+    return row
+
+
+def jobs(sizes: list[int], largest: int) -> dict[str, dict[str, Any]]:
+    """All measurements by name."""
+    small = {
+        f"L{size}": {
+            "config": FlowConfig(height=size, width=size, depth=2, hidden=64),
+            "images": 1,
+            "whole": size <= largest,
+            "repeats": 30 if size <= 128 else 5,
+        }
+        for size in sizes
+    }
+    paper = preset("msds1").model
+    return small | {
+        f"msds1 × {images}": {"config": paper, "images": images, "whole": True, "repeats": 5}
+        for images in (1, 8, 32)
+    }
+
+
+def extrapolated(rows: list[dict[str, Any]]) -> list[Cost]:
+    """Whole steps: measured ones, and from the largest of these on by the number of blocks."""
+    costs = []
+    for row in rows:
+        if "whole_seconds" in row:
+            last = row
+            costs.append(Cost(row["size"], row["whole_seconds"], row["whole_bytes"]))
+        else:
+            times = row["blocks_in_all"] / last["blocks_in_all"]
+            costs.append(
+                Cost(row["size"], times * last["whole_seconds"], times * last["whole_bytes"], False)
+            )
+    return costs
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--largest", type=int, default=512, help="L of the last whole step")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/local.json"))
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    todo = jobs(arguments.sizes, arguments.largest)
+    if arguments.job:
+        print(json.dumps(measure(**todo[arguments.job])))
+        return
+    rows = {}
+    for name in todo:
+        command = [sys.executable, __file__, "--job", name, "--largest", str(arguments.largest)]
+        command += ["--sizes", *map(str, arguments.sizes)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows[name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, rows[name], flush=True)
+    small = [rows[name] for name in todo if name.startswith("L")]
+    restricted = [Cost(r["size"], r["restricted_seconds"], r["restricted_bytes"]) for r in small]
+    whole = extrapolated(small)
+    result = {
+        "command": " ".join(["python", *sys.argv]),
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "flow": "affine couplings, depth 2, width 64, every parameter random, float32",
+        "rows": small,
+        "paper_depths": [rows[name] for name in todo if not name.startswith("L")],
+        "restricted_growth": restricted[-1].seconds / restricted[0].seconds,
+        "whole_growth": whole[-1].seconds / whole[0].seconds,
+        "whole": [cost._asdict() for cost in whole],
+    }
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    picture = scaling(restricted, whole, {r["size"]: r["free_latents"] for r in small})
+    picture.save(Path(__file__).parents[1] / "docs" / "images" / "local-cost.png")
+
+
+if __name__ == "__main__":
+    main()

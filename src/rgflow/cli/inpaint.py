@@ -1,0 +1,542 @@
+"""`rgflow inpaint`: regions of images filled in, and found where nobody knows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rgflow.cli import subjects
+from rgflow.cli.parsing import parse, parser
+from rgflow.config import check_name, check_whole
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+    from torch import Tensor
+
+    from rgflow.cli.subjects import Pictures
+    from rgflow.flow import Flow
+    from rgflow.lattice import Mask
+    from rgflow.repair.comparison import Filled, Progress
+    from rgflow.repair.inpainting import Inpainting
+    from rgflow.training.run import Run
+
+SHOWN = 32
+"""Images in a picture of a benchmark."""
+REFERENCE = 1000
+"""Clean images that say what is usual."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, fill in and draw."""
+    options = parser(
+        "inpaint",
+        "Fill in regions of images with what makes them likeliest, beside other methods; or find "
+        "regions that are odd.",
+        "rgflow inpaint runs/first --split test --pick '[0, 1, 2]' --box '[8, 8, 10, 10]'",
+    )
+    _add_options(options)
+    settings = parse(options, arguments)
+    _check(settings)
+
+    import torch
+
+    from rgflow.training.optimisation import prepare_machine
+    from rgflow.training.run import Run
+
+    prepare_machine()
+    run = Run.open(settings.run)
+    flow = run.flow()
+    if flow.pixels is None:
+        raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
+    beside = Run.open(settings.beside).flow() if settings.beside else None
+    if beside is not None and beside.image_shape != flow.image_shape:
+        raise ValueError(
+            f"Expected --beside to be a flow of images of shape {flow.image_shape}, as this one; "
+            f"got {beside.image_shape}."
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    flow, beside = flow.to(device), beside.to(device) if beside is not None else None
+    images, truth = _images(settings, run, flow)
+    folder = Path(settings.out).expanduser() if settings.out else run.pictures
+    scale = settings.scale or max(1, round(subjects.WIDTH / flow.config.width))
+    pictures = subjects.Pictures(folder=folder, scale=scale)
+    masks = _masks(settings, run, flow, images, pictures)
+    if masks is not None:
+        _repair(settings, flow, beside, images, truth, masks, pictures)
+
+
+def _add_options(options: ArgumentParser) -> None:
+    options.add_argument("run", help="the run folder")
+    options.add_argument("images", nargs="*", type=str, help="picture files: PNG, JPEG or WebP")
+    options.add_argument(
+        "--truth", nargs="+", type=str, help="picture files of the images as they should be"
+    )
+    options.add_argument(
+        "--split",
+        type=str | None,
+        default=None,
+        help="instead of files: images of a data set: train, validation or test; they are the "
+        "truth as well",
+    )
+    options.add_argument(
+        "--data", type=str | None, default=None, help="the data set for --split; that of the run"
+    )
+    options.add_argument(
+        "--pick", type=list[int], default=[0], help="which images of the data set: their places"
+    )
+    options.add_argument(
+        "--benchmark",
+        type=int | None,
+        default=None,
+        help="so many test images, each with a square of 10×10 pixels at random (the paper's "
+        "Table F1)",
+    )
+    options.add_argument(
+        "--mask",
+        nargs="+",
+        type=str,
+        help="picture files, white where to fill in; one, or one each",
+    )
+    options.add_argument(
+        "--box", type=list[int] | None, default=None, help="[y, x, height, width] to fill in"
+    )
+    options.add_argument(
+        "--find", action="store_true", help="look for odd regions; draw them and write masks"
+    )
+    options.add_argument(
+        "--accept", action="store_true", help="with --find: fill in what it has found"
+    )
+    options.add_argument(
+        "--false_alarms", type=float, default=0.05, help="share of clean images found odd"
+    )
+    options.add_argument(
+        "--variables", default="latents", help="vary the latents of the cone, or the pixels"
+    )
+    options.add_argument("--draws", type=int, default=200, help="random draws to start from")
+    options.add_argument("--restarts", type=int, default=1, help="how many of the best are starts")
+    options.add_argument("--temperature", type=float, default=1.0, help="of the draws")
+    options.add_argument("--steps", type=int, default=1000, help="the most steps of Adam")
+    options.add_argument("--rate", type=float, default=0.03, help="rate of Adam")
+    options.add_argument(
+        "--completions",
+        type=int,
+        default=0,
+        help="also draw so many completions of each image from what is possible",
+    )
+    options.add_argument(
+        "--beside",
+        type=str | None,
+        default=None,
+        help="a run to compare with, such as a Real NVP: constrained to as many latents, and free",
+    )
+    options.add_argument("--seed", type=int, default=0, help="seed of whatever is random")
+    options.add_argument("--scale", type=int | None, default=None, help="edge of a drawn pixel")
+    options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
+
+
+def _check(settings: Namespace) -> None:
+    """Raise a `ValueError` unless the options fit together; imports nothing heavy."""
+    sources = [bool(settings.images), settings.split is not None, settings.benchmark is not None]
+    if sum(sources) != 1:
+        raise ValueError(
+            "Expected picture files, --split or --benchmark; got "
+            f"{'several' if sum(sources) else 'none'} of them: give one."
+        )
+    places = [bool(settings.mask), settings.box is not None, settings.find]
+    if settings.benchmark is not None:
+        check_whole("--benchmark", settings.benchmark, 2)
+        if any(places):
+            raise ValueError("Expected no region with --benchmark, which takes random squares.")
+    elif sum(places) != 1:
+        raise ValueError(
+            f"Expected the region to fill in; got {sum(places)} of --mask, --box and --find: give "
+            f"one."
+        )
+    if settings.box is not None and len(settings.box) != 4:
+        raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
+    if settings.accept and not settings.find:
+        raise ValueError("Expected --find beside --accept; got none.")
+    if settings.truth and (settings.split or len(settings.truth) != len(settings.images)):
+        raise ValueError(
+            "Expected --truth with picture files, one for each; with --split the images are the "
+            "truth themselves."
+        )
+    if settings.split is not None:
+        check_name("--split", settings.split, ("train", "validation", "test"))
+    if settings.completions:
+        check_whole("--completions", settings.completions, 4)
+    if settings.scale is not None:
+        check_whole("--scale", settings.scale, 1, 64)
+    check_name("--variables", settings.variables, ("latents", "pixels"))
+    check_whole("--seed", settings.seed, 0)
+
+
+def _images(settings: Namespace, run: Run, flow: Flow) -> tuple[Tensor, Tensor | None]:
+    """The images, uint8 [N, C, H, W], and as they should be."""
+    import torch
+
+    from rgflow import data
+
+    if settings.benchmark is not None:
+        found = data.load_for(run.config(), "test", count=settings.benchmark)
+        if len(found) < settings.benchmark:
+            raise ValueError(
+                f"Expected at most {len(found)} images for --benchmark, which the test set of "
+                f"{found.name} has; got {settings.benchmark}."
+            )
+        images = torch.from_numpy(found.images[: settings.benchmark].copy())
+        return images, images
+    if settings.split is not None:
+        images = subjects.picked(settings, flow.config, run.config())
+        return images, images
+    images = subjects.read(settings.images, flow.config)
+    return images, subjects.read(settings.truth, flow.config) if settings.truth else None
+
+
+def _masks(
+    settings: Namespace, run: Run, flow: Flow, images: Tensor, pictures: Pictures
+) -> Mask | None:
+    """The regions to fill in, [N, H, W]; none: there is nothing to do."""
+    import numpy as np
+
+    from rgflow.repair.comparison import random_boxes
+
+    n = len(images)
+    if settings.benchmark is not None:
+        return random_boxes(flow.lattice, n, seed=settings.seed)
+    if settings.box is not None:
+        return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
+    if settings.find:
+        return _found(settings, run, flow, images, pictures)
+    masks = [_read_mask(Path(file).expanduser(), flow) for file in settings.mask]
+    if len(masks) not in (1, n):
+        raise ValueError(f"Expected one mask, or one for each of {n} images; got {len(masks)}.")
+    return np.stack(masks * (n // len(masks)))
+
+
+def _read_mask(path: Path, flow: Flow) -> Mask:
+    """A picture, white where to fill in, as a mask [H, W]."""
+    import numpy as np
+    from PIL import Image
+
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a picture of a mask; there is none at {path}.")
+    try:
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L"))
+    except Exception as error:  # the only class Pillow's errors have in common
+        raise ValueError(
+            f"Expected a picture of a mask; {path} can't be read ({error})."
+        ) from error
+    _, height, width = flow.image_shape
+    if grey.shape != (height, width):
+        raise ValueError(
+            f"Expected a mask of {width}×{height} pixels, as the flow's images; {path} has "
+            f"{grey.shape[1]}×{grey.shape[0]}."
+        )
+    return np.asarray(grey >= 128)
+
+
+def _found(
+    settings: Namespace, run: Run, flow: Flow, images: Tensor, pictures: Pictures
+) -> Mask | None:
+    """Regions that are odd, drawn and written; none: nothing is to be filled in."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from rgflow import data
+    from rgflow.figures.surprise import surprises
+    from rgflow.repair.surprise import kept_reference, surprise
+
+    def clean() -> Tensor:
+        found = data.load_for(run.config(), "validation", count=REFERENCE)
+        return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
+
+    device = next(flow.parameters()).device
+    with subjects.bar("what is usual", REFERENCE) as progress:
+        seen = 0
+
+        def advance(done: int, total: int) -> None:
+            nonlocal seen
+            progress((done - seen) * REFERENCE // total)
+            seen = done
+
+        reference = kept_reference(run.model, flow, clean, advance)
+    maps = surprise(flow, images.to(device), reference)
+    proposal = maps.propose(settings.false_alarms)
+    names = [str(k + 1) for k in range(len(images))]
+    written = [
+        pictures.save(
+            surprises(images, maps, proposal, rows=names, scale=pictures.scale), "surprise.png"
+        )
+    ]
+    for number, mask in enumerate(proposal.masks):
+        print(f"Image {number + 1}: {proposal.sentence(number)}")
+        if mask.any():
+            grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+            written.append(pictures.save(grey, f"mask-{number + 1}.png"))
+    print(f"See {subjects.listed(written)}.")
+    if not settings.accept:
+        print("To fill them in, add --accept, or give masks of your own with --mask.")
+        return None
+    if not proposal.masks.any((1, 2)).all():
+        odd = [name for name, mask in zip(names, proposal.masks, strict=True) if mask.any()]
+        if odd:
+            raise ValueError(
+                f"Expected something odd in every image to fill in; there is only in "
+                f"{', '.join(odd)}: leave the others out."
+            )
+        return None
+    return proposal.masks
+
+
+def _repair(
+    settings: Namespace,
+    flow: Flow,
+    beside: Flow | None,
+    images: Tensor,
+    truth: Tensor | None,
+    masks: Mask,
+    pictures: Pictures,
+) -> None:
+    """Fill in, draw, and write everything."""
+    from rgflow.figures.repair import optimisation, repairs
+    from rgflow.repair.comparison import fill, scores
+
+    device = next(flow.parameters()).device
+    flows = {"RG-Flow": flow, "Real NVP": beside, "Real NVP, constrained": beside}
+    with _steps(settings.steps * (3 if beside else 1)) as progress:
+        filled = list(
+            fill(
+                flow,
+                images.to(device),
+                masks,
+                beside=beside,
+                seed=settings.seed,
+                progress=progress,
+                variables=settings.variables,
+                draws=settings.draws,
+                restarts=settings.restarts,
+                temperature=settings.temperature,
+                steps=settings.steps,
+                rate=settings.rate,
+            )
+        )
+    rows = {one.name: one.images.cpu() for one in filled}
+    some = slice(SHOWN)
+    shown = {name: found[some] for name, found in rows.items()}
+    picture = repairs(
+        images[some],
+        masks[some],
+        shown,
+        truth=truth[some] if truth is not None else None,
+        scale=pictures.scale,
+    )
+    name = "benchmark" if settings.benchmark is not None else "inpainting"
+    ours = filled[0].inpainting
+    assert ours is not None
+    curves = ours.curves.permute(1, 2, 0)[:12]
+    written = [
+        pictures.save(picture, f"{name}.png"),
+        pictures.save(optimisation(curves), f"{name}-curves.png"),
+    ]
+    if settings.benchmark is None:
+        written += _save_images(
+            rows["RG-Flow"] if "RG-Flow" in rows else filled[0].images, pictures
+        )
+    result: dict[str, Any] = {
+        "settings": _plain({k: v for k, v in settings.as_dict().items() if k != "config"}),
+        "methods": [_told(one) for one in filled],
+    }
+    if truth is not None:
+        found = [
+            scores(one, flows.get(one.name), truth.to(device), masks, settings.seed)
+            for one in filled
+        ]
+        result["scores"] = [_plain(asdict(score)) for score in found]
+        _print_table(found)
+    else:
+        for number, log_prob in enumerate(ours.log_prob.tolist()):
+            print(f"Image {number + 1}: log p {log_prob:.1f} nats.")
+    for number, (rested, lost) in enumerate(
+        zip(ours.converged.tolist(), ours.diverged.tolist(), strict=True)
+    ):
+        if lost:
+            print(f"Image {number + 1}: log p was no number on the way; the best state is kept.")
+        elif not rested and settings.benchmark is None:
+            print(f"Image {number + 1}: log p was still rising after {ours.steps} steps.")
+    if settings.completions:
+        written += _complete(settings, flow, images.to(device), truth, masks, pictures, result)
+    with pictures.writing(f"{name}.json") as path:
+        _write_json(path, result)
+        written.append(path)
+    print(f"See {subjects.listed(written)}.")
+
+
+@contextmanager
+def _steps(total: int) -> Iterator[Progress]:
+    """A progress bar of steps, with log p beside it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    terminal = Console(stderr=True)
+    columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
+    with Progress(
+        *columns, console=terminal, transient=True, disable=not terminal.is_terminal
+    ) as shown:
+        task = shown.add_task("drawing starts", total=total)
+        ended: dict[str, int] = {}
+
+        def progress(method: str, step: int, log_prob: Tensor) -> None:
+            ended[method] = step
+            each = total // (3 if total > step and len(ended) else 1)
+            mean = log_prob.max(1).values.mean().item()
+            done = (len(ended) - 1) * each + step
+            shown.update(task, description=f"{method}, log p {mean:.0f}", completed=done)
+
+        yield progress
+
+
+def _complete(
+    settings: Namespace,
+    flow: Flow,
+    images: Tensor,
+    truth: Tensor | None,
+    masks: Mask,
+    pictures: Pictures,
+    result: dict[str, Any],
+) -> list[Path]:
+    """Draw completions of each image, and write what is known of them."""
+    import torch
+
+    from rgflow.figures.repair import completions
+    from rgflow.local import LocalFlow
+    from rgflow.model import RGFlow
+    from rgflow.repair.comparison import blanked
+    from rgflow.repair.sampling import draw_completions
+
+    if not isinstance(flow, RGFlow):
+        raise ValueError("Expected an RG-Flow to draw completions; this is another flow.")
+    chains, draws = 4, max(500, settings.completions)
+    noise = torch.Generator().manual_seed(settings.seed)
+    region = LocalFlow(flow, blanked(images, masks), generator=noise).region(masks, copies=chains)
+    with subjects.bar("drawing completions", 1000 + draws) as progress:
+        found = draw_completions(
+            region, draws=draws, warm_up=1000, seed=settings.seed, progress=progress
+        )
+    every = torch.linspace(0, draws - 1, -(-settings.completions // chains)).round().long()
+    some = torch.stack([region.paste(found.pixels[k].to(region.pixels)) for k in every.tolist()])
+    some = some.unflatten(1, (len(images), chains)).transpose(0, 1).flatten(1, 2).cpu()
+    written = []
+    for n, caution in enumerate(found.cautions):
+        picture = completions(
+            images[n].cpu(),
+            masks[n],
+            some[n, : settings.completions],
+            found.mean[n],
+            found.spread[n],
+            truth=truth[n] if truth is not None else None,
+            scale=pictures.scale,
+        )
+        written.append(pictures.save(picture, f"completions-{n + 1}.png"))
+        print(
+            f"Image {n + 1}: {chains} chains of {draws} draws; R-hat {found.r_hat[n]:.3f}, "
+            f"effectively {found.ess[n]:.0f} draws of the worst variable."
+        )
+        if caution:
+            print(f"Image {n + 1}: {caution}")
+    result["completions"] = _plain(
+        {
+            "chains": chains,
+            "draws": draws,
+            "acceptance": found.acceptance.tolist(),
+            "divergences": found.divergences.tolist(),
+            "ess": found.ess.tolist(),
+            "ess_median": found.ess_median.tolist(),
+            "r_hat": found.r_hat.tolist(),
+            "step_size": found.step_size.tolist(),
+            "leapfrog": found.leapfrog,
+            "warm_up": found.warm_up,
+        }
+    )
+    return written
+
+
+def _save_images(images: Tensor, pictures: Pictures) -> list[Path]:
+    """Every repaired image in a file of its own."""
+    from rgflow.figures import picture, to_bytes
+
+    return [
+        pictures.save(picture(image), f"inpainted-{number + 1}.png")
+        for number, image in enumerate(to_bytes(images))
+    ]
+
+
+def _told(one: Filled) -> dict[str, Any]:
+    """What is written of a method."""
+    found: Inpainting | None = one.inpainting
+    told: dict[str, Any] = {"name": one.name, "seconds": one.seconds}
+    if found is not None:
+        told |= {
+            "steps": found.steps,
+            "log_prob": found.log_prob.tolist(),
+            "start": found.start.tolist(),
+            "converged": found.converged.tolist(),
+            "diverged": found.diverged.tolist(),
+            "free": found.free.tolist(),
+        }
+    return told
+
+
+def _plain(value: Any) -> Any:
+    """With null for numbers that JSON doesn't have."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_json(path: Path, content: Any) -> None:
+    import json
+
+    from rgflow.files import replacing
+
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _print_table(found: Sequence[Any]) -> None:
+    """Scores of all methods."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{found[0].images} images; mean ± standard error")
+    for column in (
+        "method",
+        "PSNR, dB",
+        "of the region",
+        "SSIM",
+        "log p − truth",
+        "free",
+        "s/image",
+    ):
+        table.add_column(column)
+    for score in found:
+        metrics = (score.psnr, score.psnr_region, score.ssim)
+        table.add_row(
+            score.name,
+            *(
+                f"{m.mean:.{3 if m is score.ssim else 1}f} ± {m.standard_error:.2g}"
+                for m in metrics
+            ),
+            f"{score.log_prob[0]:.0f} ± {score.log_prob[1]:.0f}" if score.log_prob else "",
+            f"{score.free:.0f}" if score.free else "",
+            f"{score.seconds:.2f}",
+        )
+    Console().print(table)

@@ -1,0 +1,195 @@
+"""Regions filled in by several methods side by side (paper, section 4.6, Fig. 8 and Table F1).
+
+Letters in shapes: N images; C channels; H, W rows and columns.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rgflow.config import check_whole
+from rgflow.flow import Flow
+from rgflow.lattice import Mask, Sites
+from rgflow.local import LocalFlow
+from rgflow.metrics.images import Metric, psnr, ssim
+from rgflow.model import RGFlow
+from rgflow.repair.biharmonic import biharmonic
+from rgflow.repair.inpainting import Inpainting, inpaint
+from rgflow.repair.problems import Poses, WholeFlow
+
+Progress = Callable[[str, int, Tensor], bool | None]
+"""Called after every step with the method, the number of the step, and log p [N, R]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Filled:
+    """What one method makes of images with holes.
+
+    Attributes:
+        name: Of the method.
+        images: [N, C, H, W]: reals in [0, 256), or uint8.
+        seconds: What it took.
+        inpainting: How it was found, if by a flow.
+    """
+
+    name: str
+    images: Tensor
+    seconds: float
+    inpainting: Inpainting | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """How near one method's images come to the truth.
+
+    Attributes:
+        name: Of the method.
+        images: How many.
+        psnr: Over the whole images.
+        psnr_region: Over the regions alone.
+        ssim: Structural similarity.
+        log_prob: Mean log p of the images in nats, less that of the truth, and its standard error;
+            none without a flow.
+        free: Variables per image, on average; none without a flow.
+        steps: Of the climb; none without a flow.
+        seconds: Per image.
+    """
+
+    name: str
+    images: int
+    psnr: Metric
+    psnr_region: Metric
+    ssim: Metric
+    log_prob: tuple[float, float] | None
+    free: float | None
+    steps: int | None
+    seconds: float
+
+
+def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> Mask:
+    """A square region at random in each of N images, inside the image, [N, H, W].
+
+    Raises:
+        ValueError: If the square is larger than the image.
+
+    Example:
+        >>> from rgflow import Lattice
+        >>> random_boxes(Lattice(height=32, width=32), 5).sum((1, 2)).tolist()
+        [100, 100, 100, 100, 100]
+    """
+    check_whole("edge", edge, 1, min(lattice.height, lattice.width))
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, lattice.height - edge + 1, images).tolist()
+    columns = random.integers(0, lattice.width - edge + 1, images).tolist()
+    return np.stack([lattice.box(i, j, edge, edge) for i, j in zip(rows, columns, strict=True)])
+
+
+def blanked(images: Tensor, masks: Mask) -> Tensor:
+    """Images with nothing, 0, in their holes: masks [H, W] or [N, H, W]."""
+    holes = torch.as_tensor(np.broadcast_to(masks, (len(images), *masks.shape[-2:])).copy())
+    return images.masked_fill(holes[:, None].to(images.device), 0)
+
+
+def fill(
+    flow: Flow,
+    images: Tensor,
+    masks: Mask,
+    *,
+    beside: Flow | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Iterator[Filled]:
+    """Holes filled in by a flow, by another with as many free latents and with all, and without.
+
+    Args:
+        flow: The flow: if it is an RG-Flow, in the inference cones of the holes.
+        images: uint8 [N, C, H, W]. What they hold inside the holes has no influence on anything.
+        masks: The holes, [H, W] or [N, H, W].
+        beside: A flow of the same size to compare with, such as a Real NVP, "constrained" to as
+            many latents, chosen at random, as the first one had, and unconstrained (Appendix F).
+        seed: Of the noise that dequantises what is known, once and for all methods; of the draws;
+            of the choice of latents.
+        progress: As said there; if it returns True, the method ends with what it has.
+        settings: For `inpaint`.
+
+    Yields:
+        One method after the other; last, biharmonic inpainting.
+
+    Raises:
+        ValueError: As for `inpaint` and `biharmonic`.
+    """
+    known = blanked(images, flow.lattice.masks(masks, len(images)))
+    free: list[int] | None = None
+    methods: list[tuple[str, Flow, bool]] = [(_name(flow), flow, False)]
+    if beside is not None:
+        methods += [(f"{_name(beside)}, constrained", beside, True)]
+        methods += [(_name(beside), beside, False)]
+    for name, one, constrained in methods:
+        start = time.perf_counter()
+        noise = torch.Generator().manual_seed(seed)
+        poses: Poses = (
+            LocalFlow(one, known, generator=noise)
+            if isinstance(one, RGFlow)
+            else WholeFlow(
+                one, known, free=free if constrained else None, generator=noise, seed=seed
+            )
+        )
+        found = inpaint(
+            poses,
+            masks,
+            generator=torch.Generator().manual_seed(seed + 1),
+            progress=_named(progress, name),
+            **settings,
+        )
+        free = free or found.free.tolist()
+        seconds = time.perf_counter() - start
+        yield Filled(name=name, images=found.images, seconds=seconds, inpainting=found)
+    start = time.perf_counter()
+    smooth = biharmonic(known, masks)
+    yield Filled(name="biharmonic", images=smooth, seconds=time.perf_counter() - start)
+
+
+def _name(flow: Flow) -> str:
+    return "RG-Flow" if isinstance(flow, RGFlow) else "Real NVP"
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[int, Tensor], bool | None] | None:
+    if progress is None:
+        return None
+    return lambda step, log_prob: progress(name, step, log_prob)
+
+
+@torch.no_grad()
+def scores(filled: Filled, flow: Flow | None, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
+    """How near a method's images come to the truth.
+
+    Args:
+        filled: What the method made.
+        flow: The flow that it used, for the log-likelihood of the truth; none: no flow.
+        truth: uint8 [N, C, H, W].
+        masks: The holes, [H, W] or [N, H, W].
+        seed: As for `fill`.
+    """
+    log_prob, found, n = None, filled.inpainting, len(truth)
+    if found is not None and flow is not None:
+        noise = torch.Generator().manual_seed(seed)
+        parts = [flow.log_prob(part, noise) for part in truth.split(64)]
+        less = (found.log_prob - torch.cat(parts)).double()
+        log_prob = (less.mean().item(), (less.std() / n**0.5).item())
+    return Scores(
+        name=filled.name,
+        images=n,
+        psnr=psnr(filled.images, truth),
+        psnr_region=psnr(filled.images, truth, masks),
+        ssim=ssim(filled.images, truth),
+        log_prob=log_prob,
+        free=found.free.double().mean().item() if found else None,
+        steps=found.steps if found else None,
+        seconds=filled.seconds / n,
+    )
