@@ -34,7 +34,6 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found whe
     binary_dilation,
     binary_fill_holes,
     gaussian_filter,
-    label,
 )
 from torch import Tensor
 
@@ -54,8 +53,6 @@ HALVINGS = 4
 """Below the quantile of 2^−4, tails are taken for exponential."""
 SMALLEST = 1e-3
 """The smallest excess, in nats, so that rounding is never surprising."""
-USUAL = 1.0
-"""The mean surprise of a site in clean images, in nats."""
 WIDTH = 3.0
 """Standard deviation of the smoothing, in pixels; at half its height it is 7 pixels wide."""
 
@@ -281,12 +278,10 @@ class Surprise:
     Attributes:
         levels: What the blocks and latents of each level say, [N, levels, H, W].
         reference: What they were compared with.
-        periodic: Whether opposite edges are neighbours.
     """
 
     levels: Tensor
     reference: Reference
-    periodic: bool
 
     @property
     def map(self) -> Tensor:
@@ -294,13 +289,13 @@ class Surprise:
         return self.levels.sum(1)
 
     def propose(self, false_alarms: float = 0.05) -> Proposal:
-        """Where something may be wrong: regions around every peak that clean images don't have.
+        """Where something may be wrong, in images with a peak as clean images have none.
 
-        A region is what lies above half the height of its peak, measured from what is usual, for
-        there the smoothed map of an evenly odd region has its edge. Holes are filled, and a pixel
-        is added all around: one too many is redrawn, one too few misleads what is. Beside a far
-        more surprising region a second one may be taken for its slope; it is found once the first
-        is repaired.
+        It is what lies above half the height of the highest peak, measured from the median of the
+        image, for there the smoothed map of an evenly odd region has its edge. Holes are filled,
+        and a pixel is added all around: one too many is redrawn, one too few misleads what is.
+        What is far less surprising than something else in the image is left out, as the latter
+        casts some surprise on all the rest; it is found once that is repaired.
 
         Args:
             false_alarms: The share of clean images in which something is proposed.
@@ -315,7 +310,7 @@ class Surprise:
         threshold = -self.reference.highest.below(false_alarms)
         found = self.map.double().cpu().numpy()
         return Proposal(
-            masks=np.stack([_regions(x, threshold, periodic=self.periodic) for x in found]),
+            masks=np.stack([_region(field, threshold) for field in found]),
             highest=self.map.amax((1, 2)),
             threshold=threshold,
             false_alarms=false_alarms,
@@ -355,8 +350,7 @@ def surprise(
     reference.check(flow)
     terms = _batched(flow, images, batch_size)
     levels = _maps(flow, terms, reference.sites, reference.blocks)
-    periodic = flow.lattice.boundary == "periodic"
-    return Surprise(levels=levels, reference=reference, periodic=periodic)
+    return Surprise(levels=levels, reference=reference)
 
 
 @torch.no_grad()
@@ -421,24 +415,10 @@ def _spread(layer: Blockwise, values: Tensor) -> Tensor:
     return grid.repeat_interleave(each, 1).repeat_interleave(each, 2)
 
 
-def _regions(field: NDArray[np.float64], threshold: float, *, periodic: bool) -> Mask:
-    """The regions around all peaks of a field [H, W] that are above a threshold."""
-    out = np.zeros(field.shape, dtype=bool)
-    left = field.copy()
-    while left.max() > threshold:
-        place = np.unravel_index(int(left.argmax()), field.shape)
-        half = (field[place] + USUAL) / 2
-        out |= binary_fill_holes(_around(place, field > half, periodic))
-        left[_around(place, field > threshold, periodic)] = -np.inf
-    return binary_dilation(out)
-
-
-def _around(place: tuple[np.intp, ...], mask: Mask, periodic: bool) -> Mask:
-    """The connected part of a mask [H, W] in which a place lies."""
-    shift = tuple(
-        edge // 2 - int(k) if periodic else 0 for edge, k in zip(mask.shape, place, strict=True)
-    )
-    middle = np.roll(mask, shift, (0, 1))  # away from the edges, which then cut nothing apart
-    numbers, _ = label(middle)
-    part = np.roll(numbers, tuple(-k for k in shift), (0, 1))
-    return part == part[place]
+def _region(field: NDArray[np.float64], threshold: float) -> Mask:
+    """What is above half the height of a field [H, W], if that is above a threshold."""
+    highest = field.max()
+    if highest <= threshold:
+        return np.zeros(field.shape, dtype=bool)
+    usual = min(np.median(field), threshold)  # the median is odd if most of the image is
+    return binary_dilation(binary_fill_holes(field > (highest + usual) / 2))
