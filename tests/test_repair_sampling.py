@@ -70,7 +70,7 @@ def rms(values):
 def test_linear_gaussian():
     # z = A x + b with standard normal z; so given the rest of x, the region is normal, with
     # precision AᵀA of its own columns of A.
-    local = make_local(**LINEAR)
+    local = make_local(**LINEAR, levels=1)
     flow, x = local.flow, local.images.flatten()
 
     def latents(x):
@@ -82,10 +82,10 @@ def test_linear_gaussian():
     covariance = torch.linalg.inv(columns.T @ columns)
     mean = -covariance @ columns.T @ latents(torch.where(inside, 0, x))
     deviations = covariance.diagonal().sqrt()
-    assert (covariance / deviations.outer(deviations) - torch.eye(6)).abs().max() > 0.5
+    assert (covariance / deviations.outer(deviations) - torch.eye(6)).abs().max() > 0.3
 
-    found = draw_completions(local.region(mask, copies=4), draws=450, warm_up=150, leapfrog=6)
-    draws = found.pixels.view(450, 4, 6)
+    found = draw_completions(local.region(mask, copies=4), draws=600, warm_up=100, leapfrog=4)
+    draws = found.pixels.view(600, 4, 6)
     products = (draws - mean)[..., :, None] * (draws - mean)[..., None, :]
     off = np.concatenate((errors(draws, mean), errors(products, covariance)))
     # That none of so many is off by more than 3 errors is a matter of the seed, in 1 of 15; that
@@ -97,6 +97,9 @@ def test_linear_gaussian():
     assert found.cautions == ("",)
     assert ((found.acceptance > 0.6) & (found.acceptance < 0.95)).all()
     assert not found.divergences.any()
+    deviation = (draws - mean) @ torch.linalg.cholesky(columns.T @ columns)
+    constant = found.log_density + deviation.square().sum(-1) / 2
+    torch.testing.assert_close(constant, constant[:1, :1].expand_as(constant))
     inside = torch.as_tensor(mask)
     torch.testing.assert_close(found.mean[0, 0, inside], draws.mean((0, 1)))
     torch.testing.assert_close(found.spread[0, 0, inside], draws.flatten(0, 1).std(0))

@@ -54,6 +54,8 @@ class Completions:
         pixels: The draws, [T, S, C], reals in [0, 256); `Region.paste` makes images of each.
         mean: Of every pixel over all draws of all chains, [N, C, H, W]; elsewhere the image.
         spread: Standard deviation of the same, [N, C, H, W]; elsewhere 0.
+        log_density: Of every draw, but for a constant, in the flow's own space [T, K]. A chain that
+            stays far below another has found only an unlikely kind of completions.
         acceptance: Mean probability to be accepted, of every chain [K].
         divergences: How often a chain's energy wasn't kept at all, [K].
         ess: Effective sample size of an image's worst variable, [N].
@@ -69,6 +71,7 @@ class Completions:
     pixels: Tensor
     mean: Tensor
     spread: Tensor
+    log_density: Tensor
     acceptance: Tensor
     divergences: Tensor
     ess: Tensor
@@ -176,13 +179,14 @@ def draw_completions(
     chains.climb(list(itertools.islice(steps, climb)), report)
     chains.adapt(warm_up - climb, move)
     y = torch.empty(draws, *region.pixels.shape, dtype=region.pixels.dtype)
+    log_density = y.new_empty(draws, len(region))
     acceptance, divergences = torch.zeros(2, len(region), dtype=torch.float64)
     for draw in range(draws):
         for _ in range(thin):
             lost = move()
             acceptance += _probability(lost).cpu()
             divergences += (~(lost < _DIVERGED)).cpu()
-        y[draw] = chains.y.cpu()
+        y[draw], log_density[draw] = chains.y.cpu(), chains.log_p.cpu()
     ess, ess_median, r_hat = torch.tensor([_diagnose(part) for part in chains.parts(y)]).T
     for draw in y:  # in place, as there may be many
         draw.copy_(region.from_flow(draw.to(chains.y)))
@@ -192,6 +196,7 @@ def draw_completions(
         pixels=y,
         mean=chains.in_images(region.local.images, means),
         spread=chains.in_images(torch.zeros_like(region.local.images), spreads),
+        log_density=log_density,
         acceptance=acceptance / (draws * thin),
         divergences=divergences.long(),
         ess=ess,
@@ -363,8 +368,9 @@ class _Chains:
             for t in range(1, n + 1):
                 self.step_size = log_step.exp()
                 acceptance = _probability(move()).view(-1, self.copies).mean(1)
+                # Stan's constants but for 0.2, its 0.05, with which steps come out too short here.
                 error = error + (_ACCEPTANCE - acceptance - error) / (t + 10)
-                log_step = centre - error * t**0.5 / 0.05
+                log_step = centre - error * t**0.5 / 0.2
                 average = average + (log_step - average) * t**-0.75
                 both = torch.stack((self.y, self.push)).cpu().double()
                 total, squares = total + both, squares + both.square()
