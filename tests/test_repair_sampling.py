@@ -191,7 +191,7 @@ def test_mistakes():
     region = local.region(masks[0], copies=2)
     with pytest.raises(ValueError, match=r"shape \[16, 3\] to start from; got \[4, 3\]"):
         draw_completions(region, start=region.pixels[:4])
-    with pytest.raises(ValueError, match="not all finite"):
+    with pytest.raises(ValueError, match="Expected finite values; got 48"):
         draw_completions(region, start=region.pixels * torch.nan)
     with pytest.raises(ValueError, match="draws to be at least 4; got 3"):
         draw_completions(region, draws=3)

@@ -256,11 +256,12 @@ class _Chains:
 
     def _check(self, start: Tensor) -> Tensor:
         expected = self.region.pixels
-        if start.shape != expected.shape or not start.isfinite().all():
+        if start.shape != expected.shape:
             raise ValueError(
-                f"Expected finite pixels of shape {list(expected.shape)} to start from; got "
-                f"{list(start.shape)}{', not all finite' if start.shape == expected.shape else ''}."
+                f"Expected pixels of shape {list(expected.shape)} to start from; got "
+                f"{list(start.shape)}."
             )
+        self.region.flow._check_images(self.region.paste(start.to(expected)))
         return start.to(expected)
 
     def parts(self, values: Tensor) -> list[Tensor]:
