@@ -465,10 +465,12 @@ def test_factors_of_a_folder_by_file_name(tmp_path):
 def test_factors_without_labels_of_real_nvp(tmp_path, capsys):
     run = small_run(tmp_path / "run", architecture="real_nvp", levels=2, hidden=4)
     out = tmp_path / "out"
-    assert main(["factors", str(run), *QUICK, "--out", str(out)]) == 0
+    assert main(["factors", str(run), *QUICK, "--threshold", "0.01", "--out", str(out)]) == 0
     assert "visible latents" in capsys.readouterr().out.lower()
     found = json.loads((out / "factors.json").read_text())
     assert "probes" not in found
+    assert found["visible"]["threshold"] == 0.01
+    assert sum(found["visible"]["counts"]) > 0
     assert len(found["visible"]["counts"]) == 2
     assert not (run / "factors.json").exists()
 
@@ -484,6 +486,7 @@ def test_factors_of_a_model_and_fields(tmp_path):
     ("options", "message"),
     [
         (["--count", "0"], "Expected --count to be at least 1; got 0."),
+        (["--threshold", "-1"], "Expected --threshold to be at least 0"),
         (["--split", "tset"], "(nearest: test)"),
         (["--folds", "7"], "Expected folds to be at most 5; got 7."),
         (["--levels", "[9]"], "Expected a level of 0 to 1; got 9."),

@@ -5,8 +5,13 @@ import re
 import shutil
 
 import pytest
+import torch
 
+from flows import random_flow, random_images
+from rgflow.analysis.factors import find_factors
+from rgflow.analysis.fields import receptive_fields
 from rgflow.cli import main
+from rgflow.report import tables
 from runs import small_run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -81,6 +86,17 @@ def test_latents_are_named_by_what_they_do(reports):
     work = sections(reports["npz"])["Latents at work"]
     assert "nats" not in work
     assert "latent: h, (i, j), c|strength|group" in work
+
+
+def test_without_labels_latents_are_named_by_the_shape_of_their_field():
+    flow = random_flow(torch.float32)
+    images = random_images(flow, 20).to(torch.uint8)
+    found = find_factors(flow, images, fields=receptive_fields(flow, draws=1))
+    addresses, shapes = found.visible.addresses, found.visible.shapes
+    last = shapes.index(max(shapes))
+    assert tables.name(found, addresses[0]) == f"group 1 of {max(shapes) + 1}"
+    assert tables.name(found, addresses[last]) == f"group {max(shapes) + 1} of {max(shapes) + 1}"
+    assert tables.name(found, (9, 0, 0, 0)) == ""
 
 
 def test_every_score_stands_beside_its_settings(reports):
