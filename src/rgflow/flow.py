@@ -13,7 +13,6 @@ from typing import ClassVar, Literal, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from rgflow import checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
@@ -499,7 +498,7 @@ class Flow(nn.Module):
         return self if dtype == self.dtype else copy.deepcopy(self).to(dtype)
 
     def frozen(self, dtype: torch.dtype | None = None) -> Self:
-        """This flow for use only: its parameters are fixed, and their weight norm is computed once.
+        """This flow for use only: its parameters are fixed, and those of linear layers normed once.
 
         Parameters are shared with this flow, unless a number format other than its own is asked
         for; so training it further would leave the copy half changed.
@@ -510,11 +509,9 @@ class Flow(nn.Module):
         flow = self._in(dtype or self.dtype)
         fixed = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in flow.parameters()}
         flow = copy.deepcopy(flow, fixed).eval()
-        for module in list(flow.modules()):
+        for module in flow.modules():
             if isinstance(module, GroupedLinear):
                 module.fix()
-            elif is_parametrized(module):
-                remove_parametrizations(module, "weight")
         return flow
 
     def _reals(
