@@ -155,6 +155,14 @@ class TestReference:
         with pytest.raises(ValueError, match="isn't one, or is damaged"):
             Reference.load(tmp_path)
 
+    def test_cut_short(self, reference, tmp_path):
+        reference.save(tmp_path)
+        content = json.loads((tmp_path / FILE).read_text())
+        content["highest"]["quantiles"].pop()
+        (tmp_path / FILE).write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"is damaged \(4 quantiles\)"):
+            Reference.load(tmp_path)
+
     def test_missing(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=FILE):
             Reference.load(tmp_path)

@@ -167,7 +167,10 @@ class Reference:
 
 
 def _tail(content: dict[str, Any]) -> Tail:
-    return Tail(quantiles=tuple(map(float, content["quantiles"])), excess=float(content["excess"]))
+    quantiles = tuple(map(float, content["quantiles"]))
+    if len(quantiles) != HALVINGS + 1:
+        raise ValueError(f"{len(quantiles)} quantiles")
+    return Tail(quantiles=quantiles, excess=float(content["excess"]))
 
 
 def _fingerprint(flow: Flow) -> str:
