@@ -100,14 +100,17 @@ class Completions:
 def _caution(r_hat: float, ess: float, divergences: int) -> str:
     found = []
     if not r_hat <= R_HAT:  # nor NaN, of chains that never moved
-        found.append(f"the chains disagree (R-hat {r_hat:.3g}, above {R_HAT})")
+        found.append(
+            f"the chains disagree (R-hat {r_hat:.3g}, above {R_HAT}), as the warm-up was too short "
+            f"or completions are of several kinds between which chains don't move"
+        )
     if not ess >= ESS:
         found.append(f"there are too few independent draws (effectively {ess:.0f}, below {ESS})")
     if divergences:
         found.append(f"{divergences} trajectories diverged")
     if not found:
         return ""
-    return f"Not to be trusted yet: {', and '.join(found)}; take a longer warm-up and more draws."
+    return f"Not to be trusted yet: {'; '.join(found)}."
 
 
 def draw_completions(
@@ -139,7 +142,8 @@ def draw_completions(
         warm_up: Transitions before the first of them.
         thin: Transitions per draw.
         leapfrog: Leapfrog steps in a transition, each of which evaluates the density and its
-            gradient once; their number is random, and this its mean.
+            gradient once; their number is random, and this its mean. Adam's steps uphill are as
+            many, for a fifth of the warm-up.
         start: Pixels to start from, [S, C]; none: from the prior.
         seed: Of all randomness. An image's depends on it and on its place in the batch.
         progress: Called with the number of transitions since the last call, of
