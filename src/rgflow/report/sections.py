@@ -278,10 +278,8 @@ def cones(subject: Subject) -> Section:
         ],
         parts=[
             still(network_views(lattice), "The network from the side, and from above"),
-            still(inference_cone(lattice, box, image), "Latents that a region reaches", least=0),
-            still(
-                generation_cones(lattice, image=image), "Pixels that single latents reach", least=0
-            ),
+            still(inference_cone(lattice, box, image), "Latents that a region reaches"),
+            still(generation_cones(lattice, image=image), "Pixels that single latents reach"),
         ],
     )
 
