@@ -29,6 +29,7 @@ PAGES = [
     "guide/report.md",
     "guide/traversing-and-mixing.md",
     "guide/meaning.md",
+    "guide/repair.md",
 ]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 SMALL += ["--compile", "false"]
@@ -130,6 +131,11 @@ def test_commands(page, line, place):
         assert main([*arguments, "--count", "10"]) == 0
     elif arguments[0] == "factors":
         assert main([*arguments, "--count", "60", "--draws", "1", "--places", "1"]) == 0
+    elif arguments[0] == "inpaint":
+        small = ["--draws", "4", "--steps", "4"]
+        if "--benchmark" in arguments:
+            small += ["--benchmark", "3"]
+        assert main([*arguments, *small]) == 0
     elif arguments[0] == "report":
         assert main([*arguments, "--count", "100", "--draws", "1"]) == 0
     else:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SHOWN = 32
 """Images in a picture of a benchmark."""
+CHAINS = 4
+"""Of completions, for each image."""
 REFERENCE = 1000
 """Clean images that say what is usual."""
 
@@ -44,6 +46,7 @@ def run(arguments: Sequence[str]) -> None:
 
     import torch
 
+    from rgflow.model import RGFlow
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
 
@@ -52,6 +55,11 @@ def run(arguments: Sequence[str]) -> None:
     flow = run.flow()
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
+    if not isinstance(flow, RGFlow) and (settings.find or settings.completions):
+        raise ValueError(
+            "Expected an RG-Flow for --find and --completions; this is another flow, in which "
+            "everything depends on everything."
+        )
     beside = Run.open(settings.beside).flow() if settings.beside else None
     if beside is not None and beside.image_shape != flow.image_shape:
         raise ValueError(
@@ -128,6 +136,10 @@ def _add_options(options: ArgumentParser) -> None:
         help="also draw so many completions of each image from what is possible",
     )
     options.add_argument(
+        "--warm_up", type=int, default=500, help="transitions of each chain before completions"
+    )
+    options.add_argument("--chain", type=int, default=500, help="draws of each of the four chains")
+    options.add_argument(
         "--beside",
         type=str | None,
         default=None,
@@ -168,7 +180,8 @@ def _check(settings: Namespace) -> None:
     if settings.split is not None:
         check_name("--split", settings.split, ("train", "validation", "test"))
     if settings.completions:
-        check_whole("--completions", settings.completions, 4)
+        check_whole("--completions", settings.completions, 4, CHAINS * settings.chain)
+        check_whole("--warm_up", settings.warm_up, 20)
     if settings.scale is not None:
         check_whole("--scale", settings.scale, 1, 64)
     check_name("--variables", settings.variables, ("latents", "pixels"))
@@ -255,6 +268,8 @@ def _found(
 
     def clean() -> Tensor:
         found = data.load_for(run.config(), "validation", count=REFERENCE)
+        if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
+            found = data.load_for(run.config(), "train", count=REFERENCE)
         return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
 
     device = next(flow.parameters()).device
@@ -420,14 +435,13 @@ def _complete(
     from rgflow.repair.comparison import blanked
     from rgflow.repair.sampling import draw_completions
 
-    if not isinstance(flow, RGFlow):
-        raise ValueError("Expected an RG-Flow to draw completions; this is another flow.")
-    chains, draws = 4, max(500, settings.completions)
+    assert isinstance(flow, RGFlow)
+    chains, draws = CHAINS, settings.chain
     noise = torch.Generator().manual_seed(settings.seed)
     region = LocalFlow(flow, blanked(images, masks), generator=noise).region(masks, copies=chains)
-    with subjects.bar("drawing completions", 1000 + draws) as progress:
+    with subjects.bar("drawing completions", settings.warm_up + draws) as progress:
         found = draw_completions(
-            region, draws=draws, warm_up=1000, seed=settings.seed, progress=progress
+            region, draws=draws, warm_up=settings.warm_up, seed=settings.seed, progress=progress
         )
     every = torch.linspace(0, draws - 1, -(-settings.completions // chains)).round().long()
     some = torch.stack([region.paste(found.pixels[k].to(region.pixels)) for k in every.tolist()])

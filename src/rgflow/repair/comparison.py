@@ -3,6 +3,7 @@
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def scores(filled: Filled, flow: Flow | None, truth: Tensor, masks: Mask, seed: 
         noise = torch.Generator().manual_seed(seed)
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]
         less = (found.log_prob - torch.cat(parts)).double()
-        log_prob = (less.mean().item(), (less.std() / n**0.5).item())
+        log_prob = (less.mean().item(), (less.std() / n**0.5).item() if n > 1 else math.nan)
     return Scores(
         name=filled.name,
         images=n,

@@ -1,0 +1,146 @@
+"""`rgflow inpaint`: pictures, numbers, and mistakes told in one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows import REAL_NVP
+from rgflow.cli import main
+from runs import small_run
+
+FEW = ["--draws", "3", "--steps", "3"]
+SHORT = ["--warm_up", "20", "--chain", "4"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    small = {"height": 16, "width": 16, "hidden": 8}
+    small_run(folder / "cube", bijector="cube", conditioner="trunk", pixels="marginal", **small)
+    small_run(folder / "nvp", **{**REAL_NVP["real-nvp"], **small, "hidden": 4})
+    small_run(folder / "fields", pixels=None, **small)
+    small_run(folder / "other", height=8, width=8, hidden=8)
+    pixels = np.random.default_rng(0).integers(256, size=(16, 16, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "image.png")
+    mask = np.zeros((16, 16), np.uint8)
+    mask[3:6, 2:8] = mask[12, 12] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    Image.fromarray(mask[:8]).save(folder / "half.png")
+    Image.fromarray(mask * 0).save(folder / "empty.png")
+    (folder / "text.png").write_text("no picture")
+    return folder
+
+
+def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
+    where = ["--split", "test", "--pick", "[0, 4]", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), *where, *FEW, "--beside", str(runs / "nvp")]) == 0
+    out = capsys.readouterr().out
+    assert "Real NVP" in out
+    assert "Image 2: log p was still rising after 3 steps." in out
+    written = json.loads((tmp_path / "inpainting.json").read_text())
+    names = ["RG-Flow", "Real NVP, constrained", "Real NVP", "biharmonic"]
+    assert [method["name"] for method in written["methods"]] == names
+    ours, constrained, free = (method["free"] for method in written["methods"][:3])
+    assert ours == constrained
+    assert free == [768, 768]
+    assert all(score["psnr_region"]["mean"] > 0 for score in written["scores"])
+    assert written["settings"]["box"] == [6, 2, 4, 5]
+    for name in ("inpainting.png", "inpainting-curves.png", "inpainted-1.png", "inpainted-2.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) >= 16
+
+
+def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):
+    picture, mask = runs / "image.png", runs / "mask.png"
+    options = ["--mask", str(mask), *FEW, "--variables", "pixels", "--restarts", "2"]
+    options += ["--out", str(tmp_path), "--truth", str(picture)]
+    assert main(["inpaint", str(runs / "cube"), str(picture), *options]) == 0
+    before = np.asarray(Image.open(picture))
+    after = np.asarray(Image.open(tmp_path / "inpainted-1.png"))
+    inside = np.asarray(Image.open(mask)) > 0
+    assert (before[~inside] == after[~inside]).all()
+    assert (before[inside] != after[inside]).any()
+    assert main(["inpaint", str(runs / "nvp"), str(picture), *options]) == 0
+
+
+def test_benchmark(runs, tmp_path):
+    options = ["--benchmark", "5", *FEW, "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), *options]) == 0
+    written = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [score["images"] for score in written["scores"]] == [5, 5]
+    assert (tmp_path / "benchmark.png").is_file()
+    assert not (tmp_path / "inpainted-1.png").exists()
+
+
+def test_find_and_accept(runs, tmp_path, capsys):
+    where = ["--split", "test", "--pick", "[0]", "--find", "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), *where, "--false_alarms", "0.9"]) == 0
+    out = capsys.readouterr().out
+    assert "Image 1:" in out
+    assert "add --accept" in out
+    assert (tmp_path / "surprise.png").is_file()
+    if (tmp_path / "mask-1.png").exists():
+        assert (
+            main(["inpaint", str(runs / "cube"), *where, "--false_alarms", "0.9", "--accept", *FEW])
+            == 0
+        )
+        assert (tmp_path / "inpainted-1.png").is_file()
+
+
+def test_completions(runs, tmp_path, capsys):
+    where = ["--split", "test", "--pick", "[1]", "--box", "[4, 4, 1, 1]", "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), *where, *FEW, "--completions", "6", *SHORT]) == 0
+    assert "4 chains of" in capsys.readouterr().out
+    assert (tmp_path / "completions-1.png").is_file()
+    written = json.loads((tmp_path / "inpainting.json").read_text())["completions"]
+    assert len(written["acceptance"]) == 4
+
+
+BOX = ["--box", "[1, 1, 3, 3]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cube", [], "picture files, --split or --benchmark; got none of them"),
+        ("cube", ["image.png", "--split", "test", *BOX], "got several of them"),
+        ("cube", ["image.png"], "got 0 of --mask, --box and --find"),
+        ("cube", ["image.png", *BOX, "--find"], "got 2 of --mask, --box and --find"),
+        ("cube", ["image.png", "--box", "[1, 2, 3]"], "[y, x, height, width]; got [1, 2, 3]"),
+        ("cube", ["image.png", "--box", "[9, 9, 9, 9]"], "a rectangle inside the 16×16 image"),
+        ("cube", ["image.png", "--mask", "half.png"], "mask of 16×16 pixels"),
+        ("cube", ["image.png", "--mask", "empty.png"], "empty mask for image 0"),
+        ("cube", ["image.png", "--mask", "none.png"], "a picture of a mask; there is none"),
+        ("cube", ["image.png", "--mask", "text.png"], "a picture of a mask"),
+        ("cube", ["text.png", *BOX], "a picture file, PNG, JPEG or WebP"),
+        (
+            "cube",
+            ["image.png", "--mask", "mask.png", "mask.png"],
+            "one for each of 1 images; got 2",
+        ),
+        ("cube", ["image.png", *BOX, "--accept"], "--find beside --accept"),
+        ("cube", ["image.png", *BOX, "--truth", "image.png", "image.png"], "one for each"),
+        ("cube", ["image.png", *BOX, "--variables", "latent"], "nearest: latents"),
+        ("cube", ["image.png", *BOX, "--rate", "0"], "rate to be above 0"),
+        ("cube", ["image.png", *BOX, "--beside", "other"], "images of shape (3, 16, 16)"),
+        ("cube", ["--benchmark", "1"], "--benchmark to be at least 2"),
+        ("cube", ["--benchmark", "3", *BOX], "no region with --benchmark"),
+        ("cube", ["--benchmark", "100000"], "at most 180 images"),
+        ("fields", ["--benchmark", "3"], "a flow of images to repair"),
+        ("nvp", ["image.png", "--find"], "an RG-Flow for --find"),
+        (
+            "nvp",
+            ["image.png", *BOX, "--completions", "4", *FEW],
+            "an RG-Flow for --find and --completions",
+        ),
+        ("none", ["--benchmark", "3"], "none"),
+    ],
+)
+def test_mistakes(runs, capsys, monkeypatch, name, options, message):
+    monkeypatch.chdir(runs)
+    assert main(["inpaint", name, *options]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
