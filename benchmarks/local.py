@@ -218,7 +218,7 @@ def main() -> None:
         "whole": [cost._asdict() for cost in whole],
     }
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
-    picture = scaling(restricted, whole, {r["size"]: r["free_latents"] for r in small})
+    picture = scaling(restricted, whole, {r["size"]: round(r["free_latents"]) for r in small})
     picture.save(Path(__file__).parents[1] / "docs" / "images" / "local-cost.png")
 
 
