@@ -196,6 +196,9 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     finite = json.loads(plain, parse_constant=lambda _: None)  # NaN isn't JSON
     with replacing(out / "factors.json") as part:
         part.write_text(json.dumps(finite, indent=2) + "\n")
+    if found.associations:
+        with replacing(out / "associations.safetensors") as part:
+            found.associations.save(part)
     if found.directions:
         (out / "directions").mkdir(exist_ok=True)
     for one in found.directions:
@@ -204,7 +207,10 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     for name, picture in drawn.items():
         with replacing(pictures / f"{name}.png") as part:
             picture.save(part, format="PNG")
-    said = f"All of it is in {out / 'factors.json'}; see "
+    said = f"All of it is in {out / 'factors.json'}"
+    if found.associations:
+        said += ", every latent with every label in associations.safetensors"
+    said += "; see "
     said += listed([pictures / f"{name}.png" for name in drawn])
     if found.directions:
         said += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"

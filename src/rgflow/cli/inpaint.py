@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
     from torch import Tensor
 
+    from rgflow.cli.models import Model
     from rgflow.cli.subjects import Pictures
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
     from rgflow.repair.comparison import Filled, Progress
     from rgflow.repair.inpainting import Inpainting
-    from rgflow.training.run import Run
 
 SHOWN = 32
 """Images in a picture of a benchmark."""
@@ -44,15 +44,13 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     _check(settings)
 
-    import torch
-
+    from rgflow.cli import models
     from rgflow.model import RGFlow
     from rgflow.training.optimisation import prepare_machine
-    from rgflow.training.run import Run
 
     prepare_machine()
-    run = Run.open(settings.run)
-    flow = run.flow()
+    model = models.load(settings.run)
+    flow = model.flow
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
     if not isinstance(flow, RGFlow) and (settings.find or settings.completions):
@@ -60,25 +58,23 @@ def run(arguments: Sequence[str]) -> None:
             "Expected an RG-Flow for --find and --completions; this is another flow, in which "
             "everything depends on everything."
         )
-    beside = Run.open(settings.beside).flow() if settings.beside else None
+    beside = models.load(settings.beside).flow if settings.beside else None
     if beside is not None and beside.image_shape != flow.image_shape:
         raise ValueError(
             f"Expected --beside to be a flow of images of shape {flow.image_shape}, as this one; "
             f"got {beside.image_shape}."
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    flow, beside = flow.to(device), beside.to(device) if beside is not None else None
-    images, truth = _images(settings, run, flow)
-    folder = Path(settings.out).expanduser() if settings.out else run.pictures
+    images, truth = _images(settings, model)
+    folder = Path(settings.out).expanduser() if settings.out else model.pictures
     scale = settings.scale or max(1, round(subjects.WIDTH / flow.config.width))
     pictures = subjects.Pictures(folder=folder, scale=scale)
-    masks = _masks(settings, run, flow, images, pictures)
+    masks = _masks(settings, model, images, pictures)
     if masks is not None:
         _repair(settings, flow, beside, images, truth, masks, pictures)
 
 
 def _add_options(options: ArgumentParser) -> None:
-    options.add_argument("run", help="the run folder")
+    options.add_argument("run", help="the run folder, or the folder of a model")
     options.add_argument("images", nargs="*", type=str, help="picture files: PNG, JPEG or WebP")
     options.add_argument(
         "--truth", nargs="+", type=str, help="picture files of the images as they should be"
@@ -188,14 +184,13 @@ def _check(settings: Namespace) -> None:
     check_whole("--seed", settings.seed, 0)
 
 
-def _images(settings: Namespace, run: Run, flow: Flow) -> tuple[Tensor, Tensor | None]:
+def _images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
     """The images, uint8 [N, C, H, W], and as they should be."""
     import torch
 
-    from rgflow import data
-
+    config = model.flow.config
     if settings.benchmark is not None:
-        found = data.load_for(run.config(), "test", count=settings.benchmark)
+        found = model.images(settings.data, "test", settings.benchmark)
         if len(found) < settings.benchmark:
             raise ValueError(
                 f"Expected at most {len(found)} images for --benchmark, which the test set of "
@@ -204,27 +199,25 @@ def _images(settings: Namespace, run: Run, flow: Flow) -> tuple[Tensor, Tensor |
         images = torch.from_numpy(found.images[: settings.benchmark].copy())
         return images, images
     if settings.split is not None:
-        images = subjects.picked(settings, flow.config, run.config())
+        images = subjects.picked(settings, config, model.config)
         return images, images
-    images = subjects.read(settings.images, flow.config)
-    return images, subjects.read(settings.truth, flow.config) if settings.truth else None
+    images = subjects.read(settings.images, config)
+    return images, subjects.read(settings.truth, config) if settings.truth else None
 
 
-def _masks(
-    settings: Namespace, run: Run, flow: Flow, images: Tensor, pictures: Pictures
-) -> Mask | None:
+def _masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
     """The regions to fill in, [N, H, W]; none: there is nothing to do."""
     import numpy as np
 
     from rgflow.repair.comparison import random_boxes
 
-    n = len(images)
+    n, flow = len(images), model.flow
     if settings.benchmark is not None:
         return random_boxes(flow.lattice, n, seed=settings.seed)
     if settings.box is not None:
         return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
     if settings.find:
-        return _found(settings, run, flow, images, pictures)
+        return _found(settings, model, images, pictures)
     masks = [_read_mask(Path(file).expanduser(), flow) for file in settings.mask]
     if len(masks) not in (1, n):
         raise ValueError(f"Expected one mask, or one for each of {n} images; got {len(masks)}.")
@@ -254,24 +247,22 @@ def _read_mask(path: Path, flow: Flow) -> Mask:
     return np.asarray(grey >= 128)
 
 
-def _found(
-    settings: Namespace, run: Run, flow: Flow, images: Tensor, pictures: Pictures
-) -> Mask | None:
+def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
     """Regions that are odd, drawn and written; none: nothing is to be filled in."""
     import numpy as np
     import torch
     from PIL import Image
 
-    from rgflow import data
     from rgflow.figures.surprise import surprises
     from rgflow.repair.surprise import kept_reference, surprise
 
     def clean() -> Tensor:
-        found = data.load_for(run.config(), "validation", count=REFERENCE)
+        found = model.images(settings.data, "validation", REFERENCE)
         if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
-            found = data.load_for(run.config(), "train", count=REFERENCE)
+            found = model.images(settings.data, "train", REFERENCE)
         return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
 
+    flow = model.flow
     device = next(flow.parameters()).device
     with subjects.bar("what is usual", REFERENCE) as progress:
         seen = 0
@@ -281,7 +272,7 @@ def _found(
             progress((done - seen) * REFERENCE // total)
             seen = done
 
-        reference = kept_reference(run.model, flow, clean, advance)
+        reference = kept_reference(model.files, flow, clean, advance)
     maps = surprise(flow, images.to(device), reference)
     proposal = maps.propose(settings.false_alarms)
     names = [str(k + 1) for k in range(len(images))]

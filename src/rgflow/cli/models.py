@@ -35,6 +35,16 @@ class Model:
         """What the run is called; of the folder of a model also that around it."""
         return "/".join(self.folder.resolve().parts[-1 if self.run else -2 :])
 
+    @property
+    def pictures(self) -> Path:
+        """The folder of its pictures."""
+        return self.folder / "pictures"
+
+    @property
+    def files(self) -> Path:
+        """The folder of its weights."""
+        return self.run.model if self.run else self.folder
+
     def images(self, name: str | None, split: Split, count: int) -> Images:
         """The first images of a data set; that of the run if none is named.
 

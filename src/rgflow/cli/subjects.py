@@ -157,18 +157,12 @@ def load(settings: Namespace) -> Subjects:
     import torch
 
     from rgflow.analysis.traversals import fig6_temperature
-    from rgflow.architectures import load_flow
-    from rgflow.checkpoint import CONFIG
-    from rgflow.training.run import Run
+    from rgflow.cli import models
 
-    run, config = Run(settings.run), None
-    if (run.folder / CONFIG).is_file():
-        flow = load_flow(run.folder)
-    else:
-        run = Run.open(settings.run)
-        flow, config = run.flow(), run.config()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    exact = copy.deepcopy(flow).to(device, torch.float64)
+    model = models.load(settings.run)
+    flow = model.flow
+    device = next(flow.parameters()).device
+    exact = copy.deepcopy(flow).to(torch.float64)
     temperature = settings.temperature
     if temperature is None:
         temperature = fig6_temperature(flow.levels)
@@ -180,10 +174,10 @@ def load(settings: Namespace) -> Subjects:
         if settings.images:
             images = read(settings.images, flow.config)
         else:
-            images = picked(settings, flow.config, config)
+            images = picked(settings, flow.config, model.config)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
-    folder = Path(settings.out).expanduser() if settings.out else run.pictures
+    folder = Path(settings.out).expanduser() if settings.out else model.pictures
     scale = settings.scale or max(1, round(WIDTH / flow.config.width))
     return Subjects(
         flow=exact,

@@ -100,7 +100,7 @@ def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) 
             zip(lattice.counts(cone), lattice.counts(every), colours, strict=True)
         )
     ]
-    title = f"{cone.sum()} of {cone.size} sites in the\ninference cone, each of C latents"
+    title = f"{cone.sum()} of {cone.size} sites in the\ninference cone,\nof C latents each"
     _counts(axes, title, lines, f"the {pixels.sum()} pixels")
     return rendered(figure)
 
