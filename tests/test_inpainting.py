@@ -188,7 +188,7 @@ def test_it_stops_when_asked():
     found = inpaint(
         LocalFlow(flow, images), holes(flow.lattice), draws=2, restarts=2, progress=progress
     )
-    assert told == [(1, (3, 2)), (2, (3, 2)), (3, (3, 2))]
+    assert told == [(0, (3, 2)), (1, (3, 2)), (2, (3, 2)), (3, (3, 2))]
     assert found.steps == 3
 
 
@@ -204,13 +204,13 @@ def test_scores():
     assert (blanked(truth, masks)[torch.as_tensor(masks)[:, None].expand_as(truth)] == 0).all()
     ours, smooth = fill(flow, truth, masks, draws=3, steps=3, seed=7)
     assert (ours.name, smooth.name) == ("RG-Flow", "biharmonic")
-    found = scores(ours, flow, truth, masks, seed=7)
+    found = scores(ours, truth, masks, seed=7)
     noise = torch.Generator().manual_seed(7)
     less = ours.inpainting.log_prob - flow.log_prob(truth, noise)
     assert found.log_prob == pytest.approx((less.mean().item(), less.std().item() / 3**0.5))
     assert found.psnr_region.mean + 10 * np.log10(256 / 25) == pytest.approx(found.psnr.mean)
     assert found.free == ours.inpainting.free.double().mean()
-    assert scores(smooth, None, truth, masks).log_prob is None
+    assert scores(smooth, truth, masks).log_prob is None
 
 
 def test_mistakes():

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli import subjects
+from rgflow.cli import regions, subjects
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_name, check_whole
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
     from torch import Tensor
 
-    from rgflow.cli.models import Model
     from rgflow.cli.subjects import Pictures
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
@@ -28,8 +27,6 @@ SHOWN = 32
 """Images in a picture of a benchmark."""
 CHAINS = 4
 """Of completions, for each image."""
-REFERENCE = 1000
-"""Clean images that say what is usual."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -64,11 +61,11 @@ def run(arguments: Sequence[str]) -> None:
             f"Expected --beside to be a flow of images of shape {flow.image_shape}, as this one; "
             f"got {beside.image_shape}."
         )
-    images, truth = _images(settings, model)
+    images, truth = regions.images(settings, model)
     folder = Path(settings.out).expanduser() if settings.out else model.pictures
     scale = settings.scale or max(1, round(subjects.WIDTH / flow.config.width))
     pictures = subjects.Pictures(folder=folder, scale=scale)
-    masks = _masks(settings, model, images, pictures)
+    masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
         _repair(settings, flow, beside, images, truth, masks, pictures)
 
@@ -184,123 +181,6 @@ def _check(settings: Namespace) -> None:
     check_whole("--seed", settings.seed, 0)
 
 
-def _images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
-    """The images, uint8 [N, C, H, W], and as they should be."""
-    import torch
-
-    config = model.flow.config
-    if settings.benchmark is not None:
-        found = model.images(settings.data, "test", settings.benchmark)
-        if len(found) < settings.benchmark:
-            raise ValueError(
-                f"Expected at most {len(found)} images for --benchmark, which the test set of "
-                f"{found.name} has; got {settings.benchmark}."
-            )
-        images = torch.from_numpy(found.images[: settings.benchmark].copy())
-        return images, images
-    if settings.split is not None:
-        images = subjects.picked(settings, config, model.config)
-        return images, images
-    images = subjects.read(settings.images, config)
-    return images, subjects.read(settings.truth, config) if settings.truth else None
-
-
-def _masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
-    """The regions to fill in, [N, H, W]; none: there is nothing to do."""
-    import numpy as np
-
-    from rgflow.repair.comparison import random_boxes
-
-    n, flow = len(images), model.flow
-    if settings.benchmark is not None:
-        return random_boxes(flow.lattice, n, seed=settings.seed)
-    if settings.box is not None:
-        return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
-    if settings.find:
-        return _found(settings, model, images, pictures)
-    masks = [_read_mask(Path(file).expanduser(), flow) for file in settings.mask]
-    if len(masks) not in (1, n):
-        raise ValueError(f"Expected one mask, or one for each of {n} images; got {len(masks)}.")
-    return np.stack(masks * (n // len(masks)))
-
-
-def _read_mask(path: Path, flow: Flow) -> Mask:
-    """A picture, white where to fill in, as a mask [H, W]."""
-    import numpy as np
-    from PIL import Image
-
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a picture of a mask; there is none at {path}.")
-    try:
-        with Image.open(path) as picture:
-            grey = np.asarray(picture.convert("L"))
-    except Exception as error:  # the only class Pillow's errors have in common
-        raise ValueError(
-            f"Expected a picture of a mask; {path} can't be read ({error})."
-        ) from error
-    _, height, width = flow.image_shape
-    if grey.shape != (height, width):
-        raise ValueError(
-            f"Expected a mask of {width}×{height} pixels, as the flow's images; {path} has "
-            f"{grey.shape[1]}×{grey.shape[0]}."
-        )
-    return np.asarray(grey >= 128)
-
-
-def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
-    """Regions that are odd, drawn and written; none: nothing is to be filled in."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    from rgflow.figures.surprise import surprises
-    from rgflow.repair.surprise import kept_reference, surprise
-
-    def clean() -> Tensor:
-        found = model.images(settings.data, "validation", REFERENCE)
-        if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
-            found = model.images(settings.data, "train", REFERENCE)
-        return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
-
-    flow = model.flow
-    device = next(flow.parameters()).device
-    with subjects.bar("what is usual", REFERENCE) as progress:
-        seen = 0
-
-        def advance(done: int, total: int) -> None:
-            nonlocal seen
-            progress((done - seen) * REFERENCE // total)
-            seen = done
-
-        reference = kept_reference(model.files, flow, clean, advance)
-    maps = surprise(flow, images.to(device), reference)
-    proposal = maps.propose(settings.false_alarms)
-    names = [str(k + 1) for k in range(len(images))]
-    written = [
-        pictures.save(
-            surprises(images, maps, proposal, rows=names, scale=pictures.scale), "surprise.png"
-        )
-    ]
-    for number, mask in enumerate(proposal.masks):
-        print(f"Image {number + 1}: {proposal.sentence(number)}")
-        if mask.any():
-            grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
-            written.append(pictures.save(grey, f"mask-{number + 1}.png"))
-    print(f"See {subjects.listed(written)}.")
-    if not settings.accept:
-        print("To fill them in, add --accept, or give masks of your own with --mask.")
-        return None
-    if not proposal.masks.any((1, 2)).all():
-        odd = [name for name, mask in zip(names, proposal.masks, strict=True) if mask.any()]
-        if odd:
-            raise ValueError(
-                f"Expected something odd in every image to fill in; there is only in "
-                f"{', '.join(odd)}: leave the others out."
-            )
-        return None
-    return proposal.masks
-
-
 def _repair(
     settings: Namespace,
     flow: Flow,
@@ -315,8 +195,7 @@ def _repair(
     from rgflow.repair.comparison import fill, scores
 
     device = next(flow.parameters()).device
-    flows = {"RG-Flow": flow, "Real NVP": beside, "Real NVP, constrained": beside}
-    with _steps(settings.steps * (3 if beside else 1)) as progress:
+    with _steps(settings.steps, 3 if beside else 1) as progress:
         filled = list(
             fill(
                 flow,
@@ -352,18 +231,13 @@ def _repair(
         pictures.save(optimisation(curves), f"{name}-curves.png"),
     ]
     if settings.benchmark is None:
-        written += _save_images(
-            rows["RG-Flow"] if "RG-Flow" in rows else filled[0].images, pictures
-        )
+        written += _save_images(rows[filled[0].name], pictures)
     result: dict[str, Any] = {
         "settings": _plain({k: v for k, v in settings.as_dict().items() if k != "config"}),
         "methods": [_told(one) for one in filled],
     }
     if truth is not None:
-        found = [
-            scores(one, flows.get(one.name), truth.to(device), masks, settings.seed)
-            for one in filled
-        ]
+        found = [scores(one, truth.to(device), masks, settings.seed) for one in filled]
         result["scores"] = [_plain(asdict(score)) for score in found]
         _print_table(found)
     else:
@@ -385,25 +259,25 @@ def _repair(
 
 
 @contextmanager
-def _steps(total: int) -> Iterator[Progress]:
-    """A progress bar of steps, with log p beside it."""
+def _steps(steps: int, methods: int) -> Iterator[Progress]:
+    """A progress bar of the steps of all methods, with log p beside it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     terminal = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
-    with Progress(
-        *columns, console=terminal, transient=True, disable=not terminal.is_terminal
-    ) as shown:
-        task = shown.add_task("drawing starts", total=total)
-        ended: dict[str, int] = {}
+    quiet = not terminal.is_terminal
+    with Progress(*columns, console=terminal, transient=True, disable=quiet) as shown:
+        task = shown.add_task("drawing starts", total=steps * methods)
+        begun: list[str] = []
 
         def progress(method: str, step: int, log_prob: Tensor) -> None:
-            ended[method] = step
-            each = total // (3 if total > step and len(ended) else 1)
+            if method not in begun:
+                begun.append(method)
+            what = f"{method}, {'climbing' if step else 'drawing starts'}"
             mean = log_prob.max(1).values.mean().item()
-            done = (len(ended) - 1) * each + step
-            shown.update(task, description=f"{method}, log p {mean:.0f}", completed=done)
+            done = (len(begun) - 1) * steps + step
+            shown.update(task, description=f"{what}, log p {mean:.0f}", completed=done)
 
         yield progress
 

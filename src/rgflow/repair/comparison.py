@@ -35,12 +35,14 @@ class Filled:
         name: Of the method.
         images: [N, C, H, W]: reals in [0, 256), or uint8.
         seconds: What it took.
-        inpainting: How it was found, if by a flow.
+        flow: The flow that it used; none: it used no flow.
+        inpainting: How that found them.
     """
 
     name: str
     images: Tensor
     seconds: float
+    flow: Flow | None = None
     inpainting: Inpainting | None = None
 
 
@@ -129,18 +131,17 @@ def fill(
     free: list[int] | None = None
     methods: list[tuple[str, Flow, bool]] = [(_name(flow), flow, False)]
     if beside is not None:
-        methods += [(f"{_name(beside)}, constrained", beside, True)]
-        methods += [(_name(beside), beside, False)]
+        other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
+        methods += [(f"{other}, constrained", beside, True), (other, beside, False)]
     for name, one, constrained in methods:
         start = time.perf_counter()
         noise = torch.Generator().manual_seed(seed)
-        poses: Poses = (
-            LocalFlow(one, known, generator=noise)
-            if isinstance(one, RGFlow)
-            else WholeFlow(
-                one, known, free=free if constrained else None, generator=noise, seed=seed
-            )
-        )
+        poses: Poses
+        if isinstance(one, RGFlow) and not constrained:
+            poses = LocalFlow(one, known, generator=noise)
+        else:
+            some = free if constrained else None
+            poses = WholeFlow(one, known, free=some, generator=noise, seed=seed)
         found = inpaint(
             poses,
             masks,
@@ -150,7 +151,7 @@ def fill(
         )
         free = free or found.free.tolist()
         seconds = time.perf_counter() - start
-        yield Filled(name=name, images=found.images, seconds=seconds, inpainting=found)
+        yield Filled(name=name, images=found.images, seconds=seconds, flow=one, inpainting=found)
     start = time.perf_counter()
     smooth = biharmonic(known, masks)
     yield Filled(name="biharmonic", images=smooth, seconds=time.perf_counter() - start)
@@ -167,17 +168,16 @@ def _named(progress: Progress | None, name: str) -> Callable[[int, Tensor], bool
 
 
 @torch.no_grad()
-def scores(filled: Filled, flow: Flow | None, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
+def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
     """How near a method's images come to the truth.
 
     Args:
         filled: What the method made.
-        flow: The flow that it used, for the log-likelihood of the truth; none: no flow.
         truth: uint8 [N, C, H, W].
         masks: The holes, [H, W] or [N, H, W].
         seed: As for `fill`.
     """
-    log_prob, found, n = None, filled.inpainting, len(truth)
+    log_prob, found, flow, n = None, filled.inpainting, filled.flow, len(truth)
     if found is not None and flow is not None:
         noise = torch.Generator().manual_seed(seed)
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]

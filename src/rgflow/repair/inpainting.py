@@ -98,7 +98,8 @@ def inpaint(
         steps: The most steps; the climb ends earlier if it comes to rest.
         rate: Of Adam, in units of the flow's own space.
         generator: Source of randomness, of the CPU.
-        progress: Called after every step with its number and log p [N, R]; to stop, return True.
+        progress: Called after every step with its number and log p [N, R], and with 0 while starts
+            are drawn; to stop the climb, return True.
 
     Raises:
         ValueError: If a mask is empty or of another size, or a number is out of range.
@@ -127,7 +128,7 @@ def inpaint(
                 f"pixel."
             )
     problems = poses.region(masks, restarts)
-    latents, pixels = _starts(poses, masks, draws, restarts, temperature, generator)
+    latents, pixels = _starts(poses, masks, draws, restarts, temperature, generator, progress)
     if variables == "latents":
         climb = _Climb(problems, latents, problems.decode)
         owners = problems.latent_owners
@@ -174,6 +175,7 @@ def _starts(
     restarts: int,
     temperature: float,
     generator: torch.Generator | None,
+    progress: Callable[[int, Tensor], bool | None] | None,
 ) -> tuple[Tensor, Tensor]:
     """Latents and pixels of the best draws, for the problems with that many copies per image."""
     together = max(1, min(draws, PIXELS_AT_ONCE // int(masks.sum())))
@@ -198,6 +200,8 @@ def _starts(
         z_owner = torch.div(problems.latent_owners[z_places[0]], together, rounding_mode="floor")
         x_owner = images[x_places[0]]
         zs, xs = torch.cat([k[1] for k in kept]), torch.cat([k[2] for k in kept])
+        if progress:
+            progress(0, scores.gather(1, top))
         kept = [(scores.gather(1, top), _pick(zs, top, z_owner), _pick(xs, top, x_owner))]
     _, zs, xs = kept[0]
     problems = poses.region(masks, restarts)

@@ -1,0 +1,137 @@
+"""The images that `rgflow inpaint` works on, and their regions: given, at random, or found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rgflow.cli import subjects
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from torch import Tensor
+
+    from rgflow.cli.models import Model
+    from rgflow.cli.subjects import Pictures
+    from rgflow.flow import Flow
+    from rgflow.lattice import Mask
+
+REFERENCE = 1000
+"""Clean images that say what is usual."""
+
+
+def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
+    """The images, uint8 [N, C, H, W], and as they should be."""
+    import torch
+
+    config = model.flow.config
+    if settings.benchmark is not None:
+        found = model.images(settings.data, "test", settings.benchmark)
+        if len(found) < settings.benchmark:
+            raise ValueError(
+                f"Expected at most {len(found)} images for --benchmark, which the test set of "
+                f"{found.name} has; got {settings.benchmark}."
+            )
+        test = torch.from_numpy(found.images[: settings.benchmark].copy())
+        return test, test
+    if settings.split is not None:
+        picked = subjects.picked(settings, config, model.config)
+        return picked, picked
+    truth = subjects.read(settings.truth, config) if settings.truth else None
+    return subjects.read(settings.images, config), truth
+
+
+def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
+    """The regions to fill in, [N, H, W]; none: there is nothing to do."""
+    import numpy as np
+
+    from rgflow.repair.comparison import random_boxes
+
+    n, flow = len(images), model.flow
+    if settings.benchmark is not None:
+        return random_boxes(flow.lattice, n, seed=settings.seed)
+    if settings.box is not None:
+        return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
+    if settings.find:
+        return _found(settings, model, images, pictures)
+    read = [_read_mask(Path(file).expanduser(), flow) for file in settings.mask]
+    if len(read) not in (1, n):
+        raise ValueError(f"Expected one mask, or one for each of {n} images; got {len(read)}.")
+    return np.stack(read * (n // len(read)))
+
+
+def _read_mask(path: Path, flow: Flow) -> Mask:
+    """A picture, white where to fill in, as a mask [H, W]."""
+    import numpy as np
+    from PIL import Image
+
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a picture of a mask; there is none at {path}.")
+    try:
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L"))
+    except Exception as error:  # the only class Pillow's errors have in common
+        raise ValueError(
+            f"Expected a picture of a mask; {path} can't be read ({error})."
+        ) from error
+    _, height, width = flow.image_shape
+    if grey.shape != (height, width):
+        raise ValueError(
+            f"Expected a mask of {width}×{height} pixels, as the flow's images; {path} has "
+            f"{grey.shape[1]}×{grey.shape[0]}."
+        )
+    return np.asarray(grey >= 128)
+
+
+def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
+    """Regions that are odd, drawn and written; none: nothing is to be filled in."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from rgflow.figures.surprise import surprises
+    from rgflow.repair.surprise import kept_reference, surprise
+
+    def clean() -> Tensor:
+        found = model.images(settings.data, "validation", REFERENCE)
+        if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
+            found = model.images(settings.data, "train", REFERENCE)
+        return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
+
+    flow = model.flow
+    device = next(flow.parameters()).device
+    with subjects.bar("what is usual", REFERENCE) as progress:
+        seen = 0
+
+        def advance(done: int, total: int) -> None:
+            nonlocal seen
+            progress((done - seen) * REFERENCE // total)
+            seen = done
+
+        reference = kept_reference(model.files, flow, clean, advance)
+    maps = surprise(flow, images.to(device), reference)
+    proposal = maps.propose(settings.false_alarms)
+    names = [str(k + 1) for k in range(len(images))]
+    written = [
+        pictures.save(
+            surprises(images, maps, proposal, rows=names, scale=pictures.scale), "surprise.png"
+        )
+    ]
+    for number, mask in enumerate(proposal.masks):
+        print(f"Image {number + 1}: {proposal.sentence(number)}")
+        if mask.any():
+            grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+            written.append(pictures.save(grey, f"mask-{number + 1}.png"))
+    print(f"See {subjects.listed(written)}.")
+    if not settings.accept:
+        print("To fill them in, add --accept, or give masks of your own with --mask.")
+        return None
+    if not proposal.masks.any((1, 2)).all():
+        odd = [name for name, mask in zip(names, proposal.masks, strict=True) if mask.any()]
+        if odd:
+            raise ValueError(
+                f"Expected something odd in every image to fill in; there is only in "
+                f"{', '.join(odd)}: leave the others out."
+            )
+        return None
+    return proposal.masks
