@@ -77,7 +77,7 @@ def main() -> None:
     alarms = float(untouched.propose(FALSE_ALARMS).masks.any((1, 2)).mean())
     print(f"something is proposed in {100 * alarms:.3g} % of {len(untouched.map)} clean images")
     result = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", sys.argv[0], "RUN", *sys.argv[2:]]),
         "date": date.today().isoformat(),
         "processor": processor(),
         "torch": torch.__version__,
