@@ -1,6 +1,7 @@
 """`rgflow inpaint`: pictures, numbers, and mistakes told in one sentence."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
     assert main(["inpaint", str(runs / "cube"), *where, *FEW, "--beside", str(runs / "nvp")]) == 0
     out = capsys.readouterr().out
     assert "Real NVP" in out
-    assert "Image 2: log p was still rising after 3 steps." in out
+    assert "Image 2: log p hadn't come to rest after 3 steps." in out
     written = json.loads((tmp_path / "inpainting.json").read_text())
     names = ["RG-Flow", "Real NVP, constrained", "Real NVP", "biharmonic"]
     assert [method["name"] for method in written["methods"]] == names
@@ -63,6 +64,39 @@ def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):
     assert (before[~inside] == after[~inside]).all()
     assert (before[inside] != after[inside]).any()
     assert main(["inpaint", str(runs / "nvp"), str(picture), *options]) == 0
+
+
+def test_a_region_may_be_everything(runs, tmp_path, capsys):
+    box = ["--box", "[0, 0, 16, 16]", "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), str(runs / "image.png"), *box, *FEW]) == 0
+    written = json.loads((tmp_path / "inpainting.json").read_text())
+    assert [method["name"] for method in written["methods"]] == ["RG-Flow"]
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_a_mask_is_what_is_white_and_not_transparent(runs, tmp_path):
+    painted = np.zeros((16, 16, 4), np.uint8)
+    painted[..., :3] = 255
+    painted[2:4, 5:9, 3] = 255
+    Image.fromarray(painted).save(tmp_path / "mask.png")
+    options = ["--mask", str(tmp_path / "mask.png"), *FEW, "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), str(runs / "image.png"), *options]) == 0
+    before = np.asarray(Image.open(runs / "image.png")).astype(int)
+    after = np.asarray(Image.open(tmp_path / "inpainted-1.png")).astype(int)
+    changed = (before != after).any(2)
+    assert changed.sum() <= 8
+    assert not changed[4:].any()
+
+
+def test_a_reference_of_other_data_is_made_anew(runs, tmp_path):
+    folder = tmp_path / "bare"
+    shutil.copytree(runs / "cube/model", folder)
+    (folder / "surprise.json").unlink(missing_ok=True)
+    out = ["--find", "--out", str(tmp_path)]
+    for name in ("cube", "other"):
+        data = ["--data", f"npz:{runs / name}.npz"]
+        assert main(["inpaint", str(folder), str(runs / "image.png"), *data, *out]) == 0
+        assert json.loads((folder / "surprise.json").read_text())["data"] == data[1]
 
 
 def test_benchmark(runs, tmp_path):
@@ -111,7 +145,7 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["image.png", "--box", "[1, 2, 3]"], "[y, x, height, width]; got [1, 2, 3]"),
         ("cube", ["image.png", "--box", "[9, 9, 9, 9]"], "a rectangle inside the 16×16 image"),
         ("cube", ["image.png", "--mask", "half.png"], "mask of 16×16 pixels"),
-        ("cube", ["image.png", "--mask", "empty.png"], "empty mask for image 0"),
+        ("cube", ["image.png", "--mask", "empty.png"], "white somewhere; empty.png is empty"),
         ("cube", ["image.png", "--mask", "none.png"], "a picture of a mask; there is none"),
         ("cube", ["image.png", "--mask", "text.png"], "a picture of a mask"),
         ("cube", ["text.png", *BOX], "a picture file, PNG, JPEG or WebP"),
@@ -128,6 +162,13 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["--benchmark", "1"], "--benchmark to be at least 2"),
         ("cube", ["--benchmark", "3", *BOX], "no region with --benchmark"),
         ("cube", ["--benchmark", "100000"], "at most 180 images"),
+        ("cube", ["--split", "test", "--pick", "[]", *BOX], "at least one image"),
+        ("cube", ["--split", "test", "--pick", "[-1]", *BOX], "--pick to be at least 0"),
+        ("cube", ["image.png", *BOX, "--completions", "4", "--chain", "1"], "--chain"),
+        ("cube", ["image.png", *BOX, "--false_alarms", "2"], "between 0 and 1; got 2"),
+        ("cube", ["image.png", *BOX, "--data", "msds1"], "--split beside --data"),
+        ("cube", ["image.png", *BOX, "--beside", "fields"], "a flow of images; it is one of real"),
+        ("other", ["--benchmark", "3"], "at least 10×10 pixels for --benchmark"),
         ("fields", ["--benchmark", "3"], "a flow of images to repair"),
         ("nvp", ["image.png", "--find"], "an RG-Flow for --find"),
         (

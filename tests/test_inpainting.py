@@ -177,6 +177,45 @@ def test_a_climb_that_diverges_keeps_its_best(monkeypatch):
     assert found.log_prob[1] == found.curves[:4, 1].max()
 
 
+def test_a_climb_that_falls_has_diverged():
+    flow, images = flow_and_images(**AFFINE)
+    masks = holes(flow.lattice)
+    found = inpaint(LocalFlow(flow, images), masks, draws=5, steps=200, rate=100.0)
+    assert found.diverged.all()
+    assert not found.converged.any()
+    assert (found.log_prob >= found.start).all()
+    torch.testing.assert_close(found.log_prob, flow.log_prob(found.images), rtol=1e-9, atol=1e-8)
+
+
+def test_an_infinite_density_is_no_best(monkeypatch):
+    flow, images = flow_and_images(**AFFINE)
+    local, hole = LocalFlow(flow, images), holes(flow.lattice)
+    honest = type(local.region(hole)).log_prob
+
+    def infinite(self, pixels):
+        return honest(self, pixels) + (torch.inf if torch.is_grad_enabled() else 0)
+
+    monkeypatch.setattr(type(local.region(hole)), "log_prob", infinite)
+    found = inpaint(local, hole, draws=3, steps=4)
+    assert found.diverged.all()
+    assert found.images.isfinite().all()
+    assert ((found.images >= 0) & (found.images < 256)).all()
+
+
+def test_constrained_means_latents_whatever_varies():
+    flow, images = flow_and_images(**AFFINE)
+    masks = holes(flow.lattice)
+    made = fill(
+        flow, images.to(torch.uint8), masks, beside=random_flow(**NVP), draws=2, steps=2,
+        variables="pixels",
+    )  # fmt: skip
+    ours, constrained, free, _ = made
+    assert ours.inpainting.variables == free.inpainting.variables == "pixels"
+    assert constrained.inpainting.variables == "latents"
+    cones = LocalFlow(flow, images).region(masks).cones.sum((1, 2))
+    assert (constrained.inpainting.free.numpy() == 3 * cones).all()
+
+
 def test_it_stops_when_asked():
     flow, images = flow_and_images(**AFFINE)
     told = []

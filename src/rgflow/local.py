@@ -66,6 +66,7 @@ class LocalFlow:
     ) -> None:
         self.flow = flow.frozen(dtype or flow.dtype)
         self.lattice = flow.lattice
+        self._tables: dict[Blockwise, Ids] = {}
         with torch.no_grad():
             self.images = self.flow._reals(images, generator, self.flow.dtype)
             self._encode()
@@ -120,6 +121,20 @@ class LocalFlow:
             ValueError: If the masks are of another size.
         """
         return Edit(self, *self._problems(latents, copies))
+
+    def table(self, layer: Blockwise) -> Ids:
+        """The variables of every block of a layer as places in [C, H, W], [blocks, D]."""
+        if layer not in self._tables:
+            found, shape, level = [], self.flow.image_shape, layer.layer.level
+
+            def keep(blocks: Tensor) -> Mapped:
+                found.append(blocks)
+                return blocks, blocks[:, 0]
+
+            places = torch.arange(int(np.prod(shape))).view(1, *shape)
+            layer.on_blocks(keep, places[:, :, :: 1 << level, :: 1 << level])
+            self._tables[layer] = found[0].numpy()
+        return self._tables[layer]
 
     def _problems(self, masks: Mask, copies: int) -> tuple[Mask, Ids]:
         """The mask [K, H, W] and the image [K] of every problem."""
@@ -256,7 +271,7 @@ class _Cone:
         rows = layer.layer.touched(mask).reshape(len(self), -1)
         owners, numbers = np.nonzero(rows)
         size = int(np.prod(self.shape[1:]))
-        inside = (owners[:, None] * size + self._table(level, layer)[numbers]).flatten()
+        inside = (owners[:, None] * size + self.local.table(layer)[numbers]).flatten()
         loose = changed[self._find(inside, changed) < 0]  # in no block: with an open boundary
         out = np.concatenate((inside, loose))
         fixed = out[self._find(changed, out) < 0]
@@ -275,18 +290,6 @@ class _Cone:
         found = self._place[wanted]
         self._place[ids] = -1
         return found
-
-    def _table(self, level: int, layer: Blockwise) -> Ids:
-        """The variables of every block as places in [C, H, W], [blocks, D]."""
-        shape, found = self.shape[1:], []
-
-        def keep(blocks: Tensor) -> Mapped:
-            found.append(blocks)
-            return blocks, blocks[:, 0]
-
-        places = torch.arange(int(np.prod(shape))).view(1, *shape)
-        layer.on_blocks(keep, places[:, :, :: 1 << level, :: 1 << level])
-        return found[0].numpy()
 
     def _values(self, grid: Tensor, ids: Ids, level: int) -> Tensor:
         """Variables of the images as they are, from the grid of a level [N, C, h, w]."""
@@ -362,6 +365,7 @@ class Region(_Cone):
             self.cones[:, :: 1 << level, :: 1 << level] |= mask
             changed, masks = ordered[up], mask[:, ::2, ::2]
         self.layers = layers
+        del self._place
         self._latent_ids = np.concatenate(ids)
         self.latent_owners = self._owners(self._latent_ids)
         self.latents = self._values(local.latents.image(), self._latent_ids, 0)
@@ -479,6 +483,7 @@ class Edit(_Cone):
         self.layers, self.cones = layers, mask
         self._places = self._ids(mask)
         self._leaving = Permutation(self._find(changed, self._places), self.device)
+        del self._place
         self.owners = self._owners(self._places[:: self.shape[1]])
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -45,8 +45,9 @@ def dequantize(
     """
     if generator is None:
         return x8.to(dtype) + 0.5
-    steps = torch.randint(_NOISE_STEPS, x8.shape, generator=generator, device=x8.device)
-    return with_noise(x8, steps, dtype)
+    # Drawn where the generator is, so that one of the CPU gives the same on all devices.
+    steps = torch.randint(_NOISE_STEPS, x8.shape, generator=generator, device=generator.device)
+    return with_noise(x8, steps.to(x8.device), dtype)
 
 
 def with_noise(x8: Tensor, integers: Tensor, dtype: torch.dtype) -> Tensor:

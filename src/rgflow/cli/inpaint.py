@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rgflow.cli.subjects import Pictures
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
-    from rgflow.repair.comparison import Filled, Progress
+    from rgflow.repair.comparison import Filled, Progress, Scores
     from rgflow.repair.inpainting import Inpainting
 
 SHOWN = 32
@@ -56,6 +56,8 @@ def run(arguments: Sequence[str]) -> None:
             "everything depends on everything."
         )
     beside = models.load(settings.beside).flow if settings.beside else None
+    if beside is not None and beside.pixels is None:
+        raise ValueError("Expected --beside to be a flow of images; it is one of real fields.")
     if beside is not None and beside.image_shape != flow.image_shape:
         raise ValueError(
             f"Expected --beside to be a flow of images of shape {flow.image_shape}, as this one; "
@@ -172,9 +174,17 @@ def _check(settings: Namespace) -> None:
         )
     if settings.split is not None:
         check_name("--split", settings.split, ("train", "validation", "test"))
-    if settings.completions:
-        check_whole("--completions", settings.completions, 4, CHAINS * settings.chain)
-        check_whole("--warm_up", settings.warm_up, 20)
+    check_whole("--chain", settings.chain, 4)
+    check_whole("--warm_up", settings.warm_up, 20)
+    check_whole("--completions", settings.completions, 0, CHAINS * settings.chain)
+    if not settings.pick:
+        raise ValueError("Expected --pick to have at least one image; got none.")
+    for place in settings.pick:
+        check_whole("--pick", place, 0)
+    if settings.data is not None and settings.images and not settings.find:
+        raise ValueError("Expected --split beside --data; got none: give --split test.")
+    if not 0 < settings.false_alarms < 1:
+        raise ValueError(f"Expected --false_alarms between 0 and 1; got {settings.false_alarms:g}.")
     if settings.scale is not None:
         check_whole("--scale", settings.scale, 1, 64)
     check_name("--variables", settings.variables, ("latents", "pixels"))
@@ -247,14 +257,15 @@ def _repair(
         zip(ours.converged.tolist(), ours.diverged.tolist(), strict=True)
     ):
         if lost:
-            print(f"Image {number + 1}: log p was no number on the way; the best state is kept.")
+            print(f"Image {number + 1}: the climb diverged; its best state is kept.")
         elif not rested and settings.benchmark is None:
-            print(f"Image {number + 1}: log p was still rising after {ours.steps} steps.")
-    if settings.completions:
-        written += _complete(settings, flow, images.to(device), truth, masks, pictures, result)
+            print(f"Image {number + 1}: log p hadn't come to rest after {ours.steps} steps.")
     with pictures.writing(f"{name}.json") as path:
         _write_json(path, result)
         written.append(path)
+    if settings.completions:
+        written += _complete(settings, flow, images.to(device), truth, masks, pictures, result)
+        _write_json(path, result)
     print(f"See {subjects.listed(written)}.")
 
 
@@ -390,16 +401,17 @@ def _write_json(path: Path, content: Any) -> None:
         part.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _print_table(found: Sequence[Any]) -> None:
+def _print_table(found: Sequence[Scores]) -> None:
     """Scores of all methods."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{found[0].images} images; mean ± standard error")
+    several = f"{found[0].images} images, mean ± standard error"
+    table = Table(title=several if found[0].images > 1 else None)
     for column in (
         "method",
-        "PSNR, dB",
-        "of the region",
+        "PSNR",
+        "of region",
         "SSIM",
         "log p − truth",
         "free",
@@ -410,12 +422,15 @@ def _print_table(found: Sequence[Any]) -> None:
         metrics = (score.psnr, score.psnr_region, score.ssim)
         table.add_row(
             score.name,
-            *(
-                f"{m.mean:.{3 if m is score.ssim else 1}f} ± {m.standard_error:.2g}"
-                for m in metrics
-            ),
-            f"{score.log_prob[0]:.0f} ± {score.log_prob[1]:.0f}" if score.log_prob else "",
+            *(_number(m.mean, m.standard_error, 1 + 2 * (m is score.ssim)) for m in metrics),
+            _number(*score.log_prob) if score.log_prob else "",
             f"{score.free:.0f}" if score.free else "",
             f"{score.seconds:.2f}",
         )
     Console().print(table)
+
+
+def _number(mean: float, error: float, digits: int = 0) -> str:
+    """A mean with its standard error, if it has one."""
+    said = f"{mean:.{digits}f}".replace("-", "−")
+    return said if math.isnan(error) else f"{said} ± {error:.2g}"

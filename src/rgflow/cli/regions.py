@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
 
+SQUARE = 10
+"""Edge of the regions of a benchmark."""
 REFERENCE = 1000
 """Clean images that say what is usual."""
 
@@ -49,7 +51,12 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
 
     n, flow = len(images), model.flow
     if settings.benchmark is not None:
-        return random_boxes(flow.lattice, n, seed=settings.seed)
+        if min(flow.image_shape[1:]) < SQUARE:
+            raise ValueError(
+                f"Expected images of at least {SQUARE}×{SQUARE} pixels for --benchmark, which "
+                f"takes squares of that size; got {flow.image_shape[1]}×{flow.image_shape[2]}."
+            )
+        return random_boxes(flow.lattice, n, SQUARE, settings.seed)
     if settings.box is not None:
         return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
     if settings.find:
@@ -69,7 +76,9 @@ def _read_mask(path: Path, flow: Flow) -> Mask:
         raise FileNotFoundError(f"Expected a picture of a mask; there is none at {path}.")
     try:
         with Image.open(path) as picture:
-            grey = np.asarray(picture.convert("L"))
+            seen = picture.convert("RGBA")
+            black = Image.new("RGBA", seen.size, "black")
+            grey = np.asarray(Image.alpha_composite(black, seen).convert("L"))
     except Exception as error:  # the only class Pillow's errors have in common
         raise ValueError(
             f"Expected a picture of a mask; {path} can't be read ({error})."
@@ -80,7 +89,10 @@ def _read_mask(path: Path, flow: Flow) -> Mask:
             f"Expected a mask of {width}×{height} pixels, as the flow's images; {path} has "
             f"{grey.shape[1]}×{grey.shape[0]}."
         )
-    return np.asarray(grey >= 128)
+    mask = np.asarray(grey >= 128)
+    if not mask.any():
+        raise ValueError(f"Expected a mask that is white somewhere; {path} is empty.")
+    return mask
 
 
 def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
@@ -93,12 +105,12 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
     from rgflow.repair.surprise import kept_reference, surprise
 
     def clean() -> Tensor:
-        found = model.images(settings.data, "validation", REFERENCE)
+        found = model.images(name, "validation", REFERENCE)
         if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
-            found = model.images(settings.data, "train", REFERENCE)
+            found = model.images(name, "train", REFERENCE)
         return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
 
-    flow = model.flow
+    flow, name = model.flow, model.config.data if model.config else settings.data
     device = next(flow.parameters()).device
     with subjects.bar("what is usual", REFERENCE) as progress:
         seen = 0
@@ -108,7 +120,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
             progress((done - seen) * REFERENCE // total)
             seen = done
 
-        reference = kept_reference(model.files, flow, clean, advance)
+        reference = kept_reference(model.files, flow, clean, data=name or "", progress=advance)
     maps = surprise(flow, images.to(device), reference)
     proposal = maps.propose(settings.false_alarms)
     names = [str(k + 1) for k in range(len(images))]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rgflow.config import check_whole
 from rgflow.flow import Flow
-from rgflow.lattice import Mask, Sites
+from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.local import LocalFlow
 from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
@@ -115,24 +115,25 @@ def fill(
         images: uint8 [N, C, H, W]. What they hold inside the holes has no influence on anything.
         masks: The holes, [H, W] or [N, H, W].
         beside: A flow of the same size to compare with, such as a Real NVP, "constrained" to as
-            many latents, chosen at random, as the first one had, and unconstrained (Appendix F).
+            many latents, chosen at random, as the inference cones have, and with all (Appendix F).
         seed: Of the noise that dequantises what is known, once and for all methods; of the draws;
             of the choice of latents.
         progress: As said there; if it returns True, the method ends with what it has.
         settings: For `inpaint`.
 
     Yields:
-        One method after the other; last, biharmonic inpainting.
+        One method after the other; last, biharmonic inpainting, unless a hole is all of its image.
 
     Raises:
         ValueError: As for `inpaint` and `biharmonic`.
     """
     known = blanked(images, flow.lattice.masks(masks, len(images)))
-    free: list[int] | None = None
     methods: list[tuple[str, Flow, bool]] = [(_name(flow), flow, False)]
     if beside is not None:
         other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
-        methods += [(f"{other}, constrained", beside, True), (other, beside, False)]
+        if isinstance(flow, RGFlow):
+            methods.append((f"{other}, constrained", beside, True))
+        methods.append((other, beside, False))
     for name, one, constrained in methods:
         start = time.perf_counter()
         noise = torch.Generator().manual_seed(seed)
@@ -140,21 +141,28 @@ def fill(
         if isinstance(one, RGFlow) and not constrained:
             poses = LocalFlow(one, known, generator=noise)
         else:
-            some = free if constrained else None
-            poses = WholeFlow(one, known, free=some, generator=noise, seed=seed)
+            free = _sizes(flow, masks, len(images)) if constrained else None
+            poses = WholeFlow(one, known, free=free, generator=noise, seed=seed)
         found = inpaint(
             poses,
             masks,
             generator=torch.Generator().manual_seed(seed + 1),
             progress=_named(progress, name),
-            **settings,
+            **(settings | {"variables": "latents"} if constrained else settings),
         )
-        free = free or found.free.tolist()
         seconds = time.perf_counter() - start
         yield Filled(name=name, images=found.images, seconds=seconds, flow=one, inpainting=found)
-    start = time.perf_counter()
-    smooth = biharmonic(known, masks)
-    yield Filled(name="biharmonic", images=smooth, seconds=time.perf_counter() - start)
+    if not masks.all((-2, -1)).any():  # it needs something around a hole
+        start = time.perf_counter()
+        smooth = biharmonic(known, masks)
+        yield Filled(name="biharmonic", images=smooth, seconds=time.perf_counter() - start)
+
+
+def _sizes(flow: Flow, masks: Mask, images: int) -> list[int]:
+    """How many latents the inference cone of each hole has."""
+    assert isinstance(flow.lattice, Lattice)
+    cones = [flow.lattice.inference_cone(mask) for mask in flow.lattice.masks(masks, images)]
+    return [flow.config.channels * int(cone.sum()) for cone in cones]
 
 
 def _name(flow: Flow) -> str:

@@ -24,7 +24,9 @@ Variables = Literal["latents", "pixels"]
 paper's way), or the hole's pixels themselves, in the flow's own space."""
 
 PIXELS_AT_ONCE = 1 << 15
-"""Of draws that are evaluated together, for the sake of memory."""
+"""Pixels of draws that are evaluated together, for the sake of memory."""
+SITES_AT_ONCE = 1 << 24
+"""Sites of their whole images, likewise."""
 PATIENCE = 60
 """Steps without progress after which the rate falls."""
 FALLS = 2
@@ -44,7 +46,8 @@ class Inpainting:
         curves: log p at every step, [T, N, R].
         best: Which restart was the best, [N].
         converged: Whether its climb had come to rest, [N].
-        diverged: Whether log p was ever not a finite number, [N]; the best state was kept.
+        diverged: Whether log p was ever not a finite number, or ended below where it began, [N];
+            the best state was kept.
         variables: What was varied.
         free: How many variables each image had, [N].
         draws: Draws per image, of which the best were starts.
@@ -86,7 +89,8 @@ def inpaint(
 ) -> Inpainting:
     """Fill holes with what makes the whole images likeliest.
 
-    All images and restarts are one batch. What the images hold inside their holes has no influence.
+    All images and restarts are one batch, and their rates fall together, when all of them rest.
+    What the images hold inside their holes has no influence.
 
     Args:
         poses: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
@@ -145,7 +149,7 @@ def inpaint(
         curves=curves,
         best=best,
         converged=rested[chosen],
-        diverged=climb.diverged.view(-1, restarts).any(1),
+        diverged=climb.diverged[chosen],
         variables=variables,
         free=torch.bincount(owners, minlength=len(problems))[::restarts],
         draws=draws,
@@ -178,7 +182,8 @@ def _starts(
     progress: Callable[[int, Tensor], bool | None] | None,
 ) -> tuple[Tensor, Tensor]:
     """Latents and pixels of the best draws, for the problems with that many copies per image."""
-    together = max(1, min(draws, PIXELS_AT_ONCE // int(masks.sum())))
+    most = min(PIXELS_AT_ONCE // int(masks.sum()), SITES_AT_ONCE // masks.size)
+    together = max(1, min(draws, most))
     problems = poses.region(masks, together)
     prior = problems.flow.prior.tempered(temperature)
     n, images = len(masks), problems.owners.div(together, rounding_mode="floor")
@@ -226,7 +231,8 @@ class _Climb:
     Attributes:
         best: The highest log p of every problem so far, [K].
         pixels: Those of it, [S, C].
-        diverged: Whether log p, or its gradient, has ever not been finite, [K].
+        diverged: Whether log p, or its gradient, has ever not been finite, or log p ended below
+            where it began, [K].
     """
 
     def __init__(
@@ -236,7 +242,7 @@ class _Climb:
         self.point = start.detach().clone().requires_grad_()
         self.safe = start.detach().clone()  # the variables of the best
         self.owners = problems.latent_owners if start.ndim == 1 else problems.owners
-        self.pixels = torch.empty_like(problems.pixels)
+        self.pixels = to_pixels(self.safe)
         self.best = problems.pixels.new_full((len(problems),), -math.inf)
         self.diverged = torch.zeros(len(problems), dtype=torch.bool, device=start.device)
 
@@ -264,7 +270,8 @@ class _Climb:
                     break
                 falls, since = falls + 1, torch.zeros_like(since)
                 adam.param_groups[0]["lr"] *= 1 / 3
-        return torch.stack(curves), (since >= PATIENCE) & (falls == FALLS)
+        self.diverged |= ~(curves[-1] >= curves[0]).flatten()
+        return torch.stack(curves), (since >= PATIENCE) & (falls == FALLS) & ~self.diverged
 
     def _step(self, adam: torch.optim.Optimizer) -> Tensor:
         """One step of Adam; log p before it, [K]."""
@@ -275,7 +282,7 @@ class _Climb:
         gradient = self.point.grad
         assert gradient is not None
         with torch.no_grad():
-            better = log_prob > self.best
+            better = (log_prob > self.best) & log_prob.isfinite()
             self.best = torch.where(better, log_prob, self.best)
             self.pixels = torch.where(better[self.problems.owners, None], pixels, self.pixels)
             shape = (-1,) + (1,) * (self.point.ndim - 1)

@@ -136,7 +136,8 @@ def draw_completions(
     back as the nearest pixels inside.
 
     Args:
-        region: The region, with at least two problems per image.
+        region: The region, with at least two problems per image. A chain whose start has no finite
+            density begins at what the region holds: blank that first if it has to be unknown.
         draws: Draws of every chain, T, all of which are held: T·S·C numbers. More of them continue
             the same chains.
         warm_up: Transitions before the first of them.

@@ -48,7 +48,7 @@ from rgflow.repair.terms import LocalTerms, local_terms, with_blocks
 
 FILE = "surprise.json"
 """Where a reference is kept in the folder of a model."""
-FORMAT = 1
+FORMAT = 2
 HALVINGS = 4
 """Below the quantile of 2^−4, tails are taken for exponential."""
 SMALLEST = 1e-3
@@ -115,6 +115,7 @@ class Reference:
         blocks: The terms of blocks, for every level and layer.
         highest: Minus the highest surprise in the map of an image.
         images: How many clean images there were.
+        data: Of which data set.
         model: Which weights they went through, as a hash; a frozen copy of a flow, or one in
             another number format, counts as another.
     """
@@ -123,6 +124,7 @@ class Reference:
     blocks: tuple[tuple[Tail, ...], ...]
     highest: Tail
     images: int
+    data: str
     model: str
 
     def check(self, flow: Flow) -> None:
@@ -186,6 +188,7 @@ def make_reference(
     flow: Flow,
     images: Tensor,
     *,
+    data: str = "",
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
@@ -194,6 +197,7 @@ def make_reference(
     Args:
         flow: An RG-Flow.
         images: [N, C, H, W], clean ones that look like those it was trained on; some hundreds.
+        data: What they are called, to be told with them.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of images done so far, and in all.
 
@@ -215,6 +219,7 @@ def make_reference(
         blocks=blocks,
         highest=Tail.of(-highest),
         images=len(images),
+        data=data,
         model=_fingerprint(flow),
     )
 
@@ -223,6 +228,8 @@ def kept_reference(
     folder: str | Path,
     flow: Flow,
     images: Callable[[], Tensor],
+    *,
+    data: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
     """The reference in the folder of a model, made and written if it isn't there or is outdated.
@@ -231,6 +238,7 @@ def kept_reference(
         folder: The folder of the model.
         flow: The flow in it.
         images: Gives clean images, [N, C, H, W]; called only if they are needed.
+        data: Of which data set; a reference of another is made anew.
         progress: As for `make_reference`.
 
     Raises:
@@ -238,9 +246,9 @@ def kept_reference(
     """
     if (Path(folder) / FILE).is_file():
         found = Reference.load(folder)
-        if found.model == _fingerprint(flow):
+        if (found.model, found.data) == (_fingerprint(flow), data):
             return found
-    made = make_reference(flow, images(), progress=progress)
+    made = make_reference(flow, images(), data=data, progress=progress)
     made.save(folder)
     return made
 
