@@ -44,7 +44,7 @@ ROWS = [
     {"latents": 1.0, "bijectors": 4.0},
     {"flow": 0.0},
     {"model": -1.2, "baselines": 1.2},
-    {"architectures": 0.0, "released": -5.4, "local": -2.7, "metrics": 2.7},
+    {"architectures": 1.3, "released": -4.4, "local": -0.9, "metrics": 3.6},
     {"analysis": -4.05, "repair": -1.35, "evaluation": 1.35, "data": 4.05},
     {"figures": -3.0},
     {"training": 0.0},
