@@ -216,6 +216,25 @@ def test_constrained_means_latents_whatever_varies():
     assert (constrained.inpainting.free.numpy() == 3 * cones).all()
 
 
+def test_images_of_a_batch_come_to_rest_by_themselves():
+    flow = random_flow(height=8, width=8, depth=1, prior="gaussian", pixels=None)
+    images = random_images(flow, 3, seed=1)
+    hole = flow.lattice.box(6, 2, 2, 3)
+    first, second = (
+        inpaint(
+            LocalFlow(flow, images[pair]), hole, draws=1, generator=torch.Generator().manual_seed(3)
+        )
+        for pair in ([0, 1], [0, 2])
+    )
+    assert first.converged.all()
+    assert second.converged.all()
+    assert first.steps != second.steps
+    steps = min(first.steps, second.steps)
+    torch.testing.assert_close(first.curves[:steps, 0], second.curves[:steps, 0])
+    ends = [int((found.curves[1:] != found.curves[:-1]).sum(0)[0, 0]) for found in (first, second)]
+    assert ends[0] == ends[1] < max(first.steps, second.steps) - 1  # then it stays where it is
+
+
 def test_it_stops_when_asked():
     flow, images = flow_and_images(**AFFINE)
     told = []

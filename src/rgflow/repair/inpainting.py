@@ -89,8 +89,8 @@ def inpaint(
 ) -> Inpainting:
     """Fill holes with what makes the whole images likeliest.
 
-    All images and restarts are one batch, and their rates fall together, when all of them rest.
-    What the images hold inside their holes has no influence.
+    All images and restarts are one batch, and each comes to rest by itself. What the images hold
+    inside their holes has no influence.
 
     Args:
         poses: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
@@ -256,25 +256,24 @@ class _Climb:
         """Climb. The curves [T, N, R], and which problems came to rest, [K]."""
         adam = torch.optim.Adam([self.point], lr=rate)
         curves: list[Tensor] = []
-        mark, since, falls = self.best.clone(), torch.zeros_like(self.best), 0
+        mark, since = self.best.clone(), torch.zeros_like(self.best, dtype=torch.long)
+        falls = torch.zeros_like(since)
         for step in range(steps):
-            log_prob = self._step(adam)
+            share = torch.where(falls > FALLS, 0, 3.0**-falls).to(self.best.dtype)
+            log_prob = self._step(adam, share)
             curves.append(log_prob.view(-1, restarts))
             risen = self.best > mark + PROGRESS
             mark = torch.where(risen, self.best, mark)
             since = torch.where(risen, 0, since + 1)
-            if progress and progress(step + 1, curves[-1]):
+            falls = falls + (since >= PATIENCE)
+            since = since % PATIENCE
+            if (progress and progress(step + 1, curves[-1])) or bool((falls > FALLS).all()):
                 break
-            if bool((since >= PATIENCE).all()):
-                if falls == FALLS:
-                    break
-                falls, since = falls + 1, torch.zeros_like(since)
-                adam.param_groups[0]["lr"] *= 1 / 3
         self.diverged |= ~(curves[-1] >= curves[0]).flatten()
-        return torch.stack(curves), (since >= PATIENCE) & (falls == FALLS) & ~self.diverged
+        return torch.stack(curves), (falls > FALLS) & ~self.diverged
 
-    def _step(self, adam: torch.optim.Optimizer) -> Tensor:
-        """One step of Adam; log p before it, [K]."""
+    def _step(self, adam: torch.optim.Optimizer, share: Tensor) -> Tensor:
+        """A share [K] of one step of Adam; log p before it, [K]."""
         adam.zero_grad()
         pixels = self.to_pixels(self.point)
         log_prob = self.problems.log_prob(pixels)
@@ -296,5 +295,8 @@ class _Climb:
                 lost = bad[self.owners].view(shape)
                 self.point.copy_(torch.where(lost, self.safe, self.point))
                 gradient.masked_fill_(lost, 0)
+        before = self.point.detach().clone()
         adam.step()
+        with torch.no_grad():
+            self.point.copy_(torch.lerp(before, self.point, share[self.owners].view(shape)))
         return log_prob.detach()
