@@ -1,7 +1,7 @@
 """Keep a comparison of methods that fill in regions as JSON, with differences image by image.
 
 rgflow inpaint RG --benchmark 100 --beside NVP --steps 100 --out FOLDER
-python benchmarks/record_inpainting.py RG NVP FOLDER
+python benchmarks/record_inpainting.py RG FOLDER --beside NVP
 """
 
 import argparse
@@ -24,8 +24,8 @@ def main() -> None:
     """Copy from the folder into which `rgflow inpaint --benchmark` wrote."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("flow", type=Path, help="the run folder of the RG-Flow")
-    parser.add_argument("beside", type=Path, help="that of the other flow")
     parser.add_argument("folder", type=Path, help="where benchmark.json is")
+    parser.add_argument("--beside", type=Path, help="the run folder of the other flow")
     arguments = parser.parse_args()
     found = json.loads((arguments.folder / "benchmark.json").read_text())
     regions = {score["name"]: score["psnr_region"]["values"] for score in found["scores"]}
@@ -35,16 +35,17 @@ def main() -> None:
         more = [a - b for a, b in zip(regions[first], regions[name], strict=True)]
         differences[name] = {"mean": fmean(more), "standard_error": stdev(more) / len(more) ** 0.5}
     result = {
-        "command": "rgflow inpaint RG --benchmark N --beside NVP",
+        "command": "rgflow inpaint RG --benchmark N" + " --beside NVP" * bool(arguments.beside),
         "settings": {name: found["settings"][name] for name in KEPT},
         "flow": trained(arguments.flow),
-        "beside": trained(arguments.beside),
+        "beside": trained(arguments.beside) if arguments.beside else None,
         "scores": found["scores"],
         "psnr_region_of_the_first_less": differences,
         "methods": found["methods"],
     }
     data = json.loads((arguments.flow / "run.json").read_text())["data"]["name"]
-    path = REPOSITORY / "benchmarks" / "results" / f"inpainting-{data}.json"
+    name = f"inpainting-{data}" + "-pixels" * (found["settings"]["variables"] == "pixels")
+    path = REPOSITORY / "benchmarks" / "results" / f"{name}.json"
     path.write_text(json.dumps(result) + "\n")
 
 
