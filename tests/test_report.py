@@ -142,12 +142,30 @@ def test_a_threshold_counts(reports):
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(reports, width):
+    look(reports.values(), width)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+@pytest.mark.parametrize("data", ["msds1", "msds2"])
+def test_of_a_trained_flow_in_a_browser(data, tmp_path):
+    run = tmp_path / "run"
+    settings = ["--minutes", "0.5", "--train_count", "2000", "--validate_count", "50"]
+    assert main(["train", f"{data}-small", *settings, "--out", str(run)]) == 0
+    assert main(["report", str(run), *QUICK]) == 0
+    assert f"test images of {data}" in sections(run / "report.html")["Summary"]
+    for width in (1280, 390):
+        look([run / "report.html"], width)
+
+
+def look(paths, width):
+    """Open pages in Chromium: no message, no request, every picture there, none cut off."""
     playwright = pytest.importorskip("playwright.sync_api")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with playwright.sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=BROWSER, args=flags)
-        for report in reports.values():
+        for report in paths:
             page = browser.new_page(viewport={"width": width, "height": 800})
             messages, requests = [], []
             page.on("console", lambda message, to=messages: to.append(message.text))
