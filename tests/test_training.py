@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -148,6 +149,22 @@ def test_a_budget_of_minutes_ends_a_run(tmp_path):
     result = train(tiny(steps=None, minutes=0.03), Run.create(tmp_path / "run"), progress=False)
     assert result.steps >= 1
     assert result.seconds < 30
+
+
+def test_the_clock_of_the_processor_doesnt_count_waiting(tmp_path, monkeypatch):
+    step = Trainer.take_step
+
+    def slow_step(self, fraction):
+        time.sleep(0.5)
+        return step(self, fraction)
+
+    monkeypatch.setattr(Trainer, "take_step", slow_step)
+    seconds = {}
+    for clock in ("wall", "processor"):
+        config = tiny(steps=4, clock=clock)
+        seconds[clock] = train(config, Run.create(tmp_path / clock), progress=False).seconds
+    assert seconds["wall"] > 2
+    assert seconds["processor"] < seconds["wall"] - 1.5
 
 
 def losses(run):

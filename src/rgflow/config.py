@@ -197,8 +197,9 @@ class TrainConfig:
     model: FlowConfig = field(default_factory=FlowConfig)
     """The flow to train."""
     data: str = "msds1"
-    """Data set: msds1, msds2, cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures,
-    npz:PATH, fields:PATH for real-valued fields, or hf:NAME_OR_PATH (Hugging Face datasets)."""
+    """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph NAME),
+    cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH, fields:PATH for
+    real-valued fields, or hf:NAME_OR_PATH (Hugging Face datasets)."""
     data_root: str | None = None
     """Folder with the official files of cifar10, mnist, celeba or chairs."""
     download: bool = False
@@ -209,6 +210,9 @@ class TrainConfig:
     """Number of training images; none: all there are (90,000 for MSDS)."""
     minutes: float | None = None
     """Budget of training time in minutes, validation included."""
+    clock: Literal["wall", "processor"] = "wall"
+    """What minutes and seconds are of: time that passes, or time that the processors spend on this
+    process, all threads together, which is fair on a machine that does other things besides."""
     steps: int | None = None
     """Budget of optimiser steps; what ends first of minutes and steps ends the run."""
     batch_size: int = 64
@@ -267,6 +271,7 @@ class TrainConfig:
             if value >= 1:
                 raise ValueError(f"Expected {name} to be below 1; got {value}.")
         check_name("schedule", self.schedule, ("constant", "cosine"))
+        check_name("clock", self.clock, ("wall", "processor"))
         check_name("dtype", self.dtype, ("float32", "float64"))
         check_type("data", self.data, str, "a name")
         if self.data_root is not None:

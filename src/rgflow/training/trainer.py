@@ -52,7 +52,7 @@ class TrainingResult:
 
     Attributes:
         steps: Optimiser steps taken.
-        seconds: Time they took, validation included.
+        seconds: Time they took by the run's clock, validation included.
         images_per_second: Over the whole of that time.
         unit: Of the likelihoods.
         validation: Negative log-likelihood of the validation images, with the averaged weights, at
@@ -228,7 +228,8 @@ class Trainer:
         self.best = math.inf
         self.log_size = 0
         self.compile_seconds: float | None = None
-        self._start = time.perf_counter()
+        self._now = time.process_time if config.clock == "processor" else time.perf_counter
+        self._start = self._now()
 
     def state(self) -> dict[str, Any]:
         """All that going on needs."""
@@ -284,11 +285,11 @@ class Trainer:
     @property
     def seconds(self) -> float:
         """Time spent on training, breaks not counted."""
-        return time.perf_counter() - self._start
+        return self._now() - self._start
 
     def start_clock(self, seconds: float = 0.0) -> None:
         """Let the clock go on from a number of seconds."""
-        self._start = time.perf_counter() - seconds
+        self._start = self._now() - seconds
 
     def fraction(self) -> float:
         """How much of the budget is used, 0 to 1."""
