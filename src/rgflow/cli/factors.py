@@ -70,9 +70,9 @@ def run(arguments: Sequence[str]) -> None:
     from rich.progress import Progress
 
     from rgflow.analysis.factors import find_factors
-    from rgflow.cli import models
+    from rgflow.cli import trained
 
-    model = models.load(settings.run)
+    model = trained.load(settings.run)
     images = model.images(settings.data, settings.split, settings.count)
     labels = _labels(images, settings)
     out = Path(settings.out).expanduser() if settings.out else model.folder

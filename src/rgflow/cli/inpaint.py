@@ -41,12 +41,12 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     _check(settings)
 
-    from rgflow.cli import models
+    from rgflow.cli import trained
     from rgflow.model import RGFlow
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
-    model = models.load(settings.run)
+    model = trained.load(settings.run)
     flow = model.flow
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
             "Expected an RG-Flow for --find and --completions; this is another flow, in which "
             "everything depends on everything."
         )
-    beside = models.load(settings.beside).flow if settings.beside else None
+    beside = trained.load(settings.beside).flow if settings.beside else None
     if beside is not None and beside.pixels is None:
         raise ValueError("Expected --beside to be a flow of images; it is one of real fields.")
     if beside is not None and beside.image_shape != flow.image_shape:

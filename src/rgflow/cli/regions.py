@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
-    from rgflow.cli.models import Model
     from rgflow.cli.subjects import Pictures
+    from rgflow.cli.trained import Model
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
 

@@ -52,17 +52,17 @@ def run(arguments: Sequence[str]) -> None:
     from rich.progress import Progress
 
     import rgflow
-    from rgflow.cli import models
+    from rgflow.cli import trained
     from rgflow.report import page
     from rgflow.report.sections import SECTIONS
     from rgflow.report.subject import Subject
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
-    model = models.load(settings.run)
+    model = trained.load(settings.run)
     if model.flow.pixels is None:
         raise ValueError("Expected a flow of images to report on; this one is of real fields.")
-    beside = models.load(settings.beside) if settings.beside else None
+    beside = trained.load(settings.beside) if settings.beside else None
     path = Path(settings.out).expanduser() if settings.out else model.folder / "report.html"
     _check_writable(path)
     test = model.images(settings.data, "test", settings.count)

@@ -157,9 +157,9 @@ def load(settings: Namespace) -> Subjects:
     import torch
 
     from rgflow.analysis.traversals import fig6_temperature
-    from rgflow.cli import models
+    from rgflow.cli import trained
 
-    model = models.load(settings.run)
+    model = trained.load(settings.run)
     flow = model.flow
     device = next(flow.parameters()).device
     exact = copy.deepcopy(flow).to(torch.float64)
