@@ -197,9 +197,9 @@ class TrainConfig:
     model: FlowConfig = field(default_factory=FlowConfig)
     """The flow to train."""
     data: str = "msds1"
-    """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph NAME),
-    cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH, fields:PATH for
-    real-valued fields, or hf:NAME_OR_PATH (Hugging Face datasets)."""
+    """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
+    NAME), cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH, fields:PATH
+    for real-valued fields, or hf:NAME_OR_PATH (Hugging Face datasets)."""
     data_root: str | None = None
     """Folder with the official files of cifar10, mnist, celeba or chairs."""
     download: bool = False

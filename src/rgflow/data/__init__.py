@@ -18,6 +18,7 @@ from rgflow.data import (
     mnist,
     msds,
     npz,
+    patches,
 )
 from rgflow.data.images import Images
 from rgflow.data.source import Request, Source, Split
@@ -27,6 +28,8 @@ __all__ = ["SOURCES", "Images", "load", "load_for"]
 SOURCES: dict[str, Callable[[Request], Source]] = {
     "msds1": msds.source,
     "msds2": msds.source,
+    "patches": patches.source,
+    "patches:NAME": patches.source,
     "cifar10": cifar10.source,
     "mnist": mnist.source,
     "celeba": celeba.source,
@@ -57,15 +60,16 @@ def load(
     """Load a data set, making or decoding it first if the cache doesn't hold it.
 
     Args:
-        name: `msds1`, `msds2`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG,
-            JPEG and WebP files below PATH, `npz:PATH`, `fields:PATH`, or `hf:NAME_OR_PATH`.
+        name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
+            `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG and WebP files
+            below PATH, `npz:PATH`, `fields:PATH`, or `hf:NAME_OR_PATH`.
         split: `train`, `validation` or `test`; no image is in two of them.
         height: rows of pixels wanted.
         width: columns of pixels wanted.
         channels: 3 for colour, 1 for grey; any number for fields.
         count: only the first so many images, or what there are; by default all there are, and of
             MSDS the paper's 90,000 for training and 10,000 for testing, and 5,000 for
-            validation.
+            validation; of `patches` 50,000, 2,000 and 1,000.
         seed: of the sets made at random; the others are split in one way, whatever the seed.
         crop: cut the centre `crop` x `crop` pixels out of each image first; by default 148 of
             `celeba`, 300 of `chairs`, and nothing of the others.

@@ -1,0 +1,211 @@
+"""Patches of photographs that scikit-image and scikit-learn bring along: natural images offline.
+
+`patches` holds regions of every photograph out for validation and test; `patches:NAME` holds out
+the whole photograph NAME for the test. A patch is cut at a random place and reduced by averaging
+squares of `scale` x `scale` pixels, so that it depends on no pixel outside its square, and images
+in different splits share none.
+
+Letters in shapes: H, W of a patch, C channels.
+"""
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from importlib.metadata import distribution
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from rgflow.config import check_name
+from rgflow.data.decoding import Target
+from rgflow.data.images import Pixels
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
+
+FILES = {
+    "astronaut": ("scikit-image", "skimage/data/astronaut.png"),
+    "chelsea": ("scikit-image", "skimage/data/chelsea.png"),
+    "coffee": ("scikit-image", "skimage/data/coffee.png"),
+    "rocket": ("scikit-image", "skimage/data/rocket.jpg"),
+    "motorcycle": ("scikit-image", "skimage/data/motorcycle_left.png"),
+    "china": ("scikit-learn", "sklearn/datasets/images/china.jpg"),
+    "flower": ("scikit-learn", "sklearn/datasets/images/flower.jpg"),
+}
+"""Package, and path in its wheel: the colour photographs of things that one sees."""
+PHOTOGRAPHS = tuple(FILES)
+"""The names, in the order of the label `photograph`."""
+
+COUNTS: dict[Split, int] = {"train": 50_000, "validation": 1_000, "test": 2_000}
+SCALES = (1, 2, 4)
+"""Edges of the squares that are averaged; those are used at which a patch fits everywhere."""
+HELD_OUT = 0.3
+"""Share of a photograph's columns, at its right, that validation and test patches come from."""
+GAP = 32
+"""Pixels between two regions: more than a block of JPEG's colours (16), which mixes neighbours."""
+LABELS = ("photograph", "scale", "row", "column")
+CHUNK = 500
+
+
+class Region(NamedTuple):
+    """A rectangle of a photograph, in pixels; a patch lies within one."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def source(request: Request) -> Source:
+    """Patches as asked by `rgflow.data.load`, of all photographs, or with one kept for the test.
+
+    The labels are whole numbers: `photograph` (its place in `PHOTOGRAPHS`), `scale`, and `row`
+    and `column` of the patch's top left corner, in pixels of the photograph.
+
+    Raises:
+        FileNotFoundError: a photograph isn't in its package.
+        ValueError: there is no such photograph, or the patches don't fit into the regions.
+    """
+    target = Target.of(request)
+    _, colon, left_out = request.name.partition(":")
+    if colon:
+        check_name("the photograph", left_out, PHOTOGRAPHS)
+    if request.crop is not None:
+        raise ValueError(f"Expected no crop of {request.name}; got {request.crop}; leave it out.")
+    contents = {name: _content(name) for name in PHOTOGRAPHS}
+    layouts = []
+    for name, content in contents.items():
+        with Image.open(BytesIO(content)) as photograph:
+            layouts.append(layout(photograph.height, photograph.width, name, left_out))
+    scales = _fitting(request, [r for splits in layouts for rs in splits.values() for r in rs])
+    regions = [splits.get(request.split, []) for splits in layouts]
+    count = request.count or COUNTS[request.split]
+    return Source(
+        kind=f"patches-{left_out or 'all'}-{request.split}",
+        settings={
+            "source": "patches",
+            # By content, as another version of a package may hold other photographs.
+            "photographs": {
+                name: sha256(content).hexdigest() for name, content in contents.items()
+            },
+            "left_out": left_out,
+            "split": request.split,
+            "seed": request.seed,
+            "shape": target.shape,
+            "version": 1,
+        },
+        count=count,
+        chunks=lambda: _stream(list(contents.values()), regions, scales, request, count),
+    )
+
+
+def layout(height: int, width: int, name: str, left_out: str = "") -> dict[Split, list[Region]]:
+    """The regions of a photograph for each split, `GAP` apart.
+
+    The right of a photograph is held out: its upper half for validation, its lower half for the
+    test or, if another photograph is `left_out` for that, for training too.
+
+    >>> layout(300, 451, "chelsea")["validation"]
+    [Region(top=0, left=316, height=134, width=135)]
+    >>> layout(300, 451, "chelsea", left_out="chelsea")
+    {'test': [Region(top=0, left=0, height=300, width=451)]}
+    """
+    if name == left_out:
+        return {"test": [Region(0, 0, height, width)]}
+    right = round(HELD_OUT * width)
+    upper = (height - GAP) // 2
+    learned = Region(0, 0, height, width - right - GAP)
+    top = Region(0, width - right, upper, right)
+    bottom = Region(upper + GAP, width - right, height - upper - GAP, right)
+    if left_out:
+        return {"train": [learned, bottom], "validation": [top]}
+    return {"train": [learned], "validation": [top], "test": [bottom]}
+
+
+def _content(name: str) -> bytes:
+    """The file of a photograph, from its package's folder: the package itself might download it."""
+    package, inside = FILES[name]
+    path = Path(str(distribution(package).locate_file(inside)))
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected the photograph {name}, which is in {package}'s wheel, in {path}; got no "
+            f"such file; install {package} with pip."
+        ) from error
+
+
+def _fitting(request: Request, regions: Sequence[Region]) -> list[int]:
+    """The scales at which a patch fits into every region."""
+    high, wide = min(r.height for r in regions), min(r.width for r in regions)
+    scales = [s for s in SCALES if s * request.height <= high and s * request.width <= wide]
+    if not scales:
+        raise ValueError(
+            f"Expected patches that fit into every region of the photographs, of at most {high} x "
+            f"{wide} pixels; got height {request.height}, width {request.width}; ask for smaller."
+        )
+    return scales
+
+
+def _stream(
+    contents: Sequence[bytes],
+    regions: Sequence[Sequence[Region]],
+    scales: Sequence[int],
+    request: Request,
+    count: int,
+) -> Iterator[Chunk]:
+    """Cut the patches: scale, photograph and place are uniform among those that there are."""
+    numbers = [number for number, parts in enumerate(regions) if parts]
+    averages = {}
+    for number in numbers:
+        with Image.open(BytesIO(contents[number])) as image:
+            pixels = np.asarray(image.convert("L" if request.channels == 1 else "RGB"))
+        photograph = pixels.reshape(*pixels.shape[:2], request.channels)
+        for scale in scales:
+            averages[number, scale] = averaged(photograph, scale)
+    key = np.array([request.seed, SPLITS.index(request.split)], np.uint64)
+    for first in range(0, count, CHUNK):
+        size = min(CHUNK, count - first)
+        # As for MSDS: patch n owns block n + 1 of four numbers, so it depends on n only.
+        raw = np.random.Philox(key=key, counter=first).random_raw(size * 4)
+        u = ((raw >> np.uint64(11)) * 2.0**-53).reshape(size, 4)  # uniform in [0, 1)
+        labels = np.empty((size, 4), np.int64)
+        images = np.empty((size, request.channels, request.height, request.width), np.uint8)
+        for n, (a, b, c, _) in enumerate(u.tolist()):
+            scale = scales[int(a * len(scales))]
+            number = numbers[int(b * len(numbers))]
+            height, width = scale * request.height, scale * request.width
+            row, column = _place(c, regions[number], height, width)
+            corners = averages[number, scale]
+            part = corners[row : row + height : scale, column : column + width : scale]
+            images[n] = part.transpose(2, 0, 1)
+            labels[n] = number, scale, row, column
+        yield Chunk(images, dict(zip(LABELS, labels.T, strict=True)))
+
+
+def _place(u: float, regions: Sequence[Region], height: int, width: int) -> tuple[int, int]:
+    """Row and column of a rectangle, uniform among all places within one of the regions."""
+    places = [(r.height - height + 1) * (r.width - width + 1) for r in regions]
+    place = int(u * sum(places))
+    for region, number in zip(regions, places, strict=True):
+        if place < number:
+            row, column = divmod(place, region.width - width + 1)
+            return region.top + row, region.left + column
+        place -= number
+    raise AssertionError(u)
+
+
+def averaged(pixels: Pixels, scale: int) -> Pixels:
+    """The average of every square of `scale` x `scale` pixels, at its top left corner.
+
+    [H, W, C] to [H - scale + 1, W - scale + 1, C].
+
+    >>> averaged(np.array([[[0], [1], [5]], [[2], [3], [6]]], np.uint8), 2)  # 1.5, rounded up
+    array([[[2], [4]]], dtype=uint8)
+    """
+    sums = pixels.astype(np.uint16)
+    for axis in (0, 1):
+        count = sums.shape[axis] - scale + 1
+        shifted = [sums.take(range(k, k + count), axis) for k in range(scale)]
+        sums = np.sum(shifted, axis=0, dtype=np.uint16)
+    return ((sums + scale**2 // 2) // scale**2).astype(np.uint8)
