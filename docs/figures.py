@@ -49,6 +49,7 @@ ROWS = [
     {"figures": -3.0},
     {"training": 0.0},
     {"report": 0.0},
+    {"experiments": 0.0},
     {"cli": 0.0},
 ]
 """From the bottom up, as in tests/test_architecture.py; the numbers are places from the left."""
@@ -77,6 +78,7 @@ WORDS = {
     "figures": "results → pictures",
     "training": "loop, run folder",
     "report": "all on one page",
+    "experiments": "tables and figures anew",
     "cli": "the command rgflow",
 }
 

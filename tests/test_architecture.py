@@ -22,6 +22,7 @@ LAYERS = [
     ["figures"],
     ["training"],
     ["report"],
+    ["experiments"],
     ["cli"],
 ]
 """From the bottom up: a module imports from lower rows, or from its own place."""

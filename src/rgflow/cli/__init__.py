@@ -19,6 +19,7 @@ COMMANDS = {
     "factors": "what latents mean: factors, labels, dependence",
     "pinwheel": "what a sparse prior is good for, in the plane",
     "inpaint": "regions of images filled in, and found",
+    "reproduce": "the paper's tables and figures, and what else was asked, end to end",
     "report": "everything about a trained flow on one page",
     "info": "what is in a run folder, or in the folder of a model",
     "presets": "list the named settings",

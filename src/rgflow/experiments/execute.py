@@ -1,0 +1,239 @@
+"""Trainings carried out: several at a time, each in a process of its own, none of them twice.
+
+A training is an ordinary run folder, made by `rgflow train`, and one that was broken off goes on
+where it stopped. Beside it are its settings, as they were given, and the sessions in which it was
+trained: their time on the clock, and that of the processor.
+
+WORK/EXPERIMENT/BUDGET/LABEL-seedN                  the run folder
+WORK/EXPERIMENT/BUDGET/LABEL-seedN.yaml             its settings
+WORK/EXPERIMENT/BUDGET/LABEL-seedN.sessions.jsonl   one line for every session
+WORK/EXPERIMENT/BUDGET/LABEL-seedN.txt              what it has printed
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rgflow.config import TrainConfig
+from rgflow.experiments.plan import Training
+from rgflow.files import replacing
+from rgflow.training.log import read_log
+from rgflow.training.run import CONFIG, LOG, Run
+
+POLL = 0.5
+"""Seconds between two looks at the processes."""
+TAIL = 4096
+"""Bytes at the end of a log in which its last entry is."""
+
+Progress = Callable[[Training, float, str], None]
+"""Called with a training, how much of it is done, and a word if something happened: began, ended or
+failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One stretch of a training, from a start to the next end.
+
+    Attributes:
+        began: When.
+        seconds: Its time on the clock.
+        processor_seconds: Its time on processors, of all its threads.
+        threads: How many it was given.
+        beside: Other trainings that were under way at its beginning, on the same machine.
+    """
+
+    began: str
+    seconds: float
+    processor_seconds: float
+    threads: int
+    beside: int
+
+
+def done(training: Training, work: Path) -> float:
+    """How much of a training is done, 0 to 1; 1 only if it has come to its end.
+
+    Raises:
+        ValueError: If the run folder is of other settings, or can't be read.
+    """
+    folder = training.folder(work)
+    if not (folder / CONFIG).is_file():
+        return 0.0
+    run = Run.unfinished(folder)
+    _check_settings(training.config, run)
+    result = run.record().get("result")
+    if result and not result["interrupted"]:
+        return 1.0
+    return min(_fraction(training, work), 0.999)
+
+
+def sessions(training: Training, work: Path) -> list[Session]:
+    """The sessions in which it was trained, oldest first."""
+    return [Session(**one) for one in read_log(_beside(training, work, ".sessions.jsonl"))]
+
+
+def train_all(
+    trainings: Sequence[Training], work: Path, *, jobs: int = 1, progress: Progress | None = None
+) -> None:
+    """Train what isn't trained yet, `jobs` at a time; one that fails doesn't keep others from it.
+
+    Where a budget is of processor time, every process gets one thread, so that it is the same on
+    any machine; otherwise they share all cores. Ctrl-C lets every process end its step and save.
+
+    Args:
+        trainings: What to train, in this order.
+        work: The folder of all run folders.
+        jobs: Processes at a time.
+        progress: Called as things go on.
+
+    Raises:
+        ValueError: If a run folder is of other settings, or trainings failed; it says why.
+    """
+    waiting = [one for one in trainings if done(one, work) < 1]
+    under_way: list[_Process] = []
+    failed: list[str] = []
+    tell = progress or (lambda training, fraction, word: None)
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < jobs:
+                training = waiting.pop(0)
+                under_way.append(_Process(training, work, jobs, len(under_way)))
+                tell(training, _fraction(training, work), "began")
+            time.sleep(POLL)
+            for process in list(under_way):
+                if not process.ended():
+                    tell(process.training, _fraction(process.training, work), "")
+                    continue
+                under_way.remove(process)
+                if why := process.failure():
+                    failed.append(f"{process.training.name}: {why}")
+                tell(process.training, done(process.training, work), "failed" if why else "ended")
+    except KeyboardInterrupt:
+        for process in under_way:
+            process.interrupt()
+        while not all(process.ended() for process in under_way):
+            time.sleep(POLL)
+        raise
+    if failed:
+        raise ValueError(f"Expected all trainings to end well; {len(failed)} failed. {failed[0]}")
+
+
+class _Process:
+    """A process that trains, in a session of its own so that Ctrl-C reaches it once, from here."""
+
+    def __init__(self, training: Training, work: Path, jobs: int, others: int) -> None:
+        self.training, self.others = training, others
+        folder = training.folder(work)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        settings = _beside(training, work, ".yaml")
+        with replacing(settings) as part:
+            part.write_text(training.settings())
+        self.printed = _beside(training, work, ".txt")
+        self.sessions = _beside(training, work, ".sessions.jsonl")
+        how = ["--config", str(settings), "--out", str(folder)]
+        if (folder / CONFIG).is_file():
+            how = ["--resume", str(folder)]
+        processor = training.config.clock == "processor"
+        self.threads = 1 if processor else max(1, (os.cpu_count() or 1) // jobs)
+        self.began, self.start = datetime.now(UTC), time.perf_counter()
+        self.killed = False
+        with self.printed.open("a") as out:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "rgflow", "train", *how],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
+                start_new_session=True,
+            )
+
+    def ended(self) -> bool:
+        """Whether it has; then the session is written down."""
+        if self.popen.returncode is not None:
+            return True
+        before = _children()
+        if self.popen.poll() is None:
+            return False
+        session = Session(
+            began=self.began.isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - self.start, 1),
+            # The time of a process is added to that of the children when it is waited for.
+            processor_seconds=round(_children() - before, 1),
+            threads=self.threads,
+            beside=self.others,
+        )
+        with self.sessions.open("a") as file:
+            file.write(json.dumps(asdict(session)) + "\n")
+        return True
+
+    def interrupt(self) -> None:
+        """Ask it to end after its step."""
+        if not self.ended():
+            self.popen.send_signal(signal.SIGINT)
+
+    def failure(self) -> str:
+        """Why it failed, in its own last words; empty if it didn't."""
+        if not self.popen.returncode:
+            return ""
+        lines = self.printed.read_text(errors="replace").strip().splitlines()
+        last = lines[-1].removeprefix("rgflow: ") if lines else "it said nothing."
+        return f"{last} (All that it said is in {self.printed}.)"
+
+
+def _children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _beside(training: Training, work: Path, ending: str) -> Path:
+    folder = training.folder(work)
+    return folder.with_name(folder.name + ending)
+
+
+def _fraction(training: Training, work: Path) -> float:
+    """How much of its budget is used, by the last entry of its log."""
+    config, log = training.config, training.folder(work) / LOG
+    if not log.is_file():
+        return 0.0
+    with log.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
+        lines = file.read().split(b"\n")
+    last: dict[str, Any] = {}
+    for line in reversed(lines):
+        try:
+            last = json.loads(line)
+            break
+        except ValueError:
+            continue
+    of_time = last.get("seconds", 0) / (60 * config.minutes) if config.minutes else 0.0
+    of_steps = last.get("step", 0) / config.steps if config.steps else 0.0
+    return float(min(max(of_time, of_steps), 1.0))
+
+
+def _check_settings(config: TrainConfig, run: Run) -> None:
+    """Raise a `ValueError` if a run folder is of other settings than planned.
+
+    Where the data is, and what a run decides by its machine, may differ.
+    """
+    there = run.config()
+    model = replace(config.model, compute_dtype=there.model.compute_dtype)
+    config = replace(
+        config,
+        model=model,
+        compile=there.compile,
+        data=there.data if ":" in config.data else config.data,
+        data_root=there.data_root,
+    )
+    mine, theirs = asdict(config), asdict(there)
+    if different := [name for name in mine if mine[name] != theirs[name]]:
+        raise ValueError(
+            f"Expected a run of the settings that the experiment names in {run.folder}; "
+            f"{', '.join(different)} differ: delete it, or name another folder with --work."
+        )

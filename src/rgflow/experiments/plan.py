@@ -1,0 +1,324 @@
+"""What is to be trained and measured: an experiment's config, read and checked.
+
+experiments/NAME/config.yaml
+title       what it is, in one line
+about       what the paper shows, and what is done here
+trainings   by label: a preset and settings that differ from it; or the name of another experiment,
+            whose training of the same label is meant, so that nothing is trained twice
+measures    by name: which measure, of which trainings (all), with which options
+budgets     by name: settings and seeds of all its trainings; only these labels, or other trainings,
+            and other options of measures, if it has any
+tables      what `docs/results.py` makes tables of
+
+A training is of one label and one seed. It lives where its own experiment does.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
+from rgflow.presets import preset
+
+CONFIG = "config.yaml"
+BUDGETS = ("10m", "2h", "full")
+"""Minutes on one core; an hour or two; the paper's setting, for those with a GPU and the data."""
+KEYS = ("title", "about", "trainings", "measures", "budgets", "tables")
+OF_BUDGET = ("settings", "seeds", "trainings", "measures")
+OF_TRAINING = ("preset", "settings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training.
+
+    Attributes:
+        experiment: Where it is defined, and where it lives.
+        budget: Under which budget.
+        label: What it is called there.
+        config: Its settings, which hold its seed.
+    """
+
+    experiment: str
+    budget: str
+    label: str
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        """Label and seed."""
+        return f"{self.label}-seed{self.config.seed}"
+
+    def folder(self, work: Path) -> Path:
+        """Its run folder."""
+        return work / self.experiment / self.budget / self.name
+
+    def settings(self) -> str:
+        """All its settings as YAML, which `rgflow train --config` takes."""
+        plain = json.loads(json.dumps(asdict(self.config)))  # YAML has no tuples
+        return yaml.safe_dump(plain, sort_keys=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One measurement of one training, or of none if it needs none.
+
+    Attributes:
+        name: What it is called in the experiment.
+        measure: What is done, a name in `measures.MEASURES`.
+        options: Its options, plain values.
+        training: What is measured.
+        beside: What that is compared with.
+    """
+
+    name: str
+    measure: str
+    options: dict[str, Any]
+    training: Training | None = None
+    beside: Training | None = None
+
+    def path(self, work: Path, experiment: str, budget: str) -> Path:
+        """The JSON file of what it finds."""
+        of = self.training.name if self.training else "all"
+        return work / experiment / budget / "measures" / of / f"{self.name}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An experiment under one budget.
+
+    Attributes:
+        experiment: Its name.
+        budget: The budget's.
+        trainings: What is trained, those of other experiments included.
+        measurements: What is measured of it.
+    """
+
+    experiment: str
+    budget: str
+    trainings: tuple[Training, ...]
+    measurements: tuple[Measurement, ...] = ()
+
+    def only(self, names: Iterable[str]) -> "Plan":
+        """The part that has to do with trainings of these labels, or labels with seeds.
+
+        Raises:
+            ValueError: If there is none of such a name.
+        """
+        names = set(names)
+        labels = dict.fromkeys(one.label for one in self.trainings)
+        for name in sorted(names - {one.name for one in self.trainings}):
+            check_name(f"a training of {self.experiment}", name, labels)
+        kept = tuple(one for one in self.trainings if {one.label, one.name} & names)
+        return replace(
+            self,
+            trainings=kept,
+            measurements=tuple(
+                one
+                for one in self.measurements
+                if one.training in kept and (one.beside is None or one.beside in kept)
+            ),
+        )
+
+    def with_data(self, root: str) -> "Plan":
+        """The same with the official files of data sets in this folder."""
+
+        def there(one: Training) -> Training:
+            return replace(one, config=replace(one.config, data_root=root))
+
+        return replace(
+            self,
+            trainings=tuple(map(there, self.trainings)),
+            measurements=tuple(
+                replace(
+                    one,
+                    training=one.training and there(one.training),
+                    beside=one.beside and there(one.beside),
+                )
+                for one in self.measurements
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What a config says, before it is told under which budget.
+
+    Attributes:
+        folder: Where the config is; its name is that of the experiment.
+        title: What it is.
+        about: What the paper shows, and what is done here.
+        trainings: As in the config.
+        measures: As in the config.
+        budgets: As in the config.
+        tables: As in the config.
+    """
+
+    folder: Path
+    title: str
+    about: str
+    budgets: dict[str, dict[str, Any]]
+    trainings: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.folder.name
+
+    def plan(self, budget: str) -> Plan:
+        """What is done under a budget.
+
+        Raises:
+            ValueError: If it has no such budget, or the config isn't right.
+        """
+        check_name(f"a budget of {self.name}", budget, self.budgets)
+        trainings = self._trainings(budget)
+        seeds: dict[str, dict[int, Training]] = {}
+        for one in trainings:
+            seeds.setdefault(one.label, {})[one.config.seed] = one
+        other = self.budgets[budget].get("measures", {})
+        for name in other:
+            check_name(f"a measure of {self.name}", name, self.measures)
+        measurements = []
+        for name, said in self.measures.items():
+            options = {"measure": name, **said, **other.get(name, {})}
+            measure, of = options.pop("measure"), options.pop("trainings", list(seeds))
+            beside = options.pop("beside", None)
+            if not seeds:
+                measurements.append(Measurement(name=name, measure=measure, options=options))
+            for label in of:
+                for seed, one in self._of(seeds, label).items():
+                    if beside and seed not in self._of(seeds, beside):
+                        raise ValueError(
+                            f"Expected {beside} with seed {seed} under {budget}, which {name} of "
+                            f"{self.name} compares with; there is none."
+                        )
+                    measurements.append(
+                        Measurement(
+                            name=name,
+                            measure=measure,
+                            options=options,
+                            training=one,
+                            beside=seeds[beside][seed] if beside else None,
+                        )
+                    )
+        return Plan(
+            experiment=self.name,
+            budget=budget,
+            trainings=tuple(trainings),
+            measurements=tuple(measurements),
+        )
+
+    def _of(self, seeds: dict[str, dict[int, Training]], label: str) -> dict[int, Training]:
+        """The trainings of a label, by seed; none if the budget leaves it out."""
+        check_name(f"a training of {self.name}", label, [*self.trainings, *seeds])
+        return seeds.get(label, {})
+
+    def _trainings(self, budget: str) -> list[Training]:
+        said = self.budgets[budget]
+        chosen = said.get("trainings", self.trainings)
+        if isinstance(chosen, list):
+            for label in chosen:
+                check_name(f"a training of {self.name}", label, self.trainings)
+            chosen = {label: self.trainings[label] for label in chosen}
+        seeds = said.get("seeds", [0])
+        for seed in seeds:
+            check_whole(f"a seed of {self.name}", seed, 0)
+        found = []
+        for label, one in chosen.items():
+            if isinstance(one, str):
+                found += self._of_another(one, label, budget, seeds)
+                continue
+            where = f"{label} of {self.name}"
+            _check_keys(where, one, OF_TRAINING)
+            config = preset(one.get("preset"))
+            for settings in (said.get("settings", {}), one.get("settings", {})):
+                config = _changed(config, settings, where)
+            found += [
+                Training(
+                    experiment=self.name,
+                    budget=budget,
+                    label=label,
+                    config=replace(config, seed=seed),
+                )
+                for seed in seeds
+            ]
+        # What is broken off has something of every label.
+        return sorted(found, key=lambda one: seeds.index(one.config.seed))
+
+    def _of_another(self, name: str, label: str, budget: str, seeds: list[int]) -> list[Training]:
+        """The trainings of a label and of some seeds, of another experiment."""
+        other = read_experiment(self.folder.parent, name)
+        found = {one.config.seed: one for one in other.plan(budget).trainings if one.label == label}
+        if missing := [seed for seed in seeds if seed not in found]:
+            raise ValueError(
+                f"Expected trainings {label} of {name} under {budget} with the seeds of "
+                f"{self.name}; there are none with {', '.join(map(str, missing))}."
+            )
+        return [found[seed] for seed in seeds]
+
+
+def read_experiment(experiments: Path, name: str) -> Experiment:
+    """Read an experiment's config.
+
+    Args:
+        experiments: The folder of all experiments.
+        name: Which.
+
+    Raises:
+        ValueError: If there is none of this name, or its config isn't right.
+        FileNotFoundError: If there is no such folder.
+    """
+    check_name("an experiment", name, names(experiments))
+    path = experiments / name / CONFIG
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"Expected the config of an experiment in {path}; got {reason}."
+        ) from error
+    _check_keys(str(path), content, KEYS)
+    for key, kind in (("title", str), ("about", str), ("budgets", dict)):
+        if not isinstance(content.get(key), kind):
+            raise ValueError(f"Expected {key} in {path}; got {content.get(key)!r}.")
+    for budget, said in content["budgets"].items():
+        check_name(f"a budget in {path}", budget, BUDGETS)
+        _check_keys(f"{budget} in {path}", said, OF_BUDGET)
+    return Experiment(folder=path.parent, **content)
+
+
+def names(experiments: Path) -> list[str]:
+    """The names of all experiments in a folder.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no experiment in it.
+    """
+    found = sorted(path.parent.name for path in experiments.glob(f"*/{CONFIG}"))
+    if not found:
+        raise FileNotFoundError(
+            f"Expected the folder of experiments, which is part of the repository of rgflow; "
+            f"{experiments} has none: start there, or name it with --experiments."
+        )
+    return found
+
+
+def _check_keys(what: str, content: object, known: Iterable[str]) -> None:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"Expected {what} to have names and values; got {content!r}.")
+    for key in content:
+        check_name(f"a key of {what}", key, known)
+
+
+def _changed(config: TrainConfig, settings: dict[str, Any], what: str) -> TrainConfig:
+    """Settings with some others, those of the flow under `model`."""
+    _check_keys(f"the settings of {what}", settings, [one.name for one in fields(TrainConfig)])
+    model = settings.get("model", {})
+    _check_keys(f"the model of {what}", model, [one.name for one in fields(FlowConfig)])
+    return replace(config, **{**settings, "model": replace(config.model, **model)})
