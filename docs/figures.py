@@ -4,19 +4,23 @@ Nothing is drawn by hand: imports come from the sources, blocks and cones from `
 """
 
 import ast
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Path_
+from matplotlib.patheffects import withStroke
+from PIL import Image
 
 import rgflow
 from rgflow import Lattice, figures
-from rgflow.data import msds
+from rgflow.data import load, msds, patches
 from rgflow.figures.charts import INK, SOFT
 
 OUT = Path(__file__).parent / "_static"
@@ -36,12 +40,12 @@ ROWS = [
     {
         "presets": -5.0,
         "numerics": -3.0,
-        "checkpoint": -1.0,
+        "pretrained": -1.0,
         "lattice": 1.0,
         "priors": 3.0,
         "conditioners": 5.0,
     },
-    {"latents": 1.0, "bijectors": 4.0},
+    {"checkpoint": -0.2, "latents": 2.0, "bijectors": 4.2},
     {"flow": 0.0},
     {"model": -1.2, "baselines": 1.2},
     {"architectures": 1.3, "released": -4.4, "local": -0.9, "metrics": 3.6},
@@ -58,6 +62,7 @@ WORDS = {
     "files": "whole or not there",
     "presets": "named settings",
     "checkpoint": "model ↔ folder",
+    "pretrained": "the package's models",
     "lattice": "blocks and cones",
     "numerics": "units, formats",
     "priors": "p(z)",
@@ -188,8 +193,57 @@ def cones() -> None:
     figures.generation_cones(lattice, image=image).save(OUT / "generation.png", optimize=True)
 
 
+# ---------------------------------------------------------------------------------------- patches
+
+
+def photographs() -> None:
+    """The regions that `patches` are cut from, and some patches of every scale."""
+    width, height, tall, space = 8.0, 5.2, 1.74, 0.06  # inches, as all places here
+    figure = plt.figure(figsize=(width, height))
+    font = {"fontsize": 9, "color": "white", "ha": "left"}
+    edge = [withStroke(linewidth=2, foreground=INK)]
+
+    def show(pixels: np.ndarray, left: float, below: float, tall: float) -> tuple[plt.Axes, float]:
+        wide = tall * pixels.shape[1] / pixels.shape[0]
+        place = (left / width, 1 - (below + tall) / height, wide / width, tall / height)
+        axes = figure.add_axes(place)
+        axes.imshow(pixels, aspect="auto", interpolation="antialiased")
+        axes.axis("off")
+        return axes, left + wide + space
+
+    left = below = 0.0
+    # No licence is stated of the motorcycle, so it isn't shown.
+    for name in (name for name in patches.PHOTOGRAPHS if name != "motorcycle"):
+        image = np.asarray(Image.open(BytesIO(patches.file_of(name))).convert("RGB"))
+        if left + tall * image.shape[1] / image.shape[0] > width + space:
+            left, below = 0.0, below + tall + space
+        shown, margin = np.full_like(image, 255), image.shape[0] / 30
+        axes, left = show(shown, left, below, tall)
+        for split, (r,) in patches.layout(*image.shape[:2], name).items():
+            part = np.s_[r.top : r.top + r.height, r.left : r.left + r.width]
+            shown[part] = image[part]
+            word = "val." if split == "validation" else split
+            axes.text(r.left + margin, r.top + margin, word, va="top", path_effects=edge, **font)
+        axes.images[0].set_data(shown)
+        axes.text(margin, image.shape[0] - margin, name, va="bottom", path_effects=edge, **font)
+
+    below += tall + 3 * space
+    data = load("patches", count=400, progress=False)
+    hidden = patches.PHOTOGRAPHS.index("motorcycle")
+    for scale in patches.SCALES:
+        figure.text(0, 1 - (below + 0.2) / height, f"scale {scale}", va="center", fontsize=10)
+        left = 0.7
+        chosen = (data.labels["scale"] == scale) & (data.labels["photograph"] != hidden)
+        for image in data.images[chosen][:15]:
+            _, left = show(image.transpose(1, 2, 0), left, below, (width - 0.7) / 15 - space)
+        below += (width - 0.7) / 15
+    figure.savefig(OUT / "patches.jpg", dpi=200, pil_kwargs={"quality": 85})
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
     layers()
     network()
     cones()
+    photographs()

@@ -104,6 +104,19 @@ def test_places_are_uniform() -> None:
     assert rows.mean() == pytest.approx(480 / 2, abs=4 * 139 / len(rows) ** 0.5)
 
 
+def test_power_falls_as_in_natural_images() -> None:
+    """Nearly alike at all scales, with about the square or the cube of the frequency."""
+    data = load("patches", count=3_000, channels=1)
+    k = np.hypot(*np.meshgrid(np.fft.fftfreq(32, 1 / 32), np.fft.fftfreq(32, 1 / 32)))
+    rings = [(k >= q - 0.5) & (k < q + 0.5) for q in range(2, 16)]
+    for scale in (1, 2, 4):
+        grey = data.images[data.labels["scale"] == scale][:, 0].astype(float)
+        grey -= grey.mean((1, 2), keepdims=True)
+        power = (np.abs(np.fft.fft2(grey * np.outer(*[np.hanning(32)] * 2))) ** 2).mean(0)
+        slope = np.polyfit(np.log(range(2, 16)), np.log([power[r].mean() for r in rings]), 1)[0]
+        assert -3.3 < slope < -2.3
+
+
 def test_bytes_depend_on_seed_and_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     data = load("patches", count=50)
     monkeypatch.setattr(patches, "CHUNK", 7)
@@ -121,9 +134,9 @@ def test_other_photographs_make_another_set(monkeypatch: pytest.MonkeyPatch) -> 
     def settings() -> dict[str, Any]:
         return SOURCES["patches"](Request(name="patches")).settings
 
-    before, content = settings(), patches._content
+    before, content = settings(), patches.file_of
     assert before == settings()
-    monkeypatch.setattr(patches, "_content", lambda name: content(name) + b"\0")
+    monkeypatch.setattr(patches, "file_of", lambda name: content(name) + b"\0")
     assert before != settings()
 
 

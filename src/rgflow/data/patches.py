@@ -72,7 +72,7 @@ def source(request: Request) -> Source:
         check_name("the photograph", left_out, PHOTOGRAPHS)
     if request.crop is not None:
         raise ValueError(f"Expected no crop of {request.name}; got {request.crop}; leave it out.")
-    contents = {name: _content(name) for name in PHOTOGRAPHS}
+    contents = {name: file_of(name) for name in PHOTOGRAPHS}
     layouts = []
     for name, content in contents.items():
         with Image.open(BytesIO(content)) as photograph:
@@ -122,8 +122,8 @@ def layout(height: int, width: int, name: str, left_out: str = "") -> dict[Split
     return {"train": [learned], "validation": [top], "test": [bottom]}
 
 
-def _content(name: str) -> bytes:
-    """The file of a photograph, from its package's folder: the package itself might download it."""
+def file_of(name: str) -> bytes:
+    """The file of a photograph, from the folder of its package, which itself might download it."""
     package, inside = FILES[name]
     path = Path(str(distribution(package).locate_file(inside)))
     try:
