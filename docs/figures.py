@@ -77,7 +77,7 @@ WORDS = {
     "data": "sources, cache",
     "evaluation": "likelihood of a set",
     "local": "only what changes",
-    "metrics": "PSNR, SSIM",
+    "metrics": "PSNR, SSIM, FID",
     "analysis": "fields, meaning",
     "repair": "inpainting",
     "figures": "results → pictures",

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "learn a flow from images",
     "evaluate": "bits per dimension of a trained flow on test images",
     "sample": "new images from a trained flow",
+    "score": "how near samples come to images: Fréchet distances",
     "levels": "images from coarse to fine, each level drawn anew, temperatures",
     "traverse": "vary latents, and see what becomes of images",
     "mix": "images with the coarse of one and the fine of another",

@@ -183,7 +183,7 @@ def feature_psnr(
             "Expected an extractor in evaluation mode; got one that is training; call its eval()."
         )
     found, expected = (
-        torch.cat(list(_features(_levels(x, y), extractor, batch_size)))
+        torch.cat(list(extract(_levels(x, y), extractor, batch_size)))
         for x, y in ((images, truth), (truth, images))
     )
     data_range = (expected.max() - expected.min()).item()
@@ -207,14 +207,31 @@ def _feature_name(extractor: Extractor, name: str, count: int) -> str:
 
 
 @torch.no_grad()
-def _features(images: Tensor, extractor: Extractor, batch_size: int) -> Iterator[Tensor]:
-    """The features of 8-bit images, batch by batch, [N, F]."""
+def extract(
+    images: Tensor,
+    extractor: Extractor,
+    batch_size: int,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Tensor]:
+    """The features of 8-bit images, batch by batch, [N, F] in float64 and on the CPU.
+
+    Args:
+        images: [N, C, H, W], uint8.
+        extractor: From such images to features.
+        batch_size: Images at a time.
+        progress: Called with the number of images of every batch that is done.
+
+    Raises:
+        ValueError: If a feature isn't finite.
+    """
     for batch in images.split(batch_size):
         found = extractor(batch)
         kinds = [found] if isinstance(found, Tensor) else found
         features = torch.cat([kind.reshape(len(batch), -1).double().cpu() for kind in kinds], 1)
         if not features.isfinite().all():
             raise ValueError("Expected finite features; got NaN or infinite ones.")
+        if progress:
+            progress(len(batch))
         yield features
 
 

@@ -1,0 +1,144 @@
+"""`rgflow score`: how near the samples of a trained flow come to images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rgflow.cli.parsing import parse, parser
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rgflow.metrics.scores import Scores
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, draw samples, compare them, and tell."""
+    options = parser(
+        "score",
+        "How near samples of a trained flow come to images: Fréchet distances, each beside that of "
+        "as many test images, and for MSDS how much the ovals of an image differ.",
+        "rgflow score runs/first --count 2000 --temperature 0.9",
+    )
+    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument("--data", type=str | None, default=None, help="data set; that of the run")
+    options.add_argument(
+        "--count", type=int, default=10_000, help="samples, test and training images at the most"
+    )
+    options.add_argument(
+        "--temperature",
+        type=float | list[float],
+        default=1.0,
+        help="T of p^(1/T): one number, or one per level, level 0 first",
+    )
+    options.add_argument(
+        "--inception",
+        type=str | None,
+        default=None,
+        help="a file with the weights of FID's Inception, for FID; nothing is downloaded",
+    )
+    options.add_argument("--batch_size", type=int, default=64, help="images at a time")
+    options.add_argument("--seed", type=int, default=0, help="seed; sample k has seed + k")
+    settings = parse(options, arguments)
+
+    from rgflow.config import check_whole
+
+    check_whole("--count", settings.count, 2)
+    check_whole("--batch_size", settings.batch_size, 1)
+    check_whole("--seed", settings.seed, 0)
+
+    import json
+    from dataclasses import asdict
+
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from rgflow.cli import trained
+    from rgflow.data.msds import KINDS
+    from rgflow.files import replacing
+    from rgflow.metrics.frechet import inception
+    from rgflow.metrics.scores import score
+
+    model = trained.load(settings.run)
+    device = next(model.flow.parameters()).device
+    network = inception(settings.inception, device) if settings.inception else None
+    test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+        tasks: dict[str, int] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)  # type: ignore[arg-type]
+
+        found = score(
+            model.flow,
+            torch.from_numpy(train.images.copy()),
+            torch.from_numpy(test.images.copy()),
+            ovals=test.name in KINDS,
+            inception=network,
+            temperature=settings.temperature,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            progress=tell,
+        )
+    console = Console(highlight=False)
+    console.print(_distances(found))
+    if found.samples:
+        console.print(_spreads(found))
+    path = model.folder / _file(settings.data, settings.temperature)
+    content = {"data": test.name, **asdict(found)}
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # NaN isn't JSON
+    try:
+        with replacing(path) as part:
+            part.write_text(json.dumps(finite, indent=2) + "\n")
+    except OSError as error:
+        raise OSError(f"Expected to write {path}; {error.strerror}.") from error
+    print(f"All of it is in {path}.")
+
+
+def _file(data: str | None, temperature: float | list[float]) -> str:
+    """The file of the results: others for another data set, and at another temperature."""
+    import re
+
+    parts = [re.sub(r"\W+", "-", data).strip("-")] if data else []
+    if temperature != 1:
+        each = temperature if isinstance(temperature, list) else [temperature]
+        parts.append("T" + "-".join(f"{t:g}" for t in each))
+    return "-".join(["scores", *parts]) + ".json"
+
+
+def _distances(found: Scores) -> Table:
+    """The distances beside their floors."""
+    from rich.table import Table
+
+    one = found.distances[0]
+    title = (
+        f"Fréchet distances to {one.references} training images, of {one.samples} samples and of "
+        f"as many test images (the floor)"
+    )
+    table = Table("", title=title, title_justify="left")
+    for column in ("samples", "± s.e.", "floor", "± s.e.", "features"):
+        table.add_column(column, justify="right")
+    for one in found.distances:
+        numbers = (one.distance, one.standard_error, one.floor, one.floor_error)
+        table.add_row(one.name, *(f"{x:.4g}" for x in numbers), str(one.dim))
+    return table
+
+
+def _spreads(found: Scores) -> Table:
+    """The spreads of ovals."""
+    from rich.table import Table
+
+    title = "how much the ovals of an image differ, as a network reads them"
+    table = Table("", title=title, title_justify="left")
+    for column in ("colour, grey levels", "angle, degrees"):
+        table.add_column(column, justify="right")
+    for name, one in (("samples", found.samples), ("test images", found.tests)):
+        if one:
+            colour = f"{one.colour:.2f} ± {one.colour_error:.2f}"
+            table.add_row(name, colour, f"{one.angle:.2f} ± {one.angle_error:.2f}")
+    return table

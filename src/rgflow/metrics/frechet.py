@@ -1,0 +1,353 @@
+"""Fréchet distances between sets of images: FID, and the same over other features.
+
+Features of images are fitted by a Gaussian for either set, and d² between N(μ1, S1) and N(μ2, S2)
+is
+
+    |μ1 − μ2|² + tr S1 + tr S2 − 2 tr (S1 S2)^½
+
+(Dowson and Landau 1982). It's called FID only where the features are those that FID is defined by
+(Heusel et al. 2017), in all other cases FD, with a name. There are three kinds here: `inception`
+over the user's own file of weights, `oval_features` for MSDS1 and MSDS2, and `pixel_components`.
+
+d² is biased: even two sets of the same kind are at a distance, which falls about as 1/N. So it is
+compared only between sets of the same size, and every result holds both sizes and its *floor*: how
+far as many real images are that were set aside.
+
+Letters in shapes: N images of one set, M of the other; C channels; H, W rows and columns; F
+features.
+"""
+
+import hashlib
+import io
+import math
+import pickle
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from rgflow.config import check_whole
+from rgflow.metrics.images import POOL3, extract
+from rgflow.metrics.reader import load_reader, weights_hash
+
+FID_WEIGHTS = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+"""SHA-256 of the Inception of 2015-12-05 in PyTorch's format, as pytorch-fid and torch-fidelity
+publish it: pt_inception-2015-12-05-6726825d.pth."""
+GROUPS = 10
+"""Into which images are split for the standard error."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """What a Fréchet distance is over.
+
+    Attributes:
+        name: Of the features; FD-`name` is what the distance is called.
+        extract: From uint8 images [N, C, H, W], on the CPU, to features [N, F].
+        resizing: What becomes of the size of images, in words.
+        weights: SHA-256 of the numbers that the features are computed with.
+    """
+
+    name: str
+    extract: Callable[[Tensor], Tensor]
+    resizing: str
+    weights: str
+
+    @property
+    def distance(self) -> str:
+        """What the distance over them is called: FID if the weights are those, else FD-`name`."""
+        return "FID" if self.weights == FID_WEIGHTS else f"FD-{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrechetDistance:
+    """How far samples are from real images, and how far other real images are from these.
+
+    The standard errors are by the jackknife over 10 groups of images of both sets; NaN of fewer
+    than 10 images. They don't know of the bias, which `distance` and `floor` share.
+
+    Attributes:
+        name: FID, or FD-something.
+        distance: d² of the samples to the training images.
+        standard_error: Its standard error.
+        floor: d² of as many test images to the same training images.
+        floor_error: Its standard error.
+        samples: Number of samples, and of test images.
+        references: Number of training images.
+        dim: Number of features F.
+        resizing: What became of the size of images before.
+        temperature: Of the samples; one for all latents, or one per level.
+        seed: Of the first sample; sample k has `seed` + k.
+        weights: SHA-256 of the numbers that the features are computed with.
+    """
+
+    name: str
+    distance: float
+    standard_error: float
+    floor: float
+    floor_error: float
+    samples: int
+    references: int
+    dim: int
+    resizing: str
+    temperature: float | Sequence[float]
+    seed: int
+    weights: str
+
+
+def compare(
+    samples: Tensor,
+    references: Tensor,
+    others: Tensor,
+    features: Features,
+    *,
+    temperature: float | Sequence[float] = 1.0,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: Callable[[int], None] | None = None,
+) -> FrechetDistance:
+    """The Fréchet distance of samples to training images, beside its floor.
+
+    Args:
+        samples: [N, C, H, W], uint8.
+        references: Training images, [M, C, H, W], uint8.
+        others: Test images, as many as samples.
+        features: What the distance is over.
+        temperature: Of the samples, for the record.
+        seed: Of the first sample, for the record.
+        batch_size: Images at a time.
+        progress: Called with the number of images that were done since the last call.
+
+    Raises:
+        ValueError: If there are more or fewer test images than samples, a set has fewer than 2
+            images, or the features don't take them.
+
+    Example:
+        >>> images = torch.randint(256, (60, 3, 8, 8), dtype=torch.uint8)
+        >>> train, test, samples = images.split(20)
+        >>> found = compare(samples // 2, train, test, pixel_components(train, 4))
+        >>> found.name, found.distance > found.floor
+        ('FD-PCA4', True)
+    """
+    if len(others) != len(samples):
+        raise ValueError(
+            f"Expected as many test images as samples, as distances of sets of different sizes "
+            f"can't be compared; got {len(others)} and {len(samples)}."
+        )
+    x, y, z = (
+        torch.cat(list(extract(images, features.extract, batch_size, progress)))
+        for images in (samples, references, others)
+    )
+    distance, error = _with_error(x, y)
+    floor, floor_error = _with_error(z, y)
+    return FrechetDistance(
+        name=features.distance,
+        distance=distance,
+        standard_error=error,
+        floor=floor,
+        floor_error=floor_error,
+        samples=len(x),
+        references=len(y),
+        dim=x.shape[1],
+        resizing=features.resizing,
+        temperature=temperature,
+        seed=seed,
+        weights=features.weights,
+    )
+
+
+def frechet_distance(first: Tensor, second: Tensor) -> float:
+    """d² between the Gaussians that fit two sets of features, in float64.
+
+    tr (S1 S2)^½ is the sum of the singular values of R1 R2, where R are the symmetric roots of S:
+    nothing is inverted, so that fewer images than features are no problem, and nothing is complex.
+
+    Args:
+        first: [N, F].
+        second: [M, F].
+
+    Returns:
+        d², at least 0; 0 of equal sets.
+
+    Raises:
+        ValueError: If a set has fewer than 2 images, or the numbers of features differ.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [2.0]])  # mean 1, variance 2
+        >>> y = torch.tensor([[10.0], [14.0]])  # mean 12, variance 8
+        >>> round(frechet_distance(x, y), 6)  # 11² + (√8 − √2)²
+        123.0
+    """
+    if first.ndim != 2 or first.shape[1:] != second.shape[1:]:
+        raise ValueError(
+            f"Expected features [N, F] of two sets of images; got {list(first.shape)} and "
+            f"{list(second.shape)}."
+        )
+    if min(len(first), len(second)) < 2:
+        raise ValueError(
+            f"Expected at least 2 images in either set; got {len(first)} and {len(second)}."
+        )
+    first, second = first.double(), second.double()
+    if torch.equal(first, second):
+        return 0.0
+    (mean1, root1), (mean2, root2) = (_fit(features) for features in (first, second))
+    traces = root1.square().sum() + root2.square().sum()
+    overlap = torch.linalg.svdvals(root1 @ root2).sum()
+    return max((mean1 - mean2).square().sum().item() + (traces - 2 * overlap).item(), 0.0)
+
+
+def _fit(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean [F] of features [N, F], and the symmetric root [F, F] of their covariance."""
+    values, vectors = torch.linalg.eigh(torch.atleast_2d(features.T.cov()))
+    return features.mean(0), vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+def _with_error(first: Tensor, second: Tensor) -> tuple[float, float]:
+    """d² between two sets of features and its standard error.
+
+    By the jackknife: one group of either set is left out in turn. A bootstrap would be worse, as
+    images that are drawn twice make sets look smaller than they are.
+    """
+    whole = frechet_distance(first, second)
+    if min(len(first), len(second)) < GROUPS:
+        return whole, math.nan
+    parts = [
+        frechet_distance(*(x[torch.arange(len(x)) % GROUPS != k] for x in (first, second)))
+        for k in range(GROUPS)
+    ]
+    variance = torch.tensor(parts, dtype=torch.float64).var(correction=0)
+    return whole, ((GROUPS - 1) * variance).sqrt().item()
+
+
+# ---------------------------------------------------------------- kinds of features
+
+
+def oval_features(device: torch.device | str = "cpu") -> Features:
+    """Those by which a small network reads the ovals of MSDS1 and MSDS2; shipped, and frozen.
+
+    Their distance is called FD-MSDS. It knows colours, angles and places of ovals, and how they go
+    together; of images that aren't of MSDS it says nothing.
+
+    Args:
+        device: Where the network computes.
+    """
+    reader = load_reader().to(device)
+    return Features(
+        name="MSDS",
+        extract=lambda x8: reader(x8.to(device)),
+        resizing="none, 32×32",
+        weights=weights_hash(),
+    )
+
+
+def pixel_components(images: Tensor, count: int = 64) -> Features:
+    """The leading principal components of the pixels of training images, in [0, 1].
+
+    They need no network and suit images of any kind, but know of a set no more than a Gaussian
+    does: neither edges nor shapes.
+
+    Args:
+        images: Training images, [N, C, H, W], uint8.
+        count: How many components.
+
+    Raises:
+        ValueError: If there are fewer images or pixels than components.
+    """
+    pixels = images.flatten(1).float().numpy() / 255
+    check_whole("the number of components", count, 1, min(pixels.shape))
+    pca = PCA(count, svd_solver="randomized", random_state=0).fit(pixels)
+    mean, components = torch.from_numpy(pca.mean_), torch.from_numpy(pca.components_)
+    return Features(
+        name=f"PCA{count}",
+        extract=lambda x8: (x8.flatten(1).float() / 255 - mean) @ components.T,
+        resizing="none, {}×{}".format(*images.shape[2:]),
+        weights=hashlib.sha256(mean.numpy().tobytes() + components.numpy().tobytes()).hexdigest(),
+    )
+
+
+def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
+    """The 2048 features that FID takes from an Inception network, with weights from a file.
+
+    Nothing is downloaded. The network is that of torch-fidelity, and images are resized as by
+    TensorFlow 1, which FID is defined with. The distance is called FID only of the file that
+    pytorch-fid and torch-fidelity publish, told by its hash; of any other FD-*the file's name*.
+
+    Args:
+        path: Weights as a state dict of PyTorch, which loads without running code, or safetensors.
+        device: Where the network computes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, needs pickle, is of another network, or doesn't have the hash
+            that its name says; or torchmetrics or torch-fidelity isn't installed.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file with the weights of Inception; none at {path}.")
+    content = path.read_bytes()
+    weights = hashlib.sha256(content).hexdigest()
+    # By the convention of torch.hub a name ends with the first digits of the hash.
+    named = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    if named and not weights.startswith(named[1]):
+        raise ValueError(
+            f"Expected {path} to have the hash in its name, {named[1]}…; got {weights[:8]}…: "
+            f"it's damaged or another file; get it anew, or rename it."
+        )
+    network = _inception(_state(content, path), path).to(device)
+    return Features(
+        name=path.stem,
+        extract=lambda x8: network(x8.to(device)),
+        resizing="bilinear to 299×299, as TensorFlow 1",
+        weights=weights,
+    )
+
+
+def _state(content: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, by name; loading them runs no code."""
+    try:
+        if path.suffix == ".safetensors":
+            return load(content)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"Expected tensors only, which load without running code; {path} needs pickle: save "
+            f"its state_dict() as safetensors."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"Expected a state dict of PyTorch, or safetensors; {path} is damaged or something "
+            f"else."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
+        raise ValueError(f"Expected a state dict, tensors by name; {path} holds something else.")
+    return state
+
+
+def _inception(state: dict[str, Tensor], path: Path) -> Any:
+    """FID's network with these weights."""
+    # The network loads its weights with pickle and would download them if it got none, so what it
+    # gets is a file in memory that was written here.
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    try:
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
+        return NoTrainInceptionV3("inception-v3-compat", [str(POOL3)], cast(str, file), False)
+    except ImportError as error:  # or, of torch-fidelity, when it is made
+        raise ValueError(
+            "Expected the packages torchmetrics and torch-fidelity, which Inception needs; they "
+            "aren't installed; run pip install 'rgflow[fid]'."
+        ) from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(
+            f"Expected the weights of FID's Inception; those in {path} don't fit it ({reason}…)."
+        ) from error

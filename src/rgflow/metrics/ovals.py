@@ -1,0 +1,145 @@
+"""What the ovals of MSDS images have in common: the spread of colours and of angles in an image.
+
+In MSDS1 the ovals of an image have similar colours and any angles, in MSDS2 it's the other way
+round (paper, section 4.1 and Fig. B2). These are the numbers by which samples of a flow show
+whether it has learned that; they have no labels, so a network reads their ovals.
+
+Letters in shapes: N images; (i, j) column and row of an oval in 0..3.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spreads:
+    """How different the ovals of an image are, averaged over images.
+
+    Attributes:
+        images: Number of images N.
+        colour: Standard deviation of the colours of the 16 ovals of an image, in grey levels, the
+            mean over the channels.
+        colour_error: Standard error of its mean over the images; NaN of a single one.
+        angle: Circular standard deviation of their angles, which are the same after 180°, in
+            degrees.
+        angle_error: Standard error of its mean over the images; NaN of a single one.
+    """
+
+    images: int
+    colour: float
+    colour_error: float
+    angle: float
+    angle_error: float
+
+
+def spreads(ovals: Tensor) -> Spreads:
+    """The spread of the colours and of the angles of an image's ovals (paper, Fig. B2).
+
+    With R = |mean of exp 2iθ|, the circular standard deviation of axes is √(−2 ln R)/2 (Mardia and
+    Jupp 2000, section 2.3). It's that of 16 ovals: of angles that are uniform over 180° it is about
+    52°, and would grow without bound with the number of ovals.
+
+    Args:
+        ovals: What the ovals are like, [N, 4 (i), 4 (j), 6]: the labels of MSDS, or what
+            `rgflow.metrics.reader.OvalReader.read` finds.
+
+    Raises:
+        ValueError: If there are no images, or the shape is another.
+
+    Example:
+        >>> ovals = torch.zeros(1, 4, 4, 6)
+        >>> ovals[0, :2, :, 3:] = 100  # half of the ovals are grey, the others black
+        >>> ovals[0, ..., 2] = torch.tensor([0.0, 180.0, 20.0, 20.0])
+        >>> found = spreads(ovals)
+        >>> round(found.colour, 1), round(found.angle, 1)
+        (51.6, 10.1)
+    """
+    if ovals.ndim != 4 or ovals.shape[1:] != (4, 4, 6) or not len(ovals):
+        raise ValueError(
+            f"Expected the ovals of at least one image, [N, 4, 4, 6]; got {list(ovals.shape)}."
+        )
+    each = ovals.double().flatten(1, 2)
+    colour = each[..., 3:].std(1).mean(1)
+    twice = torch.deg2rad(2 * each[..., 2])
+    length = torch.hypot(twice.cos().mean(1), twice.sin().mean(1)).clamp(max=1)
+    angle = torch.rad2deg((-2 * length.log()).sqrt() / 2)
+    mean_colour, colour_error = _mean_and_error(colour)
+    mean_angle, angle_error = _mean_and_error(angle)
+    return Spreads(
+        images=len(ovals),
+        colour=mean_colour,
+        colour_error=colour_error,
+        angle=mean_angle,
+        angle_error=angle_error,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """How well ovals are read.
+
+    Attributes:
+        images: Number of images.
+        colour_error: Mean absolute error of a channel, in grey levels.
+        angle_error: Mean absolute error of an angle, the same after 180°, in degrees.
+        place_error: Mean absolute error of x and y, in pixels.
+        colour_r2: Explained share of the variance of the colours.
+        angle_r2: That of (cos 2θ, sin 2θ).
+        place_r2: That of the places in their tiles.
+    """
+
+    images: int
+    colour_error: float
+    angle_error: float
+    place_error: float
+    colour_r2: float
+    angle_r2: float
+    place_r2: float
+
+
+def accuracy(found: Tensor, truth: Tensor) -> Accuracy:
+    """How near what is read comes to the labels.
+
+    Args:
+        found: What is read, [N, 4 (i), 4 (j), 6], as `OvalReader.read` gives it.
+        truth: The labels `ovals`, of the same shape.
+
+    Example:
+        >>> truth = torch.rand(9, 4, 4, 6) * 170
+        >>> found = truth.clone()
+        >>> found[..., 2] += 183  # the same oval is there after 180°
+        >>> round(accuracy(found, truth).angle_error, 2)
+        3.0
+    """
+    found, truth = found.double(), truth.double()
+    off = (found - truth).abs()
+    turned = off[..., 2] % 180
+    return Accuracy(
+        images=len(found),
+        colour_error=off[..., 3:].mean().item(),
+        angle_error=torch.minimum(turned, 180 - turned).mean().item(),
+        place_error=off[..., :2].mean().item(),
+        colour_r2=_r2(found[..., 3:], truth[..., 3:]),
+        angle_r2=_r2(_axes(found), _axes(truth)),
+        place_r2=_r2(found[..., :2], truth[..., :2]),
+    )
+
+
+def _axes(ovals: Tensor) -> Tensor:
+    """(cos 2θ, sin 2θ) of ovals, [N, 4, 4, 2]."""
+    twice = torch.deg2rad(2 * ovals[..., 2])
+    return torch.stack([twice.cos(), twice.sin()], -1)
+
+
+def _r2(found: Tensor, truth: Tensor) -> float:
+    """1 less the squared error in units of the variance of every number over the images."""
+    return 1 - ((found - truth).square().sum() / (truth - truth.mean(0)).square().sum()).item()
+
+
+def _mean_and_error(values: Tensor) -> tuple[float, float]:
+    """The mean of independent values [N], and its standard error."""
+    n = len(values)
+    return values.mean().item(), (values.std() / n**0.5).item() if n > 1 else math.nan

@@ -1,0 +1,141 @@
+"""How good the samples of a flow are: Fréchet distances, and for MSDS what their ovals are like.
+
+Letters in shapes: N test images, and as many samples; M training images; C channels; H, W rows and
+columns.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgflow.config import check_whole
+from rgflow.flow import Flow
+from rgflow.metrics.frechet import (
+    Features,
+    FrechetDistance,
+    compare,
+    oval_features,
+    pixel_components,
+)
+from rgflow.metrics.ovals import Spreads, spreads
+from rgflow.metrics.reader import load_reader
+
+COMPONENTS = 64
+"""Of the pixels, at the most."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the samples of a flow are like.
+
+    Attributes:
+        distances: Fréchet distances, each with its floor.
+        samples: The spread of the ovals in a sample; none where images have no ovals.
+        tests: That in a test image, read in the same way.
+    """
+
+    distances: tuple[FrechetDistance, ...]
+    samples: Spreads | None
+    tests: Spreads | None
+
+
+def score(
+    flow: Flow,
+    train: Tensor,
+    test: Tensor,
+    *,
+    ovals: bool,
+    inception: Features | None = None,
+    temperature: float | Sequence[float] = 1.0,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> Scores:
+    """Draw as many samples as there are test images, and compare them with the training images.
+
+    Args:
+        flow: The flow, on any device.
+        train: Training images, [M, C, H, W], uint8.
+        test: Test images, [N, C, H, W], uint8.
+        ovals: Whether they are those of MSDS1 or MSDS2.
+        inception: Features for FID, from `rgflow.metrics.frechet.inception`.
+        temperature: T of p^(1/T), one or one per level.
+        seed: Of the first sample; sample k has `seed` + k.
+        batch_size: Images at a time; the result depends on it by rounding only.
+        progress: Told of every batch.
+
+    Raises:
+        ValueError: If the flow is one of real-valued fields, or images don't fit.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> train, test = torch.randint(256, (2, 30, 3, 16, 16), dtype=torch.uint8)
+        >>> found = score(flow, train, test, ovals=False)
+        >>> [(one.name, one.samples, one.references) for one in found.distances]
+        [('FD-PCA30', 30, 30)]
+    """
+    check_whole("batch_size", batch_size, 1)
+    if flow.config.pixels is None:
+        raise ValueError("Expected a flow of images; this one is of real-valued fields.")
+
+    def advance(what: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def tell(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress:
+                progress(what, done, total)
+
+        return tell
+
+    seeds = range(seed, seed + len(test))
+    drawn = _samples(flow, seeds, temperature, batch_size, advance("sampling", len(test)))
+    samples = torch.cat(list(drawn))
+    device = next(flow.parameters()).device
+    kinds = [pixel_components(train, min(COMPONENTS, len(train), flow.dim))]
+    kinds += [oval_features(device)] if ovals else []
+    kinds += [inception] if inception else []
+    total = 2 * len(test) + len(train)
+    distances = tuple(
+        compare(
+            samples,
+            train,
+            test,
+            kind,
+            temperature=temperature,
+            seed=seed,
+            batch_size=batch_size,
+            progress=advance(kind.distance, total),
+        )
+        for kind in kinds
+    )
+    of_samples, of_tests = (_spreads(x, batch_size) if ovals else None for x in (samples, test))
+    return Scores(distances=distances, samples=of_samples, tests=of_tests)
+
+
+@torch.no_grad()
+def _samples(
+    flow: Flow,
+    seeds: range,
+    temperature: float | Sequence[float],
+    batch_size: int,
+    tell: Callable[[int], None],
+) -> Iterator[Tensor]:
+    """Samples as they would be saved, uint8 and on the CPU, batch by batch."""
+    for k in range(0, len(seeds), batch_size):
+        x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
+        yield x.floor().clamp(0, 255).to(torch.uint8).cpu()
+        tell(len(x))
+
+
+def _spreads(images: Tensor, batch_size: int) -> Spreads:
+    """The spreads of the ovals that the network reads."""
+    reader = load_reader()
+    return spreads(torch.cat([reader.read(batch) for batch in images.split(batch_size)]))
