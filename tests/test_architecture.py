@@ -13,8 +13,8 @@ ROOT = Path(rgflow.__file__).parent
 
 LAYERS = [
     ["config", "files"],
-    ["presets", "lattice", "conditioners", "priors", "numerics", "checkpoint"],
-    ["latents", "bijectors"],
+    ["presets", "lattice", "conditioners", "priors", "numerics", "pretrained"],
+    ["latents", "bijectors", "checkpoint"],
     ["flow"],
     ["model", "baselines"],
     ["architectures", "released", "local", "metrics"],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flows import config, random_flow
-from rgflow import RealNVP, RGFlow, load_flow
+from rgflow import RealNVP, RGFlow, data, load_flow, make_flow, preset
 
 
 @pytest.fixture
@@ -87,3 +87,69 @@ def test_shared_weights_are_stored_once(tmp_path):
     flow.save_pretrained(tmp_path)
     size = (tmp_path / "model.safetensors").stat().st_size
     assert size < 1.3 * 4 * sum(p.numel() for p in flow.parameters()) + 20_000
+
+
+# ---------------------------------------------------------------- 16 bits
+
+
+@pytest.mark.parametrize("options", [{}, {"bijector": "cube", "pixels": "marginal"}])
+def test_weights_in_float16(tmp_path, options):
+    flow = random_flow(torch.float32, hidden=64, **options)
+    flow.save_pretrained(tmp_path / "whole")
+    flow.save_pretrained(tmp_path / "half", storage="float16")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert 0.5 < sizes[1] / sizes[0] < 0.6
+    assert json.loads((tmp_path / "half/config.json").read_text())["storage"] == "float16"
+    assert json.loads((tmp_path / "whole/config.json").read_text())["storage"] == "float32"
+    loaded = RGFlow.from_pretrained(tmp_path / "half")
+    assert loaded.dtype == torch.float32
+    for name, now in loaded.state_dict().items():
+        was = flow.state_dict()[name]
+        assert now.dtype == was.dtype
+        assert torch.equal(now, was.half().float() if was.is_floating_point() else was), name
+    loaded.save_pretrained(tmp_path / "again", storage="float16")
+    weights = [tmp_path / name / "model.safetensors" for name in ("half", "again")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_shared_weights_in_float16_are_shared(tmp_path):
+    flow = random_flow(torch.float32, shared=True)
+    flow.save_pretrained(tmp_path / "whole")
+    flow.save_pretrained(tmp_path / "half", storage="float16")
+    whole, half = (
+        (tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")
+    )
+    saved = 2 * sum(p.numel() for p in flow.parameters())
+    assert whole - half == pytest.approx(saved, rel=0.01)
+    assert isinstance(load_flow(tmp_path / "half"), RGFlow)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-9, float("nan")])
+def test_weights_that_float16_does_not_hold(tmp_path, factor):
+    flow = random_flow(torch.float32)
+    with torch.no_grad():
+        next(flow.parameters()).mul_(factor)
+    with pytest.raises(ValueError, match="Expected weights that float16 holds, up to 65504 and"):
+        flow.save_pretrained(tmp_path / "model", storage="float16")
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(ValueError, match="storage to be one of float16; got 'float8'"):
+        flow.save_pretrained(tmp_path / "model", storage="float8")
+
+
+def test_a_trained_flow_from_float16_encodes_without_loss(tmp_path):
+    images = torch.from_numpy(data.load("msds1", "test", count=20).images.copy())
+    whole = make_flow(preset("msds1-tiny").model)
+    whole.fit_pixels(images)
+    optimizer = torch.optim.Adam(whole.parameters(), 4e-3)
+    for _ in range(8):
+        optimizer.zero_grad()
+        whole.unit(whole.log_prob(images[10:])).mean().backward()
+        optimizer.step()
+    images = images[:10]
+    whole.save_pretrained(tmp_path / "half", storage="float16")
+    half = load_flow(tmp_path / "half")
+    with torch.no_grad():
+        change = half.unit(half.log_prob(images)) - whole.unit(whole.log_prob(images))
+    assert 0 < change.abs().max() < 0.01
+    z = half.encode(images)  # which is an error in tests where it takes float64
+    assert torch.equal(half.decode(z).floor().to(torch.uint8), images)

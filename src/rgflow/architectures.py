@@ -22,7 +22,10 @@ def make_flow(config: FlowConfig) -> Flow:
 
 
 def load_flow(name: str | Path) -> Flow:
-    """The flow in a folder, or of that name on the Hugging Face hub.
+    """The flow in a folder, of a model that the package brings along, or on the Hugging Face hub.
+
+    Args:
+        name: As for `Flow.from_pretrained`.
 
     Raises:
         FileNotFoundError: If there is none.

@@ -1,28 +1,58 @@
 """A model as a folder: its config as JSON, its weights as safetensors."""
 
+import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from rgflow.config import check_name
 from rgflow.files import replacing
+from rgflow.pretrained import shipped, unknown_model
 
 FORMAT = 1
 DTYPES = ("float32", "float64")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+LARGEST_ERROR = 0.01
+"""Of the numbers of a tensor that are rounded, relative to the largest of them; of those that
+float16 holds as normal numbers it is below 0.0005."""
+
+Storage = Literal["float16"]
+"""Number formats that weights may be stored in, other than their own."""
 
 
-def save(module: nn.Module, config: dict[str, Any], dtype: str, folder: str | Path) -> None:
+def save(
+    module: nn.Module,
+    config: dict[str, Any],
+    dtype: str,
+    folder: str | Path,
+    storage: Storage | None = None,
+) -> None:
     """Write a module's config, number format and weights into a folder, made if it isn't there.
 
     Each file replaces the one before it only when it is complete.
+
+    Args:
+        module: What the weights are of.
+        config: What it is made of; plain values.
+        dtype: The number format that it computes in.
+        folder: Where to.
+        storage: The number format on the disk, which whole numbers don't take part in; none: their
+            own.
+
+    Raises:
+        ValueError: If weights are out of that format's range.
+        OSError: If the folder can't be written.
     """
+    if storage is not None:
+        module = _rounded(module, storage)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "dtype": dtype, "config": config}
+    content = {"format": FORMAT, "dtype": dtype, "storage": storage or dtype, "config": config}
     with replacing(folder / CONFIG) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
     with replacing(folder / WEIGHTS) as part:
@@ -32,8 +62,26 @@ def save(module: nn.Module, config: dict[str, Any], dtype: str, folder: str | Pa
             raise OSError(f"{folder / WEIGHTS}: {error}") from error
 
 
+def _rounded(module: nn.Module, storage: Storage) -> nn.Module:
+    """A copy with its weights rounded to a format, or a `ValueError` if that changes them much."""
+    check_name("storage", storage, ("float16",))
+    rounded = copy.deepcopy(module).to(getattr(torch, storage))
+    for (name, was), now in zip(
+        module.state_dict().items(), rounded.state_dict().values(), strict=True
+    ):
+        largest = was.abs().max()
+        if not (now.to(was.dtype) - was).abs().max() <= LARGEST_ERROR * largest:
+            raise ValueError(
+                f"Expected weights that {storage} holds, up to {torch.finfo(now.dtype).max:.0f} "
+                f"and not all below 3e-6; the largest of {name} is {largest:.3g}: store them in "
+                f"their own format."
+            )
+    return rounded
+
+
 def find(name: str | Path) -> Path:
-    """The folder of a model: a local one, or `owner/name` downloaded from the Hugging Face hub.
+    """The folder of a model: a local one, that of a model in the package, or `owner/name`
+    downloaded from the Hugging Face hub.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -41,6 +89,8 @@ def find(name: str | Path) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
+    if str(name) in (known := shipped()):
+        return known[str(name)]
     parts = str(name).split("/")
     if len(parts) == 2 and all(parts) and not str(name).startswith(("/", ".", "~")):
         try:
@@ -58,7 +108,7 @@ def find(name: str | Path) -> Path:
                 f"Expected a folder with a model at {name}, or one of that name on the Hugging "
                 f"Face hub; found neither ({type(error).__name__})."
             ) from error
-    raise FileNotFoundError(f"Expected a folder with a model; there is none at {name}.")
+    raise FileNotFoundError(unknown_model(name))
 
 
 def load_config(folder: Path) -> tuple[dict[str, Any], str]:

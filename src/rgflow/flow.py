@@ -412,16 +412,28 @@ class Flow(nn.Module):
             self._check_images(images)
             self.pixels.fit(images)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and config (JSON) into a folder."""
-        checkpoint.save(self, self.config.to_dict(), _name(self.dtype), folder)
+    def save_pretrained(
+        self, folder: str | Path, storage: checkpoint.Storage | None = None
+    ) -> None:
+        """Write weights (safetensors) and config (JSON) into a folder.
+
+        Args:
+            folder: Where to; it is made if it isn't there.
+            storage: `"float16"` halves the file; what is loaded again computes in this flow's
+                format, with the weights as rounded. None: nothing is rounded.
+
+        Raises:
+            ValueError: If float16 can't hold the weights.
+        """
+        checkpoint.save(self, self.config.to_dict(), _name(self.dtype), folder, storage)
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> Self:
-        """Load a flow from a folder, or from the Hugging Face hub as `owner/name`.
+        """Load a flow: of a folder, of a model that the package brings along, or of `owner/name` on
+        the Hugging Face hub; in this order, so that a local folder wins.
 
         Raises:
-            FileNotFoundError: If there is none.
+            FileNotFoundError: If there is none; it lists the models of the package.
             ValueError: If the config or the weights are damaged or don't belong together.
         """
         folder = checkpoint.find(name)

@@ -1,0 +1,245 @@
+"""The models that the package brings along, and the card of each: all that is known of it.
+
+rgflow/models/NAME/config.json        what the flow is made of
+rgflow/models/NAME/model.safetensors  its weights
+rgflow/models/NAME/quantiles.json     how the levels' shares of the log-likelihood spread
+rgflow/models/NAME/card.json          where it comes from, and what was measured
+rgflow/models/NAME/README.md          the same for people
+
+What lies there is found by looking. `rgflow.training.shipping` makes such a folder from a run, and
+wherever it lies, `load_flow` takes it.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from rgflow.config import FlowConfig, TrainConfig
+from rgflow.files import replacing
+
+FOLDER = Path(str(resources.files("rgflow"))) / "models"
+"""Where they lie."""
+CARD, PAGE = "card.json", "README.md"
+
+
+def shipped() -> dict[str, Path]:
+    """The folders of the package's models, by name.
+
+    Example:
+        >>> all((folder / "config.json").is_file() for folder in shipped().values())
+        True
+    """
+    return {path.parent.name: path.parent for path in sorted(FOLDER.glob(f"*/{CARD}"))}
+
+
+def unknown_model(name: str | Path) -> str:
+    """The sentence for a name at which there is no model: of a single word it says which is nearest
+    in the package."""
+    sentence = f"Expected a folder with a model; there is none at {name}"
+    known = list(shipped())
+    if not known or os.path.dirname(name):
+        return f"{sentence}."
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    hint = f" (nearest: {close[0]})" if close else ""
+    return f"{sentence}, nor is it one of the package's models, {', '.join(known)}{hint}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model was trained.
+
+    Attributes:
+        began: When, in UTC.
+        images: Number of training images.
+        steps: Steps of the optimiser.
+        seconds: Their time, validation included.
+        machine: What it ran on: processor, cores, threads, GPU, processes.
+        versions: Of Python and packages.
+    """
+
+    began: str
+    images: int
+    steps: int
+    seconds: float
+    machine: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likelihood:
+    """The negative log-likelihood of the first test images, each with one draw of noise.
+
+    Attributes:
+        unit: Bits/dim, or nats/site of real-valued fields.
+        nll: Its mean.
+        standard_error: Of the mean, over the images.
+        images: Number of images.
+        seed: Seed of the noise, as for `rgflow.evaluation.evaluate`.
+        floor: The entropy of what makes the images, which no mean falls below; none: unknown.
+    """
+
+    unit: str
+    nll: float
+    standard_error: float
+    images: int
+    seed: int
+    floor: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lossless:
+    """The first test images, all of which come back from their latents to the last bit.
+
+    Attributes:
+        images: Number of images.
+        float32: How many of them float32 is enough for; `encode` takes float64 for the others.
+    """
+
+    images: int
+    float32: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """All that is known of a model. Everything in it was measured on the weights as stored.
+
+    Attributes:
+        name: Of the model, and of its folder.
+        date: When it was measured.
+        rgflow: The version of this package with which it was.
+        parameters: Number of weights.
+        bytes: Size of the file with the weights.
+        storage: Their number format there.
+        config: The settings of its training; those of the flow are among them.
+        training: How it was trained.
+        likelihood: How likely test images are.
+        lossless: Whether they come back from their latents; none of real-valued fields.
+        numbers: Others, by what they are, such as Fréchet distances of samples.
+        licence: Of the weights.
+    """
+
+    name: str
+    date: str
+    rgflow: str
+    parameters: int
+    bytes: int
+    storage: str
+    config: TrainConfig
+    training: Training
+    likelihood: Likelihood
+    lossless: Lossless | None
+    numbers: dict[str, float] = field(default_factory=dict)
+    licence: str = "MIT"
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The card in the folder of a model.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged.
+        """
+        path = folder / CARD
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"Expected {CARD} in {folder}; it isn't there: `rgflow ship` writes it."
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            config, lossless = content["config"], content["lossless"]
+            parts = {
+                "config": TrainConfig(**{**config, "model": FlowConfig.from_dict(config["model"])}),
+                "training": Training(**content["training"]),
+                "likelihood": Likelihood(**content["likelihood"]),
+                "lossless": lossless and Lossless(**lossless),
+            }
+            return cls(**{**content, **parts})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"Expected the card of a model, as `rgflow ship` writes it; {path} is damaged "
+                f"({type(error).__name__}: {error})."
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of a model, for programs and for people."""
+        for name, text in (
+            (CARD, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"),
+            (PAGE, self.page()),
+        ):
+            with replacing(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """What it says, but for the settings, in words: what it is about, and a phrase."""
+        training, model, found = self.training, self.config.model, self.likelihood
+        yield "flow", in_words(model)
+        yield "images", f"{model.height} × {model.width}, {model.channels} channels"
+        floor = "" if found.floor is None else f"; the entropy of images is about {found.floor:g}"
+        yield (
+            found.unit,
+            f"{found.nll:.4f} ± {found.standard_error:.4f} on {found.images:,} test images (seed "
+            f"of the noise: {found.seed}){floor}",
+        )
+        if lossless := self.lossless:
+            text = f"lossless for {lossless.images} test images, {lossless.float32} in float32"
+            others = lossless.images - lossless.float32
+            yield "encoding", text + f" and {others} in float64" * (others > 0)
+        for name, number in self.numbers.items():
+            yield name, f"{number:g}"
+        yield (
+            "parameters",
+            f"{self.parameters:,}, stored as {self.storage} in {self.bytes / 1e6:.1f} MB; they "
+            f"compute in {self.config.dtype}",
+        )
+        yield "data", f"{self.config.data}, {training.images:,} training images"
+        clock = {"wall": "on the clock", "processor": "of the processor"}[self.config.clock]
+        yield (
+            "training",
+            f"{training.steps:,} steps of {self.config.batch_size} images in "
+            f"{training.seconds / 60:.1f} minutes {clock}, begun {training.began}",
+        )
+        machine = training.machine
+        counted = [f"{machine[name]} {name}" for name in ("cores", "threads") if name in machine]
+        processes = f"processes: {machine['processes']}"
+        known = [machine["processor"], *counted, machine.get("gpu"), processes]
+        yield "machine", ", ".join(filter(None, known))
+        yield (
+            "versions",
+            ", ".join(f"{name} {number}" for name, number in training.versions.items()),
+        )
+        yield "measured", f"{self.date}, on the weights as stored, with rgflow {self.rgflow}"
+        yield "licence", self.licence
+
+    def page(self) -> str:
+        """The card for people, in Markdown."""
+        plain = json.loads(json.dumps(asdict(self.config)))  # YAML has no tuples
+        rows = "\n".join(f"| {name} | {text} |" for name, text in self.facts())
+        return (
+            f"# {self.name}\n\n"
+            f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{self.name}")\n```\n\n'
+            f"| | |\n|---|---|\n{rows}\n\n"
+            f"Trained with `rgflow train --config settings.yaml`, and these settings:\n\n"
+            f"```yaml\n{yaml.safe_dump(plain, sort_keys=False)}```\n"
+        )
+
+
+def in_words(config: FlowConfig) -> str:
+    """What a flow is made of, in a phrase.
+
+    Example:
+        >>> in_words(FlowConfig(architecture="real_nvp", hidden=32))
+        'Real NVP, 32 feature maps'
+    """
+    if config.architecture == "real_nvp":
+        return f"Real NVP, {config.hidden} feature maps"
+    return (
+        f"RG-Flow, m = {config.m}, {config.bijector} bijectors, {config.conditioner} networks "
+        f"{config.hidden} wide, {config.prior} prior, {config.pixels or 'no'} pixel map"
+    )
