@@ -24,7 +24,7 @@ def run(arguments: Sequence[str]) -> None:
         "bfloat16 changes.",
         "rgflow evaluate runs/first --count 2000",
     )
-    options.add_argument("run", help="the run folder")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument("--data", type=str | None, default=None, help="data set; that of the run")
     options.add_argument("--count", type=int, default=10_000, help="test images at the most")
     options.add_argument("--draws", type=int, default=1, help="draws of noise for every image")
@@ -55,24 +55,20 @@ def run(arguments: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from rgflow import data
+    from rgflow.cli import trained
     from rgflow.evaluation import evaluate
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
 
     prepare_machine()
-    run = Run.open(settings.run)
-    config, flow = run.config(), run.flow()
-    if torch.cuda.is_available():
-        flow.cuda()
-    name = settings.data or config.data
-    images = data.load_for(config, "test", name=name, count=settings.count)
+    model = trained.load(settings.run)
+    images = model.images(settings.data, "test", settings.count)
     terminal = Console(stderr=True)
     quiet = not terminal.is_terminal
     with Progress(console=terminal, transient=True, disable=quiet) as progress:
         task = progress.add_task("evaluating", total=None)
         result = evaluate(
-            flow,
+            model.flow,
             torch.from_numpy(images.images.copy()),
             seed=settings.seed,
             draws=settings.draws,
@@ -85,15 +81,19 @@ def run(arguments: Sequence[str]) -> None:
     console.print(_shares(result), _results(result))
     print(
         f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
-        f"images of {name}."
+        f"images of {images.name}."
     )
-    other = "" if name == config.data else "-" + re.sub(r"\W+", "-", name).strip("-")
-    path = f"evaluation{other}.json"
+    own = model.config is not None and model.config.data == images.name
+    other = "" if own else "-" + re.sub(r"\W+", "-", images.name).strip("-")
+    path = model.folder / f"evaluation{other}.json"
     try:
-        run.save_json(path, {"data": name, "split": "test", **asdict(result)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Run(model.folder).save_json(
+            path.name, {"data": images.name, "split": "test", **asdict(result)}
+        )
     except OSError as error:
-        raise OSError(f"Expected to write {run.folder / path}; {error.strerror}.") from error
-    print(f"All of it is in {run.folder / path}.")
+        raise OSError(f"Expected to write {path}; {error.strerror}.") from error
+    print(f"All of it is in {path}.")
 
 
 def _shares(result: Evaluation) -> Table:

@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> None:
         "which latent goes with which label, and how dependent latents are.",
         "rgflow factors runs/first --count 3000",
     )
-    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument(
         "--labels",
         type=str | None,

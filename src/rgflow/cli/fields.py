@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> None:
         "much (paper, eq. 14).",
         "rgflow fields runs/first --beside runs/realnvp",
     )
-    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument("--level", type=int | None, default=None, help="only this level; all")
     options.add_argument(
         "--latents",
@@ -70,25 +70,26 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import figures
     from rgflow.analysis.fields import receptive_fields
+    from rgflow.cli import trained
 
     names = [settings.run] + ([settings.beside] if settings.beside else [])
-    flows = {name: _flow(Path(name).expanduser()) for name in names}
+    models = {name: trained.load(name) for name in names}
     terminal = Console(stderr=True)
     results = {}
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
-        for name, flow in flows.items():
+        for name, model in models.items():
             task = progress.add_task(name, total=settings.draws)
             results[name] = receptive_fields(
-                flow,
+                model.flow,
                 draws=settings.draws,
                 temperature=settings.temperature,
                 seed=settings.seed,
                 space=settings.space,
-                sites=_sites(flow, settings.level, settings.latents),
+                sites=_sites(model.flow, settings.level, settings.latents),
                 progress=partial(progress.advance, task),
             )
     found, threshold = results[settings.run], settings.threshold
-    folder = Path(settings.out or settings.run).expanduser()
+    folder = Path(settings.out).expanduser() if settings.out else models[settings.run].folder
     pictures = folder if settings.out else folder / "pictures"
     if settings.latents:
         drawn = {"fields": figures.maps(found, [tuple(a) for a in settings.latents])}
@@ -115,16 +116,6 @@ def run(arguments: Sequence[str]) -> None:
         + f" Those of {settings.beside} are in beside.safetensors and beside.json there."
         * (len(results) > 1)
     )
-
-
-def _flow(folder: Path) -> Flow:
-    """The flow of a run, or of the folder of a model."""
-    from rgflow import checkpoint
-    from rgflow.architectures import load_flow
-    from rgflow.training.run import Run
-
-    is_model = (folder / checkpoint.CONFIG).is_file()
-    return load_flow(folder) if is_model else Run.open(folder).flow()
 
 
 def _sites(flow: Flow, level: int | None, latents: list[list[int]] | None) -> Mask | None:

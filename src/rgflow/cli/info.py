@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rgflow.cli import trained
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import FlowConfig
+from rgflow.pretrained import in_words
 
 Described = dict[str, Any]
 """What is known, by name; plain values, as JSON holds them."""
@@ -21,10 +23,12 @@ def run(arguments: Sequence[str]) -> None:
         "What is in a run folder, or in the folder of a model.",
         "rgflow info runs/first",
     )
-    options.add_argument("folder", help="a run folder, finished or not, or the folder of a model")
+    options.add_argument(
+        "folder", help="a run folder, finished or not, or a model: its folder or name"
+    )
     options.add_argument("--json", action="store_true", help="print JSON")
     settings = parse(options, arguments)
-    about = describe(settings.folder)
+    about = describe(trained.locate(settings.folder)[0])
     if settings.json:
         print(json.dumps(about, indent=2))
     else:
@@ -146,7 +150,7 @@ def _facts(about: Described) -> Iterator[tuple[str, str]]:
     """Lines of a description, in words."""
     config, unit = about["config"], about["unit"]
     yield ("run", about["run"]) if "run" in about else ("model", about["model"])
-    yield "flow", f"{_architecture(config)}, {about['parameters']:,} parameters"
+    yield "flow", f"{in_words(FlowConfig.from_dict(config))}, {about['parameters']:,} parameters"
     yield "images", f"{config['height']} × {config['width']}, {config['channels']} channels"
     if "run" in about:
         yield from _facts_of_run(about, unit)
@@ -184,16 +188,6 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
         known = [machine.get("processor"), f"{machine.get('cores')} cores", machine.get("gpu")]
         known.append(f"processes: {machine.get('processes')}")
         yield "machine", ", ".join(part for part in known if part)
-
-
-def _architecture(config: Described) -> str:
-    if config["architecture"] == "real_nvp":
-        return f"Real NVP, {config['hidden']} feature maps"
-    return (
-        f"RG-Flow, m = {config['m']}, {config['bijector']} bijectors, {config['conditioner']} "
-        f"networks {config['hidden']} wide, {config['prior']} prior, "
-        f"{config['pixels'] or 'no'} pixel map"
-    )
 
 
 def _duration(seconds: float) -> str:

@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _add_options(options: ArgumentParser) -> None:
-    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument("images", nargs="*", type=str, help="picture files: PNG, JPEG or WebP")
     options.add_argument(
         "--truth", nargs="+", type=str, help="picture files of the images as they should be"

@@ -16,7 +16,7 @@ def run(arguments: Sequence[str]) -> None:
         "Everything about a trained flow on one page, which needs no network.",
         "rgflow report runs/first",
     )
-    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument("--data", type=str | None, default=None, help="data set; that of the run")
     options.add_argument(
         "--beside",

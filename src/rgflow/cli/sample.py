@@ -19,7 +19,7 @@ def run(arguments: Sequence[str]) -> None:
         "New images from a trained flow: a grid, and some of them from coarse to fine.",
         "rgflow sample runs/first -n 64 --temperature '[0.7, 0.9, 1.0]'",
     )
-    options.add_argument("run", help="the run folder")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument("-n", "--number", type=int, default=64, help="number of images")
     options.add_argument("--seed", type=int, default=0, help="seed; image k has seed + k")
     options.add_argument(
@@ -69,21 +69,21 @@ def run(arguments: Sequence[str]) -> None:
     from rich.progress import track
 
     from rgflow import figures
-    from rgflow.training.run import Run
+    from rgflow.cli import trained
 
-    run = Run.open(settings.run)
-    flow = run.flow()
+    model = trained.load(settings.run)
+    flow = model.flow
     fields = flow.config.pixels is None
     if fields and settings.single:
         raise ValueError(
             "Expected a flow of images for --single; this one is of real-valued fields, all of "
             "which are in samples.npy."
         )
-    folder = Path(settings.out).expanduser() if settings.out else run.pictures
+    folder = Path(settings.out).expanduser() if settings.out else model.pictures
     # In float32 the last digits depend on how many images are decoded together, and now and then
     # they decide between two grey levels. In float64 they don't.
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    exact = copy.deepcopy(flow).to(device, torch.float64)
+    device = next(flow.parameters()).device
+    exact = copy.deepcopy(flow).to(torch.float64)
     parts = [seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)]
     terminal = Console(stderr=True)
     samples = []

@@ -30,7 +30,7 @@ MOST = 100
 
 def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
     """The options that say which images, and where pictures go."""
-    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument(
         "--pick",
         type=list[int],

@@ -1,10 +1,12 @@
-"""The flow that a command is about, of a run or in the folder of a model, and its images."""
+"""The flow that a command is about: of a run, in the folder of a model, or of the package."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rgflow.pretrained import CARD, Card, shipped, unknown_model
 
 if TYPE_CHECKING:
     from rgflow.config import TrainConfig
@@ -14,26 +16,28 @@ if TYPE_CHECKING:
     from rgflow.training.run import Run
 
 
+RESULTS = Path("results")
+"""Where what is found out about models of the package goes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A flow, on the GPU if there is one.
 
     Attributes:
+        name: What the run or the model is called.
         flow: The flow.
-        folder: The folder of its run, or its own.
-        run: Its run; none if only the folder of a model was named.
-        config: The settings of the run.
+        folder: For what is found out about it: the folder of its run, or its own; `results/NAME` of
+            a model of the package.
+        run: Its run; none if a model was named.
+        config: The settings of its training; none of a model without a card.
     """
 
+    name: str
     flow: Flow
     folder: Path
     run: Run | None
     config: TrainConfig | None
-
-    @property
-    def name(self) -> str:
-        """What the run is called; of the folder of a model also that around it."""
-        return "/".join(self.folder.resolve().parts[-1 if self.run else -2 :])
 
     @property
     def pictures(self) -> Path:
@@ -42,7 +46,7 @@ class Model:
 
     @property
     def files(self) -> Path:
-        """The folder of its weights."""
+        """The folder for what is kept beside its weights."""
         return self.run.model if self.run else self.folder
 
     def images(self, name: str | None, split: Split, count: int) -> Images:
@@ -65,8 +69,23 @@ class Model:
         )
 
 
-def load(folder: str) -> Model:
-    """The flow of a run, or in the folder of a model.
+def locate(name: str) -> tuple[Path, Path]:
+    """The folder of a run or a model, and that for what is found out about it: the same, or
+    `results/NAME` of a model of the package. A local folder wins.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and name in (known := shipped()):
+        return known[name], RESULTS / name
+    if not folder.exists() and folder.name == name:
+        raise FileNotFoundError(unknown_model(name))
+    return folder, folder
+
+
+def load(name: str) -> Model:
+    """The flow of a run, in the folder of a model, or of the package.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -79,8 +98,14 @@ def load(folder: str) -> Model:
     from rgflow.training.run import Run
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    path = Path(folder).expanduser()
-    if (path / CONFIG).is_file():
-        return Model(load_flow(path).to(device), path, None, None)
-    run = Run.open(path)
-    return Model(run.flow().to(device), path, run, run.config())
+    folder, results = locate(name)
+    if not (folder / CONFIG).is_file():
+        run = Run.open(folder)
+        called = folder.resolve().name
+        return Model(called, run.flow().to(device), folder, run, run.config())
+    flow = load_flow(folder).to(device)
+    if (folder / CARD).is_file():
+        card = Card.read(folder)
+        return Model(card.name, flow, results, None, card.config)
+    called = "/".join(folder.resolve().parts[-2:])  # `model` alone says little
+    return Model(called, flow, results, None, None)

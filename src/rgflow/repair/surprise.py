@@ -135,7 +135,8 @@ class Reference:
             )
 
     def save(self, folder: str | Path) -> None:
-        """Write to `surprise.json` in the folder of a model."""
+        """Write to `surprise.json` in the folder of a model, made if it isn't there."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
         with replacing(Path(folder) / FILE) as part:
             part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
 

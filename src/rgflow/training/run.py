@@ -202,6 +202,7 @@ class Run:
                 "machine": {
                     "processor": processor(),
                     "cores": os.cpu_count(),
+                    "threads": torch.get_num_threads(),
                     "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
                     "processes": processes,
                 },

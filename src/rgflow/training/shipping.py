@@ -1,0 +1,159 @@
+"""From a run to a model that can be given away: small, measured as stored, with a card."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+import rgflow
+from rgflow import checkpoint, data
+from rgflow.architectures import load_flow
+from rgflow.config import check_whole
+from rgflow.evaluation import evaluate, term_quantiles, terms_of
+from rgflow.files import replacing
+from rgflow.flow import Flow
+from rgflow.pretrained import Card, Likelihood, Lossless, Training
+from rgflow.training.run import Run
+
+LARGEST = 10_000_000
+"""Bytes of weights: all models of the package together stay small beside torch."""
+QUANTILES = "quantiles.json"
+ENCODED = 500
+"""Test images that are encoded and decoded."""
+BATCH = 100
+"""Of them, at a time."""
+FLOORS = {"msds1": 0.187, "msds2": 0.202}
+"""Entropy of the generators of `rgflow.data.msds`, in bits/dim, by a count of what they draw."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of likelihoods found so far, and in all."""
+
+
+def ship(
+    run: Run,
+    folder: Path,
+    *,
+    count: int = 10_000,
+    seed: int = 0,
+    numbers: dict[str, float] | None = None,
+    unfinished: bool = False,
+    progress: Progress | None = None,
+) -> Card:
+    """Write the model of a run as one that can be given away, into a folder of its name.
+
+    Weights are stored in float16, and everything on the card is measured on the flow that is loaded
+    from them again. Nothing is written unless all of it succeeds.
+
+    Args:
+        run: The run.
+        folder: Where to; made if it isn't there.
+        count: Test images for the likelihood, at the most.
+        seed: Of the noise that dequantises them.
+        numbers: Others for the card, by what they are.
+        unfinished: Also take the best model so far of a run that was interrupted.
+        progress: As for `rgflow.evaluation.evaluate`, of what takes longest.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: If the run was interrupted, the weights are too large or out of range for
+            float16, or test images don't come back from their latents.
+        OSError: If the folder can't be written.
+    """
+    check_whole("count", count, 1)
+    record, config = run.record(), run.config()
+    result = record.get("result")
+    if not unfinished and (result is None or result["interrupted"]):
+        raise ValueError(
+            f"Expected a run that has come to its end; {run.folder} was interrupted: go on with "
+            f"rgflow train --resume {run.folder}, or add --unfinished."
+        )
+    test = data.load_for(config, "test", count=count, progress=progress is not None)
+    clean = data.load_for(config, "validation", count=config.validate_count, progress=False)
+    images = torch.from_numpy(test.images.copy())
+    steps = [entry for entry in run.entries() if "nll" in entry]
+    ended = result or {"steps": steps[-1]["step"], "seconds": steps[-1]["seconds"]}
+    with TemporaryDirectory() as place:
+        made = Path(place)
+        run.flow().save_pretrained(made, storage="float16")
+        size = (made / checkpoint.WEIGHTS).stat().st_size
+        if size > LARGEST:
+            raise ValueError(
+                f"Expected a model of at most {LARGEST / 1e6:.0f} MB; that of {run.folder} has "
+                f"{size / 1e6:.1f} MB in float16: train a smaller one."
+            )
+        flow = load_flow(made)
+        card = Card(
+            name=folder.resolve().name,
+            date=datetime.now(UTC).date().isoformat(),
+            rgflow=rgflow.__version__,
+            parameters=sum(p.numel() for p in flow.parameters()),
+            bytes=size,
+            storage="float16",
+            config=config,
+            training=Training(
+                began=record["started"],
+                images=record["data"]["images"],
+                steps=ended["steps"],
+                seconds=ended["seconds"],
+                machine=record["machine"],
+                versions=record["versions"],
+            ),
+            likelihood=_likelihood(flow, images, seed, FLOORS.get(config.data), progress),
+            lossless=_lossless(flow, images[:ENCODED]) if flow.pixels else None,
+            numbers=numbers or {},
+        )
+        terms = terms_of(flow, torch.from_numpy(clean.images.copy()))
+        text = json.dumps(asdict(term_quantiles(terms)), indent=2) + "\n"
+        (made / QUANTILES).write_text(text)
+        card.write(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in made.iterdir():
+            with replacing(folder / path.name) as part:
+                shutil.copyfile(path, part)
+    return card
+
+
+def _likelihood(
+    flow: Flow, images: Tensor, seed: int, floor: float | None, progress: Progress | None
+) -> Likelihood:
+    """That of test images, with one draw of noise each."""
+
+    found = evaluate(flow, images, seed=seed, subset=0, progress=progress)
+    if not math.isfinite(found.nll):
+        raise ValueError(f"Expected finite likelihoods; their mean is {found.nll}.")
+    return Likelihood(
+        unit=found.unit,
+        nll=found.nll,
+        standard_error=found.standard_error,
+        images=found.images,
+        seed=seed,
+        floor=floor,
+    )
+
+
+@torch.no_grad()
+def _lossless(flow: Flow, images: Tensor) -> Lossless:
+    """How many images come back from their latents, in float32 or, if need be, in float64."""
+
+    def come_back(x8: Tensor, dtype: torch.dtype) -> Tensor:
+        x = flow.decode(flow.encode(x8, dtype=dtype))
+        return (x.floor() == x8).flatten(1).all(1)
+
+    back = torch.cat([come_back(part, torch.float32) for part in images.split(BATCH)])
+    again = [come_back(part, torch.float64) for part in images[~back].split(BATCH) if len(part)]
+    lost = sum(int((~part).sum()) for part in again)
+    if lost:
+        raise ValueError(
+            f"Expected all test images to come back from their latents; {lost} of {len(images)} "
+            f"don't."
+        )
+    return Lossless(images=len(images), float32=int(back.sum()))

@@ -1,0 +1,284 @@
+"""Models that can be given away: made from a run, found by name, and those in the package."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from rgflow import RGFlow, data, load_flow, pretrained
+from rgflow.architectures import make_flow
+from rgflow.checkpoint import WEIGHTS
+from rgflow.cli import main
+from rgflow.data import msds
+from rgflow.evaluation import evaluate
+from rgflow.pretrained import Card, shipped
+from rgflow.training import shipping
+from rgflow.training.run import Run
+from runs import small_run
+
+FILES = ["README.md", "card.json", "config.json", "model.safetensors", "quantiles.json"]
+NAMES = ["small-one", "small-two"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = small_run(tmp_path_factory.mktemp("run") / "run")
+    path = folder / "run.json"
+    result = {"steps": 20, "seconds": 90.0, "interrupted": False}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "result": result}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory):
+    """A folder with two models, as the package has one."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in NAMES:
+        shipping.ship(Run.open(run), folder / name, numbers={"Fréchet distance": 1.5})
+    return folder
+
+
+@pytest.fixture
+def models(made, monkeypatch, tmp_path):
+    """The same in place of the package's, and an empty current folder."""
+    monkeypatch.setattr(pretrained, "FOLDER", made)
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def test_a_run_becomes_a_model_with_a_card(run, made):
+    folder = made / NAMES[0]
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    flow, card = load_flow(folder), Card.read(folder)
+    images = torch.from_numpy(data.load_for(card.config, "test").images.copy())
+    found = evaluate(flow, images, subset=0)
+    measured = card.likelihood
+    assert (measured.nll, measured.standard_error) == (found.nll, found.standard_error)
+    assert found.nll != evaluate(Run.open(run).flow(), images, subset=0).nll  # before rounding
+    assert (measured.images, measured.seed, measured.unit) == (180, 0, "bits/dim")
+    assert (card.name, card.storage, card.licence) == (NAMES[0], "float16", "MIT")
+    assert card.parameters == sum(p.numel() for p in flow.parameters())
+    assert card.bytes == (folder / WEIGHTS).stat().st_size
+    assert card.config == Run.open(run).config()
+    assert (card.training.steps, card.training.seconds, card.training.images) == (20, 90.0, 20)
+    assert {"processor", "cores", "threads", "gpu", "processes"} <= set(card.training.machine)
+    assert card.lossless.images == 180
+    assert card.numbers == {"Fréchet distance": 1.5}
+    quantiles = json.loads((folder / "quantiles.json").read_text())
+    assert len(quantiles["levels"]) == flow.levels
+
+
+def test_the_page_says_what_the_card_says(made):
+    card = Card.read(made / NAMES[0])
+    page = (made / NAMES[0] / "README.md").read_text(encoding="utf-8")
+    assert page == card.page()
+    for text in ("RG-Flow, m = 4", "1.5 minutes on the clock", f"{card.likelihood.nll:.4f} ± "):
+        assert text in page
+    assert 'load_flow("small-one")' in page
+    assert "Fréchet distance | 1.5 |" in page
+
+
+def test_models_are_found_by_name(models):
+    assert list(shipped()) == NAMES
+    flow = RGFlow.from_pretrained("small-two")
+    assert (flow.dtype, flow.training) == (torch.float32, False)
+    there = load_flow(models / "small-two").state_dict()
+    assert all(torch.equal(value, there[name]) for name, value in flow.state_dict().items())
+
+
+def test_a_local_folder_wins(models):
+    flow = make_flow(load_flow("small-one").config)
+    flow.save_pretrained("small-one")
+    assert torch.equal(next(load_flow("small-one").parameters()), next(flow.parameters()))
+    assert main(["info", "small-one"]) == 0
+
+
+def test_an_unknown_name(models, capsys):
+    sentence = "none at smal-one, nor is it one of the package's models, small-one, small-two "
+    with pytest.raises(FileNotFoundError, match=sentence + r"\(nearest: small-one\)"):
+        load_flow("smal-one")
+    for command in ("evaluate", "sample", "info", "fields", "traverse", "report", "models"):
+        assert main([command, "smal-one"]) == 2
+        err = capsys.readouterr().err
+        assert sentence in err
+        assert err.count("\n") == 1
+
+
+def test_nothing_is_near_if_the_package_has_no_models(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "models")
+    with pytest.raises(FileNotFoundError, match=r"there is none at small-one\.$"):
+        load_flow("small-one")
+    assert main(["models"]) == 0
+    assert "small" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "results"),
+    [
+        (["info"], []),
+        (["evaluate", "--count", "20", "--importance", "1"], ["evaluation.json"]),
+        (["sample", "-n", "2"], ["pictures/samples.png"]),
+        (["fields", "--draws", "1"], ["fields.json", "pictures/fields.png"]),
+        (["levels", "--split", "test"], ["pictures/resampled.png"]),
+        (["inpaint", "--split", "test", "--find"], ["surprise.json", "pictures/surprise.png"]),
+    ],
+    ids=lambda value: value[0] if value else "",
+)
+def test_commands_take_a_name(models, arguments, results):
+    before = {path: path.stat().st_mtime_ns for path in models.rglob("*")}
+    command, *options = arguments
+    assert main([command, "small-one", *options]) == 0
+    for name in results:
+        assert (Path("results/small-one") / name).is_file()
+    assert {path: path.stat().st_mtime_ns for path in models.rglob("*")} == before
+    assert isinstance(load_flow("small-one"), RGFlow)  # results don't stand in the way
+
+
+def test_models_are_listed(models, capsys):
+    assert main(["models"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [words[0] for words in lines if words[0].startswith("small-")] == NAMES
+    assert main(["models", "--json"]) == 0
+    cards = json.loads(capsys.readouterr().out)
+    assert [card["name"] for card in cards] == NAMES
+
+
+def test_a_card_is_printed(models, capsys):
+    assert main(["models", "small-one"]) == 0
+    out = capsys.readouterr().out
+    assert "RG-Flow, m = 4" in out
+    assert "stored as float16" in out
+    text = (models / "small-one/card.json").read_text(encoding="utf-8")
+    for name in ("small-one", str(models / "small-one")):
+        assert main(["models", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == json.loads(text)
+
+
+def test_damaged_cards(made, tmp_path):
+    with pytest.raises(FileNotFoundError, match="`rgflow ship` writes it"):
+        Card.read(tmp_path)
+    content = json.loads((made / NAMES[0] / "card.json").read_text(encoding="utf-8"))
+    for text in ("", "{}", "[]", json.dumps({**content, "training": 3, "more": 1})):
+        (tmp_path / "card.json").write_text(text)
+        with pytest.raises(ValueError, match="Expected the card of a model.* is damaged"):
+            Card.read(tmp_path)
+
+
+# ---------------------------------------------------------------- what isn't shipped
+
+
+def refused(capsys, *arguments):
+    assert main(["ship", *map(str, arguments)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_run_that_was_interrupted(run, tmp_path, capsys):
+    path = run / "run.json"
+    whole = path.read_text()
+    for result in (None, {"steps": 15, "seconds": 9.0, "interrupted": True}):
+        path.write_text(json.dumps({**json.loads(whole), "result": result}))
+        err = refused(capsys, run, tmp_path / "model")
+        assert "was interrupted: go on with rgflow train --resume" in err
+        assert not (tmp_path / "model").exists()
+        assert main(["ship", str(run), str(tmp_path / "model"), "--unfinished"]) == 0
+        capsys.readouterr()
+        steps = Card.read(tmp_path / "model").training.steps
+        assert steps == (15 if result else 20)
+        for file in (tmp_path / "model").iterdir():
+            file.unlink()
+        (tmp_path / "model").rmdir()
+    path.write_text(whole)
+
+
+def test_a_model_that_is_too_large_or_lossy(run, tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shipping, "LARGEST", 1000)
+        err = refused(capsys, run, tmp_path / "model")
+    assert "Expected a model of at most 0 MB" in err
+    with monkeypatch.context() as patch:
+        patch.setattr(RGFlow, "decode", lambda self, z: torch.zeros(()))
+        err = refused(capsys, run, tmp_path / "model")
+    assert "Expected all test images to come back from their latents" in err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"a": "b"}', '{"a": NaN}', "3"])
+def test_other_numbers(run, tmp_path, capsys, text):
+    path = tmp_path / "numbers.json"
+    assert "there is none at" in refused(capsys, run, tmp_path / "model", "--numbers", path)
+    path.write_text(text)
+    assert "Expected numbers by name" in refused(capsys, run, tmp_path / "m", "--numbers", path)
+
+
+# ---------------------------------------------------------------- the models in the package
+
+every_model = pytest.mark.parametrize(
+    "name", shipped() or [pytest.param("", marks=pytest.mark.skip("the package has no models yet"))]
+)
+every_generated = pytest.mark.parametrize(
+    "name",
+    [name for name, folder in shipped().items() if Card.read(folder).config.data in msds.KINDS]
+    or [pytest.param("", marks=pytest.mark.skip("the package has no models of MSDS yet"))],
+)
+
+
+@every_model
+def test_a_model_of_the_package_is_whole_small_and_quick(name):
+    folder = shipped()[name]
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    card = Card.read(folder)
+    assert card.name == name
+    assert card.bytes == (folder / WEIGHTS).stat().st_size <= shipping.LARGEST
+    assert (folder / "README.md").read_text(encoding="utf-8") == card.page()
+    start = time.perf_counter()
+    flow = load_flow(name)
+    assert time.perf_counter() - start < 1
+    assert flow.config == card.config.model
+    quantiles = json.loads((folder / "quantiles.json").read_text())
+    assert len(quantiles["levels"]) == flow.levels
+
+
+@every_model
+@pytest.mark.filterwarnings("ignore::rgflow.flow.LosslessWarning")
+def test_a_model_of_the_package_does_what_its_card_says(name):
+    # As many images as a core evaluates in a few seconds: convolutions take longer.
+    count = 100 if Card.read(shipped()[name]).config.model.architecture == "real_nvp" else 500
+    check_likelihood(name, count)
+    flow, images = load_flow(name), images_of(name, 10)
+    assert torch.equal(flow.decode(flow.encode(images)).floor().to(torch.uint8), images)
+
+
+@pytest.mark.slow
+@every_model
+def test_a_model_of_the_package_does_so_on_more_images(name):
+    check_likelihood(name, 2000)
+
+
+@pytest.mark.slow
+@every_generated
+def test_a_model_of_the_package_does_as_well_on_images_that_nobody_has_seen(name):
+    card = Card.read(shipped()[name])
+    images = data.load(card.config.data, "test", seed=20261125).images
+    found = evaluate(load_flow(name), torch.from_numpy(images.copy()), seed=1, subset=0)
+    error = math.hypot(found.standard_error, card.likelihood.standard_error)
+    assert abs(found.nll - card.likelihood.nll) < 2 * error
+
+
+def images_of(name, count):
+    """The first test images of a model's data set."""
+    config = Card.read(shipped()[name]).config
+    return torch.from_numpy(data.load_for(config, "test", count=count).images.copy())
+
+
+def check_likelihood(name, count):
+    """The first test images are some of those on the card, so that the difference of the two means
+    has the error that the choice of `count` among all of them makes."""
+    told = Card.read(shipped()[name]).likelihood
+    found = evaluate(load_flow(name), images_of(name, count), seed=told.seed, subset=0)
+    error = found.standard_error * math.sqrt(max(1 - count / told.images, 0))
+    assert abs(found.nll - told.nll) < 3 * error + 1e-4
