@@ -11,7 +11,8 @@ from rgflow.cli.parsing import parse, parser
 
 if TYPE_CHECKING:
     from rgflow.experiments.execute import Progress
-    from rgflow.experiments.plan import Plan, Training
+    from rgflow.experiments.measuring import Progress as Measuring
+    from rgflow.experiments.plan import Measurement, Plan, Training
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -30,6 +31,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("--train_only", action="store_true", help="train, and measure nothing")
     options.add_argument("--dry_run", action="store_true", help="list what would be done")
+    options.add_argument("--list", action="store_true", help="list what is done of everything")
     options.add_argument(
         "--data_root", type=str | None, default=None, help="folder with official files of data"
     )
@@ -46,27 +48,65 @@ def run(arguments: Sequence[str]) -> None:
 
     check_whole("--jobs", settings.jobs, 1)
     experiments, work = (Path(settings[key]).expanduser() for key in ("experiments", "work"))
+    if settings.list:
+        _list(experiments)
+        return
     if settings.name is None:
-        raise ValueError("Expected the name of an experiment; got none.")
-    plan = read_experiment(experiments, settings.name).plan(settings.budget)
-    plan = plan.only(settings.only) if settings.only else plan
-    plan = plan.with_data(settings.data_root) if settings.data_root else plan
+        raise ValueError("Expected the name of an experiment; got none: --list shows all of them.")
+    whole = read_experiment(experiments, settings.name).plan(settings.budget)
+    whole = whole.with_data(settings.data_root) if settings.data_root else whole
+    plan = whole.only(settings.only) if settings.only else whole
     if settings.dry_run:
-        _list(plan, work)
+        _list_plan(plan, work)
         return
 
+    from rgflow.experiments import manifest, results
     from rgflow.experiments.execute import train_all
 
-    with _told(plan.trainings, work) as progress:
-        train_all(plan.trainings, work, jobs=settings.jobs, progress=progress)
+    with _told(plan.trainings, work) as told:
+        failed = train_all(plan.trainings, work, jobs=settings.jobs, progress=told)
+    if not settings.train_only:
+        from rgflow.experiments.measuring import measure_all
+
+        with _measuring(plan, work) as begun:
+            measure_all(plan, work, progress=begun)
+        path = results.write(whole, work, experiments)
+        print(f"The results are in {path}, an overview in {manifest.write(experiments)}.")
+    if failed:
+        raise ValueError(f"Expected all trainings to end well; {len(failed)} failed. {failed[0]}")
 
 
-def _list(plan: Plan, work: Path) -> None:
+def _list(experiments: Path) -> None:
+    """What is done of all experiments."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rgflow.experiments.manifest import LIMIT, make
+
+    table = Table("experiment", "budget", "", "trainings", "measures", "hours", "date", box=None)
+    entries = make(experiments)
+    for one in entries:
+        table.add_row(
+            one.experiment,
+            one.budget,
+            one.state,
+            f"{one.trainings} of {one.of_trainings}",
+            f"{one.measures} of {one.of_measures}",
+            f"{one.machine_hours:.2f}",
+            one.date,
+        )
+    console = Console(highlight=False)
+    console.print(table, width=None if console.is_terminal else 120)
+    print(f"{sum(one.machine_hours for one in entries):.1f} of {LIMIT} machine-hours.")
+
+
+def _list_plan(plan: Plan, work: Path) -> None:
     """What would be done, and for how long."""
     from rich.console import Console
     from rich.table import Table
 
     from rgflow.experiments.execute import done
+    from rgflow.experiments.measuring import measured
 
     table = Table("training", "data", "budget", "done", "left", box=None)
     minutes = 0.0
@@ -84,7 +124,37 @@ def _list(plan: Plan, work: Path) -> None:
         )
     console = Console(highlight=False)
     console.print(table, width=None if console.is_terminal else 120)
-    print(f"{len(plan.trainings)} trainings, {minutes / 60:.1f} hours of them left to do.")
+    waiting = sum(not measured(one, work) for one in plan.measurements)
+    print(
+        f"{len(plan.trainings)} trainings, {minutes / 60:.1f} hours of them left to do; "
+        f"{waiting} of {len(plan.measurements)} measurements left."
+    )
+
+
+@contextmanager
+def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
+    """A line for every measurement, and a bar over all of them with the time that is left."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from rgflow.experiments.measuring import measured
+
+    terminal = Console(stderr=True, highlight=False)
+    waiting = sum(not measured(one, work) for one in plan.measurements)
+    with Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as shown:
+        bar = shown.add_task("measuring", total=waiting)
+
+        def tell(one: Measurement, ended: bool) -> None:
+            name = f"{one.name} of {one.training.name}" if one.training else one.name
+            if ended:
+                shown.advance(bar)
+            else:
+                shown.update(bar, description=name)
+                terminal.print(f"{time.strftime('%H:%M:%S')}  {name}")
+
+        yield tell
 
 
 @contextmanager

@@ -13,6 +13,7 @@ tables      what `docs/results.py` makes tables of
 A training is of one label and one seed. It lives where its own experiment does.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -81,10 +82,14 @@ class Measurement:
     training: Training | None = None
     beside: Training | None = None
 
-    def path(self, work: Path, experiment: str, budget: str) -> Path:
-        """The JSON file of what it finds."""
-        of = self.training.name if self.training else "all"
-        return work / experiment / budget / "measures" / of / f"{self.name}.json"
+    def path(self, work: Path) -> Path:
+        """The JSON file of what it finds, one for all experiments that measure the same."""
+        told = json.dumps([self.options, self.beside and self.beside.name], sort_keys=True)
+        name = f"{self.measure}-{hashlib.sha256(told.encode()).hexdigest()[:8]}.json"
+        if self.training is None:
+            return work / "measures" / name
+        folder = self.training.folder(work)
+        return folder.parent / "measures" / folder.name / name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,98 @@
+"""What is done of all experiments: made from their results, never written by hand."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rgflow.experiments import results
+from rgflow.experiments.plan import Experiment, names, read_experiment
+from rgflow.files import replacing
+
+MANIFEST = "manifest.json"
+LIMIT = 25
+"""Machine-hours that all results together may take, so that anybody can repeat them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is done of an experiment under a budget.
+
+    Attributes:
+        experiment: Its name.
+        budget: The budget's.
+        state: done, partly or not.
+        trainings: How many are done.
+        of_trainings: How many there are.
+        measures: How many measurements are done.
+        of_measures: How many there are.
+        machine_hours: What it took by itself, as `results.machine_hours` counts.
+        date: Of the last training, or none.
+    """
+
+    experiment: str
+    budget: str
+    state: str
+    trainings: int
+    of_trainings: int
+    measures: int
+    of_measures: int
+    machine_hours: float
+    date: str | None
+
+
+def make(experiments: Path) -> list[Entry]:
+    """What is done of every experiment, by its config and its results.
+
+    Raises:
+        FileNotFoundError: If there are no experiments.
+        ValueError: If a config or a result isn't right.
+    """
+    read = [read_experiment(experiments, name) for name in names(experiments)]
+    return [_entry(one, budget) for one in read for budget in one.budgets]
+
+
+def write(experiments: Path) -> Path:
+    """Write the manifest anew."""
+    entries = make(experiments)
+    hours = sum(entry.machine_hours for entry in entries)
+    content = {
+        "machine_hours": round(hours, 2),
+        "limit": LIMIT,
+        "experiments": [asdict(entry) for entry in entries],
+    }
+    path = experiments / MANIFEST
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _entry(experiment: Experiment, budget: str) -> Entry:
+    plan = experiment.plan(budget)
+    found = results.read(experiment.folder.parent, experiment.name, budget)
+    found = found or {"experiment": experiment.name, "trainings": [], "measures": []}
+    settings = {one["name"]: one["settings"] for one in found["trainings"]}
+    trained = [
+        one for one in plan.trainings if settings.get(one.name) == results.differences(one.config)
+    ]
+    there = {
+        (one["name"], one["training"], json.dumps(one["options"])) for one in found["measures"]
+    }
+    measured = [
+        one
+        for one in plan.measurements
+        if (one.name, one.training and one.training.name, json.dumps(one.options)) in there
+        and (one.training is None or one.training in trained)
+    ]
+    missing = len(plan.trainings) + len(plan.measurements) - len(trained) - len(measured)
+    dates = [one["started"] for one in (*found["trainings"], *found["measures"])]
+    return Entry(
+        experiment=experiment.name,
+        budget=budget,
+        state="not" if not (trained or measured) else "partly" if missing else "done",
+        trainings=len(trained),
+        of_trainings=len(plan.trainings),
+        measures=len(measured),
+        of_measures=len(plan.measurements),
+        machine_hours=round(results.machine_hours(found), 2),
+        date=max(dates)[:10] if dates else None,
+    )

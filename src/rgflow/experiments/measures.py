@@ -1,0 +1,380 @@
+"""What may be measured of trained flows, by name: each measure calls what does it elsewhere.
+
+A measure is a function of a `Subject`, with options that are plain values, and gives numbers and
+pictures. The numbers are plain values too, as JSON has them.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rgflow import data
+from rgflow.analysis.dependence import Stratum, dependence
+from rgflow.analysis.disentanglement import Scores, disentanglement
+from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
+from rgflow.analysis.labels import Label, labels_of, spread
+from rgflow.analysis.levels import decode
+from rgflow.analysis.mixing import every_threshold, mix, mixing_grid
+from rgflow.analysis.pinwheel import POINTS, Estimate, learn_pinwheels
+from rgflow.analysis.probes import probe_levels
+from rgflow.analysis.traversals import fig6_temperature, traverse
+from rgflow.bijectors.pixels import dequantize
+from rgflow.config import TrainConfig, check_name
+from rgflow.evaluation import evaluate
+from rgflow.figures import grid, pinwheels
+from rgflow.figures.fields import atlas, strengths, strongest
+from rgflow.figures.levels import progressive
+from rgflow.figures.mixing import mixing_grid as grid_picture
+from rgflow.figures.mixing import thresholds
+from rgflow.figures.repair import repairs
+from rgflow.figures.traversals import Shown, traversals
+from rgflow.flow import Flow
+from rgflow.latents import Latents
+from rgflow.metrics.scores import score
+from rgflow.repair.comparison import fill, random_boxes, scores
+
+
+class Picture(NamedTuple):
+    """A picture, and what it shows."""
+
+    image: Image.Image
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What a measure has found.
+
+    Attributes:
+        numbers: Plain values by name.
+        pictures: By name.
+    """
+
+    numbers: dict[str, Any]
+    pictures: dict[str, Picture] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A trained flow, on any device.
+
+    Attributes:
+        flow: The flow.
+        config: The settings of its training.
+        name: What it is called.
+        beside: Another to compare with, with its name.
+    """
+
+    flow: Flow
+    config: TrainConfig
+    name: str
+    beside: tuple[str, Flow] | None = None
+
+    def images(self, count: int, split: data.Split = "test") -> Tensor:
+        """The first images of its data set, uint8."""
+        images = data.load_for(self.config, split, count=count, progress=False).images
+        return torch.from_numpy(images.copy())
+
+    def labels(self, count: int) -> list[Label]:
+        """The labels of the first test images."""
+        return labels_of(data.load_for(self.config, "test", count=count, progress=False).labels)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the flow is."""
+        return next(self.flow.parameters()).device
+
+
+Measure = Callable[..., Found]
+
+
+def bits(subject: Subject, *, count: int = 10_000, seed: int = 0) -> Found:
+    """Bits per dimension of test images, with their error and the importance-weighted bound."""
+    return Found(numbers=asdict(evaluate(subject.flow, subject.images(count), seed=seed)))
+
+
+def samples(
+    subject: Subject, *, count: int = 10_000, temperature: float = 1.0, seed: int = 0
+) -> Found:
+    """Fréchet distances of samples to training images; of MSDS also how ovals spread."""
+    found = score(
+        subject.flow,
+        subject.images(count, "train"),
+        subject.images(count),
+        ovals=subject.config.data.startswith("msds"),
+        temperature=temperature,
+        seed=seed,
+    )
+    numbers = asdict(found)
+    # By the name of the distance, so that a table can ask for one.
+    numbers["distances"] = {one.pop("name"): one for one in numbers["distances"]}
+    return Found(numbers=numbers)
+
+
+def sample_grid(
+    subject: Subject, *, count: int = 40, temperature: float = 1.0, seed: int = 0
+) -> Found:
+    """Samples, as a picture."""
+    z = subject.flow.draw_each(range(seed, seed + count), temperature)
+    picture = grid(decode(subject.flow, z), 10, _scale(subject.flow))
+    caption = f"Samples at temperature {temperature:g}, seeds {seed} to {seed + count - 1}"
+    return Found(numbers={"count": count}, pictures={"samples": Picture(picture, caption)})
+
+
+def data_grid(subject: Subject, *, count: int = 40) -> Found:
+    """Test images, as a picture."""
+    picture = grid(subject.images(count), 10, _scale(subject.flow))
+    return Found(numbers={"count": count}, pictures={"data": Picture(picture, "Test images")})
+
+
+def factors(
+    subject: Subject,
+    *,
+    count: int = 2000,
+    strongest: int = 48,
+    places: int = 4,
+    draws: int = 2,
+    seed: int = 0,
+) -> Found:
+    """Which level holds which factor; disentanglement and dependence of the latents of each level.
+
+    Of every level, and of all together, as many latents are scored, those with the strongest
+    receptive fields.
+    """
+    flow, images, labels = subject.flow, subject.images(count), subject.labels(count)
+    x = dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
+    with torch.no_grad():
+        parts = [flow.encode(part.to(subject.device), dtype=flow.dtype) for part in x.split(128)]
+    z = Latents.cat(parts).to(device=torch.device("cpu"))
+    fields = receptive_fields(flow, draws=draws, seed=seed)
+    probes = probe_levels(z, labels, places=places, seed=seed)
+    some = spread(labels, places)
+
+    def scored(level: int | None) -> dict[str, Any]:
+        code = np.stack([z[a].numpy() for a in fields.strongest(strongest, level)], 1)
+        found = disentanglement(code, some, seed=seed)
+        return {
+            name: getattr(found, name) for name in (*Scores._fields, "mig_error", "latents")
+        } | {"shuffled": found.shuffled._asdict()}
+
+    return Found(
+        numbers={
+            "images": len(images),
+            "factors": [label.name for label in some],
+            "verdict": [claim._asdict() for claim in probes.verdict()],
+            "probes": [s._asdict() for s in probes.scores if s.inputs == "own"],
+            "disentanglement": {
+                "all": scored(None),
+                "levels": [scored(level) for level in range(flow.levels)],
+            },
+            "dependence": {
+                name: _by_level(dependence(of, seed=seed).strata, flow.levels)
+                for name, of in (("latents", z), ("pixels", Latents.from_image(x, flow.lattice)))
+            },
+        }
+    )
+
+
+def fields(
+    subject: Subject, *, draws: int = 4, threshold: float = VISIBLE, each: int = 8, seed: int = 0
+) -> Found:
+    """Receptive fields: the strongest of every level, strengths, and how many are visible."""
+    of = {subject.name: subject.flow}
+    of |= dict([subject.beside]) if subject.beside else {}
+    found = {name: receptive_fields(flow, draws=draws, seed=seed) for name, flow in of.items()}
+    ours = found[subject.name]
+    pictures = {
+        "strongest": Picture(
+            strongest(found, each // len(found), threshold),
+            "The strongest receptive fields of every level, each scaled to its largest value; "
+            "below: row, column and channel of the latent, and its strength",
+        ),
+        "strengths": Picture(
+            strengths(found, threshold), "Strengths of the receptive fields of all latents"
+        ),
+    }
+    for level in range(ours.lattice.levels):
+        pictures[f"level-{level}"] = Picture(
+            atlas(ours, level, threshold),
+            f"All receptive fields of level {level}, each scaled to its largest value",
+        )
+    return Found(
+        numbers={
+            "draws": draws,
+            "threshold": threshold,
+            "flows": {name: _strengths(one, threshold) for name, one in found.items()},
+        },
+        pictures=pictures,
+    )
+
+
+def levels(subject: Subject, *, count: int = 3, temperature: float = 0.8, seed: int = 0) -> Found:
+    """Samples from coarse to fine (paper, Fig. 5a)."""
+    z = subject.flow.draw_each(range(seed, seed + count), temperature)
+    with torch.no_grad():
+        stages = [stage.cpu() for stage in subject.flow.coarse(z)]
+    caption = f"Samples from coarse to fine, at temperature {temperature:g}"
+    picture = progressive(stages, scale=_scale(subject.flow, 96))
+    return Found(numbers={"count": count}, pictures={"levels": Picture(picture, caption)})
+
+
+def varied(
+    subject: Subject, *, each: int = 2, reach: float = 3.0, draws: int = 4, seed: int = 0
+) -> Found:
+    """The strongest latents of every level varied in two samples (paper, Figs. 4 and 6)."""
+    flow = subject.flow
+    found = receptive_fields(flow, draws=draws, seed=seed)
+    z = flow.draw_each([seed, seed + 1], fig6_temperature(flow.levels))
+    values = [reach * k / 3 for k in range(-3, 4)]
+    shown, told = [], []
+    for level in reversed(range(flow.levels)):
+        for address in found.strongest(each, level):
+            h, i, j, c = address
+            strength = found.strengths[c, i, j].item()
+            way = traverse(flow, z, address, values)
+            note = f"strength {strength:.2g}"
+            shown.append(Shown(way, found.field(address), f"h = {h}, ({i}, {j}), c = {c}", note))
+            change = way.differences().square().mean().sqrt().item()
+            told.append({"latent": list(address), "strength": strength, "change": change})
+    caption = (
+        f"The strongest latents of every level: receptive field, and two samples while the latent "
+        f"goes from −{reach:g} to {reach:g}"
+    )
+    picture = traversals(shown, scale=_scale(flow), across=2)
+    return Found(numbers={"latents": told}, pictures={"varied": Picture(picture, caption)})
+
+
+def mixing(subject: Subject, *, high: int = 7, low: int = 4, threshold: int = 2) -> Found:
+    """Mixtures of test images by level, for every threshold and all with all (paper, Fig. 7)."""
+    flow = subject.flow
+    images = subject.images(high + low)
+    z = flow.encode(images.to(subject.device))
+    ways = every_threshold(flow.levels)
+    a, b = z.select(slice(0, 2)), z.select(slice(2, 4))
+    one_way, other_way = mix(flow, a, b, ways), mix(flow, b, a, ways)
+    first, second = z.select(slice(0, high)), z.select(slice(high, high + low))
+    cells = mixing_grid(flow, first, second, threshold)
+    scale = _scale(flow)
+    return Found(
+        numbers={"threshold": threshold},
+        pictures={
+            "thresholds": Picture(
+                thresholds(one_way, other_way, scale=scale),
+                "Two pairs of test images, mixed both ways for every Θ",
+            ),
+            "grid": Picture(
+                grid_picture(cells, images[:high], images[high:], threshold, scale=scale),
+                f"Test images mixed at Θ = {threshold}: coarse content from above, details from "
+                "the left",
+            ),
+        },
+    )
+
+
+def inpainting(
+    subject: Subject, *, count: int = 15, edge: int = 10, steps: int = 1000, seed: int = 0
+) -> Found:
+    """Squares of test images filled in, beside another flow, constrained and free (Appendix F)."""
+    truth = subject.images(count).to(subject.device)
+    masks = random_boxes(subject.flow.lattice, count, edge, seed)
+    beside = subject.beside[1] if subject.beside else None
+    filled = list(fill(subject.flow, truth, masks, beside=beside, seed=seed, steps=steps))
+    told = {}
+    for one in filled:
+        told[one.name] = asdict(scores(one, truth, masks, seed))
+        del told[one.name]["name"]
+    shown = {one.name: one.images[:15].cpu() for one in filled}
+    picture = repairs(truth[:15].cpu(), masks[:15], shown, truth=truth[:15].cpu())
+    caption = f"Squares of {edge}×{edge} pixels filled in; below each image the PSNR of its region"
+    return Found(numbers=told, pictures={"inpainting": Picture(picture, caption)})
+
+
+def pinwheel(*, seeds: Sequence[int] = range(5), points: int = 100) -> Found:
+    """Pinwheels learned with both priors (paper, Fig. E1)."""
+    learned = learn_pinwheels(seeds=seeds)
+    numbers: dict[str, Any] = {"points": POINTS, "seeds": list(seeds)}
+    for prior, flows in learned.items():
+        numbers[prior] = {
+            "quadrants": asdict(Estimate.of(one.named["quadrants"].share for one in flows)),
+            "half_axes": asdict(Estimate.of(one.named["half_axes"].share for one in flows)),
+            "nll": asdict(Estimate.of(one.nll for one in flows)),
+        }
+    caption = "Latents in the colours of their sectors, and where the flow takes them"
+    return Found(
+        numbers=numbers, pictures={"pinwheel": Picture(pinwheels(learned, points), caption)}
+    )
+
+
+WITHOUT_TRAINING: dict[str, Measure] = {"pinwheel": pinwheel}
+"""Measures that learn what they need by themselves, in seconds."""
+MEASURES: dict[str, Measure] = WITHOUT_TRAINING | {
+    "bits": bits,
+    "samples": samples,
+    "sample_grid": sample_grid,
+    "data_grid": data_grid,
+    "factors": factors,
+    "fields": fields,
+    "levels": levels,
+    "varied": varied,
+    "mixing": mixing,
+    "inpainting": inpainting,
+}
+"""Every measure by name."""
+
+
+def check_options(what: str, measure: str, options: dict[str, Any]) -> None:
+    """Raise a `ValueError` unless there is such a measure with such options."""
+    check_name(f"the measure {what}", measure, MEASURES)
+    known = [name for name in signature(MEASURES[measure]).parameters if name != "subject"]
+    for name in options:
+        check_name(f"an option of the measure {what}", name, known)
+
+
+def plain(numbers: dict[str, Any]) -> dict[str, Any]:
+    """The same as JSON has it: lists for tuples, null for numbers that it lacks."""
+    found: dict[str, Any] = json.loads(json.dumps(numbers), parse_constant=lambda _: None)
+    return found
+
+
+def _scale(flow: Flow, edge: int = 64) -> int:
+    """How large to draw a pixel, for images to be about so many pixels wide."""
+    return max(1, round(edge / flow.config.width))
+
+
+def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float]]:
+    """Of every level, level 0 first, how many fields are visible, and how strong they are."""
+    told = []
+    for level in range(found.lattice.levels):
+        values = found.of_level(level)
+        told.append(
+            {
+                "latents": len(values),
+                "visible": int((values > threshold).sum()),
+                "median": values.median().item(),
+                "largest": values.max().item(),
+            }
+        )
+    return told
+
+
+def _by_level(strata: Sequence[Stratum], levels: int) -> list[dict[str, float]]:
+    """Dependence of two latents of one level, the mean over all pairs that were looked at."""
+    told = []
+    for level in range(levels):
+        same = [one for one in strata if one.levels == (level, level)]
+        pairs = [one.pairs for one in same]
+        row: dict[str, float] = {"pairs": sum(pairs)}
+        for name in ("correlation", "magnitude", "information"):
+            measured = [getattr(one, name) for one in same]
+            row[name] = float(np.average([one.value for one in measured], weights=pairs))
+            row[f"{name}_floor"] = float(np.average([one.floor for one in measured], weights=pairs))
+        told.append(row)
+    return told

@@ -1,0 +1,121 @@
+"""Measurements carried out: each kept as JSON beside the trainings, none of them done twice."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rgflow.experiments.execute import done
+from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, check_options, plain
+from rgflow.experiments.plan import Measurement, Plan, Training
+from rgflow.files import replacing
+from rgflow.flow import Flow
+from rgflow.training.optimisation import prepare_machine
+from rgflow.training.run import Run, git_state, processor
+
+Progress = Callable[[Measurement, bool], None]
+"""Called with a measurement when it begins, and with true when it has ended."""
+
+
+def measured(measurement: Measurement, work: Path) -> dict[str, Any] | None:
+    """What a measurement has found; none if it isn't done yet, or its flow was trained anew."""
+    try:
+        content = json.loads(measurement.path(work).read_text())
+    except (OSError, ValueError):
+        return None
+    return content if content.get("trained") == _trained(measurement, work) else None
+
+
+def measure_all(plan: Plan, work: Path, *, progress: Progress | None = None) -> None:
+    """Measure what isn't measured yet of the trainings that have come to their end.
+
+    Args:
+        plan: What is to be measured.
+        work: The folder of all run folders.
+        progress: Called as things go on.
+
+    Raises:
+        ValueError: If there is no such measure, or it has no such options.
+    """
+    for one in plan.measurements:
+        check_options(one.name, one.measure, one.options)
+        if (one.training is None) != (one.measure in WITHOUT_TRAINING):
+            raise ValueError(
+                f"Expected trainings for the measures that need them, and for no others; "
+                f"{one.name} of {plan.experiment} is {one.measure}."
+            )
+    prepare_machine()
+    for one in plan.measurements:
+        needed = [training for training in (one.training, one.beside) if training]
+        if measured(one, work) or any(done(training, work) < 1 for training in needed):
+            continue
+        if progress:
+            progress(one, False)
+        _measure(one, plan.experiment, work)
+        if progress:
+            progress(one, True)
+
+
+def _measure(measurement: Measurement, experiment: str, work: Path) -> None:
+    measure, options = MEASURES[measurement.measure], measurement.options
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    start, busy = time.perf_counter(), time.process_time()
+    if measurement.training:
+        found = measure(_subject(measurement, work), **options)
+    else:
+        found = measure(**options)
+    path = measurement.path(work)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "measure": measurement.measure,
+        "options": options,
+        "experiment": experiment,
+        "trained": _trained(measurement, work),
+        "started": now,
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(time.process_time() - busy, 1),
+        "threads": torch.get_num_threads(),
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
+        "versions": {name: version(name) for name in ("rgflow", "torch")},
+        "git": git_state(),
+        "numbers": plain(found.numbers),
+        "pictures": {name: picture.caption for name, picture in found.pictures.items()},
+    }
+    for name, picture in found.pictures.items():
+        with replacing(picture_path(path, name)) as part:
+            picture.image.save(part, format="PNG", optimize=True)
+    with replacing(path) as part:  # last, as it says that all of it is there
+        part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def picture_path(path: Path, name: str) -> Path:
+    """Where a picture of a measurement is, given where its JSON is."""
+    return path.with_name(f"{path.stem}-{name}.png")
+
+
+def _subject(measurement: Measurement, work: Path) -> Subject:
+    training, beside = measurement.training, measurement.beside
+    assert training
+    return Subject(
+        flow=_flow(training, work),
+        config=training.config,
+        name=training.label,
+        beside=(beside.label, _flow(beside, work)) if beside else None,
+    )
+
+
+def _flow(training: Training, work: Path) -> Flow:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Run.open(training.folder(work)).flow().to(device)
+
+
+def _trained(measurement: Measurement, work: Path) -> list[str]:
+    """When the trainings began that are measured, which tells them from others of that name."""
+    of = (measurement.training, measurement.beside)
+    return [Run(one.folder(work)).record().get("started", "") for one in of if one]

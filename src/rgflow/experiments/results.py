@@ -1,0 +1,144 @@
+"""What experiments have come to: one JSON file for each experiment and budget, and its pictures.
+
+EXPERIMENTS/NAME/BUDGET.json       trainings with their settings, time and machine; measurements
+EXPERIMENTS/NAME/BUDGET/*.png      pictures, of the first seed
+"""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rgflow.config import TrainConfig
+from rgflow.experiments.execute import done, sessions
+from rgflow.experiments.measuring import measured, picture_path
+from rgflow.experiments.plan import Measurement, Plan, Training
+from rgflow.files import replacing
+from rgflow.training.run import Run
+
+PLACES = ("data_root", "download")
+"""Settings that say where data is, and nothing about a result."""
+
+
+def path_of(experiments: Path, name: str, budget: str) -> Path:
+    """The file of an experiment's results under a budget."""
+    return experiments / name / f"{budget}.json"
+
+
+def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
+    """The results of an experiment under a budget; none if there are none yet.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    path = path_of(experiments, name, budget)
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"Expected results in {path}; it is damaged: {error}.") from error
+    return content
+
+
+def write(plan: Plan, work: Path, experiments: Path) -> Path:
+    """Write what there is of a plan, its pictures too; what isn't there stays as it was written.
+
+    Args:
+        plan: The experiment under a budget.
+        work: The folder of all run folders.
+        experiments: The folder of all experiments.
+
+    Returns:
+        The JSON file.
+    """
+    path = path_of(experiments, plan.experiment, plan.budget)
+    before = read(experiments, plan.experiment, plan.budget) or {"trainings": [], "measures": []}
+    trainings = {one["name"]: one for one in before["trainings"]}
+    measures = {(one["name"], one["training"]): one for one in before["measures"]}
+    for training in plan.trainings:
+        if done(training, work) == 1:
+            trainings[training.name] = _told(training, work)
+    for one in plan.measurements:
+        if content := measured(one, work):
+            pictures = _copy(one, content["pictures"], plan, work, path.with_suffix(""))
+            name = one.training.name if one.training else None
+            told = {"name": one.name, "training": name, **content, "pictures": pictures}
+            del told["trained"]
+            measures[one.name, name] = told
+    content = {
+        "experiment": plan.experiment,
+        "budget": plan.budget,
+        "command": f"rgflow reproduce {plan.experiment} --budget {plan.budget}",
+        "trainings": list(trainings.values()),
+        "measures": list(measures.values()),
+    }
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def machine_hours(result: dict[str, Any]) -> float:
+    """Hours of a machine that an experiment took by itself: processor time by number of cores.
+
+    What another experiment has trained or measured counts there.
+    """
+    own = [
+        one
+        for one in (*result["trainings"], *result["measures"])
+        if one["experiment"] == result["experiment"]
+    ]
+    return sum(one["processor_seconds"] / one["machine"]["cores"] for one in own) / 3600
+
+
+def differences(config: TrainConfig) -> dict[str, Any]:
+    """The settings of a training that aren't the default ones, as plain values."""
+    mine, usual = (json.loads(json.dumps(asdict(one))) for one in (config, TrainConfig()))
+    model = {name: x for name, x in mine.pop("model").items() if x != usual["model"][name]}
+    found = {name: x for name, x in mine.items() if x != usual[name] and name not in PLACES}
+    return {"model": model, **found}
+
+
+def _told(training: Training, work: Path) -> dict[str, Any]:
+    """What is written of a training that has come to its end."""
+    record, parts = Run(training.folder(work)).record(), sessions(training, work)
+    result = record["result"]
+    return {
+        "name": training.name,
+        "label": training.label,
+        "seed": training.config.seed,
+        "experiment": training.experiment,
+        "settings": differences(training.config),
+        "parameters": record["parameters"],
+        "steps": result["steps"],
+        "images_per_second": result["images_per_second"],
+        "validation": result["validation"],
+        "unit": result["unit"],
+        "started": record["started"],
+        "sessions": len(parts),
+        "seconds": round(sum(one.seconds for one in parts), 1),
+        "processor_seconds": round(sum(one.processor_seconds for one in parts), 1),
+        "threads": max((one.threads for one in parts), default=None),
+        "at_a_time": max((one.beside + 1 for one in parts), default=None),
+        "machine": record["machine"],
+        "versions": record["versions"],
+        "git": record["git"],
+    }
+
+
+def _copy(
+    one: Measurement, captions: dict[str, str], plan: Plan, work: Path, folder: Path
+) -> dict[str, str]:
+    """Copy the pictures of a measurement of the first seed; captions by the name of the file."""
+    first = min((training.config.seed for training in plan.trainings), default=0)
+    if one.training and one.training.config.seed != first:
+        return {}
+    folder.mkdir(exist_ok=True)
+    found = {}
+    for name, caption in captions.items():
+        label = f"{one.training.label}-" if one.training else ""
+        file = f"{label}{one.name}-{name}.png"
+        shutil.copyfile(picture_path(one.path(work), name), folder / file)
+        found[file] = caption
+    return found
