@@ -1,0 +1,375 @@
+"""Write the pages of results into `results`: `python docs/results.py`.
+
+No number is typed: published ones come from the configs of the experiments, ours from the JSON that
+`rgflow reproduce` writes. What the numbers mean is in `notes.md` beside a config.
+
+A config's `tables` are of three kinds, which differ by their keys:
+
+value, rows                one number: published ones, and ours under every budget
+values, rows, baseline     several numbers, a table for every budget; differences from the baseline
+claims                     sentences of the paper, each with two numbers that it says to differ
+
+A number of ours is named by a path: the name of a measure, and keys within its numbers. It is the
+mean over the seeds and its standard error; of one seed, the error is that of the measurement.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy.stats import norm, t
+
+from rgflow.experiments import manifest, results
+from rgflow.experiments.plan import BUDGETS, Experiment, names, read_experiment
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = ROOT / "experiments"
+PAGES = Path(__file__).parent / "results"
+PUBLISHED = {"paper": "paper", "reproduction": "independent reproduction"}
+"""Columns of published numbers, by the key of a row."""
+DONE = {"done": "done", "partly": "partly done", "not": "not run here"}
+PREFACE = """
+# Results
+
+The tables and figures of the paper, done again, and questions of our own. The paper trained on a
+GPU for days. What is committed here was trained on a CPU for minutes, so it says which of several
+flows is better for the same time, and rarely reaches the paper's numbers. Where these were missed,
+it says so.
+
+`rgflow reproduce NAME --budget 10m` does an experiment again; [how](../guide/reproducing.md). The
+budget 10m is of ten minutes on one core for every training, 2h of an hour or less, and full is the
+paper's setting, for those with a GPU and the data.
+"""
+CONFIDENCE = 0.95
+"""Of the interval of a difference that must leave out 0 for a claim to be decided."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A mean over seeds and its standard error; of one seed the error of its measurement."""
+
+    mean: float
+    error: float
+    seeds: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether its confidence interval leaves out 0; of one seed that of its measurement."""
+        if math.isnan(self.error):
+            return True
+        law = t(self.seeds - 1) if self.seeds > 1 else norm
+        return bool(abs(self.mean) > law.ppf((1 + CONFIDENCE) / 2) * self.error)
+
+    def text(self, digits: int, signed: bool = False) -> str:
+        """With so many digits after the point."""
+        sign = "+" if signed else ""
+        said = f"{self.mean:{sign}.{digits}f}"
+        if not math.isnan(self.error):
+            said += f" ± {self.error:.{digits}f}"
+        return said.replace("-", "−")
+
+
+class Results:
+    """What an experiment has come to under one budget."""
+
+    def __init__(self, experiment: Experiment, budget: str, content: dict[str, Any]) -> None:
+        self.experiment, self.budget, self.content = experiment, budget, content
+        self.labels = {one["name"]: (one["label"], one["seed"]) for one in content["trainings"]}
+
+    def values(self, path: str, label: str | None) -> dict[int, tuple[float, float]]:
+        """By seed, the value at a path and the error that stands beside it."""
+        measure, *keys = path.split(".")
+        found = {}
+        for one in self.content["measures"]:
+            of, seed = self.labels.get(one["training"], (None, 0))
+            if one["name"] == measure and of == label:
+                found[seed] = _at(one["numbers"], keys)
+        return {seed: value for seed, value in found.items() if value}
+
+    def number(self, path: str, row: dict[str, Any]) -> Number | None:
+        """The number of a row; none if it isn't there yet."""
+        if "files" in row:
+            return self._of_files(row)
+        return _mean(self.values(row.get("value", path), row.get("of")))
+
+    def difference(self, path: str, row: dict[str, Any], other: dict[str, Any]) -> Number | None:
+        """By how much it is more in one row than in another, seed by seed."""
+        mine, theirs = (self.values(one.get("value", path), one.get("of")) for one in (row, other))
+        return _mean(
+            {
+                seed: (mine[seed][0] - theirs[seed][0], math.hypot(mine[seed][1], theirs[seed][1]))
+                for seed in mine.keys() & theirs.keys()
+            }
+        )
+
+    def _of_files(self, row: dict[str, Any]) -> Number | None:
+        """A number that a command of another kind has written, in files beside the config."""
+        pattern = row["files"].get(self.budget)
+        paths = sorted(self.experiment.folder.glob(pattern)) if pattern else []
+        values = [_at(json.loads(path.read_text()), row["value"].split(".")) for path in paths]
+        return _mean({seed: value for seed, value in enumerate(values) if value})
+
+
+def _at(numbers: Any, keys: Sequence[str]) -> tuple[float, float] | None:
+    """The value at some keys, and the error beside it."""
+    for key in keys[:-1]:
+        numbers = numbers[int(key)] if isinstance(numbers, list) else numbers.get(key, {})
+    value = numbers.get(keys[-1])
+    if value is None:
+        return None
+    beside = (f"{keys[-1]}_error", "standard_error", "error")
+    error = next((numbers[name] for name in beside if numbers.get(name) is not None), math.nan)
+    return value, error
+
+
+def _mean(values: dict[int, tuple[float, float]]) -> Number | None:
+    if not values:
+        return None
+    means = [value for value, _ in values.values()]
+    if len(means) == 1:
+        return Number(means[0], next(iter(values.values()))[1], 1)
+    return Number(fmean(means), stdev(means) / len(means) ** 0.5, len(means))
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown; numbers on the right."""
+    bar = ["---"] + ["---:"] * (len(head) - 1)
+    return ["| " + " | ".join(row) + " |" for row in (head, bar, *rows)] + [""]
+
+
+def of_one_number(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
+    """Published numbers, and ours under every budget."""
+    digits = said.get("digits", 3)
+    columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
+    better = said.get("better")
+    head = ["", *(PUBLISHED[key] for key in columns), *(f"here, {b}" for b in found)]
+    rows = []
+    for row in said["rows"]:
+        ours = [one.number(said["value"], row) for one in found.values()]
+        cells = [str(row.get(key, "")) for key in columns]
+        cells += [number.text(digits) if number else "" for number in ours]
+        if better:
+            cells.append(_outcome(row.get("paper"), ours, better, digits))
+        rows.append([row["name"], *cells])
+    yield from table(head + ["against the paper"] * bool(better), rows)
+
+
+def _outcome(paper: float | None, ours: Sequence[Number | None], better: str, digits: int) -> str:
+    """Whether the best of ours is as good as the paper's."""
+    there = [number for number in ours if number]
+    if paper is None or not there:
+        return ""
+    sign = 1 if better == "lower" else -1
+    worse = min(sign * (number.mean - paper) for number in there)
+    return "reached" if worse <= 0 else f"missed by {worse:.{digits}f}"
+
+
+def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
+    """Several numbers of every row, and what differs from the baseline."""
+    base = next((row for row in said["rows"] if row.get("of") == said.get("baseline", "")), None)
+    head = ["", *(value["name"] for value in said["values"])]
+    for budget, one in found.items():
+        rows = []
+        for row in said["rows"]:
+            cells = []
+            for value in said["values"]:
+                number, digits = one.number(value["value"], row), value.get("digits", 3)
+                cells.append(number.text(digits) if number else "")
+                if number and base and row is not base:
+                    less = one.difference(value["value"], row, base)
+                    cells[-1] += f" ({less.text(digits, signed=True)})" if less else ""
+            if any(cells):
+                rows.append([row["name"], *cells])
+        if rows:
+            yield from (f"Budget {budget}:", "", *table(head, rows))
+    if base:
+        yield f"In brackets: the difference from “{base['name']}”, seed by seed."
+        yield ""
+
+
+def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
+    """Sentences, and whether our numbers agree."""
+    for claim in said["claims"]:
+        outcomes = []
+        smaller, larger = (
+            side if isinstance(side, dict) else {"of": side}
+            for side in (claim["smaller"], claim["larger"])
+        )
+        for budget, one in found.items():
+            more = one.difference(claim.get("value", ""), larger, smaller)
+            if more is None:
+                continue
+            digits = claim.get("digits", 3)
+            verdict = "agrees" if more.mean > 0 else "contradicts"
+            if not more.decided:
+                verdict = "undecided"
+            told = more.text(digits, signed=True)
+            if one.labels:
+                told += f", {more.seeds} seed{'s' * (more.seeds > 1)}"
+            outcomes.append(f"{budget}: **{verdict}** ({told})")
+        yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured yet'}."
+    yield ""
+
+
+def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
+    """What the probes of each level say about the paper's sentences, of the longest training."""
+    if not found:
+        return
+    budget, last = list(found.items())[-1]
+    yield f"Budget {budget}, first seed:"
+    yield ""
+    told = set()
+    for one in last.content["measures"]:
+        label, _ = last.labels[one["training"]] if one["training"] else ("", 0)
+        if one["name"] == said["verdicts"] and label not in told:
+            told.add(label)
+            for claim in one["numbers"]["verdict"]:
+                yield f"- {label}: {claim['text']} **{claim['outcome'].capitalize()}.**"
+    yield ""
+
+
+KINDS = {
+    "claims": of_claims,
+    "verdicts": of_verdicts,
+    "values": of_several_numbers,
+    "value": of_one_number,
+}
+
+
+# ---------------------------------------------------------------- pages
+
+
+def page(experiment: Experiment) -> str:
+    """The page of one experiment."""
+    lines = [f"# {experiment.title}", "", experiment.about.strip(), ""]
+    read = {
+        budget: results.read(EXPERIMENTS, experiment.name, budget) for budget in experiment.budgets
+    }
+    found = {
+        budget: Results(experiment, budget, content) for budget, content in read.items() if content
+    }
+    for said in experiment.tables:
+        lines += [f"## {said['title']}", ""]
+        if "text" in said:
+            lines += [said["text"].strip(), ""]
+        kind = next(KINDS[key] for key in KINDS if key in said)
+        lines += kind(said, found)
+    notes = experiment.folder / "notes.md"
+    if notes.is_file():
+        lines += [notes.read_text().strip(), ""]
+    lines += _pictures(found)
+    lines += ["## How it was done", ""]
+    for budget in experiment.budgets:
+        lines += _done(experiment, budget, found.get(budget))
+    lines += [
+        f"This page is made by `python docs/results.py` from `experiments/{experiment.name}`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _pictures(found: dict[str, Results]) -> Iterator[str]:
+    """The pictures of the longest training that has any."""
+    for budget, one in reversed(found.items()):
+        shown = [
+            (of["training"], file, caption)
+            for of in one.content["measures"]
+            for file, caption in of["pictures"].items()
+        ]
+        if not shown:
+            continue
+        yield from ("## Pictures", "", f"Budget {budget}.", "")
+        for training, file, caption in shown:
+            label = f"{one.labels[training][0]}: " if training else ""
+            path = f"../../experiments/{one.experiment.name}/{budget}/{file}"
+            yield from (f"{label}{caption}.", "", f"![{label}{caption}]({path})", "")
+        return
+
+
+def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterator[str]:
+    """What was trained and measured under a budget, on what, and for how long."""
+    plan = experiment.plan(budget)
+    command = f"rgflow reproduce {experiment.name} --budget {budget}"
+    if found is None:
+        count = f"{len(plan.trainings)} training{'s' * (len(plan.trainings) != 1)}"
+        yield f"- **{budget}**: not run here; {count}. `{command}`"
+        yield ""
+        return
+    content = found.content
+    trainings, measures = content["trainings"], content["measures"]
+    all_of = (*trainings, *measures)
+    machines = (f"{m['processor']}, {m['cores']} cores" for m in (o["machine"] for o in all_of))
+    versions = (
+        f"rgflow {v['rgflow']}, torch {v['torch']}" for v in (o["versions"] for o in all_of)
+    )
+    commits = (one["git"]["commit"][:9] for one in all_of if one["git"])
+    dates = sorted(one["started"][:10] for one in all_of)
+    told = (
+        f"{len(trainings)} of {len(plan.trainings)} trainings",
+        f"{len(measures)} of {len(plan.measurements)} measurements",
+        f"{results.machine_hours(content):.2f} machine-hours",
+        *(f"{'; '.join(sorted(set(some)))}" for some in (machines, versions)),
+        f"commit {', '.join(sorted(set(commits))) or 'unknown'}",
+        " to ".join(dict.fromkeys((dates[0], dates[-1]))),
+    )
+    yield f"- **{budget}**: `{command}`. {'; '.join(told)}."
+    yield ""
+    labels = dict.fromkeys(one["label"] for one in trainings)
+    rows = []
+    for label in labels:
+        of = [one for one in trainings if one["label"] == label]
+        settings = of[0]["settings"]
+        minutes = settings.get("minutes")
+        length = f"{minutes:g} min" if minutes else f"{settings['steps']:,} steps"
+        if settings.get("clock") == "processor":
+            length += " of a core"
+        rows.append(
+            [
+                label,
+                f"{of[0]['parameters'] / 1e6:.2f} M",
+                length,
+                ", ".join(str(one["seed"]) for one in of),
+                f"{fmean(one['steps'] for one in of):,.0f}",
+                f"{sum(one['processor_seconds'] for one in of) / 60:.0f} min",
+                f"{sum(one['seconds'] for one in of) / 60:.0f} min",
+            ]
+        )
+    if rows:
+        head = ["training", "parameters", "budget", "seeds", "steps", "processor time", "time"]
+        yield from table(head, rows)
+
+
+def overview(pages: dict[str, Experiment]) -> str:
+    """The page that leads to all others."""
+    entries = manifest.make(EXPERIMENTS)
+    lines = [PREFACE.strip()]
+    rows = []
+    for name, experiment in pages.items():
+        states = {one.budget: one for one in entries if one.experiment == name}
+        cells = [DONE[states[b].state] if b in states else "" for b in BUDGETS]
+        hours = sum(one.machine_hours for one in states.values())
+        rows.append([f"[{experiment.title}]({name}.md)", *cells, f"{hours:.2f}"])
+    total = sum(one.machine_hours for one in entries)
+    lines += ["", *table(["", *BUDGETS, "machine-hours"], rows)]
+    lines += [f"Together {total:.1f} machine-hours, of at most {manifest.LIMIT}.", ""]
+    lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]
+    return "\n".join(lines)
+
+
+def make() -> dict[str, str]:
+    """All pages by the name of the file."""
+    experiments = {name: read_experiment(EXPERIMENTS, name) for name in names(EXPERIMENTS)}
+    made = {f"{name}.md": page(experiment) for name, experiment in experiments.items()}
+    return {"index.md": overview(experiments), **made}
+
+
+if __name__ == "__main__":
+    for file, text in make().items():
+        (PAGES / file).write_text(text)
