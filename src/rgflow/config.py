@@ -100,7 +100,8 @@ class FlowConfig:
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths."""
     bijector: str = "affine"
-    """affine, spline, autoregressive, cube, or the import path of a Bijector subclass."""
+    """affine, spline, autoregressive, cube, coarse_to_fine, or the import path of a Bijector
+    subclass."""
     bijector_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for a bijector that is named by its import path."""
     conditioner: str = "paper"
@@ -112,6 +113,9 @@ class FlowConfig:
     """Residual blocks in each network."""
     bins: int = 8
     """Bins of each spline; for the autoregressive bijector 0 makes it affine."""
+    splits: int = 2
+    """How often the coarse_to_fine bijector divides a block's sites into four sublattices: its
+    variables form C·4^splits groups, and generation takes as many steps."""
     prior: PriorName = "laplace"
     """Distribution of every latent."""
     prior_scale: float | None = None
@@ -128,7 +132,7 @@ class FlowConfig:
     it pays. Everything outside training runs in the format of the parameters."""
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "channels", "m", "hidden", "blocks"):
+        for name in ("height", "width", "channels", "m", "hidden", "blocks", "splits"):
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:

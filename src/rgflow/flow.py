@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rgflow import checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
+from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import CubeCoupling
 from rgflow.bijectors.fused_spline import compiled_kernels
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
@@ -155,10 +156,10 @@ class Flow(nn.Module):
         Returns:
             Whether there are any.
         """
-        couplings = [m for m in self.modules() if isinstance(m, CubeCoupling)]
-        for coupling in couplings:
-            coupling.kernels = compiled_kernels()
-        return bool(couplings)
+        bijectors = [m for m in self.modules() if isinstance(m, CubeCoupling | CoarseToFine)]
+        for bijector in bijectors:
+            bijector.kernels = compiled_kernels()
+        return bool(bijectors)
 
     # ---------------------------------------------------------------- likelihood
 

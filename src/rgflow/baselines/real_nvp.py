@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from rgflow.bijectors.base import Bijector, Compose, Domain, Mapped, sum_event
+from rgflow.bijectors.blockwise import SUBLATTICES
 from rgflow.config import Architecture, FlowConfig
 from rgflow.flow import Flow
 from rgflow.lattice import SqueezeSites
@@ -164,7 +165,7 @@ def _squeeze(x: Tensor, channels: int) -> Tensor:
     in the first half of the channels, (0, 1) and (1, 0) in the second."""
     n, k, h, w = x.shape
     x = x.reshape(n, k // channels, channels, h // 2, 2, w // 2, 2)
-    parts = [x[:, :, :, :, a, :, b] for a, b in ((0, 0), (1, 1), (0, 1), (1, 0))]
+    parts = [x[:, :, :, :, a, :, b] for a, b in SUBLATTICES]
     return torch.stack(parts, 1).reshape(n, 4 * k, h // 2, w // 2)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rgflow.bijectors.autoregressive import AutoregressiveBijector
 from rgflow.bijectors.base import Bijector, Compose, Inverse, Quantile
 from rgflow.bijectors.blockwise import Blockwise, cut, join
+from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import AffineCoupling, Coupling, CubeCoupling, SplineCoupling
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.conditioners import CONDITIONERS, MakeConditioner
@@ -18,6 +19,7 @@ __all__ = [
     "AutoregressiveBijector",
     "Bijector",
     "Blockwise",
+    "CoarseToFine",
     "Compose",
     "Coupling",
     "CubeCoupling",
@@ -32,7 +34,7 @@ __all__ = [
     "make_bijector",
 ]
 
-BIJECTORS = ("affine", "spline", "autoregressive", "cube")
+BIJECTORS = ("affine", "spline", "autoregressive", "cube", "coarse_to_fine")
 
 
 def make_bijector(config: FlowConfig) -> Bijector:
@@ -48,6 +50,16 @@ def make_bijector(config: FlowConfig) -> Bijector:
     if config.bijector == "autoregressive":
         return AutoregressiveBijector(
             dim, hidden=config.hidden, blocks=config.blocks, bins=config.bins
+        )
+    if config.bijector == "coarse_to_fine":
+        return CoarseToFine(
+            dim,
+            channels=config.channels,
+            m=config.m,
+            splits=config.splits,
+            hidden=config.hidden,
+            blocks=config.blocks,
+            bins=config.bins,
         )
     check_name("conditioner", config.conditioner, CONDITIONERS)
     conditioner: MakeConditioner = partial(

@@ -12,6 +12,9 @@ from torch import Tensor
 from rgflow.bijectors.base import Bijector, Mapped
 from rgflow.lattice import Layer
 
+SUBLATTICES = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""Offsets of the four sublattices, in the order in which a block's vector has them."""
+
 
 def cut(x: Tensor, m: int) -> Tensor:
     """Cut images [N, C, p·m, q·m] into blocks [N·p·q, D], even half first.
@@ -23,7 +26,7 @@ def cut(x: Tensor, m: int) -> Tensor:
     images, channels, height, width = x.shape
     p, q = height // m, width // m
     x = x.reshape(images, channels, p, n, 2, q, n, 2).permute(0, 2, 5, 4, 7, 1, 3, 6)
-    parts = (x[:, :, :, 0, 0], x[:, :, :, 1, 1], x[:, :, :, 0, 1], x[:, :, :, 1, 0])
+    parts = [x[:, :, :, i, j] for i, j in SUBLATTICES]
     return torch.stack(parts, 3).reshape(images * p * q, channels * m * m)
 
 

@@ -12,7 +12,7 @@ from zuko.transforms import MonotonicRQSTransform
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised, sum_event
 from rgflow.bijectors.fused_spline import FusedSpline, Kernels
-from rgflow.bijectors.unit_spline import spline_forward, spline_inverse, spline_parameters
+from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 from rgflow.conditioners import MakeConditioner
 
 
@@ -111,7 +111,7 @@ class SplineCoupling(Coupling):
 
 
 class CubeCoupling(Coupling):
-    """Rational-quadratic splines on the unit cube, with all derivatives at the knots free.
+    """Quadratic splines on the unit cube (`rgflow.bijectors.unit_spline`).
 
     The coupling is conjugated by the prior's distribution function: it acts on u = F(y), and its
     networks see √3·(2u − 1). Where couplings follow one another, the F of one and the quantile
@@ -120,7 +120,7 @@ class CubeCoupling(Coupling):
 
     Args:
         dim: Variables of a block D.
-        conditioner: Makes the network, from D and P = 3·bins + 1.
+        conditioner: Makes the network, from D and P = 2·bins + 1.
         bins: Bins of each spline.
     """
 
@@ -128,7 +128,7 @@ class CubeCoupling(Coupling):
     codomain: Domain = "cube"
 
     def __init__(self, dim: int, conditioner: MakeConditioner, *, bins: int = 8) -> None:
-        super().__init__(dim, 3 * bins + 1, conditioner)
+        super().__init__(dim, 2 * bins + 1, conditioner)
         self.bins = bins
         self.kernels: Kernels | None = None
         """Compiled kernels, used while training; none: the plain functions."""
@@ -145,7 +145,7 @@ class CubeCoupling(Coupling):
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         if self._fused:
             return FusedSpline.apply(x, params, self.kernels)
-        return spline_forward(x, *spline_parameters(params, self.bins))
+        return spline_forward(x, make_spline(params, self.bins))
 
     def elementwise_inverse(self, y: Tensor, params: Tensor) -> Mapped:
-        return spline_inverse(y, *spline_parameters(params, self.bins))
+        return spline_inverse(y, make_spline(params, self.bins))

@@ -5,7 +5,7 @@ reads the parameters once, keeps everything else in registers, and writes the re
 backward pass recomputes what it needs from the input. Values and gradients equal those of the plain
 functions to rounding; derivatives of higher order, or in forward mode, need the plain ones.
 
-Letters in shapes: R rows; d variables; K bins.
+Letters in shapes: R rows; d variables; K bins. Other letters are those of `unit_spline`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.unit_spline import LOG_MAX_SLOPE, MIN_BIN, MIXED, _joined, _rational
+from rgflow.bijectors.unit_spline import MIN_BIN, UNIFORM, _joined
 
 Planes = list[Tensor]
 
@@ -25,207 +25,165 @@ class _Bin(NamedTuple):
     """The bin that holds an input, as seen from the nearer edge; each [R, d]."""
 
     width: Tensor
-    height: Tensor
-    near: Tensor
-    """Unbounded derivative at the near end."""
-    far: Tensor
+    start: Tensor
+    """Value at the near end."""
+    end: Tensor
+    """Value at the far end."""
     before: Tensor
     """Widths before the bin."""
     below: Tensor
-    """Heights before the bin."""
+    """Areas before the bin."""
     beyond: Tensor
-    """Heights behind the bin."""
-    begun: list[Tensor]
+    """Areas behind the bin."""
+    total: Tensor
+    """All areas, T."""
+    begun: Planes
     """For all bins but the first, whether it begins before the input."""
 
 
 def forward_kernel(d: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-    """Cube coordinates d [R, d] by unconstrained parameters [R, 3K+1, d]: the result and the
-    log-derivatives, as `spline_forward(d, *spline_parameters(params, K))` gives them."""
-    widths, heights, slopes = _planes(d, params)
-    held = _find(d.abs(), _softmax(widths), _softmax(heights), slopes)
-    near, far = _bounded(held.near)[0], _bounded(held.far)[0]
-    xi = (d.abs() - held.before) / held.width
-    share, rest, log_slope = _rational(xi, held.height / held.width, near, far)
-    y = _joined(d, held.below + held.height * share, held.beyond + held.height * rest)
-    return y, log_slope
+    """Cube coordinates d [R, d] by unconstrained parameters [R, 2K+1, d]: the result and the
+    log-derivatives, as `spline_forward(d, make_spline(params, K))` gives them."""
+    widths, knots = _planes(d, params)
+    held = _find(d.abs(), _softmax(widths), _exponentials(knots))
+    scale = (1 - UNIFORM) / held.total
+    x = d.abs() - held.before
+    value = held.start + (held.end - held.start) * x / held.width
+    near = scale * (held.below + x * (held.start + value) / 2) + UNIFORM * d.abs()
+    rest = (held.width - x) * (value + held.end) / 2
+    far = scale * (held.beyond + rest) + UNIFORM * (1 - d.abs())
+    return _joined(d, near, far), (scale * value + UNIFORM).log()
 
 
 def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[Tensor, ...]:
     """From the gradients of the result and of the log-derivatives to that of d, and of each plane
     of the parameters, all [R, d]."""
-    widths, heights, slopes = _planes(d, params)
-    a, b = _softmax(widths), _softmax(heights)
-    held = _find(d.abs(), a, b, slopes)
-    xi = (d.abs() - held.before) / held.width
-    grad = _bin_gradients(d, held.width, held.height, held.near, held.far, xi, gy, gl)
-    planes = [
-        _softmax_backward(a, held.begun, grad.a_at, grad.a_before),
-        _softmax_backward(b, held.begun, grad.b_at, grad.b_before),
-        _slopes_backward(held.begun, grad.near, grad.far),
-    ]
+    widths, knots = _planes(d, params)
+    shares, values = _softmax(widths), _exponentials(knots)
+    held = _find(d.abs(), shares, values)
+    scale = (1 - UNIFORM) / held.total
+    x = d.abs() - held.before
+    xi, climb = x / held.width, held.end - held.start
+    value = held.start + climb * xi
+    # Of the area up to the input, of the value there, of T, and of where the bin begins. The far
+    # distance is 1 minus the near one, so either way `side * gy` is the gradient of the latter.
+    side = torch.where(d > 0, 1.0, -1.0).to(d.dtype)
+    garea = side * gy * scale
+    gvalue = gl * scale / (scale * value + UNIFORM)
+    area = held.below + x * (held.start + value) / 2
+    gtotal = -(garea * area + gvalue * value) / held.total
+    gplace = garea * value + gvalue * climb / held.width
+    gwidth = -climb * xi * (garea * xi / 2 + gvalue / held.width)
+    gstart = garea * x * (1 - xi / 2) + gvalue * (1 - xi)
+    gend = garea * x * xi / 2 + gvalue * xi
+    gwidths, gknots = _spread(shares, values, held.begun, garea, gtotal, gplace)
+    here = _here(held.begun)
+    for k, at in enumerate(here):
+        gwidths[k] = gwidths[k] + torch.where(at, gwidth, 0.0)
+        gknots[k] = gknots[k] + torch.where(at, gstart, 0.0)
+        gknots[k + 1] = gknots[k + 1] + torch.where(at, gend, 0.0)
+    planes = (
+        _softmax_backward(shares, gwidths),
+        [g * v for g, v in zip(gknots, values, strict=True)],
+    )
     left = d > 0
     mirrored = [
         torch.where(left, p, q).to(params.dtype)
         for group in planes
         for p, q in zip(group, group[::-1], strict=True)
     ]
-    return grad.d, *mirrored
+    return gplace * side + UNIFORM * gy, *mirrored
 
 
-class _BinGradients(NamedTuple):
-    """What a gradient comes to at the bin that holds the input; each [R, d]."""
-
-    d: Tensor
-    """Of the input."""
-    a_at: Tensor
-    """Of the bin's share of the widths, before mixing and the smallest share."""
-    a_before: Tensor
-    """Of that of every bin before it."""
-    b_at: Tensor
-    """Of the bin's share of the heights."""
-    b_before: Tensor
-    near: Tensor
-    """Of the unbounded derivatives at the two ends of the bin."""
-    far: Tensor
-
-
-def _bin_gradients(
-    d: Tensor,
-    width: Tensor,
-    height: Tensor,
-    near: Tensor,
-    far: Tensor,
-    xi: Tensor,
-    gy: Tensor,
-    gl: Tensor,
-) -> _BinGradients:
-    """Back from the gradients of the result and of the log-derivative to the bin.
-
-    Args:
-        d: Cube coordinates.
-        width: Width of the bin that holds the input, as seen from the nearer edge.
-        height: Its height.
-        near: Unbounded derivative at its near end.
-        far: Unbounded derivative at its far end.
-        xi: The place in the bin, ξ.
-        gy: Gradient of the result.
-        gl: Gradient of the log-derivative.
-    """
-    (near, dnear), (far, dfar) = _bounded(near), _bounded(far)
-    s, rest, tilt = height / width, 1 - xi, 1 - 2 * xi
-    product = xi * rest
-    curve = 1 - 2 * product
-    bend = near + far - 2 * s
-    inverse = 1 / (s + bend * product)
-    share = (s * xi**2 + near * product) * inverse
-    number = far * xi**2 + 2 * s * product + near * rest**2
-    inumber = 1 / number
-    side = torch.where(d > 0, 1.0, -1.0).to(d.dtype)
-    # The far distance is 1 minus the near one, so either way this is the gradient of the latter.
-    g = side * gy
-    gh = g * height
-    gxi = gh * s * number * inverse**2
-    gxi = gxi + 2 * gl * ((far * xi + s * tilt - near * rest) * inumber - bend * tilt * inverse)
-    gs = gh * (xi**2 - share * curve) * inverse
-    gs = gs + 2 * gl * (1 / s + product * inumber - curve * inverse)
-    gnear = gh * product * (1 - share) * inverse
-    gnear = gnear + gl * (rest**2 * inumber - 2 * product * inverse)
-    gfar = gl * (xi**2 * inumber - 2 * product * inverse) - gh * product * share * inverse
-    gbefore = -gxi / width
-    gwidth, gheight = -(gs * s + gxi * xi) / width, g * share + gs / width
-    return _BinGradients(
-        -gbefore * side,
-        _mixed(gwidth, gheight),
-        _mixed(gbefore, g),
-        _mixed(gheight, gwidth),
-        _mixed(g, gbefore),
-        gnear * dnear,
-        gfar * dfar,
-    )
-
-
-def _planes(d: Tensor, params: Tensor) -> tuple[Planes, Planes, Planes]:
-    """The planes of widths, heights and slopes, as seen from the edge nearer to d."""
-    bins, left = (params.shape[1] - 1) // 3, d > 0
+def _planes(d: Tensor, params: Tensor) -> tuple[Planes, Planes]:
+    """The planes of widths and knots, as seen from the edge nearer to d."""
+    bins, left = (params.shape[1] - 1) // 2, d > 0
     planes = [p.to(d.dtype) for p in params.unbind(1)]
-    groups = planes[:bins], planes[bins : 2 * bins], planes[2 * bins :]
-    widths, heights, slopes = (
+    widths, knots = (
         [torch.where(left, p, q) for p, q in zip(group, group[::-1], strict=True)]
-        for group in groups
+        for group in (planes[:bins], planes[bins:])
     )
-    return widths, heights, slopes
+    return widths, knots
 
 
-def _softmax(planes: Planes) -> Planes:
+def _exponentials(planes: Planes) -> Planes:
+    """The exponential function of planes, scaled so that the largest is 1."""
     highest = planes[0]
     for plane in planes[1:]:
         highest = torch.maximum(highest, plane)
-    exponentials = [(plane - highest).exp() for plane in planes]
-    total = exponentials[0]
-    for exponential in exponentials[1:]:
-        total = total + exponential
-    inverse = 1 / total
+    return [(plane - highest).exp() for plane in planes]
+
+
+def _softmax(planes: Planes) -> Planes:
+    exponentials = _exponentials(planes)
+    inverse = 1 / _sum(exponentials)
     return [exponential * inverse for exponential in exponentials]
 
 
-def _find(r: Tensor, a: Planes, b: Planes, slopes: Planes) -> _Bin:
-    """The bin that holds r, from the softmaxes of widths and heights."""
-    most = 1 - len(a) * MIN_BIN
-    x = y = before = below = beyond = torch.zeros_like(r)
-    width = height = r
-    near, far = slopes[0], slopes[1]
-    begun: list[Tensor] = []
-    for k, (p, q) in enumerate(zip(a, b, strict=True)):
-        p, q = p * most + MIN_BIN, q * most + MIN_BIN
-        w, h = p + MIXED * (q - p), q - MIXED * (q - p)
+def _sum(planes: Planes) -> Tensor:
+    total = planes[0]
+    for plane in planes[1:]:
+        total = total + plane
+    return total
+
+
+def _find(r: Tensor, shares: Planes, values: Planes) -> _Bin:
+    """The bin that holds r, from the softmax of the widths and the values at the knots."""
+    most = 1 - len(shares) * MIN_BIN
+    x = total = before = below = beyond = torch.zeros_like(r)
+    width, start, end = r, values[0], values[1]
+    begun: Planes = []
+    for k, share in enumerate(shares):
+        w = share * most + MIN_BIN
+        area = w * (values[k] + values[k + 1]) / 2
         if k == 0:
-            width, height = w, h
+            width = w
         else:
             here = r >= x
             begun.append(here)
-            width, height = torch.where(here, w, width), torch.where(here, h, height)
-            near, far = torch.where(here, slopes[k], near), torch.where(here, slopes[k + 1], far)
-            before, below = torch.where(here, x, before), torch.where(here, y, below)
-            beyond = torch.where(here, 0.0, beyond + h)
-        x, y = x + w, y + h
-    return _Bin(width, height, near, far, before, below, beyond, begun)
+            width = torch.where(here, w, width)
+            start = torch.where(here, values[k], start)
+            end = torch.where(here, values[k + 1], end)
+            before, below = torch.where(here, x, before), torch.where(here, total, below)
+            beyond = torch.where(here, 0.0, beyond + area)
+        x, total = x + w, total + area
+    return _Bin(width, start, end, before, below, beyond, total, begun)
 
 
-def _bounded(slope: Tensor) -> tuple[Tensor, Tensor]:
-    """A derivative at a knot from its unbounded parameter, and the derivative of that map."""
-    inverse = 1 / (1 + slope.abs() / LOG_MAX_SLOPE)
-    bounded = (slope * inverse).exp()
-    return bounded, bounded * inverse**2
+def _here(begun: Planes) -> Planes:
+    """For every bin, whether it holds the input."""
+    return [~begun[0], *(a & ~b for a, b in pairwise(begun)), begun[-1]]
 
 
-def _mixed(mine: Tensor, other: Tensor) -> Tensor:
-    """Back through the mixing of widths and heights."""
-    return (1 - MIXED) * mine + MIXED * other
+def _spread(
+    shares: Planes, values: Planes, begun: Planes, garea: Tensor, gtotal: Tensor, gplace: Tensor
+) -> tuple[Planes, Planes]:
+    """What every bin has a part in, whether it holds the input or not: T, for those before it the
+    area up to the input, and where the bin of the input begins.
+
+    Returns:
+        Gradients of the K widths and of the K + 1 values at the knots.
+    """
+    most = 1 - len(shares) * MIN_BIN
+    gwidths: Planes = []
+    gknots = [torch.zeros_like(gtotal)]
+    for k, share in enumerate(shares):
+        w = share * most + MIN_BIN
+        gwhole, gedge = gtotal, torch.zeros_like(gtotal)
+        if k < len(begun):
+            gwhole = torch.where(begun[k], gtotal + garea, gtotal)
+            gedge = torch.where(begun[k], gplace, 0.0)
+        gwidths.append(gwhole * (values[k] + values[k + 1]) / 2 - gedge)
+        gknots[k] = gknots[k] + gwhole * w / 2
+        gknots.append(gwhole * w / 2)
+    return gwidths, gknots
 
 
-def _softmax_backward(shares: Planes, begun: Planes, at: Tensor, before: Tensor) -> Planes:
-    """The gradient of a softmax's inputs, if that of its outputs is `at` for the bin that holds the
-    input, `before` for those before it, and 0 behind."""
-    gradients = []
-    for k in range(len(shares)):
-        gradient = torch.where(begun[k], before, at) if k < len(begun) else at
-        gradients.append(torch.where(begun[k - 1], gradient, 0.0) if k else gradient)
-    mean = gradients[0] * shares[0]
-    for gradient, share in zip(gradients[1:], shares[1:], strict=True):
-        mean = mean + gradient * share
+def _softmax_backward(shares: Planes, gradients: Planes) -> Planes:
+    """From the gradients of the widths to those of the softmax's inputs."""
+    mean = _sum([g * share for g, share in zip(gradients, shares, strict=True)])
     most = 1 - len(shares) * MIN_BIN
     return [most * s * (g - mean) for g, s in zip(gradients, shares, strict=True)]
-
-
-def _slopes_backward(begun: Planes, near: Tensor, far: Tensor) -> Planes:
-    """The gradient of the K + 1 slopes, of which only those at the two ends of the bin matter."""
-    bins = len(begun) + 1
-    here = [~begun[0], *(a & ~b for a, b in pairwise(begun)), begun[-1]]
-    between = [
-        torch.where(here[k], near, torch.where(here[k - 1], far, 0.0)) for k in range(1, bins)
-    ]
-    return [torch.where(here[0], near, 0.0), *between, torch.where(here[-1], far, 0.0)]
 
 
 class Kernels(NamedTuple):

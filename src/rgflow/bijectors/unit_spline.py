@@ -1,11 +1,15 @@
-"""Monotonic rational-quadratic splines of the unit interval onto itself, precise at both ends.
+"""Monotonic quadratic splines of the unit interval onto itself, precise at both ends.
 
-The spline of Durkan et al. (2019, eqs. 4–8) with K bins and all K + 1 knot derivatives free, in
-cube coordinates (`rgflow.priors`): d = u for u ≤ ½ and d = u − 1 above. In a bin of width w, height
-h, slope s = h/w and derivatives δ₀, δ₁ at its ends, with ξ in (0, 1) the place in the bin,
+The derivative of such a map is a density on (0, 1): piecewise linear between K + 1 knots (Müller et
+al. 2019, "Neural importance sampling", section 4.3), mixed with a small share ε of the uniform
+density, so that no slope is below ε. Everything is in cube coordinates (`rgflow.priors`): d = u for
+u ≤ ½ and d = u − 1 above. With widths w_j of the bins and values e_j at the knots, both positive,
+areas A_j = w_j (e_j + e_(j+1))/2 of sum T, and ξ in (0, 1) the place in bin k,
 
-    y     = y_k         + h (s ξ²     + δ₀ ξ(1−ξ)) / (s + (δ₀ + δ₁ − 2s) ξ(1−ξ)),
-    1 − y = 1 − y_(k+1) + h (s (1−ξ)² + δ₁ ξ(1−ξ)) / (the same).
+    e(u)  = e_k + (e_(k+1) − e_k) ξ,
+    slope = (1 − ε) e(u) / T + ε,
+    y     = (1 − ε) (Σ_(j<k) A_j + w_k ξ (e_k + e(u))/2) / T + ε u,
+    1 − y = (1 − ε) (Σ_(j>k) A_j + w_k (1−ξ) (e(u) + e_(k+1))/2) / T + ε (1 − u).
 
 Both lines together give y as a distance from either edge without subtracting nearly equal numbers.
 As they mirror each other, everything is computed as seen from the edge nearer to the input
@@ -14,72 +18,71 @@ As they mirror each other, everything is computed as seen from the edge nearer t
 Letters in shapes: R rows; d variables; K bins.
 """
 
-import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 MIN_BIN = 1e-3
-"""Smallest share of a bin before mixing, so that none vanishes."""
-MIXED = 0.1
-"""Share of widths in the heights and the other way round. It bounds the slopes of bins and at knots
-to 1/9 … 9, hence how much precision one coupling can cost, whatever the network says: with 99
-instead, noise and photographs don't come back from a flow that has learned MSDS1 for 4 minutes."""
-LOG_MAX_SLOPE = math.log(1 / MIXED - 1)
+"""Smallest width of a bin, so that none vanishes."""
+UNIFORM = 0.02
+"""Share ε of the uniform density, which is the smallest slope. It bounds how much precision one
+coupling can cost, whatever the network says, while slopes can be as large as a sharp density needs:
+only squeezing loses digits."""
 
 
-def spline_parameters(params: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """From unconstrained parameters [R, 3K+1, d] to a spline; zeros give the identity.
+class Spline(NamedTuple):
+    """A spline for each of R·d variables."""
 
-    Returns:
-        Widths [R, K, d] and heights [R, K, d], each of sum 1, and derivatives [R, K+1, d].
-    """
-    widths, heights, slopes = params.split((bins, bins, bins + 1), 1)
+    widths: Tensor
+    """Of the bins, [R, K, d], of sum 1."""
+    knots: Tensor
+    """Values e at the knots, [R, K+1, d], the largest of them 1."""
+
+
+def make_spline(params: Tensor, bins: int) -> Spline:
+    """From unconstrained parameters [R, 2K+1, d] to splines; zeros give the identity."""
+    widths, knots = params.split((bins, bins + 1), 1)
     widths = torch.softmax(widths, 1) * (1 - bins * MIN_BIN) + MIN_BIN
-    heights = torch.softmax(heights, 1) * (1 - bins * MIN_BIN) + MIN_BIN
-    shift = MIXED * (heights - widths)
-    bounded = slopes / (1 + slopes.abs() / LOG_MAX_SLOPE)
-    return widths + shift, heights - shift, bounded.exp()
+    return Spline(widths, (knots - knots.amax(1, keepdim=True)).exp())
 
 
-def spline_forward(
-    d: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor
-) -> tuple[Tensor, Tensor]:
+def spline_forward(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor]:
     """Map cube coordinates d [R, d]: the result, also in them, and log-derivatives [R, d]."""
-    widths, heights, slopes = _from_nearer_edge(d, widths, heights, slopes)
+    widths, knots, areas, scale = _from_nearer_edge(d, spline)
     before, here, after = _find_bin(d.abs(), widths)
-    w, h, near, far = _knots(here, widths, heights, slopes)
-    xi = (d.abs() - _pick(before, widths)) / w
-    share, rest, log_slope = _rational(xi, h / w, near, far)
-    from_near = _pick(before, heights) + h * share
-    from_far = _pick(after, heights) + h * rest
-    return _joined(d, from_near, from_far), log_slope
+    width, start, end = _pick(here, widths), _pick(here, knots[:, :-1]), _pick(here, knots[:, 1:])
+    xi = (d.abs() - _pick(before, widths)) / width
+    value = start + (end - start) * xi
+    below = _pick(before, areas) + width * xi * (start + value) / 2
+    beyond = _pick(after, areas) + width * (1 - xi) * (value + end) / 2
+    near = scale * below + UNIFORM * d.abs()
+    far = scale * beyond + UNIFORM * (1 - d.abs())
+    return _joined(d, near, far), (scale * value + UNIFORM).log()
 
 
-def spline_inverse(
-    d: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor
-) -> tuple[Tensor, Tensor]:
+def spline_inverse(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor]:
     """The inverse of `spline_forward`, with the log-derivatives of the inverse."""
-    widths, heights, slopes = _from_nearer_edge(d, widths, heights, slopes)
+    widths, knots, areas, scale = _from_nearer_edge(d, spline)
+    heights = scale[:, None] * areas + UNIFORM * widths
     before, here, after = _find_bin(d.abs(), heights)
-    w, h, near, far = _knots(here, widths, heights, slopes)
-    s = h / w
-    # The quadratic of Durkan et al., eq. 29, in the form whose root near 0 is exact.
-    share = (d.abs() - _pick(before, heights)) / h
-    bend = share * (near + far - 2 * s)
-    b = near - bend
-    discriminant = b**2 + 4 * (s - near + bend) * s * share
-    xi = 2 * s * share / (b + discriminant.clamp(min=0).sqrt())
-    _, _, log_slope = _rational(xi, s, near, far)
-    from_near = _pick(before, widths) + w * xi
-    from_far = _pick(after, widths) + w * (1 - xi)
-    return _joined(d, from_near, from_far), -log_slope
+    width, start, end = _pick(here, widths), _pick(here, knots[:, :-1]), _pick(here, knots[:, 1:])
+    # In the bin, y = c + b x + a x² with x the distance from its near end: the root that is exact
+    # near 0. The discriminant is the square of the slope there.
+    first, last = scale * start + UNIFORM, scale * end + UNIFORM
+    rise = (d.abs() - _pick(before, heights)).clamp(min=0)
+    slope = (first**2 + 2 * rise * (last - first) / width).clamp(min=UNIFORM**2).sqrt()
+    x = 2 * rise / (first + slope)
+    return _joined(d, _pick(before, widths) + x, _pick(after, widths) + width - x), -slope.log()
 
 
-def _from_nearer_edge(d: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
-    """Mirror the parameters [R, …, d] of those variables that lie above ½."""
+def _from_nearer_edge(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Widths [R, K, d], knots [R, K+1, d], areas [R, K, d], and (1 − ε)/T [R, d], mirrored for
+    those variables that lie above ½."""
     left = (d > 0)[:, None]
-    return tuple(torch.where(left, p, p.flip(1)) for p in params)
+    widths, knots = (torch.where(left, p, p.flip(1)) for p in spline)
+    areas = widths * (knots[:, :-1] + knots[:, 1:]) / 2
+    return widths, knots, areas, (1 - UNIFORM) / areas.sum(1)
 
 
 def _find_bin(r: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,29 +100,6 @@ def _find_bin(r: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _pick(mask: Tensor, values: Tensor) -> Tensor:
     """The sum of the marked values: [R, K, d], [R, K, d] → [R, d]."""
     return (mask * values).sum(1)
-
-
-def _knots(here: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor) -> tuple[Tensor, ...]:
-    """Width, height and derivatives at the near and the far end of the bin, each [R, d]."""
-    return (
-        _pick(here, widths),
-        _pick(here, heights),
-        _pick(here, slopes[:, :-1]),
-        _pick(here, slopes[:, 1:]),
-    )
-
-
-def _rational(xi: Tensor, s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Share of the bin's height before and after the result, and the log-derivative."""
-    rest = 1 - xi
-    product = xi * rest
-    denominator = s + (near + far - 2 * s) * product
-    slope = s**2 * (far * xi**2 + 2 * s * product + near * rest**2) / denominator**2
-    return (
-        (s * xi**2 + near * product) / denominator,
-        (s * rest**2 + far * product) / denominator,
-        slope.log(),
-    )
 
 
 def _joined(d: Tensor, from_near: Tensor, from_far: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
         print(f"left out: {file}")
     if len(result.skipped) > 5:
         print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
-    if config.model.bijector == "cube":
+    if config.model.bijector in ("cube", "coarse_to_fine"):
         why = "as wanted" if config.compile is False else "as no C++ compiler was found"
         print(
             f"The splines were compiled in {result.compile_seconds:.0f} s."
