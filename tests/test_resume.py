@@ -31,6 +31,7 @@ def settings(tmp_path_factory):
         "data": f"folder:{folder}", "model.height": 8, "model.width": 8, "model.hidden": 8,
         "model.prior": "gaussian", "model.compute_dtype": "float32", "batch_size": 4, "steps": 30,
         "validate_every": 0, "flip": "true", "compile": "false", "schedule": "cosine",
+        "optimizer": "muon",
     }  # fmt: skip
     return ["msds1-tiny", *(word for key, value in flags.items() for word in (f"--{key}", value))]
 

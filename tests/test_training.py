@@ -14,6 +14,7 @@ from PIL import Image
 from rgflow import FlowConfig, RGFlow, TrainConfig, preset
 from rgflow.training import train, trainer
 from rgflow.training.batches import Batches
+from rgflow.training.muon import Muon, hidden_matrices
 from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import Run
 from rgflow.training.trainer import Trainer, resolved
@@ -393,6 +394,38 @@ def test_the_average_forgets_the_start_soon_and_then_has_its_decay():
     found = torch.cat([p.detach().flatten() for p in averaged.parameters()])
     torch.testing.assert_close(found, expected)
     assert not torch.equal(found, weights)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="before torch 2.9")
+def test_muon_of_a_stack_is_torchs_of_each_matrix():
+    torch.manual_seed(0)
+    stack = torch.nn.Parameter(torch.randn(3, 2, 8, 8))
+    singles = [torch.nn.Parameter(x.clone()) for x in stack.detach().flatten(0, 1)]
+    ours = Muon([stack], lr=0.1)
+    theirs = torch.optim.Muon(singles, lr=0.1, weight_decay=0.0)
+    before = stack.detach().clone()
+    for _ in range(3):
+        stack.grad = torch.randn_like(stack)
+        for p, grad in zip(singles, stack.grad.flatten(0, 1), strict=True):
+            p.grad = grad.clone()
+        ours.step()
+        theirs.step()
+    expected = torch.stack([p.detach() for p in singles]).view_as(stack)
+    torch.testing.assert_close(stack.detach(), expected, rtol=0, atol=0.02)
+    assert (stack.detach() - before).abs().max() > 0.1
+
+
+def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
+    flow = RGFlow(replace(tiny().model, height=8, width=8))
+    muon, adamw = Optimisation(flow, tiny(optimizer="muon")), Optimisation(flow, tiny())
+    counts = [len(o.param_groups[0]["params"]) for o in muon.optimizers]
+    assert counts[1] == len(hidden_matrices(flow)) > 0
+    assert sum(counts) == len(adamw.optimizers[0].param_groups[0]["params"])
+    before = [p.detach().clone() for p in flow.parameters()]
+    x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+    for _ in range(2):  # until the last layers aren't 0 there is no gradient further down
+        muon.step(-flow.log_prob(x8).mean() / flow.dim, 0.004)
+    assert all(not torch.equal(p, q) for p, q in zip(flow.parameters(), before, strict=True))
 
 
 def test_a_folder_of_photographs_is_learned(tmp_path):

@@ -224,8 +224,13 @@ class TrainConfig:
     accumulate: int = 1
     """Parts into which each process cuts its share of a step's images, one after the other: less
     memory for the same gradient."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """adamw, or muon, which takes steps with orthogonal directions for the square matrices between
+    hidden layers, and AdamW for all else."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
+    muon_lr: float = 0.02
+    """Peak learning rate of Muon; it follows the same schedule."""
     weight_decay: float = 5e-5
     """Weight decay of AdamW."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -265,7 +270,7 @@ class TrainConfig:
         for name in ("steps", "train_count", "crop"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1)
-        for name in ("lr", "weight_decay", "clip", "validate_every"):
+        for name in ("lr", "muon_lr", "weight_decay", "clip", "validate_every"):
             check_at_least(name, getattr(self, name), 0)
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
             raise ValueError(f"Expected betas to be two numbers; got {self.betas!r}.")
@@ -275,6 +280,7 @@ class TrainConfig:
             if value >= 1:
                 raise ValueError(f"Expected {name} to be below 1; got {value}.")
         check_name("schedule", self.schedule, ("constant", "cosine"))
+        check_name("optimizer", self.optimizer, ("adamw", "muon"))
         check_name("clock", self.clock, ("wall", "processor"))
         check_name("dtype", self.dtype, ("float32", "float64"))
         check_type("data", self.data, str, "a name")

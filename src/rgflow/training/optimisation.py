@@ -1,4 +1,4 @@
-"""One step of the optimiser, with all that belongs to it: clipping, AdamW, the moving average."""
+"""One step of the optimiser, with all that belongs to it: clipping, AdamW or Muon, averaging."""
 
 import ctypes
 import math
@@ -14,14 +14,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from rgflow.config import TrainConfig
 from rgflow.flow import Flow
+from rgflow.training.muon import Muon, hidden_matrices
 
 
 class Optimisation:
-    """AdamW on a flow (paper, Appendix A), and the moving average of its weights.
+    """AdamW on a flow (paper, Appendix A), or Muon where that applies, and averaged weights.
 
     Args:
         flow: The flow.
-        config: Betas, weight decay, clipping, averaging.
+        config: Optimiser, betas, weight decay, clipping, averaging.
         accelerator: Spreads the work over processes; none: this one alone.
     """
 
@@ -29,17 +30,21 @@ class Optimisation:
         self, flow: Flow, config: TrainConfig, accelerator: Accelerator | None = None
     ) -> None:
         self.flow, self.config, self.accelerator = flow, config, accelerator
-        optimizer = torch.optim.AdamW(
-            flow.parameters(),
+        matrices = hidden_matrices(flow) if config.optimizer == "muon" else []
+        others = set(flow.parameters()) - set(matrices)
+        adamw = torch.optim.AdamW(
+            [p for p in flow.parameters() if p in others],
             lr=config.lr,
             betas=config.betas,
             weight_decay=config.weight_decay,
             fused=True,
         )
         self.model: nn.Module = flow
-        self.optimizer: torch.optim.Optimizer = optimizer
+        self.optimizers: list[torch.optim.Optimizer] = [adamw]
+        if matrices:
+            self.optimizers.append(Muon(matrices, lr=config.muon_lr))
         if accelerator:
-            self.model, self.optimizer = accelerator.prepare(flow, optimizer)
+            self.model, *self.optimizers = accelerator.prepare(flow, *self.optimizers)
         self.average = (
             AveragedModel(flow, multi_avg_fn=_moving_average(config.average))
             if config.average
@@ -59,7 +64,7 @@ class Optimisation:
             loss.backward()
 
     def update(self, lr: float, *, valid: bool = True) -> float:
-        """Clip, take a step of AdamW, and update the average, unless the gradient isn't finite.
+        """Clip, take a step, and update the average, unless the gradient isn't finite.
 
         Args:
             lr: Learning rate of this step.
@@ -70,26 +75,36 @@ class Optimisation:
         """
         norm = self._clip() if valid else math.nan
         if math.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
-            self.optimizer.step()
+            share = lr / self.config.lr if self.config.lr else 0.0
+            for optimizer, peak in zip(
+                self.optimizers, (self.config.lr, self.config.muon_lr), strict=False
+            ):
+                for group in optimizer.param_groups:
+                    group["lr"] = share * peak
+                optimizer.step()
             if self.average:
                 self.average.update_parameters(self.flow)
-        self.optimizer.zero_grad()
+        self.zero_grad()
         return norm
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
 
     def state(self) -> dict[str, Any]:
         """All that changes from step to step."""
         return {
             "flow": self.flow.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self.average.state_dict() if self.average else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go to a state that `state` gave, of the same flow and settings."""
         self.flow.load_state_dict(state["flow"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         if self.average:
             self.average.load_state_dict(state["average"])
 

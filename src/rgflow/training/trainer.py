@@ -252,8 +252,11 @@ class Trainer:
         Raises:
             ValueError: If it is of other settings, or the training images aren't the same.
         """
-        if not isinstance(state, dict) or "config" not in state:
-            raise ValueError("Expected checkpoints of a training; got something else: begin anew.")
+        if not isinstance(state, dict) or not {"config", "optimizers"} <= state.keys():
+            raise ValueError(
+                "Expected checkpoints of a training by this version of rgflow; got something else: "
+                "begin anew."
+            )
         mine = asdict(self.config)
         if changed := [k for k in mine if k not in FREE and state["config"].get(k) != mine[k]]:
             raise ValueError(
@@ -278,7 +281,7 @@ class Trainer:
         seconds, start = self.seconds, time.perf_counter()
         self.model.train()
         self.model(self.batches[0].to(self.accelerator.device)).mean().backward()
-        self.optimisation.optimizer.zero_grad()
+        self.optimisation.zero_grad()
         self.compile_seconds = time.perf_counter() - start
         self.start_clock(seconds)
 

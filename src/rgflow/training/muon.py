@@ -1,0 +1,68 @@
+"""Muon: steps with orthogonal directions, for the square matrices between hidden layers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the Newton–Schulz iteration (Jordan et al. 2024): singular values between 0 and 1 end near 1
+after five rounds, and small ones grow as fast as they can."""
+ROUNDS = 5
+
+
+def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are square matrices, or stacks of them: [..., w, w] with w > 1."""
+    return [p for p in module.parameters() if p.ndim > 1 and p.shape[-1] == p.shape[-2] > 1]
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is replaced by the nearest orthogonal matrix (Jordan et al. 2024).
+
+    `torch.optim.Muon` takes single matrices; this takes stacks of them, [..., rows, columns], each
+    of which is made orthogonal by itself, all in one batched product.
+
+    Args:
+        params: The matrices.
+        lr: Step size: the root mean square change of an entry is about lr/√w for w×w matrices.
+        momentum: Decay of the average gradient (Nesterov's).
+
+    Example:
+        >>> weights = nn.Parameter(torch.zeros(3, 4, 4))
+        >>> optimizer = Muon([weights], lr=1.0)
+        >>> (weights * torch.randn(3, 4, 4)).sum().backward()
+        >>> optimizer.step()
+        >>> torch.linalg.svdvals(weights.detach()).mean().round().item()
+        1.0
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Change the parameters; there is no closure."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["average"] = torch.zeros_like(p)
+                average = state["average"].lerp_(p.grad, 1 - group["momentum"])
+                ahead = p.grad.lerp(average, group["momentum"])
+                p.add_(orthogonal(ahead), alpha=-group["lr"])
+
+
+def orthogonal(x: Tensor) -> Tensor:
+    """Roughly U Vᵀ of the singular value decompositions U S Vᵀ of matrices [..., w, w]."""
+    a, b, c = COEFFICIENTS
+    y = x.flatten(0, -3) if x.ndim > 2 else x[None]
+    y = (y / (y.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(ROUNDS):
+        gram = y @ y.mT
+        y = a * y + (b * gram + c * gram @ gram) @ y
+    return y.to(x.dtype).view_as(x)
