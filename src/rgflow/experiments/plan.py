@@ -236,9 +236,12 @@ class Experiment:
         for seed in seeds:
             check_whole(f"a seed of {self.name}", seed, 0)
         found = []
+        others: dict[str, Plan] = {}
         for label, one in chosen.items():
             if isinstance(one, str):
-                found += self._of_another(one, label, budget, seeds)
+                if one not in others:
+                    others[one] = read_experiment(self.folder.parent, one).plan(budget)
+                found += self._of_another(others[one], label, seeds)
                 continue
             where = f"{label} of {self.name}"
             _check_keys(where, one, OF_TRAINING)
@@ -257,14 +260,13 @@ class Experiment:
         # What is broken off has something of every label.
         return sorted(found, key=lambda one: seeds.index(one.config.seed))
 
-    def _of_another(self, name: str, label: str, budget: str, seeds: list[int]) -> list[Training]:
+    def _of_another(self, other: Plan, label: str, seeds: list[int]) -> list[Training]:
         """The trainings of a label and of some seeds, of another experiment."""
-        other = read_experiment(self.folder.parent, name)
-        found = {one.config.seed: one for one in other.plan(budget).trainings if one.label == label}
+        found = {one.config.seed: one for one in other.trainings if one.label == label}
         if missing := [seed for seed in seeds if seed not in found]:
             raise ValueError(
-                f"Expected trainings {label} of {name} under {budget} with the seeds of "
-                f"{self.name}; there are none with {', '.join(map(str, missing))}."
+                f"Expected trainings {label} of {other.experiment} under {other.budget} with the "
+                f"seeds of {self.name}; there are none with {', '.join(map(str, missing))}."
             )
         return [found[seed] for seed in seeds]
 

@@ -1,0 +1,353 @@
+"""Experiments: configs are read or refused, and nothing is trained or measured twice."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from rgflow.architectures import make_flow
+from rgflow.cli import main
+from rgflow.experiments import manifest, results
+from rgflow.experiments.execute import done, sessions
+from rgflow.experiments.measures import check_options
+from rgflow.experiments.plan import names, read_experiment
+from rgflow.training import TrainingResult
+from rgflow.training.run import Run
+from runs import small_run
+
+ROOT = Path(__file__).parents[1]
+COMMITTED = ROOT / "experiments"
+TINY = {"train_count": 20, "validate_count": 5, "batch_size": 5, "compile": False}
+needs_sources = pytest.mark.skipif(not COMMITTED.is_dir(), reason="installed without its sources")
+
+
+def write(folder, **content):
+    """An experiment's config."""
+    folder.mkdir(parents=True, exist_ok=True)
+    usual = {"title": "t", "about": "a", "budgets": {"10m": {}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(usual | content))
+
+
+@pytest.fixture
+def experiments(tmp_path):
+    """A folder with two experiments, of which the second borrows a training."""
+    folder = tmp_path / "experiments"
+    write(
+        folder / "one",
+        trainings={
+            "a": {"preset": "msds1-small"},
+            "b": {"preset": "msds1-small", "settings": {"model": {"prior": "gaussian"}}},
+        },
+        measures={
+            "bits": {"count": 30},
+            "grid": {"measure": "sample_grid", "trainings": ["b"]},
+            "pair": {"measure": "fields", "trainings": ["a"], "beside": "b"},
+        },
+        budgets={
+            "10m": {"settings": {"minutes": 10, "clock": "processor"}, "seeds": [0, 4]},
+            "2h": {"settings": {"minutes": 60}, "trainings": ["b"], "measures": {"bits": {}}},
+            "full": {"settings": {"steps": 9}, "trainings": {"c": {"preset": "msds2"}}},
+        },
+    )
+    write(
+        folder / "two",
+        trainings={"a": "one", "own": {"preset": "msds2-small"}},
+        measures={"bits": {"count": 30}},
+        budgets={"10m": {"seeds": [4]}},
+    )
+    return folder
+
+
+def test_trainings_of_every_label_and_seed(experiments, tmp_path):
+    plan = read_experiment(experiments, "one").plan("10m")
+    assert [one.name for one in plan.trainings] == ["a-seed0", "b-seed0", "a-seed4", "b-seed4"]
+    first, second = plan.trainings[:2]
+    assert (first.config.minutes, first.config.clock, first.config.data) == (
+        10,
+        "processor",
+        "msds1",
+    )
+    assert second.config == replace(
+        first.config, model=replace(first.config.model, prior="gaussian")
+    )
+    assert first.folder(tmp_path) == tmp_path / "one" / "10m" / "a-seed0"
+    assert yaml.safe_load(first.settings())["model"]["hidden"] == 128
+    assert [one.name for one in plan.only(["b"]).trainings] == ["b-seed0", "b-seed4"]
+    assert [one.name for one in plan.only(["a-seed4"]).measurements] == ["bits"]
+
+
+def test_measurements_of_what_a_budget_trains(experiments):
+    plan = read_experiment(experiments, "one").plan("10m")
+    found = [(one.name, one.training.name) for one in plan.measurements]
+    assert found.count(("bits", "a-seed0")) == 1
+    assert ("grid", "b-seed4") in found
+    assert ("grid", "a-seed4") not in found
+    pair = next(one for one in plan.measurements if one.name == "pair")
+    assert (pair.training.name, pair.beside.name) == ("a-seed0", "b-seed0")
+    short = replace(pair, options={"draws": 1})
+    assert short.path(Path()) != pair.path(Path())  # what is found with other options is another
+
+
+def test_a_training_of_another_experiment_is_that_training(experiments):
+    theirs = read_experiment(experiments, "one").plan("10m").trainings
+    mine = read_experiment(experiments, "two").plan("10m").trainings
+    assert mine[0] in theirs
+    assert (mine[1].experiment, mine[1].config.seed) == ("two", 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"titel": "t"}, "nearest: title"),
+        ({"title": 3}, "Expected title in"),
+        ({"budgets": {"10min": {}}}, "nearest: 10m"),
+        ({"budgets": {"10m": {"seed": [0]}}}, "nearest: seeds"),
+        ({"budgets": {"10m": {"trainings": ["aa"]}}}, "nearest: a"),
+        ({"budgets": {"10m": {"seeds": [-1]}}}, "at least 0"),
+        ({"trainings": {"a": {"preset": "msds1-smal"}}}, "nearest: msds1-small"),
+        ({"trainings": {"a": {"presets": "msds1"}}}, "nearest: preset"),
+        ({"trainings": {"a": {"preset": "msds1", "settings": {"minute": 1}}}}, "nearest: minutes"),
+        (
+            {"trainings": {"a": {"preset": "msds1", "settings": {"model": {"priors": "x"}}}}},
+            "nearest: prior",
+        ),
+        ({"trainings": {"a": "onee"}}, "nearest: one"),
+        ({"trainings": {"a": 3}}, "to have names and values; got 3"),
+        ({"trainings": {"b": "two"}}, "there are none with 0"),
+        ({"measures": {"bits": {"trainings": ["aaa"]}}}, "nearest: a"),
+    ],
+)
+def test_mistakes_in_a_config(experiments, content, message):
+    write(experiments / "mine", **{"trainings": {"a": {"preset": "msds1"}}, **content})
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        read_experiment(experiments, "mine").plan("10m")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the name of an experiment; got none"),
+        (["onne"], "nearest: one"),
+        (["one", "--budget", "5m"], "a budget of one"),
+        (["one", "--only", "aa"], "nearest: a"),
+        (["one", "--jobs", "0"], "--jobs to be at least 1"),
+        (["one", "--experiments", "nowhere"], "part of the repository of rgflow"),
+    ],
+)
+def test_mistakes_on_the_command_line(experiments, arguments, message, capsys):
+    folder = [] if "--experiments" in arguments else ["--experiments", str(experiments)]
+    assert main(["reproduce", *arguments, *folder]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_options_of_measures_are_checked():
+    check_options("bits", "bits", {"count": 3})
+    with pytest.raises(ValueError, match="nearest: count"):
+        check_options("bits", "bits", {"cuont": 3})
+    with pytest.raises(ValueError, match="nearest: bits"):
+        check_options("mine", "bit", {})
+
+
+# ---------------------------------------------------------------- trainings that are done already
+
+
+def finish(folder):
+    """Make a run one that has come to its end."""
+    run = Run.open(folder)
+    values = {"steps": 20, "seconds": 6.0, "images_per_second": 9.0, "unit": "bits/dim"}
+    run.write_result(TrainingResult(**values, validation=7.2, best=7.1, interrupted=False))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """An experiment whose trainings are done, and the folder in which they are."""
+    work, experiments = tmp_path / "work", tmp_path / "experiments"
+    (work / "one" / "10m").mkdir(parents=True)
+    folder = small_run(work / "one" / "10m" / "a-seed0")
+    finish(folder)
+    config = Run.open(folder).config()
+    usual = asdict(config)
+    settings = {name: usual[name] for name in ("data", "steps", "batch_size", "model")}
+    write(
+        experiments / "one",
+        trainings={"a": {"preset": "msds1", "settings": json.loads(json.dumps(settings))}},
+        measures={"bits": {"count": 5}, "grid": {"measure": "sample_grid", "count": 4}},
+    )
+    return experiments, work
+
+
+def test_what_is_done_is_measured_once(trained, capsys):
+    experiments, work = trained
+    command = ["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]
+    assert main([*command, "--dry_run"]) == 0
+    assert "2 of 2 measurements left" in capsys.readouterr().out
+    assert main(command) == 0
+    found = json.loads((experiments / "one" / "10m.json").read_text())
+    (training,) = found["trainings"]
+    assert (training["label"], training["seed"], training["steps"]) == ("a", 0, 20)
+    assert training["settings"]["steps"] == 20
+    bits, grid = found["measures"]
+    assert (bits["name"], bits["training"], bits["options"]) == ("bits", "a-seed0", {"count": 5})
+    assert bits["numbers"]["images"] == 5
+    assert grid["pictures"] == {
+        "a-grid-samples.png": "Samples at temperature 1, seeds 0 to 3",
+    }
+    assert (experiments / "one" / "10m" / "a-grid-samples.png").is_file()
+    told = json.loads((experiments / "manifest.json").read_text())["experiments"]
+    assert [(one["experiment"], one["state"], one["measures"]) for one in told] == [
+        ("one", "done", 2)
+    ]
+    files = {path: path.stat().st_mtime_ns for path in (work / "one/10m/measures").rglob("*")}
+    assert len(files) == 4
+    assert main(command) == 0
+    assert files == {
+        path: path.stat().st_mtime_ns for path in (work / "one/10m/measures").rglob("*")
+    }
+    assert main(["reproduce", "--list", "--experiments", str(experiments)]) == 0
+    assert re.search(r"one\s+10m\s+done\s+1 of 1\s+2 of 2", capsys.readouterr().out)
+
+
+def test_a_flow_that_was_trained_anew_is_measured_anew(trained):
+    experiments, work = trained
+    command = ["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]
+    assert main(command) == 0
+    run = Run.open(work / "one/10m/a-seed0")
+    run.save_json("run.json", {**run.record(), "started": "2030-01-01T00:00:00+00:00"})
+    before = {path: path.stat().st_mtime_ns for path in (work / "one/10m/measures").rglob("*.json")}
+    assert main(command) == 0
+    assert all(path.stat().st_mtime_ns > time_ for path, time_ in before.items())
+
+
+def test_results_stay_when_run_folders_are_gone(trained, tmp_path):
+    experiments, work = trained
+    plan = read_experiment(experiments, "one").plan("10m")
+    assert main(["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]) == 0
+    before = (experiments / "one" / "10m.json").read_text()
+    results.write(plan, tmp_path / "elsewhere", experiments)
+    assert (experiments / "one" / "10m.json").read_text() == before
+
+
+def test_a_run_of_other_settings_is_refused(trained, capsys):
+    experiments, work = trained
+    path = experiments / "one" / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["trainings"]["a"]["settings"]["lr"] = 0.5
+    path.write_text(yaml.safe_dump(content))
+    command = ["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]
+    assert main(command) == 2
+    assert "lr differ" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- trainings
+
+
+def test_one_that_fails_does_not_keep_others_from_training(tmp_path, capsys):
+    settings = {**TINY, "steps": 2, "model": {"hidden": 8}}
+    write(
+        tmp_path / "experiments" / "one",
+        trainings={
+            "good": {"preset": "msds1-tiny", "settings": settings},
+            "bad": {"preset": "msds1-tiny", "settings": {"data": "folder:nowhere", "steps": 1}},
+        },
+    )
+    places = ["--experiments", str(tmp_path / "experiments"), "--work", str(tmp_path / "work")]
+    assert main(["reproduce", "one", "--jobs", "2", "--train_only", *places]) == 2
+    assert re.search(r"1 failed. bad-seed0: Expected .*nowhere", capsys.readouterr().err)
+    bad, good = read_experiment(tmp_path / "experiments", "one").plan("10m").trainings
+    assert (done(good, tmp_path / "work"), done(bad, tmp_path / "work")) == (1, 0)
+    (session,) = sessions(good, tmp_path / "work")
+    assert session.processor_seconds > 0
+    assert not list((tmp_path / "experiments" / "one").glob("*.json"))
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on(tmp_path):
+    settings = {**TINY, "minutes": 0.2, "clock": "processor"}
+    write(
+        tmp_path / "experiments" / "one",
+        trainings={"a": {"preset": "msds1-tiny", "settings": settings}},
+    )
+    work = tmp_path / "work"
+    command = [sys.executable, "-m", "rgflow", "reproduce", "one", "--train_only"]
+    command += ["--experiments", str(tmp_path / "experiments"), "--work", str(work)]
+    (training,) = read_experiment(tmp_path / "experiments", "one").plan("10m").trainings
+    process = subprocess.Popen(command)
+    while not 0.1 < done(training, work) < 0.9:
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 130
+    assert 0.1 < done(training, work) < 1
+    assert subprocess.run(command, check=False).returncode == 0
+    assert done(training, work) == 1
+    assert len(sessions(training, work)) == 2
+    assert len(Run.open(training.folder(work)).record()["resumed"]) == 1
+
+
+# ---------------------------------------------------------------- what is committed
+
+
+@needs_sources
+def test_every_committed_config_is_right():
+    for name in names(COMMITTED):
+        experiment = read_experiment(COMMITTED, name)
+        for budget in experiment.budgets:
+            plan = experiment.plan(budget)
+            assert plan.trainings or plan.measurements
+            for one in plan.measurements:
+                check_options(one.name, one.measure, one.options)
+            for one in plan.trainings:
+                assert one.config.minutes or one.config.steps
+
+
+@needs_sources
+def test_real_nvp_is_matched_within_5_percent():
+    sizes = {}
+    for one in read_experiment(COMMITTED, "B1").plan("10m").trainings:
+        if one.config.seed == 0 and one.label in ("msds1-laplace", "msds1-realnvp"):
+            with torch.device("meta"):
+                sizes[one.label] = sum(p.numel() for p in make_flow(one.config.model).parameters())
+    assert sizes["msds1-realnvp"] == pytest.approx(sizes["msds1-laplace"], rel=0.05)
+
+
+@needs_sources
+def test_the_manifest_is_made_from_the_results():
+    told = json.loads((COMMITTED / "manifest.json").read_text())
+    assert told["experiments"] == [asdict(entry) for entry in manifest.make(COMMITTED)]
+
+
+@needs_sources
+def test_all_results_take_less_than_25_machine_hours():
+    hours = sum(entry.machine_hours for entry in manifest.make(COMMITTED))
+    # Flows of other libraries have a command of their own; each takes one core for its minutes.
+    peers = [json.loads(path.read_text()) for path in COMMITTED.glob("peers/results/**/*.json")]
+    hours += sum(one["settings"]["minutes"] for one in peers if "settings" in one) / 60
+    assert hours < manifest.LIMIT == 25
+
+
+@needs_sources
+@pytest.mark.slow
+def test_the_smallest_experiment_comes_to_the_same_again(tmp_path):
+    write(tmp_path / "E1")
+    (tmp_path / "E1" / "config.yaml").write_text((COMMITTED / "E1" / "config.yaml").read_text())
+    folders = ["--experiments", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert main(["reproduce", "E1", *folders]) == 0
+    before, now = (
+        results.read(folder, "E1", "10m")["measures"][0]["numbers"]
+        for folder in (COMMITTED, tmp_path)
+    )
+    for prior in ("laplace", "gaussian"):
+        for name, told in before[prior].items():
+            error = max(told["standard_error"], 1e-3)
+            assert now[prior][name]["mean"] == pytest.approx(told["mean"], abs=error), (prior, name)
