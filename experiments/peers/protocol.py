@@ -6,7 +6,6 @@ Letters in shapes: N images, C, H, W their channels, rows and columns.
 import argparse
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from rgflow.data import Images, load
 from rgflow.files import replacing
+from rgflow.training.run import processor
 
 RATES = (5e-4, 1.5e-3, 4.5e-3)
 """Learning rates that are tried for `TRIAL` minutes each, if none is given."""
@@ -254,14 +254,6 @@ def tuned(make: Callable[[], Peer], settings: Settings, folder: Path) -> float:
 def tensor(images: Images) -> Tensor:
     """Images of a data set, uint8 [N, C, H, W]."""
     return torch.tensor(images.images)
-
-
-def processor() -> str:
-    """What the processor calls itself, where the system says so."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def options(description: str) -> argparse.ArgumentParser:
