@@ -129,6 +129,8 @@ def test_commands(page, line, place):
         assert not ended.value.code
     elif arguments[0] == "evaluate":
         assert main([*arguments, "--count", "10"]) == 0
+    elif arguments[0] == "score":
+        assert main([*arguments, "--count", "20"]) == 0
     elif arguments[0] == "factors":
         assert main([*arguments, "--count", "60", "--draws", "1", "--places", "1"]) == 0
     elif arguments[0] == "inpaint":

@@ -93,10 +93,11 @@ def run(arguments: Sequence[str]) -> None:
     content = {"data": test.name, **asdict(found)}
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # NaN isn't JSON
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             part.write_text(json.dumps(finite, indent=2) + "\n")
     except OSError as error:
-        raise OSError(f"Expected to write {path}; {error.strerror}.") from error
+        raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
     print(f"All of it is in {path}.")
 
 
@@ -116,16 +117,14 @@ def _distances(found: Scores) -> Table:
     from rich.table import Table
 
     one = found.distances[0]
-    title = (
-        f"Fréchet distances to {one.references} training images, of {one.samples} samples and of "
-        f"as many test images (the floor)"
-    )
+    title = f"Fréchet distances to {one.references} training images, ± s.e."
     table = Table("", title=title, title_justify="left")
-    for column in ("samples", "± s.e.", "floor", "± s.e.", "features"):
-        table.add_column(column, justify="right")
+    for column in (f"{one.samples} samples", f"{one.samples} test images: floor", "features"):
+        table.add_column(column, justify="right", no_wrap=True)
     for one in found.distances:
-        numbers = (one.distance, one.standard_error, one.floor, one.floor_error)
-        table.add_row(one.name, *(f"{x:.4g}" for x in numbers), str(one.dim))
+        distance = f"{one.distance:.2f} ± {one.standard_error:.2f}"
+        floor = f"{one.floor:.2f} ± {one.floor_error:.2f}"
+        table.add_row(one.name, distance, floor, str(one.dim))
     return table
 
 
@@ -133,7 +132,7 @@ def _spreads(found: Scores) -> Table:
     """The spreads of ovals."""
     from rich.table import Table
 
-    title = "how much the ovals of an image differ, as a network reads them"
+    title = "how much the ovals of an image differ, ± s.e."
     table = Table("", title=title, title_justify="left")
     for column in ("colour, grey levels", "angle, degrees"):
         table.add_column(column, justify="right")

@@ -21,7 +21,6 @@ import hashlib
 import io
 import math
 import pickle
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,7 @@ class Features:
     weights: str
 
     @property
-    def distance(self) -> str:
+    def distance_name(self) -> str:
         """What the distance over them is called: FID if the weights are those, else FD-`name`."""
         return "FID" if self.weights == FID_WEIGHTS else f"FD-{self.name}"
 
@@ -71,7 +70,8 @@ class FrechetDistance:
     """How far samples are from real images, and how far other real images are from these.
 
     The standard errors are by the jackknife over 10 groups of images of both sets; NaN of fewer
-    than 10 images. They don't know of the bias, which `distance` and `floor` share.
+    than 10 images. Near the floor they are up to √2 times too large. They don't know of the bias,
+    which `distance` and `floor` share.
 
     Attributes:
         name: FID, or FD-something.
@@ -148,7 +148,7 @@ def compare(
     distance, error = _with_error(x, y)
     floor, floor_error = _with_error(z, y)
     return FrechetDistance(
-        name=features.distance,
+        name=features.distance_name,
         distance=distance,
         standard_error=error,
         floor=floor,
@@ -166,8 +166,9 @@ def compare(
 def frechet_distance(first: Tensor, second: Tensor) -> float:
     """d² between the Gaussians that fit two sets of features, in float64.
 
-    tr (S1 S2)^½ is the sum of the singular values of R1 R2, where R are the symmetric roots of S:
-    nothing is inverted, so that fewer images than features are no problem, and nothing is complex.
+    With S1 = A1ᵀA1 and S2 = A2ᵀA2, tr (S1 S2)^½ is the sum of the singular values of A1A2ᵀ. The A
+    are triangular and come from QR decompositions of the features less their mean: no covariance is
+    formed or inverted, so that fewer images than features are no problem, and nothing is complex.
 
     Args:
         first: [N, F].
@@ -197,16 +198,16 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     first, second = first.double(), second.double()
     if torch.equal(first, second):
         return 0.0
-    (mean1, root1), (mean2, root2) = (_fit(features) for features in (first, second))
-    traces = root1.square().sum() + root2.square().sum()
-    overlap = torch.linalg.svdvals(root1 @ root2).sum()
-    return max((mean1 - mean2).square().sum().item() + (traces - 2 * overlap).item(), 0.0)
+    (mean1, a1), (mean2, a2) = (_fit(features) for features in (first, second))
+    traces = a1.square().sum() + a2.square().sum()
+    overlap = torch.linalg.svdvals(a1 @ a2.T).sum()
+    return max(((mean1 - mean2).square().sum() + traces - 2 * overlap).item(), 0.0)
 
 
 def _fit(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean [F] of features [N, F], and the symmetric root [F, F] of their covariance."""
-    values, vectors = torch.linalg.eigh(torch.atleast_2d(features.T.cov()))
-    return features.mean(0), vectors * values.clamp(min=0).sqrt() @ vectors.T
+    """The mean [F] of features [N, F], and a factor A [min(N, F), F] of their covariance AᵀA."""
+    mean = features.mean(0)
+    return mean, torch.linalg.qr(features - mean, mode="r").R / (len(features) - 1) ** 0.5
 
 
 def _with_error(first: Tensor, second: Tensor) -> tuple[float, float]:
@@ -293,17 +294,22 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
         raise FileNotFoundError(f"Expected a file with the weights of Inception; none at {path}.")
     content = path.read_bytes()
     weights = hashlib.sha256(content).hexdigest()
-    # By the convention of torch.hub a name ends with the first digits of the hash.
-    named = re.search(r"-([0-9a-f]{8,64})$", path.stem)
-    if named and not weights.startswith(named[1]):
+    digits = FID_WEIGHTS[:8]  # which its name ends with, by the convention of torch.hub
+    if digits in path.name and weights != FID_WEIGHTS:
         raise ValueError(
-            f"Expected {path} to have the hash in its name, {named[1]}…; got {weights[:8]}…: "
-            f"it's damaged or another file; get it anew, or rename it."
+            f"Expected {path} to have the SHA-256 that its name says, {digits}…; got "
+            f"{weights[:8]}…: it's damaged or another file; get it anew, or rename it."
         )
     network = _inception(_state(content, path), path).to(device)
+
+    def pool3(x8: Tensor) -> Tensor:
+        if x8.shape[1] != 3:
+            raise ValueError(f"Expected images of 3 channels for Inception; got {x8.shape[1]}.")
+        return network(x8.to(device))
+
     return Features(
         name=path.stem,
-        extract=lambda x8: network(x8.to(device)),
+        extract=pool3,
         resizing="bilinear to 299×299, as TensorFlow 1",
         weights=weights,
     )

@@ -1,8 +1,8 @@
 """What the ovals of MSDS images have in common: the spread of colours and of angles in an image.
 
 In MSDS1 the ovals of an image have similar colours and any angles, in MSDS2 it's the other way
-round (paper, section 4.1 and Fig. B2). These are the numbers by which samples of a flow show
-whether it has learned that; they have no labels, so a network reads their ovals.
+round. That RG-Flow has learned so is what the paper shows by its samples in Fig. B2 (Appendix B);
+these are numbers for it. Samples have no labels, so a network reads their ovals.
 
 Letters in shapes: N images; (i, j) column and row of an oval in 0..3.
 """

@@ -112,7 +112,7 @@ def score(
             temperature=temperature,
             seed=seed,
             batch_size=batch_size,
-            progress=advance(kind.distance, total),
+            progress=advance(kind.distance_name, total),
         )
         for kind in kinds
     )
