@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 PAGES = Path(__file__).parent / "results"
 PUBLISHED = {"paper": "paper", "reproduction": "independent reproduction"}
-"""Columns of published numbers, by the key of a row."""
+"""Columns of published numbers, by the key of a row, which has them as they are printed."""
 DONE = {"done": "done", "partly": "partly done", "not": "not run here"}
 PREFACE = """
 # Results
@@ -153,7 +153,7 @@ def of_one_number(said: dict[str, Any], found: dict[str, Results]) -> Iterator[s
     rows = []
     for row in said["rows"]:
         ours = [one.number(said["value"], row) for one in found.values()]
-        cells = [str(row.get(key, "")) for key in columns]
+        cells = [row.get(key, "") for key in columns]
         cells += [number.text(digits) if number else "" for number in ours]
         if better:
             cells.append(_outcome(row.get("paper"), ours, better, digits))
@@ -161,13 +161,13 @@ def of_one_number(said: dict[str, Any], found: dict[str, Results]) -> Iterator[s
     yield from table(head + ["against the paper"] * bool(better), rows)
 
 
-def _outcome(paper: float | None, ours: Sequence[Number | None], better: str, digits: int) -> str:
+def _outcome(paper: str | None, ours: Sequence[Number | None], better: str, digits: int) -> str:
     """Whether the best of ours is as good as the paper's."""
     there = [number for number in ours if number]
     if paper is None or not there:
         return ""
     sign = 1 if better == "lower" else -1
-    worse = min(sign * (number.mean - paper) for number in there)
+    worse = min(sign * (number.mean - float(paper)) for number in there)
     return "reached" if worse <= 0 else f"missed by {worse:.{digits}f}"
 
 
@@ -189,7 +189,10 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
                 rows.append([row["name"], *cells])
         if rows:
             yield from (f"Budget {budget}:", "", *table(head, rows))
-    if base:
+    if not found:
+        yield "Not measured yet."
+        yield ""
+    elif base:
         yield f"In brackets: the difference from “{base['name']}”, seed by seed."
         yield ""
 
@@ -221,6 +224,8 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
 def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """What the probes of each level say about the paper's sentences, of the longest training."""
     if not found:
+        yield "Not measured yet."
+        yield ""
         return
     budget, last = list(found.items())[-1]
     yield f"Budget {budget}, first seed:"
@@ -309,14 +314,17 @@ def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterato
     versions = (
         f"rgflow {v['rgflow']}, torch {v['torch']}" for v in (o["versions"] for o in all_of)
     )
-    commits = (one["git"]["commit"][:9] for one in all_of if one["git"])
+    commits = (
+        f"commit {g['commit'][:9]}{' with changes' * g['changes']}"
+        for g in (one["git"] for one in all_of)
+        if g
+    )
     dates = sorted(one["started"][:10] for one in all_of)
     told = (
-        f"{len(trainings)} of {len(plan.trainings)} trainings",
+        *[f"{len(trainings)} of {len(plan.trainings)} trainings"] * bool(plan.trainings),
         f"{len(measures)} of {len(plan.measurements)} measurements",
-        f"{results.machine_hours(content):.2f} machine-hours",
-        *(f"{'; '.join(sorted(set(some)))}" for some in (machines, versions)),
-        f"commit {', '.join(sorted(set(commits))) or 'unknown'}",
+        f"{results.machine_hours(content):.2g} machine-hours",
+        *("; ".join(sorted(set(some))) for some in (machines, versions, commits)),
         " to ".join(dict.fromkeys((dates[0], dates[-1]))),
     )
     yield f"- **{budget}**: `{command}`. {'; '.join(told)}."
@@ -355,10 +363,10 @@ def overview(pages: dict[str, Experiment]) -> str:
         states = {one.budget: one for one in entries if one.experiment == name}
         cells = [DONE[states[b].state] if b in states else "" for b in BUDGETS]
         hours = sum(one.machine_hours for one in states.values())
-        rows.append([f"[{experiment.title}]({name}.md)", *cells, f"{hours:.2f}"])
+        rows.append([f"[{experiment.title}]({name}.md)", *cells, f"{hours:.2g}" if hours else ""])
     total = sum(one.machine_hours for one in entries)
     lines += ["", *table(["", *BUDGETS, "machine-hours"], rows)]
-    lines += [f"Together {total:.1f} machine-hours, of at most {manifest.LIMIT}.", ""]
+    lines += [f"Together {total:.2g} machine-hours, of at most {manifest.LIMIT}.", ""]
     lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]
     return "\n".join(lines)
 

@@ -30,6 +30,7 @@ PAGES = [
     "guide/traversing-and-mixing.md",
     "guide/meaning.md",
     "guide/repair.md",
+    "guide/reproducing.md",
 ]
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 SMALL += ["--compile", "false"]
@@ -138,6 +139,9 @@ def test_commands(page, line, place):
         if "--benchmark" in arguments:
             small += ["--benchmark", "3"]
         assert main([*arguments, *small]) == 0
+    elif arguments[0] == "reproduce":  # listed, but not done
+        folder = ["--experiments", str(DOCS.parent / "experiments"), "--dry_run"]
+        assert main([*arguments, *folder]) == 0
     elif arguments[0] == "report":
         assert main([*arguments, "--count", "100", "--draws", "1"]) == 0
     else:

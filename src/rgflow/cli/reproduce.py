@@ -92,12 +92,12 @@ def _list(experiments: Path) -> None:
             one.state,
             f"{one.trainings} of {one.of_trainings}",
             f"{one.measures} of {one.of_measures}",
-            f"{one.machine_hours:.2f}",
+            f"{one.machine_hours:.2g}",
             one.date,
         )
     console = Console(highlight=False)
     console.print(table, width=None if console.is_terminal else 120)
-    print(f"{sum(one.machine_hours for one in entries):.1f} of {LIMIT} machine-hours.")
+    print(f"{sum(one.machine_hours for one in entries):.2g} of {LIMIT} machine-hours.")
 
 
 def _list_plan(plan: Plan, work: Path) -> None:

@@ -56,7 +56,7 @@ def write(experiments: Path) -> Path:
     entries = make(experiments)
     hours = sum(entry.machine_hours for entry in entries)
     content = {
-        "machine_hours": round(hours, 2),
+        "machine_hours": round(hours, 3),
         "limit": LIMIT,
         "experiments": [asdict(entry) for entry in entries],
     }
@@ -93,6 +93,6 @@ def _entry(experiment: Experiment, budget: str) -> Entry:
         of_trainings=len(plan.trainings),
         measures=len(measured),
         of_measures=len(plan.measurements),
-        machine_hours=round(results.machine_hours(found), 2),
+        machine_hours=round(results.machine_hours(found), 3),
         date=max(dates)[:10] if dates else None,
     )
