@@ -27,6 +27,7 @@ from rgflow.bijectors import (
     make_bijector,
 )
 from rgflow.bijectors import unit_spline as spline
+from rgflow.bijectors.coarse_to_fine import coarse_to_fine
 from rgflow.conditioners import CONDITIONERS, PaperConditioner, ReleasedConditioner
 from rgflow.lattice import Lattice, Layer
 from rgflow.numerics import can_compile
@@ -333,6 +334,62 @@ def test_fused_spline_is_for_training_only():
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     bijector.eval()
     assert torch.func.jvp(lambda x: bijector(x)[0], (x,), (x,))[1].shape == x.shape
+
+
+# ---------------------------------------------------------------- coarse to fine
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+def test_coarse_variables_come_first(splits):
+    order = coarse_to_fine(3, 8, splits)
+    assert sorted(order.flatten()) == list(range(192))
+    # Where each variable of a block is in an image of one block.
+    places = cut(torch.arange(192.0).view(1, 3, 8, 8), 8)[0].long()[order].numpy()
+    channels, rows, columns = np.unravel_index(places, (3, 8, 8))
+    assert (channels == np.arange(len(order))[:, None] % 3).all()
+    coarse = len(order) // 4
+    assert (rows[:coarse] % 2 == 0).all()
+    assert (columns[:coarse] % 2 == 0).all()
+    if splits == 2:
+        assert (rows[:3] % 4 == 0).all()
+        assert (columns[:3] % 4 == 0).all()
+
+
+def test_coarse_to_fine_sees_coarser_groups_only_and_all_of_them():
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    randomise(bijector)
+    jacobian = torch.func.jacrev(lambda x: bijector(x[None])[0][0])(cube(1, 48)[0])
+    group = torch.empty(48, dtype=torch.int64)
+    group[torch.from_numpy(coarse_to_fine(3, 4, 1))] = torch.arange(12)[:, None].expand(12, 4)
+    expected = (group[:, None] > group) | torch.eye(48, dtype=torch.bool)
+    assert torch.equal(jacobian != 0, expected)
+
+
+@pytest.mark.parametrize("how", ["plain", "compiled"])
+def test_coarse_to_fine_is_the_same_while_training_gradients_included(how):
+    if how == "compiled" and not can_compile():
+        pytest.skip("no C++ compiler")
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    randomise(bijector)
+    x, results = cube(5, 48), []
+    for training in (False, True):
+        if training and how == "compiled":
+            bijector.compile_kernels()
+        elif training:
+            bijector.kernels = fused_spline.PLAIN_KERNELS
+        bijector.train(training).zero_grad()
+        y, log_det = bijector(x)
+        (y.sum() + log_det.sum()).backward()
+        results.append([y.detach(), log_det.detach(), *(p.grad for p in bijector.parameters())])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_coarse_to_fine_says_when_a_block_cant_be_divided():
+    with pytest.raises(
+        ValueError, match=r"a multiple of 2\^splits = 8; got 4: lower splits"
+    ):
+        make_bijector(config(bijector="coarse_to_fine", splits=3))
 
 
 # ---------------------------------------------------------------- conditioners

@@ -18,7 +18,6 @@ from rgflow import checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import CubeCoupling
-from rgflow.bijectors.fused_spline import compiled_kernels
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
 from rgflow.conditioners import GroupedLinear
 from rgflow.config import Architecture, FlowConfig, check_name, check_whole
@@ -158,7 +157,7 @@ class Flow(nn.Module):
         """
         bijectors = [m for m in self.modules() if isinstance(m, CubeCoupling | CoarseToFine)]
         for bijector in bijectors:
-            bijector.kernels = compiled_kernels()
+            bijector.compile_kernels()
         return bool(bijectors)
 
     # ---------------------------------------------------------------- likelihood

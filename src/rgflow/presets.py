@@ -21,6 +21,13 @@ _FAST = TrainConfig(
     betas=(0.9, 0.99),
     schedule="cosine",
 )
+_BEST = replace(
+    _FAST,
+    model=replace(
+        _FAST.model, depth=1, bijector="coarse_to_fine", conditioner="paper", hidden=48, blocks=1
+    ),
+    optimizer="muon",
+)
 _SMALL = TrainConfig(
     model=FlowConfig(depth=2, hidden=128, blocks=2, compute_dtype="auto"),
     lr=2e-3,
@@ -51,6 +58,8 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-small": replace(_SMALL, data="msds2"),
     "msds1-fast": replace(_FAST, data="msds1"),
     "msds2-fast": replace(_FAST, data="msds2"),
+    "msds1-best": replace(_BEST, data="msds1"),
+    "msds2-best": replace(_BEST, data="msds2"),
     "msds1-tiny": replace(_TINY, data="msds1"),
     "msds1-realnvp": replace(_REAL_NVP, data="msds1"),
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),

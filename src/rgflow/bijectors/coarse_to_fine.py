@@ -12,6 +12,9 @@ Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G 
 parameters of a spline; w width of the networks.
 """
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised
 from rgflow.bijectors.blockwise import SUBLATTICES
-from rgflow.bijectors.fused_spline import FusedSpline, Kernels
+from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 
 RESIDUAL_GAIN = 0.5
@@ -75,6 +78,8 @@ class CoarseToFine(Bijector):
 
     domain: Domain = "cube"
     codomain: Domain = "cube"
+    order: Tensor
+    back: Tensor
 
     def __init__(
         self, dim: int, *, channels: int, m: int, splits: int, hidden: int, blocks: int, bins: int
@@ -88,8 +93,9 @@ class CoarseToFine(Bijector):
         self.kernels: Kernels | None = None
         """Compiled kernels, used while training; none: the plain functions."""
 
-    order: Tensor
-    back: Tensor
+    def compile_kernels(self) -> None:
+        """Compile splines and networks for training."""
+        self.kernels, self.networks.compiled = compiled_kernels(), compiled_networks()
 
     def transform(self, x: Tensor) -> Mapped:
         d = x.T[self.order]  # [D, R]
@@ -128,21 +134,21 @@ class GroupedTrunk(nn.Module):
     """
 
     compute_dtype: torch.dtype | None = None
+    seen: Tensor
 
     def __init__(self, groups: int, size: int, params: int, hidden: int, blocks: int) -> None:
         super().__init__()
         self.groups, self.size, self.params, self.hidden = groups, size, params, hidden
-        before = (torch.arange(groups) * size).clamp(min=1)
-        seen = torch.arange(groups * size) < (torch.arange(groups) * size)[:, None]
-        self.register_buffer("seen", seen[:, None], persistent=False)  # [G, 1, D]
-        first = torch.randn(groups, hidden, groups * size) / before[:, None, None] ** 0.5
-        self.first = nn.Parameter(first * seen[:, None])
-        self.first_bias = nn.Parameter(torch.zeros(groups, hidden))
+        before = torch.arange(groups)[:, None, None] * size
+        self.register_buffer("seen", torch.arange(groups * size) < before, persistent=False)
+        first = torch.randn(groups, hidden, groups * size) / before.clamp(min=1) ** 0.5
+        self.first = nn.Parameter(first * self.seen)  # [G, w, D]
+        self.first_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
         self.blocks = nn.ModuleList(_GroupedResidual(groups, hidden) for _ in range(blocks))
         self.last = nn.Parameter(torch.zeros(groups, params * size, hidden))
-        self.last_bias = nn.Parameter(torch.zeros(groups, params * size))
-
-    seen: Tensor
+        self.last_bias = nn.Parameter(torch.zeros(groups, params * size, 1))
+        self.compiled: Callable[..., Tensor] | None = None
+        """`_after_first`, compiled, for training; none: as it stands."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [D, R], in order → parameters [G, P, e, R], in the dtype of the networks."""
@@ -172,30 +178,37 @@ class GroupedTrunk(nn.Module):
 
     def _rest(self, h: Tensor, which: slice) -> Tensor:
         """After the first layer's product [G, R, w], for some of the groups."""
-        h = h + self.first_bias[which, None].to(h.dtype)
-        for block in self.blocks:
-            h = block(h, which)
-        last, bias = self.last[which].to(h.dtype), self.last_bias[which, :, None].to(h.dtype)
-        out = torch.baddbmm(bias, last, F.silu(h).transpose(1, 2))  # [G, P·e, R]
-        return out.view(len(out), self.params, self.size, -1)
+        function = self.compiled if self.training and self.compiled else _after_first
+        blocks = [tuple(p[which] for p in block.parameters()) for block in self.blocks]
+        ends = (self.first_bias[which], self.last[which], self.last_bias[which])
+        return function(h, blocks, *ends).view(len(h), self.params, self.size, -1)
 
 
 class _GroupedResidual(nn.Module):
-    """h → h + f(norm h) for every group, with f two linear layers and SiLU between them."""
+    """The parameters of h → h + f(norm h) for every group, f being linear, SiLU, linear."""
 
     def __init__(self, groups: int, hidden: int) -> None:
         super().__init__()
-        self.first = nn.Parameter(torch.randn(groups, hidden, hidden) / hidden**0.5)
-        self.second = nn.Parameter(
-            RESIDUAL_GAIN * torch.randn(groups, hidden, hidden) / hidden**0.5
-        )
-        self.biases = nn.Parameter(torch.zeros(2, groups, 1, hidden))
+        first, second = torch.randn(2, groups, hidden, hidden) / hidden**0.5
+        self.first, self.second = nn.Parameter(first), nn.Parameter(RESIDUAL_GAIN * second)
+        self.first_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
+        self.second_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
 
-    def forward(self, h: Tensor, which: slice) -> Tensor:
-        dtype = h.dtype
-        first, second = self.biases[:, which].to(dtype)
+
+def _after_first(
+    h: Tensor, blocks: list[tuple[Tensor, ...]], bias: Tensor, last: Tensor, last_bias: Tensor
+) -> Tensor:
+    """From the first layer's product [G, R, w] to the last layer's result [G, P·e, R]."""
+    dtype = h.dtype
+    h = h + bias.to(dtype)
+    for first, second, first_bias, second_bias in blocks:
         normed = F.rms_norm(h, h.shape[-1:])
-        inner = torch.baddbmm(first, normed, self.first[which].to(dtype).transpose(1, 2))
-        return h + torch.baddbmm(
-            second, F.silu(inner), self.second[which].to(dtype).transpose(1, 2)
-        )
+        inner = torch.baddbmm(first_bias.to(dtype), normed, first.to(dtype).mT)
+        h = h + torch.baddbmm(second_bias.to(dtype), F.silu(inner), second.to(dtype).mT)
+    return torch.baddbmm(last_bias.to(dtype), last.to(dtype), F.silu(h).mT)
+
+
+@cache
+def compiled_networks() -> Callable[..., Tensor]:
+    """What follows the first layer's product, compiled at its first call."""
+    return torch.compile(_after_first)

@@ -11,7 +11,7 @@ from torch import Tensor
 from zuko.transforms import MonotonicRQSTransform
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised, sum_event
-from rgflow.bijectors.fused_spline import FusedSpline, Kernels
+from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 from rgflow.conditioners import MakeConditioner
 
@@ -132,6 +132,10 @@ class CubeCoupling(Coupling):
         self.bins = bins
         self.kernels: Kernels | None = None
         """Compiled kernels, used while training; none: the plain functions."""
+
+    def compile_kernels(self) -> None:
+        """Compile the splines for training."""
+        self.kernels = compiled_kernels()
 
     def condition(self, x: Tensor, half: int) -> Tensor:
         params = self.conditioner(standardised(x), half)
