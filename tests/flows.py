@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "open": {"boundary": "open"},
     "released-order": {"order": "released"},
     "released-order-open": {"order": "released", "boundary": "open"},
+    "tree": {"disentanglers": False},
     "m2": {"m": 2, "levels": 2},
     "m8": {"m": 8},
     "m6": {"m": 6, "height": 12, "width": 12},

@@ -193,6 +193,17 @@ def test_cones_equal_the_support_of_jacobians(kind, order, boundary):
     check_support(flow)
 
 
+def test_without_disentanglers_cones_are_blocks_and_equal_the_support():
+    flow = random_flow(
+        height=16, width=16, pixels=None, channels=1, hidden=8, blocks=1, conditioner="trunk",
+        disentanglers=False,
+    )  # fmt: skip
+    check_support(flow)
+    cone = flow.lattice.generation_cone(flow.lattice.site(0, 0, 1))
+    assert cone[:4, :4].all()
+    assert cone.sum() == 16
+
+
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("order", ORDERS)
 def test_cones_equal_the_support_of_jacobians_at_32(order, boundary):
@@ -224,6 +235,10 @@ def test_every_site_has_one_level_and_layers_without_blocks_are_left_out():
         ({"height": 32, "width": 32, "m": 3}, "even block edge m of at least 2; got 3"),
         ({"height": 32, "width": 32, "levels": -1}, "levels to be at least 0; got -1"),
         ({"height": "8", "width": 8}, "height to be a whole number; got '8'"),
+        (
+            {"height": 8, "width": 8, "order": "released", "disentanglers": False},
+            "the order paper without disentanglers; got released",
+        ),
         ({"height": 8, "width": 8, "order": "code"}, "order to be one of paper, released"),
         ({"height": 8, "width": 8, "boundary": "foo"}, "boundary to be one of periodic, open"),
     ],

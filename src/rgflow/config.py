@@ -97,6 +97,9 @@ class FlowConfig:
     """Whether blocks wrap around the edges, or those that would are left out."""
     order: Order = "paper"
     """Shifted disentanglers first (paper), or the released code's order: shifted decimators."""
+    disentanglers: bool = True
+    """Whether every level has a disentangler before its decimator; without, the network is a tree,
+    whose blocks never overlap."""
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths."""
     bijector: str = "affine"
@@ -149,7 +152,7 @@ class FlowConfig:
             check_name("pixels", self.pixels, get_args(PixelsName))
         for name in ("bijector", "conditioner"):
             check_type(name, getattr(self, name), str, "a name")
-        for name in ("shared", "checkpointing"):
+        for name in ("disentanglers", "shared", "checkpointing"):
             check_type(name, getattr(self, name), bool, "true or false")
         check_type("bijector_options", self.bijector_options, dict, "a dictionary")
         if self.bijector_options and "." not in self.bijector:

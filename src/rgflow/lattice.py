@@ -228,6 +228,7 @@ class Lattice(Sites):
         boundary: `"periodic"` (blocks wrap around) or `"open"` (those that would are left out).
         order: `"paper"` (disentanglers shifted by m/2, decimators not) or `"released"` (the other
             way round).
+        disentanglers: Whether there are disentanglers; without them the network is a tree.
 
     Raises:
         ValueError: If the size doesn't fit; the message names the nearest size that does.
@@ -243,6 +244,7 @@ class Lattice(Sites):
     m: int = 4
     boundary: Boundary = "periodic"
     order: Order = "paper"
+    disentanglers: bool = True
 
     def __post_init__(self) -> None:
         m = self.m
@@ -251,6 +253,11 @@ class Lattice(Sites):
         _check_sizes(self, m=m)
         if m < 2 or m % 2:
             raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
+        if not self.disentanglers and self.order != "paper":
+            raise ValueError(
+                f"Expected the order paper without disentanglers; got {self.order}, in "
+                f"which disentanglers come last: set one of the two."
+            )
         levels = self.levels or max(_largest_levels(self.height, self.width, m), 1)
         check_multiples(self.height, self.width, m << (levels - 1), "m·2^(levels−1)")
         object.__setattr__(self, "levels", levels)
@@ -273,7 +280,8 @@ class Lattice(Sites):
             Layer("disentangler", level, grid, self.m, shifts[0], periodic),
             Layer("decimator", level, grid, self.m, shifts[1], periodic),
         )
-        return tuple(layer for layer in layers if min(layer.blocks) > 0)
+        wanted = layers if self.disentanglers else layers[1:]
+        return tuple(layer for layer in wanted if min(layer.blocks) > 0)
 
     def stride(self, level: int) -> int:
         """Distance between neighbours of one sublattice, 2^(h+1) pixels, at the top 2^h."""

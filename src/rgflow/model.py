@@ -51,6 +51,7 @@ class RGFlow(Flow):
             levels=config.levels or 0,
             boundary=config.boundary,
             order=config.order,
+            disentanglers=config.disentanglers,
         )
 
     def make_steps(self) -> Iterator["RGStep"]:
