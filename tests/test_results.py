@@ -1,0 +1,163 @@
+"""Pages of results say what the JSON says, and nothing is typed by hand."""
+
+import importlib.util
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from rgflow.experiments.plan import read_experiment
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "docs").is_dir(), reason="installed without its sources"
+)
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """The program that makes the pages."""
+    spec = importlib.util.spec_from_file_location("results_pages", ROOT / "docs" / "results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def content(**values):
+    """Results with a number for every label and seed: {"a": [1.0, 2.0]}."""
+    names = [(label, seed, x) for label, xs in values.items() for seed, x in enumerate(xs)]
+    return {
+        "experiment": "one",
+        "trainings": [
+            {"name": f"{label}-seed{seed}", "label": label, "seed": seed}
+            for label, seed, _ in names
+        ],
+        "measures": [
+            {
+                "name": "bits",
+                "training": f"{label}-seed{seed}",
+                "numbers": {"nll": x, "standard_error": 0.01, "levels": [{"x": 5 * x}]},
+            }
+            for label, seed, x in names
+        ],
+    }
+
+
+@pytest.fixture
+def found(pages):
+    """Results under two budgets."""
+    return {
+        "10m": pages.Results(None, "10m", content(a=[1.0, 1.2, 1.1], b=[2.0, 2.3, 2.1], c=[3.0])),
+        "2h": pages.Results(None, "2h", content(a=[0.9], b=[0.95])),
+    }
+
+
+def test_the_committed_pages_are_what_the_results_make(pages):
+    made = pages.make()
+    there = {path.name: path.read_text() for path in (ROOT / "docs" / "results").glob("*.md")}
+    assert set(there) == set(made)
+    for name, text in made.items():
+        assert there[name] == text, f"{name} is old: python docs/results.py"
+
+
+def test_every_picture_on_a_page_is_there():
+    for path in (ROOT / "docs" / "results").glob("*.md"):
+        for file in re.findall(r"!\[.*\]\((.*)\)", path.read_text()):
+            assert (path.parent / file).is_file(), (path.name, file)
+
+
+def test_every_number_of_a_table_names_something_that_is_there(pages):
+    """A path that leads nowhere would leave a cell empty for ever."""
+    for name in pages.names(pages.EXPERIMENTS):
+        experiment = read_experiment(pages.EXPERIMENTS, name)
+        labels = {one.label for b in experiment.budgets for one in experiment.plan(b).trainings} | {
+            None
+        }
+        for said in experiment.tables:
+            rows = [*said.get("rows", [])]
+            for claim in said.get("claims", []):
+                sides = (claim["smaller"], claim["larger"])
+                rows += [
+                    side if isinstance(side, dict) else {"of": side, "value": claim["value"]}
+                    for side in sides
+                ]
+            paths = [value["value"] for value in said.get("values", [])]
+            for row in rows:
+                assert row.get("of") in labels, (name, row)
+                if "files" not in row:
+                    paths.append(row.get("value", said.get("value", "")))
+            for path in filter(None, paths):
+                assert path.split(".")[0] in experiment.measures, (name, path)
+
+
+def test_means_over_seeds_and_their_errors(found):
+    number = found["10m"].number("bits.nll", {"of": "a"})
+    assert (round(number.mean, 6), number.seeds) == (1.1, 3)
+    assert number.error == pytest.approx(0.1 / math.sqrt(3))
+    assert number.text(3) == "1.100 ± 0.058"
+    assert found["10m"].number("bits.levels.0.x", {"of": "c"}).mean == 15.0
+    assert found["2h"].number("bits.nll", {"of": "a"}).error == 0.01  # that of the measurement
+    assert found["2h"].number("bits.nll", {"of": "c"}) is None
+    assert found["2h"].number("bytes.nll", {"of": "a"}) is None
+
+
+def test_differences_are_taken_seed_by_seed(found):
+    more = found["10m"].difference("bits.nll", {"of": "b"}, {"of": "a"})
+    assert more.mean == pytest.approx((1.0 + 1.1 + 1.0) / 3)
+    assert more.text(2, signed=True) == "+1.03 ± 0.03"
+    assert found["10m"].difference("bits.nll", {"of": "b"}, {"of": "c"}).seeds == 1
+
+
+def test_misses_are_stated(pages, found):
+    rows = [
+        {"name": "A", "of": "a", "paper": "0.906", "reproduction": "1.856"},
+        {"name": "B", "of": "b", "paper": "1.0"},
+        {"name": "D", "of": "d", "paper": "1.0"},
+    ]
+    said = {"value": "bits.nll", "digits": 2, "better": "lower", "rows": rows}
+    assert list(pages.of_one_number(said, found))[2:5] == [
+        "| A | 0.906 | 1.856 | 1.10 ± 0.06 | 0.90 ± 0.01 | reached |",
+        "| B | 1.0 |  | 2.13 ± 0.09 | 0.95 ± 0.01 | reached |",
+        "| D | 1.0 |  |  |  |  |",
+    ]
+    del found["2h"]
+    assert "| A | 0.906 | 1.856 | 1.10 ± 0.06 | missed by 0.19 |" in pages.of_one_number(
+        said, found
+    )
+
+
+def test_claims_are_decided_by_what_lies_outside_their_interval(pages, found):
+    claims = [
+        {"text": "One.", "value": "bits.nll", "smaller": "a", "larger": "b"},
+        {"text": "Two.", "value": "bits.nll", "smaller": "b", "larger": "a"},
+        {"text": "Three.", "value": "bits.nll", "smaller": "b", "larger": "d"},
+    ]
+    told = list(pages.of_claims({"claims": claims}, found))
+    assert told[0] == (
+        "- One. 10m: **agrees** (+1.033 ± 0.033, 3 seeds); 2h: **agrees** (+0.050 ± 0.014, 1 seed)."
+    )
+    assert "10m: **contradicts**" in told[1]
+    assert told[2] == "- Three. Not measured yet."
+    close = {"10m": pages.Results(None, "10m", content(a=[1.0, 1.2, 1.1], b=[1.1, 1.1, 1.2]))}
+    assert "**undecided**" in next(pages.of_claims({"claims": claims[:1]}, close))
+
+
+def test_several_numbers_beside_a_baseline(pages, found):
+    values = [{"name": "bits", "value": "bits.nll", "digits": 2}]
+    rows = [{"name": "A", "of": "a"}, {"name": "B", "of": "b"}, {"name": "C", "of": "c"}]
+    told = list(pages.of_several_numbers({"values": values, "rows": rows, "baseline": "a"}, found))
+    assert "| A | 1.10 ± 0.06 |" in told
+    assert "| B | 2.13 ± 0.09 (+1.03 ± 0.03) |" in told
+    assert "Budget 2h:" in told
+    assert told[-2] == "In brackets: the difference from “A”, seed by seed."
+
+
+def test_numbers_of_other_commands(pages, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "10min.json").write_text('{"test": {"bits": 2.5, "error": 0.1}}')
+    experiment = type("Somewhere", (), {"folder": tmp_path})()
+    results = pages.Results(experiment, "10m", content())
+    row = {"files": {"10m": "results/10min*.json"}, "value": "test.bits"}
+    assert results.number("", row).text(1) == "2.5 ± 0.1"
+    assert results.number("", {**row, "files": {"2h": "results/*.json"}}) is None
