@@ -189,8 +189,9 @@ class _GroupedResidual(nn.Module):
 
     def __init__(self, groups: int, hidden: int) -> None:
         super().__init__()
-        first, second = torch.randn(2, groups, hidden, hidden) / hidden**0.5
-        self.first, self.second = nn.Parameter(first), nn.Parameter(RESIDUAL_GAIN * second)
+        shape, std = (groups, hidden, hidden), hidden**-0.5
+        self.first = nn.Parameter(std * torch.randn(shape))
+        self.second = nn.Parameter(RESIDUAL_GAIN * std * torch.randn(shape))
         self.first_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
         self.second_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
 
