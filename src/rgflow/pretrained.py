@@ -14,7 +14,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -121,7 +121,7 @@ class Card:
         training: How it was trained.
         likelihood: How likely test images are.
         lossless: Whether they come back from their latents; none of real-valued fields.
-        numbers: Others, by what they are, such as Fréchet distances of samples.
+        distances: Fréchet distances of samples, each a `rgflow.metrics.frechet.FrechetDistance`.
         licence: Of the weights.
     """
 
@@ -135,7 +135,7 @@ class Card:
     training: Training
     likelihood: Likelihood
     lossless: Lossless | None
-    numbers: dict[str, float] = field(default_factory=dict)
+    distances: tuple[dict[str, Any], ...] = ()
     licence: str = "MIT"
 
     @classmethod
@@ -159,6 +159,7 @@ class Card:
                 "training": Training(**content["training"]),
                 "likelihood": Likelihood(**content["likelihood"]),
                 "lossless": lossless and Lossless(**lossless),
+                "distances": tuple(content["distances"]),
             }
             return cls(**{**content, **parts})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -191,8 +192,12 @@ class Card:
             text = f"lossless for {lossless.images} test images, {lossless.float32} in float32"
             others = lossless.images - lossless.float32
             yield "encoding", text + f" and {others} in float64" * (others > 0)
-        for name, number in self.numbers.items():
-            yield name, f"{number:g}"
+        for one in self.distances:
+            yield (
+                one["name"],
+                f"{one['distance']:.2f} ± {one['standard_error']:.2f} for {one['samples']:,} "
+                f"samples, {one['floor']:.2f} ± {one['floor_error']:.2f} for as many test images",
+            )
         yield (
             "parameters",
             f"{self.parameters:,}, stored as {self.storage} in {self.bytes / 1e6:.1f} MB; they "

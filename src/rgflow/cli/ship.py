@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,10 +22,10 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--count", type=int, default=10_000, help="test images at the most")
     options.add_argument("--seed", type=int, default=0, help="seed of the dequantisation noise")
     options.add_argument(
-        "--numbers",
-        type=str | None,
-        default=None,
-        help="a JSON file with other numbers for the card, by what they are",
+        "--samples",
+        type=int,
+        default=0,
+        help="samples, for Fréchet distances to as many training images; 0: none",
     )
     options.add_argument(
         "--unfinished", action="store_true", help="also take a run that was interrupted"
@@ -38,10 +36,10 @@ def run(arguments: Sequence[str]) -> None:
 
     check_whole("--count", settings.count, 1)
     check_whole("--seed", settings.seed, 0)
-    numbers = _numbers(Path(settings.numbers).expanduser()) if settings.numbers else {}
+    check_whole("--samples", settings.samples, 0)
 
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from rgflow.cli.models import show
     from rgflow.training.optimisation import prepare_machine
@@ -52,35 +50,21 @@ def run(arguments: Sequence[str]) -> None:
     folder = Path(settings.folder).expanduser()
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
-        task = progress.add_task("measuring", total=None)
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
         card = ship(
             Run.open(settings.run),
             folder,
             count=settings.count,
             seed=settings.seed,
-            numbers=numbers,
+            samples=settings.samples,
             unfinished=settings.unfinished,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=tell,
         )
     show(card)
     print(f"The model is in {folder}.")
-
-
-def _numbers(path: Path) -> dict[str, float]:
-    """Numbers by name, from a JSON file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a JSON file for --numbers; there is none at {path}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: _finite(value) for name, value in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f'Expected numbers by name in {path}, such as {{"Fréchet distance": 1.5}}; got '
-            f"something else ({error})."
-        ) from error
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} isn't finite")
-    return value

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,12 +16,15 @@ from torch import Tensor
 import rgflow
 from rgflow import checkpoint, data
 from rgflow.architectures import load_flow
-from rgflow.config import check_whole
+from rgflow.config import TrainConfig, check_whole
+from rgflow.data.msds import KINDS
+from rgflow.data.source import Split
 from rgflow.evaluation import evaluate, term_quantiles, terms_of
 from rgflow.files import replacing
 from rgflow.flow import Flow
+from rgflow.metrics.scores import score
 from rgflow.pretrained import Card, Likelihood, Lossless, Training
-from rgflow.training.run import Run
+from rgflow.training.run import LOG, RECORD, Run
 
 LARGEST = 10_000_000
 """Bytes of weights: all models of the package together stay small beside torch."""
@@ -32,8 +36,8 @@ BATCH = 100
 FLOORS = {"msds1": 0.187, "msds2": 0.202}
 """Entropy of the generators of `rgflow.data.msds`, in bits/dim, by a count of what they draw."""
 
-Progress = Callable[[int, int], None]
-"""Called with the number of likelihoods found so far, and in all."""
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is to do."""
 
 
 def ship(
@@ -42,7 +46,7 @@ def ship(
     *,
     count: int = 10_000,
     seed: int = 0,
-    numbers: dict[str, float] | None = None,
+    samples: int = 0,
     unfinished: bool = False,
     progress: Progress | None = None,
 ) -> Card:
@@ -56,9 +60,9 @@ def ship(
         folder: Where to; made if it isn't there.
         count: Test images for the likelihood, at the most.
         seed: Of the noise that dequantises them.
-        numbers: Others for the card, by what they are.
+        samples: For Fréchet distances, which take as many test and training images; 0: none.
         unfinished: Also take the best model so far of a run that was interrupted.
-        progress: As for `rgflow.evaluation.evaluate`, of what takes longest.
+        progress: Told of what takes long.
 
     Returns:
         The card.
@@ -69,6 +73,7 @@ def ship(
         OSError: If the folder can't be written.
     """
     check_whole("count", count, 1)
+    check_whole("samples", samples, 0)
     record, config = run.record(), run.config()
     result = record.get("result")
     if not unfinished and (result is None or result["interrupted"]):
@@ -76,11 +81,15 @@ def ship(
             f"Expected a run that has come to its end; {run.folder} was interrupted: go on with "
             f"rgflow train --resume {run.folder}, or add --unfinished."
         )
-    test = data.load_for(config, "test", count=count, progress=progress is not None)
-    clean = data.load_for(config, "validation", count=config.validate_count, progress=False)
-    images = torch.from_numpy(test.images.copy())
-    steps = [entry for entry in run.entries() if "nll" in entry]
-    ended = result or {"steps": steps[-1]["step"], "seconds": steps[-1]["seconds"]}
+    last = result or next((e for e in reversed(run.entries()) if "nll" in e), None)
+    if not record or last is None:
+        raise ValueError(
+            f"Expected what the run was in {run.folder / RECORD} and {LOG}; there is nothing."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Expected a folder to write the model into; {folder} is a file.")
+    test = _images(config, "test", count)
+    clean = _images(config, "validation", config.validate_count)
     with TemporaryDirectory() as place:
         made = Path(place)
         run.flow().save_pretrained(made, storage="float16")
@@ -102,24 +111,31 @@ def ship(
             training=Training(
                 began=record["started"],
                 images=record["data"]["images"],
-                steps=ended["steps"],
-                seconds=ended["seconds"],
+                steps=last["steps" if result else "step"],
+                seconds=last["seconds"],
                 machine=record["machine"],
                 versions=record["versions"],
             ),
-            likelihood=_likelihood(flow, images, seed, FLOORS.get(config.data), progress),
-            lossless=_lossless(flow, images[:ENCODED]) if flow.pixels else None,
-            numbers=numbers or {},
+            likelihood=_likelihood(flow, test, seed, FLOORS.get(config.data), progress),
+            lossless=_lossless(flow, test[:ENCODED]) if flow.pixels else None,
+            distances=_distances(flow, config, samples, progress) if samples else (),
         )
-        terms = terms_of(flow, torch.from_numpy(clean.images.copy()))
-        text = json.dumps(asdict(term_quantiles(terms)), indent=2) + "\n"
-        (made / QUANTILES).write_text(text)
+        quantiles = term_quantiles(terms_of(flow, clean))
+        (made / QUANTILES).write_text(json.dumps(asdict(quantiles), indent=2) + "\n")
         card.write(made)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in made.iterdir():
-            with replacing(folder / path.name) as part:
-                shutil.copyfile(path, part)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in made.iterdir():
+                with replacing(folder / path.name) as part:
+                    shutil.copyfile(path, part)
+        except OSError as error:
+            raise OSError(f"Expected to write {folder}; {error.strerror or error}.") from error
     return card
+
+
+def _images(config: TrainConfig, split: Split, count: int) -> Tensor:
+    """The first images of the run's data set."""
+    return torch.from_numpy(data.load_for(config, split, count=count).images.copy())
 
 
 def _likelihood(
@@ -127,7 +143,11 @@ def _likelihood(
 ) -> Likelihood:
     """That of test images, with one draw of noise each."""
 
-    found = evaluate(flow, images, seed=seed, subset=0, progress=progress)
+    def tell(done: int, total: int) -> None:
+        if progress:
+            progress("likelihood", done, total)
+
+    found = evaluate(flow, images, seed=seed, subset=0, progress=tell)
     if not math.isfinite(found.nll):
         raise ValueError(f"Expected finite likelihoods; their mean is {found.nll}.")
     return Likelihood(
@@ -157,3 +177,17 @@ def _lossless(flow: Flow, images: Tensor) -> Lossless:
             f"don't."
         )
     return Lossless(images=len(images), float32=int(back.sum()))
+
+
+def _distances(
+    flow: Flow, config: TrainConfig, count: int, progress: Progress | None
+) -> tuple[dict[str, Any], ...]:
+    """Fréchet distances of samples, with their floors; as plain values."""
+    found = score(
+        flow,
+        _images(config, "train", count),
+        _images(config, "test", count),
+        ovals=config.data in KINDS,
+        progress=progress,
+    )
+    return tuple(asdict(one) for one in found.distances)
