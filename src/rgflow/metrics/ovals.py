@@ -18,6 +18,8 @@ from torch import Tensor
 class Spreads:
     """How different the ovals of an image are, averaged over images.
 
+    It is presumed that there are ovals: the colours of a black image don't differ either.
+
     Attributes:
         images: Number of images N.
         colour: Standard deviation of the colours of the 16 ovals of an image, in grey levels, the
