@@ -36,7 +36,7 @@ commands:
 {commands}
 
 `rgflow COMMAND --help` explains one of them. A first run:
-  rgflow train msds1-fast --minutes 4 --out runs/first
+  rgflow train msds1-best --minutes 4 --out runs/first
   rgflow evaluate runs/first
   rgflow sample runs/first"""
 

@@ -16,7 +16,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser(
         "presets",
         "List the named settings; of one of them, print all as YAML, which --config takes.",
-        "rgflow presets msds1-fast > mine.yaml",
+        "rgflow presets msds1-best > mine.yaml",
     )
     options.add_argument("name", nargs="?", help="a preset")
     name = parse(options, arguments).name
@@ -44,4 +44,7 @@ def _flow(config: TrainConfig) -> tuple[str, str, str, str]:
     if model.architecture == "real_nvp":
         return "Real NVP", "", "", f"{model.hidden} feature maps"
     depth = str(model.depth) if isinstance(model.depth, int) else ", ".join(map(str, model.depth))
-    return model.bijector, str(model.m), depth, f"{model.conditioner}, {model.hidden} wide"
+    kind = f"{model.conditioner}, "
+    if model.bijector == "coarse_to_fine":
+        kind = f"{model.channels * 4**model.splits} of "
+    return model.bijector, str(model.m), depth, f"{kind}{model.hidden} wide"

@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser(
         "train",
         "Learn a flow from images; everything is left in a run folder.",
-        "rgflow train msds1-fast --minutes 4 --out runs/first",
+        "rgflow train msds1-best --minutes 4 --out runs/first",
     )
     options.add_argument(
         "preset", nargs="?", help=f"where the settings start: {', '.join(PRESETS)}"
