@@ -23,6 +23,8 @@ PER_OVAL = 8
 """Features of every oval."""
 GREY, SCALE = 127.5, 74.0
 """Mean and standard deviation of a colour that is uniform in 0..255."""
+JITTER = (2 / 3) ** 0.5
+"""Standard deviation of −1, 0 and 1."""
 WEIGHTS = "ovals.safetensors"
 
 
@@ -72,7 +74,7 @@ class OvalReader(nn.Module):
     def standardised(self, images: Tensor) -> Tensor:
         """What is read in units of about its standard deviation, [N, 4 (i), 4 (j), 7].
 
-        The last axis is as `standardised` has it.
+        The last axis is as the function `standardised` has it.
         """
         features = self(images).unflatten(1, (PER_OVAL, ACROSS, ACROSS))
         return self.read_out(features).permute(0, 3, 2, 1)
@@ -88,10 +90,6 @@ class OvalReader(nn.Module):
         place = found[..., 5:] * JITTER + _corners(found)
         angle = torch.rad2deg(torch.atan2(found[..., 4], found[..., 3])) / 2 % 180
         return torch.cat([place, angle[..., None], found[..., :3] * SCALE + GREY], -1)
-
-
-JITTER = (2 / 3) ** 0.5
-"""Standard deviation of −1, 0 and 1."""
 
 
 def standardised(ovals: Tensor) -> Tensor:
