@@ -42,8 +42,12 @@ wheel: .venv/installed-dev ## build the wheel, and run it outside the repository
 	@$(BIN)/python -m pip install -q --no-deps --target build/wheel dist/rgflow-*.whl
 	@cd / && PYTHONPATH=$(CURDIR)/build/wheel $(CURDIR)/$(BIN)/python -c "import rgflow; \
 		assert 'build/wheel' in rgflow.__file__, rgflow.__file__; \
-		flow = rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=16)); \
-		print('The wheel works:', *flow.sample(2).shape)"
+		from rgflow.pretrained import shipped; \
+		names = list(shipped()); \
+		assert names == '$(notdir $(wildcard src/rgflow/models/*))'.split(), names; \
+		flows = [rgflow.load_flow(name) for name in names]; \
+		flows += [rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=16))]; \
+		print('The wheel works:', *flows[0].sample(2).shape, *names)"
 
 clean: ## remove what these commands made, except runs
 	rm -rf .venv build dist docs/_build .pytest_cache .mypy_cache .ruff_cache

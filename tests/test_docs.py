@@ -24,6 +24,7 @@ PAGES = [
     "guide/bijectors.md",
     "guide/data.md",
     "guide/training.md",
+    "guide/models.md",
     "guide/evaluating.md",
     "guide/fields-and-cones.md",
     "guide/report.md",
@@ -128,7 +129,7 @@ def test_commands(page, line, place):
         with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(io.StringIO()):
             main(arguments)
         assert not ended.value.code
-    elif arguments[0] == "evaluate":
+    elif arguments[0] in ("evaluate", "ship"):
         assert main([*arguments, "--count", "10"]) == 0
     elif arguments[0] == "score":
         assert main([*arguments, "--count", "20"]) == 0
