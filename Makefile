@@ -44,7 +44,7 @@ wheel: .venv/installed-dev ## build the wheel, and run it outside the repository
 		assert 'build/wheel' in rgflow.__file__, rgflow.__file__; \
 		from rgflow.pretrained import shipped; \
 		names = list(shipped()); \
-		assert names == '$(notdir $(wildcard src/rgflow/models/*))'.split(), names; \
+		assert names == '$(notdir $(sort $(wildcard src/rgflow/models/*)))'.split(), names; \
 		flows = [rgflow.load_flow(name) for name in names]; \
 		flows += [rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=16))]; \
 		print('The wheel works:', *flows[0].sample(2).shape, *names)"
