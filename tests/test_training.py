@@ -331,6 +331,8 @@ def test_what_depends_on_place_and_machine_is_resolved(tmp_path, monkeypatch):
     assert resolved(config).compile is True
     assert resolved(tiny()).compile is False
     assert resolved(tiny()).data == "msds1"
+    (tmp_path / "flower").mkdir()
+    assert resolved(tiny(data="patches:flower")).data == "patches:flower"
 
 
 def test_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]
 
 CLASSES = 50
 """So many classes at the most make a binary label each; more are names rather than classes."""
-CLASSY = ("class", "classes", "label", "labels", "chair", "id")
+CLASSY = ("class", "classes", "label", "labels", "chair", "photograph", "id")
 """Last words of names of labels whose values are classes, and not numbers."""
 LIST = ".txt"
 """How the names of files end that are read as CelebA's list of attributes."""

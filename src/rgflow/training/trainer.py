@@ -158,7 +158,7 @@ def resolved(config: TrainConfig) -> TrainConfig:
         pays = config.dtype == "float32" and bfloat16_pays()
         model = replace(model, compute_dtype="bfloat16" if pays else "float32")
     kind, colon, place = config.data.partition(":")
-    if colon and Path(place).expanduser().exists():
+    if colon and kind != "patches" and Path(place).expanduser().exists():
         place = str(Path(place).expanduser().resolve())
     root = config.data_root and str(Path(config.data_root).expanduser().resolve())
     return replace(
