@@ -21,7 +21,7 @@ def run(arguments: Sequence[str]) -> None:
         "as many test images, and for MSDS how much the ovals of an image differ.",
         "rgflow score runs/first --count 2000 --temperature 0.9",
     )
-    options.add_argument("run", help="the run folder, or the folder of a model")
+    options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument("--data", type=str | None, default=None, help="data set; that of the run")
     options.add_argument(
         "--count", type=int, default=10_000, help="samples, test and training images at the most"
