@@ -385,10 +385,29 @@ def test_coarse_to_fine_is_the_same_while_training_gradients_included(how):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+def test_coarse_to_fine_sees_values_of_pixels_once_it_knows_them():
+    pixels = Marginal(3)
+    dark = torch.randint(1, 256, (50, 3, 4, 4), dtype=torch.uint8)
+    pixels.fit(torch.where(torch.rand(50, 3, 4, 4) < 0.6, 0, dark))
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    randomise(bijector)
+    x = cube(5, 48)
+    before = bijector(x)[0]
+    bijector.fit(pixels.double())
+    assert not torch.equal(bijector(x)[0], before)
+    torch.testing.assert_close(bijector.inverse(bijector(x)[0])[0], x, rtol=1e-9, atol=1e-9)
+    # Black is 60 % of u and one of 256 values.
+    for curve in bijector.curve:
+        black, whole = curve[76] - curve[0], curve[-1] - curve[0]
+        assert black < whole / 200
+        assert (curve.diff() >= 0).all()
+        middle = (curve[1:] + curve[:-1]) / 2
+        assert abs(middle.mean()) < 1e-6
+        assert abs(middle.std() - 1) < 1e-6
+
+
 def test_coarse_to_fine_says_when_a_block_cant_be_divided():
-    with pytest.raises(
-        ValueError, match=r"a multiple of 2\^splits = 8; got 4: lower splits"
-    ):
+    with pytest.raises(ValueError, match=r"a multiple of 2\^splits = 8; got 4: lower splits"):
         make_bijector(config(bijector="coarse_to_fine", splits=3))
 
 

@@ -406,11 +406,14 @@ class Flow(nn.Module):
     # ---------------------------------------------------------------- pixel statistics, files
 
     def fit_pixels(self, images: Tensor) -> None:
-        """Set what the pixel map takes from training images, uint8 [N, C, H, W]: with
+        """Set what is taken from training images, uint8 [N, C, H, W], before training: with
         `pixels="marginal"` the distribution of each channel, otherwise nothing."""
         if isinstance(self.pixels, Marginal):
             self._check_images(images)
             self.pixels.fit(images)
+            for module in self.modules():
+                if isinstance(module, CoarseToFine):
+                    module.fit(self.pixels)
 
     def save_pretrained(
         self, folder: str | Path, storage: checkpoint.Storage | None = None

@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised
+from rgflow.bijectors.base import SQRT_3, Bijector, Domain, Mapped
 from rgflow.bijectors.blockwise import SUBLATTICES
 from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
+from rgflow.bijectors.pixels import Marginal
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 
+KNOTS = 128
+"""Intervals of the curve through which networks see a variable."""
 RESIDUAL_GAIN = 0.5
 """Of the second layer of a residual block, so that the sum doesn't outgrow its first term."""
 
@@ -66,6 +69,11 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
 class CoarseToFine(Bijector):
     """Splines on the unit cube, each told how by all coarser groups of variables of its block.
 
+    The networks see a variable u through a piecewise linear curve, one per channel. At first it is
+    √3·(2u − 1), standardised; `fit` makes it the quantile function of pixel values. What is one
+    value of a pixel, such as exact black, is a wide stretch of u, of which nothing but noise is to
+    be learned, and the curve makes it narrow again.
+
     Args:
         dim: Variables of a block D.
         channels: Channels C.
@@ -80,6 +88,8 @@ class CoarseToFine(Bijector):
     codomain: Domain = "cube"
     order: Tensor
     back: Tensor
+    row: Tensor
+    curve: Tensor
 
     def __init__(
         self, dim: int, *, channels: int, m: int, splits: int, hidden: int, blocks: int, bins: int
@@ -88,6 +98,10 @@ class CoarseToFine(Bijector):
         order = torch.from_numpy(coarse_to_fine(channels, m, splits))
         self.groups, self.bins = len(order), bins
         self.register_buffer("order", order.flatten(), persistent=False)
+        channel = order.flatten() // (m // 2) ** 2 % channels
+        self.register_buffer("row", channel[:, None] * (KNOTS + 1), persistent=False)
+        line = torch.linspace(-SQRT_3, SQRT_3, KNOTS + 1)
+        self.register_buffer("curve", line.repeat(channels, 1))
         self.register_buffer("back", order.flatten().argsort(), persistent=False)
         self.networks = GroupedTrunk(self.groups, order.shape[1], 2 * bins + 1, hidden, blocks)
         self.kernels: Kernels | None = None
@@ -97,11 +111,18 @@ class CoarseToFine(Bijector):
         """Compile splines and networks for training."""
         self.kernels, self.networks.compiled = compiled_kernels(), compiled_networks()
 
+    def fit(self, pixels: Marginal) -> None:
+        """Have the networks see variables as values of pixels."""
+        self.curve.copy_(pixels.curve(KNOTS))
+
     def transform(self, x: Tensor) -> Mapped:
         d = x.T[self.order]  # [D, R]
-        params = self.networks(standardised(d)).flatten(2)  # [G, P, e·R]
+        fused = self.training and self.kernels is not None
+        view = compiled_view() if fused and self.networks.compiled else _view
+        seen = view(d, self.curve, self.row)
+        params = self.networks(seen).flatten(2)  # [G, P, e·R]
         d = d.reshape(self.groups, -1)
-        if self.training and self.kernels:
+        if fused:
             y, log_slope = FusedSpline.apply(d, params, self.kernels)
         else:
             y, log_slope = spline_forward(d, make_spline(params.to(d.dtype), self.bins))
@@ -110,14 +131,35 @@ class CoarseToFine(Bijector):
     def invert(self, y: Tensor) -> Mapped:
         known: list[Tensor] = []  # what the networks see, group by group
         found, log_slopes = [], []
-        for group, d in enumerate(y.T[self.order].chunk(self.groups)):  # each [e, R]
+        parts = zip(y.T[self.order].chunk(self.groups), self.row.chunk(self.groups), strict=True)
+        for group, (d, row) in enumerate(parts):  # each [e, R]
             params = self.networks.of_group(group, known, d)[None].flatten(2)
             spline = make_spline(params.to(d.dtype), self.bins)
             x, log_slope = spline_inverse(d.reshape(1, -1), spline)
             found.append(x.view_as(d))
             log_slopes.append(log_slope.view_as(d).sum(0))
-            known.append(standardised(found[-1]))
+            known.append(_view(found[-1], self.curve, row))
         return torch.cat(found)[self.back].T, sum(log_slopes[1:], log_slopes[0])
+
+
+def _view(d: Tensor, curve: Tensor, row: Tensor) -> Tensor:
+    """Cube coordinates [D, R] as networks see them.
+
+    Args:
+        d: Cube coordinates.
+        curve: Values at equally spaced u, [C, knots].
+        row: Where the curve of each variable begins in all of them, [D, 1].
+    """
+    place = torch.where(d > 0, d, 1 + d) * KNOTS
+    knot = place.detach().floor().clamp(max=KNOTS - 1)  # u may be 1 to rounding
+    index, values = knot.long() + row, curve.flatten()
+    return torch.lerp(values[index], values[index + 1], place - knot)
+
+
+@cache
+def compiled_view() -> Callable[..., Tensor]:
+    """`_view`, compiled at its first call."""
+    return torch.compile(_view)
 
 
 class GroupedTrunk(nn.Module):

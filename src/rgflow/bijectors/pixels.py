@@ -115,6 +115,17 @@ class Marginal(Bijector):
         for channel, counts in enumerate(self.counts):
             counts.copy_(torch.bincount(x8[:, channel].flatten().long(), minlength=LEVELS))
 
+    def curve(self, knots: int) -> Tensor:
+        """Pixel values by probability: F⁻¹(k/knots) for k = 0 … knots, standardised so that pixels
+        have mean 0 and variance 1, [C, knots + 1]."""
+        u = torch.arange(1, knots, dtype=torch.float64, device=self.counts.device) / knots
+        d = torch.where(u <= 0.5, u, u - 1).expand(1, len(self.counts), 1, -1)
+        inner, _ = self.invert(d)
+        values = F.pad(F.pad(inner[0, :, 0], (1, 0)), (0, 1), value=LEVELS)
+        middle = (values[:, :-1] + values[:, 1:]) / 2
+        mean, std = middle.mean(1, keepdim=True), middle.std(1, keepdim=True)
+        return (values - mean) / std.clamp(min=1)
+
     def _tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Probability of every value, and of all values below and above it, each [C·256]."""
         counts = self.counts.double()
