@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	&& $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
-DEMO_PRESET ?= msds1-fast
+DEMO_PRESET ?= msds1-best
 DEMO_MINUTES ?= 4
 DEMO_TEST_IMAGES ?= 10000
 ifndef DEMO_OUT

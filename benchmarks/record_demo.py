@@ -1,7 +1,7 @@
 """Keep what the demo came to: its numbers as JSON, its pictures for the README.
 
 make demo
-python benchmarks/record_demo.py demo/msds1-fast-…
+python benchmarks/record_demo.py demo/msds1-best-…
 """
 
 import argparse
