@@ -63,6 +63,7 @@ def orthogonal(x: Tensor) -> Tensor:
     y = x.flatten(0, -3) if x.ndim > 2 else x[None]
     y = (y / (y.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
     for _ in range(ROUNDS):
-        gram = y @ y.mT
-        y = a * y + (b * gram + c * gram @ gram) @ y
+        gram = torch.bmm(y, y.mT)
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        y = torch.baddbmm(y, factor, y, beta=a)  # (a + b g + c g²) y with g = y yᵀ
     return y.to(x.dtype).view_as(x)
