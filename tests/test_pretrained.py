@@ -120,7 +120,6 @@ def test_nothing_is_near_if_the_package_has_no_models(monkeypatch, tmp_path, cap
         (["info"], []),
         (["evaluate", "--count", "20", "--importance", "1"], ["evaluation.json"]),
         (["sample", "-n", "2"], ["pictures/samples.png"]),
-        (["fields", "--draws", "1"], ["fields.json", "pictures/fields.png"]),
         (["levels", "--split", "test"], ["pictures/resampled.png"]),
         (["inpaint", "--split", "test", "--find"], ["surprise.json", "pictures/surprise.png"]),
     ],
