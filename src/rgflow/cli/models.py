@@ -65,7 +65,7 @@ def _list(cards: Sequence[Card]) -> None:
         )
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 200  # piped into another program, a line stays a line
+        console.width = 120  # piped into another program, a line stays a line
     console.print(table)
     print("`rgflow models NAME` tells all about one; every command takes its name for a run.")
 

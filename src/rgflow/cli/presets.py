@@ -35,8 +35,9 @@ def _list() -> None:
     for name, config in PRESETS.items():
         table.add_row(name, config.data, *_flow(config), str(config.batch_size), f"{config.lr:g}")
     console = Console(highlight=False)
-    # Piped into another program, a line stays a line.
-    console.print(table, width=None if console.is_terminal else 120)
+    if not console.is_terminal:
+        console.width = 120  # piped into another program, a line stays a line
+    console.print(table)
 
 
 def _flow(config: TrainConfig) -> tuple[str, str, str, str]:
