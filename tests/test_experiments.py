@@ -238,6 +238,19 @@ def test_results_stay_when_run_folders_are_gone(trained, tmp_path):
     assert (experiments / "one" / "10m.json").read_text() == before
 
 
+def test_what_the_config_has_no_more_goes(trained, tmp_path):
+    experiments, work = trained
+    assert main(["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]) == 0
+    path = experiments / "one" / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    del content["measures"]["grid"]
+    path.write_text(yaml.safe_dump(content))
+    results.write(read_experiment(experiments, "one").plan("10m"), tmp_path / "gone", experiments)
+    told = json.loads((experiments / "one" / "10m.json").read_text())
+    assert [one["name"] for one in told["measures"]] == ["bits"]
+    assert not list((experiments / "one" / "10m").iterdir())
+
+
 def test_a_run_of_other_settings_is_refused(trained, capsys):
     experiments, work = trained
     path = experiments / "one" / "config.yaml"
@@ -252,23 +265,24 @@ def test_a_run_of_other_settings_is_refused(trained, capsys):
 # ---------------------------------------------------------------- trainings
 
 
-def test_one_that_fails_does_not_keep_others_from_training(tmp_path, capsys):
-    settings = {**TINY, "steps": 2, "model": {"hidden": 8}}
-    write(
-        tmp_path / "experiments" / "one",
-        trainings={
-            "good": {"preset": "msds1-tiny", "settings": settings},
-            "bad": {"preset": "msds1-tiny", "settings": {"data": "folder:nowhere", "steps": 1}},
-        },
-    )
-    places = ["--experiments", str(tmp_path / "experiments"), "--work", str(tmp_path / "work")]
-    assert main(["reproduce", "one", "--jobs", "2", "--train_only", *places]) == 2
+def test_one_that_fails_is_told_when_all_else_is_done(trained, capsys):
+    experiments, work = trained
+    path = experiments / "one" / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    bad = {"preset": "msds1-tiny", "settings": {"data": "folder:nowhere", "steps": 1}}
+    content["trainings"] = {"bad": bad, **content["trainings"]}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    command = ["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]
+    assert main(command) == 2
     assert re.search(r"1 failed. bad-seed0: Expected .*nowhere", capsys.readouterr().err)
-    bad, good = read_experiment(tmp_path / "experiments", "one").plan("10m").trainings
-    assert (done(good, tmp_path / "work"), done(bad, tmp_path / "work")) == (1, 0)
-    (session,) = sessions(good, tmp_path / "work")
+    bad, good = read_experiment(experiments, "one").plan("10m").trainings
+    assert (done(bad, work), done(good, work)) == (0, 1)
+    (session,) = sessions(bad, work)
     assert session.processor_seconds > 0
-    assert not list((tmp_path / "experiments" / "one").glob("*.json"))
+    found = json.loads((experiments / "one" / "10m.json").read_text())
+    assert {one["training"] for one in found["measures"]} == {"a-seed0"}
+    (entry,) = manifest.make(experiments)
+    assert (entry.state, entry.trainings, entry.of_trainings) == ("partly", 1, 2)
 
 
 @pytest.mark.slow

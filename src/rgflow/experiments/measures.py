@@ -184,28 +184,38 @@ def factors(
 
 
 def fields(
-    subject: Subject, *, draws: int = 4, threshold: float = VISIBLE, each: int = 8, seed: int = 0
+    subject: Subject,
+    *,
+    draws: int = 4,
+    threshold: float = VISIBLE,
+    each: int = 8,
+    all_of_them: bool = False,
+    seed: int = 0,
 ) -> Found:
-    """Receptive fields: the strongest of every level, strengths, and how many are visible."""
+    """Receptive fields: how strong they are, and the strongest of every level, or all of them."""
     of = {subject.name: subject.flow}
     of |= dict([subject.beside]) if subject.beside else {}
     found = {name: receptive_fields(flow, draws=draws, seed=seed) for name, flow in of.items()}
     ours = found[subject.name]
-    pictures = {
-        "strongest": Picture(
-            strongest(found, each // len(found), threshold),
-            "The strongest receptive fields of every level, each scaled to its largest value; "
-            "below: row, column and channel of the latent, and its strength",
-        ),
-        "strengths": Picture(
-            strengths(found, threshold), "Strengths of the receptive fields of all latents"
-        ),
-    }
-    for level in range(ours.lattice.levels):
-        pictures[f"level-{level}"] = Picture(
-            atlas(ours, level, threshold),
-            f"All receptive fields of level {level}, each scaled to its largest value",
-        )
+    if all_of_them:
+        pictures = {
+            f"level-{level}": Picture(
+                atlas(ours, level, threshold),
+                f"All receptive fields of level {level}, each scaled to its largest value",
+            )
+            for level in reversed(range(ours.lattice.levels))
+        }
+    else:
+        pictures = {
+            "strongest": Picture(
+                strongest(found, each // len(found), threshold),
+                "The strongest receptive fields of every level, each scaled to its largest value; "
+                "below: row, column and channel of the latent, and its strength",
+            ),
+            "strengths": Picture(
+                strengths(found, threshold), "Strengths of the receptive fields of all latents"
+            ),
+        }
     return Found(
         numbers={
             "draws": draws,

@@ -1,14 +1,16 @@
 """What is to be trained and measured: an experiment's config, read and checked.
 
-experiments/NAME/config.yaml
+The config is `experiments/NAME/config.yaml`, and its keys are:
+
 title       what it is, in one line
 about       what the paper shows, and what is done here
-trainings   by label: a preset and settings that differ from it; or the name of another experiment,
-            whose training of the same label is meant, so that nothing is trained twice
+trainings   by label: a preset and settings that differ, or the name of another experiment
 measures    by name: which measure, of which trainings (all), with which options
-budgets     by name: settings and seeds of all its trainings; only these labels, or other trainings,
-            and other options of measures, if it has any
+budgets     by name: settings and seeds of all trainings; which trainings; options of measures
 tables      what `docs/results.py` makes tables of
+
+The name of another experiment stands for its training of the same label, so that nothing is trained
+twice. A budget may name some of the labels, or have trainings of its own.
 
 A training is of one label and one seed. It lives where its own experiment does.
 """

@@ -1,7 +1,7 @@
 """What experiments have come to: one JSON file for each experiment and budget, and its pictures.
 
 EXPERIMENTS/NAME/BUDGET.json       trainings with their settings, time and machine; measurements
-EXPERIMENTS/NAME/BUDGET/*.png      pictures, of the first seed
+EXPERIMENTS/NAME/BUDGET/           pictures, of the first seed
 """
 
 import json
@@ -43,7 +43,9 @@ def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
 
 
 def write(plan: Plan, work: Path, experiments: Path) -> Path:
-    """Write what there is of a plan, its pictures too; what isn't there stays as it was written.
+    """Write what there is of a plan, with pictures.
+
+    What was written before and isn't there any more stays, unless the config has changed since.
 
     Args:
         plan: The experiment under a budget.
@@ -54,28 +56,40 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path:
         The JSON file.
     """
     path = path_of(experiments, plan.experiment, plan.budget)
+    folder = path.with_suffix("")
     before = read(experiments, plan.experiment, plan.budget) or {"trainings": [], "measures": []}
-    trainings = {one["name"]: one for one in before["trainings"]}
-    measures = {(one["name"], one["training"]): one for one in before["measures"]}
+    old = {one["name"]: one for one in before["trainings"]}
+    trainings = {}
     for training in plan.trainings:
+        name = training.name
         if done(training, work) == 1:
-            trainings[training.name] = _told(training, work)
+            trainings[name] = _told(training, work)
+        elif name in old and old[name]["settings"] == differences(training.config):
+            trainings[name] = old[name]
+    measures = []
     for one in plan.measurements:
+        of = one.training.name if one.training else None
+        told = {"name": one.name, "training": of}
         if content := measured(one, work):
-            pictures = _copy(one, content["pictures"], plan, work, path.with_suffix(""))
-            name = one.training.name if one.training else None
-            told = {"name": one.name, "training": name, **content, "pictures": pictures}
-            del told["trained"]
-            measures[one.name, name] = told
+            del content["trained"]
+            pictures = _copy(one, content["pictures"], plan, work, folder)
+            measures.append({**told, **content, "pictures": pictures})
+        elif of in trainings or of is None:
+            same = {**told, "options": one.options}
+            measures += [m for m in before["measures"] if {key: m[key] for key in same} == same]
     content = {
         "experiment": plan.experiment,
         "budget": plan.budget,
         "command": f"rgflow reproduce {plan.experiment} --budget {plan.budget}",
         "trainings": list(trainings.values()),
-        "measures": list(measures.values()),
+        "measures": measures,
     }
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
+    shown = {file for one in measures for file in one["pictures"]}
+    for picture in folder.glob("*.png"):
+        if picture.name not in shown:
+            picture.unlink()
     return path
 
 
