@@ -52,8 +52,7 @@ ROWS = [
     {"analysis": -4.05, "repair": -1.35, "evaluation": 1.35, "data": 4.05},
     {"figures": -3.0},
     {"training": 0.0},
-    {"report": 0.0},
-    {"experiments": 0.0},
+    {"experiments": -1.6, "report": 1.6},
     {"cli": 0.0},
 ]
 """From the bottom up, as in tests/test_architecture.py; the numbers are places from the left."""
@@ -83,7 +82,7 @@ WORDS = {
     "figures": "results → pictures",
     "training": "loop, run folder",
     "report": "all on one page",
-    "experiments": "tables and figures anew",
+    "experiments": "results anew",
     "cli": "the command rgflow",
 }
 
@@ -149,8 +148,8 @@ def layers() -> None:
             (x0, y0), (x1, y1) = place[name], place[other]
             lean = max(-0.6, min(0.6, (x1 - x0) * 0.16))
             points = [(x0 + lean, y0 - half_height), (x1 - lean, y1 + half_height)]
-            if (name, other) == ("cli", "presets"):  # around the others
-                points = [(x0 - 1.35, y0), (-6.1, y0), (-6.1, y1), (x1 - half_width, y1)]
+            if (name, other) == ("experiments", "presets"):  # around the others
+                points = [(x0 - half_width, y0), (-6.1, y0), (-6.1, y1), (x1 - half_width, y1)]
             if (name, other) in (("data", "config"), ("data", "files")):
                 edge, low = (6.3, y1) if other == "files" else (6.05, y1 - 0.75)
                 points = [(x0 + half_width, y0 + (other == "files") * 0.2), (edge, 0)]

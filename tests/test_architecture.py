@@ -21,8 +21,7 @@ LAYERS = [
     ["data", "evaluation", "analysis", "repair"],
     ["figures"],
     ["training"],
-    ["report"],
-    ["experiments"],
+    ["report", "experiments"],
     ["cli"],
 ]
 """From the bottom up: a module imports from lower rows, or from its own place."""
