@@ -96,9 +96,11 @@ class Subject:
 Measure = Callable[..., Found]
 
 
-def bits(subject: Subject, *, count: int = 10_000, seed: int = 0) -> Found:
-    """Bits per dimension of test images, with their error and the importance-weighted bound."""
-    return Found(numbers=asdict(evaluate(subject.flow, subject.images(count), seed=seed)))
+def bits(
+    subject: Subject, *, count: int = 10_000, split: data.Split = "test", seed: int = 0
+) -> Found:
+    """Bits per dimension of images, with their error and the importance-weighted bound."""
+    return Found(numbers=asdict(evaluate(subject.flow, subject.images(count, split), seed=seed)))
 
 
 def samples(
