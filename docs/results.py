@@ -271,6 +271,12 @@ def page(experiment: Experiment) -> str:
         lines += [notes.read_text().strip(), ""]
     lines += _pictures(found)
     lines += ["## How it was done", ""]
+    if found:
+        lines += [
+            "Numbers are means over seeds, with standard errors; of one seed, the error is that of "
+            "the measurement.",
+            "",
+        ]
     for budget in experiment.budgets:
         lines += _done(experiment, budget, found.get(budget))
     lines += [

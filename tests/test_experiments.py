@@ -238,6 +238,12 @@ def test_results_stay_when_run_folders_are_gone(trained, tmp_path):
     assert (experiments / "one" / "10m.json").read_text() == before
 
 
+def test_nothing_is_written_of_what_isnt_there(experiments, tmp_path):
+    plan = read_experiment(experiments, "one").plan("10m")
+    assert results.write(plan, tmp_path / "work", experiments) is None
+    assert not list(experiments.rglob("*.json"))
+
+
 def test_what_the_config_has_no_more_goes(trained, tmp_path):
     experiments, work = trained
     assert main(["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]) == 0

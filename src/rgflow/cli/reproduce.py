@@ -70,8 +70,8 @@ def run(arguments: Sequence[str]) -> None:
 
         with _measuring(plan, work) as begun:
             measure_all(plan, work, progress=begun)
-        path = results.write(whole, work, experiments)
-        print(f"The results are in {path}, an overview in {manifest.write(experiments)}.")
+        if path := results.write(whole, work, experiments):
+            print(f"The results are in {path}, an overview in {manifest.write(experiments)}.")
     if failed:
         raise ValueError(f"Expected all trainings to end well; {len(failed)} failed. {failed[0]}")
 

@@ -42,7 +42,7 @@ def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
     return content
 
 
-def write(plan: Plan, work: Path, experiments: Path) -> Path:
+def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
     """Write what there is of a plan, with pictures.
 
     What was written before and isn't there any more stays, unless the config has changed since.
@@ -53,7 +53,7 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path:
         experiments: The folder of all experiments.
 
     Returns:
-        The JSON file.
+        The JSON file; none if there is nothing to write.
     """
     path = path_of(experiments, plan.experiment, plan.budget)
     folder = path.with_suffix("")
@@ -77,6 +77,8 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path:
         elif of in trainings or of is None:
             same = {**told, "options": one.options}
             measures += [m for m in before["measures"] if {key: m[key] for key in same} == same]
+    if not trainings and not measures:
+        return None
     content = {
         "experiment": plan.experiment,
         "budget": plan.budget,
