@@ -1,4 +1,4 @@
-"""Write the pages of results into `results`: `python docs/results.py`.
+"""Write the pages of results into `results`, and the manifest: `python docs/results.py`.
 
 No number is typed: published ones come from the configs of the experiments, ours from the JSON that
 `rgflow reproduce` writes. What the numbers mean is in `notes.md` beside a config.
@@ -385,5 +385,6 @@ def make() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    manifest.write(EXPERIMENTS)
     for file, text in make().items():
         (PAGES / file).write_text(text)
