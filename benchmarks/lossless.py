@@ -1,6 +1,6 @@
 """Is encoding lossless, also for images unlike the training set? Asks a trained flow.
 
-    python benchmarks/lossless.py RUN [--out benchmarks/results/lossless.json]
+    python benchmarks/lossless.py MODEL [--out benchmarks/results/lossless.json]
 
 Encodes and decodes 8-bit images of several kinds and reports the number format that `encode` chose
 by itself, the largest error in grey levels (below ½ means that every value comes back), and the
@@ -18,8 +18,8 @@ import torch
 from skimage import data as photographs
 from skimage.transform import resize
 
-from rgflow import LosslessWarning, bits_per_dim, data
-from rgflow.training.run import Run, processor
+from rgflow import LosslessWarning, bits_per_dim, data, load_flow
+from rgflow.training.run import processor
 
 
 def kinds(count: int = 200) -> dict[str, np.ndarray]:
@@ -44,10 +44,10 @@ def kinds(count: int = 200) -> dict[str, np.ndarray]:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", help="the run folder of a flow of 32×32 RGB images")
+    parser.add_argument("model", help="a model of 32×32 RGB images, by its name or its folder")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/lossless.json"))
     arguments = parser.parse_args()
-    flow = Run.open(arguments.run).flow()
+    flow = load_flow(arguments.model)
     rows = []
     for name, images in kinds().items():
         x8 = torch.from_numpy(images)
@@ -72,12 +72,10 @@ def main() -> None:
             f"{'lossless' if row['lossless'] else 'LOSSY':<8}  error {row['largest_error']:.1e}  "
             f"{row['bits_per_dim']:.2f} bits/dim"
         )
-    trained = json.loads((Path(arguments.run) / "run.json").read_text())
     result = {
-        "command": f"python benchmarks/lossless.py {arguments.run}",
+        "command": f"python benchmarks/lossless.py {arguments.model}",
         "date": date.today().isoformat(),
         "processor": processor(),
-        "training": {"processor": trained["machine"]["processor"], **trained["result"]},
         "rows": rows,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -155,7 +155,8 @@ def test_every_preset_is_in_the_table():
         model = config.model
         depth = ", ".join(map(str, model.depths(4))) if not isinstance(model.depth, int) else ""
         row = [f"`{name}`", config.data, model.m, depth or model.depth, model.bijector]
-        row += [model.conditioner, model.hidden]
+        own = f"{model.channels * 4**model.splits} of their own"
+        row += [own if model.bijector == "coarse_to_fine" else model.conditioner, model.hidden]
         if model.architecture == "real_nvp":
             row[2:] = [" ", " ", "affine", "Real NVP", model.hidden]
         assert f"| {' | '.join(map(str, row))} |".replace("|   |   |", "| | |") in text
