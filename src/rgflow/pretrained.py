@@ -244,7 +244,10 @@ def in_words(config: FlowConfig) -> str:
     """
     if config.architecture == "real_nvp":
         return f"Real NVP, {config.hidden} feature maps"
+    kind = config.conditioner
+    if config.bijector == "coarse_to_fine":
+        kind = f"{config.channels * 4**config.splits}"
     return (
-        f"RG-Flow, m = {config.m}, {config.bijector} bijectors, {config.conditioner} networks "
+        f"RG-Flow, m = {config.m}, {config.bijector} bijectors, {kind} networks "
         f"{config.hidden} wide, {config.prior} prior, {config.pixels or 'no'} pixel map"
     )
