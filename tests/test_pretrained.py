@@ -261,6 +261,16 @@ def test_a_model_of_the_package_does_what_its_card_says(name):
     assert torch.equal(flow.decode(flow.encode(images)).floor().to(torch.uint8), images)
 
 
+@every_model
+@pytest.mark.filterwarnings("ignore::rgflow.flow.LosslessWarning")
+def test_a_model_of_the_package_loses_nothing_of_images_unlike_its_own(name):
+    flow = load_flow(name)
+    torch.manual_seed(0)
+    noise = torch.randint(256, (4, *flow.image_shape), dtype=torch.uint8)
+    images = torch.cat((noise, torch.full_like(noise[:1], 255), torch.zeros_like(noise[:1])))
+    assert torch.equal(flow.decode(flow.encode(images)).floor().to(torch.uint8), images)
+
+
 @pytest.mark.slow
 @every_model
 def test_a_model_of_the_package_does_so_on_more_images(name):
