@@ -148,7 +148,7 @@ class Flow(nn.Module):
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
     def compile_splines(self) -> bool:
-        """Compile the splines on the unit cube for training; the first step then takes longer.
+        """Compile maps of the unit cube for training; the first step then takes longer.
 
         Needs a C++ compiler on a CPU. Everything outside training stays as it is.
 
