@@ -116,6 +116,8 @@ class FlowConfig:
     """Residual blocks in each network."""
     bins: int = 8
     """Bins of each spline; for the autoregressive bijector 0 makes it affine."""
+    components: int = 3
+    """Logistic distributions in each mixture of the coarse_to_fine bijector."""
     splits: int = 2
     """How often the coarse_to_fine bijector divides a block's sites into four sublattices: its
     variables form C·4^splits groups, and generation takes as many steps."""
@@ -135,7 +137,7 @@ class FlowConfig:
     it pays. Everything outside training runs in the format of the parameters."""
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "channels", "m", "hidden", "blocks", "splits"):
+        for name in ("height", "width", "channels", "m", "hidden", "blocks", "components", "splits"):
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:

@@ -62,7 +62,8 @@ class RGFlow(Flow):
             layers = []
             for layer in lattice.layers(level):
                 if not (config.shared and layer.kind in made):
-                    stack = [make_bijector(config) for _ in range(depth)]
+                    top = config.shared or level == lattice.top
+                    stack = [make_bijector(config, top=top) for _ in range(depth)]
                     made[layer.kind] = Compose(stack, config.checkpointing)
                 layers.append(Blockwise(made[layer.kind], layer, config.channels))
             yield RGStep(layers, top=level == lattice.top)

@@ -24,7 +24,13 @@ _FAST = TrainConfig(
 _BEST = replace(
     _FAST,
     model=replace(
-        _FAST.model, depth=1, bijector="coarse_to_fine", conditioner="paper", hidden=48, blocks=1
+        _FAST.model,
+        disentanglers=False,
+        depth=1,
+        bijector="coarse_to_fine",
+        conditioner="paper",
+        hidden=128,
+        blocks=1,
     ),
     optimizer="muon",
 )

@@ -37,8 +37,12 @@ __all__ = [
 BIJECTORS = ("affine", "spline", "autoregressive", "cube", "coarse_to_fine")
 
 
-def make_bijector(config: FlowConfig) -> Bijector:
+def make_bijector(config: FlowConfig, *, top: bool = True) -> Bijector:
     """One bijector of blocks, as a config names it.
+
+    Args:
+        config: Of the flow.
+        top: Whether all sites stay: otherwise coarse_to_fine leaves those that go up as they are.
 
     Raises:
         ValueError: If the name is unknown, or its import path leads to no `Bijector`.
@@ -59,7 +63,8 @@ def make_bijector(config: FlowConfig) -> Bijector:
             splits=config.splits,
             hidden=config.hidden,
             blocks=config.blocks,
-            bins=config.bins,
+            components=config.components,
+            top=top,
         )
     check_name("conditioner", config.conditioner, CONDITIONERS)
     conditioner: MakeConditioner = partial(

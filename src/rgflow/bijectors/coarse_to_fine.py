@@ -1,15 +1,15 @@
-"""Grouped autoregressive splines on the unit cube: the coarse sites of a block first.
+"""Autoregression within a block, in groups of variables: the coarse sites first.
 
 The variables of a block are put in order from coarse to fine, as the renormalization group has it:
 the sites that are even both ways, which go up, before the three sublattices that stay, and so on
 within each of the four; one channel after the other. Runs of variables form groups, and each
-variable is mapped by a spline that a network of its group makes from all groups before. So
+variable is mapped by a function that a network of its group makes from all groups before. So
 inference evaluates all networks at once, and generation one after another, each of them once. (An
 autoregressive order of this kind: Reed et al. 2017, "Parallel multiscale autoregressive density
 estimation".)
 
 Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G variables; P
-parameters of a spline; w width of the networks.
+parameters of a variable's map; w width of the networks.
 """
 
 from collections.abc import Callable
@@ -21,16 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rgflow.bijectors.base import SQRT_3, Bijector, Domain, Mapped
+from rgflow.bijectors.base import Bijector, Domain, Mapped
 from rgflow.bijectors.blockwise import SUBLATTICES
-from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
-from rgflow.bijectors.pixels import Marginal
-from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
+from rgflow.bijectors.mixture import Units, compiled_mixture, mixture_forward, mixture_inverse
+from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 
-KNOTS = 128
-"""Intervals of the curve through which networks see a variable."""
-GRID = 512
-"""Steps per unit in which networks see a variable: finer than bfloat16, in which they learn."""
+MIDDLE = 1 / 4
+"""Width of the middle of a residual block, as a share of that of the network."""
 RESIDUAL_GAIN = 0.5
 """Of the second layer of a residual block, so that the sum doesn't outgrow its first term."""
 
@@ -69,17 +66,15 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
 
 
 class CoarseToFine(Bijector):
-    """Splines on the unit cube, each told how by all coarser groups of variables of its block.
+    """Mixtures of logistics (`rgflow.bijectors.mixture`), each told by all coarser variables.
 
-    The networks see a variable u through a piecewise linear curve, one per channel. At first it is
-    √3·(2u − 1), standardised; `fit` makes it the quantile function of pixel values. What is one
-    value of a pixel, such as exact black, is a wide stretch of u, of which nothing but noise is to
-    be learned, and the curve makes it narrow again.
+    The sites that go up are left as they are, so that the next level sees an image with every other
+    row and column left out; at the top all are mapped. `fit` makes levels those of pixels.
 
-    What they see is rounded to multiples of 1/512, with the derivative of the curve. On images
-    unlike any that were learned, networks can amplify a difference, and the next group amplifies
-    that: without rounding, the last digit of a number would grow from group to group until an image
-    was lost. Rounded, generation finds exactly the splines that inference had.
+    The networks see every variable as its level, without its place within: what dequantisation
+    adds is noise to them. The derivative is that of the pixel's value. As levels are whole numbers,
+    generation finds exactly the mixtures that inference had, also on images unlike any that were
+    learned, where networks amplify differences and the next group amplifies those.
 
     Args:
         dim: Variables of a block D.
@@ -88,96 +83,101 @@ class CoarseToFine(Bijector):
         splits: How finely the variables are grouped: G = C·4^splits.
         hidden: Width of each group's network.
         blocks: Residual blocks of each.
-        bins: Bins of each spline.
+        components: Components of each mixture.
+        top: Whether all variables are mapped.
     """
 
     domain: Domain = "cube"
     codomain: Domain = "cube"
     order: Tensor
     back: Tensor
-    row: Tensor
-    curve: Tensor
+    channel: Tensor
 
     def __init__(
-        self, dim: int, *, channels: int, m: int, splits: int, hidden: int, blocks: int, bins: int
+        self,
+        dim: int,
+        *,
+        channels: int,
+        m: int,
+        splits: int,
+        hidden: int,
+        blocks: int,
+        components: int,
+        top: bool,
     ) -> None:
         super().__init__((dim,))
         order = torch.from_numpy(coarse_to_fine(channels, m, splits))
-        self.groups, self.bins = len(order), bins
+        self.groups, self.size = order.shape
+        self.kept = 0 if top else self.groups // 4
         self.register_buffer("order", order.flatten(), persistent=False)
-        channel = order.flatten() // (m // 2) ** 2 % channels
-        self.register_buffer("row", channel[:, None] * (KNOTS + 1), persistent=False)
-        line = torch.linspace(-SQRT_3, SQRT_3, KNOTS + 1)
-        self.register_buffer("curve", line.repeat(channels, 1))
         self.register_buffer("back", order.flatten().argsort(), persistent=False)
-        self.networks = GroupedTrunk(self.groups, order.shape[1], 2 * bins + 1, hidden, blocks)
-        self.kernels: Kernels | None = None
-        """Compiled kernels, used while training; none: the plain functions."""
+        self.register_buffer("channel", torch.arange(self.groups) % channels, persistent=False)
+        self.pixels = Marginal(channels)
+        params = 3 * components
+        self.networks = GroupedTrunk(self.groups, self.kept, self.size, params, hidden, blocks)
+        self.compiled = False
 
     def compile_kernels(self) -> None:
-        """Compile splines and networks for training."""
-        self.kernels, self.networks.compiled = compiled_kernels(), compiled_networks()
+        """Compile mixtures and networks for training."""
+        self.compiled, self.networks.compiled = True, compiled_networks()
 
     def fit(self, pixels: Marginal) -> None:
-        """Have the networks see variables as values of pixels."""
-        self.curve.copy_(pixels.curve(KNOTS))
+        """Take the levels of pixels from their marginal distribution."""
+        self.pixels.counts.copy_(pixels.counts)
 
     def transform(self, x: Tensor) -> Mapped:
-        d = x.T[self.order]  # [D, R]
-        fused = self.training and self.kernels is not None
-        view = compiled_view() if fused and self.networks.compiled else _view
-        seen = view(d, self.curve, self.row)
-        params = self.networks(seen).flatten(2)  # [G, P, e·R]
-        d = d.reshape(self.groups, -1)
-        if fused:
-            y, log_slope = FusedSpline.apply(d, params, self.kernels)
-        else:
-            y, log_slope = spline_forward(d, make_spline(params.to(d.dtype), self.bins))
-        return y.view(len(self.order), -1)[self.back].T, log_slope.view(-1, len(x)).sum(0)
+        d = x.T[self.order].view(self.groups, -1)  # [G, e·R]
+        tables, units = self._tables(x.dtype)
+        place = find_place(d, tables)
+        seen = _seen(place, units).view(-1, len(x))
+        params = self.networks(seen).flatten(2)  # [mapped groups, P, e·R]
+        forward = compiled_mixture() if self.compiled and self.training else mixture_forward
+        k = self.kept
+        y, log_slope = forward(
+            Place(*(part[k:] for part in place)), params, Units(*(part[k:] for part in units))
+        )
+        y = torch.cat((d[:k], y)).view(-1, len(x))
+        return y[self.back].T, log_slope.view(-1, len(x)).sum(0)
 
     def invert(self, y: Tensor) -> Mapped:
-        known: list[Tensor] = []  # what the networks see, group by group
-        found, log_slopes = [], []
-        parts = zip(y.T[self.order].chunk(self.groups), self.row.chunk(self.groups), strict=True)
-        for group, (d, row) in enumerate(parts):  # each [e, R]
-            params = self.networks.of_group(group, known, d)[None].flatten(2)
-            spline = make_spline(params.to(d.dtype), self.bins)
-            x, log_slope = spline_inverse(d.reshape(1, -1), spline)
-            found.append(x.view_as(d))
-            log_slopes.append(log_slope.view_as(d).sum(0))
-            known.append(_view(found[-1], self.curve, row))
-        return torch.cat(found)[self.back].T, sum(log_slopes[1:], log_slopes[0])
+        d = y.T[self.order].view(self.groups, -1)
+        tables, units = self._tables(y.dtype)
+        found = [d[group : group + 1] for group in range(self.kept)]
+        log_slopes = []
+        known = []  # what the networks see, group by group
+        for group in range(self.groups):
+            of_group = slice(group, group + 1)
+            mine, unit = (type(t)(*(p[of_group] for p in t)) for t in (tables, units))
+            if group >= self.kept:
+                params = self.networks.of_group(group, known, len(y), y.dtype).flatten(2)
+                x, log_slope = mixture_inverse(d[of_group], params, unit, mine)
+                found.append(x)
+                log_slopes.append(log_slope.view(self.size, -1).sum(0))
+            known.append(_seen(find_place(found[group], mine), unit).view(self.size, -1))
+        x = torch.cat(found).view(-1, len(y))
+        return x[self.back].T, sum(log_slopes[1:], log_slopes[0])
+
+    def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
+        """Of every group, [G, 256] and [G, 1]."""
+        tables = Tables(*(table[self.channel] for table in self.pixels.tables(dtype)))
+        units = Units(*(u[self.channel, None].to(dtype) for u in self.pixels.units()))
+        return tables, units
 
 
-def _view(d: Tensor, curve: Tensor, row: Tensor) -> Tensor:
-    """Cube coordinates [D, R] as networks see them.
-
-    Args:
-        d: Cube coordinates.
-        curve: Values at equally spaced u, [C, knots].
-        row: Where the curve of each variable begins in all of them, [D, 1].
-    """
-    place = torch.where(d > 0, d, 1 + d) * KNOTS
-    knot = place.detach().floor().clamp(max=KNOTS - 1)  # u may be 1 to rounding
-    index, values = knot.long() + row, curve.flatten()
-    seen = torch.lerp(values[index], values[index + 1], place - knot)
-    # The value is exactly the rounded one, the derivative that of the curve.
-    return torch.round(seen.detach() * GRID) / GRID + (seen - seen.detach())
-
-
-@cache
-def compiled_view() -> Callable[..., Tensor]:
-    """`_view`, compiled at its first call."""
-    return torch.compile(_view)
+def _seen(place: Place, units: Units) -> Tensor:
+    """What networks see of variables: levels, with the derivative of pixels."""
+    return (place.level + (place.low - place.low.detach()) - units.centre) / units.unit
 
 
 class GroupedTrunk(nn.Module):
     """One residual network per group, which sees the groups before it; all side by side.
 
-    Linear, pre-normalised residual blocks, SiLU, linear. All parameters are 0 at the start.
+    Linear, pre-normalised residual blocks with a narrow middle, SiLU, linear. What follows the
+    hidden layers is 0 at the start.
 
     Args:
         groups: G.
+        kept: The first groups, which have no network.
         size: Variables of a group e.
         params: Parameters per variable P.
         hidden: Width w of each network.
@@ -187,42 +187,49 @@ class GroupedTrunk(nn.Module):
     compute_dtype: torch.dtype | None = None
     seen: Tensor
 
-    def __init__(self, groups: int, size: int, params: int, hidden: int, blocks: int) -> None:
+    def __init__(
+        self, groups: int, kept: int, size: int, params: int, hidden: int, blocks: int
+    ) -> None:
         super().__init__()
-        self.groups, self.size, self.params, self.hidden = groups, size, params, hidden
-        before = torch.arange(groups)[:, None, None] * size
+        self.kept, self.size, self.params, self.hidden = kept, size, params, hidden
+        before = torch.arange(kept, groups)[:, None, None] * size
         self.register_buffer("seen", torch.arange(groups * size) < before, persistent=False)
-        first = torch.randn(groups, hidden, groups * size) / before.clamp(min=1) ** 0.5
-        self.first = nn.Parameter(first * self.seen)  # [G, w, D]
-        self.first_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
-        self.blocks = nn.ModuleList(_GroupedResidual(groups, hidden) for _ in range(blocks))
-        self.last = nn.Parameter(torch.zeros(groups, params * size, hidden))
-        self.last_bias = nn.Parameter(torch.zeros(groups, params * size, 1))
+        mapped = groups - kept
+        first = torch.randn(mapped, hidden, groups * size) / before.clamp(min=1) ** 0.5
+        self.first = nn.Parameter(first * self.seen)  # [mapped groups, w, D]
+        self.first_bias = nn.Parameter(torch.zeros(mapped, 1, hidden))
+        self.blocks = nn.ModuleList(_GroupedResidual(mapped, hidden) for _ in range(blocks))
+        self.last = nn.Parameter(torch.zeros(mapped, params * size, hidden))
+        self.last_bias = nn.Parameter(torch.zeros(mapped, params * size, 1))
         self.compiled: Callable[..., Tensor] | None = None
         """`_after_first`, compiled, for training; none: as it stands."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [D, R], in order → parameters [G, P, e, R], in the dtype of the networks."""
+        """x [D, R], in order → parameters [mapped groups, P, e, R], in the networks' dtype."""
         x = self._lowered(x)
-        weight = (self.first * self.seen).flatten(0, 1).to(x.dtype)  # [G·w, D]
-        h = (x.T @ weight.T).view(-1, self.groups, self.hidden).transpose(0, 1)  # [G, R, w]
+        weight = (self.first * self.seen).flatten(0, 1).to(x.dtype)
+        h = (x.T @ weight.T).view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
         return self._rest(h, slice(None))
 
-    def of_group(self, group: int, known: list[Tensor], like: Tensor) -> Tensor:
-        """Parameters [P, e, R] of one group, from the groups before it.
+    def of_group(self, group: int, known: list[Tensor], rows: int, dtype: torch.dtype) -> Tensor:
+        """Parameters [1, P, e, R] of one group, from the groups before it.
 
         Args:
             group: Which.
             known: Those groups, each [e, R].
-            like: A tensor [e, R], for where there are none.
+            rows: R.
+            dtype: Of the variables.
         """
+        index = group - self.kept
+        h = self.first.new_zeros(rows, self.hidden, dtype=dtype)
         if known:
-            x = self._lowered(torch.cat(known))
-            weight = self.first[group, :, : len(x)].to(x.dtype)
-            h = (x.T @ weight.T)[None]
-        else:
-            h = self._lowered(like).new_zeros(1, like.shape[1], self.hidden)
-        return self._rest(h, slice(group, group + 1))[0]
+            x = torch.cat(known)
+            h = x.T @ self.first[index, :, : len(x)].T.to(dtype)
+        return self._rest(self._lowered(h)[None], slice(index, index + 1))
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """All that lead to a hidden layer."""
+        return [self.first, *(p for block in self.blocks for p in (block.first, block.second))]
 
     def _lowered(self, x: Tensor) -> Tensor:
         return x.to(self.compute_dtype) if self.training and self.compute_dtype else x
@@ -240,10 +247,12 @@ class _GroupedResidual(nn.Module):
 
     def __init__(self, groups: int, hidden: int) -> None:
         super().__init__()
-        shape, std = (groups, hidden, hidden), hidden**-0.5
-        self.first = nn.Parameter(std * torch.randn(shape))
-        self.second = nn.Parameter(RESIDUAL_GAIN * std * torch.randn(shape))
-        self.first_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
+        middle = max(int(hidden * MIDDLE), 1)
+        self.first = nn.Parameter(hidden**-0.5 * torch.randn(groups, middle, hidden))
+        self.second = nn.Parameter(
+            RESIDUAL_GAIN * middle**-0.5 * torch.randn(groups, hidden, middle)
+        )
+        self.first_bias = nn.Parameter(torch.zeros(groups, 1, middle))
         self.second_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
 
 
@@ -257,7 +266,7 @@ def _after_first(
         normed = F.rms_norm(h, h.shape[-1:])
         inner = torch.baddbmm(first_bias.to(dtype), normed, first.to(dtype).mT)
         h = h + torch.baddbmm(second_bias.to(dtype), F.silu(inner), second.to(dtype).mT)
-    return torch.baddbmm(last_bias.to(dtype), last.to(dtype), F.silu(h).mT)
+    return torch.baddbmm(last_bias, last, F.silu(h).to(last.dtype).mT)
 
 
 @cache

@@ -7,6 +7,7 @@ Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,6 +83,43 @@ class Logit(Bijector):
         return F.softplus(y) + F.softplus(-y) + math.log((1 - 2 * self.MARGIN) / LEVELS)
 
 
+class Tables(NamedTuple):
+    """Probability of every value of a pixel, and of all below and above it, each [C, 256]."""
+
+    share: Tensor
+    below: Tensor
+    above: Tensor
+
+
+class Place(NamedTuple):
+    """Where cube coordinates lie among the values of pixels; each tensor is of their shape."""
+
+    level: Tensor
+    """The value whose interval holds them, 0 to 255."""
+    low: Tensor
+    """How far into it they lie, 0 to 1."""
+    high: Tensor
+    """1 − low."""
+    share: Tensor
+    """Its probability."""
+    from_0: Tensor
+    """u."""
+    from_1: Tensor
+    """1 − u."""
+
+
+def find_place(d: Tensor, tables: Tables) -> Place:
+    """Look up cube coordinates [C, n], each row in the tables of its channel."""
+    near = d > 0
+    from_0, from_1 = torch.where(near, d, 1 + d), torch.where(near, 1 - d, -d)
+    level = torch.searchsorted(tables.below, from_0.detach().contiguous(), right=True) - 1
+    share, below, above = (table.gather(1, level) for table in tables)
+    # From whichever end of (0, 1) they are given by.
+    low = torch.where(near, (from_0 - below) / share, 1 - (from_1 - above) / share)
+    high = torch.where(near, 1 - low, (from_1 - above) / share)
+    return Place(level, low, high, share, from_0, from_1)
+
+
 class Marginal(Bijector):
     """u = F_c(x): the distribution function of channel c's pixels, piecewise linear.
 
@@ -115,59 +153,46 @@ class Marginal(Bijector):
         for channel, counts in enumerate(self.counts):
             counts.copy_(torch.bincount(x8[:, channel].flatten().long(), minlength=LEVELS))
 
-    def curve(self, knots: int) -> Tensor:
-        """Pixel values by probability: F⁻¹(k/knots) for k = 0 … knots, standardised so that pixels
-        have mean 0 and variance 1, [C, knots + 1]."""
-        u = torch.arange(1, knots, dtype=torch.float64, device=self.counts.device) / knots
-        d = torch.where(u <= 0.5, u, u - 1).expand(1, len(self.counts), 1, -1)
-        inner, _ = self.invert(d)
-        values = F.pad(F.pad(inner[0, :, 0], (1, 0)), (0, 1), value=LEVELS)
-        middle = (values[:, :-1] + values[:, 1:]) / 2
-        mean, std = middle.mean(1, keepdim=True), middle.std(1, keepdim=True)
-        return (values - mean) / std.clamp(min=1)
+    def units(self) -> tuple[Tensor, Tensor]:
+        """Of every channel, about the mean and the standard deviation of its pixels, each [C].
 
-    def _tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Probability of every value, and of all values below and above it, each [C·256]."""
+        Means are whole numbers and deviations powers of two, so that (k − mean)/deviation is exact
+        in bfloat16, which has 8 digits.
+        """
+        values = torch.arange(LEVELS, dtype=torch.float64, device=self.counts.device)
+        counts = self.counts.double()
+        shares = counts / counts.sum(1, keepdim=True)
+        mean = shares @ values
+        variance = (shares * (values - mean[:, None]) ** 2).sum(1)
+        return mean.round(), 2 ** (variance.clamp(min=1).log2() / 2).round()
+
+    def tables(self, dtype: torch.dtype) -> Tables:
+        """Probabilities of the values of every channel."""
         counts = self.counts.double()
         observed = counts / counts.sum(1, keepdim=True)
         p = observed * (1 - self.UNIFORM_SHARE) + self.UNIFORM_SHARE / LEVELS
         below = F.pad(p.cumsum(1)[:, :-1], (1, 0))
         above = F.pad(p.flip(1).cumsum(1)[:, :-1], (1, 0)).flip(1)
-        return p.flatten().to(dtype), below.flatten().to(dtype), above.flatten().to(dtype)
-
-    def _offsets(self, x: Tensor) -> Tensor:
-        """Where each channel's part of a table begins, [C, 1, 1]."""
-        return torch.arange(0, self.counts.numel(), LEVELS, device=x.device)[:, None, None]
+        return Tables(p.to(dtype), below.to(dtype), above.to(dtype))
 
     def transform(self, x: Tensor) -> Mapped:
-        p, below, above = self._tables(x.dtype)
+        tables = self.tables(x.dtype)
         x = x.clamp(SMALLEST, largest(x.dtype))
         value = x.detach().floor().clamp(0, LEVELS - 1)
-        row = value.long() + self._offsets(x)
-        p = p[row]
-        left = below[row] + p * (x - value)
-        right = above[row] + p * (value + 1 - x)
+        begins = torch.arange(len(self.counts), device=x.device)[:, None, None] * LEVELS
+        p, below, above = (table.flatten()[value.long() + begins] for table in tables)
+        left = below + p * (x - value)
+        right = above + p * (value + 1 - x)
         return torch.where(left <= right, left, -right), sum_event(p.log())
 
     def invert(self, y: Tensor) -> Mapped:
-        p, below, above = self._tables(y.dtype)
-        row = self._find(y, below, above) + self._offsets(y)
-        value = (row % LEVELS).to(y.dtype)
-        p = p[row]
-        # The place inside the value's interval, from whichever end of (0, 1) y is given by.
-        x = torch.where(y > 0, (y - below[row]) / p, 1 - (-y - above[row]) / p)
-        return (value + x).clamp(0, largest(y.dtype)), -sum_event(p.log())
-
-    def _find(self, y: Tensor, below: Tensor, above: Tensor) -> Tensor:
-        """The pixel value whose interval holds y, [N, C, H, W]."""
-        channels = y.transpose(0, 1).flatten(1)  # [C, N·H·W]
-        below, above = below.view(-1, LEVELS), above.view(-1, LEVELS)
-        left = torch.searchsorted(below, channels.contiguous(), right=True) - 1
-        right = LEVELS - torch.searchsorted(
-            above.flip(1).contiguous(), -channels.contiguous(), right=True
+        channels = y.transpose(0, 1)
+        place = find_place(channels.flatten(1), self.tables(y.dtype))
+        x, p = (
+            part.view_as(channels).transpose(0, 1)
+            for part in (place.level + place.low, place.share)
         )
-        found = torch.where(channels > 0, left, right).clamp(0, LEVELS - 1)
-        return found.view(y.shape[1], y.shape[0], *y.shape[2:]).transpose(0, 1)
+        return x.clamp(0, largest(y.dtype)), -sum_event(p.log())
 
 
 def make_pixels(config: FlowConfig) -> Bijector | None:

@@ -1,10 +1,12 @@
-"""Muon: steps with orthogonal directions, for the square matrices between hidden layers."""
+"""Muon: steps with orthogonal directions, for the matrices that lead to hidden layers."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from rgflow.bijectors.coarse_to_fine import GroupedTrunk
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton–Schulz iteration (Jordan et al. 2024): singular values between 0 and 1 end near 1
@@ -13,8 +15,12 @@ ROUNDS = 5
 
 
 def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are square matrices, or stacks of them: [..., w, w] with w > 1."""
-    return [p for p in module.parameters() if p.ndim > 1 and p.shape[-1] == p.shape[-2] > 1]
+    """The matrices, or stacks of them, that lead to hidden layers: what networks say are theirs
+    (`GroupedTrunk`); of others, those that are square, [..., w, w] with w > 1."""
+    named = [m.hidden_matrices() for m in module.modules() if isinstance(m, GroupedTrunk)]
+    found = dict.fromkeys(p for matrices in named for p in matrices)
+    square = (p for p in module.parameters() if p.ndim > 1 and p.shape[-1] == p.shape[-2] > 1)
+    return list(found | dict.fromkeys(square))
 
 
 class Muon(torch.optim.Optimizer):
@@ -58,7 +64,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """Roughly U Vᵀ of the singular value decompositions U S Vᵀ of matrices [..., w, w]."""
+    """Roughly U Vᵀ of the singular value decompositions U S Vᵀ of matrices [..., rows, columns]."""
+    if x.shape[-2] > x.shape[-1]:
+        return orthogonal(x.mT).mT
     a, b, c = COEFFICIENTS
     y = x.flatten(0, -3) if x.ndim > 2 else x[None]
     y = (y / (y.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
