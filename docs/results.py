@@ -94,11 +94,11 @@ class Results:
         """The number of a row; none if it isn't there yet."""
         if "files" in row:
             return self._of_files(row)
-        return _mean(self.values(row.get("value", path), row.get("of")))
+        return _mean(self.values(_path(path, row), row.get("of")))
 
     def difference(self, path: str, row: dict[str, Any], other: dict[str, Any]) -> Number | None:
         """By how much it is more in one row than in another, seed by seed."""
-        mine, theirs = (self.values(one.get("value", path), one.get("of")) for one in (row, other))
+        mine, theirs = (self.values(_path(path, one), one.get("of")) for one in (row, other))
         return _mean(
             {
                 seed: (mine[seed][0] - theirs[seed][0], math.hypot(mine[seed][1], theirs[seed][1]))
@@ -112,6 +112,11 @@ class Results:
         paths = sorted(self.experiment.folder.glob(pattern)) if pattern else []
         values = [_at(json.loads(path.read_text()), row["value"].split(".")) for path in paths]
         return _mean({seed: value for seed, value in enumerate(values) if value})
+
+
+def _path(path: str, row: dict[str, Any]) -> str:
+    """Where the number of a row is: a path of its own, or the table's, under its own beginning."""
+    return row.get("value") or ".".join(filter(None, (row.get("under"), path)))
 
 
 def _at(numbers: Any, keys: Sequence[str]) -> tuple[float, float] | None:

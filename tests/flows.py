@@ -18,8 +18,8 @@ BIJECTORS: dict[str, dict[str, Any]] = {
     "cube": {"bijector": "cube", "conditioner": "trunk", "bins": 5},
     "cube-paper": {"bijector": "cube", "conditioner": "paper", "bins": 4},
     "cube-released": {"bijector": "cube", "conditioner": "released", "bins": 4},
-    "coarse-to-fine": {"bijector": "coarse_to_fine", "bins": 5, "splits": 1},
-    "coarse-to-finest": {"bijector": "coarse_to_fine", "bins": 4, "splits": 2, "m": 4},
+    "coarse-to-fine": {"bijector": "coarse_to_fine", "splits": 1},
+    "coarse-to-finest": {"bijector": "coarse_to_fine", "components": 2, "splits": 2, "m": 4},
 }
 
 OPTIONS: dict[str, dict[str, Any]] = {

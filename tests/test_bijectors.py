@@ -25,9 +25,11 @@ from rgflow.bijectors import (
     fused_spline,
     join,
     make_bijector,
+    mixture,
 )
 from rgflow.bijectors import unit_spline as spline
 from rgflow.bijectors.coarse_to_fine import coarse_to_fine
+from rgflow.bijectors.pixels import find_place
 from rgflow.conditioners import CONDITIONERS, PaperConditioner, ReleasedConditioner
 from rgflow.lattice import Lattice, Layer
 from rgflow.numerics import can_compile
@@ -182,8 +184,9 @@ def test_a_wrong_shape_is_one_sentence(case):
             function(x[..., None])
 
 
-@pytest.mark.parametrize("name", BIJECTORS)
+@pytest.mark.parametrize("name", [name for name in BIJECTORS if "coarse" not in name])
 def test_a_new_bijector_is_the_identity(name):
+    """But for mixtures, which start with the same for all variables, wide and in the middle."""
     make, sample, shape = CASES[name]
     x = sample(5, *shape)
     y, log_det = make().double().forward(x)
@@ -365,18 +368,23 @@ def test_coarse_to_fine_sees_coarser_groups_only_and_all_of_them():
     assert torch.equal(jacobian != 0, expected)
 
 
-@pytest.mark.parametrize("how", ["plain", "compiled"])
-def test_coarse_to_fine_is_the_same_while_training_gradients_included(how):
-    if how == "compiled" and not can_compile():
-        pytest.skip("no C++ compiler")
+def test_sites_that_go_up_are_left_as_they_are_but_at_the_top():
+    x = cube(5, 48)
+    for top in (True, False):
+        bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"]), top=top).double()
+        randomise(bijector)
+        same = (bijector(x)[0] == x).all(0)
+        # The first quarter of a block's vector is the sublattice (0, 0).
+        assert torch.equal(same, (torch.arange(48) < 12) & (not top))
+
+
+@pytest.mark.skipif(not can_compile(), reason="no C++ compiler")
+def test_coarse_to_fine_is_the_same_while_training_gradients_included():
     bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
     randomise(bijector)
+    bijector.compile_kernels()
     x, results = cube(5, 48), []
     for training in (False, True):
-        if training and how == "compiled":
-            bijector.compile_kernels()
-        elif training:
-            bijector.kernels = fused_spline.PLAIN_KERNELS
         bijector.train(training).zero_grad()
         y, log_det = bijector(x)
         (y.sum() + log_det.sum()).backward()
@@ -385,7 +393,7 @@ def test_coarse_to_fine_is_the_same_while_training_gradients_included(how):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
-def test_coarse_to_fine_sees_values_of_pixels_once_it_knows_them():
+def test_coarse_to_fine_takes_its_levels_from_pixels():
     pixels = Marginal(3)
     dark = torch.randint(1, 256, (50, 3, 4, 4), dtype=torch.uint8)
     pixels.fit(torch.where(torch.rand(50, 3, 4, 4) < 0.6, 0, dark))
@@ -393,17 +401,69 @@ def test_coarse_to_fine_sees_values_of_pixels_once_it_knows_them():
     randomise(bijector)
     x = cube(5, 48)
     before = bijector(x)[0]
-    bijector.fit(pixels.double())
+    bijector.fit(pixels)
     assert not torch.equal(bijector(x)[0], before)
     torch.testing.assert_close(bijector.inverse(bijector(x)[0])[0], x, rtol=1e-9, atol=1e-9)
-    # Black is 60 % of u and one of 256 values.
-    for curve in bijector.curve:
-        black, whole = curve[76] - curve[0], curve[-1] - curve[0]
-        assert black < whole / 200
-        assert (curve.diff() >= 0).all()
-        middle = (curve[1:] + curve[:-1]) / 2
-        assert abs(middle.mean()) < 1e-6
-        assert abs(middle.std() - 1) < 1e-6
+
+
+def test_networks_see_levels_and_nothing_else():
+    """Moving a variable within its level changes no other."""
+    pixels = fitted_marginal(3)
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    randomise(bijector)
+    bijector.fit(pixels)
+    x8 = torch.randint(90, (1, 3, 4, 4))
+    low, high = (cut(pixels(x8.double() + place)[0], 4) for place in (0.2, 0.9))
+    at_low, at_high = (bijector(torch.where(torch.arange(48) == 2, high, x))[0] for x in (low, low))
+    moved = bijector(torch.where(torch.arange(48) == 2, high, low))[0]
+    assert torch.equal(at_low, at_high)
+    assert ((moved != bijector(low)[0])[0] == (torch.arange(48) == 2)).all()
+
+
+# ---------------------------------------------------------------- mixtures
+
+
+def mixed(components=3, groups=2, n=40):
+    """Variables, parameters, units and tables of two channels."""
+    pixels = Marginal(groups)
+    pixels.fit(torch.randint(90, (50, groups, 4, 4), dtype=torch.uint8))
+    units = mixture.Units(*(u[:, None] for u in pixels.units()))
+    params = torch.randn(groups, 3 * components, n, dtype=torch.float64)
+    return cube(groups, n), params, units, pixels.tables(torch.float64)
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_a_mixture_has_the_probabilities_of_a_discretised_one(components):
+    """All of a level's slope is its probability over its share of the marginal distribution."""
+    _, params, units, tables = mixed(components)
+    level = torch.arange(256).expand(2, -1)
+    before, share = tables.below, tables.share
+    middle = before + share / 2
+    d = torch.where(middle <= 0.5, middle, middle - 1)
+    same = params[:, :, :1].expand(-1, -1, 256)
+    _, log_slope = mixture.mixture_forward(find_place(d, tables), same, units)
+    weights, means, scales = same.unflatten(1, (3, components)).unbind(1)
+    starts = torch.linspace(-1, 1, components).double() if components > 1 else torch.zeros(1)
+    means = means + starts[:, None]
+    scales = mixture.SHARPEST / units.unit[:, None] + mixture.SCALE * scales.exp()
+    edges = ((torch.arange(257) - units.centre) / units.unit)[:, None]
+    edges[..., 0], edges[..., 256] = -math.inf, math.inf
+    cdf = [torch.sigmoid((edge - means) / scales) for edge in (edges[..., :-1], edges[..., 1:])]
+    expected = (weights.softmax(1) * (cdf[1] - cdf[0])).sum(1)
+    expected = (1 - mixture.UNIFORM) * expected + mixture.UNIFORM * share
+    torch.testing.assert_close(log_slope.exp() * share, expected, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(expected.sum(1), torch.ones(2), rtol=1e-12, atol=0)
+    assert (level == find_place(d, tables).level).all()
+
+
+def test_a_mixture_is_undone_at_both_ends_too():
+    d, params, units, tables = mixed()
+    ends = torch.tensor([[1e-300, 1e-9, -1e-9, -1e-300]]).expand(2, -1)
+    d = torch.cat((d[:, 4:], ends), 1)
+    y, log_slope = mixture.mixture_forward(find_place(d, tables), params, units)
+    x, log_slope_back = mixture.mixture_inverse(y, params, units, tables)
+    torch.testing.assert_close(x, d, rtol=1e-9, atol=0)
+    torch.testing.assert_close(log_slope_back, -log_slope, rtol=1e-9, atol=1e-9)
 
 
 def test_coarse_to_fine_says_when_a_block_cant_be_divided():

@@ -238,6 +238,26 @@ def test_results_stay_when_run_folders_are_gone(trained, tmp_path):
     assert (experiments / "one" / "10m.json").read_text() == before
 
 
+def test_what_is_among_the_results_isnt_trained_again(trained, tmp_path, capsys):
+    experiments, work = trained
+    command = ["reproduce", "one", "--experiments", str(experiments), "--work"]
+    assert main([*command, str(work)]) == 0
+    before = (experiments / "one" / "10m.json").read_text()
+    gone = str(tmp_path / "gone")
+    assert main([*command, gone]) == 0
+    assert "1 of 1 trainings are among the results already." in capsys.readouterr().out
+    assert (experiments / "one" / "10m.json").read_text() == before
+    assert main([*command, gone, "--dry_run", "--again"]) == 0
+    assert "a-seed0" in re.sub(r"\s+", " ", capsys.readouterr().out)
+    # What is wanted and isn't there has to be trained for.
+    path = experiments / "one" / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["measures"]["bits"]["count"] = 6
+    path.write_text(yaml.safe_dump(content))
+    plan = read_experiment(experiments, "one").plan("10m")
+    assert not results.settled(plan, Path(gone), experiments)
+
+
 def test_nothing_is_written_of_what_isnt_there(experiments, tmp_path):
     plan = read_experiment(experiments, "one").plan("10m")
     assert results.write(plan, tmp_path / "work", experiments) is None

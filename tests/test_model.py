@@ -104,7 +104,7 @@ def test_levels_while_encoding_and_generating_are_the_same(flow):
 # ---------------------------------------------------------------- what is known exactly
 
 
-@pytest.mark.parametrize("name", [*BIJECTORS])
+@pytest.mark.parametrize("name", [name for name in BIJECTORS if "coarse" not in name])
 @pytest.mark.parametrize("prior", ["laplace", "gaussian", "student"])
 def test_a_flow_with_identity_weights_has_exactly_the_priors_density(name, prior):
     flow = RGFlow(config(pixels=None, prior=prior, **BIJECTORS[name])).double()

@@ -137,7 +137,8 @@ class FlowConfig:
     it pays. Everything outside training runs in the format of the parameters."""
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "channels", "m", "hidden", "blocks", "components", "splits"):
+        sizes = ("height", "width", "channels", "m", "hidden", "blocks", "components", "splits")
+        for name in sizes:
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:

@@ -34,7 +34,7 @@ _BEST = replace(
     ),
     optimizer="muon",
 )
-_M4 = replace(_BEST, model=replace(_BEST.model, m=4, splits=1, hidden=128))
+_M4 = replace(_BEST, model=replace(_BEST.model, m=4, splits=1, hidden=256))
 _SMALL = TrainConfig(
     model=FlowConfig(depth=2, hidden=128, blocks=2, compute_dtype="auto"),
     lr=2e-3,
@@ -74,7 +74,7 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
 """Every preset by name. `…-small` is the paper's architecture at a size for a CPU. `…-best` learns
-most in minutes, with splines told from coarse to fine, `…-m4` is the same in the paper's geometry,
+most in minutes, with mixtures told from coarse to fine, `…-m4` is the same in the paper's geometry,
 and `…-fast` has couplings on the unit cube. `…-tiny` is for trying things out, and `…-realnvp` is
 the baseline."""
 

@@ -13,10 +13,10 @@ and with f in [0, 1] for the place of u within its level,
     1 − y = (1 − ε) (1 − F_(k+1) + (1 − f) P_k) + ε (1 − u),
     slope = (1 − ε) P_k / p_k + ε.
 
-So the density is exactly the discretised mixture of logistics of Salimans et al. 2017 ("PixelCNN++",
-section 2.1), with a small share ε of the marginal distribution, and uniform within every level: what
-dequantisation adds costs nothing, and regressing a value to within one level is as easy as moving
-μ. Both lines for y are computed, so that it is precise at both ends (`rgflow.priors`).
+So the density is the discretised mixture of logistics of Salimans et al. 2017 ("PixelCNN++",
+section 2.1), with a small share ε of the marginal distribution, uniform within every level: what
+dequantisation adds costs nothing, and a network learns a value by regression, as one number μ. Both
+lines for y are computed, so that it is precise at both ends (`rgflow.priors`).
 
 Letters in shapes: G groups of variables of one channel; n values of each; K components.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ def run(arguments: Sequence[str]) -> None:
         "--only", nargs="+", type=str, help="only these trainings: labels, or labels with seeds"
     )
     options.add_argument("--train_only", action="store_true", help="train, and measure nothing")
+    options.add_argument(
+        "--again", action="store_true", help="also what is among the results, if its runs are gone"
+    )
     options.add_argument("--dry_run", action="store_true", help="list what would be done")
     options.add_argument("--list", action="store_true", help="list what is done of everything")
     options.add_argument(
@@ -56,15 +60,19 @@ def run(arguments: Sequence[str]) -> None:
     whole = read_experiment(experiments, settings.name).plan(settings.budget)
     whole = whole.with_data(settings.data_root) if settings.data_root else whole
     plan = whole.only(settings.only) if settings.only else whole
-    if settings.dry_run:
-        _list_plan(plan, work)
-        return
 
     from rgflow.experiments import manifest, results
     from rgflow.experiments.execute import train_all
 
-    with _told(plan.trainings, work) as told:
-        failed = train_all(plan.trainings, work, jobs=settings.jobs, progress=told)
+    known = set() if settings.again else results.settled(plan, work, experiments)
+    if known:
+        print(f"{len(known)} of {len(plan.trainings)} trainings are among the results already.")
+    trainings = [one for one in plan.trainings if one.name not in known]
+    if settings.dry_run:
+        _list_plan(replace(plan, trainings=tuple(trainings)), work)
+        return
+    with _told(trainings, work) as told:
+        failed = train_all(trainings, work, jobs=settings.jobs, progress=told)
     if not settings.train_only:
         from rgflow.experiments.measuring import measure_all
 

@@ -6,10 +6,10 @@ pictures. The numbers are plain values too, as JSON has them.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -22,12 +22,13 @@ from rgflow.analysis.disentanglement import Scores, disentanglement
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, labels_of, spread
 from rgflow.analysis.levels import decode
-from rgflow.analysis.mixing import every_threshold, mix, mixing_grid
+from rgflow.analysis.mixing import every_threshold, mix, mixing_grid, straight
 from rgflow.analysis.pinwheel import POINTS, Estimate, learn_pinwheels
 from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.traversals import fig6_temperature, traverse
+from rgflow.architectures import make_flow
 from rgflow.bijectors.pixels import dequantize
-from rgflow.config import TrainConfig, check_name
+from rgflow.config import PriorName, TrainConfig, check_name
 from rgflow.evaluation import evaluate
 from rgflow.figures import grid, pinwheels
 from rgflow.figures.fields import atlas, strengths, strongest
@@ -37,7 +38,7 @@ from rgflow.figures.mixing import thresholds
 from rgflow.figures.repair import repairs
 from rgflow.figures.traversals import Shown, traversals
 from rgflow.flow import Flow
-from rgflow.latents import Latents
+from rgflow.latents import Address, Latents
 from rgflow.metrics.scores import score
 from rgflow.repair.comparison import fill, random_boxes, scores
 
@@ -153,19 +154,13 @@ def factors(
     """
     flow, images, labels = subject.flow, subject.images(count), subject.labels(count)
     x = dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
-    with torch.no_grad():
-        parts = [flow.encode(part.to(subject.device), dtype=flow.dtype) for part in x.split(128)]
-    z = Latents.cat(parts).to(device=torch.device("cpu"))
+    z = _encoded(subject, x)
     fields = receptive_fields(flow, draws=draws, seed=seed)
     probes = probe_levels(z, labels, places=places, seed=seed)
     some = spread(labels, places)
 
     def scored(level: int | None) -> dict[str, Any]:
-        code = np.stack([z[a].numpy() for a in fields.strongest(strongest, level)], 1)
-        found = disentanglement(code, some, seed=seed)
-        return {
-            name: getattr(found, name) for name in (*Scores._fields, "mig_error", "latents")
-        } | {"shuffled": found.shuffled._asdict()}
+        return _disentangled(z, fields.strongest(strongest, level), some, seed)
 
     return Found(
         numbers={
@@ -309,6 +304,71 @@ def inpainting(
     return Found(numbers=told, pictures={"inpainting": Picture(picture, caption)})
 
 
+def priors(
+    subject: Subject,
+    *,
+    count: int = 2000,
+    pairs: int = 64,
+    steps: int = 8,
+    codes: int = 48,
+    places: int = 4,
+    draws: int = 4,
+    seed: int = 0,
+) -> Found:
+    """The same weights under every prior: likelihood, receptive fields, what latents say of
+    factors, and the straight ways between test images.
+
+    On the unit cube the prior is a fixed map behind the flow. It can't change a likelihood, only
+    the geometry of the latents.
+
+    Raises:
+        ValueError: If the flow doesn't end on the unit cube.
+    """
+    if subject.flow.domain != "cube":
+        raise ValueError(
+            f"Expected a flow on the unit cube, whose prior can be exchanged; {subject.name} works "
+            f"on the real line: measure one with bijector cube or coarse_to_fine."
+        )
+    images, labels = subject.images(count), spread(subject.labels(count), places)
+    x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
+    told, found, ways = {}, {}, []
+    for prior in get_args(PriorName):
+        config = replace(subject.flow.config, prior=prior, prior_scale=None)
+        flow = make_flow(config).to(subject.device, subject.flow.dtype)
+        flow.load_state_dict(subject.flow.state_dict())
+        one = replace(subject, flow=flow.eval())
+        z, fields = _encoded(one, x), receptive_fields(flow, draws=draws, seed=seed)
+        found[prior] = fields
+        a, b = z.select(slice(0, pairs)), z.select(slice(pairs, 2 * pairs))
+        a, b = (one.to(device=subject.device) for one in (a, b))
+        way = mix(flow, a, b, straight(flow.levels, steps)).images.float().cpu()
+        moved = way.diff(dim=1).square().flatten(2).mean(2).sqrt()
+        with torch.no_grad():
+            halfway = flow.log_prob(way[:, steps // 2].to(subject.device, torch.uint8))
+        ways += list(way[:2].to(torch.uint8))
+        told[prior] = {
+            "nll": evaluate(flow, images[:pairs], seed=seed, subset=0).nll,
+            "fields": _strengths(fields, VISIBLE),
+            "disentanglement": _disentangled(z, fields.strongest(codes), labels, seed),
+            "halfway_nll": flow.unit(halfway.mean()).item(),
+            "largest_step": (moved.amax(1) / moved.mean(1)).mean().item(),
+        }
+    return Found(
+        numbers=told,
+        pictures={
+            "fields": Picture(
+                strongest(found, 4, VISIBLE),
+                "The strongest receptive fields of every level under each prior, with the same "
+                "weights",
+            ),
+            "ways": Picture(
+                grid(torch.cat(ways), steps + 1, _scale(subject.flow)),
+                f"Straight ways between two pairs of test images: {', '.join(told)}",
+            ),
+        },
+    )
+
+
 def pinwheel(*, seeds: Sequence[int] = range(5), points: int = 100) -> Found:
     """Pinwheels learned with both priors (paper, Fig. E1)."""
     learned = learn_pinwheels(seeds=seeds)
@@ -338,6 +398,7 @@ MEASURES: dict[str, Measure] = WITHOUT_TRAINING | {
     "varied": varied,
     "mixing": mixing,
     "inpainting": inpainting,
+    "priors": priors,
 }
 """Every measure by name."""
 
@@ -359,6 +420,24 @@ def plain(numbers: dict[str, Any]) -> dict[str, Any]:
 def _scale(flow: Flow, edge: int = 64) -> int:
     """How large to draw a pixel, for images to be about so many pixels wide."""
     return max(1, round(edge / flow.config.width))
+
+
+def _encoded(subject: Subject, x: Tensor) -> Latents:
+    """Latents of dequantised images, on the CPU."""
+    flow = subject.flow
+    with torch.no_grad():
+        parts = [flow.encode(part.to(subject.device), dtype=flow.dtype) for part in x.split(128)]
+    return Latents.cat(parts).to(device=torch.device("cpu"))
+
+
+def _disentangled(
+    z: Latents, of: Sequence[Address], labels: Sequence[Label], seed: int
+) -> dict[str, Any]:
+    """Scores of some latents as codes of factors."""
+    code = np.stack([z[address].numpy() for address in of], 1)
+    found = disentanglement(code, labels, seed=seed)
+    names = (*Scores._fields, "mig_error", "latents")
+    return {name: getattr(found, name) for name in names} | {"shuffled": found.shuffled._asdict()}
 
 
 def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float]]:

@@ -20,6 +20,8 @@ from rgflow.training.run import Run
 PLACES = ("data_root", "download")
 """Settings that say where data is, and nothing about a result."""
 
+EMPTY: dict[str, list[Any]] = {"trainings": [], "measures": []}
+
 
 def path_of(experiments: Path, name: str, budget: str) -> Path:
     """The file of an experiment's results under a budget."""
@@ -57,26 +59,22 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
     """
     path = path_of(experiments, plan.experiment, plan.budget)
     folder = path.with_suffix("")
-    before = read(experiments, plan.experiment, plan.budget) or {"trainings": [], "measures": []}
-    old = {one["name"]: one for one in before["trainings"]}
+    before = read(experiments, plan.experiment, plan.budget) or EMPTY
     trainings = {}
     for training in plan.trainings:
-        name = training.name
         if done(training, work) == 1:
-            trainings[name] = _told(training, work)
-        elif name in old and old[name]["settings"] == differences(training.config):
-            trainings[name] = old[name]
+            trainings[training.name] = _told(training, work)
+        elif found := _training(training, before):
+            trainings[training.name] = found
     measures = []
     for one in plan.measurements:
         of = one.training.name if one.training else None
-        told = {"name": one.name, "training": of}
         if content := measured(one, work):
             del content["trained"]
             pictures = _copy(one, content["pictures"], plan, work, folder)
-            measures.append({**told, **content, "pictures": pictures})
+            measures.append({"name": one.name, "training": of, **content, "pictures": pictures})
         elif of in trainings or of is None:
-            same = {**told, "options": one.options}
-            measures += [m for m in before["measures"] if {key: m[key] for key in same} == same]
+            measures += _measurements(one, before)
     if not trainings and not measures:
         return None
     content = {
@@ -93,6 +91,37 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
         if picture.name not in shown:
             picture.unlink()
     return path
+
+
+def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
+    """Names of the trainings whose run folder is gone, as all that was to be measured of them is
+    among the results already."""
+    before = read(experiments, plan.experiment, plan.budget) or EMPTY
+    return {
+        training.name
+        for training in plan.trainings
+        if not training.folder(work).exists()
+        and _training(training, before)
+        and all(
+            _measurements(one, before)
+            for one in plan.measurements
+            if training in (one.training, one.beside)
+        )
+    }
+
+
+def _training(training: Training, results: dict[str, Any]) -> dict[str, Any] | None:
+    """What results say of a training of these settings; none if nothing."""
+    same = {"name": training.name, "settings": differences(training.config)}
+    found = (t for t in results["trainings"] if {key: t[key] for key in same} == same)
+    return next(found, None)
+
+
+def _measurements(one: Measurement, results: dict[str, Any]) -> list[dict[str, Any]]:
+    """What results say of a measurement with these options: one, or nothing."""
+    of = one.training.name if one.training else None
+    same = {"name": one.name, "training": of, "options": one.options}
+    return [m for m in results["measures"] if {key: m[key] for key in same} == same]
 
 
 def machine_hours(result: dict[str, Any]) -> float:
