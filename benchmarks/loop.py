@@ -30,7 +30,7 @@ SKIPPED = 10
 def pure(config: TrainConfig, steps: int) -> float:
     """Median seconds of a step on one batch."""
     flow = make_flow(config.model)
-    flow.compile_splines()
+    flow.compile_maps()
     flow.train()
     optimisation = Optimisation(flow, config)
     x8 = torch.randint(256, (config.batch_size, *flow.image_shape), dtype=torch.uint8)

@@ -35,7 +35,7 @@ def make_step(bijector: str, compiled: bool) -> Callable[[], Any]:
     torch.manual_seed(0)
     flow = make_flow(model)
     if compiled:
-        flow.compile_splines()
+        flow.compile_maps()
     optimisation = Optimisation(flow, base)
     x8 = torch.randint(256, (32, *flow.image_shape), dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)

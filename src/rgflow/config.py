@@ -251,7 +251,7 @@ class TrainConfig:
     """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none.
     It is less at the beginning: (1 + n)/(10 + n) after n steps."""
     compile: bool | None = None
-    """Compile the splines on the unit cube, and coarse_to_fine's networks; none: where there is
+    """Compile maps of the unit cube, and coarse_to_fine's networks; none: where there is
     a C++ compiler. It takes some tens of seconds, which aren't counted as training time."""
     flip: bool = False
     """Mirror every other training image, at random."""

@@ -147,7 +147,7 @@ class Flow(nn.Module):
         """Number format of the parameters."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
-    def compile_splines(self) -> bool:
+    def compile_maps(self) -> bool:
         """Compile maps of the unit cube for training; the first step then takes longer.
 
         Needs a C++ compiler on a CPU. Everything outside training stays as it is.

@@ -117,9 +117,9 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
     if config.model.bijector in ("cube", "coarse_to_fine"):
         why = "as wanted" if config.compile is False else "as no C++ compiler was found"
         print(
-            f"The splines were compiled in {result.compile_seconds:.0f} s."
+            f"Maps of the unit cube were compiled in {result.compile_seconds:.0f} s."
             if result.compile_seconds
-            else f"The splines ran uncompiled, {why}."
+            else f"Maps of the unit cube ran uncompiled, {why}."
         )
     if result.skipped_steps:
         print(f"{result.skipped_steps} steps were left out, as they weren't finite; see log.jsonl.")

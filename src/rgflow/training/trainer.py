@@ -60,7 +60,7 @@ class TrainingResult:
         best: The best validation, whose model is kept.
         interrupted: Whether it was stopped by hand.
         skipped_steps: Steps that were left out because loss or gradient weren't finite.
-        compile_seconds: Time to compile the splines, before the clock started; none: they weren't.
+        compile_seconds: Time to compile maps of the unit cube, before the clock started; none: they weren't.
         skipped: Training files that were left out, each with the reason.
     """
 
@@ -275,8 +275,8 @@ class Trainer:
         self.start_clock(state["seconds"])
 
     def compile(self) -> None:
-        """Compile the splines if that is wanted, by a first pass that changes nothing."""
-        if not self.config.compile or not self.flow.compile_splines():
+        """Compile maps of the unit cube if that is wanted, by a first pass that changes nothing."""
+        if not self.config.compile or not self.flow.compile_maps():
             return
         seconds, start = self.seconds, time.perf_counter()
         self.model.train()
