@@ -60,7 +60,8 @@ class TrainingResult:
         best: The best validation, whose model is kept.
         interrupted: Whether it was stopped by hand.
         skipped_steps: Steps that were left out because loss or gradient weren't finite.
-        compile_seconds: Time to compile maps of the unit cube, before the clock started; none: they weren't.
+        compile_seconds: Time to compile maps of the unit cube, before the clock started; none: they
+            weren't.
         skipped: Training files that were left out, each with the reason.
     """
 
