@@ -456,6 +456,26 @@ def test_a_mixture_has_the_probabilities_of_a_discretised_one(components):
     assert (level == find_place(d, tables).level).all()
 
 
+def test_the_gradient_of_a_likelihood_leads_to_the_likelier_level():
+    """log P_k of one logistic distribution is concave in k: its derivative lies between the steps
+    to both neighbours."""
+    _, params, units, tables = mixed(1)
+    middle = tables.below + tables.share / 2
+    d = torch.where(middle <= 0.5, middle, middle - 1).requires_grad_()
+    same = params[:, :, :1].expand(-1, -1, 256)
+    _, log_slope = mixture.mixture_forward(find_place(d, tables), same, units)
+    (gradient,) = torch.autograd.grad(log_slope.sum(), d)
+    slope = log_slope.detach().exp()
+    p_k = (slope - mixture.UNIFORM) * tables.share / (1 - mixture.UNIFORM)
+    likely = (p_k > 1e-9)[:, 1:-1]
+    likely[:, [0, -1]] = False  # beside those that hold the tails
+    derivative = (gradient * tables.share * slope / (slope - mixture.UNIFORM))[:, 1:-1]
+    steps = p_k.log().diff(dim=1)
+    assert likely.sum() > 50
+    assert (derivative < steps[:, :-1] + 1e-6)[likely].all()
+    assert (derivative > steps[:, 1:] - 1e-6)[likely].all()
+
+
 def test_a_mixture_is_undone_at_both_ends_too():
     d, params, units, tables = mixed()
     ends = torch.tensor([[1e-300, 1e-9, -1e-9, -1e-300]]).expand(2, -1)

@@ -59,12 +59,21 @@ def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor,
         units: Of each group.
 
     Returns:
-        The results in cube coordinates, and log-derivatives; both [G, n].
+        The results in cube coordinates, and log-derivatives; both [G, n]. The latter are constant
+        within a level; their gradient in the place is as if k were a real number, so that it leads
+        to the likelier level.
     """
-    below, here, above = _around(place.level, params.to(place.share.dtype), units)
+    params = params.to(place.share.dtype)
+    below, here, above = _around(place.level, params, units)
     low = (1 - UNIFORM) * (below + place.low * here) + UNIFORM * place.from_0
     high = (1 - UNIFORM) * (above + place.high * here) + UNIFORM * place.from_1
-    return _cube(low, high), torch.log((1 - UNIFORM) * here / place.share + UNIFORM)
+    slope = (1 - UNIFORM) * here / place.share + UNIFORM
+    log_slope = slope.log()
+    if place.low.requires_grad:
+        with torch.no_grad():
+            rise = (1 - UNIFORM) * _rise(place.level, params, units) / (place.share * slope)
+        log_slope = log_slope + rise * (place.low - place.low.detach())
+    return _cube(low, high), log_slope
 
 
 def mixture_inverse(
@@ -134,6 +143,18 @@ def _around(level: Tensor, params: Tensor, units: Units) -> tuple[Tensor, Tensor
         here = here + share * side * (at_end - at_start)
         above = above + share * torch.where(left, 1 - at_end, at_end)
     return below, here, above
+
+
+def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
+    """The derivative of P_k in k, [G, n]."""
+    rise = torch.zeros_like(params[:, 0])
+    for share, mean, sharp in _components(params, units):
+        sharp = sharp / units.unit
+        for k, sign in ((level, -1.0), (level + 1, 1.0)):
+            inside = (k > 0) & (k < LEVELS)
+            at = torch.sigmoid((k - units.centre - mean * units.unit) * sharp)
+            rise = rise + torch.where(inside, sign * share * sharp * at * (1 - at), 0.0)
+    return rise
 
 
 def _edge(level: Tensor, params: Tensor, units: Units, tables: Tables) -> tuple[Tensor, Tensor]:
