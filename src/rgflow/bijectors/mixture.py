@@ -30,9 +30,10 @@ from torch import Tensor
 
 from rgflow.bijectors.pixels import LEVELS, Place, Tables
 
-UNIFORM = 1e-3
+UNIFORM = 1e-5
 """Share ε of the marginal distribution, which is the smallest slope: it bounds how much precision
-can be lost, whatever the network says, and costs at most 0.0015 bits per variable."""
+can be lost, whatever the network says. It is also how often a variable of a sample is drawn without
+regard to the others, so it has to be small beside one over the number of variables."""
 SHARPEST = 0.1
 """Smallest scale, in levels; a logistic distribution of that scale lies within one level."""
 SCALE = 0.25
