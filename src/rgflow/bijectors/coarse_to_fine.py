@@ -14,6 +14,7 @@ parameters of a variable's map; w width of the networks.
 
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,6 +64,15 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
     for _ in range(splits - 1):
         parts = [part[:, i::2, j::2] for part in parts for i, j in SUBLATTICES]
     return np.concatenate([part.reshape(channels, -1) for part in parts])
+
+
+class Mixtures(NamedTuple):
+    """The distributions of one group's variables over levels: what functions of
+    `rgflow.bijectors.mixture` take. Values of the e variables in R rows are [1, e·R]."""
+
+    params: Tensor
+    units: Units
+    tables: Tables
 
 
 class CoarseToFine(Bijector):
@@ -126,7 +136,7 @@ class CoarseToFine(Bijector):
         self.pixels.counts.copy_(pixels.counts)
 
     def transform(self, x: Tensor) -> Mapped:
-        d = x.T[self.order].view(self.groups, -1)  # [G, e·R]
+        d = self.in_order(x).flatten(1)
         tables, units = self._tables(x.dtype)
         place = find_place(d, tables)
         seen = _seen(place, units).view(-1, len(x))
@@ -140,7 +150,7 @@ class CoarseToFine(Bijector):
         return y[self.back].T, log_slope.view(-1, len(x)).sum(0)
 
     def invert(self, y: Tensor) -> Mapped:
-        d = y.T[self.order].view(self.groups, -1)
+        d = self.in_order(y).flatten(1)
         tables, units = self._tables(y.dtype)
         found = [d[group : group + 1] for group in range(self.kept)]
         log_slopes = []
@@ -156,6 +166,26 @@ class CoarseToFine(Bijector):
             known.append(_seen(find_place(found[group], mine), unit).view(self.size, -1))
         x = torch.cat(found).view(-1, len(y))
         return x[self.back].T, sum(log_slopes[1:], log_slopes[0])
+
+    def in_order(self, blocks: Tensor) -> Tensor:
+        """Blocks [R, D] of anything by group of variables, [G, e, R]."""
+        return blocks.T[self.order].view(self.groups, self.size, -1)
+
+    def of_levels(self, group: int, known: list[Tensor], rows: int, dtype: torch.dtype) -> Mixtures:
+        """The distributions of a group of variables that is mapped, given the levels of all coarser
+        ones.
+
+        Args:
+            group: Which, from `kept` on.
+            known: Levels of all groups before it, each [e, R].
+            rows: R.
+            dtype: To compute in.
+        """
+        tables, units = self._tables(dtype)
+        seen = [(level - units.centre[g]) / units.unit[g] for g, level in enumerate(known)]
+        params = self.networks.of_group(group, seen, rows, dtype).flatten(2)
+        one = slice(group, group + 1)
+        return Mixtures(params, Units(*(u[one] for u in units)), Tables(*(t[one] for t in tables)))
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
         """Of every group, [G, 256] and [G, 1]."""

@@ -92,11 +92,7 @@ def mixture_inverse(
         Cube coordinates, and log-derivatives of the inverse; both [G, n].
     """
     params = params.to(d.dtype)
-    level = torch.zeros_like(d, dtype=torch.long)
-    for bit in (128, 64, 32, 16, 8, 4, 2, 1):  # the highest level that begins before d
-        below, above = _edge(level + bit, params, units, tables)
-        begun = torch.where(d > 0, below <= d, above >= -d)
-        level = torch.where(begun, level + bit, level)
+    level = find_level(d, params, units, tables)
     share, before, after = (table.gather(1, level) for table in tables)
     below, here, above = _around(level, params, units)
     height = (1 - UNIFORM) * here + UNIFORM * share
@@ -105,6 +101,23 @@ def mixture_inverse(
     low = torch.where(d > 0, low, 1 - high).clamp(0, 1)
     high = torch.where(d > 0, 1 - low, high).clamp(0, 1)
     return _cube(before + share * low, after + share * high), torch.log(share / height)
+
+
+def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
+    """The levels from which results in cube coordinates [G, n] come; of uniform ones, draws from
+    the discretised mixtures."""
+    level = torch.zeros_like(d, dtype=torch.long)
+    for bit in (128, 64, 32, 16, 8, 4, 2, 1):  # the highest level that begins before d
+        below, above = _edge(level + bit, params, units, tables)
+        begun = torch.where(d > 0, below <= d, above >= -d)
+        level = torch.where(begun, level + bit, level)
+    return level
+
+
+def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
+    """Log-probability of levels [G, n]."""
+    _, here, _ = _around(level, params, units)
+    return torch.log((1 - UNIFORM) * here + UNIFORM * tables.share.gather(1, level))
 
 
 def _components(params: Tensor, units: Units) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -1,0 +1,111 @@
+"""Holes filled in by particles, against what can be counted."""
+
+import pytest
+import torch
+
+from flows import config, random_flow, randomise
+from rgflow import make_flow
+from rgflow.repair.particles import complete
+
+KIND = {
+    "bijector": "coarse_to_fine",
+    "disentanglers": False,
+    "depth": 1,
+    "pixels": "marginal",
+    "splits": 1,
+}
+
+
+def dark_flow(**options):
+    """A random flow of 8×8 images of one channel, which have few values."""
+    flow = make_flow(config(**KIND, height=8, width=8, channels=1, **options)).double()
+    randomise(flow)
+    flow.fit_pixels(torch.randint(4, (40, 1, 8, 8), dtype=torch.uint8))
+    return flow
+
+
+@pytest.mark.parametrize("place", [(0, 0), (2, 2), (3, 5)])
+def test_a_pixel_is_drawn_from_its_distribution_given_all_others(place):
+    flow = dark_flow()
+    image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
+    every = image.repeat(256, 1, 1, 1)
+    every[:, 0, *place] = torch.arange(256, dtype=torch.uint8)
+    expected = flow.log_prob(every).softmax(0)
+    assert (expected > 0.02).sum() > 1
+    hole = flow.lattice.box(*place, 1, 1)
+    found = complete(flow, image, hole, particles=4, sweeps=500, generator=torch.Generator())
+    values = found.samples[:, 0, *place].long()
+    counts = torch.bincount(values, minlength=256) / len(values)
+    # Successive draws depend on each other: as many independent ones as a quarter of them.
+    error = (expected * (1 - expected) / (len(values) / 4)).sqrt()
+    assert ((counts - expected).abs() < 4.5 * error + 2e-3).all()
+    assert found.log_prob == pytest.approx(flow.log_prob(every).max().item(), abs=1e-6)
+
+
+def test_two_pixels_are_drawn_together():
+    """The first is coarse and the second fine, and the third pixel beside them is known."""
+    flow = dark_flow()
+    image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
+    hole = flow.lattice.box(2, 2, 1, 2)
+    some = torch.cartesian_prod(torch.arange(16), torch.arange(16)).to(torch.uint8)
+    every = image.repeat(len(some), 1, 1, 1)
+    every[:, 0, 2, 2:4] = some
+    expected = flow.log_prob(every).softmax(0)
+    found = complete(flow, image, hole, particles=8, sweeps=700, generator=torch.Generator())
+    values = found.samples[:, 0, 2, 2:4].long()
+    values = values[(values < 16).all(1)]
+    counts = torch.bincount(values[:, 0] * 16 + values[:, 1], minlength=256) / len(values)
+    error = (expected * (1 - expected) / (len(values) / 8)).sqrt()
+    assert ((counts - expected).abs() < 4.5 * error + 2e-3).all()
+
+
+def test_what_is_told_is_so():
+    flow = dark_flow()
+    image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
+    hole = torch.zeros(8, 8, dtype=torch.bool).numpy()
+    hole[1:6, 3:6] = True
+    told = []
+    found = complete(
+        flow, image, hole, particles=6, sweeps=3, progress=lambda n, log_p: told.append((n, log_p))
+    )
+    assert [n for n, _ in told] == list(range(1, 13))  # four blocks hold parts of it
+    assert found.curve == tuple(log_p for _, log_p in told)
+    assert found.curve[-1] == pytest.approx(flow.log_prob(found.samples[-1:]).item(), abs=1e-6)
+    assert found.log_prob >= max(flow.log_prob(found.samples)) - 1e-6
+    known = ~torch.from_numpy(hole)
+    for filled in (found.image, *found.samples):
+        assert torch.equal(filled[:, known], image[:, known])
+    # What was in the hole doesn't matter.
+    other = image.clone()
+    other[:, ~known] = 255
+    first, second = (
+        complete(flow, x, hole, particles=6, sweeps=2, generator=torch.Generator().manual_seed(3))
+        for x in (image, other)
+    )
+    assert torch.equal(first.samples, second.samples)
+
+
+def test_it_can_be_stopped():
+    flow = dark_flow()
+    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    hole = flow.lattice.box(0, 0, 8, 8)
+    found = complete(flow, image, hole, particles=4, sweeps=9, progress=lambda n, _: n == 2)
+    assert len(found.curve) == 2
+    assert len(found.samples) == 1
+
+
+def test_bad_input_is_one_sentence():
+    flow = dark_flow()
+    image, hole = torch.zeros(1, 8, 8, dtype=torch.uint8), flow.lattice.box(1, 1, 2, 2)
+    with pytest.raises(ValueError, match="Expected an image of shape"):
+        complete(flow, image[:, :4], hole)
+    with pytest.raises(ValueError, match="Expected a hole to fill; got an empty mask"):
+        complete(flow, image, ~(hole | True))
+    with pytest.raises(ValueError, match="Expected a boolean mask"):
+        complete(flow, image, hole[:4])
+    with pytest.raises(ValueError, match="Expected particles to be"):
+        complete(flow, image, hole, particles=1)
+    for options in ({"disentanglers": True}, {"depth": 2}, {"shared": True}, {"bijector": "affine"}):
+        other = random_flow(**{**KIND, "height": 8, "width": 8, "channels": 1, **options})
+        with pytest.raises(ValueError, match="Expected a flow that maps every pixel once"):
+            complete(other, image, hole)
