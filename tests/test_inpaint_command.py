@@ -20,6 +20,8 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     small = {"height": 16, "width": 16, "hidden": 8}
     small_run(folder / "cube", bijector="cube", conditioner="trunk", pixels="marginal", **small)
+    once = {"bijector": "coarse_to_fine", "disentanglers": False, "depth": 1, "splits": 1}
+    small_run(folder / "once", **once, pixels="marginal", **small)
     small_run(folder / "nvp", **{**REAL_NVP["real-nvp"], **small, "hidden": 4})
     small_run(folder / "fields", pixels=None, **small)
     small_run(folder / "other", height=8, width=8, hidden=8)
@@ -51,6 +53,22 @@ def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
     for name in ("inpainting.png", "inpainting-curves.png", "inpainted-1.png", "inpainted-2.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) >= 16
+
+
+def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
+    where = ["--split", "test", "--pick", "[0, 4]", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
+    few = ["--particles", "4", "--sweeps", "1", "--completions", "2", "--beside", str(runs / "nvp")]
+    assert main(["inpaint", str(runs / "once"), *where, *FEW, *few]) == 0
+    written = json.loads((tmp_path / "inpainting.json").read_text())
+    names = ["RG-Flow, particles", "Real NVP, constrained", "Real NVP", "biharmonic"]
+    assert [method["name"] for method in written["methods"]] == names
+    for name in ("inpainting.png", "inpainting-curves.png", "completions-1.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) >= 16
+    # A climb all the same.
+    assert main(["inpaint", str(runs / "once"), *where, *FEW, "--particles", "0"]) == 0
+    methods = json.loads((tmp_path / "inpainting.json").read_text())["methods"]
+    assert methods[0]["name"] == "RG-Flow"
 
 
 def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):

@@ -105,7 +105,12 @@ def test_bad_input_is_one_sentence():
         complete(flow, image, hole[:4])
     with pytest.raises(ValueError, match="Expected particles to be"):
         complete(flow, image, hole, particles=1)
-    for options in ({"disentanglers": True}, {"depth": 2}, {"shared": True}, {"bijector": "affine"}):
+    for options in (
+        {"disentanglers": True},
+        {"depth": 2},
+        {"shared": True},
+        {"bijector": "affine"},
+    ):
         other = random_flow(**{**KIND, "height": 8, "width": 8, "channels": 1, **options})
         with pytest.raises(ValueError, match="Expected a flow that maps every pixel once"):
             complete(other, image, hole)

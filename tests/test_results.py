@@ -82,11 +82,13 @@ def test_every_number_of_a_table_names_something_that_is_there(pages):
                     side if isinstance(side, dict) else {"of": side, "value": claim["value"]}
                     for side in sides
                 ]
-            paths = [value["value"] for value in said.get("values", [])]
+            paths = []
             for row in rows:
                 assert row.get("of") in labels, (name, row)
+                values = [value["value"] for value in said.get("values", [])]
                 if "files" not in row:
-                    paths.append(row.get("value", said.get("value", "")))
+                    values = values or [said.get("value", "")]
+                    paths += [pages._path(value, row) for value in values]
             for path in filter(None, paths):
                 assert path.split(".")[0] in experiment.measures, (name, path)
 

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from rgflow.lattice import Mask
     from rgflow.repair.comparison import Filled, Progress, Scores
     from rgflow.repair.inpainting import Inpainting
+    from rgflow.repair.particles import Completion
 
 SHOWN = 32
 """Images in a picture of a benchmark."""
+PARTICLES = 128
+"""That draw where a flow maps every pixel once."""
 CHAINS = 4
 """Of completions, for each image."""
 
@@ -119,6 +122,14 @@ def _add_options(options: ArgumentParser) -> None:
     options.add_argument(
         "--variables", default="latents", help="vary the latents of the cone, or the pixels"
     )
+    options.add_argument(
+        "--particles",
+        type=int | None,
+        default=None,
+        help="how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
+        "presets -best and -m4 do: 128 then; 0: climb",
+    )
+    options.add_argument("--sweeps", type=int, default=4, help="of particles over every region")
     options.add_argument("--draws", type=int, default=200, help="random draws to start from")
     options.add_argument("--restarts", type=int, default=1, help="how many of the best are starts")
     options.add_argument("--temperature", type=float, default=1.0, help="of the draws")
@@ -188,6 +199,9 @@ def _check(settings: Namespace) -> None:
     if settings.scale is not None:
         check_whole("--scale", settings.scale, 1, 64)
     check_name("--variables", settings.variables, ("latents", "pixels"))
+    check_whole("--sweeps", settings.sweeps, 1)
+    if settings.particles:
+        check_whole("--particles", settings.particles, 2)
     check_whole("--seed", settings.seed, 0)
 
 
@@ -203,15 +217,25 @@ def _repair(
     """Fill in, draw, and write everything."""
     from rgflow.figures.repair import optimisation, repairs
     from rgflow.repair.comparison import fill, scores
+    from rgflow.repair.particles import maps_once, parts_of
 
     device = next(flow.parameters()).device
-    with _steps(settings.steps, 3 if beside else 1) as progress:
+    particles = settings.particles
+    if particles is None:
+        particles = PARTICLES if maps_once(flow) else 0
+    sweeps = max(settings.sweeps, settings.completions) if particles else 0
+    steps = [settings.steps] * (3 if beside else 1)
+    if particles:
+        steps[0] = sweeps * sum(len(parts_of(mask, flow.config.m)) for mask in masks)
+    with _steps(steps) as progress:
         filled = list(
             fill(
                 flow,
                 images.to(device),
                 masks,
                 beside=beside,
+                particles=particles,
+                sweeps=sweeps,
                 seed=settings.seed,
                 progress=progress,
                 variables=settings.variables,
@@ -233,8 +257,9 @@ def _repair(
         scale=pictures.scale,
     )
     name = "benchmark" if settings.benchmark is not None else "inpainting"
-    ours = filled[0].inpainting
-    assert ours is not None
+    ours = filled[0]
+    assert ours.curves is not None
+    assert ours.log_prob is not None
     curves = ours.curves.permute(1, 2, 0)[:12]
     written = [
         pictures.save(picture, f"{name}.png"),
@@ -253,24 +278,27 @@ def _repair(
     else:
         for number, log_prob in enumerate(ours.log_prob.tolist()):
             print(f"Image {number + 1}: log p {log_prob:.1f} nats.")
-    for number, (rested, lost) in enumerate(
-        zip(ours.converged.tolist(), ours.diverged.tolist(), strict=True)
-    ):
-        if lost:
-            print(f"Image {number + 1}: the climb diverged; its best state is kept.")
-        elif not rested and settings.benchmark is None:
-            print(f"Image {number + 1}: log p hadn't come to rest after {ours.steps} steps.")
+    if climb := ours.inpainting:
+        for number, (rested, lost) in enumerate(
+            zip(climb.converged.tolist(), climb.diverged.tolist(), strict=True)
+        ):
+            if lost:
+                print(f"Image {number + 1}: the climb diverged; its best state is kept.")
+            elif not rested and settings.benchmark is None:
+                print(f"Image {number + 1}: log p hadn't come to rest after {climb.steps} steps.")
     with pictures.writing(f"{name}.json") as path:
         _write_json(path, result)
         written.append(path)
-    if settings.completions:
+    if settings.completions and ours.completions:
+        written += _draw_samples(settings, images, truth, masks, pictures, ours.completions)
+    elif settings.completions:
         written += _complete(settings, flow, images.to(device), truth, masks, pictures, result)
         _write_json(path, result)
     print(f"See {subjects.listed(written)}.")
 
 
 @contextmanager
-def _steps(steps: int, methods: int) -> Iterator[Progress]:
+def _steps(steps: Sequence[int]) -> Iterator[Progress]:
     """A progress bar of the steps of all methods, with log p beside it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -279,15 +307,15 @@ def _steps(steps: int, methods: int) -> Iterator[Progress]:
     columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
     quiet = not terminal.is_terminal
     with Progress(*columns, console=terminal, transient=True, disable=quiet) as shown:
-        task = shown.add_task("drawing starts", total=steps * methods)
+        task = shown.add_task("drawing starts", total=sum(steps))
         begun: list[str] = []
 
         def progress(method: str, step: int, log_prob: Tensor) -> None:
             if method not in begun:
                 begun.append(method)
-            what = f"{method}, {'climbing' if step else 'drawing starts'}"
+            what = f"{method}, {'under way' if step else 'drawing starts'}"
             mean = log_prob.max(1).values.mean().item()
-            done = (len(begun) - 1) * steps + step
+            done = sum(steps[: len(begun) - 1]) + step
             shown.update(task, description=f"{what}, log p {mean:.0f}", completed=done)
 
         yield progress
@@ -357,6 +385,33 @@ def _complete(
     return written
 
 
+def _draw_samples(
+    settings: Namespace,
+    images: Tensor,
+    truth: Tensor | None,
+    masks: Mask,
+    pictures: Pictures,
+    found: Sequence[Completion],
+) -> list[Path]:
+    """Draw what particles have left after the last sweeps."""
+    from rgflow.figures.repair import completions
+
+    written = []
+    for n, one in enumerate(found):
+        some = one.samples[-settings.completions :].cpu()
+        picture = completions(
+            images[n].cpu(),
+            masks[n],
+            some,
+            some.float().mean(0),
+            some.float().std(0, correction=0),
+            truth=truth[n] if truth is not None else None,
+            scale=pictures.scale,
+        )
+        written.append(pictures.save(picture, f"completions-{n + 1}.png"))
+    return written
+
+
 def _save_images(images: Tensor, pictures: Pictures) -> list[Path]:
     """Every repaired image in a file of its own."""
     from rgflow.figures import picture, to_bytes
@@ -371,6 +426,8 @@ def _told(one: Filled) -> dict[str, Any]:
     """What is written of a method."""
     found: Inpainting | None = one.inpainting
     told: dict[str, Any] = {"name": one.name, "seconds": one.seconds}
+    if one.completions:
+        told["log_prob"] = [completion.log_prob for completion in one.completions]
     if found is not None:
         told |= {
             "steps": found.steps,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rgflow.config import check_whole
 from rgflow.flow import Flow
@@ -21,6 +21,7 @@ from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.inpainting import Inpainting, inpaint
+from rgflow.repair.particles import Completion, complete
 from rgflow.repair.problems import Poses, WholeFlow
 
 Progress = Callable[[str, int, Tensor], bool | None]
@@ -36,7 +37,8 @@ class Filled:
         images: [N, C, H, W]: reals in [0, 256), or uint8.
         seconds: What it took.
         flow: The flow that it used; none: it used no flow.
-        inpainting: How that found them.
+        inpainting: How that found them, if it climbed.
+        completions: Or what particles drew, of every image.
     """
 
     name: str
@@ -44,6 +46,22 @@ class Filled:
     seconds: float
     flow: Flow | None = None
     inpainting: Inpainting | None = None
+    completions: tuple[Completion, ...] = ()
+
+    @property
+    def log_prob(self) -> Tensor | None:
+        """log p of each image, in nats [N]; none without a flow."""
+        if self.completions:
+            return torch.tensor([one.log_prob for one in self.completions])
+        return self.inpainting.log_prob if self.inpainting else None
+
+    @property
+    def curves(self) -> Tensor | None:
+        """log p at every step, [T, N, R], NaN after the last; none without a flow."""
+        if self.completions:
+            every = [torch.tensor(one.curve) for one in self.completions]
+            return nn.utils.rnn.pad_sequence(every, padding_value=math.nan)[..., None]
+        return self.inpainting.curves if self.inpainting else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +76,8 @@ class Scores:
         ssim: Structural similarity.
         log_prob: Mean log p of the images in nats, less that of the truth, and its standard error;
             none without a flow.
-        free: Variables per image, on average; none without a flow.
-        steps: Of the climb; none without a flow.
+        free: Variables per image, on average; none without a climb.
+        steps: Of the climb or the particles; none without a flow.
         seconds: Per image.
     """
 
@@ -104,6 +122,8 @@ def fill(
     masks: Mask,
     *,
     beside: Flow | None = None,
+    particles: int = 0,
+    sweeps: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
     **settings: Any,
@@ -116,6 +136,9 @@ def fill(
         masks: The holes, [H, W] or [N, H, W].
         beside: A flow of the same size to compare with, such as a Real NVP, "constrained" to as
             many latents, chosen at random, as the inference cones have, and with all (Appendix F).
+        particles: For a flow that maps every pixel once: how many draw, instead of the climb; 0: it
+            climbs too.
+        sweeps: Of the particles.
         seed: Of the noise that dequantises what is known, once and for all methods; of the draws;
             of the choice of latents.
         progress: As said there; if it returns True, the method ends with what it has.
@@ -128,7 +151,9 @@ def fill(
         ValueError: As for `inpaint` and `biharmonic`.
     """
     known = blanked(images, flow.lattice.masks(masks, len(images)))
-    methods: list[tuple[str, Flow, bool]] = [(_name(flow), flow, False)]
+    if particles:
+        yield _by_particles(flow, known, masks, particles, sweeps, seed, progress)
+    methods: list[tuple[str, Flow, bool]] = [] if particles else [(_name(flow), flow, False)]
     if beside is not None:
         other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
         if isinstance(flow, RGFlow):
@@ -158,6 +183,33 @@ def fill(
         yield Filled(name="biharmonic", images=smooth, seconds=time.perf_counter() - start)
 
 
+def _by_particles(
+    flow: Flow,
+    images: Tensor,
+    masks: Mask,
+    particles: int,
+    sweeps: int,
+    seed: int,
+    progress: Progress | None,
+) -> Filled:
+    """One image after the other, each as if there were no others."""
+    start = time.perf_counter()
+    name, steps, found = f"{_name(flow)}, particles", 0, []
+
+    def after(_: int, log_p: float) -> bool | None:
+        nonlocal steps
+        steps += 1
+        return progress(name, steps, torch.tensor([[log_p]])) if progress else None
+
+    for image, mask in zip(images, flow.lattice.masks(masks, len(images)), strict=True):
+        random = torch.Generator().manual_seed(seed)
+        options = {"particles": particles, "sweeps": sweeps, "generator": random}
+        found.append(complete(flow, image, mask, progress=after, **options))
+    filled = torch.stack([one.image for one in found])
+    seconds = time.perf_counter() - start
+    return Filled(name=name, images=filled, seconds=seconds, flow=flow, completions=tuple(found))
+
+
 def _sizes(flow: Flow, masks: Mask, images: int) -> list[int]:
     """How many latents the inference cone of each hole has."""
     assert isinstance(flow.lattice, Lattice)
@@ -185,11 +237,12 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
         masks: The holes, [H, W] or [N, H, W].
         seed: As for `fill`.
     """
-    log_prob, found, flow, n = None, filled.inpainting, filled.flow, len(truth)
+    log_prob, found, flow, n = None, filled.log_prob, filled.flow, len(truth)
+    climb, curves = filled.inpainting, filled.curves
     if found is not None and flow is not None:
         noise = torch.Generator().manual_seed(seed)
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]
-        less = (found.log_prob - torch.cat(parts)).double()
+        less = (found.to(truth.device) - torch.cat(parts)).double()
         log_prob = (less.mean().item(), (less.std() / n**0.5).item() if n > 1 else math.nan)
     return Scores(
         name=filled.name,
@@ -198,7 +251,7 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
         psnr_region=psnr(filled.images, truth, masks),
         ssim=ssim(filled.images, truth),
         log_prob=log_prob,
-        free=found.free.double().mean().item() if found else None,
-        steps=found.steps if found else None,
+        free=climb.free.double().mean().item() if climb else None,
+        steps=len(curves) if curves is not None else None,
         seconds=filled.seconds / n,
     )

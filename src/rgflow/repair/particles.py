@@ -93,19 +93,24 @@ def complete(
     """
     check_whole("particles", particles, 2)
     check_whole("sweeps", sweeps, 1)
-    levels = _levels(flow)
+    if not maps_once(flow):
+        raise ValueError(
+            "Expected a flow that maps every pixel once: bijector coarse_to_fine, depth 1, no "
+            "disentanglers and weights of its own at every level; this one isn't: use inpaint."
+        )
+    levels = _once(flow)
     if image.shape != flow.image_shape or image.dtype != torch.uint8:
         raise ValueError(
             f"Expected an image of shape {list(flow.image_shape)} and uint8; got "
             f"{list(image.shape)} of {image.dtype}."
         )
-    hole = flow.lattice.masks(hole, 1)[0]
+    hole = flow.lattice.masks(hole, 1)[0].copy()
     if not hole.any():
         raise ValueError("Expected a hole to fill; got an empty mask: mark at least one pixel.")
     random = torch.Generator().manual_seed(
         int(torch.randint(1 << 62, (), generator=generator, dtype=torch.int64))
     )
-    parts = _parts(hole, flow.config.m)
+    parts = parts_of(hole, flow.config.m)
     with torch.no_grad(), flow.exactly():
         x = image.to(next(flow.parameters()).device).long()
         x = _draw(levels, x, hole, particles, random, keep=False).chosen
@@ -142,23 +147,23 @@ class _Level(NamedTuple):
     bijector: CoarseToFine
 
 
-def _levels(flow: Flow) -> list[_Level]:
-    """All levels of a flow, level 0 first."""
+def maps_once(flow: Flow) -> bool:
+    """Whether a flow maps every pixel once, so that `complete` can fill its holes."""
+    return len(_once(flow)) == flow.levels and not flow.config.shared
+
+
+def _once(flow: Flow) -> list[_Level]:
+    """The levels of a flow that map every pixel once, level 0 first."""
     found = []
     for h, step in enumerate(flow.steps if isinstance(flow, RGFlow) else ()):
         layers = [(b.layer, b.bijector) for b in cast(RGStep, step).blockwise]
         stacks = [list(stack.bijectors) for _, stack in layers if isinstance(stack, Compose)]
         if len(stacks) == 1 and len(stacks[0]) == 1 and isinstance(stacks[0][0], CoarseToFine):
             found.append(_Level(1 << h, layers[0][0], stacks[0][0]))
-    if not found or len(found) < flow.levels or flow.config.shared:
-        raise ValueError(
-            "Expected a flow that maps every pixel once: bijector coarse_to_fine, depth 1, no "
-            "disentanglers and weights of its own at every level; this one isn't: use inpaint."
-        )
     return found
 
 
-def _parts(hole: Mask, m: int) -> list[Mask]:
+def parts_of(hole: Mask, m: int) -> list[Mask]:
     """The parts of a hole in each block of level 0."""
     parts = []
     for p, q in np.unique(np.argwhere(hole) // m, axis=0):
