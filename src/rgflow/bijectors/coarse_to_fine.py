@@ -12,9 +12,9 @@ Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G 
 parameters of a variable's map; w width of the networks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -154,13 +154,13 @@ class CoarseToFine(Bijector):
         tables, units = self._tables(y.dtype)
         found = [d[group : group + 1] for group in range(self.kept)]
         log_slopes = []
-        known = []  # what the networks see, group by group
+        known: list[Tensor] = []  # what the networks see, group by group
         for group in range(self.groups):
-            of_group = slice(group, group + 1)
-            mine, unit = (type(t)(*(p[of_group] for p in t)) for t in (tables, units))
+            one = slice(group, group + 1)
+            mine, unit = Tables(*(t[one] for t in tables)), Units(*(u[one] for u in units))
             if group >= self.kept:
                 params = self.networks.of_group(group, known, len(y), y.dtype).flatten(2)
-                x, log_slope = mixture_inverse(d[of_group], params, unit, mine)
+                x, log_slope = mixture_inverse(d[one], params, unit, mine)
                 found.append(x)
                 log_slopes.append(log_slope.view(self.size, -1).sum(0))
             known.append(_seen(find_place(found[group], mine), unit).view(self.size, -1))
@@ -259,7 +259,8 @@ class GroupedTrunk(nn.Module):
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All that lead to a hidden layer."""
-        return [self.first, *(p for block in self.blocks for p in (block.first, block.second))]
+        blocks = cast(Iterable[_GroupedResidual], self.blocks)
+        return [self.first, *(p for block in blocks for p in (block.first, block.second))]
 
     def _lowered(self, x: Tensor) -> Tensor:
         return x.to(self.compute_dtype) if self.training and self.compute_dtype else x

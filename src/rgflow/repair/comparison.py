@@ -203,8 +203,17 @@ def _by_particles(
 
     for image, mask in zip(images, flow.lattice.masks(masks, len(images)), strict=True):
         random = torch.Generator().manual_seed(seed)
-        options = {"particles": particles, "sweeps": sweeps, "generator": random}
-        found.append(complete(flow, image, mask, progress=after, **options))
+        found.append(
+            complete(
+                flow,
+                image,
+                mask,
+                particles=particles,
+                sweeps=sweeps,
+                generator=random,
+                progress=after,
+            )
+        )
     filled = torch.stack([one.image for one in found])
     seconds = time.perf_counter() - start
     return Filled(name=name, images=filled, seconds=seconds, flow=flow, completions=tuple(found))

@@ -18,7 +18,7 @@ columns; K sweeps.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from rgflow.bijectors.mixture import find_level, level_log_prob
 from rgflow.config import check_whole
 from rgflow.flow import Flow
 from rgflow.lattice import Layer, Mask
-from rgflow.model import RGFlow, RGStep
+from rgflow.model import RGFlow
 
 ENOUGH = 0.5
 """Share of the particles that must count, by the effective sample size; with less, they are drawn
@@ -115,7 +115,9 @@ def complete(
         x = image.to(next(flow.parameters()).device).long()
         x = _draw(levels, x, hole, particles, random, keep=False).chosen
         log_p = best_log_p = flow.log_prob(x[None].to(torch.uint8)).item()
-        best, samples, curve = x, [], []
+        best = x
+        samples: list[Tensor] = []
+        curve: list[float] = []
         for _ in range(sweeps):
             for k in torch.randperm(len(parts), generator=random).tolist():
                 drawn = _draw(levels, x, parts[k], particles, random, keep=True)
@@ -156,7 +158,7 @@ def _once(flow: Flow) -> list[_Level]:
     """The levels of a flow that map every pixel once, level 0 first."""
     found = []
     for h, step in enumerate(flow.steps if isinstance(flow, RGFlow) else ()):
-        layers = [(b.layer, b.bijector) for b in cast(RGStep, step).blockwise]
+        layers = [(b.layer, b.bijector) for b in step.blockwise]
         stacks = [list(stack.bijectors) for _, stack in layers if isinstance(stack, Compose)]
         if len(stacks) == 1 and len(stacks[0]) == 1 and isinstance(stacks[0][0], CoarseToFine):
             found.append(_Level(1 << h, layers[0][0], stacks[0][0]))
