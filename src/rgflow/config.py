@@ -231,7 +231,7 @@ class TrainConfig:
     """Parts into which each process cuts its share of a step's images, one after the other: less
     memory for the same gradient."""
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """adamw, or muon, which takes steps with orthogonal directions for the square matrices between
+    """adamw, or muon, which takes steps with orthogonal directions for the matrices that lead to
     hidden layers, and AdamW for all else."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
