@@ -177,6 +177,47 @@ def test_fields_of_a_linear_flow_do_not_depend_on_the_draws():
     torch.testing.assert_close(all_fields(one, flow), responses.abs().sum(1))
 
 
+REDRAWN = {
+    "affine": OPTIONS["open"],
+    "coarse-to-fine": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal"},
+    "a tree": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "disentanglers": False},
+    **{name: REAL_NVP[name] for name in ("real-nvp-scales",)},
+}
+
+
+@pytest.mark.parametrize("name", REDRAWN)
+@pytest.mark.parametrize("space", SPACES)
+def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space):
+    flow = random_flow(**REDRAWN[name]).double()
+    found = receptive_fields(flow, draws=2, space=space, change="redraw", temperature=0.8)
+
+    def image(z):
+        return flow.decode(z)[0] if space == "pixels" else flow.coarse(z, "flow")[0][0]
+
+    moved = 0
+    for windows in found.windows:
+        for address in map(tuple, windows.addresses[::7].tolist()):
+            changes = []
+            for k in range(2):
+                z, new = (flow.draw_each([seed], 0.8) for seed in (k, k + fields.ANOTHER))
+                changed = z.set(address, new[address].item())
+                changes.append((image(changed) - image(z)).abs().sum(0))
+            expected = torch.stack(changes).mean(0)
+            torch.testing.assert_close(found.field(address), expected, rtol=1e-9, atol=1e-8)
+            moved += int((expected > 1e-6).sum() > 1)
+    assert moved > 5
+
+
+def test_what_is_changed_follows_from_the_flow():
+    steps = random_flow(**REDRAWN["a tree"])
+    smooth = random_flow()
+    assert receptive_fields(smooth, draws=1).change == "derivative"
+    found = receptive_fields(steps, draws=1)
+    assert (found.change, found.space) == ("redraw", "pixels")
+    assert fields.how_found(found) == "latents drawn anew, of pixels, 1 draw, temperature 1, seed 0"
+    assert receptive_fields(steps, draws=1, change="derivative").space == "flow"
+
+
 def test_some_sites_are_enough():
     flow = random_flow(height=16, width=16, channels=3)
     sites = flow.lattice.site(0, 5, 8) | flow.lattice.site(1, 2, 0)
@@ -213,6 +254,7 @@ def test_bad_input():
         ({"draws": 0}, "draws to be at least 1"),
         ({"seed": -1}, "seed to be at least 0"),
         ({"space": "pixel"}, "nearest: pixels"),
+        ({"change": "redrawn"}, "nearest: redraw"),
         ({"temperature": [1.0]}, "one for each"),
         ({"sites": np.zeros((8, 8), dtype=bool)}, "at least one site"),
         ({"sites": np.zeros((8, 9), dtype=bool)}, "mask of shape"),

@@ -106,7 +106,7 @@ def test_every_score_stands_beside_its_settings(reports):
         assert words in said["Meaning"], words
     assert re.search(r"base angle\|\d, \(\d+, \d+\), \d \(", said["Meaning"])
     sees = said["What each latent sees"]
-    assert "in the flow's own space, temperature 1, 1 draw, seed 0; visible above 1." in sees
+    assert "in the flow's own space, 1 draw, temperature 1, seed 0; visible above 1." in sees
     assert re.search(r"0\|\d+ of \d+\|", sees)
     assert "group|latents|levels|strongest|its strength" in sees
     assert "visible|effective|effective of all|different fields" in sees

@@ -11,6 +11,7 @@ from PIL import Image
 from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow, random_images
 from rgflow import Latents
 from rgflow.analysis import receptive_fields
+from rgflow.analysis.fields import ANOTHER
 from rgflow.analysis.traversals import (
     field_along,
     fig6_temperature,
@@ -112,6 +113,23 @@ def test_fields_along_latents_and_directions(name, space):
     assert (thrice.draws, thrice.seed, thrice.space, thrice.temperature) == (2, 0, space, 1.0)
 
 
+@pytest.mark.parametrize("name", ["affine", "real-nvp"])
+def test_redrawn_fields_along_latents_and_directions(name):
+    flow = random_flow(**KINDS[name])
+    address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))
+    sites = flow.lattice.site(h, i, j)
+    found = receptive_fields(flow, draws=2, change="redraw", sites=sites)
+    one = field_along(flow, address, draws=2, change="redraw")
+    torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
+    assert (one.change, one.space) == ("redraw", "pixels")
+    z, d = flow.draw_each([0]), flow.draw_each([1])
+    far = flow.draw_each([ANOTHER]).levels[-1].flatten()[0]
+    moved = flow.decode(Latents.from_flat(z.flat() + far * d.flat(), z.lattice, 3))
+    along = field_along(flow, d, draws=1, change="redraw")
+    expected = (moved - flow.decode(z)).abs().sum(1)[0]
+    torch.testing.assert_close(along.field, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_scales():
     assert fig6_temperature(4) == (0.2, 0.6, 0.6, 0.6)
     assert fig6_temperature(1) == (0.2,)
@@ -209,7 +227,7 @@ def test_one_latent_of_given_images(run, tmp_path, capsys):
     assert names == {"traversal-1-0-2-0.png", "traversal-1-0-2-0-differences.png"}
     said = capsys.readouterr().out
     assert "h = 1, (0, 2), c = 0" in said
-    assert "in the flow's own space, over 1 draw at temperature 1.0, seed 0." in said
+    assert "in the flow's own space, 1 draw, temperature 1, seed 0." in said
     changed = "0.png: cropped and resized from 30×20 to 8×8 pixels; 1 more of 2 likewise.\n"
     assert said.startswith(changed)
 

@@ -250,6 +250,9 @@ class TrainConfig:
     average: float = 0.99
     """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none.
     It is less at the beginning: (1 + n)/(10 + n) after n steps."""
+    corruption: float = 0.0
+    """Share of the pixels' values that networks of coarse_to_fine see wrong while training, so that
+    a value that no image has doesn't make noise of a sample."""
     compile: bool | None = None
     """Compile maps of the unit cube, and coarse_to_fine's networks; none: where there is
     a C++ compiler. It takes some tens of seconds, which aren't counted as training time."""
@@ -281,6 +284,9 @@ class TrainConfig:
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
             raise ValueError(f"Expected betas to be two numbers; got {self.betas!r}.")
         object.__setattr__(self, "betas", tuple(self.betas))
+        check_at_least("corruption", self.corruption, 0)
+        if self.corruption > 1:
+            raise ValueError(f"Expected corruption to be 1 at the most; got {self.corruption}.")
         for name, value in (("average", self.average), *(("betas", b) for b in self.betas)):
             check_at_least(name, value, 0)
             if value >= 1:

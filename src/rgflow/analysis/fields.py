@@ -4,6 +4,10 @@ RF_l = E_{z~p} |∂G/∂z_l|, with the sum of absolute values over channels: one
 The paper doesn't say where ∂G is taken; a strength of 1 as the threshold of visibility makes sense
 in the flow's own space y, before pixels are made of it, so this is the default.
 
+A flow whose networks see pixels as whole levels (`CoarseToFine`) is a staircase: its derivative
+says nothing of what happens a step further. There a latent is drawn anew instead, and
+RF_l = E |ΔG| is by how much pixels change, in grey levels.
+
 Of an RG-Flow, latents whose generation cones don't meet share a column of ∂G/∂z: they are told
 apart by where the column isn't zero. Of other flows, every latent takes a Jacobian-vector product.
 
@@ -15,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
@@ -24,18 +28,48 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
-from rgflow.config import check_whole
+from rgflow.bijectors.coarse_to_fine import CoarseToFine
+from rgflow.config import check_name, check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.model import RGFlow
 
+Change = Literal["derivative", "redraw"]
+"""How a latent is changed: infinitesimally, or by drawing it anew from the prior."""
 MEMORY = 1 << 28
 """Bytes that the columns under way may take."""
+ANOTHER = 1 << 31
+"""Between the seeds of latents and of those that replace them; seeds have 32 bits."""
 LARGEST = 7 << 29
 """Bytes of all fields asked for at the most: with a copy, as when they are written, 7 GiB."""
 VISIBLE = 1.0
 """Strength above which a latent counts as visible (paper, section 4.4)."""
+
+
+class Found(Protocol):
+    """What tells how receptive fields were found."""
+
+    @property
+    def space(self) -> Space: ...
+    @property
+    def change(self) -> Change: ...
+    @property
+    def temperature(self) -> float | tuple[float, ...]: ...
+    @property
+    def draws(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def how_found(one: Found) -> str:
+    """How receptive fields were found, in words."""
+    t = one.temperature
+    temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
+    where = "in the flow's own space" if one.space == "flow" else "of pixels"
+    anew = "latents drawn anew, " * (one.change == "redraw")
+    draws = f"{one.draws} draw{'s' * (one.draws > 1)}"
+    return f"{anew}{where}, {draws}, temperature {temperature}, seed {one.seed}"
 
 
 class Windows(NamedTuple):
@@ -64,6 +98,7 @@ class ReceptiveFields:
             latents that weren't asked for.
         errors: Their standard errors over the draws; NaN with a single draw.
         space: Where images were looked at.
+        change: How latents were changed.
         temperature: Of the latents that were drawn.
         draws: Number of latents drawn.
         seed: Of the draws.
@@ -76,6 +111,7 @@ class ReceptiveFields:
     strengths: Tensor
     errors: Tensor
     space: Space
+    change: Change
     temperature: float | tuple[float, ...]
     draws: int
     seed: int
@@ -134,7 +170,8 @@ def receptive_fields(
     draws: int = 16,
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
-    space: Space = "flow",
+    space: Space | None = None,
+    change: Change | None = None,
     sites: Mask | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ReceptiveFields:
@@ -145,7 +182,9 @@ def receptive_fields(
         draws: Number of latents drawn, over which |∂G/∂z| is averaged; draw k has seed + k.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
-        space: The flow's own space, in which strengths are comparable, or pixels.
+        space: The flow's own space, or pixels; none: its own for derivatives, pixels for redraws.
+        change: The derivative, or what drawing a latent anew changes; none: the latter for flows
+            whose networks see pixels as whole levels.
         sites: The positions whose latents are wanted, a mask [H, W]; none: all.
         progress: Called with the number of draws done.
 
@@ -162,6 +201,7 @@ def receptive_fields(
     """
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
+    change, space = resolved(flow, change, space)
     if sites is None:
         sites = np.ones((flow.lattice.height, flow.lattice.width), dtype=bool)
     flow.lattice.counts(sites)  # checks the mask
@@ -180,7 +220,11 @@ def receptive_fields(
     fields = [torch.zeros(shape, dtype=flow.dtype) for shape in shapes]
     strengths = [torch.empty(draws, n, dtype=flow.dtype) for n, *_ in shapes]
     for k in range(draws):
-        push = _push(flow, flow.draw_each([seed + k], temperature), space)
+        z = flow.draw_each([seed + k], temperature)
+        if change == "redraw":
+            push = redraw(flow, z, another(flow, seed + k, temperature), space)
+        else:
+            push = _push(flow, z, space)
         for level, w in enumerate(windows):
             strengths[level][k] = _add_fields(fields[level], flow, level, w, push)
         if progress:
@@ -201,10 +245,56 @@ def receptive_fields(
         strengths=mean,
         errors=error,
         space=space,
+        change=change,
         temperature=tuple(temperature) if isinstance(temperature, Sequence) else temperature,
         draws=draws,
         seed=seed,
     )
+
+
+def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Change, Space]:
+    """How latents of a flow are changed and where it is looked at, where that isn't given."""
+    if change is None:
+        whole = any(isinstance(module, CoarseToFine) for module in flow.modules())
+        change = "redraw" if whole else "derivative"
+    check_name("change", change, get_args(Change))
+    return change, space or ("pixels" if change == "redraw" else "flow")
+
+
+def another(flow: Flow, seed: int, temperature: float | Sequence[float]) -> Latents:
+    """The latents that those drawn with a seed are replaced by."""
+    return flow.draw_each([seed + ANOTHER], temperature)
+
+
+def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:
+    """What images change by if some latents are replaced.
+
+    Args:
+        flow: The flow.
+        z: Latents of one image.
+        other: Those that they are replaced by.
+        space: Where images are looked at.
+
+    Returns:
+        A function of K choices of latents, those that aren't 0 in the image layout [K, C, H, W],
+        and the highest level at which there are any, to changes of the image [K, C, H, W].
+    """
+    out = exit_to(flow, space)
+    old, new = ([flow.to_domain(part) for part in x.levels] for x in (z, other))
+    with flow.exactly():
+        before = flow.generate(old)
+
+    def changed(chosen: Tensor, level: int) -> Tensor:
+        marks = Latents.from_image(chosen, z.lattice).levels
+        k = len(chosen)
+        x = before[level + 1] if level + 1 < len(before) else old[-1][:, :, :0, :0]
+        x = x.expand(k, *x.shape[1:])
+        with flow.exactly():
+            for h in range(level, -1, -1):
+                x = flow.steps[h].inverse(x, torch.where(marks[h] != 0, new[h], old[h]))
+            return out(x) - out(before[0])
+
+    return changed
 
 
 def _push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:

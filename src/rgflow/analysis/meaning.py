@@ -21,7 +21,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from rgflow.analysis.fields import VISIBLE, ReceptiveFields
+from rgflow.analysis.fields import VISIBLE, Change, ReceptiveFields
 from rgflow.analysis.information import bins_for, mutual_information
 from rgflow.analysis.jacobians import Space
 from rgflow.analysis.labels import Box, Label
@@ -384,6 +384,7 @@ class Visible:
         similarity: What fields of one group have in common on average, from 0 to 1.
         most: Latents that are ranked, and that `distinct` looks at in each level, at the most.
         space: Where the fields look at images.
+        change: How they change latents.
         temperature: Of the latents drawn for the fields.
         draws: Their number.
         seed: Of the draws.
@@ -401,6 +402,7 @@ class Visible:
     similarity: float
     most: int
     space: Space
+    change: Change
     temperature: float | tuple[float, ...]
     draws: int
     seed: int
@@ -454,6 +456,7 @@ def visible_latents(
         similarity=similarity,
         most=most,
         space=fields.space,
+        change=fields.change,
         temperature=fields.temperature,
         draws=fields.draws,
         seed=fields.seed,

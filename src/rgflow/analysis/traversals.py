@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.fields import plain_push
+from rgflow.analysis.fields import Change, another, plain_push, redraw, resolved
 from rgflow.analysis.jacobians import Space
 from rgflow.analysis.levels import BATCH, Progress, decode, mixed_temperature
 from rgflow.config import check_whole
@@ -137,6 +137,7 @@ class FieldAlong:
         strength: Its mean over all pixels.
         error: Standard error of the strength over the draws; NaN with a single draw.
         space: Where images were looked at.
+        change: How the latent was changed.
         temperature: Of the latents that were drawn.
         draws: Number of latents drawn.
         seed: Of the draws.
@@ -146,6 +147,7 @@ class FieldAlong:
     strength: float
     error: float
     space: Space
+    change: Change
     temperature: float | tuple[float, ...]
     draws: int
     seed: int
@@ -159,12 +161,14 @@ def field_along(
     draws: int = 16,
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
-    space: Space = "flow",
+    space: Space | None = None,
+    change: Change | None = None,
 ) -> FieldAlong:
     """The receptive field of one latent or of a direction d: E |∂G/∂z · d|, summed over channels.
 
     For a latent it is that of `receptive_fields` (paper, eq. 14), but found by a single
-    Jacobian-vector product per draw, without the Jacobians of all blocks.
+    Jacobian-vector product per draw, without the Jacobians of all blocks. A direction, where
+    latents are drawn anew, is followed as far as a number from the prior says.
 
     Args:
         flow: The flow.
@@ -173,6 +177,7 @@ def field_along(
         temperature: As for `receptive_fields`.
         seed: As for `receptive_fields`.
         space: As for `receptive_fields`.
+        change: As for `receptive_fields`.
 
     Raises:
         ValueError: If a number is out of range, there is no such latent, or the direction doesn't
@@ -180,6 +185,7 @@ def field_along(
     """
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
+    change, space = resolved(flow, change, space)
     fields = []
     for k in range(draws):
         z = flow.draw_each([seed + k], temperature)
@@ -189,7 +195,15 @@ def field_along(
         else:
             direction = z.map(torch.zeros_like).set(along, 1.0)
         tangent = direction.image().to(z.levels[-1])
-        fields.append(plain_push(flow, z, space)(tangent)[0].abs().sum(0).cpu())
+        if change == "redraw":
+            new = another(flow, seed + k, temperature)
+            if isinstance(along, Latents):
+                far = new.levels[-1].flatten()[0]
+                new = Latents.from_image(z.image() + far * direction.image(), z.lattice)
+            changes = redraw(flow, z, new, space)(tangent, flow.levels - 1)
+        else:
+            changes = plain_push(flow, z, space)(tangent)
+        fields.append(changes[0].abs().sum(0).cpu())
     drawn = torch.stack(fields)
     strengths = drawn.mean((1, 2))
     return FieldAlong(
@@ -197,6 +211,7 @@ def field_along(
         strength=strengths.mean().item(),
         error=strengths.std().item() / draws**0.5 if draws > 1 else math.nan,
         space=space,
+        change=change,
         temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),
         draws=draws,
         seed=seed,

@@ -39,7 +39,16 @@ def run(arguments: Sequence[str]) -> None:
         help="only these, such as '[[1, 2, 0, 1]]': level, row, column, channel",
     )
     options.add_argument(
-        "--space", default="flow", help="flow (its own space, before the pixel map), or pixels"
+        "--space",
+        type=str | None,
+        default=None,
+        help="flow (its own space, before the pixel map), or pixels; what suits --change",
+    )
+    options.add_argument(
+        "--change",
+        type=str | None,
+        default=None,
+        help="derivative, or redraw: what drawing a latent anew changes; what suits the flow",
     )
     options.add_argument("--draws", type=int, default=16, help="latents drawn, to average over")
     options.add_argument(
@@ -85,6 +94,7 @@ def run(arguments: Sequence[str]) -> None:
                 temperature=settings.temperature,
                 seed=settings.seed,
                 space=settings.space,
+                change=settings.change,
                 sites=_sites(model.flow, settings.level, settings.latents),
                 progress=partial(progress.advance, task),
             )
@@ -165,6 +175,7 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
     how: dict[str, Any] = {
         "run": name,
         "space": found.space,
+        "change": found.change,
         "temperature": found.temperature,
         "draws": found.draws,
         "seed": found.seed,

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
-    from rgflow.analysis.fields import ReceptiveFields
-    from rgflow.analysis.traversals import FieldAlong
     from rgflow.cli.subjects import Subjects
     from rgflow.latents import Address, Latents
 
@@ -136,6 +134,7 @@ def _varied(
     """What is varied: each with its receptive field, its title, and a note on the field; and how
     fields were found."""
     from rgflow.analysis import receptive_fields
+    from rgflow.analysis.fields import how_found
     from rgflow.analysis.traversals import field_along
     from rgflow.latents import Latents
 
@@ -149,21 +148,16 @@ def _varied(
                 _, i, j, c = address
                 note = _strength(*(x[c, i, j].item() for x in (fields.strengths, fields.errors)))
                 varied.append((address, fields.field(address), _name(address), note))
-        return varied, _how(fields)
+        return varied, how_found(fields)
     if settings.direction is not None:
         direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
         what: tuple[Address | Latents, str] = direction, Path(settings.direction).stem
     else:
         what = tuple(settings.latent), _name(tuple(settings.latent))
     along = field_along(flow, what[0], draws=draws)
-    return [(what[0], along.field, what[1], _strength(along.strength, along.error))], _how(along)
-
-
-def _how(found: ReceptiveFields | FieldAlong) -> str:
-    """How receptive fields were found, in words."""
-    where = "in the flow's own space" if found.space == "flow" else "of pixels"
-    draws = f"{found.draws} draw{'s' * (found.draws > 1)}"
-    return f"{where}, over {draws} at temperature {found.temperature}, seed {found.seed}"
+    return [(what[0], along.field, what[1], _strength(along.strength, along.error))], how_found(
+        along
+    )
 
 
 def _name(address: Address) -> str:

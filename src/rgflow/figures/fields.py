@@ -13,7 +13,7 @@ from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-from rgflow.analysis.fields import VISIBLE, ReceptiveFields
+from rgflow.analysis.fields import VISIBLE, ReceptiveFields, how_found
 from rgflow.figures.charts import INK, RED, SOFT, blank, level_colours, plain, rendered
 from rgflow.figures.images import GAP, picture
 from rgflow.figures.panels import LINE, SPACE, TEXT, beside, font, framed, stacked
@@ -179,7 +179,7 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
             threshold, 1.0, "visible from here ", color=RED, ha="right",
             transform=column[empty].get_xaxis_transform(),
         )  # fmt: skip
-        column[-1].set_xlabel(f"strength ({_how(found)})", color=INK)
+        column[-1].set_xlabel(f"strength ({how_found(found)})", color=INK)
         column[-1].set_ylabel("latents", color=INK)
     figure.tight_layout()
     return rendered(figure)
@@ -197,14 +197,6 @@ def _counted(found: ReceptiveFields, level: int, threshold: float) -> str:
     """How many latents of a level are visible."""
     values = found.of_level(level)
     return f"level {level}: {int((values > threshold).sum())} of {len(values)} visible"
-
-
-def _how(found: ReceptiveFields) -> str:
-    """Where strengths were found, and from how many draws."""
-    t = found.temperature
-    temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
-    where = "in the flow’s own space" if found.space == "flow" else "of pixels"
-    return f"{where}, {found.draws} draw{'s' * (found.draws > 1)}, T = {temperature}"
 
 
 def _order(coordinates: Tensor) -> Tensor:

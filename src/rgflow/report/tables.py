@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from rgflow.analysis.factors import Factors
-from rgflow.analysis.fields import ReceptiveFields
+from rgflow.analysis.fields import ReceptiveFields, how_found
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.meaning import Association, Associations, Visible
 from rgflow.analysis.probes import Inputs, Probe, ProbeTable
@@ -69,15 +69,6 @@ def at(address: Address) -> str:
 AT = "latent: h, (i, j), c"
 
 
-def drawn(found: ReceptiveFields | Visible) -> str:
-    """How receptive fields were found."""
-    t = found.temperature
-    temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
-    where = "in the flow's own space" if found.space == "flow" else "of pixels"
-    draws = many(found.draws, "draw")
-    return f"{where}, temperature {temperature}, {draws}, seed {found.seed}"
-
-
 # ---------------------------------------------------------------- what latents are called
 
 
@@ -129,7 +120,7 @@ def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table
         title=f"Strengths of receptive fields{f': {flow}' if flow else ''}",
         head=("level", "visible", "median", "strongest", AT),
         rows=rows,
-        settings=f"Mean of each field over all pixels, {drawn(found)}; visible above "
+        settings=f"Mean of each field over all pixels, {how_found(found)}; visible above "
         f"{threshold:g}.",
     )
 
@@ -144,8 +135,8 @@ def visible(found: Visible) -> Table:
             (str(level), str(count), *(shown(x, 1) for x in numbers))
             for level, (count, *numbers) in enumerate(zip(*columns, strict=True))
         ],
-        settings=f"Strength above {found.threshold:g} {drawn(found)}. Effective: how many equally "
-        f"strong latents would be as unequal. Different fields: of the {found.most} strongest at "
+        settings=f"Strength above {found.threshold:g} {how_found(found)}. Effective: how many "
+        f"equally strong latents would be as unequal. Different fields: of the {found.most} strongest at "
         f"the most.",
     )
 
@@ -194,8 +185,8 @@ def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], ti
         title=title,
         head=(AT, *(("tells most about", "then about") if of else ()), "strength", "group"),
         rows=rows,
-        settings=f"Strengths {drawn(fields)}; groups of the {len(numbers)} strongest by the shape "
-        f"of their fields{more}.",
+        settings=f"Strengths {how_found(fields)}; groups of the {len(numbers)} strongest by the "
+        f"shape of their fields{more}.",
     )
 
 
