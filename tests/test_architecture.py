@@ -21,7 +21,8 @@ LAYERS = [
     ["data", "evaluation", "analysis", "repair"],
     ["figures"],
     ["training"],
-    ["report", "experiments"],
+    ["report", "experiments", "trained"],
+    ["app"],
     ["cli"],
 ]
 """From the bottom up: a module imports from lower rows, or from its own place."""

@@ -239,6 +239,9 @@ class TrainConfig:
     """Peak learning rate of Muon; it follows the same schedule."""
     weight_decay: float = 5e-5
     """Weight decay of AdamW."""
+    muon_decay: float = 0.1
+    """Weight decay of Muon: weights shrink by this times the learning rate in every step, so no
+    singular value grows above its inverse."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of AdamW's two moments."""
     warmup: int = 50
@@ -250,9 +253,6 @@ class TrainConfig:
     average: float = 0.99
     """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none.
     It is less at the beginning: (1 + n)/(10 + n) after n steps."""
-    corruption: float = 0.0
-    """Share of the pixels' values that networks of coarse_to_fine see wrong while training, so that
-    a value that no image has doesn't make noise of a sample."""
     compile: bool | None = None
     """Compile maps of the unit cube, and coarse_to_fine's networks; none: where there is
     a C++ compiler. It takes some tens of seconds, which aren't counted as training time."""
@@ -279,14 +279,11 @@ class TrainConfig:
         for name in ("steps", "train_count", "crop"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1)
-        for name in ("lr", "muon_lr", "weight_decay", "clip", "validate_every"):
+        for name in ("lr", "muon_lr", "weight_decay", "muon_decay", "clip", "validate_every"):
             check_at_least(name, getattr(self, name), 0)
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
             raise ValueError(f"Expected betas to be two numbers; got {self.betas!r}.")
         object.__setattr__(self, "betas", tuple(self.betas))
-        check_at_least("corruption", self.corruption, 0)
-        if self.corruption > 1:
-            raise ValueError(f"Expected corruption to be 1 at the most; got {self.corruption}.")
         for name, value in (("average", self.average), *(("betas", b) for b in self.betas)):
             check_at_least(name, value, 0)
             if value >= 1:

@@ -253,6 +253,10 @@ class _Cone:
         image = self._put(self.local.latents.image(), self._latent_ids, latents)
         return Latents.from_image(image, self.lattice)
 
+    def of_latents(self, latents: Latents) -> Tensor:
+        """From all latents of the images those that may change, [Z]: undoes `with_latents`."""
+        return self._values(latents.image(), self._latent_ids, 0)
+
     def _touch(
         self, level: int, layer: Blockwise, mask: Mask, changed: Ids, grid: Tensor
     ) -> tuple[_Touched, Ids]:

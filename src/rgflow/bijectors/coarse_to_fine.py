@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from rgflow.bijectors.base import Bijector, Domain, Mapped
 from rgflow.bijectors.blockwise import SUBLATTICES
 from rgflow.bijectors.mixture import Units, compiled_mixture, mixture_forward, mixture_inverse
-from rgflow.bijectors.pixels import LEVELS, Marginal, Place, Tables, find_place
+from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 
 MIDDLE = 1 / 4
 """Width of the middle of a residual block, as a share of that of the network."""
@@ -95,14 +95,8 @@ class CoarseToFine(Bijector):
         blocks: Residual blocks of each.
         components: Components of each mixture.
         top: Whether all variables are mapped.
-
-    Attributes:
-        corruption: Share of the levels that the networks see wrong while training: any of the 256
-            instead of the right one. A sample holds a value now and then that no image does, and
-            networks that never saw one make noise of all that follows.
     """
 
-    corruption = 0.0
     domain: Domain = "cube"
     codomain: Domain = "cube"
     order: Tensor
@@ -145,7 +139,7 @@ class CoarseToFine(Bijector):
         d = self.in_order(x).flatten(1)
         tables, units = self._tables(x.dtype)
         place = find_place(d, tables)
-        seen = _seen(self._corrupted(place), units).view(-1, len(x))
+        seen = _seen(place, units).view(-1, len(x))
         params = self.networks(seen).flatten(2)  # [mapped groups, P, e·R]
         forward = compiled_mixture() if self.compiled and self.training else mixture_forward
         k = self.kept
@@ -193,15 +187,6 @@ class CoarseToFine(Bijector):
         one = slice(group, group + 1)
         return Mixtures(params, Units(*(u[one] for u in units)), Tables(*(t[one] for t in tables)))
 
-    def _corrupted(self, place: Place) -> Place:
-        """Places as the networks see them. Which are wrong is told by the noise of dequantisation,
-        which is new in every step and which the networks don't see."""
-        if not (self.training and self.corruption):
-            return place
-        part = place.low.detach() / self.corruption
-        wrong = (part * LEVELS).long().clamp(0, LEVELS - 1)
-        return place._replace(level=torch.where(part < 1, wrong, place.level))
-
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
         """Of every group, [G, 256] and [G, 1]."""
         tables = Tables(*(table[self.channel] for table in self.pixels.tables(dtype)))
@@ -217,8 +202,9 @@ def _seen(place: Place, units: Units) -> Tensor:
 class GroupedTrunk(nn.Module):
     """One residual network per group, which sees the groups before it; all side by side.
 
-    Linear, pre-normalised residual blocks with a narrow middle, SiLU, linear. What follows the
-    hidden layers is 0 at the start.
+    Linear, pre-normalised residual blocks with a narrow middle, norm, SiLU, linear. What follows
+    the hidden layers is 0 at the start. Thanks to the last norm, a value that no image has doesn't
+    lead to ever larger parameters of those that follow.
 
     Args:
         groups: G.
@@ -312,7 +298,8 @@ def _after_first(
         normed = F.rms_norm(h, h.shape[-1:])
         inner = torch.baddbmm(first_bias.to(dtype), normed, first.to(dtype).mT)
         h = h + torch.baddbmm(second_bias.to(dtype), F.silu(inner), second.to(dtype).mT)
-    return torch.baddbmm(last_bias, last, F.silu(h).to(last.dtype).mT)
+    h = F.silu(F.rms_norm(h, h.shape[-1:]))
+    return torch.baddbmm(last_bias, last, h.to(last.dtype).mT)
 
 
 @cache

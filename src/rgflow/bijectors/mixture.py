@@ -40,6 +40,8 @@ SCALE = 0.25
 """Scale of all components where the network says nothing, in units of x."""
 SPREAD = 1.0
 """The means of the components are spread from −1 to 1 where the network says nothing."""
+FEW = 1 << 12
+"""Variables up to which the cost of finding their levels is that of starting operations."""
 WIDEST = 5.0
 """Log of the largest scale, in those of `SCALE`."""
 
@@ -49,6 +51,10 @@ class Units(NamedTuple):
 
     centre: Tensor
     unit: Tensor
+
+
+Components = list[tuple[Tensor, Tensor, Tensor]]
+"""Share, mean and inverse scale of every component, each [G, n]."""
 
 
 def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor, Tensor]:
@@ -65,7 +71,7 @@ def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor,
         to the likelier level.
     """
     params = params.to(place.share.dtype)
-    below, here, above = _around(place.level, params, units)
+    below, here, above = _around(place.level, _components(params, units), units)
     low = (1 - UNIFORM) * (below + place.low * here) + UNIFORM * place.from_0
     high = (1 - UNIFORM) * (above + place.high * here) + UNIFORM * place.from_1
     slope = (1 - UNIFORM) * here / place.share + UNIFORM
@@ -91,10 +97,10 @@ def mixture_inverse(
     Returns:
         Cube coordinates, and log-derivatives of the inverse; both [G, n].
     """
-    params = params.to(d.dtype)
-    level = find_level(d, params, units, tables)
+    components = _components(params.to(d.dtype), units)
+    level = _find_level(d, components, units, tables)
     share, before, after = (table.gather(1, level) for table in tables)
-    below, here, above = _around(level, params, units)
+    below, here, above = _around(level, components, units)
     height = (1 - UNIFORM) * here + UNIFORM * share
     low = (d - (1 - UNIFORM) * below - UNIFORM * before) / height
     high = (-d - (1 - UNIFORM) * above - UNIFORM * after) / height
@@ -106,22 +112,32 @@ def mixture_inverse(
 def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
     """The levels from which results in cube coordinates [G, n] come; of uniform ones, draws from
     the discretised mixtures."""
+    return _find_level(d, _components(params, units), units, tables)
+
+
+def _find_level(d: Tensor, components: Components, units: Units, tables: Tables) -> Tensor:
+    """As `find_level`: digit by digit, every digit the highest with which a level begins before d.
+    Of few variables, larger digits take fewer operations."""
     level = torch.zeros_like(d, dtype=torch.long)
-    for bit in (128, 64, 32, 16, 8, 4, 2, 1):  # the highest level that begins before d
-        below, above = _edge(level + bit, params, units, tables)
-        begun = torch.where(d > 0, below <= d, above >= -d)
-        level = torch.where(begun, level + bit, level)
+    bits = 4 if d.numel() <= FEW else 1
+    for shift in range(8 - bits, -1, -bits):
+        steps = torch.arange(1, 1 << bits, device=d.device).repeat_interleave(d.shape[1]) << shift
+        tried = level.repeat(1, (1 << bits) - 1) + steps
+        below, above = _edge(tried, components, units, tables)
+        wanted = d.repeat(1, (1 << bits) - 1)
+        begun = torch.where(wanted > 0, below <= wanted, above >= -wanted)
+        level = level + (begun.view(len(d), -1, d.shape[1]).sum(1) << shift)
     return level
 
 
 def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
     """Log-probability of levels [G, n]."""
-    _, here, _ = _around(level, params, units)
+    _, here, _ = _around(level, _components(params, units), units)
     return torch.log((1 - UNIFORM) * here + UNIFORM * tables.share.gather(1, level))
 
 
-def _components(params: Tensor, units: Units) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Share, mean and inverse scale of every component, each [G, n]."""
+def _components(params: Tensor, units: Units) -> Components:
+    """Unconstrained parameters [G, 3K, n] as components."""
     planes = params.unbind(1)
     n = len(planes) // 3
     shares, means, scales = planes[:n], planes[n : 2 * n], planes[2 * n :]
@@ -140,13 +156,13 @@ def _components(params: Tensor, units: Units) -> list[tuple[Tensor, Tensor, Tens
     return found
 
 
-def _around(level: Tensor, params: Tensor, units: Units) -> tuple[Tensor, Tensor, Tensor]:
+def _around(level: Tensor, components: Components, units: Units) -> tuple[Tensor, Tensor, Tensor]:
     """F_k, P_k and 1 − F_(k+1) of levels k, each [G, n]."""
     first, last = level == 0, level == LEVELS - 1
     start = (level - units.centre) / units.unit
     end = (level + 1 - units.centre) / units.unit
     below = here = above = torch.zeros_like(start)
-    for share, mean, sharp in _components(params, units):
+    for share, mean, sharp in components:
         a, b = (start - mean) * sharp, (end - mean) * sharp
         # Both from the side on which they are small, so that their difference is precise.
         left = a + b < 0
@@ -171,11 +187,15 @@ def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
     return rise
 
 
-def _edge(level: Tensor, params: Tensor, units: Units, tables: Tables) -> tuple[Tensor, Tensor]:
-    """y and 1 − y where levels of 1 to 255 begin, each [G, n]."""
+def _edge(
+    level: Tensor, components: Components, units: Units, tables: Tables
+) -> tuple[Tensor, Tensor]:
+    """y and 1 − y where levels of 1 to 255 begin, each [G, t·n]: t of them for every variable."""
     start = (level - units.centre) / units.unit
     below = above = torch.zeros_like(start)
-    for share, mean, sharp in _components(params, units):
+    t = level.shape[1] // components[0][0].shape[1]
+    for one in components:
+        share, mean, sharp = (part.repeat(1, t) for part in one) if t > 1 else one
         a = (start - mean) * sharp
         below, above = below + share * torch.sigmoid(a), above + share * torch.sigmoid(-a)
     before = tables.below.gather(1, level)

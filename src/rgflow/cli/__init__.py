@@ -22,6 +22,7 @@ COMMANDS = {
     "inpaint": "regions of images filled in, and found",
     "reproduce": "the paper's tables and figures, and what else was asked, end to end",
     "report": "everything about a trained flow on one page",
+    "app": "see, edit, mix and repair images in the browser",
     "models": "the models that come with the package",
     "ship": "the model of a run as one for others",
     "info": "what is in a run folder, or in the folder of a model",

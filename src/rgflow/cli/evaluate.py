@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from rgflow.cli import trained
+    from rgflow import trained
     from rgflow.evaluation import evaluate
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run

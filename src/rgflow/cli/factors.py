@@ -69,8 +69,8 @@ def run(arguments: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
+    from rgflow import trained
     from rgflow.analysis.factors import find_factors
-    from rgflow.cli import trained
 
     model = trained.load(settings.run)
     images = model.images(settings.data, settings.split, settings.count)

@@ -77,9 +77,8 @@ def run(arguments: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from rgflow import figures
+    from rgflow import figures, trained
     from rgflow.analysis.fields import receptive_fields
-    from rgflow.cli import trained
 
     names = [settings.run] + ([settings.beside] if settings.beside else [])
     models = {name: trained.load(name) for name in names}

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rgflow.cli import trained
+from rgflow import trained
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import FlowConfig
 from rgflow.pretrained import in_words

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     _check(settings)
 
-    from rgflow.cli import trained
+    from rgflow import trained
     from rgflow.model import RGFlow
     from rgflow.training.optimisation import prepare_machine
 

@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rgflow.cli.subjects import Pictures
-    from rgflow.cli.trained import Model
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
+    from rgflow.trained import Model
 
 SQUARE = 10
 """Edge of the regions of a benchmark."""
-REFERENCE = 1000
-"""Clean images that say what is usual."""
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
@@ -98,17 +96,11 @@ def _read_mask(path: Path, flow: Flow) -> Mask:
 def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
     """Regions that are odd, drawn and written; none: nothing is to be filled in."""
     import numpy as np
-    import torch
     from PIL import Image
 
     from rgflow.figures.surprise import surprises
-    from rgflow.repair.surprise import kept_reference, surprise
-
-    def clean() -> Tensor:
-        found = model.images(name, "validation", REFERENCE)
-        if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
-            found = model.images(name, "train", REFERENCE)
-        return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
+    from rgflow.repair.surprise import surprise
+    from rgflow.trained import REFERENCE
 
     flow, name = model.flow, model.config.data if model.config else settings.data
     device = next(flow.parameters()).device
@@ -120,7 +112,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
             progress((done - seen) * REFERENCE // total)
             seen = done
 
-        reference = kept_reference(model.files, flow, clean, data=name or "", progress=advance)
+        reference = model.reference(name, advance)
     maps = surprise(flow, images.to(device), reference)
     proposal = maps.propose(settings.false_alarms)
     names = [str(k + 1) for k in range(len(images))]

@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
     from rich.progress import Progress
 
     import rgflow
-    from rgflow.cli import trained
+    from rgflow import trained
     from rgflow.report import page
     from rgflow.report.sections import SECTIONS
     from rgflow.report.subject import Subject

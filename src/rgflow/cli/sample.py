@@ -68,8 +68,7 @@ def run(arguments: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from rgflow import figures
-    from rgflow.cli import trained
+    from rgflow import figures, trained
 
     model = trained.load(settings.run)
     flow = model.flow

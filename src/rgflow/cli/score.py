@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from rgflow.cli import trained
+    from rgflow import trained
     from rgflow.data.msds import KINDS
     from rgflow.files import replacing
     from rgflow.metrics.frechet import inception

@@ -156,8 +156,8 @@ def load(settings: Namespace) -> Subjects:
 
     import torch
 
+    from rgflow import trained
     from rgflow.analysis.traversals import fig6_temperature
-    from rgflow.cli import trained
 
     model = trained.load(settings.run)
     flow = model.flow

@@ -126,6 +126,7 @@ def fill(
     sweeps: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
+    preview: Callable[[Tensor], None] | None = None,
     **settings: Any,
 ) -> Iterator[Filled]:
     """Holes filled in by a flow, by another with as many free latents and with all, and without.
@@ -142,6 +143,8 @@ def fill(
         seed: Of the noise that dequantises what is known, once and for all methods; of the draws;
             of the choice of latents.
         progress: As said there; if it returns True, the method ends with what it has.
+        preview: Called before it, by the first method, with the images as they are now, of
+            particles one after the other: [N, C, H, W] or [1, C, H, W].
         settings: For `inpaint`.
 
     Yields:
@@ -152,7 +155,7 @@ def fill(
     """
     known = blanked(images, flow.lattice.masks(masks, len(images)))
     if particles:
-        yield _by_particles(flow, known, masks, particles, sweeps, seed, progress)
+        yield _by_particles(flow, known, masks, particles, sweeps, seed, progress, preview)
     methods: list[tuple[str, Flow, bool]] = [] if particles else [(_name(flow), flow, False)]
     if beside is not None:
         other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
@@ -173,6 +176,7 @@ def fill(
             masks,
             generator=torch.Generator().manual_seed(seed + 1),
             progress=_named(progress, name),
+            preview=preview if one is flow else None,
             **(settings | {"variables": "latents"} if constrained else settings),
         )
         seconds = time.perf_counter() - start
@@ -191,6 +195,7 @@ def _by_particles(
     sweeps: int,
     seed: int,
     progress: Progress | None,
+    preview: Callable[[Tensor], None] | None,
 ) -> Filled:
     """One image after the other, each as if there were no others."""
     start = time.perf_counter()
@@ -212,6 +217,7 @@ def _by_particles(
                 sweeps=sweeps,
                 generator=random,
                 progress=after,
+                preview=(lambda image: preview(image[None])) if preview else None,
             )
         )
     filled = torch.stack([one.image for one in found])

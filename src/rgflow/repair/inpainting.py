@@ -86,6 +86,7 @@ def inpaint(
     rate: float = 0.03,
     generator: torch.Generator | None = None,
     progress: Callable[[int, Tensor], bool | None] | None = None,
+    preview: Callable[[Tensor], None] | None = None,
 ) -> Inpainting:
     """Fill holes with what makes the whole images likeliest.
 
@@ -104,6 +105,7 @@ def inpaint(
         generator: Source of randomness, of the CPU.
         progress: Called after every step with its number and log p [N, R], and with 0 while starts
             are drawn; to stop the climb, return True.
+        preview: Called before that with the best so far, reals [N·R, C, H, W].
 
     Raises:
         ValueError: If a mask is empty or of another size, or a number is out of range.
@@ -139,7 +141,14 @@ def inpaint(
     else:
         climb = _Climb(problems, problems.to_flow(pixels), problems.from_flow)
         owners = problems.owners.repeat_interleave(pixels.shape[1])
-    curves, rested = climb.run(steps, rate, restarts, progress)
+    told = progress
+    if preview:
+
+        def told(step: int, log_prob: Tensor) -> bool | None:
+            preview(problems.paste(climb.pixels))
+            return progress(step, log_prob) if progress else None
+
+    curves, rested = climb.run(steps, rate, restarts, told)
     reached, best = climb.best.view(-1, restarts).max(1)
     chosen = torch.arange(len(poses), device=best.device) * restarts + best
     return Inpainting(

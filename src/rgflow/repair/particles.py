@@ -65,6 +65,7 @@ def complete(
     sweeps: int = 4,
     generator: torch.Generator | None = None,
     progress: Callable[[int, float], bool | None] | None = None,
+    preview: Callable[[Tensor], None] | None = None,
 ) -> Completion:
     """Fill a hole with what may be there.
 
@@ -78,6 +79,7 @@ def complete(
         sweeps: How often every part of the hole is drawn anew, K.
         generator: Source of randomness, of the CPU.
         progress: Called after every part with their number so far and log p; to stop, return True.
+        preview: Called before that with the image as it is now, uint8 [C, H, W].
 
     Raises:
         ValueError: If the flow is of another kind, sizes don't fit, or the hole is empty.
@@ -125,6 +127,8 @@ def complete(
                     best, best_log_p = drawn.best, log_p + drawn.best_gain
                 x, log_p = drawn.chosen, log_p + drawn.gain
                 curve.append(log_p)
+                if preview:
+                    preview(x.to(torch.uint8))
                 if progress and progress(len(curve), log_p):
                     return _completion(flow, best, [*samples, x], curve)
             samples.append(x)

@@ -136,8 +136,8 @@ def visible(found: Visible) -> Table:
             for level, (count, *numbers) in enumerate(zip(*columns, strict=True))
         ],
         settings=f"Strength above {found.threshold:g} {how_found(found)}. Effective: how many "
-        f"equally strong latents would be as unequal. Different fields: of the {found.most} strongest at "
-        f"the most.",
+        f"equally strong latents would be as unequal. Different fields: of the {found.most} "
+        f"strongest at the most.",
     )
 
 

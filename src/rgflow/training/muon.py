@@ -33,6 +33,7 @@ class Muon(torch.optim.Optimizer):
         params: The matrices.
         lr: Step size: the root mean square change of an entry is about lr/√w for w×w matrices.
         momentum: Decay of the average gradient (Nesterov's).
+        decay: By how much weights shrink in every step, times lr.
 
     Example:
         >>> weights = nn.Parameter(torch.zeros(3, 4, 4))
@@ -44,9 +45,14 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95
+        self,
+        params: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -60,6 +66,7 @@ class Muon(torch.optim.Optimizer):
                     state["average"] = torch.zeros_like(p)
                 average = state["average"].lerp_(p.grad, 1 - group["momentum"])
                 ahead = p.grad.lerp(average, group["momentum"])
+                p.mul_(1 - group["lr"] * group["decay"])
                 p.add_(orthogonal(ahead), alpha=-group["lr"])
 
 

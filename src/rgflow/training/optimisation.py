@@ -42,7 +42,7 @@ class Optimisation:
         self.model: nn.Module = flow
         self.optimizers: list[torch.optim.Optimizer] = [adamw]
         if matrices:
-            self.optimizers.append(Muon(matrices, lr=config.muon_lr))
+            self.optimizers.append(Muon(matrices, lr=config.muon_lr, decay=config.muon_decay))
         if accelerator:
             self.model, *self.optimizers = accelerator.prepare(flow, *self.optimizers)
         self.average = (

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
-from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
@@ -212,9 +211,6 @@ class Trainer:
         self, config: TrainConfig, flow: Flow, images: Images, accelerator: Accelerator
     ) -> None:
         self.config, self.flow, self.accelerator = config, flow, accelerator
-        for module in flow.modules():
-            if isinstance(module, CoarseToFine):
-                module.corruption = config.corruption
         self.optimisation = Optimisation(flow, config, accelerator)
         self.model = self.optimisation.model
         self.batches = Batches(

@@ -1,7 +1,8 @@
-"""The flow that a command is about: of a run, in the folder of a model, or of the package."""
+"""The flow that a command or the app is about: of a run, in a model's folder, or of the package."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,15 +10,20 @@ from typing import TYPE_CHECKING
 from rgflow.pretrained import CARD, Card, shipped, unknown_model
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rgflow.config import TrainConfig
     from rgflow.data import Images
     from rgflow.data.source import Split
     from rgflow.flow import Flow
+    from rgflow.repair.surprise import Reference
     from rgflow.training.run import Run
 
 
 RESULTS = Path("results")
 """Where what is found out about models of the package goes."""
+REFERENCE = 1000
+"""Clean images that say what is usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +73,30 @@ class Model:
         return data.load(
             name, split, height=like.height, width=like.width, channels=like.channels, count=count
         )
+
+    def reference(
+        self, name: str | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> Reference:
+        """What is usual for images of a data set, kept beside the weights (`kept_reference`).
+
+        Args:
+            name: The data set; none: that of its training.
+            progress: As for `kept_reference`.
+        """
+        import torch
+
+        from rgflow.repair.surprise import kept_reference
+
+        name = name or (self.config.data if self.config else None)
+
+        def clean() -> Tensor:
+            found = self.images(name, "validation", REFERENCE)
+            if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
+                found = self.images(name, "train", REFERENCE)
+            device = next(self.flow.parameters()).device
+            return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
+
+        return kept_reference(self.files, self.flow, clean, data=name or "", progress=progress)
 
 
 def locate(name: str) -> tuple[Path, Path]:

@@ -1,0 +1,233 @@
+"""The drawers above: models, images of one's own, what latents mean, and export."""
+
+import tempfile
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+
+from rgflow.analysis.mixing import level_by_level, mix
+from rgflow.app import meaning, shelf, views
+from rgflow.app.page import Page, drawer
+from rgflow.app.panels import FRAMES, enlarged
+from rgflow.app.workspace import Subject, Workspace
+from rgflow.data.decoding import Target
+from rgflow.figures import to_bytes
+from rgflow.figures.animations import animate
+
+NAMES = {
+    "models": "Models",
+    "own": "Own image",
+    "meaning": "Meaning",
+    "export": "Export",
+    "python": "Python",
+}
+"""Of the drawers: what each is called by, and its button."""
+LARGEST_UPLOAD = "10mb"
+"""Of a picture file."""
+MOST_PIXELS = 40_000_000
+"""Of a picture, whose pixels take four bytes each."""
+
+
+def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
+    """All of them."""
+    with drawer("models", "Models"):
+        _models(page)
+    with drawer("own", "Your own image"):
+        _own(page)
+    with drawer("meaning", "What latents mean"):
+        _meaning(page)
+    with drawer("export", "Export"):
+        _export(page)
+    with drawer("python", "The Python that makes this image"):
+        _python(page)
+
+
+def _models(page: Page) -> None:
+    choice = gr.Dropdown(
+        page.desk.shelf.names, value=page.desk.shelf.first, label="Model", elem_id="model"
+    )
+    folder = gr.Textbox(
+        label="Or the folder of a run on the server", placeholder="runs/first", elem_id="folder"
+    )
+    load = gr.Button("Open", size="sm", elem_id="open-folder")
+    card = gr.Markdown(elem_id="card")
+
+    def change(request: gr.Request, name: str) -> None:
+        page.desk.open(str(request.session_hash), name)
+
+    def choose(work: Workspace, request: gr.Request, name: str) -> None:
+        change(request, name)
+
+    def open_folder(work: Workspace, request: gr.Request, path: str) -> Any:
+        if not (path or "").strip():
+            raise ValueError("Expected the folder of a run: write its path.")
+        name = shelf.add_folder(page.desk.shelf, path.strip())
+        change(request, name)
+        return gr.update(choices=page.desk.shelf.names, value=name)
+
+    page.on(choice.input, choose, [choice], request=True, show_progress="minimal")
+    page.on(load.click, open_folder, [folder], [choice], request=True, show_progress="minimal")
+    page.shows([card], lambda work: [work.opened.card()])
+
+
+def _own(page: Page) -> None:
+    gr.Markdown(
+        "PNG, JPEG or WebP, up to 10 MB. It is cut to the model's shape and shrunk; how unusual "
+        "each level of it is tells you whether the model has seen the like."
+    )
+    file = gr.File(
+        label="Picture", file_types=["image"], type="filepath", height=110, elem_id="upload"
+    )
+    zoom = gr.Slider(1, 8, 1, step=0.1, label="Zoom into the centre", elem_id="zoom")
+    with gr.Row():
+        take = gr.Button("Make it the current image", size="sm", elem_id="take-own")
+        second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
+    said = gr.HTML(elem_id="unusual")
+
+    def encoded(work: Workspace, path: str | None, zoom: float) -> Subject:
+        if not path:
+            raise ValueError("Expected a picture: choose a file first.")
+        return work.encode(read(Path(path), work, zoom), escape(Path(path).name[:40]))
+
+    def current(work: Workspace, path: str | None, zoom: float) -> str:
+        work.take(encoded(work, path, zoom))
+        return unusual(work)
+
+    def other(work: Workspace, path: str | None, zoom: float) -> None:
+        work.remember(encoded(work, path, zoom))
+
+    page.on(take.click, current, [file, zoom], [said], show_progress="minimal")
+    page.on(second.click, other, [file, zoom], show_progress="minimal")
+
+
+def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
+    """A picture file in the size and the colours of the flow, uint8 [C, H, W].
+
+    Raises:
+        ValueError: If it is none, or too large.
+    """
+    config = work.opened.flow.config
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as opened:
+            width, height = opened.size
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large("more")) from error
+    except Exception as error:  # the only class Pillow's errors have in common
+        raise ValueError(
+            "Expected a picture, PNG, JPEG or WebP; this file isn't one, or is damaged: choose "
+            "another."
+        ) from error
+    if width * height > MOST_PIXELS:
+        raise ValueError(_too_large(f"{width}×{height}"))
+    crop = max(1, round(min(width, height) / zoom)) if zoom > 1 else None
+    target = Target(height=config.height, width=config.width, channels=config.channels, crop=crop)
+    try:
+        return torch.from_numpy(np.array(target.read(path)))
+    except Exception as error:
+        raise ValueError(
+            f"Expected a picture that can be read; this one is damaged ({error}): choose another."
+        ) from error
+
+
+def _too_large(given: str) -> str:
+    return (
+        f"Expected a picture of at most {MOST_PIXELS // 1_000_000} million pixels; got {given}: "
+        f"make it smaller first."
+    )
+
+
+def unusual(work: Workspace) -> str:
+    """Whether the current image comes back from its latents, and how it compares with training
+    images, level by level."""
+    subject, flow = work.subject, work.opened.flow
+    with torch.no_grad():
+        again = to_bytes(work.opened.exact.decode(subject.latents))[0]
+        terms = flow.terms(subject.image[None])
+    error = (again.int() - subject.image.int()).abs().max().item()
+    rows = [f"<p>Encoded and decoded again: largest difference {error} grey levels.</p>"]
+    if known := shelf.quantiles(work.opened):
+        shares = (terms.prior + terms.log_det)[0].tolist()
+        rows.append("<table><tr><th>level</th><th>less likely than</th></tr>")
+        for h, share in reversed(list(enumerate(shares))):
+            below = np.interp(share, known["levels"][h], known["probabilities"])
+            rows.append(
+                f"<tr><td>{h}</td><td><meter min=0 max=1 value={1 - below:.3f}></meter> "
+                f"{100 * (1 - below):.1f} % of validation images</td></tr>"
+            )
+        rows.append("</table>")
+    return "".join(rows)
+
+
+def _meaning(page: Page) -> None:
+    said = gr.HTML(elem_id="meanings")
+    page.shows([said], lambda work: [meaning.told(work)])
+
+
+def _export(page: Page) -> None:
+    scale = gr.Slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
+    kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
+    with gr.Row():
+        png = gr.DownloadButton("Image (PNG)", size="sm", elem_id="save-png")
+        atlas = gr.DownloadButton("What is shown (PNG)", size="sm", elem_id="save-shown")
+        latents = gr.DownloadButton("Latents", size="sm", elem_id="save-latents")
+        film = gr.DownloadButton("Path to the second image", size="sm", elem_id="save-film")
+    gr.Markdown("A file is made at the first click, and downloaded at once.")
+
+    def image(work: Workspace, scale: float) -> str:
+        path = _file("image.png")
+        enlarged(work.subject.image, int(scale)).save(path)
+        return str(path)
+
+    def shown(work: Workspace, scale: float) -> str:
+        parts = [work.subject, *work.samples, *work.mixtures, *work.completions]
+        from rgflow.figures import grid
+
+        path = _file("shown.png")
+        grid(torch.stack([one.image for one in parts]), scale=int(scale)).save(path)
+        return str(path)
+
+    def vectors(work: Workspace) -> str:
+        path = _file("latents.safetensors")
+        work.subject.latents.save(path)
+        return str(path)
+
+    def moving(work: Workspace, scale: float, kind: str) -> str:
+        if work.moment.other is None:
+            raise ValueError("Expected a second image for the path to: choose one under Mix.")
+        levels = work.opened.flow.levels
+        found = mix(
+            work.opened.exact,
+            work.subject.latents,
+            work.moment.other.latents,
+            level_by_level(levels, FRAMES),
+        )
+        path = _file(f"path.{kind}")
+        frames = [enlarged(one, int(scale)) for one in to_bytes(found.images[0])]
+        animate(frames, path, milliseconds=100)
+        return str(path)
+
+    for button, function, inputs in (
+        (png, image, [scale]),
+        (atlas, shown, [scale]),
+        (latents, vectors, []),
+        (film, moving, [scale, kind]),
+    ):
+        page.on(button.click, function, inputs, [button], core=False, show_progress="minimal")
+
+
+def _file(name: str) -> Path:
+    """A file of this name that nobody else has."""
+    return Path(tempfile.mkdtemp(prefix="rgflow-")) / name
+
+
+def _python(page: Page) -> None:
+    code = gr.Code(language="python", label="Runs as it stands", elem_id="code", lines=18)
+    page.shows([code], lambda work: [work.subject.recipe.script(work.opened.name)])
+
+
+__all__ = ["NAMES", "build", "read", "unusual", "views"]

@@ -1,0 +1,283 @@
+"""The page: the current image at the left, panels at the right, drawers above."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import gradio as gr
+
+from rgflow.app import views
+from rgflow.app.desk import Desk
+from rgflow.app.workspace import MOST_CHOSEN, Workspace
+
+STATIC = resources.files("rgflow.app") / "static"
+Handler = Callable[..., Any]
+REACH = 6.0
+"""How far the sliders of latents go, in units of the prior's scale."""
+MOST_LEVELS = 4
+"""Levels that have a slider of their own; the last one stands for all above, too."""
+
+
+def static(name: str) -> str:
+    """A file of the page."""
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+class Page:
+    """What panels and drawers share: the current image, and how their events reach a workspace.
+
+    Args:
+        desk: The workspaces.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.core: list[Any] = []
+        self.canvas: Any = None
+        self._shown: list[Handler] = []
+        self._wires: list[Callable[[], Any]] = []
+
+    # ---------------------------------------------------------------- components
+
+    @staticmethod
+    def sheet(label: str, **more: Any) -> Any:
+        """Small pictures to choose from."""
+        return gr.HTML(
+            html_template=f'<div class="sheet" role="group" aria-label="{label}"></div>',
+            js_on_load=static("sheet.js"),
+            apply_default_css=False,
+            **more,
+        )
+
+    @staticmethod
+    def big() -> Any:
+        """The current image."""
+        return gr.HTML(
+            html_template='<canvas tabindex="0" role="application"></canvas>',
+            js_on_load=static("canvas.js"),
+            apply_default_css=False,
+            elem_id="canvas",
+        )
+
+    # ---------------------------------------------------------------- events
+
+    def shows(self, components: Sequence[Any], function: Handler) -> None:
+        """Keep components up to date: after every change they get what a function says of the
+        workspace, one value each."""
+        self.core += components
+        self._shown.append(function)
+
+    def everything(self, work: Workspace) -> list[Any]:
+        """What all components that are kept up to date show now."""
+        found: list[Any] = []
+        for function in self._shown:
+            found += function(work)
+        return found
+
+    def on(
+        self,
+        trigger: Any,
+        function: Handler,
+        inputs: Sequence[Any] = (),
+        outputs: Sequence[Any] = (),
+        *,
+        event: bool = False,
+        request: bool = False,
+        settle: bool = True,
+        core: bool = True,
+        **options: Any,
+    ) -> None:
+        """Let an event call a function of the workspace.
+
+        A mistake that it tells of, a `ValueError` or `OSError`, is shown in one sentence, and
+        nothing changes.
+
+        Args:
+            trigger: Such as `button.click`.
+            function: Takes the workspace, what the event says (its own data) if that is wanted,
+                and the values of inputs; returns the values of outputs, if there are any.
+            inputs: Components.
+            outputs: Components, besides those that are kept up to date.
+            event: Whether it wants what the event says.
+            request: Whether it wants to know whose it is.
+            settle: Whether sliders that were moved are taken as they are first.
+            core: Whether what is kept up to date may change.
+            options: For Gradio.
+        """
+
+        def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
+            work, lock = self.desk.of(str(request.session_hash))
+            with lock:
+                try:
+                    if settle:
+                        work.settle()
+                    result = function(work, *data, *values)
+                    if not outputs:
+                        result = []
+                    elif len(outputs) == 1:
+                        result = [result]
+                    # A function may begin anew with another workspace.
+                    work = self.desk.of(str(request.session_hash))[0]
+                    found = [*result, *(self.everything(work) if core else [])]
+                except (ValueError, OSError) as error:
+                    gr.Warning(" ".join(str(error).split()))
+                    found = [gr.skip()] * (len(outputs) + len(self.core) * core)
+            return found[0] if len(found) == 1 else found
+
+        wants_request = request
+
+        def plain(request: gr.Request, *values: Any) -> Any:
+            return call(request, (request,) if wants_request else (), values)
+
+        def with_event(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+            return call(request, (event,), values)
+
+        self.later(
+            lambda: trigger(
+                with_event if event else plain,
+                inputs=list(inputs),
+                outputs=[*outputs, *(self.core if core else [])],
+                **{"show_progress": "hidden", "api_visibility": "private", **options},
+            )
+        )
+
+    def later(self, wire: Callable[[], Any]) -> None:
+        """Do something when all components are there."""
+        self._wires.append(wire)
+
+    def wire(self) -> None:
+        """Now all components are there."""
+        for wire in self._wires:
+            wire()
+
+    def only(self, component: Any, value: Any) -> list[Any]:
+        """Of what is kept up to date, an update of one component."""
+        return [value if one is component else gr.skip() for one in self.core]
+
+
+@contextmanager
+def drawer(name: str, title: str) -> Iterator[Any]:
+    """A drawer: it lies over the page, and opens and closes at a button."""
+    with gr.Column(elem_id=f"drawer-{name}", elem_classes="drawer") as column:
+        with gr.Row(elem_classes="drawer-head"):
+            gr.Markdown(f"## {title}")
+            closing = gr.Button("Close", size="sm", elem_classes="drawer-close", scale=0)
+            closing.click(None, js=f"() => window.rgflow.close('{name}')")
+        yield column
+
+
+def build(desk: Desk) -> gr.Blocks:
+    """The whole page."""
+    from rgflow.app import drawers, panels
+
+    page = Page(desk)
+    with gr.Blocks(title="rgflow explorer", analytics_enabled=False, fill_width=True) as blocks:
+        with gr.Row(elem_id="bar"):
+            gr.HTML("<h1>rgflow <span>explorer</span></h1>", elem_id="title")
+            for name, label in drawers.NAMES.items():
+                button = gr.Button(label, size="sm", elem_id=f"open-{name}", scale=0)
+                button.click(None, js=f"() => window.rgflow.open('{name}')")
+            undo = gr.Button("Undo", size="sm", elem_id="undo", scale=0, interactive=False)
+            redo = gr.Button("Redo", size="sm", elem_id="redo", scale=0, interactive=False)
+            tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
+            shade = gr.Button("Dark / light", size="sm", elem_id="shade", scale=0)
+        with gr.Row(elem_id="bench"):
+            with gr.Column(elem_id="left", scale=0, min_width=500):
+                page.canvas = page.big()
+                status = gr.HTML(elem_id="status")
+            with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
+                for title, panel in panels.PANELS.items():
+                    with gr.Tab(title, id=title, elem_id=f"tab-{title.lower()}") as tab:
+                        panel(page)
+                    page.on(tab.select, lambda work, title=title: work.view.show(title))
+        drawers.build(page, blocks, tabs)
+        page.shows([page.canvas, status], lambda work: [drawn(work), told(work)])
+        page.shows(
+            [undo, redo], lambda work: [gr.update(interactive=bool(n)) for n in work.undoable]
+        )
+        page.on(undo.click, lambda work: (work.undo(), None)[1])
+        page.on(redo.click, lambda work: (work.redo(), None)[1])
+        page.on(page.canvas.pick, picked, event=True)
+        page.on(page.canvas.stroke, painted, event=True)
+        page.on(blocks.load, lambda work: None)
+        tour.click(None, js="() => window.rgflow.tour()")
+        shade.click(None, js="() => document.body.classList.toggle('dark')")
+        page.wire()
+
+        def leave(request: gr.Request) -> None:
+            desk.close(str(request.session_hash))
+
+        blocks.unload(leave)
+    return blocks
+
+
+def picked(work: Workspace, event: gr.EventData) -> None:
+    """A pixel of the image is chosen."""
+    row, column = int(event.row), int(event.column)
+    height, width = work.opened.flow.image_shape[1:]
+    if 0 <= row < height and 0 <= column < width:
+        work.view.pixel = (row, column)
+
+
+def painted(work: Workspace, event: gr.EventData) -> None:
+    """A mask was painted."""
+    work.paint(views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
+
+
+def drawn(work: Workspace) -> str:
+    """The current image, with whatever the panel that is open lays over it."""
+    view = work.view
+    if view.panel == "Repair":
+        return views.canvas(work, paint=True, brush=view.brush, erase=view.erase)
+    if view.panel == "Latents" and view.overlay:
+        chosen = work.moment.chosen
+        outlines = views.cones(work)
+        if view.pixel and not chosen:
+            outlines = views.inference(work, *view.pixel)
+        elif view.pixel:
+            lattice = work.opened.flow.lattice
+            outlines.append((lattice.box(*view.pixel, 1, 1), "#ffffff"))
+        field = work.opened.fields.field(chosen[-1]) if chosen else None
+        return views.canvas(work, field=field, outlines=outlines)
+    return views.canvas(work)
+
+
+def told(work: Workspace) -> str:
+    """What is known of the current image, in one line."""
+    parts = [f"<b>{work.subject.what}</b>", work.likelihood()]
+    if work.view.pixel and work.view.panel == "Latents":
+        row, column = work.view.pixel
+        values = ", ".join(str(v) for v in work.subject.image[:, row, column].tolist())
+        parts.append(f"pixel ({row}, {column}): {values}")
+    return " · ".join(parts)
+
+
+def level_sliders(label: str, **options: Any) -> list[Any]:
+    """One slider per level, as many as there may be."""
+    return [
+        gr.Slider(label=f"{label} {h}", elem_id=f"{label.split()[0].lower()}-{h}", **options)
+        for h in range(MOST_LEVELS)
+    ]
+
+
+def per_level(work: Workspace, values: Sequence[float]) -> list[float]:
+    """The values of level sliders for all levels of the flow."""
+    return [float(values[min(h, MOST_LEVELS - 1)]) for h in range(work.opened.flow.levels)]
+
+
+def level_updates(work: Workspace, label: str, info: str) -> list[Any]:
+    """Which of the level sliders there are, and what they are called."""
+    levels = work.opened.flow.levels
+    found = []
+    for h in range(MOST_LEVELS):
+        name = f"{label}, level {h}"
+        if h == 0:
+            name += " (finest)"
+        elif h == min(levels, MOST_LEVELS) - 1:
+            name += " (coarsest)" if levels <= MOST_LEVELS else " and above"
+        found.append(gr.update(visible=h < levels, label=name))
+    return found
+
+
+__all__ = ["MOST_CHOSEN", "Page", "build"]

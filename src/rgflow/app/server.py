@@ -1,0 +1,98 @@
+"""The server of the page."""
+
+import ipaddress
+from typing import Any
+
+import gradio as gr
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from rgflow import __version__
+from rgflow.app.desk import Desk
+from rgflow.app.drawers import LARGEST_UPLOAD
+from rgflow.app.page import build, static
+from rgflow.app.shelf import Shelf
+from rgflow.config import check_whole
+
+CONCURRENT, WAITING = 4, 200
+"""Events that are worked on at a time, and that may wait."""
+
+
+def make_app(first: str, auth: tuple[str, str] | None = None) -> FastAPI:
+    """The page as an application, with `/health` beside it.
+
+    Args:
+        first: The model to begin with: a run folder, or a model's folder or name.
+        auth: User and password, if the page asks for them.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        ValueError: If it can't be read, or isn't of pictures.
+    """
+    desk = Desk(Shelf(first))
+    opened = desk.shelf.open(first)
+    blocks = build(desk)
+    blocks.queue(default_concurrency_limit=CONCURRENT, max_size=WAITING, api_open=False)
+    app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "version": __version__,
+            "model": opened.name,
+            "sessions": len(desk),
+        }
+
+    fonts = ["system-ui", "sans-serif"]
+    theme = gr.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"])
+    return gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        auth=auth,
+        max_file_size=LARGEST_UPLOAD,
+        show_error=True,
+        footer_links=[],
+        ssr_mode=False,
+        enable_monitoring=False,
+        theme=theme,
+        css=static("style.css"),
+        head=f"<script>{static('page.js')}</script>",
+    )
+
+
+def serve(
+    first: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: tuple[str, str] | None = None,
+    threads: int | None = None,
+) -> None:
+    """Serve the page until the process is stopped.
+
+    Args:
+        first: As for `make_app`.
+        host: The address to listen at; with the default, only this machine is heard.
+        port: Where.
+        auth: As for `make_app`.
+        threads: Of one computation; none: one, as small products share badly.
+
+    Raises:
+        ValueError: If the port is out of range, or as for `make_app`.
+    """
+    check_whole("--port", port, 1, 65535)
+    torch.set_num_threads(threads or 1)
+    app = make_app(first, auth)
+    print(f"The explorer is at http://{_shown(host)}:{port}; Ctrl-C ends it.", flush=True)
+    uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _shown(host: str) -> str:
+    """An address as it is written in a URL."""
+    try:
+        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        return host

@@ -1,0 +1,117 @@
+"""The models that the explorer may open, each of them loaded once."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+
+import torch
+
+from rgflow import trained
+from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.flow import Flow
+from rgflow.pretrained import CARD, Card, in_words, shipped
+from rgflow.trained import Model
+
+DRAWS = 4
+"""Latents drawn for receptive fields, where none come with the model."""
+
+
+@dataclass(eq=False)
+class Opened:
+    """A model that is open.
+
+    Attributes:
+        name: By which it is opened.
+        model: It.
+    """
+
+    name: str
+    model: Model
+    _lock: RLock = field(default_factory=RLock, repr=False)
+
+    @property
+    def flow(self) -> Flow:
+        """The flow, in its own number format, in which latents are drawn."""
+        return self.model.flow
+
+    @cached_property
+    def exact(self) -> Flow:
+        """The flow in float64, in which images decode to what they were."""
+        return self.flow.frozen(torch.float64)
+
+    @cached_property
+    def fields(self) -> ReceptiveFields:
+        """Receptive fields of all latents; the first call takes a while."""
+        with self._lock:
+            return receptive_fields(self.flow, draws=DRAWS)
+
+    def card(self) -> str:
+        """What is known of it, as rows of Markdown."""
+        folder, _ = trained.locate(self.name)
+        if (folder / CARD).is_file():
+            rows = list(Card.read(folder).facts())
+        else:
+            count = sum(p.numel() for p in self.flow.parameters())
+            height, width = self.flow.image_shape[1:]
+            rows = [
+                ("flow", in_words(self.flow.config)),
+                ("images", f"{height} × {width}, {self.flow.config.channels} channels"),
+                ("levels", str(self.flow.levels)),
+                ("parameters", f"{count:,}"),
+            ]
+            if self.model.config:
+                rows.append(("data", self.model.config.data))
+            if self.model.run and (result := self.model.run.record().get("result")):
+                rows.append((result["unit"], f"{result['validation']:.4f} on validation images"))
+        return "| | |\n|---|---|\n" + "\n".join(f"| **{k}** | {v} |" for k, v in rows)
+
+
+class Shelf:
+    """Models by name; those of the package, and others that are named.
+
+    Args:
+        first: The one to begin with: a run folder, or a model's folder or name.
+    """
+
+    def __init__(self, first: str) -> None:
+        self.first = first
+        self.names = [first, *(name for name in shipped() if name != first)]
+        self._opened: dict[str, Opened] = {}
+        self._lock = RLock()
+
+    def open(self, name: str) -> Opened:
+        """A model, loaded at the first call.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it can't be read, or isn't of images in colour or grey.
+        """
+        with self._lock:
+            if name not in self._opened:
+                model = trained.load(name)
+                if model.flow.pixels is None or model.flow.config.channels not in (1, 3):
+                    raise ValueError(
+                        f"Expected a flow of pictures; {name} is of real-valued fields, or has "
+                        f"{model.flow.config.channels} channels: use the commands instead."
+                    )
+                self._opened[name] = Opened(name, model)
+                if name not in self.names:
+                    self.names.append(name)
+            return self._opened[name]
+
+
+def add_folder(shelf: Shelf, path: str) -> str:
+    """Open a run folder or a model's folder by its path; returns its name on the shelf."""
+    return shelf.open(str(Path(path).expanduser())).name
+
+
+def quantiles(opened: Opened) -> dict[str, list[float]] | None:
+    """How the parts of the log-likelihood spread over training images; none if not known."""
+    folder, _ = trained.locate(opened.name)
+    for path in (folder / "quantiles.json", folder / "model" / "quantiles.json"):
+        if path.is_file():
+            found: dict[str, list[float]] = json.loads(path.read_text())
+            return found
+    return None

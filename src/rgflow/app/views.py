@@ -1,0 +1,175 @@
+"""What the page shows, as the values of its components."""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rgflow.analysis.fields import ReceptiveFields
+from rgflow.app.workspace import Subject, Workspace
+from rgflow.figures import heat
+from rgflow.figures.charts import level_colours
+from rgflow.latents import Address
+from rgflow.lattice import Lattice, Mask
+
+CHOSEN = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
+"""Of the latents that have sliders."""
+
+
+def packed(values: NDArray[Any]) -> str:
+    """Bytes as text."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
+
+
+def unpacked(text: str, shape: Sequence[int]) -> Mask:
+    """A mask that the page sent.
+
+    Raises:
+        ValueError: If it is of another size.
+    """
+    values = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
+    if values.size != int(np.prod(shape)):
+        raise ValueError(f"Expected a mask of {int(np.prod(shape))} pixels; got {values.size}.")
+    return values.reshape(shape) > 0
+
+
+def rgb(image: Tensor) -> NDArray[np.uint8]:
+    """An image [C, H, W] in colour, [H, W, 3]."""
+    pixels: NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
+    return pixels.repeat(3 // pixels.shape[2], 2)
+
+
+def canvas(
+    work: Workspace,
+    *,
+    image: Tensor | None = None,
+    field: Tensor | None = None,
+    outlines: Iterable[tuple[Mask, str]] = (),
+    paint: bool = False,
+    brush: int = 3,
+    erase: bool = False,
+) -> str:
+    """The current image, as `canvas.js` draws it.
+
+    Args:
+        work: Whose.
+        image: Another image instead, uint8 [C, H, W].
+        field: A receptive field to lay over it, [H, W].
+        outlines: Masks [H, W] to draw the edges of, each with a colour.
+        paint: Whether a mask is painted instead of pixels picked.
+        brush: Width of a stroke in pixels.
+        erase: Whether strokes erase.
+    """
+    shown = work.subject.image if image is None else image
+    height, width = shown.shape[1:]
+    level = None
+    if field is not None:
+        level = packed((field / field.max().clamp(min=1e-30) * 255).round().numpy())
+    return json.dumps(
+        {
+            "revision": work.revision,
+            "width": width,
+            "height": height,
+            "rgb": packed(rgb(shown)),
+            "heat": level,
+            "outlines": [
+                {"marks": packed(mask.astype(np.uint8)), "colour": c} for mask, c in outlines
+            ],
+            "mask": packed(work.moment.mask.astype(np.uint8)),
+            "paint": paint,
+            "brush": brush,
+            "erase": erase,
+            "label": f"The current image, {work.subject.what}, {width} by {height} pixels. Arrow "
+            f"keys move a cursor, Enter {'paints' if paint else 'picks a pixel'}.",
+        }
+    )
+
+
+def item(picture: NDArray[np.uint8], caption: str, **more: Any) -> dict[str, Any]:
+    """A small picture [H, W, 3] for a sheet."""
+    height, width = picture.shape[:2]
+    return {
+        "rgb": packed(picture),
+        "width": width,
+        "height": height,
+        "caption": caption,
+        **more,
+    }
+
+
+def sheet(items: Sequence[dict[str, Any]], *, size: int = 88, empty: str = "") -> str:
+    """Small pictures side by side, as `sheet.js` draws them."""
+    return json.dumps({"items": list(items), "size": size, "empty": empty})
+
+
+def subjects(found: Sequence[Subject], captions: Sequence[str], **more: Any) -> str:
+    """Images as a sheet."""
+    return sheet(
+        [item(rgb(one.image), caption) for one, caption in zip(found, captions, strict=True)],
+        **more,
+    )
+
+
+def name(address: Address) -> str:
+    """A latent in words."""
+    h, i, j, c = address
+    return f"level {h}, row {i}, column {j}, channel {c}"
+
+
+def short(address: Address) -> str:
+    """The same, shorter."""
+    return "·".join(map(str, address))
+
+
+def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequence[Address]) -> str:
+    """Receptive fields as a sheet."""
+    return sheet(
+        [
+            item(
+                heat(found.field(one)).permute(1, 2, 0).numpy(),
+                short(one),
+                title=f"{name(one)}: strength {found.strengths[one[3], one[1], one[2]]:.2g}",
+                chosen=one in chosen,
+            )
+            for one in addresses
+        ],
+        size=72,
+        empty="No latent reaches this pixel.",
+    )
+
+
+def reaching(found: ReceptiveFields, row: int, column: int, level: int, most: int) -> list[Address]:
+    """The latents of a level that change a pixel most."""
+    windows, values = found.windows[level], found.fields[level]
+    inside = (windows.rows == row)[:, :, None] & (windows.columns == column)[:, None, :]
+    strengths = torch.where(inside, values, 0.0).amax((1, 2))
+    order = strengths.argsort(descending=True, stable=True)[:most].tolist()
+    return [tuple(windows.addresses[k].tolist()) for k in order if strengths[k] > 0]
+
+
+def cones(work: Workspace) -> list[tuple[Mask, str]]:
+    """The generation cones of the chosen latents, each in the colour of its slider."""
+    lattice = work.opened.flow.lattice
+    if not isinstance(lattice, Lattice):
+        return []
+    return [
+        (lattice.generation_cone(lattice.site(h, i, j)), colour)
+        for (h, i, j, _), colour in zip(work.moment.chosen, CHOSEN, strict=False)
+    ]
+
+
+def inference(work: Workspace, row: int, column: int) -> list[tuple[Mask, str]]:
+    """A pixel, and the latents that it reaches, by level."""
+    lattice = work.opened.flow.lattice
+    if not isinstance(lattice, Lattice):
+        return []
+    pixel = lattice.box(row, column, 1, 1)
+    cone = lattice.inference_cone(pixel)
+    colours = level_colours(lattice.levels)
+    marks = [(cone & (lattice.site_levels == h), colours[h]) for h in range(lattice.levels)]
+    return [*marks, (pixel, "#ffffff")]

@@ -1,0 +1,70 @@
+"""`rgflow app`: see, edit, mix and repair images in the browser."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from rgflow.cli.parsing import parse, parser
+from rgflow.config import check_whole
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, and serve the page."""
+    options = parser(
+        "app",
+        "A page in the browser to see, edit, mix and repair images with. Nothing leaves this "
+        "machine.",
+        "rgflow app runs/first",
+    )
+    options.add_argument(
+        "run", nargs="?", default="msds1-best", help="a run folder, or a model: its folder or name"
+    )
+    options.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is for all of a network"
+    )
+    options.add_argument("--port", type=int, default=7860, help="port to listen at")
+    options.add_argument(
+        "--auth", type=str | None, default=None, help="user:password that the page asks for"
+    )
+    options.add_argument("--threads", type=int, default=1, help="of one computation")
+    settings = parse(options, arguments)
+    check_whole("--port", settings.port, 1, 65535)
+    check_whole("--threads", settings.threads, 1)
+    auth = None
+    if settings.auth is not None:
+        user, colon, password = settings.auth.partition(":")
+        if not (user and colon and password):
+            raise ValueError("Expected --auth to be user:password; got something else.")
+        auth = user, password
+    if find_spec("gradio") is None:
+        raise ValueError(
+            "Expected the package gradio, which makes the page; it isn't installed: run "
+            "pip install 'rgflow[app]'."
+        )
+    _check_free(settings.host, settings.port)
+
+    from rgflow.app.server import serve
+
+    serve(
+        settings.run,
+        host=settings.host,
+        port=settings.port,
+        auth=auth,
+        threads=settings.threads,
+    )
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raise an `OSError` unless one can listen there."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"Expected to listen at {host}, port {port}; {error.strerror or error}: give another "
+            f"--port or --host."
+        ) from error
