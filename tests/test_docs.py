@@ -26,6 +26,7 @@ PAGES = [
     "guide/training.md",
     "guide/models.md",
     "guide/evaluating.md",
+    "guide/explorer.md",
     "guide/fields-and-cones.md",
     "guide/report.md",
     "guide/traversing-and-mixing.md",

@@ -239,7 +239,7 @@ class TrainConfig:
     """Peak learning rate of Muon; it follows the same schedule."""
     weight_decay: float = 5e-5
     """Weight decay of AdamW."""
-    muon_decay: float = 0.1
+    muon_decay: float = 0.02
     """Weight decay of Muon: weights shrink by this times the learning rate in every step, so no
     singular value grows above its inverse."""
     betas: tuple[float, float] = (0.9, 0.999)

@@ -169,23 +169,24 @@ def drawer(name: str, title: str) -> Iterator[Any]:
 
 def build(desk: Desk) -> gr.Blocks:
     """The whole page."""
-    from rgflow.app import drawers, panels
+    from rgflow.app import drawers, panels  # which use what is above
 
     page = Page(desk)
     with gr.Blocks(title="rgflow explorer", analytics_enabled=False, fill_width=True) as blocks:
         with gr.Row(elem_id="bar"):
             gr.HTML("<h1>rgflow <span>explorer</span></h1>", elem_id="title")
             for name, label in drawers.NAMES.items():
-                button = gr.Button(label, size="sm", elem_id=f"open-{name}", scale=0)
+                button = gr.Button(label, size="sm", elem_id=f"open-{name}", scale=0, min_width=76)
                 button.click(None, js=f"() => window.rgflow.open('{name}')")
             undo = gr.Button("Undo", size="sm", elem_id="undo", scale=0, interactive=False)
             redo = gr.Button("Redo", size="sm", elem_id="redo", scale=0, interactive=False)
             tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
-            shade = gr.Button("Dark / light", size="sm", elem_id="shade", scale=0)
+            shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="left", scale=0, min_width=500):
                 page.canvas = page.big()
                 status = gr.HTML(elem_id="status")
+                gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
                 for title, panel in panels.PANELS.items():
                     with gr.Tab(title, id=title, elem_id=f"tab-{title.lower()}") as tab:
@@ -253,10 +254,10 @@ def told(work: Workspace) -> str:
     return " · ".join(parts)
 
 
-def level_sliders(label: str, **options: Any) -> list[Any]:
+def level_sliders(name: str, **options: Any) -> list[Any]:
     """One slider per level, as many as there may be."""
     return [
-        gr.Slider(label=f"{label} {h}", elem_id=f"{label.split()[0].lower()}-{h}", **options)
+        gr.Slider(label=f"Level {h}", elem_id=f"{name}-{h}", min_width=120, **options)
         for h in range(MOST_LEVELS)
     ]
 
@@ -266,16 +267,16 @@ def per_level(work: Workspace, values: Sequence[float]) -> list[float]:
     return [float(values[min(h, MOST_LEVELS - 1)]) for h in range(work.opened.flow.levels)]
 
 
-def level_updates(work: Workspace, label: str, info: str) -> list[Any]:
+def level_updates(work: Workspace) -> list[Any]:
     """Which of the level sliders there are, and what they are called."""
     levels = work.opened.flow.levels
     found = []
     for h in range(MOST_LEVELS):
-        name = f"{label}, level {h}"
+        name = f"Level {h}"
         if h == 0:
-            name += " (finest)"
+            name += ", finest"
         elif h == min(levels, MOST_LEVELS) - 1:
-            name += " (coarsest)" if levels <= MOST_LEVELS else " and above"
+            name += ", coarsest" if levels <= MOST_LEVELS else " and above"
         found.append(gr.update(visible=h < levels, label=name))
     return found
 

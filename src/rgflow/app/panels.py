@@ -43,15 +43,19 @@ FRAMES = 9
 
 def sample(page: Page) -> None:
     """Draw images, and take one of them."""
-    gr.Markdown("Draw new images. Low **temperature** gives typical images, high gives odd ones.")
+    gr.Markdown(
+        "Draw new images, and choose one: it becomes the current image. The **temperature** of a "
+        "level says how far it may stray: low gives typical images, high gives odd ones."
+    )
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="seed")
-        count = gr.Slider(1, 12, 8, step=1, label="How many", elem_id="count")
-        draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90)
+        seed = gr.Number(
+            0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="seed", scale=1
+        )
+        count = gr.Slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
+        draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
     with gr.Row():
         sliders = level_sliders("temperature", minimum=0, maximum=1.5, value=0.8, step=0.05)
     found = page.sheet("Samples", elem_id="samples")
-    gr.Markdown("Choose one, and it becomes the current image.")
 
     def draw_them(work: Workspace, seed: float, count: float, *values: float) -> str:
         first = int(seed or 0)
@@ -71,7 +75,7 @@ def sample(page: Page) -> None:
 
     page.on(draw.click, draw_them, [seed, count, *sliders], [found])
     page.on(found.choose, take, event=True)
-    page.shows(sliders, lambda work: level_updates(work, "Temperature", ""))
+    page.shows(sliders, lambda work: level_updates(work))
     page.shows([found], lambda work: [listed(work)])
 
 
@@ -82,7 +86,7 @@ def latents(page: Page) -> None:
     """Which latents there are, what they change, and how to move them."""
     with gr.Row():
         level = gr.Radio([], label="Receptive fields of level", elem_id="level", scale=3)
-        overlay = gr.Checkbox(True, label="Show over the image", elem_id="overlay", scale=1)
+        overlay = gr.Checkbox(True, label="Over the image", elem_id="overlay", scale=1)
         every = gr.Button("Strongest", size="sm", scale=0, min_width=90, elem_id="strongest")
     atlas = page.sheet("Receptive fields", elem_id="atlas")
     hint = gr.Markdown(elem_id="hint")
@@ -91,16 +95,18 @@ def latents(page: Page) -> None:
         for k in range(MOST_CHOSEN)
     ]
     with gr.Row():
-        reset = gr.Button("Reset all", size="sm", elem_id="reset")
-        clear = gr.Button("Unchoose", size="sm", elem_id="unchoose")
-        zero = gr.Button("Level to 0", size="sm", elem_id="zero")
-        anew = gr.Button("Draw level anew", size="sm", elem_id="anew")
-        back = gr.Button("Level as it was", size="sm", elem_id="back")
-        play = gr.Button("Play", size="sm", elem_id="play")
+        reset = gr.Button("Reset all", size="sm", min_width=60, elem_id="reset")
+        clear = gr.Button("Unchoose", size="sm", min_width=60, elem_id="unchoose")
+        zero = gr.Button("Level to 0", size="sm", min_width=60, elem_id="zero")
+        anew = gr.Button("Draw level anew", size="sm", min_width=60, elem_id="anew")
+        back = gr.Button("Level as it was", size="sm", min_width=60, elem_id="back")
+        play = gr.Button("Play", size="sm", min_width=60, elem_id="play")
     with gr.Row():
-        name = gr.Textbox(label="Save what was moved as", placeholder="redder", elem_id="name")
+        name = gr.Textbox(
+            label="Save the move as", placeholder="redder", min_width=120, elem_id="name"
+        )
         save = gr.Button("Save", size="sm", scale=0, min_width=70, elem_id="save-direction")
-        saved = gr.Dropdown([], label="Saved directions", elem_id="directions")
+        saved = gr.Dropdown([], label="Saved moves", min_width=120, elem_id="directions")
         amount = gr.Number(1, label="Times", min_width=70, elem_id="times")
         apply = gr.Button("Apply", size="sm", scale=0, min_width=70, elem_id="apply-direction")
     film = gr.HTML(elem_id="film")
@@ -161,7 +167,7 @@ def latents(page: Page) -> None:
 
     def along(work: Workspace, name: str | None, amount: float | None) -> None:
         if name not in work.directions:
-            raise ValueError("Expected a saved direction: choose one, or save what was moved.")
+            raise ValueError("Expected a saved move: choose one, or save what was moved.")
         work.add_direction(name, float(amount or 0))
 
     def film_of(work: Workspace) -> str:
@@ -205,18 +211,20 @@ def latents(page: Page) -> None:
 def mixing(page: Page) -> None:
     """The coarse of one image with the fine of another."""
     gr.Markdown(
-        "The coarse levels of the **current image** with the fine ones of a **second** (hyperbolic "
-        "mixing). Draw a second image, or take the current one and choose another."
+        "The coarse levels of the **current image** with the fine ones of a **second**: levels "
+        "below Θ are of the second. Draw a second image, or take the current one and then choose "
+        "another."
     )
     with gr.Row():
         seed = gr.Number(
             100, label="Seed", precision=0, minimum=0, min_width=80, elem_id="mix-seed"
         )
-        other = gr.Button("Draw a second image", size="sm", elem_id="draw-second")
-        use = gr.Button("Current as second", size="sm", elem_id="use-second")
-        swap = gr.Button("Swap", size="sm", elem_id="swap")
-        play = gr.Button("Animate", size="sm", elem_id="animate-mix")
+        other = gr.Button("Draw a second", size="sm", min_width=80, elem_id="draw-second")
+        use = gr.Button("Take the current", size="sm", min_width=80, elem_id="use-second")
+        swap = gr.Button("Swap", size="sm", min_width=60, elem_id="swap")
+        play = gr.Button("Animate", size="sm", min_width=60, elem_id="animate-mix")
     second = page.sheet("Second image and mixtures", elem_id="mixtures")
+    gr.Markdown("How much of the second image, level by level:")
     with gr.Row():
         sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
     with gr.Row():
@@ -285,7 +293,7 @@ def mixing(page: Page) -> None:
     page.on(take.click, keep, sliders)
     page.on(play.click, film_of, outputs=[film], show_progress="minimal")
     page.shows([second], lambda work: [show(work)])
-    page.shows(sliders, lambda work: level_updates(work, "Second image", ""))
+    page.shows(sliders, lambda work: level_updates(work))
 
 
 # ------------------------------------------------------------------------------- repair
@@ -298,7 +306,7 @@ def repair(page: Page) -> None:
         "all the rest."
     )
     with gr.Row():
-        brush = gr.Slider(1, 9, 3, step=1, label="Brush, pixels", elem_id="brush")
+        brush = gr.Slider(1, 9, 3, step=1, label="Brush", elem_id="brush")
         erase = gr.Checkbox(False, label="Erase", elem_id="erase")
         wipe = gr.Button("Clear mask", size="sm", elem_id="clear-mask")
         find = gr.Button("Find what is odd", size="sm", elem_id="find")
@@ -333,7 +341,7 @@ def repair(page: Page) -> None:
         if work.moment.original is None:
             return ""
         one, two = (x.image[None] for x in (work.subject, work.moment.original))
-        decibels = psnr(one, two).image[0].item()
+        decibels = psnr(one, two).values[0]
         text = "identical" if np.isinf(decibels) else f"PSNR {decibels:.1f} dB"
         return f"<p>Against the image before: {text}.</p>"
 
@@ -423,8 +431,8 @@ def plot(values: Sequence[float]) -> str:
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="log p by '
-        f'step, from {values[0]:.0f} to {values[-1]:.0f} nats"><polyline points="{points}" fill="none" '
-        f'stroke="currentColor" stroke-width="2"/></svg>'
+        f'step, from {values[0]:.0f} to {values[-1]:.0f} nats"><polyline points="{points}" '
+        f'fill="none" stroke="currentColor" stroke-width="2"/></svg>'
     )
 
 

@@ -19,19 +19,21 @@ CONCURRENT, WAITING = 4, 200
 """Events that are worked on at a time, and that may wait."""
 
 
-def make_app(first: str, auth: tuple[str, str] | None = None) -> FastAPI:
+def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool = True) -> FastAPI:
     """The page as an application, with `/health` beside it.
 
     Args:
         first: The model to begin with: a run folder, or a model's folder or name.
         auth: User and password, if the page asks for them.
+        folders: Whether any folder of this machine may be opened, by whoever sees the page.
 
     Raises:
         FileNotFoundError: If there is no such model.
         ValueError: If it can't be read, or isn't of pictures.
     """
-    desk = Desk(Shelf(first))
+    desk = Desk(Shelf(first, folders=folders))
     opened = desk.shelf.open(first)
+    opened.prepare()
     blocks = build(desk)
     blocks.queue(default_concurrency_limit=CONCURRENT, max_size=WAITING, api_open=False)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
@@ -85,9 +87,17 @@ def serve(
     """
     check_whole("--port", port, 1, 65535)
     torch.set_num_threads(threads or 1)
-    app = make_app(first, auth)
+    app = make_app(first, auth, folders=_is_local(host))
     print(f"The explorer is at http://{_shown(host)}:{port}; Ctrl-C ends it.", flush=True)
     uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _is_local(host: str) -> bool:
+    """Whether only this machine is heard at an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _shown(host: str) -> str:

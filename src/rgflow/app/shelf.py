@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
+from threading import RLock, Thread
 
 import torch
 
@@ -14,8 +14,8 @@ from rgflow.flow import Flow
 from rgflow.pretrained import CARD, Card, in_words, shipped
 from rgflow.trained import Model
 
-DRAWS = 4
-"""Latents drawn for receptive fields, where none come with the model."""
+DRAWS, COLD = 4, 0.8
+"""Latents drawn for receptive fields, and their temperature: that of samples."""
 
 
 @dataclass(eq=False)
@@ -41,11 +41,19 @@ class Opened:
         """The flow in float64, in which images decode to what they were."""
         return self.flow.frozen(torch.float64)
 
-    @cached_property
+    @property
     def fields(self) -> ReceptiveFields:
         """Receptive fields of all latents; the first call takes a while."""
         with self._lock:
-            return receptive_fields(self.flow, draws=DRAWS)
+            return self._fields
+
+    @cached_property
+    def _fields(self) -> ReceptiveFields:
+        return receptive_fields(self.flow, draws=DRAWS, temperature=COLD)
+
+    def prepare(self) -> None:
+        """Find the receptive fields now, while nobody waits."""
+        Thread(target=lambda: self.fields, daemon=True).start()
 
     def card(self) -> str:
         """What is known of it, as rows of Markdown."""
@@ -73,10 +81,11 @@ class Shelf:
 
     Args:
         first: The one to begin with: a run folder, or a model's folder or name.
+        folders: Whether any folder of this machine may be opened, by whoever sees the page.
     """
 
-    def __init__(self, first: str) -> None:
-        self.first = first
+    def __init__(self, first: str, *, folders: bool = True) -> None:
+        self.first, self.folders = first, folders
         self.names = [first, *(name for name in shipped() if name != first)]
         self._opened: dict[str, Opened] = {}
         self._lock = RLock()
@@ -103,7 +112,17 @@ class Shelf:
 
 
 def add_folder(shelf: Shelf, path: str) -> str:
-    """Open a run folder or a model's folder by its path; returns its name on the shelf."""
+    """Open a run folder or a model's folder by its path; returns its name on the shelf.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it can't be read, or folders mayn't be opened.
+    """
+    if not shelf.folders:
+        raise ValueError(
+            "Expected a page that only its own machine can see, for opening folders; this one can "
+            "be seen by others: name the folder when you start `rgflow app`."
+        )
     return shelf.open(str(Path(path).expanduser())).name
 
 

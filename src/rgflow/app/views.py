@@ -122,8 +122,9 @@ def name(address: Address) -> str:
 
 
 def short(address: Address) -> str:
-    """The same, shorter."""
-    return "·".join(map(str, address))
+    """The same, shorter, for a list of latents of one level."""
+    _, i, j, c = address
+    return f"{i}, {j} · {c}"
 
 
 def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequence[Address]) -> str:

@@ -202,9 +202,8 @@ def _seen(place: Place, units: Units) -> Tensor:
 class GroupedTrunk(nn.Module):
     """One residual network per group, which sees the groups before it; all side by side.
 
-    Linear, pre-normalised residual blocks with a narrow middle, norm, SiLU, linear. What follows
-    the hidden layers is 0 at the start. Thanks to the last norm, a value that no image has doesn't
-    lead to ever larger parameters of those that follow.
+    Linear, pre-normalised residual blocks with a narrow middle, SiLU, linear. What follows the
+    hidden layers is 0 at the start.
 
     Args:
         groups: G.
@@ -298,8 +297,7 @@ def _after_first(
         normed = F.rms_norm(h, h.shape[-1:])
         inner = torch.baddbmm(first_bias.to(dtype), normed, first.to(dtype).mT)
         h = h + torch.baddbmm(second_bias.to(dtype), F.silu(inner), second.to(dtype).mT)
-    h = F.silu(F.rms_norm(h, h.shape[-1:]))
-    return torch.baddbmm(last_bias, last, h.to(last.dtype).mT)
+    return torch.baddbmm(last_bias, last, F.silu(h).to(last.dtype).mT)
 
 
 @cache

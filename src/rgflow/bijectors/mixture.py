@@ -120,13 +120,12 @@ def _find_level(d: Tensor, components: Components, units: Units, tables: Tables)
     Of few variables, larger digits take fewer operations."""
     level = torch.zeros_like(d, dtype=torch.long)
     bits = 4 if d.numel() <= FEW else 1
+    steps = torch.arange(1, 1 << bits, device=d.device)[:, None]
+    wanted = d[:, None]
     for shift in range(8 - bits, -1, -bits):
-        steps = torch.arange(1, 1 << bits, device=d.device).repeat_interleave(d.shape[1]) << shift
-        tried = level.repeat(1, (1 << bits) - 1) + steps
-        below, above = _edge(tried, components, units, tables)
-        wanted = d.repeat(1, (1 << bits) - 1)
+        below, above = _edge(level[:, None] + (steps << shift), components, units, tables)
         begun = torch.where(wanted > 0, below <= wanted, above >= -wanted)
-        level = level + (begun.view(len(d), -1, d.shape[1]).sum(1) << shift)
+        level = level + (begun.sum(1) << shift)
     return level
 
 
@@ -190,16 +189,16 @@ def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
 def _edge(
     level: Tensor, components: Components, units: Units, tables: Tables
 ) -> tuple[Tensor, Tensor]:
-    """y and 1 − y where levels of 1 to 255 begin, each [G, t·n]: t of them for every variable."""
-    start = (level - units.centre) / units.unit
+    """y and 1 − y where levels of 1 to 255 begin, each [G, t, n]: t of them for every variable."""
+    start = (level - units.centre[:, None]) / units.unit[:, None]
     below = above = torch.zeros_like(start)
-    t = level.shape[1] // components[0][0].shape[1]
-    for one in components:
-        share, mean, sharp = (part.repeat(1, t) for part in one) if t > 1 else one
-        a = (start - mean) * sharp
-        below, above = below + share * torch.sigmoid(a), above + share * torch.sigmoid(-a)
-    before = tables.below.gather(1, level)
-    after = tables.above.gather(1, level - 1)
+    for share, mean, sharp in components:
+        a = (start - mean[:, None]) * sharp[:, None]
+        below = below + share[:, None] * torch.sigmoid(a)
+        above = above + share[:, None] * torch.sigmoid(-a)
+    at = level.flatten(1)
+    before = tables.below.gather(1, at).view_as(start)
+    after = tables.above.gather(1, at - 1).view_as(start)
     return (1 - UNIFORM) * below + UNIFORM * before, (1 - UNIFORM) * above + UNIFORM * after
 
 

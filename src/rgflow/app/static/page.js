@@ -15,6 +15,53 @@ window.rgflow = {
   shut() {
     for (const one of document.querySelectorAll(".drawer.shown")) one.classList.remove("shown");
   },
+  // One sentence of help for whatever the pointer or the keyboard is at, shown below the image.
+  help: {
+    "canvas": "The current image. Click a pixel to see which latents change it; under Repair, paint.",
+    "open-models": "Which model is asked, and what is known of it.",
+    "open-own": "Open a picture of your own.",
+    "open-meaning": "What the latents of this model are known to mean.",
+    "open-export": "Save the image, its latents, or an animation as a file.",
+    "open-python": "The code that makes the current image again.",
+    "undo": "Take back the last step (Ctrl+Z).", "redo": "Do it again (Ctrl+Shift+Z).",
+    "open-tour": "Two minutes through everything.", "shade": "Dark or light.",
+    "seed": "The same seed gives the same images, always.", "count": "How many images are drawn.",
+    "draw": "Draw images with these settings.", "samples": "Choose an image to look into.",
+    "temperature-0": "How far the finest details may stray.", "temperature-1": "How far this level may stray.",
+    "temperature-2": "How far this level may stray.", "temperature-3": "How far this level may stray.",
+    "level": "Coarse levels change much of an image, level 0 changes single pixels.",
+    "overlay": "Lay the map of the last chosen latent and its outline over the image.",
+    "strongest": "List the latents that change images most.",
+    "atlas": "Each map is one latent: bright where it changes the image. Choose one to move it.",
+    "latent-0": "The value of this latent; 0 is the most typical.", "latent-1": "The value of this latent; 0 is the most typical.",
+    "latent-2": "The value of this latent; 0 is the most typical.", "latent-3": "The value of this latent; 0 is the most typical.",
+    "reset": "Back to the image before latents were moved.", "unchoose": "Take the sliders away; the image stays.",
+    "zero": "Set all latents of this level to their most typical value.",
+    "anew": "Draw this level at random, and keep the others.", "back": "Give this level what it had before.",
+    "play": "Move the last chosen latent to and fro.", "name": "A name for what you have moved.",
+    "save-direction": "Save what was moved, to use it on other images.",
+    "directions": "What you have saved.", "times": "How far to go: 1 as far as it was, −1 the other way.",
+    "apply-direction": "Move this image in the same way.",
+    "mix-seed": "Seed of the second image.", "draw-second": "Draw an image to mix with.",
+    "use-second": "Make the current image the second; then choose another as the current one.",
+    "swap": "Exchange the two images.", "animate-mix": "Show the path from one image to the other.",
+    "mixtures": "Levels below Θ are of the second image. Choose a mixture to keep it.",
+    "share-0": "0 is the current image, 1 the second.", "share-1": "0 is the current image, 1 the second.",
+    "share-2": "0 is the current image, 1 the second.", "share-3": "0 is the current image, 1 the second.",
+    "linear": "All levels alike: ordinary interpolation, to compare with.",
+    "keep-mixture": "Make what you see the current image.",
+    "brush": "Width of the brush, in pixels of the model.", "erase": "Strokes erase instead of marking.",
+    "clear-mask": "Unmark everything.", "find": "Let the model mark what it finds improbable.",
+    "hole-seed": "Another seed gives other completions.", "repair": "Fill in what is marked.",
+    "stop": "Stop, and keep the best so far.", "completions": "What may be there. Choose one to keep it.",
+    "zoom": "Take only the centre of the picture.", "model": "The model of this page.",
+    "folder": "A folder on the machine that serves this page.",
+    "export-scale": "How large each pixel is drawn.", "film-kind": "The format of animations.",
+  },
+  explain(target) {
+    for (let one = target; one && one !== document.body; one = one.parentElement)
+      if (this.help[one.id]) { document.getElementById("help").textContent = this.help[one.id]; return; }
+  },
   steps: [
     ["#canvas", "The current image", "Everything here is about this image: 32 × 32 pixels, each drawn as a square. The model can score it, take it apart into latents, and build it again exactly."],
     ["#tab-sample-button", "Sample", "The model invents images. Press Draw, then choose one. A lower temperature gives more typical images."],
@@ -65,6 +112,8 @@ window.rgflow = {
     next.focus();
   },
 };
+for (const kind of ["mouseover", "focusin"])
+  document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
 document.addEventListener("keydown", (event) => {
   const writing = event.target.matches?.("input, textarea, [contenteditable=true]");
   if (event.key === "Escape") window.rgflow.shut();

@@ -1,0 +1,638 @@
+"""What the explorer does without a browser: every action, its Python, mistakes, uploads."""
+
+import contextlib
+import io
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flows import BIJECTORS, random_flow
+from rgflow.app import workspace
+from rgflow.app.desk import Desk
+from rgflow.app.drawers import read, unusual
+from rgflow.app.recipe import Recipe
+from rgflow.app.server import make_app
+from rgflow.app.shelf import Shelf
+from rgflow.app.workspace import MOST_CHOSEN, MOST_UNDONE, Workspace
+from rgflow.cli import main
+from rgflow.figures import to_bytes
+from runs import small_run
+
+SMALL = {
+    "affine": {"height": 16, "width": 16},
+    "open-spline": {**BIJECTORS["spline"], "height": 8, "width": 16, "boundary": "open"},
+    "grey-once": {
+        **BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "channels": 1,
+        "pixels": "marginal",
+    },
+    "real-nvp": {"architecture": "real_nvp", "levels": 2, "hidden": 6},
+}  # fmt: skip
+MODELS = [*SMALL, "msds1-best"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Small random flows by their folders, and one of the package by its name."""
+    found = {"msds1-best": "msds1-best"}
+    for name, options in SMALL.items():
+        found[name] = str(tmp_path_factory.mktemp("models") / name)
+        random_flow(torch.float32, **options).save_pretrained(found[name])
+    shelf = Shelf("msds1-best")
+    return SimpleNamespace(names=found, open=lambda name: Workspace(shelf.open(found[name])))
+
+
+@pytest.fixture(params=MODELS)
+def work(models, request, monkeypatch):
+    """A workspace of each model."""
+    monkeypatch.setattr(workspace, "STEPS", 6)
+    monkeypatch.setattr(workspace, "DRAWS", 4)
+    monkeypatch.setattr(workspace, "PARTICLES", 8)
+    monkeypatch.setattr(workspace, "SWEEPS", 2)
+    return models.open(request.param)
+
+
+@pytest.fixture
+def small(models):
+    """A workspace of a small flow."""
+    return models.open("affine")
+
+
+@pytest.fixture
+def same(tmp_path, monkeypatch):
+    """A check that the Python of an image gives its pixels."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(work, subject=None):
+        subject = subject or work.subject
+        exec(compile(subject.recipe.script(work.opened.name), "script", "exec"), {})
+        assert np.array_equal(pixels("image.png"), subject.image.permute(1, 2, 0).numpy())
+        os.remove("image.png")
+
+    return check
+
+
+def pixels(path):
+    """What is in a picture file, [H, W, C]."""
+    found = np.array(Image.open(path))
+    return found[:, :, None] if found.ndim == 2 else found
+
+
+def addresses(work, count=3):
+    """A latent of the coarsest level, then some of the finest."""
+    levels, channel = work.opened.flow.lattice.site_levels, work.opened.flow.config.channels - 1
+    coarse = np.argwhere(levels == levels.max())[:1]
+    fine = np.argwhere(levels == 0)[: count - 1]
+    sites = np.concatenate([coarse, fine]).tolist()
+    return [(int(levels[i, j]), i, j, channel) for i, j in sites]
+
+
+def hole(work, edge=2):
+    """A mask of a few pixels."""
+    mask = np.zeros(work.opened.flow.image_shape[1:], dtype=bool)
+    mask[1 : 1 + edge, 1 : 1 + edge] = True
+    return mask
+
+
+def picture(work, seed=0):
+    """Noise in the size of the flow."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, work.opened.flow.image_shape, generator=generator, dtype=torch.uint8)
+
+
+# ------------------------------------------------------------------------------- actions
+
+
+def test_samples(work, same):
+    levels = work.opened.flow.levels
+    same(work)
+    drawn = work.sample([3, 4], [0.5] * (levels - 1) + [0.9])
+    work.take(drawn[1])
+    same(work)
+    same(work, drawn[0])
+    assert [one.what for one in drawn] == ["sample 3", "sample 4"]
+    alone = work.sample([4], [0.5] * (levels - 1) + [0.9])[0]
+    assert torch.equal(alone.image, drawn[1].image)  # whatever else is drawn with it
+
+
+def test_latents_moved(work, same):
+    for address in addresses(work):
+        work.choose(address)
+    work.set([1.25, -0.5, 2.0])
+    same(work)
+    assert work.values() == pytest.approx([1.25, -0.5, 2.0])
+    work.set([1.25, -3.0, 2.0])
+    same(work)
+    work.reset()
+    same(work)
+    assert work.subject is work.moment.base
+
+
+def test_levels(work, same):
+    top = work.opened.flow.levels - 1
+    for level in {0, top}:
+        before = work.subject
+        work.zero(level)
+        same(work)
+        assert not work.subject.latents.levels[level].any()
+        work.redraw(level, 7, 0.8)
+        same(work)
+        work.restore(level)
+        same(work)
+        assert torch.equal(work.subject.image, before.image)
+
+
+def test_a_direction_applied_to_another_image(work, same):
+    address = addresses(work)[0]
+    work.choose(address)
+    work.set([work.values()[0] + 2])
+    work.save_direction("up")
+    work.take(work.sample([5], 0.8)[0])
+    before = work.subject.latents
+    work.add_direction("up", -0.5)
+    same(work)
+    moved = work.subject.latents.flat() - before.flat()
+    assert moved.count_nonzero() == 1
+    change = work.subject.latents[address] - before[address]
+    assert change.item() == pytest.approx(-work.unit)
+    work.add_direction("up", 1.0)
+    same(work)
+
+
+def test_mixtures(work, same):
+    levels = work.opened.flow.levels
+    work.remember(work.sample([6], 0.8)[0])
+    first, second = work.subject, work.moment.other
+    mixed = work.mixed([[0] * levels, [1] * levels, [1] * (levels - 1) + [0.25], [0.5] * levels])
+    assert torch.equal(mixed[0].image, first.image)
+    assert torch.equal(mixed[1].image, second.image)
+    for one in mixed[2:]:
+        work.change(one)
+        same(work)
+    work.undo()
+    work.undo()
+    work.swap()
+    assert work.subject is second
+    assert work.moment.other is first
+    same(work)
+
+
+def test_own_images(work, same):
+    image = picture(work)
+    work.take(work.encode(image, "mine.png"))
+    assert torch.equal(work.subject.image, image)  # through its latents
+    same(work)
+    work.choose(addresses(work)[0])
+    work.set([0.5])
+    same(work)
+    work.remember(work.encode(picture(work, 1), "other.png"))
+    work.change(work.mixed([[0.5] * work.opened.flow.levels])[0])
+    same(work)
+
+
+def test_repairs(work, same):
+    image = picture(work)
+    work.take(work.encode(image, "mine.png"))
+    work.paint(hole(work))
+    told = []
+    filled, steps = work.repair(3, lambda *one: told.append(one))
+    found = work.repaired(filled, steps, 3)
+    assert [step for step, _, _ in told][-1] == steps
+    assert all(now.shape == image.shape for _, _, now in told)
+    for one in found:
+        assert torch.equal(one.image[:, ~hole(work)], image[:, ~hole(work)])
+    work.accept(found[0])
+    same(work)
+    if len(found) > 1:  # only particles draw several
+        assert [one.what for one in found] == ["repaired", "completion 1", "completion 2"]
+        work.accept(found[1])
+        same(work)
+        assert found[1].image.ne(found[2].image).any()
+    assert torch.equal(work.moment.original.image, image)
+    work.choose(addresses(work)[0])
+    work.set([0.25])
+    same(work)
+
+
+def test_a_repair_that_is_stopped(work, same):
+    work.paint(hole(work, 6))
+    steps = []
+
+    def stop(step, log_p, image):
+        steps.append(step)
+        work.stopping = step >= 2
+
+    filled, count = work.repair(1, stop)
+    assert count == steps[-1] == 2
+    found = work.repaired(filled, count, 1)
+    same(work, found[0])
+    same(work, found[-1])
+    work.stopping = True  # as it was left
+    assert work.repair(1, lambda *_: None)[1] > 2
+
+
+def test_a_chain_of_everything(work, same):
+    random.seed(0)
+    levels = work.opened.flow.levels
+    work.remember(work.sample([9], 0.7)[0])
+    for address in addresses(work):
+        work.choose(address)
+    work.set([0.5, 0.5, 0.5])
+    work.save_direction("all")
+    actions = [
+        lambda: work.take(work.sample([random.randrange(99)], 0.8)[0]),
+        lambda: work.set([random.uniform(-2, 2) for _ in range(3)]),
+        lambda: work.zero(random.randrange(levels)),
+        lambda: work.redraw(random.randrange(levels), 4, 0.6),
+        lambda: work.restore(random.randrange(levels)),
+        lambda: work.add_direction("all", random.uniform(-1, 1)),
+        lambda: work.change(work.mixed([[random.random()] * levels])[0]),
+        lambda: work.swap(),
+        lambda: work.undo(),
+    ]
+    images = []
+    for _ in range(25):
+        random.choice(actions)()
+        images.append(work.subject.image)
+    same(work)
+    while work.undo():
+        pass
+    while work.redo():
+        pass
+    assert torch.equal(work.subject.image, images[-1])
+
+
+def test_the_python_stays_short_and_quick(small, same):
+    levels = small.opened.flow.levels
+    for _ in range(40):  # each is made from the one before, twice
+        small.remember(small.subject)
+        small.change(small.mixed([[0.5] * levels])[0])
+    start = time.perf_counter()
+    script = small.subject.recipe.script("m")
+    assert time.perf_counter() - start < 2
+    assert script.count("\n") < 60
+    same(small)
+    recipe = Recipe("0")
+    for k in range(1, 1200):
+        recipe = Recipe(f"{{0}} + {k}", (recipe,))
+    assert "z1200 = z1199 + 1199" in recipe.script("m")
+
+
+# ------------------------------------------------------------------------------- previews, undo
+
+
+def test_a_preview_is_the_full_decode(work):
+    flow = work.opened.exact
+    for address in addresses(work):
+        work.choose(address)
+    for values in ([0.0, 0.0, 0.0], [3.0, -2.0, 0.5], [-6.0, 6.0, 6.0]):
+        z = work.subject.latents
+        for address, value in zip(work.moment.chosen, values, strict=True):
+            z = z.set(address, value * work.unit)
+        with torch.no_grad():
+            assert torch.equal(work.preview(values), to_bytes(flow.decode(z))[0])
+    before = work.revision
+    work.settle()
+    assert work.revision == before + 1
+    with torch.no_grad():
+        assert torch.equal(work.subject.image, to_bytes(flow.decode(z))[0])
+
+
+def test_sliders_that_were_moved_are_settled_once(small):
+    address = addresses(small)[0]
+    small.choose(address)
+    small.preview([1.0])
+    small.preview([2.5])
+    assert small.undoable[0] == 1  # previews leave no trace
+    small.settle()
+    small.settle()
+    assert small.undoable[0] == 2
+    assert small.values() == pytest.approx([2.5])
+    small.preview([9.0])
+    small.undo()  # forgets what is pending
+    small.settle()
+    assert small.values() != pytest.approx([9.0])
+
+
+def test_undo_and_redo_restore_exactly(small):
+    first = small.moment
+    states = [first]
+    small.choose(addresses(small)[0])
+    states.append(small.moment)
+    small.set([2.0])
+    states.append(small.moment)
+    small.paint(hole(small))
+    states.append(small.moment)
+    small.remember(small.sample([8], 1.0)[0])
+    states.append(small.moment)
+    small.zero(0)
+    states.append(small.moment)
+    for state in reversed(states[:-1]):
+        assert small.undo()
+        assert small.moment is state
+    assert not small.undo()
+    for state in states[1:]:
+        assert small.redo()
+        assert small.moment is state
+    assert not small.redo()
+    small.undo()
+    small.reset()  # what was undone is gone
+    assert not small.redo()
+    for k in range(MOST_UNDONE + 9):
+        small.choose((0, 0, 1, k % 3))
+    assert small.undoable == (MOST_UNDONE, 0)
+
+
+def test_only_so_many_latents_have_sliders(small):
+    sites = [(0, 0, 1, c) for c in range(3)] + [(0, 1, 0, c) for c in range(3)]
+    for address in sites:
+        small.choose(address)
+    assert small.moment.chosen == tuple(sites[-MOST_CHOSEN:])
+    small.choose(sites[3])
+    assert small.moment.chosen == (*sites[2:3], *sites[4:])
+    small.unchoose()
+    assert small.moment.chosen == ()
+
+
+# ------------------------------------------------------------------------------- mistakes
+
+
+def sentence(error):
+    """What an error says, which has to be one sentence that says what was expected."""
+    said = str(error.value)
+    assert said.startswith("Expected ")
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert ". " not in said
+    return said
+
+
+def test_mistakes_are_told_in_one_sentence(small, models, tmp_path):
+    with pytest.raises(ValueError, match="moved") as error:
+        small.save_direction("none")
+    sentence(error)
+    with pytest.raises(ValueError, match="second image") as error:
+        small.mixed([[0.5, 0.5]])
+    sentence(error)
+    with pytest.raises(ValueError, match="empty mask") as error:
+        small.repair(0, lambda *_: None)
+    sentence(error)
+    shelf = Shelf("msds1-best")
+    with pytest.raises(FileNotFoundError, match="nearest: msds1-best") as error:
+        shelf.open("msds1-bets")
+    sentence(error)
+    fields = small_run(tmp_path / "fields", pixels=None)
+    with pytest.raises(ValueError, match="real-valued fields") as error:
+        shelf.open(str(fields))
+    sentence(error)
+    assert "msds1-bets" not in shelf.names
+
+
+def test_a_run_folder_is_a_model_too(tmp_path, same):
+    shelf = Shelf(str(small_run(tmp_path / "run")))
+    work = Workspace(shelf.open(shelf.first))
+    assert "bits/dim" in work.likelihood()
+    same(work)
+
+
+# ------------------------------------------------------------------------------- many people
+
+
+def test_sessions_have_workspaces_of_their_own(models, monkeypatch):
+    monkeypatch.setattr("rgflow.app.desk.MOST", 3)
+    desk = Desk(Shelf(models.names["affine"]))
+    one, two = desk.of("one")[0], desk.of("two")[0]
+    one.zero(0)
+    assert one is not two
+    assert one.opened is two.opened  # each model is loaded once
+    assert two.undoable == (0, 0)
+    assert desk.of("one")[0] is one
+    desk.of("three")
+    desk.of("four")  # two was idle longest
+    assert len(desk) == 3
+    assert desk.of("one")[0] is one
+    assert desk.of("two")[0] is not two
+    other = desk.open("one", models.names["grey-once"])
+    assert desk.of("one")[0] is other
+    assert desk.of("two")[0].opened is two.opened
+    desk.close("one")
+    desk.close("never was")
+    assert len(desk) == 2
+
+
+def test_sessions_from_many_threads(models):
+    desk = Desk(Shelf(models.names["affine"]))
+    found = {}
+
+    def draw(k):
+        for _ in range(5):
+            work, lock = desk.of(f"session {k}")
+            with lock:
+                work.take(work.sample([k], 1.0)[0])
+        found[k] = work.subject
+
+    threads = [threading.Thread(target=draw, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[k].what for k in range(8)] == [f"sample {k}" for k in range(8)]
+    alone = desk.of("alone")[0]
+    for k in range(8):
+        assert torch.equal(alone.sample([k], 1.0)[0].image, found[k].image)
+
+
+# ------------------------------------------------------------------------------- uploads
+
+
+def chunk(kind, data):
+    """A part of a PNG file."""
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def png(width, height, data=b""):
+    """A grey PNG file of a size that it says, whatever it holds."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def zeros(width, height):
+    """The same of black, without ever holding it."""
+    deflate, row = zlib.compressobj(9), bytes(width + 1)
+    parts = [deflate.compress(row) for _ in range(height)]
+    return png(width, height, b"".join([*parts, deflate.flush()]))
+
+
+def small_png():
+    """A picture in colour."""
+    to = io.BytesIO()
+    noise = np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(to, "PNG")
+    return to.getvalue()
+
+
+BAD = {
+    "text": (lambda: b"not a picture at all\n" * 9, "PNG, JPEG or WebP"),
+    "empty": (lambda: b"", "PNG, JPEG or WebP"),
+    "svg": (
+        lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        "PNG, JPEG or WebP",
+    ),
+    "gif": (lambda: b"GIF89a" + bytes(40), "PNG, JPEG or WebP"),
+    "100-megapixels": (lambda: zeros(10_000, 10_000), "at most 40 million pixels; got 10000×10000"),
+    "bomb": (lambda: png(60_000, 60_000), "at most 40 million pixels"),
+    "truncated": (lambda: small_png()[:9000], "damaged"),
+    "header-only": (lambda: small_png()[:20], "PNG, JPEG or WebP"),
+    "no-data": (lambda: png(100, 100), "damaged"),
+    "noise-inside": (lambda: png(100, 100, b"no zlib stream"), "damaged"),
+}
+
+
+@contextlib.contextmanager
+def little_memory(megabytes):
+    """A check that not much memory is taken at any time, where the system tells."""
+    try:
+        with open("/proc/self/clear_refs", "w") as reset:
+            reset.write("5")  # the peak begins anew
+    except OSError:
+        yield
+        return
+
+    def peak():
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) / 1024 for line in status if line[:5] == "VmHWM")
+
+    before = peak()
+    yield
+    assert peak() - before < megabytes
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_files_that_are_no_pictures(name, small, tmp_path):
+    make, words = BAD[name]
+    path = tmp_path / "upload.png"
+    path.write_bytes(make())
+    with little_memory(8), pytest.raises(ValueError, match=words) as error:
+        read(path, small, 1.0)
+    sentence(error)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_pictures_of_any_size_and_mode(kind, models, tmp_path):
+    path = tmp_path / "upload"
+    for name in ("affine", "grey-once"):
+        work = models.open(name)
+        for mode, size in (("RGB", (80, 60)), ("L", (3, 200)), ("RGB", (1, 1))):
+            Image.new(mode, size, 90).save(path, kind)
+            for zoom in (1.0, 2.5, 8.0):
+                image = read(path, work, zoom)
+                assert image.shape == work.opened.flow.image_shape
+                assert image.dtype == torch.uint8
+
+
+def test_zoom_cuts_the_centre(small, tmp_path):
+    values = np.zeros((64, 64), dtype=np.uint8)
+    values[24:40, 24:40] = 200
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert read(tmp_path / "a.png", small, 4.0).float().mean() > 190
+    assert read(tmp_path / "a.png", small, 1.0).float().mean() < 30
+
+
+def test_how_unusual_an_image_is(models):
+    work = models.open("msds1-best")
+    said = unusual(work)
+    assert "largest difference 0 grey levels" in said
+    assert said.count("<meter") == work.opened.flow.levels
+    work.take(work.encode(picture(work), "noise.png"))
+    assert said != unusual(work)
+    assert "% of validation images" in unusual(work)
+    assert "<table" not in unusual(models.open("affine"))  # nothing to compare with
+
+
+# ------------------------------------------------------------------------------- command line
+
+
+def test_help():
+    found = subprocess.run(
+        [sys.executable, "-m", "rgflow", "app", "--help"], capture_output=True, text=True
+    )
+    assert found.returncode == 0
+    for words in ("--host", "--port", "--auth", "--threads", "Nothing leaves this machine"):
+        assert words in " ".join(found.stdout.split())
+
+
+def test_mistakes_on_the_command_line(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for arguments, message in (
+            (["--port", "0"], "Expected --port to be"),
+            (["--port", "70000"], "65535"),
+            (["--port", "a"], "Expected --port to be"),
+            (["--threads", "0"], "--threads to be"),
+            (["--auth", "me"], "Expected --auth to be user:password"),
+            (["--auth", ":"], "Expected --auth to be user:password"),
+            (["--auth", "me:"], "Expected --auth to be user:password"),
+            (["--prot", "7"], "nearest: --port"),
+            (["--port", port], f"Expected to listen at 127.0.0.1, port {port}; Address already"),
+            (["--host", "nowhere.invalid"], "Expected to listen at nowhere.invalid, port"),
+            (["msds1-bets"], "there is none at msds1-bets"),
+        ):
+            assert main(["app", *arguments]) == 2, arguments
+            said = capsys.readouterr().err
+            assert message in said
+            assert said.startswith("rgflow: Expected ")
+            assert said.count("\n") == 1
+
+
+def test_a_secret_is_not_told(capsys):
+    assert main(["app", "--auth", "secret"]) == 2
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_without_gradio(capsys, monkeypatch):
+    monkeypatch.setattr("rgflow.cli.app.find_spec", lambda name: None)
+    assert main(["app"]) == 2
+    assert "pip install 'rgflow[app]'" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------- the server
+
+
+def test_health_and_passwords(models):
+    testing = pytest.importorskip("fastapi.testclient")
+    with testing.TestClient(make_app(models.names["affine"], ("me", "pass"))) as client:
+        found = client.get("/health")
+        assert found.headers["content-type"] == "application/json"
+        assert found.json()["status"] == "ok"
+        assert found.json()["sessions"] == 0
+        page = client.get("/")
+        assert '"auth_required":true' in page.text.replace(" ", "")
+        assert "Receptive fields" not in page.text
+        for path in ("/config", "/gradio_api/info"):
+            assert client.get(path).status_code == 401
+        called = client.post(
+            "/gradio_api/queue/join", json={"data": [], "fn_index": 0, "session_hash": "a"}
+        )
+        assert called.status_code == 401
+        wrong = client.post("/login", data={"username": "me", "password": "guess"})
+        assert wrong.status_code == 400
+        right = client.post("/login", data={"username": "me", "password": "pass"})
+        assert right.status_code == 200
+        assert client.get("/config").status_code == 200
+        assert "Receptive fields" in client.get("/").text
