@@ -35,12 +35,12 @@ napoleon_custom_sections = ["Returns"]  # types are in the signatures already
 
 # Without intersphinx, as a build needs no network: names of other packages lead nowhere.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|nn|np|numpy|PIL|rich|collections|pathlib|typing|abc)\..*"),
+    (r"py:.*", r"(torch|nn|fastapi|threading|np|numpy|PIL|rich|collections|pathlib|typing|abc)\..*"),
     (
         r"py:.*",
         r"(Tensor|NDArray|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any|Self"
         r"|Literal|Protocol|NamedTuple|UserWarning|ValueError|FileNotFoundError|Exception"
-        r"|dtype|device|Generator|ndarray|Axes|optional|callable)",
+        r"|dtype|device|Generator|ndarray|Axes|Split|optional|callable)",
     ),
 ]
 

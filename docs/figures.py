@@ -84,6 +84,8 @@ WORDS = {
     "training": "loop, run folder",
     "report": "all on one page",
     "experiments": "results anew",
+    "trained": "run or model → flow",
+    "app": "the explorer",
     "cli": "the command rgflow",
 }
 
