@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from rgflow.analysis.mixing import level_by_level, mix
-from rgflow.app import meaning, shelf, views
+from rgflow.app import meaning, shelf
 from rgflow.app.page import Page, drawer
-from rgflow.app.panels import FRAMES, enlarged
+from rgflow.app.panels import FRAMES, enlarged, played
 from rgflow.app.workspace import Subject, Workspace
 from rgflow.data.decoding import Target
-from rgflow.figures import to_bytes
+from rgflow.figures import grid, strongest, to_bytes
 from rgflow.figures.animations import animate
 
 NAMES = {
@@ -81,7 +81,7 @@ def _own(page: Page) -> None:
         "each level of it is tells you whether the model has seen the like."
     )
     file = gr.File(
-        label="Picture", file_types=["image"], type="filepath", height=110, elem_id="upload"
+        label="Picture", file_types=["image"], type="filepath", height=150, elem_id="upload"
     )
     zoom = gr.Slider(1, 8, 1, step=0.1, label="Zoom into the centre", elem_id="zoom")
     with gr.Row():
@@ -172,23 +172,29 @@ def _export(page: Page) -> None:
     scale = gr.Slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     with gr.Row():
-        png = gr.DownloadButton("Image (PNG)", size="sm", elem_id="save-png")
-        atlas = gr.DownloadButton("What is shown (PNG)", size="sm", elem_id="save-shown")
+        png = gr.DownloadButton("Image", size="sm", elem_id="save-png")
+        shown = gr.DownloadButton("All images shown", size="sm", elem_id="save-shown")
+        atlas = gr.DownloadButton("Receptive fields", size="sm", elem_id="save-fields")
+    with gr.Row():
+        film = gr.DownloadButton("Path to the second", size="sm", elem_id="save-film")
+        play = gr.DownloadButton("Latent played", size="sm", elem_id="save-played")
         latents = gr.DownloadButton("Latents", size="sm", elem_id="save-latents")
-        film = gr.DownloadButton("Path to the second image", size="sm", elem_id="save-film")
-    gr.Markdown("A file is made at the first click, and downloaded at once.")
+    gr.Markdown("Pictures are PNG; latents are a file for `rgflow.Latents.load`.")
 
     def image(work: Workspace, scale: float) -> str:
         path = _file("image.png")
         enlarged(work.subject.image, int(scale)).save(path)
         return str(path)
 
-    def shown(work: Workspace, scale: float) -> str:
+    def sheet(work: Workspace, scale: float) -> str:
         parts = [work.subject, *work.samples, *work.mixtures, *work.completions]
-        from rgflow.figures import grid
-
         path = _file("shown.png")
         grid(torch.stack([one.image for one in parts]), scale=int(scale)).save(path)
+        return str(path)
+
+    def fields(work: Workspace) -> str:
+        path = _file("fields.png")
+        strongest({work.opened.name: work.opened.fields}).save(path)
         return str(path)
 
     def vectors(work: Workspace) -> str:
@@ -206,16 +212,23 @@ def _export(page: Page) -> None:
             work.moment.other.latents,
             level_by_level(levels, FRAMES),
         )
-        path = _file(f"path.{kind}")
-        frames = [enlarged(one, int(scale)) for one in to_bytes(found.images[0])]
-        animate(frames, path, milliseconds=100)
+        return animation("path", list(to_bytes(found.images[0])), scale, kind)
+
+    def latent(work: Workspace, scale: float, kind: str) -> str:
+        return animation("latent", played(work)[1], scale, kind)
+
+    def animation(name: str, images: list[torch.Tensor], scale: float, kind: str) -> str:
+        path = _file(f"{name}.{kind}")
+        animate([enlarged(one, int(scale)) for one in images], path, milliseconds=100)
         return str(path)
 
     for button, function, inputs in (
         (png, image, [scale]),
-        (atlas, shown, [scale]),
-        (latents, vectors, []),
+        (shown, sheet, [scale]),
+        (atlas, fields, []),
         (film, moving, [scale, kind]),
+        (play, latent, [scale, kind]),
+        (latents, vectors, []),
     ):
         page.on(button.click, function, inputs, [button], core=False, show_progress="minimal")
 
@@ -227,7 +240,4 @@ def _file(name: str) -> Path:
 
 def _python(page: Page) -> None:
     code = gr.Code(language="python", label="Runs as it stands", elem_id="code", lines=18)
-    page.shows([code], lambda work: [work.subject.recipe.script(work.opened.name)])
-
-
-__all__ = ["NAMES", "build", "read", "unusual", "views"]
+    page.shows([code], lambda work: [work.subject.recipe.script(work.opened.source)])

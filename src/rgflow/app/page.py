@@ -9,7 +9,7 @@ import gradio as gr
 
 from rgflow.app import views
 from rgflow.app.desk import Desk
-from rgflow.app.workspace import MOST_CHOSEN, Workspace
+from rgflow.app.workspace import Workspace
 
 STATIC = resources.files("rgflow.app") / "static"
 Handler = Callable[..., Any]
@@ -279,6 +279,3 @@ def level_updates(work: Workspace) -> list[Any]:
             name += ", coarsest" if levels <= MOST_LEVELS else " and above"
         found.append(gr.update(visible=h < levels, label=name))
     return found
-
-
-__all__ = ["MOST_CHOSEN", "Page", "build"]

@@ -29,10 +29,11 @@ from rgflow.app.workspace import MOST_CHOSEN, Subject, Workspace
 from rgflow.figures import picture, to_bytes
 from rgflow.figures.animations import animate
 from rgflow.figures.mixing import path_frames
+from rgflow.latents import Address
 from rgflow.metrics.images import psnr
 from rgflow.repair.surprise import surprise
 
-ATLAS = 24
+ATLAS = 48
 """Receptive fields that are shown at a time."""
 FRAMES = 9
 """Pictures of a traversal, and steps of a path for each level."""
@@ -53,8 +54,10 @@ def sample(page: Page) -> None:
         )
         count = gr.Slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
         draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
+    scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": 0.8, "step": 0.05}
+    alike = gr.Slider(label="Temperature of all levels", elem_id="temperature", **scale)
     with gr.Row():
-        sliders = level_sliders("temperature", minimum=0, maximum=1.5, value=0.8, step=0.05)
+        sliders = level_sliders("temperature", **scale)
     found = page.sheet("Samples", elem_id="samples")
 
     def draw_them(work: Workspace, seed: float, count: float, *values: float) -> str:
@@ -74,6 +77,14 @@ def sample(page: Page) -> None:
         work.take(work.samples[int(event.index)])
 
     page.on(draw.click, draw_them, [seed, count, *sliders], [found])
+    alike.input(
+        lambda value: [value] * MOST_LEVELS,
+        [alike],
+        sliders,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
     page.on(found.choose, take, event=True)
     page.shows(sliders, lambda work: level_updates(work))
     page.shows([found], lambda work: [listed(work)])
@@ -98,7 +109,7 @@ def latents(page: Page) -> None:
         reset = gr.Button("Reset all", size="sm", min_width=60, elem_id="reset")
         clear = gr.Button("Unchoose", size="sm", min_width=60, elem_id="unchoose")
         zero = gr.Button("Level to 0", size="sm", min_width=60, elem_id="zero")
-        anew = gr.Button("Draw level anew", size="sm", min_width=60, elem_id="anew")
+        anew = gr.Button("Level anew", size="sm", min_width=60, elem_id="anew")
         back = gr.Button("Level as it was", size="sm", min_width=60, elem_id="back")
         play = gr.Button("Play", size="sm", min_width=60, elem_id="play")
     with gr.Row():
@@ -171,12 +182,9 @@ def latents(page: Page) -> None:
         work.add_direction(name, float(amount or 0))
 
     def film_of(work: Workspace) -> str:
-        if not work.moment.chosen:
-            raise ValueError("Expected a latent to play: choose one of the receptive fields.")
-        address = work.moment.chosen[-1]
-        values = np.linspace(-REACH / 2, REACH / 2, FRAMES) * work.unit
-        found = traverse(work.opened.exact, work.subject.latents, address, values.tolist())
-        return moving([to_bytes(image) for image in found.images[0]], views.name(address))
+        address, images = played(work)
+        scale = max(1, 160 // images[0].shape[2])
+        return animated([enlarged(image, scale) for image in images], views.name(address))
 
     page.on(level.input, turn, [level])
     page.on(overlay.input, lay, [overlay])
@@ -334,7 +342,7 @@ def repair(page: Page) -> None:
         return f"<p>{proposal.sentence(0)}</p>"
 
     def listed(work: Workspace) -> str:
-        captions = ["best", *(f"draw {k}" for k in range(1, len(work.completions)))]
+        captions = ["first", *(f"or {k}" for k in range(1, len(work.completions)))]
         return views.subjects(work.completions, captions[: len(work.completions)])
 
     def scored(work: Workspace) -> str:
@@ -388,8 +396,7 @@ def repairing(page: Page, request: gr.Request, seed: int) -> Iterator[list[Any]]
         try:
             with lock:
                 work.settle()
-                filled, steps = work.repair(seed, lambda *one: news.put(one))
-                work.completions = work.repaired(filled, steps, seed)
+                work.completions = work.repair(seed, lambda *one: news.put(one))
                 work.accept(work.completions[0])
         except Exception as error:  # told of below, whatever it is
             results.append(error)
@@ -439,11 +446,18 @@ def plot(values: Sequence[float]) -> str:
 # ------------------------------------------------------------------------------- animations
 
 
-def moving(images: Sequence[Tensor], label: str) -> str:
-    """Images [C, H, W] as an animation, large."""
-    scale = max(1, 160 // images[0].shape[2])
-    frames = [enlarged(image, scale) for image in images]
-    return animated(frames, label)
+def played(work: Workspace) -> tuple[Address, list[Tensor]]:
+    """The latent that was chosen last, and the image while it moves.
+
+    Raises:
+        ValueError: If none is chosen.
+    """
+    if not work.moment.chosen:
+        raise ValueError("Expected a latent to play: choose one of the receptive fields.")
+    address = work.moment.chosen[-1]
+    values = np.linspace(-REACH / 2, REACH / 2, FRAMES) * work.unit
+    found = traverse(work.opened.exact, work.subject.latents, address, values.tolist())
+    return address, [to_bytes(image) for image in found.images[0]]
 
 
 def enlarged(image: Tensor, scale: int) -> Image.Image:

@@ -2,7 +2,6 @@
 
 import base64
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +42,7 @@ class Recipe:
             image = figures.picture(flow.decode(z2)[0])
             image.save("image.png")
         """
-        steps = list(dict.fromkeys(self._steps()))
+        steps = self._steps()
         names = {step: f"z{k}" for k, step in enumerate(steps, 1)}
         wanted = {line for step in steps for line in step.imports}
         imports = sorted({"import torch", *wanted}, key=lambda line: (line[:4] == "from", line))
@@ -63,11 +62,18 @@ class Recipe:
             ]
         )
 
-    def _steps(self) -> Iterator["Recipe"]:
-        """All that it is made from, and itself; what comes first is needed first."""
-        for source in self.sources:
-            yield from source._steps()
-        yield self
+    def _steps(self) -> list["Recipe"]:
+        """All that it is made from, each once, and itself; what comes first is needed first."""
+        steps: dict[Recipe, None] = {}
+        waiting = [(self, False)]  # by hand, as a long session is deeper than Python's stack
+        while waiting:
+            recipe, sources_done = waiting.pop()
+            if sources_done:
+                steps.setdefault(recipe)
+            elif recipe not in steps:
+                waiting.append((recipe, True))
+                waiting.extend((source, False) for source in reversed(recipe.sources))
+        return list(steps)
 
 
 ARRAYS = ("import base64", "import zlib", "import numpy as np")

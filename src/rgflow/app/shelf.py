@@ -32,6 +32,11 @@ class Opened:
     _lock: RLock = field(default_factory=RLock, repr=False)
 
     @property
+    def source(self) -> str:
+        """What `load_flow` takes for it."""
+        return str(self.model.run.model) if self.model.run else self.name
+
+    @property
     def flow(self) -> Flow:
         """The flow, in its own number format, in which latents are drawn."""
         return self.model.flow

@@ -31,6 +31,8 @@ MOST_UNDONE = 100
 """Moments that are kept."""
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """How holes are filled in: by particles, or by a climb."""
+CLIMBS = 3
+"""Climbs from different starts, as one gives one answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,20 +256,25 @@ class Workspace:
         self.pending = values
         if not isinstance(flow, RGFlow):
             return to_bytes(flow.decode(self._moved(values)))[0]
-        edit: Edit = self.once("edit", (self.subject, chosen), self._editing)
+        edit: Edit | None = self.once("edit", (self.subject, chosen), self._editing)
         with torch.no_grad():
+            if edit is None:
+                return to_bytes(flow.decode(self._moved(values)))[0]
             new = edit.of_latents(self._moved(values))
             return to_bytes(edit.paste(edit.decode(new)))[0]
 
-    def _editing(self) -> Edit:
-        """The chosen latents as those that may change."""
+    def _editing(self) -> Edit | None:
+        """The chosen latents as those that may change; none if the image isn't within the range
+        of pixels, as latents may lead a little beyond it."""
         flow = self.opened.exact
         assert isinstance(flow, RGFlow)
         mask = np.zeros(flow.image_shape[1:], dtype=bool)
         for _, i, j, _ in self.moment.chosen:
             mask[i, j] = True
         with torch.no_grad():
-            return LocalFlow(flow, flow.decode(self.subject.latents)).edit(mask)
+            image = flow.decode(self.subject.latents)
+            inside = bool(((image >= 0) & (image < 256)).all())
+            return LocalFlow(flow, image).edit(mask) if inside else None
 
     def settle(self) -> None:
         """Take sliders that were moved as they are."""
@@ -415,57 +422,63 @@ class Workspace:
             return {"particles": PARTICLES, "sweeps": SWEEPS}
         return {"particles": 0, "steps": STEPS, "draws": DRAWS}
 
-    def repair(
-        self, seed: int, progress: Callable[[int, float, Tensor], None]
-    ) -> tuple[Filled, int]:
-        """Fill in what is marked; until `stopping` is set, if it ever is.
+    def repair(self, seed: int, progress: Callable[[int, float, Tensor], None]) -> list[Subject]:
+        """Fill in what is marked, until `stopping` is set, if it ever is.
 
         Args:
             seed: Of whatever is random.
             progress: Told of every step: its number, log p in nats, and the image then.
 
         Returns:
-            What was found, and in how many steps.
+            The best, then other possible ones.
         """
-        self.stopping, steps = False, 0
-        now = self.subject.image
+        self.stopping, found, before = False, list[Subject](), 0
+        for k in range(1 if self.expected()["particles"] else CLIMBS):
+            steps = 0
+            now = self.subject.image
 
-        def see(images: Tensor) -> None:
-            nonlocal now
-            now = to_bytes(images)[0]
+            def see(images: Tensor) -> None:
+                nonlocal now
+                now = to_bytes(images)[0]
 
-        def after(_: str, step: int, log_p: Tensor) -> bool:
-            nonlocal steps
-            steps = step
-            progress(step, log_p.max().item(), now)
-            return self.stopping
+            def after(_: str, step: int, log_p: Tensor) -> bool:
+                nonlocal steps
+                steps = step
+                progress(before + step, log_p.max().item(), now)  # noqa: B023
+                return self.stopping
 
-        filled = fill(
-            self.opened.flow,
-            self.subject.image[None],
-            self.moment.mask,
-            seed=seed,
-            progress=after,
-            preview=see,
-            **self.expected(),
-        )
-        return next(filled), steps
+            filled = next(
+                fill(
+                    self.opened.flow,
+                    self.subject.image[None],
+                    self.moment.mask,
+                    seed=seed + k,
+                    progress=after,
+                    preview=see,
+                    **self.expected(),
+                )
+            )
+            found += self._repaired(filled, steps, seed + k)
+            before += steps
+            if self.stopping:
+                break
+        return found
 
-    def repaired(self, filled: Filled, steps: int, seed: int) -> list[Subject]:
-        """What was found as images: the best, then other possible ones, if there are any."""
+    def _repaired(self, filled: Filled, steps: int, seed: int) -> list[Subject]:
+        """What was found in so many steps, as images."""
         settings = ", ".join(f"{name}={value}" for name, value in self.expected().items())
-        found = (
+        code = (
             f"next(fill(flow, figures.to_bytes(flow.decode({{0}})), {array(self.moment.mask)}, "
             f"seed={seed}, progress=lambda name, step, log_p: step >= {steps}, {settings}))"
         )
         images = [to_bytes(filled.images)[0]]
-        parts = [f"figures.to_bytes({found}.images)"]
+        parts = [f"figures.to_bytes({code}.images)"]
         if filled.completions:
             samples = filled.completions[0].samples
             images += list(samples)
-            parts += [f"{found}.completions[0].samples[{k}][None]" for k in range(len(samples))]
+            parts += [f"{code}.completions[0].samples[{k}][None]" for k in range(len(samples))]
         subjects = []
-        for number, (image, part) in enumerate(zip(images, parts, strict=True)):
+        for image, part in zip(images, parts, strict=True):
             recipe = Recipe(
                 f"flow.encode({part}, dtype=torch.float64)",
                 (self.subject.recipe,),
@@ -473,8 +486,7 @@ class Workspace:
             )
             with torch.no_grad():
                 z = self.opened.exact.encode(image[None])
-            what = "repaired" if number == 0 else f"completion {number}"
-            subjects.append(self._subject(z, recipe, what))
+            subjects.append(self._subject(z, recipe, "repaired"))
         return subjects
 
     def accept(self, subject: Subject) -> None:

@@ -43,7 +43,7 @@ function draw() {
   if (!shown) return;
   const { width, height, rgb, heat, outlines, paint } = shown;
   lay(pixels(width, height, (k) => [rgb[3 * k], rgb[3 * k + 1], rgb[3 * k + 2], 255]));
-  if (heat) lay(pixels(width, height, (k) => [255, 214, 64, 0.8 * heat[k]]));
+  if (heat) lay(pixels(width, height, (k) => [255, 214, 64, 0.6 * heat[k]]));
   for (const one of outlines) outline(one.marks, one.colour, 2);
   if (paint) {
     lay(pixels(width, height, (k) => [230, 60, 60, mask[k] ? 110 : 0]));

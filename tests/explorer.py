@@ -1,0 +1,254 @@
+"""The explorer as people use it: its server as a process, and Chromium in front of it."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+PATIENCE = 180
+"""Seconds after which something won't come any more; enough for a busy machine."""
+
+
+def free_port():
+    """A port at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(folder, *arguments):
+    """The address of a server that runs in a folder."""
+    port = free_port()
+    command = [sys.executable, "-m", "rgflow", "app", *arguments, "--port", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    with open(folder / "server.txt", "w") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                health(address)
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "server.txt").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+    said = (folder / "server.txt").read_text()
+    assert "Traceback" not in said, said
+
+
+def health(address):
+    """What the server says of itself."""
+    with urllib.request.urlopen(f"{address}/health", timeout=30) as answer:
+        return json.load(answer)
+
+
+@contextlib.contextmanager
+def chromium():
+    """A browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def album(folder):
+    """The folder for screenshots and measurements: RGFLOW_SCREENSHOTS, or one in the given."""
+    named = os.environ.get("RGFLOW_SCREENSHOTS")
+    found = Path(named).absolute() if named else folder / "screenshots"
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+class Visitor:
+    """A person with the page open.
+
+    Args:
+        browser: In which.
+        address: Of the server.
+        pictures: A folder for screenshots.
+        dark: Whether the person likes it dark.
+    """
+
+    def __init__(self, browser, address, pictures=None, dark=False):
+        self.context = browser.new_context(
+            viewport={"width": 1280, "height": 800},
+            color_scheme="dark" if dark else "light",
+            accept_downloads=True,
+        )
+        self.address, self.pictures = address, pictures
+        self.messages, self.requests, self.answers = [], [], []
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("websocket", lambda socket: self.requests.append(socket.url))
+        self.page.on("response", self._response)
+        self.page.goto(address)
+        self.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+
+    def _console(self, message):
+        if message.type in ("error", "warning"):
+            self.messages.append(message.text)
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.answers.append((response.status, response.url))
+
+    def close(self):
+        """Leave."""
+        self.context.close()
+
+    # ------------------------------------------------------------ what is seen
+
+    def wait(self, condition, argument=None):
+        """Wait until something is true of the page."""
+        return self.page.wait_for_function(condition, arg=argument, polling=50).json_value()
+
+    @property
+    def revision(self):
+        """How often the image has changed."""
+        return int(self.page.locator("#canvas canvas").get_attribute("data-revision"))
+
+    @property
+    def pixels(self):
+        """The image on the canvas, as text."""
+        return self.page.locator("#canvas canvas").get_attribute("data-pixels")
+
+    def text(self, selector):
+        """The words of an element."""
+        return self.page.locator(selector).inner_text()
+
+    def items(self, sheet):
+        """How many small pictures a sheet has."""
+        return self.page.locator(f"{sheet} button").count()
+
+    def shoot(self, name):
+        """Take a screenshot."""
+        if self.pictures:
+            self.page.wait_for_timeout(300)
+            self.page.screenshot(path=self.pictures / f"{name}.png")
+
+    # ------------------------------------------------------------ what is done
+
+    def click(self, selector, number=0):
+        """Click an element."""
+        self.page.locator(selector).nth(number).click()
+
+    def changing(self, act, what="revision"):
+        """Do something, and wait until the image changes, in its number or in its pixels."""
+        before = self.page.evaluate(
+            "what => document.querySelector('#canvas canvas').dataset[what]", what
+        )
+        act()
+        self.wait(
+            "([what, before]) => document.querySelector('#canvas canvas').dataset[what] !== before",
+            [what, before],
+        )
+
+    def change(self, selector, number=0):
+        """Click, and wait until the image changes."""
+        self.changing(lambda: self.click(selector, number))
+
+    def panel(self, name):
+        """Open a panel."""
+        self.click(f"#tab-{name.lower()}-button")
+        self.page.locator(f"#tab-{name.lower()}").wait_for(state="visible")
+
+    def drawer(self, name):
+        """Open a drawer."""
+        self.click(f"#open-{name}")
+        self.page.locator(f"#drawer-{name}").wait_for(state="visible")
+
+    def close_drawer(self, name):
+        """Close it."""
+        self.click(f"#drawer-{name} .drawer-close")
+        self.page.locator(f"#drawer-{name}").wait_for(state="hidden")
+
+    def drag(self, slider, share):
+        """Drag the knob of a slider to a share of its way."""
+        box = self.page.locator(f"{slider} input[type=range]").bounding_box()
+        now, least, most = self.page.locator(f"{slider} input[type=range]").evaluate(
+            "one => [one.value, one.min, one.max].map(Number)"
+        )
+        start = (now - least) / (most - least)
+        middle, knob = box["y"] + box["height"] / 2, 14  # the knob stays inside
+        place = [box["x"] + knob / 2 + p * (box["width"] - knob) for p in (start, share)]
+        self.page.mouse.move(place[0], middle)
+        self.page.mouse.down()
+        self.page.mouse.move(place[1], middle, steps=8)
+        self.page.mouse.up()
+
+    def stroke(self, *places):
+        """Draw a stroke over pixels (row, column) of the 32 × 32 image."""
+        box = self.page.locator("#canvas canvas").bounding_box()
+        edge = box["width"] / 32
+        points = [(box["x"] + (j + 0.5) * edge, box["y"] + (i + 0.5) * edge) for i, j in places]
+        self.page.mouse.move(*points[0])
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*point, steps=6)
+        self.page.mouse.up()
+
+    def marked(self):
+        """The pixels (row, column) that are painted over: all of each, or nothing of it."""
+        return self.page.evaluate(MARKED)
+
+    def python(self):
+        """The code that the page shows for its image."""
+        self.drawer("python")
+        code = self.text("#code .cm-content")
+        self.close_drawer("python")
+        return code
+
+    def fits(self):
+        """Check that nothing has to be scrolled, and that there aren't too many sliders."""
+        height = self.page.evaluate("document.documentElement.scrollHeight")
+        assert height <= 800, height
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= 1280
+        sliders = self.page.locator("#right input[type=range]")
+        assert sum(one.is_visible() for one in sliders.all()) <= 6
+
+    def content(self):
+        """Check that nothing went wrong, and that nothing was asked of anybody else."""
+        assert self.messages == []
+        assert self.answers == []
+        inside = (self.address, f"ws{self.address[4:]}", "data:", "blob:")
+        assert [url for url in self.requests if not url.startswith(inside)] == []
+        assert any(url.startswith(self.address) for url in self.requests)
+
+
+MARKED = """() => {
+  const canvas = document.querySelector("#canvas canvas"), edge = canvas.width / 32;
+  const real = atob(canvas.dataset.pixels), found = [];
+  const seen = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  for (let i = 0; i < 32; i++) for (let j = 0; j < 32; j++) {
+    const colours = [0.35, 0.65].flatMap((a) => [0.35, 0.65].map((b) => {
+      const k = 4 * (Math.floor((i + a) * edge) * canvas.width + Math.floor((j + b) * edge));
+      return [seen[k], seen[k + 1], seen[k + 2]].join();
+    }));
+    if (new Set(colours).size > 1) throw new Error(`Half of pixel ${i}, ${j} is painted.`);
+    const bare = [0, 1, 2].map((c) => real.charCodeAt(3 * (32 * i + j) + c)).join();
+    if (colours[0] !== bare) found.push([i, j]);
+  }
+  return found;
+}"""
