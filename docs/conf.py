@@ -35,7 +35,10 @@ napoleon_custom_sections = ["Returns"]  # types are in the signatures already
 
 # Without intersphinx, as a build needs no network: names of other packages lead nowhere.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|nn|fastapi|threading|np|numpy|PIL|rich|collections|pathlib|typing|abc)\..*"),
+    (
+        r"py:.*",
+        r"(torch|nn|fastapi|threading|np|numpy|PIL|rich|collections|pathlib|typing|abc)\..*",
+    ),
     (
         r"py:.*",
         r"(Tensor|NDArray|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any|Self"
