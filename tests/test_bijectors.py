@@ -486,6 +486,16 @@ def test_a_mixture_is_undone_at_both_ends_too():
     torch.testing.assert_close(log_slope_back, -log_slope, rtol=1e-9, atol=1e-9)
 
 
+def test_levels_are_found_bit_by_bit_as_in_larger_digits(monkeypatch):
+    _, params, units, tables = mixed(n=400)
+    u = torch.rand(2, 400, dtype=torch.float64)
+    d = torch.where(u <= 0.5, u, u - 1)
+    few = mixture.find_level(d, params, units, tables)
+    monkeypatch.setattr(mixture, "FEW", 0)
+    assert torch.equal(mixture.find_level(d, params, units, tables), few)
+    assert len(few.unique()) > 50
+
+
 def test_coarse_to_fine_says_when_a_block_cant_be_divided():
     with pytest.raises(ValueError, match=r"a multiple of 2\^splits = 8; got 4: lower splits"):
         make_bijector(config(bijector="coarse_to_fine", splits=3))

@@ -237,15 +237,23 @@ def test_images_of_a_batch_come_to_rest_by_themselves():
 
 def test_it_stops_when_asked():
     flow, images = flow_and_images(**AFFINE)
-    told = []
+    told, seen = [], []
 
     def progress(step, log_prob):
         told.append((step, tuple(log_prob.shape)))
         return step == 3
 
     found = inpaint(
-        LocalFlow(flow, images), holes(flow.lattice), draws=2, restarts=2, progress=progress
+        LocalFlow(flow, images),
+        holes(flow.lattice),
+        draws=2,
+        restarts=2,
+        progress=progress,
+        preview=seen.append,
     )
+    best = found.best + 2 * torch.arange(3)
+    torch.testing.assert_close(seen[-1][best], found.images)
+    assert len(seen) == 3
     assert told == [(0, (3, 2)), (1, (3, 2)), (2, (3, 2)), (3, (3, 2))]
     assert found.steps == 3
 

@@ -83,6 +83,7 @@ def test_edit_equals_the_whole(case, kind):
     z = (edit.latents + 0.1).requires_grad_()
     latents = edit.with_latents(z)
     assert int((latents.image() != edit.local.latents.image()).sum()) == len(z)
+    assert torch.equal(edit.of_latents(latents), z)
     pixels = edit.decode(z)
     whole = flow.decode(latents)
     whole = whole.clamp(0, 256) if flow.pixels else whole

@@ -64,10 +64,17 @@ def test_what_is_told_is_so():
     image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
     hole = torch.zeros(8, 8, dtype=torch.bool).numpy()
     hole[1:6, 3:6] = True
-    told = []
+    told, seen = [], []
     found = complete(
-        flow, image, hole, particles=6, sweeps=3, progress=lambda n, log_p: told.append((n, log_p))
+        flow,
+        image,
+        hole,
+        particles=6,
+        sweeps=3,
+        progress=lambda n, log_p: told.append((n, log_p)),
+        preview=seen.append,
     )
+    assert torch.equal(torch.stack(seen[3::4]), found.samples)
     assert [n for n, _ in told] == list(range(1, 13))  # four blocks hold parts of it
     assert found.curve == tuple(log_p for _, log_p in told)
     assert found.curve[-1] == pytest.approx(flow.log_prob(found.samples[-1:]).item(), abs=1e-6)

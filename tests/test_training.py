@@ -399,12 +399,13 @@ def test_the_average_forgets_the_start_soon_and_then_has_its_decay():
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="before torch 2.9")
-def test_muon_of_a_stack_is_torchs_of_each_matrix():
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_muon_of_a_stack_is_torchs_of_each_matrix(decay):
     torch.manual_seed(0)
     stack = torch.nn.Parameter(torch.randn(3, 2, 8, 8))
     singles = [torch.nn.Parameter(x.clone()) for x in stack.detach().flatten(0, 1)]
-    ours = Muon([stack], lr=0.1)
-    theirs = torch.optim.Muon(singles, lr=0.1, weight_decay=0.0)
+    ours = Muon([stack], lr=0.1, decay=decay)
+    theirs = torch.optim.Muon(singles, lr=0.1, weight_decay=decay)
     before = stack.detach().clone()
     for _ in range(3):
         stack.grad = torch.randn_like(stack)

@@ -1,7 +1,10 @@
 """The drawers above: models, images of one's own, what latents mean, and export."""
 
+import base64
+import json
 import tempfile
-from html import escape
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from PIL import Image
 
 from rgflow.analysis.mixing import level_by_level, mix
 from rgflow.app import meaning, shelf
-from rgflow.app.page import Page, drawer
+from rgflow.app.page import Page, drawer, static
 from rgflow.app.panels import FRAMES, enlarged, played
 from rgflow.app.workspace import Subject, Workspace
 from rgflow.data.decoding import Target
@@ -92,7 +95,7 @@ def _own(page: Page) -> None:
     def encoded(work: Workspace, path: str | None, zoom: float) -> Subject:
         if not path:
             raise ValueError("Expected a picture: choose a file first.")
-        return work.encode(read(Path(path), work, zoom), escape(Path(path).name[:40]))
+        return work.encode(read(Path(path), work, zoom), Path(path).name[:40])
 
     def current(work: Workspace, path: str | None, zoom: float) -> str:
         work.take(encoded(work, path, zoom))
@@ -172,37 +175,43 @@ def _export(page: Page) -> None:
     scale = gr.Slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     with gr.Row():
-        png = gr.DownloadButton("Image", size="sm", elem_id="save-png")
-        shown = gr.DownloadButton("All images shown", size="sm", elem_id="save-shown")
-        atlas = gr.DownloadButton("Receptive fields", size="sm", elem_id="save-fields")
+        png = gr.Button("Image", size="sm", elem_id="save-png")
+        shown = gr.Button("All images shown", size="sm", elem_id="save-shown")
+        atlas = gr.Button("Receptive fields", size="sm", elem_id="save-fields")
     with gr.Row():
-        film = gr.DownloadButton("Path to the second", size="sm", elem_id="save-film")
-        play = gr.DownloadButton("Latent played", size="sm", elem_id="save-played")
-        latents = gr.DownloadButton("Latents", size="sm", elem_id="save-latents")
+        film = gr.Button("Path to the second", size="sm", elem_id="save-film")
+        play = gr.Button("Latent played", size="sm", elem_id="save-played")
+        latents = gr.Button("Latents", size="sm", elem_id="save-latents")
+    saved = gr.HTML(
+        html_template="",
+        js_on_load=static("file.js"),
+        apply_default_css=False,
+        elem_id="file",
+    )
     gr.Markdown("Pictures are PNG; latents are a file for `rgflow.Latents.load`.")
 
-    def image(work: Workspace, scale: float) -> str:
-        path = _file("image.png")
+    def image(work: Workspace, folder: Path, scale: float) -> Path:
+        path = folder / "image.png"
         enlarged(work.subject.image, int(scale)).save(path)
-        return str(path)
+        return path
 
-    def sheet(work: Workspace, scale: float) -> str:
+    def sheet(work: Workspace, folder: Path, scale: float) -> Path:
         parts = [work.subject, *work.samples, *work.mixtures, *work.completions]
-        path = _file("shown.png")
+        path = folder / "shown.png"
         grid(torch.stack([one.image for one in parts]), scale=int(scale)).save(path)
-        return str(path)
+        return path
 
-    def fields(work: Workspace) -> str:
-        path = _file("fields.png")
+    def fields(work: Workspace, folder: Path) -> Path:
+        path = folder / "fields.png"
         strongest({work.opened.name: work.opened.fields}).save(path)
-        return str(path)
+        return path
 
-    def vectors(work: Workspace) -> str:
-        path = _file("latents.safetensors")
+    def vectors(work: Workspace, folder: Path) -> Path:
+        path = folder / "latents.safetensors"
         work.subject.latents.save(path)
-        return str(path)
+        return path
 
-    def moving(work: Workspace, scale: float, kind: str) -> str:
+    def moving(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
         if work.moment.other is None:
             raise ValueError("Expected a second image for the path to: choose one under Mix.")
         levels = work.opened.flow.levels
@@ -212,15 +221,14 @@ def _export(page: Page) -> None:
             work.moment.other.latents,
             level_by_level(levels, FRAMES),
         )
-        return animation("path", list(to_bytes(found.images[0])), scale, kind)
+        return animation(folder / f"path.{kind}", list(to_bytes(found.images[0])), scale)
 
-    def latent(work: Workspace, scale: float, kind: str) -> str:
-        return animation("latent", played(work)[1], scale, kind)
+    def latent(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
+        return animation(folder / f"latent.{kind}", played(work)[1], scale)
 
-    def animation(name: str, images: list[torch.Tensor], scale: float, kind: str) -> str:
-        path = _file(f"{name}.{kind}")
+    def animation(path: Path, images: list[torch.Tensor], scale: float) -> Path:
         animate([enlarged(one, int(scale)) for one in images], path, milliseconds=100)
-        return str(path)
+        return path
 
     for button, function, inputs in (
         (png, image, [scale]),
@@ -230,12 +238,20 @@ def _export(page: Page) -> None:
         (play, latent, [scale, kind]),
         (latents, vectors, []),
     ):
-        page.on(button.click, function, inputs, [button], core=False, show_progress="minimal")
+        page.on(button.click, _file(function), inputs, [saved], core=False, show_progress="minimal")
 
 
-def _file(name: str) -> Path:
-    """A file of this name that nobody else has."""
-    return Path(tempfile.mkdtemp(prefix="rgflow-")) / name
+def _file(make: Callable[..., Path]) -> Callable[..., str]:
+    """What a function writes into a folder, as `file.js` saves it; on the server nothing stays."""
+
+    def made(work: Workspace, *values: Any) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            path = make(work, Path(folder), *values)
+            data = base64.b64encode(path.read_bytes()).decode()
+        # The time, so that the same file can be saved twice.
+        return json.dumps({"name": path.name, "data": data, "time": time.time()})
+
+    return made
 
 
 def _python(page: Page) -> None:

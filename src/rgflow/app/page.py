@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from importlib import resources
 from typing import Any
 
@@ -246,12 +247,17 @@ def drawn(work: Workspace) -> str:
 
 def told(work: Workspace) -> str:
     """What is known of the current image, in one line."""
-    parts = [f"<b>{work.subject.what}</b>", work.likelihood()]
+    parts = [f"<b>{escape(work.subject.what)}</b>", work.likelihood()]
     if work.view.pixel and work.view.panel == "Latents":
         row, column = work.view.pixel
         values = ", ".join(str(v) for v in work.subject.image[:, row, column].tolist())
         parts.append(f"pixel ({row}, {column}): {values}")
     return " · ".join(parts)
+
+
+def whole(seed: float | None) -> int:
+    """A seed from a field of the page, whatever was written there."""
+    return int(abs(seed or 0)) % (1 << 31)
 
 
 def level_sliders(name: str, **options: Any) -> list[Any]:

@@ -24,6 +24,7 @@ from rgflow.app.page import (
     level_sliders,
     level_updates,
     per_level,
+    whole,
 )
 from rgflow.app.workspace import MOST_CHOSEN, Subject, Workspace
 from rgflow.figures import picture, to_bytes
@@ -61,7 +62,7 @@ def sample(page: Page) -> None:
     found = page.sheet("Samples", elem_id="samples")
 
     def draw_them(work: Workspace, seed: float, count: float, *values: float) -> str:
-        first = int(seed or 0)
+        first = whole(seed)
         temperature = per_level(work, values)
         same = temperature[0] if len(set(temperature)) == 1 else temperature
         work.samples = work.sample(range(first, first + int(count)), same)
@@ -158,6 +159,11 @@ def latents(page: Page) -> None:
         values = values[: len(work.moment.chosen)]
         return views.canvas(work, image=work.preview([float(v) for v in values]))
 
+    def put(work: Workspace, *values: float) -> None:
+        # Not what was previewed last: what the slider was moved to since may still be on its way.
+        work.pending = [float(v) for v in values[: len(work.moment.chosen)]]
+        work.settle()
+
     def pick(work: Workspace, event: gr.EventData) -> None:
         work.choose(work.view.listed[int(event.index)])
 
@@ -200,7 +206,7 @@ def latents(page: Page) -> None:
             core=False,
             trigger_mode="always_last",
         )
-        page.on(slider.release, lambda work: None)
+        page.on(slider.release, put, sliders, settle=False)
     page.on(reset.click, lambda work: work.reset())
     page.on(clear.click, lambda work: work.unchoose())
     page.on(zero.click, lambda work: work.zero(at(work)))
@@ -241,7 +247,7 @@ def mixing(page: Page) -> None:
     film = gr.HTML(elem_id="mix-film")
 
     def draw(work: Workspace, seed: float) -> None:
-        work.remember(work.sample([int(seed or 0)], 0.8)[0])
+        work.remember(work.sample([whole(seed)], 0.8)[0])
 
     def exchange(work: Workspace) -> None:
         if work.moment.other is None:
@@ -357,7 +363,7 @@ def repair(page: Page) -> None:
         work.accept(work.completions[int(event.index)])
 
     def run(request: gr.Request, seed: float) -> Iterator[list[Any]]:
-        yield from repairing(page, request, int(seed or 0))
+        yield from repairing(page, request, whole(seed))
 
     def halt(request: gr.Request) -> None:
         page.desk.of(str(request.session_hash))[0].stopping = True

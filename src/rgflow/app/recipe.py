@@ -1,6 +1,7 @@
 """How an image was made, as Python that makes it again."""
 
 import base64
+import json
 import zlib
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class Recipe:
                 *imports,
                 "from rgflow import figures, load_flow",
                 "",
-                f'flow = load_flow("{model}")',
+                f"flow = load_flow({json.dumps(model)})",
                 *lines,
                 f"image = figures.picture(flow.decode({names[self]})[0])",
                 'image.save("image.png")',

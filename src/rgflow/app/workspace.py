@@ -5,7 +5,7 @@ and notes the same call as Python (`rgflow.app.recipe`). Latents are in float64,
 decode to what they were and the Python gives the same pixels.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,8 @@ from rgflow.repair.particles import maps_once
 
 MOST_CHOSEN = 4
 """Latents that have a slider at the same time."""
+ROUNDED = 1e-4
+"""How far what a slider shows may be from where its latent is."""
 MOST_UNDONE = 100
 """Moments that are kept."""
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
@@ -284,17 +286,21 @@ class Workspace:
 
     def _moved(self, values: list[float]) -> Latents:
         z = self.subject.latents
-        for address, value in zip(self.moment.chosen, values, strict=True):
+        for address, value in self._moves(values):
             z = z.set(address, value * self.unit)
         return z
+
+    def _moves(self, values: list[float]) -> Iterator[tuple[Address, float]]:
+        """The chosen latents that move, and where to; sliders show rounded values."""
+        pairs = zip(self.moment.chosen, values, self.values(), strict=True)
+        return ((address, new) for address, new, now in pairs if abs(new - now) > ROUNDED)
 
     def set(self, values: list[float]) -> None:
         """Set the chosen latents."""
         recipe, z = self.subject.recipe, self.subject.latents
-        for address, value in zip(self.moment.chosen, values, strict=True):
-            if z[address].item() != value * self.unit:
-                z = z.set(address, value * self.unit)
-                recipe = Recipe(f"{{0}}.set({address}, {value * self.unit!r})", (recipe,))
+        for address, value in self._moves(values):
+            z = z.set(address, value * self.unit)
+            recipe = Recipe(f"{{0}}.set({address}, {value * self.unit!r})", (recipe,))
         if recipe is not self.subject.recipe:
             self.change(self._subject(z, recipe, "latents moved"))
 

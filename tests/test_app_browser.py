@@ -1,0 +1,353 @@
+"""The explorer in Chromium, used as a person would."""
+
+import base64
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from explorer import BROWSER, Visitor, album, chromium, health, serving
+from rgflow import load_flow
+from rgflow.latents import Latents
+
+pytest.importorskip("gradio")
+pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+PANELS = ("Sample", "Latents", "Mix", "Repair")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a server that runs in a folder of its own."""
+    with serving(tmp_path_factory.mktemp("server")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return album(tmp_path_factory.mktemp("album"))
+
+
+@pytest.fixture
+def me(browser, address, pictures):
+    """A person, who in the end has met no error and asked nobody else."""
+    visitor = Visitor(browser, address, pictures)
+    yield visitor
+    try:
+        visitor.content()
+    finally:
+        visitor.close()
+
+
+def draw(me, seed=0, count=3):
+    """Draw a few images."""
+    me.page.fill("#seed input", str(seed))
+    me.page.fill("#count input[type=number]", str(count))
+    me.change("#draw")
+    me.wait(f"() => document.querySelectorAll('#samples button').length === {count}")
+
+
+def atlas(me):
+    """Open the panel of latents, and wait for its maps."""
+    me.panel("Latents")
+    me.page.locator("#atlas button").first.wait_for()
+
+
+def runs(me, folder):
+    """Check that the Python on the page makes the image on the page."""
+    code = me.python()
+    (folder / "script.py").write_text(code)
+    subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, timeout=300)
+    found = np.asarray(Image.open(folder / "image.png").convert("RGB"))
+    assert found.tobytes() == base64.b64decode(me.pixels)
+    return code
+
+
+def warned(me, words):
+    """Wait for a message, which has to be one sentence."""
+    toast = me.page.locator(".toast-body", has_text=words).first
+    toast.wait_for()
+    said = toast.inner_text().rsplit("Expected", 1)[1].strip()
+    assert said.endswith(".")
+    assert said.count(".\n") == 0
+    assert "Traceback" not in said
+
+
+def test_from_samples_to_a_direction(me, tmp_path):
+    me.shoot("1-first")
+    draw(me)
+    assert me.items("#samples") == 3
+    me.fits()
+    me.shoot("2-samples")
+    me.change("#samples button", 2)
+    assert "sample 2" in me.text("#status")
+
+    atlas(me)
+    me.shoot("3-atlas")
+    me.change("#atlas button", 1)
+    me.page.locator("#latent-0 input[type=range]").wait_for()
+    start = me.pixels
+    me.changing(lambda: me.drag("#latent-0", 0.9), "pixels")
+    me.wait("() => document.querySelector('#status').innerText.includes('latents moved')")
+    me.fits()
+    me.shoot("4-slider-dragged")
+    dragged = me.pixels
+    assert dragged != start
+    slider = me.page.locator("#latent-0 input[type=range]")
+    assert float(slider.input_value()) > 3
+    slider.focus()
+
+    def press():
+        for _ in range(40):
+            me.page.keyboard.press("ArrowLeft")
+
+    me.changing(press, "pixels")
+    assert float(slider.input_value()) < 4
+    me.shoot("5-slider-by-keyboard")
+
+    def listed():
+        return [one.get_attribute("title") for one in me.page.locator("#atlas button").all()]
+
+    before = listed()
+    box = me.page.locator("#canvas canvas").bounding_box()
+    me.page.mouse.click(box["x"] + 20.5 / 32 * box["width"], box["y"] + 4.5 / 32 * box["height"])
+    me.wait("() => document.querySelector('#hint').innerText.includes('(4, 20)')")
+    assert "pixel (4, 20)" in me.text("#status")
+    assert listed() != before
+    me.shoot("6-pixel-picked")
+    me.fits()
+
+    me.page.fill("#name input, #name textarea", "brighter")
+    me.click("#save-direction")
+    me.wait("() => document.querySelector('#directions input').value === 'brighter'")
+    me.panel("Sample")
+    me.change("#samples button", 0)
+    plain = me.pixels
+    atlas(me)
+    me.change("#apply-direction")
+    assert "brighter × 1" in me.text("#status")
+    assert me.pixels != plain
+    applied = me.pixels
+    me.shoot("7-direction-applied")
+    me.change("#undo")
+    assert me.pixels == plain
+    me.change("#redo")
+    assert me.pixels == applied
+    code = runs(me, tmp_path)
+    assert "move(" in code
+    assert "[0]" in code
+
+
+def test_four_sliders_fit(me):
+    draw(me, count=1)
+    atlas(me)
+    for k in range(4):
+        me.change("#atlas button", k)
+    me.page.locator("#latent-3 input[type=range]").wait_for()
+    me.shoot("8-four-sliders")
+    me.fits()
+    me.change("#unchoose")
+    me.page.locator("#latent-0").wait_for(state="hidden")
+    for button in ("#zero", "#anew", "#back", "#reset"):
+        me.change(button)
+    me.click("#play")
+    warned(me, "Expected a latent to play")
+
+
+def test_mix_and_export(me, tmp_path):
+    draw(me, 5, 1)
+    me.panel("Mix")
+    me.click("#keep-mixture")
+    warned(me, "second image to mix with")
+    me.change("#draw-second")
+    me.wait("() => document.querySelectorAll('#mixtures button').length === 5")
+    me.shoot("9-mixtures")
+    me.fits()
+    first = me.pixels
+    me.change("#mixtures button", 3)
+    assert me.pixels != first
+    me.change("#undo")
+    assert me.pixels == first
+    me.changing(lambda: me.drag("#share-0", 1.0), "pixels")
+    me.change("#keep-mixture")
+    me.shoot("10-mixture-kept")
+    assert "mixture" in me.text("#status")
+    code = runs(me, tmp_path)
+    assert ".mix(z2, (1.0, 0.0, 0.0))" in code
+
+    me.drawer("export")
+    me.shoot("11-export")
+    files = {}
+    for name in ("png", "shown", "latents", "film"):
+        with me.page.expect_download() as download:
+            me.click(f"#save-{name}")
+        files[name] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[name])
+    large = np.asarray(Image.open(files["png"]).convert("RGB"))
+    assert large.shape == (256, 256, 3)
+    assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
+    assert Image.open(files["shown"]).width > 256
+    flow = load_flow("msds1-best")
+    found = flow.decode(Latents.load(files["latents"]))
+    assert found.shape == (1, 3, 32, 32)
+    film = Image.open(files["film"])
+    assert film.format == "GIF"
+    assert len(list(ImageSequence.Iterator(film))) > 9
+    me.close_drawer("export")
+
+
+def test_repair(me, tmp_path):
+    draw(me, 7, 1)
+    me.panel("Repair")
+    me.page.locator("#repair").wait_for()
+    me.click("#repair")
+    warned(me, "something to repair")
+    assert me.marked() == []
+    me.changing(lambda: me.stroke((10, 10), (10, 18)))
+    marked = me.marked()
+    assert {i for i, _ in marked} == {9, 10, 11}  # a brush of 3 pixels
+    assert {j for _, j in marked} == set(range(9, 20))
+    me.change("#undo")
+    assert me.marked() == []
+    me.change("#redo")
+    assert me.marked() == marked
+    me.shoot("12-painted")
+    me.fits()
+    before = me.pixels
+    me.change("#repair")
+    me.wait("() => document.querySelectorAll('#completions button').length > 1")
+    me.wait("() => document.querySelector('#progress').innerText.includes('done')")
+    assert "PSNR" in me.text("#psnr") or "identical" in me.text("#psnr")
+    me.shoot("13-repaired")
+    me.fits()
+    me.change("#completions button", 1)
+    assert "repaired" in me.text("#status")
+    old, new = (np.frombuffer(base64.b64decode(one), np.uint8) for one in (before, me.pixels))
+    changed = np.argwhere((old != new).reshape(32, 32, 3).any(2)).tolist()
+    assert all(place in marked for place in changed)
+    code = runs(me, tmp_path)
+    assert "fill(" in code
+
+
+def test_a_repair_is_stopped(me):
+    draw(me, 8, 1)
+    me.panel("Repair")
+    me.page.locator("#repair").wait_for()
+    me.page.fill("#brush input[type=number]", "9")
+    me.page.keyboard.press("Tab")
+    me.page.wait_for_timeout(1000)
+    me.changing(lambda: me.stroke((4, 4), (4, 28), (16, 28), (16, 4), (28, 4), (28, 28)))
+    me.click("#repair")
+    me.wait("() => document.querySelector('#stop').disabled === false")
+    me.click("#stop")
+    me.wait("() => document.querySelector('#progress').innerText.includes('stopped')")
+    me.shoot("14-stopped")
+    assert me.page.locator("#stop").is_disabled()
+    me.change("#undo")
+    assert "sample 8" in me.text("#status")
+
+
+def test_own_images(me, tmp_path):
+    noise = np.random.default_rng(0).integers(256, size=(40, 50, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "mine.png")
+    (tmp_path / "words.png").write_text("These are words.")
+    (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9"/>')
+    me.drawer("own")
+    me.click("#take-own")
+    warned(me, "choose a file first")
+    for name in ("words.png", "drawing.svg", "mine.png"):
+        me.page.set_input_files("#upload input[type=file]", tmp_path / name)
+        me.page.locator("#upload", has_text=name.split(".")[1]).wait_for()
+        me.page.wait_for_timeout(500)
+        if name != "mine.png":
+            before = me.revision
+            me.click("#take-own")
+            warned(me, "this file isn't one")
+            assert me.revision == before
+            me.click("#upload button[aria-label*=lear], #upload button[aria-label*=emove]")
+            me.page.locator("#upload input[type=file]").wait_for(state="attached")
+    me.change("#take-own")
+    me.wait("() => document.querySelector('#unusual').innerText.includes('grey levels')")
+    assert "largest difference 0 grey levels" in me.text("#unusual")
+    assert "mine.png" in me.text("#status")
+    me.shoot("15-own-image")
+
+
+def test_drawers_and_the_keyboard(me):
+    me.drawer("models")
+    me.page.locator("#card", has_text="parameters").wait_for()
+    me.shoot("16-models")
+    me.page.fill("#folder input, #folder textarea", "no/such/folder")
+    me.click("#open-folder")
+    warned(me, "no/such/folder")
+    me.close_drawer("models")
+    me.drawer("meaning")
+    me.page.locator("#meanings", has_text="rgflow factors").wait_for()
+    me.shoot("17-meaning")
+    me.page.keyboard.press("Escape")
+    me.page.locator("#drawer-meaning").wait_for(state="hidden")
+
+    me.page.focus("#open-tour")
+    me.page.keyboard.press("Enter")
+    titles = []
+    while me.page.locator("#tour").count():
+        titles.append(me.text("#tour h3"))
+        box = me.page.locator("#tour").bounding_box()
+        assert box["x"] >= 0
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= 1280
+        assert box["y"] + box["height"] <= 800
+        if len(titles) in (1, 3, 8):
+            me.shoot(f"18-tour-{len(titles)}")
+        assert len(titles) < 20
+        me.page.keyboard.press("Enter")  # the button that leads on has the focus
+    assert len(titles) == 8
+    assert len(set(titles)) == 8
+    assert me.page.evaluate("document.activeElement.id") == "open-tour"
+
+    me.page.focus("#canvas canvas")  # pixels are picked without a mouse, too
+    atlas(me)
+    me.page.focus("#canvas canvas")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
+        me.page.keyboard.press(key)
+    me.wait("() => document.querySelector('#status').innerText.includes('pixel (2, 1)')")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
+    me = Visitor(browser, address, pictures, dark)
+    if me.page.evaluate("document.body.classList.contains('dark')") != dark:
+        me.click("#shade")
+    draw(me)
+    for name in PANELS:
+        me.panel(name)
+        me.page.wait_for_timeout(1000)
+        if name == "Latents":
+            me.page.locator("#atlas button").first.wait_for()
+        me.shoot(f"19-{'dark' if dark else 'light'}-{name.lower()}")
+        me.fits()
+    colours = me.page.evaluate(
+        "() => [getComputedStyle(document.querySelector('#title h1')).color, "
+        "getComputedStyle(document.body).backgroundColor]"
+    )
+    words, ground = (
+        sum(map(float, one[one.index("(") + 1 : -1].split(",")[:3])) for one in colours
+    )
+    assert (words > ground + 300) if dark else (words < ground - 300)
+    me.content()
+    me.close()
+
+
+def test_health(address):
+    found = health(address)
+    assert found["status"] == "ok"
+    assert found["model"] == "msds1-best"
+    assert found["sessions"] >= 0

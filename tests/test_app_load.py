@@ -1,0 +1,113 @@
+"""Many people at the explorer at once: nobody gets what is another's."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from explorer import BROWSER, Visitor, album, chromium, health, serving
+from rgflow.app.shelf import Shelf
+from rgflow.app.views import packed, rgb
+from rgflow.app.workspace import Workspace
+
+pytest.importorskip("gradio")
+pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+
+MOVE = """value => {
+  const slider = document.querySelector("#latent-0 input[type=range]");
+  const canvas = document.querySelector("#canvas canvas"), start = performance.now();
+  window.latency = null;
+  new MutationObserver((_, watcher) => {
+    window.latency = performance.now() - start; watcher.disconnect();
+  }).observe(canvas, { attributes: true, attributeFilter: ["data-revision", "data-pixels"] });
+  slider.value = value;
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+"""Moves a slider, and takes the time until the canvas is drawn anew, in milliseconds."""
+
+CHANGED = "before => document.querySelector('#canvas canvas').dataset.pixels !== before"
+
+
+def together(people, act, condition):
+    """Let all do something at once, then wait until it is done for all of them."""
+    before = [me.pixels for me in people]
+    for k, me in enumerate(people):
+        act(k, me)
+    for me, old in zip(people, before, strict=True):
+        me.wait(condition, old)
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds"), [(4, 10), pytest.param(20, 120, marks=pytest.mark.slow)]
+)
+def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
+    folder = album(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    own = Workspace(Shelf("msds1-best").open("msds1-best"))
+    seeds = [100 + 7 * k for k in range(count)]
+    latencies = []
+    with serving(tmp_path) as address, chromium() as browser:
+        people = [Visitor(browser, address) for _ in range(count)]
+        assert health(address)["sessions"] == count
+
+        def draw(k, me):
+            me.page.fill("#seed input", str(seeds[k]))
+            me.page.fill("#count input[type=number]", "1")
+            me.click("#draw")
+
+        together(people, draw, CHANGED)
+        for seed, me in zip(seeds, people, strict=True):
+            assert me.pixels == packed(rgb(own.sample([seed], 0.8)[0].image))
+            assert f"sample {seed}" in me.text("#status")
+        for me in people:
+            me.panel("Latents")
+        for k, me in enumerate(people):  # everybody another latent
+            me.page.locator("#atlas button").first.wait_for()
+            me.click("#atlas button", k % 8)
+        for me in people:
+            me.page.locator("#latent-0 input[type=range]").wait_for()
+
+        end, turns = time.monotonic() + seconds, 0
+        while time.monotonic() < end or turns < 3:
+            for k, me in enumerate(people):
+                me.page.evaluate(MOVE, round(0.7 * (turns % 5) - 1.6 + 0.05 * k, 2))
+            latencies += [me.wait("() => window.latency") for me in people]
+            turns += 1
+        for me in people:
+            me.panel("Repair")
+        for me in people:
+            me.page.locator("#repair").wait_for()
+            me.wait("() => document.querySelector('#canvas canvas').style.cursor === 'crosshair'")
+        for k, me in enumerate(people):
+            me.changing(lambda me=me, k=k: me.stroke((4 + k, 12), (4 + k, 14)))
+        for me in people:
+            me.click("#repair")
+        for me in people:
+            me.wait("() => document.querySelector('#progress').innerText.includes('done')")
+
+        for k, (seed, me) in enumerate(zip(seeds, people, strict=True)):
+            code = me.python()
+            assert set(re.findall(r"draw_each\(\[(\d+)\]", code)) == {str(seed)}
+            assert "repaired" in me.text("#status")
+            if k < 2:  # the others' is the same, and takes long
+                exec(compile(code, "script", "exec"), {})
+                found = np.asarray(Image.open("image.png").convert("RGB"))
+                assert packed(found) == me.pixels
+            me.content()
+        assert len({me.pixels for me in people}) == count
+        for me in people:
+            me.close()
+    result = {
+        "sessions": count,
+        "moves": len(latencies),
+        "median_ms": float(np.median(latencies)),
+        "longest_ms": max(latencies),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(result))
+    (folder / f"latency-{count}.json").write_text(json.dumps(result))
