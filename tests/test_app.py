@@ -20,7 +20,7 @@ from PIL import Image
 
 from flows import BIJECTORS, random_flow
 from rgflow.app import workspace
-from rgflow.app.desk import Desk
+from rgflow.app.desk import Desk, Turns
 from rgflow.app.drawers import read, unusual
 from rgflow.app.recipe import Recipe
 from rgflow.app.server import make_app
@@ -461,6 +461,27 @@ def test_sessions_from_many_threads(models):
     alone = desk.of("alone")[0]
     for k in range(8):
         assert torch.equal(alone.sample([k], 1.0)[0].image, found[k].image)
+
+
+def test_turns_are_taken_in_order():
+    turns, order, threads = Turns(), [], []
+
+    def act(k):
+        with turns:
+            order.append(k)
+            time.sleep(0.001)
+
+    with turns:
+        for k in range(30):
+            threads.append(threading.Thread(target=act, args=(k,)))
+            threads[-1].start()
+            while len(turns._line) <= k:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert order == list(range(30))
+    with turns:  # nobody is left in line
+        pass
 
 
 # ------------------------------------------------------------------------------- uploads

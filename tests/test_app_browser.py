@@ -313,8 +313,11 @@ def test_drawers_and_the_keyboard(me):
     assert len(set(titles)) == 8
     assert me.page.evaluate("document.activeElement.id") == "open-tour"
 
-    me.page.focus("#canvas canvas")  # pixels are picked without a mouse, too
+    # The tour ends where one paints; pixels are picked by keyboard among the latents.
+    cursor = "document.querySelector('#canvas canvas').style.cursor"
+    me.wait(f"() => {cursor} === 'crosshair'")
     atlas(me)
+    me.wait(f"() => {cursor} === 'pointer'")
     me.page.focus("#canvas canvas")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
         me.page.keyboard.press(key)

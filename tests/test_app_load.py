@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from explorer import BROWSER, Visitor, album, chromium, health, serving
@@ -107,7 +106,6 @@ def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
         "moves": len(latencies),
         "median_ms": float(np.median(latencies)),
         "longest_ms": max(latencies),
-        "threads": torch.get_num_threads(),
     }
     print(json.dumps(result))
     (folder / f"latency-{count}.json").write_text(json.dumps(result))

@@ -139,6 +139,9 @@ class Page:
                 with_event if event else plain,
                 inputs=list(inputs),
                 outputs=[*outputs, *(self.core if core else [])],
+                # One queue for all, as Gradio takes from several in a random order.
+                concurrency_id="page",
+                concurrency_limit=None,
                 **{"show_progress": "hidden", "api_visibility": "private", **options},
             )
         )

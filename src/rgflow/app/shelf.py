@@ -58,7 +58,8 @@ class Opened:
 
     def prepare(self) -> None:
         """Find the receptive fields now, while nobody waits."""
-        Thread(target=lambda: self.fields, daemon=True).start()
+        # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
+        Thread(target=lambda: self.fields).start()
 
     def card(self) -> str:
         """What is known of it, as rows of Markdown."""

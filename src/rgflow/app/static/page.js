@@ -64,10 +64,10 @@ window.rgflow = {
   },
   steps: [
     ["#canvas", "The current image", "Everything here is about this image: 32 × 32 pixels, each drawn as a square. The model can score it, take it apart into latents, and build it again exactly."],
-    ["#tab-sample-button", "Sample", "The model invents images. Press Draw, then choose one. A lower temperature gives more typical images."],
+    ["#tab-sample-button", "Sample", "The model invents images. Press Draw, then choose one: it becomes the current image. A lower temperature gives more typical images. (Everything works while the tour is open.)"],
     ["#tab-latents-button", "Latents", "The model describes an image by independent numbers, the latents, on levels from fine to coarse. Each small map shows where one latent changes the image. Choose a map and move its slider: a coarse latent can recolour all ovals at once, a fine one a single pixel."],
-    ["#tab-mix-button", "Mix", "Take the coarse levels of one image and the fine levels of another: Θ tells where one ends and the other begins."],
-    ["#tab-repair-button", "Repair", "Paint over a part of the image, and the model fills in what fits to the rest, in several ways if you like."],
+    ["#tab-mix-button", "Mix", "Draw a second image. Then choose how much of each level is taken from it: the coarse levels say where ovals are and which colours they have, the fine ones how their edges look. Θ tells where the second image ends and the first begins."],
+    ["#tab-repair-button", "Repair", "Paint over a part of the image with the mouse, press Repair, and the model fills in what fits to the rest, in several ways. Choose the one that you like best."],
     ["#open-own", "Your own image", "Upload a picture, and see how unusual it is for the model at every level. The model of this page knows small ovals; on a photograph it will be surprised."],
     ["#open-python", "Python", "Whatever you did, here is the code that does it again."],
     ["#undo", "Undo", "Nothing can be broken: every step can be undone. Have fun."],
@@ -79,8 +79,8 @@ window.rgflow = {
     this.shut();
     const [target, title, words] = this.steps[at];
     const found = document.querySelector(target);
-    if (target.startsWith("#tab-")) found?.click();
-    found?.classList.add("toured");
+    if (target.startsWith("#tab-")) found.click();
+    (target.startsWith("#tab-") ? document.getElementById("right") : found).classList.add("toured");
     const box = document.createElement("div");
     box.id = "tour"; box.role = "dialog"; box.ariaLabel = "Tour: " + title; box.tabIndex = -1;
     box.innerHTML = `<h3></h3><p></p><footer><span>${at + 1} of ${this.steps.length}</span></footer>`;
@@ -102,13 +102,11 @@ window.rgflow = {
       if (event.key === "ArrowLeft" && at) this.tour(at - 1);
     });
     document.body.append(box);
-    if (found) {
-      const spot = found.getBoundingClientRect(), size = box.getBoundingClientRect();
-      const beside = spot.right + size.width + 24 < innerWidth && spot.height > 200;
-      const left = beside ? spot.right + 16 : Math.min(spot.left, innerWidth - size.width - 16);
-      const top = beside ? spot.top + 24 : Math.min(spot.bottom + 12, innerHeight - size.height - 16);
-      box.style.left = Math.max(16, left) + "px"; box.style.top = Math.max(16, top) + "px";
-    }
+    const spot = found.getBoundingClientRect(), size = box.getBoundingClientRect();
+    const within = (at, most) => Math.max(16, Math.min(at, most - 16)) + "px";
+    const panel = target.startsWith("#tab-");  // which isn't to be covered
+    box.style.left = within(panel ? 56 : target === "#canvas" ? spot.right + 24 : spot.left, innerWidth - size.width);
+    box.style.top = within(panel ? innerHeight : target === "#canvas" ? spot.top + 24 : spot.bottom + 12, innerHeight - size.height);
     next.focus();
   },
 };
