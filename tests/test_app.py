@@ -585,13 +585,17 @@ def test_zoom_cuts_the_centre(small, tmp_path):
 
 def test_how_unusual_an_image_is(models):
     work = models.open("msds1-best")
-    said = unusual(work)
+    said = unusual(work, work.subject.image)
     assert "largest difference 0 grey levels" in said
     assert said.count("<meter") == work.opened.flow.levels
     work.take(work.encode(picture(work), "noise.png"))
-    assert said != unusual(work)
-    assert "% of validation images" in unusual(work)
-    assert "<table" not in unusual(models.open("affine"))  # nothing to compare with
+    assert said != unusual(work, work.subject.image)
+    assert "% of validation images" in unusual(work, work.subject.image)
+    lossy = work.subject.image.clone()
+    lossy[0, 0, 0] ^= 8
+    assert "largest difference 8 grey levels" in unusual(work, lossy)
+    other = models.open("affine")
+    assert "<table" not in unusual(other, other.subject.image)  # nothing to compare with
 
 
 # ------------------------------------------------------------------------------- command line

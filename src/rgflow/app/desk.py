@@ -62,6 +62,7 @@ class Desk:
     def open(self, session: str, name: str) -> Workspace:
         """Begin anew with another model."""
         opened = self.shelf.open(name)
+        opened.prepare()
         _, lock = self.of(session)
         with self._lock:
             self._all[session] = Workspace(opened), lock

@@ -17,7 +17,7 @@ from rgflow.analysis.mixing import level_by_level, mix
 from rgflow.app import meaning, shelf
 from rgflow.app.page import Page, drawer, static
 from rgflow.app.panels import FRAMES, enlarged, played
-from rgflow.app.workspace import Subject, Workspace
+from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target
 from rgflow.figures import grid, strongest, to_bytes
 from rgflow.figures.animations import animate
@@ -32,7 +32,7 @@ NAMES = {
 """Of the drawers: what each is called by, and its button."""
 LARGEST_UPLOAD = "10mb"
 """Of a picture file."""
-MOST_PIXELS = 40_000_000
+MOST_PIXELS = 16_000_000
 """Of a picture, whose pixels take four bytes each."""
 
 
@@ -75,7 +75,7 @@ def _models(page: Page) -> None:
 
     page.on(choice.input, choose, [choice], request=True, show_progress="minimal")
     page.on(load.click, open_folder, [folder], [choice], request=True, show_progress="minimal")
-    page.shows([card], lambda work: [work.opened.card()])
+    page.shows([card], lambda work: [work.opened.card])
 
 
 def _own(page: Page) -> None:
@@ -92,17 +92,21 @@ def _own(page: Page) -> None:
         second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
     said = gr.HTML(elem_id="unusual")
 
-    def encoded(work: Workspace, path: str | None, zoom: float) -> Subject:
+    def picture(work: Workspace, path: str | None, zoom: float) -> torch.Tensor:
         if not path:
             raise ValueError("Expected a picture: choose a file first.")
-        return work.encode(read(Path(path), work, zoom), Path(path).name[:40])
+        return read(Path(path), work, zoom)
+
+    def named(path: str | None) -> str:
+        return Path(path or "").name[:40]
 
     def current(work: Workspace, path: str | None, zoom: float) -> str:
-        work.take(encoded(work, path, zoom))
-        return unusual(work)
+        given = picture(work, path, zoom)
+        work.take(work.encode(given, named(path)))
+        return unusual(work, given)
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
-        work.remember(encoded(work, path, zoom))
+        work.remember(work.encode(picture(work, path, zoom), named(path)))
 
     page.on(take.click, current, [file, zoom], [said], show_progress="minimal")
     page.on(second.click, other, [file, zoom], show_progress="minimal")
@@ -144,14 +148,13 @@ def _too_large(given: str) -> str:
     )
 
 
-def unusual(work: Workspace) -> str:
-    """Whether the current image comes back from its latents, and how it compares with training
-    images, level by level."""
-    subject, flow = work.subject, work.opened.flow
+def unusual(work: Workspace, given: torch.Tensor) -> str:
+    """Whether the picture that was given came back from its latents, and how it compares with
+    validation images, level by level."""
+    subject, flow = work.subject, work.opened.flow  # which was decoded from the latents
     with torch.no_grad():
-        again = to_bytes(work.opened.exact.decode(subject.latents))[0]
-        terms = flow.terms(subject.image[None])
-    error = (again.int() - subject.image.int()).abs().max().item()
+        terms = flow.terms(given[None])
+    error = (given.int() - subject.image.int()).abs().max().item()
     rows = [f"<p>Encoded and decoded again: largest difference {error} grey levels.</p>"]
     if known := shelf.quantiles(work.opened):
         shares = (terms.prior + terms.log_det)[0].tolist()

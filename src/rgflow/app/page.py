@@ -108,8 +108,9 @@ class Page:
         """
 
         def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
-            work, lock = self.desk.of(str(request.session_hash))
-            with lock:
+            session = str(request.session_hash)
+            with self.desk.of(session)[1]:
+                work = self.desk.of(session)[0]  # after whatever was before in the line
                 try:
                     if settle:
                         work.settle()
@@ -119,7 +120,7 @@ class Page:
                     elif len(outputs) == 1:
                         result = [result]
                     # A function may begin anew with another workspace.
-                    work = self.desk.of(str(request.session_hash))[0]
+                    work = self.desk.of(session)[0]
                     found = [*result, *(self.everything(work) if core else [])]
                 except (ValueError, OSError) as error:
                     gr.Warning(" ".join(str(error).split()))
@@ -142,7 +143,12 @@ class Page:
                 # One queue for all, as Gradio takes from several in a random order.
                 concurrency_id="page",
                 concurrency_limit=None,
-                **{"show_progress": "hidden", "api_visibility": "private", **options},
+                **{
+                    "show_progress": "hidden",
+                    "api_visibility": "private",
+                    "trigger_mode": "multiple",  # nothing that a person does is lost
+                    **options,
+                },
             )
         )
 
@@ -176,7 +182,12 @@ def build(desk: Desk) -> gr.Blocks:
     from rgflow.app import drawers, panels  # which use what is above
 
     page = Page(desk)
-    with gr.Blocks(title="rgflow explorer", analytics_enabled=False, fill_width=True) as blocks:
+    with gr.Blocks(
+        title="rgflow explorer",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(600, 3600),  # seconds; of uploads
+    ) as blocks:
         with gr.Row(elem_id="bar"):
             gr.HTML("<h1>rgflow <span>explorer</span></h1>", elem_id="title")
             for name, label in drawers.NAMES.items():
@@ -211,7 +222,9 @@ def build(desk: Desk) -> gr.Blocks:
         page.wire()
 
         def leave(request: gr.Request) -> None:
-            desk.close(str(request.session_hash))
+            session = str(request.session_hash)
+            desk.of(session)[0].stopping = True
+            desk.close(session)
 
         blocks.unload(leave)
     return blocks

@@ -1,6 +1,7 @@
 """The four panels beside the current image: Sample, Latents, Mix and Repair."""
 
 import base64
+import math
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -149,9 +150,15 @@ def latents(page: Page) -> None:
     def bars(work: Workspace) -> list[Any]:
         chosen, values = work.moment.chosen, work.values()
         return [
-            gr.update(visible=True, label=views.name(chosen[k]), value=round(values[k], 4))
+            gr.update(
+                visible=True,
+                label=views.name(chosen[k]),
+                value=values[k],
+                minimum=min(-REACH, math.floor(values[k])),  # it may be far from what is usual
+                maximum=max(REACH, math.ceil(values[k])),
+            )
             if k < len(chosen)
-            else gr.update(visible=False)
+            else gr.update(visible=False, value=0)
             for k in range(MOST_CHOSEN)
         ]
 
@@ -207,6 +214,8 @@ def latents(page: Page) -> None:
             trigger_mode="always_last",
         )
         page.on(slider.release, put, sliders, settle=False)
+    settled = gr.Button("Take sliders as they are", visible="hidden", elem_id="settle")
+    page.on(settled.click, lambda work: None)
     page.on(reset.click, lambda work: work.reset())
     page.on(clear.click, lambda work: work.unchoose())
     page.on(zero.click, lambda work: work.zero(at(work)))
@@ -320,7 +329,7 @@ def repair(page: Page) -> None:
         "all the rest."
     )
     with gr.Row():
-        brush = gr.Slider(1, 9, 3, step=1, label="Brush", elem_id="brush")
+        brush = gr.Slider(1, 9, 3, step=2, label="Brush", elem_id="brush")
         erase = gr.Checkbox(False, label="Erase", elem_id="erase")
         wipe = gr.Button("Clear mask", size="sm", elem_id="clear-mask")
         find = gr.Button("Find what is odd", size="sm", elem_id="find")
@@ -389,12 +398,14 @@ def repair(page: Page) -> None:
 
 def repairing(page: Page, request: gr.Request, seed: int) -> Iterator[list[Any]]:
     """Repair in a thread of its own, and tell of every step."""
-    work, lock = page.desk.of(str(request.session_hash))
+    session = str(request.session_hash)
+    work, lock = page.desk.of(session)
     skip = [gr.skip()] * len(page.core)
     if not work.moment.mask.any():
         gr.Warning("Expected something to repair: paint over it, or let the model find it.")
         yield [gr.skip(), gr.skip(), *skip]
         return
+    work.stopping = False
     news: SimpleQueue[tuple[int, float, Tensor] | None] = SimpleQueue()
     results: list[Any] = []
 
@@ -432,7 +443,9 @@ def repairing(page: Page, request: gr.Request, seed: int) -> Iterator[list[Any]]
         return
     words = "stopped" if work.stopping else "done"
     text = f"<p>Repaired ({words}): log p {curve[-1]:.0f} nats.</p>{plot(curve)}" if curve else ""
-    yield [text, idle, *page.everything(work)]
+    with lock:
+        everything = page.everything(page.desk.of(session)[0])
+    yield [text, idle, *everything]
 
 
 def plot(values: Sequence[float]) -> str:

@@ -56,7 +56,7 @@ class Recipe:
                 *imports,
                 "from rgflow import figures, load_flow",
                 "",
-                f"flow = load_flow({json.dumps(model)})",
+                f"flow = load_flow({json.dumps(model, ensure_ascii=False)})",
                 *lines,
                 f"image = figures.picture(flow.decode({names[self]})[0])",
                 'image.save("image.png")',

@@ -1,6 +1,7 @@
 """The server of the page."""
 
 import ipaddress
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -39,11 +40,11 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/health")
-    def health() -> dict[str, Any]:
+    async def health() -> dict[str, Any]:
         return {
             "status": "ok",
             "version": __version__,
-            "model": opened.name,
+            "model": Path(opened.name).name,
             "sessions": len(desk),
         }
 

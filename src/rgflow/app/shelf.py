@@ -1,7 +1,7 @@
 """The models that the explorer may open, each of them loaded once."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock, Thread
@@ -34,7 +34,10 @@ class Opened:
     @property
     def source(self) -> str:
         """What `load_flow` takes for it."""
-        return str(self.model.run.model) if self.model.run else self.name
+        if self.model.run:
+            return str(self.model.run.model.resolve())
+        path = Path(self.name).expanduser()
+        return str(path.resolve()) if path.is_dir() else self.name
 
     @property
     def flow(self) -> Flow:
@@ -61,6 +64,7 @@ class Opened:
         # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
         Thread(target=lambda: self.fields).start()
 
+    @cached_property
     def card(self) -> str:
         """What is known of it, as rows of Markdown."""
         folder, _ = trained.locate(self.name)
@@ -106,6 +110,8 @@ class Shelf:
         with self._lock:
             if name not in self._opened:
                 model = trained.load(name)
+                # On the CPU, as its images and the Python that makes them again are.
+                model = replace(model, flow=model.flow.cpu())
                 if model.flow.pixels is None or model.flow.config.channels not in (1, 3):
                     raise ValueError(
                         f"Expected a flow of pictures; {name} is of real-valued fields, or has "

@@ -5,6 +5,7 @@ and notes the same call as Python (`rgflow.app.recipe`). Latents are in float64,
 decode to what they were and the Python gives the same pixels.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -197,7 +198,7 @@ class Workspace:
 
     def take(self, subject: Subject) -> None:
         """Make this the current image; what to mix with and which latents have sliders stays."""
-        now = self.moment
+        now, self.completions = self.moment, []
         self.go(replace(self._fresh(subject), other=now.other, chosen=now.chosen))
 
     # ---------------------------------------------------------------- sample
@@ -373,6 +374,8 @@ class Workspace:
 
     def add_direction(self, name: str, amount: float) -> None:
         """Go along a saved direction, so many times as far as it was when it was saved."""
+        if not math.isfinite(amount):
+            raise ValueError(f"Expected a finite number of times; got {amount}.")
         direction, source = self.directions[name]
         recipe = Recipe(
             f"move({{0}}, {{1}}, {amount!r}, add=True)",
@@ -438,7 +441,7 @@ class Workspace:
         Returns:
             The best, then other possible ones.
         """
-        self.stopping, found, before = False, list[Subject](), 0
+        found, before = list[Subject](), 0
         for k in range(1 if self.expected()["particles"] else CLIMBS):
             steps = 0
             now = self.subject.image

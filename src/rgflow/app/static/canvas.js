@@ -66,6 +66,7 @@ function update() {
   if (canvas.width !== value.width * scale || canvas.height !== value.height * scale) {
     canvas.width = value.width * scale; canvas.height = value.height * scale;
   }
+  canvas.style.width = Math.round((480 * value.width) / Math.max(value.width, value.height)) + "px";
   canvas.setAttribute("aria-label", value.label);
   canvas.style.cursor = value.paint ? "crosshair" : "pointer";
   canvas.dataset.revision = value.revision;

@@ -112,8 +112,13 @@ window.rgflow = {
 };
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
+// Gradio tells of a slider's end only by the mouse.
+document.addEventListener("keyup", (event) => {
+  if (event.key.startsWith("Arrow") && event.target.closest?.("[id^=latent-]"))
+    document.querySelector("#settle")?.click();
+});
 document.addEventListener("keydown", (event) => {
-  const writing = event.target.matches?.("input, textarea, [contenteditable=true]");
+  const writing = event.target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, [contenteditable=true]");
   if (event.key === "Escape") window.rgflow.shut();
   if ((event.ctrlKey || event.metaKey) && !writing && event.key.toLowerCase() === "z") {
     document.querySelector(event.shiftKey ? "#redo" : "#undo")?.click();
