@@ -236,7 +236,7 @@ def test_a_repair_that_is_stopped(work, same):
     same(work, found[0])
     same(work, found[-1])
     count = len(steps)
-    work.stopping = True  # as it was left
+    work.stopping = False  # as the page does
     work.repair(1, lambda *_: steps.append(0))
     assert len(steps) > 2 * count
 

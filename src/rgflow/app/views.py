@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from rgflow.figures.charts import level_colours
 from rgflow.latents import Address
 from rgflow.lattice import Lattice, Mask
 
+ORDER = count()
+"""Numbers what the canvas shows, as answers may overtake each other on their way to it."""
 CHOSEN = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
 """Of the latents that have sliders."""
 
@@ -72,6 +75,7 @@ def canvas(
         level = packed((field / field.max().clamp(min=1e-30) * 255).round().numpy())
     return json.dumps(
         {
+            "order": next(ORDER),
             "revision": work.revision,
             "width": width,
             "height": height,

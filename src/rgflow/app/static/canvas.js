@@ -59,6 +59,7 @@ function draw() {
 function update() {
   if (!props.value) return;
   const value = JSON.parse(props.value);
+  if (shown && value.order < shown.order) return;  // overtaken by a later one
   shown = { ...value, rgb: bytes(value.rgb), heat: value.heat && bytes(value.heat),
             outlines: value.outlines.map((one) => ({ ...one, marks: bytes(one.marks) })) };
   if (painting === null) mask = bytes(value.mask);

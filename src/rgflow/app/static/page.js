@@ -112,10 +112,12 @@ window.rgflow = {
 };
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
-// Gradio tells of a slider's end only by the mouse.
+// Gradio tells of a slider's end only by the mouse: with the keyboard it is when keys rest.
+let resting = null;
 document.addEventListener("keyup", (event) => {
-  if (event.key.startsWith("Arrow") && event.target.closest?.("[id^=latent-]"))
-    document.querySelector("#settle")?.click();
+  if (!event.key.startsWith("Arrow") || !event.target.closest?.("[id^=latent-]")) return;
+  clearTimeout(resting);
+  resting = setTimeout(() => document.querySelector("#settle")?.click(), 1000);
 });
 document.addEventListener("keydown", (event) => {
   const writing = event.target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, [contenteditable=true]");
