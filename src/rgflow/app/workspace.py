@@ -405,7 +405,7 @@ class Workspace:
         """
         if self.moment.other is None:
             raise ValueError(
-                "Expected a second image to mix with: choose one below the current image."
+                "Expected a second image to mix with: draw one first."
             )
         first, second = self.subject, self.moment.other
         found = mix(self.opened.exact, first.latents, second.latents, shares)
