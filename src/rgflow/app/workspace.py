@@ -404,9 +404,7 @@ class Workspace:
             ValueError: If there is no other.
         """
         if self.moment.other is None:
-            raise ValueError(
-                "Expected a second image to mix with: draw one first."
-            )
+            raise ValueError("Expected a second image to mix with: draw one first.")
         first, second = self.subject, self.moment.other
         found = mix(self.opened.exact, first.latents, second.latents, shares)
         return [
