@@ -129,7 +129,7 @@ def test_histograms_count_every_latent(results, axes):
         told = f"level {level}: {visible} of {len(values)} visible"
         assert told in [text.get_text() for text in ax.texts]
         assert ax.lines[0].get_xdata() == [0.01, 0.01]
-    assert "2 draws, T = 1" in axes[-1].get_xlabel()
+    assert "2 draws, temperature 1" in axes[-1].get_xlabel()
 
 
 def test_several_flows_stand_side_by_side(results, axes):

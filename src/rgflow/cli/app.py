@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_whole
+from rgflow.trained import locate
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -43,6 +44,7 @@ def run(arguments: Sequence[str]) -> None:
             "Expected the package gradio, which makes the page; it isn't installed: run "
             "pip install 'rgflow[app]'."
         )
+    locate(settings.run)  # before a port is looked for
     _check_free(settings.host, settings.port)
 
     from rgflow.app.server import serve
