@@ -25,7 +25,7 @@ test: .venv/installed-dev ## all tests that take less than a minute each
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 nightly: .venv/installed-dev ## the slow tests as well
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --timeout 3600
 
 lint: .venv/installed-dev ## style, format and types
 	@$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from explorer import free_port
 from rgflow.cli import main
 from rgflow.presets import PRESETS
 
@@ -115,7 +116,7 @@ def different_commands():
 
 
 @pytest.mark.parametrize(("page", "line"), different_commands())
-def test_commands(page, line, place):
+def test_commands(page, line, place, monkeypatch):
     for block in blocks(page):
         if block.caption:
             (place / block.caption).write_text(block.text)
@@ -146,6 +147,11 @@ def test_commands(page, line, place):
         assert main([*arguments, *folder]) == 0
     elif arguments[0] == "report":
         assert main([*arguments, "--count", "100", "--draws", "1"]) == 0
+    elif arguments[0] == "app":  # everything but to wait for visitors
+        served = []
+        monkeypatch.setattr("uvicorn.run", lambda app, **options: served.append(options["port"]))
+        assert main([*arguments, "--port", str(free_port())]) == 0
+        assert len(served) == 1
     else:
         assert main([*arguments, *(["-n", "2"] if arguments[0] == "sample" else [])]) == 0
 
