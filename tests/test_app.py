@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import random
 import socket
@@ -19,13 +20,17 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, random_flow
-from rgflow.app import workspace
+from rgflow.app import repairing
 from rgflow.app.desk import Desk, Turns
 from rgflow.app.drawers import read, unusual
+from rgflow.app.history import MOST
+from rgflow.app.meaning import told
 from rgflow.app.recipe import Recipe
+from rgflow.app.repairing import completions
 from rgflow.app.server import make_app
 from rgflow.app.shelf import Shelf
-from rgflow.app.workspace import MOST_CHOSEN, MOST_UNDONE, Workspace
+from rgflow.app.subject import sampled
+from rgflow.app.workspace import MOST_CHOSEN, Workspace
 from rgflow.cli import main
 from rgflow.figures import to_bytes
 from runs import small_run
@@ -56,10 +61,10 @@ def models(tmp_path_factory):
 @pytest.fixture(params=MODELS)
 def work(models, request, monkeypatch):
     """A workspace of each model."""
-    monkeypatch.setattr(workspace, "STEPS", 6)
-    monkeypatch.setattr(workspace, "DRAWS", 4)
-    monkeypatch.setattr(workspace, "PARTICLES", 8)
-    monkeypatch.setattr(workspace, "SWEEPS", 2)
+    monkeypatch.setattr(repairing, "STEPS", 6)
+    monkeypatch.setattr(repairing, "DRAWS", 4)
+    monkeypatch.setattr(repairing, "PARTICLES", 8)
+    monkeypatch.setattr(repairing, "SWEEPS", 2)
     return models.open(request.param)
 
 
@@ -117,12 +122,12 @@ def picture(work, seed=0):
 def test_samples(work, same):
     levels = work.opened.flow.levels
     same(work)
-    drawn = work.sample([3, 4], [0.5] * (levels - 1) + [0.9])
+    drawn = sampled(work.opened, [3, 4], [0.5] * (levels - 1) + [0.9])
     work.take(drawn[1])
     same(work)
     same(work, drawn[0])
     assert [one.what for one in drawn] == ["sample 3", "sample 4"]
-    alone = work.sample([4], [0.5] * (levels - 1) + [0.9])[0]
+    alone = sampled(work.opened, [4], [0.5] * (levels - 1) + [0.9])[0]
     assert torch.equal(alone.image, drawn[1].image)  # whatever else is drawn with it
 
 
@@ -158,7 +163,7 @@ def test_a_direction_applied_to_another_image(work, same):
     work.choose(address)
     work.set([work.values()[0] + 2])
     work.save_direction("up")
-    work.take(work.sample([5], 0.8)[0])
+    work.sample([5], 0.8)
     before = work.subject.latents
     work.add_direction("up", -0.5)
     same(work)
@@ -172,7 +177,7 @@ def test_a_direction_applied_to_another_image(work, same):
 
 def test_mixtures(work, same):
     levels = work.opened.flow.levels
-    work.remember(work.sample([6], 0.8)[0])
+    work.remember(sampled(work.opened, [6], 0.8)[0])
     first, second = work.subject, work.moment.other
     mixed = work.mixed([[0] * levels, [1] * levels, [1] * (levels - 1) + [0.25], [0.5] * levels])
     assert torch.equal(mixed[0].image, first.image)
@@ -206,7 +211,8 @@ def test_repairs(work, same):
     work.take(work.encode(image, "mine.png"))
     work.paint(hole(work))
     told = []
-    found = work.repair(3, lambda *one: told.append(one))
+    start = work.moment
+    found = completions(start, 3, lambda *one: told.append(one), lambda: False)
     steps = [step for step, _, _ in told]
     assert steps == sorted(steps)
     assert all(now.shape == image.shape for _, _, now in told)
@@ -214,10 +220,13 @@ def test_repairs(work, same):
     for one in found:
         assert torch.equal(one.image[:, known], image[:, known])
     assert len(found) > 1
-    for one in found[:2]:
-        work.accept(one)
-        same(work)
+    assert work.offer(start, found)
+    assert work.subject is found[0]
+    same(work)
+    work.accept(found[1])
+    same(work)
     assert torch.equal(work.moment.original.image, image)
+    assert work.moment.completions == tuple(found)
     work.choose(addresses(work)[0])
     work.set([0.25])
     same(work)
@@ -227,30 +236,50 @@ def test_a_repair_that_is_stopped(work, same):
     work.paint(hole(work, 6))
     steps = []
 
-    def stop(step, log_p, image):
+    def see(step, log_p, image):
         steps.append(step)
-        work.stopping = step >= 1
 
-    found = work.repair(1, stop)
+    found = completions(work.moment, 1, see, lambda: steps[-1] >= 1)
     assert steps[-1] == 1
     same(work, found[0])
     same(work, found[-1])
     count = len(steps)
-    work.stopping = False  # as the page does
-    work.repair(1, lambda *_: steps.append(0))
+    completions(work.moment, 1, see, lambda: False)
     assert len(steps) > 2 * count
+
+
+def test_completions_of_an_image_that_is_another_by_now(small, models, same):
+    small.paint(hole(small))
+    start, first = small.moment, small.subject
+    found = completions(start, 0, lambda *_: None, lambda: False)
+    small.sample([4], 0.8)
+    second = small.subject
+    assert not small.offer(start, found)
+    assert small.subject is second  # nobody's image is taken away
+    small.accept(found[1])
+    assert small.moment.original is first
+    assert small.moment.mask is start.mask
+    same(small)
+    small.undo()
+    assert small.moment.completions == tuple(found)
+    small.zero(0)
+    assert small.moment.completions == ()
+    small.open(models.open("grey-once").opened)
+    before = small.moment
+    assert not small.offer(start, found)  # of another model
+    assert small.moment is before
 
 
 def test_a_chain_of_everything(work, same):
     random.seed(0)
     levels = work.opened.flow.levels
-    work.remember(work.sample([9], 0.7)[0])
+    work.remember(sampled(work.opened, [9], 0.7)[0])
     for address in addresses(work):
         work.choose(address)
     work.set([0.5, 0.5, 0.5])
     work.save_direction("all")
     actions = [
-        lambda: work.take(work.sample([random.randrange(99)], 0.8)[0]),
+        lambda: work.sample([random.randrange(99)], 0.8),
         lambda: work.set([random.uniform(-2, 2) for _ in range(3)]),
         lambda: work.zero(random.randrange(levels)),
         lambda: work.redraw(random.randrange(levels), 4, 0.6),
@@ -318,10 +347,14 @@ def test_sliders_that_were_moved_are_settled_once(small):
     small.settle()
     assert small.undoable[0] == 2
     assert small.values() == pytest.approx([2.5])
+    footing = small.footing
+    small.set([2.0])
+    assert small.footing == footing  # sliders know where they are
     small.preview([9.0])
     small.undo()  # forgets what is pending
+    assert small.footing != footing
     small.settle()
-    assert small.values() != pytest.approx([9.0])
+    assert small.values() == pytest.approx([2.5])
 
 
 def test_sliders_that_stay_move_nothing(small):
@@ -344,7 +377,7 @@ def test_undo_and_redo_restore_exactly(small):
     states.append(small.moment)
     small.paint(hole(small))
     states.append(small.moment)
-    small.remember(small.sample([8], 1.0)[0])
+    small.remember(sampled(small.opened, [8], 1.0)[0])
     states.append(small.moment)
     small.zero(0)
     states.append(small.moment)
@@ -359,9 +392,9 @@ def test_undo_and_redo_restore_exactly(small):
     small.undo()
     small.reset()  # what was undone is gone
     assert not small.redo()
-    for k in range(MOST_UNDONE + 9):
+    for k in range(MOST + 9):
         small.choose((0, 0, 1, k % 3))
-    assert small.undoable == (MOST_UNDONE, 0)
+    assert small.undoable == (MOST, 0)
 
 
 def test_only_so_many_latents_have_sliders(small):
@@ -396,7 +429,7 @@ def test_mistakes_are_told_in_one_sentence(small, models, tmp_path):
         small.mixed([[0.5, 0.5]])
     sentence(error)
     with pytest.raises(ValueError, match="empty mask") as error:
-        small.repair(0, lambda *_: None)
+        completions(small.moment, 0, lambda *_: None, lambda: False)
     sentence(error)
     shelf = Shelf("msds1-best")
     with pytest.raises(FileNotFoundError, match="nearest: msds1-best") as error:
@@ -416,29 +449,107 @@ def test_a_run_folder_is_a_model_too(tmp_path, same):
     same(work)
 
 
+FACTORS = {
+    "images": 1000,
+    "associations": {"labels": {"hue": [{"address": [1, 0, 0, 2], "information": 0.5}]}},
+    "visible": {"addresses": [[1, 0, 0, 2]], "strengths": [0.25]},
+}
+
+
+def test_what_latents_mean(tmp_path):
+    work = Workspace(Shelf(str(small_run(tmp_path / "run"))).open(str(tmp_path / "run")))
+    assert "rgflow factors" in told(work)
+    path = tmp_path / "run" / "factors.json"
+    path.write_text(json.dumps(FACTORS))
+    assert "1,000 test images" in told(work)
+    assert "<td>hue</td><td>level 1, (0, 0), channel 2</td><td>0.50 nats</td>" in told(work)
+    for damage in ("", "[]", "null", '{"images": null}', json.dumps({**FACTORS, "visible": [1]})):
+        path.write_text(damage)
+        assert "it is damaged: run that again" in told(work)
+
+
 # ------------------------------------------------------------------------------- many people
 
 
 def test_sessions_have_workspaces_of_their_own(models, monkeypatch):
     monkeypatch.setattr("rgflow.app.desk.MOST", 3)
     desk = Desk(Shelf(models.names["affine"]))
-    one, two = desk.of("one")[0], desk.of("two")[0]
+
+    def of(session):
+        with desk.using(session) as work:
+            return work
+
+    one, two = of("one"), of("two")
     one.zero(0)
     assert one is not two
     assert one.opened is two.opened  # each model is loaded once
     assert two.undoable == (0, 0)
-    assert desk.of("one")[0] is one
-    desk.of("three")
-    desk.of("four")  # two was idle longest
+    assert of("one") is one
+    of("three")
+    of("four")  # two was idle longest
     assert len(desk) == 3
-    assert desk.of("one")[0] is one
-    assert desk.of("two")[0] is not two
-    other = desk.open("one", models.names["grey-once"])
-    assert desk.of("one")[0] is other
-    assert desk.of("two")[0].opened is two.opened
-    desk.close("one")
-    desk.close("never was")
+    assert of("one") is one
+    assert of("two") is not two
+    one.open(desk.shelf.open(models.names["grey-once"]))
+    assert of("two").opened is two.opened
+
+
+def test_whoever_leaves_may_come_back(models, monkeypatch):
+    desk = Desk(Shelf(models.names["affine"]))
+    with desk.using("one") as one:
+        pass
+    with desk.using("two") as two:
+        pass
+    desk.leave("one")
+    desk.leave("never was")
+    assert len(desk) == 1
+    assert one.stopping
+    assert not two.stopping
+    with desk.using("one") as again:  # the connection had only dropped
+        assert again is one
     assert len(desk) == 2
+    monkeypatch.setattr("rgflow.app.desk.PATIENCE", -1)
+    desk.leave("one")
+    with desk.using("one") as again:
+        assert again is not one
+    desk.stop_all()
+    assert two.stopping
+
+
+def test_one_model_after_another_can_be_undone(small, models, same):
+    small.choose(addresses(small)[0])
+    small.set([1.5])
+    small.save_direction("up")
+    small.view.pixel, small.view.direction = (9, 9), "up"
+    before, grey = small.moment, models.open("grey-once").opened
+    small.open(grey)
+    assert small.opened is grey
+    assert small.moment.chosen == ()
+    assert small.view.pixel is None
+    assert small.directions == {}
+    same(small)
+    assert small.undo()
+    assert small.moment is before
+    assert list(small.directions) == ["up"]
+    same(small)
+    assert small.redo()
+    assert small.opened is grey
+
+
+def test_weights_that_have_changed_are_loaded_again(tmp_path):
+    folder = tmp_path / "model"
+    flow = random_flow(torch.float32, **SMALL["affine"])
+    flow.save_pretrained(folder)
+    shelf = Shelf(str(folder))
+    first = shelf.open(str(folder))
+    assert shelf.open(str(folder)) is first
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter *= 1.1
+    flow.save_pretrained(folder)
+    second = shelf.open(str(folder))
+    assert second is not first
+    assert not torch.equal(sampled(second, [0], 1.0)[0].image, sampled(first, [0], 1.0)[0].image)
 
 
 def test_sessions_from_many_threads(models):
@@ -447,9 +558,8 @@ def test_sessions_from_many_threads(models):
 
     def draw(k):
         for _ in range(5):
-            work, lock = desk.of(f"session {k}")
-            with lock:
-                work.take(work.sample([k], 1.0)[0])
+            with desk.using(f"session {k}") as work:
+                work.sample([k], 1.0)
         found[k] = work.subject
 
     threads = [threading.Thread(target=draw, args=(k,)) for k in range(8)]
@@ -458,9 +568,9 @@ def test_sessions_from_many_threads(models):
     for thread in threads:
         thread.join()
     assert [found[k].what for k in range(8)] == [f"sample {k}" for k in range(8)]
-    alone = desk.of("alone")[0]
+    opened = desk.shelf.open(desk.shelf.first)
     for k in range(8):
-        assert torch.equal(alone.sample([k], 1.0)[0].image, found[k].image)
+        assert torch.equal(sampled(opened, [k], 1.0)[0].image, found[k].image)
 
 
 def test_turns_are_taken_in_order():

@@ -10,8 +10,8 @@ from PIL import Image
 
 from explorer import BROWSER, Visitor, album, chromium, health, serving
 from rgflow.app.shelf import Shelf
+from rgflow.app.subject import sampled
 from rgflow.app.views import packed, rgb
-from rgflow.app.workspace import Workspace
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
@@ -47,7 +47,7 @@ def together(people, act, condition):
 def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
     folder = album(tmp_path)
     monkeypatch.chdir(tmp_path)
-    own = Workspace(Shelf("msds1-best").open("msds1-best"))
+    own = Shelf("msds1-best").open("msds1-best")
     seeds = [100 + 7 * k for k in range(count)]
     latencies = []
     with serving(tmp_path) as address, chromium() as browser:
@@ -61,7 +61,7 @@ def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
 
         together(people, draw, CHANGED)
         for seed, me in zip(seeds, people, strict=True):
-            assert me.pixels == packed(rgb(own.sample([seed], 0.8)[0].image))
+            assert me.pixels == packed(rgb(sampled(own, [seed], 0.8)[0].image))
             assert f"sample {seed}" in me.text("#status")
         for me in people:
             me.panel("Latents")

@@ -1,13 +1,24 @@
 """The workspaces of all who have the page open, each by itself."""
 
+import os
+import time
 from collections import OrderedDict, deque
-from threading import Lock, RLock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore, Lock
 
 from rgflow.app.shelf import Shelf
 from rgflow.app.workspace import Workspace
 
 MOST = 256
 """Workspaces at a time; the one that was idle longest goes."""
+PATIENCE = 600
+"""Seconds for which the workspace of one who has left is kept: a connection may only have
+dropped."""
+
+AT_A_TIME = 2 * (os.cpu_count() or 1)
+"""Computations; more would only hinder each other."""
 
 
 class Turns:
@@ -36,6 +47,21 @@ class Turns:
                 self._taken = False
 
 
+@dataclass(eq=False)
+class Seat:
+    """Of one session.
+
+    Attributes:
+        turns: The lock for using the workspace.
+        work: The workspace, from the first use on.
+        left: Until when it is kept though the session has ended, if it has, in seconds.
+    """
+
+    turns: Turns = field(default_factory=Turns)
+    work: Workspace | None = None
+    left: float | None = None
+
+
 class Desk:
     """Workspaces by the session that they belong to.
 
@@ -45,33 +71,57 @@ class Desk:
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
-        self._all: OrderedDict[str, tuple[Workspace, Turns]] = OrderedDict()
-        self._lock = RLock()
+        self._seats: OrderedDict[str, Seat] = OrderedDict()
+        self._lock = Lock()  # held for moments only, as everybody needs it
+        self._hands = BoundedSemaphore(AT_A_TIME)
 
-    def of(self, session: str) -> tuple[Workspace, Turns]:
-        """The workspace of a session, new at the first call, and the lock for using it."""
-        with self._lock:
-            if session not in self._all:
-                opened = self.shelf.open(self.shelf.first)
-                self._all[session] = Workspace(opened), Turns()
-                while len(self._all) > MOST:
-                    self._all.popitem(last=False)
-            self._all.move_to_end(session)
-            return self._all[session]
+    @contextmanager
+    def using(self, session: str) -> Iterator[Workspace]:
+        """The workspace of a session, new at the first call, with nobody else at it."""
+        seat = self._seat(session)
+        with seat.turns, self._hands:
+            if seat.work is None:
+                seat.work = Workspace(self.shelf.open(self.shelf.first))
+            yield seat.work
 
-    def open(self, session: str, name: str) -> Workspace:
-        """Begin anew with another model."""
-        opened = self.shelf.open(name)
-        opened.prepare()
-        _, lock = self.of(session)
+    def _seat(self, session: str) -> Seat:
         with self._lock:
-            self._all[session] = Workspace(opened), lock
-            return self._all[session][0]
+            seat = self._seats.setdefault(session, Seat())
+            seat.left = None
+            self._seats.move_to_end(session)
+            self._clear()
+            return seat
 
-    def close(self, session: str) -> None:
-        """Forget a session."""
+    def _clear(self) -> None:
+        """Forget those who have left, and whoever was idle longest if there are too many."""
+        now = time.monotonic()
+        gone = [key for key, seat in self._seats.items() if seat.left and seat.left < now]
+        for key in [*gone, *list(self._seats)[: max(0, len(self._seats) - MOST)]]:
+            self._seats.pop(key, None)
+
+    def stop(self, session: str) -> None:
+        """Stop a repair of a session, if one is under way; it doesn't wait for its turn."""
         with self._lock:
-            self._all.pop(session, None)
+            seat = self._seats.get(session)
+        if seat and seat.work:
+            seat.work.stopping = True
+
+    def stop_all(self) -> None:
+        """Stop all repairs, as the server ends."""
+        with self._lock:
+            sessions = list(self._seats)
+        for session in sessions:
+            self.stop(session)
+
+    def leave(self, session: str) -> None:
+        """A session has ended, or its connection has."""
+        self.stop(session)
+        with self._lock:
+            if session in self._seats:
+                self._seats[session].left = time.monotonic() + PATIENCE
+            self._clear()
 
     def __len__(self) -> int:
-        return len(self._all)
+        """How many have the page open."""
+        with self._lock:
+            return sum(seat.left is None for seat in self._seats.values())

@@ -15,8 +15,8 @@ from PIL import Image
 
 from rgflow.analysis.mixing import level_by_level, mix
 from rgflow.app import meaning, shelf
+from rgflow.app.films import FRAMES, enlarged, played
 from rgflow.app.page import Page, drawer, static
-from rgflow.app.panels import FRAMES, enlarged, played
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target
 from rgflow.figures import grid, strongest, to_bytes
@@ -60,21 +60,21 @@ def _models(page: Page) -> None:
     load = gr.Button("Open", size="sm", elem_id="open-folder")
     card = gr.Markdown(elem_id="card")
 
-    def change(request: gr.Request, name: str) -> None:
-        page.desk.open(str(request.session_hash), name)
+    def choose(work: Workspace, name: str) -> None:
+        opened = page.desk.shelf.open(name)
+        opened.prepare()
+        work.open(opened)
 
-    def choose(work: Workspace, request: gr.Request, name: str) -> None:
-        change(request, name)
-
-    def open_folder(work: Workspace, request: gr.Request, path: str) -> Any:
+    def open_folder(work: Workspace, path: str) -> None:
         if not (path or "").strip():
             raise ValueError("Expected the folder of a run: write its path.")
-        name = shelf.add_folder(page.desk.shelf, path.strip())
-        change(request, name)
-        return gr.update(choices=page.desk.shelf.names, value=name)
+        choose(work, shelf.add_folder(page.desk.shelf, path.strip()))
 
-    page.on(choice.input, choose, [choice], request=True, show_progress="minimal")
-    page.on(load.click, open_folder, [folder], [choice], request=True, show_progress="minimal")
+    page.on(choice.input, choose, [choice], show_progress="minimal")
+    page.on(load.click, open_folder, [folder], show_progress="minimal")
+    page.shows(
+        [choice], lambda work: [gr.update(choices=page.desk.shelf.names, value=work.opened.name)]
+    )
     page.shows([card], lambda work: [work.opened.card])
 
 
@@ -199,7 +199,8 @@ def _export(page: Page) -> None:
         return path
 
     def sheet(work: Workspace, folder: Path, scale: float) -> Path:
-        parts = [work.subject, *work.samples, *work.mixtures, *work.completions]
+        now = work.moment
+        parts = [work.subject, *now.samples, *work.view.mixtures, *now.completions]
         path = folder / "shown.png"
         grid(torch.stack([one.image for one in parts]), scale=int(scale)).save(path)
         return path

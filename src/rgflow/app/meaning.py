@@ -18,7 +18,17 @@ def told(work: Workspace) -> str:
             f"<p>Nothing is known yet of what the latents of {escape(name)} mean. To find out, run"
             f"</p><pre>rgflow factors {escape(name)}</pre><p>and open this page anew.</p>"
         )
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return _tables(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return (
+            f"<p>Expected <code>{escape(str(path))}</code> as <code>rgflow factors</code> writes "
+            f"it; it is damaged: run that again.</p>"
+        )
+
+
+def _tables(found: dict[str, Any]) -> str:
+    """What was found, as tables."""
     parts = [f"<p>From {found['images']:,} test images.</p>"]
     if of := found.get("associations"):
         rows = "".join(

@@ -70,10 +70,16 @@ class Page:
         self._shown.append(function)
 
     def everything(self, work: Workspace) -> list[Any]:
-        """What all components that are kept up to date show now."""
+        """What all components that are kept up to date show now; what can't have changed on the
+        page isn't sent a second time."""
         found: list[Any] = []
         for function in self._shown:
             found += function(work)
+        for k, (component, value) in enumerate(zip(self.core, found, strict=True)):
+            if isinstance(value, str) and component is not self.canvas:
+                if work.view.sent.get(k) == hash(value):
+                    found[k] = gr.skip()
+                work.view.sent[k] = hash(value)
         return found
 
     def on(
@@ -84,7 +90,6 @@ class Page:
         outputs: Sequence[Any] = (),
         *,
         event: bool = False,
-        request: bool = False,
         settle: bool = True,
         core: bool = True,
         **options: Any,
@@ -101,36 +106,26 @@ class Page:
             inputs: Components.
             outputs: Components, besides those that are kept up to date.
             event: Whether it wants what the event says.
-            request: Whether it wants to know whose it is.
             settle: Whether sliders that were moved are taken as they are first.
             core: Whether what is kept up to date may change.
             options: For Gradio.
         """
 
         def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
-            session = str(request.session_hash)
-            with self.desk.of(session)[1]:
-                work = self.desk.of(session)[0]  # after whatever was before in the line
+            with self.desk.using(str(request.session_hash)) as work:
                 try:
                     if settle:
                         work.settle()
                     result = function(work, *data, *values)
-                    if not outputs:
-                        result = []
-                    elif len(outputs) == 1:
-                        result = [result]
-                    # A function may begin anew with another workspace.
-                    work = self.desk.of(session)[0]
+                    result = list(result) if len(outputs) > 1 else [result][: len(outputs)]
                     found = [*result, *(self.everything(work) if core else [])]
                 except (ValueError, OSError) as error:
                     gr.Warning(" ".join(str(error).split()))
                     found = [gr.skip()] * (len(outputs) + len(self.core) * core)
             return found[0] if len(found) == 1 else found
 
-        wants_request = request
-
         def plain(request: gr.Request, *values: Any) -> Any:
-            return call(request, (request,) if wants_request else (), values)
+            return call(request, (), values)
 
         def with_event(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
             return call(request, (event,), values)
@@ -222,9 +217,7 @@ def build(desk: Desk) -> gr.Blocks:
         page.wire()
 
         def leave(request: gr.Request) -> None:
-            session = str(request.session_hash)
-            desk.of(session)[0].stopping = True
-            desk.close(session)
+            desk.leave(str(request.session_hash))
 
         blocks.unload(leave)
     return blocks

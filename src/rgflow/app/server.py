@@ -38,6 +38,7 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
     blocks = build(desk)
     blocks.queue(default_concurrency_limit=CONCURRENT, max_size=WAITING, api_open=False)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.desk = desk
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -90,7 +91,10 @@ def serve(
     torch.set_num_threads(threads or 1)
     app = make_app(first, auth, folders=_is_local(host))
     print(f"The explorer is at http://{_shown(host)}:{port}; Ctrl-C ends it.", flush=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="warning")
+    finally:
+        app.state.desk.stop_all()  # or the process would wait for them
 
 
 def _is_local(host: str) -> bool:

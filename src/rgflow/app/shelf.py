@@ -97,18 +97,19 @@ class Shelf:
     def __init__(self, first: str, *, folders: bool = True) -> None:
         self.first, self.folders = first, folders
         self.names = [first, *(name for name in shipped() if name != first)]
-        self._opened: dict[str, Opened] = {}
+        self._opened: dict[str, tuple[int, Opened]] = {}
         self._lock = RLock()
 
     def open(self, name: str) -> Opened:
-        """A model, loaded at the first call.
+        """A model, loaded at the first call, and again when its weights have changed.
 
         Raises:
             FileNotFoundError: If there is none.
             ValueError: If it can't be read, or isn't of images in colour or grey.
         """
         with self._lock:
-            if name not in self._opened:
+            changed = _changed(name)
+            if name not in self._opened or self._opened[name][0] != changed:
                 model = trained.load(name)
                 # On the CPU, as its images and the Python that makes them again are.
                 model = replace(model, flow=model.flow.cpu())
@@ -117,10 +118,17 @@ class Shelf:
                         f"Expected a flow of pictures; {name} is of real-valued fields, or has "
                         f"{model.flow.config.channels} channels: use the commands instead."
                     )
-                self._opened[name] = Opened(name, model)
+                self._opened[name] = changed, Opened(name, model)
                 if name not in self.names:
                     self.names.append(name)
-            return self._opened[name]
+            return self._opened[name][1]
+
+
+def _changed(name: str) -> int:
+    """When the weights of a model were written, in nanoseconds."""
+    folder, _ = trained.locate(name)
+    files = [*folder.glob("*.safetensors"), *folder.glob("model/*.safetensors")]
+    return max((path.stat().st_mtime_ns for path in files), default=0)
 
 
 def add_folder(shelf: Shelf, path: str) -> str:

@@ -86,6 +86,7 @@ def canvas(
             ],
             "mask": packed(work.moment.mask.astype(np.uint8)),
             "paint": paint,
+            "filled": bool(work.moment.completions),
             "brush": brush,
             "erase": erase,
             "label": f"The current image, {work.subject.what}, {width} by {height} pixels. Arrow "

@@ -1,8 +1,7 @@
 """What one person has open: the current image, how it came about, and what can be undone.
 
 Everything that changes the image is a method here; each of them calls one function of the package
-and notes the same call as Python (`rgflow.app.recipe`). Latents are in float64, so that images
-decode to what they were and the Python gives the same pixels.
+and notes the same call as Python (`rgflow.app.recipe`).
 """
 
 import math
@@ -16,64 +15,20 @@ from torch import Tensor
 
 from rgflow.analysis.mixing import Shares, mix
 from rgflow.analysis.traversals import move, prior_scale
-from rgflow.app.recipe import ARRAYS, Recipe, array
+from rgflow.app.history import History, Moment, fresh
+from rgflow.app.recipe import Recipe
 from rgflow.app.shelf import Opened
+from rgflow.app.subject import Subject, decoded, drawn, encoded, sampled
 from rgflow.figures import to_bytes
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Mask
 from rgflow.local import Edit, LocalFlow
 from rgflow.model import RGFlow
-from rgflow.repair.comparison import Filled, fill
-from rgflow.repair.particles import maps_once
 
 MOST_CHOSEN = 4
 """Latents that have a slider at the same time."""
 ROUNDED = 1e-4
 """How far what a slider shows may be from where its latent is."""
-MOST_UNDONE = 100
-"""Moments that are kept."""
-PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
-"""How holes are filled in: by particles, or by a climb."""
-CLIMBS = 3
-"""Climbs from different starts, as one gives one answer."""
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """An image, with its latents.
-
-    Attributes:
-        image: uint8 [C, H, W].
-        latents: Of this one image, in float64.
-        recipe: How they came about.
-        what: The same in a few words.
-    """
-
-    image: Tensor
-    latents: Latents
-    recipe: Recipe
-    what: str
-
-
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """All that undoing brings back.
-
-    Attributes:
-        subject: The current image.
-        base: What resets lead to: the image before latents were moved.
-        other: The image to mix with.
-        chosen: Latents that have sliders.
-        mask: What is to be repaired.
-        original: The image before it was repaired.
-    """
-
-    subject: Subject
-    base: Subject
-    mask: Mask
-    other: Subject | None = None
-    chosen: tuple[Address, ...] = ()
-    original: Subject | None = None
 
 
 @dataclass(eq=False)
@@ -87,7 +42,10 @@ class View:
         overlay: Whether fields and cones lie over the image.
         brush: Width of a stroke, in pixels.
         erase: Whether strokes erase.
+        direction: The saved move that is to be applied.
         listed: The latents that the atlas shows.
+        mixtures: What the mix panel shows.
+        sent: Hashes of what components show, by their number.
     """
 
     panel: str = "Sample"
@@ -96,89 +54,76 @@ class View:
     overlay: bool = True
     brush: int = 3
     erase: bool = False
+    direction: str | None = None
     listed: list[Address] = field(default_factory=list)
+    mixtures: list[Subject] = field(default_factory=list)
+    sent: dict[int, int] = field(default_factory=dict)
 
     def show(self, panel: str) -> None:
         """Open a panel."""
         self.panel = panel
 
 
-@dataclass(eq=False)
-class Workspace:
+class Workspace(History):
     """What one person has open.
 
+    Args:
+        opened: The model to begin with.
+
     Attributes:
-        opened: The model.
-        moment: Now.
-        directions: Saved by name.
-        samples: What the sample panel shows.
-        mixtures: What the mix panel shows.
-        completions: What the repair panel shows.
         view: How the page looks.
         pending: Where sliders of latents stand that are still being moved.
-        stopping: Set to stop a repair that is under way.
-        revision: Counts the changes of the image.
+        footing: The revision of which the sliders of latents tell; it stays while only they move.
+        repairing: Whether a repair is under way.
+        stopping: Set to stop it.
     """
 
-    opened: Opened
-    moment: Moment = field(init=False)
-    directions: dict[str, tuple[Latents, Recipe]] = field(default_factory=dict)
-    samples: list[Subject] = field(default_factory=list)
-    mixtures: list[Subject] = field(default_factory=list)
-    completions: list[Subject] = field(default_factory=list)
-    view: View = field(default_factory=View)
-    pending: list[float] | None = None
-    stopping: bool = False
-    revision: int = 0
-    _past: list[Moment] = field(default_factory=list)
-    _future: list[Moment] = field(default_factory=list)
-    _made: dict[str, tuple[tuple[Any, ...], Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        first = self.sample([0], 1.0)[0]
-        self.moment = self._fresh(first)
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(fresh(opened, sampled(opened, [0], 1.0)[0]))
+        self.view = View()
+        self.pending: list[float] | None = None
+        self.footing = 0
+        self.repairing = self.stopping = False
+        self._directions: dict[Opened, dict[str, tuple[Latents, Recipe]]] = {}
+        self._made: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
     # ---------------------------------------------------------------- now, before and after
+
+    @property
+    def opened(self) -> Opened:
+        """The model."""
+        return self.moment.opened
 
     @property
     def subject(self) -> Subject:
         """The current image."""
         return self.moment.subject
 
-    def go(self, moment: Moment) -> None:
-        """To another moment, from which one can come back."""
-        self._past = [*self._past, self.moment][-MOST_UNDONE:]
-        self._future = []
-        self._to(moment)
-
-    def undo(self) -> bool:
-        """Back to the moment before; false if there is none."""
-        return self._step(self._past, self._future)
-
-    def redo(self) -> bool:
-        """Forward again; false if nothing was undone."""
-        return self._step(self._future, self._past)
-
-    def _step(self, source: list[Moment], target: list[Moment]) -> bool:
-        if not source:
-            return False
-        target.append(self.moment)
-        self._to(source.pop())
-        return True
-
     def _to(self, moment: Moment) -> None:
-        self.moment, self.pending = moment, None
-        self.revision += 1
+        if moment.opened is not self.opened:
+            self.view.level = self.view.pixel = self.view.direction = None
+        self.pending = None
+        super()._to(moment)
+        self.footing = self.revision
 
-    @property
-    def undoable(self) -> tuple[int, int]:
-        """How many steps can be undone, and done again."""
-        return len(self._past), len(self._future)
+    def open(self, opened: Opened) -> None:
+        """Begin anew with another model; a repair that is under way has nothing to be for."""
+        self.stopping = True
+        self.go(fresh(opened, sampled(opened, [0], 1.0)[0]))
 
-    def _fresh(self, subject: Subject) -> Moment:
-        """The moment at which this is the image, and nothing has been done to it."""
-        empty = np.zeros(self.opened.flow.image_shape[1:], dtype=bool)
-        return Moment(subject=subject, base=subject, mask=empty)
+    def take(self, subject: Subject) -> None:
+        """Make this the current image; samples, the image to mix with and which latents have
+        sliders stay."""
+        self.go(self._kept(subject))
+
+    def _kept(self, subject: Subject) -> Moment:
+        now = self.moment
+        new = fresh(self.opened, subject)
+        return replace(new, samples=now.samples, other=now.other, chosen=now.chosen)
+
+    def change(self, subject: Subject) -> None:
+        """A changed version of the current image."""
+        self.go(replace(self.moment, subject=subject, completions=()))
 
     def once(self, name: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         """What was made last by this name, if it was from the same things; otherwise anew."""
@@ -196,38 +141,18 @@ class Workspace:
 
         return f"{self.once('likelihood', (self.subject,), found):.3f} {flow.unit.name}"
 
-    def take(self, subject: Subject) -> None:
-        """Make this the current image; what to mix with and which latents have sliders stays."""
-        now, self.completions = self.moment, []
-        self.go(replace(self._fresh(subject), other=now.other, chosen=now.chosen))
-
     # ---------------------------------------------------------------- sample
 
-    def sample(self, seeds: Iterable[int], temperature: float | list[float]) -> list[Subject]:
-        """Draw images, one for every seed."""
-        flow, seeds = self.opened.flow, list(seeds)
-        z = flow.draw_each(seeds, temperature).to(torch.float64)
-        return [
-            self._subject(z.select(slice(k, k + 1)), drawn(seed, temperature), f"sample {seed}")
-            for k, seed in enumerate(seeds)
-        ]
-
-    def _subject(self, z: Latents, recipe: Recipe, what: str) -> Subject:
-        with torch.no_grad():
-            image = to_bytes(self.opened.exact.decode(z))[0]
-        return Subject(image, z, recipe, what)
+    def sample(self, seeds: Iterable[int], temperature: float | list[float]) -> None:
+        """Draw images, one for every seed, and take the first."""
+        found = sampled(self.opened, seeds, temperature)
+        self.go(replace(self._kept(found[0]), samples=tuple(found)))
 
     # ---------------------------------------------------------------- own images
 
     def encode(self, image: Tensor, what: str) -> Subject:
         """An image of one's own, uint8 [C, H, W]."""
-        with torch.no_grad():
-            z = self.opened.exact.encode(image[None])
-        recipe = Recipe(
-            f"flow.encode(torch.from_numpy({array(image[None])}), dtype=torch.float64)",
-            imports=ARRAYS,
-        )
-        return self._subject(z, recipe, what)
+        return encoded(self.opened, image, what)
 
     # ---------------------------------------------------------------- latents
 
@@ -303,11 +228,9 @@ class Workspace:
             z = z.set(address, value * self.unit)
             recipe = Recipe(f"{{0}}.set({address}, {value * self.unit!r})", (recipe,))
         if recipe is not self.subject.recipe:
-            self.change(self._subject(z, recipe, "latents moved"))
-
-    def change(self, subject: Subject) -> None:
-        """A changed version of the current image."""
-        self.go(replace(self.moment, subject=subject))
+            footing = self.footing
+            self.change(decoded(self.opened, z, recipe, "latents moved"))
+            self.footing = footing
 
     def reset(self) -> None:
         """Back to the image before latents were moved."""
@@ -318,14 +241,15 @@ class Workspace:
         z, recipe = self.subject.latents, self.subject.recipe
         new = z.replace(level, torch.zeros_like(z.levels[level]))
         code = f"{{0}}.replace({level}, torch.zeros_like({{0}}.levels[{level}]))"
-        self.change(self._subject(new, Recipe(code, (recipe,)), f"level {level} at 0"))
+        self.change(decoded(self.opened, new, Recipe(code, (recipe,)), f"level {level} at 0"))
 
     def redraw(self, level: int, seed: int, temperature: float) -> None:
         """Draw all latents of a level anew, and keep the rest."""
         z, recipe = self.subject.latents, self.subject.recipe
         new = self.opened.flow.draw_each([seed], temperature).to(torch.float64)
         self.change(
-            self._subject(
+            decoded(
+                self.opened,
                 z.replace(level, new.levels[level]),
                 Recipe(
                     f"{{0}}.replace({level}, {{1}}.levels[{level}])",
@@ -339,7 +263,8 @@ class Workspace:
         """Give a level the latents that it had before any were moved."""
         base = self.moment.base
         self.change(
-            self._subject(
+            decoded(
+                self.opened,
                 self.subject.latents.replace(level, base.latents.levels[level]),
                 Recipe(
                     f"{{0}}.replace({level}, {{1}}.levels[{level}])",
@@ -350,6 +275,11 @@ class Workspace:
         )
 
     # ---------------------------------------------------------------- directions
+
+    @property
+    def directions(self) -> dict[str, tuple[Latents, Recipe]]:
+        """Of this model, by name."""
+        return self._directions.setdefault(self.opened, {})
 
     def save_direction(self, name: str) -> None:
         """Save what has been moved, the way from the image before to this one, by name.
@@ -383,7 +313,7 @@ class Workspace:
             ("from rgflow.analysis.traversals import move",),
         )
         z = move(self.subject.latents, direction, amount, add=True)
-        self.change(self._subject(z, recipe, f"{name} × {amount:g}"))
+        self.change(decoded(self.opened, z, recipe, f"{name} × {amount:g}"))
 
     # ---------------------------------------------------------------- mix
 
@@ -391,7 +321,7 @@ class Workspace:
         """Make the other image the current one, and this the other."""
         now = self.moment
         if now.other:
-            self.go(replace(self._fresh(now.other), other=now.subject, chosen=now.chosen))
+            self.go(replace(self._kept(now.other), other=now.subject))
 
     def remember(self, other: Subject) -> None:
         """Mix with this one."""
@@ -420,88 +350,29 @@ class Workspace:
     # ---------------------------------------------------------------- repair
 
     def paint(self, mask: Mask) -> None:
-        """Mark what is to be repaired."""
-        self.go(replace(self.moment, mask=mask))
+        """Mark what is to be repaired; completions were of what was marked before."""
+        self.go(replace(self.moment, mask=mask, completions=()))
 
-    def expected(self) -> dict[str, Any]:
-        """How holes are filled in, as `fill` takes it."""
-        if maps_once(self.opened.flow):
-            return {"particles": PARTICLES, "sweeps": SWEEPS}
-        return {"particles": 0, "steps": STEPS, "draws": DRAWS}
-
-    def repair(self, seed: int, progress: Callable[[int, float, Tensor], None]) -> list[Subject]:
-        """Fill in what is marked, until `stopping` is set, if it ever is.
-
-        Args:
-            seed: Of whatever is random.
-            progress: Told of every step: its number, log p in nats, and the image then.
-
-        Returns:
-            The best, then other possible ones.
-        """
-        found, before = list[Subject](), 0
-        for k in range(1 if self.expected()["particles"] else CLIMBS):
-            steps = 0
-            now = self.subject.image
-
-            def see(images: Tensor) -> None:
-                nonlocal now
-                now = to_bytes(images)[0]
-
-            def after(_: str, step: int, log_p: Tensor) -> bool:
-                nonlocal steps
-                steps = step
-                progress(before + step, log_p.max().item(), now)  # noqa: B023
-                return self.stopping
-
-            filled = next(
-                fill(
-                    self.opened.flow,
-                    self.subject.image[None],
-                    self.moment.mask,
-                    seed=seed + k,
-                    progress=after,
-                    preview=see,
-                    **self.expected(),
-                )
-            )
-            found += self._repaired(filled, steps, seed + k)
-            before += steps
-            if self.stopping:
-                break
-        return found
-
-    def _repaired(self, filled: Filled, steps: int, seed: int) -> list[Subject]:
-        """What was found in so many steps, as images."""
-        settings = ", ".join(f"{name}={value}" for name, value in self.expected().items())
-        code = (
-            f"next(fill(flow, figures.to_bytes(flow.decode({{0}})), {array(self.moment.mask)}, "
-            f"seed={seed}, progress=lambda name, step, log_p: step >= {steps}, {settings}))"
-        )
-        images = [to_bytes(filled.images)[0]]
-        parts = [f"figures.to_bytes({code}.images)"]
-        if filled.completions:
-            samples = filled.completions[0].samples
-            images += list(samples)
-            parts += [f"{code}.completions[0].samples[{k}][None]" for k in range(len(samples))]
-        subjects = []
-        for image, part in zip(images, parts, strict=True):
-            recipe = Recipe(
-                f"flow.encode({part}, dtype=torch.float64)",
-                (self.subject.recipe,),
-                (*ARRAYS, "from rgflow.repair.comparison import fill"),
-            )
-            with torch.no_grad():
-                z = self.opened.exact.encode(image[None])
-            subjects.append(self._subject(z, recipe, "repaired"))
-        return subjects
+    def offer(self, start: Moment, found: list[Subject]) -> bool:
+        """Show completions of a moment, and take the first unless the image or the mask is
+        another by now; whether it was taken. Those of another model are of no use."""
+        now = self.moment
+        if now.opened is not start.opened:
+            return False
+        # Without its own start, as every moment would keep all before it.
+        offered = replace(now, completions=tuple(found), start=replace(start, start=None))
+        same = now.subject is start.subject and now.mask is start.mask
+        self.go(_repaired(offered, found[0]) if same else offered)
+        return same
 
     def accept(self, subject: Subject) -> None:
-        """Make a repaired image the current one; the original is kept to compare with."""
-        original = self.moment.original or self.subject
-        self.go(replace(self.moment, subject=subject, base=subject, original=original))
+        """Make a completion the current image."""
+        self.go(_repaired(self.moment, subject))
 
 
-def drawn(seed: int, temperature: float | list[float]) -> Recipe:
-    """The recipe of a sample."""
-    return Recipe(f"flow.draw_each([{seed}], {temperature}).to(torch.float64)")
+def _repaired(moment: Moment, subject: Subject) -> Moment:
+    """With a completion as the image; what was repaired is kept to compare with."""
+    start = moment.start
+    assert start
+    original = start.original or start.subject
+    return replace(moment, subject=subject, base=subject, mask=start.mask, original=original)

@@ -45,8 +45,8 @@ function draw() {
   lay(pixels(width, height, (k) => [rgb[3 * k], rgb[3 * k + 1], rgb[3 * k + 2], 255]));
   if (heat) lay(pixels(width, height, (k) => [255, 214, 64, 0.6 * heat[k]]));
   for (const one of outlines) outline(one.marks, one.colour, 2);
-  if (paint) {
-    lay(pixels(width, height, (k) => [230, 60, 60, mask[k] ? 110 : 0]));
+  if (paint) {  // what has been filled in is to be seen
+    if (!shown.filled || painting !== null) lay(pixels(width, height, (k) => [230, 60, 60, mask[k] ? 110 : 0]));
     outline(mask, "#ff5050", 2);
   }
   if (cursor && document.activeElement === canvas) {

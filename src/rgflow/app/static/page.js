@@ -63,12 +63,12 @@ window.rgflow = {
       if (this.help[one.id]) { document.getElementById("help").textContent = this.help[one.id]; return; }
   },
   steps: [
-    ["#canvas", "The current image", "Everything here is about this image: 32 × 32 pixels, each drawn as a square. The model can score it, take it apart into latents, and build it again exactly."],
+    ["#canvas", "The current image", "Everything here is about this image, whose pixels are drawn as squares. The model can score it, take it apart into latents, and build it again exactly."],
     ["#tab-sample-button", "Sample", "The model invents images. Press Draw, then choose one: it becomes the current image. A lower temperature gives more typical images. (Everything works while the tour is open.)"],
-    ["#tab-latents-button", "Latents", "The model describes an image by independent numbers, the latents, on levels from fine to coarse. Each small map shows where one latent changes the image. Choose a map and move its slider: a coarse latent can recolour all ovals at once, a fine one a single pixel."],
-    ["#tab-mix-button", "Mix", "Draw a second image. Then choose how much of each level is taken from it: the coarse levels say where ovals are and which colours they have, the fine ones how their edges look. Θ tells where the second image ends and the first begins."],
+    ["#tab-latents-button", "Latents", "The model describes an image by independent numbers, the latents, on levels from fine to coarse. Each small map shows where one latent changes the image. Choose a map and move its slider: a coarse latent can change the whole image at once, a fine one a single pixel."],
+    ["#tab-mix-button", "Mix", "Draw a second image. Then choose how much of each level is taken from it: the coarse levels say what is where and in which colours, the fine ones how edges look. Θ tells where the second image ends and the first begins."],
     ["#tab-repair-button", "Repair", "Paint over a part of the image with the mouse, press Repair, and the model fills in what fits to the rest, in several ways. Choose the one that you like best."],
-    ["#open-own", "Your own image", "Upload a picture, and see how unusual it is for the model at every level. The model of this page knows small ovals; on a photograph it will be surprised."],
+    ["#open-own", "Your own image", "Upload a picture, and see how unusual it is for the model at every level. A model knows only the kind of images that it has learned from; others will surprise it."],
     ["#open-python", "Python", "Whatever you did, here is the code that does it again."],
     ["#undo", "Undo", "Nothing can be broken: every step can be undone. Have fun."],
   ],

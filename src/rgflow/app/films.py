@@ -1,0 +1,49 @@
+"""Animations that the page shows or saves."""
+
+import base64
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from rgflow.analysis.traversals import traverse
+from rgflow.app.page import REACH
+from rgflow.app.workspace import Workspace
+from rgflow.figures import picture, to_bytes
+from rgflow.figures.animations import animate
+from rgflow.latents import Address
+
+FRAMES = 9
+"""Pictures of a traversal, and steps of a path for each level."""
+
+
+def played(work: Workspace) -> tuple[Address, list[Tensor]]:
+    """The latent that was chosen last, and the image while it moves.
+
+    Raises:
+        ValueError: If none is chosen.
+    """
+    if not work.moment.chosen:
+        raise ValueError("Expected a latent to play: choose one of the receptive fields.")
+    address = work.moment.chosen[-1]
+    values = np.linspace(-REACH / 2, REACH / 2, FRAMES) * work.unit
+    found = traverse(work.opened.exact, work.subject.latents, address, values.tolist())
+    return address, [to_bytes(image) for image in found.images[0]]
+
+
+def enlarged(image: Tensor, scale: int) -> Image.Image:
+    """An image with every pixel a square."""
+    small = picture(image).convert("RGB")
+    return small.resize((small.width * scale, small.height * scale), Image.Resampling.NEAREST)
+
+
+def animated(frames: Sequence[Image.Image], label: str) -> str:
+    """An animation inside the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.gif"
+        animate(frames, path, milliseconds=120)
+        data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{label}" src="data:image/gif;base64,{data}">'

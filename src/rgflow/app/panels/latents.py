@@ -1,0 +1,160 @@
+"""The panel Latents: which there are, what they change, and how to move them."""
+
+import math
+from typing import Any
+
+import gradio as gr
+
+from rgflow.app import views
+from rgflow.app.films import animated, enlarged, played
+from rgflow.app.page import REACH, Page
+from rgflow.app.workspace import MOST_CHOSEN, Workspace
+
+ATLAS = 48
+"""Receptive fields that are shown at a time."""
+
+
+def latents(page: Page) -> None:
+    """Which latents there are, what they change, and how to move them."""
+    with gr.Row():
+        level = gr.Radio([], label="Receptive fields of level", elem_id="level", scale=3)
+        overlay = gr.Checkbox(True, label="Over the image", elem_id="overlay", scale=1)
+        every = gr.Button("Strongest", size="sm", scale=0, min_width=90, elem_id="strongest")
+    atlas = page.sheet("Receptive fields", elem_id="atlas")
+    hint = gr.Markdown(elem_id="hint")
+    sliders = [
+        gr.Slider(-REACH, REACH, 0, step=0.05, visible=False, elem_id=f"latent-{k}")
+        for k in range(MOST_CHOSEN)
+    ]
+    with gr.Row():
+        reset = gr.Button("Reset all", size="sm", min_width=60, elem_id="reset")
+        clear = gr.Button("Unchoose", size="sm", min_width=60, elem_id="unchoose")
+        zero = gr.Button("Level to 0", size="sm", min_width=60, elem_id="zero")
+        anew = gr.Button("Level anew", size="sm", min_width=60, elem_id="anew")
+        back = gr.Button("Level as it was", size="sm", min_width=60, elem_id="back")
+        play = gr.Button("Play", size="sm", min_width=60, elem_id="play")
+    with gr.Row():
+        name = gr.Textbox(
+            label="Save the move as", placeholder="redder", min_width=120, elem_id="name"
+        )
+        save = gr.Button("Save", size="sm", scale=0, min_width=70, elem_id="save-direction")
+        saved = gr.Dropdown([], label="Saved moves", min_width=120, elem_id="directions")
+        amount = gr.Number(1, label="Times", min_width=70, elem_id="times")
+        apply = gr.Button("Apply", size="sm", scale=0, min_width=70, elem_id="apply-direction")
+    film = gr.HTML(elem_id="film")
+    footing = gr.Number(0, precision=0, visible="hidden")
+
+    def at(work: Workspace) -> int:
+        top = work.opened.flow.levels - 1
+        return top if work.view.level is None else min(work.view.level, top)
+
+    def show(work: Workspace) -> list[Any]:
+        choices = list(reversed(range(work.opened.flow.levels)))
+        radio = gr.update(choices=[(str(h), h) for h in choices], value=at(work))
+        if work.view.panel != "Latents":
+            return [radio, gr.skip(), gr.skip()]
+        fields = work.opened.fields
+        if work.view.pixel:
+            row, column = work.view.pixel
+            found = views.reaching(fields, row, column, at(work), ATLAS)
+            said = f"Latents of level {at(work)} that change pixel ({row}, {column}) most."
+        else:
+            found = fields.strongest(ATLAS, at(work))
+            said = (
+                f"The strongest latents of level {at(work)}: bright where they change the image. "
+                f"Choose one for a slider, or click a pixel to see what changes it."
+            )
+        work.view.listed = found
+        return [radio, views.fields(fields, found, work.moment.chosen), said]
+
+    def bars(work: Workspace) -> list[Any]:
+        chosen, values = work.moment.chosen, work.values()
+        return [
+            gr.update(
+                visible=True,
+                label=views.name(chosen[k]),
+                value=values[k],
+                minimum=min(-REACH, math.floor(values[k])),  # it may be far from what is usual
+                maximum=max(REACH, math.ceil(values[k])),
+            )
+            if k < len(chosen)
+            else gr.update(visible=False, value=0)
+            for k in range(MOST_CHOSEN)
+        ]
+
+    def moved(work: Workspace, footing: float, *values: float) -> Any:
+        if footing != work.footing:  # sent before something else that happened
+            return gr.skip()
+        found = work.preview([float(v) for v in values[: len(work.moment.chosen)]])
+        return views.canvas(work, image=found)
+
+    def put(work: Workspace, footing: float, *values: float) -> None:
+        # Not what was previewed last: what the slider was moved to since may still be on its way.
+        if footing == work.footing:
+            work.pending = [float(v) for v in values[: len(work.moment.chosen)]]
+        work.settle()
+
+    def pick(work: Workspace, event: gr.EventData) -> None:
+        work.choose(work.view.listed[int(event.index)])
+
+    def turn(work: Workspace, level: int | None) -> None:
+        work.view.level = level
+
+    def lay(work: Workspace, overlay: bool) -> None:
+        work.view.overlay = overlay
+
+    def all_over(work: Workspace) -> None:
+        work.view.pixel = None
+
+    def keep(work: Workspace, name: str) -> None:
+        if not (name or "").strip():
+            raise ValueError("Expected a name for the direction: write one beside the button.")
+        work.save_direction(name.strip())
+        work.view.direction = name.strip()
+
+    def called(work: Workspace, name: str | None) -> None:
+        work.view.direction = name
+
+    def along(work: Workspace, name: str | None, amount: float | None) -> None:
+        if name not in work.directions:
+            raise ValueError("Expected a saved move: choose one, or save what was moved.")
+        work.add_direction(name, float(amount or 0))
+
+    def film_of(work: Workspace) -> str:
+        address, images = played(work)
+        scale = max(1, 160 // images[0].shape[2])
+        return animated([enlarged(image, scale) for image in images], views.name(address))
+
+    page.on(level.input, turn, [level])
+    page.on(overlay.input, lay, [overlay])
+    page.on(every.click, all_over)
+    page.on(atlas.choose, pick, event=True)
+    for slider in sliders:
+        page.on(
+            slider.input,
+            moved,
+            [footing, *sliders],
+            [page.canvas],
+            settle=False,
+            core=False,
+            trigger_mode="always_last",
+        )
+        page.on(slider.release, put, [footing, *sliders], settle=False)
+    settled = gr.Button("Take sliders as they are", visible="hidden", elem_id="settle")
+    page.on(settled.click, lambda work: None)
+    page.on(reset.click, lambda work: work.reset())
+    page.on(clear.click, lambda work: work.unchoose())
+    page.on(zero.click, lambda work: work.zero(at(work)))
+    page.on(anew.click, lambda work: work.redraw(at(work), work.revision + 1, 0.8))
+    page.on(back.click, lambda work: work.restore(at(work)))
+    page.on(save.click, keep, [name])
+    page.on(saved.input, called, [saved], core=False)
+    page.on(apply.click, along, [saved, amount])
+    page.on(play.click, film_of, outputs=[film], show_progress="minimal")
+    page.shows([level, atlas, hint], show)
+    page.shows([footing], lambda work: [work.footing])
+    page.shows(
+        [saved],
+        lambda work: [gr.update(choices=list(work.directions), value=work.view.direction)],
+    )
+    page.shows(sliders, bars)

@@ -1,0 +1,176 @@
+"""The panel Repair: paint a hole, and let the model fill it in."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from torch import Tensor
+
+from rgflow.app import views
+from rgflow.app.page import Page, drawn, whole
+from rgflow.app.repairing import completions
+from rgflow.app.subject import Subject
+from rgflow.app.workspace import Workspace
+from rgflow.metrics.images import psnr
+from rgflow.repair.surprise import surprise
+
+
+def repair(page: Page) -> None:
+    """Paint a hole, and let the model fill it in."""
+    gr.Markdown(
+        "**Paint** over what is wrong, or let the model find it. Then it fills in what fits to "
+        "all the rest."
+    )
+    with gr.Row():
+        brush = gr.Slider(1, 9, 3, step=2, label="Brush", elem_id="brush")
+        erase = gr.Checkbox(False, label="Erase", elem_id="erase")
+        wipe = gr.Button("Clear mask", size="sm", elem_id="clear-mask")
+        find = gr.Button("Find what is odd", size="sm", elem_id="find")
+    with gr.Row():
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=80, elem_id="hole-seed")
+        start = gr.Button("Repair", variant="primary", elem_id="repair")
+        stop = gr.Button("Stop", elem_id="stop", interactive=False)
+    said = gr.HTML(elem_id="progress")
+    found = page.sheet("Completions", elem_id="completions")
+    score = gr.HTML(elem_id="psnr")
+
+    def width(work: Workspace, brush: float, erase: bool) -> str:
+        work.view.brush, work.view.erase = int(brush), erase
+        return drawn(work)
+
+    def clear(work: Workspace) -> None:
+        work.paint(np.zeros_like(work.moment.mask))
+
+    def look(work: Workspace) -> str:
+        reference = work.opened.model.reference()
+        maps = surprise(work.opened.flow, work.subject.image[None], reference)
+        proposal = maps.propose()
+        if proposal.masks[0].any():
+            work.paint(proposal.masks[0])
+        return f"<p>{proposal.sentence(0)}</p>"
+
+    def listed(work: Workspace) -> str:
+        found = work.moment.completions
+        return views.subjects(found, ["first", *(f"or {k}" for k in range(1, 99))][: len(found)])
+
+    def scored(work: Workspace) -> str:
+        if work.moment.original is None:
+            return ""
+        one, two = (x.image[None] for x in (work.subject, work.moment.original))
+        decibels = psnr(one, two).values[0]
+        text = "identical" if np.isinf(decibels) else f"PSNR {decibels:.1f} dB"
+        return f"<p>Against the image before: {text}.</p>"
+
+    def choose(work: Workspace, event: gr.EventData) -> None:
+        work.accept(work.moment.completions[int(event.index)])
+
+    def run(request: gr.Request, seed: float) -> Iterator[list[Any]]:
+        yield from repairing(page, str(request.session_hash), whole(seed))
+
+    def halt(request: gr.Request) -> None:
+        page.desk.stop(str(request.session_hash))
+
+    for one in (brush, erase):
+        page.on(one.input, width, [brush, erase], [page.canvas], core=False)
+    page.on(wipe.click, clear)
+    page.on(find.click, look, outputs=[said], show_progress="minimal")
+    page.on(found.choose, choose, event=True)
+    stop.click(halt, queue=False, api_visibility="private")
+    page.later(
+        lambda: start.click(
+            run,
+            [seed],
+            [said, stop, *page.core],
+            show_progress="hidden",
+            api_visibility="private",
+            concurrency_limit=4,
+        )
+    )
+    page.shows([found, score], lambda work: [listed(work), scored(work)])
+
+
+def repairing(page: Page, session: str, seed: int) -> Iterator[list[Any]]:
+    """Repair in a thread of its own, and tell of every step; all else goes on meanwhile."""
+    rest = [gr.skip()] * len(page.core)
+    with page.desk.using(session) as work:
+        work.settle()
+        start, busy = work.moment, work.repairing
+        wanted = bool(start.mask.any()) and not busy
+        if wanted:
+            work.repairing, work.stopping = True, False
+    if not wanted:
+        gr.Warning(
+            "Expected the repair that is under way to end first: wait, or stop it."
+            if busy
+            else "Expected something to repair: paint over it, or let the model find it."
+        )
+        yield [gr.skip(), gr.skip(), *rest]
+        return
+    news: SimpleQueue[tuple[int, float, Tensor] | None] = SimpleQueue()
+    found: list[Subject] = []
+    errors: list[Exception] = []
+
+    def all_of_it() -> None:
+        try:
+            found.extend(
+                completions(start, seed, lambda *one: news.put(one), lambda: work.stopping)
+            )
+        except Exception as error:  # told of below, whatever it is
+            errors.append(error)
+        finally:
+            work.repairing = False
+            news.put(None)
+
+    # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
+    threading.Thread(target=all_of_it).start()
+    curve: list[float] = []
+    yield ["<p>Looking at the hole …</p>", gr.update(interactive=True), *rest]
+    while True:
+        one = news.get()
+        while one is not None:  # only the newest is shown
+            step, log_p, image = one
+            curve.append(log_p)
+            try:
+                one = news.get_nowait()
+            except Empty:
+                break
+        if one is None:
+            break
+        text = f"<p>Step {step}, log p {log_p:.0f} nats</p>{plot(curve)}"
+        looking = work.view.panel == "Repair" and work.moment is start
+        seen = page.only(page.canvas, views.canvas(work, image=image, paint=True))
+        yield [text, gr.skip(), *(seen if looking else rest)]
+    idle = gr.update(interactive=False)
+    if errors:
+        gr.Warning(" ".join(str(errors[0]).split()))
+        yield ["", idle, *rest]
+        return
+    with page.desk.using(session) as work:
+        taken = work.offer(start, found)
+        everything = page.everything(work)
+    words = "stopped" if work.stopping else "done"
+    if work.opened is not start.opened:
+        words = "for nothing, as the model is another by now"
+    elif not taken:
+        words += (
+            "; the image is another by now: choose a completion to go back to what was repaired"
+        )
+    text = f"<p>Repaired ({words}): log p {curve[-1]:.0f} nats.</p>{plot(curve)}" if curve else ""
+    yield [text, idle, *everything]
+
+
+def plot(values: Sequence[float]) -> str:
+    """A curve, as SVG."""
+    width, height = 420, 70
+    low, high = min(values), max(values)
+    x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else [width / 2]
+    y = [height - 4 - (v - low) / max(high - low, 1e-9) * (height - 8) for v in values]
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="log p by '
+        f'step, from {values[0]:.0f} to {values[-1]:.0f} nats"><polyline points="{points}" '
+        f'fill="none" stroke="currentColor" stroke-width="2"/></svg>'
+    )

@@ -1,0 +1,54 @@
+"""The panel Sample: draw images, and take one of them."""
+
+from typing import Any
+
+import gradio as gr
+
+from rgflow.app import views
+from rgflow.app.page import MOST_LEVELS, Page, level_sliders, level_updates, per_level, whole
+from rgflow.app.workspace import Workspace
+
+
+def sample(page: Page) -> None:
+    """Draw images, and take one of them."""
+    gr.Markdown(
+        "Draw new images, and choose one: it becomes the current image. The **temperature** of a "
+        "level says how far it may stray: low gives typical images, high gives odd ones."
+    )
+    with gr.Row():
+        seed = gr.Number(
+            0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="seed", scale=1
+        )
+        count = gr.Slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
+        draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
+    scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": 0.8, "step": 0.05}
+    alike = gr.Slider(label="Temperature of all levels", elem_id="temperature", **scale)
+    with gr.Row():
+        sliders = level_sliders("temperature", **scale)
+    found = page.sheet("Samples", elem_id="samples")
+
+    def draw_them(work: Workspace, seed: float, count: float, *values: float) -> None:
+        first = whole(seed)
+        temperature = per_level(work, values)
+        same = temperature[0] if len(set(temperature)) == 1 else temperature
+        work.sample(range(first, first + int(count)), same)
+
+    def listed(work: Workspace) -> str:
+        samples = work.moment.samples
+        return views.subjects(samples, [one.what for one in samples], empty="Nothing drawn yet.")
+
+    def take(work: Workspace, event: gr.EventData) -> None:
+        work.take(work.moment.samples[int(event.index)])
+
+    page.on(draw.click, draw_them, [seed, count, *sliders])
+    alike.input(
+        lambda value: [value] * MOST_LEVELS,
+        [alike],
+        sliders,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    page.on(found.choose, take, event=True)
+    page.shows(sliders, level_updates)
+    page.shows([found], lambda work: [listed(work)])
