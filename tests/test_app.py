@@ -25,6 +25,7 @@ from rgflow.app.desk import Desk, Turns
 from rgflow.app.drawers import read, unusual
 from rgflow.app.history import MOST
 from rgflow.app.meaning import told
+from rgflow.app.panels.repair import repairing as steps_of
 from rgflow.app.recipe import Recipe
 from rgflow.app.repairing import completions
 from rgflow.app.server import make_app
@@ -268,6 +269,65 @@ def test_completions_of_an_image_that_is_another_by_now(small, models, same):
     before = small.moment
     assert not small.offer(start, found)  # of another model
     assert small.moment is before
+
+
+class OnePage:
+    """What a repair needs of a page, with nothing but the image that it shows."""
+
+    canvas, core = "canvas", ["canvas"]
+
+    def __init__(self, models):
+        self.desk = Desk(Shelf(models.names["open-spline"]))
+
+    def only(self, component, value):
+        return [value]
+
+    def everything(self, work):
+        return [work.subject.image]
+
+
+def test_all_else_goes_on_during_a_repair(models, monkeypatch):
+    monkeypatch.setattr(repairing, "DRAWS", 4)
+    page, said = OnePage(models), []
+    monkeypatch.setattr("gradio.Warning", said.append)
+    assert len(list(steps_of(page, "me", 0))) == 1  # nothing is marked
+    with page.desk.using("me") as work:
+        work.view.show("Repair")
+        work.paint(hole(work))
+    going = steps_of(page, "me", 0)
+    next(going)
+    assert "Step" in next(going)[0]
+    assert work.repairing
+    assert len(list(steps_of(page, "me", 1))) == 1  # one at a time
+    with page.desk.using("me") as work:
+        work.sample([5], 0.8)
+    second = work.subject
+    page.desk.stop("me")
+    *_, last = going
+    assert "stopped; the image is another by now" in last[0]
+    assert not work.repairing
+    assert work.subject is second
+    assert len(work.moment.completions) == 1
+    assert [words.split(":")[0] for words in said] == [
+        "Expected something to repair",
+        "Expected the repair that is under way to end first",
+    ]
+
+
+def test_a_repair_on_the_page(models, monkeypatch):
+    monkeypatch.setattr(repairing, "STEPS", 6)
+    monkeypatch.setattr(repairing, "DRAWS", 4)
+    page = OnePage(models)
+    with page.desk.using("me") as work:
+        work.view.show("Repair")
+        work.paint(hole(work))
+    first, *between, last = steps_of(page, "me", 0)
+    assert "Looking" in first[0]
+    assert between
+    assert all(json.loads(one[2])["paint"] for one in between)
+    assert "done" in last[0]
+    assert torch.equal(last[2], work.subject.image)
+    assert work.subject.what == "repaired"
 
 
 def test_a_chain_of_everything(work, same):

@@ -16,7 +16,7 @@ from PIL import Image
 from rgflow.analysis.mixing import level_by_level, mix
 from rgflow.app import meaning, shelf
 from rgflow.app.films import FRAMES, enlarged, played
-from rgflow.app.page import Page, drawer, static
+from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target
 from rgflow.figures import grid, strongest, to_bytes
@@ -86,7 +86,7 @@ def _own(page: Page) -> None:
     file = gr.File(
         label="Picture", file_types=["image"], type="filepath", height=150, elem_id="upload"
     )
-    zoom = gr.Slider(1, 8, 1, step=0.1, label="Zoom into the centre", elem_id="zoom")
+    zoom = slider(1, 8, 1, step=0.1, label="Zoom into the centre", elem_id="zoom")
     with gr.Row():
         take = gr.Button("Make it the current image", size="sm", elem_id="take-own")
         second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
@@ -175,7 +175,7 @@ def _meaning(page: Page) -> None:
 
 
 def _export(page: Page) -> None:
-    scale = gr.Slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
+    scale = slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     with gr.Row():
         png = gr.Button("Image", size="sm", elem_id="save-png")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from importlib import resources
 from typing import Any
@@ -16,6 +17,8 @@ STATIC = resources.files("rgflow.app") / "static"
 Handler = Callable[..., Any]
 REACH = 6.0
 """How far the sliders of latents go, in units of the prior's scale."""
+slider = partial(gr.Slider, buttons=[])
+"""A slider without a button of its own, as undoing does more."""
 MOST_LEVELS = 4
 """Levels that have a slider of their own; the last one stands for all above, too."""
 
@@ -272,7 +275,7 @@ def whole(seed: float | None) -> int:
 def level_sliders(name: str, **options: Any) -> list[Any]:
     """One slider per level, as many as there may be."""
     return [
-        gr.Slider(label=f"Level {h}", elem_id=f"{name}-{h}", min_width=120, **options)
+        slider(label=f"Level {h}", elem_id=f"{name}-{h}", min_width=120, **options)
         for h in range(MOST_LEVELS)
     ]
 

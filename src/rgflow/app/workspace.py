@@ -27,7 +27,7 @@ from rgflow.model import RGFlow
 
 MOST_CHOSEN = 4
 """Latents that have a slider at the same time."""
-ROUNDED = 1e-4
+ROUNDED = 0.00501
 """How far what a slider shows may be from where its latent is."""
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from rgflow.app import views
 from rgflow.app.films import animated, enlarged, played
-from rgflow.app.page import REACH, Page
+from rgflow.app.page import REACH, Page, slider
 from rgflow.app.workspace import MOST_CHOSEN, Workspace
 
 ATLAS = 48
@@ -23,7 +23,7 @@ def latents(page: Page) -> None:
     atlas = page.sheet("Receptive fields", elem_id="atlas")
     hint = gr.Markdown(elem_id="hint")
     sliders = [
-        gr.Slider(-REACH, REACH, 0, step=0.05, visible=False, elem_id=f"latent-{k}")
+        slider(-REACH, REACH, 0, step=0.05, visible=False, elem_id=f"latent-{k}")
         for k in range(MOST_CHOSEN)
     ]
     with gr.Row():
@@ -73,7 +73,7 @@ def latents(page: Page) -> None:
             gr.update(
                 visible=True,
                 label=views.name(chosen[k]),
-                value=values[k],
+                value=round(values[k], 2),
                 minimum=min(-REACH, math.floor(values[k])),  # it may be far from what is usual
                 maximum=max(REACH, math.ceil(values[k])),
             )
@@ -129,9 +129,9 @@ def latents(page: Page) -> None:
     page.on(overlay.input, lay, [overlay])
     page.on(every.click, all_over)
     page.on(atlas.choose, pick, event=True)
-    for slider in sliders:
+    for one in sliders:
         page.on(
-            slider.input,
+            one.input,
             moved,
             [footing, *sliders],
             [page.canvas],
@@ -139,7 +139,7 @@ def latents(page: Page) -> None:
             core=False,
             trigger_mode="always_last",
         )
-        page.on(slider.release, put, [footing, *sliders], settle=False)
+        page.on(one.release, put, [footing, *sliders], settle=False)
     settled = gr.Button("Take sliders as they are", visible="hidden", elem_id="settle")
     page.on(settled.click, lambda work: None)
     page.on(reset.click, lambda work: work.reset())

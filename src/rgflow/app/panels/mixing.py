@@ -8,7 +8,15 @@ import gradio as gr
 from rgflow.analysis.mixing import every_threshold, level_by_level, mix, straight
 from rgflow.app import views
 from rgflow.app.films import FRAMES, animated
-from rgflow.app.page import MOST_LEVELS, Page, level_sliders, level_updates, per_level, whole
+from rgflow.app.page import (
+    MOST_LEVELS,
+    Page,
+    level_sliders,
+    level_updates,
+    per_level,
+    slider,
+    whole,
+)
 from rgflow.app.subject import Subject, sampled
 from rgflow.app.workspace import Workspace
 from rgflow.figures.mixing import path_frames
@@ -34,7 +42,7 @@ def mixing(page: Page) -> None:
     with gr.Row():
         sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
     with gr.Row():
-        linear = gr.Slider(0, 1, 0, step=0.05, label="All levels alike (linear)", elem_id="linear")
+        linear = slider(0, 1, 0, step=0.05, label="All levels alike (linear)", elem_id="linear")
         take = gr.Button("Keep mixture", size="sm", scale=0, elem_id="keep-mixture")
     film = gr.HTML(elem_id="mix-film")
 
@@ -93,8 +101,8 @@ def mixing(page: Page) -> None:
     page.on(swap.click, exchange)
     page.on(second.choose, choose, event=True)
     live: dict[str, Any] = {"core": False, "trigger_mode": "always_last"}
-    for slider in sliders:
-        page.on(slider.input, preview, sliders, [page.canvas], **live)
+    for one in sliders:
+        page.on(one.input, preview, sliders, [page.canvas], **live)
     page.on(linear.input, alike, [linear], [page.canvas, *sliders], **live)
     page.on(take.click, keep, sliders)
     page.on(play.click, film_of, outputs=[film], show_progress="minimal")

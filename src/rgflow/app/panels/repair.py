@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from rgflow.app import views
-from rgflow.app.page import Page, drawn, whole
+from rgflow.app.page import Page, drawn, slider, whole
 from rgflow.app.repairing import completions
 from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
@@ -25,7 +25,7 @@ def repair(page: Page) -> None:
         "all the rest."
     )
     with gr.Row():
-        brush = gr.Slider(1, 9, 3, step=2, label="Brush", elem_id="brush")
+        brush = slider(1, 9, 3, step=2, label="Brush", elem_id="brush")
         erase = gr.Checkbox(False, label="Erase", elem_id="erase")
         wipe = gr.Button("Clear mask", size="sm", elem_id="clear-mask")
         find = gr.Button("Find what is odd", size="sm", elem_id="find")

@@ -5,7 +5,15 @@ from typing import Any
 import gradio as gr
 
 from rgflow.app import views
-from rgflow.app.page import MOST_LEVELS, Page, level_sliders, level_updates, per_level, whole
+from rgflow.app.page import (
+    MOST_LEVELS,
+    Page,
+    level_sliders,
+    level_updates,
+    per_level,
+    slider,
+    whole,
+)
 from rgflow.app.workspace import Workspace
 
 
@@ -19,10 +27,10 @@ def sample(page: Page) -> None:
         seed = gr.Number(
             0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="seed", scale=1
         )
-        count = gr.Slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
+        count = slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
         draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
     scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": 0.8, "step": 0.05}
-    alike = gr.Slider(label="Temperature of all levels", elem_id="temperature", **scale)
+    alike = slider(label="Temperature of all levels", elem_id="temperature", **scale)
     with gr.Row():
         sliders = level_sliders("temperature", **scale)
     found = page.sheet("Samples", elem_id="samples")
