@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from explorer import BROWSER, Visitor, album, chromium, health, serving
 from rgflow import load_flow
 from rgflow.latents import Latents
+from visitors import BROWSER, Visitor, album, chromium, health, serving
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")

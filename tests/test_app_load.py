@@ -8,26 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from explorer import BROWSER, Visitor, album, chromium, health, serving
 from rgflow.app.shelf import Shelf
 from rgflow.app.subject import sampled
 from rgflow.app.views import packed, rgb
+from visitors import BROWSER, Visitor, album, chromium, health, serving
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
-
-MOVE = """value => {
-  const slider = document.querySelector("#latent-0 input[type=range]");
-  const canvas = document.querySelector("#canvas canvas"), start = performance.now();
-  window.latency = null;
-  new MutationObserver((_, watcher) => {
-    window.latency = performance.now() - start; watcher.disconnect();
-  }).observe(canvas, { attributes: true, attributeFilter: ["data-revision", "data-pixels"] });
-  slider.value = value;
-  slider.dispatchEvent(new Event("input", { bubbles: true }));
-}"""
-"""Moves a slider, and takes the time until the canvas is drawn anew, in milliseconds."""
 
 CHANGED = "before => document.querySelector('#canvas canvas').dataset.pixels !== before"
 
@@ -74,8 +62,8 @@ def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
         end, turns = time.monotonic() + seconds, 0
         while time.monotonic() < end or turns < 3:
             for k, me in enumerate(people):
-                me.page.evaluate(MOVE, round(0.7 * (turns % 5) - 1.6 + 0.05 * k, 2))
-            latencies += [me.wait("() => window.latency") for me in people]
+                me.slide(round(0.7 * (turns % 5) - 1.6 + 0.05 * k, 2))
+            latencies += [me.latency() for me in people]
             turns += 1
         for me in people:
             me.panel("Repair")

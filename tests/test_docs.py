@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from explorer import free_port
 from rgflow.cli import main
 from rgflow.presets import PRESETS
+from visitors import free_port
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [

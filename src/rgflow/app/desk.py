@@ -1,12 +1,11 @@
 """The workspaces of all who have the page open, each by itself."""
 
-import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 
 from rgflow.app.shelf import Shelf
 from rgflow.app.workspace import Workspace
@@ -16,9 +15,6 @@ MOST = 256
 PATIENCE = 600
 """Seconds for which the workspace of one who has left is kept: a connection may only have
 dropped."""
-
-AT_A_TIME = 2 * (os.cpu_count() or 1)
-"""Computations; more would only hinder each other."""
 
 
 class Turns:
@@ -46,6 +42,15 @@ class Turns:
             else:
                 self._taken = False
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let those in line go first, while one does something else or nothing."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
 
 @dataclass(eq=False)
 class Seat:
@@ -67,19 +72,24 @@ class Desk:
 
     Args:
         shelf: The models.
+
+    Attributes:
+        hands: The lock for computing. Of small operations, as a flow has thousands, two threads do
+            half as many as one: they wait for each other at every one of them.
     """
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self._seats: OrderedDict[str, Seat] = OrderedDict()
         self._lock = Lock()  # held for moments only, as everybody needs it
-        self._hands = BoundedSemaphore(AT_A_TIME)
+        self.hands = Turns()
 
     @contextmanager
     def using(self, session: str) -> Iterator[Workspace]:
-        """The workspace of a session, new at the first call, with nobody else at it."""
+        """The workspace of a session, new at the first call, with nobody else at it
+        and nobody else computing."""
         seat = self._seat(session)
-        with seat.turns, self._hands:
+        with seat.turns, self.hands:
             if seat.work is None:
                 seat.work = Workspace(self.shelf.open(self.shelf.first))
             yield seat.work

@@ -53,7 +53,8 @@ def latents(page: Page) -> None:
         radio = gr.update(choices=[(str(h), h) for h in choices], value=at(work))
         if work.view.panel != "Latents":
             return [radio, gr.skip(), gr.skip()]
-        fields = work.opened.fields
+        with page.desk.hands.aside():  # they may not be found yet
+            fields = work.opened.fields
         if work.view.pixel:
             row, column = work.view.pixel
             found = views.reaching(fields, row, column, at(work), ATLAS)

@@ -113,11 +113,14 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[list[Any]]:
     found: list[Subject] = []
     errors: list[Exception] = []
 
+    def stopping() -> bool:
+        with page.desk.hands.aside():
+            return work.stopping
+
     def all_of_it() -> None:
         try:
-            found.extend(
-                completions(start, seed, lambda *one: news.put(one), lambda: work.stopping)
-            )
+            with page.desk.hands:
+                found.extend(completions(start, seed, lambda *one: news.put(one), stopping))
         except Exception as error:  # told of below, whatever it is
             errors.append(error)
         finally:

@@ -78,6 +78,19 @@ def album(folder):
     return found
 
 
+MOVE = """value => {
+  const slider = document.querySelector("#latent-0 input[type=range]");
+  const canvas = document.querySelector("#canvas canvas"), start = performance.now();
+  window.latency = null;
+  new MutationObserver((_, watcher) => {
+    window.latency = performance.now() - start; watcher.disconnect();
+  }).observe(canvas, { attributes: true, attributeFilter: ["data-revision", "data-pixels"] });
+  slider.value = value;
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+"""Moves a slider, and takes the time until the canvas is drawn anew, in milliseconds."""
+
+
 class Visitor:
     """A person with the page open.
 
@@ -197,6 +210,14 @@ class Visitor:
         self.page.mouse.down()
         self.page.mouse.move(place[1], middle, steps=8)
         self.page.mouse.up()
+
+    def slide(self, value):
+        """Move the slider of the first latent, and don't wait."""
+        self.page.evaluate(MOVE, value)
+
+    def latency(self):
+        """The milliseconds from there until the image was drawn anew."""
+        return self.wait("() => window.latency")
 
     def stroke(self, *places):
         """Draw a stroke over pixels (row, column) of the 32 × 32 image."""
