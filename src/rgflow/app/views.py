@@ -56,6 +56,7 @@ def canvas(
     paint: bool = False,
     brush: int = 3,
     erase: bool = False,
+    filled: bool = False,
 ) -> str:
     """The current image, as `canvas.js` draws it.
 
@@ -67,6 +68,7 @@ def canvas(
         paint: Whether a mask is painted instead of pixels picked.
         brush: Width of a stroke in pixels.
         erase: Whether strokes erase.
+        filled: Whether the mask has been filled in, so that only its edge is drawn.
     """
     shown = work.subject.image if image is None else image
     height, width = shown.shape[1:]
@@ -86,7 +88,7 @@ def canvas(
             ],
             "mask": packed(work.moment.mask.astype(np.uint8)),
             "paint": paint,
-            "filled": bool(work.moment.completions),
+            "filled": filled or bool(work.moment.completions),
             "brush": brush,
             "erase": erase,
             "label": f"The current image, {work.subject.what}, {width} by {height} pixels. Arrow "

@@ -144,7 +144,7 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[list[Any]]:
             break
         text = f"<p>Step {step}, log p {log_p:.0f} nats</p>{plot(curve)}"
         looking = work.view.panel == "Repair" and work.moment is start
-        seen = page.only(page.canvas, views.canvas(work, image=image, paint=True))
+        seen = page.only(page.canvas, views.canvas(work, image=image, paint=True, filled=True))
         yield [text, gr.skip(), *(seen if looking else rest)]
     idle = gr.update(interactive=False)
     if errors:
