@@ -287,13 +287,29 @@ def mixing(subject: Subject, *, high: int = 7, low: int = 4, threshold: int = 2)
 
 
 def inpainting(
-    subject: Subject, *, count: int = 15, edge: int = 10, steps: int = 1000, seed: int = 0
+    subject: Subject,
+    *,
+    count: int = 15,
+    edge: int = 10,
+    steps: int = 1000,
+    particles: int = 0,
+    seed: int = 0,
 ) -> Found:
     """Squares of test images filled in, beside another flow, constrained and free (Appendix F)."""
     truth = subject.images(count).to(subject.device)
     masks = random_boxes(subject.flow.lattice, count, edge, seed)
     beside = subject.beside[1] if subject.beside else None
-    filled = list(fill(subject.flow, truth, masks, beside=beside, seed=seed, steps=steps))
+    filled = list(
+        fill(
+            subject.flow,
+            truth,
+            masks,
+            beside=beside,
+            particles=particles,
+            seed=seed,
+            steps=steps,
+        )
+    )
     told = {}
     for one in filled:
         told[one.name] = asdict(scores(one, truth, masks, seed))

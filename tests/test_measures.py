@@ -1,0 +1,53 @@
+"""What experiments measure: of random flows, whose numbers are known in other ways."""
+
+import numpy as np
+import pytest
+import torch
+
+from flows import BIJECTORS, random_flow
+from rgflow import data
+from rgflow.config import TrainConfig
+from rgflow.evaluation import evaluate
+from rgflow.experiments.measures import Subject, inpainting, priors
+
+COARSE = {**BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "pixels": "marginal"}
+
+
+@pytest.fixture
+def subject(tmp_path):
+    """Of a random flow with the settings that are given, on a few images of MSDS1."""
+
+    def make(**options):
+        flow = random_flow(torch.float32, height=32, width=32, **options)
+        return Subject(flow=flow, config=TrainConfig(data="msds1", model=flow.config), name="mine")
+
+    return make
+
+
+def test_a_prior_changes_the_latents_but_no_likelihood(subject):
+    mine = subject(**COARSE)
+    found = priors(mine, count=60, pairs=4, steps=4, codes=4, places=1, draws=1)
+    assert list(found.numbers) == ["laplace", "gaussian", "student"]
+    assert set(found.pictures) == {"fields", "ways"}
+    nll = [one["nll"] for one in found.numbers.values()]
+    images = torch.from_numpy(data.load("msds1", "test", count=4).images.copy())
+    assert nll[0] == pytest.approx(evaluate(mine.flow, images, seed=0, subset=0).nll)
+    assert nll == pytest.approx([nll[0]] * 3, rel=1e-5)
+    steps = [one["largest_step"] for one in found.numbers.values()]
+    assert min(steps) >= 1
+    assert len(set(steps)) == 3  # straight ways are others
+    for one in found.numbers.values():
+        assert len(one["fields"]) == mine.flow.levels
+        assert np.isfinite(one["halfway_nll"])
+
+
+def test_on_the_real_line_the_prior_is_no_choice_of_afterwards(subject):
+    with pytest.raises(ValueError, match="whose prior can be exchanged; mine works"):
+        priors(subject(), count=60)
+
+
+def test_squares_drawn_by_particles(subject):
+    found = inpainting(subject(**COARSE), count=2, edge=3, particles=4)
+    assert list(found.numbers) == ["RG-Flow, particles", "biharmonic"]
+    for one in found.numbers.values():
+        assert 0 < one["psnr_region"]["mean"] < one["psnr"]["mean"]
