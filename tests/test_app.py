@@ -194,6 +194,34 @@ def test_mixtures(work, same):
     same(work)
 
 
+def test_shares_are_of_the_first_image(work, same):
+    levels = work.opened.flow.levels
+    first, second = work.subject, sampled(work.opened, [6], 0.8)[0]
+    work.remember(second)
+    work.preview_mixed([1.0] + [0.0] * (levels - 1))
+    assert work.subject is first
+    work.settle()  # as before an export, or Python
+    half = work.subject
+    same(work)
+    assert work.moment.shares == (1.0, *[0.0] * (levels - 1))
+    work.mix([1.0] * levels)
+    assert torch.equal(work.subject.image, second.image)
+    assert work.first is first
+    work.undo()
+    assert work.subject is half
+    work.mix([0.0] * levels)
+    assert work.subject is first
+    work.mix([0.5] * levels)
+    work.swap()
+    assert work.subject is second
+    assert work.moment.other is first
+    work.mix([0.5] * levels)
+    work.zero(0)  # from here on it is an image like any other
+    assert work.first is work.subject
+    assert work.moment.shares == ()
+    same(work)
+
+
 def test_own_images(work, same):
     image = picture(work)
     work.take(work.encode(image, "mine.png"))
@@ -221,7 +249,7 @@ def test_repairs(work, same):
     for one in found:
         assert torch.equal(one.image[:, known], image[:, known])
     assert len(found) > 1
-    assert work.offer(start, found)
+    assert work.offer(start, found, "done")
     assert work.subject is found[0]
     same(work)
     work.accept(found[1])
@@ -255,8 +283,12 @@ def test_completions_of_an_image_that_is_another_by_now(small, models, same):
     found = completions(start, 0, lambda *_: None, lambda: False)
     small.sample([4], 0.8)
     second = small.subject
-    assert not small.offer(start, found)
+    small.zero(0)
+    small.undo()
+    assert not small.offer(start, found, "done.")
     assert small.subject is second  # nobody's image is taken away
+    assert "choose a completion" in small.moment.said
+    assert small.undoable[1] == 1  # nor what can be done again
     small.accept(found[1])
     assert small.moment.original is first
     assert small.moment.mask is start.mask
@@ -267,20 +299,15 @@ def test_completions_of_an_image_that_is_another_by_now(small, models, same):
     assert small.moment.completions == ()
     small.open(models.open("grey-once").opened)
     before = small.moment
-    assert not small.offer(start, found)  # of another model
+    assert not small.offer(start, found, "done")  # of another model
     assert small.moment is before
 
 
 class OnePage:
     """What a repair needs of a page, with nothing but the image that it shows."""
 
-    canvas, core = "canvas", ["canvas"]
-
     def __init__(self, models):
         self.desk = Desk(Shelf(models.names["open-spline"]))
-
-    def only(self, component, value):
-        return [value]
 
     def everything(self, work):
         return [work.subject.image]
@@ -290,21 +317,23 @@ def test_all_else_goes_on_during_a_repair(models, monkeypatch):
     monkeypatch.setattr(repairing, "DRAWS", 4)
     page, said = OnePage(models), []
     monkeypatch.setattr("gradio.Warning", said.append)
-    assert len(list(steps_of(page, "me", 0))) == 1  # nothing is marked
+    assert list(steps_of(page, "me", 0)) == []  # nothing is marked
     with page.desk.using("me") as work:
         work.view.show("Repair")
         work.paint(hole(work))
     going = steps_of(page, "me", 0)
     next(going)
-    assert "Step" in next(going)[0]
+    assert "Step" in next(going)["said"]
     assert work.repairing
-    assert len(list(steps_of(page, "me", 1))) == 1  # one at a time
+    assert list(steps_of(page, "me", 1)) == []  # one at a time
     with page.desk.using("me") as work:
         work.sample([5], 0.8)
     second = work.subject
     page.desk.stop("me")
     *_, last = going
-    assert "stopped; the image is another by now" in last[0]
+    assert "(stopped)" in work.moment.said
+    assert "The image is another by now" in work.moment.said
+    assert torch.equal(last["all"][0], second.image)
     assert not work.repairing
     assert work.subject is second
     assert len(work.moment.completions) == 1
@@ -322,11 +351,12 @@ def test_a_repair_on_the_page(models, monkeypatch):
         work.view.show("Repair")
         work.paint(hole(work))
     first, *between, last = steps_of(page, "me", 0)
-    assert "Looking" in first[0]
+    assert "Looking" in first["said"]
     assert between
-    assert all(json.loads(one[2])["paint"] for one in between)
-    assert "done" in last[0]
-    assert torch.equal(last[2], work.subject.image)
+    assert all("of 18, log p" in one["said"] for one in between)
+    assert all(json.loads(one["canvas"])["filled"] for one in between)
+    assert "(done)" in work.moment.said
+    assert torch.equal(last["all"][0], work.subject.image)
     assert work.subject.what == "repaired"
 
 

@@ -146,6 +146,26 @@ def test_from_samples_to_a_direction(me, tmp_path):
     assert "[0]" in code
 
 
+def test_a_number_that_is_typed(me, tmp_path):
+    draw(me, count=1)
+    atlas(me)
+    me.change("#atlas button", 1)
+    me.page.locator("#latent-0 input[type=range]").wait_for()
+    me.changing(lambda: me.page.fill("#latent-0 input[type=number]", "2"), "pixels")
+    code = runs(me, tmp_path)  # though the field has the focus still
+    assert ".set(" in code
+    me.page.focus("#latent-0 input[type=range]")
+    me.changing(lambda: me.page.keyboard.press("End"))
+    assert "latents moved" in me.text("#status")
+    me.changing(lambda: me.page.fill("#latent-0 input[type=number]", "-500"))
+    assert me.page.locator("#latent-0 input[type=range]").input_value() == "-6"
+    me.click("#play")
+    me.page.locator("#film img").wait_for()
+    me.fits()
+    me.click("#play")
+    me.page.locator("#film img").wait_for(state="detached")
+
+
 def test_four_sliders_fit(me):
     draw(me, count=1)
     atlas(me)
@@ -165,8 +185,8 @@ def test_four_sliders_fit(me):
 def test_mix_and_export(me, tmp_path):
     draw(me, 5, 1)
     me.panel("Mix")
-    me.click("#keep-mixture")
-    warned(me, "second image to mix with")
+    me.wait("() => document.querySelector('#swap').disabled")
+    assert me.page.locator("#share-0 input[type=range]").is_disabled()
     me.change("#draw-second")
     me.wait("() => document.querySelectorAll('#mixtures button').length === 5")
     me.shoot("9-mixtures")
@@ -174,14 +194,31 @@ def test_mix_and_export(me, tmp_path):
     first = me.pixels
     me.change("#mixtures button", 3)
     assert me.pixels != first
+    share = me.page.locator("#share-0 input[type=range]")
+    me.wait("() => document.querySelector('#share-0 input[type=range]').value === '1'")
     me.change("#undo")
     assert me.pixels == first
-    me.changing(lambda: me.drag("#share-0", 1.0), "pixels")
-    me.change("#keep-mixture")
-    me.shoot("10-mixture-kept")
+    me.wait("() => document.querySelector('#share-0 input[type=range]').value === '0'")
+    me.changing(lambda: me.drag("#share-0", 1.0))
+    assert share.input_value() == "1"
+    me.shoot("10-mixed")
     assert "mixture" in me.text("#status")
+    mixed = me.pixels
     code = runs(me, tmp_path)
     assert ".mix(z2, (1.0, 0.0, 0.0))" in code
+    me.changing(lambda: me.drag("#linear", 0.5))  # of the first image, not of the mixture
+    code = runs(me, tmp_path)
+    assert code.count(".mix(") == 1
+    me.change("#undo")
+    assert me.pixels == mixed
+    me.change("#animate-mix")
+    me.page.locator("#mix-film img").wait_for()
+    me.shoot("10-film")
+    me.fits()
+    me.page.fill("#share-1 input[type=number]", "700")  # the most there is is 1
+    me.wait("() => document.querySelector('#share-1 input[type=range]').value === '1'")
+    me.wait("() => !document.querySelector('#mix-film img')")
+    assert ".mix(z2, (1.0, 1.0, 0.0))" in me.python()
 
     me.drawer("export")
     me.shoot("11-export")
@@ -285,6 +322,13 @@ def test_drawers_and_the_keyboard(me):
     me.drawer("models")
     me.page.locator("#card", has_text="parameters").wait_for()
     me.shoot("16-models")
+    before = me.pixels
+    me.page.click("#model input")
+    me.changing(lambda: me.page.locator("[role=option]", has_text="msds2-best").click())
+    me.page.wait_for_timeout(1000)
+    me.change("#undo")  # one step, whatever events there were
+    assert me.pixels == before
+    assert me.page.locator("#undo").is_disabled()
     me.page.fill("#folder input, #folder textarea", "no/such/folder")
     me.click("#open-folder")
     warned(me, "no/such/folder")
@@ -305,12 +349,12 @@ def test_drawers_and_the_keyboard(me):
         assert box["y"] >= 0
         assert box["x"] + box["width"] <= 1280
         assert box["y"] + box["height"] <= 800
-        if len(titles) in (1, 3, 8):
+        if len(titles) in (1, 3, 9):
             me.shoot(f"18-tour-{len(titles)}")
         assert len(titles) < 20
         me.page.keyboard.press("Enter")  # the button that leads on has the focus
-    assert len(titles) == 8
-    assert len(set(titles)) == 8
+    assert len(titles) == 9
+    assert len(set(titles)) == 9
     assert me.page.evaluate("document.activeElement.id") == "open-tour"
 
     # The tour ends where one paints; pixels are picked by keyboard among the latents.

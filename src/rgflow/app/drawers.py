@@ -62,8 +62,9 @@ def _models(page: Page) -> None:
 
     def choose(work: Workspace, name: str) -> None:
         opened = page.desk.shelf.open(name)
-        opened.prepare()
-        work.open(opened)
+        if opened is not work.opened:
+            opened.prepare()
+            work.open(opened)
 
     def open_folder(work: Workspace, path: str) -> None:
         if not (path or "").strip():
@@ -107,6 +108,7 @@ def _own(page: Page) -> None:
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
         work.remember(work.encode(picture(work, path, zoom), named(path)))
+        gr.Info(f"{named(path)} is the second image now: see the panel Mix.")
 
     page.on(take.click, current, [file, zoom], [said], show_progress="minimal")
     page.on(second.click, other, [file, zoom], show_progress="minimal")
@@ -161,10 +163,9 @@ def unusual(work: Workspace, given: torch.Tensor) -> str:
         rows.append("<table><tr><th>level</th><th>less likely than</th></tr>")
         for h, share in reversed(list(enumerate(shares))):
             below = np.interp(share, known["levels"][h], known["probabilities"])
-            rows.append(
-                f"<tr><td>{h}</td><td><meter min=0 max=1 value={1 - below:.3f}></meter> "
-                f"{100 * (1 - below):.1f} % of validation images</td></tr>"
-            )
+            meter = f"<meter min=0 max=1 low=.9 high=.99 optimum=0 value={1 - below:.3f}></meter>"
+            words = f"{100 * (1 - below):.1f} % of validation images"
+            rows.append(f"<tr><td>{h}</td><td>{meter} {words}</td></tr>")
         rows.append("</table>")
     return "".join(rows)
 
@@ -221,7 +222,7 @@ def _export(page: Page) -> None:
         levels = work.opened.flow.levels
         found = mix(
             work.opened.exact,
-            work.subject.latents,
+            work.first.latents,
             work.moment.other.latents,
             level_by_level(levels, FRAMES),
         )

@@ -2,7 +2,7 @@
 
 import base64
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +47,14 @@ def animated(frames: Sequence[Image.Image], label: str) -> str:
         animate(frames, path, milliseconds=120)
         data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{label}" src="data:image/gif;base64,{data}">'
+
+
+def toggle(work: Workspace, make: Callable[[], str]) -> None:
+    """Show an animation of this moment, or, if one is shown, none."""
+    work.view.film = None if playing(work) else (work.moment, make())
+
+
+def playing(work: Workspace) -> str:
+    """The animation of this moment, if there is one."""
+    film = work.view.film
+    return film[1] if film and film[0] is work.moment else ""

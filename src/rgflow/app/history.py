@@ -24,10 +24,13 @@ class Moment:
         mask: What is to be repaired.
         samples: Images drawn together, to choose from.
         other: The image to mix with.
+        first: The image that was mixed with it, if the current one is a mixture.
+        shares: How much of the other there is in it, level by level.
         chosen: Latents that have sliders.
         original: The image before it was repaired.
         completions: What may be where the mask is, to choose from.
         start: The moment of which those are.
+        said: What the repair panel says.
     """
 
     opened: Opened
@@ -36,10 +39,13 @@ class Moment:
     mask: Mask
     samples: tuple[Subject, ...] = ()
     other: Subject | None = None
+    first: Subject | None = None
+    shares: tuple[float, ...] = ()
     chosen: tuple[Address, ...] = ()
     original: Subject | None = None
     completions: tuple[Subject, ...] = ()
     start: "Moment | None" = None
+    said: str = ""
 
 
 def fresh(opened: Opened, subject: Subject) -> Moment:
@@ -66,6 +72,10 @@ class History:
         """To another moment, from which one can come back."""
         self._past = [*self._past, self.moment][-MOST:]
         self._future = []
+        self._to(moment)
+
+    def amend(self, moment: Moment) -> None:
+        """A moment that differs in nothing that could be undone."""
         self._to(moment)
 
     def undo(self) -> bool:

@@ -17,6 +17,7 @@ STATIC = resources.files("rgflow.app") / "static"
 Handler = Callable[..., Any]
 REACH = 6.0
 """How far the sliders of latents go, in units of the prior's scale."""
+MOST_SEED = (1 << 31) - 1
 slider = partial(gr.Slider, buttons=[])
 """A slider without a button of its own, as undoing does more."""
 MOST_LEVELS = 4
@@ -159,10 +160,6 @@ class Page:
         for wire in self._wires:
             wire()
 
-    def only(self, component: Any, value: Any) -> list[Any]:
-        """Of what is kept up to date, an update of one component."""
-        return [value if one is component else gr.skip() for one in self.core]
-
 
 @contextmanager
 def drawer(name: str, title: str) -> Iterator[Any]:
@@ -269,7 +266,21 @@ def told(work: Workspace) -> str:
 
 def whole(seed: float | None) -> int:
     """A seed from a field of the page, whatever was written there."""
-    return int(abs(seed or 0)) % (1 << 31)
+    return min(int(abs(seed or 0)), MOST_SEED)
+
+
+def seed_field(value: int, elem_id: str) -> Any:
+    """Where a seed is written."""
+    return gr.Number(
+        value,
+        label="Seed",
+        precision=0,
+        minimum=0,
+        maximum=MOST_SEED,
+        min_width=90,
+        elem_id=elem_id,
+        scale=1,
+    )
 
 
 def level_sliders(name: str, **options: Any) -> list[Any]:

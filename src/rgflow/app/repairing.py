@@ -27,6 +27,12 @@ def expected(flow: Flow) -> dict[str, Any]:
     return {"particles": 0, "steps": STEPS, "draws": DRAWS}
 
 
+def most_steps(flow: Flow) -> int | None:
+    """How many steps there are at the most; none: that depends on the hole."""
+    settings = expected(flow)
+    return None if settings["particles"] else CLIMBS * settings["steps"]
+
+
 def completions(
     moment: Moment,
     seed: int,

@@ -114,11 +114,13 @@ def sheet(items: Sequence[dict[str, Any]], *, size: int = 88, empty: str = "") -
     return json.dumps({"items": list(items), "size": size, "empty": empty})
 
 
-def subjects(found: Sequence[Subject], captions: Sequence[str], **more: Any) -> str:
-    """Images as a sheet."""
+def subjects(
+    found: Sequence[Subject], captions: Sequence[str], chosen: Subject | None = None, **more: Any
+) -> str:
+    """Images as a sheet, one of which may be marked."""
+    pairs = zip(found, captions, strict=True)
     return sheet(
-        [item(rgb(one.image), caption) for one, caption in zip(found, captions, strict=True)],
-        **more,
+        [item(rgb(one.image), caption, chosen=one is chosen) for one, caption in pairs], **more
     )
 
 

@@ -27,6 +27,8 @@ from rgflow.model import RGFlow
 
 MOST_CHOSEN = 4
 """Latents that have a slider at the same time."""
+USUAL = 0.8
+"""Temperature at which images are drawn where nothing is said of it."""
 ROUNDED = 0.00501
 """How far what a slider shows may be from where its latent is."""
 
@@ -45,6 +47,7 @@ class View:
         direction: The saved move that is to be applied.
         listed: The latents that the atlas shows.
         mixtures: What the mix panel shows.
+        film: An animation, and the moment of which it is.
         sent: Hashes of what components show, by their number.
     """
 
@@ -57,6 +60,7 @@ class View:
     direction: str | None = None
     listed: list[Address] = field(default_factory=list)
     mixtures: list[Subject] = field(default_factory=list)
+    film: tuple[Moment, str] | None = None
     sent: dict[int, int] = field(default_factory=dict)
 
     def show(self, panel: str) -> None:
@@ -73,15 +77,17 @@ class Workspace(History):
     Attributes:
         view: How the page looks.
         pending: Where sliders of latents stand that are still being moved.
-        footing: The revision of which the sliders of latents tell; it stays while only they move.
+        mixing: Where those of shares stand.
+        footing: The revision of which sliders tell; it stays while only they move.
         repairing: Whether a repair is under way.
         stopping: Set to stop it.
     """
 
     def __init__(self, opened: Opened) -> None:
-        super().__init__(fresh(opened, sampled(opened, [0], 1.0)[0]))
+        super().__init__(fresh(opened, sampled(opened, [0], USUAL)[0]))
         self.view = View()
         self.pending: list[float] | None = None
+        self.mixing: list[float] | None = None
         self.footing = 0
         self.repairing = self.stopping = False
         self._directions: dict[Opened, dict[str, tuple[Latents, Recipe]]] = {}
@@ -102,14 +108,14 @@ class Workspace(History):
     def _to(self, moment: Moment) -> None:
         if moment.opened is not self.opened:
             self.view.level = self.view.pixel = self.view.direction = None
-        self.pending = None
+        self.pending = self.mixing = None
         super()._to(moment)
         self.footing = self.revision
 
     def open(self, opened: Opened) -> None:
         """Begin anew with another model; a repair that is under way has nothing to be for."""
         self.stopping = True
-        self.go(fresh(opened, sampled(opened, [0], 1.0)[0]))
+        self.go(fresh(opened, sampled(opened, [0], USUAL)[0]))
 
     def take(self, subject: Subject) -> None:
         """Make this the current image; samples, the image to mix with and which latents have
@@ -123,7 +129,9 @@ class Workspace(History):
 
     def change(self, subject: Subject) -> None:
         """A changed version of the current image."""
-        self.go(replace(self.moment, subject=subject, completions=()))
+        self.go(
+            replace(self.moment, subject=subject, first=None, shares=(), completions=(), said="")
+        )
 
     def once(self, name: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         """What was made last by this name, if it was from the same things; otherwise anew."""
@@ -209,6 +217,9 @@ class Workspace(History):
         if self.pending is not None:
             values, self.pending = self.pending, None
             self.set(values)
+        if self.mixing is not None:
+            shares, self.mixing = self.mixing, None
+            self.mix(shares)
 
     def _moved(self, values: list[float]) -> Latents:
         z = self.subject.latents
@@ -317,25 +328,29 @@ class Workspace(History):
 
     # ---------------------------------------------------------------- mix
 
+    @property
+    def first(self) -> Subject:
+        """What is mixed with the other: the current image, or what it is a mixture of."""
+        return self.moment.first or self.subject
+
     def swap(self) -> None:
         """Make the other image the current one, and this the other."""
-        now = self.moment
-        if now.other:
-            self.go(replace(self._kept(now.other), other=now.subject))
+        if self.moment.other:
+            self.go(replace(self._kept(self.moment.other), other=self.first))
 
     def remember(self, other: Subject) -> None:
         """Mix with this one."""
-        self.go(replace(self.moment, other=other))
+        self.go(replace(self.moment, other=other, first=None, shares=()))
 
     def mixed(self, shares: list[Shares]) -> list[Subject]:
-        """The current image mixed with the other in every one of some ways.
+        """The first image mixed with the other in every one of some ways.
 
         Raises:
             ValueError: If there is no other.
         """
         if self.moment.other is None:
             raise ValueError("Expected a second image to mix with: draw one first.")
-        first, second = self.subject, self.moment.other
+        first, second = self.first, self.moment.other
         found = mix(self.opened.exact, first.latents, second.latents, shares)
         return [
             Subject(
@@ -347,22 +362,48 @@ class Workspace(History):
             for image, share in zip(found.images[0], found.shares, strict=True)
         ]
 
+    def preview_mixed(self, shares: list[float]) -> Tensor:
+        """The image with these shares of the other, uint8 [C, H, W]."""
+        found = self.mixed([tuple(shares)])[0].image
+        self.mixing = shares
+        return found
+
+    def mix(self, shares: list[float]) -> None:
+        """Make a mixture the current image; all shares 0 give the first again."""
+        if shares == list(self.moment.shares or [0.0] * len(shares)):
+            return
+        footing, first = self.footing, self.first
+        subject = self.mixed([tuple(shares)])[0] if any(shares) else first
+        self.change(subject)
+        self.amend(replace(self.moment, first=first, shares=tuple(shares)))
+        self.footing = footing
+
     # ---------------------------------------------------------------- repair
 
     def paint(self, mask: Mask) -> None:
         """Mark what is to be repaired; completions were of what was marked before."""
-        self.go(replace(self.moment, mask=mask, completions=()))
+        self.go(replace(self.moment, mask=mask, completions=(), said=""))
 
-    def offer(self, start: Moment, found: list[Subject]) -> bool:
+    def say(self, words: str) -> None:
+        """What the repair panel says from now on."""
+        self.amend(replace(self.moment, said=words))
+
+    def offer(self, start: Moment, found: list[Subject], said: str) -> bool:
         """Show completions of a moment, and take the first unless the image or the mask is
         another by now; whether it was taken. Those of another model are of no use."""
         now = self.moment
         if now.opened is not start.opened:
             return False
-        # Without its own start, as every moment would keep all before it.
-        offered = replace(now, completions=tuple(found), start=replace(start, start=None))
         same = now.subject is start.subject and now.mask is start.mask
-        self.go(_repaired(offered, found[0]) if same else offered)
+        if not same:
+            said += " The image is another by now: choose a completion to go on with that one."
+        # Without its own start, as every moment would keep all before it.
+        start = replace(start, start=None)
+        offered = replace(now, completions=tuple(found), start=start, said=said)
+        if same:
+            self.go(_repaired(offered, found[0]))
+        else:
+            self.amend(offered)
         return same
 
     def accept(self, subject: Subject) -> None:
@@ -375,4 +416,12 @@ def _repaired(moment: Moment, subject: Subject) -> Moment:
     start = moment.start
     assert start
     original = start.original or start.subject
-    return replace(moment, subject=subject, base=subject, mask=start.mask, original=original)
+    return replace(
+        moment,
+        subject=subject,
+        base=subject,
+        first=None,
+        shares=(),
+        mask=start.mask,
+        original=original,
+    )

@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 
 from rgflow.app import views
-from rgflow.app.films import animated, enlarged, played
+from rgflow.app.films import animated, enlarged, played, playing, toggle
 from rgflow.app.page import REACH, Page, slider
-from rgflow.app.workspace import MOST_CHOSEN, Workspace
+from rgflow.app.workspace import MOST_CHOSEN, USUAL, Workspace
 
 ATLAS = 48
 """Receptive fields that are shown at a time."""
@@ -20,6 +20,7 @@ def latents(page: Page) -> None:
         level = gr.Radio([], label="Receptive fields of level", elem_id="level", scale=3)
         overlay = gr.Checkbox(True, label="Over the image", elem_id="overlay", scale=1)
         every = gr.Button("Strongest", size="sm", scale=0, min_width=90, elem_id="strongest")
+    film = gr.HTML(elem_id="film")
     atlas = page.sheet("Receptive fields", elem_id="atlas")
     hint = gr.Markdown(elem_id="hint")
     sliders = [
@@ -41,7 +42,6 @@ def latents(page: Page) -> None:
         saved = gr.Dropdown([], label="Saved moves", min_width=120, elem_id="directions")
         amount = gr.Number(1, label="Times", min_width=70, elem_id="times")
         apply = gr.Button("Apply", size="sm", scale=0, min_width=70, elem_id="apply-direction")
-    film = gr.HTML(elem_id="film")
     footing = gr.Number(0, precision=0, visible="hidden")
 
     def at(work: Workspace) -> int:
@@ -121,10 +121,13 @@ def latents(page: Page) -> None:
             raise ValueError("Expected a saved move: choose one, or save what was moved.")
         work.add_direction(name, float(amount or 0))
 
-    def film_of(work: Workspace) -> str:
-        address, images = played(work)
-        scale = max(1, 160 // images[0].shape[2])
-        return animated([enlarged(image, scale) for image in images], views.name(address))
+    def film_of(work: Workspace) -> None:
+        def make() -> str:
+            address, images = played(work)
+            scale = max(1, 160 // images[0].shape[2])
+            return animated([enlarged(image, scale) for image in images], views.name(address))
+
+        toggle(work, make)
 
     page.on(level.input, turn, [level])
     page.on(overlay.input, lay, [overlay])
@@ -146,12 +149,13 @@ def latents(page: Page) -> None:
     page.on(reset.click, lambda work: work.reset())
     page.on(clear.click, lambda work: work.unchoose())
     page.on(zero.click, lambda work: work.zero(at(work)))
-    page.on(anew.click, lambda work: work.redraw(at(work), work.revision + 1, 0.8))
+    page.on(anew.click, lambda work: work.redraw(at(work), work.revision + 1, USUAL))
     page.on(back.click, lambda work: work.restore(at(work)))
     page.on(save.click, keep, [name])
     page.on(saved.input, called, [saved], core=False)
     page.on(apply.click, along, [saved, amount])
-    page.on(play.click, film_of, outputs=[film], show_progress="minimal")
+    page.on(play.click, film_of, show_progress="minimal")
+    page.shows([film], lambda work: [playing(work)])
     page.shows([level, atlas, hint], show)
     page.shows([footing], lambda work: [work.footing])
     page.shows(

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from rgflow.app import views
-from rgflow.app.page import Page, drawn, slider, whole
-from rgflow.app.repairing import completions
+from rgflow.app.page import Page, drawn, seed_field, slider, whole
+from rgflow.app.repairing import completions, most_steps
 from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
@@ -30,7 +30,7 @@ def repair(page: Page) -> None:
         wipe = gr.Button("Clear mask", size="sm", elem_id="clear-mask")
         find = gr.Button("Find what is odd", size="sm", elem_id="find")
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=80, elem_id="hole-seed")
+        seed = seed_field(0, "hole-seed")
         start = gr.Button("Repair", variant="primary", elem_id="repair")
         stop = gr.Button("Stop", elem_id="stop", interactive=False)
     said = gr.HTML(elem_id="progress")
@@ -44,17 +44,18 @@ def repair(page: Page) -> None:
     def clear(work: Workspace) -> None:
         work.paint(np.zeros_like(work.moment.mask))
 
-    def look(work: Workspace) -> str:
+    def look(work: Workspace) -> None:
         reference = work.opened.model.reference()
         maps = surprise(work.opened.flow, work.subject.image[None], reference)
         proposal = maps.propose()
         if proposal.masks[0].any():
             work.paint(proposal.masks[0])
-        return f"<p>{proposal.sentence(0)}</p>"
+        work.say(proposal.sentence(0))
 
     def listed(work: Workspace) -> str:
         found = work.moment.completions
-        return views.subjects(found, ["first", *(f"or {k}" for k in range(1, 99))][: len(found)])
+        captions = ["likeliest", *(f"other {k}" for k in range(1, len(found)))]
+        return views.subjects(found, captions[: len(found)], chosen=work.subject)
 
     def scored(work: Workspace) -> str:
         if work.moment.original is None:
@@ -67,8 +68,10 @@ def repair(page: Page) -> None:
     def choose(work: Workspace, event: gr.EventData) -> None:
         work.accept(work.moment.completions[int(event.index)])
 
-    def run(request: gr.Request, seed: float) -> Iterator[list[Any]]:
-        yield from repairing(page, str(request.session_hash), whole(seed))
+    def run(request: gr.Request, seed: float) -> Iterator[dict[Any, Any]]:
+        for one in repairing(page, str(request.session_hash), whole(seed)):
+            told = dict(zip(page.core, one.pop("all", []), strict=False))
+            yield {parts[name]: value for name, value in one.items()} | told
 
     def halt(request: gr.Request) -> None:
         page.desk.stop(str(request.session_hash))
@@ -76,25 +79,30 @@ def repair(page: Page) -> None:
     for one in (brush, erase):
         page.on(one.input, width, [brush, erase], [page.canvas], core=False)
     page.on(wipe.click, clear)
-    page.on(find.click, look, outputs=[said], show_progress="minimal")
+    page.on(find.click, look, show_progress="minimal")
     page.on(found.choose, choose, event=True)
     stop.click(halt, queue=False, api_visibility="private")
     page.later(
         lambda: start.click(
             run,
             [seed],
-            [said, stop, *page.core],
+            [stop, *page.core],
             show_progress="hidden",
             api_visibility="private",
             concurrency_limit=4,
         )
     )
+    parts = {"said": said, "stop": stop, "canvas": page.canvas}
     page.shows([found, score], lambda work: [listed(work), scored(work)])
+    page.shows([said], lambda work: [f"<p>{work.moment.said}</p>" if work.moment.said else ""])
 
 
-def repairing(page: Page, session: str, seed: int) -> Iterator[list[Any]]:
-    """Repair in a thread of its own, and tell of every step; all else goes on meanwhile."""
-    rest = [gr.skip()] * len(page.core)
+def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Repair in a thread of its own, and tell of every step; all else goes on meanwhile.
+
+    Yields:
+        What is shown from now on: what is said, the button that stops, the canvas, or "all".
+    """
     with page.desk.using(session) as work:
         work.settle()
         start, busy = work.moment, work.repairing
@@ -107,7 +115,6 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[list[Any]]:
             if busy
             else "Expected something to repair: paint over it, or let the model find it."
         )
-        yield [gr.skip(), gr.skip(), *rest]
         return
     news: SimpleQueue[tuple[int, float, Tensor] | None] = SimpleQueue()
     found: list[Subject] = []
@@ -130,7 +137,8 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[list[Any]]:
     # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
     threading.Thread(target=all_of_it).start()
     curve: list[float] = []
-    yield ["<p>Looking at the hole …</p>", gr.update(interactive=True), *rest]
+    most = most_steps(start.opened.flow)
+    yield {"said": "<p>Looking at the hole …</p>", "stop": gr.update(interactive=True)}
     while True:
         one = news.get()
         while one is not None:  # only the newest is shown
@@ -142,27 +150,23 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[list[Any]]:
                 break
         if one is None:
             break
-        text = f"<p>Step {step}, log p {log_p:.0f} nats</p>{plot(curve)}"
-        looking = work.view.panel == "Repair" and work.moment is start
-        seen = page.only(page.canvas, views.canvas(work, image=image, paint=True, filled=True))
-        yield [text, gr.skip(), *(seen if looking else rest)]
+        of = f" of {most}" if most else ""
+        told: dict[str, Any] = {
+            "said": f"<p>Step {step}{of}, log p {log_p:.0f} nats</p>{plot(curve)}"
+        }
+        if work.view.panel == "Repair" and work.moment is start:
+            told["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
+        yield told
     idle = gr.update(interactive=False)
     if errors:
         gr.Warning(" ".join(str(errors[0]).split()))
-        yield ["", idle, *rest]
+        yield {"said": "", "stop": idle}
         return
+    words = f"Repaired ({'stopped' if work.stopping else 'done'}): log p {curve[-1]:.0f} nats."
     with page.desk.using(session) as work:
-        taken = work.offer(start, found)
+        work.offer(start, found, f"{words}{plot(curve)}")
         everything = page.everything(work)
-    words = "stopped" if work.stopping else "done"
-    if work.opened is not start.opened:
-        words = "for nothing, as the model is another by now"
-    elif not taken:
-        words += (
-            "; the image is another by now: choose a completion to go back to what was repaired"
-        )
-    text = f"<p>Repaired ({words}): log p {curve[-1]:.0f} nats.</p>{plot(curve)}" if curve else ""
-    yield [text, idle, *everything]
+    yield {"stop": idle, "all": everything}
 
 
 def plot(values: Sequence[float]) -> str:

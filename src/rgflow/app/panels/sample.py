@@ -11,6 +11,7 @@ from rgflow.app.page import (
     level_sliders,
     level_updates,
     per_level,
+    seed_field,
     slider,
     whole,
 )
@@ -24,9 +25,7 @@ def sample(page: Page) -> None:
         "level says how far it may stray: low gives typical images, high gives odd ones."
     )
     with gr.Row():
-        seed = gr.Number(
-            0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="seed", scale=1
-        )
+        seed = seed_field(0, "seed")
         count = slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
         draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
     scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": 0.8, "step": 0.05}
@@ -43,7 +42,9 @@ def sample(page: Page) -> None:
 
     def listed(work: Workspace) -> str:
         samples = work.moment.samples
-        return views.subjects(samples, [one.what for one in samples], empty="Nothing drawn yet.")
+        return views.subjects(
+            samples, [one.what for one in samples], work.subject, empty="Nothing drawn yet."
+        )
 
     def take(work: Workspace, event: gr.EventData) -> None:
         work.take(work.moment.samples[int(event.index)])

@@ -1,6 +1,8 @@
 // Drawers and the tour: what the page does without the server.
 window.rgflow = {
+  settle() { document.querySelector("#settle")?.click(); },
   open(name) {
+    this.settle();  // whatever a slider shows is what is exported
     const drawer = document.getElementById("drawer-" + name), shown = drawer.classList.contains("shown");
     this.shut();
     if (!shown) {
@@ -17,6 +19,23 @@ window.rgflow = {
   },
   // One sentence of help for whatever the pointer or the keyboard is at, shown below the image.
   help: {
+    "status": "What the image is, and its bits per dimension: the lower, the more usual the model finds it.",
+    "tab-sample-button": "Draw new images.", "tab-latents-button": "Take the image apart: which latents change what.",
+    "tab-mix-button": "The coarse of one image with the fine of another.", "tab-repair-button": "Fill in what is missing or wrong.",
+    "temperature": "How far all levels may stray at once.", "film": "Press Play again to go back to the maps.",
+    "mix-film": "Press Animate again to go back to the mixtures.",
+    "upload": "A picture on your computer; it is sent to the machine that serves this page, and kept by nobody.",
+    "take-own": "Encode the picture, and look at it here.", "mix-own": "Encode the picture, and mix the current image with it.",
+    "open-folder": "Open the run in that folder.",
+    "save-png": "The current image.", "save-shown": "The current image, samples, mixtures and completions on one sheet.",
+    "save-canvas": "What you see at the left, with all that lies over it.",
+    "save-fields": "The strongest receptive fields of every level.", "save-film": "From this image to the second, level by level.",
+    "save-played": "The last chosen latent moved to and fro.", "save-latents": "The numbers behind the image, for use in Python.",
+    "psnr": "Peak signal-to-noise ratio: how near it comes to the image before; above 40 dB one hardly sees a difference.",
+    "code": "Copy it into a file, and run it with Python.", "meanings": "Click a latent to get a slider for it.",
+    "card": "What is known of the model: its data, its size, its likelihood.",
+    "progress": "log p: how likely the model finds the whole image; higher is better.",
+    "hint": "Which latents are listed.",
     "canvas": "The current image. Click a pixel to see which latents change it; under Repair, paint.",
     "open-models": "Which model is asked, and what is known of it.",
     "open-own": "Open a picture of your own.",
@@ -49,7 +68,6 @@ window.rgflow = {
     "share-0": "0 is the current image, 1 the second.", "share-1": "0 is the current image, 1 the second.",
     "share-2": "0 is the current image, 1 the second.", "share-3": "0 is the current image, 1 the second.",
     "linear": "All levels alike: ordinary interpolation, to compare with.",
-    "keep-mixture": "Make what you see the current image.",
     "brush": "Width of the brush, in pixels of the model.", "erase": "Strokes erase instead of marking.",
     "clear-mask": "Unmark everything.", "find": "Let the model mark what it finds improbable.",
     "hole-seed": "Another seed gives other completions.", "repair": "Fill in what is marked.",
@@ -61,14 +79,17 @@ window.rgflow = {
   explain(target) {
     for (let one = target; one && one !== document.body; one = one.parentElement)
       if (this.help[one.id]) { document.getElementById("help").textContent = this.help[one.id]; return; }
+      else if (one.classList.contains("drawer-close")) { document.getElementById("help").textContent = "Close this drawer (Esc)."; return; }
+    document.getElementById("help").textContent = "";
   },
   steps: [
-    ["#canvas", "The current image", "Everything here is about this image, whose pixels are drawn as squares. The model can score it, take it apart into latents, and build it again exactly."],
+    ["#canvas", "The current image", "Everything here is about this image, whose pixels are drawn as squares. The number below it, bits per dimension, says how surprised the model is: the lower, the more usual. The model can score it, take it apart into latents, and build it again exactly."],
     ["#tab-sample-button", "Sample", "The model invents images. Press Draw, then choose one: it becomes the current image. A lower temperature gives more typical images. (Everything works while the tour is open.)"],
     ["#tab-latents-button", "Latents", "The model describes an image by independent numbers, the latents, on levels from fine to coarse. Each small map shows where one latent changes the image. Choose a map and move its slider: a coarse latent can change the whole image at once, a fine one a single pixel."],
     ["#tab-mix-button", "Mix", "Draw a second image. Then choose how much of each level is taken from it: the coarse levels say what is where and in which colours, the fine ones how edges look. Θ tells where the second image ends and the first begins."],
     ["#tab-repair-button", "Repair", "Paint over a part of the image with the mouse, press Repair, and the model fills in what fits to the rest, in several ways. Choose the one that you like best."],
     ["#open-own", "Your own image", "Upload a picture, and see how unusual it is for the model at every level. A model knows only the kind of images that it has learned from; others will surprise it."],
+    ["#open-models", "Models, Meaning, Export", "Choose another model or your own run, read what is known of its latents, and save images, animations and latents as files."],
     ["#open-python", "Python", "Whatever you did, here is the code that does it again."],
     ["#undo", "Undo", "Nothing can be broken: every step can be undone. Have fun."],
   ],
@@ -114,14 +135,26 @@ for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
 // Gradio tells of a slider's end only by the mouse: with the keyboard it is when keys rest.
 let resting = null;
-document.addEventListener("keyup", (event) => {
-  if (!event.key.startsWith("Arrow") || !event.target.closest?.("[id^=latent-]")) return;
-  clearTimeout(resting);
-  resting = setTimeout(() => document.querySelector("#settle")?.click(), 1000);
-});
+for (const kind of ["keyup", "change"])
+  document.addEventListener(kind, (event) => {
+    if (!event.target.closest?.("[id^=latent-], [id^=share-], #linear")) return;
+    clearTimeout(resting);
+    resting = setTimeout(() => window.rgflow.settle(), kind === "change" ? 300 : 1000);
+  });
+// Numbers stay within their range, before anybody else sees them.
+document.addEventListener("input", (event) => {
+  const { target } = event;
+  if (target.type !== "number" || Number.isNaN(target.valueAsNumber)) return;
+  const [least, most] = [target.min, target.max].map((x, k) => x === "" ? [-Infinity, Infinity][k] : Number(x));
+  const within = Math.min(most, Math.max(least, target.valueAsNumber));
+  if (within !== target.valueAsNumber) target.value = within;
+}, true);
 document.addEventListener("keydown", (event) => {
   const writing = event.target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, [contenteditable=true]");
-  if (event.key === "Escape") window.rgflow.shut();
+  if (event.key === "Escape" && event.target.getAttribute?.("aria-expanded") !== "true") {
+    const shown = document.querySelector(".drawer.shown");
+    if (shown) window.rgflow.close(shown.id.replace("drawer-", ""));
+  }
   if ((event.ctrlKey || event.metaKey) && !writing && event.key.toLowerCase() === "z") {
     document.querySelector(event.shiftKey ? "#redo" : "#undo")?.click();
     event.preventDefault();
