@@ -24,7 +24,7 @@ from rgflow.app import repairing
 from rgflow.app.desk import Desk, Turns
 from rgflow.app.drawers import read, unusual
 from rgflow.app.history import MOST
-from rgflow.app.meaning import told
+from rgflow.app.meaning import chosen, told
 from rgflow.app.panels.repair import repairing as steps_of
 from rgflow.app.recipe import Recipe
 from rgflow.app.repairing import completions
@@ -543,6 +543,8 @@ FACTORS = {
     "images": 1000,
     "associations": {"labels": {"hue": [{"address": [1, 0, 0, 2], "information": 0.5}]}},
     "visible": {"addresses": [[1, 0, 0, 2]], "strengths": [0.25]},
+    "tables": [{"title": "a < b", "settings": "s", "head": ["x"], "rows": [["1"]]}],
+    "verdict": ["agrees: so it is."],
 }
 
 
@@ -552,7 +554,15 @@ def test_what_latents_mean(tmp_path):
     path = tmp_path / "run" / "factors.json"
     path.write_text(json.dumps(FACTORS))
     assert "1,000 test images" in told(work)
-    assert "<td>hue</td><td>level 1, (0, 0), channel 2</td><td>0.50 nats</td>" in told(work)
+    assert 'data-address="1,0,0,2">level 1, (0, 0), channel 2</button>' in told(work)
+    assert "<td>0.50 nats</td>" in told(work)
+    assert "<summary>a &lt; b</summary>" in told(work)
+    address = addresses(work)[0]
+    chosen(work, SimpleNamespace(address=",".join(map(str, address))))
+    assert work.moment.chosen == (address,)
+    with pytest.raises(ValueError, match=r"\(0, 99, 0, 0\) is none") as error:
+        chosen(work, SimpleNamespace(address="0,99,0,0"))
+    sentence(error)
     for damage in ("", "[]", "null", '{"images": null}', json.dumps({**FACTORS, "visible": [1]})):
         path.write_text(damage)
         assert "it is damaged: run that again" in told(work)

@@ -152,12 +152,15 @@ def test_a_number_that_is_typed(me, tmp_path):
     me.change("#atlas button", 1)
     me.page.locator("#latent-0 input[type=range]").wait_for()
     me.changing(lambda: me.page.fill("#latent-0 input[type=number]", "2"), "pixels")
-    code = runs(me, tmp_path)  # though the field has the focus still
+    me.changing(lambda: me.drawer("python"))  # though the field has the focus still
+    me.close_drawer("python")
+    code = runs(me, tmp_path)
     assert ".set(" in code
     me.page.focus("#latent-0 input[type=range]")
     me.changing(lambda: me.page.keyboard.press("End"))
     assert "latents moved" in me.text("#status")
-    me.changing(lambda: me.page.fill("#latent-0 input[type=number]", "-500"))
+    me.page.fill("#latent-0 input[type=number]", "-500")
+    me.changing(lambda: me.page.keyboard.press("Enter"))
     assert me.page.locator("#latent-0 input[type=range]").input_value() == "-6"
     me.click("#play")
     me.page.locator("#film img").wait_for()
@@ -211,11 +214,12 @@ def test_mix_and_export(me, tmp_path):
     assert code.count(".mix(") == 1
     me.change("#undo")
     assert me.pixels == mixed
-    me.change("#animate-mix")
+    me.click("#animate-mix")
     me.page.locator("#mix-film img").wait_for()
     me.shoot("10-film")
     me.fits()
     me.page.fill("#share-1 input[type=number]", "700")  # the most there is is 1
+    me.page.keyboard.press("Enter")
     me.wait("() => document.querySelector('#share-1 input[type=range]').value === '1'")
     me.wait("() => !document.querySelector('#mix-film img')")
     assert ".mix(z2, (1.0, 1.0, 0.0))" in me.python()
@@ -334,8 +338,10 @@ def test_drawers_and_the_keyboard(me):
     warned(me, "no/such/folder")
     me.close_drawer("models")
     me.drawer("meaning")
-    me.page.locator("#meanings", has_text="rgflow factors").wait_for()
+    me.page.locator("#meanings", has_text="The strongest latents").wait_for()
     me.shoot("17-meaning")
+    me.change("#meanings [data-address]", 1)
+    me.click("#meanings summary")
     me.page.keyboard.press("Escape")
     me.page.locator("#drawer-meaning").wait_for(state="hidden")
 
@@ -362,6 +368,7 @@ def test_drawers_and_the_keyboard(me):
     me.wait(f"() => {cursor} === 'crosshair'")
     atlas(me)
     me.wait(f"() => {cursor} === 'pointer'")
+    me.page.locator("#latent-0").wait_for()  # of the table of meanings
     me.page.focus("#canvas canvas")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
         me.page.keyboard.press(key)

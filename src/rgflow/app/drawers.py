@@ -171,7 +171,8 @@ def unusual(work: Workspace, given: torch.Tensor) -> str:
 
 
 def _meaning(page: Page) -> None:
-    said = gr.HTML(elem_id="meanings")
+    said = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
+    page.on(said.choose, meaning.chosen, event=True)
     page.shows([said], lambda work: [meaning.told(work)])
 
 

@@ -1,10 +1,15 @@
 """What is known of the meaning of latents: what `rgflow factors` has found out about a model."""
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import islice
 from typing import Any
 
+import gradio as gr
+
 from rgflow.app.workspace import Workspace
+from rgflow.trained import locate
 
 MOST = 12
 """Latents that are listed."""
@@ -12,14 +17,17 @@ MOST = 12
 
 def told(work: Workspace) -> str:
     """The named latents of the model, and how well its latents tell factors, as HTML."""
-    name, path = work.opened.name, work.opened.model.folder / "factors.json"
-    if not path.is_file():
+    name = work.opened.name
+    # Of a model of the package: what was found out here, or what it comes with.
+    folders = (work.opened.model.folder, locate(name)[0])
+    path = next((f / "factors.json" for f in folders if (f / "factors.json").is_file()), None)
+    if path is None:
         return (
             f"<p>Nothing is known yet of what the latents of {escape(name)} mean. To find out, run"
             f"</p><pre>rgflow factors {escape(name)}</pre><p>and open this page anew.</p>"
         )
     try:
-        return _tables(json.loads(path.read_text(encoding="utf-8")))
+        return "".join(_parts(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return (
             f"<p>Expected <code>{escape(str(path))}</code> as <code>rgflow factors</code> writes "
@@ -27,34 +35,54 @@ def told(work: Workspace) -> str:
         )
 
 
-def _tables(found: dict[str, Any]) -> str:
-    """What was found, as tables."""
-    parts = [f"<p>From {found['images']:,} test images.</p>"]
+def _parts(found: dict[str, Any]) -> Iterator[str]:
+    """What was found, as HTML."""
+    yield f"<p>From {found['images']:,} test images. Click a latent to get a slider for it.</p>"
     if of := found.get("associations"):
-        rows = "".join(
-            f"<tr><td>{escape(label)}</td><td>{_latent(best[0]['address'])}</td>"
-            f"<td>{best[0]['information']:.2f} nats</td></tr>"
-            for label, best in list(of["labels"].items())[:MOST]
+        rows = [
+            (escape(label), _latent(best[0]["address"]), f"{best[0]['information']:.2f} nats")
+            for label, best in list(of["labels"].items())
             if best
-        )
-        parts.append(
-            f"<h3>What tells most about each label</h3><table><tr><th>label</th><th>latent</th>"
-            f"<th>tells</th></tr>{rows}</table>"
-        )
-    visible = found["visible"]
-    rows = "".join(
-        f"<tr><td>{_latent(address)}</td><td>{strength:.2f}</td></tr>"
-        for address, strength in list(zip(visible["addresses"], visible["strengths"], strict=True))[
-            :MOST
         ]
-    )
-    parts.append(
-        f"<h3>The strongest latents</h3><table><tr><th>latent</th><th>strength</th></tr>"
-        f"{rows}</table>"
-    )
-    return "".join(parts)
+        yield "<h3>What tells most about each label</h3>"
+        yield _table(("label", "latent", "tells"), rows)
+    visible = found["visible"]
+    pairs = zip(visible["addresses"], visible["strengths"], strict=True)
+    strongest = [(_latent(address), f"{value:.2f}") for address, value in islice(pairs, MOST)]
+    yield "<h3>The strongest latents</h3>"
+    yield _table(("latent", "strength"), strongest)
+    for one in found.get("tables", []):
+        cells = [[escape(cell) for cell in row] for row in one["rows"]]
+        yield f"<details><summary>{escape(one['title'])}</summary>"
+        yield f"{_table([escape(name) for name in one['head']], cells)}"
+        yield f"<p>{escape(one['settings'])}</p></details>"
+    if claims := found.get("verdict"):
+        items = "".join(f"<li>{escape(claim)}</li>" for claim in claims)
+        yield f"<details><summary>What the paper says of levels</summary><ul>{items}</ul></details>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells of HTML as a table."""
+    lines = ["".join(f"<th>{name}</th>" for name in head)]
+    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _latent(address: list[int]) -> str:
+    """A button that chooses a latent."""
     h, i, j, c = address
-    return f"level {h}, ({i}, {j}), channel {c}"
+    return (
+        f'<button type="button" data-address="{h},{i},{j},{c}">level {h}, ({i}, {j}), '
+        f"channel {c}</button>"
+    )
+
+
+def chosen(work: Workspace, event: gr.EventData) -> None:
+    """A latent is clicked."""
+    h, i, j, c = (int(part) for part in str(event.address).split(","))
+    levels = work.opened.flow.lattice.site_levels
+    rows, columns = levels.shape
+    inside = 0 <= i < rows and 0 <= j < columns and 0 <= c < work.opened.flow.config.channels
+    if not (inside and levels[i, j] == h):
+        raise ValueError(f"Expected a latent of this model; ({h}, {i}, {j}, {c}) is none.")
+    work.choose((h, i, j, c))

@@ -191,6 +191,7 @@ def build(desk: Desk) -> gr.Blocks:
             undo = gr.Button("Undo", size="sm", elem_id="undo", scale=0, interactive=False)
             redo = gr.Button("Redo", size="sm", elem_id="redo", scale=0, interactive=False)
             tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
+            settle = gr.Button("Settle", visible="hidden", elem_id="settle")  # what sliders show
             shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="left", scale=0, min_width=500):
@@ -207,6 +208,7 @@ def build(desk: Desk) -> gr.Blocks:
         page.shows(
             [undo, redo], lambda work: [gr.update(interactive=bool(n)) for n in work.undoable]
         )
+        page.on(settle.click, lambda work: None)
         page.on(undo.click, lambda work: (work.undo(), None)[1])
         page.on(redo.click, lambda work: (work.redo(), None)[1])
         page.on(page.canvas.pick, picked, event=True)

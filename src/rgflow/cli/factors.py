@@ -104,12 +104,22 @@ def run(arguments: Sequence[str]) -> None:
             progress=tell,
         )
     console = Console(highlight=False)
-    for table in _tables(found):
+    tables = list(_tables(found))
+    for table in tables:
         console.print(_printed(table))
-    if found.probes:
-        for claim in found.probes.verdict():
-            print(f"{claim.outcome:<12}{claim.text}")
-    content = {"data": images.name, "split": settings.split, "labels": settings.labels}
+    claims = found.probes.verdict() if found.probes else []
+    for claim in claims:
+        print(f"{claim.outcome:<12}{claim.text}")
+    content = {
+        "data": images.name,
+        "split": settings.split,
+        "labels": settings.labels,
+        "tables": [
+            {"title": one.title, "settings": one.settings, "head": one.head, "rows": one.rows}
+            for one in tables
+        ],
+        "verdict": [f"{claim.outcome}: {claim.text}" for claim in claims],
+    }
     with _writing(out):
         print(_write(found, content, out, pictures))
 

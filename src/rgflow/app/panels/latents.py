@@ -144,8 +144,6 @@ def latents(page: Page) -> None:
             trigger_mode="always_last",
         )
         page.on(one.release, put, [footing, *sliders], settle=False)
-    settled = gr.Button("Take sliders as they are", visible="hidden", elem_id="settle")
-    page.on(settled.click, lambda work: None)
     page.on(reset.click, lambda work: work.reset())
     page.on(clear.click, lambda work: work.unchoose())
     page.on(zero.click, lambda work: work.zero(at(work)))

@@ -1,0 +1,5 @@
+// Latents in tables, each of which can be chosen: a click triggers "choose".
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-address]");
+  if (button) trigger("choose", { address: button.dataset.address });
+});
