@@ -3,6 +3,7 @@
 rgflow/models/NAME/config.json        what the flow is made of
 rgflow/models/NAME/model.safetensors  its weights
 rgflow/models/NAME/quantiles.json     how the levels' shares of the log-likelihood spread
+rgflow/models/NAME/factors.json       what its latents mean, of some
 rgflow/models/NAME/card.json          where it comes from, and what was measured
 rgflow/models/NAME/README.md          the same for people
 
@@ -26,7 +27,7 @@ from rgflow.files import replacing
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
-CARD, PAGE = "card.json", "README.md"
+CARD, PAGE, FACTORS = "card.json", "README.md", "factors.json"
 
 
 def shipped() -> dict[str, Path]:

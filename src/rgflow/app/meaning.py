@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from rgflow.app.workspace import Workspace
+from rgflow.pretrained import FACTORS
 from rgflow.trained import locate
 
 MOST = 12
@@ -20,7 +21,7 @@ def told(work: Workspace) -> str:
     name = work.opened.name
     # Of a model of the package: what was found out here, or what it comes with.
     folders = (work.opened.model.folder, locate(name)[0])
-    path = next((f / "factors.json" for f in folders if (f / "factors.json").is_file()), None)
+    path = next((one / FACTORS for one in folders if (one / FACTORS).is_file()), None)
     if path is None:
         return (
             f"<p>Nothing is known yet of what the latents of {escape(name)} mean. To find out, run"

@@ -197,6 +197,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
     from rgflow.files import replacing
+    from rgflow.pretrained import FACTORS
 
     drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
     if found.probes and found.associations:
@@ -204,7 +205,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         drawn["ranking"] = ranking(found.associations, found.labels)
     plain = json.dumps(content | found.plain())
     finite = json.loads(plain, parse_constant=lambda _: None)  # NaN isn't JSON
-    with replacing(out / "factors.json") as part:
+    with replacing(out / FACTORS) as part:
         part.write_text(json.dumps(finite, indent=2) + "\n")
     if found.associations:
         with replacing(out / "associations.safetensors") as part:
@@ -217,7 +218,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     for name, picture in drawn.items():
         with replacing(pictures / f"{name}.png") as part:
             picture.save(part, format="PNG")
-    said = f"All of it is in {out / 'factors.json'}"
+    said = f"All of it is in {out / FACTORS}"
     if found.associations:
         said += ", every latent with every label in associations.safetensors"
     said += "; see "

@@ -23,7 +23,7 @@ from rgflow.evaluation import evaluate, term_quantiles, terms_of
 from rgflow.files import replacing
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
-from rgflow.pretrained import Card, Likelihood, Lossless, Training
+from rgflow.pretrained import FACTORS, Card, Likelihood, Lossless, Training
 from rgflow.training.run import LOG, RECORD, Run
 
 LARGEST = 10_000_000
@@ -125,6 +125,7 @@ def ship(
         card.write(made)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / FACTORS).unlink(missing_ok=True)  # of the weights that were there before
             for path in made.iterdir():
                 with replacing(folder / path.name) as part:
                     shutil.copyfile(path, part)
