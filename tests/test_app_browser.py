@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from rgflow import load_flow
+from rgflow.app.drawers import NAMES as DRAWERS
 from rgflow.latents import Latents
 from visitors import BROWSER, Visitor, album, chromium, health, serving
 
@@ -16,6 +17,14 @@ pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
 PANELS = ("Sample", "Latents", "Mix", "Repair")
+UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.shown *")]
+  .filter((one) => one.matches("button:not([tabindex='-1']), input, textarea"))
+  .filter((one) => one.checkVisibility())
+  .filter((one) => {
+    window.rgflow.explain(one);
+    return !document.getElementById("help").innerText;
+  }).map((one) => one.outerHTML.slice(0, 200))"""
+"""Whatever can be used and has no sentence of help."""
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +236,7 @@ def test_mix_and_export(me, tmp_path):
     me.drawer("export")
     me.shoot("11-export")
     files = {}
-    for name in ("png", "shown", "latents", "film"):
+    for name in ("png", "canvas", "shown", "latents", "film"):
         with me.page.expect_download() as download:
             me.click(f"#save-{name}")
         files[name] = tmp_path / download.value.suggested_filename
@@ -235,6 +244,7 @@ def test_mix_and_export(me, tmp_path):
     large = np.asarray(Image.open(files["png"]).convert("RGB"))
     assert large.shape == (256, 256, 3)
     assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
+    assert Image.open(files["canvas"]).size == (480, 480)
     assert Image.open(files["shown"]).width > 256
     flow = load_flow("msds1-best")
     found = flow.decode(Latents.load(files["latents"]))
@@ -388,6 +398,11 @@ def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
             me.page.locator("#atlas button").first.wait_for()
         me.shoot(f"19-{'dark' if dark else 'light'}-{name.lower()}")
         me.fits()
+        assert me.page.evaluate(UNEXPLAINED) == []
+    for name in DRAWERS:
+        me.drawer(name)
+        assert me.page.evaluate(UNEXPLAINED) == []
+        me.close_drawer(name)
     colours = me.page.evaluate(
         "() => [getComputedStyle(document.querySelector('#title h1')).color, "
         "getComputedStyle(document.body).backgroundColor]"
@@ -398,6 +413,11 @@ def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
     assert (words > ground + 300) if dark else (words < ground - 300)
     me.content()
     me.close()
+
+
+def test_a_server_ends_though_a_page_is_open(browser, tmp_path):
+    with serving(tmp_path) as alone:  # whose end is waited for
+        Visitor(browser, alone)
 
 
 def test_health(address):

@@ -149,7 +149,7 @@ def test_commands(page, line, place, monkeypatch):
         assert main([*arguments, "--count", "100", "--draws", "1"]) == 0
     elif arguments[0] == "app":  # everything but to wait for visitors
         served = []
-        monkeypatch.setattr("uvicorn.run", lambda app, **options: served.append(options["port"]))
+        monkeypatch.setattr("uvicorn.Server.run", lambda server: served.append(server.config.port))
         assert main([*arguments, "--port", str(free_port())]) == 0
         assert len(served) == 1
     else:

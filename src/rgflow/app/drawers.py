@@ -19,7 +19,7 @@ from rgflow.app.films import FRAMES, enlarged, played
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target
-from rgflow.figures import grid, strongest, to_bytes
+from rgflow.figures import grid, heat, strongest, to_bytes
 from rgflow.figures.animations import animate
 
 NAMES = {
@@ -181,6 +181,7 @@ def _export(page: Page) -> None:
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     with gr.Row():
         png = gr.Button("Image", size="sm", elem_id="save-png")
+        canvas = gr.Button("As shown", size="sm", elem_id="save-canvas")
         shown = gr.Button("All images shown", size="sm", elem_id="save-shown")
         atlas = gr.Button("Receptive fields", size="sm", elem_id="save-fields")
     with gr.Row():
@@ -208,8 +209,12 @@ def _export(page: Page) -> None:
         return path
 
     def fields(work: Workspace, folder: Path) -> Path:
-        path = folder / "fields.png"
-        strongest({work.opened.name: work.opened.fields}).save(path)
+        path, found = folder / "fields.png", work.opened.fields
+        if work.view.pixel and work.view.listed:  # those of a pixel, as they are listed
+            listed = torch.stack([heat(found.field(one)) for one in work.view.listed])
+            grid(listed, scale=4).save(path)
+        else:
+            strongest({work.opened.name: found}).save(path)
         return path
 
     def vectors(work: Workspace, folder: Path) -> Path:
@@ -236,6 +241,7 @@ def _export(page: Page) -> None:
         animate([enlarged(one, int(scale)) for one in images], path, milliseconds=100)
         return path
 
+    canvas.click(None, js="() => window.rgflow.save()")  # nobody else knows what lies over it
     for button, function, inputs in (
         (png, image, [scale]),
         (shown, sheet, [scale]),

@@ -1,7 +1,9 @@
 """The server of the page."""
 
 import ipaddress
+import logging
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import gradio as gr
@@ -18,6 +20,8 @@ from rgflow.config import check_whole
 
 CONCURRENT, WAITING = 4, 200
 """Events that are worked on at a time, and that may wait."""
+GOODBYE = 3
+"""Seconds that the server waits for pages, which keep a connection open, as it ends."""
 
 
 def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool = True) -> FastAPI:
@@ -91,10 +95,29 @@ def serve(
     torch.set_num_threads(threads or 1)
     app = make_app(first, auth, folders=_is_local(host))
     print(f"The explorer is at http://{_shown(host)}:{port}; Ctrl-C ends it.", flush=True)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            timeout_graceful_shutdown=GOODBYE,
+        )
+    )
     try:
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+        server.run()
+    except KeyboardInterrupt:
+        pass
     finally:
         app.state.desk.stop_all()  # or the process would wait for them
+
+
+class _Server(uvicorn.Server):
+    """It ends while pages are open, and doesn't call that an error."""
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
 
 
 def _is_local(host: str) -> bool:

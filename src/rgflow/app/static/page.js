@@ -14,6 +14,13 @@ window.rgflow = {
     document.getElementById("drawer-" + name).classList.remove("shown");
     document.getElementById("open-" + name)?.focus();
   },
+  save() {
+    document.querySelector("#canvas canvas").toBlob((blob) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob); link.download = "shown-at-left.png"; link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    });
+  },
   shut() {
     for (const one of document.querySelectorAll(".drawer.shown")) one.classList.remove("shown");
   },
@@ -29,7 +36,7 @@ window.rgflow = {
     "open-folder": "Open the run in that folder.",
     "save-png": "The current image.", "save-shown": "The current image, samples, mixtures and completions on one sheet.",
     "save-canvas": "What you see at the left, with all that lies over it.",
-    "save-fields": "The strongest receptive fields of every level.", "save-film": "From this image to the second, level by level.",
+    "save-fields": "The strongest receptive fields of every level; with a pixel picked, those that are listed.", "save-film": "From this image to the second, level by level.",
     "save-played": "The last chosen latent moved to and fro.", "save-latents": "The numbers behind the image, for use in Python.",
     "psnr": "Peak signal-to-noise ratio: how near it comes to the image before; above 40 dB one hardly sees a difference.",
     "code": "Copy it into a file, and run it with Python.", "meanings": "Click a latent to get a slider for it.",
