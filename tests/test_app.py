@@ -176,6 +176,33 @@ def test_a_direction_applied_to_another_image(work, same):
     same(work)
 
 
+def test_a_deleted_direction_comes_back(models):
+    work = models.open("affine")
+    address = addresses(work)[0]
+    work.choose(address)
+    for name, value in (("far", 2.0), ("near", 1.0)):
+        work.set([value])
+        work.save_direction(name)
+    assert list(work.directions) == ["far", "near"]
+    work.forget_direction("far")
+    assert list(work.directions) == ["near"]
+    work.sample([5], 0.8)
+    work.open(models.open("msds1-best").opened)
+    assert not work.directions
+    work.undo()
+    assert list(work.directions) == ["near"]
+    work.undo()
+    work.undo()
+    assert list(work.directions) == ["far", "near"]
+    work.redo()
+    work.set([-1.0])
+    work.save_direction("far")  # another one by that name
+    assert list(work.directions) == ["far", "near"]
+    work.add_direction("far", 1.0)
+    with pytest.raises(ValueError, match="finite"):
+        work.add_direction("far", float("inf"))
+
+
 def test_mixtures(work, same):
     levels = work.opened.flow.levels
     work.remember(sampled(work.opened, [6], 0.8)[0])
@@ -249,7 +276,8 @@ def test_repairs(work, same):
     for one in found:
         assert torch.equal(one.image[:, known], image[:, known])
     assert len(found) > 1
-    assert work.offer(start, found, "done")
+    assert work.offer(start, found, "done", (-3.0, -2.0))
+    assert work.moment.curve == (-3.0, -2.0)
     assert work.subject is found[0]
     same(work)
     work.accept(found[1])
@@ -762,7 +790,7 @@ def little_memory(megabytes):
 
 
 @pytest.mark.parametrize("name", BAD)
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("error")
 def test_files_that_are_no_pictures(name, small, tmp_path):
     make, words = BAD[name]
     path = tmp_path / "upload.png"

@@ -130,6 +130,7 @@ def test_from_samples_to_a_direction(me, tmp_path):
     me.page.mouse.click(box["x"] + 20.5 / 32 * box["width"], box["y"] + 4.5 / 32 * box["height"])
     me.wait("() => document.querySelector('#hint').innerText.includes('(4, 20)')")
     assert "pixel (4, 20)" in me.text("#status")
+    assert "Outlines: how far each could reach" in me.text("#status")
     assert listed() != before
     me.shoot("6-pixel-picked")
     me.fits()
@@ -150,6 +151,12 @@ def test_from_samples_to_a_direction(me, tmp_path):
     assert me.pixels == plain
     me.change("#redo")
     assert me.pixels == applied
+    me.click("#forget-direction")
+    me.wait("() => document.querySelector('#directions input').value === ''")
+    me.click("#apply-direction")
+    warned(me, "a saved move")
+    me.change("#undo")
+    me.wait("() => document.querySelector('#directions input').value === 'brighter'")
     code = runs(me, tmp_path)
     assert "move(" in code
     assert "[0]" in code
@@ -236,7 +243,7 @@ def test_mix_and_export(me, tmp_path):
     me.drawer("export")
     me.shoot("11-export")
     files = {}
-    for name in ("png", "canvas", "shown", "latents", "film"):
+    for name in ("png", "canvas", "shown", "latents", "film", "odd"):
         with me.page.expect_download() as download:
             me.click(f"#save-{name}")
         files[name] = tmp_path / download.value.suggested_filename
@@ -246,6 +253,7 @@ def test_mix_and_export(me, tmp_path):
     assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
     assert Image.open(files["canvas"]).size == (480, 480)
     assert Image.open(files["shown"]).width > 256
+    assert Image.open(files["odd"]).width > 6 * 256  # the image, three levels, their sum, a mask
     flow = load_flow("msds1-best")
     found = flow.decode(Latents.load(files["latents"]))
     assert found.shape == (1, 3, 32, 32)
@@ -279,6 +287,12 @@ def test_repair(me, tmp_path):
     assert "PSNR" in me.text("#psnr") or "identical" in me.text("#psnr")
     me.shoot("13-repaired")
     me.fits()
+    me.drawer("export")
+    with me.page.expect_download() as download:
+        me.click("#save-curve")
+    download.value.save_as(tmp_path / "curve.png")
+    assert Image.open(tmp_path / "curve.png").width > 200
+    me.close_drawer("export")
     me.change("#completions button", 1)
     assert "repaired" in me.text("#status")
     old, new = (np.frombuffer(base64.b64decode(one), np.uint8) for one in (before, me.pixels))
@@ -311,12 +325,17 @@ def test_own_images(me, tmp_path):
     Image.fromarray(noise).save(tmp_path / "mine.png")
     (tmp_path / "words.png").write_text("These are words.")
     (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9"/>')
+    large = np.random.default_rng(0).integers(256, size=(1900, 1900, 3), dtype=np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.png")
     me.drawer("own")
     me.click("#take-own")
     warned(me, "choose a file first")
+    me.page.set_input_files("#upload input[type=file]", tmp_path / "large.png")
+    me.page.locator("#refused", has_text="at most 10 MB; large.png has 10.8").wait_for()
     for name in ("words.png", "drawing.svg", "mine.png"):
         me.page.set_input_files("#upload input[type=file]", tmp_path / name)
         me.page.locator("#upload", has_text=name.split(".")[1]).wait_for()
+        assert me.text("#refused") == ""
         me.page.wait_for_timeout(500)
         if name != "mine.png":
             before = me.revision
@@ -365,12 +384,16 @@ def test_drawers_and_the_keyboard(me):
         assert box["y"] >= 0
         assert box["x"] + box["width"] <= 1280
         assert box["y"] + box["height"] <= 800
-        if len(titles) in (1, 3, 9):
+        shown = me.page.locator(".drawer.shown")
+        assert shown.count() == (5 < len(titles) < 11)  # it opens what it speaks of
+        if shown.count():
+            assert box["x"] + box["width"] <= shown.bounding_box()["x"]
+        if len(titles) in (1, 3, 8):
             me.shoot(f"18-tour-{len(titles)}")
         assert len(titles) < 20
         me.page.keyboard.press("Enter")  # the button that leads on has the focus
-    assert len(titles) == 9
-    assert len(set(titles)) == 9
+    assert len(titles) == 11
+    assert len(set(titles)) == 11
     assert me.page.evaluate("document.activeElement.id") == "open-tour"
 
     # The tour ends where one paints; pixels are picked by keyboard among the latents.
@@ -383,6 +406,8 @@ def test_drawers_and_the_keyboard(me):
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
         me.page.keyboard.press(key)
     me.wait("() => document.querySelector('#status').innerText.includes('pixel (2, 1)')")
+    me.click("#unchoose")
+    me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -390,6 +415,7 @@ def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
     me = Visitor(browser, address, pictures, dark)
     if me.page.evaluate("document.body.classList.contains('dark')") != dark:
         me.click("#shade")
+    me.page.locator("#shade", has_text="Light" if dark else "Dark").wait_for()
     draw(me)
     for name in PANELS:
         me.panel(name)

@@ -4,6 +4,7 @@ import base64
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from rgflow.analysis.mixing import level_by_level, mix
 from rgflow.app import meaning, shelf
 from rgflow.app.films import FRAMES, enlarged, played
 from rgflow.app.page import Page, drawer, slider, static
+from rgflow.app.repairing import odd
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target
 from rgflow.figures import grid, heat, strongest, to_bytes
 from rgflow.figures.animations import animate
+from rgflow.figures.repair import optimisation
+from rgflow.figures.surprise import surprises
 
 NAMES = {
     "models": "Models",
@@ -30,8 +34,8 @@ NAMES = {
     "python": "Python",
 }
 """Of the drawers: what each is called by, and its button."""
-LARGEST_UPLOAD = "10mb"
-"""Of a picture file."""
+LARGEST_UPLOAD = 10_000_000
+"""Of a picture file, in bytes."""
 MOST_PIXELS = 16_000_000
 """Of a picture, whose pixels take four bytes each."""
 
@@ -87,6 +91,7 @@ def _own(page: Page) -> None:
     file = gr.File(
         label="Picture", file_types=["image"], type="filepath", height=150, elem_id="upload"
     )
+    gr.HTML('<p id="refused" role="alert"></p>')
     zoom = slider(1, 8, 1, step=0.1, label="Zoom into the centre", elem_id="zoom")
     with gr.Row():
         take = gr.Button("Make it the current image", size="sm", elem_id="take-own")
@@ -122,8 +127,10 @@ def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
     """
     config = work.opened.flow.config
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as opened:
-            width, height = opened.size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as opened:
+                width, height = opened.size
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large("more")) from error
     except Exception as error:  # the only class Pillow's errors have in common
@@ -184,10 +191,11 @@ def _export(page: Page) -> None:
         canvas = gr.Button("As shown", size="sm", elem_id="save-canvas")
         shown = gr.Button("All images shown", size="sm", elem_id="save-shown")
         atlas = gr.Button("Receptive fields", size="sm", elem_id="save-fields")
-    with gr.Row():
         film = gr.Button("Path to the second", size="sm", elem_id="save-film")
         play = gr.Button("Latent played", size="sm", elem_id="save-played")
         latents = gr.Button("Latents", size="sm", elem_id="save-latents")
+        surprising = gr.Button("What is odd", size="sm", elem_id="save-odd")
+        curve = gr.Button("Curve of the repair", size="sm", elem_id="save-curve")
     saved = gr.HTML(
         html_template="",
         js_on_load=static("file.js"),
@@ -237,6 +245,18 @@ def _export(page: Page) -> None:
     def latent(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
         return animation(folder / f"latent.{kind}", played(work)[1], scale)
 
+    def oddness(work: Workspace, folder: Path, scale: float) -> Path:
+        path = folder / "odd.png"
+        surprises(work.subject.image[None], *odd(work), scale=int(scale)).save(path)
+        return path
+
+    def climb(work: Workspace, folder: Path) -> Path:
+        if not work.moment.curve:
+            raise ValueError("Expected a repair whose curve is to be saved: fill in a hole first.")
+        path = folder / "repair.png"
+        optimisation(torch.tensor([[work.moment.curve]]), names=["repair"]).save(path)
+        return path
+
     def animation(path: Path, images: list[torch.Tensor], scale: float) -> Path:
         animate([enlarged(one, int(scale)) for one in images], path, milliseconds=100)
         return path
@@ -249,6 +269,8 @@ def _export(page: Page) -> None:
         (film, moving, [scale, kind]),
         (play, latent, [scale, kind]),
         (latents, vectors, []),
+        (surprising, oddness, [scale]),
+        (curve, climb, []),
     ):
         page.on(button.click, _file(function), inputs, [saved], core=False, show_progress="minimal")
 

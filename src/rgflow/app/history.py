@@ -4,13 +4,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rgflow.app.recipe import Recipe
 from rgflow.app.shelf import Opened
 from rgflow.app.subject import Subject
-from rgflow.latents import Address
+from rgflow.latents import Address, Latents
 from rgflow.lattice import Mask
 
 MOST = 100
 """Moments that are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A move that was saved.
+
+    Attributes:
+        change: Of all latents.
+        recipe: The Python that makes it.
+    """
+
+    change: Latents
+    recipe: Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +44,9 @@ class Moment:
         original: The image before it was repaired.
         completions: What may be where the mask is, to choose from.
         start: The moment of which those are.
+        curve: Log p, in nats, of the steps that led to the completions.
         said: What the repair panel says.
+        forgotten: Saved moves that were deleted.
     """
 
     opened: Opened
@@ -45,7 +61,9 @@ class Moment:
     original: Subject | None = None
     completions: tuple[Subject, ...] = ()
     start: "Moment | None" = None
+    curve: tuple[float, ...] = ()
     said: str = ""
+    forgotten: frozenset[Direction] = frozenset()
 
 
 def fresh(opened: Opened, subject: Subject) -> Moment:

@@ -215,7 +215,7 @@ def build(desk: Desk) -> gr.Blocks:
         page.on(page.canvas.stroke, painted, event=True)
         page.on(blocks.load, lambda work: None)
         tour.click(None, js="() => window.rgflow.tour()")
-        shade.click(None, js="() => document.body.classList.toggle('dark')")
+        shade.click(None, js="() => window.rgflow.shade()")
         page.wire()
 
         def leave(request: gr.Request) -> None:
@@ -257,13 +257,15 @@ def drawn(work: Workspace) -> str:
 
 
 def told(work: Workspace) -> str:
-    """What is known of the current image, in one line."""
+    """What is known of the current image, in one line, and what its marks mean, in another."""
     parts = [f"<b>{escape(work.subject.what)}</b>", work.likelihood()]
     if work.view.pixel and work.view.panel == "Latents":
         row, column = work.view.pixel
         values = ", ".join(str(v) for v in work.subject.image[:, row, column].tolist())
         parts.append(f"pixel ({row}, {column}): {values}")
-    return " · ".join(parts)
+    line = " · ".join(parts)
+    marks = views.legend(work)
+    return f"{line}<br><small>{marks}</small>" if marks else line
 
 
 def whole(seed: float | None) -> int:

@@ -1,4 +1,4 @@
-"""Holes of an image, filled in several ways."""
+"""What is odd in an image, and holes filled in several ways."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +9,29 @@ from torch import Tensor
 from rgflow.app.history import Moment
 from rgflow.app.recipe import ARRAYS, Recipe, array
 from rgflow.app.subject import Subject, decoded
+from rgflow.app.workspace import Workspace
 from rgflow.figures import to_bytes
 from rgflow.flow import Flow
 from rgflow.repair.comparison import Filled, fill
 from rgflow.repair.particles import maps_once
+from rgflow.repair.surprise import Proposal, Surprise, surprise
 
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """How holes are filled in: by particles, or by a climb."""
 CLIMBS = 3
 """Climbs from different starts, as one gives one answer."""
+
+
+def odd(work: Workspace) -> tuple[Surprise, Proposal]:
+    """How surprising every place of the current image is, and which are therefore proposed."""
+
+    def found() -> tuple[Surprise, Proposal]:
+        reference = work.opened.model.reference()
+        maps = surprise(work.opened.flow, work.subject.image[None], reference)
+        return maps, maps.propose()
+
+    result: tuple[Surprise, Proposal] = work.once("odd", (work.subject,), found)
+    return result
 
 
 def expected(flow: Flow) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
         enable_monitoring=False,
         theme=theme,
         css=static("style.css"),
-        head=f"<script>{static('page.js')}</script>",
+        head=f"<script>const LARGEST_UPLOAD = {LARGEST_UPLOAD};\n{static('page.js')}</script>",
     )
 
 

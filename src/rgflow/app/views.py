@@ -124,31 +124,42 @@ def subjects(
     )
 
 
-def name(address: Address) -> str:
+def colour(channel: int, channels: int) -> str:
+    """A channel in words."""
+    return ("red", "green", "blue")[channel] if channels == 3 else f"channel {channel}"
+
+
+def name(address: Address, channels: int) -> str:
     """A latent in words."""
     h, i, j, c = address
-    return f"level {h}, row {i}, column {j}, channel {c}"
+    return f"level {h}, row {i}, column {j}, {colour(c, channels)}"
 
 
-def short(address: Address) -> str:
+def short(address: Address, channels: int) -> str:
     """The same, shorter, for a list of latents of one level."""
     _, i, j, c = address
-    return f"{i}, {j} · {c}"
+    return f"{i}, {j} {colour(c, channels)}"
 
 
 def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequence[Address]) -> str:
     """Receptive fields as a sheet."""
+    channels = len(found.strengths)
+
+    def told(address: Address) -> str:
+        _, i, j, c = address
+        return f"{name(address, channels)}: strength {found.strengths[c, i, j]:.2g}"
+
     return sheet(
         [
             item(
                 heat(found.field(one)).permute(1, 2, 0).numpy(),
-                short(one),
-                title=f"{name(one)}: strength {found.strengths[one[3], one[1], one[2]]:.2g}",
+                short(one, channels),
+                title=told(one),
                 chosen=one in chosen,
             )
             for one in addresses
         ],
-        size=72,
+        size=64,
         empty="No latent reaches this pixel.",
     )
 
@@ -171,6 +182,22 @@ def cones(work: Workspace) -> list[tuple[Mask, str]]:
         (lattice.generation_cone(lattice.site(h, i, j)), colour)
         for (h, i, j, _), colour in zip(work.moment.chosen, CHOSEN, strict=False)
     ]
+
+
+def legend(work: Workspace) -> str:
+    """What the marks over the image mean, as HTML."""
+    lattice, view = work.opened.flow.lattice, work.view
+    if view.panel != "Latents" or not view.overlay or not isinstance(lattice, Lattice):
+        return ""
+    if work.moment.chosen:
+        return "Yellow: where the last chosen latent acts. Outlines: how far each could reach."
+    if not view.pixel:
+        return ""
+    squares = " ".join(
+        f'<span style="color:{colour}">■</span> {h}'
+        for h, colour in reversed(list(enumerate(level_colours(lattice.levels))))
+    )
+    return f"Outlined: the sites of latents that depend on the white pixel, by level: {squares}"
 
 
 def inference(work: Workspace, row: int, column: int) -> list[tuple[Mask, str]]:

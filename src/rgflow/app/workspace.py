@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rgflow.analysis.mixing import Shares, mix
 from rgflow.analysis.traversals import move, prior_scale
-from rgflow.app.history import History, Moment, fresh
+from rgflow.app.history import Direction, History, Moment, fresh
 from rgflow.app.recipe import Recipe
 from rgflow.app.shelf import Opened
 from rgflow.app.subject import Subject, decoded, drawn, encoded, sampled
@@ -90,7 +90,7 @@ class Workspace(History):
         self.mixing: list[float] | None = None
         self.footing = 0
         self.repairing = self.stopping = False
-        self._directions: dict[Opened, dict[str, tuple[Latents, Recipe]]] = {}
+        self._directions: dict[Opened, dict[str, Direction]] = {}
         self._made: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
     # ---------------------------------------------------------------- now, before and after
@@ -115,7 +115,8 @@ class Workspace(History):
     def open(self, opened: Opened) -> None:
         """Begin anew with another model; a repair that is under way has nothing to be for."""
         self.stopping = True
-        self.go(fresh(opened, sampled(opened, [0], USUAL)[0]))
+        new = fresh(opened, sampled(opened, [0], USUAL)[0])
+        self.go(replace(new, forgotten=self.moment.forgotten))
 
     def take(self, subject: Subject) -> None:
         """Make this the current image; samples, the image to mix with and which latents have
@@ -125,12 +126,26 @@ class Workspace(History):
     def _kept(self, subject: Subject) -> Moment:
         now = self.moment
         new = fresh(self.opened, subject)
-        return replace(new, samples=now.samples, other=now.other, chosen=now.chosen)
+        return replace(
+            new,
+            samples=now.samples,
+            other=now.other,
+            chosen=now.chosen,
+            forgotten=now.forgotten,
+        )
 
     def change(self, subject: Subject) -> None:
         """A changed version of the current image."""
         self.go(
-            replace(self.moment, subject=subject, first=None, shares=(), completions=(), said="")
+            replace(
+                self.moment,
+                subject=subject,
+                first=None,
+                shares=(),
+                completions=(),
+                said="",
+                curve=(),
+            )
         )
 
     def once(self, name: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -288,9 +303,10 @@ class Workspace(History):
     # ---------------------------------------------------------------- directions
 
     @property
-    def directions(self) -> dict[str, tuple[Latents, Recipe]]:
+    def directions(self) -> dict[str, Direction]:
         """Of this model, by name."""
-        return self._directions.setdefault(self.opened, {})
+        found = self._directions.get(self.opened, {})
+        return {name: one for name, one in found.items() if one not in self.moment.forgotten}
 
     def save_direction(self, name: str) -> None:
         """Save what has been moved, the way from the image before to this one, by name.
@@ -311,20 +327,25 @@ class Workspace(History):
             (self.subject.recipe, self.moment.base.recipe),
             ("from rgflow.latents import Latents",),
         )
-        self.directions[name] = direction, recipe
+        self._directions.setdefault(self.opened, {})[name] = Direction(direction, recipe)
 
     def add_direction(self, name: str, amount: float) -> None:
         """Go along a saved direction, so many times as far as it was when it was saved."""
         if not math.isfinite(amount):
             raise ValueError(f"Expected a finite number of times; got {amount}.")
-        direction, source = self.directions[name]
+        direction = self.directions[name]
         recipe = Recipe(
             f"move({{0}}, {{1}}, {amount!r}, add=True)",
-            (self.subject.recipe, source),
+            (self.subject.recipe, direction.recipe),
             ("from rgflow.analysis.traversals import move",),
         )
-        z = move(self.subject.latents, direction, amount, add=True)
+        z = move(self.subject.latents, direction.change, amount, add=True)
         self.change(decoded(self.opened, z, recipe, f"{name} × {amount:g}"))
+
+    def forget_direction(self, name: str) -> None:
+        """Delete a saved direction."""
+        now = self.moment
+        self.go(replace(now, forgotten=now.forgotten | {self.directions[name]}))
 
     # ---------------------------------------------------------------- mix
 
@@ -382,15 +403,18 @@ class Workspace(History):
 
     def paint(self, mask: Mask) -> None:
         """Mark what is to be repaired; completions were of what was marked before."""
-        self.go(replace(self.moment, mask=mask, completions=(), said=""))
+        self.go(replace(self.moment, mask=mask, completions=(), said="", curve=()))
 
     def say(self, words: str) -> None:
         """What the repair panel says from now on."""
-        self.amend(replace(self.moment, said=words))
+        self.amend(replace(self.moment, said=words, curve=()))
 
-    def offer(self, start: Moment, found: list[Subject], said: str) -> bool:
-        """Show completions of a moment, and take the first unless the image or the mask is
-        another by now; whether it was taken. Those of another model are of no use."""
+    def offer(
+        self, start: Moment, found: list[Subject], said: str, curve: Iterable[float] = ()
+    ) -> bool:
+        """Show completions of a moment, found along a curve of log p, and take the first unless the
+        image or the mask is another by now; whether it was taken. Those of another model are of no
+        use."""
         now = self.moment
         if now.opened is not start.opened:
             return False
@@ -399,7 +423,7 @@ class Workspace(History):
             said += " The image is another by now: choose a completion to go on with that one."
         # Without its own start, as every moment would keep all before it.
         start = replace(start, start=None)
-        offered = replace(now, completions=tuple(found), start=start, said=said)
+        offered = replace(now, completions=tuple(found), start=start, said=said, curve=tuple(curve))
         if same:
             self.go(_repaired(offered, found[0]))
         else:

@@ -53,8 +53,13 @@ class Units(NamedTuple):
     unit: Tensor
 
 
-Components = list[tuple[Tensor, Tensor, Tensor]]
-"""Share, mean and inverse scale of every component, each [G, n]."""
+class Components(NamedTuple):
+    """Of every component and variable, each [K, G, n]."""
+
+    share: Tensor
+    mean: Tensor
+    sharp: Tensor
+    """One over the scale."""
 
 
 def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor, Tensor]:
@@ -137,52 +142,41 @@ def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) 
 
 def _components(params: Tensor, units: Units) -> Components:
     """Unconstrained parameters [G, 3K, n] as components."""
-    planes = params.unbind(1)
-    n = len(planes) // 3
-    shares, means, scales = planes[:n], planes[n : 2 * n], planes[2 * n :]
-    largest = shares[0]
-    for share in shares[1:]:
-        largest = torch.maximum(largest, share)
-    weights = [torch.exp(share - largest) for share in shares]
-    total = weights[0]
-    for weight in weights[1:]:
-        total = total + weight
-    found = []
-    for j, (weight, mean, scale) in enumerate(zip(weights, means, scales, strict=True)):
-        start = SPREAD * (2 * j / (n - 1) - 1) if n > 1 else 0.0
-        sharp = 1 / (SHARPEST / units.unit + SCALE * torch.exp(scale.clamp(max=WIDEST)))
-        found.append((weight / total, mean + start, sharp))
-    return found
+    shares, means, scales = params.transpose(0, 1).unflatten(0, (3, -1))
+    n = len(means)
+    spread = SPREAD if n > 1 else 0.0
+    start = torch.linspace(-spread, spread, n, dtype=means.dtype, device=means.device)
+    scale = SHARPEST / units.unit + SCALE * torch.exp(scales.clamp(max=WIDEST))
+    return Components(shares.softmax(0), means + start[:, None, None], 1 / scale)
 
 
 def _around(level: Tensor, components: Components, units: Units) -> tuple[Tensor, Tensor, Tensor]:
     """F_k, P_k and 1 − F_(k+1) of levels k, each [G, n]."""
-    first, last = level == 0, level == LEVELS - 1
+    share, mean, sharp = components
     start = (level - units.centre) / units.unit
     end = (level + 1 - units.centre) / units.unit
-    below = here = above = torch.zeros_like(start)
-    for share, mean, sharp in components:
-        a, b = (start - mean) * sharp, (end - mean) * sharp
-        # Both from the side on which they are small, so that their difference is precise.
-        left = a + b < 0
-        side = torch.where(left, 1.0, -1.0).to(a.dtype)
-        at_start = torch.where(first, torch.where(left, 0.0, 1.0), torch.sigmoid(side * a))
-        at_end = torch.where(last, torch.where(left, 1.0, 0.0), torch.sigmoid(side * b))
-        below = below + share * torch.where(left, at_start, 1 - at_start)
-        here = here + share * side * (at_end - at_start)
-        above = above + share * torch.where(left, 1 - at_end, at_end)
-    return below, here, above
+    a, b = (start - mean) * sharp, (end - mean) * sharp
+    # Both from the side on which they are small, so that their difference is precise.
+    left = a + b < 0
+    side = torch.where(left, 1.0, -1.0).to(a.dtype)
+    a = torch.where(level == 0, -torch.inf, a)
+    b = torch.where(level == LEVELS - 1, torch.inf, b)
+    at_start, at_end = torch.sigmoid(side * a), torch.sigmoid(side * b)
+    below = share * torch.where(left, at_start, 1 - at_start)
+    here = share * side * (at_end - at_start)
+    above = share * torch.where(left, 1 - at_end, at_end)
+    return below.sum(0), here.sum(0), above.sum(0)
 
 
 def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
     """The derivative of P_k in k, [G, n]."""
+    share, mean, sharp = _components(params, units)
+    sharp = sharp / units.unit
     rise = torch.zeros_like(params[:, 0])
-    for share, mean, sharp in _components(params, units):
-        sharp = sharp / units.unit
-        for k, sign in ((level, -1.0), (level + 1, 1.0)):
-            inside = (k > 0) & (k < LEVELS)
-            at = torch.sigmoid((k - units.centre - mean * units.unit) * sharp)
-            rise = rise + torch.where(inside, sign * share * sharp * at * (1 - at), 0.0)
+    for k, sign in ((level, -1.0), (level + 1, 1.0)):
+        inside = (k > 0) & (k < LEVELS)
+        at = torch.sigmoid((k - units.centre - mean * units.unit) * sharp)
+        rise = rise + torch.where(inside, sign * (share * sharp * at * (1 - at)).sum(0), 0.0)
     return rise
 
 
@@ -190,12 +184,11 @@ def _edge(
     level: Tensor, components: Components, units: Units, tables: Tables
 ) -> tuple[Tensor, Tensor]:
     """y and 1 − y where levels of 1 to 255 begin, each [G, t, n]: t of them for every variable."""
+    share, mean, sharp = (part[:, :, None] for part in components)
     start = (level - units.centre[:, None]) / units.unit[:, None]
-    below = above = torch.zeros_like(start)
-    for share, mean, sharp in components:
-        a = (start - mean[:, None]) * sharp[:, None]
-        below = below + share[:, None] * torch.sigmoid(a)
-        above = above + share[:, None] * torch.sigmoid(-a)
+    a = (start - mean) * sharp  # [K, G, t, n]
+    below = (share * torch.sigmoid(a)).sum(0)
+    above = (share * torch.sigmoid(-a)).sum(0)
     at = level.flatten(1)
     before = tables.below.gather(1, at).view_as(start)
     after = tables.above.gather(1, at - 1).view_as(start)

@@ -29,10 +29,10 @@ def latents(page: Page) -> None:
     ]
     with gr.Row():
         reset = gr.Button("Reset all", size="sm", min_width=60, elem_id="reset")
-        clear = gr.Button("Unchoose", size="sm", min_width=60, elem_id="unchoose")
-        zero = gr.Button("Level to 0", size="sm", min_width=60, elem_id="zero")
-        anew = gr.Button("Level anew", size="sm", min_width=60, elem_id="anew")
-        back = gr.Button("Level as it was", size="sm", min_width=60, elem_id="back")
+        clear = gr.Button("No sliders", size="sm", min_width=60, elem_id="unchoose")
+        zero = gr.Button("Zero level", size="sm", min_width=60, elem_id="zero")
+        anew = gr.Button("Redraw level", size="sm", min_width=60, elem_id="anew")
+        back = gr.Button("Restore level", size="sm", min_width=60, elem_id="back")
         play = gr.Button("Play", size="sm", min_width=60, elem_id="play")
     with gr.Row():
         name = gr.Textbox(
@@ -42,6 +42,7 @@ def latents(page: Page) -> None:
         saved = gr.Dropdown([], label="Saved moves", min_width=120, elem_id="directions")
         amount = gr.Number(1, label="Times", min_width=70, elem_id="times")
         apply = gr.Button("Apply", size="sm", scale=0, min_width=70, elem_id="apply-direction")
+        forget = gr.Button("Delete", size="sm", scale=0, min_width=70, elem_id="forget-direction")
     footing = gr.Number(0, precision=0, visible="hidden")
 
     def at(work: Workspace) -> int:
@@ -62,18 +63,20 @@ def latents(page: Page) -> None:
         else:
             found = fields.strongest(ATLAS, at(work))
             said = (
-                f"The strongest latents of level {at(work)}: bright where they change the image. "
-                f"Choose one for a slider, or click a pixel to see what changes it."
+                f"The strongest latents of level {at(work)} (row, column, colour): bright where "
+                f"they change the image. Choose one for a slider, or click a pixel to see what "
+                f"changes it."
             )
         work.view.listed = found
         return [radio, views.fields(fields, found, work.moment.chosen), said]
 
     def bars(work: Workspace) -> list[Any]:
         chosen, values = work.moment.chosen, work.values()
+        channels = work.opened.flow.image_shape[0]
         return [
             gr.update(
                 visible=True,
-                label=views.name(chosen[k]),
+                label=views.name(chosen[k], channels),
                 value=round(values[k], 2),
                 minimum=min(-REACH, math.floor(values[k])),  # it may be far from what is usual
                 maximum=max(REACH, math.ceil(values[k])),
@@ -116,16 +119,29 @@ def latents(page: Page) -> None:
     def called(work: Workspace, name: str | None) -> None:
         work.view.direction = name
 
-    def along(work: Workspace, name: str | None, amount: float | None) -> None:
+    def known(work: Workspace, name: str | None) -> str:
         if name not in work.directions:
             raise ValueError("Expected a saved move: choose one, or save what was moved.")
-        work.add_direction(name, float(amount or 0))
+        return str(name)
+
+    def along(work: Workspace, name: str | None, amount: float | None) -> None:
+        work.add_direction(known(work, name), float(amount or 0))
+
+    def drop(work: Workspace, name: str | None) -> None:
+        work.forget_direction(known(work, name))
+
+    def menu(work: Workspace) -> list[Any]:
+        names = list(work.directions)
+        chosen = work.view.direction
+        return [gr.update(choices=names, value=chosen if chosen in names else None)]
 
     def film_of(work: Workspace) -> None:
         def make() -> str:
             address, images = played(work)
             scale = max(1, 160 // images[0].shape[2])
-            return animated([enlarged(image, scale) for image in images], views.name(address))
+            return animated(
+                [enlarged(image, scale) for image in images], views.name(address, len(images[0]))
+            )
 
         toggle(work, make)
 
@@ -152,12 +168,10 @@ def latents(page: Page) -> None:
     page.on(save.click, keep, [name])
     page.on(saved.input, called, [saved], core=False)
     page.on(apply.click, along, [saved, amount])
+    page.on(forget.click, drop, [saved])
     page.on(play.click, film_of, show_progress="minimal")
     page.shows([film], lambda work: [playing(work)])
     page.shows([level, atlas, hint], show)
     page.shows([footing], lambda work: [work.footing])
-    page.shows(
-        [saved],
-        lambda work: [gr.update(choices=list(work.directions), value=work.view.direction)],
-    )
+    page.shows([saved], menu)
     page.shows(sliders, bars)

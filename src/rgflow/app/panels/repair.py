@@ -11,11 +11,10 @@ from torch import Tensor
 
 from rgflow.app import views
 from rgflow.app.page import Page, drawn, seed_field, slider, whole
-from rgflow.app.repairing import completions, most_steps
+from rgflow.app.repairing import completions, most_steps, odd
 from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
-from rgflow.repair.surprise import surprise
 
 
 def repair(page: Page) -> None:
@@ -45,9 +44,7 @@ def repair(page: Page) -> None:
         work.paint(np.zeros_like(work.moment.mask))
 
     def look(work: Workspace) -> None:
-        reference = work.opened.model.reference()
-        maps = surprise(work.opened.flow, work.subject.image[None], reference)
-        proposal = maps.propose()
+        proposal = odd(work)[1]
         if proposal.masks[0].any():
             work.paint(proposal.masks[0])
         work.say(proposal.sentence(0))
@@ -70,8 +67,8 @@ def repair(page: Page) -> None:
 
     def run(request: gr.Request, seed: float) -> Iterator[dict[Any, Any]]:
         for one in repairing(page, str(request.session_hash), whole(seed)):
-            told = dict(zip(page.core, one.pop("all", []), strict=False))
-            yield {parts[name]: value for name, value in one.items()} | told
+            rest = dict(zip(page.core, one.pop("all", []), strict=False))
+            yield {parts[name]: value for name, value in one.items()} | rest
 
     def halt(request: gr.Request) -> None:
         page.desk.stop(str(request.session_hash))
@@ -94,7 +91,15 @@ def repair(page: Page) -> None:
     )
     parts = {"said": said, "stop": stop, "canvas": page.canvas}
     page.shows([found, score], lambda work: [listed(work), scored(work)])
-    page.shows([said], lambda work: [f"<p>{work.moment.said}</p>" if work.moment.said else ""])
+    page.shows([said], lambda work: [told(work)])
+
+
+def told(work: Workspace) -> str:
+    """What is said of the last repair, with its curve."""
+    now = work.moment
+    if not now.said:
+        return ""
+    return f"<p>{now.said}</p>{plot(now.curve) if now.curve else ''}"
 
 
 def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
@@ -151,12 +156,12 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
         if one is None:
             break
         of = f" of {most}" if most else ""
-        told: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "said": f"<p>Step {step}{of}, log p {log_p:.0f} nats</p>{plot(curve)}"
         }
         if work.view.panel == "Repair" and work.moment is start:
-            told["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
-        yield told
+            shown["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
+        yield shown
     idle = gr.update(interactive=False)
     if errors:
         gr.Warning(" ".join(str(errors[0]).split()))
@@ -164,7 +169,7 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
         return
     words = f"Repaired ({'stopped' if work.stopping else 'done'}): log p {curve[-1]:.0f} nats."
     with page.desk.using(session) as work:
-        work.offer(start, found, f"{words}{plot(curve)}")
+        work.offer(start, found, words, curve)
         everything = page.everything(work)
     yield {"stop": idle, "all": everything}
 

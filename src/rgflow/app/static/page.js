@@ -14,6 +14,7 @@ window.rgflow = {
     document.getElementById("drawer-" + name).classList.remove("shown");
     document.getElementById("open-" + name)?.focus();
   },
+  shade() { document.body.classList.toggle("dark"); },
   save() {
     document.querySelector("#canvas canvas").toBlob((blob) => {
       const link = document.createElement("a");
@@ -37,7 +38,8 @@ window.rgflow = {
     "save-png": "The current image.", "save-shown": "The current image, samples, mixtures and completions on one sheet.",
     "save-canvas": "What you see at the left, with all that lies over it.",
     "save-fields": "The strongest receptive fields of every level; with a pixel picked, those that are listed.", "save-film": "From this image to the second, level by level.",
-    "save-played": "The last chosen latent moved to and fro.", "save-latents": "The numbers behind the image, for use in Python.",
+    "save-played": "The last chosen latent moved to and fro.", "save-odd": "How surprising every place of the image is, level by level.",
+    "save-curve": "How log p rose while the hole was filled in.", "save-latents": "The numbers behind the image, for use in Python.",
     "psnr": "Peak signal-to-noise ratio: how near it comes to the image before; above 40 dB one hardly sees a difference.",
     "code": "Copy it into a file, and run it with Python.", "meanings": "Click a latent to get a slider for it.",
     "card": "What is known of the model: its data, its size, its likelihood.",
@@ -67,7 +69,7 @@ window.rgflow = {
     "play": "Move the last chosen latent to and fro.", "name": "A name for what you have moved.",
     "save-direction": "Save what was moved, to use it on other images.",
     "directions": "What you have saved.", "times": "How far to go: 1 as far as it was, −1 the other way.",
-    "apply-direction": "Move this image in the same way.",
+    "apply-direction": "Move this image in the same way.", "forget-direction": "Delete the saved move; Undo brings it back.",
     "mix-seed": "Seed of the second image.", "draw-second": "Draw an image to mix with.",
     "use-second": "Make the current image the second; then choose another as the current one.",
     "swap": "Exchange the two images.", "animate-mix": "Show the path from one image to the other.",
@@ -96,18 +98,21 @@ window.rgflow = {
     ["#tab-mix-button", "Mix", "Draw a second image. Then choose how much of each level is taken from it: the coarse levels say what is where and in which colours, the fine ones how edges look. Θ tells where the second image ends and the first begins."],
     ["#tab-repair-button", "Repair", "Paint over a part of the image with the mouse, press Repair, and the model fills in what fits to the rest, in several ways. Choose the one that you like best."],
     ["#open-own", "Your own image", "Upload a picture, and see how unusual it is for the model at every level. A model knows only the kind of images that it has learned from; others will surprise it."],
-    ["#open-models", "Models, Meaning, Export", "Choose another model or your own run, read what is known of its latents, and save images, animations and latents as files."],
+    ["#open-models", "Models", "Choose another model, or a run of your own. The card says what it was trained on, and how well."],
+    ["#open-meaning", "Meaning", "What latents of this model are known to mean: which of them tells most about the colour, the angle or the place of something. Click one to get a slider for it."],
+    ["#open-export", "Export", "Save images, animations and latents as files."],
     ["#open-python", "Python", "Whatever you did, here is the code that does it again."],
     ["#undo", "Undo", "Nothing can be broken: every step can be undone. Have fun."],
   ],
   tour(at = 0) {
     document.getElementById("tour")?.remove();
     for (const one of document.querySelectorAll(".toured")) one.classList.remove("toured");
-    if (at < 0 || at >= this.steps.length) { document.getElementById("open-tour")?.focus(); return; }
     this.shut();
+    if (at < 0 || at >= this.steps.length) { document.getElementById("open-tour")?.focus(); return; }
     const [target, title, words] = this.steps[at];
     const found = document.querySelector(target);
     if (target.startsWith("#tab-")) found.click();
+    if (target.startsWith("#open-")) this.open(target.replace("#open-", ""));
     (target.startsWith("#tab-") ? document.getElementById("right") : found).classList.add("toured");
     const box = document.createElement("div");
     box.id = "tour"; box.role = "dialog"; box.ariaLabel = "Tour: " + title; box.tabIndex = -1;
@@ -132,14 +137,31 @@ window.rgflow = {
     document.body.append(box);
     const spot = found.getBoundingClientRect(), size = box.getBoundingClientRect();
     const within = (at, most) => Math.max(16, Math.min(at, most - 16)) + "px";
-    const panel = target.startsWith("#tab-");  // which isn't to be covered
-    box.style.left = within(panel ? 56 : target === "#canvas" ? spot.right + 24 : spot.left, innerWidth - size.width);
-    box.style.top = within(panel ? innerHeight : target === "#canvas" ? spot.top + 24 : spot.bottom + 12, innerHeight - size.height);
+    const aside = /^#(tab|open)-/.test(target);  // what it speaks of isn't to be covered
+    box.style.left = within(aside ? 20 : target === "#canvas" ? spot.right + 24 : spot.left, innerWidth - size.width);
+    box.style.top = within(aside ? innerHeight : target === "#canvas" ? spot.top + 24 : spot.bottom + 12, innerHeight - size.height);
     next.focus();
   },
 };
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
+// The button says what it leads to, whoever made the page dark.
+new MutationObserver(() => {
+  const button = document.getElementById("shade");
+  const label = document.body?.classList.contains("dark") ? "Light" : "Dark";
+  if (button && button.textContent.trim() !== label) button.textContent = label;
+}).observe(document.documentElement, { attributeFilter: ["class"], childList: true, subtree: true });
+// Files that the server would refuse aren't sent.
+for (const kind of ["change", "drop"])
+  document.addEventListener(kind, (event) => {
+    const { target, dataTransfer } = event, place = document.getElementById("refused");
+    if (!target.closest?.("#upload")) return;
+    const large = [...(dataTransfer || target).files || []].find((one) => one.size > LARGEST_UPLOAD);
+    place.textContent = large ? `Expected a file of at most ${LARGEST_UPLOAD / 1e6} MB; ${large.name} has ${(large.size / 1e6).toFixed(1)}: make the picture smaller first.` : "";
+    if (!large) return;
+    event.preventDefault(); event.stopImmediatePropagation();
+    if (!dataTransfer) target.value = "";
+  }, true);
 // Gradio tells of a slider's end only by the mouse: with the keyboard it is when keys rest.
 let resting = null;
 for (const kind of ["keyup", "change"])
