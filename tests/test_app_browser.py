@@ -11,12 +11,14 @@ from PIL import Image, ImageSequence
 from rgflow import load_flow
 from rgflow.app.drawers import NAMES as DRAWERS
 from rgflow.latents import Latents
-from visitors import BROWSER, Visitor, album, chromium, health, serving
+from strange_files import png, zeros
+from visitors import BROWSER, Visitor, album, chromium, health, most_memory, serving
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
 PANELS = ("Sample", "Latents", "Mix", "Repair")
+CURSOR = "document.querySelector('#canvas canvas').style.cursor"
 UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.shown *")]
   .filter((one) => one.matches("button:not([tabindex='-1']), input, textarea"))
   .filter((one) => one.checkVisibility())
@@ -130,7 +132,7 @@ def test_from_samples_to_a_direction(me, tmp_path):
     me.page.mouse.click(box["x"] + 20.5 / 32 * box["width"], box["y"] + 4.5 / 32 * box["height"])
     me.wait("() => document.querySelector('#hint').innerText.includes('(4, 20)')")
     assert "pixel (4, 20)" in me.text("#status")
-    assert "Outlines: how far each could reach" in me.text("#status")
+    assert "how far each could reach" in me.text("#status")
     assert listed() != before
     me.shoot("6-pixel-picked")
     me.fits()
@@ -195,7 +197,7 @@ def test_four_sliders_fit(me):
     me.fits()
     me.change("#unchoose")
     me.page.locator("#latent-0").wait_for(state="hidden")
-    for button in ("#zero", "#anew", "#back", "#reset"):
+    for button in ("#zero", "#back", "#anew", "#reset"):
         me.change(button)
     me.click("#play")
     warned(me, "Expected a latent to play")
@@ -351,6 +353,146 @@ def test_own_images(me, tmp_path):
     me.shoot("15-own-image")
 
 
+def test_pictures_that_are_too_large(me, address, tmp_path):
+    (tmp_path / "large.png").write_bytes(zeros(10_000, 10_000))
+    (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
+    me.drawer("own")
+    before, image = most_memory(address), me.pixels
+    for name, words in (("large.png", "got 10000×10000"), ("bomb.png", "got more")):
+        me.page.set_input_files("#upload input[type=file]", tmp_path / name)
+        me.page.locator("#upload", has_text="png").wait_for()
+        me.page.wait_for_timeout(500)
+        me.click("#take-own")
+        warned(me, words)
+        me.click("#upload button[aria-label*=lear], #upload button[aria-label*=emove]")
+        me.page.locator("#upload input[type=file]").wait_for(state="attached")
+    assert me.pixels == image
+    assert most_memory(address) < before + 30
+
+
+def write(me, name, value):
+    """Type a number."""
+    me.page.fill(f"#{name} input[type=number]", str(value))
+    me.page.keyboard.press("Tab")
+
+
+def test_all_controls_of_samples_and_latents(me):
+    draw(me, 3, 2)
+    usual = me.pixels
+    write(me, "temperature", 0.2)
+    me.wait("() => document.querySelector('#temperature-1 input[type=number]').value === '0.2'")
+    write(me, "temperature-0", 0)
+    me.change("#draw")
+    assert me.pixels != usual
+    assert "0.2, 0.2]" in me.python()
+
+    atlas(me)
+    first = me.page.locator("#atlas button").first.get_attribute("title")
+    assert "level 2" in first
+    me.click("#level label", 2)
+    me.page.locator("#atlas button[title*='level 0']").first.wait_for()
+    me.click("#level label", 0)
+    me.page.locator("#atlas button[title*='level 2']").first.wait_for()
+    me.change("#atlas button", 0)
+    me.click("#overlay input")
+    me.wait("() => !document.querySelector('#status').innerText.includes('Yellow')")
+    me.click("#overlay input")
+    me.wait("() => document.querySelector('#status').innerText.includes('Yellow')")
+    me.stroke((12, 12))  # a click
+    me.page.locator("#hint", has_text="pixel (12, 12)").wait_for()
+    me.click("#strongest")
+    me.page.locator("#hint", has_text="The strongest latents").wait_for()
+    assert me.page.locator("#atlas button").first.get_attribute("title") == first
+    me.changing(lambda: me.drag("#latent-0", 0.8), "pixels")
+    me.wait("() => document.querySelector('#status').innerText.includes('latents moved')")
+    moved = me.pixels
+    me.page.fill("#name input, #name textarea", "up")
+    me.click("#save-direction")
+    me.wait("() => document.querySelector('#directions input').value === 'up'")
+    me.change("#reset")
+    before = me.revision
+    me.click("#reset")  # there is nothing more to reset
+    me.change("#apply-direction")
+    assert me.revision < before + 3
+    assert me.pixels == moved
+    write(me, "times", -2)
+    me.change("#apply-direction")
+    assert "up × -2" in me.text("#status")
+
+
+def test_all_ways_to_choose_a_second_image(me, tmp_path):
+    Image.effect_noise((90, 60), 60).convert("RGB").save(tmp_path / "mine.png")
+    draw(me, 3, 2)
+    me.panel("Mix")
+    kept = me.pixels
+    me.change("#use-second")
+    me.panel("Sample")
+    me.change("#samples button", 1)
+    other = me.pixels
+    me.panel("Mix")
+    me.page.locator("#mixtures button").nth(2).wait_for()
+    me.change("#swap")
+    assert me.pixels == kept
+    me.change("#swap")
+    assert me.pixels == other
+    me.drawer("own")
+    me.page.set_input_files("#upload input[type=file]", tmp_path / "mine.png")
+    me.page.locator("#upload", has_text="png").wait_for()
+    me.page.wait_for_timeout(500)
+    me.change("#mix-own")
+    me.close_drawer("own")
+    me.change("#mixtures button", 4)  # all of the second
+    me.page.locator("#mixtures button[aria-pressed=true]", has_text="Θ = 3").wait_for()
+    plain = me.pixels
+    me.drawer("own")
+    write(me, "zoom", 3)
+    me.change("#take-own")
+    assert me.pixels != plain
+    assert "mine.png, encoded" in me.text("#unusual")
+    me.change("#undo")
+    me.wait("() => !document.querySelector('#unusual').innerText.includes('encoded')")
+    me.close_drawer("own")
+
+
+def test_what_is_odd_is_found_and_repaired(me, tmp_path):
+    draw(me, 3, 2)
+    me.panel("Repair")
+    me.wait(f"() => {CURSOR} === 'crosshair'")
+    write(me, "brush", 5)
+    me.page.wait_for_timeout(1000)
+    me.changing(lambda: me.stroke((8, 8), (8, 14)))
+    whole = me.marked()
+    write(me, "brush", 1)
+    me.click("#erase input")
+    me.page.wait_for_timeout(1000)
+    me.changing(lambda: me.stroke((8, 8), (8, 14)))
+    assert 0 < len(me.marked()) < len(whole)
+    me.change("#clear-mask")
+    assert me.marked() == []
+    me.change("#damage")
+    assert "damaged" in me.text("#status")
+    me.change("#find")
+    me.page.locator("#progress", has_text="pixels are odd").wait_for()
+    assert len(me.marked()) > 10
+    me.shoot("20-odd")
+    write(me, "hole-seed", 5)
+    me.change("#repair")
+    me.page.locator("#progress", has_text="done").wait_for()
+    assert "seed=5" in me.python()
+    atlas(me)
+    me.change("#atlas button", 0)
+
+    me.drawer("export")
+    me.click("#film-kind label", 1)
+    me.page.wait_for_timeout(300)
+    for name, magic in (("fields", b"PNG"), ("played", b"ftyp")):
+        with me.page.expect_download() as download:
+            me.click(f"#save-{name}")
+        download.value.save_as(tmp_path / name)
+        assert magic in (tmp_path / name).read_bytes()[:12]
+    me.close_drawer("export")
+
+
 def test_drawers_and_the_keyboard(me):
     me.drawer("models")
     me.page.locator("#card", has_text="parameters").wait_for()
@@ -369,9 +511,12 @@ def test_drawers_and_the_keyboard(me):
     me.drawer("meaning")
     me.page.locator("#meanings", has_text="The strongest latents").wait_for()
     me.shoot("17-meaning")
-    me.change("#meanings [data-address]", 1)
     me.click("#meanings summary")
     me.page.keyboard.press("Escape")
+    me.page.locator("#drawer-meaning").wait_for(state="hidden")
+    me.drawer("meaning")
+    me.change("#meanings [data-address]", 1)
+    me.page.locator("#latent-0").wait_for()  # it leads there
     me.page.locator("#drawer-meaning").wait_for(state="hidden")
 
     me.page.focus("#open-tour")
@@ -387,7 +532,8 @@ def test_drawers_and_the_keyboard(me):
         shown = me.page.locator(".drawer.shown")
         assert shown.count() == (5 < len(titles) < 11)  # it opens what it speaks of
         if shown.count():
-            assert box["x"] + box["width"] <= shown.bounding_box()["x"]
+            its = shown.bounding_box()
+            assert its["y"] + its["height"] <= box["y"]
         if len(titles) in (1, 3, 8):
             me.shoot(f"18-tour-{len(titles)}")
         assert len(titles) < 20
@@ -397,10 +543,9 @@ def test_drawers_and_the_keyboard(me):
     assert me.page.evaluate("document.activeElement.id") == "open-tour"
 
     # The tour ends where one paints; pixels are picked by keyboard among the latents.
-    cursor = "document.querySelector('#canvas canvas').style.cursor"
-    me.wait(f"() => {cursor} === 'crosshair'")
+    me.wait(f"() => {CURSOR} === 'crosshair'")
     atlas(me)
-    me.wait(f"() => {cursor} === 'pointer'")
+    me.wait(f"() => {CURSOR} === 'pointer'")
     me.page.locator("#latent-0").wait_for()  # of the table of meanings
     me.page.focus("#canvas canvas")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):

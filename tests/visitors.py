@@ -14,6 +14,16 @@ from pathlib import Path
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SERVER = """
+import sys
+def hear(event, what):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        print("asks", what[event == "socket.connect"], file=sys.stderr, flush=True)
+sys.addaudithook(hear)
+from rgflow.cli import main
+sys.exit(main())
+"""
+"""The command `rgflow`, which tells of everybody whom it asks for something."""
 PATIENCE = 120
 """Seconds after which something won't come any more; enough for a busy machine."""
 
@@ -29,7 +39,7 @@ def free_port():
 def serving(folder, *arguments):
     """The address of a server that runs in a folder."""
     port = free_port()
-    command = [sys.executable, "-m", "rgflow", "app", *arguments, "--port", str(port)]
+    command = [sys.executable, "-c", SERVER, "app", *arguments, "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
     with open(folder / "server.txt", "w") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
@@ -49,6 +59,20 @@ def serving(folder, *arguments):
         server.wait(30)
     said = (folder / "server.txt").read_text()
     assert "Traceback" not in said, said
+    asked = [line for line in said.splitlines() if line.startswith("asks ")]
+    assert all("127.0.0.1" in line or "localhost" in line for line in asked), asked
+
+
+def most_memory(address):
+    """The most memory that the server ever had, in MB; 0 where the system doesn't tell."""
+    port = address.rpartition(":")[2].encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"--port" in words and words[words.index(b"--port") + 1] == port:
+                lines = (process / "status").read_text().splitlines()
+                return next(int(line.split()[1]) / 1024 for line in lines if line[:5] == "VmHWM")
+    return 0
 
 
 def health(address):

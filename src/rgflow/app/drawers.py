@@ -6,6 +6,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rgflow.analysis.mixing import level_by_level, mix
 from rgflow.app import meaning, shelf
-from rgflow.app.films import FRAMES, enlarged, played
+from rgflow.app.films import enlarged, path_of, played
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
+from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target
-from rgflow.figures import grid, heat, strongest, to_bytes
+from rgflow.figures import grid, heat, strongest
 from rgflow.figures.animations import animate
 from rgflow.figures.repair import optimisation
 from rgflow.figures.surprise import surprises
@@ -47,7 +49,7 @@ def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
     with drawer("own", "Your own image"):
         _own(page)
     with drawer("meaning", "What latents mean"):
-        _meaning(page)
+        _meaning(page, tabs)
     with drawer("export", "Export"):
         _export(page)
     with drawer("python", "The Python that makes this image"):
@@ -62,7 +64,7 @@ def _models(page: Page) -> None:
         label="Or the folder of a run on the server", placeholder="runs/first", elem_id="folder"
     )
     load = gr.Button("Open", size="sm", elem_id="open-folder")
-    card = gr.Markdown(elem_id="card")
+    card = gr.HTML(elem_id="card")
 
     def choose(work: Workspace, name: str) -> None:
         opened = page.desk.shelf.open(name)
@@ -106,17 +108,18 @@ def _own(page: Page) -> None:
     def named(path: str | None) -> str:
         return Path(path or "").name[:40]
 
-    def current(work: Workspace, path: str | None, zoom: float) -> str:
+    def current(work: Workspace, path: str | None, zoom: float) -> None:
         given = picture(work, path, zoom)
-        work.take(work.encode(given, named(path)))
-        return unusual(work, given)
+        subject = work.encode(given, named(path))
+        work.take(replace(subject, told=unusual(work, subject, given)))
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
         work.remember(work.encode(picture(work, path, zoom), named(path)))
         gr.Info(f"{named(path)} is the second image now: see the panel Mix.")
 
-    page.on(take.click, current, [file, zoom], [said], show_progress="minimal")
+    page.on(take.click, current, [file, zoom], show_progress="minimal")
     page.on(second.click, other, [file, zoom], show_progress="minimal")
+    page.shows([said], lambda work: [work.subject.told])
 
 
 def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
@@ -157,14 +160,15 @@ def _too_large(given: str) -> str:
     )
 
 
-def unusual(work: Workspace, given: torch.Tensor) -> str:
+def unusual(work: Workspace, subject: Subject, given: torch.Tensor) -> str:
     """Whether the picture that was given came back from its latents, and how it compares with
     validation images, level by level."""
-    subject, flow = work.subject, work.opened.flow  # which was decoded from the latents
+    flow = work.opened.flow
     with torch.no_grad():
         terms = flow.terms(given[None])
     error = (given.int() - subject.image.int()).abs().max().item()
-    rows = [f"<p>Encoded and decoded again: largest difference {error} grey levels.</p>"]
+    name = escape(subject.what)
+    rows = [f"<p>{name}, encoded and decoded again: largest difference {error} grey levels.</p>"]
     if known := shelf.quantiles(work.opened):
         shares = (terms.prior + terms.log_det)[0].tolist()
         rows.append("<table><tr><th>level</th><th>less likely than</th></tr>")
@@ -177,9 +181,15 @@ def unusual(work: Workspace, given: torch.Tensor) -> str:
     return "".join(rows)
 
 
-def _meaning(page: Page) -> None:
+def _meaning(page: Page, tabs: Any) -> None:
     said = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
-    page.on(said.choose, meaning.chosen, event=True)
+
+    def choose(work: Workspace, event: gr.EventData) -> Any:
+        meaning.chosen(work, event)
+        work.view.show("Latents")
+        return gr.update(selected="Latents")
+
+    page.on(said.choose, choose, outputs=[tabs], event=True)
     page.shows([said], lambda work: [meaning.told(work)])
 
 
@@ -233,14 +243,9 @@ def _export(page: Page) -> None:
     def moving(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
         if work.moment.other is None:
             raise ValueError("Expected a second image for the path to: choose one under Mix.")
-        levels = work.opened.flow.levels
-        found = mix(
-            work.opened.exact,
-            work.first.latents,
-            work.moment.other.latents,
-            level_by_level(levels, FRAMES),
-        )
-        return animation(folder / f"path.{kind}", list(to_bytes(found.images[0])), scale)
+        path = folder / f"path.{kind}"
+        animate(path_of(work, int(scale)), path, milliseconds=100)
+        return path
 
     def latent(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
         return animation(folder / f"latent.{kind}", played(work)[1], scale)

@@ -9,11 +9,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from rgflow.analysis.mixing import level_by_level, mix, straight
 from rgflow.analysis.traversals import traverse
 from rgflow.app.page import REACH
 from rgflow.app.workspace import Workspace
 from rgflow.figures import picture, to_bytes
 from rgflow.figures.animations import animate
+from rgflow.figures.mixing import path_frames
 from rgflow.latents import Address
 
 FRAMES = 9
@@ -32,6 +34,23 @@ def played(work: Workspace) -> tuple[Address, list[Tensor]]:
     values = np.linspace(-REACH / 2, REACH / 2, FRAMES) * work.unit
     found = traverse(work.opened.exact, work.subject.latents, address, values.tolist())
     return address, [to_bytes(image) for image in found.images[0]]
+
+
+def path_of(work: Workspace, scale: int) -> list[Image.Image]:
+    """The way from the first image to the second, level by level and, beside it, all at once.
+
+    Raises:
+        ValueError: If there is no second image.
+    """
+    if work.moment.other is None:
+        raise ValueError("Expected a second image for the path to: choose one under Mix.")
+    flow, a, b = work.opened.exact, work.first.latents, work.moment.other.latents
+    steps = max(2, FRAMES // flow.levels)
+    paths = {
+        "level by level": mix(flow, a, b, level_by_level(flow.levels, steps)),
+        "linear": mix(flow, a, b, straight(flow.levels, flow.levels * steps)),
+    }
+    return path_frames(paths, scale=scale, ends=("first", "second"))
 
 
 def enlarged(image: Tensor, scale: int) -> Image.Image:

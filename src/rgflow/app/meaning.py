@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from html import escape
 from itertools import islice
 from typing import Any
 
 import gradio as gr
 
+from rgflow.app.views import colour
 from rgflow.app.workspace import Workspace
 from rgflow.pretrained import FACTORS
 from rgflow.trained import locate
@@ -18,7 +20,7 @@ MOST = 12
 
 def told(work: Workspace) -> str:
     """The named latents of the model, and how well its latents tell factors, as HTML."""
-    name = work.opened.name
+    name, channels = work.opened.name, work.opened.flow.image_shape[0]
     # Of a model of the package: what was found out here, or what it comes with.
     folders = (work.opened.model.folder, locate(name)[0])
     path = next((one / FACTORS for one in folders if (one / FACTORS).is_file()), None)
@@ -28,7 +30,7 @@ def told(work: Workspace) -> str:
             f"</p><pre>rgflow factors {escape(name)}</pre><p>and open this page anew.</p>"
         )
     try:
-        return "".join(_parts(json.loads(path.read_text(encoding="utf-8"))))
+        return "".join(_parts(json.loads(path.read_text(encoding="utf-8")), channels))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return (
             f"<p>Expected <code>{escape(str(path))}</code> as <code>rgflow factors</code> writes "
@@ -36,12 +38,17 @@ def told(work: Workspace) -> str:
         )
 
 
-def _parts(found: dict[str, Any]) -> Iterator[str]:
+def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
     """What was found, as HTML."""
+    latent = partial(_latent, channels=channels)
     yield f"<p>From {found['images']:,} test images. Click a latent to get a slider for it.</p>"
     if of := found.get("associations"):
         rows = [
-            (escape(label), _latent(best[0]["address"]), f"{best[0]['information']:.2f} nats")
+            (
+                escape(label),
+                latent(best[0]["address"]),
+                f"{best[0]['information']:.2f} nats",
+            )
             for label, best in list(of["labels"].items())
             if best
         ]
@@ -49,8 +56,9 @@ def _parts(found: dict[str, Any]) -> Iterator[str]:
         yield _table(("label", "latent", "tells"), rows)
     visible = found["visible"]
     pairs = zip(visible["addresses"], visible["strengths"], strict=True)
-    strongest = [(_latent(address), f"{value:.2f}") for address, value in islice(pairs, MOST)]
+    strongest = [(latent(address), f"{value:.2f}") for address, value in islice(pairs, MOST)]
     yield "<h3>The strongest latents</h3>"
+    yield "<p>How much they change images, on average; the maps average over other samples.</p>"
     yield _table(("latent", "strength"), strongest)
     for one in found.get("tables", []):
         cells = [[escape(cell) for cell in row] for row in one["rows"]]
@@ -69,21 +77,21 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _latent(address: list[int]) -> str:
+def _latent(address: list[int], channels: int) -> str:
     """A button that chooses a latent."""
     h, i, j, c = address
-    return (
-        f'<button type="button" data-address="{h},{i},{j},{c}">level {h}, ({i}, {j}), '
-        f"channel {c}</button>"
-    )
+    words = f"level {h}, ({i}, {j}), {colour(c, channels)}"
+    return f'<button type="button" data-address="{h},{i},{j},{c}">{words}</button>'
 
 
 def chosen(work: Workspace, event: gr.EventData) -> None:
-    """A latent is clicked."""
+    """A latent is clicked: it gets a slider, and its level is shown."""
     h, i, j, c = (int(part) for part in str(event.address).split(","))
     levels = work.opened.flow.lattice.site_levels
     rows, columns = levels.shape
     inside = 0 <= i < rows and 0 <= j < columns and 0 <= c < work.opened.flow.config.channels
     if not (inside and levels[i, j] == h):
         raise ValueError(f"Expected a latent of this model; ({h}, {i}, {j}, {c}) is none.")
-    work.choose((h, i, j, c))
+    if (h, i, j, c) not in work.moment.chosen:
+        work.choose((h, i, j, c))
+    work.view.level = h

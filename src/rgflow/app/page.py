@@ -251,8 +251,7 @@ def drawn(work: Workspace) -> str:
         elif view.pixel:
             lattice = work.opened.flow.lattice
             outlines.append((lattice.box(*view.pixel, 1, 1), "#ffffff"))
-        field = work.opened.fields.field(chosen[-1]) if chosen else None
-        return views.canvas(work, field=field, outlines=outlines)
+        return views.canvas(work, outlines=outlines)
     return views.canvas(work)
 
 

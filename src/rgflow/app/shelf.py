@@ -1,8 +1,10 @@
 """The models that the explorer may open, each of them loaded once."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from threading import RLock, Thread
 
@@ -66,7 +68,7 @@ class Opened:
 
     @cached_property
     def card(self) -> str:
-        """What is known of it, as rows of Markdown."""
+        """What is known of it, as HTML: first what everybody asks, then all."""
         folder, _ = trained.locate(self.name)
         if (folder / CARD).is_file():
             rows = list(Card.read(folder).facts())
@@ -76,14 +78,29 @@ class Opened:
             rows = [
                 ("flow", in_words(self.flow.config)),
                 ("images", f"{height} × {width}, {self.flow.config.channels} channels"),
-                ("levels", str(self.flow.levels)),
                 ("parameters", f"{count:,}"),
             ]
             if self.model.config:
                 rows.append(("data", self.model.config.data))
             if self.model.run and (result := self.model.run.record().get("result")):
                 rows.append((result["unit"], f"{result['validation']:.4f} on validation images"))
-        return "| | |\n|---|---|\n" + "\n".join(f"| **{k}** | {v} |" for k, v in rows)
+        rows.append(("levels", str(self.flow.levels)))
+        asked = ("data", "images", "levels", "parameters", self.flow.unit.name)
+        first = [row for name in asked for row in rows if row[0] == name]
+        rest = [row for row in rows if row not in first]
+        parts = [
+            _table(first),
+            "<p>Fewer bits per dimension: the model knows its images better.</p>",
+        ]
+        if rest:
+            parts.append(f"<details><summary>All that is known</summary>{_table(rest)}</details>")
+        return "".join(parts)
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    """Rows of words as HTML."""
+    cells = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+    return f"<table>{''.join(cells)}</table>"
 
 
 class Shelf:
@@ -147,7 +164,7 @@ def add_folder(shelf: Shelf, path: str) -> str:
 
 
 def quantiles(opened: Opened) -> dict[str, list[float]] | None:
-    """How the parts of the log-likelihood spread over training images; none if not known."""
+    """How the parts of the log-likelihood spread over validation images; none if not known."""
     folder, _ = trained.locate(opened.name)
     for path in (folder / "quantiles.json", folder / "model" / "quantiles.json"):
         if path.is_file():

@@ -25,12 +25,14 @@ class Subject:
         latents: Of this one image, in float64.
         recipe: How they came about.
         what: The same in a few words.
+        told: What was found out about it, as HTML.
     """
 
     image: Tensor
     latents: Latents
     recipe: Recipe
     what: str
+    told: str = ""
 
 
 def decoded(opened: Opened, z: Latents, recipe: Recipe, what: str) -> Subject:

@@ -22,6 +22,8 @@ ORDER = count()
 """Numbers what the canvas shows, as answers may overtake each other on their way to it."""
 CHOSEN = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
 """Of the latents that have sliders."""
+STRONG = 0.25
+"""A latent acts in earnest where its field is above this share of its highest value."""
 
 
 def packed(values: NDArray[Any]) -> str:
@@ -51,7 +53,6 @@ def canvas(
     work: Workspace,
     *,
     image: Tensor | None = None,
-    field: Tensor | None = None,
     outlines: Iterable[tuple[Mask, str]] = (),
     paint: bool = False,
     brush: int = 3,
@@ -63,7 +64,6 @@ def canvas(
     Args:
         work: Whose.
         image: Another image instead, uint8 [C, H, W].
-        field: A receptive field to lay over it, [H, W].
         outlines: Masks [H, W] to draw the edges of, each with a colour.
         paint: Whether a mask is painted instead of pixels picked.
         brush: Width of a stroke in pixels.
@@ -72,9 +72,6 @@ def canvas(
     """
     shown = work.subject.image if image is None else image
     height, width = shown.shape[1:]
-    level = None
-    if field is not None:
-        level = packed((field / field.max().clamp(min=1e-30) * 255).round().numpy())
     return json.dumps(
         {
             "order": next(ORDER),
@@ -82,7 +79,6 @@ def canvas(
             "width": width,
             "height": height,
             "rgb": packed(rgb(shown)),
-            "heat": level,
             "outlines": [
                 {"marks": packed(mask.astype(np.uint8)), "colour": c} for mask, c in outlines
             ],
@@ -160,7 +156,7 @@ def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
             for one in addresses
         ],
         size=64,
-        empty="No latent reaches this pixel.",
+        empty="No latent of this level changes it noticeably in samples: try a coarser level.",
     )
 
 
@@ -174,13 +170,18 @@ def reaching(found: ReceptiveFields, row: int, column: int, level: int, most: in
 
 
 def cones(work: Workspace) -> list[tuple[Mask, str]]:
-    """The generation cones of the chosen latents, each in the colour of its slider."""
-    lattice = work.opened.flow.lattice
+    """The generation cones of the chosen latents, each in the colour of its slider, and where the
+    last one acts in earnest."""
+    lattice, chosen = work.opened.flow.lattice, work.moment.chosen
+    found: list[tuple[Mask, str]] = []
+    if chosen:
+        field = work.opened.fields.field(chosen[-1])
+        found.append(((field > STRONG * field.max()).numpy(), "#ffd640"))
     if not isinstance(lattice, Lattice):
-        return []
-    return [
+        return found
+    return found + [
         (lattice.generation_cone(lattice.site(h, i, j)), colour)
-        for (h, i, j, _), colour in zip(work.moment.chosen, CHOSEN, strict=False)
+        for (h, i, j, _), colour in zip(chosen, CHOSEN, strict=False)
     ]
 
 
@@ -190,7 +191,10 @@ def legend(work: Workspace) -> str:
     if view.panel != "Latents" or not view.overlay or not isinstance(lattice, Lattice):
         return ""
     if work.moment.chosen:
-        return "Yellow: where the last chosen latent acts. Outlines: how far each could reach."
+        return (
+            "Yellow: where the last chosen latent acts most, in samples. Other outlines: how far "
+            "each could reach."
+        )
     if not view.pixel:
         return ""
     squares = " ".join(

@@ -4,7 +4,6 @@ Everything that changes the image is a method here; each of them calls one funct
 and notes the same call as Python (`rgflow.app.recipe`).
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,11 +23,14 @@ from rgflow.latents import Address, Latents
 from rgflow.lattice import Mask
 from rgflow.local import Edit, LocalFlow
 from rgflow.model import RGFlow
+from rgflow.repair.corruptions import corrupt
 
 MOST_CHOSEN = 4
 """Latents that have a slider at the same time."""
 USUAL = 0.8
 """Temperature at which images are drawn where nothing is said of it."""
+FARTHEST = 100
+"""Times that one may go along a saved direction."""
 ROUNDED = 0.00501
 """How far what a slider shows may be from where its latent is."""
 
@@ -135,7 +137,9 @@ class Workspace(History):
         )
 
     def change(self, subject: Subject) -> None:
-        """A changed version of the current image."""
+        """A changed version of the current image, if it is another at all."""
+        if torch.equal(subject.latents.flat(), self.subject.latents.flat()):
+            return
         self.go(
             replace(
                 self.moment,
@@ -331,8 +335,8 @@ class Workspace(History):
 
     def add_direction(self, name: str, amount: float) -> None:
         """Go along a saved direction, so many times as far as it was when it was saved."""
-        if not math.isfinite(amount):
-            raise ValueError(f"Expected a finite number of times; got {amount}.")
+        if not abs(amount) <= FARTHEST:  # nor is it, if it is no number
+            raise ValueError(f"Expected −{FARTHEST} to {FARTHEST} times; got {amount:g}.")
         direction = self.directions[name]
         recipe = Recipe(
             f"move({{0}}, {{1}}, {amount!r}, add=True)",
@@ -400,6 +404,13 @@ class Workspace(History):
         self.footing = footing
 
     # ---------------------------------------------------------------- repair
+
+    def damage(self, seed: int) -> None:
+        """Put noise into a square of the image, for something to be found and repaired."""
+        image = self.subject.image[None]
+        edge = max(2, min(image.shape[2:]) // 5)
+        found = corrupt(image, "noise", size=edge, seed=seed).images[0]
+        self.take(self.encode(found, f"{self.subject.what}, damaged"))
 
     def paint(self, mask: Mask) -> None:
         """Mark what is to be repaired; completions were of what was marked before."""

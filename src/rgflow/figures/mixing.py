@@ -62,7 +62,9 @@ def mixing_grid(
     return arranged([titled(title, out)])
 
 
-def path_frames(paths: dict[str, Mixtures], *, scale: int = 4) -> list[Image.Image]:
+def path_frames(
+    paths: dict[str, Mixtures], *, scale: int = 4, ends: tuple[str, str] = ("A", "B")
+) -> list[Image.Image]:
     """A picture for every step, for `animate`, of paths from one image to another side by side.
 
     Below each image bars tell how far each level has gone, the highest level first.
@@ -70,13 +72,14 @@ def path_frames(paths: dict[str, Mixtures], *, scale: int = 4) -> list[Image.Ima
     Args:
         paths: By name, the mixtures of one pair of images, all in as many steps.
         scale: Each pixel is drawn as scale × scale pixels.
+        ends: What the two images are called.
     """
     first, *_ = paths.values()
 
     def drawn(path: Mixtures, k: int, name: str) -> Image.Image:
         return panel(path.images[:1, k, None], scale=scale, columns=[name])
 
-    a, b = drawn(first, 0, "A"), drawn(first, -1, "B")
+    a, b = drawn(first, 0, ends[0]), drawn(first, -1, ends[1])
     frames = []
     for k in range(len(first.shares)):
         between = [_with_bars(drawn(path, k, name), path.shares[k]) for name, path in paths.items()]

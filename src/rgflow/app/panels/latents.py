@@ -8,7 +8,7 @@ import gradio as gr
 from rgflow.app import views
 from rgflow.app.films import animated, enlarged, played, playing, toggle
 from rgflow.app.page import REACH, Page, slider
-from rgflow.app.workspace import MOST_CHOSEN, USUAL, Workspace
+from rgflow.app.workspace import FARTHEST, MOST_CHOSEN, USUAL, Workspace
 
 ATLAS = 48
 """Receptive fields that are shown at a time."""
@@ -40,7 +40,9 @@ def latents(page: Page) -> None:
         )
         save = gr.Button("Save", size="sm", scale=0, min_width=70, elem_id="save-direction")
         saved = gr.Dropdown([], label="Saved moves", min_width=120, elem_id="directions")
-        amount = gr.Number(1, label="Times", min_width=70, elem_id="times")
+        amount = gr.Number(
+            1, label="Times", minimum=-FARTHEST, maximum=FARTHEST, min_width=70, elem_id="times"
+        )
         apply = gr.Button("Apply", size="sm", scale=0, min_width=70, elem_id="apply-direction")
         forget = gr.Button("Delete", size="sm", scale=0, min_width=70, elem_id="forget-direction")
     footing = gr.Number(0, precision=0, visible="hidden")

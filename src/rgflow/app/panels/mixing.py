@@ -5,9 +5,9 @@ from typing import Any
 
 import gradio as gr
 
-from rgflow.analysis.mixing import every_threshold, level_by_level, mix, straight
+from rgflow.analysis.mixing import every_threshold
 from rgflow.app import views
-from rgflow.app.films import FRAMES, animated, playing, toggle
+from rgflow.app.films import animated, path_of, playing, toggle
 from rgflow.app.page import (
     MOST_LEVELS,
     Page,
@@ -20,7 +20,6 @@ from rgflow.app.page import (
 )
 from rgflow.app.subject import sampled
 from rgflow.app.workspace import USUAL, Workspace
-from rgflow.figures.mixing import path_frames
 
 
 def mixing(page: Page) -> None:
@@ -61,8 +60,10 @@ def mixing(page: Page) -> None:
             "mixtures", (work.first, work.moment.other), lambda: work.mixed(list(ways))
         )
         work.view.mixtures = [work.moment.other, *mixed]
-        captions = ["second", *(f"Θ = {k}" for k in range(len(ways)))]
-        return views.subjects(work.view.mixtures, captions)
+        captions = ["second", "Θ = 0: first", *(f"Θ = {k}" for k in range(1, len(ways)))]
+        shares = work.moment.shares or (0.0,) * work.opened.flow.levels
+        chosen = next((m for m, way in zip(mixed, ways, strict=True) if tuple(way) == shares), None)
+        return views.subjects(work.view.mixtures, captions, chosen=chosen)
 
     def choose(work: Workspace, event: gr.EventData) -> None:
         levels = work.opened.flow.levels
@@ -100,17 +101,11 @@ def mixing(page: Page) -> None:
         return [gr.update(interactive=work.moment.other is not None)] * 2
 
     def film_of(work: Workspace) -> None:
-        assert work.moment.other
-        levels = work.opened.flow.levels
-        flow, a, b = work.opened.exact, work.first.latents, work.moment.other.latents
-        steps = max(2, FRAMES // levels)
-        paths = {
-            "level by level": mix(flow, a, b, level_by_level(levels, steps)),
-            "linear": mix(flow, a, b, straight(levels, levels * steps)),
-        }
-        scale = max(1, 96 // flow.image_shape[1])
-        frames = path_frames(paths, scale=scale)
-        toggle(work, lambda: animated(frames, "The path from one image to the other"))
+        scale = max(1, 96 // work.opened.flow.image_shape[1])
+        toggle(
+            work,
+            lambda: animated(path_of(work, scale), "The path from one image to the other"),
+        )
 
     page.on(other.click, draw, [seed])
     page.on(use.click, take_current)

@@ -26,8 +26,9 @@ def repair(page: Page) -> None:
     with gr.Row():
         brush = slider(1, 9, 3, step=2, label="Brush", elem_id="brush")
         erase = gr.Checkbox(False, label="Erase", elem_id="erase")
-        wipe = gr.Button("Clear mask", size="sm", elem_id="clear-mask")
-        find = gr.Button("Find what is odd", size="sm", elem_id="find")
+        wipe = gr.Button("Clear mask", size="sm", min_width=60, elem_id="clear-mask")
+        damage = gr.Button("Damage it", size="sm", min_width=60, elem_id="damage")
+        find = gr.Button("Find what is odd", size="sm", min_width=90, elem_id="find")
     with gr.Row():
         seed = seed_field(0, "hole-seed")
         start = gr.Button("Repair", variant="primary", elem_id="repair")
@@ -42,6 +43,9 @@ def repair(page: Page) -> None:
 
     def clear(work: Workspace) -> None:
         work.paint(np.zeros_like(work.moment.mask))
+
+    def harm(work: Workspace) -> None:
+        work.damage(work.revision)
 
     def look(work: Workspace) -> None:
         proposal = odd(work)[1]
@@ -76,6 +80,7 @@ def repair(page: Page) -> None:
     for one in (brush, erase):
         page.on(one.input, width, [brush, erase], [page.canvas], core=False)
     page.on(wipe.click, clear)
+    page.on(damage.click, harm)
     page.on(find.click, look, show_progress="minimal")
     page.on(found.choose, choose, event=True)
     stop.click(halt, queue=False, api_visibility="private")
@@ -83,13 +88,13 @@ def repair(page: Page) -> None:
         lambda: start.click(
             run,
             [seed],
-            [stop, *page.core],
+            [stop, start, *page.core],
             show_progress="hidden",
             api_visibility="private",
             concurrency_limit=4,
         )
     )
-    parts = {"said": said, "stop": stop, "canvas": page.canvas}
+    parts = {"said": said, "stop": stop, "start": start, "canvas": page.canvas}
     page.shows([found, score], lambda work: [listed(work), scored(work)])
     page.shows([said], lambda work: [told(work)])
 
@@ -143,7 +148,11 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
     threading.Thread(target=all_of_it).start()
     curve: list[float] = []
     most = most_steps(start.opened.flow)
-    yield {"said": "<p>Looking at the hole …</p>", "stop": gr.update(interactive=True)}
+    yield {
+        "said": "<p>Looking at the hole …</p>",
+        "stop": gr.update(interactive=True),
+        "start": gr.update(interactive=False),
+    }
     while True:
         one = news.get()
         while one is not None:  # only the newest is shown
@@ -162,27 +171,34 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
         if work.view.panel == "Repair" and work.moment is start:
             shown["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
         yield shown
-    idle = gr.update(interactive=False)
+    idle, ready = gr.update(interactive=False), gr.update(interactive=True)
     if errors:
         gr.Warning(" ".join(str(errors[0]).split()))
-        yield {"said": "", "stop": idle}
+        yield {"said": "", "stop": idle, "start": ready}
         return
-    words = f"Repaired ({'stopped' if work.stopping else 'done'}): log p {curve[-1]:.0f} nats."
+    words = f"Repaired ({'stopped' if work.stopping else 'done'})."
     with page.desk.using(session) as work:
         work.offer(start, found, words, curve)
+        work.view.sent.clear()  # as the page has been told other things meanwhile
         everything = page.everything(work)
-    yield {"stop": idle, "all": everything}
+    yield {"stop": idle, "start": ready, "all": everything}
 
 
 def plot(values: Sequence[float]) -> str:
     """A curve, as SVG."""
     width, height = 420, 70
     low, high = min(values), max(values)
-    x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else [width / 2]
+    x = np.linspace(70, width - 2, len(values)) if len(values) > 1 else [width / 2]
     y = [height - 4 - (v - low) / max(high - low, 1e-9) * (height - 8) for v in values]
+    ends = (
+        f'<text x="2" y="12" fill="currentColor" font-size="11">{high:.0f} nats</text>'
+        f'<text x="2" y="{height - 6}" fill="currentColor" font-size="11">{low:.0f}</text>'
+        if high > low
+        else ""
+    )
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="log p by '
         f'step, from {values[0]:.0f} to {values[-1]:.0f} nats"><polyline points="{points}" '
-        f'fill="none" stroke="currentColor" stroke-width="2"/></svg>'
+        f'fill="none" stroke="currentColor" stroke-width="2"/>{ends}</svg>'
     )

@@ -41,9 +41,8 @@ function outline(marks, colour, width) {
 
 function draw() {
   if (!shown) return;
-  const { width, height, rgb, heat, outlines, paint } = shown;
+  const { width, height, rgb, outlines, paint } = shown;
   lay(pixels(width, height, (k) => [rgb[3 * k], rgb[3 * k + 1], rgb[3 * k + 2], 255]));
-  if (heat) lay(pixels(width, height, (k) => [255, 214, 64, 0.6 * heat[k]]));
   for (const one of outlines) outline(one.marks, one.colour, 2);
   if (paint) {  // what has been filled in is to be seen
     if (!shown.filled || painting !== null) lay(pixels(width, height, (k) => [230, 60, 60, mask[k] ? 110 : 0]));
@@ -60,7 +59,7 @@ function update() {
   if (!props.value) return;
   const value = JSON.parse(props.value);
   if (shown && value.order < shown.order) return;  // overtaken by a later one
-  shown = { ...value, rgb: bytes(value.rgb), heat: value.heat && bytes(value.heat),
+  shown = { ...value, rgb: bytes(value.rgb),
             outlines: value.outlines.map((one) => ({ ...one, marks: bytes(one.marks) })) };
   if (painting === null) mask = bytes(value.mask);
   const edge = 480, scale = Math.max(1, Math.floor(edge / Math.max(value.width, value.height)));

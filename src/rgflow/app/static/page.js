@@ -37,13 +37,13 @@ window.rgflow = {
     "open-folder": "Open the run in that folder.",
     "save-png": "The current image.", "save-shown": "The current image, samples, mixtures and completions on one sheet.",
     "save-canvas": "What you see at the left, with all that lies over it.",
-    "save-fields": "The strongest receptive fields of every level; with a pixel picked, those that are listed.", "save-film": "From this image to the second, level by level.",
+    "save-fields": "The strongest receptive fields of every level; with a pixel picked, those that are listed.", "save-film": "From the first image to the second, level by level and all at once.",
     "save-played": "The last chosen latent moved to and fro.", "save-odd": "How surprising every place of the image is, level by level.",
-    "save-curve": "How log p rose while the hole was filled in.", "save-latents": "The numbers behind the image, for use in Python.",
+    "save-curve": "Log p, step by step, while the hole was filled in.", "save-latents": "The numbers behind the image, for use in Python.",
     "psnr": "Peak signal-to-noise ratio: how near it comes to the image before; above 40 dB one hardly sees a difference.",
     "code": "Copy it into a file, and run it with Python.", "meanings": "Click a latent to get a slider for it.",
     "card": "What is known of the model: its data, its size, its likelihood.",
-    "progress": "log p: how likely the model finds the whole image; higher is better.",
+    "progress": "log p, step by step: how likely the model finds the whole image; higher is better.",
     "hint": "Which latents are listed.",
     "canvas": "The current image. Click a pixel to see which latents change it; under Repair, paint.",
     "open-models": "Which model is asked, and what is known of it.",
@@ -57,7 +57,7 @@ window.rgflow = {
     "draw": "Draw images with these settings.", "samples": "Choose an image to look into.",
     "temperature-0": "How far the finest details may stray.", "temperature-1": "How far this level may stray.",
     "temperature-2": "How far this level may stray.", "temperature-3": "How far this level may stray.",
-    "level": "Coarse levels change much of an image, level 0 changes single pixels.",
+    "level": "Coarse levels change much of an image, level 0 a few pixels.",
     "overlay": "Lay the map of the last chosen latent and its outline over the image.",
     "strongest": "List the latents that change images most.",
     "atlas": "Each map is one latent: bright where it changes the image. Choose one to move it.",
@@ -74,11 +74,11 @@ window.rgflow = {
     "use-second": "Make the current image the second; then choose another as the current one.",
     "swap": "Exchange the two images.", "animate-mix": "Show the path from one image to the other.",
     "mixtures": "Levels below Θ are of the second image. Choose a mixture to keep it.",
-    "share-0": "0 is the current image, 1 the second.", "share-1": "0 is the current image, 1 the second.",
-    "share-2": "0 is the current image, 1 the second.", "share-3": "0 is the current image, 1 the second.",
+    "share-0": "0 is the first image, 1 the second.", "share-1": "0 is the first image, 1 the second.",
+    "share-2": "0 is the first image, 1 the second.", "share-3": "0 is the first image, 1 the second.",
     "linear": "All levels alike: ordinary interpolation, to compare with.",
     "brush": "Width of the brush, in pixels of the model.", "erase": "Strokes erase instead of marking.",
-    "clear-mask": "Unmark everything.", "find": "Let the model mark what it finds improbable.",
+    "clear-mask": "Unmark everything.", "find": "Let the model mark what it finds improbable: a damaged place, or what it has never seen.", "damage": "Put noise into a square of the image, to see what the model makes of it.",
     "hole-seed": "Another seed gives other completions.", "repair": "Fill in what is marked.",
     "stop": "Stop, and keep the best so far.", "completions": "What may be there. Choose one to keep it.",
     "zoom": "Take only the centre of the picture.", "model": "The model of this page.",
@@ -94,9 +94,9 @@ window.rgflow = {
   steps: [
     ["#canvas", "The current image", "Everything here is about this image, whose pixels are drawn as squares. The number below it, bits per dimension, says how surprised the model is: the lower, the more usual. The model can score it, take it apart into latents, and build it again exactly."],
     ["#tab-sample-button", "Sample", "The model invents images. Press Draw, then choose one: it becomes the current image. A lower temperature gives more typical images. (Everything works while the tour is open.)"],
-    ["#tab-latents-button", "Latents", "The model describes an image by independent numbers, the latents, on levels from fine to coarse. Each small map shows where one latent changes the image. Choose a map and move its slider: a coarse latent can change the whole image at once, a fine one a single pixel."],
-    ["#tab-mix-button", "Mix", "Draw a second image. Then choose how much of each level is taken from it: the coarse levels say what is where and in which colours, the fine ones how edges look. Θ tells where the second image ends and the first begins."],
-    ["#tab-repair-button", "Repair", "Paint over a part of the image with the mouse, press Repair, and the model fills in what fits to the rest, in several ways. Choose the one that you like best."],
+    ["#tab-latents-button", "Latents", "As physics does with matter, the model looks at small blocks, sets their fine detail aside as independent numbers, the latents, and hands what is coarse to the next level, which does the same. Each map shows where one latent changes the image: choose one, and move its slider. A coarse one may change everything, a fine one a few pixels."],
+    ["#tab-mix-button", "Mix", "As levels are independent, two images can be mixed level by level. Draw a second one, and choose Θ = 1: the coarse of the first, what is where and in which colours, with the finest detail of the second. At the highest Θ all is of the second."],
+    ["#tab-repair-button", "Repair", "Paint over a part of the image with the mouse, or press Damage it and Find what is odd; then Repair. The model fills in what fits to the rest, in several ways, and looks only at latents that the hole depends on."],
     ["#open-own", "Your own image", "Upload a picture, and see how unusual it is for the model at every level. A model knows only the kind of images that it has learned from; others will surprise it."],
     ["#open-models", "Models", "Choose another model, or a run of your own. The card says what it was trained on, and how well."],
     ["#open-meaning", "Meaning", "What latents of this model are known to mean: which of them tells most about the colour, the angle or the place of something. Click one to get a slider for it."],
@@ -130,14 +130,14 @@ window.rgflow = {
     if (at) button("Back", at - 1);
     const next = button(at + 1 < this.steps.length ? "Next" : "Done", at + 1);
     box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.tour(-1);
       if (event.key === "ArrowRight") this.tour(at + 1);
       if (event.key === "ArrowLeft" && at) this.tour(at - 1);
     });
+    const aside = /^#(tab|open)-/.test(target);  // what it speaks of isn't to be covered
+    box.classList.toggle("wide", aside);
     document.body.append(box);
     const spot = found.getBoundingClientRect(), size = box.getBoundingClientRect();
     const within = (at, most) => Math.max(16, Math.min(at, most - 16)) + "px";
-    const aside = /^#(tab|open)-/.test(target);  // what it speaks of isn't to be covered
     box.style.left = within(aside ? 20 : target === "#canvas" ? spot.right + 24 : spot.left, innerWidth - size.width);
     box.style.top = within(aside ? innerHeight : target === "#canvas" ? spot.top + 24 : spot.bottom + 12, innerHeight - size.height);
     next.focus();
@@ -182,7 +182,8 @@ document.addEventListener("keydown", (event) => {
   const writing = event.target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, [contenteditable=true]");
   if (event.key === "Escape" && event.target.getAttribute?.("aria-expanded") !== "true") {
     const shown = document.querySelector(".drawer.shown");
-    if (shown) window.rgflow.close(shown.id.replace("drawer-", ""));
+    if (document.getElementById("tour")) window.rgflow.tour(-1);
+    else if (shown) window.rgflow.close(shown.id.replace("drawer-", ""));
   }
   if ((event.ctrlKey || event.metaKey) && !writing && event.key.toLowerCase() === "z") {
     document.querySelector(event.shiftKey ? "#redo" : "#undo")?.click();
