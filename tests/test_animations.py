@@ -81,3 +81,14 @@ def test_mistakes(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"pip install 'rgflow\[video\]'"):
         animate(FRAMES, tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_few_pixels_keep_their_colours(tmp_path):
+    page = np.full((200, 300, 3), 250, dtype=np.uint8)
+    page[:, :, 0] -= np.arange(300, dtype=np.uint8)[None] // 3  # many shades, nearly white
+    page[10:14, 10:14] = (30, 90, 160)
+    page[20:22, 20:22] = (90, 30, 160)
+    animate([Image.fromarray(page)] * 2, tmp_path / "page.gif", milliseconds=100)
+    found = np.asarray(Image.open(tmp_path / "page.gif").convert("RGB")).astype(int)
+    assert np.abs(found[12, 12] - (30, 90, 160)).max() <= 8
+    assert np.abs(found[20, 20] - (90, 30, 160)).max() <= 8

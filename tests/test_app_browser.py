@@ -271,6 +271,8 @@ def test_repair(me, tmp_path):
     me.page.locator("#repair").wait_for()
     me.click("#repair")
     warned(me, "something to repair")
+    me.page.wait_for_timeout(500)
+    assert [me.text(f"#{one}") for one in ("repair", "stop", "undo")] == ["Repair", "Stop", "Undo"]
     assert me.marked() == []
     me.changing(lambda: me.stroke((10, 10), (10, 18)))
     marked = me.marked()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from rgflow.config import check_name, check_whole
@@ -62,7 +63,9 @@ def _write_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> 
     # One palette for all frames, and no dithering: what stands still doesn't flicker.
     width, height = ((edge + 1) // 2 for edge in frames[0].size)
     small = [frame.resize((width, height), Image.Resampling.NEAREST) for frame in frames]
-    palette = stacked(small, 0).quantize(256)
+    # Of all colours alike, so that a white page doesn't take those of the picture on it.
+    colours = np.unique(np.asarray(stacked(small, 0).convert("RGB")).reshape(-1, 3), axis=0)
+    palette = Image.fromarray(colours[None]).quantize(256)
     first, *rest = (f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
     options = {"save_all": True, "append_images": rest, "duration": milliseconds, "loop": 0}
     first.save(path, format="GIF", **options)

@@ -24,7 +24,7 @@ def repair(page: Page) -> None:
         "all the rest."
     )
     with gr.Row():
-        brush = slider(1, 9, 3, step=2, label="Brush", elem_id="brush")
+        brush = slider(1, 9, 3, step=2, label="Brush", min_width=100, elem_id="brush")
         erase = gr.Checkbox(False, label="Erase", elem_id="erase")
         wipe = gr.Button("Clear mask", size="sm", min_width=60, elem_id="clear-mask")
         damage = gr.Button("Damage it", size="sm", min_width=60, elem_id="damage")
@@ -125,6 +125,7 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
             if busy
             else "Expected something to repair: paint over it, or let the model find it."
         )
+        yield {"stop": gr.skip()}  # of nothing at all, Gradio would empty every component
         return
     news: SimpleQueue[tuple[int, float, Tensor] | None] = SimpleQueue()
     found: list[Subject] = []
