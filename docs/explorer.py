@@ -62,7 +62,7 @@ def take(me: Visitor) -> None:
     shot(me).save(OUT / "explorer.png", optimize=True)
     me.panel("Repair")
     me.wait("() => document.querySelector('#canvas canvas').style.cursor === 'crosshair'")
-    me.stroke((9, 10), (12, 11), (9, 13), (12, 14), (9, 16))
+    me.stroke((11, 10), (11, 16), (13, 16), (13, 10))
     time.sleep(1)
     frames += [frame(me)] * 3
     me.click("#repair")
