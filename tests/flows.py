@@ -18,6 +18,8 @@ BIJECTORS: dict[str, dict[str, Any]] = {
     "cube": {"bijector": "cube", "conditioner": "trunk", "bins": 5},
     "cube-paper": {"bijector": "cube", "conditioner": "paper", "bins": 4},
     "cube-released": {"bijector": "cube", "conditioner": "released", "bins": 4},
+    "affine-mixed": {"bijector": "affine", "conditioner": "trunk", "channel_mixing": True},
+    "spline-mixed": {"bijector": "spline", "conditioner": "trunk", "channel_mixing": True},
     "coarse-to-fine": {"bijector": "coarse_to_fine", "splits": 1},
     "coarse-to-finest": {"bijector": "coarse_to_fine", "components": 2, "splits": 2, "m": 4},
 }

@@ -304,7 +304,9 @@ def test_a_repair_that_is_stopped(work, same):
     assert len(steps) > 2 * count
 
 
-def test_completions_of_an_image_that_is_another_by_now(small, models, same):
+def test_completions_of_an_image_that_is_another_by_now(small, models, same, monkeypatch):
+    monkeypatch.setattr(repairing, "STEPS", 6)
+    monkeypatch.setattr(repairing, "DRAWS", 4)
     small.paint(hole(small))
     start, first = small.moment, small.subject
     found = completions(start, 0, lambda *_: None, lambda: False)

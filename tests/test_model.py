@@ -377,6 +377,8 @@ def test_fields_must_be_finite_reals():
         ({"shared": 1}, "shared to be true or false"),
         ({"prior_scale": 0.0}, "positive prior_scale"),
         ({"bijector_options": {"a": 1}}, "only for a bijector named by its import path"),
+        ({"channel_mixing": True, "bijector": "cube"}, "cube acts on the unit cube"),
+        ({"channel_mixing": 1}, "channel_mixing to be true or false"),
         ({"prior": "student", "prior_df": 1.0}, "more than 2 degrees of freedom"),
     ],
 )

@@ -107,6 +107,9 @@ class FlowConfig:
     subclass."""
     bijector_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for a bijector that is named by its import path."""
+    channel_mixing: bool = False
+    """Whether a rotation mixes the channels of every site before each bijector, which then acts on
+    real numbers."""
     conditioner: str = "paper"
     """paper (separate networks for s and t), released (the released code's), or trunk (one
     network for all parameters)."""
@@ -155,13 +158,18 @@ class FlowConfig:
             check_name("pixels", self.pixels, get_args(PixelsName))
         for name in ("bijector", "conditioner"):
             check_type(name, getattr(self, name), str, "a name")
-        for name in ("disentanglers", "shared", "checkpointing"):
+        for name in ("disentanglers", "shared", "channel_mixing", "checkpointing"):
             check_type(name, getattr(self, name), bool, "true or false")
         check_type("bijector_options", self.bijector_options, dict, "a dictionary")
         if self.bijector_options and "." not in self.bijector:
             raise ValueError(
                 f"Expected bijector_options only for a bijector named by its import path; got "
                 f"{self.bijector_options} for {self.bijector}."
+            )
+        if self.channel_mixing and self.bijector in ("cube", "coarse_to_fine"):
+            raise ValueError(
+                f"Expected channel_mixing only for bijectors of real numbers; {self.bijector} acts "
+                f"on the unit cube: use affine, spline or autoregressive, or no channel_mixing."
             )
         check_at_least("prior_df", self.prior_df, 0)
         if self.prior_scale is not None:

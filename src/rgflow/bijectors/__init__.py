@@ -8,6 +8,7 @@ from typing import Any
 from rgflow.bijectors.autoregressive import AutoregressiveBijector
 from rgflow.bijectors.base import Bijector, Compose, Inverse, Quantile
 from rgflow.bijectors.blockwise import Blockwise, cut, join
+from rgflow.bijectors.channels import ChannelMixing
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import AffineCoupling, Coupling, CubeCoupling, SplineCoupling
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
@@ -19,6 +20,7 @@ __all__ = [
     "AutoregressiveBijector",
     "Bijector",
     "Blockwise",
+    "ChannelMixing",
     "CoarseToFine",
     "Compose",
     "Coupling",
@@ -48,6 +50,14 @@ def make_bijector(config: FlowConfig, *, top: bool = True) -> Bijector:
         ValueError: If the name is unknown, or its import path leads to no `Bijector`.
     """
     dim = config.channels * config.m**2
+    made = _unmixed(config, dim, top)
+    if not config.channel_mixing:
+        return made
+    return Compose([ChannelMixing(dim, channels=config.channels), made])
+
+
+def _unmixed(config: FlowConfig, dim: int, top: bool) -> Bijector:
+    """The same by itself, of so many variables."""
     if "." in config.bijector:
         return _users_own(config.bijector, dim, config.bijector_options)
     check_name("bijector", config.bijector, BIJECTORS)
