@@ -1,6 +1,7 @@
 """Experiments: configs are read or refused, and nothing is trained or measured twice."""
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -389,5 +390,7 @@ def test_the_smallest_experiment_comes_to_the_same_again(tmp_path):
     )
     for prior in ("laplace", "gaussian"):
         for name, told in before[prior].items():
-            error = max(told["standard_error"], 1e-3)
-            assert now[prior][name]["mean"] == pytest.approx(told["mean"], abs=error), (prior, name)
+            again = now[prior][name]
+            # Twice that of a difference: another processor rounds otherwise, and training amplifies.
+            error = max(2 * math.hypot(told["standard_error"], again["standard_error"]), 1e-3)
+            assert again["mean"] == pytest.approx(told["mean"], abs=error), (prior, name)
