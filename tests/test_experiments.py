@@ -391,6 +391,6 @@ def test_the_smallest_experiment_comes_to_the_same_again(tmp_path):
     for prior in ("laplace", "gaussian"):
         for name, told in before[prior].items():
             again = now[prior][name]
-            # Twice that of a difference: another processor rounds otherwise, and training amplifies.
+            # Twice that of a difference: processors round differently, and training amplifies it.
             error = max(2 * math.hypot(told["standard_error"], again["standard_error"]), 1e-3)
             assert again["mean"] == pytest.approx(told["mean"], abs=error), (prior, name)
