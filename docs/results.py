@@ -3,11 +3,13 @@
 No number is typed: published ones come from the configs of the experiments, ours from the JSON that
 `rgflow reproduce` writes. What the numbers mean is in `notes.md` beside a config.
 
-A config's `tables` are of three kinds, which differ by their keys:
+A config's `tables` are of several kinds, which differ by their keys:
 
 value, rows                one number: published ones, and ours under every budget
 values, rows, baseline     several numbers, a table for every budget; differences from the baseline
 claims                     sentences of the paper, each with two numbers that it says to differ
+verdicts                   what the probes of each level say about the paper's sentences
+curves                     validations against time, a picture for every budget: rows as above
 
 A number of ours is named by a path: the name of a measure, and keys within its numbers. It is the
 mean over the seeds and its standard error; of one seed, the error is that of the measurement.
@@ -25,6 +27,7 @@ from scipy.stats import norm, t
 
 from rgflow.experiments import manifest, results
 from rgflow.experiments.plan import BUDGETS, Experiment, names, read_experiment
+from rgflow.figures import learning_curves
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -106,12 +109,27 @@ class Results:
             }
         )
 
+    def curves(self, rows: Sequence[dict[str, Any]]) -> dict[str, list[list[tuple[float, float]]]]:
+        """By the name of a row, of every seed its validations: minutes, and what was found."""
+        found = {}
+        for row in rows:
+            trainings = [one for one in self.content["trainings"] if one["label"] == row.get("of")]
+            several = [one.get("curve") for one in (*trainings, *self._files(row))]
+            found[row["name"]] = [
+                [(point["minutes"], point["nll"]) for point in curve] for curve in several if curve
+            ]
+        return {name: several for name, several in found.items() if several}
+
     def _of_files(self, row: dict[str, Any]) -> Number | None:
         """A number that a command of another kind has written, in files beside the config."""
-        pattern = row["files"].get(self.budget)
-        paths = sorted(self.experiment.folder.glob(pattern)) if pattern else []
-        values = [_at(json.loads(path.read_text()), row["value"].split(".")) for path in paths]
+        values = [_at(content, row["value"].split(".")) for content in self._files(row)]
         return _mean({seed: value for seed, value in enumerate(values) if value})
+
+    def _files(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is in the files that a row names under this budget, if it names any."""
+        pattern = row.get("files", {}).get(self.budget)
+        paths = sorted(self.experiment.folder.glob(pattern)) if pattern else []
+        return [json.loads(path.read_text()) for path in paths]
 
 
 def _path(path: str, row: dict[str, Any]) -> str:
@@ -245,8 +263,24 @@ def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str
     yield ""
 
 
+def of_curves(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
+    """Pictures of validations against time, which `draw` draws."""
+    shown = [one for one in found.values() if one.curves(said["curves"])]
+    if not shown:
+        yield "Not measured yet."
+        yield ""
+    for one in shown:
+        yield from (f"Budget {one.budget}:", "", f"![{said['title']}]({curves_file(one)})", "")
+
+
+def curves_file(of: Results) -> str:
+    """The picture of the curves of an experiment under a budget."""
+    return f"{of.experiment.name}-{of.budget}-curves.png"
+
+
 KINDS = {
     "claims": of_claims,
+    "curves": of_curves,
     "verdicts": of_verdicts,
     "values": of_several_numbers,
     "value": of_one_number,
@@ -389,7 +423,21 @@ def make() -> dict[str, str]:
     return {"index.md": overview(experiments), **made}
 
 
+def draw() -> None:
+    """The pictures of all curves."""
+    for name in names(EXPERIMENTS):
+        experiment = read_experiment(EXPERIMENTS, name)
+        for said in experiment.tables:
+            for budget in experiment.budgets if "curves" in said else ():
+                content = results.read(EXPERIMENTS, name, budget)
+                one = Results(experiment, budget, content or results.EMPTY)
+                if curves := one.curves(said["curves"]):
+                    picture = learning_curves(curves, "bits/dim")
+                    picture.save(PAGES / curves_file(one), optimize=True)
+
+
 if __name__ == "__main__":
     manifest.write(EXPERIMENTS)
+    draw()
     for file, text in make().items():
         (PAGES / file).write_text(text)

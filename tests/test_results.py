@@ -83,6 +83,8 @@ def test_every_number_of_a_table_names_something_that_is_there(pages):
                     for side in sides
                 ]
             paths = []
+            for row in said.get("curves", []):
+                assert row.get("of") in labels, (name, row)
             for row in rows:
                 assert row.get("of") in labels, (name, row)
                 values = [value["value"] for value in said.get("values", [])]
@@ -157,9 +159,31 @@ def test_several_numbers_beside_a_baseline(pages, found):
 
 def test_numbers_of_other_commands(pages, tmp_path):
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "10min.json").write_text('{"test": {"bits": 2.5, "error": 0.1}}')
+    (tmp_path / "results" / "10min.json").write_text('{"test": {"nll": 2.5, "error": 0.1}}')
     experiment = type("Somewhere", (), {"folder": tmp_path})()
     results = pages.Results(experiment, "10m", content())
-    row = {"files": {"10m": "results/10min*.json"}, "value": "test.bits"}
+    row = {"files": {"10m": "results/10min*.json"}, "value": "test.nll"}
     assert results.number("", row).text(1) == "2.5 ± 0.1"
     assert results.number("", {**row, "files": {"2h": "results/*.json"}}) is None
+
+
+def test_curves_against_time(pages, tmp_path):
+    file = '{"curve": [{"minutes": 1, "nll": 3.5, "error": 0.1}]}'
+    (tmp_path / "glow.json").write_text(file)
+    experiment = type("Somewhere", (), {"folder": tmp_path, "name": "one"})()
+    results = content(a=[1.0, 2.0], b=[2.0])
+    for one, nll in zip(results["trainings"], (1.5, 1.7, None), strict=True):
+        one["curve"] = nll and [{"minutes": 2.5, "step": 9, "nll": nll, "error": 0.1}]
+    found = {"10m": pages.Results(experiment, "10m", results)}
+    rows = [
+        {"name": "A", "of": "a"},
+        {"name": "B, of before there were curves", "of": "b"},
+        {"name": "Glow", "files": {"10m": "glow.json"}},
+    ]
+    assert found["10m"].curves(rows) == {
+        "A": [[(2.5, 1.5)], [(2.5, 1.7)]],
+        "Glow": [[(1, 3.5)]],
+    }
+    said = {"title": "Curves", "curves": rows}
+    assert "![Curves](one-10m-curves.png)" in pages.of_curves(said, found)
+    assert "Not measured yet." in pages.of_curves({**said, "curves": rows[1:2]}, found)

@@ -129,11 +129,11 @@ class Training:
     def validate(self, images: Tensor) -> None:
         """Add to the curve, and keep the average if it is the best so far."""
         bits, error = bits_per_dim(self.average, images)
-        before = [point["bits"] for point in self.curve if math.isfinite(point["bits"])]
+        before = [point["nll"] for point in self.curve if math.isfinite(point["nll"])]
         if bits < min(before, default=math.inf):
             self.best = deepcopy(self.average.state_dict())
         self.curve.append(
-            {"minutes": self.seconds / 60, "step": self.step, "bits": bits, "error": error}
+            {"minutes": self.seconds / 60, "step": self.step, "nll": bits, "error": error}
         )
         print(f"{self.seconds / 60:6.2f} min  step {self.step}  {bits:.3f} bits/dim", flush=True)
 
@@ -229,7 +229,7 @@ def measured(training: Training) -> dict[str, Any]:
     return {
         "settings": asdict(settings),
         "parameters": sum(p.numel() for p in peer.parameters() if p.requires_grad),
-        "test": {"bits": bits, "error": error, "images": settings.test},
+        "test": {"nll": bits, "error": error, "images": settings.test},
         "curve": training.curve,
         "steps": training.step,
         "steps_skipped": training.skipped,
@@ -245,7 +245,7 @@ def tuned(make: Callable[[], Peer], settings: Settings, folder: Path) -> float:
     trials = {}
     for lr in RATES:
         trial = run(make, replace(settings, lr=lr, minutes=TRIAL), folder)
-        bits = trial["curve"][-1]["bits"]
+        bits = trial["curve"][-1]["nll"]
         trials[lr] = bits if math.isfinite(bits) else math.inf
     print(", ".join(f"lr {lr:g}: {bits:.3f}" for lr, bits in trials.items()), flush=True)
     return min(trials, key=trials.__getitem__)
@@ -289,7 +289,7 @@ def main(name: str, make: Callable[[], Peer], arguments: argparse.Namespace) -> 
     found = run(make, settings, folder)
     print(
         f"{name} on {arguments.data}, {found['parameters']} parameters, {arguments.minutes:g} "
-        f"minutes: {found['test']['bits']:.3f} ± {found['test']['error']:.3f} bits/dim; "
+        f"minutes: {found['test']['nll']:.3f} ± {found['test']['error']:.3f} bits/dim; "
         f"{found['training_images_per_second']:.0f} images/s in training, "
         f"{found['sampling_images_per_second']:.1f} drawn. The result is in {folder}."
     )

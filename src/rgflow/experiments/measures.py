@@ -5,6 +5,7 @@ pictures. The numbers are plain values too, as JSON has them.
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -120,6 +121,16 @@ def samples(
     # By the name of the distance, so that a table can ask for one.
     numbers["distances"] = {one.pop("name"): one for one in numbers["distances"]}
     return Found(numbers=numbers)
+
+
+def speed(subject: Subject, *, count: int = 64, seed: int = 0) -> Found:
+    """How many images are drawn in a second of a processor, all at once."""
+    generator = torch.Generator().manual_seed(seed)
+    subject.flow.sample(2, generator=generator)  # what is done once only
+    start = time.process_time()
+    subject.flow.sample(count, generator=generator)
+    seconds = time.process_time() - start
+    return Found(numbers={"count": count, "sampling_images_per_second": count / seconds})
 
 
 def sample_grid(
@@ -406,6 +417,7 @@ WITHOUT_TRAINING: dict[str, Measure] = {"pinwheel": pinwheel}
 MEASURES: dict[str, Measure] = WITHOUT_TRAINING | {
     "bits": bits,
     "samples": samples,
+    "speed": speed,
     "sample_grid": sample_grid,
     "data_grid": data_grid,
     "factors": factors,

@@ -15,7 +15,8 @@ from rgflow.experiments.execute import done, sessions
 from rgflow.experiments.measuring import measured, picture_path
 from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import replacing
-from rgflow.training.run import Run
+from rgflow.training.log import read_log
+from rgflow.training.run import LOG, Run
 
 PLACES = ("data_root", "download")
 """Settings that say where data is, and nothing about a result."""
@@ -160,6 +161,7 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
         "images_per_second": result["images_per_second"],
         "validation": result["validation"],
         "unit": result["unit"],
+        "curve": _curve(training, work),
         "started": record["started"],
         "sessions": len(parts),
         "seconds": round(sum(one.seconds for one in parts), 1),
@@ -170,6 +172,20 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
         "versions": record["versions"],
         "git": record["git"],
     }
+
+
+def _curve(training: Training, work: Path) -> list[dict[str, float]]:
+    """Every validation of a training: after how many minutes and steps, what it found."""
+    return [
+        {
+            "minutes": round(entry["seconds"] / 60, 3),
+            "step": entry["step"],
+            "nll": entry["validation_nll"],
+            "error": entry["standard_error"],
+        }
+        for entry in read_log(training.folder(work) / LOG)
+        if entry.get("validation_nll") is not None
+    ]
 
 
 def _copy(

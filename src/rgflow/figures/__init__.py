@@ -1,6 +1,6 @@
 """Results as pictures; Matplotlib is imported when it is first needed."""
 
-from rgflow.figures.curves import learning_curve
+from rgflow.figures.curves import learning_curve, learning_curves
 from rgflow.figures.fields import atlas, heat, maps, strengths, strongest
 from rgflow.figures.images import GAP, bounds, grid, picture, shaded, stages, to_bytes
 from rgflow.figures.network import generation_cones, inference_cone, network_views
@@ -15,6 +15,7 @@ __all__ = [
     "heat",
     "inference_cone",
     "learning_curve",
+    "learning_curves",
     "maps",
     "network_views",
     "picture",

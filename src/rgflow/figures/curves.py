@@ -1,13 +1,15 @@
-"""Curves: how a training went."""
+"""Curves: how a training went, and how several did."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from rgflow.figures.charts import SOFT, blank, plain, rendered
 from rgflow.files import replacing
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#c8500a", "#888888"
@@ -69,6 +71,52 @@ def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None
             )
     with replacing(path) as part:
         figure.savefig(part, format="png")
+
+
+Points = Sequence[tuple[float, float]]
+
+
+def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.Image:
+    """Validations of several trainings against time, which is drawn by its logarithm.
+
+    Args:
+        curves: By name, of every seed the minutes and what was found then.
+        unit: What the negative log-likelihoods are in.
+
+    Returns:
+        The picture. Names stand in the order of what was reached; what is far above the worst of
+        that is cut off.
+
+    Raises:
+        ValueError: If there is no curve.
+
+    Example:
+        >>> curves = {"A": [[(1, 3.0), (10, 1.2)]], "B": [[(1, 2.0), (10, 1.4)]]}
+        >>> learning_curves(curves, "bits/dim").size
+        (1440, 720)
+    """
+    from matplotlib import colormaps
+
+    ends = {name: np.mean([one[-1][1] for one in seeds]) for name, seeds in curves.items()}
+    if not ends:
+        raise ValueError("Expected at least one curve; got none.")
+    figure = blank(9, 4.5)
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot(xscale="log", xlabel="minutes", ylabel=unit)
+    plain(axes)
+    for number, name in enumerate(sorted(ends, key=lambda name: -ends[name])):
+        colour = colormaps["tab10"](number % 10)
+        for seed, one in enumerate(curves[name]):
+            label = f"{name}: {ends[name]:.3f}" if seed == 0 else None
+            x, y = zip(*one, strict=True)
+            style = "-" if number < 10 else "--"
+            axes.plot(x, y, style, color=colour, linewidth=1.6, marker=".", label=label)
+    best, worst = min(ends.values()), max(ends.values())
+    axes.set_ylim(best - 0.06 * (worst - best) - 0.02, worst + 0.5 * (worst - best) + 0.1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(axis="y", color=SOFT, alpha=0.3, linewidth=0.6)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    return rendered(figure)
 
 
 def _columns(log: Sequence[dict[str, Any]], *names: str) -> NDArray[np.float64]:
