@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from textwrap import shorten
 from typing import Any
 
@@ -97,7 +98,7 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
     """
     from matplotlib import colormaps
 
-    ends = {name: np.mean([one[-1][1] for one in seeds]) for name, seeds in curves.items()}
+    ends = {name: fmean(one[-1][1] for one in seeds) for name, seeds in curves.items()}
     if not ends:
         raise ValueError("Expected at least one curve; got none.")
     figure = blank(9, 4.5)
