@@ -53,7 +53,7 @@ class Stretch(Bijector):
 def block_bijector(**options) -> Bijector:
     """Three bijectors of blocks of 2×2 sites, or m×m, and 3 channels, one after another."""
     settings = config(**{"m": 2, **options})
-    return Compose([make_bijector(settings) for _ in range(3)])
+    return Compose([make_bijector(settings, settings.m) for _ in range(3)])
 
 
 def fitted_marginal(channels: int) -> Bijector:
@@ -329,7 +329,7 @@ def test_fused_spline_equals_the_plain_one_gradients_included(bins, how):
 
 
 def test_fused_spline_is_for_training_only():
-    bijector = make_bijector(config(bijector="cube", conditioner="trunk")).double()
+    bijector = make_bijector(config(bijector="cube", conditioner="trunk"), 4).double()
     randomise(bijector)
     bijector.kernels = fused_spline.PLAIN_KERNELS
     x = cube(5, 48)
@@ -359,7 +359,7 @@ def test_coarse_variables_come_first(splits):
 
 
 def test_coarse_to_fine_sees_coarser_groups_only_and_all_of_them():
-    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"]), 4).double()
     randomise(bijector)
     jacobian = torch.func.jacrev(lambda x: bijector(x[None])[0][0])(cube(1, 48)[0])
     group = torch.empty(48, dtype=torch.int64)
@@ -371,7 +371,7 @@ def test_coarse_to_fine_sees_coarser_groups_only_and_all_of_them():
 def test_sites_that_go_up_are_left_as_they_are_but_at_the_top():
     x = cube(5, 48)
     for top in (True, False):
-        bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"]), top=top).double()
+        bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"]), 4, top=top).double()
         randomise(bijector)
         same = (bijector(x)[0] == x).all(0)
         # The first quarter of a block's vector is the sublattice (0, 0).
@@ -380,7 +380,7 @@ def test_sites_that_go_up_are_left_as_they_are_but_at_the_top():
 
 @pytest.mark.skipif(not can_compile(), reason="no C++ compiler")
 def test_coarse_to_fine_is_the_same_while_training_gradients_included():
-    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"]), 4).double()
     randomise(bijector)
     bijector.compile_kernels()
     x, results = cube(5, 48), []
@@ -397,7 +397,7 @@ def test_coarse_to_fine_takes_its_levels_from_pixels():
     pixels = Marginal(3)
     dark = torch.randint(1, 256, (50, 3, 4, 4), dtype=torch.uint8)
     pixels.fit(torch.where(torch.rand(50, 3, 4, 4) < 0.6, 0, dark))
-    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"]), 4).double()
     randomise(bijector)
     x = cube(5, 48)
     before = bijector(x)[0]
@@ -409,7 +409,7 @@ def test_coarse_to_fine_takes_its_levels_from_pixels():
 def test_networks_see_levels_and_nothing_else():
     """Moving a variable within its level changes no other."""
     pixels = fitted_marginal(3)
-    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"])).double()
+    bijector = make_bijector(config(**BIJECTORS["coarse-to-fine"]), 4).double()
     randomise(bijector)
     bijector.fit(pixels)
     x8 = torch.randint(90, (1, 3, 4, 4))
@@ -496,9 +496,11 @@ def test_levels_are_found_bit_by_bit_as_in_larger_digits(monkeypatch):
     assert len(few.unique()) > 50
 
 
-def test_coarse_to_fine_says_when_a_block_cant_be_divided():
-    with pytest.raises(ValueError, match=r"a multiple of 2\^splits = 8; got 4: lower splits"):
-        make_bijector(config(bijector="coarse_to_fine", splits=3))
+def test_coarse_to_fine_divides_a_block_as_often_as_it_can_be():
+    for m, groups in ((4, 48), (2, 12), (6, 12)):
+        bijector = make_bijector(config(bijector="coarse_to_fine", splits=3), m)
+        assert sorted(bijector.order.tolist()) == list(range(3 * m * m))
+        assert bijector.groups == groups
 
 
 # ---------------------------------------------------------------- conditioners
@@ -605,7 +607,7 @@ def test_blocks_are_cut_even_half_first_and_joined_again(m):
 @pytest.mark.parametrize("boundary", ["periodic", "open"])
 def test_blockwise_equals_a_loop_over_blocks(order, boundary):
     lattice = Lattice(height=12, width=8, m=4, levels=1, order=order, boundary=boundary)
-    inner = make_bijector(config(conditioner="trunk")).double()
+    inner = make_bijector(config(conditioner="trunk"), 4).double()
     randomise(inner)
     x = reals(2, 3, 12, 8)
     for layer in lattice.layers(0):
@@ -685,7 +687,7 @@ def test_a_users_bijector_is_named_by_its_import_path():
 
     sys.modules.setdefault(Stretch.__module__, sys.modules[__name__])
     settings = config(bijector=path, bijector_options={"start": 0.5})
-    bijector = make_bijector(settings)
+    bijector = make_bijector(settings, settings.m)
     assert bijector.log_scale.mean().item() == pytest.approx(0.5)
     assert isinstance(RGFlow(settings).steps[0].layers.bijectors[0], Blockwise)
 
@@ -701,7 +703,7 @@ def test_a_users_bijector_is_named_by_its_import_path():
 )
 def test_unknown_names(options, message):
     with pytest.raises(ValueError, match=message):
-        make_bijector(config(**options))
+        make_bijector(config(**options), 4)
 
 
 def test_compositions_that_make_no_sense():
@@ -710,4 +712,4 @@ def test_compositions_that_make_no_sense():
     with pytest.raises(ValueError, match="same domain; got Marginal into the cube, Logit from the"):
         Compose([Marginal(1), Logit(1)])
     with pytest.raises(ValueError, match="even number of variables"):
-        make_bijector(config(m=1, channels=3))
+        make_bijector(config(channels=3), 1)

@@ -1,5 +1,6 @@
 """Geometry: against the published numbers, a slow reference, and the support of Jacobians."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -100,8 +101,9 @@ def test_latents_per_level():
 
 def slow_cone(lattice: Lattice, start: tuple[int, int], up: bool) -> set[tuple[int, int]]:
     """Follow blocks one by one, as eqs. 8 and 9 place them."""
-    m, sites = lattice.m, {start}
+    sites = {start}
     for level in range(lattice.levels) if up else reversed(range(lattice.levels)):
+        m = lattice.edges[level]
         rows, columns = lattice.height >> level, lattice.width >> level
         shifts = (m // 2, 0) if lattice.order == "paper" else (0, m // 2)
         for shift in shifts if up else reversed(shifts):
@@ -123,7 +125,7 @@ def slow_cone(lattice: Lattice, start: tuple[int, int], up: bool) -> set[tuple[i
 
 @settings(deadline=None, max_examples=60)
 @given(
-    m=st.sampled_from([2, 4, 6]),
+    m=st.sampled_from([2, 4, 6, (4, 2), (8, 4), (2, 6), (4, 2, 2), (2, 4, 2)]),
     levels=st.integers(1, 3),
     tall=st.integers(1, 2),
     wide=st.integers(1, 3),
@@ -133,7 +135,11 @@ def slow_cone(lattice: Lattice, start: tuple[int, int], up: bool) -> set[tuple[i
     data=st.data(),
 )
 def test_cones_equal_a_slow_reference(m, levels, tall, wide, order, boundary, up, data):
-    unit = m << (levels - 1)
+    if isinstance(m, tuple):
+        levels = len(m)
+        unit = math.lcm(*(edge << level for level, edge in enumerate(m)))
+    else:
+        unit = m << (levels - 1)
     lattice = Lattice(
         height=tall * unit, width=wide * unit, m=m, levels=levels, order=order, boundary=boundary
     )
@@ -226,6 +232,17 @@ def test_every_site_has_one_level_and_layers_without_blocks_are_left_out():
     assert lattice.site_levels.max() == 1
 
 
+def test_the_last_edge_holds_for_all_further_levels():
+    lattice = Lattice(height=32, width=64, m=(8, 4, 4))
+    assert (lattice.levels, lattice.edges, lattice.m) == (4, (8, 4, 4, 4), (8, 4))
+    assert lattice == Lattice(height=32, width=64, m=(8, 4))
+    assert [layer.blocks for level in range(4) for layer in lattice.layers(level)[:1]] == [
+        (4, 8), (4, 8), (2, 4), (1, 2),
+    ]  # fmt: skip
+    assert Lattice(height=32, width=32, m=(4, 4)) == Lattice(height=32, width=32)
+    assert Lattice(height=32, width=32, m=(8, 4, 2, 4)).edges == (8, 4, 2, 4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -233,6 +250,10 @@ def test_every_site_has_one_level_and_layers_without_blocks_are_left_out():
         ({"height": 32, "width": 40, "levels": 3}, r"= 16; got 40 \(nearest: 32 or 48\)"),
         ({"height": 2, "width": 4}, "got 2 .nearest: 4 or 4|got 2 .nearest: 4"),
         ({"height": 32, "width": 32, "m": 3}, "even block edge m of at least 2; got 3"),
+        ({"height": 32, "width": 32, "m": ()}, "Expected one m, or one for each level; got none"),
+        ({"height": 32, "width": 32, "m": (8, 4), "levels": 1}, "each of the 1 levels; got 2"),
+        ({"height": 8, "width": 12, "m": (4, 4)}, r"of m·2\^\(levels−1\) = 8; got 12 .*8 or 16"),
+        ({"height": 8, "width": 6, "m": (4, 2)}, r"m·2\^h of every level h = 4; got 6 .*4 or 8"),
         ({"height": 32, "width": 32, "levels": -1}, "levels to be at least 0; got -1"),
         ({"height": "8", "width": 8}, "height to be a whole number; got '8'"),
         (

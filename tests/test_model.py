@@ -361,7 +361,9 @@ def test_fields_must_be_finite_reals():
     [
         ({"height": 10}, "height to be a multiple"),
         ({"depth": (1, 2, 3)}, "one for each of the 2 levels; got 3"),
-        ({"depth": (1, 2), "shared": True}, r"equal depths .* got \(1, 2\): use depth=1"),
+        ({"depth": (1, 2), "shared": True}, r"same depth .* got \(1, 2\): use depth=1"),
+        ({"m": (2, 4), "shared": True}, r"same m .* got \(2, 4\): use m=2"),
+        ({"m": (4, 2, 2), "levels": 2}, "one m for each of the 2 levels; got 3"),
         ({"depth": 0}, "depth to be at least 1"),
         ({"prior": "cauchy"}, "prior to be one of laplace, gaussian, student; got 'cauchy'"),
         ({"boundary": "perodic"}, "nearest: periodic"),

@@ -66,6 +66,15 @@ def check_type(what: str, value: object, kind: type, description: str) -> None:
         raise ValueError(f"Expected {what} to be {description}; got {value!r}.")
 
 
+def listed(value: int | tuple[int, ...]) -> str:
+    """One number for all levels, or one for each, as words.
+
+    >>> listed((8, 4))
+    '8, 4'
+    """
+    return ", ".join(map(str, value if isinstance(value, tuple) else (value,)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
     """The architecture of one flow (paper, section 3.2 and Appendix A).
@@ -82,13 +91,14 @@ class FlowConfig:
     architecture: Architecture = "rg"
     """rg (RG-Flow), or real_nvp (the baseline of Dinh et al. 2017)."""
     height: int = 32
-    """Rows of pixels H, a multiple of m·2^(levels−1)."""
+    """Rows of pixels H; a level's grid, of H/2^h rows, is cut into its blocks."""
     width: int = 32
-    """Columns of pixels W, a multiple of m·2^(levels−1)."""
+    """Columns of pixels W, likewise."""
     channels: int = 3
     """Channels C; they stay the same at all levels."""
-    m: int = 4
-    """Edge of the blocks that a bijector sees; even."""
+    m: int | tuple[int, ...] = 4
+    """Edge of the blocks that a bijector sees: even; one number, or one per level, level 0 first,
+    of which the last holds for all further levels."""
     levels: int | None = None
     """Number of levels; none: as many as the size allows (log2(L/m) + 1 for a square of 2^k)."""
     depth: int | tuple[int, ...] = 4
@@ -122,8 +132,12 @@ class FlowConfig:
     components: int = 3
     """Logistic distributions in each mixture of the coarse_to_fine bijector."""
     splits: int = 2
-    """How often the coarse_to_fine bijector divides a block's sites into four sublattices: its
-    variables form C·4^splits groups, and generation takes as many steps."""
+    """How often the coarse_to_fine bijector divides a block's sites into four sublattices, or as
+    often as its edge allows: its variables form C·4^splits groups, and generation takes as many
+    steps."""
+    stem: int = 0
+    """Width of the networks that the coarse_to_fine bijector's groups share, one for every quarter
+    of a block but the first, in front of their own; 0: there are none."""
     prior: PriorName = "laplace"
     """Distribution of every latent."""
     prior_scale: float | None = None
@@ -140,9 +154,10 @@ class FlowConfig:
     it pays. Everything outside training runs in the format of the parameters."""
 
     def __post_init__(self) -> None:
-        sizes = ("height", "width", "channels", "m", "hidden", "blocks", "components", "splits")
+        sizes = ("height", "width", "channels", "hidden", "blocks", "components", "splits")
         for name in sizes:
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
+        check_whole("stem", self.stem, 0, MAX_SIZE)
         check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:
             check_whole("levels", self.levels, 1)
@@ -176,10 +191,17 @@ class FlowConfig:
             check_at_least("prior_scale", self.prior_scale, 0)
             if not 0 < self.prior_scale < float("inf"):
                 raise ValueError(f"Expected a positive prior_scale; got {self.prior_scale}.")
-        if isinstance(self.depth, list):
-            object.__setattr__(self, "depth", tuple(self.depth))
-        for depth in self.depth if isinstance(self.depth, tuple) else (self.depth,):
-            check_whole("depth", depth, 1, MAX_SIZE)
+        for name in ("m", "depth"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+            for one in value if isinstance(value, list | tuple) else (value,):
+                check_whole(name, one, 1, MAX_SIZE)
+            if self.shared and isinstance(value, list | tuple) and len(set(value)) > 1:
+                raise ValueError(
+                    f"Expected the same {name} at all levels, as weights are shared; got {value}: "
+                    f"use {name}={value[0]}, or shared=False."
+                )
 
     def depths(self, levels: int) -> tuple[int, ...]:
         """Depth of every level, level 0 first; a `ValueError` if there are too few or too many."""
@@ -188,11 +210,6 @@ class FlowConfig:
             raise ValueError(
                 f"Expected one depth, or one for each of the {levels} levels; "
                 f"got {len(depths)}: {depths}."
-            )
-        if self.shared and len(set(depths)) > 1:
-            raise ValueError(
-                f"Expected equal depths at all levels, as weights are shared; got {depths}: "
-                f"use depth={depths[0]}, or shared=False."
             )
         return depths
 

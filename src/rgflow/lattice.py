@@ -2,14 +2,16 @@
 
 The level-h grid is the set of pixels whose coordinates are both divisible by 2^h. A step of the
 renormalization group at level h applies two layers of m×m blocks to this grid: the disentangler,
-then the decimator (paper, eqs. 6–9). Then the sites whose level-h coordinates are both even go up
-and are the grid of level h + 1; the other three quarters stay, as the latents z^(h). At the top
-everything stays. A site never moves, so every pixel position belongs to the latents of exactly one
-level, and a set of latents is, like a set of pixels, one H×W mask: the *image layout*.
+then the decimator (paper, eqs. 6–9). Every level may have an m of its own; in the paper all are 4.
+Then the sites whose level-h coordinates are both even go up and are the grid of level h + 1; the
+other three quarters stay, as the latents z^(h). At the top everything stays. A site never moves, so
+every pixel position belongs to the latents of exactly one level, and a set of latents is, like a
+set of pixels, one H×W mask: the *image layout*.
 
 Letters in shapes: H, W rows and columns of pixels; h level; m edge of a block.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,12 +25,17 @@ from rgflow.config import Boundary, Order, check_name, check_whole
 Mask = NDArray[np.bool_]
 
 
-def _largest_levels(height: int, width: int, m: int) -> int:
-    """How many levels fit: the largest n such that m·2^(n−1) divides both edges (0: none)."""
+def _largest_levels(height: int, width: int, edges: tuple[int, ...]) -> int:
+    """How many levels fit: every level's grid has to be a multiple of its edge (0: none)."""
     levels = 0
-    while height % (m << levels) == 0 and width % (m << levels) == 0:
+    while height % _unit(edges, levels) == 0 and width % _unit(edges, levels) == 0:
         levels += 1
     return levels
+
+
+def _unit(edges: tuple[int, ...], level: int) -> int:
+    """Edge of a level's blocks in pixels; the last of the edges holds for all further levels."""
+    return edges[min(level, len(edges) - 1)] << level
 
 
 def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
@@ -221,9 +228,10 @@ class Lattice(Sites):
     """The geometry of an RG-Flow of H×W images (paper, section 3.2 and Fig. 3).
 
     Args:
-        height: Rows H, a multiple of m·2^(levels−1).
+        height: Rows H; every level's grid, of H/2^h rows, has to be a multiple of its m.
         width: Columns W, likewise.
-        m: Edge of a block, even.
+        m: Edge of a block, even: one for all levels, or one for each, level 0 first, of which the
+            last holds for all further levels.
         levels: Number of levels; 0: as many as fit.
         boundary: `"periodic"` (blocks wrap around) or `"open"` (those that would are left out).
         order: `"paper"` (disentanglers shifted by m/2, decimators not) or `"released"` (the other
@@ -239,28 +247,51 @@ class Lattice(Sites):
         (4, (192, 192, 48, 16))
         >>> int(lattice.generation_cone(lattice.site(1, 2, 0)).sum())  # 20 × 20 pixels
         400
+        >>> Lattice(height=64, width=64, m=(8, 4)).edges
+        (8, 4, 4, 4, 4)
     """
 
-    m: int = 4
+    m: int | tuple[int, ...] = 4
     boundary: Boundary = "periodic"
     order: Order = "paper"
     disentanglers: bool = True
 
     def __post_init__(self) -> None:
-        m = self.m
         check_name("boundary", self.boundary, get_args(Boundary))
         check_name("order", self.order, get_args(Order))
-        _check_sizes(self, m=m)
-        if m < 2 or m % 2:
-            raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
+        edges = self.m if isinstance(self.m, tuple) else (self.m,)
+        for m in edges:
+            _check_sizes(self, m=m)
+            if m < 2 or m % 2:
+                raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
         if not self.disentanglers and self.order != "paper":
             raise ValueError(
                 f"Expected the order paper without disentanglers; got {self.order}, in "
                 f"which disentanglers come last: set one of the two."
             )
-        levels = self.levels or max(_largest_levels(self.height, self.width, m), 1)
-        check_multiples(self.height, self.width, m << (levels - 1), "m·2^(levels−1)")
+        if not edges:
+            raise ValueError("Expected one m, or one for each level; got none.")
+        if self.levels and len(edges) > self.levels:
+            raise ValueError(
+                f"Expected at most one m for each of the {self.levels} levels; "
+                f"got {len(edges)}: {edges}."
+            )
+        fit = _largest_levels(self.height, self.width, edges)
+        levels = self.levels or max(fit, len(edges))
+        unit = math.lcm(*(_unit(edges, level) for level in range(levels)))
+        formula = "m·2^(levels−1)" if len(set(edges)) == 1 else "m·2^h of every level h"
+        check_multiples(self.height, self.width, unit, formula)
+        while len(edges) > 1 and edges[-1] == edges[-2]:
+            edges = edges[:-1]
+        # In one form, so that equal lattices are equal.
+        object.__setattr__(self, "m", edges[0] if len(edges) == 1 else edges)
         object.__setattr__(self, "levels", levels)
+
+    @cached_property
+    def edges(self) -> tuple[int, ...]:
+        """The edge m of the blocks of every level, level 0 first."""
+        edges = self.m if isinstance(self.m, tuple) else (self.m,)
+        return (edges + edges[-1:] * self.levels)[: self.levels]
 
     def grid(self, level: int) -> tuple[int, int]:
         """Rows and columns of the level-h grid, (H / 2^h, W / 2^h)."""
@@ -273,12 +304,12 @@ class Lattice(Sites):
         A layer without a block (the shifted one on a grid of one block, with an open boundary)
         isn't there.
         """
-        half = self.m // 2
-        shifts = (half, 0) if self.order == "paper" else (0, half)
         grid, periodic = self.grid(level), self.boundary == "periodic"
+        m = self.edges[level]
+        shifts = (m // 2, 0) if self.order == "paper" else (0, m // 2)
         layers = (
-            Layer("disentangler", level, grid, self.m, shifts[0], periodic),
-            Layer("decimator", level, grid, self.m, shifts[1], periodic),
+            Layer("disentangler", level, grid, m, shifts[0], periodic),
+            Layer("decimator", level, grid, m, shifts[1], periodic),
         )
         wanted = layers if self.disentanglers else layers[1:]
         return tuple(layer for layer in wanted if min(layer.blocks) > 0)

@@ -63,7 +63,7 @@ class RGFlow(Flow):
             for layer in lattice.layers(level):
                 if not (config.shared and layer.kind in made):
                     top = config.shared or level == lattice.top
-                    stack = [make_bijector(config, top=top) for _ in range(depth)]
+                    stack = [make_bijector(config, layer.m, top=top) for _ in range(depth)]
                     made[layer.kind] = Compose(stack, config.checkpointing)
                 layers.append(Blockwise(made[layer.kind], layer, config.channels))
             yield RGStep(layers, top=level == lattice.top)

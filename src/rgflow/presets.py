@@ -25,12 +25,14 @@ _BEST = replace(
     _FAST,
     model=replace(
         _FAST.model,
+        m=(8, 4),  # the same 8×8 pixels at levels 0 and 1
         disentanglers=False,
         depth=1,
         bijector="coarse_to_fine",
         conditioner="paper",
-        hidden=128,
+        hidden=96,
         blocks=1,
+        stem=128,
     ),
     optimizer="muon",
 )

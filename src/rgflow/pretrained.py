@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import yaml
 
-from rgflow.config import FlowConfig, TrainConfig
+from rgflow.config import FlowConfig, TrainConfig, listed
 from rgflow.files import replacing
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
@@ -247,8 +247,8 @@ def in_words(config: FlowConfig) -> str:
         return f"Real NVP, {config.hidden} feature maps"
     kind = config.conditioner
     if config.bijector == "coarse_to_fine":
-        kind = f"{config.channels * 4**config.splits}"
+        kind = f"up to {config.channels * 4**config.splits}"
     return (
-        f"RG-Flow, m = {config.m}, {config.bijector} bijectors, {kind} networks "
+        f"RG-Flow, m = {listed(config.m)}, {config.bijector} bijectors, {kind} networks "
         f"{config.hidden} wide, {config.prior} prior, {config.pixels or 'no'} pixel map"
     )

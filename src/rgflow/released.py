@@ -105,9 +105,8 @@ def _count(weights: Weights, pattern: str) -> int:
 def _fill(flow: RGFlow, weights: Weights) -> None:
     """Copy every weight to its place; strict both ways."""
     config = flow.config
-    order = cut(
-        torch.arange(config.channels * config.m**2).reshape(1, -1, config.m, config.m), config.m
-    )[0]
+    m = flow.lattice.edges[0]
+    order = cut(torch.arange(config.channels * m**2).reshape(1, -1, m, m), m)[0]
     state = flow.state_dict()
     filled, used = set(), set()
     for name, value in weights.items():

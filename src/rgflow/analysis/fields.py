@@ -402,7 +402,7 @@ def _period(lattice: Lattice, level: int, axis: int) -> int:
     """The shortest distance along an axis at which the cones of no two latents of a level meet."""
     size = (lattice.height, lattice.width)[axis]
     ranges = [set(r[r >= 0].tolist()) for r in _ranges(lattice, level, axis)]
-    unit = lattice.m << level
+    unit = math.lcm(*(edge << h for h, edge in enumerate(lattice.edges[: level + 1])))
     for period in range(unit, size, unit):
         if lattice.boundary == "periodic" and size % period:
             continue

@@ -39,25 +39,27 @@ __all__ = [
 BIJECTORS = ("affine", "spline", "autoregressive", "cube", "coarse_to_fine")
 
 
-def make_bijector(config: FlowConfig, *, top: bool = True) -> Bijector:
-    """One bijector of blocks, as a config names it.
+def make_bijector(config: FlowConfig, m: int, *, top: bool = True) -> Bijector:
+    """One bijector of m×m blocks, as a config names it.
 
     Args:
         config: Of the flow.
+        m: Edge of the blocks.
         top: Whether all sites stay: otherwise coarse_to_fine leaves those that go up as they are.
 
     Raises:
         ValueError: If the name is unknown, or its import path leads to no `Bijector`.
     """
-    dim = config.channels * config.m**2
-    made = _unmixed(config, dim, top)
+    dim = config.channels * m**2
+    made = _unmixed(config, m, top)
     if not config.channel_mixing:
         return made
     return Compose([ChannelMixing(dim, channels=config.channels), made])
 
 
-def _unmixed(config: FlowConfig, dim: int, top: bool) -> Bijector:
-    """The same by itself, of so many variables."""
+def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
+    """The same by itself."""
+    dim = config.channels * m**2
     if "." in config.bijector:
         return _users_own(config.bijector, dim, config.bijector_options)
     check_name("bijector", config.bijector, BIJECTORS)
@@ -69,10 +71,11 @@ def _unmixed(config: FlowConfig, dim: int, top: bool) -> Bijector:
         return CoarseToFine(
             dim,
             channels=config.channels,
-            m=config.m,
+            m=m,
             splits=config.splits,
             hidden=config.hidden,
             blocks=config.blocks,
+            stem=config.stem,
             components=config.components,
             top=top,
         )

@@ -3,16 +3,17 @@
 The variables of a block are put in order from coarse to fine, as the renormalization group has it:
 the sites that are even both ways, which go up, before the three sublattices that stay, and so on
 within each of the four; one channel after the other. Runs of variables form groups, and each
-variable is mapped by a function that a network of its group makes from all groups before. So
+variable is mapped by a function that a network of its group makes from all groups before. What
+those networks have in common is learned once, by a stem for every quarter of the block. So
 inference evaluates all networks at once, and generation one after another, each of them once. (An
 autoregressive order of this kind: Reed et al. 2017, "Parallel multiscale autoregressive density
 estimation".)
 
-Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G variables; P
-parameters of a variable's map; w width of the networks.
+Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G variables, q = G/4
+of them in a quarter; P parameters of a variable's map; w width of the networks, t that of stems.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import NamedTuple, cast
 
@@ -29,6 +30,8 @@ from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 
 MIDDLE = 1 / 4
 """Width of the middle of a residual block, as a share of that of the network."""
+STEM_BLOCKS = 2
+"""Residual blocks of a stem."""
 RESIDUAL_GAIN = 0.5
 """Of the second layer of a residual block, so that the sum doesn't outgrow its first term."""
 
@@ -39,14 +42,11 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
     Args:
         channels: C.
         m: Edge of the block.
-        splits: How many times the sites are divided into four sublattices; each of the 4^splits
-            that result makes one group per channel.
+        splits: How many times the sites are divided into four sublattices, or as often as m can be
+            halved; each of the 4^splits that result makes one group per channel.
 
     Returns:
         Places in the vector of a block (as `rgflow.bijectors.blockwise` lays it out), [G, e].
-
-    Raises:
-        ValueError: If the block can't be divided that often.
 
     Example:
         >>> coarse_to_fine(channels=1, m=4, splits=1).tolist()
@@ -54,14 +54,10 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
         >>> coarse_to_fine(channels=3, m=8, splits=2).shape
         (48, 4)
     """
-    if m % (1 << splits):
-        raise ValueError(
-            f"Expected m to be a multiple of 2^splits = {1 << splits}; got {m}: lower splits."
-        )
-    n = m // 2
+    n, halves = m // 2, (m & -m).bit_length() - 1
     places = np.arange(channels * m * m).reshape(4, channels, n, n)
     parts = list(places)  # the blocks' layout has the first division already
-    for _ in range(splits - 1):
+    for _ in range(min(splits, halves) - 1):
         parts = [part[:, i::2, j::2] for part in parts for i, j in SUBLATTICES]
     return np.concatenate([part.reshape(channels, -1) for part in parts])
 
@@ -90,9 +86,10 @@ class CoarseToFine(Bijector):
         dim: Variables of a block D.
         channels: Channels C.
         m: Edge of a block; D = C·m².
-        splits: How finely the variables are grouped: G = C·4^splits.
+        splits: How finely the variables are grouped: G = C·4^splits, or as many as there are.
         hidden: Width of each group's network.
         blocks: Residual blocks of each.
+        stem: Width of the stems; 0: there are none.
         components: Components of each mixture.
         top: Whether all variables are mapped.
     """
@@ -112,6 +109,7 @@ class CoarseToFine(Bijector):
         splits: int,
         hidden: int,
         blocks: int,
+        stem: int,
         components: int,
         top: bool,
     ) -> None:
@@ -124,7 +122,9 @@ class CoarseToFine(Bijector):
         self.register_buffer("channel", torch.arange(self.groups) % channels, persistent=False)
         self.pixels = Marginal(channels)
         params = 3 * components
-        self.networks = GroupedTrunk(self.groups, self.kept, self.size, params, hidden, blocks)
+        self.networks = GroupedTrunk(
+            self.groups, self.kept, self.size, params, hidden, blocks, stem
+        )
         self.compiled = False
 
     def compile_kernels(self) -> None:
@@ -155,11 +155,14 @@ class CoarseToFine(Bijector):
         found = [d[group : group + 1] for group in range(self.kept)]
         log_slopes = []
         known: list[Tensor] = []  # what the networks see, group by group
+        features = None
         for group in range(self.groups):
+            if group % self.networks.quarter == 0:
+                features = self.networks.features(group, known)
             one = slice(group, group + 1)
             mine, unit = Tables(*(t[one] for t in tables)), Units(*(u[one] for u in units))
             if group >= self.kept:
-                params = self.networks.of_group(group, known, len(y), y.dtype).flatten(2)
+                params = self.networks.of_group(group, known, features, len(y), y.dtype).flatten(2)
                 x, log_slope = mixture_inverse(d[one], params, unit, mine)
                 found.append(x)
                 log_slopes.append(log_slope.view(self.size, -1).sum(0))
@@ -183,7 +186,8 @@ class CoarseToFine(Bijector):
         """
         tables, units = self._tables(dtype)
         seen = [(level - units.centre[g]) / units.unit[g] for g, level in enumerate(known)]
-        params = self.networks.of_group(group, seen, rows, dtype).flatten(2)
+        features = self.networks.features(group, seen)
+        params = self.networks.of_group(group, seen, features, rows, dtype).flatten(2)
         one = slice(group, group + 1)
         return Mixtures(params, Units(*(u[one] for u in units)), Tables(*(t[one] for t in tables)))
 
@@ -203,7 +207,8 @@ class GroupedTrunk(nn.Module):
     """One residual network per group, which sees the groups before it; all side by side.
 
     Linear, pre-normalised residual blocks with a narrow middle, SiLU, linear. What follows the
-    hidden layers is 0 at the start.
+    hidden layers is 0 at the start. The groups of the second quarter, of the third and of the last
+    share a stem each, which sees the quarters before: its features come to their hidden layers too.
 
     Args:
         groups: G.
@@ -212,13 +217,14 @@ class GroupedTrunk(nn.Module):
         params: Parameters per variable P.
         hidden: Width w of each network.
         blocks: Residual blocks of each.
+        stem: Width t of the stems; 0: there are none.
     """
 
     compute_dtype: torch.dtype | None = None
     seen: Tensor
 
     def __init__(
-        self, groups: int, kept: int, size: int, params: int, hidden: int, blocks: int
+        self, groups: int, kept: int, size: int, params: int, hidden: int, blocks: int, stem: int
     ) -> None:
         super().__init__()
         self.kept, self.size, self.params, self.hidden = kept, size, params, hidden
@@ -231,6 +237,12 @@ class GroupedTrunk(nn.Module):
         self.blocks = nn.ModuleList(_GroupedResidual(mapped, hidden) for _ in range(blocks))
         self.last = nn.Parameter(torch.zeros(mapped, params * size, hidden))
         self.last_bias = nn.Parameter(torch.zeros(mapped, params * size, 1))
+        self.quarter = groups // 4
+        widths = [k * self.quarter * size for k in (1, 2, 3)] if stem else []
+        self.stems = cast(Sequence[_Stem], nn.ModuleList(_Stem(width, stem) for width in widths))
+        # From the features of each stem to the hidden layers of its groups.
+        features = torch.randn(len(widths), self.quarter, hidden, stem) / max(stem, 1) ** 0.5
+        self.from_stems = nn.Parameter(features) if stem else None
         self.compiled: Callable[..., Tensor] | None = None
         """`_after_first`, compiled, for training; none: as it stands."""
 
@@ -238,15 +250,46 @@ class GroupedTrunk(nn.Module):
         """x [D, R], in order → parameters [mapped groups, P, e, R], in the networks' dtype."""
         x = self._lowered(x)
         weight = (self.first * self.seen).flatten(0, 1).to(x.dtype)
-        h = (x.T @ weight.T).view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
+        h = x.T @ weight.T
+        if self.from_stems is not None:
+            widths = [stem.first.shape[1] for stem in self.stems]
+            told = [
+                stem(x[:width].T) @ matrix.flatten(0, 1).to(x.dtype).T
+                for stem, width, matrix in zip(self.stems, widths, self.from_stems, strict=True)
+            ]
+            last = 3 * self.quarter * self.hidden  # at the top the first quarter has networks too
+            h = torch.cat((h[:, :-last], h[:, -last:] + torch.cat(told, 1)), 1)
+        h = h.view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
         return self._rest(h, slice(None))
 
-    def of_group(self, group: int, known: list[Tensor], rows: int, dtype: torch.dtype) -> Tensor:
+    def features(self, group: int, known: list[Tensor]) -> Tensor | None:
+        """What the stem of a group's quarter says to its groups, [R, q·w]; none for the first
+        quarter, or without stems.
+
+        Args:
+            group: Which.
+            known: The groups before it, or more, each [e, R].
+        """
+        quarter = group // self.quarter
+        if self.from_stems is None or not quarter:
+            return None
+        features: Tensor = self.stems[quarter - 1](torch.cat(known[: quarter * self.quarter]).T)
+        return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(features.dtype)
+
+    def of_group(
+        self,
+        group: int,
+        known: list[Tensor],
+        features: Tensor | None,
+        rows: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
         """Parameters [1, P, e, R] of one group, from the groups before it.
 
         Args:
             group: Which.
             known: Those groups, each [e, R].
+            features: What `features` says of its quarter.
             rows: R.
             dtype: Of the variables.
         """
@@ -255,12 +298,15 @@ class GroupedTrunk(nn.Module):
         if known:
             x = torch.cat(known)
             h = x.T @ self.first[index, :, : len(x)].T.to(dtype)
+        if features is not None:
+            h = h + features.unflatten(1, (-1, self.hidden))[:, group % self.quarter]
         return self._rest(self._lowered(h)[None], slice(index, index + 1))
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All that lead to a hidden layer."""
-        blocks = cast(Iterable[_GroupedResidual], self.blocks)
-        return [self.first, *(p for block in blocks for p in (block.first, block.second))]
+        parts = cast(Iterable[_GroupedResidual | _Stem], (*self.blocks, *self.stems))
+        found = [self.first, *(p for part in parts for p in part.hidden_matrices())]
+        return found if self.from_stems is None else [*found, self.from_stems]
 
     def _lowered(self, x: Tensor) -> Tensor:
         return x.to(self.compute_dtype) if self.training and self.compute_dtype else x
@@ -285,6 +331,40 @@ class _GroupedResidual(nn.Module):
         )
         self.first_bias = nn.Parameter(torch.zeros(groups, 1, middle))
         self.second_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """All that lead to a hidden layer."""
+        return [self.first, self.second]
+
+
+class _Stem(nn.Module):
+    """A residual network [R, known variables] → features [R, t], for all groups of a quarter.
+
+    Linear, residual blocks h → h + f(norm h) with f being linear, SiLU, linear, then norm and SiLU.
+    """
+
+    def __init__(self, known: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(known**-0.5 * torch.randn(width, known))
+        inner = width**-0.5 * torch.randn(STEM_BLOCKS, 2, width, width)
+        inner[:, 1] *= RESIDUAL_GAIN
+        self.inner = nn.Parameter(inner)
+        self.first_bias = nn.Parameter(torch.zeros(width))
+        self.inner_bias = nn.Parameter(torch.zeros(STEM_BLOCKS, 2, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        def linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return F.linear(h, weight.to(h.dtype), bias.to(h.dtype))
+
+        h = linear(x, self.first, self.first_bias)
+        for (one, other), (bias, other_bias) in zip(self.inner, self.inner_bias, strict=True):
+            inside = F.silu(linear(F.rms_norm(h, h.shape[-1:]), one, bias))
+            h = h + linear(inside, other, other_bias)
+        return F.silu(F.rms_norm(h, h.shape[-1:]))
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """All that lead to a hidden layer."""
+        return [self.first, self.inner]
 
 
 def _after_first(

@@ -226,7 +226,7 @@ def _repair(
     sweeps = max(settings.sweeps, settings.completions) if particles else 0
     steps = [settings.steps] * (3 if beside else 1)
     if particles:
-        steps[0] = sweeps * sum(len(parts_of(mask, flow.config.m)) for mask in masks)
+        steps[0] = sweeps * sum(len(parts_of(flow, mask)) for mask in masks)
     with _steps(steps) as progress:
         filled = list(
             fill(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.config import listed
 from rgflow.pretrained import Card, shipped, unknown_model
 
 
@@ -54,10 +55,11 @@ def _list(cards: Sequence[Card]) -> None:
         table.add_column(column, justify="right")
     for card in cards:
         found, model = card.likelihood, card.config.model
+        kind = f"{model.bijector}, m = {listed(model.m)}"
         table.add_row(
             card.name,
             card.config.data,
-            "Real NVP" if model.architecture == "real_nvp" else f"{model.bijector}, m = {model.m}",
+            "Real NVP" if model.architecture == "real_nvp" else kind,
             f"{card.parameters:,}",
             f"{card.bytes / 1e6:.1f}",
             f"{found.nll:.4f} ± {found.standard_error:.4f}",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import yaml
 
 from rgflow.cli.parsing import parse, parser
-from rgflow.config import TrainConfig
+from rgflow.config import TrainConfig, listed
 from rgflow.presets import PRESETS, preset
 
 
@@ -44,8 +44,7 @@ def _flow(config: TrainConfig) -> tuple[str, str, str, str]:
     model = config.model
     if model.architecture == "real_nvp":
         return "Real NVP", "", "", f"{model.hidden} feature maps"
-    depth = str(model.depth) if isinstance(model.depth, int) else ", ".join(map(str, model.depth))
     kind = f"{model.conditioner}, "
     if model.bijector == "coarse_to_fine":
         kind = f"{model.channels * 4**model.splits} of "
-    return model.bijector, str(model.m), depth, f"{kind}{model.hidden} wide"
+    return model.bijector, listed(model.m), listed(model.depth), f"{kind}{model.hidden} wide"

@@ -47,7 +47,8 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
 
     level, i, j = place or _near_the_middle(lattice, min(1, lattice.top))
     pixels = lattice.box(0, lattice.width // 2 - 2, lattice.height, 2)
-    rows, columns = min(lattice.height, 2 * lattice.m), min(lattice.width, 6 * lattice.m)
+    m = lattice.edges[0]
+    rows, columns = min(lattice.height, 2 * m), min(lattice.width, 6 * m)
     heights = [0.5 + 0.95 * lattice.levels] * 2 + [10.7 * rows / columns]
     figure = blank(11, sum(heights) + 2)
     axes = figure.subplots(3, 1, height_ratios=heights)

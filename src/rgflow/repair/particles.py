@@ -112,7 +112,7 @@ def complete(
     random = torch.Generator().manual_seed(
         int(torch.randint(1 << 62, (), generator=generator, dtype=torch.int64))
     )
-    parts = parts_of(hole, flow.config.m)
+    parts = parts_of(flow, hole)
     with torch.no_grad(), flow.exactly():
         x = image.to(next(flow.parameters()).device).long()
         x = _draw(levels, x, hole, particles, random, keep=False).chosen
@@ -169,9 +169,9 @@ def _once(flow: Flow) -> list[_Level]:
     return found
 
 
-def parts_of(hole: Mask, m: int) -> list[Mask]:
-    """The parts of a hole in each block of level 0."""
-    parts = []
+def parts_of(flow: Flow, hole: Mask) -> list[Mask]:
+    """The parts of a hole in each block of level 0, of a flow that maps every pixel once."""
+    m, parts = _once(flow)[0].layer.m, []
     for p, q in np.unique(np.argwhere(hole) // m, axis=0):
         part = np.zeros_like(hole)
         inside = slice(p * m, (p + 1) * m), slice(q * m, (q + 1) * m)
