@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flows import BIJECTORS, config, randomise
+from flows import BIJECTORS, OPTIONS, config, randomise
 from rgflow import FlowConfig, RGFlow
 from rgflow.bijectors import (
     Bijector,
@@ -494,6 +494,33 @@ def test_levels_are_found_bit_by_bit_as_in_larger_digits(monkeypatch):
     monkeypatch.setattr(mixture, "FEW", 0)
     assert torch.equal(mixture.find_level(d, params, units, tables), few)
     assert len(few.unique()) > 50
+
+
+@pytest.mark.parametrize("top", [False, True])
+def test_generation_goes_on_with_some_of_the_blocks(top):
+    """Groups 3 to 11 have stems, whose features are picked too."""
+    bijector = make_bijector(config(**OPTIONS["stems"]), 4, top=top).double()
+    randomise(bijector)
+    levels = torch.randint(256, (bijector.groups, bijector.size, 5))
+    rows = torch.tensor([3, 3, 0])
+    some, all_of_them = (bijector.generation(n, torch.float64) for n in (3, 5))
+    for group, level in enumerate(levels):
+        if group == 5:
+            all_of_them.pick(rows)
+        if group >= bijector.kept:
+            found, expected = all_of_them.mixtures(), some.mixtures()
+            if group < 5:
+                assert (
+                    found.params.unflatten(2, (-1, 5))[..., rows]
+                    .flatten(2)
+                    .allclose(expected.params, rtol=1e-12, atol=1e-12)
+                )
+            else:
+                assert found.params.allclose(expected.params, rtol=1e-12, atol=1e-12)
+            assert all(map(torch.equal, found.units, expected.units))
+            assert all(map(torch.equal, found.tables, expected.tables))
+        all_of_them.add(level if group < 5 else level[:, rows])
+        some.add(level[:, rows])
 
 
 def test_coarse_to_fine_divides_a_block_as_often_as_it_can_be():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rgflow.cli import main
+from rgflow.config import listed
 from rgflow.presets import PRESETS
 from visitors import free_port
 
@@ -161,7 +162,7 @@ def test_every_preset_is_in_the_table():
     for name, config in PRESETS.items():
         model = config.model
         depth = ", ".join(map(str, model.depths(4))) if not isinstance(model.depth, int) else ""
-        row = [f"`{name}`", config.data, model.m, depth or model.depth, model.bijector]
+        row = [f"`{name}`", config.data, listed(model.m), depth or model.depth, model.bijector]
         own = f"{model.channels * 4**model.splits} of their own"
         row += [own if model.bijector == "coarse_to_fine" else model.conditioner, model.hidden]
         if model.architecture == "real_nvp":

@@ -139,7 +139,7 @@ class CoarseToFine(Bijector):
         d = self.in_order(x).flatten(1)
         tables, units = self._tables(x.dtype)
         place = find_place(d, tables)
-        seen = _seen(place, units).view(-1, len(x))
+        seen = _seen(_level(place), units).view(-1, len(x))
         params = self.networks(seen).flatten(2)  # [mapped groups, P, e·R]
         forward = compiled_mixture() if self.compiled and self.training else mixture_forward
         k = self.kept
@@ -151,22 +151,15 @@ class CoarseToFine(Bijector):
 
     def invert(self, y: Tensor) -> Mapped:
         d = self.in_order(y).flatten(1)
-        tables, units = self._tables(y.dtype)
-        found = [d[group : group + 1] for group in range(self.kept)]
-        log_slopes = []
-        known: list[Tensor] = []  # what the networks see, group by group
-        features = None
+        known = self.generation(len(y), y.dtype)
+        found, log_slopes = [], []
         for group in range(self.groups):
-            if group % self.networks.quarter == 0:
-                features = self.networks.features(group, known)
-            one = slice(group, group + 1)
-            mine, unit = Tables(*(t[one] for t in tables)), Units(*(u[one] for u in units))
+            one, tables = d[group : group + 1], known.measure()[1]
             if group >= self.kept:
-                params = self.networks.of_group(group, known, features, len(y), y.dtype).flatten(2)
-                x, log_slope = mixture_inverse(d[one], params, unit, mine)
-                found.append(x)
+                one, log_slope = mixture_inverse(one, *known.mixtures())
                 log_slopes.append(log_slope.view(self.size, -1).sum(0))
-            known.append(_seen(find_place(found[group], mine), unit).view(self.size, -1))
+            found.append(one)
+            known.add(_level(find_place(one, tables)).view(self.size, -1))
         x = torch.cat(found).view(-1, len(y))
         return x[self.back].T, sum(log_slopes[1:], log_slopes[0])
 
@@ -174,22 +167,9 @@ class CoarseToFine(Bijector):
         """Blocks [R, D] of anything by group of variables, [G, e, R]."""
         return blocks.T[self.order].view(self.groups, self.size, -1)
 
-    def of_levels(self, group: int, known: list[Tensor], rows: int, dtype: torch.dtype) -> Mixtures:
-        """The distributions of a group of variables that is mapped, given the levels of all coarser
-        ones.
-
-        Args:
-            group: Which, from `kept` on.
-            known: Levels of all groups before it, each [e, R].
-            rows: R.
-            dtype: To compute in.
-        """
-        tables, units = self._tables(dtype)
-        seen = [(level - units.centre[g]) / units.unit[g] for g, level in enumerate(known)]
-        features = self.networks.features(group, seen)
-        params = self.networks.of_group(group, seen, features, rows, dtype).flatten(2)
-        one = slice(group, group + 1)
-        return Mixtures(params, Units(*(u[one] for u in units)), Tables(*(t[one] for t in tables)))
+    def generation(self, rows: int, dtype: torch.dtype) -> "Generation":
+        """The way from coarse to fine, for so many blocks and computed in this number format."""
+        return Generation(self.networks, *self._tables(dtype), rows)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
         """Of every group, [G, 256] and [G, 1]."""
@@ -198,9 +178,57 @@ class CoarseToFine(Bijector):
         return tables, units
 
 
-def _seen(place: Place, units: Units) -> Tensor:
-    """What networks see of variables: levels, with the derivative of pixels."""
-    return (place.level + (place.low - place.low.detach()) - units.centre) / units.unit
+def _level(place: Place) -> Tensor:
+    """The level of variables, with the derivative of pixels."""
+    return place.level + (place.low - place.low.detach())
+
+
+def _seen(level: Tensor, units: Units) -> Tensor:
+    """What networks see of variables at these levels."""
+    return (level - units.centre) / units.unit
+
+
+class Generation:
+    """What is known of R blocks while they are generated, group after group.
+
+    Args:
+        networks: Those of the groups.
+        tables: Of every group, [G, 256].
+        units: Of every group, [G, 1].
+        rows: R.
+    """
+
+    def __init__(self, networks: "GroupedTrunk", tables: Tables, units: Units, rows: int) -> None:
+        self._networks, self._tables, self._units, self._rows = networks, tables, units, rows
+        self._seen: list[Tensor] = []  # what the networks see of the groups so far, each [e, R]
+        self._features: Tensor | None = None
+        self._quarter = 0  # whose features they are
+
+    def measure(self) -> tuple[Units, Tables]:
+        """Of the group that comes next."""
+        one = slice(len(self._seen), len(self._seen) + 1)
+        return Units(*(u[one] for u in self._units)), Tables(*(t[one] for t in self._tables))
+
+    def mixtures(self) -> Mixtures:
+        """The distributions of the group that comes next, which has to be one that is mapped."""
+        networks, group, units = self._networks, len(self._seen), self._units
+        if group // networks.quarter != self._quarter:
+            self._quarter = group // networks.quarter
+            self._features = networks.features(self._quarter, self._seen)
+        dtype = units.unit.dtype
+        params = networks.of_group(group, self._seen, self._features, self._rows, dtype)
+        return Mixtures(params.flatten(2), *self.measure())
+
+    def add(self, level: Tensor) -> None:
+        """The levels of the group that came next, [e, R]."""
+        units, _ = self.measure()
+        self._seen.append(_seen(level, units))
+
+    def pick(self, rows: Tensor) -> None:
+        """Go on with these blocks, some of them perhaps several times."""
+        self._rows, self._seen = len(rows), [one[:, rows] for one in self._seen]
+        if self._features is not None:
+            self._features = self._features[rows]
 
 
 class GroupedTrunk(nn.Module):
@@ -262,19 +290,18 @@ class GroupedTrunk(nn.Module):
         h = h.view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
         return self._rest(h, slice(None))
 
-    def features(self, group: int, known: list[Tensor]) -> Tensor | None:
-        """What the stem of a group's quarter says to its groups, [R, q·w]; none for the first
-        quarter, or without stems.
+    def features(self, quarter: int, known: list[Tensor]) -> Tensor | None:
+        """What the stem of a quarter says to its groups, [R, q·w]; none without stems.
 
         Args:
-            group: Which.
+            quarter: From 1 to 3; the first, which is 0, has none.
             known: The groups before it, or more, each [e, R].
         """
-        quarter = group // self.quarter
         if self.from_stems is None or not quarter:
             return None
-        features: Tensor = self.stems[quarter - 1](torch.cat(known[: quarter * self.quarter]).T)
-        return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(features.dtype)
+        x = torch.cat(known[: quarter * self.quarter])
+        features: Tensor = self.stems[quarter - 1](x.T)
+        return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(x.dtype)
 
     def of_group(
         self,

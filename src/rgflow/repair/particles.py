@@ -26,7 +26,7 @@ from torch import Tensor
 
 from rgflow.bijectors.base import Compose
 from rgflow.bijectors.blockwise import cut
-from rgflow.bijectors.coarse_to_fine import CoarseToFine
+from rgflow.bijectors.coarse_to_fine import CoarseToFine, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
 from rgflow.config import check_whole
 from rgflow.flow import Flow
@@ -207,6 +207,7 @@ def _draw(
     numbers = torch.stack([torch.where(moving, number + c * sites, -1) for c in range(len(x))])
     values = x[:, moving].flatten().expand(particles, -1).clone()
     weight, log_p = (torch.zeros(particles, device=x.device) for _ in range(2))
+    dtype = levels[0].bijector.networks.first.dtype
     for level in reversed(levels):
         s, m = level.stride, level.layer.m
         touched = np.argwhere(level.layer.touched(part[::s, ::s]))
@@ -219,24 +220,25 @@ def _draw(
             )
             for of in (x, numbers)
         )  # [G, e, B]
-        known: list[Tensor] = []  # levels of the groups so far, [e, M, B]
+        known = level.bijector.generation(particles * len(touched), dtype)
         matters = False  # whether anything so far differs between particles
         for group, (here, place) in enumerate(zip(fixed, places, strict=True)):
             free = place >= 0
             now = torch.where(free, values[:, place.clamp(min=0)], here).transpose(0, 1)
             if group >= level.bijector.kept and (matters or free.any()):
-                now, log_probs = _group(level.bijector, group, known, now, free, random, keep)
+                now, log_probs = _group(known.mixtures(), now, free, random, keep)
                 values[:, place[free]] = now.transpose(0, 1)[:, free]
                 log_p = log_p + log_probs.sum((0, 2))
                 weight = weight + torch.where(free[:, None], 0, log_probs).sum((0, 2))
-            known.append(now)
+            known.add(now.flatten(1).to(dtype))
             matters = matters or bool(free.any())
             shares = weight.softmax(0)
             if 1 / shares.square().sum() < ENOUGH * particles:
                 again = _resampled(shares, random)
                 again[0] = 0 if keep else again[0]
                 values, log_p = values[again], log_p[again]
-                known = [one[:, again] for one in known]
+                blocks = torch.arange(len(touched), device=x.device)
+                known.pick((again[:, None] * len(touched) + blocks).flatten())
                 weight = torch.zeros_like(weight)
     chosen = int(torch.multinomial(weight.softmax(0).cpu(), 1, generator=random))
     best = int(log_p.argmax())
@@ -251,19 +253,11 @@ def _draw(
 
 
 def _group(
-    bijector: CoarseToFine,
-    group: int,
-    known: list[Tensor],
-    now: Tensor,
-    free: Tensor,
-    random: torch.Generator,
-    keep: bool,
+    mixtures: Mixtures, now: Tensor, free: Tensor, random: torch.Generator, keep: bool
 ) -> tuple[Tensor, Tensor]:
     """Draw the free variables of one group; levels and their log-probabilities, [e, M, B]."""
-    rows = now[0].numel()
-    dtype = bijector.networks.first.dtype
-    mixtures = bijector.of_levels(group, [one.flatten(1) for one in known], rows, dtype)
     if free.any():
+        dtype = mixtures.params.dtype
         u = torch.rand(now.shape, generator=random, dtype=dtype).to(now.device)
         d = torch.where(u <= 0.5, u, u - 1).view(1, -1)
         drawn = find_level(d, *mixtures).view_as(now)
