@@ -20,8 +20,8 @@ def test_a_run_is_described(run):
     about = describe(run)
     assert about["parameters"] == sum(p.numel() for p in flow.parameters())
     assert about["levels"] == [
-        {"latents": [3, 3, 4, 4], "size": 144, "depth": 2},
-        {"latents": [3, 4, 4], "size": 48, "depth": 2},
+        {"latents": [3, 3, 4, 4], "size": 144, "m": 4, "depth": 2},
+        {"latents": [3, 4, 4], "size": 48, "m": 4, "depth": 2},
     ]
     assert (about["steps"], about["epochs"], about["seconds"]) == (20, 8.0, 6.0)
     assert about["best_validation"]["validation_nll"] == 7.1

@@ -112,6 +112,7 @@ def _described_flow(config: FlowConfig) -> Described:
     import torch
 
     from rgflow.architectures import make_flow
+    from rgflow.model import RGFlow
 
     with torch.device("meta"):  # shapes without the numbers
         flow = make_flow(config)
@@ -123,7 +124,8 @@ def _described_flow(config: FlowConfig) -> Described:
             {
                 "latents": list(shape := flow.lattice.latent_shape(level, config.channels)),
                 "size": torch.Size(shape).numel(),
-                "depth": config.depths(flow.levels)[level] if config.architecture == "rg" else None,
+                "m": flow.lattice.edges[level] if isinstance(flow, RGFlow) else None,
+                "depth": config.depths(flow.levels)[level] if isinstance(flow, RGFlow) else None,
             }
             for level in range(flow.levels)
         ],
@@ -139,10 +141,11 @@ def _show(about: Described) -> None:
     facts.add_column(overflow="fold")
     for name, text in _facts(about):
         facts.add_row(name, text)
-    levels = Table("level", "latents", "in all", "depth")
+    levels = Table("level", "latents", "in all", "m", "depth")
     for number, level in enumerate(about["levels"]):
         shape = " × ".join(map(str, level["latents"]))
-        levels.add_row(str(number), shape, str(level["size"]), str(level["depth"] or ""))
+        blocks = [str(level[name] or "") for name in ("m", "depth")]
+        levels.add_row(str(number), shape, str(level["size"]), *blocks)
     Console(highlight=False, markup=False).print(facts, levels)
 
 
