@@ -248,7 +248,8 @@ def in_words(config: FlowConfig) -> str:
     kind = config.conditioner
     if config.bijector == "coarse_to_fine":
         kind = f"up to {config.channels * 4**config.splits}"
+    stems = f" and stems {config.stem} wide" if config.stem else ""
     return (
         f"RG-Flow, m = {listed(config.m)}, {config.bijector} bijectors, {kind} networks "
-        f"{config.hidden} wide, {config.prior} prior, {config.pixels or 'no'} pixel map"
+        f"{config.hidden} wide{stems}, {config.prior} prior, {config.pixels or 'no'} pixel map"
     )
