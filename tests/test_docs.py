@@ -64,7 +64,7 @@ def blocks(page):
 def trained(tmp_path_factory):
     """A folder with a run as the pages speak of, but small and hardly trained."""
     folder = tmp_path_factory.mktemp("docs")
-    small = ["--model.hidden", "8", "--model.depth", "1", "--model.m", "[8, 4]", *SMALL]
+    small = ["--model.hidden", "8", "--model.depth", "1", *SMALL]
     assert main(["train", "msds1-fast", *small, "--out", str(folder / "runs/first")]) == 0
     return folder
 

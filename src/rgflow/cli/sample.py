@@ -17,7 +17,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser(
         "sample",
         "New images from a trained flow: a grid, and some of them from coarse to fine.",
-        "rgflow sample runs/first -n 64 --temperature '[0.7, 0.8, 0.9, 1.0]'",
+        "rgflow sample runs/first -n 64 --temperature '[0.7, 0.9, 1.0]'",
     )
     options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument("-n", "--number", type=int, default=64, help="number of images")
