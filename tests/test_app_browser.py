@@ -255,7 +255,7 @@ def test_mix_and_export(me, tmp_path):
     assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
     assert Image.open(files["canvas"]).size == (480, 480)
     assert Image.open(files["shown"]).width > 256
-    assert Image.open(files["odd"]).width > 7 * 256  # the image, four levels, their sum, a mask
+    assert Image.open(files["odd"]).width > 6 * 256  # the image, three levels, their sum, a mask
     flow = load_flow("msds1-best")
     found = flow.decode(Latents.load(files["latents"]))
     assert found.shape == (1, 3, 32, 32)
@@ -390,11 +390,11 @@ def test_all_controls_of_samples_and_latents(me):
 
     atlas(me)
     first = me.page.locator("#atlas button").first.get_attribute("title")
-    assert "level 3" in first
-    me.click("#level label", 3)
+    assert "level 2" in first
+    me.click("#level label", 2)
     me.page.locator("#atlas button[title*='level 0']").first.wait_for()
     me.click("#level label", 0)
-    me.page.locator("#atlas button[title*='level 3']").first.wait_for()
+    me.page.locator("#atlas button[title*='level 2']").first.wait_for()
     me.change("#atlas button", 0)
     me.click("#overlay input")
     me.wait("() => !document.querySelector('#status').innerText.includes('Yellow')")
@@ -554,9 +554,7 @@ def test_drawers_and_the_keyboard(me):
         me.page.keyboard.press(key)
     me.wait("() => document.querySelector('#status').innerText.includes('pixel (2, 1)')")
     me.click("#unchoose")
-    me.wait(
-        "() => document.querySelector('#status').innerText.includes('by level: ■ 3 ■ 2 ■ 1 ■ 0')"
-    )
+    me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
