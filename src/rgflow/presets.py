@@ -25,7 +25,7 @@ _BEST = replace(
     _FAST,
     model=replace(
         _FAST.model,
-        m=(8, 4),  # the same 8×8 pixels at levels 0 and 1
+        m=(8, 4, 8),  # the same 8×8 pixels at levels 0 and 1, then all there are
         disentanglers=False,
         depth=1,
         bijector="coarse_to_fine",
