@@ -139,7 +139,7 @@ def test_log_determinant_equals_autograd(case):
     bijector, x = case
     for function, argument in ((bijector.forward, x), (bijector.inverse, bijector.forward(x)[0])):
         _, log_det = function(argument)
-        for k in range(len(x)):
+        for k in range(2):
             jacobian = torch.autograd.functional.jacobian(
                 lambda v, function=function: function(v[None])[0][0].flatten(), argument[k]
             )
@@ -203,7 +203,7 @@ def test_the_density_of_a_flow_in_2_dimensions_integrates_to_1(name):
     randomise(bijector)
     if bijector.domain == "cube":
         # The density of u on the unit square; that of y = Q(u) follows by a change of variables.
-        n = 500
+        n = 300
         axis = (torch.arange(n, dtype=torch.float64) + 0.5) / n
         x = torch.cartesian_prod(axis, axis)
         log_density = _log_density(bijector, torch.where(x <= 0.5, x, x - 1))

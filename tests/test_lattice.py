@@ -47,7 +47,15 @@ def test_inference_cones_of_all_10x10_regions(order, shares, mean, per_level):
 
 
 @pytest.mark.parametrize(
-    ("size", "mean"), [(32, 1326), (64, 1705), (128, 2060), (256, 2402), (512, 2737), (1024, 3067)]
+    ("size", "mean"),
+    [
+        (32, 1326),
+        (64, 1705),
+        (128, 2060),
+        (256, 2402),
+        (512, 2737),
+        pytest.param(1024, 3067, marks=pytest.mark.slow),
+    ],
 )
 def test_inference_cones_grow_with_the_logarithm(size, mean):
     lattice = Lattice(height=size, width=size)
