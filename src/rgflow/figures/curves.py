@@ -85,8 +85,8 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
         unit: What the negative log-likelihoods are in.
 
     Returns:
-        The picture. Names stand in the order of what was reached; what is far above the worst of
-        that is cut off.
+        The picture. Names stand in the order of what was reached; what is higher than what was
+        found after a tenth of the time is cut off.
 
     Raises:
         ValueError: If there is no curve.
@@ -112,9 +112,13 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
             x, y = zip(*one, strict=True)
             style = "-" if number < 10 else "--"
             axes.plot(x, y, style, color=colour, linewidth=1.6, marker=".", label=label)
-    best, worst = min(ends.values()), max(ends.values())
-    axes.set_ylim(best - 0.06 * (worst - best) - 0.02, worst + 0.5 * (worst - best) + 0.1)
+    drawn = [one for seeds in curves.values() for one in seeds]
+    early = max(one[-1][0] for one in drawn) / 10
+    high = max(next(value for minutes, value in one if minutes >= early) for one in drawn)
+    low = min(value for one in drawn for _, value in one)
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.grid(axis="y", color=SOFT, alpha=0.3, linewidth=0.6)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return rendered(figure)
