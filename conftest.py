@@ -13,6 +13,8 @@ def _own_cache() -> Iterator[None]:
     """Tests leave the user's cache of data sets alone."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RGFLOW_CACHE"] = folder
+        # Fixtures of a module come before those of its tests.
+        torch.set_num_threads(1)
         yield
 
 
