@@ -114,7 +114,7 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
             axes.plot(x, y, style, color=colour, linewidth=1.6, marker=".", label=label)
     drawn = [one for seeds in curves.values() for one in seeds]
     early = max(one[-1][0] for one in drawn) / 10
-    high = max(next(value for minutes, value in one if minutes >= early) for one in drawn)
+    high = max(next((y for x, y in one if x >= early), one[-1][1]) for one in drawn)
     low = min(value for one in drawn for _, value in one)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     axes.xaxis.set_major_formatter("{x:g}")
