@@ -7,12 +7,14 @@ A config's `tables` are of several kinds, which differ by their keys:
 
 value, rows                one number: published ones, and ours under every budget
 values, rows, baseline     several numbers, a table for every budget; differences from the baseline
-claims                     sentences of the paper, each with two numbers that it says to differ
+claims                     sentences of the paper, each with two numbers that it says to differ,
+                           and what they are the mean `over`, if not seeds
 verdicts                   what the probes of each level say about the paper's sentences
 curves                     validations against time, a picture for every budget: rows as above
 
 A number of ours is named by a path: the name of a measure, and keys within its numbers. It is the
-mean over the seeds and its standard error; of one seed, the error is that of the measurement.
+mean over the seeds and its standard error; of one seed, the error is that of the measurement. A row
+`of` several labels is the mean over them all.
 """
 
 import json
@@ -53,18 +55,19 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Number:
-    """A mean over seeds and its standard error; of one seed the error of its measurement."""
+    """A mean over seeds, or over labels, and its standard error; of one the error of its
+    measurement."""
 
     mean: float
     error: float
-    seeds: int
+    count: int
 
     @property
     def decided(self) -> bool:
         """Whether its confidence interval leaves out 0; of one seed that of its measurement."""
         if math.isnan(self.error):
             return True
-        law = t(self.seeds - 1) if self.seeds > 1 else norm
+        law = t(self.count - 1) if self.count > 1 else norm
         return bool(abs(self.mean) > law.ppf((1 + CONFIDENCE) / 2) * self.error)
 
     def text(self, digits: int, signed: bool = False) -> str:
@@ -83,29 +86,33 @@ class Results:
         self.experiment, self.budget, self.content = experiment, budget, content
         self.labels = {one["name"]: (one["label"], one["seed"]) for one in content["trainings"]}
 
-    def values(self, path: str, label: str | None) -> dict[int, tuple[float, float]]:
-        """By seed, the value at a path and the error that stands beside it."""
-        measure, *keys = path.split(".")
+    def values(self, path: str, row: dict[str, Any]) -> dict[tuple[int, int], tuple[float, float]]:
+        """By label, counted as a row has them, and seed, its value and the error beside it; none of
+        several labels before they are all there, as they needn't be alike."""
+        measure, *keys = _path(path, row).split(".")
+        of = row.get("of")
+        asked = of if isinstance(of, list) else [of]
         found = {}
         for one in self.content["measures"]:
-            of, seed = self.labels.get(one["training"], (None, 0))
-            if one["name"] == measure and of == label:
-                found[seed] = _at(one["numbers"], keys)
-        return {seed: value for seed, value in found.items() if value}
+            label, seed = self.labels.get(one["training"], (None, 0))
+            if one["name"] == measure and label in asked:
+                found[asked.index(label), seed] = _at(one["numbers"], keys)
+        found = {key: value for key, value in found.items() if value}
+        return found if len({label for label, _ in found}) == len(asked) else {}
 
     def number(self, path: str, row: dict[str, Any]) -> Number | None:
         """The number of a row; none if it isn't there yet."""
         if "files" in row:
             return self._of_files(row)
-        return _mean(self.values(_path(path, row), row.get("of")))
+        return _mean(self.values(path, row))
 
     def difference(self, path: str, row: dict[str, Any], other: dict[str, Any]) -> Number | None:
         """By how much it is more in one row than in another, seed by seed."""
-        mine, theirs = (self.values(_path(path, one), one.get("of")) for one in (row, other))
+        mine, theirs = (self.values(path, one) for one in (row, other))
         return _mean(
             {
-                seed: (mine[seed][0] - theirs[seed][0], math.hypot(mine[seed][1], theirs[seed][1]))
-                for seed in mine.keys() & theirs.keys()
+                key: (mine[key][0] - theirs[key][0], math.hypot(mine[key][1], theirs[key][1]))
+                for key in sorted(mine.keys() & theirs.keys())
             }
         )
 
@@ -123,7 +130,7 @@ class Results:
     def _of_files(self, row: dict[str, Any]) -> Number | None:
         """A number that a command of another kind has written, in files beside the config."""
         values = [_at(content, row["value"].split(".")) for content in self._files(row)]
-        return _mean({seed: value for seed, value in enumerate(values) if value})
+        return _mean({(0, n): value for n, value in enumerate(values) if value})
 
     def _files(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """What is in the files that a row names under this budget, if it names any."""
@@ -149,7 +156,7 @@ def _at(numbers: Any, keys: Sequence[str]) -> tuple[float, float] | None:
     return value, error
 
 
-def _mean(values: dict[int, tuple[float, float]]) -> Number | None:
+def _mean(values: dict[tuple[int, int], tuple[float, float]]) -> Number | None:
     if not values:
         return None
     means = [value for value, _ in values.values()]
@@ -238,7 +245,7 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
                 verdict = "undecided"
             told = more.text(digits, signed=True)
             if one.labels:
-                told += f", {more.seeds} seed{'s' * (more.seeds > 1)}"
+                told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
             outcomes.append(f"{budget}: **{verdict}** ({told})")
         yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured yet'}."
     yield ""
