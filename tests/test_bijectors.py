@@ -140,10 +140,11 @@ def test_log_determinant_equals_autograd(case):
     for function, argument in ((bijector.forward, x), (bijector.inverse, bijector.forward(x)[0])):
         _, log_det = function(argument)
         for k in range(2):
-            jacobian = torch.autograd.functional.jacobian(
-                lambda v, function=function: function(v[None])[0][0].flatten(), argument[k]
-            )
-            slogdet = torch.linalg.slogdet(jacobian.reshape(argument[k].numel(), -1))[1]
+            # As many copies as variables: the i-th tells the i-th row.
+            copies = torch.stack([argument[k]] * argument[k].numel()).requires_grad_()
+            image = function(copies)[0].flatten(1)
+            (jacobian,) = torch.autograd.grad(image.diagonal().sum(), copies)
+            slogdet = torch.linalg.slogdet(jacobian.flatten(1))[1]
             torch.testing.assert_close(log_det[k], slogdet, rtol=1e-9, atol=1e-9)
 
 
@@ -203,13 +204,13 @@ def test_the_density_of_a_flow_in_2_dimensions_integrates_to_1(name):
     randomise(bijector)
     if bijector.domain == "cube":
         # The density of u on the unit square; that of y = Q(u) follows by a change of variables.
-        n = 300
+        n = 200
         axis = (torch.arange(n, dtype=torch.float64) + 0.5) / n
         x = torch.cartesian_prod(axis, axis)
         log_density = _log_density(bijector, torch.where(x <= 0.5, x, x - 1))
         cell = 1 / n**2
     else:
-        n, reach = 1000, 26.0
+        n, reach = 1000 if name.startswith("spline") else 600, 26.0  # splines have edges
         axis = ((torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1) * reach
         log_density = _log_density(bijector, torch.cartesian_prod(axis, axis), Laplace())
         cell = (2 * reach / n) ** 2

@@ -147,7 +147,7 @@ def test_commands(page, line, place, monkeypatch):
         folder = ["--experiments", str(DOCS.parent / "experiments"), "--dry_run"]
         assert main([*arguments, *folder]) == 0
     elif arguments[0] == "report":
-        assert main([*arguments, "--count", "100", "--draws", "1"]) == 0
+        assert main([*arguments, "--count", "100", "--draws", "1", "--places", "1"]) == 0
     elif arguments[0] == "app":  # everything but to wait for visitors
         served = []
         monkeypatch.setattr("uvicorn.Server.run", lambda server: served.append(server.config.port))

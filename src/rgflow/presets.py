@@ -69,6 +69,7 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-fast": replace(_FAST, data="msds2"),
     "msds1-best": replace(_BEST, data="msds1"),
     "msds2-best": replace(_BEST, data="msds2"),
+    "patches-best": replace(_BEST, data="patches", flip=True),
     "msds1-m4": replace(_M4, data="msds1"),
     "msds2-m4": replace(_M4, data="msds2"),
     "msds1-tiny": replace(_TINY, data="msds1"),
