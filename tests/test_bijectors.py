@@ -28,7 +28,7 @@ from rgflow.bijectors import (
     mixture,
 )
 from rgflow.bijectors import unit_spline as spline
-from rgflow.bijectors.coarse_to_fine import coarse_to_fine
+from rgflow.bijectors.coarse_to_fine import LEAST, coarse_to_fine, relative
 from rgflow.bijectors.pixels import find_place
 from rgflow.conditioners import CONDITIONERS, PaperConditioner, ReleasedConditioner
 from rgflow.lattice import Lattice, Layer
@@ -510,18 +510,45 @@ def test_generation_goes_on_with_some_of_the_blocks(top):
             all_of_them.pick(rows)
         if group >= bijector.kept:
             found, expected = all_of_them.mixtures(), some.mixtures()
-            if group < 5:
-                assert (
-                    found.params.unflatten(2, (-1, 5))[..., rows]
-                    .flatten(2)
-                    .allclose(expected.params, rtol=1e-12, atol=1e-12)
-                )
-            else:
-                assert found.params.allclose(expected.params, rtol=1e-12, atol=1e-12)
-            assert all(map(torch.equal, found.units, expected.units))
+            for one, other in zip(
+                (found.params, *found.units), (expected.params, *expected.units), strict=True
+            ):
+                if group < 5 and one.shape[-1] > 1:
+                    one = one.unflatten(-1, (-1, 5))[..., rows].flatten(-2)
+                torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
             assert all(map(torch.equal, found.tables, expected.tables))
         all_of_them.add(level if group < 5 else level[:, rows])
         some.add(level[:, rows])
+
+
+def test_levels_are_measured_by_what_goes_up_of_the_block():
+    """Brighter, and of another contrast: the networks see the same, and are told the difference."""
+    torch.manual_seed(0)
+    base = torch.rand(12, 4, 5, dtype=torch.float64)  # groups of 3 channels, in turn
+    one, other = (20 + 100 * base), (50 + 80 * base)
+    centre, unit = torch.tensor([100.0, 90.0, 80.0]).double(), torch.tensor([64.0, 32, 64]).double()
+    units = mixture.Units(*(u.repeat(4)[:, None] for u in (centre, unit)))
+    seen, told = [], []
+    for levels in (one, other):
+        of_blocks, context = relative(levels[:3], units, channels=3)
+        assert of_blocks.unit.shape == (12, 4 * 5)
+        seen.append((levels.flatten(1) - of_blocks.centre) / of_blocks.unit)
+        told.append(context)
+        assert seen[-1][:3].mean(1).abs().max() < 1e-9
+    torch.testing.assert_close(*seen, rtol=0.05, atol=0.02)  # but for the least spread
+    mean, deviation = told[0].chunk(2)
+    expected = (one[:3].mean(1) - centre[:, None]) / unit[:, None]
+    torch.testing.assert_close(mean, expected)
+    assert ((told[1].chunk(2)[1] - deviation).exp() - 0.8).abs().max() < 0.05
+
+
+def test_a_block_of_which_all_that_goes_up_is_the_same():
+    """Has finite units, in which the rest may differ."""
+    units = mixture.Units(torch.zeros(4, 1), torch.full((4, 1), 64.0))
+    of_blocks, context = relative(torch.full((1, 4, 2), 7.0), units, channels=1)
+    assert of_blocks.centre.eq(7).all()
+    torch.testing.assert_close(of_blocks.unit, torch.full((4, 8), 64 * LEAST))
+    assert context.isfinite().all()
 
 
 def test_coarse_to_fine_divides_a_block_as_often_as_it_can_be():

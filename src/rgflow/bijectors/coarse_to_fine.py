@@ -10,7 +10,8 @@ autoregressive order of this kind: Reed et al. 2017, "Parallel multiscale autore
 estimation".)
 
 Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G variables, q = G/4
-of them in a quarter; P parameters of a variable's map; w width of the networks, t that of stems.
+of them in a quarter; o numbers of context; P parameters of a variable's map; w width of the
+networks, t that of stems.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,10 @@ MIDDLE = 1 / 4
 STEM_BLOCKS = 2
 """Residual blocks of a stem."""
 RESIDUAL_GAIN = 0.5
-"""Of the second layer of a residual block, so that the sum doesn't outgrow its first term."""
+"""Of the last layer of a residual block, so that the sum doesn't outgrow its first term."""
+LEAST = 0.05
+"""The smallest spread of what goes up of a block, in units of the channel: where all of it is the
+same, the rest needn't be."""
 
 
 def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
@@ -78,7 +82,9 @@ class CoarseToFine(Bijector):
     row and column left out; at the top all are mapped. `fit` makes levels those of pixels.
 
     The networks see every variable as its level, without its place within: what dequantisation
-    adds is noise to them. The derivative is that of the pixel's value. As levels are whole numbers,
+    adds is noise to them. The derivative is that of the pixel's value. Below the top, levels count
+    from the mean of those of the block that go up, by their spread, channel by channel: what is
+    learned of one brightness and contrast holds for all. As levels are whole numbers,
     generation finds exactly the mixtures that inference had, also on images unlike any that were
     learned, where networks amplify differences and the next group amplifies those.
 
@@ -119,11 +125,13 @@ class CoarseToFine(Bijector):
         self.kept = 0 if top else self.groups // 4
         self.register_buffer("order", order.flatten(), persistent=False)
         self.register_buffer("back", order.flatten().argsort(), persistent=False)
+        self.channels = channels
         self.register_buffer("channel", torch.arange(self.groups) % channels, persistent=False)
         self.pixels = Marginal(channels)
         params = 3 * components
+        context = 2 * channels if self.kept else 0
         self.networks = GroupedTrunk(
-            self.groups, self.kept, self.size, params, hidden, blocks, stem
+            self.groups, self.kept, self.size, context, params, hidden, blocks, stem
         )
         self.compiled = False
 
@@ -139,10 +147,13 @@ class CoarseToFine(Bijector):
         d = self.in_order(x).flatten(1)
         tables, units = self._tables(x.dtype)
         place = find_place(d, tables)
-        seen = _seen(_level(place), units).view(-1, len(x))
+        level, k = _level(place), self.kept
+        context = level.new_empty(0, len(x))
+        if k:
+            units, context = relative(level[:k].unflatten(1, (self.size, -1)), units, self.channels)
+        seen = torch.cat((context, _seen(level, units).view(-1, len(x))))
         params = self.networks(seen).flatten(2)  # [mapped groups, P, e·R]
         forward = compiled_mixture() if self.compiled and self.training else mixture_forward
-        k = self.kept
         y, log_slope = forward(
             Place(*(part[k:] for part in place)), params, Units(*(part[k:] for part in units))
         )
@@ -169,7 +180,7 @@ class CoarseToFine(Bijector):
 
     def generation(self, rows: int, dtype: torch.dtype) -> "Generation":
         """The way from coarse to fine, for so many blocks and computed in this number format."""
-        return Generation(self.networks, *self._tables(dtype), rows)
+        return Generation(self, *self._tables(dtype), rows)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
         """Of every group, [G, 256] and [G, 1]."""
@@ -188,45 +199,84 @@ def _seen(level: Tensor, units: Units) -> Tensor:
     return (level - units.centre) / units.unit
 
 
+def relative(up: Tensor, units: Units, channels: int) -> tuple[Units, Tensor]:
+    """Units of every block: from the mean of what goes up of it, by the standard deviation of that.
+
+    Args:
+        up: Levels of the groups that go up, [k, e, R].
+        units: Of all groups, [G, 1].
+        channels: C, which groups belong to in turn.
+
+    Returns:
+        Units of the variables of all groups, [G, e·R]; and mean and log of the deviation, in those
+        of the channels, which networks see too, [2C, R].
+    """
+    groups, size, _ = up.shape
+    x = _seen(up, Units(*(u[:groups, None] for u in units))).unflatten(0, (-1, channels))
+    mean, deviation = x.mean((0, 2)), (x.var((0, 2), correction=0) + LEAST**2).sqrt()
+    repeats = (len(units.unit) // channels, size)
+    centre = units.centre + units.unit * mean.repeat(repeats)
+    return Units(centre, units.unit * deviation.repeat(repeats)), torch.cat((mean, deviation.log()))
+
+
 class Generation:
     """What is known of R blocks while they are generated, group after group.
 
     Args:
-        networks: Those of the groups.
+        bijector: Whose blocks.
         tables: Of every group, [G, 256].
         units: Of every group, [G, 1].
         rows: R.
     """
 
-    def __init__(self, networks: "GroupedTrunk", tables: Tables, units: Units, rows: int) -> None:
-        self._networks, self._tables, self._units, self._rows = networks, tables, units, rows
-        self._seen: list[Tensor] = []  # what the networks see of the groups so far, each [e, R]
+    def __init__(self, bijector: CoarseToFine, tables: Tables, units: Units, rows: int) -> None:
+        self._networks, self._kept = bijector.networks, bijector.kept
+        self._channels = bijector.channels
+        self._tables, self._units = tables, units
+        self._context = units.unit.new_empty(0, rows)
+        self._known: list[Tensor] = []
+        """Of the groups so far, each [e, R]: levels until all that go up are there, and then what
+        the networks see."""
         self._features: Tensor | None = None
         self._quarter = 0  # whose features they are
 
     def measure(self) -> tuple[Units, Tables]:
         """Of the group that comes next."""
-        one = slice(len(self._seen), len(self._seen) + 1)
+        one = slice(len(self._known), len(self._known) + 1)
         return Units(*(u[one] for u in self._units)), Tables(*(t[one] for t in self._tables))
 
     def mixtures(self) -> Mixtures:
         """The distributions of the group that comes next, which has to be one that is mapped."""
-        networks, group, units = self._networks, len(self._seen), self._units
+        networks, group = self._networks, len(self._known)
         if group // networks.quarter != self._quarter:
             self._quarter = group // networks.quarter
-            self._features = networks.features(self._quarter, self._seen)
-        dtype = units.unit.dtype
-        params = networks.of_group(group, self._seen, self._features, self._rows, dtype)
+            before = self._known[: self._quarter * networks.quarter]
+            self._features = networks.features(self._quarter, torch.cat((self._context, *before)))
+        known = torch.cat((self._context, *self._known))
+        params = networks.of_group(group, known, self._features)
         return Mixtures(params.flatten(2), *self.measure())
 
     def add(self, level: Tensor) -> None:
         """The levels of the group that came next, [e, R]."""
         units, _ = self.measure()
-        self._seen.append(_seen(level, units))
+        if (group := len(self._known)) >= self._kept:
+            self._known.append(_seen(level.flatten(), units).view_as(level))
+            return
+        self._known.append(level)
+        if group + 1 == self._kept:
+            up = torch.stack(self._known)
+            self._units, self._context = relative(up, self._units, self._channels)
+            seen = _seen(up.flatten(1), Units(*(u[: self._kept] for u in self._units)))
+            self._known = list(seen.view_as(up))
 
     def pick(self, rows: Tensor) -> None:
         """Go on with these blocks, some of them perhaps several times."""
-        self._rows, self._seen = len(rows), [one[:, rows] for one in self._seen]
+        if self._units.unit.shape[1] > 1:  # those of blocks
+            each = (
+                one.unflatten(1, (-1, self._context.shape[1]))[..., rows] for one in self._units
+            )
+            self._units = Units(*(one.flatten(1) for one in each))
+        self._known, self._context = [one[:, rows] for one in self._known], self._context[:, rows]
         if self._features is not None:
             self._features = self._features[rows]
 
@@ -234,14 +284,16 @@ class Generation:
 class GroupedTrunk(nn.Module):
     """One residual network per group, which sees the groups before it; all side by side.
 
-    Linear, pre-normalised residual blocks with a narrow middle, SiLU, linear. What follows the
-    hidden layers is 0 at the start. The groups of the second quarter, of the third and of the last
-    share a stem each, which sees the quarters before: its features come to their hidden layers too.
+    Linear, pre-normalised residual blocks with a narrow middle, SiLU, linear. What follows
+    the hidden layers is 0 at the start. The groups of the second quarter, of the third and of the
+    last share a stem each, which sees the quarters before: its features come to their hidden layers
+    too.
 
     Args:
         groups: G.
         kept: The first groups, which have no network.
         size: Variables of a group e.
+        context: What all of them see besides, o numbers.
         params: Parameters per variable P.
         hidden: Width w of each network.
         blocks: Residual blocks of each.
@@ -252,21 +304,30 @@ class GroupedTrunk(nn.Module):
     seen: Tensor
 
     def __init__(
-        self, groups: int, kept: int, size: int, params: int, hidden: int, blocks: int, stem: int
+        self,
+        groups: int,
+        kept: int,
+        size: int,
+        context: int,
+        params: int,
+        hidden: int,
+        blocks: int,
+        stem: int,
     ) -> None:
         super().__init__()
         self.kept, self.size, self.params, self.hidden = kept, size, params, hidden
-        before = torch.arange(kept, groups)[:, None, None] * size
-        self.register_buffer("seen", torch.arange(groups * size) < before, persistent=False)
+        before = torch.arange(kept, groups)[:, None, None] * size + context
+        every = context + groups * size
+        self.register_buffer("seen", torch.arange(every) < before, persistent=False)
         mapped = groups - kept
-        first = torch.randn(mapped, hidden, groups * size) / before.clamp(min=1) ** 0.5
-        self.first = nn.Parameter(first * self.seen)  # [mapped groups, w, D]
+        first = torch.randn(mapped, hidden, every) / before.clamp(min=1) ** 0.5
+        self.first = nn.Parameter(first * self.seen)  # [mapped groups, w, o + D]
         self.first_bias = nn.Parameter(torch.zeros(mapped, 1, hidden))
         self.blocks = nn.ModuleList(_GroupedResidual(mapped, hidden) for _ in range(blocks))
         self.last = nn.Parameter(torch.zeros(mapped, params * size, hidden))
         self.last_bias = nn.Parameter(torch.zeros(mapped, params * size, 1))
         self.quarter = groups // 4
-        widths = [k * self.quarter * size for k in (1, 2, 3)] if stem else []
+        widths = [context + k * self.quarter * size for k in (1, 2, 3)] if stem else []
         self.stems = cast(Sequence[_Stem], nn.ModuleList(_Stem(width, stem) for width in widths))
         # From the features of each stem to the hidden layers of its groups.
         features = torch.randn(len(widths), self.quarter, hidden, stem) / max(stem, 1) ** 0.5
@@ -275,7 +336,7 @@ class GroupedTrunk(nn.Module):
         """`_after_first`, compiled, for training; none: as it stands."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [D, R], in order → parameters [mapped groups, P, e, R], in the networks' dtype."""
+        """x [o + D, R], in order → parameters [mapped groups, P, e, R], in the networks' dtype."""
         x = self._lowered(x)
         weight = (self.first * self.seen).flatten(0, 1).to(x.dtype)
         h = x.T @ weight.T
@@ -290,41 +351,28 @@ class GroupedTrunk(nn.Module):
         h = h.view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
         return self._rest(h, slice(None))
 
-    def features(self, quarter: int, known: list[Tensor]) -> Tensor | None:
+    def features(self, quarter: int, known: Tensor) -> Tensor | None:
         """What the stem of a quarter says to its groups, [R, q·w]; none without stems.
 
         Args:
             quarter: From 1 to 3; the first, which is 0, has none.
-            known: The groups before it, or more, each [e, R].
+            known: The context and the groups before it [., R].
         """
         if self.from_stems is None or not quarter:
             return None
-        x = torch.cat(known[: quarter * self.quarter])
-        features: Tensor = self.stems[quarter - 1](x.T)
-        return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(x.dtype)
+        features: Tensor = self.stems[quarter - 1](known.T)
+        return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
 
-    def of_group(
-        self,
-        group: int,
-        known: list[Tensor],
-        features: Tensor | None,
-        rows: int,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def of_group(self, group: int, known: Tensor, features: Tensor | None) -> Tensor:
         """Parameters [1, P, e, R] of one group, from the groups before it.
 
         Args:
             group: Which.
-            known: Those groups, each [e, R].
+            known: The context and those groups [., R], of which there needn't be any.
             features: What `features` says of its quarter.
-            rows: R.
-            dtype: Of the variables.
         """
         index = group - self.kept
-        h = self.first.new_zeros(rows, self.hidden, dtype=dtype)
-        if known:
-            x = torch.cat(known)
-            h = x.T @ self.first[index, :, : len(x)].T.to(dtype)
+        h = known.T @ self.first[index, :, : len(known)].T.to(known.dtype)
         if features is not None:
             h = h + features.unflatten(1, (-1, self.hidden))[:, group % self.quarter]
         return self._rest(self._lowered(h)[None], slice(index, index + 1))
@@ -367,26 +415,29 @@ class _GroupedResidual(nn.Module):
 class _Stem(nn.Module):
     """A residual network [R, known variables] → features [R, t], for all groups of a quarter.
 
-    Linear, residual blocks h → h + f(norm h) with f being linear, SiLU, linear, then norm and SiLU.
+    Linear, residual blocks h → h + f(norm h) with f being a gated layer (SwiGLU, Shazeer 2020) and
+    a linear one, then norm and SiLU.
     """
 
     def __init__(self, known: int, width: int) -> None:
         super().__init__()
         self.first = nn.Parameter(known**-0.5 * torch.randn(width, known))
-        inner = width**-0.5 * torch.randn(STEM_BLOCKS, 2, width, width)
-        inner[:, 1] *= RESIDUAL_GAIN
+        inner = width**-0.5 * torch.randn(STEM_BLOCKS, 3, width, width)  # gate, value, last
+        inner[:, 2] *= RESIDUAL_GAIN
         self.inner = nn.Parameter(inner)
         self.first_bias = nn.Parameter(torch.zeros(width))
-        self.inner_bias = nn.Parameter(torch.zeros(STEM_BLOCKS, 2, width))
+        self.inner_bias = nn.Parameter(torch.zeros(STEM_BLOCKS, 3, width))
 
     def forward(self, x: Tensor) -> Tensor:
         def linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             return F.linear(h, weight.to(h.dtype), bias.to(h.dtype))
 
         h = linear(x, self.first, self.first_bias)
-        for (one, other), (bias, other_bias) in zip(self.inner, self.inner_bias, strict=True):
-            inside = F.silu(linear(F.rms_norm(h, h.shape[-1:]), one, bias))
-            h = h + linear(inside, other, other_bias)
+        for weights, biases in zip(self.inner, self.inner_bias, strict=True):
+            normed = F.rms_norm(h, h.shape[-1:])
+            inner = linear(normed, weights[:2].flatten(0, 1), biases[:2].flatten())
+            gate, value = inner.chunk(2, 1)
+            h = h + linear(F.silu(gate) * value, weights[2], biases[2])
         return F.silu(F.rms_norm(h, h.shape[-1:]))
 
     def hidden_matrices(self) -> list[nn.Parameter]:
