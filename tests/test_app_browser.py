@@ -117,11 +117,11 @@ def test_from_samples_to_a_direction(me, tmp_path):
     slider.focus()
 
     def press():
-        for _ in range(40):
+        for _ in range(80):  # back to the middle: far out, an image may stay as it is
             me.page.keyboard.press("ArrowLeft")
 
     me.changing(press, "pixels")
-    assert float(slider.input_value()) < 4
+    assert float(slider.input_value()) < 2
     me.shoot("5-slider-by-keyboard")
 
     def listed():
