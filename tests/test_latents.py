@@ -75,6 +75,15 @@ def test_file(z, tmp_path):
     assert torch.equal(loaded.flat(), z.flat().double())
 
 
+def test_file_of_levels_with_edges_of_their_own(tmp_path):
+    lattice = Lattice(height=8, width=8, m=(4, 2))
+    z = Latents.from_flat(torch.randn(2, 3 * 64), lattice, 3)
+    z.save(tmp_path / "z.safetensors")
+    loaded = Latents.load(tmp_path / "z.safetensors")
+    assert loaded.lattice == lattice
+    assert torch.equal(loaded.flat(), z.flat())
+
+
 def test_bad_input(z, lattice, tmp_path):
     with pytest.raises(ValueError, match=r"shape \[N, 384\]; got \[2, 380\]"):
         Latents.from_flat(torch.zeros(2, 380), lattice, 3)

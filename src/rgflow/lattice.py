@@ -259,6 +259,8 @@ class Lattice(Sites):
     def __post_init__(self) -> None:
         check_name("boundary", self.boundary, get_args(Boundary))
         check_name("order", self.order, get_args(Order))
+        if isinstance(self.m, list):  # JSON and YAML have no tuples
+            object.__setattr__(self, "m", tuple(self.m))
         edges = self.m if isinstance(self.m, tuple) else (self.m,)
         for m in edges:
             _check_sizes(self, m=m)
