@@ -30,7 +30,7 @@ from torch import Tensor
 
 from rgflow.bijectors.pixels import LEVELS, Place, Tables
 
-UNIFORM = 1e-5
+UNIFORM = 1e-6
 """Share ε of the marginal distribution, which is the smallest slope: it bounds how much precision
 can be lost, whatever the network says. It is also how often a variable of a sample is drawn without
 regard to the others, so it has to be small beside one over the number of variables."""
