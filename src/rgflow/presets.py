@@ -30,13 +30,14 @@ _BEST = replace(
         depth=1,
         bijector="coarse_to_fine",
         conditioner="paper",
-        hidden=96,
+        hidden=32,
         blocks=1,
+        splits=3,  # every variable by itself
         stem=128,
     ),
     optimizer="muon",
 )
-_M4 = replace(_BEST, model=replace(_BEST.model, m=4, splits=1, hidden=256))
+_M4 = replace(_BEST, model=replace(_BEST.model, m=4, hidden=96))
 _SMALL = TrainConfig(
     model=FlowConfig(depth=2, hidden=128, blocks=2, compute_dtype="auto"),
     lr=2e-3,
