@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from rgflow.config import ComputeDtype
 
@@ -66,6 +67,20 @@ def training_dtype(name: ComputeDtype) -> torch.dtype | None:
     if name == "auto":
         return torch.bfloat16 if bfloat16_pays() else None
     return torch.bfloat16 if name == "bfloat16" else None
+
+
+def derivatives_wanted() -> bool:
+    """Whether somebody may ask for derivatives of what is computed now, in either direction.
+
+    Example:
+        >>> derivatives_wanted()
+        True
+        >>> with torch.no_grad():
+        ...     derivatives_wanted()
+        False
+    """
+    # Not by `unpack_dual`, which fails within a vmap.
+    return torch.is_grad_enabled() or forward_ad._current_level >= 0
 
 
 def can_compile() -> bool:

@@ -26,8 +26,15 @@ from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped
 from rgflow.bijectors.blockwise import SUBLATTICES
-from rgflow.bijectors.mixture import Units, compiled_mixture, mixture_forward, mixture_inverse
+from rgflow.bijectors.mixture import (
+    Units,
+    compiled_mixture,
+    find_level,
+    mixture_forward,
+    mixture_inverse,
+)
 from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
+from rgflow.numerics import derivatives_wanted
 
 MIDDLE = 1 / 4
 """Width of the middle of a residual block, as a share of that of the network."""
@@ -163,16 +170,31 @@ class CoarseToFine(Bijector):
     def invert(self, y: Tensor) -> Mapped:
         d = self.in_order(y).flatten(1)
         known = self.generation(len(y), y.dtype)
-        found, log_slopes = [], []
+        derivatives = derivatives_wanted()
+        k = self.kept
+        up = find_place(d[:k], Tables(*(table[:k] for table in known.tables)))
+        found, params = [], []
         for group in range(self.groups):
-            one, tables = d[group : group + 1], known.measure()[1]
-            if group >= self.kept:
-                one, log_slope = mixture_inverse(one, *known.mixtures())
-                log_slopes.append(log_slope.view(self.size, -1).sum(0))
-            found.append(one)
-            known.add(_level(find_place(one, tables)).view(self.size, -1))
-        x = torch.cat(found).view(-1, len(y))
-        return x[self.back].T, sum(log_slopes[1:], log_slopes[0])
+            if group < k:
+                level = _level(up)[group : group + 1]
+            else:
+                one, mixtures = d[group : group + 1], known.mixtures()
+                level = find_level(one, *mixtures)
+                found.append(level)
+                params.append(mixtures.params)
+                if derivatives:
+                    *_, low = mixture_inverse(one, level, *mixtures)
+                    level = level + (low - low.detach())
+            known.add(level.view(self.size, -1).to(y.dtype))
+        x, log_slope, _ = mixture_inverse(
+            d[k:],
+            torch.cat(found),
+            torch.cat(params),
+            Units(*(part[k:] for part in known.units)),
+            Tables(*(table[k:] for table in known.tables)),
+        )
+        x = torch.cat((d[:k], x)).view(-1, len(y))
+        return x[self.back].T, log_slope.view(-1, len(y)).sum(0)
 
     def in_order(self, blocks: Tensor) -> Tensor:
         """Blocks [R, D] of anything by group of variables, [G, e, R]."""
@@ -232,53 +254,58 @@ class Generation:
     def __init__(self, bijector: CoarseToFine, tables: Tables, units: Units, rows: int) -> None:
         self._networks, self._kept = bijector.networks, bijector.kept
         self._channels = bijector.channels
-        self._tables, self._units = tables, units
-        self._context = units.unit.new_empty(0, rows)
-        self._known: list[Tensor] = []
-        """Of the groups so far, each [e, R]: levels until all that go up are there, and then what
-        the networks see."""
+        self.tables, self.units = tables, units
+        self._group = 0
+        """That which comes next."""
+        self._known = [units.unit.new_empty(0, rows)]
+        """The context and the groups so far, [., R]: levels until all that go up are there, and
+        then what the networks see."""
         self._features: Tensor | None = None
         self._quarter = 0  # whose features they are
 
-    def measure(self) -> tuple[Units, Tables]:
-        """Of the group that comes next."""
-        one = slice(len(self._known), len(self._known) + 1)
-        return Units(*(u[one] for u in self._units)), Tables(*(t[one] for t in self._tables))
-
     def mixtures(self) -> Mixtures:
         """The distributions of the group that comes next, which has to be one that is mapped."""
-        networks, group = self._networks, len(self._known)
+        networks, group = self._networks, self._group
+        known = torch.cat(self._known)
         if group // networks.quarter != self._quarter:
             self._quarter = group // networks.quarter
-            before = self._known[: self._quarter * networks.quarter]
-            self._features = networks.features(self._quarter, torch.cat((self._context, *before)))
-        known = torch.cat((self._context, *self._known))
+            self._features = networks.features(self._quarter, known)
+            self._known = [known]
         params = networks.of_group(group, known, self._features)
-        return Mixtures(params.flatten(2), *self.measure())
+        return Mixtures(
+            params.flatten(2), self._units(), Tables(*(t[self._one] for t in self.tables))
+        )
 
     def add(self, level: Tensor) -> None:
         """The levels of the group that came next, [e, R]."""
-        units, _ = self.measure()
-        if (group := len(self._known)) >= self._kept:
-            self._known.append(_seen(level.flatten(), units).view_as(level))
-            return
+        if self._group >= self._kept:
+            level = _seen(level.flatten(), self._units()).view_as(level)
         self._known.append(level)
-        if group + 1 == self._kept:
-            up = torch.stack(self._known)
-            self._units, self._context = relative(up, self._units, self._channels)
-            seen = _seen(up.flatten(1), Units(*(u[: self._kept] for u in self._units)))
-            self._known = list(seen.view_as(up))
+        self._group += 1
+        if self._group == self._kept:
+            up = torch.stack(self._known[1:])
+            self.units, context = relative(up, self.units, self._channels)
+            seen = _seen(up.flatten(1), Units(*(u[: self._kept] for u in self.units)))
+            self._known = [context, seen.view(-1, up.shape[2])]
 
     def pick(self, rows: Tensor) -> None:
         """Go on with these blocks, some of them perhaps several times."""
-        if self._units.unit.shape[1] > 1:  # those of blocks
+        if self.units.unit.shape[1] > 1:  # those of blocks
             each = (
-                one.unflatten(1, (-1, self._context.shape[1]))[..., rows] for one in self._units
+                one.unflatten(1, (-1, self._known[0].shape[1]))[..., rows] for one in self.units
             )
-            self._units = Units(*(one.flatten(1) for one in each))
-        self._known, self._context = [one[:, rows] for one in self._known], self._context[:, rows]
+            self.units = Units(*(one.flatten(1) for one in each))
+        self._known = [part[:, rows] for part in self._known]
         if self._features is not None:
             self._features = self._features[rows]
+
+    @property
+    def _one(self) -> slice:
+        return slice(self._group, self._group + 1)
+
+    def _units(self) -> Units:
+        """Of the group that comes next."""
+        return Units(*(u[self._one] for u in self.units))
 
 
 class GroupedTrunk(nn.Module):
@@ -356,11 +383,12 @@ class GroupedTrunk(nn.Module):
 
         Args:
             quarter: From 1 to 3; the first, which is 0, has none.
-            known: The context and the groups before it [., R].
+            known: The context and at least all groups before it [., R].
         """
         if self.from_stems is None or not quarter:
             return None
-        features: Tensor = self.stems[quarter - 1](known.T)
+        stem = self.stems[quarter - 1]
+        features: Tensor = stem(known[: stem.first.shape[1]].T)
         return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
 
     def of_group(self, group: int, known: Tensor, features: Tensor | None) -> Tensor:
@@ -389,7 +417,9 @@ class GroupedTrunk(nn.Module):
     def _rest(self, h: Tensor, which: slice) -> Tensor:
         """After the first layer's product [G, R, w], for some of the groups."""
         function = self.compiled if self.training and self.compiled else _after_first
-        blocks = [tuple(p[which] for p in block.parameters()) for block in self.blocks]
+        blocks = [
+            tuple(p[which] for p in cast(_GroupedResidual, block).in_use()) for block in self.blocks
+        ]
         ends = (self.first_bias[which], self.last[which], self.last_bias[which])
         return function(h, blocks, *ends).view(len(h), self.params, self.size, -1)
 
@@ -406,6 +436,10 @@ class _GroupedResidual(nn.Module):
         )
         self.first_bias = nn.Parameter(torch.zeros(groups, 1, middle))
         self.second_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
+
+    def in_use(self) -> tuple[nn.Parameter, ...]:
+        """As `_after_first` takes them."""
+        return self.first, self.second, self.first_bias, self.second_bias
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All that lead to a hidden layer."""

@@ -40,8 +40,9 @@ SCALE = 0.25
 """Scale of all components where the network says nothing, in units of x."""
 SPREAD = 1.0
 """The means of the components are spread from −1 to 1 where the network says nothing."""
-FEW = 1 << 12
-"""Variables up to which the cost of finding their levels is that of starting operations."""
+DIGITS = ((8, 1 << 4), (4, 1 << 12))
+"""Bits of the digits in which levels are found, and up to how many variables: of few, the cost is
+that of starting operations."""
 WIDEST = 5.0
 """Log of the largest scale, in those of `SCALE`."""
 
@@ -89,48 +90,49 @@ def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor,
 
 
 def mixture_inverse(
-    d: Tensor, params: Tensor, units: Units, tables: Tables
-) -> tuple[Tensor, Tensor]:
-    """The inverse of `mixture_forward`.
+    d: Tensor, level: Tensor, params: Tensor, units: Units, tables: Tables
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The inverse of `mixture_forward`, of results whose levels are known.
 
     Args:
         d: Results, in cube coordinates [G, n].
+        level: What `find_level` says of them.
         params: As there.
         units: As there.
         tables: Of each group.
 
     Returns:
-        Cube coordinates, and log-derivatives of the inverse; both [G, n].
+        Cube coordinates, log-derivatives of the inverse, and how far into their levels the former
+        lie; each [G, n].
     """
-    components = _components(params.to(d.dtype), units)
-    level = _find_level(d, components, units, tables)
     share, before, after = (table.gather(1, level) for table in tables)
-    below, here, above = _around(level, components, units)
+    below, here, above = _around(level, _components(params.to(d.dtype), units), units)
     height = (1 - UNIFORM) * here + UNIFORM * share
     low = (d - (1 - UNIFORM) * below - UNIFORM * before) / height
     high = (-d - (1 - UNIFORM) * above - UNIFORM * after) / height
     low = torch.where(d > 0, low, 1 - high).clamp(0, 1)
     high = torch.where(d > 0, 1 - low, high).clamp(0, 1)
-    return _cube(before + share * low, after + share * high), torch.log(share / height)
+    return _cube(before + share * low, after + share * high), torch.log(share / height), low
 
 
 def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
     """The levels from which results in cube coordinates [G, n] come; of uniform ones, draws from
-    the discretised mixtures."""
-    return _find_level(d, _components(params, units), units, tables)
+    the discretised mixtures. Arguments are as of `mixture_inverse`.
 
-
-def _find_level(d: Tensor, components: Components, units: Units, tables: Tables) -> Tensor:
-    """As `find_level`: digit by digit, every digit the highest with which a level begins before d.
-    Of few variables, larger digits take fewer operations."""
+    Digit by digit, every digit the highest with which a level begins before d. Of few variables,
+    larger digits take fewer operations.
+    """
+    components = _components(params.to(d.dtype), units)
+    near = d > 0
+    # Measured from the end at which d is small.
+    sign = torch.where(near, 1.0, -1.0).to(d.dtype)
     level = torch.zeros_like(d, dtype=torch.long)
-    bits = 4 if d.numel() <= FEW else 1
+    bits = next((bits for bits, most in DIGITS if d.numel() <= most), 1)
     steps = torch.arange(1, 1 << bits, device=d.device)[:, None]
-    wanted = d[:, None]
     for shift in range(8 - bits, -1, -bits):
-        below, above = _edge(level[:, None] + (steps << shift), components, units, tables)
-        begun = torch.where(wanted > 0, below <= wanted, above >= -wanted)
-        level = level + (begun.sum(1) << shift)
+        begin = level[:, None] + (steps << shift)
+        edge = _edge(begin, near[:, None], sign[:, None], components, units, tables)
+        level = level + ((edge <= d[:, None]).sum(1) << shift)
     return level
 
 
@@ -181,18 +183,17 @@ def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
 
 
 def _edge(
-    level: Tensor, components: Components, units: Units, tables: Tables
-) -> tuple[Tensor, Tensor]:
-    """y and 1 − y where levels of 1 to 255 begin, each [G, t, n]: t of them for every variable."""
+    level: Tensor, near: Tensor, sign: Tensor, components: Components, units: Units, tables: Tables
+) -> Tensor:
+    """Where levels of 1 to 255 begin, [G, t, n], t of them for every variable: y for those that are
+    near 0, and y − 1 for the others; near and their sign are [G, 1, n]."""
     share, mean, sharp = (part[:, :, None] for part in components)
     start = (level - units.centre[:, None]) / units.unit[:, None]
-    a = (start - mean) * sharp  # [K, G, t, n]
-    below = (share * torch.sigmoid(a)).sum(0)
-    above = (share * torch.sigmoid(-a)).sum(0)
+    mass = (share * torch.sigmoid(sign * ((start - mean) * sharp))).sum(0)
     at = level.flatten(1)
-    before = tables.below.gather(1, at).view_as(start)
-    after = tables.above.gather(1, at - 1).view_as(start)
-    return (1 - UNIFORM) * below + UNIFORM * before, (1 - UNIFORM) * above + UNIFORM * after
+    before, after = tables.below.gather(1, at), tables.above.gather(1, at - 1)
+    uniform = torch.where(near, before.view_as(start), after.view_as(start))
+    return sign * ((1 - UNIFORM) * mass + UNIFORM * uniform)
 
 
 def _cube(from_0: Tensor, from_1: Tensor) -> Tensor:
