@@ -6,7 +6,7 @@ from PIL import Image
 
 from rgflow.cli import main
 from rgflow.figures import animations
-from rgflow.figures.animations import animate
+from rgflow.figures.animations import _colours, animate
 from rgflow.files import PART
 
 GREYS = (0, 80, 160, 240)
@@ -92,3 +92,8 @@ def test_few_pixels_keep_their_colours(tmp_path):
     found = np.asarray(Image.open(tmp_path / "page.gif").convert("RGB")).astype(int)
     assert np.abs(found[12, 12] - (30, 90, 160)).max() <= 8
     assert np.abs(found[20, 20] - (90, 30, 160)).max() <= 8
+
+
+def test_every_colour_is_found_once():
+    picture = np.random.default_rng(0).integers(0, 3, (20, 30, 3), dtype=np.uint8) * 100
+    assert np.array_equal(_colours(picture), np.unique(picture.reshape(-1, 3), axis=0))

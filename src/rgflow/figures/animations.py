@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from rgflow.config import check_name, check_whole
@@ -64,11 +65,20 @@ def _write_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> 
     width, height = ((edge + 1) // 2 for edge in frames[0].size)
     small = [frame.resize((width, height), Image.Resampling.NEAREST) for frame in frames]
     # Of all colours alike, so that a white page doesn't take those of the picture on it.
-    colours = np.unique(np.asarray(stacked(small, 0).convert("RGB")).reshape(-1, 3), axis=0)
-    palette = Image.fromarray(colours[None]).quantize(256)
+    palette = Image.fromarray(_colours(np.asarray(stacked(small, 0).convert("RGB")))[None])
+    palette = palette.quantize(256)
     first, *rest = (f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
     options = {"save_all": True, "append_images": rest, "duration": milliseconds, "loop": 0}
     first.save(path, format="GIF", **options)
+
+
+def _colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every colour of a picture [H, W, 3] once, in order, [n, 3]."""
+    red, green, blue = picture.reshape(-1, 3).T.astype(np.int32)
+    there = np.zeros(1 << 24, dtype=bool)  # far faster than to sort all pixels
+    there[red << 16 | green << 8 | blue] = True
+    codes = np.flatnonzero(there)
+    return np.stack((codes >> 16, codes >> 8 & 255, codes & 255), 1).astype(np.uint8)
 
 
 def _write_mp4(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> None:
