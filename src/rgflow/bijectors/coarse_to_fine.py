@@ -9,23 +9,20 @@ inference evaluates all networks at once, and generation one after another, each
 autoregressive order of this kind: Reed et al. 2017, "Parallel multiscale autoregressive density
 estimation".)
 
-Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G variables, q = G/4
-of them in a quarter; o numbers of context; P parameters of a variable's map; w width of the
-networks, t that of stems.
+Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G variables; o numbers
+of context; P parameters of a variable's map.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped
 from rgflow.bijectors.blockwise import SUBLATTICES
+from rgflow.bijectors.grouped import GroupedTrunk, compiled_networks
 from rgflow.bijectors.mixture import (
     Units,
     compiled_mixture,
@@ -36,12 +33,6 @@ from rgflow.bijectors.mixture import (
 from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 from rgflow.numerics import derivatives_wanted
 
-MIDDLE = 1 / 4
-"""Width of the middle of a residual block, as a share of that of the network."""
-STEM_BLOCKS = 2
-"""Residual blocks of a stem."""
-RESIDUAL_GAIN = 0.5
-"""Of the last layer of a residual block, so that the sum doesn't outgrow its first term."""
 LEAST = 0.05
 """The smallest spread of what goes up of a block, in units of the channel: where all of it is the
 same, the rest needn't be."""
@@ -306,193 +297,3 @@ class Generation:
     def _units(self) -> Units:
         """Of the group that comes next."""
         return Units(*(u[self._one] for u in self.units))
-
-
-class GroupedTrunk(nn.Module):
-    """One residual network per group, which sees the groups before it; all side by side.
-
-    Linear, pre-normalised residual blocks with a narrow middle, SiLU, linear. What follows
-    the hidden layers is 0 at the start. The groups of the second quarter, of the third and of the
-    last share a stem each, which sees the quarters before: its features come to their hidden layers
-    too.
-
-    Args:
-        groups: G.
-        kept: The first groups, which have no network.
-        size: Variables of a group e.
-        context: What all of them see besides, o numbers.
-        params: Parameters per variable P.
-        hidden: Width w of each network.
-        blocks: Residual blocks of each.
-        stem: Width t of the stems; 0: there are none.
-    """
-
-    compute_dtype: torch.dtype | None = None
-    seen: Tensor
-
-    def __init__(
-        self,
-        groups: int,
-        kept: int,
-        size: int,
-        context: int,
-        params: int,
-        hidden: int,
-        blocks: int,
-        stem: int,
-    ) -> None:
-        super().__init__()
-        self.kept, self.size, self.params, self.hidden = kept, size, params, hidden
-        before = torch.arange(kept, groups)[:, None, None] * size + context
-        every = context + groups * size
-        self.register_buffer("seen", torch.arange(every) < before, persistent=False)
-        mapped = groups - kept
-        first = torch.randn(mapped, hidden, every) / before.clamp(min=1) ** 0.5
-        self.first = nn.Parameter(first * self.seen)  # [mapped groups, w, o + D]
-        self.first_bias = nn.Parameter(torch.zeros(mapped, 1, hidden))
-        self.blocks = nn.ModuleList(_GroupedResidual(mapped, hidden) for _ in range(blocks))
-        self.last = nn.Parameter(torch.zeros(mapped, params * size, hidden))
-        self.last_bias = nn.Parameter(torch.zeros(mapped, params * size, 1))
-        self.quarter = groups // 4
-        widths = [context + k * self.quarter * size for k in (1, 2, 3)] if stem else []
-        self.stems = cast(Sequence[_Stem], nn.ModuleList(_Stem(width, stem) for width in widths))
-        # From the features of each stem to the hidden layers of its groups.
-        features = torch.randn(len(widths), self.quarter, hidden, stem) / max(stem, 1) ** 0.5
-        self.from_stems = nn.Parameter(features) if stem else None
-        self.compiled: Callable[..., Tensor] | None = None
-        """`_after_first`, compiled, for training; none: as it stands."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [o + D, R], in order → parameters [mapped groups, P, e, R], in the networks' dtype."""
-        x = self._lowered(x)
-        weight = (self.first * self.seen).flatten(0, 1).to(x.dtype)
-        h = x.T @ weight.T
-        if self.from_stems is not None:
-            widths = [stem.first.shape[1] for stem in self.stems]
-            told = [
-                stem(x[:width].T) @ matrix.flatten(0, 1).to(x.dtype).T
-                for stem, width, matrix in zip(self.stems, widths, self.from_stems, strict=True)
-            ]
-            last = 3 * self.quarter * self.hidden  # at the top the first quarter has networks too
-            h = torch.cat((h[:, :-last], h[:, -last:] + torch.cat(told, 1)), 1)
-        h = h.view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
-        return self._rest(h, slice(None))
-
-    def features(self, quarter: int, known: Tensor) -> Tensor | None:
-        """What the stem of a quarter says to its groups, [R, q·w]; none without stems.
-
-        Args:
-            quarter: From 1 to 3; the first, which is 0, has none.
-            known: The context and at least all groups before it [., R].
-        """
-        if self.from_stems is None or not quarter:
-            return None
-        stem = self.stems[quarter - 1]
-        features: Tensor = stem(known[: stem.first.shape[1]].T)
-        return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
-
-    def of_group(self, group: int, known: Tensor, features: Tensor | None) -> Tensor:
-        """Parameters [1, P, e, R] of one group, from the groups before it.
-
-        Args:
-            group: Which.
-            known: The context and those groups [., R], of which there needn't be any.
-            features: What `features` says of its quarter.
-        """
-        index = group - self.kept
-        h = known.T @ self.first[index, :, : len(known)].T.to(known.dtype)
-        if features is not None:
-            h = h + features.unflatten(1, (-1, self.hidden))[:, group % self.quarter]
-        return self._rest(self._lowered(h)[None], slice(index, index + 1))
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """All that lead to a hidden layer."""
-        parts = cast(Iterable[_GroupedResidual | _Stem], (*self.blocks, *self.stems))
-        found = [self.first, *(p for part in parts for p in part.hidden_matrices())]
-        return found if self.from_stems is None else [*found, self.from_stems]
-
-    def _lowered(self, x: Tensor) -> Tensor:
-        return x.to(self.compute_dtype) if self.training and self.compute_dtype else x
-
-    def _rest(self, h: Tensor, which: slice) -> Tensor:
-        """After the first layer's product [G, R, w], for some of the groups."""
-        function = self.compiled if self.training and self.compiled else _after_first
-        blocks = [
-            tuple(p[which] for p in cast(_GroupedResidual, block).in_use()) for block in self.blocks
-        ]
-        ends = (self.first_bias[which], self.last[which], self.last_bias[which])
-        return function(h, blocks, *ends).view(len(h), self.params, self.size, -1)
-
-
-class _GroupedResidual(nn.Module):
-    """The parameters of h → h + f(norm h) for every group, f being linear, SiLU, linear."""
-
-    def __init__(self, groups: int, hidden: int) -> None:
-        super().__init__()
-        middle = max(int(hidden * MIDDLE), 1)
-        self.first = nn.Parameter(hidden**-0.5 * torch.randn(groups, middle, hidden))
-        self.second = nn.Parameter(
-            RESIDUAL_GAIN * middle**-0.5 * torch.randn(groups, hidden, middle)
-        )
-        self.first_bias = nn.Parameter(torch.zeros(groups, 1, middle))
-        self.second_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
-
-    def in_use(self) -> tuple[nn.Parameter, ...]:
-        """As `_after_first` takes them."""
-        return self.first, self.second, self.first_bias, self.second_bias
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """All that lead to a hidden layer."""
-        return [self.first, self.second]
-
-
-class _Stem(nn.Module):
-    """A residual network [R, known variables] → features [R, t], for all groups of a quarter.
-
-    Linear, residual blocks h → h + f(norm h) with f being a gated layer (SwiGLU, Shazeer 2020) and
-    a linear one, then norm and SiLU.
-    """
-
-    def __init__(self, known: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Parameter(known**-0.5 * torch.randn(width, known))
-        inner = width**-0.5 * torch.randn(STEM_BLOCKS, 3, width, width)  # gate, value, last
-        inner[:, 2] *= RESIDUAL_GAIN
-        self.inner = nn.Parameter(inner)
-        self.first_bias = nn.Parameter(torch.zeros(width))
-        self.inner_bias = nn.Parameter(torch.zeros(STEM_BLOCKS, 3, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        def linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            return F.linear(h, weight.to(h.dtype), bias.to(h.dtype))
-
-        h = linear(x, self.first, self.first_bias)
-        for weights, biases in zip(self.inner, self.inner_bias, strict=True):
-            normed = F.rms_norm(h, h.shape[-1:])
-            inner = linear(normed, weights[:2].flatten(0, 1), biases[:2].flatten())
-            gate, value = inner.chunk(2, 1)
-            h = h + linear(F.silu(gate) * value, weights[2], biases[2])
-        return F.silu(F.rms_norm(h, h.shape[-1:]))
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """All that lead to a hidden layer."""
-        return [self.first, self.inner]
-
-
-def _after_first(
-    h: Tensor, blocks: list[tuple[Tensor, ...]], bias: Tensor, last: Tensor, last_bias: Tensor
-) -> Tensor:
-    """From the first layer's product [G, R, w] to the last layer's result [G, P·e, R]."""
-    dtype = h.dtype
-    h = h + bias.to(dtype)
-    for first, second, first_bias, second_bias in blocks:
-        normed = F.rms_norm(h, h.shape[-1:])
-        inner = torch.baddbmm(first_bias.to(dtype), normed, first.to(dtype).mT)
-        h = h + torch.baddbmm(second_bias.to(dtype), F.silu(inner), second.to(dtype).mT)
-    return torch.baddbmm(last_bias, last, F.silu(h).to(last.dtype).mT)
-
-
-@cache
-def compiled_networks() -> Callable[..., Tensor]:
-    """What follows the first layer's product, compiled at its first call."""
-    return torch.compile(_after_first)

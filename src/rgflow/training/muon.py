@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgflow.bijectors.coarse_to_fine import GroupedTrunk
+from rgflow.bijectors.grouped import GroupedTrunk
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton–Schulz iteration (Jordan et al. 2024): singular values between 0 and 1 end near 1
