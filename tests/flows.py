@@ -34,7 +34,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "m8": {"m": 8},
     "m6": {"m": 6, "height": 12, "width": 12},
     "stems": {"bijector": "coarse_to_fine", "splits": 1, "stem": 12},
-    "edges": {"m": (4, 2)},
+    "edges": {"m": (4, 2), "hidden": (6, 12)},
     "edges-open": {"m": (2, 4), "boundary": "open"},
     "edges-mixtures": {**BIJECTORS["coarse-to-finest"], "m": (4, 2), "stem": 8},
     "not-square": {"height": 8, "width": 16},

@@ -123,8 +123,8 @@ class FlowConfig:
     conditioner: str = "paper"
     """paper (separate networks for s and t), released (the released code's), or trunk (one
     network for all parameters)."""
-    hidden: int = 512
-    """Width of the hidden layers."""
+    hidden: int | tuple[int, ...] = 512
+    """Width of the hidden layers: one number, or one per level as for m."""
     blocks: int = 4
     """Residual blocks in each network."""
     bins: int = 8
@@ -154,7 +154,7 @@ class FlowConfig:
     it pays. Everything outside training runs in the format of the parameters."""
 
     def __post_init__(self) -> None:
-        sizes = ("height", "width", "channels", "hidden", "blocks", "components", "splits")
+        sizes = ("height", "width", "channels", "blocks", "components", "splits")
         for name in sizes:
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         check_whole("stem", self.stem, 0, MAX_SIZE)
@@ -191,10 +191,12 @@ class FlowConfig:
             check_at_least("prior_scale", self.prior_scale, 0)
             if not 0 < self.prior_scale < float("inf"):
                 raise ValueError(f"Expected a positive prior_scale; got {self.prior_scale}.")
-        for name in ("m", "depth"):
+        for name in ("m", "depth", "hidden"):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
+            if isinstance(value, list | tuple) and not value:
+                raise ValueError(f"Expected {name} to be a number, or one per level; got none.")
             for one in value if isinstance(value, list | tuple) else (value,):
                 check_whole(name, one, 1, MAX_SIZE)
             if self.shared and isinstance(value, list | tuple) and len(set(value)) > 1:
@@ -202,6 +204,28 @@ class FlowConfig:
                     f"Expected the same {name} at all levels, as weights are shared; got {value}: "
                     f"use {name}={value[0]}, or shared=False."
                 )
+
+        if self.architecture == "real_nvp" and not isinstance(self.hidden, int):
+            raise ValueError(
+                f"Expected one number for hidden, as the scales of a Real NVP double it by "
+                f"themselves; got {self.hidden}."
+            )
+
+    def widths(self, levels: int) -> tuple[int, ...]:
+        """Width of the hidden layers of every level, level 0 first; a `ValueError` if there are too
+        many.
+
+        Example:
+            >>> FlowConfig(hidden=(32, 96)).widths(3)
+            (32, 96, 96)
+        """
+        widths = self.hidden if isinstance(self.hidden, tuple) else (self.hidden,)
+        if len(widths) > levels:
+            raise ValueError(
+                f"Expected one hidden, or at most one for each of the {levels} levels; "
+                f"got {len(widths)}: {widths}."
+            )
+        return widths + widths[-1:] * (levels - len(widths))
 
     def depths(self, levels: int) -> tuple[int, ...]:
         """Depth of every level, level 0 first; a `ValueError` if there are too few or too many."""

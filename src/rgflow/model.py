@@ -1,6 +1,7 @@
 """RG-Flow: images to latents at all scales, and back (paper, section 3.2)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -58,12 +59,13 @@ class RGFlow(Flow):
         """Disentangler and decimator of every level."""
         config, lattice = self.config, self.lattice
         made: dict[str, Bijector] = {}
-        for level, depth in enumerate(config.depths(lattice.levels)):
-            layers = []
+        each = zip(config.depths(lattice.levels), config.widths(lattice.levels), strict=True)
+        for level, (depth, hidden) in enumerate(each):
+            of_level, layers = replace(config, hidden=hidden), []
             for layer in lattice.layers(level):
                 if not (config.shared and layer.kind in made):
                     top = config.shared or level == lattice.top
-                    stack = [make_bijector(config, layer.m, top=top) for _ in range(depth)]
+                    stack = [make_bijector(of_level, layer.m, top=top) for _ in range(depth)]
                     made[layer.kind] = Compose(stack, config.checkpointing)
                 layers.append(Blockwise(made[layer.kind], layer, config.channels))
             yield RGStep(layers, top=level == lattice.top)

@@ -251,5 +251,6 @@ def in_words(config: FlowConfig) -> str:
     stems = f" and stems {config.stem} wide" if config.stem else ""
     return (
         f"RG-Flow, m = {listed(config.m)}, {config.bijector} bijectors, {kind} networks "
-        f"{config.hidden} wide{stems}, {config.prior} prior, {config.pixels or 'no'} pixel map"
+        f"{listed(config.hidden)} wide{stems}, {config.prior} prior, "
+        f"{config.pixels or 'no'} pixel map"
     )

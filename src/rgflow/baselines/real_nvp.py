@@ -124,7 +124,7 @@ class RealNVPStep(nn.Module):
         super().__init__()
         self.channels, self.top = config.channels, top
         k = config.channels << level
-        hidden = config.hidden << level
+        hidden = config.widths(1)[0] << level
         self.before = Compose(
             [
                 ConvCoupling(config, k, hidden, parity=n % 2, checkerboard=True)

@@ -43,7 +43,7 @@ def make_bijector(config: FlowConfig, m: int, *, top: bool = True) -> Bijector:
     """One bijector of m×m blocks, as a config names it.
 
     Args:
-        config: Of the flow.
+        config: Of the flow, with the same width of hidden layers at all levels.
         m: Edge of the blocks.
         top: Whether all sites stay: otherwise coarse_to_fine leaves those that go up as they are.
 
@@ -63,17 +63,16 @@ def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
     if "." in config.bijector:
         return _users_own(config.bijector, dim, config.bijector_options)
     check_name("bijector", config.bijector, BIJECTORS)
+    (hidden,) = config.widths(1)
     if config.bijector == "autoregressive":
-        return AutoregressiveBijector(
-            dim, hidden=config.hidden, blocks=config.blocks, bins=config.bins
-        )
+        return AutoregressiveBijector(dim, hidden=hidden, blocks=config.blocks, bins=config.bins)
     if config.bijector == "coarse_to_fine":
         return CoarseToFine(
             dim,
             channels=config.channels,
             m=m,
             splits=config.splits,
-            hidden=config.hidden,
+            hidden=hidden,
             blocks=config.blocks,
             stem=config.stem,
             components=config.components,
@@ -81,7 +80,7 @@ def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
         )
     check_name("conditioner", config.conditioner, CONDITIONERS)
     conditioner: MakeConditioner = partial(
-        CONDITIONERS[config.conditioner], hidden=config.hidden, blocks=config.blocks
+        CONDITIONERS[config.conditioner], hidden=hidden, blocks=config.blocks
     )
     if config.bijector == "affine":
         return AffineCoupling(dim, conditioner)

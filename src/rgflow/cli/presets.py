@@ -47,4 +47,5 @@ def _flow(config: TrainConfig) -> tuple[str, str, str, str]:
     kind = f"{model.conditioner}, "
     if model.bijector == "coarse_to_fine":
         kind = f"{model.channels * 4**model.splits} of "
-    return model.bijector, listed(model.m), listed(model.depth), f"{kind}{model.hidden} wide"
+    networks = f"{kind}{listed(model.hidden)} wide"
+    return model.bijector, listed(model.m), listed(model.depth), networks
