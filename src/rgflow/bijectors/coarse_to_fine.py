@@ -13,6 +13,7 @@ Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G 
 of context; P parameters of a variable's map.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -243,57 +244,57 @@ class Generation:
     """
 
     def __init__(self, bijector: CoarseToFine, tables: Tables, units: Units, rows: int) -> None:
-        self._networks, self._kept = bijector.networks, bijector.kept
+        self._trunk, self._kept = bijector.networks, bijector.kept
+        self._networks = self._trunk.apart(tables.share.dtype)
         self._channels = bijector.channels
         self.tables, self.units = tables, units
+        self._tables, self._units = _apart(tables), _apart(units)
         self._group = 0
         """That which comes next."""
         self._known = [units.unit.new_empty(0, rows)]
         """The context and the groups so far, [., R]: levels until all that go up are there, and
         then what the networks see."""
-        self._features: Tensor | None = None
-        self._quarter = 0  # whose features they are
+        self._told: Tensor | None = None
+        """What the stem of the quarter says to each of its groups."""
+        self._quarter = 0
 
     def mixtures(self) -> Mixtures:
         """The distributions of the group that comes next, which has to be one that is mapped."""
-        networks, group = self._networks, self._group
+        trunk, group = self._trunk, self._group
         known = torch.cat(self._known)
-        if group // networks.quarter != self._quarter:
-            self._quarter = group // networks.quarter
-            self._features = networks.features(self._quarter, known)
+        if group // trunk.quarter != self._quarter:
+            self._quarter = group // trunk.quarter
+            self._told = trunk.features(self._quarter, known)
             self._known = [known]
-        params = networks.of_group(group, known, self._features)
-        return Mixtures(
-            params.flatten(2), self._units(), Tables(*(t[self._one] for t in self.tables))
-        )
+        told = None if self._told is None else self._told[group % trunk.quarter]
+        params = trunk.of_group(self._networks[group - self._kept], known, told)
+        return Mixtures(params, Units(*self._units[group]), Tables(*self._tables[group]))
 
     def add(self, level: Tensor) -> None:
         """The levels of the group that came next, [e, R]."""
         if self._group >= self._kept:
-            level = _seen(level.flatten(), self._units()).view_as(level)
+            level = _seen(level.flatten(), Units(*self._units[self._group])).view_as(level)
         self._known.append(level)
         self._group += 1
         if self._group == self._kept:
             up = torch.stack(self._known[1:])
             self.units, context = relative(up, self.units, self._channels)
+            self._units = _apart(self.units)
             seen = _seen(up.flatten(1), Units(*(u[: self._kept] for u in self.units)))
             self._known = [context, seen.view(-1, up.shape[2])]
 
     def pick(self, rows: Tensor) -> None:
         """Go on with these blocks, some of them perhaps several times."""
         if self.units.unit.shape[1] > 1:  # those of blocks
-            each = (
-                one.unflatten(1, (-1, self._known[0].shape[1]))[..., rows] for one in self.units
-            )
-            self.units = Units(*(one.flatten(1) for one in each))
+            before = self._known[0].shape[1]
+            each = (one.unflatten(1, (-1, before))[..., rows].flatten(1) for one in self.units)
+            self.units = Units(*each)
+            self._units = _apart(self.units)
         self._known = [part[:, rows] for part in self._known]
-        if self._features is not None:
-            self._features = self._features[rows]
+        if self._told is not None:
+            self._told = self._told[:, rows]
 
-    @property
-    def _one(self) -> slice:
-        return slice(self._group, self._group + 1)
 
-    def _units(self) -> Units:
-        """Of the group that comes next."""
-        return Units(*(u[self._one] for u in self.units))
+def _apart(of_all: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Of every group by itself, as stacks of one."""
+    return list(zip(*(part.split(1) for part in of_all), strict=True))

@@ -7,7 +7,7 @@ networks, t that of stems.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,10 +89,13 @@ class GroupedTrunk(nn.Module):
             last = 3 * self.quarter * self.hidden  # at the top the first quarter has networks too
             h = torch.cat((h[:, :-last], h[:, -last:] + torch.cat(told, 1)), 1)
         h = h.view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
-        return self._rest(h, slice(None))
+        rest = self.compiled if self.training and self.compiled else _after_first
+        blocks = [cast(_GroupedResidual, block).in_use() for block in self.blocks]
+        out = rest(h, blocks, self.first_bias, self.last, self.last_bias)
+        return out.view(len(h), self.params, self.size, -1)
 
     def features(self, quarter: int, known: Tensor) -> Tensor | None:
-        """What the stem of a quarter says to its groups, [R, q·w]; none without stems.
+        """What the stem of a quarter says to each of its groups, [q, R, w]; none without stems.
 
         Args:
             quarter: From 1 to 3; the first, which is 0, has none.
@@ -102,21 +105,34 @@ class GroupedTrunk(nn.Module):
             return None
         stem = self.stems[quarter - 1]
         features: Tensor = stem(known[: stem.first.shape[1]].T)
-        return features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
+        told = features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
+        return told.unflatten(1, (-1, self.hidden)).transpose(0, 1)
 
-    def of_group(self, group: int, known: Tensor, features: Tensor | None) -> Tensor:
-        """Parameters [1, P, e, R] of one group, from the groups before it.
+    def apart(self, dtype: torch.dtype) -> list["_Network"]:
+        """The network of every mapped group by itself, in this number format."""
+
+        def split(*parameters: Tensor) -> Iterable[tuple[Tensor, ...]]:
+            return zip(*(p.to(dtype).split(1) for p in parameters), strict=True)
+
+        parts = (cast(_GroupedResidual, block).in_use() for block in self.blocks)
+        blocks = zip(*(split(*part) for part in parts), strict=True)
+        ends = split(self.first, self.first_bias, self.last, self.last_bias)
+        return [_Network(a, b, y, z, of) for (a, b, y, z), of in zip(ends, blocks, strict=True)]
+
+    def of_group(self, network: "_Network", known: Tensor, told: Tensor | None) -> Tensor:
+        """Parameters [1, P, e·R] of one group, from the groups before it.
 
         Args:
-            group: Which.
+            network: Of the group.
             known: The context and those groups [., R], of which there needn't be any.
-            features: What `features` says of its quarter.
+            told: What `features` says to it.
         """
-        index = group - self.kept
-        h = known.T @ self.first[index, :, : len(known)].T.to(known.dtype)
-        if features is not None:
-            h = h + features.unflatten(1, (-1, self.hidden))[:, group % self.quarter]
-        return self._rest(self._lowered(h)[None], slice(index, index + 1))
+        h = known.T @ network.first[0, :, : len(known)].T
+        h = h if told is None else h + told
+        out = _after_first(
+            h[None], network.blocks, network.first_bias, network.last, network.last_bias
+        )
+        return out.view(1, self.params, -1)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All that lead to a hidden layer."""
@@ -127,14 +143,15 @@ class GroupedTrunk(nn.Module):
     def _lowered(self, x: Tensor) -> Tensor:
         return x.to(self.compute_dtype) if self.training and self.compute_dtype else x
 
-    def _rest(self, h: Tensor, which: slice) -> Tensor:
-        """After the first layer's product [G, R, w], for some of the groups."""
-        function = self.compiled if self.training and self.compiled else _after_first
-        blocks = [
-            tuple(p[which] for p in cast(_GroupedResidual, block).in_use()) for block in self.blocks
-        ]
-        ends = (self.first_bias[which], self.last[which], self.last_bias[which])
-        return function(h, blocks, *ends).view(len(h), self.params, self.size, -1)
+
+class _Network(NamedTuple):
+    """The parameters of one group's network, as stacks of one."""
+
+    first: Tensor
+    first_bias: Tensor
+    last: Tensor
+    last_bias: Tensor
+    blocks: tuple[tuple[Tensor, ...], ...]
 
 
 class _GroupedResidual(nn.Module):
@@ -150,7 +167,7 @@ class _GroupedResidual(nn.Module):
         self.first_bias = nn.Parameter(torch.zeros(groups, 1, middle))
         self.second_bias = nn.Parameter(torch.zeros(groups, 1, hidden))
 
-    def in_use(self) -> tuple[nn.Parameter, ...]:
+    def in_use(self) -> tuple[Tensor, ...]:
         """As `_after_first` takes them."""
         return self.first, self.second, self.first_bias, self.second_bias
 
@@ -193,7 +210,7 @@ class _Stem(nn.Module):
 
 
 def _after_first(
-    h: Tensor, blocks: list[tuple[Tensor, ...]], bias: Tensor, last: Tensor, last_bias: Tensor
+    h: Tensor, blocks: Sequence[tuple[Tensor, ...]], bias: Tensor, last: Tensor, last_bias: Tensor
 ) -> Tensor:
     """From the first layer's product [G, R, w] to the last layer's result [G, P·e, R]."""
     dtype = h.dtype

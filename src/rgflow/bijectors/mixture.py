@@ -144,7 +144,7 @@ def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) 
 
 def _components(params: Tensor, units: Units) -> Components:
     """Unconstrained parameters [G, 3K, n] as components."""
-    shares, means, scales = params.transpose(0, 1).unflatten(0, (3, -1))
+    shares, means, scales = params.transpose(0, 1).chunk(3)
     n = len(means)
     spread = SPREAD if n > 1 else 0.0
     start = torch.linspace(-spread, spread, n, dtype=means.dtype, device=means.device)
