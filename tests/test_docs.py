@@ -164,9 +164,10 @@ def test_every_preset_is_in_the_table():
         depth = ", ".join(map(str, model.depths(4))) if not isinstance(model.depth, int) else ""
         row = [f"`{name}`", config.data, listed(model.m), depth or model.depth, model.bijector]
         own = f"{model.channels * 4**model.splits} of their own"
-        row += [own if model.bijector == "coarse_to_fine" else model.conditioner, model.hidden]
+        networks = own if model.bijector == "coarse_to_fine" else model.conditioner
+        row += [networks, listed(model.hidden)]
         if model.architecture == "real_nvp":
-            row[2:] = [" ", " ", "affine", "Real NVP", model.hidden]
+            row[2:] = [" ", " ", "affine", "Real NVP", listed(model.hidden)]
         assert f"| {' | '.join(map(str, row))} |".replace("|   |   |", "| | |") in text
 
 
