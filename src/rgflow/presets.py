@@ -37,7 +37,7 @@ _BEST = replace(
     ),
     optimizer="muon",
 )
-_M4 = replace(_BEST, model=replace(_BEST.model, m=4, hidden=96))
+_M4 = replace(_BEST, model=replace(_BEST.model, m=4, splits=2, hidden=96))
 _SMALL = TrainConfig(
     model=FlowConfig(depth=2, hidden=128, blocks=2, compute_dtype="auto"),
     lr=2e-3,
