@@ -108,7 +108,7 @@ class GroupedTrunk(nn.Module):
         told = features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
         return told.unflatten(1, (-1, self.hidden)).transpose(0, 1)
 
-    def apart(self, dtype: torch.dtype) -> list["_Network"]:
+    def apart(self, dtype: torch.dtype) -> list["GroupNetwork"]:
         """The network of every mapped group by itself, in this number format."""
 
         def split(*parameters: Tensor) -> Iterable[tuple[Tensor, ...]]:
@@ -117,9 +117,9 @@ class GroupedTrunk(nn.Module):
         parts = (cast(_GroupedResidual, block).in_use() for block in self.blocks)
         blocks = zip(*(split(*part) for part in parts), strict=True)
         ends = split(self.first, self.first_bias, self.last, self.last_bias)
-        return [_Network(a, b, y, z, of) for (a, b, y, z), of in zip(ends, blocks, strict=True)]
+        return [GroupNetwork(a, b, y, z, of) for (a, b, y, z), of in zip(ends, blocks, strict=True)]
 
-    def of_group(self, network: "_Network", known: Tensor, told: Tensor | None) -> Tensor:
+    def of_group(self, network: "GroupNetwork", known: Tensor, told: Tensor | None) -> Tensor:
         """Parameters [1, P, e·R] of one group, from the groups before it.
 
         Args:
@@ -144,7 +144,7 @@ class GroupedTrunk(nn.Module):
         return x.to(self.compute_dtype) if self.training and self.compute_dtype else x
 
 
-class _Network(NamedTuple):
+class GroupNetwork(NamedTuple):
     """The parameters of one group's network, as stacks of one."""
 
     first: Tensor
