@@ -20,7 +20,7 @@ from PIL import Image
 from flows import BIJECTORS, random_flow
 from rgflow.app import repairing
 from rgflow.app.desk import Desk, Turns
-from rgflow.app.drawers import read, unusual
+from rgflow.app.drawers import opened_picture, preview, read, unusual
 from rgflow.app.history import MOST
 from rgflow.app.meaning import chosen, told
 from rgflow.app.panels.repair import repairing as steps_of
@@ -647,6 +647,28 @@ def test_whoever_leaves_may_come_back(models, monkeypatch):
     assert two.stopping
 
 
+def test_a_page_opened_again_goes_on(models):
+    desk = Desk(Shelf(models.names["affine"]))
+    desk.arrive("one", "page of one")
+    with desk.using("one") as work:
+        pass
+    desk.leave("one")
+    desk.arrive("two", "page of two", "page of one")
+    with desk.using("two") as again:
+        assert again is work
+    desk.arrive("three", "page of three", "page of two")  # before the other connection has ended
+    work.stopping = False
+    desk.leave("two")
+    assert len(desk) == 1
+    assert not work.stopping
+    with desk.using("three") as again:
+        assert again is work
+    for before in ("", "page of one", "guessed"):  # no page of anybody
+        desk.arrive("four", "page of four", before)
+        with desk.using("four") as other:
+            assert other is not work
+
+
 def test_one_model_after_another_can_be_undone(small, models, same):
     small.choose(addresses(small)[0])
     small.set([1.5])
@@ -802,6 +824,20 @@ def test_zoom_cuts_the_centre(small, tmp_path):
     Image.fromarray(values).save(tmp_path / "a.png")
     assert read(tmp_path / "a.png", small, 4.0).float().mean() > 190
     assert read(tmp_path / "a.png", small, 1.0).float().mean() < 30
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_part_that_is_framed(turned, small, tmp_path):
+    values = np.zeros((32, 128), dtype=np.uint8)
+    values[:, 96:] = 200
+    Image.fromarray(values.T if turned else values).save(tmp_path / "a.png")
+    small.view.middle = (0.5, 1.0) if turned else (1.0, 0.5)
+    assert (read(tmp_path / "a.png", small, 1.0) == 200).all()
+    small.view.middle = (0.5, 0.5)
+    assert not read(tmp_path / "a.png", small, 1.0).any()
+    shown = json.loads(preview(opened_picture(tmp_path / "a.png"), small))
+    assert (shown["width"], shown["height"]) == ((32, 128) if turned else (128, 32))
+    assert (shown["rows"], shown["columns"]) == small.opened.flow.image_shape[1:]
 
 
 def test_how_unusual_an_image_is(models):

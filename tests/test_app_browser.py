@@ -355,6 +355,57 @@ def test_own_images(me, tmp_path):
     me.shoot("15-own-image")
 
 
+def test_the_part_of_a_picture_that_is_framed(me, tmp_path):
+    values = np.zeros((100, 400, 3), dtype=np.uint8)
+    values[:, 300:] = (200, 0, 0)
+    values[50:, 300:] = (0, 200, 0)
+    Image.fromarray(values).save(tmp_path / "mine.png")
+    me.drawer("own")
+    me.page.set_input_files("#upload input[type=file]", tmp_path / "mine.png")
+    picture = me.page.locator("#crop .crop")
+    picture.wait_for(state="visible")
+    box = picture.bounding_box()
+    me.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    me.page.mouse.down()
+    me.page.mouse.move(box["x"] + box["width"], box["y"] + box["height"] / 2, steps=5)
+    me.page.mouse.up()
+    me.changing(lambda: me.click("#take-own"), "pixels")
+    found = np.frombuffer(base64.b64decode(me.pixels), np.uint8).reshape(32, 32, 3)
+    assert (found[:12] == (200, 0, 0)).all()
+    assert (found[20:] == (0, 200, 0)).all()
+    me.shoot("15-framed")
+    me.drag("#zoom", 1 / 7)  # twice as near
+    frame = me.page.locator("#crop .crop div")
+    for _ in range(25):
+        frame.press("ArrowDown")
+    me.changing(lambda: me.click("#take-own"), "pixels")
+    found = np.frombuffer(base64.b64decode(me.pixels), np.uint8).reshape(32, 32, 3)
+    assert (found[1:] == (0, 200, 0)).all()
+
+
+def test_a_page_that_is_loaded_again(me):
+    me.panel("Latents")
+    me.page.locator("#atlas button").first.wait_for()
+    me.change("#atlas button", 2)
+    me.change("#zero")
+    told, image = me.text("#status"), me.pixels
+    me.page.reload()
+    me.messages.clear()  # of connections that have ended
+    me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    me.page.locator("#latent-0 input[type=range]").wait_for()
+    me.wait("told => document.querySelector('#status').innerText === told", told)
+    assert me.pixels == image
+    me.change("#undo")
+    assert me.pixels != image
+    copy = me.context.new_page()  # another tab is another person
+    copy.goto(me.address)
+    copy.wait_for_function("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    copy.locator("#samples").wait_for(state="visible")
+    copy.close()
+    me.page.wait_for_timeout(500)
+    me.messages.clear()
+
+
 def test_pictures_that_are_too_large(me, address, tmp_path):
     (tmp_path / "large.png").write_bytes(zeros(10_000, 10_000))
     (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))

@@ -60,11 +60,13 @@ class Seat:
         turns: The lock for using the workspace.
         work: The workspace, from the first use on.
         left: Until when it is kept though the session has ended, if it has, in seconds.
+        page: The name of the page, of which a session is one connection.
     """
 
     turns: Turns = field(default_factory=Turns)
     work: Workspace | None = None
     left: float | None = None
+    page: str = ""
 
 
 class Desk:
@@ -93,6 +95,21 @@ class Desk:
             if seat.work is None:
                 seat.work = Workspace(self.shelf.open(self.shelf.first))
             yield seat.work
+
+    def arrive(self, session: str, page: str, before: str = "") -> None:
+        """A page was opened; in place of the one before in the same tab, it goes on with that
+        one's workspace.
+
+        Args:
+            session: Its session.
+            page: Its name, that nobody else can guess.
+            before: The name of the page before; empty if there was none.
+        """
+        with self._lock:
+            known = [key for key, seat in self._seats.items() if before and seat.page == before]
+            for key in known:
+                self._seats[session] = self._seats.pop(key)
+        self._seat(session).page = page
 
     def _seat(self, session: str) -> Seat:
         with self._lock:

@@ -1,6 +1,7 @@
 """The drawers above: models, images of one's own, what latents mean, and export."""
 
 import base64
+import io
 import json
 import tempfile
 import time
@@ -22,7 +23,7 @@ from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
 from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
-from rgflow.data.decoding import Target
+from rgflow.data.decoding import FORMATS, Target, open_picture
 from rgflow.figures import grid, heat, strongest
 from rgflow.figures.animations import animate
 from rgflow.figures.repair import optimisation
@@ -38,6 +39,8 @@ NAMES = {
 """Of the drawers: what each is called by, and its button."""
 LARGEST_UPLOAD = 10_000_000
 """Of a picture file, in bytes."""
+SHOWN = 800
+"""The longer edge of a picture that is looked at, in pixels."""
 MOST_PIXELS = 16_000_000
 """Of a picture, whose pixels take four bytes each."""
 
@@ -87,14 +90,21 @@ def _models(page: Page) -> None:
 
 def _own(page: Page) -> None:
     gr.Markdown(
-        "PNG, JPEG or WebP, up to 10 MB. It is cut to the model's shape and shrunk; how unusual "
-        "each level of it is tells you whether the model has seen the like."
+        "PNG, JPEG or WebP, up to 10 MB. What is inside the frame is shrunk to the model's size; "
+        "how unusual each level of it is tells you whether the model has seen the like."
     )
     file = gr.File(
-        label="Picture", file_types=["image"], type="filepath", height=150, elem_id="upload"
+        label="Picture", file_types=["image"], type="filepath", height=110, elem_id="upload"
     )
     gr.HTML('<p id="refused" role="alert"></p>')
-    zoom = slider(1, 8, 1, step=0.1, label="Zoom into the centre", elem_id="zoom")
+    part = gr.HTML(
+        html_template='<div class="crop" hidden><img alt="The picture">'
+        '<div tabindex="0" role="application" aria-label="The part that is taken"></div></div>',
+        js_on_load=static("crop.js"),
+        apply_default_css=False,
+        elem_id="crop",
+    )
+    zoom = slider(1, 8, 1, step=0.1, label="Zoom", elem_id="zoom")
     with gr.Row():
         take = gr.Button("Make it the current image", size="sm", elem_id="take-own")
         second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
@@ -104,6 +114,13 @@ def _own(page: Page) -> None:
         if not path:
             raise ValueError("Expected a picture: choose a file first.")
         return read(Path(path), work, zoom)
+
+    def look(work: Workspace, path: str | None) -> str:
+        work.view.middle = (0.5, 0.5)
+        return preview(opened_picture(Path(path)), work) if path else ""
+
+    def move(work: Workspace, event: gr.EventData) -> None:
+        work.view.middle = (float(event.x), float(event.y))
 
     def named(path: str | None) -> str:
         return Path(path or "").name[:40]
@@ -117,23 +134,24 @@ def _own(page: Page) -> None:
         work.remember(work.encode(picture(work, path, zoom), named(path)))
         gr.Info(f"{named(path)} is the second image now: see the panel Mix.")
 
+    page.on(file.change, look, [file], [part], core=False)
+    page.on(part.move, move, event=True, core=False)
     page.on(take.click, current, [file, zoom], show_progress="minimal")
     page.on(second.click, other, [file, zoom], show_progress="minimal")
     page.shows([said], lambda work: [work.subject.told])
 
 
-def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
-    """A picture file in the size and the colours of the flow, uint8 [C, H, W].
+def opened_picture(path: Path) -> Image.Image:
+    """A picture file, in its own size.
 
     Raises:
         ValueError: If it is none, or too large.
     """
-    config = work.opened.flow.config
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as opened:
-                width, height = opened.size
+            with Image.open(path, formats=FORMATS) as found:
+                width, height = found.size
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large("more")) from error
     except Exception as error:  # the only class Pillow's errors have in common
@@ -143,14 +161,48 @@ def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
         ) from error
     if width * height > MOST_PIXELS:
         raise ValueError(_too_large(f"{width}×{height}"))
-    crop = max(1, round(min(width, height) / zoom)) if zoom > 1 else None
-    target = Target(height=config.height, width=config.width, channels=config.channels, crop=crop)
     try:
-        return torch.from_numpy(np.array(target.read(path)))
+        return open_picture(path)
     except Exception as error:
         raise ValueError(
             f"Expected a picture that can be read; this one is damaged ({error}): choose another."
         ) from error
+
+
+def preview(image: Image.Image, work: Workspace) -> str:
+    """What `crop.js` shows of a picture."""
+    rows, columns = work.opened.flow.image_shape[1:]
+    small, buffer = image.convert("RGB"), io.BytesIO()
+    small.thumbnail((SHOWN, SHOWN))
+    small.save(buffer, "JPEG", quality=90)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return json.dumps(
+        {
+            "picture": f"data:image/jpeg;base64,{data}",
+            "width": image.width,
+            "height": image.height,
+            "columns": columns,
+            "rows": rows,
+        }
+    )
+
+
+def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
+    """The part of a picture file that is framed, in the size and the colours of the flow, uint8
+    [C, H, W]: the largest of the flow's proportions, so many times smaller.
+
+    Raises:
+        ValueError: If it is none, or too large.
+    """
+    config, image = work.opened.flow.config, opened_picture(path)
+    target = Target(height=config.height, width=config.width, channels=config.channels)
+    scale = min(image.width / target.width, image.height / target.height) / zoom
+    w, h = (max(1, round(scale * edge)) for edge in (target.width, target.height))
+    across, down = work.view.middle
+    left = min(max(round(across * image.width - w / 2), 0), image.width - w)
+    top = min(max(round(down * image.height - h / 2), 0), image.height - h)
+    part = image.crop((left, top, left + w, top + h))
+    return torch.from_numpy(np.array(target.fit(part)))
 
 
 def _too_large(given: str) -> str:

@@ -213,7 +213,19 @@ def build(desk: Desk) -> gr.Blocks:
         page.on(redo.click, lambda work: (work.redo(), None)[1])
         page.on(page.canvas.pick, picked, event=True)
         page.on(page.canvas.stroke, painted, event=True)
-        page.on(blocks.load, lambda work: None)
+        names = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
+
+        def arrive(request: gr.Request, name: str, before: str) -> None:
+            desk.arrive(str(request.session_hash), name, before)
+
+        def arrived(work: Workspace) -> Any:
+            work.view.sent.clear()
+            return gr.update(selected=work.view.panel)
+
+        js = "() => [window.rgflow.name, window.rgflow.before]"
+        hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        here = blocks.load(arrive, names, js=js, **hidden)
+        page.on(here.then, arrived, outputs=[tabs])
         tour.click(None, js="() => window.rgflow.tour()")
         shade.click(None, js="() => window.rgflow.shade()")
         page.wire()

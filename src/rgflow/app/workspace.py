@@ -48,6 +48,8 @@ class View:
         erase: Whether strokes erase.
         direction: The saved move that is to be applied.
         listed: The latents that the atlas shows.
+        middle: Of the part that is taken of a picture of one's own, as shares of its width and
+            its height.
         mixtures: What the mix panel shows.
         film: An animation, and the moment of which it is.
         sent: Hashes of what components show, by their number.
@@ -61,6 +63,7 @@ class View:
     erase: bool = False
     direction: str | None = None
     listed: list[Address] = field(default_factory=list)
+    middle: tuple[float, float] = (0.5, 0.5)
     mixtures: list[Subject] = field(default_factory=list)
     film: tuple[Moment, str] | None = None
     sent: dict[int, int] = field(default_factory=dict)

@@ -59,22 +59,12 @@ class Target:
         return self.channels, self.height, self.width
 
     def read(self, file: Path | BinaryIO) -> Pixels:
-        """Read one PNG, JPEG or WebP file, whatever its name, as an image [C, H, W].
-
-        Turned as its EXIF orientation says, transparency on black, 16 bits as the upper 8, the
-        first frame of an animation; then as `fit`.
+        """Read one file as `open_picture`, and bring it to size as `fit`, [C, H, W].
 
         Raises:
             Exception: whatever Pillow raises for a damaged file.
         """
-        with Image.open(file, formats=FORMATS) as opened:
-            image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        return self.fit(image)
+        return self.fit(open_picture(file))
 
     def fit(self, image: Image.Image) -> Pixels:
         """Bring an image to the target's colours and size, [C, H, W].
@@ -95,6 +85,25 @@ class Target:
             image = image.crop((left, top, left + w, top + h))
         image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BICUBIC)
         return np.asarray(image).reshape(*self.shape[1:], self.channels).transpose(2, 0, 1)
+
+
+def open_picture(file: Path | BinaryIO) -> Image.Image:
+    """A PNG, JPEG or WebP file, whatever its name, in its own size.
+
+    Turned as its EXIF orientation says, transparency on black, 16 bits as the upper 8, the first
+    frame of an animation.
+
+    Raises:
+        Exception: whatever Pillow raises for a damaged file.
+    """
+    with Image.open(file, formats=FORMATS) as opened:
+        image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return image
 
 
 def decoded(

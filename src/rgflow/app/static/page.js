@@ -1,5 +1,7 @@
 // Drawers and the tour: what the page does without the server.
 window.rgflow = {
+  // The page by name, and the one before it in this tab, whose work is gone on with.
+  name: crypto.getRandomValues(new Uint32Array(4)).join("-"), before: sessionStorage.rgflow || "",
   settle() { document.querySelector("#settle")?.click(); },
   open(name) {
     this.settle();  // whatever a slider shows is what is exported
@@ -81,7 +83,7 @@ window.rgflow = {
     "clear-mask": "Unmark everything.", "find": "Let the model mark what it finds improbable: a damaged place, or what it has never seen.", "damage": "Put noise into a square of the image, to see what the model makes of it.",
     "hole-seed": "Another seed gives other completions.", "repair": "Fill in what is marked.",
     "stop": "Stop, and keep the best so far.", "completions": "What may be there. Choose one to keep it.",
-    "zoom": "Take only the centre of the picture.", "model": "The model of this page.",
+    "crop": "The part that is taken; drag it, or use the arrow keys.", "zoom": "Take a smaller part of the picture.", "model": "The model of this page.",
     "folder": "A folder on the machine that serves this page.",
     "export-scale": "How large each pixel is drawn.", "film-kind": "The format of animations.",
   },
@@ -143,6 +145,9 @@ window.rgflow = {
     next.focus();
   },
 };
+// What is left behind is found again by a page in its place, but not by a copy of the tab.
+addEventListener("pagehide", () => { sessionStorage.rgflow = window.rgflow.name; });
+addEventListener("pageshow", () => { delete sessionStorage.rgflow; });
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
 // The button says what it leads to, whoever made the page dark.
