@@ -97,6 +97,7 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
         (1440, 720)
     """
     from matplotlib import colormaps
+    from matplotlib.ticker import LogLocator, NullLocator
 
     ends = {name: fmean(one[-1][1] for one in seeds) for name, seeds in curves.items()}
     if not ends:
@@ -117,8 +118,9 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
     high = max(next((y for x, y in one if x >= early), one[-1][1]) for one in drawn)
     low = min(value for one in drawn for _, value in one)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
     axes.grid(axis="y", color=SOFT, alpha=0.3, linewidth=0.6)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return rendered(figure)
