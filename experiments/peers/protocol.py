@@ -21,7 +21,7 @@ from rgflow.data import Images, load
 from rgflow.files import replacing
 from rgflow.training.run import processor
 
-RATES = (5e-4, 1.5e-3, 4.5e-3)
+RATES = (5e-4, 1.5e-3, 4.5e-3, 1.35e-2)
 """Learning rates that are tried for `TRIAL` minutes each, if none is given."""
 TRIAL = 1.0
 WARMUP = 50
