@@ -45,9 +45,11 @@ GPU for days. What is committed here was trained on a CPU for minutes, so it say
 flows is better for the same time, and rarely reaches the paper's numbers. Where these were missed,
 it says so.
 
-`rgflow reproduce NAME --budget 10m` does an experiment again; [how](../guide/reproducing.md). The
-budget 10m is of ten minutes on one core for every training, 2h of an hour or less, and full is the
-paper's setting, for those with a GPU and the data.
+`rgflow reproduce NAME --budget 10m` does an experiment again; [how](../guide/reproducing.md). With
+the budget 10m every training has ten minutes of one core or less, with 2h, named for short, an hour
+or less; full is the paper's setting, for those with a GPU and the data. What different processors
+do in the same time differs much, so compare numbers within a page, and there only of one
+processor.
 """
 CONFIDENCE = 0.95
 """Of the interval of a difference that must leave out 0 for a claim to be decided."""
@@ -204,7 +206,7 @@ def _outcome(paper: str | None, ours: Sequence[Number | None], better: str, digi
 def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Several numbers of every row, and what differs from the baseline."""
     base = next((row for row in said["rows"] if row.get("of") == said.get("baseline", "")), None)
-    head = ["", *(value["name"] for value in said["values"])]
+    head, told = ["", *(value["name"] for value in said["values"])], False
     for budget, one in found.items():
         rows = []
         for row in said["rows"]:
@@ -218,8 +220,9 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
             if any(cells):
                 rows.append([row["name"], *cells])
         if rows:
+            told = True
             yield from (f"Budget {budget}:", "", *table(head, rows))
-    if not found:
+    if not told:
         yield "Not measured yet."
         yield ""
     elif base:
@@ -372,9 +375,10 @@ def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterato
         if g
     )
     dates = sorted(one["started"][:10] for one in all_of)
+    now = manifest.entry(experiment, budget)
     told = (
-        *[f"{len(trainings)} of {len(plan.trainings)} trainings"] * bool(plan.trainings),
-        f"{len(measures)} of {len(plan.measurements)} measurements",
+        *[_count("training", now.trainings, now.of_trainings, trainings)] * bool(plan.trainings),
+        _count("measurement", now.measures, now.of_measures, measures),
         f"{results.machine_hours(content):.2g} machine-hours",
         *("; ".join(sorted(set(some))) for some in (machines, versions, commits)),
         " to ".join(dict.fromkeys((dates[0], dates[-1]))),
@@ -404,6 +408,12 @@ def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterato
     if rows:
         head = ["training", "parameters", "budget", "seeds", "steps", "processor time", "time"]
         yield from table(head, rows)
+
+
+def _count(what: str, done: int, planned: int, there: Sequence[Any]) -> str:
+    """How many of those planned are done, and how many more there are, of a former plan."""
+    former = len(there) - done
+    return f"{done} of {planned} {what}s" + f" ({former} more of former settings)" * (former > 0)
 
 
 def overview(pages: dict[str, Experiment]) -> str:

@@ -261,7 +261,7 @@ def options(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", default="msds1", help="data set, as for rgflow.data.load")
     parser.add_argument("--minutes", type=float, default=10, help="processor time of training")
-    parser.add_argument("--lr", type=float, help="peak learning rate; the best of three trials")
+    parser.add_argument("--lr", type=float, help="peak learning rate; the best of some trials")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
     parser.add_argument("--batch", type=int, default=32, help="images per step")
     parser.add_argument("--flip", action="store_true", help="mirror every other training image")

@@ -63,6 +63,7 @@ class Training:
         seconds: Their time, validation included.
         machine: What it ran on: processor, cores, threads, GPU, processes.
         versions: Of Python and packages.
+        git: The commit of the source, and whether it had changes; none where that isn't known.
     """
 
     began: str
@@ -71,6 +72,7 @@ class Training:
     seconds: float
     machine: dict[str, Any]
     versions: dict[str, str]
+    git: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +222,8 @@ class Card:
             "versions",
             ", ".join(f"{name} {number}" for name, number in training.versions.items()),
         )
+        if git := training.git:
+            yield "source", f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
         yield "measured", f"{self.date}, on the weights as stored, with rgflow {self.rgflow}"
         yield "licence", self.licence
 

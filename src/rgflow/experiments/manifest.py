@@ -48,7 +48,7 @@ def make(experiments: Path) -> list[Entry]:
         ValueError: If a config or a result isn't right.
     """
     read = [read_experiment(experiments, name) for name in names(experiments)]
-    return [_entry(one, budget) for one in read for budget in one.budgets]
+    return [entry(one, budget) for one in read for budget in one.budgets]
 
 
 def write(experiments: Path) -> Path:
@@ -66,7 +66,9 @@ def write(experiments: Path) -> Path:
     return path
 
 
-def _entry(experiment: Experiment, budget: str) -> Entry:
+def entry(experiment: Experiment, budget: str) -> Entry:
+    """What is done of one experiment under one of its budgets, with the settings of its config;
+    what was done with others doesn't count."""
     plan = experiment.plan(budget)
     found = results.read(experiment.folder.parent, experiment.name, budget)
     found = found or {"experiment": experiment.name, "trainings": [], "measures": []}

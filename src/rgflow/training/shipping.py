@@ -115,6 +115,7 @@ def ship(
                 seconds=last["seconds"],
                 machine=record["machine"],
                 versions=record["versions"],
+                git=record["git"],
             ),
             likelihood=_likelihood(flow, test, seed, FLOORS.get(config.data), progress),
             lossless=_lossless(flow, test[:ENCODED]) if flow.pixels else None,
