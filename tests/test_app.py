@@ -29,6 +29,7 @@ from rgflow.app.repairing import completions
 from rgflow.app.server import make_app
 from rgflow.app.shelf import Shelf
 from rgflow.app.subject import sampled
+from rgflow.app.views import choice
 from rgflow.app.workspace import MOST_CHOSEN, Workspace
 from rgflow.cli import main
 from rgflow.figures import to_bytes
@@ -387,6 +388,40 @@ def test_a_repair_on_the_page(models, monkeypatch):
     assert "(done)" in work.moment.said
     assert torch.equal(last["all"][0], work.subject.image)
     assert work.subject.what == "repaired"
+
+
+def test_a_repair_goes_on_while_the_page_is_loaded_again(models, monkeypatch):
+    monkeypatch.setattr(repairing, "STEPS", 6)
+    monkeypatch.setattr(repairing, "DRAWS", 4)
+    page = OnePage(models)
+    page.desk.arrive("one", "page of one")
+    with page.desk.using("one") as work:
+        work.view.show("Repair")
+        work.paint(hole(work))
+    going = steps_of(page, "one", 0)
+    next(going)
+    page.desk.arrive("two", "page of two", "page of one")
+    page.desk.leave("one")
+    going.close()  # as nobody listens any more
+    while work.repairing:
+        time.sleep(0.05)
+    with page.desk.using("two") as again:
+        assert again is work
+    assert "(done)" in work.moment.said
+    assert work.moment.completions
+    assert len(page.desk) == 1
+
+
+def test_a_picture_that_is_no_longer_there_is_not_chosen():
+    def event(index, caption):
+        return SimpleNamespace(index=index, caption=caption)
+
+    shown = ["sample 7", "sample 8"]
+    assert choice(event(1, "sample 8"), ["a", "b"], shown) == "b"
+    for index, caption in ((1, "sample 1"), (5, "sample 5")):
+        with pytest.raises(ValueError, match="chosen of those before") as error:
+            choice(event(index, caption), ["a", "b"], shown)
+        sentence(error)
 
 
 def test_a_chain_of_everything(work, same):

@@ -113,6 +113,12 @@ def test_presets_are_listed(capsys):
         (["train", "msds1-tiny", "--steps", "3", "--data", "msds3"], "nearest"),
         (["train", "msds1-tiny", "--steps", "3", "--data", "folder:/no/such"], "/no/such"),
         (["train", "--config", "/no/such.yaml"], "/no/such.yaml isn't there"),
+        (["train", "--config", "/no/lr=1/such.yaml"], "/no/lr=1/such.yaml isn't there"),
+        (["train", "--config=/no/lr=1/such.yaml"], "/no/lr=1/such.yaml isn't there"),
+        (
+            ["train", "msds1-realnvp", "--steps", "1", "--optimizer", "muon"],
+            "optimizer adamw for the architecture real_nvp",
+        ),
         (["train", "--model", "null"], "--model to be a YAML file of its settings"),
         (["train", "--steps", "1", "nosuch"], "preset to be one of"),
         (["train", "msds1-tiny", "--steps", "1", "--seed", "-1"], "seed to be at least 0"),

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ import yaml
 
 from rgflow.architectures import make_flow
 from rgflow.cli import main
-from rgflow.experiments import manifest, results
-from rgflow.experiments.execute import done, sessions
+from rgflow.config import TrainConfig
+from rgflow.experiments import execute, manifest, results
+from rgflow.experiments.execute import done, sessions, train_all
 from rgflow.experiments.measures import check_options
 from rgflow.experiments.plan import names, read_experiment
 from rgflow.training import TrainingResult
@@ -394,3 +396,38 @@ def test_the_smallest_experiment_comes_to_the_same_again(tmp_path):
             # Twice that of a difference: processors round differently, and training amplifies it.
             error = max(2 * math.hypot(told["standard_error"], again["standard_error"]), 1e-3)
             assert again["mean"] == pytest.approx(told["mean"], abs=error), (prior, name)
+
+
+def test_of_patches_the_name_says_what_they_are(tmp_path):
+    def run_of(data):
+        config = TrainConfig(data=data, steps=1)
+        return SimpleNamespace(config=lambda: config, folder=tmp_path)
+
+    coffee = TrainConfig(data="patches:coffee", steps=1)
+    execute._check_settings(coffee, run_of("patches:coffee"))
+    with pytest.raises(ValueError, match="data differ"):
+        execute._check_settings(coffee, run_of("patches:rocket"))
+    there = TrainConfig(data="folder:/mine", steps=1)  # which may be anywhere
+    execute._check_settings(there, run_of("folder:/theirs"))
+
+
+def test_when_one_cannot_begin_the_others_end_in_order(experiments, tmp_path, monkeypatch):
+    class Child:
+        def __init__(self, training, work, jobs, others):
+            if others:
+                raise OSError("No space left on device")
+            self.interrupted = False
+            children.append(self)
+
+        def interrupt(self):
+            self.interrupted = True
+
+        def ended(self):
+            return self.interrupted
+
+    children = []
+    monkeypatch.setattr(execute, "_Process", Child)
+    trainings = read_experiment(experiments, "one").plan("10m").trainings
+    with pytest.raises(OSError, match="No space left"):
+        train_all(trainings, tmp_path / "work", jobs=2)
+    assert [child.interrupted for child in children] == [True]

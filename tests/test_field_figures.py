@@ -29,6 +29,15 @@ def results():
     return {name: receptive_fields(flow, draws=2) for name, flow in flows.items()}
 
 
+def test_strengths_without_a_threshold_and_without_any(results):
+    one = {"RG-Flow": results["RG-Flow"]}
+    assert figures.strengths(one, threshold=0.0).size[0] > 100
+    flow = random_flow(height=16, width=16, bijector="coarse_to_fine", pixels="marginal")
+    still = receptive_fields(flow, draws=2, temperature=0.0, change="redraw")
+    with pytest.raises(ValueError, match="none does"):
+        figures.strengths({"still": still})
+
+
 def test_heat_goes_from_dark_to_bright():
     field = torch.tensor([[0.0, 1.0], [2.0, 4.0]])
     colours = figures.heat(field).int()

@@ -75,6 +75,10 @@ def test_bad_files(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="read as weights only"):
         load_released(tmp_path / "b.state")
     assert not (tmp_path / "evil").exists()
+    for content in (torch.zeros(3), {"flow": {"a": 1}}, {"flow": [1, 2]}):
+        torch.save(content, tmp_path / "c.state")
+        with pytest.raises(ValueError, match="isn't one, or is damaged"):
+            load_released(tmp_path / "c.state")
     weights = torch.load(FOLDER / "colour.state", weights_only=True)["flow"]
     for name, change in (("missing", 1), ("extra", 2)):
         changed = dict(weights)

@@ -135,6 +135,9 @@ class TestReference:
         assert Reference.load(tmp_path) == reference
         assert json.loads((tmp_path / FILE).read_text())["images"] == 60
 
+    def test_where_nothing_can_be_written_it_is_used_all_the_same(self, reference, flow, stripes):
+        assert kept_reference("/dev/null/model", flow, lambda: stripes[:60]) == reference
+
     def test_made_once_and_anew_for_other_weights(self, reference, flow, stripes, tmp_path):
         def never():
             raise AssertionError

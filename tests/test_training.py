@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import time
 from dataclasses import replace
 
@@ -31,6 +32,20 @@ def tiny(**changes) -> TrainConfig:
 @pytest.fixture
 def images():
     return np.random.default_rng(0).integers(0, 256, (10, 3, 4, 4), dtype=np.uint8)
+
+
+def test_an_interruption_of_the_last_step_is_none(tmp_path, monkeypatch):
+    step = Trainer.take_step
+
+    def interrupted(self, fraction):
+        signal.raise_signal(signal.SIGINT)
+        return step(self, fraction)
+
+    monkeypatch.setattr(Trainer, "take_step", interrupted)
+    whole = train(tiny(steps=1), Run.create(tmp_path / "whole"), progress=False)
+    part = train(tiny(steps=2), Run.create(tmp_path / "part"), progress=False)
+    assert (whole.steps, whole.interrupted) == (1, False)
+    assert (part.steps, part.interrupted) == (1, True)
 
 
 # ---------------------------------------------------------------- batches

@@ -339,6 +339,11 @@ class TrainConfig:
                 raise ValueError(f"Expected {name} to be below 1; got {value}.")
         check_name("schedule", self.schedule, ("constant", "cosine"))
         check_name("optimizer", self.optimizer, ("adamw", "muon"))
+        if self.optimizer == "muon" and self.model.architecture == "real_nvp":
+            raise ValueError(
+                "Expected optimizer adamw for the architecture real_nvp, whose layers are "
+                "convolutions; got muon, which is for matrices."
+            )
         check_name("clock", self.clock, ("wall", "processor"))
         check_name("dtype", self.dtype, ("float32", "float64"))
         check_type("data", self.data, str, "a name")

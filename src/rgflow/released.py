@@ -50,7 +50,14 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
             name.removeprefix("module."): value for name, value in dict(content["flow"]).items()
         }
         config = _config(weights, prior)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        AttributeError,
+        LookupError,
+        TypeError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"Expected a .state file of the released code, read as weights only; {path} isn't one, "

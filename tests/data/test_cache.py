@@ -252,3 +252,16 @@ def test_a_cache_that_cannot_be_written(cache_folder: Path) -> None:
         ValueError, match=r"Expected a cache folder .*; set RGFLOW_CACHE to another"
     ):
         load("msds1", count=1)
+
+
+def test_only_what_is_ours_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RGFLOW_CACHE", str(tmp_path))
+    long_ago = 10**9
+    ours, theirs = f".count-{'0' * 16}-3-{'1' * 32}", (".vscode-server", ".config-of-mine")
+    for name in (ours, *theirs):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    Counter().load(3)
+    assert not (tmp_path / ours).exists()
+    assert all((tmp_path / name / "file").exists() for name in theirs)

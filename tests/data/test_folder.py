@@ -172,6 +172,16 @@ def test_damaged_files_are_skipped_and_listed(mixed: Path) -> None:
         assert data.name == f"folder:{mixed}"
 
 
+def test_which_files_were_kept(tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    names = ["a.png", "b: c.png", "b.png", "two  words.png"]
+    fill(root, [f"{split}/{name}" for split in ("train", "test", "val") for name in names])
+    for name in ("b: c.png", "two  words.png"):
+        (root / "train" / name).write_bytes(b"no picture")
+    data = load(f"folder:{root}", height=8, width=8)
+    assert folder.kept_files(root, "train", data.skipped) == ["train/a.png", "train/b.png"]
+
+
 @pytest.mark.parametrize("whole_first", [True, False])
 def test_count_takes_the_first_usable(mixed: Path, whole_first: bool) -> None:
     if whole_first:

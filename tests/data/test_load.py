@@ -99,6 +99,8 @@ def test_a_run_loads_its_own() -> None:
     with pytest.raises(FileNotFoundError, match=r"of mnist in /nowhere .*; got none"):
         load_for(config, "test")
     assert load_for(config, "test", name="msds2", count=3).name == "msds2"
+    config = replace(config, data="celeba", crop=8)  # which is for celeba only
+    assert load_for(config, "test", name="msds2", count=3).name == "msds2"
 
 
 @pytest.mark.parametrize("where", ["~nobody/x", "\0", "loop/x", "x" * 300, "/dev/null", "\ud800"])

@@ -90,7 +90,12 @@ class Desk:
     def using(self, session: str) -> Iterator[Workspace]:
         """The workspace of a session, new at the first call, with nobody else at it
         and nobody else computing."""
-        seat = self._seat(session)
+        with self.at(self.seat(session)) as work:
+            yield work
+
+    @contextmanager
+    def at(self, seat: Seat) -> Iterator[Workspace]:
+        """The workspace of a seat, as `using`; whichever session has the seat by now."""
         with seat.turns, self.hands:
             if seat.work is None:
                 seat.work = Workspace(self.shelf.open(self.shelf.first))
@@ -109,9 +114,10 @@ class Desk:
             known = [key for key, seat in self._seats.items() if before and seat.page == before]
             for key in known:
                 self._seats[session] = self._seats.pop(key)
-        self._seat(session).page = page
+        self.seat(session).page = page
 
-    def _seat(self, session: str) -> Seat:
+    def seat(self, session: str) -> Seat:
+        """That of a session, new at the first call."""
         with self._lock:
             seat = self._seats.setdefault(session, Seat())
             seat.left = None

@@ -304,6 +304,8 @@ def _export(page: Page) -> None:
 
     def oddness(work: Workspace, folder: Path, scale: float) -> Path:
         path = folder / "odd.png"
+        with page.desk.hands.aside():  # it may have to look at many images first
+            work.opened.reference  # noqa: B018
         surprises(work.subject.image[None], *odd(work), scale=int(scale)).save(path)
         return path
 

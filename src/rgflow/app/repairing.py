@@ -26,8 +26,8 @@ def odd(work: Workspace) -> tuple[Surprise, Proposal]:
     """How surprising every place of the current image is, and which are therefore proposed."""
 
     def found() -> tuple[Surprise, Proposal]:
-        reference = work.opened.model.reference()
-        maps = surprise(work.opened.flow, work.subject.image[None], reference)
+        opened = work.opened
+        maps = surprise(opened.flow, work.subject.image[None], opened.reference)
         return maps, maps.propose()
 
     result: tuple[Surprise, Proposal] = work.once("odd", (work.subject,), found)

@@ -14,6 +14,7 @@ from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
 from rgflow.flow import Flow
 from rgflow.pretrained import CARD, Card, in_words, shipped
+from rgflow.repair.surprise import Reference
 from rgflow.trained import Model
 
 DRAWS, COLD = 4, 0.8
@@ -61,6 +62,16 @@ class Opened:
     def _fields(self) -> ReceptiveFields:
         return receptive_fields(self.flow, draws=DRAWS, temperature=COLD)
 
+    @property
+    def reference(self) -> Reference:
+        """What is usual in clean images; the first call takes a while."""
+        with self._lock:
+            return self._reference
+
+    @cached_property
+    def _reference(self) -> Reference:
+        return self.model.reference()
+
     def prepare(self) -> None:
         """Find the receptive fields now, while nobody waits."""
         # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
@@ -82,7 +93,8 @@ class Opened:
             ]
             if self.model.config:
                 rows.append(("data", self.model.config.data))
-            if self.model.run and (result := self.model.run.record().get("result")):
+            result = self.model.run.record().get("result") if self.model.run else None
+            if result and result["validation"] is not None:  # none: it was no number
                 rows.append((result["unit"], f"{result['validation']:.4f} on validation images"))
         rows.append(("levels", str(self.flow.levels)))
         asked = ("data", "images", "levels", "parameters", self.flow.unit.name)

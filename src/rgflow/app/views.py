@@ -4,8 +4,9 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
+import gradio as gr
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from rgflow.figures import heat
 from rgflow.figures.charts import level_colours
 from rgflow.latents import Address
 from rgflow.lattice import Lattice, Mask
+
+T = TypeVar("T")
 
 ORDER = count()
 """Numbers what the canvas shows, as answers may overtake each other on their way to it."""
@@ -118,6 +121,21 @@ def subjects(
     return sheet(
         [item(rgb(one.image), caption, chosen=one is chosen) for one, caption in pairs], **more
     )
+
+
+def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) -> T:
+    """What was chosen of a sheet, if it still is where it was when the page showed it.
+
+    Raises:
+        ValueError: If it isn't.
+    """
+    index, caption = int(event.index), str(event.caption)
+    if not (index < len(things) and captions[index] == caption):
+        raise ValueError(
+            f"Expected one of the pictures that are there now; {caption!r} was chosen of those "
+            f"before: choose again."
+        )
+    return things[index]
 
 
 def colour(channel: int, channels: int) -> str:

@@ -108,5 +108,8 @@ def _draw(images: "Images", path: Path) -> None:
     if shown.dtype != np.uint8:
         shown = shown[:, :1]
         shown = 255 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-30)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figures.grid(torch.from_numpy(shown)).save(path, format="PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figures.grid(torch.from_numpy(shown)).save(path, format="PNG")
+    except OSError as error:
+        raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error

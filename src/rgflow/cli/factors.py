@@ -138,7 +138,7 @@ def _check(settings: Namespace) -> None:
 def _labels(images: Images, settings: Namespace) -> list[Label]:
     """The labels of a CSV file or, without one, of the data set."""
     from rgflow.analysis.labels import labels_of, read_csv
-    from rgflow.data.folder import split_files
+    from rgflow.data.folder import kept_files, split_files
     from rgflow.data.source import SPLITS
 
     if settings.labels is None:
@@ -147,8 +147,7 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
     if kind != "folder":
         return read_csv(settings.labels, len(images))
     root = Path(place).expanduser()
-    skipped = {line.partition(": ")[0] for line in images.skipped}
-    files = [file for file in split_files(root, settings.split) if file not in skipped]
+    files = kept_files(root, settings.split, images.skipped)
     others = {file for split in SPLITS for file in split_files(root, split)}
     return read_csv(settings.labels, len(images), files[: len(images)], others)
 
@@ -212,8 +211,13 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
             found.associations.save(part)
     if found.directions:
         (out / "directions").mkdir(exist_ok=True)
+    stems = list[str]()
     for one in found.directions:
-        with replacing(out / "directions" / f"{_stem(one.label)}.safetensors") as part:
+        stem = _stem(one.label)
+        while stem in stems:  # other signs, the same letters
+            stem += "-"
+        stems.append(stem)
+        with replacing(out / "directions" / f"{stem}.safetensors") as part:
             one.vector.save(part)
     for name, picture in drawn.items():
         with replacing(pictures / f"{name}.png") as part:

@@ -102,7 +102,8 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
     from rgflow.repair.surprise import surprise
     from rgflow.trained import REFERENCE
 
-    flow, name = model.flow, model.config.data if model.config else settings.data
+    flow, own = model.flow, model.config.data if model.config else None
+    name = settings.data if settings.images and settings.data else own or settings.data
     device = next(flow.parameters()).device
     with subjects.bar("what is usual", REFERENCE) as progress:
         seen = 0

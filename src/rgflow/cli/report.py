@@ -53,6 +53,7 @@ def run(arguments: Sequence[str]) -> None:
 
     import rgflow
     from rgflow import trained
+    from rgflow.analysis.meaning import FEW
     from rgflow.report import page
     from rgflow.report.sections import SECTIONS
     from rgflow.report.subject import Subject
@@ -66,6 +67,11 @@ def run(arguments: Sequence[str]) -> None:
     path = Path(settings.out).expanduser() if settings.out else model.folder / "report.html"
     _check_writable(path)
     test = model.images(settings.data, "test", settings.count)
+    if len(test) < FEW:
+        raise ValueError(
+            f"Expected at least {FEW} test images to report on; {test.name} has {len(test)}: name "
+            f"another data set with --data."
+        )
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
         whole = progress.add_task("report", total=len(SECTIONS))

@@ -78,6 +78,11 @@ def run(arguments: Sequence[str]) -> None:
             "Expected a flow of images for --single; this one is of real-valued fields, all of "
             "which are in samples.npy."
         )
+    if not fields and flow.config.channels not in (1, 3):
+        raise ValueError(
+            f"Expected a flow of pictures, of 1 or 3 channels; this one has "
+            f"{flow.config.channels}: draw images from Python, with flow.sample."
+        )
     folder = Path(settings.out).expanduser() if settings.out else model.pictures
     # In float32 the last digits depend on how many images are decoded together, and now and then
     # they decide between two grey levels. In float64 they don't.

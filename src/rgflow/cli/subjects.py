@@ -302,7 +302,7 @@ def _tell_fitting(
 ) -> None:
     """Say in one sentence how the images of another data set than the run's were changed to fit."""
     from rgflow.data.decoding import Target
-    from rgflow.data.folder import split_files
+    from rgflow.data.folder import kept_files
 
     kind, _, place = found.name.partition(":")
     if model.pixels is None:
@@ -314,12 +314,6 @@ def _tell_fitting(
         )
         return
     root = Path(place).expanduser()
-    skipped = {line.partition(": ")[0] for line in found.skipped}
-    files = [file for file in split_files(root, settings.split) if file not in skipped]
-    target = Target(
-        height=model.height,
-        width=model.width,
-        channels=model.channels,
-        crop=config.crop if config else None,
-    )
+    files = kept_files(root, settings.split, found.skipped)
+    target = Target(height=model.height, width=model.width, channels=model.channels)
     _tell_changes([root / files[place] for place in settings.pick], target)

@@ -63,7 +63,9 @@ def run(arguments: Sequence[str]) -> None:
 
 def _check_files(arguments: Sequence[str]) -> None:
     """Say what is wrong with a file of settings: the parser would tell it in its own words."""
-    words = [part for word in arguments for part in word.split("=", 1)]
+    words = [
+        part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])
+    ]
     for path in (Path(b).expanduser() for a, b in pairwise(words) if a == "--config"):
         if not path.is_file():
             raise FileNotFoundError(f"Expected a YAML file of settings; {path} isn't there.")

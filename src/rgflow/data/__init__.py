@@ -124,7 +124,7 @@ def load_for(
         config: The run's settings.
         split: `train`, `validation` or `test`.
         count: As for `load`.
-        name: Another data set than the run's.
+        name: Another data set than the run's; its pictures aren't cropped as those of the run are.
         progress: As for `load`.
     """
     model = config.model
@@ -135,7 +135,7 @@ def load_for(
         width=model.width,
         channels=model.channels,
         count=count,
-        crop=config.crop,
+        crop=config.crop if name in (None, config.data) else None,
         data_root=config.data_root,
         download=config.download,
         progress=progress,

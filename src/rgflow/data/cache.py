@@ -10,6 +10,7 @@ One folder per set, `KIND-KEY-COUNT`, the key being a hash of all that decides i
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from rgflow.data.source import Chunk, Source, counted, located
 
 # What reading a file comes to when it is missing, cut short or overwritten. Not OSError: a set
 # that can't be read for want of rights or of file handles is not to be deleted.
+HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}|\.npz-\w{8}")
+"""Names of folders that are under way."""
 GONE = (FileNotFoundError, NotADirectoryError, EOFError)
 DAMAGED = (AttributeError, KeyError, SyntaxError, TokenError, TypeError, ValueError)
 
@@ -158,9 +161,9 @@ def _count(entry: Path) -> int:
 
 def _remove_abandoned(folder: Path) -> None:
     """Delete what processes left half made that were killed more than a day ago."""
-    for path in folder.glob(".*-*"):
+    for path in folder.glob(".*-*"):  # the folder may hold what isn't ours
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > 86_400:
+            if HALF_MADE.fullmatch(path.name) and time.time() - path.stat().st_mtime > 86_400:
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -140,7 +140,7 @@ def decoded(
         try:
             return read(k)
         except Exception as error:  # the only class Pillow's errors have in common
-            return _printable(f"{names[k]}: {error}")
+            return printable(f"{names[k]}: {error}")
 
     size = max(1, min(CHUNK_FILES, CHUNK_BYTES // math.prod(shape)))
     made, position, reason = 0, 0, ""
@@ -201,6 +201,6 @@ def fitted(
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """One line that any terminal takes, whatever bytes the name of a file consists of."""
     return " ".join(os.fsencode(text).decode("utf-8", "backslashreplace").split())

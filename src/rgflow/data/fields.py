@@ -55,7 +55,7 @@ def _open(path: Path) -> Array:
         raise FileNotFoundError(
             f"Expected a .npy file of fields; got {path}, which doesn't exist; check the path."
         ) from error
-    except (ValueError, EOFError, SyntaxError, TokenError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:
         raise ValueError(f"Expected a .npy file of fields; got {path} ({error}).") from error
     if not np.issubdtype(fields.dtype, np.floating) or fields.ndim != 4 or not fields.size:
         raise ValueError(

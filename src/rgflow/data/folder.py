@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from rgflow.data import splitting
-from rgflow.data.decoding import Target, decoded
+from rgflow.data.decoding import Target, decoded, printable
 from rgflow.data.source import Request, Source, Split, located, stamp
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -72,6 +73,23 @@ def split_files(root: Path, split: Split) -> list[str]:
     if validation:
         return _find(root, validation)
     return _share(root, "train", split, ("train", "validation"))
+
+
+def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
+    """Those of `split_files` that could be read.
+
+    Args:
+        root: The folder.
+        split: train, validation or test.
+        skipped: What `Images.skipped` says of the others.
+    """
+    files = split_files(root, split)
+    by_words = {printable(f"{file}:"): file for file in files}
+    lost = set()
+    for line in skipped:
+        if begun := [words for words in by_words if line.startswith(words)]:
+            lost.add(by_words[max(begun, key=len)])  # a name may begin with another and a colon
+    return [file for file in files if file not in lost]
 
 
 def _find(root: Path, below: str) -> list[str]:

@@ -104,7 +104,14 @@ def _headers(path: Path) -> dict[str, Header]:
         raise FileNotFoundError(
             f"Expected a NumPy archive; got {path}, which doesn't exist; check the path."
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+    ) as error:
         raise _damaged(path, error) from error
 
 

@@ -118,7 +118,7 @@ def train_all(
                 if why := process.failure():
                     failed.append(f"{process.training.name}: {why}")
                 tell(process.training, done(process.training, work), "failed" if why else "ended")
-    except KeyboardInterrupt:
+    except BaseException:  # Ctrl-C, or a full disk: they would go on by themselves
         for process in under_way:
             process.interrupt()
         while not all(process.ended() for process in under_way):
@@ -219,6 +219,11 @@ def _fraction(training: Training, work: Path) -> float:
     return float(min(max(of_time, of_steps), 1.0))
 
 
+def _is_place(data: str) -> bool:
+    """Whether a data set is named by where it is; of `patches:NAME` the name says what it is."""
+    return ":" in data and not data.startswith("patches:")
+
+
 def _check_settings(config: TrainConfig, run: Run) -> None:
     """Raise a `ValueError` if a run folder is of other settings than planned.
 
@@ -230,7 +235,7 @@ def _check_settings(config: TrainConfig, run: Run) -> None:
         config,
         model=model,
         compile=there.compile,
-        data=there.data if ":" in config.data else config.data,
+        data=there.data if _is_place(config.data) else config.data,
         data_root=there.data_root,
     )
     mine, theirs = asdict(config), asdict(there)

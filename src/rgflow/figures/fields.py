@@ -147,10 +147,19 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
     Args:
         results: Receptive fields by name.
         threshold: Strength above which a latent counts as visible.
+
+    Raises:
+        ValueError: If no latent changes anything.
     """
     values = torch.cat([found.strengths.flatten() for found in results.values()])
     values = values[values > 0]
-    low, high = min(values.min().item(), threshold), max(values.max().item(), threshold)
+    if not len(values):
+        raise ValueError(
+            "Expected latents that change images; none does: latents drawn anew at temperature 0 "
+            "stay as they are."
+        )
+    marks = [threshold] * (threshold > 0)  # on a logarithmic axis 0 has no place
+    low, high = min([values.min().item(), *marks]), max([values.max().item(), *marks])
     bins = np.geomspace(low * 0.9, high * 1.1, BINS + 1)
     shown = {
         name: [h for h in reversed(range(found.lattice.levels)) if len(found.fields[h])]
@@ -168,7 +177,8 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
         colours = level_colours(found.lattice.levels)
         for axes, level in zip(column[empty:], shown[name], strict=True):
             axes.hist(found.of_level(level).numpy(), bins, color=colours[level], log=True)
-            axes.axvline(threshold, color=RED, lw=1.2, ls=(0, (4, 3)))
+            for mark in marks:
+                axes.axvline(mark, color=RED, lw=1.2, ls=(0, (4, 3)))
             axes.set_xscale("log")
             axes.set_ylim(bottom=0.6)
             axes.tick_params(which="minor", labelleft=False, labelbottom=False)

@@ -23,6 +23,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,8 @@ def kept_reference(
         if (found.model, found.data) == (_fingerprint(flow), data):
             return found
     made = make_reference(flow, images(), data=data, progress=progress)
-    made.save(folder)
+    with suppress(OSError):  # where nothing can be written it is as good for now
+        made.save(folder)
     return made
 
 

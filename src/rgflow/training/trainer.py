@@ -473,7 +473,7 @@ class _Session:
             unit=trainer.flow.unit.name,
             validation=validation,
             best=trainer.best,
-            interrupted=interrupted,
+            interrupted=interrupted and trainer.fraction() < 1,
             skipped_steps=trainer.skipped_steps,
             compile_seconds=trainer.compile_seconds,
             skipped=skipped,

@@ -101,7 +101,8 @@ def latents(page: Page) -> None:
         work.settle()
 
     def pick(work: Workspace, event: gr.EventData) -> None:
-        work.choose(work.view.listed[int(event.index)])
+        listed, channels = work.view.listed, work.opened.flow.image_shape[0]
+        work.choose(views.choice(event, listed, [views.short(one, channels) for one in listed]))
 
     def turn(work: Workspace, level: int | None) -> None:
         work.view.level = level

@@ -51,6 +51,9 @@ def mixing(page: Page) -> None:
         work.remember(work.subject)
         gr.Info("The current image is the second now: choose another current one to mix with it.")
 
+    def captions(ways: int) -> list[str]:
+        return ["second", "Θ = 0: first", *(f"Θ = {k}" for k in range(1, ways))]
+
     def show(work: Workspace) -> str:
         if work.moment.other is None or work.view.panel != "Mix":
             work.view.mixtures = []
@@ -60,15 +63,14 @@ def mixing(page: Page) -> None:
             "mixtures", (work.first, work.moment.other), lambda: work.mixed(list(ways))
         )
         work.view.mixtures = [work.moment.other, *mixed]
-        captions = ["second", "Θ = 0: first", *(f"Θ = {k}" for k in range(1, len(ways)))]
         shares = work.moment.shares or (0.0,) * work.opened.flow.levels
         chosen = next((m for m, way in zip(mixed, ways, strict=True) if tuple(way) == shares), None)
-        return views.subjects(work.view.mixtures, captions, chosen=chosen)
+        return views.subjects(work.view.mixtures, captions(len(ways)), chosen=chosen)
 
     def choose(work: Workspace, event: gr.EventData) -> None:
-        levels = work.opened.flow.levels
-        if index := int(event.index):
-            work.mix([float(share) for share in every_threshold(levels)[index - 1]])
+        ways = every_threshold(work.opened.flow.levels)
+        if shares := views.choice(event, [(), *ways], captions(len(ways))):
+            work.mix([float(share) for share in shares])
 
     def preview(work: Workspace, footing: float, *values: float) -> Any:
         if footing != work.footing:  # sent before something else that happened

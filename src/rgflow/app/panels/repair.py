@@ -12,7 +12,6 @@ from torch import Tensor
 from rgflow.app import views
 from rgflow.app.page import Page, drawn, seed_field, slider, whole
 from rgflow.app.repairing import completions, most_steps, odd
-from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
 
@@ -48,15 +47,19 @@ def repair(page: Page) -> None:
         work.damage(work.revision)
 
     def look(work: Workspace) -> None:
+        with page.desk.hands.aside():  # it may have to look at many images first
+            work.opened.reference  # noqa: B018
         proposal = odd(work)[1]
         if proposal.masks[0].any():
             work.paint(proposal.masks[0])
         work.say(proposal.sentence(0))
 
+    def captions(work: Workspace) -> list[str]:
+        count = len(work.moment.completions)
+        return ["likeliest", *(f"other {k}" for k in range(1, count))][:count]
+
     def listed(work: Workspace) -> str:
-        found = work.moment.completions
-        captions = ["likeliest", *(f"other {k}" for k in range(1, len(found)))]
-        return views.subjects(found, captions[: len(found)], chosen=work.subject)
+        return views.subjects(work.moment.completions, captions(work), chosen=work.subject)
 
     def scored(work: Workspace) -> str:
         if work.moment.original is None:
@@ -67,7 +70,7 @@ def repair(page: Page) -> None:
         return f"<p>Against the image before: {text}.</p>"
 
     def choose(work: Workspace, event: gr.EventData) -> None:
-        work.accept(work.moment.completions[int(event.index)])
+        work.accept(views.choice(event, work.moment.completions, captions(work)))
 
     def run(request: gr.Request, seed: float) -> Iterator[dict[Any, Any]]:
         for one in repairing(page, str(request.session_hash), whole(seed)):
@@ -113,7 +116,8 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
     Yields:
         What is shown from now on: what is said, the button that stops, the canvas, or "all".
     """
-    with page.desk.using(session) as work:
+    seat = page.desk.seat(session)
+    with page.desk.at(seat) as work:
         work.settle()
         start, busy = work.moment, work.repairing
         wanted = bool(start.mask.any()) and not busy
@@ -128,17 +132,24 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
         yield {"stop": gr.skip()}  # of nothing at all, Gradio would empty every component
         return
     news: SimpleQueue[tuple[int, float, Tensor] | None] = SimpleQueue()
-    found: list[Subject] = []
+    curve: list[float] = []
     errors: list[Exception] = []
 
     def stopping() -> bool:
         with page.desk.hands.aside():
             return work.stopping
 
-    def all_of_it() -> None:
+    def step(number: int, log_p: float, image: Tensor) -> None:
+        curve.append(log_p)
+        news.put((number, log_p, image))
+
+    def all_of_it() -> None:  # to its end, also if the page is gone, for one that takes its place
         try:
             with page.desk.hands:
-                found.extend(completions(start, seed, lambda *one: news.put(one), stopping))
+                found = completions(start, seed, step, stopping)
+            with page.desk.at(seat):
+                words = f"Repaired ({'stopped' if work.stopping else 'done'})."
+                work.offer(start, found, words, curve)
         except Exception as error:  # told of below, whatever it is
             errors.append(error)
         finally:
@@ -147,7 +158,6 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
 
     # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
     threading.Thread(target=all_of_it).start()
-    curve: list[float] = []
     most = most_steps(start.opened.flow)
     yield {
         "said": "<p>Looking at the hole …</p>",
@@ -157,8 +167,7 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
     while True:
         one = news.get()
         while one is not None:  # only the newest is shown
-            step, log_p, image = one
-            curve.append(log_p)
+            number, log_p, image = one
             try:
                 one = news.get_nowait()
             except Empty:
@@ -167,7 +176,7 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
             break
         of = f" of {most}" if most else ""
         shown: dict[str, Any] = {
-            "said": f"<p>Step {step}{of}, log p {log_p:.0f} nats</p>{plot(curve)}"
+            "said": f"<p>Step {number}{of}, log p {log_p:.0f} nats</p>{plot(list(curve))}"
         }
         if work.view.panel == "Repair" and work.moment is start:
             shown["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
@@ -177,9 +186,9 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
         gr.Warning(" ".join(str(errors[0]).split()))
         yield {"said": "", "stop": idle, "start": ready}
         return
-    words = f"Repaired ({'stopped' if work.stopping else 'done'})."
-    with page.desk.using(session) as work:
-        work.offer(start, found, words, curve)
+    if page.desk.seat(session) is not seat:  # that of another page by now
+        return
+    with page.desk.at(seat) as work:
         work.view.sent.clear()  # as the page has been told other things meanwhile
         everything = page.everything(work)
     yield {"stop": idle, "start": ready, "all": everything}

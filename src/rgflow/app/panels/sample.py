@@ -47,7 +47,8 @@ def sample(page: Page) -> None:
         )
 
     def take(work: Workspace, event: gr.EventData) -> None:
-        work.take(work.moment.samples[int(event.index)])
+        samples = work.moment.samples
+        work.take(views.choice(event, samples, [one.what for one in samples]))
 
     page.on(draw.click, draw_them, [seed, count, *sliders])
     alike.input(

@@ -9,7 +9,7 @@ let painting = null;   // what a stroke sets, 1 or 0; none: no stroke under way
 let last = null;
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-const text = (data) => btoa(String.fromCharCode(...data));
+const text = (data) => btoa(Array.from(data, (c) => String.fromCharCode(c)).join(""));
 
 function pixels(width, height, colour) {
   const sheet = new OffscreenCanvas(width, height), into = sheet.getContext("2d");

@@ -26,7 +26,7 @@ function update() {
     const caption = document.createElement("span");
     caption.textContent = one.caption;
     button.append(caption);
-    button.addEventListener("click", () => trigger("choose", { index }));
+    button.addEventListener("click", () => trigger("choose", { index, caption: one.caption }));
     return button;
   }));
   if (!value.items.length && value.empty) {
