@@ -115,7 +115,7 @@ def test_archives_that_are_none(tmp_path: Path) -> None:
         told(message)
     path.unlink()
     path.mkdir()
-    with pytest.raises(OSError, match=r"a.npz"):
+    with pytest.raises(ValueError, match=r"got the folder .*a.npz; name a file in it"):
         load(f"npz:{path}", height=8, width=8)
 
 

@@ -104,14 +104,11 @@ def _headers(path: Path) -> dict[str, Header]:
         raise FileNotFoundError(
             f"Expected a NumPy archive; got {path}, which doesn't exist; check the path."
         ) from error
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        NotImplementedError,
-    ) as error:
+    except IsADirectoryError as error:
+        raise ValueError(
+            f"Expected a NumPy archive; got the folder {path}; name a file in it."
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
         raise _damaged(path, error) from error
 
 
