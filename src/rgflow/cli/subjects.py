@@ -315,5 +315,6 @@ def _tell_fitting(
         return
     root = Path(place).expanduser()
     files = kept_files(root, settings.split, found.skipped)
-    target = Target(height=model.height, width=model.width, channels=model.channels)
+    crop = config.crop if config and settings.data == config.data else None
+    target = Target(height=model.height, width=model.width, channels=model.channels, crop=crop)
     _tell_changes([root / files[place] for place in settings.pick], target)
