@@ -1,6 +1,7 @@
-"""Run folders for tests, without the training."""
+"""Run folders for tests, without the training, and settings of small trainings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from flows import random_flow, random_images
-from rgflow import TrainConfig
+from rgflow import TrainConfig, preset
 from rgflow.data import Images
 from rgflow.evaluation import term_quantiles, terms_of
 from rgflow.flow import Flow
@@ -20,6 +21,15 @@ LOG = [
     {"step": 12, "seconds": 3.5, "event": "resumed"},
     {"step": 20, "seconds": 6.0, "validation_nll": 7.2, "standard_error": 0.1},
 ]
+
+
+def tiny(**changes: Any) -> TrainConfig:
+    """The settings of a training of seconds."""
+    base = preset("msds1-tiny")
+    settings = {"train_count": 300, "validate_count": 20, "steps": 12, "batch_size": 8}
+    settings |= {"compile": False, **changes}
+    model = replace(base.model, compute_dtype="float32", hidden=16)
+    return replace(base, **{"model": model, **settings})
 
 
 def small_run(folder: Path, **options: Any) -> Path:

@@ -12,21 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from rgflow import FlowConfig, RGFlow, TrainConfig, preset
+from rgflow import FlowConfig, RGFlow
 from rgflow.training import train, trainer
 from rgflow.training.batches import Batches
 from rgflow.training.muon import Muon, hidden_matrices
 from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import Run
 from rgflow.training.trainer import Trainer, resolved
-
-
-def tiny(**changes) -> TrainConfig:
-    base = preset("msds1-tiny")
-    settings = {"train_count": 300, "validate_count": 20, "steps": 12, "batch_size": 8}
-    settings |= {"compile": False, **changes}
-    model = replace(base.model, compute_dtype="float32", hidden=16)
-    return replace(base, **{"model": model, **settings})
+from runs import tiny
 
 
 @pytest.fixture

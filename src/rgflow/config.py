@@ -7,6 +7,7 @@ can parse, print and check it in milliseconds. The modules that do the work take
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from types import UnionType
 from typing import Any, Literal, Self, get_args
 
 Architecture = Literal["rg", "real_nvp"]
@@ -60,7 +61,7 @@ def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> 
         raise ValueError(f"Expected {what} to be at most {most}; got {value}.")
 
 
-def check_type(what: str, value: object, kind: type, description: str) -> None:
+def check_type(what: str, value: object, kind: type | UnionType, description: str) -> None:
     """Raise a `ValueError` unless `value` is of this type."""
     if not isinstance(value, kind):
         raise ValueError(f"Expected {what} to be {description}; got {value!r}.")
@@ -255,6 +256,11 @@ class TrainConfig:
 
     model: FlowConfig = field(default_factory=FlowConfig)
     """The flow to train."""
+    start: str | None = None
+    """Begin with the weights of this model, whose flow it then has to be: a run folder, that of a
+    model, or the name of a model of the package; none: with new weights."""
+    train_levels: tuple[int, ...] | None = None
+    """Levels whose weights are learned; the others keep those they begin with. None: all."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
     NAME), cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH, fields:PATH
@@ -347,6 +353,15 @@ class TrainConfig:
         check_name("clock", self.clock, ("wall", "processor"))
         check_name("dtype", self.dtype, ("float32", "float64"))
         check_type("data", self.data, str, "a name")
+        if self.start is not None:
+            check_type("start", self.start, str, "the name or folder of a model")
+        if self.train_levels is not None:
+            check_type("train_levels", self.train_levels, list | tuple, "a list of levels")
+            for level in self.train_levels:
+                check_whole("a level of train_levels", level, 0)
+            if not self.train_levels:
+                raise ValueError("Expected levels in train_levels, or null for all; got none.")
+            object.__setattr__(self, "train_levels", tuple(sorted(set(self.train_levels))))
         if self.data_root is not None:
             check_type("data_root", self.data_root, str, "a folder")
         for name in ("download", "flip", "tensorboard"):

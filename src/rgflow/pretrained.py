@@ -53,6 +53,43 @@ def unknown_model(name: str | Path) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """A model whose weights a training began with, and how long it had been trained itself.
+
+    Attributes:
+        model: What it is called.
+        steps: Steps of its optimiser; none: unknown, as of a model without a card.
+        seconds: Their time.
+        start: What it began with itself.
+    """
+
+    model: str
+    steps: int | None
+    seconds: float | None
+    start: "Start | None" = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        start = values.get("start")
+        return cls(**{**values, "start": start and cls.from_dict(start)})
+
+    def __str__(self) -> str:
+        """A phrase.
+
+        Example:
+            >>> str(Start(model="first", steps=5000, seconds=300.0))
+            'first (5,000 steps in 5.0 minutes)'
+        """
+        known = []
+        if self.steps is not None and self.seconds is not None:
+            known.append(f"{self.steps:,} steps in {self.seconds / 60:.1f} minutes")
+        if self.start:
+            known.append(f"from the weights of {self.start}")
+        return f"{self.model} ({', '.join(known)})" if known else self.model
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How a model was trained.
 
@@ -64,6 +101,7 @@ class Training:
         machine: What it ran on: processor, cores, threads, GPU, processes.
         versions: Of Python and packages.
         git: The commit of the source, and whether it had changes; none where that isn't known.
+        start: What its weights were at the start; none: new.
     """
 
     began: str
@@ -73,6 +111,13 @@ class Training:
     machine: dict[str, Any]
     versions: dict[str, str]
     git: dict[str, Any] | None = None
+    start: Start | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        start = values.get("start")
+        return cls(**{**values, "start": start and Start.from_dict(start)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +204,7 @@ class Card:
             config, lossless = content["config"], content["lossless"]
             parts = {
                 "config": TrainConfig(**{**config, "model": FlowConfig.from_dict(config["model"])}),
-                "training": Training(**content["training"]),
+                "training": Training.from_dict(content["training"]),
                 "likelihood": Likelihood(**content["likelihood"]),
                 "lossless": lossless and Lossless(**lossless),
                 "distances": tuple(content["distances"]),
@@ -208,11 +253,15 @@ class Card:
         )
         yield "data", f"{self.config.data}, {training.images:,} training images"
         clock = {"wall": "on the clock", "processor": "of the processor"}[self.config.clock]
-        yield (
-            "training",
+        text = (
             f"{training.steps:,} steps of {self.config.batch_size} images in "
-            f"{training.seconds / 60:.1f} minutes {clock}, begun {training.began}",
+            f"{training.seconds / 60:.1f} minutes {clock}, begun {training.began}"
         )
+        if levels := self.config.train_levels:
+            text += f", of the weights of level{'s' * (len(levels) > 1)} {listed(levels)} alone"
+        if training.start:
+            text += f", from the weights of {training.start}"
+        yield "training", text
         machine = training.machine
         counted = [f"{machine[name]} {name}" for name in ("cores", "threads") if name in machine]
         processes = f"processes: {machine['processes']}"

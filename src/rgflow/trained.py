@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.pretrained import CARD, Card, shipped, unknown_model
+from rgflow.config import FlowConfig, TrainConfig
+from rgflow.pretrained import CARD, Card, Start, shipped, unknown_model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rgflow.config import TrainConfig
     from rgflow.data import Images
     from rgflow.data.source import Split
     from rgflow.flow import Flow
@@ -37,6 +37,7 @@ class Model:
             a model of the package.
         run: Its run; none if a model was named.
         config: The settings of its training; none of a model without a card.
+        past: How long it was trained.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Model:
     folder: Path
     run: Run | None
     config: TrainConfig | None
+    past: Start
 
     @property
     def pictures(self) -> Path:
@@ -114,6 +116,25 @@ def locate(name: str) -> tuple[Path, Path]:
     return folder, folder
 
 
+def settings(name: str) -> TrainConfig:
+    """The settings with which a run or a model was trained; of a model without a card, those of its
+    flow.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If they can't be read.
+    """
+    from rgflow.checkpoint import CONFIG, load_config
+    from rgflow.training.run import Run
+
+    folder, _ = locate(name)
+    if not (folder / CONFIG).is_file():
+        return Run.open(folder).config()
+    if (folder / CARD).is_file():
+        return Card.read(folder).config
+    return TrainConfig(model=FlowConfig.from_dict(load_config(folder)[0]))
+
+
 def load(name: str) -> Model:
     """The flow of a run, in the folder of a model, or of the package.
 
@@ -132,10 +153,14 @@ def load(name: str) -> Model:
     if not (folder / CONFIG).is_file():
         run = Run.open(folder)
         called = folder.resolve().name
-        return Model(called, run.flow().to(device), folder, run, run.config())
+        flow = run.flow().to(device)
+        return Model(called, flow, folder, run, run.config(), run.past(called))
     flow = load_flow(folder).to(device)
     if (folder / CARD).is_file():
         card = Card.read(folder)
-        return Model(card.name, flow, results, None, card.config)
+        made = card.training
+        past = Start(model=card.name, steps=made.steps, seconds=made.seconds, start=made.start)
+        return Model(card.name, flow, results, None, card.config, past)
     called = "/".join(folder.resolve().parts[-2:])  # `model` alone says little
-    return Model(called, flow, results, None, None)
+    past = Start(model=called, steps=None, seconds=None)
+    return Model(called, flow, results, None, None, past)

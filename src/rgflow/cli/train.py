@@ -40,9 +40,12 @@ def run(arguments: Sequence[str]) -> None:
     _check_files(arguments)
     # The preset may stand anywhere among the options, so only the parser can find it.
     plain = [word for word in arguments if not word.startswith("--print_config")]
-    if preset := parse(options, plain).preset:
-        check_name("preset", preset, PRESETS)
-        options.set_defaults(flat(asdict(PRESETS[preset])))
+    given = parse(options, plain)
+    preset, start = given.preset, given.start
+    options.set_defaults(flat(asdict(_begin(preset, start))))
+    if start:  # whose data set it is can't be told before
+        data = parse(options, plain).data
+        options.set_defaults(flat(asdict(_begin(preset, start, data))))
     values = instantiate(options, arguments)
     preset, out = values.pop("preset"), values.pop("out")
     del values["config"], values["resume"]
@@ -59,6 +62,43 @@ def run(arguments: Sequence[str]) -> None:
     name = preset or config.data.partition(":")[0]
     run = Run.create(out or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
     _tell(train(config, run), config, run)
+
+
+OF_DATA = ("data", "data_root", "crop", "flip")
+"""Settings that belong to a data set."""
+OF_OPTIMISER = (
+    "batch_size", "optimizer", "lr", "muon_lr", "weight_decay", "muon_decay", "betas", "warmup",
+    "schedule", "clip", "average",
+)  # fmt: skip
+"""Settings that say how a flow is optimised."""
+
+
+def _begin(preset: str | None, start: str | None, data: str | None = None) -> TrainConfig:
+    """Where the settings start: those of a preset, with the flow of the model to start with;
+    without a preset, those with which that model was trained.
+
+    Args:
+        preset: Its name, if one is given.
+        start: The model, if one is given.
+        data: The data set that is learned from; if it isn't the model's, nothing is taken over of
+            what belongs to that. None: not known yet.
+    """
+    config = TrainConfig()
+    if preset:
+        check_name("preset", preset, PRESETS)
+        config = PRESETS[preset]
+    if not start:
+        return config
+
+    from rgflow.trained import settings
+
+    there = settings(start)
+    # What pays differs from machine to machine.
+    config = replace(config, model=replace(there.model, compute_dtype="auto"))
+    if preset:
+        return config
+    names = OF_OPTIMISER + (OF_DATA if data in (None, there.data) else ())
+    return replace(config, **{name: getattr(there, name) for name in names})
 
 
 def _check_files(arguments: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ class Optimisation:
     """AdamW on a flow (paper, Appendix A), or Muon where that applies, and averaged weights.
 
     Args:
-        flow: The flow.
+        flow: The flow, of which parameters that need no gradient stay as they are.
         config: Optimiser, betas, weight decay, clipping, averaging.
         accelerator: Spreads the work over processes; none: this one alone.
     """
@@ -31,9 +31,10 @@ class Optimisation:
     ) -> None:
         self.flow, self.config, self.accelerator = flow, config, accelerator
         matrices = hidden_matrices(flow) if config.optimizer == "muon" else []
+        matrices = [p for p in matrices if p.requires_grad]
         others = set(flow.parameters()) - set(matrices)
         adamw = torch.optim.AdamW(
-            [p for p in flow.parameters() if p in others],
+            [p for p in flow.parameters() if p.requires_grad and p in others],
             lr=config.lr,
             betas=config.betas,
             weight_decay=config.weight_decay,

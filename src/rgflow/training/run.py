@@ -34,6 +34,7 @@ from rgflow.data import Images
 from rgflow.evaluation import TermQuantiles
 from rgflow.files import remove_parts, replacing
 from rgflow.flow import Flow
+from rgflow.pretrained import Start
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.log import Log, read_log
 
@@ -167,14 +168,41 @@ class Run:
             return {}
         return content if isinstance(content, dict) else {}
 
+    def past(self, called: str) -> Start:
+        """How long it has been trained so far, under a name that tells it from others."""
+        record = self.record()
+        last: dict[str, Any] = record.get("result") or next(
+            (entry for entry in reversed(self.entries()) if "nll" in entry), {}
+        )
+        start = record.get("start")
+        return Start(
+            model=called,
+            steps=last.get("steps", last.get("step")),
+            seconds=last.get("seconds"),
+            start=start and Start.from_dict(start),
+        )
+
     def flow(self) -> Flow:
         """The flow of the best validation, with averaged weights."""
         return load_flow(self.model)
 
     def write_start(
-        self, config: TrainConfig, flow: Flow, images: Images, *, processes: int
+        self,
+        config: TrainConfig,
+        flow: Flow,
+        images: Images,
+        *,
+        processes: int,
+        start: Start | None = None,
     ) -> None:
         """Write what is known before the first step; of a run that goes on, all but its start.
+
+        Args:
+            config: Its settings, with what depends on the machine decided.
+            flow: The flow.
+            images: What it learns from.
+            processes: How many train together.
+            start: What its weights were at the start; none: new, or as was written already.
 
         Raises:
             OSError: If the folder can't be written.
@@ -191,6 +219,7 @@ class Run:
             {
                 "format": FORMAT,
                 "started": before.get("started", now),
+                "start": asdict(start) if start else before.get("start"),
                 "resumed": [*before.get("resumed", []), now] if before else [],
                 "parameters": sum(p.numel() for p in flow.parameters()),
                 "data": {"name": images.name, "images": len(images), "skipped": images.skipped},

@@ -81,8 +81,8 @@ def ship(
             f"Expected a run that has come to its end; {run.folder} was interrupted: go on with "
             f"rgflow train --resume {run.folder}, or add --unfinished."
         )
-    last = result or next((e for e in reversed(run.entries()) if "nll" in e), None)
-    if not record or last is None:
+    past = run.past(folder.name)
+    if not record or past.steps is None or past.seconds is None:
         raise ValueError(
             f"Expected what the run was in {run.folder / RECORD} and {LOG}; there is nothing."
         )
@@ -111,11 +111,12 @@ def ship(
             training=Training(
                 began=record["started"],
                 images=record["data"]["images"],
-                steps=last["steps" if result else "step"],
-                seconds=last["seconds"],
+                steps=past.steps,
+                seconds=past.seconds,
                 machine=record["machine"],
                 versions=record["versions"],
                 git=record["git"],
+                start=past.start,
             ),
             likelihood=_likelihood(flow, test, seed, FLOORS.get(config.data), progress),
             lossless=_lossless(flow, test[:ENCODED]) if flow.pixels else None,

@@ -28,6 +28,7 @@ from rgflow.training.interruptions import Interruptions
 from rgflow.training.log import check_tensorboard
 from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.run import Run, several_processes
+from rgflow.training.start import learn_levels, load_start
 
 SAMPLES = 64
 """Images in the sample grid."""
@@ -94,8 +95,9 @@ def train(
         progress: Whether to show a live display.
 
     Raises:
-        ValueError: If there is no budget, or nothing of it left; if data and flow don't fit; or if
-            the loss stays without a finite value.
+        FileNotFoundError: If there is no model of the name to start with.
+        ValueError: If there is no budget, or nothing of it left; if data and flow don't fit, or the
+            flow isn't that of the model to start with; or if the loss stays without a finite value.
         OSError: If the folder can't be written; the last checkpoint is intact then.
     """
     if config.minutes is None and config.steps is None:
@@ -110,6 +112,11 @@ def train(
         check_tensorboard()
     torch.manual_seed(config.seed)
     flow = make_flow(config.model).to(getattr(torch, config.dtype))
+    # Where there is a checkpoint, everything comes from that.
+    going_on = resume and bool(run.checkpoints(config.keep).paths())
+    start = load_start(flow, config) if config.start and not going_on else None
+    if config.train_levels is not None:
+        learn_levels(flow, config.train_levels)
     # One process decodes what the others then find in the cache.
     with accelerator.local_main_process_first():
         training_set = data.load_for(
@@ -119,7 +126,7 @@ def train(
             config, "validation", count=config.validate_count, progress=progress and main
         )
     _check_kind(config, training_set)
-    if flow.pixels:
+    if flow.pixels and not config.start:
         flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
     trainer = Trainer(config, flow, training_set, accelerator)
     with _told_if_full(run), run.locked() if main else nullcontext():
@@ -139,7 +146,9 @@ def train(
             )
         accelerator.wait_for_everyone()
         if main:
-            run.write_start(config, flow, training_set, processes=accelerator.num_processes)
+            run.write_start(
+                config, flow, training_set, processes=accelerator.num_processes, start=start
+            )
         trainer.compile()
         display = Display(config, flow, len(training_set), enabled=progress and main)
         session = _Session(trainer, run, torch.from_numpy(validation_set.images.copy()), display)
@@ -162,9 +171,13 @@ def resolved(config: TrainConfig) -> TrainConfig:
     if colon and kind != "patches" and Path(place).expanduser().exists():
         place = str(Path(place).expanduser().resolve())
     root = config.data_root and str(Path(config.data_root).expanduser().resolve())
+    start = config.start
+    if start and Path(start).expanduser().is_dir():
+        start = str(Path(start).expanduser().resolve())
     return replace(
         config,
         model=model,
+        start=start,
         compile=config.compile is not False and can_compile(),
         data=kind + colon + place,
         data_root=root,

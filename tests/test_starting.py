@@ -1,0 +1,190 @@
+"""Trainings that begin with the weights of a model, and those of which some levels stay."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rgflow import load_flow
+from rgflow.cli import main
+from rgflow.pretrained import Card, Start
+from rgflow.training import shipping, train
+from rgflow.training.run import Run
+from rgflow.training.trainer import Trainer, resolved
+from runs import tiny
+
+STILL = {"lr": 0.0, "muon_lr": 0.0, "weight_decay": 0.0, "muon_decay": 0.0}
+"""Settings with which nothing is learned."""
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The folder of a run of a few steps."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    train(tiny(), Run.create(folder), progress=False)
+    return folder
+
+
+def weights(folder):
+    return Run.open(folder).flow().state_dict()
+
+
+def changed(folder, other):
+    """The names of the weights that differ."""
+    mine, theirs = weights(folder), weights(other)
+    return {name for name, value in mine.items() if not torch.equal(value, theirs[name])}
+
+
+def test_a_training_begins_with_the_weights_and_the_pixel_map_of_a_model(first, tmp_path):
+    again = tmp_path / "again"
+    config = tiny(start=str(first), steps=2, data="patches", seed=5, **STILL)
+    train(config, Run.create(again), progress=False)
+    assert changed(again, first) == set()
+    new = tmp_path / "new"
+    train(replace(config, start=None), Run.create(new), progress=False)
+    there = changed(new, first)
+    assert "pixels.counts" in there
+    assert any("networks" in name or "conditioner" in name for name in there)
+
+
+def test_it_learns_from_there(first, tmp_path):
+    again = tmp_path / "again"
+    result = train(tiny(start=str(first), seed=5), Run.create(again), progress=False)
+    assert result.best < Run.open(first).record()["result"]["best"]
+    assert "pixels.counts" not in changed(again, first)
+
+
+def test_a_model_by_its_folder_and_in_float64(first, tmp_path):
+    again = tmp_path / "again"
+    config = tiny(start=str(first / "model"), steps=1, dtype="float64", **STILL)
+    train(config, Run.create(again), progress=False)
+    flow, start = Run.open(again).flow(), Run.open(first).flow()
+    assert flow.dtype == torch.float64
+    for name, value in start.state_dict().items():
+        assert torch.equal(flow.state_dict()[name].to(value.dtype), value)
+    past = Run.open(again).past("again")
+    assert past.start == Start(model="first/model", steps=None, seconds=None)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_only_some_levels_are_learned(first, tmp_path, optimizer):
+    part = tmp_path / "part"
+    config = tiny(start=str(first), train_levels=[2, 1, 2], optimizer=optimizer)
+    train(config, Run.create(part), progress=False)
+    assert Run.open(part).config().train_levels == (1, 2)
+    mine = {name for name in weights(first) if name.startswith(("steps.1.", "steps.2."))}
+    learned = {name for name, _ in Run.open(first).flow().named_parameters()} & mine
+    assert changed(part, first) == learned
+
+
+def test_gradients_of_the_levels_learned_are_those_of_the_whole(first, tmp_path, monkeypatch):
+    """Levels below and above are there as ever; only their own weights aren't touched."""
+    found, update = [], Trainer.take_step
+
+    def watched(self, fraction):
+        self.optimisation.zero_grad = lambda: None
+        done = update(self, fraction)
+        found.append({n: p.grad for n, p in self.flow.named_parameters() if p.grad is not None})
+        return done
+
+    monkeypatch.setattr(Trainer, "take_step", watched)
+    for name, levels in (("part", (1,)), ("whole", None)):
+        config = tiny(start=str(first), steps=1, clip=0.0, train_levels=levels)
+        train(config, Run.create(tmp_path / name), progress=False)
+    part, whole = found
+    assert part
+    assert set(part) == {name for name in whole if name.startswith("steps.1.")}
+    assert all(torch.equal(grad, whole[name]) for name, grad in part.items())
+
+
+def test_it_goes_on_without_the_model_that_it_began_with(first, tmp_path):
+    begun = tmp_path / "begun"
+    shutil.copytree(first, begun)
+    config = tiny(start=str(begun), train_levels=(0,), steps=8, schedule="constant")
+    train(config, Run.create(tmp_path / "whole"), progress=False)
+    train(replace(config, steps=3), Run.create(tmp_path / "part"), progress=False)
+    shutil.rmtree(begun)
+    run = Run.unfinished(tmp_path / "part")
+    train(replace(run.config(), steps=8), run, resume=True, progress=False)
+    assert changed(tmp_path / "part", tmp_path / "whole") == set()
+    assert changed(tmp_path / "part", first)
+    assert Run.open(tmp_path / "part").record()["start"]["model"] == "begun"
+
+
+def test_what_is_refused(first, tmp_path):
+    run, there = Run.create(tmp_path / "run"), str(first)
+    wider = replace(tiny().model, hidden=24)
+    with pytest.raises(ValueError, match="whose weights it starts with: hidden 16; got 24: leave"):
+        train(tiny(start=there, model=wider), run, progress=False)
+    with pytest.raises(ValueError, match="train_levels from 0 to 3; got 4"):
+        train(tiny(train_levels=(1, 4)), run, progress=False)
+    shared = replace(tiny().model, shared=True)
+    with pytest.raises(ValueError, match="they are shared"):
+        train(tiny(model=shared, train_levels=(1,)), run, progress=False)
+    with pytest.raises(FileNotFoundError, match="none at nowhere"):
+        train(tiny(start="nowhere"), run, progress=False)
+    for levels, message in (((), "got none"), ((-1,), "at least 0"), (3, "a list of levels")):
+        with pytest.raises(ValueError, match=message):
+            tiny(train_levels=levels)
+    assert not run.folder.exists()
+
+
+def test_where_the_model_lies_doesnt_depend_on_the_working_directory(first, monkeypatch):
+    monkeypatch.chdir(first.parent)
+    assert resolved(tiny(start="first")).start == str(first)
+    assert resolved(tiny(start="msds1-best")).start == "msds1-best"
+
+
+def test_the_card_says_what_it_began_with(first, tmp_path):
+    second, third = tmp_path / "second", tmp_path / "third"
+    train(tiny(start=str(first), train_levels=(1, 2)), Run.create(second), progress=False)
+    shipping.ship(Run.open(second), tmp_path / "shipped", count=20)
+    train(tiny(start=str(tmp_path / "shipped")), Run.create(third), progress=False)
+    shipping.ship(Run.open(third), tmp_path / "again", count=20)
+    card = Card.read(tmp_path / "again")
+    assert card.training.start.model == "shipped"
+    assert card.training.start.start.model == "first"
+    assert card.training.start.start.steps == 12
+    page = (tmp_path / "again" / "README.md").read_text()
+    assert ", from the weights of shipped (12 steps in 0.0 minutes, from the weights of fi" in page
+    assert "of the weights of levels 1, 2 alone" in (tmp_path / "shipped/README.md").read_text()
+    assert load_flow(tmp_path / "again").config == Run.open(third).config().model
+
+
+def printed(capsys, *arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["train", *arguments, "--print_config"])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_settings_come_along_with_the_model(first, capsys):
+    run = Run.open(first)
+    path = first.with_name("flipped")
+    if not path.exists():
+        config = tiny(start=str(first), lr=0.003, flip=True, steps=1, train_levels=(0,), seed=7)
+        train(config, Run.create(path), progress=False)
+    same = printed(capsys, "--start", str(path), "--steps", "9")
+    for line in ("  hidden: 16", "lr: 0.003", "flip: true", "steps: 9", "train_levels: null"):
+        assert line in same
+    assert {"seed: 0", "batch_size: 8", "train_count: null", f"start: {path}"} <= set(same)
+    other = printed(capsys, "--data", "patches", "--start", str(path), "--steps", "9")
+    assert {"lr: 0.003", "flip: false", "data: patches"} <= set(other)
+    named = printed(capsys, "msds2-best", "--start", str(path), "--steps", "9")
+    assert {"  hidden: 16", "lr: 0.004", "optimizer: muon", "data: msds2"} <= set(named)
+    assert run.config().start is None
+
+
+def test_from_the_command_line(first, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--train_count", "100", "--validate_count", "10", "--compile", "false"]
+    options += ["--model.compute_dtype", "float32", "--train_levels", "[0]", "--steps", "2"]
+    assert main(["train", "--start", str(first), *options, "--out", str(out)]) == 0
+    assert all(name.startswith("steps.0.") for name in changed(out, first))
+    capsys.readouterr()
+    wrong = ["train", "--start", str(first), *options, "--model.hidden", "8"]
+    assert main([*wrong, "--out", str(tmp_path / "no")]) == 2
+    error = capsys.readouterr().err
+    assert "hidden 16; got 8: leave these settings to the model" in error
+    assert error.count("\n") == 1
