@@ -401,7 +401,9 @@ def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterato
                 length,
                 ", ".join(str(one["seed"]) for one in of),
                 f"{fmean(one['steps'] for one in of):,.0f}",
-                f"{sum(one['processor_seconds'] for one in of) / 60:.0f} min",
+                ""
+                if any(one["processor_seconds"] is None for one in of)
+                else f"{sum(one['processor_seconds'] for one in of) / 60:.0f} min",
                 f"{sum(one['seconds'] for one in of) / 60:.0f} min",
             ]
         )

@@ -15,14 +15,16 @@ import pytest
 import torch
 import yaml
 
-from rgflow.architectures import make_flow
+from rgflow import data, pretrained
+from rgflow.architectures import load_flow, make_flow
 from rgflow.cli import main
 from rgflow.config import TrainConfig
+from rgflow.evaluation import evaluate
 from rgflow.experiments import execute, manifest, results
 from rgflow.experiments.execute import done, sessions, train_all
 from rgflow.experiments.measures import check_options
 from rgflow.experiments.plan import names, read_experiment
-from rgflow.training import TrainingResult
+from rgflow.training import TrainingResult, shipping
 from rgflow.training.run import Run
 from runs import small_run
 
@@ -125,6 +127,8 @@ def test_a_training_of_another_experiment_is_that_training(experiments):
         ({"trainings": {"a": "onee"}}, "nearest: one"),
         ({"trainings": {"a": 3}}, "to have names and values; got 3"),
         ({"trainings": {"b": "two"}}, "there are none with 0"),
+        ({"trainings": {"a": {"model": "msds1-bst"}}}, "nearest: msds1-best"),
+        ({"trainings": {"a": {"model": "msds1-best", "preset": "msds1"}}}, "already; got preset"),
         ({"measures": {"bits": {"trainings": ["aaa"]}}}, "nearest: a"),
     ],
 )
@@ -219,6 +223,42 @@ def test_what_is_done_is_measured_once(trained, capsys):
     }
     assert main(["reproduce", "--list", "--experiments", str(experiments)]) == 0
     assert re.search(r"one\s+10m\s+done\s+1 of 1\s+2 of 2", capsys.readouterr().out)
+
+
+def test_a_model_of_the_package_is_measured_and_not_trained(trained, monkeypatch, tmp_path):
+    experiments, work = trained
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "models")
+    run = Run.open(work / "one/10m/a-seed0")
+    shipping.ship(run, tmp_path / "models" / "small", count=20)
+    measures = {"bits": {"count": 5}, "grid": {"measure": "sample_grid", "count": 4}}
+    write(experiments / "one", trainings={"it": {"model": "small"}}, measures=measures)
+    plan = read_experiment(experiments, "one").plan("10m")
+    assert [done(one, tmp_path) for one in plan.trainings] == [1]
+    empty = tmp_path / "empty"
+    command = ["reproduce", "one", "--experiments", str(experiments), "--work", str(empty)]
+    assert main(command) == 0
+    found = results.read(experiments, "one", "10m")
+    (training,) = found["trainings"]
+    assert (training["label"], training["model"], training["steps"]) == ("it", "small", 20)
+    assert training["settings"] == results.differences(run.config())
+    card = pretrained.Card.read(tmp_path / "models" / "small")
+    assert training["started"] == card.training.began
+    measured = {one["name"]: one["numbers"] for one in found["measures"]}
+    flow, x = load_flow(tmp_path / "models" / "small"), data.load_for(run.config(), "test").images
+    again = evaluate(flow, torch.from_numpy(x[:5].copy()), seed=0)
+    assert measured["bits"]["nll"] == again.nll
+    assert (experiments / "one" / "10m" / "it-grid-samples.png").is_file()
+    (entry,) = manifest.make(experiments)
+    assert (entry.state, entry.trainings, entry.measures) == ("done", 1, 2)
+    assert entry.machine_hours < 0.01  # without its training
+    # What was found isn't of another model that takes its name.
+    later = json.loads((tmp_path / "models/small/card.json").read_text())
+    later["training"]["began"] = "2030-01-01T00:00:00+00:00"
+    (tmp_path / "models/small/card.json").write_text(json.dumps(later))
+    assert manifest.make(experiments)[0].state == "not"
+    assert not results.settled(plan, empty, experiments)
+    assert main(command) == 0
+    assert manifest.make(experiments)[0].state == "done"
 
 
 def test_a_flow_that_was_trained_anew_is_measured_anew(trained):

@@ -63,6 +63,8 @@ def done(training: Training, work: Path) -> float:
     Raises:
         ValueError: If the run folder is of other settings, or can't be read.
     """
+    if training.model:
+        return 1.0
     folder = training.folder(work)
     if not (folder / CONFIG).is_file():
         return 0.0

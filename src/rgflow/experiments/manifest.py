@@ -72,10 +72,7 @@ def entry(experiment: Experiment, budget: str) -> Entry:
     plan = experiment.plan(budget)
     found = results.read(experiment.folder.parent, experiment.name, budget)
     found = found or {"experiment": experiment.name, "trainings": [], "measures": []}
-    settings = {one["name"]: one["settings"] for one in found["trainings"]}
-    trained = [
-        one for one in plan.trainings if settings.get(one.name) == results.differences(one.config)
-    ]
+    trained = [one for one in plan.trainings if results.training_of(one, found)]
     there = {
         (one["name"], one["training"], json.dumps(one["options"])) for one in found["measures"]
     }

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from rgflow.architectures import load_flow
 from rgflow.experiments.execute import done
 from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, check_options, plain
 from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import replacing
 from rgflow.flow import Flow
+from rgflow.pretrained import Card, shipped
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, git_state, processor
 
@@ -112,10 +114,18 @@ def _subject(measurement: Measurement, work: Path) -> Subject:
 
 def _flow(training: Training, work: Path) -> Flow:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if training.model:
+        return load_flow(shipped()[training.model]).to(device)
     return Run.open(training.folder(work)).flow().to(device)
 
 
 def _trained(measurement: Measurement, work: Path) -> list[str]:
     """When the trainings began that are measured, which tells them from others of that name."""
-    of = (measurement.training, measurement.beside)
-    return [Run(one.folder(work)).record().get("started", "") for one in of if one]
+    return [_began(one, work) for one in (measurement.training, measurement.beside) if one]
+
+
+def _began(training: Training, work: Path) -> str:
+    if training.model:
+        return Card.read(shipped()[training.model]).training.began
+    began: str = Run(training.folder(work)).record().get("started", "")
+    return began

@@ -4,7 +4,8 @@ The config is `experiments/NAME/config.yaml`, and its keys are:
 
 title       what it is, in one line
 about       what the paper shows, and what is done here
-trainings   by label: a preset and settings that differ, or the name of another experiment
+trainings   by label: a preset and settings that differ, the name of another experiment, or a model
+            of the package
 measures    by name: which measure, of which trainings (all), with which options
 budgets     by name: settings and seeds of all trainings; which trainings; options of measures
 tables      what `docs/results.py` makes tables of
@@ -12,7 +13,8 @@ tables      what `docs/results.py` makes tables of
 The name of another experiment stands for its training of the same label, so that nothing is trained
 twice. A budget may name some of the labels, or have trainings of its own.
 
-A training is of one label and one seed. It lives where its own experiment does.
+A training is of one label and one seed. It lives where its own experiment does. A model of the
+package was trained already, with the settings and the seed on its card, under every budget.
 """
 
 import hashlib
@@ -26,13 +28,16 @@ import yaml
 
 from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
 from rgflow.presets import preset
+from rgflow.pretrained import Card, shipped
 
 CONFIG = "config.yaml"
 BUDGETS = ("10m", "2h", "full")
 """Minutes on one core; an hour or two; the paper's setting, for those with a GPU and the data."""
 KEYS = ("title", "about", "trainings", "measures", "budgets", "tables")
 OF_BUDGET = ("settings", "seeds", "trainings", "measures")
-OF_TRAINING = ("preset", "settings")
+OF_TRAINING = ("preset", "settings", "model")
+MODELS = "models"
+"""What stands for the experiment in which models of the package were trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +49,14 @@ class Training:
         budget: Under which budget.
         label: What it is called there.
         config: Its settings, which hold its seed.
+        model: The model of the package that came out of it, if one did; it isn't done here then.
     """
 
     experiment: str
     budget: str
     label: str
     config: TrainConfig
+    model: str | None = None
 
     @property
     def name(self) -> str:
@@ -57,8 +64,8 @@ class Training:
         return f"{self.label}-seed{self.config.seed}"
 
     def folder(self, work: Path) -> Path:
-        """Its run folder."""
-        return work / self.experiment / self.budget / self.name
+        """Its run folder; of a model, where what is measured of it lies beside."""
+        return work / self.experiment / self.budget / (self.model or self.name)
 
     def settings(self) -> str:
         """All its settings as YAML, which `rgflow train --config` takes."""
@@ -247,6 +254,9 @@ class Experiment:
                 continue
             where = f"{label} of {self.name}"
             _check_keys(where, one, OF_TRAINING)
+            if "model" in one:
+                found.append(_of_model(label, one, where, budget))
+                continue
             config = preset(one.get("preset"))
             for settings in (said.get("settings", {}), one.get("settings", {})):
                 config = _changed(config, settings, where)
@@ -260,7 +270,8 @@ class Experiment:
                 for seed in seeds
             ]
         # What is broken off has something of every label.
-        return sorted(found, key=lambda one: seeds.index(one.config.seed))
+        place = {seed: k for k, seed in enumerate(seeds)}
+        return sorted(found, key=lambda one: place.get(one.config.seed, -1))
 
     def _of_another(self, other: Plan, label: str, seeds: list[int]) -> list[Training]:
         """The trainings of a label and of some seeds, of another experiment."""
@@ -323,6 +334,20 @@ def _check_keys(what: str, content: object, known: Iterable[str]) -> None:
         raise ValueError(f"Expected {what} to have names and values; got {content!r}.")
     for key in content:
         check_name(f"a key of {what}", key, known)
+
+
+def _of_model(label: str, said: dict[str, Any], where: str, budget: str) -> Training:
+    """The training of a model of the package."""
+    if len(said) > 1:
+        raise ValueError(
+            f"Expected nothing beside the model of {where}, which is trained already; got "
+            f"{', '.join(key for key in said if key != 'model')}."
+        )
+    check_name(f"the model of {where}", said["model"], known := shipped())
+    config = Card.read(known[said["model"]]).config
+    return Training(
+        experiment=MODELS, budget=budget, label=label, config=config, model=said["model"]
+    )
 
 
 def _changed(config: TrainConfig, settings: dict[str, Any], what: str) -> TrainConfig:

@@ -13,8 +13,9 @@ from typing import Any
 from rgflow.config import TrainConfig
 from rgflow.experiments.execute import done, sessions
 from rgflow.experiments.measuring import measured, picture_path
-from rgflow.experiments.plan import Measurement, Plan, Training
+from rgflow.experiments.plan import MODELS, Measurement, Plan, Training
 from rgflow.files import replacing
+from rgflow.pretrained import Card, shipped
 from rgflow.training.log import read_log
 from rgflow.training.run import LOG, Run
 
@@ -65,7 +66,7 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
     for training in plan.trainings:
         if done(training, work) == 1:
             trainings[training.name] = _told(training, work)
-        elif found := _training(training, before):
+        elif found := training_of(training, before):
             trainings[training.name] = found
     measures = []
     for one in plan.measurements:
@@ -102,7 +103,7 @@ def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
         training.name
         for training in plan.trainings
         if not training.folder(work).exists()
-        and _training(training, before)
+        and training_of(training, before)
         and all(
             _measurements(one, before)
             for one in plan.measurements
@@ -111,9 +112,11 @@ def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
     }
 
 
-def _training(training: Training, results: dict[str, Any]) -> dict[str, Any] | None:
+def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] | None:
     """What results say of a training of these settings; none if nothing."""
     same = {"name": training.name, "settings": differences(training.config)}
+    if training.model:  # which may be another one of the same settings by now
+        same["started"] = Card.read(shipped()[training.model]).training.began
     found = (t for t in results["trainings"] if {key: t[key] for key in same} == same)
     return next(found, None)
 
@@ -148,6 +151,8 @@ def differences(config: TrainConfig) -> dict[str, Any]:
 
 def _told(training: Training, work: Path) -> dict[str, Any]:
     """What is written of a training that has come to its end."""
+    if training.model:
+        return {"name": training.name, "label": training.label, **_of_model(training.model)}
     record, parts = Run(training.folder(work)).record(), sessions(training, work)
     result = record["result"]
     return {
@@ -171,6 +176,28 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
         "machine": record["machine"],
         "versions": record["versions"],
         "git": record["git"],
+    }
+
+
+def _of_model(name: str) -> dict[str, Any]:
+    """What is written of the training of a model of the package, without what its card doesn't
+    say."""
+    card = Card.read(shipped()[name])
+    made, config = card.training, card.config
+    return {
+        "seed": config.seed,
+        "experiment": MODELS,
+        "model": name,
+        "settings": differences(config),
+        "parameters": card.parameters,
+        "steps": made.steps,
+        "unit": card.likelihood.unit,
+        "started": made.began,
+        "seconds": round(made.seconds, 1),
+        "processor_seconds": round(made.seconds, 1) if config.clock == "processor" else None,
+        "machine": made.machine,
+        "versions": made.versions,
+        "git": made.git,
     }
 
 
