@@ -210,6 +210,8 @@ def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:
     """Visible latents of every level, and the strongest."""
     from rich.table import Table
 
+    from rgflow.report.tables import with_error
+
     table = Table("level", title=name, title_justify="left")
     table.add_column("latents", justify="right")
     table.add_column(f"strength > {threshold:g}", justify="right")
@@ -218,8 +220,8 @@ def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:
         values = found.of_level(level)
         first = []
         for (_, i, j, c), strength, error in _strongest(found, level)[:TOLD]:
-            width = "" if error is None else f" ± {error:.2g}"
-            first.append(f"({i}, {j}, {c}): {strength:.3g}{width}")
+            told = with_error(strength, math.nan if error is None else error)
+            first.append(f"({i}, {j}, {c}): {told}")
         table.add_row(
             str(level), str(len(values)), str(int((values > threshold).sum())), "\n".join(first)
         )

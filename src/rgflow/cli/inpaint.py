@@ -463,6 +463,8 @@ def _print_table(found: Sequence[Scores]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from rgflow.report.tables import with_error
+
     several = f"{found[0].images} images, mean ± standard error"
     table = Table(title=several if found[0].images > 1 else None)
     for column in (
@@ -479,15 +481,9 @@ def _print_table(found: Sequence[Scores]) -> None:
         metrics = (score.psnr, score.psnr_region, score.ssim)
         table.add_row(
             score.name,
-            *(_number(m.mean, m.standard_error, 1 + 2 * (m is score.ssim)) for m in metrics),
-            _number(*score.log_prob) if score.log_prob else "",
+            *(with_error(m.mean, m.standard_error) for m in metrics),
+            with_error(*score.log_prob) if score.log_prob else "",
             f"{score.free:.0f}" if score.free else "",
             f"{score.seconds:.2f}",
         )
     Console().print(table)
-
-
-def _number(mean: float, error: float, digits: int = 0) -> str:
-    """A mean with its standard error, if it has one."""
-    said = f"{mean:.{digits}f}".replace("-", "−")
-    return said if math.isnan(error) else f"{said} ± {error:.2g}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +123,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         written.append(path)
     for _, _, title, note in varied:
         print(f"{title}: {note}")
-    print(f"Strengths are of receptive fields {how}.")
+    print(f"Strengths are those of receptive fields: {how}.")
     print(f"See {subjects.listed(written)}.")
 
 
@@ -166,7 +165,9 @@ def _name(address: Address) -> str:
 
 
 def _strength(mean: float, error: float) -> str:
-    return f"strength {mean:.3g}" + ("" if math.isnan(error) else f" ± {error:.1g}")
+    from rgflow.report.tables import with_error
+
+    return f"strength {with_error(mean, error)}"
 
 
 def _stem(settings: Namespace) -> str:

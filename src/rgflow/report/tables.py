@@ -50,9 +50,22 @@ def many(count: int, word: str) -> str:
     return f"{count} {word}{'s' * (count != 1)}"
 
 
-def strength(value: float, error: float) -> str:
-    """The strength of a latent with its standard error, if it is known."""
-    return f"{value:.3g}" if math.isnan(error) else f"{value:.3g} ± {error:.1g}"
+def with_error(value: float, error: float, digits: int = 3) -> str:
+    """A number with its standard error to two digits, and as many decimals as that has; without
+    one, to so many digits.
+
+    Example:
+        >>> with_error(39.92, 19.6), with_error(6.188, 4.24), with_error(-0.907, 0.0312)
+        ('40 ± 20', '6.2 ± 4.2', '−0.907 ± 0.031')
+        >>> with_error(6.188, math.nan)
+        '6.19'
+    """
+    if not 0 < error < math.inf:  # or none, or it can't be told
+        text = f"{value:.{digits}g}"
+    else:
+        decimals = max(1 - math.floor(math.log10(error)), 0)
+        text = f"{value:.{decimals}f} ± {error:.{decimals}f}"
+    return text.replace("-", "−")
 
 
 def at(address: Address) -> str:
@@ -112,7 +125,7 @@ def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table
                 str(level),
                 f"{int((values > threshold).sum())} of {len(values)}",
                 f"{values.median():.3g}",
-                strength(found.strengths[c, i, j].item(), found.errors[c, i, j].item()),
+                with_error(found.strengths[c, i, j].item(), found.errors[c, i, j].item()),
                 at(best),
             )
         )
@@ -153,7 +166,7 @@ def groups(found: Visible) -> Table:
                 str(len(members)),
                 ", ".join(map(str, levels)),
                 at(found.addresses[members[0]]),
-                strength(found.strengths[members[0]], found.errors[members[0]]),
+                with_error(found.strengths[members[0]], found.errors[members[0]]),
             )
         )
     return Table(
@@ -175,7 +188,7 @@ def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], ti
     rows: list[Sequence[str]] = []
     for address in among:
         _, i, j, c = address
-        how_strong = strength(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
+        how_strong = with_error(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
         number = str(numbers[address] + 1) if address in numbers else ""
         best = names(of, address, 2) if of else []
         told = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
