@@ -7,7 +7,6 @@ can parse, print and check it in milliseconds. The modules that do the work take
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from types import UnionType
 from typing import Any, Literal, Self, get_args
 
 Architecture = Literal["rg", "real_nvp"]
@@ -61,7 +60,7 @@ def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> 
         raise ValueError(f"Expected {what} to be at most {most}; got {value}.")
 
 
-def check_type(what: str, value: object, kind: type | UnionType, description: str) -> None:
+def check_type(what: str, value: object, kind: type | tuple[type, ...], description: str) -> None:
     """Raise a `ValueError` unless `value` is of this type."""
     if not isinstance(value, kind):
         raise ValueError(f"Expected {what} to be {description}; got {value!r}.")
@@ -356,7 +355,7 @@ class TrainConfig:
         if self.start is not None:
             check_type("start", self.start, str, "the name or folder of a model")
         if self.train_levels is not None:
-            check_type("train_levels", self.train_levels, list | tuple, "a list of levels")
+            check_type("train_levels", self.train_levels, (list, tuple), "a list of levels")
             for level in self.train_levels:
                 check_whole("a level of train_levels", level, 0)
             if not self.train_levels:

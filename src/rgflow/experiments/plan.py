@@ -4,8 +4,7 @@ The config is `experiments/NAME/config.yaml`, and its keys are:
 
 title       what it is, in one line
 about       what the paper shows, and what is done here
-trainings   by label: a preset and settings that differ, the name of another experiment, or a model
-            of the package
+trainings   by label: a preset and settings that differ, another experiment's name, or a model
 measures    by name: which measure, of which trainings (all), with which options
 budgets     by name: settings and seeds of all trainings; which trainings; options of measures
 tables      what `docs/results.py` makes tables of
@@ -13,8 +12,8 @@ tables      what `docs/results.py` makes tables of
 The name of another experiment stands for its training of the same label, so that nothing is trained
 twice. A budget may name some of the labels, or have trainings of its own.
 
-A training is of one label and one seed. It lives where its own experiment does. A model of the
-package was trained already, with the settings and the seed on its card, under every budget.
+A training is of one label and one seed. It lives where its own experiment does. A model, one of the
+package, was trained already, with the settings and the seed on its card, under every budget.
 """
 
 import hashlib
