@@ -251,14 +251,60 @@ def test_a_model_of_the_package_is_measured_and_not_trained(trained, monkeypatch
     (entry,) = manifest.make(experiments)
     assert (entry.state, entry.trainings, entry.measures) == ("done", 1, 2)
     assert entry.machine_hours < 0.01  # without its training
-    # What was found isn't of another model that takes its name.
-    later = json.loads((tmp_path / "models/small/card.json").read_text())
-    later["training"]["began"] = "2030-01-01T00:00:00+00:00"
-    (tmp_path / "models/small/card.json").write_text(json.dumps(later))
+    # With the run folders gone, nothing is measured again.
+    before = (experiments / "one" / "10m.json").read_text()
+    assert main([*command[:-1], str(tmp_path / "gone")]) == 0
+    assert (experiments / "one" / "10m.json").read_text() == before
+    # What was found isn't of another model that takes its name and settings.
+    other = load_flow(tmp_path / "models" / "small")
+    with torch.no_grad():
+        next(other.parameters()).add_(0.1)
+    other.save_pretrained(tmp_path / "models" / "small", storage="float16")
     assert manifest.make(experiments)[0].state == "not"
     assert not results.settled(plan, empty, experiments)
+    results.write(plan, tmp_path / "gone", experiments)
+    assert results.read(experiments, "one", "10m")["measures"] == []
     assert main(command) == 0
     assert manifest.make(experiments)[0].state == "done"
+    now = {
+        one["name"]: one["numbers"] for one in results.read(experiments, "one", "10m")["measures"]
+    }
+    assert now["bits"]["nll"] != again.nll
+
+
+def test_a_model_has_results_of_its_own_under_every_label(trained, monkeypatch, tmp_path):
+    experiments, work = trained
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "models")
+    shipping.ship(Run.open(work / "one/10m/a-seed0"), tmp_path / "models" / "small", count=20)
+    model, of = {"model": "small"}, {"trainings": ["it"]}
+    grid = {"grid": {"measure": "sample_grid", "count": 4}}
+    fields = {"fields": {"draws": 1, **of}}
+    settings = {"settings": {"minutes": 1}, "seeds": [3, 5]}
+    small = {"preset": "msds1-small"}
+    write(
+        experiments / "three",
+        trainings={"it": model, "own": small},
+        measures=grid | fields,
+        budgets={"10m": settings},
+    )
+    write(
+        experiments / "four",
+        trainings={"it": "three", "also": model},
+        measures=fields,
+        budgets={"10m": {"seeds": [3, 5]}},
+    )
+    plans = [read_experiment(experiments, name).plan("10m") for name in ("three", "four")]
+    assert [one.name for one in plans[0].trainings][:2] == ["it-seed0", "own-seed3"]
+    it, also = sorted(plans[1].trainings, key=lambda one: one.label, reverse=True)
+    assert (it.label, also.label, it.model) == ("it", "also", also.model)
+    (one,) = plans[1].measurements
+    assert one.path(work) != replace(one, training=also).path(work)
+
+
+def test_models_isnt_the_name_of_an_experiment(experiments):
+    write(experiments / "models")
+    with pytest.raises(ValueError, match="another name than models"):
+        read_experiment(experiments, "models")
 
 
 def test_a_flow_that_was_trained_anew_is_measured_anew(trained):

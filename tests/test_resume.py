@@ -185,10 +185,12 @@ def test_two_processes_train_as_one(settings, tmp_path):
     """The losses of 50 steps in float64, with noise, mirroring, and each share cut in two."""
     flags = ["--dtype", "float64", "--steps", "50", "--validate_every", "1000"]
     one, two = tmp_path / "one", tmp_path / "two"
-    assert finished(rgflow(*settings, *flags, "--out", one)) == 0
+    start = tmp_path / "start"
+    assert finished(rgflow(*settings, *flags, "--steps", "2", "--out", start)) == 0
+    assert finished(rgflow(*settings, *flags, "--pretrained", start, "--out", one)) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command = [*launch, "-m", "rgflow", "train", *settings, *flags, "--out", two]
-    command += ["--accumulate", "2"]
+    command += ["--accumulate", "2", "--pretrained", start]
     done = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, timeout=120, check=False
     )

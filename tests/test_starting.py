@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
-from rgflow import load_flow
+from rgflow import FlowConfig, load_flow, pretrained
 from rgflow.cli import main
 from rgflow.pretrained import Card, Start
 from rgflow.training import shipping, train
@@ -38,11 +39,11 @@ def changed(folder, other):
 
 def test_a_training_begins_with_the_weights_and_the_pixel_map_of_a_model(first, tmp_path):
     again = tmp_path / "again"
-    config = tiny(start=str(first), steps=2, data="patches", seed=5, **STILL)
+    config = tiny(pretrained=str(first), steps=2, data="patches", seed=5, **STILL)
     train(config, Run.create(again), progress=False)
     assert changed(again, first) == set()
     new = tmp_path / "new"
-    train(replace(config, start=None), Run.create(new), progress=False)
+    train(replace(config, pretrained=None), Run.create(new), progress=False)
     there = changed(new, first)
     assert "pixels.counts" in there
     assert any("networks" in name or "conditioner" in name for name in there)
@@ -50,27 +51,27 @@ def test_a_training_begins_with_the_weights_and_the_pixel_map_of_a_model(first, 
 
 def test_it_learns_from_there(first, tmp_path):
     again = tmp_path / "again"
-    result = train(tiny(start=str(first), seed=5), Run.create(again), progress=False)
+    result = train(tiny(pretrained=str(first), seed=5), Run.create(again), progress=False)
     assert result.best < Run.open(first).record()["result"]["best"]
     assert "pixels.counts" not in changed(again, first)
 
 
 def test_a_model_by_its_folder_and_in_float64(first, tmp_path):
     again = tmp_path / "again"
-    config = tiny(start=str(first / "model"), steps=1, dtype="float64", **STILL)
+    config = tiny(pretrained=str(first / "model"), steps=1, dtype="float64", **STILL)
     train(config, Run.create(again), progress=False)
     flow, start = Run.open(again).flow(), Run.open(first).flow()
     assert flow.dtype == torch.float64
     for name, value in start.state_dict().items():
         assert torch.equal(flow.state_dict()[name].to(value.dtype), value)
-    past = Run.open(again).past("again")
+    past = Run.open(again).past()
     assert past.start == Start(model="first/model", steps=None, seconds=None)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_only_some_levels_are_learned(first, tmp_path, optimizer):
     part = tmp_path / "part"
-    config = tiny(start=str(first), train_levels=[2, 1, 2], optimizer=optimizer)
+    config = tiny(pretrained=str(first), train_levels=[2, 1, 2], optimizer=optimizer)
     train(config, Run.create(part), progress=False)
     assert Run.open(part).config().train_levels == (1, 2)
     mine = {name for name in weights(first) if name.startswith(("steps.1.", "steps.2."))}
@@ -90,7 +91,7 @@ def test_gradients_of_the_levels_learned_are_those_of_the_whole(first, tmp_path,
 
     monkeypatch.setattr(Trainer, "take_step", watched)
     for name, levels in (("part", (1,)), ("whole", None)):
-        config = tiny(start=str(first), steps=1, clip=0.0, train_levels=levels)
+        config = tiny(pretrained=str(first), steps=1, clip=0.0, train_levels=levels)
         train(config, Run.create(tmp_path / name), progress=False)
     part, whole = found
     assert part
@@ -101,7 +102,7 @@ def test_gradients_of_the_levels_learned_are_those_of_the_whole(first, tmp_path,
 def test_it_goes_on_without_the_model_that_it_began_with(first, tmp_path):
     begun = tmp_path / "begun"
     shutil.copytree(first, begun)
-    config = tiny(start=str(begun), train_levels=(0,), steps=8, schedule="constant")
+    config = tiny(pretrained=str(begun), train_levels=(0,), steps=8, schedule="constant")
     train(config, Run.create(tmp_path / "whole"), progress=False)
     train(replace(config, steps=3), Run.create(tmp_path / "part"), progress=False)
     shutil.rmtree(begun)
@@ -115,15 +116,19 @@ def test_it_goes_on_without_the_model_that_it_began_with(first, tmp_path):
 def test_what_is_refused(first, tmp_path):
     run, there = Run.create(tmp_path / "run"), str(first)
     wider = replace(tiny().model, hidden=24)
-    with pytest.raises(ValueError, match="whose weights it starts with: hidden 16; got 24: leave"):
-        train(tiny(start=there, model=wider), run, progress=False)
-    with pytest.raises(ValueError, match="train_levels from 0 to 3; got 4"):
+    with pytest.raises(ValueError, match="whose weights it begins with: hidden 16; got 24: leave"):
+        train(tiny(pretrained=there, model=wider), run, progress=False)
+    with pytest.raises(
+        ValueError, match="train_levels from 0 to 3, which this flow has; got 4: leave it out"
+    ):
         train(tiny(train_levels=(1, 4)), run, progress=False)
     shared = replace(tiny().model, shared=True)
     with pytest.raises(ValueError, match="they are shared"):
         train(tiny(model=shared, train_levels=(1,)), run, progress=False)
     with pytest.raises(FileNotFoundError, match="none at nowhere"):
-        train(tiny(start="nowhere"), run, progress=False)
+        train(tiny(pretrained="nowhere"), run, progress=False)
+    with pytest.raises(ValueError, match="a model in pretrained, or null"):
+        tiny(pretrained="")
     for levels, message in (((), "got none"), ((-1,), "at least 0"), (3, "a list of levels")):
         with pytest.raises(ValueError, match=message):
             tiny(train_levels=levels)
@@ -132,15 +137,51 @@ def test_what_is_refused(first, tmp_path):
 
 def test_where_the_model_lies_doesnt_depend_on_the_working_directory(first, monkeypatch):
     monkeypatch.chdir(first.parent)
-    assert resolved(tiny(start="first")).start == str(first)
-    assert resolved(tiny(start="msds1-best")).start == "msds1-best"
+    assert resolved(tiny(pretrained="first")).pretrained == str(first)
+    assert resolved(tiny(pretrained="msds1-best")).pretrained == "msds1-best"
+
+
+def test_a_folder_of_the_models_name_changes_nothing_afterwards(first, tmp_path, monkeypatch):
+    run = Run.create(tmp_path / "run")
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "models")
+    shipping.ship(Run.open(first), tmp_path / "models" / "small", count=20)
+    train(tiny(pretrained="small", steps=2), run, progress=False)
+    (tmp_path / "here" / "small").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    config = replace(run.config(), steps=3)
+    assert train(config, run, resume=True, progress=False).steps == 3
+
+
+def test_scales_of_a_real_nvp(tmp_path):
+    model = FlowConfig(architecture="real_nvp", levels=3, hidden=4, blocks=1)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    train(tiny(model=model, steps=2), Run.create(whole), progress=False)
+    config = tiny(model=model, steps=2, pretrained=str(whole), train_levels=(1,))
+    train(config, Run.create(part), progress=False)
+    assert changed(part, whole)
+    assert all(name.startswith("steps.1.") for name in changed(part, whole))
+
+
+def test_what_is_odd_in_a_record_is_passed_over(first, tmp_path):
+    run = Run(shutil.copytree(first, tmp_path / "run"))
+    record = run.record()
+    del record["result"]
+    run.save_json("run.json", {**record, "start": {"model": "x", "bogus": 1}})
+    with (run.folder / "log.jsonl").open("a") as log:
+        log.write("3\n")
+    assert run.past() == Start(
+        model="run",
+        steps=12,
+        seconds=run.past().seconds,
+        start=Start(model="x", steps=None, seconds=None),
+    )
 
 
 def test_the_card_says_what_it_began_with(first, tmp_path):
     second, third = tmp_path / "second", tmp_path / "third"
-    train(tiny(start=str(first), train_levels=(1, 2)), Run.create(second), progress=False)
+    train(tiny(pretrained=str(first), train_levels=(1, 2)), Run.create(second), progress=False)
     shipping.ship(Run.open(second), tmp_path / "shipped", count=20)
-    train(tiny(start=str(tmp_path / "shipped")), Run.create(third), progress=False)
+    train(tiny(pretrained=str(tmp_path / "shipped")), Run.create(third), progress=False)
     shipping.ship(Run.open(third), tmp_path / "again", count=20)
     card = Card.read(tmp_path / "again")
     assert card.training.start.model == "shipped"
@@ -148,6 +189,9 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     assert card.training.start.start.steps == 12
     page = (tmp_path / "again" / "README.md").read_text()
     assert ", from the weights of shipped (12 steps in 0.0 minutes, from the weights of fi" in page
+    # A folder of this machine is nowhere else.
+    assert Card.read(tmp_path / "again").config.pretrained == "shipped"
+    assert str(tmp_path) not in page
     assert "of the weights of levels 1, 2 alone" in (tmp_path / "shipped/README.md").read_text()
     assert load_flow(tmp_path / "again").config == Run.open(third).config().model
 
@@ -163,27 +207,70 @@ def test_settings_come_along_with_the_model(first, capsys):
     run = Run.open(first)
     path = first.with_name("flipped")
     if not path.exists():
-        config = tiny(start=str(first), lr=0.003, flip=True, steps=1, train_levels=(0,), seed=7)
+        config = tiny(
+            pretrained=str(first), lr=0.003, flip=True, steps=1, train_levels=(0,), seed=7
+        )
         train(config, Run.create(path), progress=False)
-    same = printed(capsys, "--start", str(path), "--steps", "9")
+    same = printed(capsys, "--pretrained", str(path), "--steps", "9")
     for line in ("  hidden: 16", "lr: 0.003", "flip: true", "steps: 9", "train_levels: null"):
         assert line in same
-    assert {"seed: 0", "batch_size: 8", "train_count: null", f"start: {path}"} <= set(same)
-    other = printed(capsys, "--data", "patches", "--start", str(path), "--steps", "9")
+    assert {"seed: 0", "batch_size: 8", "train_count: null", f"pretrained: {path}"} <= set(same)
+    other = printed(capsys, "--data", "patches", "--pretrained", str(path), "--steps", "9")
     assert {"lr: 0.003", "flip: false", "data: patches"} <= set(other)
-    named = printed(capsys, "msds2-best", "--start", str(path), "--steps", "9")
+    named = printed(capsys, "msds2-best", "--pretrained", str(path), "--steps", "9")
     assert {"  hidden: 16", "lr: 0.004", "optimizer: muon", "data: msds2"} <= set(named)
-    assert run.config().start is None
+    assert run.config().pretrained is None
+
+
+def test_the_same_data_set_by_another_name(first, tmp_path, capsys, monkeypatch):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for k in range(30):
+        Image.new("RGB", (32, 32), (k, 0, 0)).save(pictures / f"{k}.png")
+    config = tiny(data=f"folder:{pictures}", flip=True, train_count=None, validate_count=1, steps=1)
+    train(config, Run.create(tmp_path / "run"), progress=False)
+    monkeypatch.chdir(tmp_path)
+    begin = ["--pretrained", str(tmp_path / "run"), "--steps", "1"]
+    for name in (f"folder:{pictures}/", "folder:pictures"):
+        assert "flip: true" in printed(capsys, *begin, "--data", name)
+
+
+def test_a_model_without_a_card_names_no_data(first, capsys):
+    assert main(["train", "--pretrained", str(first / "model"), "--steps", "1"]) == 2
+    assert "names none; give one with --data, or a preset" in capsys.readouterr().err
+    named = printed(capsys, "--pretrained", str(first / "model"), "--steps", "1", "--data", "msds2")
+    assert {"data: msds2", "  hidden: 16", "batch_size: 64"} <= set(named)
+
+
+def test_options_of_a_bijector_come_along(tmp_path, capsys):
+    model = replace(
+        tiny().model, bijector="test_bijectors.Stretch", bijector_options={"start": 0.25}
+    )
+    run = tmp_path / "run"
+    train(tiny(model=model, steps=1), Run.create(run), progress=False)
+    same = printed(capsys, "--pretrained", str(run), "--steps", "1")
+    assert "    start: 0.25" in same
+
+
+def test_a_description_says_what_it_began_with(first, tmp_path, capsys):
+    run = tmp_path / "run"
+    config = tiny(pretrained=str(first), train_levels=(0, 2), steps=1)
+    train(config, Run.create(run), progress=False)
+    capsys.readouterr()
+    assert main(["info", str(run)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "of levels 0, 2 alone" in told
+    assert "began with first (12 steps in 0.0 minutes)" in told
 
 
 def test_from_the_command_line(first, tmp_path, capsys):
     out = tmp_path / "out"
     options = ["--train_count", "100", "--validate_count", "10", "--compile", "false"]
     options += ["--model.compute_dtype", "float32", "--train_levels", "[0]", "--steps", "2"]
-    assert main(["train", "--start", str(first), *options, "--out", str(out)]) == 0
+    assert main(["train", "--pretrained", str(first), *options, "--out", str(out)]) == 0
     assert all(name.startswith("steps.0.") for name in changed(out, first))
     capsys.readouterr()
-    wrong = ["train", "--start", str(first), *options, "--model.hidden", "8"]
+    wrong = ["train", "--pretrained", str(first), *options, "--model.hidden", "8"]
     assert main([*wrong, "--out", str(tmp_path / "no")]) == 2
     error = capsys.readouterr().err
     assert "hidden 16; got 8: leave these settings to the model" in error

@@ -255,7 +255,7 @@ class TrainConfig:
 
     model: FlowConfig = field(default_factory=FlowConfig)
     """The flow to train."""
-    start: str | None = None
+    pretrained: str | None = None
     """Begin with the weights of this model, whose flow it then has to be: a run folder, that of a
     model, or the name of a model of the package; none: with new weights."""
     train_levels: tuple[int, ...] | None = None
@@ -352,8 +352,10 @@ class TrainConfig:
         check_name("clock", self.clock, ("wall", "processor"))
         check_name("dtype", self.dtype, ("float32", "float64"))
         check_type("data", self.data, str, "a name")
-        if self.start is not None:
-            check_type("start", self.start, str, "the name or folder of a model")
+        if self.pretrained is not None:
+            check_type("pretrained", self.pretrained, str, "the name or folder of a model")
+            if not self.pretrained:
+                raise ValueError("Expected a model in pretrained, or null for new weights; got ''.")
         if self.train_levels is not None:
             check_type("train_levels", self.train_levels, (list, tuple), "a list of levels")
             for level in self.train_levels:

@@ -56,3 +56,16 @@ def remove_parts(folder: Path) -> None:
     for path in folder.rglob(f".*{PART}"):
         with suppress(OSError):
             path.unlink()
+
+
+def absolute(data: str) -> str:
+    """The name of a data set with an absolute path, if it names something that is there.
+
+    Example:
+        >>> absolute("patches:flower"), absolute("folder:/") == "folder:/"
+        ('patches:flower', True)
+    """
+    kind, colon, place = data.partition(":")
+    if colon and kind != "patches" and Path(place).expanduser().exists():
+        place = str(Path(place).expanduser().resolve())
+    return kind + colon + place

@@ -72,7 +72,12 @@ class Start:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `dataclasses.asdict`."""
         start = values.get("start")
-        return cls(**{**values, "start": start and cls.from_dict(start)})
+        return cls(
+            model=str(values.get("model")),
+            steps=values.get("steps"),
+            seconds=values.get("seconds"),
+            start=cls.from_dict(start) if isinstance(start, dict) else None,
+        )
 
     def __str__(self) -> str:
         """A phrase.

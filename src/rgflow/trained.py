@@ -37,7 +37,6 @@ class Model:
             a model of the package.
         run: Its run; none if a model was named.
         config: The settings of its training; none of a model without a card.
-        past: How long it was trained.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Model:
     folder: Path
     run: Run | None
     config: TrainConfig | None
-    past: Start
 
     @property
     def pictures(self) -> Path:
@@ -116,9 +114,9 @@ def locate(name: str) -> tuple[Path, Path]:
     return folder, folder
 
 
-def settings(name: str) -> TrainConfig:
-    """The settings with which a run or a model was trained; of a model without a card, those of its
-    flow.
+def settings(name: str) -> tuple[FlowConfig, TrainConfig | None]:
+    """What the flow of a run or a model is made of, and the settings of its training, which a model
+    without a card doesn't tell.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -129,10 +127,32 @@ def settings(name: str) -> TrainConfig:
 
     folder, _ = locate(name)
     if not (folder / CONFIG).is_file():
-        return Run.open(folder).config()
+        config = Run.open(folder).config()
+        return config.model, config
     if (folder / CARD).is_file():
-        return Card.read(folder).config
-    return TrainConfig(model=FlowConfig.from_dict(load_config(folder)[0]))
+        config = Card.read(folder).config
+        return config.model, config
+    return FlowConfig.from_dict(load_config(folder)[0]), None
+
+
+def past(name: str) -> Start:
+    """How long a run or a model was trained.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it can't be read.
+    """
+    from rgflow.checkpoint import CONFIG
+    from rgflow.training.run import Run
+
+    folder, _ = locate(name)
+    if not (folder / CONFIG).is_file():
+        return Run.open(folder).past()
+    if (folder / CARD).is_file():
+        card = Card.read(folder)
+        made = card.training
+        return Start(model=card.name, steps=made.steps, seconds=made.seconds, start=made.start)
+    return Start(model=_two_parts(folder), steps=None, seconds=None)
 
 
 def load(name: str) -> Model:
@@ -153,14 +173,14 @@ def load(name: str) -> Model:
     if not (folder / CONFIG).is_file():
         run = Run.open(folder)
         called = folder.resolve().name
-        flow = run.flow().to(device)
-        return Model(called, flow, folder, run, run.config(), run.past(called))
+        return Model(called, run.flow().to(device), folder, run, run.config())
     flow = load_flow(folder).to(device)
     if (folder / CARD).is_file():
         card = Card.read(folder)
-        made = card.training
-        past = Start(model=card.name, steps=made.steps, seconds=made.seconds, start=made.start)
-        return Model(card.name, flow, results, None, card.config, past)
-    called = "/".join(folder.resolve().parts[-2:])  # `model` alone says little
-    past = Start(model=called, steps=None, seconds=None)
-    return Model(called, flow, results, None, None, past)
+        return Model(card.name, flow, results, None, card.config)
+    return Model(_two_parts(folder), flow, results, None, None)
+
+
+def _two_parts(folder: Path) -> str:
+    """The last two parts of a path: `model` alone says little."""
+    return "/".join(folder.resolve().parts[-2:])

@@ -9,8 +9,8 @@ from typing import Any
 
 from rgflow import trained
 from rgflow.cli.parsing import parse, parser
-from rgflow.config import FlowConfig
-from rgflow.pretrained import in_words
+from rgflow.config import FlowConfig, listed
+from rgflow.pretrained import Start, in_words
 
 Described = dict[str, Any]
 """What is known, by name; plain values, as JSON holds them."""
@@ -83,6 +83,7 @@ def _described_run(run: Any) -> Described:
         "skipped": data.get("skipped") or [],
         **_described_flow(config.model),
         "has_model": (run.model / "config.json").is_file(),
+        "train_levels": config.train_levels,
         "budget": {"minutes": config.minutes, "steps": config.steps},
         "steps": steps,
         "epochs": steps * config.batch_size / images if images else None,
@@ -94,7 +95,7 @@ def _described_run(run: Any) -> Described:
         "checkpoints": [path.name for path in run.checkpoints(config.keep).paths()],
         **{
             name: record.get(name)
-            for name in ("started", "resumed", "command", "versions", "git", "machine")
+            for name in ("started", "start", "resumed", "command", "versions", "git", "machine")
         },
     }
 
@@ -166,7 +167,10 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
     if skipped := about["skipped"]:
         yield "left out", f"{skipped[0]}" + f", and {len(skipped) - 1} more" * (len(skipped) > 1)
     epochs = f" ({about['epochs']:.2f} epochs)" if about["epochs"] else ""
-    yield "trained", f"{about['steps']:,} steps{epochs} in {_duration(about['seconds'])}"
+    only = f", of levels {listed(levels)} alone" if (levels := about["train_levels"]) else ""
+    yield "trained", f"{about['steps']:,} steps{epochs} in {_duration(about['seconds'])}{only}"
+    if about["start"]:
+        yield "began with", str(Start.from_dict(about["start"]))
     for name in ("best", "last"):
         if entry := about[f"{name}_validation"]:
             error = entry.get("standard_error")

@@ -481,8 +481,8 @@ def _print_table(found: Sequence[Scores]) -> None:
         metrics = (score.psnr, score.psnr_region, score.ssim)
         table.add_row(
             score.name,
-            *(with_error(m.mean, m.standard_error) for m in metrics),
-            with_error(*score.log_prob) if score.log_prob else "",
+            *(with_error(m.mean, m.standard_error, 1 + 2 * (m is score.ssim)) for m in metrics),
+            with_error(*score.log_prob, 0) if score.log_prob else "",
             f"{score.free:.0f}" if score.free else "",
             f"{score.seconds:.2f}",
         )

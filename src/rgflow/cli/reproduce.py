@@ -76,8 +76,12 @@ def run(arguments: Sequence[str]) -> None:
     if not settings.train_only:
         from rgflow.experiments.measuring import measure_all
 
-        with _measuring(plan, work) as begun:
-            measure_all(plan, work, progress=begun)
+        measurements = tuple(
+            one for one in plan.measurements if not (one.training and one.training.name in known)
+        )
+        left = replace(plan, measurements=measurements)
+        with _measuring(left, work) as begun:
+            measure_all(left, work, progress=begun)
         if path := results.write(whole, work, experiments):
             print(f"The results are in {path}, an overview in {manifest.write(experiments)}.")
     if failed:

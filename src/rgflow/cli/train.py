@@ -5,12 +5,13 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rgflow.cli.parsing import flat, instantiate, parse, parser
 from rgflow.config import TrainConfig, check_name
+from rgflow.files import absolute
 from rgflow.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -40,12 +41,9 @@ def run(arguments: Sequence[str]) -> None:
     _check_files(arguments)
     # The preset may stand anywhere among the options, so only the parser can find it.
     plain = [word for word in arguments if not word.startswith("--print_config")]
+    options.set_defaults({"data": ""})
     given = parse(options, plain)
-    preset, start = given.preset, given.start
-    options.set_defaults(flat(asdict(_begin(preset, start))))
-    if start:  # whose data set it is can't be told before
-        data = parse(options, plain).data
-        options.set_defaults(flat(asdict(_begin(preset, start, data))))
+    options.set_defaults(_flat(_begin(given.preset, given.pretrained, given.data)))
     values = instantiate(options, arguments)
     preset, out = values.pop("preset"), values.pop("out")
     del values["config"], values["resume"]
@@ -73,32 +71,50 @@ OF_OPTIMISER = (
 """Settings that say how a flow is optimised."""
 
 
-def _begin(preset: str | None, start: str | None, data: str | None = None) -> TrainConfig:
-    """Where the settings start: those of a preset, with the flow of the model to start with;
+def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig:
+    """Where the settings start: those of a preset, with the flow of the model to begin with;
     without a preset, those with which that model was trained.
 
     Args:
         preset: Its name, if one is given.
-        start: The model, if one is given.
-        data: The data set that is learned from; if it isn't the model's, nothing is taken over of
-            what belongs to that. None: not known yet.
+        pretrained: The model, if one is given.
+        data: The data set, if one is given; if it isn't the model's, nothing that belongs to that
+            is taken over.
+
+    Raises:
+        ValueError: If there is nothing that says which data set to learn from.
     """
     config = TrainConfig()
     if preset:
         check_name("preset", preset, PRESETS)
         config = PRESETS[preset]
-    if not start:
+    if not pretrained:
         return config
 
     from rgflow.trained import settings
 
-    there = settings(start)
+    model, there = settings(pretrained)
     # What pays differs from machine to machine.
-    config = replace(config, model=replace(there.model, compute_dtype="auto"))
+    config = replace(config, model=replace(model, compute_dtype="auto"))
     if preset:
         return config
-    names = OF_OPTIMISER + (OF_DATA if data in (None, there.data) else ())
+    if there is None:
+        if not data:
+            raise ValueError(
+                f"Expected a data set to learn from, as the model {pretrained} names none; give "
+                f"one with --data, or a preset."
+            )
+        return config
+    same = not data or absolute(data) == absolute(there.data)
+    names = OF_OPTIMISER + OF_DATA * same
     return replace(config, **{name: getattr(there, name) for name in names})
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    """Settings by the names of their options."""
+    values = asdict(config)
+    options = values["model"].pop("bijector_options")  # one option, which holds a dictionary
+    return flat(values) | {"model.bijector_options": options}
 
 
 def _check_files(arguments: Sequence[str]) -> None:

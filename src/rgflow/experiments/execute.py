@@ -25,6 +25,7 @@ from typing import Any
 from rgflow.config import TrainConfig
 from rgflow.experiments.plan import Training
 from rgflow.files import replacing
+from rgflow.pretrained import shipped
 from rgflow.training.log import read_log
 from rgflow.training.run import CONFIG, LOG, Run
 
@@ -226,6 +227,11 @@ def _is_place(data: str) -> bool:
     return ":" in data and not data.startswith("patches:")
 
 
+def _is_package(model: str | None) -> bool:
+    """Whether a model is one of the package, or there is none, and not one in a folder."""
+    return model is None or model in shipped()
+
+
 def _check_settings(config: TrainConfig, run: Run) -> None:
     """Raise a `ValueError` if a run folder is of other settings than planned.
 
@@ -238,6 +244,7 @@ def _check_settings(config: TrainConfig, run: Run) -> None:
         model=model,
         compile=there.compile,
         data=there.data if _is_place(config.data) else config.data,
+        pretrained=config.pretrained if _is_package(config.pretrained) else there.pretrained,
         data_root=there.data_root,
     )
     mine, theirs = asdict(config), asdict(there)

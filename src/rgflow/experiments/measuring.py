@@ -17,7 +17,7 @@ from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, che
 from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import replacing
 from rgflow.flow import Flow
-from rgflow.pretrained import Card, shipped
+from rgflow.pretrained import shipped
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, git_state, processor
 
@@ -120,12 +120,7 @@ def _flow(training: Training, work: Path) -> Flow:
 
 
 def _trained(measurement: Measurement, work: Path) -> list[str]:
-    """When the trainings began that are measured, which tells them from others of that name."""
-    return [_began(one, work) for one in (measurement.training, measurement.beside) if one]
-
-
-def _began(training: Training, work: Path) -> str:
-    if training.model:
-        return Card.read(shipped()[training.model]).training.began
-    began: str = Run(training.folder(work)).record().get("started", "")
-    return began
+    """When the trainings began that are measured, or what the weights of models are, which tells
+    them from others of that name."""
+    of = (measurement.training, measurement.beside)
+    return [one.weights or Run(one.folder(work)).record().get("started", "") for one in of if one]

@@ -16,10 +16,10 @@ A training is of one label and one seed. It lives where its own experiment does.
 package, was trained already, with the settings and the seed on its card, under every budget.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ BUDGETS = ("10m", "2h", "full")
 KEYS = ("title", "about", "trainings", "measures", "budgets", "tables")
 OF_BUDGET = ("settings", "seeds", "trainings", "measures")
 OF_TRAINING = ("preset", "settings", "model")
-MODELS = "models"
-"""What stands for the experiment in which models of the package were trained."""
+MODELS, WEIGHTS = "models", "model.safetensors"
+"""What stands for the experiment in which models of the package were trained; their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,22 @@ class Training:
     model: str | None = None
 
     @property
+    def weights(self) -> str | None:
+        """What tells the weights of a model from others that it may have had; none if it isn't
+        one."""
+        if self.model is None:
+            return None
+        return sha256((shipped()[self.model] / WEIGHTS).read_bytes()).hexdigest()[:16]
+
+    @property
     def name(self) -> str:
         """Label and seed."""
         return f"{self.label}-seed{self.config.seed}"
 
     def folder(self, work: Path) -> Path:
-        """Its run folder; of a model, where what is measured of it lies beside."""
-        return work / self.experiment / self.budget / (self.model or self.name)
+        """Its run folder; of a model there is none, but what is measured of it lies beside."""
+        name = f"{self.label}-{self.model}" if self.model else self.name
+        return work / self.experiment / self.budget / name
 
     def settings(self) -> str:
         """All its settings as YAML, which `rgflow train --config` takes."""
@@ -93,7 +102,7 @@ class Measurement:
     def path(self, work: Path) -> Path:
         """The JSON file of what it finds, one for all experiments that measure the same."""
         told = json.dumps([self.options, self.beside and self.beside.name], sort_keys=True)
-        name = f"{self.measure}-{hashlib.sha256(told.encode()).hexdigest()[:8]}.json"
+        name = f"{self.measure}-{sha256(told.encode()).hexdigest()[:8]}.json"
         if self.training is None:
             return work / "measures" / name
         folder = self.training.folder(work)
@@ -274,7 +283,10 @@ class Experiment:
 
     def _of_another(self, other: Plan, label: str, seeds: list[int]) -> list[Training]:
         """The trainings of a label and of some seeds, of another experiment."""
-        found = {one.config.seed: one for one in other.trainings if one.label == label}
+        there = [one for one in other.trainings if one.label == label]
+        if there and there[0].model:
+            return there
+        found = {one.config.seed: one for one in there}
         if missing := [seed for seed in seeds if seed not in found]:
             raise ValueError(
                 f"Expected trainings {label} of {other.experiment} under {other.budget} with the "
@@ -295,6 +307,11 @@ def read_experiment(experiments: Path, name: str) -> Experiment:
         FileNotFoundError: If there is no such folder.
     """
     check_name("an experiment", name, names(experiments))
+    if name == MODELS:
+        raise ValueError(
+            f"Expected another name than {MODELS} for an experiment, which stands for models of "
+            f"the package: rename its folder."
+        )
     path = experiments / name / CONFIG
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

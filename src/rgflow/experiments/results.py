@@ -13,7 +13,7 @@ from typing import Any
 from rgflow.config import TrainConfig
 from rgflow.experiments.execute import done, sessions
 from rgflow.experiments.measuring import measured, picture_path
-from rgflow.experiments.plan import MODELS, Measurement, Plan, Training
+from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import replacing
 from rgflow.pretrained import Card, shipped
 from rgflow.training.log import read_log
@@ -69,13 +69,19 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
         elif found := training_of(training, before):
             trainings[training.name] = found
     measures = []
+
+    def same(training: Training) -> bool:
+        """Whether it is the one that there were results of before."""
+        was, told = training_of(training, before), trainings.get(training.name)
+        return bool(was and told and was["started"] == told["started"])
+
     for one in plan.measurements:
         of = one.training.name if one.training else None
         if content := measured(one, work):
             del content["trained"]
             pictures = _copy(one, content["pictures"], plan, work, folder)
             measures.append({"name": one.name, "training": of, **content, "pictures": pictures})
-        elif of in trainings or of is None:
+        elif all(same(of) for of in (one.training, one.beside) if of):
             measures += _measurements(one, before)
     if not trainings and not measures:
         return None
@@ -114,10 +120,12 @@ def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
 
 def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] | None:
     """What results say of a training of these settings; none if nothing."""
-    same = {"name": training.name, "settings": differences(training.config)}
-    if training.model:  # which may be another one of the same settings by now
-        same["started"] = Card.read(shipped()[training.model]).training.began
-    found = (t for t in results["trainings"] if {key: t[key] for key in same} == same)
+    same = {
+        "name": training.name,
+        "settings": differences(training.config),
+        "weights": training.weights,  # of a model, which may be others by now
+    }
+    found = (t for t in results["trainings"] if {key: t.get(key) for key in same} == same)
     return next(found, None)
 
 
@@ -152,7 +160,7 @@ def differences(config: TrainConfig) -> dict[str, Any]:
 def _told(training: Training, work: Path) -> dict[str, Any]:
     """What is written of a training that has come to its end."""
     if training.model:
-        return {"name": training.name, "label": training.label, **_of_model(training.model)}
+        return _of_model(training)
     record, parts = Run(training.folder(work)).record(), sessions(training, work)
     result = record["result"]
     return {
@@ -179,15 +187,19 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
     }
 
 
-def _of_model(name: str) -> dict[str, Any]:
+def _of_model(training: Training) -> dict[str, Any]:
     """What is written of the training of a model of the package, without what its card doesn't
     say."""
-    card = Card.read(shipped()[name])
+    assert training.model
+    card = Card.read(shipped()[training.model])
     made, config = card.training, card.config
     return {
+        "name": training.name,
+        "label": training.label,
         "seed": config.seed,
-        "experiment": MODELS,
-        "model": name,
+        "experiment": training.experiment,
+        "model": training.model,
+        "weights": training.weights,
         "settings": differences(config),
         "parameters": card.parameters,
         "steps": made.steps,
@@ -219,9 +231,10 @@ def _copy(
     one: Measurement, captions: dict[str, str], plan: Plan, work: Path, folder: Path
 ) -> dict[str, str]:
     """Copy the pictures of a measurement of the first seed; captions by the name of the file."""
-    first = min((training.config.seed for training in plan.trainings), default=0)
-    if one.training and one.training.config.seed != first:
-        return {}
+    if one.training:
+        alike = (other for other in plan.trainings if other.label == one.training.label)
+        if one.training.config.seed != min(other.config.seed for other in alike):
+            return {}
     folder.mkdir(exist_ok=True)
     found = {}
     for name, caption in captions.items():

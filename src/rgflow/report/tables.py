@@ -50,21 +50,22 @@ def many(count: int, word: str) -> str:
     return f"{count} {word}{'s' * (count != 1)}"
 
 
-def with_error(value: float, error: float, digits: int = 3) -> str:
-    """A number with its standard error to two digits, and as many decimals as that has; without
-    one, to so many digits.
+def with_error(value: float, error: float, decimals: int | None = None) -> str:
+    """A number with its standard error, which has two digits or is a whole number, and as many
+    decimals as that; without an error, with so many decimals, or three digits.
 
     Example:
         >>> with_error(39.92, 19.6), with_error(6.188, 4.24), with_error(-0.907, 0.0312)
         ('40 ± 20', '6.2 ± 4.2', '−0.907 ± 0.031')
-        >>> with_error(6.188, math.nan)
-        '6.19'
+        >>> with_error(6.188, math.nan), with_error(6.188, math.nan, 1), with_error(2.0, 0.0)
+        ('6.19', '6.2', '2 ± 0')
     """
-    if not 0 < error < math.inf:  # or none, or it can't be told
-        text = f"{value:.{digits}g}"
+    if 0 < error < math.inf:
+        decimals = max(1 - int(f"{error:.1e}".split("e")[1]), 0)
+        text = f"{round(value, decimals) + 0.0:.{decimals}f} ± {error:.{decimals}f}"  # no −0.0
     else:
-        decimals = max(1 - math.floor(math.log10(error)), 0)
-        text = f"{value:.{decimals}f} ± {error:.{decimals}f}"
+        text = f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
+        text += " ± 0" if error == 0 else ""
     return text.replace("-", "−")
 
 

@@ -71,5 +71,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     entries = []
     for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         with suppress(ValueError):
-            entries.append(json.loads(line))
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                entries.append(entry)
     return entries

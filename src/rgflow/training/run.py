@@ -87,9 +87,8 @@ class Run:
         """
         run = cls(folder)
         if not (run.folder / CONFIG).is_file():
-            raise FileNotFoundError(
-                f"Expected the folder of a training run; {run.folder} has no {CONFIG}."
-            )
+            wrong = f"has no {CONFIG}" if run.folder.exists() else "isn't there"
+            raise FileNotFoundError(f"Expected the folder of a training run; {run.folder} {wrong}.")
         record = run.record()
         # A process that is killed right after its first file leaves no record.
         there = (run.folder / RECORD).exists()
@@ -168,18 +167,18 @@ class Run:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def past(self, called: str) -> Start:
-        """How long it has been trained so far, under a name that tells it from others."""
+    def past(self) -> Start:
+        """How long it has been trained so far."""
         record = self.record()
         last: dict[str, Any] = record.get("result") or next(
             (entry for entry in reversed(self.entries()) if "nll" in entry), {}
         )
         start = record.get("start")
         return Start(
-            model=called,
+            model=self.folder.resolve().name,
             steps=last.get("steps", last.get("step")),
             seconds=last.get("seconds"),
-            start=start and Start.from_dict(start),
+            start=Start.from_dict(start) if isinstance(start, dict) else None,
         )
 
     def flow(self) -> Flow:

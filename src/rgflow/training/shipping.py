@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,7 +81,7 @@ def ship(
             f"Expected a run that has come to its end; {run.folder} was interrupted: go on with "
             f"rgflow train --resume {run.folder}, or add --unfinished."
         )
-    past = run.past(folder.name)
+    past = run.past()
     if not record or past.steps is None or past.seconds is None:
         raise ValueError(
             f"Expected what the run was in {run.folder / RECORD} and {LOG}; there is nothing."
@@ -107,7 +107,8 @@ def ship(
             parameters=sum(p.numel() for p in flow.parameters()),
             bytes=size,
             storage="float16",
-            config=config,
+            # Folders of this machine are nowhere else.
+            config=replace(config, pretrained=past.start.model if past.start else None),
             training=Training(
                 began=record["started"],
                 images=record["data"]["images"],

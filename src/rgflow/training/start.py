@@ -11,12 +11,12 @@ from rgflow.config import TrainConfig
 from rgflow.flow import Flow
 from rgflow.pretrained import Start
 
-FREE = {"compute_dtype", "checkpointing"}
+OF_COMPUTING = {"compute_dtype", "checkpointing"}
 """Settings of a flow that its weights don't depend on."""
 
 
 def load_start(flow: Flow, config: TrainConfig) -> Start:
-    """Give a flow the weights, and the pixel map, of the model that `config.start` names.
+    """Give a flow the weights, and the pixel map, of the model that `config.pretrained` names.
 
     Returns:
         What the model is, and how long it had been trained.
@@ -25,18 +25,20 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
         FileNotFoundError: If there is no such model.
         ValueError: If its flow is another one.
     """
-    assert config.start
-    model = trained.load(config.start)
+    assert config.pretrained
+    model = trained.load(config.pretrained)
     mine, theirs = asdict(config.model), asdict(model.flow.config)
-    if different := [name for name in mine if name not in FREE and mine[name] != theirs[name]]:
-        values = ", ".join(f"{name} {theirs[name]}" for name in different)
+    if different := [
+        name for name in mine if name not in OF_COMPUTING and mine[name] != theirs[name]
+    ]:
+        wanted = ", ".join(f"{name} {theirs[name]}" for name in different)
         raise ValueError(
-            f"Expected a flow like that of {config.start}, whose weights it starts with: {values}; "
-            f"got {', '.join(str(mine[name]) for name in different)}: leave these settings to "
-            f"the model, or start with new weights."
+            f"Expected a flow like that of {config.pretrained}, whose weights it begins with: "
+            f"{wanted}; got {', '.join(str(mine[name]) for name in different)}: leave these "
+            f"settings to the model, or begin with new weights."
         )
     flow.load_state_dict(model.flow.state_dict())
-    return model.past
+    return trained.past(config.pretrained)
 
 
 def learn_levels(flow: Flow, levels: Sequence[int]) -> None:
@@ -47,7 +49,8 @@ def learn_levels(flow: Flow, levels: Sequence[int]) -> None:
     """
     if beyond := [level for level in levels if level >= flow.levels]:
         raise ValueError(
-            f"Expected levels of train_levels from 0 to {flow.levels - 1}; got {beyond[0]}."
+            f"Expected levels of train_levels from 0 to {flow.levels - 1}, which this flow has; "
+            f"got {beyond[0]}: leave it out."
         )
     of_level = [set(cast(nn.Module, step).parameters()) for step in flow.steps]
     learned = set().union(*(of_level[level] for level in levels))

@@ -20,6 +20,7 @@ from rgflow.architectures import make_flow
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
+from rgflow.files import absolute
 from rgflow.flow import Flow
 from rgflow.numerics import bfloat16_pays, can_compile
 from rgflow.training.batches import Batches
@@ -42,7 +43,7 @@ LOWEST = LOWER**10
 """Below this share of the learning rate, training gives up."""
 FREE = {
     "minutes", "steps", "validate_every", "validate_count", "keep", "tensorboard", "compile",
-    "accumulate", "data_root", "download",
+    "accumulate", "data_root", "download", "pretrained",
 }  # fmt: skip
 """Settings that may change when a run goes on."""
 
@@ -114,7 +115,7 @@ def train(
     flow = make_flow(config.model).to(getattr(torch, config.dtype))
     # Where there is a checkpoint, everything comes from that.
     going_on = resume and bool(run.checkpoints(config.keep).paths())
-    start = load_start(flow, config) if config.start and not going_on else None
+    start = load_start(flow, config) if config.pretrained and not going_on else None
     if config.train_levels is not None:
         learn_levels(flow, config.train_levels)
     # One process decodes what the others then find in the cache.
@@ -126,7 +127,7 @@ def train(
             config, "validation", count=config.validate_count, progress=progress and main
         )
     _check_kind(config, training_set)
-    if flow.pixels and not config.start:
+    if flow.pixels and not config.pretrained:
         flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
     trainer = Trainer(config, flow, training_set, accelerator)
     with _told_if_full(run), run.locked() if main else nullcontext():
@@ -167,19 +168,16 @@ def resolved(config: TrainConfig) -> TrainConfig:
         # In float64 there is something to check, which bfloat16 would blur.
         pays = config.dtype == "float32" and bfloat16_pays()
         model = replace(model, compute_dtype="bfloat16" if pays else "float32")
-    kind, colon, place = config.data.partition(":")
-    if colon and kind != "patches" and Path(place).expanduser().exists():
-        place = str(Path(place).expanduser().resolve())
     root = config.data_root and str(Path(config.data_root).expanduser().resolve())
-    start = config.start
+    start = config.pretrained
     if start and Path(start).expanduser().is_dir():
         start = str(Path(start).expanduser().resolve())
     return replace(
         config,
         model=model,
-        start=start,
+        pretrained=start,
         compile=config.compile is not False and can_compile(),
-        data=kind + colon + place,
+        data=absolute(config.data),
         data_root=root,
     )
 
