@@ -318,15 +318,14 @@ def git_state() -> dict[str, Any] | None:
 
 
 def processor() -> str:
-    """The processor's name, and whether it has bfloat16 matrix units."""
-    name, flags = platform.processor() or platform.machine(), ""
+    """The processor's name, its family and model where the name may not tell generations apart, and
+    whether it has bfloat16 matrix units."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-            elif key.strip() == "flags":
-                flags = value
-    units = "with" if "amx_bf16" in flags else "without"
-    return f"{name} ({units} bf16 matrix units)"
+    known: dict[str, str] = {}
+    for line in info.read_text().splitlines() if info.is_file() else ():
+        key, _, value = line.partition(":")
+        known.setdefault(key.strip(), value.strip())
+    name = known.get("model name") or platform.processor() or platform.machine()
+    facts = [f"{key} {known[key]}" for key in ("cpu family", "model") if key in known]
+    facts.append(f"with{'' if 'amx_bf16' in known.get('flags', '') else 'out'} bf16 matrix units")
+    return f"{name} ({', '.join(facts)})"
