@@ -56,6 +56,18 @@ def test_it_learns_from_there(first, tmp_path):
     assert "pixels.counts" not in changed(again, first)
 
 
+def test_what_it_began_with_is_kept_where_learning_makes_it_worse(first, tmp_path):
+    again = tmp_path / "again"
+    config = tiny(pretrained=str(first), lr=10.0, clip=0.0, warmup=0, average=0.0)
+    result = train(config, Run.create(again), progress=False)
+    assert result.validation > result.best
+    assert result.best == Run.open(first).record()["result"]["validation"]
+    assert changed(again, first) == set()
+    begun = next(entry for entry in Run.open(again).entries() if "validation_nll" in entry)
+    assert (begun["step"], begun["validation_nll"]) == (0, result.best)
+    assert begun["seconds"] < 60
+
+
 def test_a_model_by_its_folder_and_in_float64(first, tmp_path):
     again = tmp_path / "again"
     config = tiny(pretrained=str(first / "model"), steps=1, dtype="float64", **STILL)

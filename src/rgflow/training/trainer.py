@@ -377,7 +377,10 @@ class _Session:
         trainer = self.trainer
         if not resumed:
             self.save()  # so that there is always a good state to go back to
+            if trainer.config.pretrained:
+                self.validate()  # what it began with may stay the best
             trainer.start_clock()
+            self.validated_at = trainer.seconds
         while True:
             fraction, stop, due = trainer.agreed(
                 trainer.fraction(),
