@@ -47,9 +47,9 @@ it says so.
 
 `rgflow reproduce NAME --budget 10m` does an experiment again; [how](../guide/reproducing.md). With
 the budget 10m every training has ten minutes of one core or less, with 2h, named for short, an hour
-or less, and figures are of models that come with the package; full is the paper's setting, for those with a GPU and the data. What different processors
-do in the same time differs much, so compare numbers within a page, and there only of one
-processor.
+or less, and figures are of models that come with the package; full is the paper's setting, for
+those with a GPU and the data. What different processors do in the same time differs much, so
+compare numbers within a page, and there only of one processor.
 """
 CONFIDENCE = 0.95
 """Of the interval of a difference that must leave out 0 for a claim to be decided."""
