@@ -140,8 +140,8 @@ def test_presets_are_listed(capsys):
             "to make a bijector; it raised TypeError",
         ),
         (["train", "celeba", "--steps", "1"], "list_eval_partition.txt"),
-        (["evaluate", "/no/such"], "/no/such has no config.yaml"),
-        (["sample", "/no/such"], "/no/such has no config.yaml"),
+        (["evaluate", "/no/such"], "/no/such isn't there"),
+        (["sample", "/no/such"], "/no/such isn't there"),
         (["evaluate"], "run"),
     ],
 )
@@ -156,7 +156,7 @@ def test_mistakes(arguments, message, capsys, tmp_path):
 
 def test_mistakes_when_resuming(run, capsys):
     for arguments, message in (
-        (["--resume", "/no/such"], "/no/such has no config.yaml"),
+        (["--resume", "/no/such"], "/no/such isn't there"),
         (["--resume", str(run), "--lr", "1"], "beside --resume; got --lr"),
         (["--resume", str(run)], "has used it up at step 8"),
         (["--resume", str(run), "--steps", "x"], "--steps to be a whole number or null; got x"),

@@ -212,7 +212,7 @@ def test_folders_that_cannot_be_written_or_read(run, tmp_path, capsys):
     assert "is a file" in refused(capsys, run, tmp_path / "file")
     err = refused(capsys, run, tmp_path / "file/model", "--count", 5)
     assert "Expected to write" in err
-    assert "has no config.yaml" in refused(capsys, tmp_path / "nothing", tmp_path / "model")
+    assert "isn't there" in refused(capsys, tmp_path / "nothing", tmp_path / "model")
     log = run / "log.jsonl"
     text = log.read_text()
     log.write_text("")

@@ -40,6 +40,21 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(FOLDER.glob(f"*/{CARD}"))}
 
 
+def folder_of(name: str) -> Path:
+    """The folder of a run or a model, by its path, or of a model of the package; a local folder
+    wins.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and name in (known := shipped()):
+        return known[name]
+    if not folder.exists() and folder.name == name:
+        raise FileNotFoundError(unknown_model(name))
+    return folder
+
+
 def unknown_model(name: str | Path) -> str:
     """The sentence for a name at which there is no model: of a single word it says which is nearest
     in the package."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.config import FlowConfig, TrainConfig
-from rgflow.pretrained import CARD, Card, Start, shipped, unknown_model
+from rgflow.pretrained import CARD, Card, folder_of, shipped
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rgflow.config import TrainConfig
     from rgflow.data import Images
     from rgflow.data.source import Split
     from rgflow.flow import Flow
@@ -106,53 +106,8 @@ def locate(name: str) -> tuple[Path, Path]:
     Raises:
         FileNotFoundError: If there is neither.
     """
-    folder = Path(name).expanduser()
-    if not folder.is_dir() and name in (known := shipped()):
-        return known[name], RESULTS / name
-    if not folder.exists() and folder.name == name:
-        raise FileNotFoundError(unknown_model(name))
-    return folder, folder
-
-
-def settings(name: str) -> tuple[FlowConfig, TrainConfig | None]:
-    """What the flow of a run or a model is made of, and the settings of its training, which a model
-    without a card doesn't tell.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If they can't be read.
-    """
-    from rgflow.checkpoint import CONFIG, load_config
-    from rgflow.training.run import Run
-
-    folder, _ = locate(name)
-    if not (folder / CONFIG).is_file():
-        config = Run.open(folder).config()
-        return config.model, config
-    if (folder / CARD).is_file():
-        config = Card.read(folder).config
-        return config.model, config
-    return FlowConfig.from_dict(load_config(folder)[0]), None
-
-
-def past(name: str) -> Start:
-    """How long a run or a model was trained.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it can't be read.
-    """
-    from rgflow.checkpoint import CONFIG
-    from rgflow.training.run import Run
-
-    folder, _ = locate(name)
-    if not (folder / CONFIG).is_file():
-        return Run.open(folder).past()
-    if (folder / CARD).is_file():
-        card = Card.read(folder)
-        made = card.training
-        return Start(model=card.name, steps=made.steps, seconds=made.seconds, start=made.start)
-    return Start(model=_two_parts(folder), steps=None, seconds=None)
+    folder = folder_of(name)
+    return folder, RESULTS / name if folder == shipped().get(name) else folder
 
 
 def load(name: str) -> Model:
@@ -178,9 +133,5 @@ def load(name: str) -> Model:
     if (folder / CARD).is_file():
         card = Card.read(folder)
         return Model(card.name, flow, results, None, card.config)
-    return Model(_two_parts(folder), flow, results, None, None)
-
-
-def _two_parts(folder: Path) -> str:
-    """The last two parts of a path: `model` alone says little."""
-    return "/".join(folder.resolve().parts[-2:])
+    called = "/".join(folder.resolve().parts[-2:])  # `model` alone says little
+    return Model(called, flow, results, None, None)

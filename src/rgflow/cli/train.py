@@ -91,7 +91,7 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     if not pretrained:
         return config
 
-    from rgflow.trained import settings
+    from rgflow.training.start import settings
 
     model, there = settings(pretrained)
     # What pays differs from machine to machine.

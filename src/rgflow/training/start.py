@@ -6,13 +6,52 @@ from typing import cast
 
 from torch import nn
 
-from rgflow import trained
-from rgflow.config import TrainConfig
+from rgflow.architectures import load_flow
+from rgflow.checkpoint import CONFIG, load_config
+from rgflow.config import FlowConfig, TrainConfig
 from rgflow.flow import Flow
-from rgflow.pretrained import Start
+from rgflow.pretrained import CARD, Card, Start, folder_of
+from rgflow.training.run import Run
 
 OF_COMPUTING = {"compute_dtype", "checkpointing"}
 """Settings of a flow that its weights don't depend on."""
+
+
+def settings(name: str) -> tuple[FlowConfig, TrainConfig | None]:
+    """What the flow of a run or a model is made of, and the settings of its training, which a model
+    without a card doesn't tell.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If they can't be read.
+    """
+    folder = folder_of(name)
+    if not (folder / CONFIG).is_file():
+        config = Run.open(folder).config()
+    elif (folder / CARD).is_file():
+        config = Card.read(folder).config
+    else:
+        return FlowConfig.from_dict(load_config(folder)[0]), None
+    return config.model, config
+
+
+def past(name: str) -> Start:
+    """How long a run or a model was trained.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it can't be read.
+    """
+    folder = folder_of(name)
+    if not (folder / CONFIG).is_file():
+        return Run.open(folder).past()
+    if (folder / CARD).is_file():
+        card = Card.read(folder)
+        made = card.training
+        return Start(model=card.name, steps=made.steps, seconds=made.seconds, start=made.start)
+    # The name of a folder `model` alone says little.
+    called = "/".join(folder.resolve().parts[-2:])
+    return Start(model=called, steps=None, seconds=None)
 
 
 def load_start(flow: Flow, config: TrainConfig) -> Start:
@@ -26,8 +65,9 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
         ValueError: If its flow is another one.
     """
     assert config.pretrained
-    model = trained.load(config.pretrained)
-    mine, theirs = asdict(config.model), asdict(model.flow.config)
+    folder = folder_of(config.pretrained)
+    model = load_flow(folder) if (folder / CONFIG).is_file() else Run.open(folder).flow()
+    mine, theirs = asdict(config.model), asdict(model.config)
     if different := [
         name for name in mine if name not in OF_COMPUTING and mine[name] != theirs[name]
     ]:
@@ -37,8 +77,8 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
             f"{wanted}; got {', '.join(str(mine[name]) for name in different)}: leave these "
             f"settings to the model, or begin with new weights."
         )
-    flow.load_state_dict(model.flow.state_dict())
-    return trained.past(config.pretrained)
+    flow.load_state_dict(model.state_dict())
+    return past(config.pretrained)
 
 
 def learn_levels(flow: Flow, levels: Sequence[int]) -> None:
