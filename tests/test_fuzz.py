@@ -14,8 +14,8 @@ from PIL import Image
 from rgflow import FlowConfig, TrainConfig, training
 from rgflow.architectures import make_flow
 from rgflow.cli import main
+from rgflow.training.loop import resolved
 from rgflow.training.run import Run
-from rgflow.training.trainer import resolved
 
 TRAIN = [f.name for f in fields(TrainConfig) if f.name != "model"]
 MODEL = [f"model.{f.name}" for f in fields(FlowConfig)]

@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 from rgflow import FlowConfig, RGFlow
-from rgflow.training import train, trainer
+from rgflow.training import loop, train, trainer
 from rgflow.training.batches import Batches
+from rgflow.training.loop import resolved
 from rgflow.training.muon import Muon, hidden_matrices
 from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import Run
-from rgflow.training.trainer import Trainer, resolved
+from rgflow.training.trainer import Trainer
 from runs import tiny
 
 
@@ -330,12 +331,12 @@ def test_what_depends_on_place_and_machine_is_resolved(tmp_path, monkeypatch):
     (tmp_path / "my photos").mkdir()
     monkeypatch.chdir(tmp_path)
     config = tiny(data="folder:my photos", data_root="files", compile=True)
-    monkeypatch.setattr(trainer, "can_compile", lambda: False)
+    monkeypatch.setattr(loop, "can_compile", lambda: False)
     found = resolved(config)
     assert found.data == f"folder:{tmp_path / 'my photos'}"
     assert found.data_root == str(tmp_path / "files")
     assert found.compile is False
-    monkeypatch.setattr(trainer, "can_compile", lambda: True)
+    monkeypatch.setattr(loop, "can_compile", lambda: True)
     assert resolved(config).compile is True
     assert resolved(tiny()).compile is False
     assert resolved(tiny()).data == "msds1"

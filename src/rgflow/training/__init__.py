@@ -1,5 +1,5 @@
 """Learning a flow from images."""
 
-from rgflow.training.trainer import TrainingResult, train
+from rgflow.training.loop import TrainingResult, train
 
 __all__ = ["TrainingResult", "train"]

@@ -1,0 +1,344 @@
+"""A training from its start to its end: steps, validations, checkpoints, pictures, a result."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from rgflow import data, figures
+from rgflow.architectures import make_flow
+from rgflow.config import TrainConfig
+from rgflow.data import Images
+from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
+from rgflow.files import absolute
+from rgflow.flow import Flow
+from rgflow.numerics import bfloat16_pays, can_compile
+from rgflow.training.display import Display
+from rgflow.training.interruptions import Interruptions
+from rgflow.training.log import check_tensorboard
+from rgflow.training.optimisation import prepare_machine
+from rgflow.training.run import Run, several_processes
+from rgflow.training.start import learn_levels, load_start
+from rgflow.training.trainer import Trainer
+
+SAMPLES = 64
+"""Images in the sample grid."""
+FIT_COUNT = 20_000
+"""Training images that the pixel map is fitted to."""
+PATIENCE = 3
+"""Steps in a row whose loss or gradient isn't finite, after which training goes back."""
+LOWER = 0.5
+"""What the learning rate is multiplied by then."""
+LOWEST = LOWER**10
+"""Below this share of the learning rate, training gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training run came to.
+
+    Attributes:
+        steps: Optimiser steps taken.
+        seconds: Time they took by the run's clock, validation included.
+        images_per_second: Over the whole of that time.
+        unit: Of the likelihoods.
+        validation: Negative log-likelihood of the validation images, with the averaged weights, at
+            the end.
+        best: The best validation, whose model is kept.
+        interrupted: Whether it was stopped by hand.
+        skipped_steps: Steps that were left out because loss or gradient weren't finite.
+        compile_seconds: Time to compile maps of the unit cube, before the clock started; none: they
+            weren't.
+        skipped: Training files that were left out, each with the reason.
+    """
+
+    steps: int
+    seconds: float
+    images_per_second: float
+    unit: str
+    validation: float
+    best: float
+    interrupted: bool
+    skipped_steps: int = 0
+    compile_seconds: float | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def train(
+    config: TrainConfig, run: Run, *, resume: bool = False, progress: bool = True
+) -> TrainingResult:
+    """Train a flow and leave it, with its log, pictures and checkpoints, in a run folder.
+
+    Ctrl-C or SIGTERM end the training after the step that is under way; nothing is lost. Under
+    `torchrun` or `accelerate launch` all processes share every batch; on several machines, all of
+    them must see the run folder.
+
+    Args:
+        config: What to train, on what, for how long.
+        run: The folder that takes the results.
+        resume: Go on from the newest checkpoint in the folder. With a budget of steps, the result
+            is the same, bit for bit on one processor, as without the break.
+        progress: Whether to show a live display.
+
+    Raises:
+        FileNotFoundError: If there is no model of the name to start with.
+        ValueError: If there is no budget, or nothing of it left; if data and flow don't fit, or the
+            flow isn't that of the model to start with; or if the loss stays without a finite value.
+        OSError: If the folder can't be written; the last checkpoint is intact then.
+    """
+    if config.minutes is None and config.steps is None:
+        raise ValueError("Expected a budget of training: give minutes, steps or both; got neither.")
+    prepare_machine()
+    # Under torchrun without a GPU, only this tells accelerate to join the processes, over gloo.
+    accelerator = Accelerator(cpu=several_processes() and not torch.cuda.is_available())
+    main = accelerator.is_main_process
+    # Decided by one for all: what a timed product says may differ between processes.
+    config = broadcast_object_list([resolved(config) if main else None])[0]
+    if config.tensorboard:
+        check_tensorboard()
+    torch.manual_seed(config.seed)
+    flow = make_flow(config.model).to(getattr(torch, config.dtype))
+    # Where there is a checkpoint, everything comes from that.
+    going_on = resume and bool(run.checkpoints(config.keep).paths())
+    start = load_start(flow, config) if config.pretrained and not going_on else None
+    if config.train_levels is not None:
+        learn_levels(flow, config.train_levels)
+    # One process decodes what the others then find in the cache.
+    with accelerator.local_main_process_first():
+        training_set = data.load_for(
+            config, "train", count=config.train_count, progress=progress and main
+        )
+        validation_set = data.load_for(
+            config, "validation", count=config.validate_count, progress=progress and main
+        )
+    _check_kind(config, training_set)
+    if flow.pixels and not config.pretrained:
+        flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
+    trainer = Trainer(config, flow, training_set, accelerator)
+    with _told_if_full(run), run.locked() if main else nullcontext():
+        state = run.checkpoints(config.keep).load() if resume else None
+        if state:
+            trainer.restore(state)
+        elif resume and run.entries():
+            raise ValueError(
+                f"Expected a checkpoint in {run.folder} to go on from; its log has entries, but "
+                f"there is none: begin a new run with --config {run.folder / 'config.yaml'}."
+            )
+        # A process that is killed right at the end has its result still to write.
+        if trainer.fraction() >= 1 and "result" in run.record():
+            raise ValueError(
+                f"Expected something left of the budget; {run.folder} has used it up at step "
+                f"{trainer.step}: give a larger --steps or --minutes."
+            )
+        accelerator.wait_for_everyone()
+        if main:
+            run.write_start(
+                config, flow, training_set, processes=accelerator.num_processes, start=start
+            )
+        trainer.compile()
+        display = Display(config, flow, len(training_set), enabled=progress and main)
+        session = _Session(trainer, run, torch.from_numpy(validation_set.images.copy()), display)
+        if main:
+            run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
+        with display, Interruptions() as interruptions:
+            session.loop(interruptions, resumed=state is not None)
+            return session.finish(interruptions.noted, training_set.skipped)
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The settings with whatever depends on machine and working directory decided, so that a run
+    can be repeated and resumed from anywhere."""
+    model = config.model
+    if model.compute_dtype == "auto":
+        # In float64 there is something to check, which bfloat16 would blur.
+        pays = config.dtype == "float32" and bfloat16_pays()
+        model = replace(model, compute_dtype="bfloat16" if pays else "float32")
+    root = config.data_root and str(Path(config.data_root).expanduser().resolve())
+    start = config.pretrained
+    if start and Path(start).expanduser().is_dir():
+        start = str(Path(start).expanduser().resolve())
+    return replace(
+        config,
+        model=model,
+        pretrained=start,
+        compile=config.compile is not False and can_compile(),
+        data=absolute(config.data),
+        data_root=root,
+    )
+
+
+def _check_kind(config: TrainConfig, images: Images) -> None:
+    """Raise a `ValueError` unless the pixel map suits the images."""
+    real = np.issubdtype(images.images.dtype, np.floating)
+    if real and config.model.pixels is not None:
+        raise ValueError(
+            f"Expected images of 8 bits for the pixel map {config.model.pixels}; {config.data} "
+            f"holds real-valued fields: set --model.pixels null."
+        )
+    if not real and config.model.pixels is None:
+        raise ValueError(
+            f"Expected real-valued fields, as --model.pixels is null; {config.data} holds images: "
+            f"set it to logit or marginal."
+        )
+
+
+@contextmanager
+def _told_if_full(run: Run) -> Iterator[None]:
+    """Say in one sentence that a folder can't be written, and what is left."""
+    try:
+        yield
+    except OSError as error:
+        advice = "make room, or name another folder with --out"
+        if paths := run.checkpoints(1).paths():
+            advice = (
+                f"the checkpoint of step {int(paths[-1].stem)} is intact: make room, then go on "
+                f"with --resume {run.folder}"
+            )
+        raise OSError(
+            f"Expected to be able to write to {run.folder}; got: {error.strerror or error}; "
+            f"{advice}."
+        ) from error
+
+
+class _Session:
+    """From one start, or one resumption, to the next end."""
+
+    def __init__(self, trainer: Trainer, run: Run, validation: Tensor, display: Display) -> None:
+        self.trainer, self.run, self.validation, self.display = trainer, run, validation, display
+        self.checkpoints = run.checkpoints(trainer.config.keep)
+        self.main = trainer.accelerator.is_main_process
+        self.validated_at = trainer.seconds
+        self.last: tuple[int, Evaluation] | None = None
+
+    def loop(self, interruptions: Interruptions, *, resumed: bool) -> None:
+        """Take steps until the budget is used or somebody asks to stop."""
+        trainer = self.trainer
+        if not resumed:
+            self.save()  # so that there is always a good state to go back to
+            if trainer.config.pretrained:
+                self.validate()  # what it began with may stay the best
+            trainer.start_clock()
+            self.validated_at = trainer.seconds
+        while True:
+            fraction, stop, due = trainer.agreed(
+                trainer.fraction(),
+                interruptions.noted,
+                trainer.seconds - self.validated_at > trainer.config.validate_every,
+            )
+            if fraction >= 1 or stop:
+                return
+            if due:
+                self.validate()
+            good = trainer.take_step(fraction)
+            self.report(good, trainer.fraction())
+            if trainer.bad == PATIENCE:
+                self.go_back()
+
+    def report(self, good: bool, fraction: float) -> None:
+        """Log and show a step."""
+        trainer = self.trainer
+        if not self.main:
+            return
+        values = {"nll": trainer.nll, "gradient_norm": trainer.gradient_norm, "lr": trainer.lr}
+        self.run.log.write(trainer.step, trainer.seconds, **values)
+        self.display.update(trainer.step, trainer.seconds, fraction, trainer.nll)
+        if not good:
+            self.tell("step left out: its loss or gradient isn't finite")
+
+    def tell(self, event: str) -> None:
+        """Log and show something out of the ordinary."""
+        if self.main:
+            self.run.log.write(self.trainer.step, self.trainer.seconds, event=event)
+            self.display.tell(event)
+
+    def go_back(self) -> None:
+        """To the last checkpoint, with a lower learning rate."""
+        trainer, step = self.trainer, self.trainer.step
+        factor, skipped = trainer.lr_factor * LOWER, trainer.skipped_steps
+        seconds = trainer.seconds
+        if factor < LOWEST:
+            raise ValueError(
+                f"Expected losses and gradients to stay finite; they don't, at step {step}, not "
+                f"even with {LOWEST:.0e} of the learning rate: look at the data, lower --lr, or "
+                f"raise --warmup; checkpoints and log are in {self.run.folder}."
+            )
+        trainer.accelerator.wait_for_everyone()
+        state = self.checkpoints.load()
+        assert state
+        trainer.restore(state)
+        trainer.lr_factor, trainer.skipped_steps = factor, skipped
+        trainer.start_clock(seconds)
+        self.tell(
+            f"{PATIENCE} such steps in a row: went back from step {step} to {trainer.step}, with "
+            f"{factor:g} of the learning rate"
+        )
+        trainer.accelerator.wait_for_everyone()
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if self.main:
+            self.trainer.log_size = self.run.log.size()
+            self.checkpoints.save(self.trainer.step, self.trainer.state())
+
+    def validate(self) -> None:
+        """Validation images with the averaged weights; the best model, a checkpoint, pictures."""
+        trainer, run = self.trainer, self.run
+        if self.main:
+            flow = trainer.optimisation.averaged_flow()
+            terms = terms_of(flow, self.validation)
+            result = summary(flow, terms, seed=0)
+            self.last = trainer.step, result
+            run.log.write(
+                trainer.step,
+                trainer.seconds,
+                validation_nll=result.nll,
+                standard_error=result.standard_error,
+            )
+            if result.nll < trainer.best or not run.model.is_dir():
+                trainer.best = min(trainer.best, result.nll)
+                run.save_model(flow, term_quantiles(terms))
+            self.save()
+            self._draw(flow)
+            self.display.validated(result)
+        self.validated_at = trainer.seconds
+
+    def _draw(self, flow: Flow) -> None:
+        """Samples from the same latents every time, and the learning curve."""
+        if flow.config.channels in (1, 3) and flow.pixels:
+            device = next(flow.parameters()).device
+            samples = flow.sample(SAMPLES, generator=torch.Generator(device).manual_seed(0))
+            self.run.save_picture(figures.grid(samples), f"samples-{self.trainer.step:07d}.png")
+        self.run.draw_curve(flow.unit.name)
+
+    def finish(self, interrupted: bool, skipped: tuple[str, ...]) -> TrainingResult:
+        """Validate and save what the last steps came to."""
+        trainer = self.trainer
+        if self.last is None or self.last[0] != trainer.step:
+            self.save()  # a validation takes time, which a job scheduler may not grant
+            self.validate()
+        validation = self.last[1].nll if self.last else math.nan
+        result = TrainingResult(
+            steps=trainer.step,
+            seconds=trainer.seconds,
+            images_per_second=trainer.step * trainer.config.batch_size / max(trainer.seconds, 1e-9),
+            unit=trainer.flow.unit.name,
+            validation=validation,
+            best=trainer.best,
+            interrupted=interrupted and trainer.fraction() < 1,
+            skipped_steps=trainer.skipped_steps,
+            compile_seconds=trainer.compile_seconds,
+            skipped=skipped,
+        )
+        if self.main:
+            self.run.write_result(result)
+            self.run.log.close()
+        trainer.accelerator.wait_for_everyone()
+        return result
