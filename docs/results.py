@@ -8,22 +8,24 @@ A config's `tables` are of several kinds, which differ by their keys:
 value, rows                one number: published ones, and ours under every budget
 values, rows, baseline     several numbers, a table for every budget; differences from the baseline
 claims                     sentences of the paper, each with two numbers that it says to differ,
-                           and what they are the mean `over`, if not seeds
+                           and what they are the mean `over`, if not seeds; with `near`, it is how
+                           far they are from that number that differs
 verdicts                   what the probes of each level say about the paper's sentences
 curves                     validations against time, a picture for every budget: rows as above
 
 A number of ours is named by a path: the name of a measure, and keys within its numbers. It is the
-mean over the seeds and its standard error; of one seed, the error is that of the measurement. A row
-`of` several labels is the mean over them all.
+mean over the seeds; its error is that of the mean, and of the measurement. Where a path leads to a
+list, it is the mean over that, and differences are taken place by place. A row `of` several labels
+is the mean over them all.
 """
 
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeAlias
 
 from scipy.stats import norm, t
 
@@ -55,9 +57,13 @@ CONFIDENCE = 0.95
 """Of the interval of a difference that must leave out 0 for a claim to be decided."""
 
 
+Key: TypeAlias = tuple[int, int, int]
+"""Which of a row's labels, which seed, and which place of a list."""
+
+
 @dataclass(frozen=True)
 class Number:
-    """A mean over seeds, or over labels, and its standard error; of one the error of its
+    """A mean over seeds, or over labels or places, and its standard error; of one the error of its
     measurement."""
 
     mean: float
@@ -66,9 +72,10 @@ class Number:
 
     @property
     def decided(self) -> bool:
-        """Whether its confidence interval leaves out 0; of one seed that of its measurement."""
+        """Whether its confidence interval leaves out 0; of one seed that of its measurement, and
+        without an error never."""
         if math.isnan(self.error):
-            return True
+            return False
         law = t(self.count - 1) if self.count > 1 else norm
         return bool(abs(self.mean) > law.ppf((1 + CONFIDENCE) / 2) * self.error)
 
@@ -88,29 +95,44 @@ class Results:
         self.experiment, self.budget, self.content = experiment, budget, content
         self.labels = {one["name"]: (one["label"], one["seed"]) for one in content["trainings"]}
 
-    def values(self, path: str, row: dict[str, Any]) -> dict[tuple[int, int], tuple[float, float]]:
-        """By label, counted as a row has them, and seed, its value and the error beside it; none of
-        several labels before they are all there, as they needn't be alike."""
+    def values(self, path: str, row: dict[str, Any]) -> dict[Key, tuple[float, float]]:
+        """All values of a row and the errors beside them; none of several labels before they are
+        all there, as they needn't be alike."""
         measure, *keys = _path(path, row).split(".")
         of = row.get("of")
         asked = of if isinstance(of, list) else [of]
-        found = {}
+        found: dict[Key, tuple[float, float]] = {}
         for one in self.content["measures"]:
             label, seed = self.labels.get(one["training"], (None, 0))
             if one["name"] == measure and label in asked:
-                found[asked.index(label), seed] = _at(one["numbers"], keys)
-        found = {key: value for key, value in found.items() if value}
-        return found if len({label for label, _ in found}) == len(asked) else {}
+                there = enumerate(_at(one["numbers"], keys))
+                found |= {(asked.index(label), seed, place): value for place, value in there}
+        return found if len({label for label, _, _ in found}) == len(asked) else {}
 
     def number(self, path: str, row: dict[str, Any]) -> Number | None:
         """The number of a row; none if it isn't there yet."""
-        if "files" in row:
-            return self._of_files(row)
-        return _mean(self.values(path, row))
+        values = self._of_files(row) if "files" in row else self.values(path, row)
+        number = _mean(values)
+        if number is None or number.count == 1:
+            return number
+        # All seeds are measured on the same images, so what is due to these doesn't average out.
+        of_measuring = [error for _, error in values.values() if not math.isnan(error)]
+        shared = fmean(of_measuring) if of_measuring else 0.0
+        return replace(number, error=math.hypot(number.error, shared))
 
-    def difference(self, path: str, row: dict[str, Any], other: dict[str, Any]) -> Number | None:
-        """By how much it is more in one row than in another, seed by seed."""
-        mine, theirs = (self.values(path, one) for one in (row, other))
+    def difference(
+        self, path: str, row: dict[str, Any], other: dict[str, Any], near: str | None = None
+    ) -> Number | None:
+        """By how much it is more in one row than in another, seed by seed.
+
+        Args:
+            path: Where the number is.
+            row: Of what.
+            other: Of what else.
+            near: Where the number is that both are meant to be near; not they then, but how far
+                they are from it.
+        """
+        mine, theirs = (self._far(path, one, near) for one in (row, other))
         return _mean(
             {
                 key: (mine[key][0] - theirs[key][0], math.hypot(mine[key][1], theirs[key][1]))
@@ -118,23 +140,47 @@ class Results:
             }
         )
 
+    def _far(
+        self, path: str, row: dict[str, Any], near: str | None
+    ) -> dict[Key, tuple[float, float]]:
+        """The values of a row, or how far they are from others."""
+        values = self.values(path, row)
+        if near is None:
+            return values
+        aims = self.values(near, {"of": row["of"]})
+        return {
+            key: (abs(value - aims[key][0]), math.hypot(error, aims[key][1]))
+            for key, (value, error) in values.items()
+            if key in aims
+        }
+
+    def processors(self, *rows: dict[str, Any]) -> set[str]:
+        """What the trainings of some rows were done on."""
+        of = [row.get("of") for row in rows]
+        labels = {name for one in of for name in (one if isinstance(one, list) else [one])}
+        return {
+            one["machine"]["processor"]
+            for one in self.content["trainings"]
+            if one["label"] in labels and "machine" in one
+        }
+
     def curves(self, rows: Sequence[dict[str, Any]]) -> dict[str, list[list[tuple[float, float]]]]:
         """By the name of a row, of every seed its validations: minutes, and what was found."""
         found = {}
         for row in rows:
             trainings = [one for one in self.content["trainings"] if one["label"] == row.get("of")]
-            several = [one.get("curve") for one in (*trainings, *self._files(row))]
+            several = [one.get("curve") for one in (*trainings, *self.files(row))]
             found[row["name"]] = [
                 [(point["minutes"], point["nll"]) for point in curve] for curve in several if curve
             ]
         return {name: several for name, several in found.items() if several}
 
-    def _of_files(self, row: dict[str, Any]) -> Number | None:
-        """A number that a command of another kind has written, in files beside the config."""
-        values = [_at(content, row["value"].split(".")) for content in self._files(row)]
-        return _mean({(0, n): value for n, value in enumerate(values) if value})
+    def _of_files(self, row: dict[str, Any]) -> dict[Key, tuple[float, float]]:
+        """Values that a command of another kind has written, in files beside the config."""
+        values = [_at(content, row["value"].split(".")) for content in self.files(row)]
+        return {(0, n, 0): value for n, found in enumerate(values) for value in found}
 
-    def _files(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+    def files(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """What is in the files that a row names under this budget, if it names any."""
         pattern = row.get("files", {}).get(self.budget)
         paths = sorted(self.experiment.folder.glob(pattern)) if pattern else []
@@ -146,19 +192,21 @@ def _path(path: str, row: dict[str, Any]) -> str:
     return row.get("value") or ".".join(filter(None, (row.get("under"), path)))
 
 
-def _at(numbers: Any, keys: Sequence[str]) -> tuple[float, float] | None:
-    """The value at some keys, and the error beside it."""
+def _at(numbers: Any, keys: Sequence[str]) -> list[tuple[float, float]]:
+    """The value at some keys, and the error beside it; or the values, if there are several."""
     for key in keys[:-1]:
         numbers = numbers[int(key)] if isinstance(numbers, list) else numbers.get(key, {})
     value = numbers.get(keys[-1])
     if value is None:
-        return None
+        return []
+    if isinstance(value, list):
+        return [(one, math.nan) for one in value]
     beside = (f"{keys[-1]}_error", "standard_error", "error")
     error = next((numbers[name] for name in beside if numbers.get(name) is not None), math.nan)
-    return value, error
+    return [(value, error)]
 
 
-def _mean(values: dict[tuple[int, int], tuple[float, float]]) -> Number | None:
+def _mean(values: dict[Key, tuple[float, float]]) -> Number | None:
     if not values:
         return None
     means = [value for value, _ in values.values()]
@@ -239,7 +287,7 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
             for side in (claim["smaller"], claim["larger"])
         )
         for budget, one in found.items():
-            more = one.difference(claim.get("value", ""), larger, smaller)
+            more = one.difference(claim.get("value", ""), larger, smaller, claim.get("near"))
             if more is None:
                 continue
             digits = claim.get("digits", 3)
@@ -247,8 +295,9 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
             if not more.decided:
                 verdict = "undecided"
             told = more.text(digits, signed=True)
-            if one.labels:
-                told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
+            told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
+            if len(one.processors(larger, smaller)) > 1:
+                told += ", trained on different processors"
             outcomes.append(f"{budget}: **{verdict}** ({told})")
         yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured yet'}."
     yield ""
@@ -322,8 +371,9 @@ def page(experiment: Experiment) -> str:
     lines += ["## How it was done", ""]
     if found:
         lines += [
-            "Numbers are means over seeds, with standard errors; of one seed, the error is that of "
-            "the measurement.",
+            "Numbers are means over seeds, with standard errors of these and of the measurement; a "
+            "claim is decided if the 95 % interval of the difference, seed by seed, leaves out 0. "
+            "Of one seed, the error is that of the measurement alone.",
             "",
         ]
     for budget in experiment.budgets:
@@ -410,6 +460,41 @@ def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterato
     if rows:
         head = ["training", "parameters", "budget", "seeds", "steps", "processor time", "time"]
         yield from table(head, rows)
+    if former := list(dict.fromkeys(_former(experiment, budget, trainings))):
+        yield f"Trained before what stands there now, with the same settings: {'; '.join(former)}."
+        yield ""
+    if others := _of_others(experiment, found):
+        head = ["flow of another library", "learning rate", "steps", "processor", "on"]
+        yield from table(head, others)
+
+
+def _former(
+    experiment: Experiment, budget: str, trainings: Sequence[dict[str, Any]]
+) -> Iterator[str]:
+    """Trainings of other experiments that aren't those whose numbers are there now."""
+    for one in trainings:
+        if "model" in one or one["experiment"] == experiment.name:
+            continue
+        there = results.read(EXPERIMENTS, one["experiment"], budget) or results.EMPTY
+        now = [other["started"] for other in there["trainings"] if other["name"] == one["name"]]
+        if now != [one["started"]]:
+            yield f"{one['label']} of [{one['experiment']}]({one['experiment']}.md)"
+
+
+def _of_others(experiment: Experiment, found: Results) -> list[list[str]]:
+    """How flows of other libraries were trained whose numbers are in the tables."""
+    told = {}
+    for row in (row for said in experiment.tables for row in said.get("rows", [])):
+        for one in found.files(row):
+            settings = one["settings"]
+            told[json.dumps(settings)] = [
+                f"{settings['peer']}, {settings['data']}",
+                f"{settings['lr']:g}",
+                f"{one['steps']:,}",
+                one["machine"]["processor"],
+                one.get("started", "")[:10],
+            ]
+    return list(told.values())
 
 
 def _count(what: str, done: int, planned: int, there: Sequence[Any]) -> str:
@@ -428,9 +513,12 @@ def overview(pages: dict[str, Experiment]) -> str:
         cells = [DONE[states[b].state] if b in states else "" for b in BUDGETS]
         hours = sum(one.machine_hours for one in states.values())
         rows.append([f"[{experiment.title}]({name}.md)", *cells, f"{hours:.2g}" if hours else ""])
-    total = sum(one.machine_hours for one in entries)
     lines += ["", *table(["", *BUDGETS, "machine-hours"], rows)]
-    lines += [f"Together {total:.2g} machine-hours, of at most {manifest.LIMIT}.", ""]
+    lines += [
+        f"Together {manifest.machine_hours(EXPERIMENTS):.2g} machine-hours, of at most "
+        f"{manifest.LIMIT}, with those of all models that come with the package.",
+        "",
+    ]
     lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]
     return "\n".join(lines)
 

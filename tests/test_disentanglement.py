@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold, ShuffleSplit, cross_val_score
 from rgflow import Latents, Lattice
 from rgflow.analysis.disentanglement import dci, disentanglement
 from rgflow.analysis.labels import Label
-from rgflow.analysis.probes import ProbeTable, Score, probe_levels
+from rgflow.analysis.probes import ProbeTable, Score, _compared, probe_levels
 from rgflow.lattice import SqueezeSites
 
 RANDOM = np.random.default_rng(0)
@@ -145,6 +145,14 @@ def test_what_is_held_where_the_paper_says_agrees(as_in_the_paper):
     assert table.verdict()[0].text.startswith("whole: is held at high levels (R² 0.9")
 
 
+def test_what_few_places_say_is_uncertain():
+    """An error over four places is itself known to a third only."""
+    a, b = (Score("angle", 0, "linear", "own", r2, 0.05, 4, 9, 1.0) for r2 in (0.5, 0.3))
+    for places, outcome in ((4, "undecided"), (16, "agrees"), (0, "agrees")):
+        assert _compared(a._replace(places=places), b._replace(places=places)) == outcome
+    assert _compared(b._replace(places=16), a._replace(places=16)) == "contradicts"
+
+
 def test_scores_say_from_how_many_latents(as_in_the_paper):
     for level in range(3):
         cone = LATTICE.inference_cone(LATTICE.box(0, 0, 4, 4)) & (LATTICE.site_levels == level)
@@ -198,8 +206,8 @@ def test_a_difference_counts_from_some_size_on(low, outcome, words):
                 yield Score(group, level, probe, "shuffled", 0.0, 0.02, places, 10.0, 1.0)
 
     table = ProbeTable(
-        scores=(*scores("whole", 0, (low, 0.9)), *scores("part", 3, (0.9, low))),
-        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=3,
+        scores=(*scores("whole", 0, (low, 0.9)), *scores("part", 9, (0.9, low))),
+        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=9,
         places=(), seed=0,
     )  # fmt: skip
     whole, part = table.verdict()

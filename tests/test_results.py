@@ -99,8 +99,9 @@ def test_every_number_of_a_table_names_something_that_is_there(pages):
 def test_means_over_seeds_and_their_errors(found):
     number = found["10m"].number("bits.nll", {"of": "a"})
     assert (round(number.mean, 6), number.count) == (1.1, 3)
-    assert number.error == pytest.approx(0.1 / math.sqrt(3))
-    assert number.text(3) == "1.100 ± 0.058"
+    # Of the seeds, and of the images, which are the same for all.
+    assert number.error == pytest.approx(math.hypot(0.1 / math.sqrt(3), 0.01))
+    assert number.text(3) == "1.100 ± 0.059"
     assert found["10m"].number("bits.levels.0.x", {"of": "c"}).mean == 15.0
     assert found["2h"].number("bits.nll", {"of": "a"}).error == 0.01  # that of the measurement
     assert found["2h"].number("bits.nll", {"of": "c"}) is None
@@ -117,12 +118,63 @@ def test_differences_are_taken_seed_by_seed(found):
 def test_means_over_labels(pages, found):
     number = found["2h"].number("bits.nll", {"of": ["a", "b"]})
     assert (round(number.mean, 6), number.count) == (0.925, 2)
-    assert number.error == pytest.approx(0.025)
+    assert number.error == pytest.approx(math.hypot(0.025, 0.01))
     assert found["2h"].number("bits.nll", {"of": ["a", "c"]}) is None  # c isn't there
     claim = {"text": "One.", "value": "bits.nll"}
     claim |= {"smaller": {"of": ["a", "b"]}, "larger": {"of": ["b", "a"]}}
     told = next(pages.of_claims({"claims": [claim], "over": "photograph"}, {"2h": found["2h"]}))
     assert told == "- One. 2h: **undecided** (+0.000 ± 0.050, 2 photographs)."
+
+
+def paired(pages):
+    """Numbers of one training, with what they are the mean of."""
+    there = content(a=[1.0])
+    there["measures"][0]["numbers"] = {
+        "mine": {"values": [1.0, 5.0, 3.0], "mean": 3.0, "standard_error": 1.2},
+        "theirs": {"values": [0.9, 4.88, 2.9], "mean": 2.9, "standard_error": 1.1},
+        "aim": 3.1,
+    }
+    return {"10m": pages.Results(None, "10m", there)}
+
+
+def test_differences_are_taken_place_by_place(pages):
+    sides = {"smaller": "theirs", "larger": "mine"}
+    claim = {"text": "One.", "digits": 2}
+    by_place = {side: {"of": "a", "value": f"bits.{x}.values"} for side, x in sides.items()}
+    told = next(pages.of_claims({"claims": [claim | by_place], "over": "image"}, paired(pages)))
+    assert told == "- One. 10m: **agrees** (+0.11 ± 0.01, 3 images)."
+    by_mean = {side: {"of": "a", "value": f"bits.{x}.mean"} for side, x in sides.items()}
+    told = next(pages.of_claims({"claims": [claim | by_mean]}, paired(pages)))
+    assert told == "- One. 10m: **undecided** (+0.10 ± 1.63, 1 seed)."
+
+
+def test_a_difference_without_an_error_is_undecided(pages):
+    there = content(a=[1.0], b=[2.0])
+    for one in there["measures"]:
+        del one["numbers"]["standard_error"]
+    claim = {"text": "One.", "value": "bits.nll", "smaller": "a", "larger": "b"}
+    told = next(pages.of_claims({"claims": [claim]}, {"2h": pages.Results(None, "2h", there)}))
+    assert told == "- One. 2h: **undecided** (+1.000, 1 seed)."
+
+
+def test_what_is_nearer_to_something(pages, found):
+    """That far below it is as far as that far above."""
+    for budget in found.values():
+        for one in budget.content["measures"]:
+            one["numbers"]["aim"] = 1.5
+    claim = {"text": "One.", "value": "bits.nll", "near": "bits.aim"}
+    claim |= {"smaller": "a", "larger": "b", "digits": 2}
+    told = next(pages.of_claims({"claims": [claim]}, {"10m": found["10m"]}))
+    assert told == "- One. 10m: **undecided** (+0.23 ± 0.15, 3 seeds)."
+
+
+def test_that_processors_differ_is_said(pages):
+    there = content(a=[1.0], b=[2.0])
+    for one, name in zip(there["trainings"], ("one", "another"), strict=True):
+        one["machine"] = {"processor": name}
+    claim = {"text": "One.", "value": "bits.nll", "smaller": "a", "larger": "b"}
+    told = next(pages.of_claims({"claims": [claim]}, {"2h": pages.Results(None, "2h", there)}))
+    assert told.endswith("1 seed, trained on different processors).")
 
 
 def test_misses_are_stated(pages, found):

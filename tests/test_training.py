@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rgflow import FlowConfig, RGFlow
+from rgflow import FlowConfig, RGFlow, TrainConfig
+from rgflow.data import msds
 from rgflow.training import loop, train, trainer
 from rgflow.training.batches import Batches
 from rgflow.training.loop import resolved
@@ -87,6 +88,18 @@ def test_noise_is_uniform_and_never_the_same():
     assert abs(correlation) < 0.015
     double = Batches(black, batch_size=50, seed=0, dtype=torch.float64)[3]
     assert torch.equal(double, batches[3].double())
+
+
+def test_images_without_an_end(images):
+    endless = msds.endless("msds2")
+    batches = Batches(images, batch_size=4, seed=3, endless=endless)
+    made, _ = msds.generate("msds2", 12, workers=0)
+    x = torch.cat([batches[step] for step in range(3)])
+    assert torch.equal(x.floor(), torch.from_numpy(made).float())
+    parts = [Batches(images, batch_size=4, rank=r, world=2, endless=endless)[2] for r in (0, 1)]
+    assert torch.equal(torch.cat(parts).floor(), x[8:].floor())
+    with pytest.raises(ValueError, match="msds1 or msds2, of which any number can be drawn; got c"):
+        TrainConfig(data="cifar10", fresh=True)
 
 
 def test_fields_come_as_they_are():
@@ -302,6 +315,14 @@ def test_resuming_needs_the_same_settings_and_images_and_a_budget(tmp_path, monk
     smaller = replace(tiny().model, hidden=8)
     with pytest.raises(ValueError, match="model differ in its config"):
         train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
+    # A checkpoint of before there was a setting is of a run that went without.
+    state = run.checkpoints(2).load()
+    del state["config"]["fresh"], state["config"]["model"]["stem"]
+    run.checkpoints(2).save(12, state)
+    with pytest.raises(ValueError, match="began with; model differ"):
+        train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
+    with pytest.raises(ValueError, match="has used it up at step 12"):
+        train(tiny(), run, resume=True, progress=False)
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "_fingerprint", lambda images: "others")
         with pytest.raises(ValueError, match="have changed since"):

@@ -6,10 +6,12 @@ Letters in shapes: N images, C, H, W their channels, rows and columns.
 import argparse
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from rgflow.data import Images, load
 from rgflow.files import replacing
-from rgflow.training.run import processor
+from rgflow.training.run import git_state, processor
 
 RATES = (5e-4, 1.5e-3, 4.5e-3, 1.35e-2)
 """Learning rates that are tried for `TRIAL` minutes each, if none is given."""
@@ -41,6 +43,8 @@ class Peer(nn.Module):
 
     packages: tuple[str, ...] = ()
     """Whose versions are recorded."""
+    revision: str | None = None
+    """Of code that isn't a package."""
     betas = (0.9, 0.999)
     weight_decay = 0.0
 
@@ -83,6 +87,8 @@ class Training:
         self.step = self.skipped = 0
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.before = 0.0  # processor seconds of earlier sessions
 
     @property
     def budget(self) -> float:
@@ -149,14 +155,21 @@ class Training:
             "skipped": self.skipped,
             "seconds": self.seconds,
             "curve": self.curve,
+            "started": self.started,
+            "before": self.spent,
         }
+
+    @property
+    def spent(self) -> float:
+        """Processor seconds of all that was done, validations and loading as well."""
+        return self.before + time.process_time()
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         check(state["settings"], self.settings)
         for name in ("peer", "average", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
-        for name in ("best", "step", "skipped", "seconds", "curve"):
+        for name in ("best", "step", "skipped", "seconds", "curve", "started", "before"):
             setattr(self, name, state[name])
         print(f"Going on after {self.seconds / 60:.2f} minutes.", flush=True)
 
@@ -179,8 +192,14 @@ def bits_per_dim(peer: Peer, x8: Tensor) -> tuple[float, float]:
     return bits.mean().item(), bits.std().item() / len(bits) ** 0.5
 
 
-def run(make: Callable[[], Peer], settings: Settings, folder: Path) -> dict[str, Any]:
-    """Train a peer, or go on with it, and measure it; the result is in `folder` too."""
+def run(
+    make: Callable[[], Peer],
+    settings: Settings,
+    folder: Path,
+    trials: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Train a peer, or go on with it, and measure it; the result is in `folder` too, with what
+    `trials` of the learning rate have found."""
     name = f"{settings.minutes:g}min-lr{settings.lr:g}-seed{settings.seed}"
     result, checkpoint = folder / f"{name}.json", folder / f"{name}.pt"
     if result.exists():
@@ -203,7 +222,7 @@ def run(make: Callable[[], Peer], settings: Settings, folder: Path) -> dict[str,
         with replacing(checkpoint) as part:
             torch.save(training.state(), part)
     training.average.load_state_dict(training.best)
-    found = measured(training)
+    found = measured(training) | {"trials": trials}
     with replacing(result) as part:
         part.write_text(json.dumps(found, indent=1) + "\n")
     checkpoint.unlink()
@@ -227,6 +246,8 @@ def measured(training: Training) -> dict[str, Any]:
         peer.sample(SAMPLES)
         sampling = time.process_time() - began
     return {
+        "command": command(settings),
+        "started": training.started,
         "settings": asdict(settings),
         "parameters": sum(p.numel() for p in peer.parameters() if p.requires_grad),
         "test": {"nll": bits, "error": error, "images": settings.test},
@@ -235,20 +256,37 @@ def measured(training: Training) -> dict[str, Any]:
         "steps_skipped": training.skipped,
         "training_images_per_second": training.step * settings.batch / training.seconds,
         "sampling_images_per_second": SAMPLES / sampling,
+        "processor_seconds": round(training.spent, 1),
         "versions": {name: version(name) for name in ("torch", "rgflow", *peer.packages)},
-        "machine": {"processor": processor(), "threads": torch.get_num_threads()},
+        "revision": peer.revision,
+        "git": git_state(),
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
     }
 
 
-def tuned(make: Callable[[], Peer], settings: Settings, folder: Path) -> float:
-    """The one of `RATES` that validates best after `TRIAL` minutes."""
+def command(settings: Settings) -> str:
+    """What trains a peer with these settings, but for folders."""
+    of_tarflow = settings.peer == "tarflow"
+    program = "tarflow.py --code FOLDER" if of_tarflow else f"run.py {settings.peer}"
+    given = {"data": settings.data, "minutes": f"{settings.minutes:g}", "lr": f"{settings.lr:g}"}
+    given |= {"seed": settings.seed, "batch": settings.batch, "test": settings.test}
+    options = " ".join(f"--{name} {value}" for name, value in given.items())
+    return f"python experiments/peers/{program} {options}" + " --flip" * settings.flip
+
+
+def tuned(make: Callable[[], Peer], settings: Settings, folder: Path) -> dict[float, float]:
+    """What each of `RATES` comes to in validation after `TRIAL` minutes."""
     trials = {}
     for lr in RATES:
         trial = run(make, replace(settings, lr=lr, minutes=TRIAL), folder)
         bits = trial["curve"][-1]["nll"]
         trials[lr] = bits if math.isfinite(bits) else math.inf
     print(", ".join(f"lr {lr:g}: {bits:.3f}" for lr, bits in trials.items()), flush=True)
-    return min(trials, key=trials.__getitem__)
+    return trials
 
 
 def tensor(images: Images) -> Tensor:
@@ -284,9 +322,12 @@ def main(name: str, make: Callable[[], Peer], arguments: argparse.Namespace) -> 
         flip=arguments.flip,
         test=arguments.test,
     )
+    trials = None
     if arguments.lr is None:
-        settings = replace(settings, lr=tuned(make, settings, folder / "tuning"))
-    found = run(make, settings, folder)
+        trials = tuned(make, settings, folder / "tuning")
+        settings = replace(settings, lr=min(trials, key=trials.__getitem__))
+    told = trials and {f"{lr:g}": bits for lr, bits in trials.items()}
+    found = run(make, settings, folder, told)
     print(
         f"{name} on {arguments.data}, {found['parameters']} parameters, {arguments.minutes:g} "
         f"minutes: {found['test']['nll']:.3f} ± {found['test']['error']:.3f} bits/dim; "

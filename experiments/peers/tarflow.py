@@ -4,6 +4,7 @@ FOLDER holds github.com/apple/ml-tarflow, of which only `transformer_flow.py` is
 """
 
 import math
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,10 @@ class TarFlow(Peer):
         super().__init__()
         if not (code / "transformer_flow.py").is_file():
             raise FileNotFoundError(f"Expected transformer_flow.py in {code}; got no such file.")
+        told = subprocess.run(
+            ["git", "-C", code, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+        self.revision = told.stdout.strip() or None
         sys.path.insert(0, str(code))
         from transformer_flow import Model
 

@@ -272,6 +272,9 @@ class TrainConfig:
     """Cut the centre crop × crop pixels out of each picture before it is resized (CelebA: 148)."""
     train_count: int | None = None
     """Number of training images; none: all there are (90,000 for MSDS)."""
+    fresh: bool = False
+    """Draw images that no step has seen before, without an end, instead of using those there are
+    again and again; of msds1 and msds2, which are drawn at random in any case."""
     minutes: float | None = None
     """Budget of training time in minutes, validation included."""
     clock: Literal["wall", "processor"] = "wall"
@@ -365,8 +368,13 @@ class TrainConfig:
             object.__setattr__(self, "train_levels", tuple(sorted(set(self.train_levels))))
         if self.data_root is not None:
             check_type("data_root", self.data_root, str, "a folder")
-        for name in ("download", "flip", "tensorboard"):
+        for name in ("download", "flip", "tensorboard", "fresh"):
             check_type(name, getattr(self, name), bool, "true or false")
+        if self.fresh and self.data not in ("msds1", "msds2"):
+            raise ValueError(
+                f"Expected fresh only with data msds1 or msds2, of which any number can be drawn; "
+                f"got {self.data}: leave it out."
+            )
         if self.compile is not None:
             check_type("compile", self.compile, bool, "true, false or null")
         if self.minutes is not None:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
@@ -111,7 +112,8 @@ class ProbeTable:
         image are held at high levels, those of a part of it at low levels at its own position.
 
         High are the upper half of the levels; of an odd number of levels the middle one is low. Of
-        levels and probes the best counts. A difference counts from 0.05 and two standard errors on.
+        levels and probes the best counts. A difference counts from 0.05 on, if its 95 % interval
+        leaves out 0.
         """
         if not any(score.places for score in self.scores):
             return ()
@@ -185,7 +187,8 @@ class ProbeTable:
 def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided"]:
     """Whether a is above b (`agrees`) or below."""
     difference, error = a.r2 - b.r2, float(np.hypot(a.error, b.error))
-    if abs(difference) <= max(2 * error, MARGIN):
+    freedom = a.places - 1 if a.places > 1 else np.inf
+    if abs(difference) <= max(special.stdtrit(freedom, 0.975) * error, MARGIN):
         return "undecided"
     return "agrees" if difference > 0 else "contradicts"
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Literal, TypeAlias, cast
 
@@ -101,6 +101,21 @@ def generate(
     made = list(counted(chunks, total=count, title=f"Drawing {kind}", progress=progress))
     images = np.concatenate([chunk.images for chunk in made])
     return images, {name: np.concatenate([c.labels[name] for c in made]) for name in made[0].labels}
+
+
+def endless(kind: Kind) -> Callable[[int, int], Pixels]:
+    """Training images without an end: a function of the number of the first one, and how many.
+
+    Those of `load` are the first of them.
+
+    >>> (endless("msds1")(2, 1) == generate("msds1", 3)[0][2:]).all()
+    np.True_
+    """
+
+    def images(start: int, count: int) -> Pixels:
+        return draw(sample(kind, count, split="train", seed=0, start=start)["ovals"])
+
+    return images
 
 
 def stream(

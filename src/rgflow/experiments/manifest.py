@@ -3,10 +3,12 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rgflow.experiments import results
 from rgflow.experiments.plan import Experiment, names, read_experiment
 from rgflow.files import replacing
+from rgflow.pretrained import Card, shipped
 
 MANIFEST = "manifest.json"
 LIMIT = 25
@@ -54,9 +56,8 @@ def make(experiments: Path) -> list[Entry]:
 def write(experiments: Path) -> Path:
     """Write the manifest anew."""
     entries = make(experiments)
-    hours = sum(entry.machine_hours for entry in entries)
     content = {
-        "machine_hours": round(hours, 3),
+        "machine_hours": round(machine_hours(experiments), 3),
         "limit": LIMIT,
         "experiments": [asdict(entry) for entry in entries],
     }
@@ -64,6 +65,36 @@ def write(experiments: Path) -> Path:
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def machine_hours(experiments: Path) -> float:
+    """Hours of a machine that everything took whose numbers stand somewhere: trainings of several
+    experiments once, those of the models of the package, measurements, and flows of others."""
+    found: dict[tuple[Any, ...], float] = {}
+
+    def count(one: dict[str, Any], *what: Any) -> None:
+        cores = one["machine"].get("cores") or 1
+        seconds = one["processor_seconds"]
+        if seconds is None:
+            seconds = one["seconds"] * cores
+        key = (one["started"], *what)
+        found[key] = max(found.get(key, 0.0), seconds / cores)
+
+    read = [read_experiment(experiments, name) for name in names(experiments)]
+    for experiment, budget in ((one, budget) for one in read for budget in one.budgets):
+        told = results.read(experiments, experiment.name, budget) or results.EMPTY
+        for one in told["trainings"]:
+            count(one, one["settings"].get("data"), one["parameters"])
+        for one in told["measures"]:
+            count(one, one["name"], one["training"])
+    for folder in shipped().values():
+        one = results.of_card(Card.read(folder))
+        count(one, one["settings"].get("data"), one["parameters"])
+    for path in experiments.glob("*/results/*/*.json"):
+        one = json.loads(path.read_text())
+        if "started" in one:
+            count(one, path.parent.name)
+    return sum(found.values()) / 3600
 
 
 def entry(experiment: Experiment, budget: str) -> Entry:

@@ -205,10 +205,11 @@ class Experiment:
         for one in trainings:
             seeds.setdefault(one.label, {})[one.config.seed] = one
         other = self.budgets[budget].get("measures", {})
-        for name in other:
-            check_name(f"a measure of {self.name}", name, self.measures)
+        _check_keys(f"measures of {budget} of {self.name}", other, self.measures)
         measurements = []
         for name, said in self.measures.items():
+            for options in (said, other.get(name, {})):
+                _check_keys(f"measure {name} of {self.name}", options)
             options = {"measure": name, **said, **other.get(name, {})}
             measure, of = options.pop("measure"), options.pop("trainings", list(seeds))
             beside = options.pop("beside", None)
@@ -249,7 +250,10 @@ class Experiment:
             for label in chosen:
                 check_name(f"a training of {self.name}", label, self.trainings)
             chosen = {label: self.trainings[label] for label in chosen}
+        _check_keys(f"trainings of {budget} of {self.name}", chosen)
         seeds = said.get("seeds", [0])
+        if not isinstance(seeds, list):
+            raise ValueError(f"Expected a list of seeds of {self.name}, like [0]; got {seeds!r}.")
         for seed in seeds:
             check_whole(f"a seed of {self.name}", seed, 0)
         found = []
@@ -324,6 +328,8 @@ def read_experiment(experiments: Path, name: str) -> Experiment:
     for key, kind in (("title", str), ("about", str), ("budgets", dict)):
         if not isinstance(content.get(key), kind):
             raise ValueError(f"Expected {key} in {path}; got {content.get(key)!r}.")
+    for key in ("trainings", "measures"):
+        _check_keys(f"{key} in {path}", content.setdefault(key, {}))
     for budget, said in content["budgets"].items():
         check_name(f"a budget in {path}", budget, BUDGETS)
         _check_keys(f"{budget} in {path}", said, OF_BUDGET)
@@ -345,11 +351,12 @@ def names(experiments: Path) -> list[str]:
     return found
 
 
-def _check_keys(what: str, content: object, known: Iterable[str]) -> None:
+def _check_keys(what: str, content: object, known: Iterable[str] | None = None) -> None:
     if not isinstance(content, Mapping):
         raise ValueError(f"Expected {what} to have names and values; got {content!r}.")
-    for key in content:
-        check_name(f"a key of {what}", key, known)
+    if known is not None:
+        for key in content:
+            check_name(f"a key of {what}", key, known)
 
 
 def _of_model(label: str, said: dict[str, Any], where: str, budget: str) -> Training:
@@ -371,4 +378,7 @@ def _changed(config: TrainConfig, settings: dict[str, Any], what: str) -> TrainC
     _check_keys(f"the settings of {what}", settings, [one.name for one in fields(TrainConfig)])
     model = settings.get("model", {})
     _check_keys(f"the model of {what}", model, [one.name for one in fields(FlowConfig)])
-    return replace(config, **{**settings, "model": replace(config.model, **model)})
+    try:
+        return replace(config, **{**settings, "model": replace(config.model, **model)})
+    except TypeError as error:
+        raise ValueError(f"Expected settings of {what} of other kinds: {error}.") from error

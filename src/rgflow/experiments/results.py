@@ -191,15 +191,21 @@ def _of_model(training: Training) -> dict[str, Any]:
     """What is written of the training of a model of the package, without what its card doesn't
     say."""
     assert training.model
-    card = Card.read(shipped()[training.model])
-    made, config = card.training, card.config
     return {
         "name": training.name,
         "label": training.label,
-        "seed": config.seed,
+        "seed": training.config.seed,
         "experiment": training.experiment,
         "model": training.model,
         "weights": training.weights,
+        **of_card(Card.read(shipped()[training.model])),
+    }
+
+
+def of_card(card: Card) -> dict[str, Any]:
+    """What the card of a model says of its training."""
+    made, config = card.training, card.config
+    return {
         "settings": differences(config),
         "parameters": card.parameters,
         "steps": made.steps,

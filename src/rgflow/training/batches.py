@@ -1,5 +1,6 @@
 """Which images come when, and with which noise: a function of the seed and the step alone."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,8 @@ class Batches:
         rank: This process.
         world: Number of processes; they must be able to share a batch equally.
         dtype: Number format of the result.
+        endless: Gives images by the number of the first one and how many; every step then has new
+            ones instead of those in `images`.
 
     Raises:
         ValueError: If the batch can't be shared equally.
@@ -45,13 +48,14 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         dtype: torch.dtype = torch.float32,
+        endless: Callable[[int, int], Array] | None = None,
     ) -> None:
         if batch_size % world:
             raise ValueError(
                 f"Expected a batch_size that {world} processes can share equally; got {batch_size}."
             )
         self.images, self.batch_size, self.seed, self.flip = images, batch_size, seed, flip
-        self.dtype = dtype
+        self.dtype, self.endless = dtype, endless
         share = batch_size // world
         self.part = slice(rank * share, (rank + 1) * share)
         self._order = lru_cache(maxsize=2)(self._order_of)
@@ -67,9 +71,13 @@ class Batches:
 
     def __getitem__(self, step: int) -> Tensor:
         """This process' part of the batch of a step, reals [n, C, H, W]."""
-        # In the order in which they lie on the disk would be kinder to it, but then the order of
-        # sums, and with it the last digits, would depend on the number of processes.
-        x = self.images[self.indices(step)[self.part]]
+        if self.endless:
+            first = step * self.batch_size + self.part.start
+            x = self.endless(first, self.part.stop - self.part.start)
+        else:
+            # In the order in which they lie on the disk would be kinder to it, but then the order
+            # of sums, and with it the last digits, would depend on the number of processes.
+            x = self.images[self.indices(step)[self.part]]
         if self.flip:
             mirrored = np.random.default_rng((self.seed, MIRROR, step)).random(self.batch_size)
             x = np.where(mirrored[self.part, None, None, None] < 0.5, x[..., ::-1], x)

@@ -5,7 +5,7 @@ import time
 import zlib
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from rgflow.config import TrainConfig
-from rgflow.data import Images
+from rgflow.config import FlowConfig, TrainConfig
+from rgflow.data import Images, msds
 from rgflow.flow import Flow
 from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation
@@ -43,6 +43,7 @@ class Trainer:
             rank=accelerator.process_index,
             world=accelerator.num_processes,
             dtype=getattr(torch, config.dtype),
+            endless=msds.endless(cast(msds.Kind, config.data)) if config.fresh else None,
         )
         self.data = _fingerprint(images)
         self.step = 0
@@ -80,8 +81,10 @@ class Trainer:
                 "Expected checkpoints of a training by this version of rgflow; got something else: "
                 "begin anew."
             )
-        mine = asdict(self.config)
-        if changed := [k for k in mine if k not in FREE and state["config"].get(k) != mine[k]]:
+        # Settings that there weren't when the run began have the value that changes nothing.
+        mine, theirs = asdict(self.config), asdict(TrainConfig()) | state["config"]
+        theirs["model"] = asdict(FlowConfig()) | theirs["model"]
+        if changed := [k for k in mine if k not in FREE and theirs[k] != mine[k]]:
             raise ValueError(
                 f"Expected the settings that the run began with; {', '.join(changed)} differ in "
                 f"its config.yaml: begin a new run for other settings."
