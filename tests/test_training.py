@@ -1,6 +1,7 @@
 """Training: batches that are functions of the step, runs that can be repeated, and folders."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -118,6 +119,18 @@ def test_batches_are_the_images_dequantised_and_half_of_them_mirrored(images):
     straight = (flipped == expected).flatten(1).all(1)
     assert (mirrored | straight).all()
     assert 60 < mirrored.sum() < 140
+
+
+def test_channels_in_a_random_order(images):
+    batch = {"batch_size": 200, "seed": 0, "flip": True}
+    plain = Batches(images, **batch)[0].floor().numpy()
+    shuffled = Batches(images, **batch, shuffle_channels=True)[0].floor().numpy()
+    orders = list(itertools.permutations(range(3)))
+    same = np.stack([(shuffled == plain[:, order]).all((1, 2, 3)) for order in orders])
+    assert same.any(0).all()
+    assert (same.sum(1) > 15).all()  # of 33 that are expected
+    parts = [Batches(images, **batch, shuffle_channels=True, rank=r, world=2)[0] for r in (0, 1)]
+    assert torch.equal(torch.cat(parts).floor(), torch.from_numpy(shuffled))
 
 
 # ---------------------------------------------------------------- runs

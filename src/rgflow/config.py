@@ -315,6 +315,9 @@ class TrainConfig:
     a C++ compiler. It takes some tens of seconds, which aren't counted as training time."""
     flip: bool = False
     """Mirror every other training image, at random."""
+    shuffle_channels: bool = False
+    """Give the channels of every training image a random order; of sets in which all orders are
+    equally likely, such as msds1 and msds2, it makes six images out of one."""
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of parameters and images; float64 is for checking."""
     validate_every: float = 60.0
@@ -368,7 +371,7 @@ class TrainConfig:
             object.__setattr__(self, "train_levels", tuple(sorted(set(self.train_levels))))
         if self.data_root is not None:
             check_type("data_root", self.data_root, str, "a folder")
-        for name in ("download", "flip", "tensorboard", "fresh"):
+        for name in ("download", "flip", "shuffle_channels", "tensorboard", "fresh"):
             check_type(name, getattr(self, name), bool, "true or false")
         if self.fresh and self.data not in ("msds1", "msds2"):
             raise ValueError(

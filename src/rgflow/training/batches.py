@@ -12,7 +12,7 @@ from torch import Tensor
 from rgflow.bijectors.pixels import with_noise
 
 Array = NDArray[Any]
-ORDER, NOISE, MIRROR = range(3)
+ORDER, NOISE, MIRROR, CHANNELS = range(4)
 """What random numbers are for: each has streams of its own."""
 
 
@@ -28,6 +28,7 @@ class Batches:
         batch_size: Images per step, over all processes.
         seed: Of order, noise and mirroring.
         flip: Whether to mirror half of the images.
+        shuffle_channels: Whether to give the channels of each a random order.
         rank: This process.
         world: Number of processes; they must be able to share a batch equally.
         dtype: Number format of the result.
@@ -45,6 +46,7 @@ class Batches:
         batch_size: int,
         seed: int = 0,
         flip: bool = False,
+        shuffle_channels: bool = False,
         rank: int = 0,
         world: int = 1,
         dtype: torch.dtype = torch.float32,
@@ -54,7 +56,8 @@ class Batches:
             raise ValueError(
                 f"Expected a batch_size that {world} processes can share equally; got {batch_size}."
             )
-        self.images, self.batch_size, self.seed, self.flip = images, batch_size, seed, flip
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.flip, self.shuffle_channels = flip, shuffle_channels
         self.dtype, self.endless = dtype, endless
         share = batch_size // world
         self.part = slice(rank * share, (rank + 1) * share)
@@ -81,6 +84,10 @@ class Batches:
         if self.flip:
             mirrored = np.random.default_rng((self.seed, MIRROR, step)).random(self.batch_size)
             x = np.where(mirrored[self.part, None, None, None] < 0.5, x[..., ::-1], x)
+        if self.shuffle_channels:
+            random = np.random.default_rng((self.seed, CHANNELS, step))
+            orders = random.random((self.batch_size, x.shape[1])).argsort(1)[self.part]
+            x = np.take_along_axis(x, orders[:, :, None, None], 1)
         images = torch.from_numpy(np.ascontiguousarray(x))
         if images.is_floating_point():
             return images.to(self.dtype)

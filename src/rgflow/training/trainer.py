@@ -40,6 +40,7 @@ class Trainer:
             batch_size=config.batch_size,
             seed=config.seed,
             flip=config.flip,
+            shuffle_channels=config.shuffle_channels,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
             dtype=getattr(torch, config.dtype),
