@@ -256,9 +256,7 @@ def test_a_model_of_the_package_is_whole_small_and_quick(name):
 @every_model
 @pytest.mark.filterwarnings("ignore::rgflow.flow.LosslessWarning")
 def test_a_model_of_the_package_does_what_its_card_says(name):
-    # As many images as a core evaluates in a few seconds: convolutions take longer.
-    count = 100 if Card.read(shipped()[name]).config.model.architecture == "real_nvp" else 500
-    check_likelihood(name, count)
+    check_likelihood(name, 500)
     flow, images = load_flow(name), images_of(name, 10)
     assert torch.equal(flow.decode(flow.encode(images)).floor().to(torch.uint8), images)
 
