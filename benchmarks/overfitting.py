@@ -4,8 +4,8 @@
 
 Of models of MSDS, all if none is named: bits per dimension of the first 10,000 training images, of
 as many images of the generator from a seed that nothing else uses, and of the test images, by the
-model's card. Where levels leave what goes up as it is, also the bits per image of each level: of the
-values that end there. What was found of other models stays in the file. Takes minutes per model.
+model's card. Where levels leave what goes up as it is, also the bits per image of each level, of
+the values that end there. What was found of other models stays in the file. Takes minutes a model.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rgflow import RGFlow, data, load_flow
+from rgflow.data.source import Split
 from rgflow.evaluation import evaluate
 from rgflow.files import replacing
 from rgflow.flow import Flow
@@ -35,8 +36,8 @@ def measured(name: str) -> dict[str, Any]:
     """What a model is worth on images that it has seen, and on others."""
     flow, card = load_flow(name), Card.read(shipped()[name])
 
-    def bits(split: str, seed: int) -> dict[str, Any]:
-        images = torch.from_numpy(data.load(card.config.data, split, count=COUNT, seed=seed).images)
+    def bits(split: Split, seed: int) -> dict[str, Any]:
+        images = torch.tensor(data.load(card.config.data, split, count=COUNT, seed=seed).images)
         found = evaluate(flow, images, seed=1, subset=0)
         told = {"nll": found.nll, "standard_error": found.standard_error}
         return told | ({"levels": by_level(flow, images)} if once(flow) else {})
@@ -70,7 +71,9 @@ def by_level(flow: Flow, images: Tensor) -> list[dict[str, float]]:
     ends, parts = torch.as_tensor(flow.lattice.site_levels), []
     for some in images.split(500):
         terms = local_terms(flow, some, torch.Generator().manual_seed(1))
-        of_blocks = [sum(x.flatten(1).sum(1) for x in layers) for layers in terms.blocks]
+        of_blocks = [
+            torch.stack([x.flatten(1).sum(1) for x in layers]).sum(0) for layers in terms.blocks
+        ]
         of_pixels = [(terms.pixels * (ends == h)).sum((1, 2)) for h in range(flow.levels)]
         parts.append(torch.stack(of_blocks, 1) + torch.stack(of_pixels, 1))
     bits = -torch.cat(parts).double() / math.log(2)

@@ -111,7 +111,7 @@ class Results:
 
     def number(self, path: str, row: dict[str, Any]) -> Number | None:
         """The number of a row; none if it isn't there yet."""
-        values = self._of_files(row) if "files" in row else self.values(path, row)
+        values = self._of_files(path, row) if "files" in row else self.values(path, row)
         number = _mean(values)
         if number is None or number.count == 1:
             return number
@@ -175,9 +175,10 @@ class Results:
             ]
         return {name: several for name, several in found.items() if several}
 
-    def _of_files(self, row: dict[str, Any]) -> dict[Key, tuple[float, float]]:
+    def _of_files(self, path: str, row: dict[str, Any]) -> dict[Key, tuple[float, float]]:
         """Values that a command of another kind has written, in files beside the config."""
-        values = [_at(content, row["value"].split(".")) for content in self.files(row)]
+        keys = _path(path, row).split(".")
+        values = [_at(content, keys) for content in self.files(row)]
         return {(0, n, 0): value for n, found in enumerate(values) for value in found}
 
     def files(self, row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -485,7 +486,7 @@ def _of_others(experiment: Experiment, found: Results) -> list[list[str]]:
     """How flows of other libraries were trained whose numbers are in the tables."""
     told = {}
     for row in (row for said in experiment.tables for row in said.get("rows", [])):
-        for one in found.files(row):
+        for one in (one for one in found.files(row) if "peer" in one.get("settings", {})):
             settings = one["settings"]
             told[json.dumps(settings)] = [
                 f"{settings['peer']}, {settings['data']}",
