@@ -1,6 +1,7 @@
 """Pages of results say what the JSON says, and nothing is typed by hand."""
 
 import importlib.util
+import json
 import math
 import re
 from pathlib import Path
@@ -229,6 +230,20 @@ def test_numbers_of_other_commands(pages, tmp_path):
     row = {"files": {"10m": "results/10min*.json"}, "value": "test.nll"}
     assert results.number("", row).text(1) == "2.5 ± 0.1"
     assert results.number("", {**row, "files": {"2h": "results/*.json"}}) is None
+
+
+def test_trainings_that_arent_those_of_their_experiment_any_more(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "EXPERIMENTS", tmp_path)
+    (tmp_path / "one").mkdir()
+    there = {"trainings": [{"name": "a-seed0", "started": "2026-11-27T10:00:00"}], "measures": []}
+    (tmp_path / "one" / "10m.json").write_text(json.dumps(there))
+    experiment = type("Two", (), {"name": "two"})()
+    mine = {"name": "a-seed0", "label": "a", "experiment": "one", "started": "2026-11-27T10:00:00"}
+    before = {**mine, "started": "2026-11-26T10:00:00"}
+    gone = {**mine, "name": "b-seed0", "label": "b"}
+    own, model = {**before, "experiment": "two"}, {**before, "model": "msds1-best"}
+    told = pages._former(experiment, "10m", [mine, before, gone, own, model])
+    assert list(told) == ["a of [one](one.md)", "b of [one](one.md)"]
 
 
 def test_curves_against_time(pages, tmp_path):
