@@ -208,9 +208,10 @@ class Experiment:
         _check_keys(f"measures of {budget} of {self.name}", other, self.measures)
         measurements = []
         for name, said in self.measures.items():
-            for options in (said, other.get(name, {})):
+            changed = other.get(name, {})
+            for options in (said, changed):
                 _check_keys(f"measure {name} of {self.name}", options)
-            options = {"measure": name, **said, **other.get(name, {})}
+            options = {"measure": name, **said, **changed}
             measure, of = options.pop("measure"), options.pop("trainings", list(seeds))
             beside = options.pop("beside", None)
             if not seeds:
