@@ -11,7 +11,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from rgflow.config import check_name
-from rgflow.files import replacing
+from rgflow.files import replacing, write_json
 from rgflow.pretrained import shipped, unknown_model
 
 FORMAT = 1
@@ -53,8 +53,7 @@ def save(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "dtype": dtype, "storage": storage or dtype, "config": config}
-    with replacing(folder / CONFIG) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / CONFIG, content)
     with replacing(folder / WEIGHTS) as part:
         try:
             save_model(module, str(part))

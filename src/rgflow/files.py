@@ -1,9 +1,14 @@
 """Files that are either whole or not there, whatever happens to the machine meanwhile."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 PART = ".part"
 """How the names of unfinished files end."""
@@ -39,6 +44,33 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def plain(content: Any) -> Any:
+    """A dataclass, or values, as JSON has them: lists for tuples, null for numbers that it lacks.
+
+    Example:
+        >>> plain({"size": (8, 8), "error": float("nan")})
+        {'size': [8, 8], 'error': None}
+    """
+    if is_dataclass(content) and not isinstance(content, type):
+        content = asdict(content)
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)
+
+
+def to_yaml(content: Any) -> str:
+    """What `plain` makes of some content as YAML, in the order it comes in."""
+    return yaml.safe_dump(plain(content), sort_keys=False)
+
+
+def write_json(path: Path, content: Any, *, indent: int = 2) -> None:
+    """Write what `plain` makes of some content as a JSON file, whole or not at all.
+
+    Raises:
+        OSError: If the file can't be written.
+    """
+    with replacing(path) as part:
+        part.write_text(json.dumps(plain(content), indent=indent) + "\n")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,15 +15,13 @@ import difflib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from rgflow.config import FlowConfig, TrainConfig, listed
-from rgflow.files import replacing
+from rgflow.files import replacing, to_yaml, write_json
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
@@ -238,12 +236,9 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of a model, for programs and for people."""
-        for name, text in (
-            (CARD, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"),
-            (PAGE, self.page()),
-        ):
-            with replacing(folder / name) as part:
-                part.write_text(text, encoding="utf-8")
+        write_json(folder / CARD, self)
+        with replacing(folder / PAGE) as part:
+            part.write_text(self.page(), encoding="utf-8")
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """What it says, but for the settings, in words: what it is about, and a phrase."""
@@ -298,14 +293,13 @@ class Card:
 
     def page(self) -> str:
         """The card for people, in Markdown."""
-        plain = json.loads(json.dumps(asdict(self.config)))  # YAML has no tuples
         rows = "\n".join(f"| {name} | {text} |" for name, text in self.facts())
         return (
             f"# {self.name}\n\n"
             f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{self.name}")\n```\n\n'
             f"| | |\n|---|---|\n{rows}\n\n"
             f"Trained with `rgflow train --config settings.yaml`, and these settings:\n\n"
-            f"```yaml\n{yaml.safe_dump(plain, sort_keys=False)}```\n"
+            f"```yaml\n{to_yaml(self.config)}```\n"
         )
 
 

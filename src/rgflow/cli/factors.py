@@ -191,21 +191,17 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures; where they are, in words."""
-    import json
 
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
-    from rgflow.files import replacing
+    from rgflow.files import replacing, write_json
     from rgflow.pretrained import FACTORS
 
     drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
     if found.probes and found.associations:
         drawn["factors"] = probe_table(found.probes)
         drawn["ranking"] = ranking(found.associations, found.labels)
-    plain = json.dumps(content | found.plain())
-    finite = json.loads(plain, parse_constant=lambda _: None)  # NaN isn't JSON
-    with replacing(out / FACTORS) as part:
-        part.write_text(json.dumps(finite, indent=2) + "\n")
+    write_json(out / FACTORS, content | found.plain())
     if found.associations:
         with replacing(out / "associations.safetensors") as part:
             found.associations.save(part)

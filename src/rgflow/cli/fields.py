@@ -169,7 +169,7 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
     import torch
     from safetensors.torch import save_file
 
-    from rgflow.files import replacing
+    from rgflow.files import replacing, write_json
 
     how: dict[str, Any] = {
         "run": name,
@@ -202,8 +202,7 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
         for level in _levels(found)
     ]
     content = {**how, "threshold": threshold, "levels": levels}
-    with replacing(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(path.with_suffix(".json"), content)
 
 
 def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -216,6 +215,7 @@ def _repair(
 ) -> None:
     """Fill in, draw, and write everything."""
     from rgflow.figures.repair import optimisation, repairs
+    from rgflow.files import write_json
     from rgflow.repair.comparison import fill, scores
     from rgflow.repair.particles import maps_once, parts_of
 
@@ -268,12 +268,12 @@ def _repair(
     if settings.benchmark is None:
         written += _save_images(rows[filled[0].name], pictures)
     result: dict[str, Any] = {
-        "settings": _plain({k: v for k, v in settings.as_dict().items() if k != "config"}),
+        "settings": {k: v for k, v in settings.as_dict().items() if k != "config"},
         "methods": [_told(one) for one in filled],
     }
     if truth is not None:
         found = [scores(one, truth.to(device), masks, settings.seed) for one in filled]
-        result["scores"] = [_plain(asdict(score)) for score in found]
+        result["scores"] = [asdict(score) for score in found]
         _print_table(found)
     else:
         for number, log_prob in enumerate(ours.log_prob.tolist()):
@@ -287,13 +287,13 @@ def _repair(
             elif not rested and settings.benchmark is None:
                 print(f"Image {number + 1}: log p hadn't come to rest after {climb.steps} steps.")
     with pictures.writing(f"{name}.json") as path:
-        _write_json(path, result)
+        write_json(path, result)
         written.append(path)
     if settings.completions and ours.completions:
         written += _draw_samples(settings, images, truth, masks, pictures, ours.completions)
     elif settings.completions:
         written += _complete(settings, flow, images.to(device), truth, masks, pictures, result)
-        _write_json(path, result)
+        write_json(path, result)
     print(f"See {subjects.listed(written)}.")
 
 
@@ -368,20 +368,18 @@ def _complete(
         )
         if caution:
             print(f"Image {n + 1}: {caution}")
-    result["completions"] = _plain(
-        {
-            "chains": chains,
-            "draws": draws,
-            "acceptance": found.acceptance.tolist(),
-            "divergences": found.divergences.tolist(),
-            "ess": found.ess.tolist(),
-            "ess_median": found.ess_median.tolist(),
-            "r_hat": found.r_hat.tolist(),
-            "step_size": found.step_size.tolist(),
-            "leapfrog": found.leapfrog,
-            "warm_up": found.warm_up,
-        }
-    )
+    result["completions"] = {
+        "chains": chains,
+        "draws": draws,
+        "acceptance": found.acceptance.tolist(),
+        "divergences": found.divergences.tolist(),
+        "ess": found.ess.tolist(),
+        "ess_median": found.ess_median.tolist(),
+        "r_hat": found.r_hat.tolist(),
+        "step_size": found.step_size.tolist(),
+        "leapfrog": found.leapfrog,
+        "warm_up": found.warm_up,
+    }
     return written
 
 
@@ -438,24 +436,6 @@ def _told(one: Filled) -> dict[str, Any]:
             "free": found.free.tolist(),
         }
     return told
-
-
-def _plain(value: Any) -> Any:
-    """With null for numbers that JSON doesn't have."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_json(path: Path, content: Any) -> None:
-    import json
-
-    from rgflow.files import replacing
-
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _print_table(found: Sequence[Scores]) -> None:

@@ -24,7 +24,6 @@ def run(arguments: Sequence[str]) -> None:
     for name in ("seeds", "points"):
         check_whole(f"--{name}", settings[name], 1)
 
-    import json
     import time
     from dataclasses import asdict
 
@@ -34,6 +33,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import figures
     from rgflow.analysis.pinwheel import POINTS, STEPS, Estimate, learn_pinwheels
+    from rgflow.files import write_json
     from rgflow.training.run import processor
 
     torch.set_num_threads(1)  # with so little to do, several would wait for one another
@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / "pinwheel.png")
-        (folder / "pinwheel.json").write_text(json.dumps(result, indent=2) + "\n")
+        write_json(folder / "pinwheel.json", result)
     except OSError as error:
         raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
     for prior, estimates in found.items():

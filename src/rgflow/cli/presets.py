@@ -1,13 +1,10 @@
 """`rgflow presets`: the named settings."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
-
-import yaml
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import TrainConfig, listed
+from rgflow.files import to_yaml
 from rgflow.presets import PRESETS, preset
 
 
@@ -23,8 +20,7 @@ def run(arguments: Sequence[str]) -> None:
     if name is None:
         _list()
     else:
-        plain = json.loads(json.dumps(asdict(preset(name))))  # YAML has no tuples
-        print(yaml.safe_dump(plain, sort_keys=False), end="")
+        print(to_yaml(preset(name)), end="")
 
 
 def _list() -> None:

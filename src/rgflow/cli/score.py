@@ -48,7 +48,6 @@ def run(arguments: Sequence[str]) -> None:
     check_whole("--batch_size", settings.batch_size, 1)
     check_whole("--seed", settings.seed, 0)
 
-    import json
     from dataclasses import asdict
 
     import torch
@@ -57,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.data.msds import KINDS
-    from rgflow.files import replacing
+    from rgflow.files import write_json
     from rgflow.metrics.frechet import inception
     from rgflow.metrics.scores import score
 
@@ -91,11 +90,9 @@ def run(arguments: Sequence[str]) -> None:
         console.print(_spreads(found))
     path = model.folder / _file(settings.data, settings.temperature)
     content = {"data": test.name, **asdict(found)}
-    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # NaN isn't JSON
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_text(json.dumps(finite, indent=2) + "\n")
+        write_json(path, content)
     except OSError as error:
         raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
     print(f"All of it is in {path}.")

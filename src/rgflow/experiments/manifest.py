@@ -7,7 +7,7 @@ from typing import Any
 
 from rgflow.experiments import results
 from rgflow.experiments.plan import Experiment, names, read_experiment
-from rgflow.files import replacing
+from rgflow.files import write_json
 from rgflow.pretrained import Card, shipped
 
 MANIFEST = "manifest.json"
@@ -62,8 +62,7 @@ def write(experiments: Path) -> Path:
         "experiments": [asdict(entry) for entry in entries],
     }
     path = experiments / MANIFEST
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content, indent=1)
     return path
 
 

@@ -4,7 +4,6 @@ A measure is a function of a `Subject`, with options that are plain values, and 
 pictures. The numbers are plain values too, as JSON has them.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -437,12 +436,6 @@ def check_options(what: str, measure: str, options: dict[str, Any]) -> None:
     known = [name for name in signature(MEASURES[measure]).parameters if name != "subject"]
     for name in options:
         check_name(f"an option of the measure {what}", name, known)
-
-
-def plain(numbers: dict[str, Any]) -> dict[str, Any]:
-    """The same as JSON has it: lists for tuples, null for numbers that it lacks."""
-    found: dict[str, Any] = json.loads(json.dumps(numbers), parse_constant=lambda _: None)
-    return found
 
 
 def _scale(flow: Flow, edge: int = 64) -> int:

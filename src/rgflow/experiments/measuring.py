@@ -13,9 +13,9 @@ import torch
 
 from rgflow.architectures import load_flow
 from rgflow.experiments.execute import done
-from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, check_options, plain
+from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, check_options
 from rgflow.experiments.plan import Measurement, Plan, Training
-from rgflow.files import replacing
+from rgflow.files import plain, replacing, write_json
 from rgflow.flow import Flow
 from rgflow.pretrained import shipped
 from rgflow.training.optimisation import prepare_machine
@@ -92,8 +92,7 @@ def _measure(measurement: Measurement, experiment: str, work: Path) -> None:
     for name, picture in found.pictures.items():
         with replacing(picture_path(path, name)) as part:
             picture.image.save(part, format="PNG", optimize=True)
-    with replacing(path) as part:  # last, as it says that all of it is there
-        part.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content, indent=1)  # last, as it says that all of it is there
 
 
 def picture_path(path: Path, name: str) -> Path:

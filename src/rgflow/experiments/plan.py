@@ -18,7 +18,7 @@ package, was trained already, with the settings and the seed on its card, under 
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
+from rgflow.files import to_yaml
 from rgflow.presets import preset
 from rgflow.pretrained import Card, shipped
 
@@ -77,8 +78,7 @@ class Training:
 
     def settings(self) -> str:
         """All its settings as YAML, which `rgflow train --config` takes."""
-        plain = json.loads(json.dumps(asdict(self.config)))  # YAML has no tuples
-        return yaml.safe_dump(plain, sort_keys=False)
+        return to_yaml(self.config)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ EXPERIMENTS/NAME/BUDGET/           pictures, of the first seed
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from rgflow.config import TrainConfig
 from rgflow.experiments.execute import done, sessions
 from rgflow.experiments.measuring import measured, picture_path
 from rgflow.experiments.plan import Measurement, Plan, Training
-from rgflow.files import replacing
+from rgflow.files import plain, write_json
 from rgflow.pretrained import Card, shipped
 from rgflow.training.log import read_log
 from rgflow.training.run import LOG, Run
@@ -92,8 +91,7 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
         "trainings": list(trainings.values()),
         "measures": measures,
     }
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content, indent=1)
     shown = {file for one in measures for file in one["pictures"]}
     for picture in folder.glob("*.png"):
         if picture.name not in shown:
@@ -151,7 +149,7 @@ def machine_hours(result: dict[str, Any]) -> float:
 
 def differences(config: TrainConfig) -> dict[str, Any]:
     """The settings of a training that aren't the default ones, as plain values."""
-    mine, usual = (json.loads(json.dumps(asdict(one))) for one in (config, TrainConfig()))
+    mine, usual = plain(config), plain(TrainConfig())
     model = {name: x for name, x in mine.pop("model").items() if x != usual["model"][name]}
     found = {name: x for name, x in mine.items() if x != usual[name] and name not in PLACES}
     return {"model": model, **found}

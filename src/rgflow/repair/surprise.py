@@ -41,7 +41,7 @@ from torch import Tensor
 from rgflow.bijectors.base import Mapped
 from rgflow.bijectors.blockwise import Blockwise
 from rgflow.config import check_whole
-from rgflow.files import replacing
+from rgflow.files import write_json
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
@@ -138,8 +138,7 @@ class Reference:
     def save(self, folder: str | Path) -> None:
         """Write to `surprise.json` in the folder of a model, made if it isn't there."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with replacing(Path(folder) / FILE) as part:
-            part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
+        write_json(Path(folder) / FILE, {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, folder: str | Path) -> "Reference":

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,7 @@ from rgflow.architectures import load_flow
 from rgflow.config import FlowConfig, TrainConfig, check_name
 from rgflow.data import Images
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import remove_parts, replacing
+from rgflow.files import remove_parts, replacing, to_yaml, write_json
 from rgflow.flow import Flow
 from rgflow.pretrained import Start
 from rgflow.training.checkpoints import Checkpoints
@@ -207,9 +207,8 @@ class Run:
             OSError: If the folder can't be written.
         """
         remove_parts(self.folder)
-        plain = json.loads(json.dumps(asdict(config)))
         with replacing(self.folder / CONFIG) as part:
-            part.write_text(yaml.safe_dump(plain, sort_keys=False))
+            part.write_text(to_yaml(config))
         self.pictures.mkdir(exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         before = self.record()
@@ -263,12 +262,7 @@ class Run:
     def save_json(self, name: str, content: Any) -> Path:
         """Write a result (a dataclass or plain values) beside the run."""
         path = self.folder / name
-        plain = (
-            asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
-        )
-        finite = json.loads(json.dumps(plain), parse_constant=lambda _: None)  # NaN isn't JSON
-        with replacing(path) as part:
-            part.write_text(json.dumps(finite, indent=2) + "\n")
+        write_json(path, content)
         return path
 
     def save_picture(self, picture: Image.Image, name: str) -> Path:

@@ -1,6 +1,5 @@
 """From a run to a model that can be given away: small, measured as stored, with a card."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from rgflow.config import TrainConfig, check_whole
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate, term_quantiles, terms_of
-from rgflow.files import replacing
+from rgflow.files import replacing, write_json
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.pretrained import FACTORS, Card, Likelihood, Lossless, Training
@@ -124,7 +123,7 @@ def ship(
             distances=_distances(flow, config, samples, progress) if samples else (),
         )
         quantiles = term_quantiles(terms_of(flow, clean))
-        (made / QUANTILES).write_text(json.dumps(asdict(quantiles), indent=2) + "\n")
+        write_json(made / QUANTILES, quantiles)
         card.write(made)
         try:
             folder.mkdir(parents=True, exist_ok=True)
