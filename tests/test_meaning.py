@@ -13,8 +13,10 @@ from sklearn.metrics import roc_auc_score
 from flows import random_flow
 from rgflow import FlowConfig, Latents, Lattice, RGFlow
 from rgflow.analysis import find_factors, receptive_fields
+from rgflow.analysis.associations import associations
+from rgflow.analysis.directions import directions
 from rgflow.analysis.labels import Label, labels_of, read_csv, spread
-from rgflow.analysis.meaning import associations, directions, visible_latents
+from rgflow.analysis.visible import visible_latents
 from rgflow.cli import main
 from rgflow.data import load
 from runs import small_run

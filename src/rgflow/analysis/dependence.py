@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rgflow.analysis.columns import columns
 from rgflow.analysis.information import Numbers, bins_for, pairwise_information
-from rgflow.analysis.meaning import FEW, columns
+from rgflow.analysis.labels import FEW
 from rgflow.config import check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Sites

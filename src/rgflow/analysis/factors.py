@@ -12,20 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rgflow.analysis.associations import Associations, associations
 from rgflow.analysis.dependence import Dependence, dependence
+from rgflow.analysis.directions import Direction, directions
 from rgflow.analysis.disentanglement import Disentanglement, disentanglement
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
-from rgflow.analysis.labels import Label, spread
-from rgflow.analysis.meaning import (
-    FEW,
-    Associations,
-    Direction,
-    Visible,
-    associations,
-    directions,
-    visible_latents,
-)
+from rgflow.analysis.labels import FEW, Label, spread
 from rgflow.analysis.probes import ProbeTable, probe_levels
+from rgflow.analysis.visible import Visible, visible_latents
 from rgflow.bijectors.pixels import dequantize
 from rgflow.config import check_whole
 from rgflow.flow import Flow

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgflow.config import check_name
+from rgflow.latents import Latents
 
 Kind = Literal["number", "binary", "angle"]
 Declared = Literal["number", "class", "angle"]
@@ -30,6 +31,8 @@ LIST = ".txt"
 """How the names of files end that are read as CelebA's list of attributes."""
 TILE = 8
 """Edge of an oval's tile in MSDS."""
+FEW = 8
+"""Fewer images than that say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,6 +147,20 @@ def spread(labels: Sequence[Label], places: int) -> list[Label]:
 
 
 # ---------------------------------------------------------------- CSV files
+
+
+def check_labels(z: Latents, labels: Sequence[Label]) -> None:
+    """Raise a `ValueError` unless there are labels, and one value of each per image."""
+    if not labels:
+        raise ValueError("Expected at least one label that differs between images; got none.")
+    if len(z) < FEW:
+        raise ValueError(f"Expected at least {FEW} images; got {len(z)}.")
+    for label in labels:
+        if label.values.shape != (len(z),):
+            raise ValueError(
+                f"Expected {len(z)} values of label {label.name!r}, one per image; got shape "
+                f"{list(label.values.shape)}."
+            )
 
 
 def read_csv(

@@ -13,9 +13,9 @@ from scipy import special
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
+from rgflow.analysis.columns import columns, level_of, reaching
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
-from rgflow.analysis.labels import Box, Label, spread
-from rgflow.analysis.meaning import check_labels, columns, level_of, reaching
+from rgflow.analysis.labels import Box, Label, check_labels, spread
 from rgflow.config import check_whole
 from rgflow.latents import Latents
 

@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
 
     import rgflow
     from rgflow import trained
-    from rgflow.analysis.meaning import FEW
+    from rgflow.analysis.labels import FEW
     from rgflow.report import page
     from rgflow.report.sections import SECTIONS
     from rgflow.report.subject import Subject

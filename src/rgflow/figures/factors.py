@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from PIL import Image
 
+from rgflow.analysis.associations import Associations
 from rgflow.analysis.dependence import Dependence
 from rgflow.analysis.labels import Label
-from rgflow.analysis.meaning import Associations
 from rgflow.analysis.probes import Inputs, Probe, ProbeTable
 from rgflow.figures.charts import INK, RED, SOFT, blank, level_colours, plain, rendered
 

@@ -9,11 +9,12 @@ from typing import get_args
 
 import numpy as np
 
+from rgflow.analysis.associations import Association, Associations
 from rgflow.analysis.factors import Factors
 from rgflow.analysis.fields import ReceptiveFields, how_found
 from rgflow.analysis.labels import Label, spread
-from rgflow.analysis.meaning import Association, Associations, Visible
 from rgflow.analysis.probes import Inputs, Probe, ProbeTable
+from rgflow.analysis.visible import Visible
 from rgflow.latents import Address
 from rgflow.report.page import Table
 

@@ -1,0 +1,31 @@
+"""Latents as columns of a table, one row per image, and which columns are of a level or a place.
+
+Letters in shapes: N images; C channels; H, W rows and columns of the image.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rgflow.analysis.labels import Box
+from rgflow.latents import Latents
+from rgflow.lattice import Lattice
+
+
+def columns(z: Latents) -> NDArray[np.float32]:
+    """Latents as columns in the order of the image layout, [N, C·H·W]."""
+    x: NDArray[np.float32] = z.image().flatten(1).float().cpu().numpy()
+    return x
+
+
+def reaching(z: Latents, box: Box | None) -> NDArray[np.bool_]:
+    """Which columns of `columns` are latents whose generation cone meets a box, [C·H·W]: those that
+    the box reaches in inference, as blocks are crossed both ways. All, if there is no box, or the
+    flow has no cones."""
+    if box is None or not isinstance(z.lattice, Lattice):
+        return np.ones(z.image()[0].numel(), dtype=bool)
+    return np.tile(z.lattice.inference_cone(z.lattice.box(*box)).ravel(), z.channels)
+
+
+def level_of(z: Latents) -> NDArray[np.int64]:
+    """The level of every column of `columns`, [C·H·W]."""
+    return np.tile(z.lattice.site_levels.ravel(), z.channels)

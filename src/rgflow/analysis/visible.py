@@ -1,0 +1,151 @@
+"""Latents that change an image most, known without labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from sklearn.cluster import AgglomerativeClustering
+from torch import Tensor
+
+from rgflow.analysis.fields import VISIBLE, Change, ReceptiveFields
+from rgflow.analysis.jacobians import Space
+from rgflow.config import check_at_least, check_whole
+from rgflow.latents import Address
+from rgflow.lattice import Sites
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Visible:
+    """The latents that change an image most.
+
+    Attributes:
+        addresses: The strongest first.
+        strengths: Of their receptive fields.
+        errors: Their standard errors over the draws; NaN with a single draw.
+        shapes: For each the number of a group of latents whose fields have the same shape; the
+            group of the strongest is 0.
+        counts: Visible latents per level, level 0 first.
+        effective: Per level, how many equally strong latents would be as unequal,
+            (Σs)²/Σs² over the strengths s of all its latents.
+        effective_visible: The same over its visible latents; 0 if there are none.
+        distinct: Per level, how many different fields its strongest latents amount to,
+            (tr G)²/|G|² with the products G of their fields. Fields have no sign, so it's an
+            underestimate.
+        threshold: Strength above which a latent counts as visible.
+        similarity: What fields of one group have in common on average, from 0 to 1.
+        most: Latents that are ranked, and that `distinct` looks at in each level, at the most.
+        space: Where the fields look at images.
+        change: How they change latents.
+        temperature: Of the latents drawn for the fields.
+        draws: Their number.
+        seed: Of the draws.
+    """
+
+    addresses: tuple[Address, ...]
+    strengths: tuple[float, ...]
+    errors: tuple[float, ...]
+    shapes: tuple[int, ...]
+    counts: tuple[int, ...]
+    effective: tuple[float, ...]
+    effective_visible: tuple[float, ...]
+    distinct: tuple[float, ...]
+    threshold: float
+    similarity: float
+    most: int
+    space: Space
+    change: Change
+    temperature: float | tuple[float, ...]
+    draws: int
+    seed: int
+
+
+def visible_latents(
+    fields: ReceptiveFields,
+    *,
+    threshold: float = VISIBLE,
+    similarity: float = 0.8,
+    most: int = 200,
+) -> Visible:
+    """Rank latents by effect, count the visible ones, and group them by the shape of their field.
+
+    Two fields have the same shape if one, moved over the image, matches the other: what they have
+    in common is their largest normalised cross-correlation over all shifts, around the edges.
+    Groups are formed by average linkage.
+
+    The effective number of visible latents of the high levels says whether a flow, which has to
+    have as many latents as there are pixels, spreads few factors over many of them (section 5).
+    Over all latents of a level it also counts those that nobody sees.
+
+    Args:
+        fields: The receptive fields.
+        threshold: Strength above which a latent counts as visible.
+        similarity: Least average similarity within a group.
+        most: How many of the strongest latents are ranked and grouped.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    check_at_least("threshold", threshold, 0.0)
+    check_whole("most", most, 1)
+    if not 0 < similarity < 1:
+        raise ValueError(f"Expected a similarity between 0 and 1; got {similarity}.")
+    addresses = fields.strongest(most)
+    per_level = [fields.of_level(level) for level in range(fields.lattice.levels)]
+    return Visible(
+        addresses=tuple(addresses),
+        strengths=tuple(fields.strengths[c, i, j].item() for _, i, j, c in addresses),
+        errors=tuple(fields.errors[c, i, j].item() for _, i, j, c in addresses),
+        shapes=_shapes(_flat(fields, addresses), similarity, fields.lattice),
+        counts=tuple(int((s > threshold).sum()) for s in per_level),
+        effective=tuple(_effective(s) for s in per_level),
+        effective_visible=tuple(_effective(s[s > threshold]) for s in per_level),
+        distinct=tuple(
+            _distinct(_flat(fields, fields.strongest(most, level)))
+            for level in range(fields.lattice.levels)
+        ),
+        threshold=threshold,
+        similarity=similarity,
+        most=most,
+        space=fields.space,
+        change=fields.change,
+        temperature=fields.temperature,
+        draws=fields.draws,
+        seed=fields.seed,
+    )
+
+
+def _effective(strengths: Tensor) -> float:
+    """How many equally strong latents would be as unequal as some [n]."""
+    return float(strengths.sum() ** 2 / (strengths**2).sum().clamp(min=1e-30))
+
+
+def _flat(fields: ReceptiveFields, addresses: Sequence[Address]) -> Tensor:
+    """The fields of n latents, [n, H·W]."""
+    return torch.stack([fields.field(address) for address in addresses]).flatten(1).double()
+
+
+def _shapes(fields: Tensor, similarity: float, lattice: Sites) -> tuple[int, ...]:
+    """The group of each of some fields [n, H·W], numbered in the order in which they come."""
+    if len(fields) < 2:
+        return (0,)
+    size = (lattice.height, lattice.width)
+    unit = fields / fields.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    spectra = torch.fft.rfft2(unit.view(-1, *size))
+    common = torch.stack(
+        [torch.fft.irfft2(s.conj() * spectra, s=size).amax((1, 2)) for s in spectra]
+    )
+    grouping = AgglomerativeClustering(
+        n_clusters=None,
+        metric="precomputed",
+        linkage="average",
+        distance_threshold=1 - similarity,
+    )
+    found = grouping.fit_predict((1 - (common + common.T) / 2).clamp(min=0).numpy()).tolist()
+    numbers = {group: n for n, group in enumerate(dict.fromkeys(found))}
+    return tuple(numbers[group] for group in found)
+
+
+def _distinct(fields: Tensor) -> float:
+    """How many different fields some fields [n, H·W] amount to."""
+    gram = fields @ fields.T
+    return float(gram.trace() ** 2 / (gram**2).sum())
