@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli import regions, subjects
+from rgflow.cli import completions, regions, subjects
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_name, check_whole
 
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     from rgflow.lattice import Mask
     from rgflow.repair.comparison import Filled, Progress, Scores
     from rgflow.repair.inpainting import Inpainting
-    from rgflow.repair.particles import Completion
 
 SHOWN = 32
 """Images in a picture of a benchmark."""
 PARTICLES = 128
 """That draw where a flow maps every pixel once."""
-CHAINS = 4
-"""Of completions, for each image."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -186,7 +183,7 @@ def _check(settings: Namespace) -> None:
         check_name("--split", settings.split, ("train", "validation", "test"))
     check_whole("--chain", settings.chain, 4)
     check_whole("--warm_up", settings.warm_up, 20)
-    check_whole("--completions", settings.completions, 0, CHAINS * settings.chain)
+    check_whole("--completions", settings.completions, 0, completions.CHAINS * settings.chain)
     if not settings.pick:
         raise ValueError("Expected --pick to have at least one image; got none.")
     for place in settings.pick:
@@ -289,11 +286,16 @@ def _repair(
     with pictures.writing(f"{name}.json") as path:
         write_json(path, result)
         written.append(path)
-    if settings.completions and ours.completions:
-        written += _draw_samples(settings, images, truth, masks, pictures, ours.completions)
-    elif settings.completions:
-        written += _complete(settings, flow, images.to(device), truth, masks, pictures, result)
-        write_json(path, result)
+    if settings.completions:
+        subject = completions.Holes(images=images, masks=masks, truth=truth, pictures=pictures)
+        if ours.completions:
+            written += completions.of_particles(subject, settings.completions, ours.completions)
+        else:
+            drawn, result["completions"] = completions.of_chains(
+                subject, flow, settings.completions, settings.chain, settings.warm_up, settings.seed
+            )
+            write_json(path, result)
+            written += drawn
     print(f"See {subjects.listed(written)}.")
 
 
@@ -319,95 +321,6 @@ def _steps(steps: Sequence[int]) -> Iterator[Progress]:
             shown.update(task, description=f"{what}, log p {mean:.0f}", completed=done)
 
         yield progress
-
-
-def _complete(
-    settings: Namespace,
-    flow: Flow,
-    images: Tensor,
-    truth: Tensor | None,
-    masks: Mask,
-    pictures: Pictures,
-    result: dict[str, Any],
-) -> list[Path]:
-    """Draw completions of each image, and write what is known of them."""
-    import torch
-
-    from rgflow.figures.repair import completions
-    from rgflow.local import LocalFlow
-    from rgflow.model import RGFlow
-    from rgflow.repair.comparison import blanked
-    from rgflow.repair.sampling import draw_completions
-
-    assert isinstance(flow, RGFlow)
-    chains, draws = CHAINS, settings.chain
-    noise = torch.Generator().manual_seed(settings.seed)
-    region = LocalFlow(flow, blanked(images, masks), generator=noise).region(masks, copies=chains)
-    with subjects.bar("drawing completions", settings.warm_up + draws) as progress:
-        found = draw_completions(
-            region, draws=draws, warm_up=settings.warm_up, seed=settings.seed, progress=progress
-        )
-    every = torch.linspace(0, draws - 1, -(-settings.completions // chains)).round().long()
-    some = torch.stack([region.paste(found.pixels[k].to(region.pixels)) for k in every.tolist()])
-    some = some.unflatten(1, (len(images), chains)).transpose(0, 1).flatten(1, 2).cpu()
-    written = []
-    for n, caution in enumerate(found.cautions):
-        picture = completions(
-            images[n].cpu(),
-            masks[n],
-            some[n, : settings.completions],
-            found.mean[n],
-            found.spread[n],
-            truth=truth[n] if truth is not None else None,
-            scale=pictures.scale,
-        )
-        written.append(pictures.save(picture, f"completions-{n + 1}.png"))
-        print(
-            f"Image {n + 1}: {chains} chains of {draws} draws; R-hat {found.r_hat[n]:.3f}, "
-            f"effectively {found.ess[n]:.0f} draws of the worst variable."
-        )
-        if caution:
-            print(f"Image {n + 1}: {caution}")
-    result["completions"] = {
-        "chains": chains,
-        "draws": draws,
-        "acceptance": found.acceptance.tolist(),
-        "divergences": found.divergences.tolist(),
-        "ess": found.ess.tolist(),
-        "ess_median": found.ess_median.tolist(),
-        "r_hat": found.r_hat.tolist(),
-        "step_size": found.step_size.tolist(),
-        "leapfrog": found.leapfrog,
-        "warm_up": found.warm_up,
-    }
-    return written
-
-
-def _draw_samples(
-    settings: Namespace,
-    images: Tensor,
-    truth: Tensor | None,
-    masks: Mask,
-    pictures: Pictures,
-    found: Sequence[Completion],
-) -> list[Path]:
-    """Draw what particles have left after the last sweeps."""
-    from rgflow.figures.repair import completions
-
-    written = []
-    for n, one in enumerate(found):
-        some = one.samples[-settings.completions :].cpu()
-        picture = completions(
-            images[n].cpu(),
-            masks[n],
-            some,
-            some.float().mean(0),
-            some.float().std(0, correction=0),
-            truth=truth[n] if truth is not None else None,
-            scale=pictures.scale,
-        )
-        written.append(pictures.save(picture, f"completions-{n + 1}.png"))
-    return written
 
 
 def _save_images(images: Tensor, pictures: Pictures) -> list[Path]:

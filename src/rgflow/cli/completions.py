@@ -1,0 +1,107 @@
+"""Completions of holes, drawn from what a flow holds possible, for `rgflow inpaint`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rgflow.cli import subjects
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rgflow.cli.subjects import Pictures
+    from rgflow.flow import Flow
+    from rgflow.lattice import Mask
+    from rgflow.repair.particles import Completion
+
+CHAINS = 4
+"""For each image."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Holes:
+    """Images with holes, and where their completions are drawn.
+
+    Attributes:
+        images: On the CPU, [N, C, H, W].
+        masks: Their holes, [N, H, W].
+        truth: The images as they should be, if that is known.
+        pictures: Where pictures go.
+    """
+
+    images: Tensor
+    masks: Mask
+    truth: Tensor | None
+    pictures: Pictures
+
+    def draw(self, n: int, some: Tensor, mean: Tensor, spread: Tensor) -> Path:
+        """Draw completions of one image, with the mean and the spread of all of them."""
+        from rgflow.figures.repair import completions
+
+        picture = completions(
+            self.images[n],
+            self.masks[n],
+            some,
+            mean,
+            spread,
+            truth=self.truth[n] if self.truth is not None else None,
+            scale=self.pictures.scale,
+        )
+        return self.pictures.save(picture, f"completions-{n + 1}.png")
+
+
+def of_particles(holes: Holes, count: int, found: Sequence[Completion]) -> list[Path]:
+    """Draw what particles have left after the last sweeps."""
+    written = []
+    for n, one in enumerate(found):
+        some = one.samples[-count:].cpu()
+        values = some.float()
+        written.append(holes.draw(n, some, values.mean(0), values.std(0, correction=0)))
+    return written
+
+
+def of_chains(
+    holes: Holes, flow: Flow, count: int, draws: int, warm_up: int, seed: int
+) -> tuple[list[Path], dict[str, Any]]:
+    """Draw what Markov chains come by, and say how well they mix: files, and what is known."""
+    import torch
+
+    from rgflow.local import LocalFlow
+    from rgflow.model import RGFlow
+    from rgflow.repair.comparison import blanked
+    from rgflow.repair.sampling import draw_completions
+
+    assert isinstance(flow, RGFlow)
+    noise = torch.Generator().manual_seed(seed)
+    images = holes.images.to(next(flow.parameters()).device)
+    blank = blanked(images, holes.masks)
+    region = LocalFlow(flow, blank, generator=noise).region(holes.masks, copies=CHAINS)
+    with subjects.bar("drawing completions", warm_up + draws) as progress:
+        found = draw_completions(region, draws=draws, warm_up=warm_up, seed=seed, progress=progress)
+    every = torch.linspace(0, draws - 1, -(-count // CHAINS)).round().long()
+    some = torch.stack([region.paste(found.pixels[k].to(region.pixels)) for k in every.tolist()])
+    some = some.unflatten(1, (len(images), CHAINS)).transpose(0, 1).flatten(1, 2).cpu()
+    written = []
+    for n, caution in enumerate(found.cautions):
+        written.append(holes.draw(n, some[n, :count], found.mean[n], found.spread[n]))
+        print(
+            f"Image {n + 1}: {CHAINS} chains of {draws} draws; R-hat {found.r_hat[n]:.3f}, "
+            f"effectively {found.ess[n]:.0f} draws of the worst variable."
+        )
+        if caution:
+            print(f"Image {n + 1}: {caution}")
+    return written, {
+        "chains": CHAINS,
+        "draws": draws,
+        "acceptance": found.acceptance.tolist(),
+        "divergences": found.divergences.tolist(),
+        "ess": found.ess.tolist(),
+        "ess_median": found.ess_median.tolist(),
+        "r_hat": found.r_hat.tolist(),
+        "step_size": found.step_size.tolist(),
+        "leapfrog": found.leapfrog,
+        "warm_up": found.warm_up,
+    }
