@@ -466,6 +466,14 @@ def test_real_nvp_is_matched_within_5_percent():
 
 
 @needs_sources
+def test_steps_of_the_recipe_cost_the_same():
+    costs = json.loads((COMMITTED.parent / "benchmarks/results/step_costs.json").read_text())
+    for one in read_experiment(COMMITTED, "recipe").plan("10m").trainings:
+        cost = costs[one.label]["cost"] if one.label in costs else 1
+        assert one.config.steps == round(1000 / cost), one.label
+
+
+@needs_sources
 def test_the_manifest_is_made_from_the_results():
     told = json.loads((COMMITTED / "manifest.json").read_text())
     assert told["experiments"] == [asdict(entry) for entry in manifest.make(COMMITTED)]

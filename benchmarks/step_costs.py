@@ -1,0 +1,122 @@
+"""What a step of the trainings of the experiment `recipe` costs, as a multiple of the recipe's own.
+
+    OMP_NUM_THREADS=1 python benchmarks/step_costs.py [LABEL ...] [--out benchmarks/results/step_costs.json]
+
+For every training whose steps do other work (another flow, batch, optimiser or number format): both
+take steps in turns, in a process of their own, and the median over turns of the ratio of their
+processor times is what is written, with the quartiles. So whatever else runs slows both. What was
+measured of other trainings stays in the file. The steps of the experiment's config are these:
+`test_experiments` checks that those of each training, times their cost, are those of the recipe.
+"""  # noqa: E501
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from rgflow import TrainConfig, data, make_flow
+from rgflow.experiments.plan import read_experiment
+from rgflow.files import write_json
+from rgflow.training.loop import resolved
+from rgflow.training.optimisation import Optimisation, prepare_machine
+from rgflow.training.run import processor
+
+RECIPE = "recipe"
+SAME = {name: getattr(TrainConfig(), name) for name in (
+    "lr", "muon_lr", "weight_decay", "muon_decay", "schedule", "average", "fresh", "steps", "seed",
+)}  # fmt: skip
+"""Settings that change what steps do, and not what they cost."""
+TURNS = 25
+SECONDS = 0.6
+"""About what a turn of each takes."""
+
+
+def configs() -> dict[str, TrainConfig]:
+    """The settings of every training, by label."""
+    plan = read_experiment(Path("experiments"), RECIPE).plan("10m")
+    return {one.label: one.config for one in plan.trainings}
+
+
+def labels() -> list[str]:
+    """The trainings whose steps do other work than the recipe's."""
+    found = configs()
+    bare = {label: replace(config, **SAME) for label, config in found.items()}
+    return [label for label, config in bare.items() if config != bare[RECIPE]]
+
+
+def steps(config: TrainConfig) -> Callable[[int], float]:
+    """A function that takes so many steps and tells their processor time."""
+    config = resolved(config)
+    images = torch.from_numpy(data.load(config.data, "train", count=2000).images.copy())
+    torch.manual_seed(0)
+    flow = make_flow(config.model).to(getattr(torch, config.dtype))
+    flow.fit_pixels(images)
+    if config.compile:
+        flow.compile_maps()
+    flow.train()
+    optimisation = Optimisation(flow, config)
+    batch = images[: config.batch_size]
+    generator = torch.Generator().manual_seed(0)
+
+    def take(count: int) -> float:
+        start = time.process_time()
+        for _ in range(count):
+            loss = -flow.log_prob(batch, generator).mean() / flow.dim
+            optimisation.step(loss, config.lr)
+        return (time.process_time() - start) / count
+
+    take(3)  # compiles
+    return take
+
+
+def measure(label: str) -> dict[str, object]:
+    """The cost of a training's step."""
+    found = configs()
+    ours, theirs = steps(found[RECIPE]), steps(found[label])
+    counts = [max(1, round(SECONDS / one(2))) for one in (ours, theirs)]
+    ratios, seconds = [], []
+    for _ in range(TURNS):
+        usual, one = ours(counts[0]), theirs(counts[1])
+        ratios.append(one / usual)
+        seconds.append(usual)
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {
+        "cost": middle,
+        "quartiles": [low, high],
+        "recipe_seconds": statistics.median(seconds),
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("labels", nargs="*", metavar="LABEL")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/step_costs.json"))
+    parser.add_argument("--job", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    prepare_machine()
+    if arguments.job:
+        print(json.dumps(measure(arguments.labels[0])))
+        return
+    for label in arguments.labels or labels():
+        command = [sys.executable, __file__, label, "--job"]
+        one = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+        found[label] = json.loads(one.splitlines()[-1])
+        print(f"{label}: {found[label]['cost']:.3f}", flush=True)
+        write_json(arguments.out, dict(sorted(found.items())))
+
+
+if __name__ == "__main__":
+    main()
