@@ -6,14 +6,16 @@ No number is typed: published ones come from the configs of the experiments, our
 A config's `tables` are of several kinds, which differ by their keys:
 
 value, rows                one number: published ones, and ours under every budget
-values, rows, baseline     several numbers, a table for every budget; differences from the baseline
+values, rows, baseline     several numbers, a table for every budget; differences from the baseline,
+                           but of numbers with `compared: false`
 claims                     sentences of the paper, each with two numbers that it says to differ,
                            and what they are the mean `over`, if not seeds; with `near`, it is how
                            far they are from that number that differs
 verdicts                   what the probes of each level say about the paper's sentences
 curves                     validations against time, a picture for every budget: rows as above
 
-A number of ours is named by a path: the name of a measure, and keys within its numbers. It is the
+A number of ours is named by a path: the name of a measure, and keys within its numbers; or training
+and what it is of that, such as steps. It is the
 mean over the seeds; its error is that of the mean, and of the measurement. Where a path leads to a
 list, it is the mean over that, and differences are taken place by place. A row `of` several labels
 is the mean over them all.
@@ -53,6 +55,8 @@ or less, and figures are of models that come with the package; full is the paper
 those with a GPU and the data. What different processors do in the same time differs much, so
 compare numbers within a page, and there only of one processor.
 """
+TRAINING = "training"
+"""Stands for a measure where a number is of the training itself, such as its steps."""
 CONFIDENCE = 0.95
 """Of the interval of a difference that must leave out 0 for a claim to be decided."""
 
@@ -102,10 +106,14 @@ class Results:
         of = row.get("of")
         asked = of if isinstance(of, list) else [of]
         found: dict[Key, tuple[float, float]] = {}
-        for one in self.content["measures"]:
-            label, seed = self.labels.get(one["training"], (None, 0))
-            if one["name"] == measure and label in asked:
-                there = enumerate(_at(one["numbers"], keys))
+        measures = self.content["measures"]
+        numbers = [(one["training"], one["numbers"]) for one in measures if one["name"] == measure]
+        if measure == TRAINING:
+            numbers = [(one["name"], one) for one in self.content["trainings"]]
+        for training, told in numbers:
+            label, seed = self.labels.get(training, (None, 0))
+            if label in asked:
+                there = enumerate(_at(told, keys))
                 found |= {(asked.index(label), seed, place): value for place, value in there}
         return found if len({label for label, _, _ in found}) == len(asked) else {}
 
@@ -263,7 +271,7 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
             for value in said["values"]:
                 number, digits = one.number(value["value"], row), value.get("digits", 3)
                 cells.append(number.text(digits) if number else "")
-                if number and base and row is not base:
+                if number and base and row is not base and value.get("compared", True):
                     less = one.difference(value["value"], row, base)
                     cells[-1] += f" ({less.text(digits, signed=True)})" if less else ""
             if any(cells):
@@ -445,6 +453,8 @@ def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterato
         length = f"{minutes:g} min" if minutes else f"{settings['steps']:,} steps"
         if settings.get("clock") == "processor":
             length += " of a core"
+        if settings.get("pretrained"):
+            length = f"the last {length}"
         rows.append(
             [
                 label,

@@ -94,7 +94,7 @@ def test_every_number_of_a_table_names_something_that_is_there(pages):
                     values = values or [said.get("value", "")]
                     paths += [pages._path(value, row) for value in values]
             for path in filter(None, paths):
-                assert path.split(".")[0] in experiment.measures, (name, path)
+                assert path.split(".")[0] in {*experiment.measures, pages.TRAINING}, (name, path)
 
 
 def test_means_over_seeds_and_their_errors(found):
@@ -220,6 +220,15 @@ def test_several_numbers_beside_a_baseline(pages, found):
     assert "| B | 2.13 ± 0.09 (+1.03 ± 0.03) |" in told
     assert "Budget 2h:" in told
     assert told[-2] == "In brackets: the difference from “A”, seed by seed."
+
+
+def test_numbers_of_trainings_that_arent_compared(pages, found):
+    for one in found["10m"].content["trainings"]:
+        one["steps"] = 1000 if one["label"] == "a" else 1500
+    steps = {"name": "steps", "value": "training.steps", "digits": 0, "compared": False}
+    rows = [{"name": "A", "of": "a"}, {"name": "B", "of": "b"}]
+    said = {"values": [steps], "rows": rows, "baseline": "a"}
+    assert "| B | 1500 ± 0 |" in pages.of_several_numbers(said, {"10m": found["10m"]})
 
 
 def test_numbers_of_other_commands(pages, tmp_path):

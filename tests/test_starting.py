@@ -201,6 +201,8 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     assert card.training.start.model == "shipped"
     assert card.training.start.start.model == "first"
     assert card.training.start.start.steps == 12
+    assert card.training.all_steps == 36 > card.training.steps
+    assert card.training.all_seconds > card.training.seconds
     page = (tmp_path / "again" / "README.md").read_text()
     assert ", from the weights of shipped (12 steps in 0.0 minutes, from the weights of fi" in page
     # A folder of this machine is nowhere else.

@@ -137,6 +137,25 @@ class Training:
         start = values.get("start")
         return cls(**{**values, "start": start and Start.from_dict(start)})
 
+    @property
+    def starts(self) -> list[Start]:
+        """What its weights began with, what those had begun with, and so on."""
+        found, start = [], self.start
+        while start:
+            found.append(start)
+            start = start.start
+        return found
+
+    @property
+    def all_steps(self) -> int:
+        """Steps with those that its first weights had taken, as far as they are known."""
+        return self.steps + sum(one.steps or 0 for one in self.starts)
+
+    @property
+    def all_seconds(self) -> float:
+        """The time of all these steps."""
+        return self.seconds + sum(one.seconds or 0 for one in self.starts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:

@@ -63,7 +63,7 @@ def _list(cards: Sequence[Card]) -> None:
             f"{card.parameters:,}",
             f"{card.bytes / 1e6:.1f}",
             f"{found.nll:.4f} ± {found.standard_error:.4f}",
-            f"{card.training.seconds / 60:.0f}",
+            f"{card.training.all_seconds / 60:.0f}",
         )
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -201,16 +201,17 @@ def _of_model(training: Training) -> dict[str, Any]:
 
 
 def of_card(card: Card) -> dict[str, Any]:
-    """What the card of a model says of its training."""
+    """What the card of a model says of its training, with that of what it began with."""
     made, config = card.training, card.config
+    seconds = round(made.all_seconds, 1)
     return {
         "settings": differences(config),
         "parameters": card.parameters,
-        "steps": made.steps,
+        "steps": made.all_steps,
         "unit": card.likelihood.unit,
         "started": made.began,
-        "seconds": round(made.seconds, 1),
-        "processor_seconds": round(made.seconds, 1) if config.clock == "processor" else None,
+        "seconds": seconds,
+        "processor_seconds": seconds if config.clock == "processor" else None,
         "machine": made.machine,
         "versions": made.versions,
         "git": made.git,
