@@ -10,6 +10,7 @@ measured of other trainings stays in the file. The steps of the experiment's con
 """  # noqa: E501
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -19,35 +20,38 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from rgflow import TrainConfig, data, make_flow
+from rgflow.data import msds
 from rgflow.experiments.plan import read_experiment
 from rgflow.files import write_json
+from rgflow.training.batches import Batches
 from rgflow.training.loop import resolved
 from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.run import processor
 
 RECIPE = "recipe"
 SAME = {name: getattr(TrainConfig(), name) for name in (
-    "lr", "muon_lr", "weight_decay", "muon_decay", "schedule", "average", "fresh", "steps", "seed",
+    "lr", "muon_lr", "weight_decay", "muon_decay", "schedule", "steps", "seed",
 )}  # fmt: skip
-"""Settings that change what steps do, and not what they cost."""
+"""Settings that change what steps do, and not what they cost, with one value for all."""
 TURNS = 25
 SECONDS = 0.6
 """About what a turn of each takes."""
 
 
-def configs() -> dict[str, TrainConfig]:
+def configs(experiments: Path = Path("experiments")) -> dict[str, TrainConfig]:
     """The settings of every training, by label."""
-    plan = read_experiment(Path("experiments"), RECIPE).plan("10m")
+    plan = read_experiment(experiments, RECIPE).plan("10m")
     return {one.label: one.config for one in plan.trainings}
 
 
-def labels() -> list[str]:
+def labels(experiments: Path = Path("experiments")) -> list[str]:
     """The trainings whose steps do other work than the recipe's."""
-    found = configs()
+    found = configs(experiments)
     bare = {label: replace(config, **SAME) for label, config in found.items()}
     return [label for label, config in bare.items() if config != bare[RECIPE]]
 
@@ -55,21 +59,22 @@ def labels() -> list[str]:
 def steps(config: TrainConfig) -> Callable[[int], float]:
     """A function that takes so many steps and tells their processor time."""
     config = resolved(config)
-    images = torch.from_numpy(data.load(config.data, "train", count=2000).images.copy())
+    images = data.load(config.data, "train", count=2000).images
     torch.manual_seed(0)
     flow = make_flow(config.model).to(getattr(torch, config.dtype))
-    flow.fit_pixels(images)
+    flow.fit_pixels(torch.from_numpy(images.copy()))
     if config.compile:
         flow.compile_maps()
     flow.train()
     optimisation = Optimisation(flow, config)
-    batch = images[: config.batch_size]
-    generator = torch.Generator().manual_seed(0)
+    endless = msds.endless(cast(msds.Kind, config.data)) if config.fresh else None
+    batches = Batches(images, batch_size=config.batch_size, endless=endless)
+    number = itertools.count()
 
     def take(count: int) -> float:
         start = time.process_time()
         for _ in range(count):
-            loss = -flow.log_prob(batch, generator).mean() / flow.dim
+            loss = -flow.log_prob(batches[next(number)]).mean() / flow.dim
             optimisation.step(loss, config.lr)
         return (time.process_time() - start) / count
 
@@ -89,6 +94,7 @@ def measure(label: str) -> dict[str, object]:
         seconds.append(usual)
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {
+        "command": f"python benchmarks/step_costs.py {label}",
         "cost": middle,
         "quartiles": [low, high],
         "recipe_seconds": statistics.median(seconds),

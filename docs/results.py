@@ -14,11 +14,10 @@ claims                     sentences of the paper, each with two numbers that it
 verdicts                   what the probes of each level say about the paper's sentences
 curves                     validations against time, a picture for every budget: rows as above
 
-A number of ours is named by a path: the name of a measure, and keys within its numbers; or training
-and what it is of that, such as steps. It is the
-mean over the seeds; its error is that of the mean, and of the measurement. Where a path leads to a
-list, it is the mean over that, and differences are taken place by place. A row `of` several labels
-is the mean over them all.
+A number of ours is named by a path: the name of a measure, and keys within its numbers; or
+training.steps, and what else a training is recorded with. It is the mean over the seeds; its error
+is that of the mean, and of the measurement. Where a path leads to a list, it is the mean over that,
+and differences are taken place by place. A row `of` several labels is the mean over them all.
 """
 
 import json

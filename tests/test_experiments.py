@@ -1,5 +1,6 @@
 """Experiments: configs are read or refused, and nothing is trained or measured twice."""
 
+import importlib.util
 import json
 import math
 import re
@@ -465,9 +466,19 @@ def test_real_nvp_is_matched_within_5_percent():
     assert sizes["msds1-realnvp"] == pytest.approx(sizes["msds1-laplace"], rel=0.05)
 
 
+def labels_of_other_costs():
+    """The trainings whose steps do other work than the recipe's, by the benchmark."""
+    path = COMMITTED.parent / "benchmarks/step_costs.py"
+    spec = importlib.util.spec_from_file_location("step_costs", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.labels(COMMITTED)
+
+
 @needs_sources
 def test_steps_of_the_recipe_cost_the_same():
     costs = json.loads((COMMITTED.parent / "benchmarks/results/step_costs.json").read_text())
+    assert set(costs) == set(labels_of_other_costs())
     for one in read_experiment(COMMITTED, "recipe").plan("10m").trainings:
         cost = costs[one.label]["cost"] if one.label in costs else 1
         assert one.config.steps == round(1000 / cost), one.label

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,16 @@ def test_a_card_is_printed(models, capsys):
     for name in ("small-one", str(models / "small-one")):
         assert main(["models", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == json.loads(text)
+
+
+def test_an_error_that_a_single_image_lacks_comes_back(made, tmp_path):
+    card = Card.read(made)
+    nan = replace(card.likelihood, standard_error=math.nan)
+    replace(card, likelihood=nan).write(tmp_path)
+    assert "NaN" not in (tmp_path / "card.json").read_text()
+    again = Card.read(tmp_path)
+    assert math.isnan(again.likelihood.standard_error)
+    assert "± nan" in again.page()
 
 
 def test_damaged_cards(made, tmp_path):

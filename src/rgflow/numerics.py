@@ -97,17 +97,17 @@ def can_compile() -> bool:
 def bfloat16_pays() -> bool:
     """Whether a bfloat16 matrix product takes at most 3/4 of the time of a float32 one, here.
 
-    It is timed on the default device: flags of a processor don't tell.
+    It is timed on the default device: flags of a processor don't tell. Both take turns, and on a
+    CPU only its own time counts, so that other programs can't decide.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fastest = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(2048, 512, device=device).to(dtype)
-        b = torch.randn(512, 512, device=device).to(dtype)
-        times = []
-        for _ in range(6):
-            start = time.perf_counter()
-            (a @ b).sum().item()
-            times.append(time.perf_counter() - start)
-        fastest[dtype] = min(times)
-    return fastest[torch.bfloat16] < 0.75 * fastest[torch.float32]
+    on_gpu = torch.cuda.is_available()
+    now = time.perf_counter if on_gpu else time.process_time
+    a, b = (torch.randn(n, 512, device="cuda" if on_gpu else "cpu") for n in (2048, 512))
+    times: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    for _ in range(10):
+        for dtype, taken in times.items():
+            x, y = a.to(dtype), b.to(dtype)
+            start = now()
+            (x @ y).sum().item()
+            taken.append(now() - start)
+    return min(times[torch.bfloat16]) < 0.75 * min(times[torch.float32])

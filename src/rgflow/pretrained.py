@@ -13,6 +13,7 @@ wherever it lies, `load_flow` takes it.
 
 import difflib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -242,9 +243,9 @@ class Card:
             parts = {
                 "config": TrainConfig(**{**config, "model": FlowConfig.from_dict(config["model"])}),
                 "training": Training.from_dict(content["training"]),
-                "likelihood": Likelihood(**content["likelihood"]),
+                "likelihood": Likelihood(**_with_errors(content["likelihood"])),
                 "lossless": lossless and Lossless(**lossless),
-                "distances": tuple(content["distances"]),
+                "distances": tuple(_with_errors(one) for one in content["distances"]),
             }
             return cls(**{**content, **parts})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -313,13 +314,21 @@ class Card:
     def page(self) -> str:
         """The card for people, in Markdown."""
         rows = "\n".join(f"| {name} | {text} |" for name, text in self.facts())
+        start = self.training.start
+        how = f"Trained on from the weights of {start.model} " if start else "Trained "
         return (
             f"# {self.name}\n\n"
             f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{self.name}")\n```\n\n'
             f"| | |\n|---|---|\n{rows}\n\n"
-            f"Trained with `rgflow train --config settings.yaml`, and these settings:\n\n"
+            f"{how}with `rgflow train --config settings.yaml`, and these settings:\n\n"
             f"```yaml\n{to_yaml(self.config)}```\n"
         )
+
+
+def _with_errors(values: dict[str, Any]) -> dict[str, Any]:
+    """Values with NaN for errors that JSON lacks, as those of a single image."""
+    lost = (name for name, value in values.items() if value is None and name.endswith("error"))
+    return values | dict.fromkeys(lost, math.nan)
 
 
 def in_words(config: FlowConfig) -> str:

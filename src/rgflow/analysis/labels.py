@@ -138,17 +138,6 @@ def _msds(known: Mapping[str, NDArray[Any]]) -> Iterator[Label]:
                 yield Label(name=f"{name} {of}", values=place - tile, group="jitter", box=box)
 
 
-def spread(labels: Sequence[Label], places: int) -> list[Label]:
-    """The labels of the whole image, and those of so many places, evenly spread over all."""
-    boxes = list(dict.fromkeys(label.box for label in labels if label.box))
-    if len(boxes) > places:
-        boxes = [boxes[(2 * k + 1) * len(boxes) // (2 * places)] for k in range(places)]
-    return [label for label in labels if label.box is None or label.box in boxes]
-
-
-# ---------------------------------------------------------------- CSV files
-
-
 def check_labels(z: Latents, labels: Sequence[Label]) -> None:
     """Raise a `ValueError` unless there are labels, and one value of each per image."""
     if not labels:
@@ -161,6 +150,17 @@ def check_labels(z: Latents, labels: Sequence[Label]) -> None:
                 f"Expected {len(z)} values of label {label.name!r}, one per image; got shape "
                 f"{list(label.values.shape)}."
             )
+
+
+def spread(labels: Sequence[Label], places: int) -> list[Label]:
+    """The labels of the whole image, and those of so many places, evenly spread over all."""
+    boxes = list(dict.fromkeys(label.box for label in labels if label.box))
+    if len(boxes) > places:
+        boxes = [boxes[(2 * k + 1) * len(boxes) // (2 * places)] for k in range(places)]
+    return [label for label in labels if label.box is None or label.box in boxes]
+
+
+# ---------------------------------------------------------------- CSV files
 
 
 def read_csv(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import listed
+from rgflow.files import plain
 from rgflow.pretrained import Card, shipped, unknown_model
 
 
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     if settings.name is None:
         cards = [Card.read(folder) for folder in shipped().values()]
         if settings.json:
-            print(json.dumps([asdict(card) for card in cards], indent=2, ensure_ascii=False))
+            print(json.dumps([plain(card) for card in cards], indent=2, ensure_ascii=False))
         else:
             _list(cards)
         return
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> None:
         folder = shipped()[settings.name]
     card = Card.read(folder)
     if settings.json:
-        print(json.dumps(asdict(card), indent=2, ensure_ascii=False))
+        print(json.dumps(plain(card), indent=2, ensure_ascii=False))
     else:
         show(card)
 

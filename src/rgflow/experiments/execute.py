@@ -238,10 +238,11 @@ def _check_settings(config: TrainConfig, run: Run) -> None:
     Where the data is, and what a run decides by its machine, may differ.
     """
     there = run.config()
-    model = replace(config.model, compute_dtype=there.model.compute_dtype)
+    if config.model.compute_dtype == "auto":
+        model = replace(config.model, compute_dtype=there.model.compute_dtype)
+        config = replace(config, model=model)
     config = replace(
         config,
-        model=model,
         compile=there.compile,
         data=there.data if _is_place(config.data) else config.data,
         pretrained=config.pretrained if _is_package(config.pretrained) else there.pretrained,

@@ -159,7 +159,8 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
     """What is written of a training that has come to its end."""
     if training.model:
         return _of_model(training)
-    record, parts = Run(training.folder(work)).record(), sessions(training, work)
+    run, parts = Run(training.folder(work)), sessions(training, work)
+    record = run.record()
     result = record["result"]
     return {
         "name": training.name,
@@ -167,6 +168,7 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
         "seed": training.config.seed,
         "experiment": training.experiment,
         "settings": differences(training.config),
+        "compute_dtype": run.config().model.compute_dtype,
         "parameters": record["parameters"],
         "steps": result["steps"],
         "images_per_second": result["images_per_second"],
