@@ -159,7 +159,7 @@ def test_a_card_is_printed(models, capsys):
 
 
 def test_an_error_that_a_single_image_lacks_comes_back(made, tmp_path):
-    card = Card.read(made)
+    card = Card.read(made / NAMES[0])
     nan = replace(card.likelihood, standard_error=math.nan)
     replace(card, likelihood=nan).write(tmp_path)
     assert "NaN" not in (tmp_path / "card.json").read_text()
