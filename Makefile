@@ -22,7 +22,7 @@ demo: .venv/installed ## learn MSDS1 for 4 minutes, then evaluate and sample
 	@$(BIN)/rgflow sample $(DEMO_OUT) -n 64
 
 test: .venv/installed-dev ## all tests that take less than a minute each
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 nightly: .venv/installed-dev ## the slow tests as well
 	@$(BIN)/python -m pytest --timeout 3600

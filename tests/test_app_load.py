@@ -64,7 +64,7 @@ def work(sliding, repairing, end):
 
 
 @pytest.mark.parametrize(
-    ("count", "seconds"), [(3, 2), pytest.param(20, 120, marks=pytest.mark.slow)]
+    ("count", "seconds"), [(2, 1), pytest.param(20, 120, marks=pytest.mark.slow)]
 )
 def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
     folder = album(tmp_path)

@@ -196,7 +196,7 @@ def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space):
 
     moved = 0
     for windows in found.windows:
-        for address in map(tuple, windows.addresses[::7].tolist()):
+        for address in map(tuple, windows.addresses[::15].tolist()):
             changes = []
             for k in range(2):
                 z, new = (flow.draw_each([seed], 0.8) for seed in (k, k + fields.ANOTHER))

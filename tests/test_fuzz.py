@@ -142,7 +142,7 @@ def examples(count):
 
 
 @given(flat=changes.map(dict), as_flags=st.booleans())
-@examples(300)
+@examples(150)
 def test_settings(flat, as_flags, pictures, tmp_path_factory, capsys):
     check(flat, as_flags, pictures, tmp_path_factory, capsys)
 
