@@ -83,10 +83,11 @@ class Number:
         return bool(abs(self.mean) > law.ppf((1 + CONFIDENCE) / 2) * self.error)
 
     def text(self, digits: int, signed: bool = False) -> str:
-        """With so many digits after the point."""
+        """With so many digits after the point; without an error if there is none, or it is 0, as
+        of steps that were told beforehand."""
         sign = "+" if signed else ""
         said = f"{self.mean:{sign}.{digits}f}"
-        if not math.isnan(self.error):
+        if self.error and not math.isnan(self.error):
             said += f" ± {self.error:.{digits}f}"
         return said.replace("-", "−")
 
