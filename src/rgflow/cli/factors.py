@@ -191,7 +191,6 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures; where they are, in words."""
-
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
     from rgflow.files import replacing, write_json
