@@ -1,14 +1,21 @@
-"""The command line, in a process that kills itself: `python killed.py WHERE COUNT ARGUMENTS…`.
+"""The command line in a process of its own, which may kill itself.
 
-WHERE is a place in the writing of checkpoint COUNT (counted from 1): `opened`, with half of the
-file written; `fsync`, before it is sure to be on the disk; `rename`, before it takes its name;
-`renamed`, right after. Or `step`: in the middle of the update of the weights, COUNT steps after the
-start. SIGKILL can't be caught, so nothing gets a chance to tidy up.
+Where it does so is a place in the writing of a checkpoint, which is counted from 1: `opened`, with
+half of the file written; `fsync`, before it is sure to be on the disk; `rename`, before it takes
+its name; `renamed`, right after. Or `step`: in the middle of the update of the weights, so many
+steps after the start. SIGKILL can't be caught, so nothing gets a chance to tidy up.
+
+What such a process needs is imported once, by a process of which all are forks: importing takes
+longer than what is tested.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -63,8 +70,25 @@ def counted_step(self, *arguments):
         die()
 
 
-if __name__ == "__main__":
-    where, count = sys.argv[1], int(sys.argv[2])
+def run(place: str, number: int, arguments: list[str], out: str, error: str) -> None:
+    """Do a command, what it says going to two files, and die in a place."""
+    global where, count
+    where, count = place, number
+    for path, stream in ((out, sys.stdout), (error, sys.stderr)):
+        with Path(path).open("wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
     Checkpoints.save = counted_save
     torch.optim.AdamW.step = counted_step
-    sys.exit(main(sys.argv[3:]))
+    sys.exit(main(arguments))
+
+
+def start(
+    place: str, number: int, arguments: list[Any], out: Path, error: Path
+) -> ForkServerProcess:
+    """`run` in a process of its own, which is begun."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rgflow.training", "torch._dynamo"])
+    words = [str(word) for word in arguments]
+    process = context.Process(target=run, args=(place, number, words, str(out), str(error)))
+    process.start()
+    return process

@@ -63,9 +63,8 @@ def work(sliding, repairing, end):
     return latencies
 
 
-@pytest.mark.parametrize(
-    ("count", "seconds"), [(2, 1), pytest.param(20, 120, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "seconds"), [(2, 1), (20, 120)])
 def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
     folder = album(tmp_path)
     monkeypatch.chdir(tmp_path)

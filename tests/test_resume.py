@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,9 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+import killed
 from rgflow.training.run import Run
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +36,33 @@ def settings(tmp_path_factory):
     return ["msds1-tiny", *(word for key, value in flags.items() for word in (f"--{key}", value))]
 
 
-def rgflow(*arguments, where=("never", 0), **options):
-    """The command line in a process of its own."""
-    command = [sys.executable, HERE / "killed.py", *where, "train", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [str(word) for word in command], env=environment, stderr=subprocess.PIPE, **options
-    )
+class Training:
+    """`rgflow train` in a process of its own."""
+
+    def __init__(self, *arguments, where=("never", 0)):
+        folder = Path(tempfile.mkdtemp())
+        self.files = folder / "out", folder / "error"
+        self.process = killed.start(*where, ["train", *arguments], *self.files)
+
+    def finished(self):
+        """Its exit code, and what it said, when it has ended."""
+        self.process.join(120)
+        out, error = (path.read_text() for path in self.files)
+        assert "Traceback" not in error, error
+        assert self.process.exitcode in (0, -signal.SIGKILL), error
+        return self.process.exitcode, out
 
 
-def finished(process):
-    """Its exit code."""
-    _, error = process.communicate(timeout=120)
-    assert b"Traceback" not in error, error.decode()
-    assert process.returncode in (0, -signal.SIGKILL), error.decode()
-    return process.returncode
+def trained(*arguments, where=("never", 0)):
+    """The exit code of a training that has ended."""
+    return Training(*arguments, where=where).finished()[0]
 
 
 @pytest.fixture(scope="module")
 def whole(settings, tmp_path_factory):
     """A run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert finished(rgflow(*settings, "--out", folder)) == 0
+    assert trained(*settings, "--out", folder) == 0
     return folder
 
 
@@ -93,10 +98,10 @@ def test_killed_while_writing_checkpoints_and_amid_an_update(settings, whole, tm
     arguments = [*settings, "--out", folder]
     for where in moments:
         newest = max((p.stem for p in Run(folder).checkpoints(2).paths()), default="")
-        assert finished(rgflow(*arguments, where=where)) == -signal.SIGKILL
+        assert trained(*arguments, where=where) == -signal.SIGKILL
         assert max((p.stem for p in Run(folder).checkpoints(2).paths()), default="") >= newest
         arguments = ["--resume", folder]
-    assert finished(rgflow(*arguments)) == 0
+    assert trained(*arguments) == 0
     assert_same_run(folder, whole)
 
 
@@ -115,12 +120,12 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
         moment = moments.pop()
         before = [p.name for p in Run(folder).checkpoints(2).paths()]
         if isinstance(moment, tuple):
-            process = rgflow(*arguments, where=moment)
+            training = Training(*arguments, where=moment)
         else:
-            process = rgflow(*arguments)
+            training = Training(*arguments)
             time.sleep(moment)
-            process.kill()
-        kills += finished(process) == -signal.SIGKILL
+            training.process.kill()
+        kills += training.finished()[0] == -signal.SIGKILL
         after = [p.name for p in Run(folder).checkpoints(2).paths()]
         assert max(after, default="") >= max(before, default="")
         if (folder / "config.yaml").exists():
@@ -131,7 +136,7 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
             arguments = [*settings, "--out", folder]
             moments += [moment] * (30 - kills - len(moments))
     assert kills == 30
-    assert finished(rgflow(*arguments)) == 0
+    assert trained(*arguments) == 0
     assert_same_run(folder, whole)
 
 
@@ -140,24 +145,23 @@ def test_killed_before_anything_is_written(settings, whole, tmp_path):
     folder.mkdir()
     for left in (".lock", ".config.yaml.1.part"):
         (folder / left).touch()
-    assert finished(rgflow(*settings, "--out", folder, where=("opened", 1))) == -signal.SIGKILL
+    assert trained(*settings, "--out", folder, where=("opened", 1)) == -signal.SIGKILL
     (folder / "run.json").unlink()  # as if killed between the two files
-    assert finished(rgflow("--resume", folder)) == 0
+    assert trained("--resume", folder) == 0
     assert_same_run(folder, whole)
 
 
 def test_ctrl_c_ends_a_run_that_then_goes_on(settings, whole, tmp_path):
     folder = tmp_path / "run"
-    process = rgflow(*settings, "--out", folder, stdout=subprocess.PIPE)
+    training = Training(*settings, "--out", folder)
     while not Run(folder).entries():
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert b"Stopped by hand" in out
-    assert b"Traceback" not in error
+    os.kill(training.process.pid, signal.SIGINT)
+    code, out = training.finished()
+    assert code == 0
+    assert "Stopped by hand" in out
     assert Run.open(folder).record()["result"]["interrupted"]
-    assert finished(rgflow("--resume", folder)) == 0
+    assert trained("--resume", folder) == 0
     assert_same_run(folder, whole)
     assert len(Run(folder).record()["resumed"]) == 1
 
@@ -165,19 +169,19 @@ def test_ctrl_c_ends_a_run_that_then_goes_on(settings, whole, tmp_path):
 def test_a_signal_in_the_last_validation_loses_nothing(settings, tmp_path):
     folder = tmp_path / "run"
     arguments = [*settings, "--validate_every", "1000", "--out", folder]
-    assert finished(rgflow(*arguments, where=("renamed", 2))) == -signal.SIGKILL
+    assert trained(*arguments, where=("renamed", 2)) == -signal.SIGKILL
     assert [path.stem for path in Run(folder).checkpoints(2).paths()] == ["00000000", "00000030"]
     assert not Run(folder).model.exists()  # so it was saved before it was validated
-    assert finished(rgflow("--resume", folder)) == 0
+    assert trained("--resume", folder) == 0
     assert Run.open(folder).record()["result"]["steps"] == 30
 
 
 def test_a_damaged_checkpoint_is_passed_over(settings, whole, tmp_path):
     folder = tmp_path / "run"
-    finished(rgflow(*settings, "--out", folder, where=("renamed", 9)))
+    trained(*settings, "--out", folder, where=("renamed", 9))
     newest = Run(folder).checkpoints(2).paths()[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
-    assert finished(rgflow("--resume", folder)) == 0
+    assert trained("--resume", folder) == 0
     assert_same_run(folder, whole)
 
 
@@ -186,8 +190,8 @@ def test_two_processes_train_as_one(settings, tmp_path):
     flags = ["--dtype", "float64", "--steps", "50", "--validate_every", "1000"]
     one, two = tmp_path / "one", tmp_path / "two"
     start = tmp_path / "start"
-    assert finished(rgflow(*settings, *flags, "--steps", "2", "--out", start)) == 0
-    assert finished(rgflow(*settings, *flags, "--pretrained", start, "--out", one)) == 0
+    assert trained(*settings, *flags, "--steps", "2", "--out", start) == 0
+    assert trained(*settings, *flags, "--pretrained", start, "--out", one) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command = [*launch, "-m", "rgflow", "train", *settings, *flags, "--out", two]
     command += ["--accumulate", "2", "--pretrained", start]
