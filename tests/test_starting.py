@@ -188,6 +188,7 @@ def test_what_is_odd_in_a_record_is_passed_over(first, tmp_path):
         steps=12,
         seconds=run.past().seconds,
         start=Start(model="x", steps=None, seconds=None),
+        config=replace(run.config(), pretrained="x"),
     )
 
 
@@ -201,10 +202,15 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     assert card.training.start.model == "shipped"
     assert card.training.start.start.model == "first"
     assert card.training.start.start.steps == 12
+    assert card.training.start.config == replace(Run.open(second).config(), pretrained="first")
+    assert card.training.start.start.config == Run.open(first).config()
     assert card.training.all_steps == 36 > card.training.steps
     assert card.training.all_seconds > card.training.seconds
     page = (tmp_path / "again" / "README.md").read_text()
     assert ", from the weights of shipped (12 steps in 0.0 minutes, from the weights of fi" in page
+    differing = page.split("Those of shipped were trained with the same settings, but for\n\n")[1]
+    assert differing.startswith("```yaml\npretrained: first\ntrain_levels:\n- 1\n- 2\n```\n")
+    assert "Those of first were trained with the same settings, but for" in differing
     # A folder of this machine is nowhere else.
     assert Card.read(tmp_path / "again").config.pretrained == "shipped"
     assert str(tmp_path) not in page

@@ -16,13 +16,14 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
 from rgflow.config import FlowConfig, TrainConfig, listed
-from rgflow.files import replacing, to_yaml, write_json
+from rgflow.files import plain, replacing, to_yaml, write_json
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
@@ -68,29 +69,34 @@ def unknown_model(name: str | Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A model whose weights a training began with, and how long it had been trained itself.
+    """A model whose weights a training began with, and how it had been trained itself.
 
     Attributes:
         model: What it is called.
         steps: Steps of its optimiser; none: unknown, as of a model without a card.
         seconds: Their time.
         start: What it began with itself.
+        config: The settings of its training; none: unknown.
     """
 
     model: str
     steps: int | None
     seconds: float | None
     start: "Start | None" = None
+    config: TrainConfig | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        start = values.get("start")
+        """The inverse of `dataclasses.asdict`; settings of another version aren't known."""
+        start, config = values.get("start"), None
+        with suppress(KeyError, TypeError, ValueError):
+            config = _settings(values["config"])
         return cls(
             model=str(values.get("model")),
             steps=values.get("steps"),
             seconds=values.get("seconds"),
             start=cls.from_dict(start) if isinstance(start, dict) else None,
+            config=config,
         )
 
     def __str__(self) -> str:
@@ -239,9 +245,9 @@ class Card:
             )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            config, lossless = content["config"], content["lossless"]
+            lossless = content["lossless"]
             parts = {
-                "config": TrainConfig(**{**config, "model": FlowConfig.from_dict(config["model"])}),
+                "config": _settings(content["config"]),
                 "training": Training.from_dict(content["training"]),
                 "likelihood": Likelihood(**_with_errors(content["likelihood"])),
                 "lossless": lossless and Lossless(**lossless),
@@ -314,15 +320,35 @@ class Card:
     def page(self) -> str:
         """The card for people, in Markdown."""
         rows = "\n".join(f"| {name} | {text} |" for name, text in self.facts())
-        start = self.training.start
-        how = f"Trained on from the weights of {start.model} " if start else "Trained "
+        starts = self.training.starts
+        how = f"Trained on from the weights of {starts[0].model} " if starts else "Trained "
+        before = "".join(
+            f"\nThose of {start.model} were trained with the same settings, but for\n\n"
+            f"```yaml\n{to_yaml(_others(plain(start.config), plain(self.config)))}```\n"
+            for start in starts
+            if start.config
+        )
         return (
             f"# {self.name}\n\n"
             f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{self.name}")\n```\n\n'
             f"| | |\n|---|---|\n{rows}\n\n"
             f"{how}with `rgflow train --config settings.yaml`, and these settings:\n\n"
-            f"```yaml\n{to_yaml(self.config)}```\n"
+            f"```yaml\n{to_yaml(self.config)}```\n{before}"
         )
+
+
+def _settings(values: dict[str, Any]) -> TrainConfig:
+    """The inverse of `dataclasses.asdict`, for the settings of a training."""
+    return TrainConfig(**{**values, "model": FlowConfig.from_dict(values["model"])})
+
+
+def _others(values: dict[str, Any], than: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ from those of another dictionary with the same keys."""
+    return {
+        name: _others(value, than[name]) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value != than[name]
+    }
 
 
 def _with_errors(values: dict[str, Any]) -> dict[str, Any]:

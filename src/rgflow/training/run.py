@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -168,17 +168,19 @@ class Run:
         return content if isinstance(content, dict) else {}
 
     def past(self) -> Start:
-        """How long it has been trained so far."""
+        """How it has been trained so far."""
         record = self.record()
         last: dict[str, Any] = record.get("result") or next(
             (entry for entry in reversed(self.entries()) if "nll" in entry), {}
         )
-        start = record.get("start")
+        start = Start.from_dict(record["start"]) if isinstance(record.get("start"), dict) else None
         return Start(
             model=self.folder.resolve().name,
             steps=last.get("steps", last.get("step")),
             seconds=last.get("seconds"),
-            start=Start.from_dict(start) if isinstance(start, dict) else None,
+            start=start,
+            # Folders of this machine are nowhere else.
+            config=replace(self.config(), pretrained=start.model if start else None),
         )
 
     def flow(self) -> Flow:

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -106,8 +106,7 @@ def ship(
             parameters=sum(p.numel() for p in flow.parameters()),
             bytes=size,
             storage="float16",
-            # Folders of this machine are nowhere else.
-            config=replace(config, pretrained=past.start.model if past.start else None),
+            config=past.config or config,
             training=Training(
                 began=record["started"],
                 images=record["data"]["images"],

@@ -36,7 +36,7 @@ def settings(name: str) -> tuple[FlowConfig, TrainConfig | None]:
 
 
 def past(name: str) -> Start:
-    """How long a run or a model was trained.
+    """How a run or a model was trained.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -48,7 +48,13 @@ def past(name: str) -> Start:
     if (folder / CARD).is_file():
         card = Card.read(folder)
         made = card.training
-        return Start(model=card.name, steps=made.steps, seconds=made.seconds, start=made.start)
+        return Start(
+            model=card.name,
+            steps=made.steps,
+            seconds=made.seconds,
+            start=made.start,
+            config=card.config,
+        )
     # The name of a folder `model` alone says little.
     called = "/".join(folder.resolve().parts[-2:])
     return Start(model=called, steps=None, seconds=None)
@@ -58,7 +64,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     """Give a flow the weights, and the pixel map, of the model that `config.pretrained` names.
 
     Returns:
-        What the model is, and how long it had been trained.
+        What the model is, and how it had been trained.
 
     Raises:
         FileNotFoundError: If there is no such model.
