@@ -22,7 +22,8 @@ demo: .venv/installed ## learn MSDS1 for 4 minutes, then evaluate and sample
 	@$(BIN)/rgflow sample $(DEMO_OUT) -n 64
 
 test: .venv/installed-dev ## all tests that take less than a minute each
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	@# Two processes with a thread each: with more they wait for one another.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 nightly: .venv/installed-dev ## the slow tests as well
 	@$(BIN)/python -m pytest --timeout 3600
