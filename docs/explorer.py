@@ -57,7 +57,7 @@ def take(me: Visitor) -> None:
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, y)
     page.mouse.down()
-    for share in (0.54, 0.6, 0.66, 0.72, 0.78, 0.7, 0.6, 0.5, 0.4, 0.32, 0.26):
+    for share in (0.54, 0.6, 0.52, 0.44, 0.36, 0.28, 0.36, 0.44, 0.52, 0.6, 0.68, 0.72):
         page.mouse.move(box["x"] + share * box["width"], y)
         time.sleep(1)
         frames.append(frame(me))
