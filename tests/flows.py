@@ -50,6 +50,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "marginal": {"pixels": "marginal"},
     "marginal-student": {"pixels": "marginal", "prior": "student"},
     "fields": {"pixels": None, "channels": 2},
+    "variational": {"dequantization": "variational"},
+    "variational-marginal": {
+        **BIJECTORS["cube"],
+        "pixels": "marginal",
+        "dequantization": "variational",
+    },
     "checkpointing": {"checkpointing": True},
     "cube-logit": {**BIJECTORS["cube"], "pixels": "logit"},
     "cube-marginal": {**BIJECTORS["cube"], "pixels": "marginal"},
@@ -67,6 +73,9 @@ REAL_NVP: dict[str, dict[str, Any]] = {
     "real-nvp-marginal": {
         "architecture": "real_nvp", "levels": 2, "hidden": 6, "prior": "gaussian",
         "pixels": "marginal", "checkpointing": True,
+    },
+    "real-nvp-variational": {
+        "architecture": "real_nvp", "levels": 2, "hidden": 6, "dequantization": "variational",
     },
     "real-nvp-fields": {"architecture": "real_nvp", "levels": 2, "hidden": 6, "pixels": None},
 }  # fmt: skip

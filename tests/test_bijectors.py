@@ -16,6 +16,7 @@ from rgflow.bijectors import (
     Bijector,
     Blockwise,
     Compose,
+    Dequantizer,
     Inverse,
     Logit,
     Marginal,
@@ -105,6 +106,7 @@ CASES = {
     "user": (lambda: Stretch(6, 0.6), reals, (6,)),
     "logit": (lambda: Logit(2), pixels, (2, 3, 2)),
     "marginal": (lambda: fitted_marginal(2), pixels, (2, 3, 2)),
+    "dequantizer": (lambda: Dequantizer(2), pixels, (2, 3, 2)),
     "quantile-laplace": (lambda: Quantile(Laplace(), (6,)), cube, (6,)),
     "quantile-gaussian": (lambda: Quantile(Gaussian(), (6,)), cube, (6,)),
     "quantile-student": (lambda: Quantile(StudentT(), (6,)), cube, (6,)),
@@ -735,6 +737,46 @@ def test_marginal_takes_both_ends_of_the_range():
         assert (d.abs() > 0).all()
         assert torch.isfinite(log_det).all()
         torch.testing.assert_close(marginal.inverse(d)[0], x, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_learned_dequantisation_stays_within_the_value_of_a_pixel(dtype):
+    torch.manual_seed(0)
+    dequantizer = Dequantizer(2).to(dtype)
+    x = torch.rand(50, 2, 4, 4, dtype=dtype) * 256
+    x[0] = x[0].floor()
+    x[1] = torch.nextafter(x[1].floor() + 1, torch.zeros((), dtype=dtype))
+    x[2] = 0
+    y, log_det = dequantizer.forward(x)
+    torch.testing.assert_close(y, x)  # at the start
+    assert not log_det.abs().max() > 1e-4
+    randomise(dequantizer, 4.0)
+    y, log_det = dequantizer.forward(x)
+    assert (y - x).abs().max() > 0.3
+    assert torch.equal(y.floor(), x.floor())
+    back, _ = dequantizer.inverse(y)
+    assert torch.equal(back.floor(), x.floor())
+    # What is squeezed by at most 50, and rounded to as many digits as there are.
+    torch.testing.assert_close(back, x, rtol=0, atol=500 * 256 * torch.finfo(dtype).eps)
+
+
+def test_learned_dequantisation_leaves_what_is_no_pixel():
+    dequantizer = Dequantizer(1).double()
+    randomise(dequantizer, 4.0)
+    x = torch.tensor([-7.5, -1e-9, 256.0, 300.25], dtype=torch.float64).view(1, 1, 2, 2)
+    for result, log_det in (dequantizer.forward(x), dequantizer.inverse(x)):
+        assert torch.equal(result, x)
+        assert log_det.item() == 0
+
+
+def test_learned_dequantisation_is_told_by_the_site_alone_and_by_all_its_channels():
+    dequantizer = Dequantizer(2).double()
+    randomise(dequantizer, 4.0)
+    x = torch.full((1, 2, 2, 2), 100.3, dtype=torch.float64)
+    before = dequantizer.forward(x)[0]
+    x[0, 0, 1, 1] += 1
+    changed = dequantizer.forward(x)[0] != before
+    assert changed.nonzero().tolist() == [[0, 0, 1, 1], [0, 1, 1, 1]]
 
 
 # ---------------------------------------------------------------- names and errors

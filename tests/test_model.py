@@ -387,6 +387,8 @@ def test_fields_must_be_finite_reals():
         ({"bijector_options": {"a": 1}}, "only for a bijector named by its import path"),
         ({"channel_mixing": True, "bijector": "cube"}, "cube acts on the unit cube"),
         ({"channel_mixing": 1}, "channel_mixing to be true or false"),
+        ({"dequantization": "learned"}, "dequantization to be one of uniform, variational"),
+        ({"dequantization": "variational", "pixels": None}, "uniform for fields"),
         ({"prior": "student", "prior_df": 1.0}, "more than 2 degrees of freedom"),
     ],
 )

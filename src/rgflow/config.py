@@ -14,6 +14,7 @@ Boundary = Literal["periodic", "open"]
 Order = Literal["paper", "released"]
 PriorName = Literal["laplace", "gaussian", "student"]
 PixelsName = Literal["logit", "marginal"]
+Dequantization = Literal["uniform", "variational"]
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
 
 MAX_SIZE = 1 << 16
@@ -80,7 +81,8 @@ class FlowConfig:
     """The architecture of one flow (paper, section 3.2 and Appendix A).
 
     Real NVP takes height, width, channels, levels (scales), hidden (feature maps of the first
-    scale), blocks, prior, pixels, checkpointing and compute_dtype; the rest is for RG-Flow.
+    scale), blocks, prior, pixels, dequantization, checkpointing and compute_dtype; the rest is for
+    RG-Flow.
 
     Example:
         >>> config = FlowConfig(height=32, width=32, depth=(8, 6, 4, 2))
@@ -147,6 +149,9 @@ class FlowConfig:
     pixels: PixelsName | None = "logit"
     """From pixels to the flow's own space: logit, marginal (the distribution function of each
     channel, then the prior's quantile), or none for real-valued fields."""
+    dequantization: Dequantization = "uniform"
+    """Noise that makes 8-bit pixels real numbers: uniform, or learned, pixel by pixel
+    (variational)."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     compute_dtype: ComputeDtype = "float32"
@@ -166,11 +171,17 @@ class FlowConfig:
             ("boundary", Boundary),
             ("order", Order),
             ("prior", PriorName),
+            ("dequantization", Dequantization),
             ("compute_dtype", ComputeDtype),
         ):
             check_name(name, getattr(self, name), get_args(known))
         if self.pixels is not None:
             check_name("pixels", self.pixels, get_args(PixelsName))
+        elif self.dequantization == "variational":
+            raise ValueError(
+                "Expected dequantization uniform for fields, which are real numbers already; got "
+                "variational, which is for pixels."
+            )
         for name in ("bijector", "conditioner"):
             check_type(name, getattr(self, name), str, "a name")
         for name in ("disentanglers", "shared", "channel_mixing", "checkpointing"):

@@ -18,6 +18,7 @@ from rgflow import checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import CubeCoupling
+from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
 from rgflow.conditioners import GroupedLinear
 from rgflow.config import Architecture, FlowConfig, check_name, check_whole
@@ -116,7 +117,9 @@ class Flow(nn.Module):
     def _make_entry(self) -> Bijector | None:
         """From images to the domain in which the steps work; none if they are there already."""
         chain = [self.pixels] if self.pixels else []
-        if (chain[0].codomain if chain else "real") != self.domain:
+        if self.config.dequantization == "variational":
+            chain.insert(0, Dequantizer(self.config.channels))
+        if (chain[-1].codomain if chain else "real") != self.domain:
             chain.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
         return Compose(chain) if chain else None
 

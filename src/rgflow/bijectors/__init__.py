@@ -11,6 +11,7 @@ from rgflow.bijectors.blockwise import Blockwise, cut, join
 from rgflow.bijectors.channels import ChannelMixing
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import AffineCoupling, Coupling, CubeCoupling, SplineCoupling
+from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.conditioners import CONDITIONERS, MakeConditioner
 from rgflow.config import FlowConfig, check_name
@@ -25,6 +26,7 @@ __all__ = [
     "Compose",
     "Coupling",
     "CubeCoupling",
+    "Dequantizer",
     "Inverse",
     "Logit",
     "Marginal",
