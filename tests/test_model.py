@@ -387,6 +387,7 @@ def test_fields_must_be_finite_reals():
         ({"bijector_options": {"a": 1}}, "only for a bijector named by its import path"),
         ({"channel_mixing": True, "bijector": "cube"}, "cube acts on the unit cube"),
         ({"channel_mixing": 1}, "channel_mixing to be true or false"),
+        ({"position_embedding": 2, "bijector": "autoregressive"}, "got 2 for autoregressive"),
         ({"dequantization": "learned"}, "dequantization to be one of uniform, variational"),
         ({"dequantization": "variational", "pixels": None}, "uniform for fields"),
         ({"prior": "student", "prior_df": 1.0}, "more than 2 degrees of freedom"),
@@ -395,6 +396,17 @@ def test_fields_must_be_finite_reals():
 def test_configs_that_contradict_themselves(options, message):
     with pytest.raises(ValueError, match=message):
         RGFlow(config(**options))
+
+
+@pytest.mark.parametrize("name", ["affine-trunk", "cube", "coarse-to-fine"])
+def test_networks_are_told_where_a_block_is(name):
+    """Without that, moving an image by a block changes nothing."""
+    options = BIJECTORS[name] | {"levels": 1, "m": 4, "disentanglers": False}
+    for embedding in (0, 3):
+        flow = random_flow(**options, position_embedding=embedding)
+        images = random_images(flow, 4)
+        before, after = flow.log_prob(images), flow.log_prob(images.roll((4, 0), (2, 3)))
+        assert torch.allclose(before, after) == (not embedding)
 
 
 def test_unknown_keys_of_a_config():

@@ -24,9 +24,12 @@ def dark_flow(**options):
     return flow
 
 
-@pytest.mark.parametrize("place", [(0, 0), (2, 2), (3, 5)])
-def test_a_pixel_is_drawn_from_its_distribution_given_all_others(place):
-    flow = dark_flow()
+@pytest.mark.parametrize(
+    ("place", "options"),
+    [((0, 0), {}), ((2, 2), {}), ((3, 5), {}), ((2, 5), {"position_embedding": 4})],
+)
+def test_a_pixel_is_drawn_from_its_distribution_given_all_others(place, options):
+    flow = dark_flow(**options)
     image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
     every = image.repeat(256, 1, 1, 1)
     every[:, 0, *place] = torch.arange(256, dtype=torch.uint8)

@@ -140,6 +140,9 @@ class FlowConfig:
     stem: int = 0
     """Width of the networks that the coarse_to_fine bijector's groups share, one for every quarter
     of a block but the first, in front of their own; 0: there are none."""
+    position_embedding: int = 0
+    """Size of a learned embedding of the position of every block, which the networks of couplings
+    and of coarse_to_fine see; 0: they aren't told where a block is."""
     prior: PriorName = "laplace"
     """Distribution of every latent."""
     prior_scale: float | None = None
@@ -163,6 +166,7 @@ class FlowConfig:
         for name in sizes:
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         check_whole("stem", self.stem, 0, MAX_SIZE)
+        check_whole("position_embedding", self.position_embedding, 0, MAX_SIZE)
         check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:
             check_whole("levels", self.levels, 1)
@@ -196,6 +200,14 @@ class FlowConfig:
             raise ValueError(
                 f"Expected channel_mixing only for bijectors of real numbers; {self.bijector} acts "
                 f"on the unit cube: use affine, spline or autoregressive, or no channel_mixing."
+            )
+        if self.position_embedding and (
+            self.bijector == "autoregressive" or self.architecture == "real_nvp"
+        ):
+            one = self.bijector if self.architecture == "rg" else self.architecture
+            raise ValueError(
+                f"Expected position_embedding only for affine, spline, cube and coarse_to_fine of "
+                f"an RG-Flow; got {self.position_embedding} for {one}: leave it out."
             )
         check_at_least("prior_df", self.prior_df, 0)
         if self.prior_scale is not None:

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.bijectors.base import Mapped
+from rgflow.bijectors.base import Bijector, Mapped
 from rgflow.bijectors.blockwise import Blockwise
 from rgflow.config import check_whole
 from rgflow.latents import Latents
@@ -183,13 +183,13 @@ class _Touched:
     """The blocks of one layer that hold a changed variable.
 
     Attributes:
-        layer: The layer.
+        bijector: What maps these blocks.
         owners: The problem of each block, [R].
         fixed: The values of the variables that didn't change before it, [F].
         gather: From (changed, fixed) to (variables of the blocks, variables in no block).
     """
 
-    layer: Blockwise
+    bijector: Bijector
     owners: Tensor
     fixed: Tensor
     gather: Permutation
@@ -197,23 +197,25 @@ class _Touched:
     def __call__(self, changed: Tensor) -> Mapped:
         """Towards the latents: all variables after the layer, and the log-determinant [R]."""
         x = self.gather(torch.cat((changed, self.fixed)))
-        return self._map(self.layer.bijector.forward, x)
+        return self._map(self.bijector.forward, x)
 
     def grow(self, changed: Tensor) -> Tensor:
         """Towards the pixels: all variables that change with those given."""
         x = self.gather(torch.cat((changed, self.fixed)))
-        return self._map(self.layer.bijector.inverse, x)[0]
+        return self._map(self.bijector.inverse, x)[0]
 
     def shrink(self, after: Tensor) -> Tensor:
         """Towards the pixels: of all variables before the layer, those that changed."""
-        x = self.gather.back(self._map(self.layer.bijector.inverse, after)[0])
+        x = self.gather.back(self._map(self.bijector.inverse, after)[0])
         return x[: len(x) - len(self.fixed)]
 
     def _map(self, function: Any, x: Tensor) -> Mapped:
         rows = len(self.owners)
         if not rows:
             return x, x.new_zeros(0)
-        size = rows * self.layer.channels * self.layer.layer.m**2
+        (dim,) = self.bijector.event_shape
+        assert dim
+        size = rows * dim
         y, log_det = function(x[:size].view(rows, -1))
         return torch.cat((y.flatten(), x[size:])), log_det
 
@@ -281,7 +283,7 @@ class _Cone:
         fixed = out[self._find(changed, out) < 0]
         gather = self._find(np.concatenate((changed, fixed)), out)
         touched = _Touched(
-            layer,
+            layer.of(torch.as_tensor(numbers, device=self.device)),
             torch.as_tensor(owners, device=self.device),
             self._values(grid, fixed, level),
             Permutation(gather, self.device),

@@ -67,7 +67,8 @@ class RGFlow(Flow):
                     top = config.shared or level == lattice.top
                     stack = [make_bijector(of_level, layer.m, top=top) for _ in range(depth)]
                     made[layer.kind] = Compose(stack, config.checkpointing)
-                layers.append(Blockwise(made[layer.kind], layer, config.channels))
+                bijector, embedding = made[layer.kind], config.position_embedding
+                layers.append(Blockwise(bijector, layer, config.channels, embedding))
             yield RGStep(layers, top=level == lattice.top)
 
 

@@ -105,10 +105,11 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
 def _layer_jacobians(layer: Blockwise, y: Tensor) -> tuple[Tensor, Tensor]:
     """What a layer generates from y [1, C, H, W], and the transposed Jacobians of its blocks."""
     found: list[Tensor] = []
+    bijector = layer.of_all(len(y))
 
     def differentiated(blocks: Tensor) -> tuple[Tensor, Tensor]:
         def generate(b: Tensor) -> Tensor:
-            return layer.bijector.inverse(b)[0]
+            return bijector.inverse(b)[0]
 
         def push(direction: Tensor) -> Tensor:
             return jvp(generate, (blocks,), (direction.expand_as(blocks),))[1]
@@ -116,7 +117,7 @@ def _layer_jacobians(layer: Blockwise, y: Tensor) -> tuple[Tensor, Tensor]:
         basis = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
         each = max(1, ROWS_AT_ONCE // len(blocks))
         found.append(vmap(push, chunk_size=each)(basis).transpose(0, 1).contiguous())
-        return layer.bijector.inverse(blocks)
+        return bijector.inverse(blocks)
 
     x = layer.on_blocks(differentiated, y)[0]
     return x, found[0]

@@ -79,15 +79,16 @@ def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
             stem=config.stem,
             components=config.components,
             top=top,
+            embedding=config.position_embedding,
         )
     check_name("conditioner", config.conditioner, CONDITIONERS)
     conditioner: MakeConditioner = partial(
         CONDITIONERS[config.conditioner], hidden=hidden, blocks=config.blocks
     )
     if config.bijector == "affine":
-        return AffineCoupling(dim, conditioner)
+        return AffineCoupling(dim, conditioner, embedding=config.position_embedding)
     kind = SplineCoupling if config.bijector == "spline" else CubeCoupling
-    return kind(dim, conditioner, bins=config.bins)
+    return kind(dim, conditioner, bins=config.bins, embedding=config.position_embedding)
 
 
 def _users_own(path: str, dim: int, options: dict[str, Any]) -> Bijector:

@@ -61,6 +61,14 @@ class Bijector(nn.Module):
         super().__init__()
         self.event_shape = event_shape
 
+    def at(self, position: Tensor) -> "Bijector":
+        """This map of blocks, told where those are that it will get; here: regardless of where.
+
+        Args:
+            position: An embedding of the position of each, [N, E].
+        """
+        return self
+
     def transform(self, x: Tensor) -> Mapped:
         """Map x [N, …] towards the latents: y [N, …] and log |det ∂y/∂x| [N]."""
         raise NotImplementedError
@@ -117,6 +125,9 @@ class Compose(Bijector):
         self.bijectors = cast(Sequence[Bijector], nn.ModuleList(bijectors))
         self.domain, self.codomain = bijectors[0].domain, bijectors[-1].codomain
         self.checkpointing = checkpointing
+
+    def at(self, position: Tensor) -> "Compose":
+        return Compose([bijector.at(position) for bijector in self.bijectors], self.checkpointing)
 
     def transform(self, x: Tensor) -> Mapped:
         log_dets = []

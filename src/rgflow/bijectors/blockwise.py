@@ -7,7 +7,7 @@ D = C·m² its variables; n = m/2.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Mapped
 from rgflow.lattice import Layer
@@ -45,18 +45,32 @@ class Blockwise(Bijector):
         bijector: A map of vectors [R, D]; it may be shared with other layers.
         layer: Where the blocks are.
         channels: Channels C of the images.
+        embedding: Size E of a learned embedding of every block's position, which the bijector is
+            told; 0: it isn't told where a block is.
     """
 
-    def __init__(self, bijector: Bijector, layer: Layer, channels: int) -> None:
+    def __init__(self, bijector: Bijector, layer: Layer, channels: int, embedding: int = 0) -> None:
         super().__init__((channels, *layer.grid))
         self.bijector, self.layer, self.channels = bijector, layer, channels
         self.domain, self.codomain = bijector.domain, bijector.codomain
+        rows, columns = layer.blocks
+        self.positions = nn.Embedding(rows * columns, embedding) if embedding else None
 
     def transform(self, x: Tensor) -> Mapped:
-        return self.on_blocks(self.bijector.forward, x)
+        return self.on_blocks(self.of_all(len(x)).forward, x)
 
     def invert(self, y: Tensor) -> Mapped:
-        return self.on_blocks(self.bijector.inverse, y)
+        return self.on_blocks(self.of_all(len(y)).inverse, y)
+
+    def of(self, numbers: Tensor) -> Bijector:
+        """The bijector, for blocks with these numbers, [R]; a layer's are counted row by row."""
+        return self.bijector.at(self.positions(numbers)) if self.positions else self.bijector
+
+    def of_all(self, images: int) -> Bijector:
+        """The bijector, for all blocks of so many images, in the order of `cut`."""
+        if not self.positions:
+            return self.bijector
+        return self.bijector.at(self.positions.weight.repeat(images, 1))
 
     def on_blocks(self, function: Callable[[Tensor], Mapped], x: Tensor) -> Mapped:
         """Any map of vectors, with log-determinants, on the blocks of images of this layer.

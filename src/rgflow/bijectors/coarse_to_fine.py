@@ -13,8 +13,9 @@ Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G 
 of context; P parameters of a variable's map.
 """
 
+import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -97,6 +98,7 @@ class CoarseToFine(Bijector):
         stem: Width of the stems; 0: there are none.
         components: Components of each mixture.
         top: Whether all variables are mapped.
+        embedding: Size of what `at` tells of the position of blocks, which all networks see.
     """
 
     domain: Domain = "cube"
@@ -117,6 +119,7 @@ class CoarseToFine(Bijector):
         stem: int,
         components: int,
         top: bool,
+        embedding: int = 0,
     ) -> None:
         super().__init__((dim,))
         order = torch.from_numpy(coarse_to_fine(channels, m, splits))
@@ -128,11 +131,17 @@ class CoarseToFine(Bijector):
         self.register_buffer("channel", torch.arange(self.groups) % channels, persistent=False)
         self.pixels = Marginal(channels)
         params = 3 * components
-        context = 2 * channels if self.kept else 0
+        context = embedding + (2 * channels if self.kept else 0)
         self.networks = GroupedTrunk(
             self.groups, self.kept, self.size, context, params, hidden, blocks, stem
         )
         self.compiled = False
+        self.position: Tensor | None = None
+
+    def at(self, position: Tensor) -> Self:
+        placed = copy.copy(self)  # with the same parameters
+        placed.position = position
+        return placed
 
     def compile_kernels(self) -> None:
         """Compile mixtures and networks for training."""
@@ -147,10 +156,12 @@ class CoarseToFine(Bijector):
         tables, units = self._tables(x.dtype)
         place = find_place(d, tables)
         level, k = _level(place), self.kept
-        context = level.new_empty(0, len(x))
+        context = [self._positions(x)]
         if k:
-            units, context = relative(level[:k].unflatten(1, (self.size, -1)), units, self.channels)
-        seen = torch.cat((context, _seen(level, units).view(-1, len(x))))
+            up = level[:k].unflatten(1, (self.size, -1))
+            units, measured = relative(up, units, self.channels)
+            context.append(measured)
+        seen = torch.cat((*context, _seen(level, units).view(-1, len(x))))
         params = self.networks(seen).flatten(2)  # [mapped groups, P, e·R]
         forward = compiled_mixture() if self.compiled and self.training else mixture_forward
         y, log_slope = forward(
@@ -194,7 +205,14 @@ class CoarseToFine(Bijector):
 
     def generation(self, rows: int, dtype: torch.dtype) -> "Generation":
         """The way from coarse to fine, for so many blocks and computed in this number format."""
-        return Generation(self, *self._tables(dtype), rows)
+        tables, units = self._tables(dtype)
+        return Generation(self, tables, units, self._positions(units.unit.new_empty(rows, 0)))
+
+    def _positions(self, like: Tensor) -> Tensor:
+        """What networks are told of the positions of blocks [R, …], [E, R], in their dtype."""
+        if self.position is None:
+            return like.new_empty(0, len(like))
+        return self.position.T.to(like.dtype)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
         """Of every group, [G, 256] and [G, 1]."""
@@ -240,10 +258,12 @@ class Generation:
         bijector: Whose blocks.
         tables: Of every group, [G, 256].
         units: Of every group, [G, 1].
-        rows: R.
+        positions: What is told of the positions of blocks, [E, R]; E may be 0.
     """
 
-    def __init__(self, bijector: CoarseToFine, tables: Tables, units: Units, rows: int) -> None:
+    def __init__(
+        self, bijector: CoarseToFine, tables: Tables, units: Units, positions: Tensor
+    ) -> None:
         self._trunk, self._kept = bijector.networks, bijector.kept
         self._networks = self._trunk.apart(tables.share.dtype)
         self._channels = bijector.channels
@@ -251,9 +271,9 @@ class Generation:
         self._tables, self._units = _apart(tables), _apart(units)
         self._group = 0
         """That which comes next."""
-        self._known = [units.unit.new_empty(0, rows)]
+        self._known = [positions]
         """The context and the groups so far, [., R]: levels until all that go up are there, and
-        then what the networks see."""
+        then what the networks see. The positions come first."""
         self._told: Tensor | None = None
         """What the stem of the quarter says to each of its groups."""
         self._quarter = 0
@@ -281,7 +301,7 @@ class Generation:
             self.units, context = relative(up, self.units, self._channels)
             self._units = _apart(self.units)
             seen = _seen(up.flatten(1), Units(*(u[: self._kept] for u in self.units)))
-            self._known = [context, seen.view(-1, up.shape[2])]
+            self._known = [self._known[0], context, seen.view(-1, up.shape[2])]
 
     def pick(self, rows: Tensor) -> None:
         """Go on with these blocks, some of them perhaps several times."""

@@ -6,8 +6,11 @@ is mapped; then the mapped odd half conditions and the even half is mapped.
 Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameters per variable.
 """
 
+import copy
+from typing import Self
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised, sum_event
@@ -23,13 +26,26 @@ class Coupling(Bijector):
         dim: Variables of a block D, even.
         params: Parameters per variable P.
         conditioner: Makes the network, from D and P.
+        embedding: Size E of what `at` tells of the position of blocks. Networks see it as a shift
+            of what else they see, linear in it and 0 at the start.
     """
 
-    def __init__(self, dim: int, params: int, conditioner: MakeConditioner) -> None:
+    def __init__(
+        self, dim: int, params: int, conditioner: MakeConditioner, *, embedding: int = 0
+    ) -> None:
         if dim % 2:
             raise ValueError(f"Expected an even number of variables in a block; got {dim}.")
         super().__init__((dim,))
         self.conditioner = conditioner(dim, params)
+        self.shift = nn.Linear(embedding, dim, bias=False) if embedding else None
+        if self.shift:
+            nn.init.zeros_(self.shift.weight)
+        self.position: Tensor | None = None
+
+    def at(self, position: Tensor) -> Self:
+        placed = copy.copy(self)  # with the same parameters
+        placed.position = position
+        return placed
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         """x [R, d] by parameters [R, P, d]: y and log |dy/dx|, each [R, d]."""
@@ -41,7 +57,14 @@ class Coupling(Bijector):
 
     def condition(self, x: Tensor, half: int) -> Tensor:
         """Parameters [R, P, d] for the other half, from one half x [R, d], in its dtype."""
-        return self.conditioner(x, half).to(x.dtype)
+        return self.networks(x, half).to(x.dtype)
+
+    def networks(self, x: Tensor, half: int) -> Tensor:
+        """The same in the dtype of the networks, from what they are to see of x."""
+        if self.shift and self.position is not None:
+            x = x + self.shift(self.position).chunk(2, 1)[half]
+        params: Tensor = self.conditioner(x, half)
+        return params
 
     def transform(self, x: Tensor) -> Mapped:
         even, odd = x.chunk(2, 1)
@@ -64,10 +87,11 @@ class AffineCoupling(Coupling):
     Args:
         dim: Variables of a block D.
         conditioner: Makes the network, from D and P = 2.
+        embedding: As for `Coupling`.
     """
 
-    def __init__(self, dim: int, conditioner: MakeConditioner) -> None:
-        super().__init__(dim, 2, conditioner)
+    def __init__(self, dim: int, conditioner: MakeConditioner, *, embedding: int = 0) -> None:
+        super().__init__(dim, 2, conditioner, embedding=embedding)
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         s, t = torch.tanh(params[:, 0]), params[:, 1]
@@ -88,12 +112,19 @@ class SplineCoupling(Coupling):
         conditioner: Makes the network, from D and P = 3·bins − 1.
         bins: Bins of each spline.
         bound: B.
+        embedding: As for `Coupling`.
     """
 
     def __init__(
-        self, dim: int, conditioner: MakeConditioner, *, bins: int = 8, bound: float = 5.0
+        self,
+        dim: int,
+        conditioner: MakeConditioner,
+        *,
+        bins: int = 8,
+        bound: float = 5.0,
+        embedding: int = 0,
     ) -> None:
-        super().__init__(dim, 3 * bins - 1, conditioner)
+        super().__init__(dim, 3 * bins - 1, conditioner, embedding=embedding)
         self.bins, self.bound = bins, bound
 
     def _spline(self, params: Tensor) -> MonotonicRQSTransform:
@@ -122,13 +153,16 @@ class CubeCoupling(Coupling):
         dim: Variables of a block D.
         conditioner: Makes the network, from D and P = 2·bins + 1.
         bins: Bins of each spline.
+        embedding: As for `Coupling`.
     """
 
     domain: Domain = "cube"
     codomain: Domain = "cube"
 
-    def __init__(self, dim: int, conditioner: MakeConditioner, *, bins: int = 8) -> None:
-        super().__init__(dim, 2 * bins + 1, conditioner)
+    def __init__(
+        self, dim: int, conditioner: MakeConditioner, *, bins: int = 8, embedding: int = 0
+    ) -> None:
+        super().__init__(dim, 2 * bins + 1, conditioner, embedding=embedding)
         self.bins = bins
         self.kernels: Kernels | None = None
         """Compiled kernels, used while training; none: the plain functions."""
@@ -138,7 +172,7 @@ class CubeCoupling(Coupling):
         self.kernels = compiled_kernels()
 
     def condition(self, x: Tensor, half: int) -> Tensor:
-        params = self.conditioner(standardised(x), half)
+        params = self.networks(standardised(x), half)
         # The kernels widen bfloat16 as they read it, which saves a pass over all parameters.
         return params if self._fused else params.to(x.dtype)
 

@@ -22,11 +22,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow.bijectors.base import Compose
-from rgflow.bijectors.blockwise import cut
-from rgflow.bijectors.coarse_to_fine import CoarseToFine, Mixtures
+from rgflow.bijectors.blockwise import Blockwise, cut
+from rgflow.bijectors.coarse_to_fine import CoarseToFine, Generation, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
 from rgflow.config import check_whole
 from rgflow.flow import Flow
@@ -149,8 +150,22 @@ class _Level(NamedTuple):
     """Where blocks of one level are, and how they are mapped."""
 
     stride: int
-    layer: Layer
+    blockwise: Blockwise
     bijector: CoarseToFine
+
+    @property
+    def layer(self) -> Layer:
+        """The blocks."""
+        return self.blockwise.layer
+
+    def generation(self, numbers: NDArray[np.int64], particles: int, like: Tensor) -> Generation:
+        """The way from coarse to fine for the blocks with these numbers, of every particle."""
+        of_all = torch.as_tensor(numbers, device=like.device).repeat(particles)
+        stack = self.blockwise.of(of_all)
+        assert isinstance(stack, Compose)
+        (bijector,) = stack.bijectors
+        assert isinstance(bijector, CoarseToFine)
+        return bijector.generation(len(of_all), like.dtype)
 
 
 def maps_once(flow: Flow) -> bool:
@@ -162,10 +177,10 @@ def _once(flow: Flow) -> list[_Level]:
     """The levels of a flow that map every pixel once, level 0 first."""
     found = []
     for h, step in enumerate(flow.steps if isinstance(flow, RGFlow) else ()):
-        layers = [(b.layer, b.bijector) for b in step.blockwise]
-        stacks = [list(stack.bijectors) for _, stack in layers if isinstance(stack, Compose)]
-        if len(stacks) == 1 and len(stacks[0]) == 1 and isinstance(stacks[0][0], CoarseToFine):
-            found.append(_Level(1 << h, layers[0][0], stacks[0][0]))
+        if len(step.blockwise) == 1 and isinstance(step.blockwise[0].bijector, Compose):
+            bijectors = step.blockwise[0].bijector.bijectors
+            if len(bijectors) == 1 and isinstance(bijectors[0], CoarseToFine):
+                found.append(_Level(1 << h, step.blockwise[0], bijectors[0]))
     return found
 
 
@@ -207,10 +222,11 @@ def _draw(
     numbers = torch.stack([torch.where(moving, number + c * sites, -1) for c in range(len(x))])
     values = x[:, moving].flatten().expand(particles, -1).clone()
     weight, log_p = (torch.zeros(particles, device=x.device) for _ in range(2))
-    dtype = levels[0].bijector.networks.first.dtype
+    like = levels[0].bijector.networks.first
     for level in reversed(levels):
         s, m = level.stride, level.layer.m
-        touched = np.argwhere(level.layer.touched(part[::s, ::s]))
+        mask = level.layer.touched(part[::s, ::s])
+        touched = np.argwhere(mask)
         if not len(touched):
             continue
         corners = [(slice(p * m, (p + 1) * m), slice(q * m, (q + 1) * m)) for p, q in touched]
@@ -220,7 +236,7 @@ def _draw(
             )
             for of in (x, numbers)
         )  # [G, e, B]
-        known = level.bijector.generation(particles * len(touched), dtype)
+        known = level.generation(np.flatnonzero(mask), particles, like)
         matters = False  # whether anything so far differs between particles
         for group, (here, place) in enumerate(zip(fixed, places, strict=True)):
             free = place >= 0
@@ -230,7 +246,7 @@ def _draw(
                 values[:, place[free]] = now.transpose(0, 1)[:, free]
                 log_p = log_p + log_probs.sum((0, 2))
                 weight = weight + torch.where(free[:, None], 0, log_probs).sum((0, 2))
-            known.add(now.flatten(1).to(dtype))
+            known.add(now.flatten(1).to(like.dtype))
             matters = matters or bool(free.any())
             shares = weight.softmax(0)
             if 1 / shares.square().sum() < ENOUGH * particles:

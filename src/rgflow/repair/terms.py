@@ -105,7 +105,7 @@ def _through(flow: RGFlow, layer: Blockwise, x: Tensor) -> tuple[Tensor, Tensor]
     found: list[Tensor] = []
 
     def kept(blocks: Tensor) -> Mapped:
-        y, log_det = layer.bijector.forward(blocks)
+        y, log_det = layer.of_all(len(x)).forward(blocks)
         if flow.domain == "real":  # what it is between uniform variables
             gain = flow.prior.log_prob(y) - flow.prior.log_prob(blocks)
             found.append(log_det + gain.sum(1))
