@@ -186,10 +186,10 @@ REDRAWN = {
 
 
 @pytest.mark.parametrize("name", REDRAWN)
-@pytest.mark.parametrize("space", SPACES)
-def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space):
+@pytest.mark.parametrize(("space", "change"), [("flow", "step"), *((s, "redraw") for s in SPACES)])
+def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space, change):
     flow = random_flow(**REDRAWN[name]).double()
-    found = receptive_fields(flow, draws=2, space=space, change="redraw", temperature=0.8)
+    found = receptive_fields(flow, draws=2, space=space, change=change, temperature=0.8)
 
     def image(z):
         return flow.decode(z)[0] if space == "pixels" else flow.coarse(z, "flow")[0][0]
@@ -200,7 +200,8 @@ def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space):
             changes = []
             for k in range(2):
                 z, new = (flow.draw_each([seed], 0.8) for seed in (k, k + fields.ANOTHER))
-                changed = z.set(address, new[address].item())
+                to = new[address] if change == "redraw" else z[address] + 1
+                changed = z.set(address, to.item())
                 changes.append((image(changed) - image(z)).abs().sum(0))
             expected = torch.stack(changes).mean(0)
             torch.testing.assert_close(found.field(address), expected, rtol=1e-9, atol=1e-8)

@@ -26,19 +26,20 @@ def subject(tmp_path):
 
 def test_a_prior_changes_the_latents_but_no_likelihood(subject):
     mine = subject(**COARSE)
-    found = priors(mine, count=60, pairs=4, steps=4, codes=4, places=1, draws=1)
+    found = priors(mine, count=60, pairs=4, steps=4, places=1, draws=1, repeats=2)
     assert list(found.numbers) == ["laplace", "gaussian", "student"]
-    assert set(found.pictures) == {"fields", "ways"}
+    assert set(found.pictures) == {"ways"}
     nll = [one["nll"] for one in found.numbers.values()]
     images = torch.from_numpy(data.load("msds1", "test", count=4).images.copy())
     assert nll[0] == pytest.approx(evaluate(mine.flow, images, seed=0, subset=0).nll)
     assert nll == pytest.approx([nll[0]] * 3, rel=1e-5)
     steps = [one["largest_step"] for one in found.numbers.values()]
-    assert min(steps) >= 1
-    assert len(set(steps)) == 3  # straight ways are others
+    assert all(len(one) == 4 and min(one) >= 1 for one in steps)
+    assert len(set(map(tuple, steps))) == 3  # straight ways are others
     for one in found.numbers.values():
-        assert len(one["fields"]) == mine.flow.levels
-        assert np.isfinite(one["halfway_nll"])
+        assert [len(level["step"]) for level in one["fields"]] == [2] * mine.flow.levels
+        assert one["r2"] == list(one["directions"].values())
+        assert np.isfinite(one["halfway_nll"]).all()
 
 
 def test_on_the_real_line_the_prior_is_no_choice_of_afterwards(subject):

@@ -114,6 +114,20 @@ def test_fields_along_latents_and_directions(name, space):
 
 
 @pytest.mark.parametrize("name", ["affine", "real-nvp"])
+def test_steps_along_latents_and_directions(name):
+    flow = random_flow(**KINDS[name])
+    address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))
+    found = receptive_fields(flow, draws=2, change="step", sites=flow.lattice.site(h, i, j))
+    one = field_along(flow, address, draws=2, change="step")
+    torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
+    z, d = flow.draw_each([0]), flow.draw_each([1])
+    along = field_along(flow, d, draws=1, change="step")
+    moved = flow.decode(Latents.from_flat(z.flat() + d.flat(), z.lattice, 3))
+    expected = (moved - flow.decode(z)).abs().sum(1)[0]
+    torch.testing.assert_close(along.field, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["affine", "real-nvp"])
 def test_redrawn_fields_along_latents_and_directions(name):
     flow = random_flow(**KINDS[name])
     address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))

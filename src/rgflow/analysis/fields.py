@@ -5,8 +5,8 @@ The paper doesn't say where ∂G is taken; a strength of 1 as the threshold of v
 in the flow's own space y, before pixels are made of it, so this is the default.
 
 A flow whose networks see pixels as whole levels (`CoarseToFine`) is a staircase: its derivative
-says nothing of what happens a step further. There a latent is drawn anew instead, and
-RF_l = E |ΔG| is by how much pixels change, in grey levels.
+says nothing of what happens a step further. There a latent is drawn anew instead, or moved by one
+unit, and RF_l = E |ΔG| is by how much pixels change, in grey levels.
 
 Of an RG-Flow, latents whose generation cones don't meet share a column of ∂G/∂z: they are told
 apart by where the column isn't zero. Of other flows, every latent takes a Jacobian-vector product.
@@ -35,8 +35,8 @@ from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.model import RGFlow
 
-Change = Literal["derivative", "redraw"]
-"""How a latent is changed: infinitesimally, or by drawing it anew from the prior."""
+Change = Literal["derivative", "redraw", "step"]
+"""How a latent is changed: infinitesimally, by drawing it anew from the prior, or by adding 1."""
 MEMORY = 1 << 28
 """Bytes that the columns under way may take."""
 ANOTHER = 1 << 31
@@ -67,7 +67,8 @@ def how_found(one: Found) -> str:
     t = one.temperature
     temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
     where = "in the flow's own space" if one.space == "flow" else "of pixels"
-    anew = "latents drawn anew, " * (one.change == "redraw")
+    changed = {"derivative": "", "redraw": "latents drawn anew, ", "step": "latents moved by 1, "}
+    anew = changed[one.change]
     draws = f"{one.draws} draw{'s' * (one.draws > 1)}"
     return f"{anew}{where}, {draws}, temperature {temperature}, seed {one.seed}"
 
@@ -182,9 +183,9 @@ def receptive_fields(
         draws: Number of latents drawn, over which |∂G/∂z| is averaged; draw k has seed + k.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
-        space: The flow's own space, or pixels; none: its own for derivatives, pixels for redraws.
-        change: The derivative, or what drawing a latent anew changes; none: the latter for flows
-            whose networks see pixels as whole levels.
+        space: The flow's own space, or pixels; none: its own for derivatives, pixels for all else.
+        change: The derivative, or what changes if a latent is drawn anew (redraw) or moved by 1
+            (step); none: redraw for flows whose networks see pixels as whole levels.
         sites: The positions whose latents are wanted, a mask [H, W]; none: all.
         progress: Called with the number of draws done.
 
@@ -221,10 +222,11 @@ def receptive_fields(
     strengths = [torch.empty(draws, n, dtype=flow.dtype) for n, *_ in shapes]
     for k in range(draws):
         z = flow.draw_each([seed + k], temperature)
-        if change == "redraw":
-            push = redraw(flow, z, another(flow, seed + k, temperature), space)
-        else:
+        if change == "derivative":
             push = _push(flow, z, space)
+        else:
+            new = another(flow, seed + k, temperature) if change == "redraw" else z.map(_further)
+            push = redraw(flow, z, new, space)
         for level, w in enumerate(windows):
             strengths[level][k] = _add_fields(fields[level], flow, level, w, push)
         if progress:
@@ -258,12 +260,17 @@ def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Ch
         whole = any(isinstance(module, CoarseToFine) for module in flow.modules())
         change = "redraw" if whole else "derivative"
     check_name("change", change, get_args(Change))
-    return change, space or ("pixels" if change == "redraw" else "flow")
+    return change, space or ("flow" if change == "derivative" else "pixels")
 
 
 def another(flow: Flow, seed: int, temperature: float | Sequence[float]) -> Latents:
     """The latents that those drawn with a seed are replaced by."""
     return flow.draw_each([seed + ANOTHER], temperature)
+
+
+def _further(z: Tensor) -> Tensor:
+    """Latents moved by 1."""
+    return z + 1
 
 
 def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:

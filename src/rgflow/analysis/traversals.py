@@ -168,7 +168,7 @@ def field_along(
 
     For a latent it is that of `receptive_fields` (paper, eq. 14), but found by a single
     Jacobian-vector product per draw, without the Jacobians of all blocks. A direction, where
-    latents are drawn anew, is followed as far as a number from the prior says.
+    latents are drawn anew, is followed as far as a number from the prior says; with steps, by 1.
 
     Args:
         flow: The flow.
@@ -195,14 +195,14 @@ def field_along(
         else:
             direction = z.map(torch.zeros_like).set(along, 1.0)
         tangent = direction.image().to(z.levels[-1])
-        if change == "redraw":
-            new = another(flow, seed + k, temperature)
-            if isinstance(along, Latents):
-                far = new.levels[-1].flatten()[0]
+        if change == "derivative":
+            changes = plain_push(flow, z, space)(tangent)
+        else:
+            new = another(flow, seed + k, temperature) if change == "redraw" else None
+            if new is None or isinstance(along, Latents):
+                far = 1.0 if new is None else new.levels[-1].flatten()[0]
                 new = Latents.from_image(z.image() + far * direction.image(), z.lattice)
             changes = redraw(flow, z, new, space)(tangent, flow.levels - 1)
-        else:
-            changes = plain_push(flow, z, space)(tangent)
         fields.append(changes[0].abs().sum(0).cpu())
     drawn = torch.stack(fields)
     strengths = drawn.mean((1, 2))

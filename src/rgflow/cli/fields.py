@@ -48,7 +48,8 @@ def run(arguments: Sequence[str]) -> None:
         "--change",
         type=str | None,
         default=None,
-        help="derivative, or redraw: what drawing a latent anew changes; what suits the flow",
+        help="derivative; or what changes if a latent is drawn anew (redraw) or moved by 1 (step); "
+        "what suits the flow",
     )
     options.add_argument("--draws", type=int, default=16, help="latents drawn, to average over")
     options.add_argument(
