@@ -8,11 +8,12 @@ A config's `tables` are of several kinds, which differ by their keys:
 value, rows                one number: published ones, and ours under every budget
 values, rows, baseline     several numbers, a table for every budget; differences from the baseline,
                            but of numbers with `compared: false`
-claims                     sentences of the paper, each with two numbers that it says to differ,
-                           and what they are the mean `over`, if not seeds; with `near`, it is how
-                           far they are from that number that differs
+claims                     sentences of the paper, each with two numbers that it says to differ;
+                           with `near`, it is how far they are from that number that differs
 verdicts                   what the probes of each level say about the paper's sentences
 curves                     validations against time, a picture for every budget: rows as above
+
+What differences are the mean `over`, if not seeds, a table says too.
 
 A number of ours is named by a path: the name of a measure, and keys within its numbers; or
 training.steps, and what else a training is recorded with. It is the mean over the seeds; its error
@@ -28,7 +29,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeAlias
 
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from rgflow.experiments import manifest, results
 from rgflow.experiments.plan import BUDGETS, Experiment, names, read_experiment
@@ -73,14 +74,22 @@ class Number:
     error: float
     count: int
 
-    @property
-    def decided(self) -> bool:
-        """Whether its confidence interval leaves out 0; of one seed that of its measurement, and
-        without an error never."""
-        if math.isnan(self.error):
+    def decided(self, others: Sequence["Number"] = ()) -> bool:
+        """Whether its confidence interval leaves out 0.
+
+        One seed says nothing of how much seeds differ: that is then taken from the same number of
+        several seeds, of which there has to be one.
+
+        Args:
+            others: The same number under other budgets.
+        """
+        of, error = self, self.error
+        if self.count == 1:
+            of = max(others, key=lambda one: one.count, default=self)
+            error = math.hypot(error, of.error * of.count**0.5)
+        if of.count == 1 or math.isnan(error):
             return False
-        law = t(self.count - 1) if self.count > 1 else norm
-        return bool(abs(self.mean) > law.ppf((1 + CONFIDENCE) / 2) * self.error)
+        return bool(abs(self.mean) > t(of.count - 1).ppf((1 + CONFIDENCE) / 2) * error)
 
     def text(self, digits: int, signed: bool = False) -> str:
         """With so many digits after the point; without an error if there is none, or it is 0, as
@@ -263,7 +272,7 @@ def _outcome(paper: str | None, ours: Sequence[Number | None], better: str, digi
 def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Several numbers of every row, and what differs from the baseline."""
     base = next((row for row in said["rows"] if row.get("of") == said.get("baseline", "")), None)
-    head, told = ["", *(value["name"] for value in said["values"])], False
+    head, told, most = ["", *(value["name"] for value in said["values"])], False, 1
     for budget, one in found.items():
         rows = []
         for row in said["rows"]:
@@ -274,6 +283,7 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
                 if number and base and row is not base and value.get("compared", True):
                     less = one.difference(value["value"], row, base)
                     cells[-1] += f" ({less.text(digits, signed=True)})" if less else ""
+                    most = max(most, less.count if less else 1)
             if any(cells):
                 rows.append([row["name"], *cells])
         if rows:
@@ -283,25 +293,29 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
         yield "Not measured yet."
         yield ""
     elif base:
-        yield f"In brackets: the difference from “{base['name']}”, seed by seed."
+        over = said.get("over", "seed")
+        how = f"{over} by {over}" if most > 1 else f"of one {over}; errors are of measuring alone"
+        yield f"In brackets: the difference from “{base['name']}”, {how}."
         yield ""
 
 
 def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Sentences, and whether our numbers agree."""
     for claim in said["claims"]:
-        outcomes = []
+        outcomes, differences = [], {}
         smaller, larger = (
             side if isinstance(side, dict) else {"of": side}
             for side in (claim["smaller"], claim["larger"])
         )
         for budget, one in found.items():
             more = one.difference(claim.get("value", ""), larger, smaller, claim.get("near"))
-            if more is None:
-                continue
+            if more:
+                differences[budget] = more
+        for budget, more in differences.items():
+            one = found[budget]
             digits = claim.get("digits", 3)
             verdict = "agrees" if more.mean > 0 else "contradicts"
-            if not more.decided:
+            if not more.decided(list(differences.values())):
                 verdict = "undecided"
             told = more.text(digits, signed=True)
             told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
@@ -382,7 +396,8 @@ def page(experiment: Experiment) -> str:
         lines += [
             "Numbers are means over seeds, with standard errors of these and of the measurement; a "
             "claim is decided if the 95 % interval of the difference, seed by seed, leaves out 0. "
-            "Of one seed, the error is that of the measurement alone.",
+            "Of one seed, the error is that of the measurement alone; how much seeds differ is "
+            "then taken from the budget that has several, and without one nothing is decided.",
             "",
         ]
     for budget in experiment.budgets:

@@ -206,8 +206,15 @@ def test_claims_are_decided_by_what_lies_outside_their_interval(pages, found):
     ]
     told = list(pages.of_claims({"claims": claims}, found))
     assert told[0] == (
-        "- One. 10m: **agrees** (+1.033 ± 0.033, 3 seeds); 2h: **agrees** (+0.050 ± 0.014, 1 seed)."
+        "- One. 10m: **agrees** (+1.033 ± 0.033, 3 seeds); "
+        "2h: **undecided** (+0.050 ± 0.014, 1 seed)."
     )
+    found["2h"] = pages.Results(None, "2h", content(a=[0.9], b=[1.2]))  # more than seeds differ
+    assert "2h: **agrees** (+0.300 ± 0.014, 1 seed)" in next(
+        pages.of_claims({"claims": claims}, found)
+    )
+    alone = {"2h": found["2h"]}
+    assert "2h: **undecided** (+0.300" in next(pages.of_claims({"claims": claims}, alone))
     assert "10m: **contradicts**" in told[1]
     assert told[2] == "- Three. Not measured yet."
     close = {"10m": pages.Results(None, "10m", content(a=[1.0, 1.2, 1.1], b=[1.1, 1.1, 1.2]))}
@@ -222,6 +229,11 @@ def test_several_numbers_beside_a_baseline(pages, found):
     assert "| B | 2.13 ± 0.09 (+1.03 ± 0.03) |" in told
     assert "Budget 2h:" in told
     assert told[-2] == "In brackets: the difference from “A”, seed by seed."
+    said = {"values": values, "rows": rows, "baseline": "a"}
+    alone = list(pages.of_several_numbers(said, {"2h": found["2h"]}))
+    assert alone[-2].endswith(
+        "the difference from “A”, of one seed; errors are of measuring alone."
+    )
 
 
 def test_numbers_of_trainings_that_arent_compared(pages, found):
