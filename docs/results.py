@@ -38,8 +38,8 @@ from rgflow.figures import learning_curves
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 PAGES = Path(__file__).parent / "results"
-PUBLISHED = {"paper": "paper", "reproduction": "independent reproduction"}
-"""Columns of published numbers, by the key of a row, which has them as they are printed."""
+PUBLISHED = {"paper": "paper", "reproduction": "independent reproduction", "aim": "our aim"}
+"""Columns of numbers that are given, by the key of a row, which has them as they are printed."""
 DONE = {"done": "done", "partly": "partly done", "not": "not run here"}
 PREFACE = """
 # Results
@@ -213,7 +213,10 @@ def _path(path: str, row: dict[str, Any]) -> str:
 def _at(numbers: Any, keys: Sequence[str]) -> list[tuple[float, float]]:
     """The value at some keys, and the error beside it; or the values, if there are several."""
     for key in keys[:-1]:
-        numbers = numbers[int(key)] if isinstance(numbers, list) else numbers.get(key, {})
+        if isinstance(numbers, list):  # some flows have fewer levels
+            numbers = numbers[int(key)] if int(key) < len(numbers) else {}
+        else:
+            numbers = numbers.get(key, {})
     value = numbers.get(keys[-1])
     if value is None:
         return []
@@ -272,7 +275,9 @@ def _outcome(paper: str | None, ours: Sequence[Number | None], better: str, digi
 def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Several numbers of every row, and what differs from the baseline."""
     base = next((row for row in said["rows"] if row.get("of") == said.get("baseline", "")), None)
-    head, told, most = ["", *(value["name"] for value in said["values"])], False, 1
+    columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
+    given = [PUBLISHED[key] for key in columns]
+    head, told, most = ["", *given, *(value["name"] for value in said["values"])], False, 1
     for budget, one in found.items():
         rows = []
         for row in said["rows"]:
@@ -285,7 +290,7 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
                     cells[-1] += f" ({less.text(digits, signed=True)})" if less else ""
                     most = max(most, less.count if less else 1)
             if any(cells):
-                rows.append([row["name"], *cells])
+                rows.append([row["name"], *(row.get(key, "") for key in columns), *cells])
         if rows:
             told = True
             yield from (f"Budget {budget}:", "", *table(head, rows))

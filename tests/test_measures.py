@@ -1,5 +1,7 @@
 """What experiments measure: of random flows, whose numbers are known in other ways."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from flows import BIJECTORS, random_flow
 from rgflow import data
 from rgflow.config import TrainConfig
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures import Subject, inpainting, priors
+from rgflow.experiments.measures import Subject, inpainting, overfitting, priors
 
 COARSE = {**BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "pixels": "marginal"}
 
@@ -40,6 +42,19 @@ def test_a_prior_changes_the_latents_but_no_likelihood(subject):
         assert [len(level["step"]) for level in one["fields"]] == [2] * mine.flow.levels
         assert one["r2"] == list(one["directions"].values())
         assert np.isfinite(one["halfway_nll"]).all()
+
+
+def test_images_learned_and_images_that_nobody_has_seen(subject):
+    mine = subject(**COARSE | {"depth": 1, "disentanglers": False})
+    numbers = overfitting(mine, count=20).numbers
+    for one in ("training", "unseen"):
+        bits = sum(level["bits"] for level in numbers[one]["levels"])
+        assert bits / mine.flow.dim == pytest.approx(numbers[one]["nll"], abs=0.02)
+    assert numbers["gap"]["nll"] == numbers["unseen"]["nll"] - numbers["training"]["nll"]
+    assert "levels" not in overfitting(subject(), count=20).numbers["unseen"]
+    photographs = replace(mine, config=replace(mine.config, data="patches"))
+    with pytest.raises(ValueError, match="of which any number .* mine is of patches"):
+        overfitting(photographs, count=20)
 
 
 def test_on_the_real_line_the_prior_is_no_choice_of_afterwards(subject):

@@ -4,6 +4,7 @@ A measure is a function of a `Subject`, with options that are plain values, and 
 pictures. The numbers are plain values too, as JSON has them.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -42,6 +43,8 @@ from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.metrics.scores import score
 from rgflow.repair.comparison import fill, random_boxes, scores
+from rgflow.repair.particles import maps_once
+from rgflow.repair.terms import local_terms
 
 
 class Picture(NamedTuple):
@@ -103,6 +106,36 @@ def bits(
 ) -> Found:
     """Bits per dimension of images, with their error and the importance-weighted bound."""
     return Found(numbers=asdict(evaluate(subject.flow, subject.images(count, split), seed=seed)))
+
+
+def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261125) -> Found:
+    """Are images that were learned known better than others? Bits per dimension of the first
+    training images and of as many that nobody has seen, which the generator of MSDS draws from a
+    seed that nothing else uses. Where every value is mapped once, also bits per image of the values
+    that end at each level.
+
+    Raises:
+        ValueError: If images can't be drawn without an end.
+    """
+    flow, name = subject.flow, subject.config.data
+    if name not in ("msds1", "msds2"):
+        raise ValueError(
+            f"Expected a flow of msds1 or msds2, of which any number of images can be drawn; "
+            f"{subject.name} is of {name}."
+        )
+
+    def told(split: data.Split, of: int) -> dict[str, Any]:
+        images = torch.tensor(data.load(name, split, count=count, seed=of, progress=False).images)
+        found = evaluate(flow, images, seed=1, subset=0)
+        numbers = {"nll": found.nll, "standard_error": found.standard_error}
+        return numbers | ({"levels": _level_bits(flow, images)} if maps_once(flow) else {})
+
+    seen, unseen = told("train", 0), told("test", seed)
+    gap = {
+        "nll": unseen["nll"] - seen["nll"],
+        "standard_error": math.hypot(seen["standard_error"], unseen["standard_error"]),
+    }
+    return Found(numbers={"images": count, "training": seen, "unseen": unseen, "gap": gap})
 
 
 def samples(
@@ -420,6 +453,7 @@ WITHOUT_TRAINING: dict[str, Measure] = {"pinwheel": pinwheel}
 """Measures that learn what they need by themselves, in seconds."""
 MEASURES: dict[str, Measure] = WITHOUT_TRAINING | {
     "bits": bits,
+    "overfitting": overfitting,
     "samples": samples,
     "speed": speed,
     "sample_grid": sample_grid,
@@ -441,6 +475,23 @@ def check_options(what: str, measure: str, options: dict[str, Any]) -> None:
     known = [name for name in signature(MEASURES[measure]).parameters if name != "subject"]
     for name in options:
         check_name(f"an option of the measure {what}", name, known)
+
+
+@torch.no_grad()
+def _level_bits(flow: Flow, images: Tensor) -> list[dict[str, float]]:
+    """Bits per image of the values that end at each level, level 0 first."""
+    device, parts = next(flow.parameters()).device, []
+    ends = torch.as_tensor(flow.lattice.site_levels, device=device)
+    for some in images.split(500):
+        terms = local_terms(flow, some.to(device), torch.Generator().manual_seed(1))
+        of_blocks = [
+            torch.stack([x.flatten(1).sum(1) for x in layers]).sum(0) for layers in terms.blocks
+        ]
+        of_pixels = [(terms.pixels * (ends == h)).sum((1, 2)) for h in range(flow.levels)]
+        parts.append(torch.stack(of_blocks, 1) + torch.stack(of_pixels, 1))
+    bits = -torch.cat(parts).double().cpu() / math.log(2)
+    means, errors = bits.mean(0).tolist(), (bits.std(0) / len(bits) ** 0.5).tolist()
+    return [{"bits": m, "standard_error": e} for m, e in zip(means, errors, strict=True)]
 
 
 def _scale(flow: Flow, edge: int = 64) -> int:
