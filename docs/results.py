@@ -332,22 +332,21 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
 
 
 def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
-    """What the probes of each level say about the paper's sentences, of the longest training."""
+    """What the probes of each level say about the paper's sentences."""
     if not found:
         yield "Not measured yet."
         yield ""
-        return
-    budget, last = list(found.items())[-1]
-    yield f"Budget {budget}, first seed:"
-    yield ""
-    told = set()
-    for one in last.content["measures"]:
-        label, _ = last.labels[one["training"]] if one["training"] else ("", 0)
-        if one["name"] == said["verdicts"] and label not in told:
-            told.add(label)
-            for claim in one["numbers"]["verdict"]:
-                yield f"- {label}: {claim['text']} **{claim['outcome'].capitalize()}.**"
-    yield ""
+    for budget, of in found.items():
+        yield f"Budget {budget}, first seed:"
+        yield ""
+        told = set()
+        for one in of.content["measures"]:
+            label, _ = of.labels[one["training"]] if one["training"] else ("", 0)
+            if one["name"] == said["verdicts"] and label not in told:
+                told.add(label)
+                for claim in one["numbers"]["verdict"]:
+                    yield f"- {label}: {claim['text']} **{claim['outcome'].capitalize()}.**"
+        yield ""
 
 
 def of_curves(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:

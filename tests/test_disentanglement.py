@@ -215,6 +215,27 @@ def test_a_difference_counts_from_some_size_on(low, outcome, words):
     assert words in whole.text
 
 
+def test_what_is_hardly_told_is_undecided():
+    def scores(group, places, values):
+        for level, r2 in enumerate(values):
+            for probe in ("linear", "boosted"):
+                yield Score(group, level, probe, "own", r2, 0.01, places, 10.0, 1.0)
+                yield Score(group, level, probe, "random", 0.0, 0.01, places, 10.0, 0.0)
+                yield Score(group, level, probe, "shuffled", 0.0, 0.01, places, 10.0, 1.0)
+
+    table = ProbeTable(
+        scores=(*scores("whole", 0, (0.1, 0.2)), *scores("part", 9, (0.2, 0.4))),
+        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=9,
+        places=(), seed=0,
+    )  # fmt: skip
+    whole, part = table.verdict()  # and nothing of the part's own position, which tells little
+    assert whole.outcome == "undecided"
+    assert (
+        whole.text == "whole: is hardly told by any level (R² 0.20 ± 0.01 and 0.10 ± 0.01 at best)."
+    )
+    assert part.outcome == "contradicts"
+
+
 def test_what_is_found_nowhere_is_undecided():
     z = latents(seed=4)
     labels = [

@@ -78,9 +78,9 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
 """Every preset by name. `…-small` is the paper's architecture at a size for a CPU. `…-best` learns
-most in minutes, with mixtures told from coarse to fine, `…-m4` is the same in the paper's geometry,
-and `…-fast` has couplings on the unit cube. `…-tiny` is for trying things out, and `…-realnvp` is
-the baseline."""
+most in minutes, with mixtures told from coarse to fine, `…-m4` is the same with the paper's blocks
+and levels, though without disentanglers, and `…-fast` has couplings on the unit cube. `…-tiny` is
+for trying things out, and `…-realnvp` is the baseline."""
 
 
 def preset(name: str) -> TrainConfig:

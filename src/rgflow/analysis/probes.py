@@ -27,6 +27,11 @@ among the others, with some of its own only where these don't suffice; its own l
 labels of other images."""
 MARGIN = 0.05
 """Difference of two R² below which they are alike, however small their errors."""
+PENALTIES = (10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
+"""From which each linear probe has its own: the largest leave next to nothing of many latents that
+tell nothing, so that R² isn't far below 0."""
+LITTLE = 0.25
+"""R² below which a probe tells too little for a factor to be held anywhere."""
 BINS = 8
 """Bins at the most for the mutual information, by which boosted probes choose their latents."""
 PARTS = 5
@@ -113,7 +118,7 @@ class ProbeTable:
 
         High are the upper half of the levels; of an odd number of levels the middle one is low. Of
         levels and probes the best counts. A difference counts from 0.05 on, if its 95 % interval
-        leaves out 0.
+        leaves out 0; and where no level comes to an R² of 0.25, nothing is decided.
         """
         if not any(score.places for score in self.scores):
             return ()
@@ -128,18 +133,18 @@ class ProbeTable:
         local = highest.places > 0
         right, wrong = (lowest, highest) if local else (highest, lowest)
         where, other = ("low", "high") if local else ("high", "low")
-        if not self._found(right):
-            if self._found(wrong):
-                text = (
-                    f"{group}: is held at {other} levels only (R² {_said(wrong)} at level "
-                    f"{wrong.level}, at {where} levels {_said(right)} at best)."
-                )
-                yield Claim(text, "contradicts")
-            else:
-                text = (
-                    f"{group}: is found at no level (R² {_said(right)} and {_said(wrong)} at best)."
-                )
-                yield Claim(text, "undecided")
+        there = [score for score in (right, wrong) if self._found(score)]
+        if max((score.r2 for score in there), default=0.0) < LITTLE:
+            words = "is hardly told by any level" if there else "is found at no level"
+            text = f"{group}: {words} (R² {_said(right)} and {_said(wrong)} at best)."
+            yield Claim(text, "undecided")
+            return
+        if right not in there:
+            text = (
+                f"{group}: is held at {other} levels only (R² {_said(wrong)} at level "
+                f"{wrong.level}, at {where} levels {_said(right)} at best)."
+            )
+            yield Claim(text, "contradicts")
             return
         outcome = _compared(right, wrong)
         words = {
@@ -152,7 +157,7 @@ class ProbeTable:
             f"{_said(wrong)} at level {wrong.level})."
         )
         yield Claim(text, outcome)
-        if local and (found := self._with_random(group, low)):
+        if local and (found := self._with_random(group, low)) and found[0].r2 >= LITTLE:
             own, random = found
             outcome = _compared(own, random)
             words = {
@@ -203,7 +208,7 @@ def probe_levels(
     labels: Sequence[Label],
     *,
     folds: int = 1,
-    penalties: Sequence[float] = (10.0, 100.0, 1000.0),
+    penalties: Sequence[float] = PENALTIES,
     features: int = 32,
     trees: int = 40,
     places: int = 8,
