@@ -333,19 +333,22 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
 
 def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """What the probes of each level say about the paper's sentences."""
-    if not found:
-        yield "Not measured yet."
-        yield ""
+    any_there = False
     for budget, of in found.items():
-        yield f"Budget {budget}, first seed:"
-        yield ""
-        told = set()
+        told: dict[str, list[str]] = {}
         for one in of.content["measures"]:
             label, _ = of.labels[one["training"]] if one["training"] else ("", 0)
             if one["name"] == said["verdicts"] and label not in told:
-                told.add(label)
-                for claim in one["numbers"]["verdict"]:
-                    yield f"- {label}: {claim['text']} **{claim['outcome'].capitalize()}.**"
+                told[label] = [
+                    f"- {label}: {claim['text']} **{claim['outcome'].capitalize()}.**"
+                    for claim in one["numbers"]["verdict"]
+                ]
+        if told:
+            any_there = True
+            lines = [line for lines in told.values() for line in lines]
+            yield from (f"Budget {budget}, first seed:", "", *lines, "")
+    if not any_there:
+        yield "Not measured yet."
         yield ""
 
 

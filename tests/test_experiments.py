@@ -25,7 +25,9 @@ from rgflow.evaluation import evaluate
 from rgflow.experiments import execute, manifest, results
 from rgflow.experiments.execute import done, sessions, train_all
 from rgflow.experiments.measures import check_options
+from rgflow.experiments.measuring import measure_all, measured
 from rgflow.experiments.plan import names, read_experiment
+from rgflow.metrics.frechet import Features
 from rgflow.training import TrainingResult, shipping
 from rgflow.training.run import Run
 from runs import small_run
@@ -315,6 +317,23 @@ def test_a_model_has_results_of_its_own_under_every_label(trained, monkeypatch, 
     assert (it.label, also.label, it.model) == ("it", "also", also.model)
     (one,) = plans[1].measurements
     assert one.path(work) != replace(one, training=also).path(work)
+
+
+def test_samples_are_measured_again_for_a_distance_that_isnt_there(trained):
+    experiments, work = trained
+    config = experiments / "one" / "config.yaml"
+    said = yaml.safe_load(config.read_text()) | {"measures": {"samples": {"count": 12}}}
+    config.write_text(yaml.safe_dump(said))
+    (one,) = (plan := read_experiment(experiments, "one").plan("10m")).measurements
+    of = {"extract": lambda x8: x8.float().mean((2, 3)), "resizing": "none", "weights": "0"}
+    began = []
+    for inception in (None, Features(name="means", **of)):
+        began.clear()
+        for _ in range(2):
+            measure_all(plan, work, inception=inception, progress=lambda m, _: began.append(m))
+        assert began == [one, one]  # begun and ended, once
+        distances = measured(one, work)["numbers"]["distances"]
+        assert ("FD-means" in distances) == (inception is not None)
 
 
 def test_models_isnt_the_name_of_an_experiment(experiments):

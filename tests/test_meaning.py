@@ -322,6 +322,11 @@ def test_directions_that_are_none(z):
         directions(z, label("rare", np.arange(N) == 3, "binary"))
     with pytest.raises(ValueError, match="Expected a level of 0 to 2; got 3"):
         directions(z, label("a", np.arange(N)), [3])
+    with pytest.raises(ValueError, match="Expected penalties above 0"):
+        directions(z, label("a", np.arange(N)), penalties=())
+    (nowhere,) = directions(z, label("noise", np.random.default_rng(1).normal(size=N)))
+    assert nowhere.penalty >= 10_000
+    assert -0.02 < nowhere.score < 0.05
 
 
 # ---------------------------------------------------------------- without labels

@@ -10,7 +10,16 @@ from flows import BIJECTORS, random_flow
 from rgflow import data
 from rgflow.config import TrainConfig
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures import Subject, inpainting, overfitting, priors
+from rgflow.experiments.measures import (
+    Subject,
+    inheritance,
+    inpainting,
+    overfitting,
+    priors,
+    samples,
+    varied,
+)
+from rgflow.metrics.frechet import Features
 
 COARSE = {**BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "pixels": "marginal"}
 
@@ -60,6 +69,37 @@ def test_images_learned_and_images_that_nobody_has_seen(subject):
 def test_on_the_real_line_the_prior_is_no_choice_of_afterwards(subject):
     with pytest.raises(ValueError, match="whose prior can be exchanged; mine works"):
         priors(subject(), count=60)
+
+
+def test_samples_over_other_features_too(subject):
+    means = Features(
+        name="means",
+        extract=lambda x8: x8.float().mean((2, 3)),
+        resizing="none",
+        weights="0",
+    )
+    found = samples(replace(subject(), inception=means), count=20)
+    assert {"FD-MSDS", "FD-means"} <= set(found.numbers["distances"])
+    assert found.numbers["distances"]["FD-means"]["distance"] > 0
+
+
+def test_latents_varied_by_level_and_from_0_on(subject):
+    mine = subject(levels=3)
+    found = varied(mine, each=1, reach=[0, 6, 1.5], one_sided=True, draws=1)
+    assert [one["latent"][0] for one in found.numbers["latents"]] == [2, 1]
+    assert found.pictures["varied"].caption.endswith("goes from 0 to 1.5 or 6")
+    assert varied(mine, each=1, draws=1).pictures["varied"].caption.endswith("from −3 to 3")
+    with pytest.raises(ValueError, match="one for each of the 3 levels; got 2"):
+        varied(mine, reach=[1.0, 2.0])
+
+
+def test_what_mixtures_inherit(subject):
+    found = inheritance(subject(levels=3), pairs=6).numbers
+    assert found.pop("pairs") == 6
+    assert set(found) == {"base colour", "base angle", "colour", "angle", "place"}
+    for one in found.values():
+        assert set(one) == {"1", "2"}
+        assert all(np.isfinite([x["share"], x["error"]]).all() for x in one.values())
 
 
 def test_squares_drawn_by_particles(subject):

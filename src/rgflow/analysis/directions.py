@@ -6,13 +6,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from rgflow.analysis.columns import columns, level_of, reaching
+from rgflow.analysis.columns import PENALTIES, columns, level_of, reaching
+from rgflow.analysis.information import Numbers
 from rgflow.analysis.labels import FEW, Box, Label, check_labels
-from rgflow.config import check_at_least
 from rgflow.latents import Latents
 
 
@@ -30,7 +31,7 @@ class Direction:
         measure: How the score is measured: R² of a number, the area under the ROC curve of a
             binary label.
         score: On the images held out.
-        penalty: Of the squared length of the weights, in a ridge or a logistic regression.
+        penalty: Of the squared length of the weights, in a ridge or a logistic regression, as chosen.
         images: Images that it was fitted to.
         held_out: Images that it was scored on.
         seed: Of the choice of the latter.
@@ -53,26 +54,28 @@ def directions(
     label: Label,
     levels: Sequence[int] | None = None,
     *,
-    penalty: float = 100.0,
+    penalties: Sequence[float] = PENALTIES,
     seed: int = 0,
 ) -> tuple[Direction, ...]:
     """Fit the direction in which a label rises, within some levels: of an angle θ two, those of
     cos 2θ and of sin 2θ.
 
-    A quarter of the images is held out for the score.
+    A quarter of the images is held out for the score, and a quarter of the others chooses the
+    penalty.
 
     Args:
         z: The latents of N images.
         label: A number or an angle (ridge regression), or a binary label (logistic regression).
         levels: The levels whose latents may move; none: all.
-        penalty: Of the squared length of the weights.
+        penalties: Of the squared length of the weights, of which the best is taken.
         seed: Of the choice of images held out.
 
     Raises:
-        ValueError: If there is no such level, or one class is rare.
+        ValueError: If there is no such level, or one class is rare, or there is no penalty.
     """
     check_labels(z, [label])
-    check_at_least("penalty", penalty, 0.0)
+    if not penalties or min(penalties) <= 0:
+        raise ValueError(f"Expected penalties above 0; got {list(penalties)}.")
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     for level in levels:
         z.lattice.check_level(level)
@@ -83,23 +86,33 @@ def directions(
             f"Expected at least {FEW} images with and {FEW} without {label.name!r}; got "
             f"{ones:.0f} with it of {len(x)}: take more images."
         )
-    train, test = train_test_split(
-        np.arange(len(x)),
-        test_size=0.25,
-        random_state=seed,
-        stratify=label.values if binary else None,
-    )
+
+    def parted(images: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
+        """Three quarters of some images, and one."""
+        strata = label.values[images] if binary else None
+        parts: Sequence[NDArray[np.int64]] = train_test_split(
+            images, test_size=0.25, random_state=seed, stratify=strata
+        )
+        return parts
+
+    train, test = parted(np.arange(len(x)))
+    fit, choose = parted(train)
     found = []
     for t, name in enumerate(("cosine", "sine") if label.kind == "angle" else ("",)):
         y = label.targets[:, t]
-        if binary:
-            fitted = LogisticRegression(C=1 / max(penalty, 1e-12), max_iter=1000)
-            weights = fitted.fit(x[train], y[train]).coef_[0]
-            score = roc_auc_score(y[test], fitted.decision_function(x[test]))
-        else:
-            fitted = Ridge(alpha=penalty)
-            weights = fitted.fit(x[train], y[train]).coef_
-            score = r2_score(y[test], fitted.predict(x[test]))
+
+        def fitted(
+            penalty: float, learn: NDArray[np.int64], at: NDArray[np.int64], y: Numbers = y
+        ) -> tuple[Numbers, float]:
+            """The weights, and the score elsewhere."""
+            if binary:
+                logistic = LogisticRegression(C=1 / penalty, max_iter=1000).fit(x[learn], y[learn])
+                return logistic.coef_[0], roc_auc_score(y[at], logistic.decision_function(x[at]))
+            ridge = Ridge(alpha=penalty).fit(x[learn], y[learn])
+            return ridge.coef_, r2_score(y[at], ridge.predict(x[at]))
+
+        chosen = max(penalties, key=lambda penalty: fitted(penalty, fit, choose)[1])
+        weights, score = fitted(chosen, train, test)
         vector = np.zeros(inside.shape)
         vector[inside] = weights / max(float(np.linalg.norm(weights)), 1e-12)
         image = torch.from_numpy(vector).view(1, *z.image().shape[1:]).to(z.levels[0])
@@ -111,7 +124,7 @@ def directions(
                 vector=Latents.from_image(image, z.lattice),
                 measure="AUC" if binary else "R²",
                 score=float(score),
-                penalty=penalty,
+                penalty=chosen,
                 images=len(train),
                 held_out=len(test),
                 seed=seed,

@@ -13,7 +13,7 @@ from scipy import special
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
-from rgflow.analysis.columns import columns, level_of, reaching
+from rgflow.analysis.columns import PENALTIES, columns, level_of, reaching
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Box, Label, check_labels, spread
 from rgflow.config import check_whole
@@ -27,9 +27,6 @@ among the others, with some of its own only where these don't suffice; its own l
 labels of other images."""
 MARGIN = 0.05
 """Difference of two R² below which they are alike, however small their errors."""
-PENALTIES = (10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
-"""From which each linear probe has its own: the largest leave next to nothing of many latents that
-tell nothing, so that R² isn't far below 0."""
 LITTLE = 0.25
 """R² below which a probe tells too little for a factor to be held anywhere."""
 BINS = 8

@@ -40,6 +40,12 @@ def run(arguments: Sequence[str]) -> None:
         "--data_root", type=str | None, default=None, help="folder with official files of data"
     )
     options.add_argument(
+        "--inception",
+        type=str | None,
+        default=None,
+        help="weights of Inception for FID, as for `rgflow score`",
+    )
+    options.add_argument(
         "--work", type=str, default="runs/reproduce", help="folder for run folders"
     )
     options.add_argument(
@@ -75,13 +81,15 @@ def run(arguments: Sequence[str]) -> None:
         failed = train_all(trainings, work, jobs=settings.jobs, progress=told)
     if not settings.train_only:
         from rgflow.experiments.measuring import measure_all
+        from rgflow.metrics.frechet import inception
 
         measurements = tuple(
             one for one in plan.measurements if not (one.training and one.training.name in known)
         )
         left = replace(plan, measurements=measurements)
+        network = inception(settings.inception) if settings.inception else None
         with _measuring(left, work) as begun:
-            measure_all(left, work, progress=begun)
+            measure_all(left, work, inception=network, progress=begun)
         if path := results.write(whole, work, experiments):
             print(f"The results are in {path}, an overview in {manifest.write(experiments)}.")
     if failed:

@@ -24,7 +24,7 @@ from rgflow.analysis.disentanglement import Scores, disentanglement
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, labels_of, spread
 from rgflow.analysis.levels import decode
-from rgflow.analysis.mixing import every_threshold, mix, mixing_grid, straight
+from rgflow.analysis.mixing import every_threshold, hyperbolic, mix, mixing_grid, straight
 from rgflow.analysis.pinwheel import POINTS, Estimate, learn_pinwheels
 from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.traversals import fig6_temperature, traverse
@@ -41,6 +41,9 @@ from rgflow.figures.repair import repairs
 from rgflow.figures.traversals import Shown, traversals
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
+from rgflow.metrics.frechet import Features
+from rgflow.metrics.ovals import inherited
+from rgflow.metrics.reader import load_reader
 from rgflow.metrics.scores import score
 from rgflow.repair.comparison import fill, random_boxes, scores
 from rgflow.repair.particles import maps_once
@@ -76,12 +79,14 @@ class Subject:
         config: The settings of its training.
         name: What it is called.
         beside: Another to compare with, with its name.
+        inception: Features for FID.
     """
 
     flow: Flow
     config: TrainConfig
     name: str
     beside: tuple[str, Flow] | None = None
+    inception: Features | None = None
 
     def images(self, count: int, split: data.Split = "test") -> Tensor:
         """The first images of its data set, uint8."""
@@ -141,12 +146,14 @@ def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261125) 
 def samples(
     subject: Subject, *, count: int = 10_000, temperature: float = 1.0, seed: int = 0
 ) -> Found:
-    """Fréchet distances of samples to training images; of MSDS also how ovals spread."""
+    """Fréchet distances of samples to training images, FID if its features are there; of MSDS also
+    how ovals spread."""
     found = score(
         subject.flow,
         subject.images(count, "train"),
         subject.images(count),
         ovals=subject.config.data.startswith("msds"),
+        inception=subject.inception,
         temperature=temperature,
         seed=seed,
     )
@@ -182,6 +189,22 @@ def data_grid(subject: Subject, *, count: int = 40) -> Found:
     return Found(numbers={"count": count}, pictures={"data": Picture(picture, "Test images")})
 
 
+def probes(subject: Subject, *, count: int = 5000, places: int = 8, seed: int = 0) -> Found:
+    """Which level holds which factor, and what that says about the paper's sentences (section
+    4.1)."""
+    images, labels = subject.images(count), subject.labels(count)
+    x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
+    table = probe_levels(_encoded(subject, x), labels, places=places, seed=seed)
+    return Found(
+        numbers={
+            "images": len(images),
+            "places": len(table.places),
+            "verdict": [claim._asdict() for claim in table.verdict()],
+            "scores": [one._asdict() for one in table.scores],
+        }
+    )
+
+
 def factors(
     subject: Subject,
     *,
@@ -191,7 +214,7 @@ def factors(
     draws: int = 2,
     seed: int = 0,
 ) -> Found:
-    """Which level holds which factor; disentanglement and dependence of the latents of each level.
+    """Disentanglement and dependence of the latents of each level.
 
     Of every level, and of all together, as many latents are scored, those with the strongest
     receptive fields.
@@ -200,7 +223,6 @@ def factors(
     x = dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
     z = _encoded(subject, x)
     fields = receptive_fields(flow, draws=draws, seed=seed)
-    probes = probe_levels(z, labels, places=places, seed=seed)
     some = spread(labels, places)
 
     def scored(level: int | None) -> dict[str, Any]:
@@ -210,8 +232,6 @@ def factors(
         numbers={
             "images": len(images),
             "factors": [label.name for label in some],
-            "verdict": [claim._asdict() for claim in probes.verdict()],
-            "probes": [s._asdict() for s in probes.scores if s.inputs == "own"],
             "disentanglement": {
                 "all": scored(None),
                 "levels": [scored(level) for level in range(flow.levels)],
@@ -278,15 +298,29 @@ def levels(subject: Subject, *, count: int = 3, temperature: float = 0.8, seed: 
 
 
 def varied(
-    subject: Subject, *, each: int = 2, reach: float = 3.0, draws: int = 4, seed: int = 0
+    subject: Subject,
+    *,
+    each: int = 2,
+    reach: float | Sequence[float] = 3.0,
+    one_sided: bool = False,
+    draws: int = 4,
+    seed: int = 0,
 ) -> Found:
-    """The strongest latents of every level varied in two samples (paper, Figs. 4 and 6)."""
+    """The strongest latents of every level varied in two samples (paper, Figs. 4 and 6), as far as
+    `reach` says, for all levels alike or one by one (0: not at all), both ways or from 0 on."""
     flow = subject.flow
+    far = list(reach) if isinstance(reach, Sequence) else [reach] * flow.levels
+    if len(far) != flow.levels:
+        raise ValueError(
+            f"Expected one reach, or one for each of the {flow.levels} levels; got {len(far)}."
+        )
     found = receptive_fields(flow, draws=draws, seed=seed)
     z = flow.draw_each([seed, seed + 1], fig6_temperature(flow.levels))
-    values = [reach * k / 3 for k in range(-3, 4)]
     shown, told = [], []
     for level in reversed(range(flow.levels)):
+        values = [far[level] * (k / 6 if one_sided else k / 3 - 1) for k in range(7)]
+        if not far[level]:
+            continue
         for address in found.strongest(each, level):
             h, i, j, c = address
             strength = found.strengths[c, i, j].item()
@@ -295,9 +329,10 @@ def varied(
             shown.append(Shown(way, found.field(address), f"h = {h}, ({i}, {j}), c = {c}", note))
             change = way.differences().square().mean().sqrt().item()
             told.append({"latent": list(address), "strength": strength, "change": change})
+    ends = " or ".join(f"{x:g}" for x in sorted({x for x in far if x}))
     caption = (
         f"The strongest latents of every level: receptive field, and two samples while the latent "
-        f"goes from −{reach:g} to {reach:g}"
+        f"goes from {'0' if one_sided else f'−{ends}'} to {ends}"
     )
     picture = traversals(shown, scale=_scale(flow), across=2)
     return Found(numbers={"latents": told}, pictures={"varied": Picture(picture, caption)})
@@ -328,6 +363,24 @@ def mixing(subject: Subject, *, high: int = 7, low: int = 4, threshold: int = 2)
             ),
         },
     )
+
+
+def inheritance(subject: Subject, *, pairs: int = 500) -> Found:
+    """From which of two test images of MSDS their mixtures have what, for every threshold Θ: levels
+    below it are those of the second image (paper, section 4.5). A network reads the ovals."""
+    flow = subject.flow
+    images = subject.images(2 * pairs)
+    z = _encoded(subject, dequantize(images, dtype=flow.dtype))
+    a, b = (z.select(slice(k * pairs, (k + 1) * pairs)).to(device=subject.device) for k in (0, 1))
+    reader = load_reader()
+    first, second = (reader.read(part) for part in images.split(pairs))
+    told: dict[str, Any] = {}
+    for threshold in range(1, flow.levels):
+        x = mix(flow, a, b, [hyperbolic(flow.levels, threshold)]).images[:, 0]
+        x8 = flow.bounded(x).to(torch.uint8).cpu()
+        for name, one in inherited(reader.read(x8), first, second).items():
+            told.setdefault(name, {})[str(threshold)] = one._asdict()
+    return Found(numbers={"pairs": pairs} | told)
 
 
 def inpainting(
@@ -458,11 +511,13 @@ MEASURES: dict[str, Measure] = WITHOUT_TRAINING | {
     "speed": speed,
     "sample_grid": sample_grid,
     "data_grid": data_grid,
+    "probes": probes,
     "factors": factors,
     "fields": fields,
     "levels": levels,
     "varied": varied,
     "mixing": mixing,
+    "inheritance": inheritance,
     "inpainting": inpainting,
     "priors": priors,
 }

@@ -17,6 +17,7 @@ from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, che
 from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import plain, replacing, write_json
 from rgflow.flow import Flow
+from rgflow.metrics.frechet import Features
 from rgflow.pretrained import shipped
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, git_state, processor
@@ -34,12 +35,15 @@ def measured(measurement: Measurement, work: Path) -> dict[str, Any] | None:
     return content if content.get("trained") == _trained(measurement, work) else None
 
 
-def measure_all(plan: Plan, work: Path, *, progress: Progress | None = None) -> None:
+def measure_all(
+    plan: Plan, work: Path, *, inception: Features | None = None, progress: Progress | None = None
+) -> None:
     """Measure what isn't measured yet of the trainings that have come to their end.
 
     Args:
         plan: What is to be measured.
         work: The folder of all run folders.
+        inception: Features for FID; samples that were measured without are measured again.
         progress: Called as things go on.
 
     Raises:
@@ -55,21 +59,27 @@ def measure_all(plan: Plan, work: Path, *, progress: Progress | None = None) -> 
     prepare_machine()
     for one in plan.measurements:
         needed = [training for training in (one.training, one.beside) if training]
-        if measured(one, work) or any(done(training, work) < 1 for training in needed):
+        there = measured(one, work)
+        if there and inception and one.measure == "samples":
+            known = there["numbers"]["distances"]
+            there = there if inception.distance_name in known else None
+        if there or any(done(training, work) < 1 for training in needed):
             continue
         if progress:
             progress(one, False)
-        _measure(one, plan.experiment, work)
+        _measure(one, plan.experiment, work, inception)
         if progress:
             progress(one, True)
 
 
-def _measure(measurement: Measurement, experiment: str, work: Path) -> None:
+def _measure(
+    measurement: Measurement, experiment: str, work: Path, inception: Features | None
+) -> None:
     measure, options = MEASURES[measurement.measure], measurement.options
     now = datetime.now(UTC).isoformat(timespec="seconds")
     start, busy = time.perf_counter(), time.process_time()
     if measurement.training:
-        found = measure(_subject(measurement, work), **options)
+        found = measure(_subject(measurement, work, inception), **options)
     else:
         found = measure(**options)
     path = measurement.path(work)
@@ -100,7 +110,7 @@ def picture_path(path: Path, name: str) -> Path:
     return path.with_name(f"{path.stem}-{name}.png")
 
 
-def _subject(measurement: Measurement, work: Path) -> Subject:
+def _subject(measurement: Measurement, work: Path, inception: Features | None) -> Subject:
     training, beside = measurement.training, measurement.beside
     assert training
     return Subject(
@@ -108,6 +118,7 @@ def _subject(measurement: Measurement, work: Path) -> Subject:
         config=training.config,
         name=training.label,
         beside=(beside.label, _flow(beside, work)) if beside else None,
+        inception=inception,
     )
 
 
