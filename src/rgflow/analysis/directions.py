@@ -31,7 +31,7 @@ class Direction:
         measure: How the score is measured: R² of a number, the area under the ROC curve of a
             binary label.
         score: On the images held out.
-        penalty: Of the squared length of the weights, in a ridge or a logistic regression, as chosen.
+        penalty: Of the squared length of the weights, in a ridge or logistic regression; chosen.
         images: Images that it was fitted to.
         held_out: Images that it was scored on.
         seed: Of the choice of the latter.

@@ -313,7 +313,7 @@ def directions(found: Factors) -> Table:
         rows=[(one.label, one.measure, shown(one.score, 3)) for one in some],
         settings=f"{len(some)} of {len(found.directions)}: labels of the whole image and of one "
         f"place, in levels {', '.join(map(str, one.levels))}. Held-out R² of numbers, of angles as "
-        f"cos 2θ and sin 2θ, AUC of binary labels; penalties chosen on a part, {one.images} images, "
+        f"cos 2θ and sin 2θ, AUC of binary labels; chosen penalties, {one.images} images, "
         f"{one.held_out} held out, seed {one.seed}.",
     )
 
