@@ -174,6 +174,10 @@ class Training:
         print(f"Going on after {self.seconds / 60:.2f} minutes.", flush=True)
 
 
+class DivergedError(RuntimeError):
+    """A training that came to nothing at its learning rate."""
+
+
 def seeded(*keys: int) -> torch.Generator:
     """A generator of its own for every combination of small whole numbers."""
     seed = 0
@@ -196,10 +200,15 @@ def run(
     make: Callable[[], Peer],
     settings: Settings,
     folder: Path,
-    trials: dict[str, float] | None = None,
+    trials: dict[float, float] | None = None,
 ) -> dict[str, Any]:
     """Train a peer, or go on with it, and measure it; the result is in `folder` too, with what
-    `trials` of the learning rate have found."""
+    `trials` of learning rates have found.
+
+    Raises:
+        DivergedError: If there were trials, and a validation isn't finite, or in the end none is
+            better than that of the trial with this learning rate.
+    """
     name = f"{settings.minutes:g}min-lr{settings.lr:g}-seed{settings.seed}"
     result, checkpoint = folder / f"{name}.json", folder / f"{name}.pt"
     if result.exists():
@@ -213,7 +222,11 @@ def run(
     validation = tensor(load(settings.data, "validation", count=VALIDATION))
     if checkpoint.exists():
         training.resume(torch.load(checkpoint, weights_only=True))
+    reached = (trials or {}).get(settings.lr, math.inf)
     while training.seconds < training.budget:
+        if trials and not all(math.isfinite(point["nll"]) for point in training.curve):
+            minutes = training.seconds / 60
+            raise DivergedError(f"lr {settings.lr:g} diverged after {minutes:.0f} minutes")
         peer.train()
         due = min((len(training.curve) + 1) * EVERY, training.budget)
         while training.seconds < due:
@@ -221,8 +234,12 @@ def run(
         training.validate(validation)
         with replacing(checkpoint) as part:
             torch.save(training.state(), part)
+    nll = [point["nll"] for point in training.curve]
+    if trials and not min((x for x in nll if math.isfinite(x)), default=math.inf) < reached:
+        raise DivergedError(f"lr {settings.lr:g} came to less than in its trial")
     training.average.load_state_dict(training.best)
-    found = measured(training) | {"trials": trials}
+    told = trials and {f"{lr:g}": bits for lr, bits in trials.items()}
+    found = measured(training) | {"trials": told}
     with replacing(result) as part:
         part.write_text(json.dumps(found, indent=1) + "\n")
     checkpoint.unlink()
@@ -322,12 +339,17 @@ def main(name: str, make: Callable[[], Peer], arguments: argparse.Namespace) -> 
         flip=arguments.flip,
         test=arguments.test,
     )
-    trials = None
+    found, trials = None, None
     if arguments.lr is None:
         trials = tuned(make, settings, folder / "tuning")
-        settings = replace(settings, lr=min(trials, key=trials.__getitem__))
-    told = trials and {f"{lr:g}": bits for lr, bits in trials.items()}
-    found = run(make, settings, folder, told)
+    for lr in sorted(trials, key=trials.__getitem__) if trials else [settings.lr]:
+        try:
+            found = run(make, replace(settings, lr=lr), folder, trials)
+            break
+        except DivergedError as error:
+            print(f"{error}: the next best learning rate is taken.", flush=True)
+    if found is None:
+        raise SystemExit(f"Expected a learning rate at which {name} learns; got none.")
     print(
         f"{name} on {arguments.data}, {found['parameters']} parameters, {arguments.minutes:g} "
         f"minutes: {found['test']['nll']:.3f} ± {found['test']['error']:.3f} bits/dim; "
