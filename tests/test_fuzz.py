@@ -34,6 +34,7 @@ SANE = {
     "model.conditioner": ["paper", "released", "trunk"],
     "model.prior": ["laplace", "gaussian", "student"], "model.prior_scale": [0.5, None],
     "model.prior_df": [3.0], "model.pixels": ["logit", "marginal", None],
+    "model.dequantization": ["uniform", "variational"], "model.position_embedding": [0, 2],
     "model.checkpointing": [True], "model.compute_dtype": ["float32", "bfloat16"],
     "model.architecture": ["rg", "real_nvp"],
 }  # fmt: skip

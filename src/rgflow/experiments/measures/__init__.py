@@ -1,0 +1,55 @@
+"""What may be measured of trained flows, by name: each measure calls what does it elsewhere.
+
+A measure is a function of a `Subject`, with options that are plain values, and gives numbers and
+pictures. The numbers are plain values too, as JSON has them.
+"""
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+from rgflow.config import check_name
+from rgflow.experiments.measures.images import (
+    data_grid,
+    inheritance,
+    inpainting,
+    levels,
+    mixing,
+    sample_grid,
+)
+from rgflow.experiments.measures.latents import factors, fields, pinwheel, priors, probes, varied
+from rgflow.experiments.measures.likelihoods import bits, overfitting, samples, speed
+from rgflow.experiments.measures.subject import Found, Picture, Subject
+
+__all__ = ["MEASURES", "WITHOUT_TRAINING", "Found", "Picture", "Subject", "check_options"]
+
+Measure = Callable[..., Found]
+
+WITHOUT_TRAINING: dict[str, Measure] = {"pinwheel": pinwheel}
+"""Measures that learn what they need by themselves, in seconds."""
+MEASURES: dict[str, Measure] = WITHOUT_TRAINING | {
+    "bits": bits,
+    "overfitting": overfitting,
+    "samples": samples,
+    "speed": speed,
+    "sample_grid": sample_grid,
+    "data_grid": data_grid,
+    "probes": probes,
+    "factors": factors,
+    "fields": fields,
+    "levels": levels,
+    "varied": varied,
+    "mixing": mixing,
+    "inheritance": inheritance,
+    "inpainting": inpainting,
+    "priors": priors,
+}
+"""Every measure by name."""
+
+
+def check_options(what: str, measure: str, options: dict[str, Any]) -> None:
+    """Raise a `ValueError` unless there is such a measure with such options."""
+    check_name(f"the measure {what}", measure, MEASURES)
+    known = [name for name in signature(MEASURES[measure]).parameters if name != "subject"]
+    for name in options:
+        check_name(f"an option of the measure {what}", name, known)

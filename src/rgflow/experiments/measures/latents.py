@@ -1,0 +1,292 @@
+"""What latents hold: their receptive fields, factors, and priors."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from rgflow.analysis.dependence import Stratum, dependence
+from rgflow.analysis.directions import directions
+from rgflow.analysis.disentanglement import Scores, disentanglement
+from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
+from rgflow.analysis.labels import Label, spread
+from rgflow.analysis.mixing import mix, straight
+from rgflow.analysis.pinwheel import POINTS, Estimate, learn_pinwheels
+from rgflow.analysis.probes import probe_levels
+from rgflow.analysis.traversals import fig6_temperature, traverse
+from rgflow.architectures import make_flow
+from rgflow.bijectors.pixels import dequantize
+from rgflow.config import PriorName
+from rgflow.evaluation import evaluate
+from rgflow.experiments.measures.subject import Found, Picture, Subject, encoded, pixel_size
+from rgflow.figures import grid, pinwheels
+from rgflow.figures.fields import atlas, strengths, strongest
+from rgflow.figures.traversals import Shown, traversals
+from rgflow.latents import Address, Latents
+
+
+def fields(
+    subject: Subject,
+    *,
+    draws: int = 4,
+    threshold: float = VISIBLE,
+    each: int = 8,
+    all_of_them: bool = False,
+    seed: int = 0,
+) -> Found:
+    """Receptive fields: how strong they are, and the strongest of every level, or all of them."""
+    of = {subject.name: subject.flow}
+    of |= dict([subject.beside]) if subject.beside else {}
+    found = {name: receptive_fields(flow, draws=draws, seed=seed) for name, flow in of.items()}
+    ours = found[subject.name]
+    if all_of_them:
+        pictures = {
+            f"level-{level}": Picture(
+                atlas(ours, level, threshold),
+                f"All receptive fields of level {level}, each scaled to its largest value",
+            )
+            for level in reversed(range(ours.lattice.levels))
+        }
+    else:
+        pictures = {
+            "strongest": Picture(
+                strongest(found, each // len(found), threshold),
+                "The strongest receptive fields of every level, each scaled to its largest value; "
+                "below: row, column and channel of the latent, and its strength",
+            ),
+            "strengths": Picture(
+                strengths(found, threshold), "Strengths of the receptive fields of all latents"
+            ),
+        }
+    return Found(
+        numbers={
+            "draws": draws,
+            "threshold": threshold,
+            "flows": {name: _strengths(one, threshold) for name, one in found.items()},
+        },
+        pictures=pictures,
+    )
+
+
+def varied(
+    subject: Subject,
+    *,
+    each: int = 2,
+    reach: float | Sequence[float] = 3.0,
+    one_sided: bool = False,
+    draws: int = 4,
+    seed: int = 0,
+) -> Found:
+    """The strongest latents of every level varied in two samples (paper, Figs. 4 and 6), as far as
+    `reach` says, for all levels alike or one by one (0: not at all), both ways or from 0 on."""
+    flow = subject.flow
+    far = list(reach) if isinstance(reach, Sequence) else [reach] * flow.levels
+    if len(far) != flow.levels:
+        raise ValueError(
+            f"Expected one reach, or one for each of the {flow.levels} levels; got {len(far)}."
+        )
+    found = receptive_fields(flow, draws=draws, seed=seed)
+    z = flow.draw_each([seed, seed + 1], fig6_temperature(flow.levels))
+    shown, told = [], []
+    for level in reversed(range(flow.levels)):
+        values = [far[level] * (k / 6 if one_sided else k / 3 - 1) for k in range(7)]
+        if not far[level]:
+            continue
+        for address in found.strongest(each, level):
+            h, i, j, c = address
+            strength = found.strengths[c, i, j].item()
+            way = traverse(flow, z, address, values)
+            note = f"strength {strength:.2g}"
+            shown.append(Shown(way, found.field(address), f"h = {h}, ({i}, {j}), c = {c}", note))
+            change = way.differences().square().mean().sqrt().item()
+            told.append({"latent": list(address), "strength": strength, "change": change})
+    ends = " or ".join(f"{x:g}" for x in sorted({x for x in far if x}))
+    caption = (
+        f"The strongest latents of every level: receptive field, and two samples while the latent "
+        f"goes from {'0' if one_sided else f'−{ends}'} to {ends}"
+    )
+    picture = traversals(shown, scale=pixel_size(flow), across=2)
+    return Found(numbers={"latents": told}, pictures={"varied": Picture(picture, caption)})
+
+
+def probes(subject: Subject, *, count: int = 5000, places: int = 8, seed: int = 0) -> Found:
+    """Which level holds which factor, and what that says about the paper's sentences (section
+    4.1)."""
+    images, labels = subject.images(count), subject.labels(count)
+    x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
+    table = probe_levels(encoded(subject, x), labels, places=places, seed=seed)
+    return Found(
+        numbers={
+            "images": len(images),
+            "places": len(table.places),
+            "verdict": [claim._asdict() for claim in table.verdict()],
+            "scores": [one._asdict() for one in table.scores],
+        }
+    )
+
+
+def factors(
+    subject: Subject,
+    *,
+    count: int = 2000,
+    strongest: int = 48,
+    places: int = 4,
+    draws: int = 2,
+    seed: int = 0,
+) -> Found:
+    """Disentanglement and dependence of the latents of each level.
+
+    Of every level, and of all together, as many latents are scored, those with the strongest
+    receptive fields.
+    """
+    flow, images, labels = subject.flow, subject.images(count), subject.labels(count)
+    x = dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
+    z = encoded(subject, x)
+    fields = receptive_fields(flow, draws=draws, seed=seed)
+    some = spread(labels, places)
+
+    def scored(level: int | None) -> dict[str, Any]:
+        return _disentangled(z, fields.strongest(strongest, level), some, seed)
+
+    return Found(
+        numbers={
+            "images": len(images),
+            "factors": [label.name for label in some],
+            "disentanglement": {
+                "all": scored(None),
+                "levels": [scored(level) for level in range(flow.levels)],
+            },
+            "dependence": {
+                name: _by_level(dependence(of, seed=seed).strata, flow.levels)
+                for name, of in (("latents", z), ("pixels", Latents.from_image(x, flow.lattice)))
+            },
+        }
+    )
+
+
+def priors(
+    subject: Subject,
+    *,
+    count: int = 2000,
+    pairs: int = 64,
+    steps: int = 8,
+    places: int = 4,
+    draws: int = 2,
+    repeats: int = 8,
+    seed: int = 0,
+) -> Found:
+    """The same weights under every prior: likelihood, by how much a step of one latent changes an
+    image, directions in which factors rise, and the straight ways between test images.
+
+    On the unit cube the prior is a fixed map behind the flow. It can't change a likelihood, only
+    the geometry of the latents. It is a monotonic map of every latent by itself, so what is
+    measured by ranks can't change either: mutual information, or what trees find.
+
+    Raises:
+        ValueError: If the flow doesn't end on the unit cube.
+    """
+    if subject.flow.domain != "cube":
+        raise ValueError(
+            f"Expected a flow on the unit cube, whose prior can be exchanged; {subject.name} works "
+            f"on the real line: measure one with bijector cube or coarse_to_fine."
+        )
+    images, labels = subject.images(count), spread(subject.labels(count), places)
+    x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
+    told, ways = {}, []
+    for prior in get_args(PriorName):
+        config = replace(subject.flow.config, prior=prior, prior_scale=None)
+        flow = make_flow(config).to(subject.device, subject.flow.dtype)
+        flow.load_state_dict(subject.flow.state_dict())
+        one = replace(subject, flow=flow.eval())
+        z = encoded(one, x)
+        fields = [
+            receptive_fields(flow, draws=draws, seed=seed + draws * k, change="step")
+            for k in range(repeats)
+        ]
+        found = [direction for label in labels for direction in directions(z, label, seed=seed)]
+        a, b = z.select(slice(0, pairs)), z.select(slice(pairs, 2 * pairs))
+        a, b = (one.to(device=subject.device) for one in (a, b))
+        way = mix(flow, a, b, straight(flow.levels, steps)).images.float().cpu()
+        moved = way.diff(dim=1).square().flatten(2).mean(2).sqrt()
+        with torch.no_grad():
+            halfway = flow.log_prob(way[:, steps // 2].to(subject.device, torch.uint8))
+        ways += list(way[:2].to(torch.uint8))
+        told[prior] = {
+            "nll": evaluate(flow, images[:pairs], seed=seed, subset=0).nll,
+            "fields": [
+                {"step": [one.of_level(level).mean().item() for one in fields]}
+                for level in range(flow.levels)
+            ],
+            "directions": {one.label: one.score for one in found},
+            "r2": [one.score for one in found],
+            "halfway_nll": flow.unit(halfway).tolist(),
+            "largest_step": (moved.amax(1) / moved.mean(1)).tolist(),
+        }
+    return Found(
+        numbers=told,
+        pictures={
+            "ways": Picture(
+                grid(torch.cat(ways), steps + 1, pixel_size(subject.flow)),
+                f"Straight ways between two pairs of test images: {', '.join(told)}",
+            ),
+        },
+    )
+
+
+def pinwheel(*, seeds: Sequence[int] = range(5), points: int = 100) -> Found:
+    """Pinwheels learned with both priors (paper, Fig. E1)."""
+    learned = learn_pinwheels(seeds=seeds)
+    numbers: dict[str, Any] = {"points": POINTS, "seeds": list(seeds)}
+    for prior, flows in learned.items():
+        numbers[prior] = {
+            "quadrants": asdict(Estimate.of(one.named["quadrants"].share for one in flows)),
+            "half_axes": asdict(Estimate.of(one.named["half_axes"].share for one in flows)),
+            "nll": asdict(Estimate.of(one.nll for one in flows)),
+        }
+    caption = "Latents in the colours of their sectors, and where the flow takes them"
+    return Found(
+        numbers=numbers, pictures={"pinwheel": Picture(pinwheels(learned, points), caption)}
+    )
+
+
+def _disentangled(
+    z: Latents, of: Sequence[Address], labels: Sequence[Label], seed: int
+) -> dict[str, Any]:
+    """Scores of some latents as codes of factors."""
+    code = np.stack([z[address].numpy() for address in of], 1)
+    found = disentanglement(code, labels, seed=seed)
+    names = (*Scores._fields, "mig_error", "latents")
+    return {name: getattr(found, name) for name in names} | {"shuffled": found.shuffled._asdict()}
+
+
+def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float]]:
+    """Of every level, level 0 first, how many fields are visible, and how strong they are."""
+    told = []
+    for level in range(found.lattice.levels):
+        values = found.of_level(level)
+        told.append(
+            {
+                "latents": len(values),
+                "visible": int((values > threshold).sum()),
+                "median": values.median().item(),
+                "largest": values.max().item(),
+            }
+        )
+    return told
+
+
+def _by_level(strata: Sequence[Stratum], levels: int) -> list[dict[str, float]]:
+    """Dependence of two latents of one level, the mean over all pairs that were looked at."""
+    told = []
+    for level in range(levels):
+        same = [one for one in strata if one.levels == (level, level)]
+        pairs = [one.pairs for one in same]
+        row: dict[str, float] = {"pairs": sum(pairs)}
+        for name in ("correlation", "magnitude", "information"):
+            measured = [getattr(one, name) for one in same]
+            row[name] = float(np.average([one.value for one in measured], weights=pairs))
+            row[f"{name}_floor"] = float(np.average([one.floor for one in measured], weights=pairs))
+        told.append(row)
+    return told

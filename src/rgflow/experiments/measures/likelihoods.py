@@ -1,0 +1,101 @@
+"""How well images are known, how good samples are, and how fast they are drawn."""
+
+import math
+import time
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rgflow import data
+from rgflow.evaluation import evaluate
+from rgflow.experiments.measures.subject import Found, Subject
+from rgflow.flow import Flow
+from rgflow.metrics.scores import score
+from rgflow.repair.particles import maps_once
+from rgflow.repair.terms import local_terms
+
+
+def bits(
+    subject: Subject, *, count: int = 10_000, split: data.Split = "test", seed: int = 0
+) -> Found:
+    """Bits per dimension of images, with their error and the importance-weighted bound."""
+    return Found(numbers=asdict(evaluate(subject.flow, subject.images(count, split), seed=seed)))
+
+
+def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261125) -> Found:
+    """Are images that were learned known better than others? Bits per dimension of the first
+    training images and of as many that nobody has seen, which the generator of MSDS draws from a
+    seed that nothing else uses. Where every value is mapped once, also bits per image of the values
+    that end at each level.
+
+    Raises:
+        ValueError: If images can't be drawn without an end.
+    """
+    flow, name = subject.flow, subject.config.data
+    if name not in ("msds1", "msds2"):
+        raise ValueError(
+            f"Expected a flow of msds1 or msds2, of which any number of images can be drawn; "
+            f"{subject.name} is of {name}."
+        )
+
+    def told(split: data.Split, of: int) -> dict[str, Any]:
+        images = torch.tensor(data.load(name, split, count=count, seed=of, progress=False).images)
+        found = evaluate(flow, images, seed=1, subset=0)
+        numbers = {"nll": found.nll, "standard_error": found.standard_error}
+        return numbers | ({"levels": _level_bits(flow, images)} if maps_once(flow) else {})
+
+    seen, unseen = told("train", 0), told("test", seed)
+    gap = {
+        "nll": unseen["nll"] - seen["nll"],
+        "standard_error": math.hypot(seen["standard_error"], unseen["standard_error"]),
+    }
+    return Found(numbers={"images": count, "training": seen, "unseen": unseen, "gap": gap})
+
+
+def samples(
+    subject: Subject, *, count: int = 10_000, temperature: float = 1.0, seed: int = 0
+) -> Found:
+    """Fréchet distances of samples to training images, FID if its features are there; of MSDS also
+    how ovals spread."""
+    found = score(
+        subject.flow,
+        subject.images(count, "train"),
+        subject.images(count),
+        ovals=subject.config.data.startswith("msds"),
+        inception=subject.inception,
+        temperature=temperature,
+        seed=seed,
+    )
+    numbers = asdict(found)
+    # By the name of the distance, so that a table can ask for one.
+    numbers["distances"] = {one.pop("name"): one for one in numbers["distances"]}
+    return Found(numbers=numbers)
+
+
+def speed(subject: Subject, *, count: int = 64, seed: int = 0) -> Found:
+    """How many images are drawn in a second of a processor, all at once."""
+    generator = torch.Generator().manual_seed(seed)
+    subject.flow.sample(2, generator=generator)  # what is done once only
+    start = time.process_time()
+    subject.flow.sample(count, generator=generator)
+    seconds = time.process_time() - start
+    return Found(numbers={"count": count, "sampling_images_per_second": count / seconds})
+
+
+@torch.no_grad()
+def _level_bits(flow: Flow, images: Tensor) -> list[dict[str, float]]:
+    """Bits per image of the values that end at each level, level 0 first."""
+    device, parts = next(flow.parameters()).device, []
+    ends = torch.as_tensor(flow.lattice.site_levels, device=device)
+    for some in images.split(500):
+        terms = local_terms(flow, some.to(device), torch.Generator().manual_seed(1))
+        of_blocks = [
+            torch.stack([x.flatten(1).sum(1) for x in layers]).sum(0) for layers in terms.blocks
+        ]
+        of_pixels = [(terms.pixels * (ends == h)).sum((1, 2)) for h in range(flow.levels)]
+        parts.append(torch.stack(of_blocks, 1) + torch.stack(of_pixels, 1))
+    bits = -torch.cat(parts).double().cpu() / math.log(2)
+    means, errors = bits.mean(0).tolist(), (bits.std(0) / len(bits) ** 0.5).tolist()
+    return [{"bits": m, "standard_error": e} for m, e in zip(means, errors, strict=True)]

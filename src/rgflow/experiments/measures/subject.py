@@ -1,0 +1,82 @@
+"""What is measured: a trained flow, with its images; and what a measure gives."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rgflow import data
+from rgflow.analysis.labels import Label, labels_of
+from rgflow.config import TrainConfig
+from rgflow.flow import Flow
+from rgflow.latents import Latents
+from rgflow.metrics.frechet import Features
+
+
+class Picture(NamedTuple):
+    """A picture, and what it shows."""
+
+    image: Image.Image
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What a measure has found.
+
+    Attributes:
+        numbers: Plain values by name.
+        pictures: By name.
+    """
+
+    numbers: dict[str, Any]
+    pictures: dict[str, Picture] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A trained flow, on any device.
+
+    Attributes:
+        flow: The flow.
+        config: The settings of its training.
+        name: What it is called.
+        beside: Another to compare with, with its name.
+        inception: Features for FID.
+    """
+
+    flow: Flow
+    config: TrainConfig
+    name: str
+    beside: tuple[str, Flow] | None = None
+    inception: Features | None = None
+
+    def images(self, count: int, split: data.Split = "test") -> Tensor:
+        """The first images of its data set, uint8."""
+        images = data.load_for(self.config, split, count=count, progress=False).images
+        return torch.from_numpy(images.copy())
+
+    def labels(self, count: int) -> list[Label]:
+        """The labels of the first test images."""
+        return labels_of(data.load_for(self.config, "test", count=count, progress=False).labels)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the flow is."""
+        return next(self.flow.parameters()).device
+
+
+def encoded(subject: Subject, x: Tensor) -> Latents:
+    """Latents of dequantised images, on the CPU."""
+    flow = subject.flow
+    with torch.no_grad():
+        parts = [flow.encode(part.to(subject.device), dtype=flow.dtype) for part in x.split(128)]
+    return Latents.cat(parts).to(device=torch.device("cpu"))
+
+
+def pixel_size(flow: Flow, edge: int = 64) -> int:
+    """How large to draw a pixel, for images to be about so many pixels wide."""
+    return max(1, round(edge / flow.config.width))
