@@ -64,8 +64,8 @@ def work(sliding, repairing, end):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "seconds"), [(2, 1), (20, 120)])
-def test_sessions_at_once(count, seconds, tmp_path, monkeypatch):
+def test_sessions_at_once(tmp_path, monkeypatch):
+    count, seconds = 20, 120
     folder = album(tmp_path)
     monkeypatch.chdir(tmp_path)
     own = Shelf("msds1-best").open("msds1-best")
