@@ -1,9 +1,8 @@
-"""The page: the current image at the left, panels at the right, drawers above."""
+"""What the parts of the page share: how their events reach a workspace, and common components."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from html import escape
 from importlib import resources
 from typing import Any
 
@@ -172,84 +171,6 @@ def drawer(name: str, title: str) -> Iterator[Any]:
         yield column
 
 
-def build(desk: Desk) -> gr.Blocks:
-    """The whole page."""
-    from rgflow.app import drawers, panels  # which use what is above
-
-    page = Page(desk)
-    with gr.Blocks(
-        title="rgflow explorer",
-        analytics_enabled=False,
-        fill_width=True,
-        delete_cache=(600, 3600),  # seconds; of uploads
-    ) as blocks:
-        with gr.Row(elem_id="bar"):
-            gr.HTML("<h1>rgflow <span>explorer</span></h1>", elem_id="title")
-            for name, label in drawers.NAMES.items():
-                button = gr.Button(label, size="sm", elem_id=f"open-{name}", scale=0, min_width=76)
-                button.click(None, js=f"() => window.rgflow.open('{name}')")
-            undo = gr.Button("Undo", size="sm", elem_id="undo", scale=0, interactive=False)
-            redo = gr.Button("Redo", size="sm", elem_id="redo", scale=0, interactive=False)
-            tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
-            settle = gr.Button("Settle", visible="hidden", elem_id="settle")  # what sliders show
-            shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
-        with gr.Row(elem_id="bench"):
-            with gr.Column(elem_id="left", scale=0, min_width=500):
-                page.canvas = page.big()
-                status = gr.HTML(elem_id="status")
-                gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
-            with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
-                for title, panel in panels.PANELS.items():
-                    with gr.Tab(title, id=title, elem_id=f"tab-{title.lower()}") as tab:
-                        panel(page)
-                    page.on(tab.select, lambda work, title=title: work.view.show(title))
-        drawers.build(page, blocks, tabs)
-        page.shows([page.canvas, status], lambda work: [drawn(work), told(work)])
-        page.shows(
-            [undo, redo], lambda work: [gr.update(interactive=bool(n)) for n in work.undoable]
-        )
-        page.on(settle.click, lambda work: None)
-        page.on(undo.click, lambda work: (work.undo(), None)[1])
-        page.on(redo.click, lambda work: (work.redo(), None)[1])
-        page.on(page.canvas.pick, picked, event=True)
-        page.on(page.canvas.stroke, painted, event=True)
-        names = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
-
-        def arrive(request: gr.Request, name: str, before: str) -> None:
-            desk.arrive(str(request.session_hash), name, before)
-
-        def arrived(work: Workspace) -> Any:
-            work.view.sent.clear()
-            return gr.update(selected=work.view.panel)
-
-        js = "() => [window.rgflow.name, window.rgflow.before]"
-        hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        here = blocks.load(arrive, names, js=js, **hidden)
-        page.on(here.then, arrived, outputs=[tabs])
-        tour.click(None, js="() => window.rgflow.tour()")
-        shade.click(None, js="() => window.rgflow.shade()")
-        page.wire()
-
-        def leave(request: gr.Request) -> None:
-            desk.leave(str(request.session_hash))
-
-        blocks.unload(leave)
-    return blocks
-
-
-def picked(work: Workspace, event: gr.EventData) -> None:
-    """A pixel of the image is chosen."""
-    row, column = int(event.row), int(event.column)
-    height, width = work.opened.flow.image_shape[1:]
-    if 0 <= row < height and 0 <= column < width:
-        work.view.pixel = (row, column)
-
-
-def painted(work: Workspace, event: gr.EventData) -> None:
-    """A mask was painted."""
-    work.paint(views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
-
-
 def drawn(work: Workspace) -> str:
     """The current image, with whatever the panel that is open lays over it."""
     view = work.view
@@ -265,18 +186,6 @@ def drawn(work: Workspace) -> str:
             outlines.append((lattice.box(*view.pixel, 1, 1), "#ffffff"))
         return views.canvas(work, outlines=outlines)
     return views.canvas(work)
-
-
-def told(work: Workspace) -> str:
-    """What is known of the current image, in one line, and what its marks mean, in another."""
-    parts = [f"<b>{escape(work.subject.what)}</b>", work.likelihood()]
-    if work.view.pixel and work.view.panel == "Latents":
-        row, column = work.view.pixel
-        values = ", ".join(str(v) for v in work.subject.image[:, row, column].tolist())
-        parts.append(f"pixel ({row}, {column}): {values}")
-    line = " · ".join(parts)
-    marks = views.legend(work)
-    return f"{line}<br><small>{marks}</small>" if marks else line
 
 
 def whole(seed: float | None) -> int:

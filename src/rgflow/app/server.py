@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from rgflow import __version__
 from rgflow.app.desk import Desk
 from rgflow.app.drawers import LARGEST_UPLOAD
-from rgflow.app.page import build, static
+from rgflow.app.layout import build
+from rgflow.app.page import static
 from rgflow.app.shelf import Shelf
 from rgflow.config import check_whole
 
