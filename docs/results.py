@@ -359,12 +359,15 @@ def of_curves(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
         yield "Not measured yet."
         yield ""
     for one in shown:
-        yield from (f"Budget {one.budget}:", "", f"![{said['title']}]({curves_file(one)})", "")
+        file = curves_file(one, said)
+        yield from (f"Budget {one.budget}:", "", f"![{said['title']}]({file})", "")
 
 
-def curves_file(of: Results) -> str:
-    """The picture of the curves of an experiment under a budget."""
-    return f"{of.experiment.name}-{of.budget}-curves.png"
+def curves_file(of: Results, said: dict[str, Any]) -> str:
+    """The picture of the curves of an experiment under a budget; what several are of stands in
+    front of a comma in their titles."""
+    of_what, comma, _ = said["title"].partition(",")
+    return f"{of.experiment.name}-{of.budget}-curves{f'-{of_what.lower()}' * bool(comma)}.png"
 
 
 KINDS = {
@@ -573,7 +576,7 @@ def draw() -> None:
                 one = Results(experiment, budget, content or results.EMPTY)
                 if curves := one.curves(said["curves"]):
                     picture = learning_curves(curves, "bits/dim")
-                    picture.save(PAGES / curves_file(one), optimize=True)
+                    picture.save(PAGES / curves_file(one, said), optimize=True)
 
 
 if __name__ == "__main__":
