@@ -193,6 +193,14 @@ def test_help_does_not_import_torch():
     assert "train" in done.stdout
 
 
+def test_training_begins_without_what_only_analyses_need():
+    script = (
+        "import rgflow.training, sys\n"
+        "sys.exit(any(name in sys.modules for name in ('sklearn', 'matplotlib', 'scipy.stats')))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_every_option_of_training_has_help(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])

@@ -6,30 +6,30 @@
 torch.Size([2, 3, 16, 16])
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 __version__ = "0.1.0"
 
 # Names are imported when first used, so that `rgflow --help` doesn't import torch.
-_HOMES = {
-    "Bijector": "rgflow.bijectors",
-    "Flow": "rgflow.flow",
-    "FlowConfig": "rgflow.config",
-    "Latents": "rgflow.latents",
-    "Lattice": "rgflow.lattice",
-    "LosslessWarning": "rgflow.flow",
-    "RGFlow": "rgflow.model",
-    "RealNVP": "rgflow.baselines",
-    "Terms": "rgflow.flow",
-    "TrainConfig": "rgflow.config",
-    "bits_per_dim": "rgflow.numerics",
-    "load_flow": "rgflow.architectures",
-    "make_flow": "rgflow.architectures",
-    "preset": "rgflow.presets",
-}
+__getattr__, __dir__, _names = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "architectures": ["load_flow", "make_flow"],
+        "baselines": ["RealNVP"],
+        "bijectors": ["Bijector"],
+        "config": ["FlowConfig", "TrainConfig"],
+        "flow": ["Flow", "LosslessWarning", "Terms"],
+        "latents": ["Latents"],
+        "lattice": ["Lattice"],
+        "model": ["RGFlow"],
+        "numerics": ["bits_per_dim"],
+        "presets": ["preset"],
+    },
+)
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_names]
 
 if TYPE_CHECKING:
     from rgflow.architectures import load_flow as load_flow
@@ -46,13 +46,3 @@ if TYPE_CHECKING:
     from rgflow.model import RGFlow as RGFlow
     from rgflow.numerics import bits_per_dim as bits_per_dim
     from rgflow.presets import preset as preset
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rgflow' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
