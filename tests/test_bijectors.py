@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import sys
 from functools import partial
 
 import numpy as np
@@ -49,6 +50,23 @@ class Stretch(Bijector):
 
     def invert(self, y):
         return y * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(y))
+
+
+class Placed(Bijector):
+    """Another, which moves a block by its position."""
+
+    def __init__(self, dim: int, position: Tensor | None = None) -> None:
+        super().__init__((dim,))
+        self.position = position
+
+    def at(self, position):
+        return Placed(*self.event_shape, position)
+
+    def transform(self, x):
+        return x + self.position, x.new_zeros(len(x))
+
+    def invert(self, y):
+        return y - self.position, y.new_zeros(len(y))
 
 
 def block_bijector(**options) -> Bijector:
@@ -784,13 +802,22 @@ def test_learned_dequantisation_is_told_by_the_site_alone_and_by_all_its_channel
 
 def test_a_users_bijector_is_named_by_its_import_path():
     path = f"{Stretch.__module__}.{Stretch.__qualname__}"
-    import sys
-
     sys.modules.setdefault(Stretch.__module__, sys.modules[__name__])
     settings = config(bijector=path, bijector_options={"start": 0.5})
     bijector = make_bijector(settings, settings.m)
     assert bijector.log_scale.mean().item() == pytest.approx(0.5)
     assert isinstance(RGFlow(settings).steps[0].layers.bijectors[0], Blockwise)
+
+
+def test_a_users_bijector_may_be_told_where_blocks_are():
+    path = f"{Placed.__module__}.Placed"
+    sys.modules.setdefault(Placed.__module__, sys.modules[__name__])
+    bijector = make_bijector(config(bijector=path, position_embedding=1), 4)
+    x, where = torch.zeros(3, 48), torch.tensor([[1.0], [2.0], [3.0]])
+    assert bijector.at(where).forward(x)[0].mean(1).tolist() == [1, 2, 3]
+    path = f"{Stretch.__module__}.Stretch"
+    with pytest.raises(ValueError, match="a method `at` for a position_embedding"):
+        make_bijector(config(bijector=path, position_embedding=1), 4)
 
 
 @pytest.mark.parametrize(

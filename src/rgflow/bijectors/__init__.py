@@ -63,7 +63,13 @@ def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
     """The same by itself."""
     dim = config.channels * m**2
     if "." in config.bijector:
-        return _users_own(config.bijector, dim, config.bijector_options)
+        own = _users_own(config.bijector, dim, config.bijector_options)
+        if config.position_embedding and type(own).at is Bijector.at:
+            raise ValueError(
+                f"Expected a bijector with a method `at` for a position_embedding, which it is "
+                f"told by it; {config.bijector} has none: write one, or leave that out."
+            )
+        return own
     check_name("bijector", config.bijector, BIJECTORS)
     (hidden,) = config.widths(1)
     if config.bijector == "autoregressive":
