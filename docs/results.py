@@ -13,7 +13,7 @@ claims                     sentences of the paper, each with two numbers that it
 verdicts                   what the probes of each level say about the paper's sentences
 curves                     validations against time, a picture for every budget: rows as above
 
-What differences are the mean `over`, if not seeds, a table says too.
+What differences are the mean `over`, if not seeds, a table says too, or `how` they are taken.
 
 A number of ours is named by a path: the name of a measure, and keys within its numbers; or
 training.steps, and what else a training is recorded with. It is the mean over the seeds; its error
@@ -73,6 +73,8 @@ class Number:
     mean: float
     error: float
     count: int
+    trainings: int = 1
+    """How many trainings it is of."""
 
     def decided(self, others: Sequence["Number"] = ()) -> bool:
         """Whether its confidence interval leaves out 0.
@@ -233,7 +235,8 @@ def _mean(values: dict[Key, tuple[float, float]]) -> Number | None:
     means = [value for value, _ in values.values()]
     if len(means) == 1:
         return Number(means[0], next(iter(values.values()))[1], 1)
-    return Number(fmean(means), stdev(means) / len(means) ** 0.5, len(means))
+    trainings = len({(label, seed) for label, seed, _ in values})
+    return Number(fmean(means), stdev(means) / len(means) ** 0.5, len(means), trainings)
 
 
 # ---------------------------------------------------------------- tables
@@ -300,6 +303,7 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
     elif base:
         over = said.get("over", "seed")
         how = f"{over} by {over}" if most > 1 else f"of one {over}; errors are of measuring alone"
+        how = said.get("how", how)
         yield f"In brackets: the difference from “{base['name']}”, {how}."
         yield ""
 
@@ -324,6 +328,8 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
                 verdict = "undecided"
             told = more.text(digits, signed=True)
             told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
+            if more.count > 1 and more.trainings == 1:
+                told += ", of one training each"
             if len(one.processors(larger, smaller)) > 1:
                 told += ", trained on different processors"
             outcomes.append(f"{budget}: **{verdict}** ({told})")
@@ -407,7 +413,8 @@ def page(experiment: Experiment) -> str:
             "Numbers are means over seeds, with standard errors of these and of the measurement; a "
             "claim is decided if the 95 % interval of the difference, seed by seed, leaves out 0. "
             "Of one seed, the error is that of the measurement alone; how much seeds differ is "
-            "then taken from the budget that has several, and without one nothing is decided.",
+            "then taken from the budget that has several, and without one nothing is decided. "
+            "A claim over images of one training each is about these trainings, not about others.",
             "",
         ]
     for budget in experiment.budgets:

@@ -767,9 +767,11 @@ def test_learned_dequantisation_stays_within_the_value_of_a_pixel(dtype):
     x[2] = 0
     y, log_det = dequantizer.forward(x)
     torch.testing.assert_close(y, x)  # at the start
-    assert not log_det.abs().max() > 1e-4
+    assert log_det.abs().max() <= 1e-4
     randomise(dequantizer, 4.0)
     y, log_det = dequantizer.forward(x)
+    assert log_det.isfinite().all()
+    assert log_det.abs().min() > 1
     assert (y - x).abs().max() > 0.3
     assert torch.equal(y.floor(), x.floor())
     back, _ = dequantizer.inverse(y)
@@ -815,8 +817,12 @@ def test_a_users_bijector_may_be_told_where_blocks_are():
     bijector = make_bijector(config(bijector=path, position_embedding=1), 4)
     x, where = torch.zeros(3, 48), torch.tensor([[1.0], [2.0], [3.0]])
     assert bijector.at(where).forward(x)[0].mean(1).tolist() == [1, 2, 3]
+    assert Inverse(bijector).at(where).forward(x)[0].mean(1).tolist() == [-1, -2, -3]
+    twice = Compose([bijector, bijector])
+    assert twice.at(where).forward(x)[0].mean(1).tolist() == [2, 4, 6]
+    assert all(part.position is None for part in twice.bijectors)  # which stay as they are
     path = f"{Stretch.__module__}.Stretch"
-    with pytest.raises(ValueError, match="a method `at` for a position_embedding"):
+    with pytest.raises(ValueError, match="to have a method `at`, by which"):
         make_bijector(config(bijector=path, position_embedding=1), 4)
 
 

@@ -55,6 +55,8 @@ KINDS = {
         for name in (
             "open", "released-order", "released-order-open", "m2", "m6", "not-square", "one-level",
             "shared-open", "student", "marginal", "fields", "cube-marginal", "cube-fields",
+            "positions", "positions-cube", "positions-shared-open", "variational",
+            "variational-marginal",
         )
     },
     **REAL_NVP,

@@ -37,7 +37,7 @@ def masks_of(kind, lattice, n=3):
 MIXED = [(case, "mixed") for case in CASES]
 EXTREMES = [
     (case, kind)
-    for case in ("affine-paper", "cube-marginal", "released-order-open")
+    for case in ("affine-paper", "cube-marginal", "released-order-open", "variational")
     for kind in ("nothing", "everything")
 ]
 

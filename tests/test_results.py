@@ -145,7 +145,7 @@ def test_differences_are_taken_place_by_place(pages):
     claim = {"text": "One.", "digits": 2}
     by_place = {side: {"of": "a", "value": f"bits.{x}.values"} for side, x in sides.items()}
     told = next(pages.of_claims({"claims": [claim | by_place], "over": "image"}, paired(pages)))
-    assert told == "- One. 10m: **agrees** (+0.11 ± 0.01, 3 images)."
+    assert told == "- One. 10m: **agrees** (+0.11 ± 0.01, 3 images, of one training each)."
     by_mean = {side: {"of": "a", "value": f"bits.{x}.mean"} for side, x in sides.items()}
     told = next(pages.of_claims({"claims": [claim | by_mean]}, paired(pages)))
     assert told == "- One. 10m: **undecided** (+0.10 ± 1.63, 1 seed)."

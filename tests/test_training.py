@@ -474,6 +474,13 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
     assert all(not torch.equal(p, q) for p, q in zip(flow.parameters(), before, strict=True))
 
 
+def test_muon_leaves_tables_of_positions_to_adamw_whatever_their_shape():
+    flow = random_flow(torch.float32, bijector="cube", position_embedding=4, m=4, levels=1)
+    (table, _) = (layer.positions.weight for layer in flow.steps[0].blockwise)
+    assert table.shape == (4, 4)
+    assert not any(p is table for p in hidden_matrices(flow))
+
+
 def test_a_folder_of_photographs_is_learned(tmp_path):
     from skimage import data
 

@@ -206,8 +206,8 @@ def run(
     `trials` of learning rates have found.
 
     Raises:
-        DivergedError: If there were trials, and a validation isn't finite, or in the end none is
-            better than that of the trial with this learning rate.
+        DivergedError: If there were trials, and a validation before the last isn't finite, or in
+            the end none is better than that of a shorter trial with this learning rate.
     """
     name = f"{settings.minutes:g}min-lr{settings.lr:g}-seed{settings.seed}"
     result, checkpoint = folder / f"{name}.json", folder / f"{name}.pt"
@@ -222,7 +222,8 @@ def run(
     validation = tensor(load(settings.data, "validation", count=VALIDATION))
     if checkpoint.exists():
         training.resume(torch.load(checkpoint, weights_only=True))
-    reached = (trials or {}).get(settings.lr, math.inf)
+    trials_are_shorter = settings.minutes > TRIAL
+    reached = (trials or {}).get(settings.lr, math.inf) if trials_are_shorter else math.inf
     while training.seconds < training.budget:
         if trials and not all(math.isfinite(point["nll"]) for point in training.curve):
             minutes = training.seconds / 60

@@ -142,7 +142,8 @@ class FlowConfig:
     of a block but the first, in front of their own; 0: there are none."""
     position_embedding: int = 0
     """Size of a learned embedding of the position of every block, which the networks of couplings
-    and of coarse_to_fine see; 0: they aren't told where a block is."""
+    and of coarse_to_fine see, and your own bijectors if they have a method `at`; 0: none are told
+    where a block is."""
     prior: PriorName = "laplace"
     """Distribution of every latent."""
     prior_scale: float | None = None

@@ -66,8 +66,8 @@ def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
         own = _users_own(config.bijector, dim, config.bijector_options)
         if config.position_embedding and type(own).at is Bijector.at:
             raise ValueError(
-                f"Expected a bijector with a method `at` for a position_embedding, which it is "
-                f"told by it; {config.bijector} has none: write one, or leave that out."
+                f"Expected {config.bijector} to have a method `at`, by which it is told the "
+                f"position of blocks; it has none: write one, or leave out position_embedding."
             )
         return own
     check_name("bijector", config.bijector, BIJECTORS)

@@ -13,10 +13,11 @@ only ever adds, and log p(x) = log p(z) + log_det for z, log_det = forward(x) (p
 Letters in shapes: N samples; D variables of one block, D = C·m².
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -126,8 +127,11 @@ class Compose(Bijector):
         self.domain, self.codomain = bijectors[0].domain, bijectors[-1].codomain
         self.checkpointing = checkpointing
 
-    def at(self, position: Tensor) -> "Compose":
-        return Compose([bijector.at(position) for bijector in self.bijectors], self.checkpointing)
+    def at(self, position: Tensor) -> Self:
+        placed = copy.copy(self)
+        parts = nn.ModuleList(bijector.at(position) for bijector in self.bijectors)
+        placed._modules = {**self._modules, "bijectors": parts}  # and not those of this one
+        return placed
 
     def transform(self, x: Tensor) -> Mapped:
         log_dets = []
@@ -154,6 +158,9 @@ class Inverse(Bijector):
         super().__init__(bijector.event_shape)
         self.bijector = bijector
         self.domain, self.codomain = bijector.codomain, bijector.domain
+
+    def at(self, position: Tensor) -> "Inverse":
+        return Inverse(self.bijector.at(position))
 
     def transform(self, x: Tensor) -> Mapped:
         return self.bijector.invert(x)

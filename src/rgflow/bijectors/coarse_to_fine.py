@@ -15,7 +15,7 @@ of context; P parameters of a variable's map.
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -136,7 +136,7 @@ class CoarseToFine(Bijector):
             self.groups, self.kept, self.size, context, params, hidden, blocks, stem
         )
         self.compiled = False
-        self.position: Tensor | None = None
+        self.embedding, self.position = embedding, cast(Tensor | None, None)
 
     def at(self, position: Tensor) -> Self:
         placed = copy.copy(self)  # with the same parameters
@@ -210,8 +210,10 @@ class CoarseToFine(Bijector):
 
     def _positions(self, like: Tensor) -> Tensor:
         """What networks are told of the positions of blocks [R, …], [E, R], in their dtype."""
-        if self.position is None:
+        if not self.embedding:
             return like.new_empty(0, len(like))
+        if self.position is None:
+            raise ValueError("Expected to be told the position of blocks, by `at`; got none.")
         return self.position.T.to(like.dtype)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:

@@ -61,7 +61,9 @@ class Coupling(Bijector):
 
     def networks(self, x: Tensor, half: int) -> Tensor:
         """The same in the dtype of the networks, from what they are to see of x."""
-        if self.shift and self.position is not None:
+        if self.shift:
+            if self.position is None:
+                raise ValueError("Expected to be told the position of blocks, by `at`; got none.")
             x = x + self.shift(self.position).chunk(2, 1)[half]
         params: Tensor = self.conditioner(x, half)
         return params

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rgflow.bijectors.base import Bijector, Mapped
+from rgflow.bijectors.base import Bijector, Mapped, sum_event
 from rgflow.bijectors.pixels import LEVELS
 from rgflow.bijectors.unit_spline import Spline, make_spline, spline_forward, spline_inverse
 
@@ -21,7 +21,7 @@ class Dequantizer(Bijector):
     and maximises the bound E[log p(k + v) − log q(v | k)] of log P(k). With ε uniform and
     v = S(ε), q(v | k) is 1/S′(ε). So the bound is the mean of the log-density log p(k + S(ε)) +
     log S′(ε) of k + ε: dequantised by uniform noise as ever, with this map in front of the flow.
-    It stays within the value of a pixel, so encoding is as lossless as without.
+    It stays within the value of a pixel, so encoding is lossless as ever.
 
     S is told by a network from the values of all channels at the site, and of no other site: so
     causal cones stay what they are. At the start it is the identity. What lies outside [0, 256),
@@ -69,9 +69,10 @@ class Dequantizer(Bijector):
         # The end of a value is the next one already.
         end = torch.nextafter(value + 1, torch.zeros_like(value))
         mapped = torch.minimum(value + torch.where(d > 0, d, 1 + d), end)
-        y = torch.where(inside, mapped, sites).reshape(len(x), *x.shape[2:], self.channels)
-        log_slope = torch.where(inside, log_slope, 0.0)
-        return y.movedim(-1, 1), log_slope.reshape(len(x), -1).sum(1)
+        shape = (len(x), *x.shape[2:], self.channels)
+        y = torch.where(inside, mapped, sites).reshape(shape)
+        log_slope = torch.where(inside, log_slope, 0.0).reshape(shape)
+        return y.movedim(-1, 1), sum_event(log_slope)
 
     def _params(self, values: Tensor) -> Tensor:
         """Of the splines, from the values at sites [S, C]: [S, 2K+1, C]."""

@@ -69,8 +69,21 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.experiments import manifest, results
     from rgflow.experiments.execute import train_all
+    from rgflow.experiments.measuring import device
+    from rgflow.metrics.frechet import inception
 
+    if settings.inception and settings.train_only:
+        raise ValueError(
+            "Expected --inception where something is measured; got it with --train_only."
+        )
+    network = inception(settings.inception, device()) if settings.inception else None
     known = set() if settings.again else results.settled(plan, work, experiments)
+    if network:  # the samples of models can be measured at any time
+        known -= {
+            one.training.name
+            for one in plan.measurements
+            if one.training and one.training.model and one.measure == "samples"
+        }
     if known:
         print(f"{len(known)} of {len(plan.trainings)} trainings are among the results already.")
     trainings = [one for one in plan.trainings if one.name not in known]
@@ -81,13 +94,11 @@ def run(arguments: Sequence[str]) -> None:
         failed = train_all(trainings, work, jobs=settings.jobs, progress=told)
     if not settings.train_only:
         from rgflow.experiments.measuring import measure_all
-        from rgflow.metrics.frechet import inception
 
         measurements = tuple(
             one for one in plan.measurements if not (one.training and one.training.name in known)
         )
         left = replace(plan, measurements=measurements)
-        network = inception(settings.inception) if settings.inception else None
         with _measuring(left, work) as begun:
             measure_all(left, work, inception=network, progress=begun)
         if path := results.write(whole, work, experiments):

@@ -123,10 +123,14 @@ def _subject(measurement: Measurement, work: Path, inception: Features | None) -
 
 
 def _flow(training: Training, work: Path) -> Flow:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if training.model:
-        return load_flow(shipped()[training.model]).to(device)
-    return Run.open(training.folder(work)).flow().to(device)
+        return load_flow(shipped()[training.model]).to(device())
+    return Run.open(training.folder(work)).flow().to(device())
+
+
+def device() -> torch.device:
+    """Where flows are measured."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _trained(measurement: Measurement, work: Path) -> list[str]:

@@ -19,8 +19,9 @@ def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
     (`GroupedTrunk`); of others, those that are square, [..., w, w] with w > 1."""
     named = [m.hidden_matrices() for m in module.modules() if isinstance(m, GroupedTrunk)]
     found = dict.fromkeys(p for matrices in named for p in matrices)
+    tables = {m.weight for m in module.modules() if isinstance(m, nn.Embedding)}
     square = (p for p in module.parameters() if p.ndim > 1 and p.shape[-1] == p.shape[-2] > 1)
-    return list(found | dict.fromkeys(square))
+    return list(found | dict.fromkeys(p for p in square if p not in tables))
 
 
 class Muon(torch.optim.Optimizer):
