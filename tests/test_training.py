@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from flows import random_flow
 from rgflow import FlowConfig, RGFlow, TrainConfig
 from rgflow.data import msds
 from rgflow.training import loop, train, trainer
