@@ -163,7 +163,7 @@ class Results:
         self, path: str, row: dict[str, Any], near: str | None
     ) -> dict[Key, tuple[float, float]]:
         """The values of a row, or how far they are from others."""
-        values = self.values(path, row)
+        values = self._of_files(path, row) if "files" in row else self.values(path, row)
         if near is None:
             return values
         aims = self.values(near, {"of": row["of"]})
@@ -195,15 +195,27 @@ class Results:
         return {name: several for name, several in found.items() if several}
 
     def _of_files(self, path: str, row: dict[str, Any]) -> dict[Key, tuple[float, float]]:
-        """Values that a command of another kind has written, in files beside the config."""
-        keys = _path(path, row).split(".")
+        """Values that a command of another kind has written, in files beside the config; of a list
+        of files as of a row of several labels, none before they are all there."""
+        keys, listed = _path(path, row).split("."), isinstance(self._patterns(row), list)
         values = [_at(content, keys) for content in self.files(row)]
-        return {(0, n, 0): value for n, found in enumerate(values) for value in found}
+        if listed and len(values) < len(self._patterns(row)):
+            return {}
+        return {
+            (n, 0, 0) if listed else (0, n, 0): value
+            for n, found in enumerate(values)
+            for value in found
+        }
+
+    def _patterns(self, row: dict[str, Any]) -> Any:
+        return row.get("files", {}).get(self.budget, [])
 
     def files(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """What is in the files that a row names under this budget, if it names any."""
-        pattern = row.get("files", {}).get(self.budget)
-        paths = sorted(self.experiment.folder.glob(pattern)) if pattern else []
+        """What is in the files that a row names under this budget, if it names any: by one pattern,
+        or a list of them."""
+        patterns = self._patterns(row)
+        patterns = patterns if isinstance(patterns, list) else [patterns]
+        paths = [path for one in patterns for path in sorted(self.experiment.folder.glob(one))]
         return [json.loads(path.read_text()) for path in paths]
 
 

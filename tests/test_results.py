@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -169,6 +170,18 @@ def test_what_is_nearer_to_something(pages, found):
     claim |= {"smaller": "a", "larger": "b", "digits": 2}
     told = next(pages.of_claims({"claims": [claim]}, {"10m": found["10m"]}))
     assert told == "- One. 10m: **undecided** (+0.23 ± 0.15, 3 seeds)."
+
+
+def test_files_in_the_order_of_labels(pages, tmp_path):
+    for name, nll in (("z", 2.0), ("a", 5.0)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"test": {"nll": nll, "error": 0.1}}))
+    there = pages.Results(SimpleNamespace(folder=tmp_path), "2h", content(a=[1.0], b=[4.5]))
+    row = {"files": {"2h": ["z.json", "a.json"]}, "value": "test.nll"}
+    claim = {"text": "One.", "smaller": {"of": ["a", "b"], "value": "bits.nll"}, "larger": row}
+    told = next(pages.of_claims({"claims": [claim], "over": "photograph"}, {"2h": there}))
+    assert told == "- One. 2h: **undecided** (+0.750 ± 0.250, 2 photographs)."
+    missing = {**row, "files": {"2h": ["z.json", "none.json"]}}
+    assert there.number("", missing) is None
 
 
 def test_that_processors_differ_is_said(pages):
