@@ -70,13 +70,16 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.experiments import manifest, results
     from rgflow.experiments.execute import train_all
     from rgflow.experiments.measuring import device
-    from rgflow.metrics.frechet import inception
 
     if settings.inception and settings.train_only:
         raise ValueError(
             "Expected --inception where something is measured; got it with --train_only."
         )
-    network = inception(settings.inception, device()) if settings.inception else None
+    network = None
+    if settings.inception:
+        from rgflow.metrics.frechet import inception
+
+        network = inception(settings.inception, device())
     known = set() if settings.again else results.settled(plan, work, experiments)
     if network:  # the samples of models can be measured at any time
         known -= {
