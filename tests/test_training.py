@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import time
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from rgflow.training.batches import Batches
 from rgflow.training.loop import resolved
 from rgflow.training.muon import Muon, hidden_matrices
 from rgflow.training.optimisation import Optimisation
-from rgflow.training.run import Run
+from rgflow.training.run import Run, git_state
 from rgflow.training.trainer import Trainer
 from runs import tiny
 
@@ -161,6 +162,22 @@ def test_a_run_learns_and_leaves_a_folder(tmp_path):
     assert bits == pytest.approx(result.validation, abs=0.3)
     assert Image.open(run.pictures / "samples-0000060.png").size == (530, 530)
     assert isinstance(run.flow(), RGFlow)
+
+
+def test_only_changes_of_sources_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert git_state() is None
+    subprocess.run(["git", "init", "-q"], check=True)
+    author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    (tmp_path / "flow.py").write_text("")
+    subprocess.run(["git", "add", "."], check=True)
+    subprocess.run(["git", *author, "commit", "-qm", "Begin"], check=True)
+    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert git_state()["changes"] is False
+    (tmp_path / "flow.py").write_text("1")
+    assert git_state()["changes"] is True
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path):

@@ -39,6 +39,8 @@ from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.log import Log, read_log
 
 FORMAT = 2
+# What a result can depend on: kinds of files in a repository.
+SOURCES = ("py", "yaml", "toml")
 """Of run folders; a reader refuses others."""
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.jsonl"
 
@@ -301,14 +303,16 @@ def first_process() -> bool:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the current folder's repository, and whether there are changes; none without."""
+    """Commit of the current folder's repository, and whether code or configurations there have
+    changes; none without one. Results that lie there uncommitted don't change the next."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "changes": bool(git("status", "--porcelain"))}
+        changes = git("status", "--porcelain", "--", *(f":(top)*.{kind}" for kind in SOURCES))
+        return {"commit": git("rev-parse", "HEAD"), "changes": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return None
 
