@@ -21,8 +21,10 @@ from flows import BIJECTORS, random_flow
 from rgflow.app import repairing
 from rgflow.app.desk import Desk, Turns
 from rgflow.app.drawers import opened_picture, preview, read, unusual
+from rgflow.app.films import playing, toggle
 from rgflow.app.history import MOST
 from rgflow.app.meaning import chosen, told
+from rgflow.app.panels.repair import following
 from rgflow.app.panels.repair import repairing as steps_of
 from rgflow.app.recipe import Recipe
 from rgflow.app.repairing import completions
@@ -198,6 +200,8 @@ def test_a_deleted_direction_comes_back(models):
     work.set([-1.0])
     work.save_direction("far")  # another one by that name
     assert list(work.directions) == ["far", "near"]
+    with pytest.raises(ValueError, match="no saved move has; got “far”"):
+        work.save_direction("far")
     work.add_direction("far", 1.0)
     with pytest.raises(ValueError, match="−100 to 100 times"):
         work.add_direction("far", float("inf"))
@@ -338,6 +342,7 @@ class OnePage:
 
     def __init__(self, models):
         self.desk = Desk(Shelf(models.names["open-spline"]))
+        self.core = [None]
 
     def everything(self, work):
         return [work.subject.image]
@@ -410,6 +415,44 @@ def test_a_repair_goes_on_while_the_page_is_loaded_again(models, monkeypatch):
     assert "(done)" in work.moment.said
     assert work.moment.completions
     assert len(page.desk) == 1
+
+
+def test_a_page_loaded_during_a_repair_is_told_of_its_end(models):
+    page = OnePage(models)
+    assert len(list(following(page, "me"))) == 1  # no repair, no news
+    with page.desk.using("me") as work:
+        work.repairing = True
+    going = following(page, "me")
+    next(going)
+    threading.Timer(0.1, lambda: setattr(work, "repairing", False)).start()
+    assert torch.equal(next(going)[0], work.subject.image)
+    assert next(going, None) is None
+
+
+def test_a_repair_is_compared_with_what_was_there_before_the_damage(work):
+    before = work.subject
+    work.damage(3)
+    assert not torch.equal(work.subject.image, before.image)
+    assert work.moment.original is before
+    start = work.moment
+    work.offer(start, [before], "Repaired.")
+    assert work.subject is work.moment.original
+    work.undo()
+    work.undo()
+    assert work.subject is before
+    assert work.moment.original is None
+
+
+def test_films_of_two_kinds(work):
+    toggle(work, "latent", lambda: "one")
+    assert (playing(work, "latent"), playing(work, "path")) == ("one", "")
+    toggle(work, "path", lambda: "two")
+    assert (playing(work, "latent"), playing(work, "path")) == ("", "two")
+    toggle(work, "path", lambda: "three")
+    assert playing(work, "path") == ""
+    toggle(work, "path", lambda: "four")
+    work.sample([5], 0.8)
+    assert playing(work, "path") == ""
 
 
 def test_a_picture_that_is_no_longer_there_is_not_chosen():
@@ -605,6 +648,7 @@ def test_a_run_folder_is_a_model_too(tmp_path, same):
 
 FACTORS = {
     "images": 1000,
+    "split": "validation",
     "associations": {"labels": {"hue": [{"address": [1, 0, 0, 2], "information": 0.5}]}},
     "visible": {"addresses": [[1, 0, 0, 2]], "strengths": [0.25]},
     "tables": [{"title": "a < b", "settings": "s", "head": ["x"], "rows": [["1"]]}],
@@ -617,7 +661,7 @@ def test_what_latents_mean(tmp_path):
     assert "rgflow factors" in told(work)
     path = tmp_path / "run" / "factors.json"
     path.write_text(json.dumps(FACTORS))
-    assert "1,000 test images" in told(work)
+    assert "1,000 validation images" in told(work)
     assert 'data-address="1,0,0,2">level 1, (0, 0), blue</button>' in told(work)
     assert "<td>0.50 nats</td>" in told(work)
     assert "<summary>a &lt; b</summary>" in told(work)

@@ -371,6 +371,8 @@ def test_what_is_among_the_results_isnt_trained_again(trained, tmp_path, capsys)
     assert main([*command, gone]) == 0
     assert "1 of 1 trainings are among the results already." in capsys.readouterr().out
     assert (experiments / "one" / "10m.json").read_text() == before
+    assert main([*command, gone, "--dry_run"]) == 0
+    assert "0 trainings, 0.0 hours of them left to do; 0 of 0" in capsys.readouterr().out
     assert main([*command, gone, "--dry_run", "--again"]) == 0
     assert "a-seed0" in re.sub(r"\s+", " ", capsys.readouterr().out)
     # What is wanted and isn't there has to be trained for.

@@ -148,9 +148,20 @@ def test_several_flows_stand_side_by_side(results, axes):
     titles = [ax.get_title(loc="left") for ax in axes]
     assert titles.count("RG-Flow") == titles.count("Real NVP") == 1
     assert sum(len(ax.patches) > 0 for ax in axes) == 5
+    columns = [[ax for ax in axes if ax.get_subplotspec().colspan.start == k] for k in (0, 1)]
+    assert columns[0][-1].get_xlim() == columns[1][-1].get_xlim()
     single = figures.strongest({"RG-Flow": both["RG-Flow"]}, 4)
     pair = figures.strongest(both, 4)
     assert pair.width > 1.8 * single.width
+
+
+def test_different_units_have_axes_of_their_own(results, axes):
+    found = results["RG-Flow"]
+    other = replace(found, change="redraw", space="pixels", strengths=1000 * found.strengths)
+    figures.strengths({"one": found, "other": other})
+    left, right = (ax for ax in axes if ax.get_xlabel())
+    assert left.get_xlim()[1] < right.get_xlim()[1]
+    assert "in grey levels" in right.get_xlabel()
 
 
 # ---------------------------------------------------------------- the command

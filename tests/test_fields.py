@@ -217,7 +217,10 @@ def test_what_is_changed_follows_from_the_flow():
     assert receptive_fields(smooth, draws=1).change == "derivative"
     found = receptive_fields(steps, draws=1)
     assert (found.change, found.space) == ("redraw", "pixels")
-    assert fields.how_found(found) == "latents drawn anew, of pixels, 1 draw, temperature 1, seed 0"
+    assert (
+        fields.how_found(found)
+        == "latents drawn anew, in grey levels, 1 draw, temperature 1, seed 0"
+    )
     assert receptive_fields(steps, draws=1, change="derivative").space == "flow"
 
 

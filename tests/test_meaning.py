@@ -515,4 +515,7 @@ def test_mistakes_are_one_sentence(options, message, tmp_path, capsys):
 def test_a_model_needs_a_data_set(tmp_path, capsys):
     run = small_run(tmp_path / "run")
     assert main(["factors", str(run / "model")]) == 2
-    assert "Expected a data set, as the folder of a model names none" in capsys.readouterr().err
+    assert (
+        "Expected a data set, as the folder of a model without a card names none"
+        in capsys.readouterr().err
+    )

@@ -205,7 +205,10 @@ def test_mistakes(tmp_path, capsys):
         ),
         ([str(run), "--out", str(tmp_path)], f"Expected to write {tmp_path}; it is a folder."),
         ([str(run), "--beside", str(tmp_path)], "has no config.yaml"),
-        ([str(run / "model")], "as the folder of a model names none; give one with --data"),
+        (
+            [str(run / "model")],
+            "as the folder of a model without a card names none: give one with --data",
+        ),
         ([str(fields)], "Expected a flow of images to report on"),
     ):
         assert main(["report", *arguments]) == 2

@@ -1,6 +1,7 @@
 """Where images are unlike those that a flow has learned: terms by place, references, masks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -348,4 +349,7 @@ def test_picture(channels):
     picture = surprises(made.images, found, found.propose(0.3), truth=made.masks, scale=3)
     colours = {tuple(pixel) for pixel in np.asarray(picture).reshape(-1, 3).tolist()}
     assert {(0xD6, 0x45, 0x45), (255, 255, 255)} <= colours
+    nothing = replace(found, levels=found.levels * 0)
+    blank = surprises(made.images, nothing, found.propose(0.3), truth=made.masks, scale=3)
+    assert blank.size == picture.size
     assert picture.width > (flow.levels + 3) * 48

@@ -67,7 +67,8 @@ class Model:
             return data.load_for(self.config, split, name=name, count=count)
         if name is None:
             raise ValueError(
-                "Expected a data set, as the folder of a model names none; give one with --data."
+                "Expected a data set, as the folder of a model without a card names none: give one "
+                "with --data, or name the folder of its run."
             )
         like = self.flow.config
         return data.load(

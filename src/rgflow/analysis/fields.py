@@ -66,7 +66,7 @@ def how_found(one: Found) -> str:
     """How receptive fields were found, in words."""
     t = one.temperature
     temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
-    where = "in the flow's own space" if one.space == "flow" else "of pixels"
+    where = "in the flow's own space" if one.space == "flow" else "in grey levels"
     changed = {"derivative": "", "redraw": "latents drawn anew, ", "step": "latents moved by 1, "}
     anew = changed[one.change]
     draws = f"{one.draws} draw{'s' * (one.draws > 1)}"

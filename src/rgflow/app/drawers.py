@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rgflow.app import meaning, shelf
+from rgflow.app import meaning, shelf, views
 from rgflow.app.films import enlarged, path_of, played
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
@@ -280,8 +280,8 @@ def _export(page: Page) -> None:
 
     def fields(work: Workspace, folder: Path) -> Path:
         path, found = folder / "fields.png", work.opened.fields
-        if work.view.pixel and work.view.listed:  # those of a pixel, as they are listed
-            listed = torch.stack([heat(found.field(one)) for one in work.view.listed])
+        if work.view.pixel and (addresses := views.listed(work)):  # those of a pixel
+            listed = torch.stack([heat(found.field(one)) for one in addresses])
             grid(listed, scale=4).save(path)
         else:
             strongest({work.opened.name: found}).save(path)
@@ -293,8 +293,6 @@ def _export(page: Page) -> None:
         return path
 
     def moving(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
-        if work.moment.other is None:
-            raise ValueError("Expected a second image for the path to: choose one under Mix.")
         path = folder / f"path.{kind}"
         animate(path_of(work, int(scale)), path, milliseconds=100)
         return path

@@ -68,12 +68,12 @@ def animated(frames: Sequence[Image.Image], label: str) -> str:
     return f'<img alt="{label}" src="data:image/gif;base64,{data}">'
 
 
-def toggle(work: Workspace, make: Callable[[], str]) -> None:
-    """Show an animation of this moment, or, if one is shown, none."""
-    work.view.film = None if playing(work) else (work.moment, make())
+def toggle(work: Workspace, kind: str, make: Callable[[], str]) -> None:
+    """Show an animation of this moment, or, if one of its kind is shown, none."""
+    work.view.film = None if playing(work, kind) else (kind, work.moment, make())
 
 
-def playing(work: Workspace) -> str:
-    """The animation of this moment, if there is one."""
+def playing(work: Workspace, kind: str) -> str:
+    """The animation of this moment, if there is one of this kind."""
     film = work.view.film
-    return film[1] if film and film[0] is work.moment else ""
+    return film[2] if film and film[0] == kind and film[1] is work.moment else ""

@@ -1,5 +1,6 @@
 """The whole page, put together: the current image, the panels beside it, the drawers above."""
 
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -8,6 +9,7 @@ import gradio as gr
 from rgflow.app import drawers, panels, views
 from rgflow.app.desk import Desk
 from rgflow.app.page import Page, drawn
+from rgflow.app.panels.repair import following
 from rgflow.app.workspace import Workspace
 
 
@@ -55,6 +57,9 @@ def build(desk: Desk) -> gr.Blocks:
         def arrive(request: gr.Request, name: str, before: str) -> None:
             desk.arrive(str(request.session_hash), name, before)
 
+        def follow(request: gr.Request) -> Iterator[list[Any]]:
+            yield from following(page, str(request.session_hash))
+
         def arrived(work: Workspace) -> Any:
             work.view.sent.clear()
             return gr.update(selected=work.view.panel)
@@ -63,6 +68,7 @@ def build(desk: Desk) -> gr.Blocks:
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         here = blocks.load(arrive, names, js=js, **hidden)
         page.on(here.then, arrived, outputs=[tabs])
+        page.later(lambda: here.then(follow, outputs=page.core, concurrency_limit=None, **hidden))
         tour.click(None, js="() => window.rgflow.tour()")
         shade.click(None, js="() => window.rgflow.shade()")
         page.wire()

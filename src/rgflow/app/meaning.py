@@ -41,15 +41,16 @@ def told(work: Workspace) -> str:
 def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
     """What was found, as HTML."""
     latent = partial(_latent, channels=channels)
-    yield f"<p>From {found['images']:,} test images. Click a latent to get a slider for it.</p>"
-    if of := found.get("associations"):
+    of = f"{found['images']:,} {found['split']} images"
+    yield f"<p>From {of}. Click a latent to get a slider for it.</p>"
+    if associations := found.get("associations"):
         rows = [
             (
                 escape(label),
                 latent(best[0]["address"]),
                 f"{best[0]['information']:.2f} nats",
             )
-            for label, best in list(of["labels"].items())
+            for label, best in list(associations["labels"].items())
             if best
         ]
         yield "<h3>What tells most about each label</h3>"

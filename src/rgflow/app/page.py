@@ -19,7 +19,7 @@ REACH = 6.0
 MOST_SEED = (1 << 31) - 1
 slider = partial(gr.Slider, buttons=[])
 """A slider without a button of its own, as undoing does more."""
-MOST_LEVELS = 4
+MOST_LEVELS = 8
 """Levels that have a slider of their own; the last one stands for all above, too."""
 
 

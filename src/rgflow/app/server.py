@@ -20,7 +20,8 @@ from rgflow.app.shelf import Shelf
 from rgflow.config import check_whole
 
 CONCURRENT, WAITING = 4, 200
-"""Events that are worked on at a time, and that may wait."""
+"""Events of one kind that are worked on at a time, where nothing else is said, and events that may
+wait."""
 GOODBYE = 3
 """Seconds that the server waits for pages, which keep a connection open, as it ends."""
 

@@ -25,6 +25,8 @@ ORDER = count()
 """Numbers what the canvas shows, as answers may overtake each other on their way to it."""
 CHOSEN = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
 """Of the latents that have sliders."""
+ATLAS = 48
+"""Receptive fields that are shown at a time."""
 STRONG = 0.25
 """A latent acts in earnest where its field is above this share of its highest value."""
 
@@ -176,6 +178,15 @@ def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
         size=64,
         empty="No latent of this level changes it noticeably in samples: try a coarser level.",
     )
+
+
+def listed(work: Workspace) -> list[Address]:
+    """The latents of the level looked at that change the picked pixel most, or, if none is picked,
+    images."""
+    fields, level = work.opened.fields, work.level
+    if work.view.pixel:
+        return reaching(fields, *work.view.pixel, level, ATLAS)
+    return fields.strongest(ATLAS, level)
 
 
 def reaching(found: ReceptiveFields, row: int, column: int, level: int, most: int) -> list[Address]:

@@ -41,7 +41,7 @@ class View:
 
     Attributes:
         panel: Which panel is open.
-        level: Whose latents the atlas shows.
+        level: Whose latents the atlas shows; none: those of the highest.
         pixel: The row and column picked.
         overlay: Whether fields and cones lie over the image.
         brush: Width of a stroke, in pixels.
@@ -51,7 +51,7 @@ class View:
         middle: Of the part that is taken of a picture of one's own, as shares of its width and
             its height.
         mixtures: What the mix panel shows.
-        film: An animation, and the moment of which it is.
+        film: An animation: of what kind, of which moment, and as HTML.
         sent: Hashes of what components show, by their number.
     """
 
@@ -65,7 +65,7 @@ class View:
     listed: list[Address] = field(default_factory=list)
     middle: tuple[float, float] = (0.5, 0.5)
     mixtures: list[Subject] = field(default_factory=list)
-    film: tuple[Moment, str] | None = None
+    film: tuple[str, Moment, str] | None = None
     sent: dict[int, int] = field(default_factory=dict)
 
     def show(self, panel: str) -> None:
@@ -109,6 +109,12 @@ class Workspace(History):
     def subject(self) -> Subject:
         """The current image."""
         return self.moment.subject
+
+    @property
+    def level(self) -> int:
+        """Whose latents are looked at; the highest to begin with."""
+        top = self.opened.flow.levels - 1
+        return top if self.view.level is None else min(self.view.level, top)
 
     def _to(self, moment: Moment) -> None:
         if moment.opened is not self.opened:
@@ -319,8 +325,13 @@ class Workspace(History):
         """Save what has been moved, the way from the image before to this one, by name.
 
         Raises:
-            ValueError: If nothing was moved.
+            ValueError: If nothing was moved, or a saved move has this name.
         """
+        if name in self.directions:
+            raise ValueError(
+                f"Expected a name that no saved move has; got “{name}”: write another, or delete "
+                f"that move first."
+            )
         z, base = self.subject.latents, self.moment.base.latents
         change = z.flat() - base.flat()
         if not change.any():
@@ -412,8 +423,9 @@ class Workspace(History):
         """Put noise into a square of the image, for something to be found and repaired."""
         image = self.subject.image[None]
         edge = max(2, min(image.shape[2:]) // 5)
-        found = corrupt(image, "noise", size=edge, seed=seed).images[0]
-        self.take(self.encode(found, f"{self.subject.what}, damaged"))
+        found, original = corrupt(image, "noise", size=edge, seed=seed).images[0], self.subject
+        self.take(self.encode(found, f"{original.what}, damaged"))
+        self.amend(replace(self.moment, original=original))
 
     def paint(self, mask: Mask) -> None:
         """Mark what is to be repaired; completions were of what was marked before."""

@@ -90,18 +90,21 @@ def run(arguments: Sequence[str]) -> None:
     if known:
         print(f"{len(known)} of {len(plan.trainings)} trainings are among the results already.")
     trainings = [one for one in plan.trainings if one.name not in known]
+    left = replace(
+        plan,
+        trainings=tuple(trainings),
+        measurements=tuple(
+            one for one in plan.measurements if not (one.training and one.training.name in known)
+        ),
+    )
     if settings.dry_run:
-        _list_plan(replace(plan, trainings=tuple(trainings)), work)
+        _list_plan(left, work)
         return
     with _told(trainings, work) as told:
         failed = train_all(trainings, work, jobs=settings.jobs, progress=told)
     if not settings.train_only:
         from rgflow.experiments.measuring import measure_all
 
-        measurements = tuple(
-            one for one in plan.measurements if not (one.training and one.training.name in known)
-        )
-        left = replace(plan, measurements=measurements)
         with _measuring(left, work) as begun:
             measure_all(left, work, inception=network, progress=begun)
         if path := results.write(whole, work, experiments):

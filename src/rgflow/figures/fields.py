@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
@@ -151,23 +152,17 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
     Raises:
         ValueError: If no latent changes anything.
     """
-    values = torch.cat([found.strengths.flatten() for found in results.values()])
-    values = values[values > 0]
-    if not len(values):
-        raise ValueError(
-            "Expected latents that change images; none does: latents drawn anew at temperature 0 "
-            "stay as they are."
-        )
     marks = [threshold] * (threshold > 0)  # on a logarithmic axis 0 has no place
-    low, high = min([values.min().item(), *marks]), max([values.max().item(), *marks])
-    bins = np.geomspace(low * 0.9, high * 1.1, BINS + 1)
+    # What is measured in different units isn't compared.
+    alike = len({(found.change, found.space) for found in results.values()}) == 1
+    together = _bins([found.strengths for found in results.values()], marks)
     shown = {
         name: [h for h in reversed(range(found.lattice.levels)) if len(found.fields[h])]
         for name, found in results.items()
     }
     rows = max(map(len, shown.values()))
     figure = blank(2 + 6 * len(results), 0.9 + 1.25 * rows)
-    grid = figure.subplots(rows, len(results), sharex=True, squeeze=False)
+    grid = figure.subplots(rows, len(results), sharex=True if alike else "col", squeeze=False)
     for column, (name, found) in zip(grid.T, results.items(), strict=True):
         empty = rows - len(shown[name])
         for axes in column[:empty]:
@@ -175,6 +170,7 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
         if len(results) > 1:
             column[0].set_title(name, loc="left", weight="bold", color=INK, pad=14)
         colours = level_colours(found.lattice.levels)
+        bins = together if alike else _bins([found.strengths], marks)
         for axes, level in zip(column[empty:], shown[name], strict=True):
             axes.hist(found.of_level(level).numpy(), bins, color=colours[level], log=True)
             for mark in marks:
@@ -185,14 +181,32 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
             plain(axes)
             text = _counted(found, level, threshold)
             axes.text(0.01, 1.0, text, color=INK, transform=axes.transAxes)
-        column[empty].text(
-            threshold, 1.0, "visible from here ", color=RED, ha="right",
-            transform=column[empty].get_xaxis_transform(),
-        )  # fmt: skip
+        for mark in marks:
+            column[empty].text(
+                mark, 1.0, "visible from here ", color=RED, ha="right",
+                transform=column[empty].get_xaxis_transform(),
+            )  # fmt: skip
         column[-1].set_xlabel(f"strength ({how_found(found)})", color=INK)
         column[-1].set_ylabel("latents", color=INK)
     figure.tight_layout()
     return rendered(figure)
+
+
+def _bins(strengths: Sequence[Tensor], marks: Sequence[float]) -> NDArray[np.float64]:
+    """Bins of a histogram on a logarithmic axis that has room for all strengths and marks.
+
+    Raises:
+        ValueError: If no latent changes anything.
+    """
+    values = torch.cat([x.flatten() for x in strengths])
+    values = values[values > 0]
+    if not len(values):
+        raise ValueError(
+            "Expected latents that change images; none does: latents drawn anew at temperature 0 "
+            "stay as they are."
+        )
+    ends = values.min().item(), values.max().item(), *marks
+    return np.geomspace(min(ends) * 0.9, max(ends) * 1.1, BINS + 1)
 
 
 def _heading(text: str, size: int = TEXT) -> Image.Image:

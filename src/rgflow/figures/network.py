@@ -20,8 +20,10 @@ from rgflow.lattice import Lattice, Layer, Mask
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GREEN, YELLOW, BLUE = "#8fcf9f", "#f6d365", "#3b7dd8"
-"""Disentanglers, decimators, pixels; latents are red."""
+COLOURS = {"disentangler": "#8fcf9f", "decimator": "#f6d365"}
+"""Of blocks, by their kind."""
+BLUE = "#3b7dd8"
+"""Pixels; latents are red."""
 WIRE, BLOCK, STEP = 0.55, 0.62, 3.0
 """Heights in the side view: of a free piece of wire, of a block, of one level."""
 
@@ -55,16 +57,21 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     _side_view(axes[0], lattice, pixels, upward=True)
     _side_view(axes[1], lattice, lattice.site(level, i, j), upward=False)
     _top_view(axes[2], lattice, rows, columns)
+    kinds = {layer.kind for h in range(lattice.levels) for layer in lattice.layers(h)}
+    both = "disentanglers, outlined, over decimators"
     titles = (
         "Inference cone of two pixels: every latent that they reach",
         f"Generation cone of a latent of level {level}: every pixel that it reaches",
-        "Level 0 from above: disentanglers, outlined, over decimators; crosses stay, dots go up",
+        f"Level 0 from above: {both if len(kinds) > 1 else 'decimators'}; crosses stay, dots go up",
     )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", weight="bold", color=INK)
     handles = [
-        Patch(facecolor=GREEN, edgecolor=INK, label="disentangler"),
-        Patch(facecolor=YELLOW, edgecolor=INK, label="decimator"),
+        *(
+            Patch(facecolor=colour, edgecolor=INK, label=kind)
+            for kind, colour in COLOURS.items()
+            if kind in kinds
+        ),
         Line2D([], [], marker="x", color=RED, ls="", mew=2, ms=7, label="latent z"),
         Line2D([], [], marker="o", color=BLUE, ls="", ms=7, label="pixel x"),
         Patch(facecolor=BLUE, alpha=0.25, label="inference cone"),
@@ -225,7 +232,7 @@ def _block_from_the_side(axes: Axes, layer: Layer, block: int, y: float, strong:
 
     scale, n = 1 << layer.level, layer.grid[1]
     style: dict[str, Any] = {
-        "facecolor": GREEN if layer.kind == "disentangler" else YELLOW,
+        "facecolor": COLOURS[layer.kind],
         "edgecolor": INK if strong else SOFT,
         "linewidth": 1.5 if strong else 0.8,
         "alpha": 1.0 if strong else 0.45,
@@ -253,7 +260,7 @@ def _top_view(axes: Axes, lattice: Lattice, rows: int, columns: int) -> None:
         style: dict[str, Any] = (
             {"fc": "none", "ec": "#3f9e5a", "lw": 2.6, "zorder": 2}
             if layer.kind == "disentangler"
-            else {"fc": YELLOW, "ec": "white", "lw": 1.5, "zorder": 1}
+            else {"fc": COLOURS["decimator"], "ec": "white", "lw": 1.5, "zorder": 1}
         )
         first = -1 if layer.periodic else 0
         for p in range(first, rows // layer.m + 1):

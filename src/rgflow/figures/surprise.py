@@ -59,7 +59,8 @@ def surprises(
     if pictures.shape[1] == 1:
         pictures = pictures.expand(-1, 3, -1, -1)
     maps = torch.cat((found.levels, found.map[:, None]), 1)
-    shares = maps / maps.amax((0, 2, 3), keepdim=True)
+    highest = maps.amax((0, 2, 3), keepdim=True)
+    shares = maps / highest.clamp(min=torch.finfo(maps.dtype).tiny)
     n, columns = shares.shape[:2]
     heats = torch.stack([_up_to_1(share) for share in shares.flatten(0, 1)])
     cells = torch.cat((pictures[:, None].cpu(), heats.unflatten(0, (n, columns))), 1)

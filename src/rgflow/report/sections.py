@@ -235,9 +235,10 @@ def mixing(subject: Subject) -> Section:
     high, low = subject.drawn(6), subject.drawn(12).select(slice(6, 12))
     originals = decode(flow, Latents.cat([high, low]))
     cells = mixing_grid(flow, high, low, middle)
+    one, other = a.select(slice(1)), b.select(slice(1))
     paths = {
-        "all levels at once": mix(flow, a, b, straight(flow.levels, 4 * flow.levels)),
-        "one level after the other": mix(flow, a, b, level_by_level(flow.levels, 4)),
+        "all levels at once": mix(flow, one, other, straight(flow.levels, 4 * flow.levels)),
+        "one level after the other": mix(flow, one, other, level_by_level(flow.levels, 4)),
     }
     return Section(
         title="Mixing",

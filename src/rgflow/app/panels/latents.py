@@ -10,9 +10,6 @@ from rgflow.app.films import animated, enlarged, played, playing, toggle
 from rgflow.app.page import REACH, Page, slider
 from rgflow.app.workspace import FARTHEST, MOST_CHOSEN, USUAL, Workspace
 
-ATLAS = 48
-"""Receptive fields that are shown at a time."""
-
 
 def latents(page: Page) -> None:
     """Which latents there are, what they change, and how to move them."""
@@ -47,25 +44,19 @@ def latents(page: Page) -> None:
         forget = gr.Button("Delete", size="sm", scale=0, min_width=70, elem_id="forget-direction")
     footing = gr.Number(0, precision=0, visible="hidden")
 
-    def at(work: Workspace) -> int:
-        top = work.opened.flow.levels - 1
-        return top if work.view.level is None else min(work.view.level, top)
-
     def show(work: Workspace) -> list[Any]:
         choices = list(reversed(range(work.opened.flow.levels)))
-        radio = gr.update(choices=[(str(h), h) for h in choices], value=at(work))
+        radio = gr.update(choices=[(str(h), h) for h in choices], value=work.level)
         if work.view.panel != "Latents":
             return [radio, gr.skip(), gr.skip()]
         with page.desk.hands.aside():  # they may not be found yet
             fields = work.opened.fields
+        found = views.listed(work)
         if work.view.pixel:
-            row, column = work.view.pixel
-            found = views.reaching(fields, row, column, at(work), ATLAS)
-            said = f"Latents of level {at(work)} that change pixel ({row}, {column}) most."
+            said = f"Latents of level {work.level} that change pixel {work.view.pixel} most."
         else:
-            found = fields.strongest(ATLAS, at(work))
             said = (
-                f"The strongest latents of level {at(work)} (row, column, colour): bright where "
+                f"The strongest latents of level {work.level} (row, column, colour): bright where "
                 f"they change the image. Choose one for a slider, or click a pixel to see what "
                 f"changes it."
             )
@@ -146,7 +137,7 @@ def latents(page: Page) -> None:
                 [enlarged(image, scale) for image in images], views.name(address, len(images[0]))
             )
 
-        toggle(work, make)
+        toggle(work, "latent", make)
 
     page.on(level.input, turn, [level])
     page.on(overlay.input, lay, [overlay])
@@ -165,15 +156,15 @@ def latents(page: Page) -> None:
         page.on(one.release, put, [footing, *sliders], settle=False)
     page.on(reset.click, lambda work: work.reset())
     page.on(clear.click, lambda work: work.unchoose())
-    page.on(zero.click, lambda work: work.zero(at(work)))
-    page.on(anew.click, lambda work: work.redraw(at(work), work.revision + 1, USUAL))
-    page.on(back.click, lambda work: work.restore(at(work)))
+    page.on(zero.click, lambda work: work.zero(work.level))
+    page.on(anew.click, lambda work: work.redraw(work.level, work.revision + 1, USUAL))
+    page.on(back.click, lambda work: work.restore(work.level))
     page.on(save.click, keep, [name])
     page.on(saved.input, called, [saved], core=False)
     page.on(apply.click, along, [saved, amount])
     page.on(forget.click, drop, [saved])
     page.on(play.click, film_of, show_progress="minimal")
-    page.shows([film], lambda work: [playing(work)])
+    page.shows([film], lambda work: [playing(work, "latent")])
     page.shows([level, atlas, hint], show)
     page.shows([footing], lambda work: [work.footing])
     page.shows([saved], menu)

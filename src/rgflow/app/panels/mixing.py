@@ -106,6 +106,7 @@ def mixing(page: Page) -> None:
         scale = max(1, 96 // work.opened.flow.image_shape[1])
         toggle(
             work,
+            "path",
             lambda: animated(path_of(work, scale), "The path from one image to the other"),
         )
 
@@ -120,7 +121,7 @@ def mixing(page: Page) -> None:
     page.on(linear.input, alike, [footing, linear], [page.canvas, *sliders], **live)
     page.on(linear.release, put_alike, [footing, linear], settle=False)
     page.on(play.click, film_of, show_progress="minimal")
-    page.shows([film], lambda work: [playing(work)])
+    page.shows([film], lambda work: [playing(work, "path")])
     page.shows([second], lambda work: [show(work)])
     page.shows([*sliders, linear, footing], bars)
     page.shows([swap, play], buttons)

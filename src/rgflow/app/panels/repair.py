@@ -1,6 +1,7 @@
 """The panel Repair: paint a hole, and let the model fill it in."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -10,10 +11,14 @@ import numpy as np
 from torch import Tensor
 
 from rgflow.app import views
+from rgflow.app.desk import Seat
 from rgflow.app.page import Page, drawn, seed_field, slider, whole
 from rgflow.app.repairing import completions, most_steps, odd
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
+
+MOST = 16
+"""Repairs at a time, which take turns at each step: each keeps a thread of the server."""
 
 
 def repair(page: Page) -> None:
@@ -91,15 +96,19 @@ def repair(page: Page) -> None:
         lambda: start.click(
             run,
             [seed],
-            [stop, start, *page.core],
+            page.core,
             show_progress="hidden",
             api_visibility="private",
-            concurrency_limit=4,
+            concurrency_limit=MOST,
         )
     )
     parts = {"said": said, "stop": stop, "start": start, "canvas": page.canvas}
     page.shows([found, score], lambda work: [listed(work), scored(work)])
     page.shows([said], lambda work: [told(work)])
+    page.shows(
+        [stop, start],
+        lambda work: [gr.update(interactive=on) for on in (work.repairing, not work.repairing)],
+    )
 
 
 def told(work: Workspace) -> str:
@@ -181,17 +190,32 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
         if work.view.panel == "Repair" and work.moment is start:
             shown["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
         yield shown
-    idle, ready = gr.update(interactive=False), gr.update(interactive=True)
     if errors:
         gr.Warning(" ".join(str(errors[0]).split()))
-        yield {"said": "", "stop": idle, "start": ready}
-        return
-    if page.desk.seat(session) is not seat:  # that of another page by now
-        return
-    with page.desk.at(seat) as work:
-        work.view.sent.clear()  # as the page has been told other things meanwhile
-        everything = page.everything(work)
-    yield {"stop": idle, "start": ready, "all": everything}
+    yield from ({"all": values} for values in ended(page, session, seat))
+
+
+def following(page: Page, session: str) -> Iterator[list[Any]]:
+    """Tell a page that was loaded during a repair of its end.
+
+    Yields:
+        What all components that are kept up to date show then.
+    """
+    seat = page.desk.seat(session)
+    yield [gr.skip()] * len(page.core)  # of nothing at all, Gradio would empty every component
+    if seat.work and seat.work.repairing:
+        while seat.work.repairing:
+            time.sleep(0.2)
+        yield from ended(page, session, seat)
+
+
+def ended(page: Page, session: str, seat: Seat) -> Iterator[list[Any]]:
+    """What the page shows after a repair, unless its seat is that of another page by now."""
+    if page.desk.seat(session) is seat:
+        with page.desk.at(seat) as work:
+            work.view.sent.clear()  # as the page has been told other things meanwhile
+            everything = page.everything(work)
+        yield everything
 
 
 def plot(values: Sequence[float]) -> str:

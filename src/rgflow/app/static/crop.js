@@ -13,13 +13,19 @@ function extent() {
   return [columns * scale / width, rows * scale / height];
 }
 
+// The place nearest to another at which the part lies within the picture. The server does the same,
+// so that zooming, of which it learns by itself, leaves the middle as it is.
+const within = (place) => {
+  const size = extent();
+  return place.map((at, k) => Math.min(1 - size[k] / 2, Math.max(size[k] / 2, at)));
+};
+
 function draw() {
   frame.hidden = !shown;
   if (!shown) return;
-  const size = extent();
-  middle = middle.map((at, k) => Math.min(1 - size[k] / 2, Math.max(size[k] / 2, at)));
+  const size = extent(), place = within(middle);
   const percent = (share) => 100 * share + "%";
-  part.style.left = percent(middle[0] - size[0] / 2); part.style.top = percent(middle[1] - size[1] / 2);
+  part.style.left = percent(place[0] - size[0] / 2); part.style.top = percent(place[1] - size[1] / 2);
   part.style.width = percent(size[0]); part.style.height = percent(size[1]);
 }
 
@@ -40,20 +46,21 @@ frame.addEventListener("pointerdown", (event) => {
   event.preventDefault(); part.focus();
   frame.setPointerCapture(event.pointerId);
   const place = at(event), size = extent();
+  middle = within(middle);
   const inside = place.every((share, k) => Math.abs(share - middle[k]) <= size[k] / 2);
-  if (!inside) middle = place;  // it comes to where one points
+  if (!inside) middle = within(place);  // it comes to where one points
   held = place.map((share, k) => share - middle[k]);
   draw();
 });
 frame.addEventListener("pointermove", (event) => {
-  if (held) { middle = at(event).map((share, k) => share - held[k]); draw(); }
+  if (held) { middle = within(at(event).map((share, k) => share - held[k])); draw(); }
 });
 for (const kind of ["pointerup", "pointercancel"])
   frame.addEventListener(kind, () => { if (held) { held = null; tell(); } });
 part.addEventListener("keydown", (event) => {
   const step = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
   if (!step || !shown) return;
-  middle = middle.map((share, k) => share + step[k] / 50);
+  middle = within(within(middle).map((share, k) => share + step[k] / 50));
   event.preventDefault(); draw(); tell();
 });
 document.addEventListener("input", (event) => { if (event.target.closest?.("#zoom")) draw(); });

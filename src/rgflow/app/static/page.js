@@ -57,14 +57,13 @@ window.rgflow = {
     "open-tour": "Two minutes through everything.", "shade": "Dark or light.",
     "seed": "The same seed gives the same images, always.", "count": "How many images are drawn.",
     "draw": "Draw images with these settings.", "samples": "Choose an image to look into.",
-    "temperature-0": "How far the finest details may stray.", "temperature-1": "How far this level may stray.",
-    "temperature-2": "How far this level may stray.", "temperature-3": "How far this level may stray.",
+    "temperature-0": "How far the finest details may stray.", "temperature-#": "How far this level may stray.",
+    "temperature": "How far all levels may stray, one like the other.",
     "level": "Coarse levels change much of an image, level 0 a few pixels.",
     "overlay": "Lay the map of the last chosen latent and its outline over the image.",
     "strongest": "List the latents that change images most.",
     "atlas": "Each map is one latent: bright where it changes the image. Choose one to move it.",
-    "latent-0": "The value of this latent; 0 is the most typical.", "latent-1": "The value of this latent; 0 is the most typical.",
-    "latent-2": "The value of this latent; 0 is the most typical.", "latent-3": "The value of this latent; 0 is the most typical.",
+    "latent-#": "The value of this latent; 0 is the most typical.",
     "reset": "Back to the image before latents were moved.", "unchoose": "Take the sliders away; the image stays.",
     "zero": "Set all latents of this level to their most typical value.",
     "anew": "Draw this level at random, and keep the others.", "back": "Give this level what it had before.",
@@ -76,8 +75,7 @@ window.rgflow = {
     "use-second": "Make the current image the second; then choose another as the current one.",
     "swap": "Exchange the two images.", "animate-mix": "Show the path from one image to the other.",
     "mixtures": "Levels below Θ are of the second image. Choose a mixture to keep it.",
-    "share-0": "0 is the first image, 1 the second.", "share-1": "0 is the first image, 1 the second.",
-    "share-2": "0 is the first image, 1 the second.", "share-3": "0 is the first image, 1 the second.",
+    "share-#": "0 is the first image, 1 the second.",
     "linear": "All levels alike: ordinary interpolation, to compare with.",
     "brush": "Width of the brush, in pixels of the model.", "erase": "Strokes erase instead of marking.",
     "clear-mask": "Unmark everything.", "find": "Let the model mark what it finds improbable: a damaged place, or what it has never seen.", "damage": "Put noise into a square of the image, to see what the model makes of it.",
@@ -88,9 +86,11 @@ window.rgflow = {
     "export-scale": "How large each pixel is drawn.", "film-kind": "The format of animations.",
   },
   explain(target) {
-    for (let one = target; one && one !== document.body; one = one.parentElement)
-      if (this.help[one.id]) { document.getElementById("help").textContent = this.help[one.id]; return; }
-      else if (one.classList.contains("drawer-close")) { document.getElementById("help").textContent = "Close this drawer (Esc)."; return; }
+    for (let one = target; one && one !== document.body; one = one.parentElement) {
+      const found = this.help[one.id] ?? this.help[one.id.replace(/\d+$/, "#")];
+      if (found) { document.getElementById("help").textContent = found; return; }
+       if (one.classList.contains("drawer-close")) { document.getElementById("help").textContent = "Close this drawer (Esc)."; return; }
+    }
     document.getElementById("help").textContent = "";
   },
   steps: [
