@@ -50,9 +50,9 @@ flows is better for the same time, and rarely reaches the paper's numbers. Where
 it says so.
 
 `rgflow reproduce NAME --budget 10m` does an experiment again; [how](../guide/reproducing.md). With
-the budget 10m every training has ten minutes of one core or less, with 2h, named for short, an hour
-or less, and figures are of models that come with the package; full is the paper's setting, for
-those with a GPU and the data. What different processors do in the same time differs much, so
+the budget 10m every training has ten minutes of one core or less, with 2h, which is only a name,
+an hour or less, and figures are of models that come with the package; full is the paper's setting,
+for those with a GPU and the data. What different processors do in the same time differs much, so
 compare numbers within a page, and there only of one processor.
 """
 TRAINING = "training"

@@ -71,6 +71,12 @@ def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
     assert methods[0]["name"] == "RG-Flow"
 
 
+def test_particles_where_pixels_are_mapped_twice(runs, tmp_path, capsys):
+    where = ["--split", "test", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "nvp"), *where, *FEW, "--particles", "4"]) == 2
+    assert "a flow that maps every pixel once" in capsys.readouterr().err
+
+
 def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):
     picture, mask = runs / "image.png", runs / "mask.png"
     options = ["--mask", str(mask), *FEW, "--variables", "pixels", "--restarts", "2"]

@@ -279,6 +279,10 @@ def test_temperatures_per_level_and_per_latent():
     single = flow.draw(200, ones.set((0, 0, 1, 2), 0.0), torch.Generator().manual_seed(0))
     assert (single[0, 0, 1, 2] == 0).all()
     assert (single.flat() != warm.flat()).sum() == 200
+    with pytest.raises(
+        ValueError, match="of 1 image or of 3, as many as are drawn; got those of 2"
+    ):
+        flow.draw(3, warm.select(slice(0, 2)))
     scaled = random_flow(prior="gaussian").draw(5, 0.25, convention="scale")
     assert scaled.levels[0].std().item() == pytest.approx(0.25, rel=0.1)
 

@@ -5,7 +5,7 @@ import torch
 
 from flows import config, random_flow, randomise
 from rgflow import make_flow
-from rgflow.repair.particles import complete
+from rgflow.repair.particles import _resampled, complete, maps_once, parts_of
 
 KIND = {
     "bijector": "coarse_to_fine",
@@ -22,6 +22,30 @@ def dark_flow(**options):
     randomise(flow)
     flow.fit_pixels(torch.randint(4, (40, 1, 8, 8), dtype=torch.uint8))
     return flow
+
+
+def test_resampling_beside_a_kept_particle_leaves_its_distribution():
+    """One of three states, four particles: what was drawn from p is so still after a sweep."""
+    p, random = torch.tensor([0.05, 0.15, 0.80], dtype=torch.float64), torch.Generator()
+    random.manual_seed(0)
+    counts, n, m = torch.zeros(3, dtype=torch.float64), 20_000, 4
+    before = torch.multinomial(p, n, replacement=True, generator=random)
+    others = torch.randint(3, (n, m), generator=random)
+    for state, states in zip(before, others, strict=True):
+        states[0] = state
+        again = _resampled(p[states] / p[states].sum(), random, True)
+        assert again[0] == 0
+        counts[states[again[torch.randint(m, (), generator=random)]]] += 1
+    error = (p * (1 - p) / n).sqrt()
+    assert ((counts / n - p).abs() < 4 * error).all()
+
+
+@pytest.mark.parametrize("options", [{"pixels": "logit"}, {"dequantization": "variational"}])
+def test_only_levels_of_pixels_are_drawn(options):
+    flow = make_flow(config(**KIND | {"height": 8, "width": 8} | options))
+    assert not maps_once(flow)
+    with pytest.raises(ValueError, match="pixels marginal, uniform dequantization"):
+        parts_of(flow, flow.lattice.box(2, 2, 1, 1))
 
 
 @pytest.mark.parametrize(

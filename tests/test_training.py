@@ -15,14 +15,17 @@ import torch
 from PIL import Image
 
 from flows import random_flow
-from rgflow import FlowConfig, RGFlow, TrainConfig
+from rgflow import FlowConfig, RGFlow, TrainConfig, make_flow
+from rgflow.bijectors.fused_spline import Kernels
 from rgflow.data import msds
+from rgflow.evaluation import terms_of
 from rgflow.training import loop, train, trainer
 from rgflow.training.batches import Batches
+from rgflow.training.log import read_log
 from rgflow.training.loop import resolved
 from rgflow.training.muon import Muon, hidden_matrices
 from rgflow.training.optimisation import Optimisation
-from rgflow.training.run import Run, git_state
+from rgflow.training.run import LOG, Run, git_state
 from rgflow.training.trainer import Trainer
 from runs import tiny
 
@@ -497,6 +500,64 @@ def test_muon_leaves_tables_of_positions_to_adamw_whatever_their_shape():
     (table, _) = (layer.positions.weight for layer in flow.steps[0].blockwise)
     assert table.shape == (4, 4)
     assert not any(p is table for p in hidden_matrices(flow))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"m": 8, "height": 8, "width": 8, "splits": 2, "components": 8, "hidden": 96,
+         "bijector": "coarse_to_fine", "pixels": "marginal"},
+        {"m": 2, "height": 4, "width": 4, "channels": 1, "hidden": 2, "bijector": "affine"},
+    ],
+)  # fmt: skip
+def test_muon_takes_no_biases_and_last_layers_that_are_square_by_chance(options):
+    flow = make_flow(FlowConfig(depth=1, disentanglers=False, levels=1, **options))
+    names = {p: name for name, p in flow.named_parameters()}
+    taken = [names[p] for p in hidden_matrices(flow)]
+    assert taken
+    assert not any(x in name for name in taken for x in ("bias", "length", "scale", "last"))
+
+
+def test_what_can_not_be_compiled_is_trained_all_the_same(tmp_path, monkeypatch):
+    def broken():
+        def kernel(*_):
+            raise RuntimeError("CppCompileError:\nfatal error: Python.h: no such file")
+
+        return Kernels(kernel, kernel)
+
+    monkeypatch.setattr("rgflow.bijectors.coupling.compiled_kernels", broken)
+    monkeypatch.setattr(loop, "can_compile", lambda: True)
+    config = tiny(compile=True)
+    config = replace(config, model=replace(config.model, bijector="cube", pixels="marginal"))
+    results = [
+        train(one, Run.create(tmp_path / str(k)), progress=False)
+        for k, one in enumerate((config, replace(config, compile=False)))
+    ]
+    assert results[0].compile_seconds is None
+    assert results[0].validation == results[1].validation
+    events = [entry["event"] for entry in read_log(tmp_path / "0" / LOG) if "event" in entry]
+    assert events == [
+        "trains without compiled maps, which is slower: fatal error: Python.h: no such file"
+    ]
+
+
+def test_no_more_images_at_a_time_than_training_has_room_for(tmp_path, monkeypatch):
+    sizes = []
+    seen = RGFlow.log_prob
+
+    def noted(self, images, generator=None):
+        sizes.append(len(images))
+        return seen(self, images, generator)
+
+    monkeypatch.setattr(RGFlow, "log_prob", noted)
+    told = []
+    monkeypatch.setattr(
+        loop, "terms_of", lambda *a, batch_size, **k: told.append(batch_size) or terms_of(*a, **k)
+    )
+    run = Run.create(tmp_path / "run")
+    train(tiny(batch_size=8, accumulate=4, steps=2), run, progress=False)
+    assert set(sizes) == {2}
+    assert set(told) == {8}
 
 
 def test_a_folder_of_photographs_is_learned(tmp_path):

@@ -231,7 +231,7 @@ def _terms(
     for places in which.split(batch_size):
         x = images[places]
         if _is_noisy(flow, images):
-            x = with_noise(x, _noise(seed, draw, places, x.shape), flow.dtype)
+            x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
         parts.append(flow.terms(x.to(device)))
         if progress:
             progress(len(places))

@@ -150,17 +150,20 @@ class Flow(nn.Module):
         """Number format of the parameters."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
-    def compile_maps(self) -> bool:
+    def compile_maps(self, on: bool = True) -> bool:
         """Compile maps of the unit cube for training; the first step then takes longer.
 
         Needs a C++ compiler on a CPU. Everything outside training stays as it is.
+
+        Args:
+            on: Whether to; otherwise the plain functions are used again.
 
         Returns:
             Whether there are any.
         """
         bijectors = [m for m in self.modules() if isinstance(m, CubeCoupling | CoarseToFine)]
         for bijector in bijectors:
-            bijector.compile_kernels()
+            bijector.compile_kernels(on)
         return bool(bijectors)
 
     # ---------------------------------------------------------------- likelihood
@@ -339,13 +342,22 @@ class Flow(nn.Module):
             generator: Source of randomness; the same generator state gives the same draws. With one
                 of the CPU they are the same on all devices.
             convention: `"density"`, or the released code's `"scale"`.
+
+        Raises:
+            ValueError: If temperatures are of another number of images, or of levels.
         """
         check_whole("the number of images", n, 1)
+        if isinstance(temperature, Latents) and len(temperature) not in (1, n):
+            raise ValueError(
+                f"Expected temperatures of 1 image or of {n}, as many as are drawn; got those of "
+                f"{len(temperature)}."
+            )
         parameter = next(self.parameters())
         levels = []
         for level, t in enumerate(self._temperatures(temperature)):
             shape = self.lattice.latent_shape(level, self.config.channels)
             like = parameter.new_empty(n, *shape, device=generator.device if generator else None)
+            t = t.to(like) if isinstance(t, Tensor) else t
             z = self.prior.tempered(t, convention).sample_like(like, generator)
             levels.append(z.to(parameter.device))
         return Latents(tuple(levels), self.lattice)

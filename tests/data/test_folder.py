@@ -1,6 +1,7 @@
 """Folders of images: odd formats, odd files, splits, geometry."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ from rgflow.data import decoding, folder, load
 from rgflow.data.decoding import Target
 from rgflow.data.images import Pixels
 from rgflow.data.source import SPLITS
+from rgflow.data.splitting import place
 
 RED = (200, 20, 20)
 
@@ -162,7 +164,7 @@ def mixed(tmp_path: Path) -> Path:
 def test_damaged_files_are_skipped_and_listed(mixed: Path) -> None:
     for _ in range(2):  # decoded, then from the cache
         data = load(f"folder:{mixed}", height=8, width=8)
-        assert data.images[:, 0, 0, 0].tolist() == [0, 2, 1]  # a, d, sub/c
+        assert data.images[:, 0, 0, 0].tolist() == [1, 2, 0]  # sub/c, d, a
         assert [reason.partition(":")[0] for reason in data.skipped] == [
             "train/b.jpg",
             "train/e.webp",
@@ -179,7 +181,7 @@ def test_which_files_were_kept(tmp_path: Path) -> None:
     for name in ("b: c.png", "two  words.png"):
         (root / "train" / name).write_bytes(b"no picture")
     data = load(f"folder:{root}", height=8, width=8)
-    assert folder.kept_files(root, "train", data.skipped) == ["train/a.png", "train/b.png"]
+    assert folder.kept_files(root, "train", data.skipped) == ["train/b.png", "train/a.png"]
 
 
 @pytest.mark.parametrize("whole_first", [True, False])
@@ -187,8 +189,11 @@ def test_count_takes_the_first_usable(mixed: Path, whole_first: bool) -> None:
     if whole_first:
         load(f"folder:{mixed}", height=8, width=8)
     data = load(f"folder:{mixed}", height=8, width=8, count=2)
-    assert data.images[:, 0, 0, 0].tolist() == [0, 2]
-    assert [reason.partition(":")[0] for reason in data.skipped] == ["train/b.jpg"]
+    assert data.images[:, 0, 0, 0].tolist() == [1, 2]
+    assert not data.skipped
+    third = load(f"folder:{mixed}", height=8, width=8, count=3)
+    assert third.images[:, 0, 0, 0].tolist() == [1, 2, 0]
+    assert [reason[:12] for reason in third.skipped] == ["train/b.jpg:", "train/e.webp"]
     assert len(load(f"folder:{mixed}", height=8, width=8, count=99)) == 3
 
 
@@ -219,7 +224,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_subfolders_are_the_splits(tmp_path: Path) -> None:
     names = ["train/1/a.png", "train/b.png", "test/c.png", "val/d.png", "other/e.png"]
     root = fill(tmp_path / "images", names)
-    assert folder.split_files(root, "train") == ["train/1/a.png", "train/b.png"]
+    assert set(folder.split_files(root, "train")) == {"train/1/a.png", "train/b.png"}
     assert folder.split_files(root, "test") == ["test/c.png"]
     assert folder.split_files(root, "validation") == ["val/d.png"]
 
@@ -229,6 +234,18 @@ def test_validation_from_train(tmp_path: Path) -> None:
     train, validation = (folder.split_files(root, split) for split in ("train", "validation"))
     assert sorted(train + validation) == sorted(f"train/{k}.png" for k in range(40))
     assert 1 <= len(validation) <= 6
+
+
+@pytest.mark.parametrize("below", ["", "train/"])
+def test_the_first_files_are_of_all_classes(tmp_path: Path, below: str) -> None:
+    names = [f"{below}{kind}/{k}.png" for kind in "abcdefgh" for k in range(50)]
+    for name in [*names, "test/t.png"] if below else names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    first = folder.split_files(tmp_path, "train")[:60]
+    kinds = Counter(Path(name).parent.name for name in first)
+    assert len(kinds) == 8
+    assert max(kinds.values()) < 20
 
 
 def touched(root: Path, count: int) -> Iterator[str]:
@@ -245,7 +262,7 @@ def test_splits_by_hash(tmp_path: Path) -> None:
     assert sorted(chain(*splits.values())) == files
     assert [len(splits[split]) for split in SPLITS] == pytest.approx([900, 50, 50], abs=20)
     for split in SPLITS:
-        assert splits[split] == sorted(splits[split])
+        assert splits[split] == sorted(splits[split], key=place)
         assert splits[split] == folder.split_files(tmp_path / "images", split)
     for k in range(0, 1_000, 2):  # with other files gone, each stays where it was
         (tmp_path / "images" / f"{k}.png").unlink()

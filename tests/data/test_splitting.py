@@ -16,7 +16,6 @@ def test_every_image_is_in_one_split(count: int, own: set[Split]) -> None:
     found = {split: splitting.members(sizes, split, "there") for split in SPLITS}
     for split, (part, numbers) in found.items():
         assert part == (split if split in sizes else "train")
-        assert numbers == sorted(numbers)
         assert numbers
     trained = list(chain(*(numbers for part, numbers in found.values() if part == "train")))
     assert sorted(trained) == [*range(count)]
@@ -31,7 +30,8 @@ def test_shares() -> None:
     )
     _, validation = splitting.members({"train": 60_000, "test": 1}, "validation", "")
     assert validation == numbers["test"]  # the last 5 %, whatever they are called
-    assert validation[:4] == [20, 70, 75, 76]
+    assert sorted(validation)[:4] == [20, 70, 75, 76]
+    assert sum(number < 30_000 for number in validation[:100]) == pytest.approx(50, abs=20)
 
 
 def test_what_is_not_there() -> None:

@@ -191,7 +191,7 @@ def field_along(
         z = flow.draw_each([seed + k], temperature)
         if isinstance(along, Latents):
             _check_direction(along, z)
-            direction = along
+            direction = along.to(dtype=z.levels[-1].dtype, device=z.levels[-1].device)
         else:
             direction = z.map(torch.zeros_like).set(along, 1.0)
         tangent = direction.image().to(z.levels[-1])

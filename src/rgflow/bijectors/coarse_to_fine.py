@@ -143,9 +143,9 @@ class CoarseToFine(Bijector):
         placed.position = position
         return placed
 
-    def compile_kernels(self) -> None:
-        """Compile mixtures and networks for training."""
-        self.compiled, self.networks.compiled = True, compiled_networks()
+    def compile_kernels(self, on: bool = True) -> None:
+        """Compile mixtures and networks for training, or, if not `on`, don't."""
+        self.compiled, self.networks.compiled = on, compiled_networks() if on else None
 
     def fit(self, pixels: Marginal) -> None:
         """Take the levels of pixels from their marginal distribution."""

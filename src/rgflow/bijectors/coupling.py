@@ -169,9 +169,9 @@ class CubeCoupling(Coupling):
         self.kernels: Kernels | None = None
         """Compiled kernels, used while training; none: the plain functions."""
 
-    def compile_kernels(self) -> None:
-        """Compile the splines for training."""
-        self.kernels = compiled_kernels()
+    def compile_kernels(self, on: bool = True) -> None:
+        """Compile the splines for training, or, if not `on`, don't."""
+        self.kernels = compiled_kernels() if on else None
 
     def condition(self, x: Tensor, half: int) -> Tensor:
         params = self.networks(standardised(x), half)

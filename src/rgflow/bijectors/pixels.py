@@ -151,7 +151,7 @@ class Marginal(Bijector):
         if not len(x8) or x8.dtype != torch.uint8:
             raise ValueError(f"Expected uint8 images to fit to; got {len(x8)} of {x8.dtype}.")
         for channel, counts in enumerate(self.counts):
-            counts.copy_(torch.bincount(x8[:, channel].flatten().long(), minlength=LEVELS))
+            counts.copy_(torch.bincount(x8[:, channel].flatten(), minlength=LEVELS))
 
     def units(self) -> tuple[Tensor, Tensor]:
         """Of every channel, about the mean and the standard deviation of its pixels, each [C].

@@ -29,6 +29,8 @@ COMMANDS = {
     "presets": "list the named settings",
 }
 
+NO_MEMORY = ("out of memory", "can't allocate memory")
+"""What PyTorch says where there isn't enough."""
 _HELP = """usage: rgflow COMMAND [options]
 
 Hierarchical, explainable normalizing flows of images.
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rgflow: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(x in str(error) for x in NO_MEMORY):
             raise
         print(
             "rgflow: Expected enough memory for these settings; there isn't: make the flow, the "

@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> None:
     _tell(train(config, run), config, run)
 
 
-OF_DATA = ("data", "data_root", "crop", "flip")
+OF_DATA = ("data", "data_root", "crop", "flip", "shuffle_channels")
 """Settings that belong to a data set."""
 OF_OPTIMISER = (
     "batch_size", "optimizer", "lr", "muon_lr", "weight_decay", "muon_decay", "betas", "warmup",

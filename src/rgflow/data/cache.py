@@ -26,10 +26,10 @@ import numpy as np
 from rgflow.data.images import Array, Images
 from rgflow.data.source import Chunk, Source, counted, located
 
-# What reading a file comes to when it is missing, cut short or overwritten. Not OSError: a set
-# that can't be read for want of rights or of file handles is not to be deleted.
 HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}|\.npz-\w{8}")
 """Names of folders that are under way."""
+# What reading a file comes to when it is missing, cut short or overwritten. Not OSError: a set
+# that can't be read for want of rights or of file handles is not to be deleted.
 GONE = (FileNotFoundError, NotADirectoryError, EOFError)
 DAMAGED = (AttributeError, KeyError, SyntaxError, TokenError, TypeError, ValueError)
 

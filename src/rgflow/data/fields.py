@@ -41,7 +41,7 @@ def source(request: Request) -> Source:
             "source": "fields",
             "file": [str(path), *stamp(path)],
             "split": request.split,
-            "version": 1,
+            "version": 2,
         },
         count=count,
         chunks=lambda: _stream(path, fields, numbers[:count]),

@@ -39,7 +39,7 @@ def source(request: Request) -> Source:
             "root": str(root),
             "files": hashlib.sha256(repr(listing).encode()).hexdigest(),
             **asdict(target),
-            "version": 1,
+            "version": 2,
         },
         count=count,
         chunks=lambda: decoded(
@@ -54,7 +54,9 @@ def source(request: Request) -> Source:
 
 
 def split_files(root: Path, split: Split) -> list[str]:
-    """Relative paths, sorted, of the images of one split of a folder.
+    """Relative paths of the images of one split of a folder, in the order of their hashes.
+
+    So the first ones are as good as drawn by lot, also where every class has a subfolder.
 
     With subfolders `train` and `test`, they are the splits, and `validation` or `val` the third.
     Otherwise each file goes where the hash of its path falls: 90 % train, 5 % validation, 5 %
@@ -93,7 +95,7 @@ def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
 
 
 def _find(root: Path, below: str) -> list[str]:
-    """Relative paths of all image files below a subfolder, sorted, at least one."""
+    """Relative paths of all image files below a subfolder, by their hashes, at least one."""
     files = []
     for folder, subfolders, names in os.walk(root / below):  # much faster than Path.rglob
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
@@ -105,7 +107,7 @@ def _find(root: Path, below: str) -> list[str]:
             and not name.startswith(".")
             and os.path.isfile(os.path.join(folder, name))
         ]
-    files.sort()
+    files.sort(key=lambda file: (splitting.place(file), file))
     if not files:
         raise ValueError(
             f"Expected PNG, JPEG or WebP images in {(root / below).resolve()}; got none; "

@@ -67,7 +67,7 @@ def source(request: Request) -> Source:
             "rows": rows._fingerprint,
             "split": request.split,
             **asdict(target),
-            "version": 1,
+            "version": 2,
         },
         count=count,
         chunks=chunks,

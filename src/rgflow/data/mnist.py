@@ -72,7 +72,7 @@ def source(request: Request) -> Source:
             "files": [[str(path), *stamp(path)] for path in files],
             "split": request.split,
             **asdict(target),
-            "version": 1,
+            "version": 2,
         },
         count=count,
         chunks=chunks,

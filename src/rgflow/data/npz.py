@@ -83,7 +83,7 @@ def source(request: Request) -> Source:
             "file": [str(path), *stamp(path)],
             "split": request.split,
             **asdict(target),
-            "version": 1,
+            "version": 2,
         },
         count=count,
         chunks=chunks,

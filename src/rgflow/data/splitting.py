@@ -25,8 +25,9 @@ def place(key: str) -> float:
 
 
 def share(keys: Sequence[str], split: Split, splits: Sequence[Split], where: object) -> list[int]:
-    """The positions, ascending, of the keys that belong to one of some splits.
+    """The positions of the keys that belong to one of some splits, in the order of their hashes.
 
+    So any number of the first ones is as good as drawn by lot, also where keys are sorted by class.
     The first of `splits` gets what is left when each other one has got its 5 %, and each gets one
     key at least. Adding keys moves none of the others, save among the few that keep a small split
     from being empty.
@@ -51,7 +52,7 @@ def share(keys: Sequence[str], split: Split, splits: Sequence[Split], where: obj
         bounds.append(min(max(bound, bounds[-1] + 1), len(keys) - len(splits) + k))
     bounds.append(len(keys))
     k = splits.index(split)
-    return sorted(order[bounds[k] : bounds[k + 1]])
+    return order[bounds[k] : bounds[k + 1]]
 
 
 def members(sizes: Mapping[Split, int], split: Split, where: object) -> tuple[Split, list[int]]:

@@ -122,6 +122,6 @@ def entry(experiment: Experiment, budget: str) -> Entry:
         of_trainings=len(plan.trainings),
         measures=len(measured),
         of_measures=len(plan.measurements),
-        machine_hours=round(results.machine_hours(found), 3),
+        machine_hours=round(results.machine_hours(found), 5),
         date=max(dates)[:10] if dates else None,
     )

@@ -236,7 +236,7 @@ def detection(
     Raises:
         ValueError: As for `corrupt` and `surprise`.
     """
-    found = []
+    images, found = images.cpu(), []
     for kind in kinds:
         made = corrupt(images, kind, size=size, seed=seed)
         ours = surprise(flow, made.images, reference)

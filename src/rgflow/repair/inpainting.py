@@ -42,7 +42,7 @@ class Inpainting:
     Attributes:
         images: The best completions, reals [N, C, H, W] in [0, 256); ⌊x⌋ is the 8-bit image.
         log_prob: log p of each, in nats [N].
-        start: log p of the best draw, where the climb to it began, [N].
+        start: log p where the climb to it began, at one of the best draws, [N].
         curves: log p at every step, [T, N, R].
         best: Which restart was the best, [N].
         converged: Whether its climb had come to rest, [N].
@@ -154,7 +154,7 @@ def inpaint(
     return Inpainting(
         images=problems.paste(climb.pixels)[chosen],
         log_prob=reached,
-        start=curves[0].max(1).values,
+        start=curves[0].gather(1, best[:, None])[:, 0],
         curves=curves,
         best=best,
         converged=rested[chosen],

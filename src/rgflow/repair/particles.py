@@ -29,6 +29,7 @@ from rgflow.bijectors.base import Compose
 from rgflow.bijectors.blockwise import Blockwise, cut
 from rgflow.bijectors.coarse_to_fine import CoarseToFine, Generation, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
+from rgflow.bijectors.pixels import Marginal
 from rgflow.config import check_whole
 from rgflow.flow import Flow
 from rgflow.lattice import Layer, Mask
@@ -96,12 +97,7 @@ def complete(
     """
     check_whole("particles", particles, 2)
     check_whole("sweeps", sweeps, 1)
-    if not maps_once(flow):
-        raise ValueError(
-            "Expected a flow that maps every pixel once: bijector coarse_to_fine, depth 1, no "
-            "disentanglers and weights of its own at every level; this one isn't: use inpaint."
-        )
-    levels = _once(flow)
+    levels = _levels(flow)
     if image.shape != flow.image_shape or image.dtype != torch.uint8:
         raise ValueError(
             f"Expected an image of shape {list(flow.image_shape)} and uint8; got "
@@ -169,8 +165,22 @@ class _Level(NamedTuple):
 
 
 def maps_once(flow: Flow) -> bool:
-    """Whether a flow maps every pixel once, so that `complete` can fill its holes."""
-    return len(_once(flow)) == flow.levels and not flow.config.shared
+    """Whether a flow maps every pixel once, from its 256 levels, so that `complete` can fill its
+    holes."""
+    config = flow.config
+    levels = isinstance(flow.pixels, Marginal) and config.dequantization == "uniform"
+    return levels and len(_once(flow)) == flow.levels and not config.shared
+
+
+def _levels(flow: Flow) -> list[_Level]:
+    """The levels of a flow, if it maps every pixel once, level 0 first."""
+    if not maps_once(flow):
+        raise ValueError(
+            "Expected a flow that maps every pixel once: bijector coarse_to_fine, depth 1, pixels "
+            "marginal, uniform dequantization, no disentanglers, and weights of its own at every "
+            "level; this one isn't: use inpaint, and no particles."
+        )
+    return _once(flow)
 
 
 def _once(flow: Flow) -> list[_Level]:
@@ -185,8 +195,12 @@ def _once(flow: Flow) -> list[_Level]:
 
 
 def parts_of(flow: Flow, hole: Mask) -> list[Mask]:
-    """The parts of a hole in each block of level 0, of a flow that maps every pixel once."""
-    m, parts = _once(flow)[0].layer.m, []
+    """The parts of a hole in each block of level 0, of a flow that maps every pixel once.
+
+    Raises:
+        ValueError: If the flow is of another kind.
+    """
+    m, parts = _levels(flow)[0].layer.m, []
     for p, q in np.unique(np.argwhere(hole) // m, axis=0):
         part = np.zeros_like(hole)
         inside = slice(p * m, (p + 1) * m), slice(q * m, (q + 1) * m)
@@ -250,8 +264,7 @@ def _draw(
             matters = matters or bool(free.any())
             shares = weight.softmax(0)
             if 1 / shares.square().sum() < ENOUGH * particles:
-                again = _resampled(shares, random)
-                again[0] = 0 if keep else again[0]
+                again = _resampled(shares, random, keep)
                 values, log_p = values[again], log_p[again]
                 blocks = torch.arange(len(touched), device=x.device)
                 known.pick((again[:, None] * len(touched) + blocks).flatten())
@@ -283,9 +296,15 @@ def _group(
     return now, level_log_prob(now.reshape(1, -1), *mixtures).view_as(now)
 
 
-def _resampled(shares: Tensor, random: torch.Generator) -> Tensor:
-    """Particles drawn by their shares, with as little noise as there can be (systematically)."""
+def _resampled(shares: Tensor, random: torch.Generator, keep: bool) -> Tensor:
+    """Particles drawn by their shares: with as little noise as there can be (systematically) or,
+    where the first one is kept, independently, as only then the others are what they would be
+    given that it was drawn (Andrieu et al. 2010)."""
     m = len(shares)
+    if keep:
+        again = torch.multinomial(shares.cpu(), m, replacement=True, generator=random)
+        again[0] = 0
+        return again.to(shares.device)
     at = (torch.arange(m) + torch.rand((), generator=random)) / m
     found = torch.searchsorted(shares.cumsum(0).cpu(), at.to(shares.dtype)).clamp(max=m - 1)
     return found.to(shares.device)

@@ -24,12 +24,14 @@ from rgflow.training.display import Display
 from rgflow.training.interruptions import Interruptions
 from rgflow.training.log import check_tensorboard
 from rgflow.training.optimisation import prepare_machine
-from rgflow.training.run import Run, several_processes
+from rgflow.training.run import Run
 from rgflow.training.start import learn_levels, load_start
 from rgflow.training.trainer import Trainer
 
 SAMPLES = 64
 """Images in the sample grid."""
+MOST_AT_ONCE = 128
+"""Images that are looked at together, where memory isn't scarce."""
 FIT_COUNT = 20_000
 """Training images that the pixel map is fitted to."""
 PATIENCE = 3
@@ -96,8 +98,9 @@ def train(
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a budget of training: give minutes, steps or both; got neither.")
     prepare_machine()
-    # Under torchrun without a GPU, only this tells accelerate to join the processes, over gloo.
-    accelerator = Accelerator(cpu=several_processes() and not torch.cuda.is_available())
+    # Under torchrun without a GPU, this tells accelerate to join the processes, over gloo; on a Mac
+    # it would take a GPU otherwise that has no float64.
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     main = accelerator.is_main_process
     # Decided by one for all: what a timed product says may differ between processes.
     config = broadcast_object_list([resolved(config) if main else None])[0]
@@ -142,12 +145,14 @@ def train(
             run.write_start(
                 config, flow, training_set, processes=accelerator.num_processes, start=start
             )
-        trainer.compile()
+        uncompiled = trainer.compile()
         display = Display(config, flow, len(training_set), enabled=progress and main)
         session = _Session(trainer, run, torch.from_numpy(validation_set.images.copy()), display)
         if main:
             run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
         with display, Interruptions() as interruptions:
+            if uncompiled:
+                session.tell(f"trains without compiled maps, which is slower: {uncompiled}")
             session.loop(interruptions, resumed=state is not None)
             return session.finish(interruptions.noted, training_set.skipped)
 
@@ -293,7 +298,7 @@ class _Session:
         trainer, run = self.trainer, self.run
         if self.main:
             flow = trainer.optimisation.averaged_flow()
-            terms = terms_of(flow, self.validation)
+            terms = terms_of(flow, self.validation, batch_size=self._at_once())
             result = summary(flow, terms, seed=0)
             self.last = trainer.step, result
             run.log.write(
@@ -310,11 +315,20 @@ class _Session:
             self.display.validated(result)
         self.validated_at = trainer.seconds
 
+    def _at_once(self) -> int:
+        """How many images may be looked at at a time where steps of the training fit in memory:
+        without gradients, four times what a part of a batch holds."""
+        config = self.trainer.config
+        return min(MOST_AT_ONCE, 4 * math.ceil(config.batch_size / config.accumulate))
+
     def _draw(self, flow: Flow) -> None:
         """Samples from the same latents every time, and the learning curve."""
         if flow.config.channels in (1, 3) and flow.pixels:
             device = next(flow.parameters()).device
-            samples = flow.sample(SAMPLES, generator=torch.Generator(device).manual_seed(0))
+            z = flow.draw(SAMPLES, generator=torch.Generator(device).manual_seed(0))
+            most = self._at_once()
+            parts = (z.select(slice(k, k + most)) for k in range(0, SAMPLES, most))
+            samples = flow.bounded(torch.cat([flow.decode(part) for part in parts]))
             self.run.save_picture(figures.grid(samples), f"samples-{self.trainer.step:07d}.png")
         self.run.draw_curve(flow.unit.name)
 

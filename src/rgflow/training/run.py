@@ -39,9 +39,9 @@ from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.log import Log, read_log
 
 FORMAT = 2
-# What a result can depend on: kinds of files in a repository.
-SOURCES = ("py", "yaml", "toml")
 """Of run folders; a reader refuses others."""
+SOURCES = ("py", "yaml", "toml")
+"""Kinds of files in a repository that a result can depend on."""
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.jsonl"
 
 

@@ -101,16 +101,29 @@ class Trainer:
         self.log_size = state["log_size"]
         self.start_clock(state["seconds"])
 
-    def compile(self) -> None:
-        """Compile maps of the unit cube if that is wanted, by a first pass that changes nothing."""
+    def compile(self) -> str | None:
+        """Compile maps of the unit cube if that is wanted, by a first pass that changes nothing.
+
+        Returns:
+            Why that wasn't possible, such as for want of Python's header files; none if it was.
+        """
         if not self.config.compile or not self.flow.compile_maps():
-            return
+            return None
         seconds, start = self.seconds, time.perf_counter()
         self.model.train()
-        self.model(self.batches[0].to(self.accelerator.device)).mean().backward()
+        reason = None
+        try:
+            self._backward(self.batches[0].to(self.accelerator.device))
+        except RuntimeError as error:  # any other than of compiling comes again at the first step
+            self.flow.compile_maps(False)
+            reason = next(
+                (line for line in str(error).splitlines() if "error" in line), repr(error)
+            )
+        else:
+            self.compile_seconds = time.perf_counter() - start
         self.optimisation.zero_grad()
-        self.compile_seconds = time.perf_counter() - start
         self.start_clock(seconds)
+        return reason
 
     @property
     def seconds(self) -> float:
