@@ -272,14 +272,14 @@ def test_how_pictures_are_changed(tmp_path):
 def test_images_of_another_data_set_are_said_to_be_changed(run, tmp_path, capsys):
     for part in ("train", "test"):
         (tmp_path / "photos" / part).mkdir(parents=True)
-        for k, size in enumerate(((8, 8), (16, 8))):
+        for k, size in enumerate(((16, 8), (8, 8))):
             Image.new("RGB", size, (k, 90, 200)).save(tmp_path / "photos" / part / f"{k}.png")
     options = ["--latent", "[1, 0, 2, 0]", "--draws", "1", "--video", "none", "--split", "test"]
     options += ["--data", f"folder:{tmp_path / 'photos'}", "--out", str(tmp_path)]
     assert main(["traverse", str(run), *options, "--pick", "[0]"]) == 0
     assert "cropped" not in capsys.readouterr().out
     assert main(["traverse", str(run), *options, "--pick", "[0, 1]"]) == 0
-    assert "1.png: cropped from 16×8 to 8×8 pixels.\n" in capsys.readouterr().out
+    assert "0.png: cropped from 16×8 to 8×8 pixels.\n" in capsys.readouterr().out
 
 
 def test_a_direction_from_a_file_and_images_of_a_data_set(run, tmp_path):
