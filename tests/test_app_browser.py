@@ -381,6 +381,15 @@ def test_the_part_of_a_picture_that_is_framed(me, tmp_path):
     me.changing(lambda: me.click("#take-own"), "pixels")
     found = np.frombuffer(base64.b64decode(me.pixels), np.uint8).reshape(32, 32, 3)
     assert (found[1:] == (0, 200, 0)).all()
+    place = frame.get_attribute("style")
+    me.drag("#zoom", 0.0)
+    assert frame.get_attribute("style") != place
+    me.drag("#zoom", 1 / 7)  # it is where it was, and so is what is taken
+    assert frame.get_attribute("style") == place
+    me.changing(lambda: me.click("#undo"), "pixels")
+    me.changing(lambda: me.click("#take-own"), "pixels")
+    again = np.frombuffer(base64.b64decode(me.pixels), np.uint8).reshape(32, 32, 3)
+    assert (again == found).all()
 
 
 def test_a_page_that_is_loaded_again(me):
