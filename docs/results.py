@@ -107,8 +107,24 @@ class Results:
     """What an experiment has come to under one budget."""
 
     def __init__(self, experiment: Experiment, budget: str, content: dict[str, Any]) -> None:
-        self.experiment, self.budget, self.content = experiment, budget, content
-        self.labels = {one["name"]: (one["label"], one["seed"]) for one in content["trainings"]}
+        self.experiment, self.budget = experiment, budget
+        self.trainings, self.measures = content["trainings"], content["measures"]
+        self.labels = {one["name"]: (one["label"], one["seed"]) for one in self.trainings}
+
+    @classmethod
+    def as_planned(cls, experiment: Experiment, budget: str, content: dict[str, Any]) -> "Results":
+        """What was done with the settings of its config, without what was with former ones."""
+        plan = experiment.plan(budget)
+        planned = (results.training_of(one, content) for one in plan.trainings)
+        trainings = [one for one in planned if one]
+        names = {one["name"] for one in trainings}
+        measures = [
+            found
+            for one in plan.measurements
+            if one.training is None or one.training.name in names
+            for found in results.measurements_of(one, content)
+        ]
+        return cls(experiment, budget, {"trainings": trainings, "measures": measures})
 
     def values(self, path: str, row: dict[str, Any]) -> dict[Key, tuple[float, float]]:
         """All values of a row and the errors beside them; none of several labels before they are
@@ -117,15 +133,18 @@ class Results:
         of = row.get("of")
         asked = of if isinstance(of, list) else [of]
         found: dict[Key, tuple[float, float]] = {}
-        measures = self.content["measures"]
-        numbers = [(one["training"], one["numbers"]) for one in measures if one["name"] == measure]
+        numbers = [
+            (one["training"], one["numbers"]) for one in self.measures if one["name"] == measure
+        ]
         if measure == TRAINING:
-            numbers = [(one["name"], one) for one in self.content["trainings"]]
+            numbers = [(one["name"], one) for one in self.trainings]
         for training, told in numbers:
             label, seed = self.labels.get(training, (None, 0))
             if label in asked:
-                there = enumerate(_at(told, keys))
-                found |= {(asked.index(label), seed, place): value for place, value in there}
+                n = asked.index(label)
+                for k, value in enumerate(_at(told, keys)):
+                    # What is measured without a training has trainings of its own.
+                    found[(n, seed, k) if training else (n, k, 0)] = value
         return found if len({label for label, _, _ in found}) == len(asked) else {}
 
     def number(self, path: str, row: dict[str, Any]) -> Number | None:
@@ -152,6 +171,8 @@ class Results:
                 they are from it.
         """
         mine, theirs = (self._far(path, one, near) for one in (row, other))
+        if not mine.keys() & theirs.keys():  # such as two models of the package
+            mine, theirs = (_without_seed(values) for values in (mine, theirs))
         return _mean(
             {
                 key: (mine[key][0] - theirs[key][0], math.hypot(mine[key][1], theirs[key][1]))
@@ -179,7 +200,7 @@ class Results:
         labels = {name for one in of for name in (one if isinstance(one, list) else [one])}
         return {
             one["machine"]["processor"]
-            for one in self.content["trainings"]
+            for one in self.trainings
             if one["label"] in labels and "machine" in one
         }
 
@@ -187,7 +208,7 @@ class Results:
         """By the name of a row, of every seed its validations: minutes, and what was found."""
         found = {}
         for row in rows:
-            trainings = [one for one in self.content["trainings"] if one["label"] == row.get("of")]
+            trainings = [one for one in self.trainings if one["label"] == row.get("of")]
             several = [one.get("curve") for one in (*trainings, *self.files(row))]
             found[row["name"]] = [
                 [(point["minutes"], point["nll"]) for point in curve] for curve in several if curve
@@ -212,11 +233,23 @@ class Results:
 
     def files(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """What is in the files that a row names under this budget, if it names any: by one pattern,
-        or a list of them."""
-        patterns = self._patterns(row)
-        patterns = patterns if isinstance(patterns, list) else [patterns]
-        paths = [path for one in patterns for path in sorted(self.experiment.folder.glob(one))]
-        return [json.loads(path.read_text()) for path in paths]
+        or a list of them.
+
+        Raises:
+            ValueError: If those of one pattern differ in more than their seeds.
+        """
+        patterns, found = self._patterns(row), []
+        for pattern in patterns if isinstance(patterns, list) else [patterns]:
+            paths = sorted(self.experiment.folder.glob(pattern))
+            contents = [json.loads(path.read_text()) for path in paths]
+            settings = [{**one.get("settings", {}), "seed": None} for one in contents]
+            if any(one != settings[0] for one in settings):
+                raise ValueError(
+                    f"Expected results that differ in their seeds alone; got {pattern}, which "
+                    f"others match, too: {', '.join(path.name for path in paths)}."
+                )
+            found += contents
+        return found
 
 
 def _path(path: str, row: dict[str, Any]) -> str:
@@ -244,11 +277,22 @@ def _at(numbers: Any, keys: Sequence[str]) -> list[tuple[float, float]]:
 def _mean(values: dict[Key, tuple[float, float]]) -> Number | None:
     if not values:
         return None
-    means = [value for value, _ in values.values()]
-    if len(means) == 1:
-        return Number(means[0], next(iter(values.values()))[1], 1)
-    trainings = len({(label, seed) for label, seed, _ in values})
+    if len(values) == 1:
+        return Number(*next(iter(values.values())), 1)
+    of_trainings: dict[tuple[int, int], list[float]] = {}
+    for (label, seed, _), (value, _) in values.items():
+        of_trainings.setdefault((label, seed), []).append(value)
+    trainings = len(of_trainings)
+    # Places of one training aren't independent of each other, beside those of others.
+    means = [fmean(each) for each in of_trainings.values()]
+    means = means if trainings > 1 else next(iter(of_trainings.values()))
     return Number(fmean(means), stdev(means) / len(means) ** 0.5, len(means), trainings)
+
+
+def _without_seed(values: dict[Key, tuple[float, float]]) -> dict[Key, tuple[float, float]]:
+    """Values by label and place, if there is one seed of each; otherwise none."""
+    found = {(label, 0, place): value for (label, _, place), value in values.items()}
+    return found if len(found) == len(values) else {}
 
 
 # ---------------------------------------------------------------- tables
@@ -354,7 +398,7 @@ def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str
     any_there = False
     for budget, of in found.items():
         told: dict[str, list[str]] = {}
-        for one in of.content["measures"]:
+        for one in of.measures:
             label, _ = of.labels[one["training"]] if one["training"] else ("", 0)
             if one["name"] == said["verdicts"] and label not in told:
                 told[label] = [
@@ -407,7 +451,9 @@ def page(experiment: Experiment) -> str:
         budget: results.read(EXPERIMENTS, experiment.name, budget) for budget in experiment.budgets
     }
     found = {
-        budget: Results(experiment, budget, content) for budget, content in read.items() if content
+        budget: Results.as_planned(experiment, budget, content)
+        for budget, content in read.items()
+        if content
     }
     for said in experiment.tables:
         lines += [f"## {said['title']}", ""]
@@ -430,7 +476,7 @@ def page(experiment: Experiment) -> str:
             "",
         ]
     for budget in experiment.budgets:
-        lines += _done(experiment, budget, found.get(budget))
+        lines += _done(experiment, budget, read[budget])
     lines += [
         f"This page is made by `python docs/results.py` from `experiments/{experiment.name}`.",
         "",
@@ -443,7 +489,7 @@ def _pictures(found: dict[str, Results]) -> Iterator[str]:
     for budget, one in reversed(found.items()):
         shown = [
             (of["training"], file, caption)
-            for of in one.content["measures"]
+            for of in one.measures
             for file, caption in of["pictures"].items()
         ]
         if not shown:
@@ -456,16 +502,15 @@ def _pictures(found: dict[str, Results]) -> Iterator[str]:
         return
 
 
-def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterator[str]:
+def _done(experiment: Experiment, budget: str, content: dict[str, Any] | None) -> Iterator[str]:
     """What was trained and measured under a budget, on what, and for how long."""
     plan = experiment.plan(budget)
     command = f"rgflow reproduce {experiment.name} --budget {budget}"
-    if found is None:
+    if content is None:
         count = f"{len(plan.trainings)} training{'s' * (len(plan.trainings) != 1)}"
         yield f"- **{budget}**: not run here; {count}. `{command}`"
         yield ""
         return
-    content = found.content
     trainings, measures = content["trainings"], content["measures"]
     all_of = (*trainings, *measures)
     machines = (f"{m['processor']}, {m['cores']} cores" for m in (o["machine"] for o in all_of))
@@ -518,7 +563,7 @@ def _done(experiment: Experiment, budget: str, found: Results | None) -> Iterato
     if former := list(dict.fromkeys(_former(experiment, budget, trainings))):
         yield f"Trained before what stands there now, with the same settings: {'; '.join(former)}."
         yield ""
-    if others := _of_others(experiment, found):
+    if others := _of_others(Results(experiment, budget, content)):
         head = ["flow of another library", "learning rate", "steps", "processor", "on"]
         yield from table(head, others)
 
@@ -536,10 +581,10 @@ def _former(
             yield f"{one['label']} of [{one['experiment']}]({one['experiment']}.md)"
 
 
-def _of_others(experiment: Experiment, found: Results) -> list[list[str]]:
+def _of_others(found: Results) -> list[list[str]]:
     """How flows of other libraries were trained whose numbers are in the tables."""
     told = {}
-    for row in (row for said in experiment.tables for row in said.get("rows", [])):
+    for row in (row for said in found.experiment.tables for row in said.get("rows", [])):
         for one in (one for one in found.files(row) if "peer" in one.get("settings", {})):
             settings = one["settings"]
             told[json.dumps(settings)] = [
@@ -592,7 +637,7 @@ def draw() -> None:
         for said in experiment.tables:
             for budget in experiment.budgets if "curves" in said else ():
                 content = results.read(EXPERIMENTS, name, budget)
-                one = Results(experiment, budget, content or results.EMPTY)
+                one = Results.as_planned(experiment, budget, content or results.EMPTY)
                 if curves := one.curves(said["curves"]):
                     picture = learning_curves(curves, "bits/dim")
                     picture.save(PAGES / curves_file(one, said), optimize=True)

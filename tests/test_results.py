@@ -164,7 +164,7 @@ def test_a_difference_without_an_error_is_undecided(pages):
 def test_what_is_nearer_to_something(pages, found):
     """That far below it is as far as that far above."""
     for budget in found.values():
-        for one in budget.content["measures"]:
+        for one in budget.measures:
             one["numbers"]["aim"] = 1.5
     claim = {"text": "One.", "value": "bits.nll", "near": "bits.aim"}
     claim |= {"smaller": "a", "larger": "b", "digits": 2}
@@ -234,6 +234,56 @@ def test_claims_are_decided_by_what_lies_outside_their_interval(pages, found):
     assert "**undecided**" in next(pages.of_claims({"claims": claims[:1]}, close))
 
 
+def test_places_of_several_seeds_are_no_trainings_of_their_own(pages):
+    there = content(a=[0.0, 0.0, 0.0], b=[0.0, 0.0, 0.0])
+    for one in there["measures"]:
+        seed = int(one["training"][-1])
+        shift = seed if one["training"].startswith("b") else 0
+        one["numbers"]["values"] = [shift + place / 10 for place in range(30)]
+    less = pages.Results(None, "10m", there).difference("bits.values", {"of": "b"}, {"of": "a"})
+    assert (less.mean, less.count, less.trainings) == (pytest.approx(1), 3, 3)
+    assert less.error == pytest.approx(3**-0.5)
+
+
+def test_models_of_different_seeds_are_compared(pages):
+    there = content(a=[1.0], b=[1.5])
+    there["trainings"][1]["seed"] = 3
+    less = pages.Results(None, "2h", there).difference("bits.nll", {"of": "b"}, {"of": "a"})
+    assert (less.mean, less.count) == (pytest.approx(0.5), 1)
+
+
+def test_what_is_measured_without_a_training_has_its_own(pages):
+    there = content()
+    numbers = {"differences": [0.1, 0.2, 0.3]}
+    there["measures"] = [{"name": "pairs", "training": None, "numbers": numbers}]
+    mean = pages.Results(None, "10m", there).number("pairs.differences", {})
+    assert (mean.count, mean.trainings) == (3, 3)
+
+
+def test_one_pattern_means_one_peer(pages, tmp_path):
+    results = pages.Results(SimpleNamespace(folder=tmp_path), "10m", content())
+    row = {"files": {"10m": "a-*.json"}}
+    for seed, lr in ((0, 0.1), (1, 0.1), (1, 0.3)):
+        settings = {"lr": lr, "seed": seed}
+        path = tmp_path / f"a-{lr}-{seed}.json"
+        path.write_text(json.dumps({"settings": settings, "nll": lr}))
+        if lr == 0.1:
+            assert results.number("nll", row).count == seed + 1
+    with pytest.raises(ValueError, match="differ in their seeds alone; got a-"):
+        results.number("nll", row)
+
+
+def test_what_was_done_with_former_settings_is_not_shown(pages):
+    experiment = read_experiment(pages.EXPERIMENTS, "B1")
+    there = pages.results.read(pages.EXPERIMENTS, "B1", "10m")
+    row = {"of": "msds1-laplace"}
+    assert pages.Results.as_planned(experiment, "10m", there).number("bits.nll", row).count == 3
+    for one in there["trainings"]:
+        if one["label"] == "msds1-laplace":
+            one["settings"]["lr"] = 0.5
+    assert pages.Results.as_planned(experiment, "10m", there).number("bits.nll", row) is None
+
+
 def test_several_numbers_beside_a_baseline(pages, found):
     values = [{"name": "bits", "value": "bits.nll", "digits": 2}]
     rows = [{"name": "A", "of": "a"}, {"name": "B", "of": "b"}, {"name": "C", "of": "c"}]
@@ -250,7 +300,7 @@ def test_several_numbers_beside_a_baseline(pages, found):
 
 
 def test_numbers_of_trainings_that_arent_compared(pages, found):
-    for one in found["10m"].content["trainings"]:
+    for one in found["10m"].trainings:
         one["steps"] = 1000 if one["label"] == "a" else 1500
     steps = {"name": "steps", "value": "training.steps", "digits": 0, "compared": False}
     rows = [{"name": "A", "of": "a"}, {"name": "B", "of": "b"}]

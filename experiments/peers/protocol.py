@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -201,9 +201,10 @@ def run(
     settings: Settings,
     folder: Path,
     trials: dict[float, float] | None = None,
+    diverged: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train a peer, or go on with it, and measure it; the result is in `folder` too, with what
-    `trials` of learning rates have found.
+    `trials` of learning rates have found, and which of them `diverged` afterwards.
 
     Raises:
         DivergedError: If there were trials, and a validation before the last isn't finite, or in
@@ -240,7 +241,7 @@ def run(
         raise DivergedError(f"lr {settings.lr:g} came to less than in its trial")
     training.average.load_state_dict(training.best)
     told = trials and {f"{lr:g}": bits for lr, bits in trials.items()}
-    found = measured(training) | {"trials": told}
+    found = measured(training) | {"trials": told, "diverged": list(diverged)}
     with replacing(result) as part:
         part.write_text(json.dumps(found, indent=1) + "\n")
     checkpoint.unlink()
@@ -340,14 +341,15 @@ def main(name: str, make: Callable[[], Peer], arguments: argparse.Namespace) -> 
         flip=arguments.flip,
         test=arguments.test,
     )
-    found, trials = None, None
+    found, trials, diverged = None, None, list[str]()
     if arguments.lr is None:
         trials = tuned(make, settings, folder / "tuning")
     for lr in sorted(trials, key=trials.__getitem__) if trials else [settings.lr]:
         try:
-            found = run(make, replace(settings, lr=lr), folder, trials)
+            found = run(make, replace(settings, lr=lr), folder, trials, diverged)
             break
         except DivergedError as error:
+            diverged.append(str(error))
             print(f"{error}: the next best learning rate is taken.", flush=True)
     if found is None:
         raise SystemExit(f"Expected a learning rate at which {name} learns; got none.")

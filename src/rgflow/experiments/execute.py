@@ -48,7 +48,7 @@ class Session:
         seconds: Its time on the clock.
         processor_seconds: Its time on processors, of all its threads.
         threads: How many it was given.
-        beside: Other trainings that were under way at its beginning, on the same machine.
+        beside: Other trainings that were under way at its beginning, of the same command.
     """
 
     began: str

@@ -103,14 +103,10 @@ def entry(experiment: Experiment, budget: str) -> Entry:
     found = results.read(experiment.folder.parent, experiment.name, budget)
     found = found or {"experiment": experiment.name, "trainings": [], "measures": []}
     trained = [one for one in plan.trainings if results.training_of(one, found)]
-    there = {
-        (one["name"], one["training"], json.dumps(one["options"])) for one in found["measures"]
-    }
     measured = [
         one
         for one in plan.measurements
-        if (one.name, one.training and one.training.name, json.dumps(one.options)) in there
-        and (one.training is None or one.training in trained)
+        if results.measurements_of(one, found) and (one.training is None or one.training in trained)
     ]
     missing = len(plan.trainings) + len(plan.measurements) - len(trained) - len(measured)
     dates = [one["started"] for one in (*found["trainings"], *found["measures"])]

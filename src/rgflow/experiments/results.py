@@ -79,9 +79,10 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
         if content := measured(one, work):
             del content["trained"]
             pictures = _copy(one, content["pictures"], plan, work, folder)
-            measures.append({"name": one.name, "training": of, **content, "pictures": pictures})
+            which = {"name": one.name, "training": of, "beside": one.beside and one.beside.name}
+            measures.append({**which, **content, "pictures": pictures})
         elif all(same(of) for of in (one.training, one.beside) if of):
-            measures += _measurements(one, before)
+            measures += measurements_of(one, before)
     if not trainings and not measures:
         return None
     content = {
@@ -109,7 +110,7 @@ def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
         if not training.folder(work).exists()
         and training_of(training, before)
         and all(
-            _measurements(one, before)
+            measurements_of(one, before)
             for one in plan.measurements
             if training in (one.training, one.beside)
         )
@@ -127,11 +128,20 @@ def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] |
     return next(found, None)
 
 
-def _measurements(one: Measurement, results: dict[str, Any]) -> list[dict[str, Any]]:
+def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str, Any]]:
     """What results say of a measurement with these options: one, or nothing."""
-    of = one.training.name if one.training else None
-    same = {"name": one.name, "training": of, "options": one.options}
-    return [m for m in results["measures"] if {key: m[key] for key in same} == same]
+    same = {
+        "name": one.name,
+        "training": one.training and one.training.name,
+        "beside": one.beside and one.beside.name,
+        "options": one.options,
+    }
+    # The oldest don't say beside what.
+    return [
+        found
+        for found in results["measures"]
+        if {key: found.get(key, value) for key, value in same.items()} == same
+    ]
 
 
 def machine_hours(result: dict[str, Any]) -> float:

@@ -24,7 +24,7 @@ def bits(
     return Found(numbers=asdict(evaluate(subject.flow, subject.images(count, split), seed=seed)))
 
 
-def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261125) -> Found:
+def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) -> Found:
     """Are images that were learned known better than others? Bits per dimension of the first
     training images and of as many that nobody has seen, which the generator of MSDS draws from a
     seed that nothing else uses. Where every value is mapped once, also bits per image of the values
