@@ -1,6 +1,7 @@
 """The command line: the main job end to end, and mistakes told in one sentence."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -214,3 +215,17 @@ def test_every_option_of_training_has_help(capsys):
     ]:
         line = out[out.index(f"--{option} ") :].split("\n  --")[0]
         assert len(line.replace("\n", " ").split()) > 6, option
+
+
+def test_a_reader_who_has_seen_enough_is_no_mistake():
+    command = [sys.executable, "-m", "rgflow", "train", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_an_old_encoding_ends_no_command():
+    command = [sys.executable, "-m", "rgflow", "models"]
+    old = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    found = subprocess.run(command, env=old, capture_output=True, check=True)
+    assert b"msds1-best" in found.stdout

@@ -118,6 +118,23 @@ def test_csv_in_the_order_of_images(tmp_path):
     assert (glasses.name, glasses.kind, glasses.values.tolist()) == ("glasses", "binary", [0, 1, 0])
 
 
+def test_csv_by_number(tmp_path):
+    path = csv(tmp_path, "age\n30\n40\n50\n60\n")
+    (age,) = read_csv(path, 3, numbers=(3, 1, 0, 2))
+    assert age.values.tolist() == [60, 40, 30]
+    with pytest.raises(ValueError, match="Expected at least 5 rows"):
+        read_csv(path, 2, numbers=(4, 1))
+
+
+def test_csv_of_a_split_that_is_chosen_by_a_hash(tmp_path):
+    pixels = np.arange(200, dtype=np.uint8)[:, None, None, None]
+    np.savez(tmp_path / "a.npz", images=np.broadcast_to(pixels, (200, 8, 8, 1)))
+    path = csv(tmp_path, "grey\n" + "\n".join(map(str, range(200))))
+    images = load(f"npz:{tmp_path}/a.npz", "test", height=8, width=8, channels=1)
+    (grey,) = read_csv(path, len(images), numbers=images.numbers)
+    assert grey.values.tolist() == images.images[:, 0, 0, 0].tolist()
+
+
 def test_csv_by_file_name(tmp_path):
     path = csv(tmp_path, "file,age\nb.png,40\nc.png,50\na.png,30\nd.png,60\n")
     (age,) = read_csv(path, 3, ["a.png", "b.png", "d.png"], {"c.png"})
@@ -167,7 +184,7 @@ MISTAKES = {
     "same name": ("a,a\n1,2\n", "Expected a name of its own for every column of .*got 'a' again"),
     "no name": ("a,\n1,2\n", "Expected a name of its own for every column of .*got '' again or"),
     "ragged": ("a,b\n1,2\n3\n", "Expected 2 values in every row of .*; got 1 in row 2"),
-    "few rows": ("a\n1\n2\n", "Expected 3 rows in .*, one per image; got 2: add"),
+    "few rows": ("a\n1\n2\n", "Expected at least 3 rows in .*, one per image; got 2: add"),
     "text": ("a,b\n1,2\n3,old\n5,6\n", "Expected a number in every row of .* 'b'.*got 'old' for"),
     "not finite": ("a\n1\nnan\n3\n", "Expected a number in every row of .* 'a'.*got 'nan' for"),
     "missing value": ("a,b\n1,2\n3,\n5,6\n", "Expected a number in every row of .* 'b'.*got ''"),
@@ -181,6 +198,7 @@ MISTAKES = {
         "id\n" + "\n".join(map(str, range(60))),
         "Expected at most 50 classes in column 'id' of .*; got 60: leave it out, or name it",
     ),
+    "files without names": ("file\n1\n2\n3\n", "Expected the names of the files in the first"),
     "names only": ("f\na.png\n", "Expected labels beside the file names in"),
 }  # fmt: skip
 
@@ -188,8 +206,9 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_csv_mistakes(name, tmp_path):
     text, message = MISTAKES[name]
+    files = FILES if text.startswith("f") else None
     with pytest.raises(ValueError, match=message) as raised:
-        read_csv(csv(tmp_path, text), 60 if name == "many" else 3, FILES)
+        read_csv(csv(tmp_path, text), 60 if name == "many" else 3, files)
     assert "\n" not in str(raised.value)
 
 

@@ -158,6 +158,7 @@ def test_mix_samples(run, capsys):
     out = capsys.readouterr().out
     assert "3 images mixed: see mixed.png, mixing-grid.png, mixing.png and mixing.gif" in out
     assert Image.open(run / "pictures/mixing.gif").n_frames > 10
+    assert main(["mix", str(run), "--pick", "[0, 4]", "--share", "[-0.5, 1.5]"]) == 0  # bars end
 
 
 def test_mix_images_of_the_data_set_and_of_other_flows(run, tmp_path):

@@ -21,6 +21,12 @@ LATTICES = {
 }
 
 
+@pytest.mark.parametrize("size", [(2, 2), (8, 2), (32, 8)])
+def test_narrow_lattices_are_drawn(size):
+    lattice = Lattice(height=size[0], width=size[1], m=2)
+    assert drawn.network_views(lattice).width > 1000
+
+
 @pytest.mark.parametrize("name", LATTICES)
 def test_the_side_view_follows_the_cones(name):
     lattice = LATTICES[name]

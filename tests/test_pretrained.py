@@ -39,7 +39,8 @@ def made(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for name in NAMES:
         (folder / name).mkdir()
-        (folder / name / pretrained.FACTORS).write_text("{}")  # of other weights
+        (folder / name / pretrained.CARD).write_text("{}")  # of other weights, as the next
+        (folder / name / pretrained.FACTORS).write_text("{}")
         shipping.ship(Run.open(run), folder / name, samples=20)
     return folder
 
@@ -50,6 +51,14 @@ def models(made, monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained, "FOLDER", made)
     monkeypatch.chdir(tmp_path)
     return made
+
+
+def test_nothing_else_is_overwritten(run, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    for folder in (tmp_path, run, run / "model", run / "new"):
+        with pytest.raises(ValueError, match="Expected a new or empty folder"):
+            shipping.ship(Run.open(run), folder)
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_a_run_becomes_a_model_with_a_card(run, made):

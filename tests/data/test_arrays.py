@@ -81,6 +81,11 @@ def test_labels(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", x_train=numbered(30), y_train=np.arange(30)[:, None])
     data = load(f"npz:{tmp_path}/b.npz", height=8, width=8)
     assert data.labels["class"].tolist() == data.images[:, 0, 0, 0].tolist()
+    splits = {"x_train": numbered(30), "x_val": numbered(5), "x_test": numbered(5)}
+    np.savez(tmp_path / "c.npz", **splits, y_val=np.arange(5), labels=np.arange(5))  # type: ignore[arg-type]
+    data = load(f"npz:{tmp_path}/c.npz", "validation", height=8, width=8)
+    assert data.labels["class"].tolist() == data.images[:, 0, 0, 0].tolist()
+    assert load(f"npz:{tmp_path}/c.npz", "test", height=8, width=8).labels == {}
 
 
 def test_archives_that_are_none(tmp_path: Path) -> None:

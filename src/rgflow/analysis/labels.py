@@ -168,11 +168,12 @@ def read_csv(
     images: int,
     files: Sequence[str] | None = None,
     others: Collection[str] = (),
+    numbers: Sequence[int] | None = None,
 ) -> list[Label]:
     """Labels from a CSV file: a line with their names, then a row of values for every image.
 
     If the first value of the first row isn't a number, the first column holds file names;
-    otherwise the rows are in the order of the images, and those beyond the last image are left out.
+    otherwise row n is of the image with the number n, and rows of other images are left out.
     Values are numbers, unless the line with names says something else: `tilt:angle` are degrees of
     an axis, the same after 180°, and `hair:class` are names of classes, text or numbers, as are
     those of a column that is called `class`.
@@ -185,6 +186,7 @@ def read_csv(
         images: The number of images N.
         files: The file name of every image, if they have any.
         others: File names that may stand in the file, but aren't wanted.
+        numbers: The number of every image, from 0 on; none: they are in order.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -199,15 +201,23 @@ def read_csv(
             rows = [row for row in rows if row[0] in wanted] or rows
         rows = _by_name(path, header, rows, images, files, others)
         header = header[1:]
-    elif len(rows) < images:
+    elif files:
         raise ValueError(
-            f"Expected {images} rows in {path}, one per image; got {len(rows)}: add those that are "
-            f"missing, or analyse fewer images."
+            f"Expected the names of the files in the first column of {path}, as files have no "
+            f"other order; got {rows[0][0]}: add that column."
         )
+    else:
+        wanted_rows = range(images) if numbers is None else numbers[:images]
+        if len(rows) <= (last := max(wanted_rows)):
+            raise ValueError(
+                f"Expected at least {last + 1} rows in {path}, one per image; got {len(rows)}: add "
+                f"those that are missing, or analyse fewer images."
+            )
+        rows = [rows[n] for n in wanted_rows]
     labels = []
     for k, column in enumerate(header):
         name, declared = _declared(path, column)
-        texts = [row[k] for row in rows[:images]]
+        texts = [row[k] for row in rows]
         values = np.array(
             [_text(path, name, n, text) for n, text in enumerate(texts)]
             if declared == "class"

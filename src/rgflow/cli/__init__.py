@@ -1,6 +1,8 @@
 """The command line, `rgflow COMMAND …`: each command is a module, imported when it is called."""
 
 import importlib
+import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -59,10 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # what job schedulers send
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.path.append("")  # so that a user's own bijector is found in the current folder
+    for stream in (sys.stdout, sys.stderr):  # an old encoding is no reason to end
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         check_name("command", arguments[0], COMMANDS)
         module = importlib.import_module(f"rgflow.cli.{arguments[0]}")
         module.run(arguments[1:])
+    except BrokenPipeError:  # whoever reads has seen enough, such as `head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as Python flushes it at its end
+        return 0
     except (ValueError, OSError) as error:
         print(f"rgflow: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -77,12 +77,6 @@ def run(arguments: Sequence[str]) -> None:
             batch_size=settings.batch_size,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    console = Console()
-    console.print(_shares(result), _results(result))
-    print(
-        f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
-        f"images of {images.name}."
-    )
     own = model.config is not None and model.config.data == images.name
     other = "" if own else "-" + re.sub(r"\W+", "-", images.name).strip("-")
     path = model.folder / f"evaluation{other}.json"
@@ -93,6 +87,12 @@ def run(arguments: Sequence[str]) -> None:
         )
     except OSError as error:
         raise OSError(f"Expected to write {path}; {error.strerror}.") from error
+    console = Console()
+    console.print(_shares(result), _results(result))
+    print(
+        f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
+        f"images of {images.name}."
+    )
     print(f"All of it is in {path}.")
 
 

@@ -145,7 +145,7 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
         return labels_of(images.labels)
     kind, _, place = images.name.partition(":")
     if kind != "folder":
-        return read_csv(settings.labels, len(images))
+        return read_csv(settings.labels, len(images), numbers=images.numbers)
     root = Path(place).expanduser()
     files = kept_files(root, settings.split, images.skipped)
     others = {file for split in SPLITS for file in split_files(root, split)}

@@ -268,9 +268,14 @@ def _repair(
         "settings": {k: v for k, v in settings.as_dict().items() if k != "config"},
         "methods": [_told(one) for one in filled],
     }
+    found = []
     if truth is not None:
         found = [scores(one, truth.to(device), masks, settings.seed) for one in filled]
         result["scores"] = [asdict(score) for score in found]
+    with pictures.writing(f"{name}.json") as path:
+        write_json(path, result)
+        written.append(path)
+    if found:
         _print_table(found)
     else:
         for number, log_prob in enumerate(ours.log_prob.tolist()):
@@ -283,9 +288,6 @@ def _repair(
                 print(f"Image {number + 1}: the climb diverged; its best state is kept.")
             elif not rested and settings.benchmark is None:
                 print(f"Image {number + 1}: log p hadn't come to rest after {climb.steps} steps.")
-    with pictures.writing(f"{name}.json") as path:
-        write_json(path, result)
-        written.append(path)
     if settings.completions:
         subject = completions.Holes(images=images, masks=masks, truth=truth, pictures=pictures)
         if ours.completions:

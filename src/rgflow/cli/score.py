@@ -84,10 +84,6 @@ def run(arguments: Sequence[str]) -> None:
             batch_size=settings.batch_size,
             progress=tell,
         )
-    console = Console(highlight=False)
-    console.print(_distances(found))
-    if found.samples:
-        console.print(_spreads(found))
     path = model.folder / _file(settings.data, settings.temperature)
     content = {"data": test.name, **asdict(found)}
     try:
@@ -95,6 +91,10 @@ def run(arguments: Sequence[str]) -> None:
         write_json(path, content)
     except OSError as error:
         raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
+    console = Console(highlight=False)
+    console.print(_distances(found))
+    if found.samples:
+        console.print(_spreads(found))
     print(f"All of it is in {path}.")
 
 

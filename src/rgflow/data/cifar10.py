@@ -60,6 +60,7 @@ def source(request: Request) -> Source:
             **asdict(target),
             "version": 2,
         },
+        numbers=numbers,
         count=count,
         chunks=chunks,
     )

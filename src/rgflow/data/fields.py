@@ -43,6 +43,7 @@ def source(request: Request) -> Source:
             "split": request.split,
             "version": 2,
         },
+        numbers=numbers,
         count=count,
         chunks=lambda: _stream(path, fields, numbers[:count]),
     )

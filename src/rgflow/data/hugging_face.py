@@ -69,6 +69,7 @@ def source(request: Request) -> Source:
             **asdict(target),
             "version": 2,
         },
+        numbers=numbers,
         count=count,
         chunks=chunks,
     )

@@ -37,6 +37,8 @@ class Images:
     """Files that were left out, each with the reason."""
     folder: Path | None = None
     """Where they are stored."""
+    numbers: tuple[int, ...] | None = None
+    """Which images of the file's array they are; none where there is no such array."""
     seconds: float = 0.0
     """What making or decoding them took just now; 0 if that was done before."""
 

@@ -31,8 +31,8 @@ class Header(NamedTuple):
 def source(request: Request) -> Source:
     """The file named after the colon in `npz:PATH`, as asked by `rgflow.data.load`.
 
-    The label is `class` if there are as many integers, named `labels`, `y`, `SPLIT_labels` or
-    `y_SPLIT`, as images.
+    The label is `class` if there are as many integers, named `SPLIT_labels` or `y_SPLIT`, as
+    images; of a single array also `labels` or `y`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -42,6 +42,8 @@ def source(request: Request) -> Source:
     path = located(request.argument)
     headers = _headers(path)
     arrays = _arrays(path, headers)
+    for name in arrays.values():
+        _channels_last(path, name, headers[name])
     sizes = {split: headers[name].shape[0] for split, name in arrays.items()}
     part, numbers = splitting.members(sizes, request.split, path)
     images = arrays[part]
@@ -49,7 +51,11 @@ def source(request: Request) -> Source:
     labels = next(
         (
             name
-            for name in (f"{part}_labels", f"y_{part}", "labels", "y")
+            for name in (
+                *(n for word in (part, *ALSO[part]) for n in (f"{word}_labels", f"y_{word}")),
+                # Of which of several arrays those are isn't known.
+                *(("labels", "y") if len(arrays) == 1 else ()),
+            )
             if name in headers
             and headers[name].shape in ((sizes[part],), (sizes[part], 1))
             and np.issubdtype(headers[name].dtype, np.integer)
@@ -85,6 +91,7 @@ def source(request: Request) -> Source:
             **asdict(target),
             "version": 2,
         },
+        numbers=numbers,
         count=count,
         chunks=chunks,
     )

@@ -7,7 +7,7 @@ and entering it in `rgflow.data.SOURCES`.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -101,6 +101,8 @@ class Source:
     """Images wanted; the chunks may hold fewer, if files have to be skipped."""
     chunks: Callable[[], Iterator[Chunk]]
     """Makes the images, in order."""
+    numbers: Sequence[int] | None = None
+    """Which images of its array they are, if the set has one that others may have labelled."""
 
 
 def located(path: str) -> Path:

@@ -95,9 +95,9 @@ def _with_bars(picture: Image.Image, shares: Shares) -> Image.Image:
     draw = ImageDraw.Draw(out)
     for k, (level, share) in enumerate(reversed(list(enumerate(shares)))):
         y = picture.height + k * line + 6
-        end = left + share * (picture.width - left - 1)
+        end = left + min(max(share, 0), 1) * (picture.width - left - 1)
         draw.text((0, y + BAR / 2), str(level), SOFT, font(), anchor="lm")
         draw.rectangle((left, y, picture.width - 1, y + BAR - 1), PALE)
-        if share:
+        if share > 0:
             draw.rectangle((left, y, end, y + BAR - 1), INK)
     return out

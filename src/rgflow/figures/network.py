@@ -48,7 +48,7 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     from matplotlib.patches import Patch
 
     level, i, j = place or _near_the_middle(lattice, min(1, lattice.top))
-    pixels = lattice.box(0, lattice.width // 2 - 2, lattice.height, 2)
+    pixels = lattice.box(0, max(0, lattice.width // 2 - 2), lattice.height, 2)
     m = lattice.edges[0]
     rows, columns = min(lattice.height, 2 * m), min(lattice.width, 6 * m)
     heights = [0.5 + 0.95 * lattice.levels] * 2 + [10.7 * rows / columns]
@@ -262,9 +262,9 @@ def _top_view(axes: Axes, lattice: Lattice, rows: int, columns: int) -> None:
             if layer.kind == "disentangler"
             else {"fc": COLOURS["decimator"], "ec": "white", "lw": 1.5, "zorder": 1}
         )
-        first = -1 if layer.periodic else 0
-        for p in range(first, rows // layer.m + 1):
-            for q in range(first, columns // layer.m + 1):
+        first, (most, across) = -1 if layer.periodic else 0, layer.blocks
+        for p in range(first, min(most, rows // layer.m + 1)):
+            for q in range(first, min(across, columns // layer.m + 1)):
                 corner = (layer.shift + q * layer.m - 0.45, layer.shift + p * layer.m - 0.45)
                 size, rounded = layer.m - 0.1, "round,pad=0,rounding_size=0.3"
                 axes.add_patch(FancyBboxPatch(corner, size, size, boxstyle=rounded, **style))

@@ -268,7 +268,7 @@ def cones(subject: Subject) -> Section:
     lattice = subject.flow.lattice
     if not isinstance(lattice, Lattice):
         return Section(title="Cones", text=["In this flow every latent may reach every pixel."])
-    size = max(2, lattice.height // 3)
+    size = min(max(2, lattice.height // 3), lattice.height, lattice.width)
     box = lattice.box((lattice.height - size) // 2, (lattice.width - size) // 2, size, size)
     image = subject.images[0]
     return Section(

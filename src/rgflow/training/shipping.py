@@ -22,7 +22,7 @@ from rgflow.evaluation import evaluate, term_quantiles, terms_of
 from rgflow.files import replacing, write_json
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
-from rgflow.pretrained import FACTORS, Card, Likelihood, Lossless, Training
+from rgflow.pretrained import CARD, FACTORS, Card, Likelihood, Lossless, Training
 from rgflow.training.run import LOG, RECORD, Run
 
 LARGEST = 10_000_000
@@ -87,6 +87,12 @@ def ship(
         )
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"Expected a folder to write the model into; {folder} is a file.")
+    of_run = run.folder.resolve() in (folder.resolve(), *folder.resolve().parents)
+    if of_run or (folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).is_file()):
+        raise ValueError(
+            f"Expected a new or empty folder to write the model into, or that of a shipped one; "
+            f"{folder} {'is of the run' if of_run else 'holds something else'}: name another."
+        )
     test = _images(config, "test", count)
     clean = _images(config, "validation", config.validate_count)
     with TemporaryDirectory() as place:
