@@ -71,6 +71,15 @@ def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
     assert methods[0]["name"] == "RG-Flow"
 
 
+def test_options_that_say_nothing_are_refused(runs, tmp_path, capsys):
+    where = ["--split", "test", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
+    for run, option in (("once", "--draws"), ("once", "--chain"), ("nvp", "--sweeps")):
+        assert main(["inpaint", str(runs / run), *where, option, "7"]) == 2
+        said = capsys.readouterr().err
+        assert f"Expected no {option} where" in said
+        assert ("add --particles 0" in said) == (run == "once")
+
+
 def test_particles_where_pixels_are_mapped_twice(runs, tmp_path, capsys):
     where = ["--split", "test", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "nvp"), *where, *FEW, "--particles", "4"]) == 2

@@ -26,6 +26,19 @@ SHOWN = 32
 """Images in a picture of a benchmark."""
 PARTICLES = 128
 """That draw where a flow maps every pixel once."""
+CLIMB: dict[str, Any] = {
+    "variables": "latents",
+    "draws": 200,
+    "restarts": 1,
+    "temperature": 1.0,
+    "steps": 1000,
+    "rate": 0.03,
+}
+"""Options of a climb, as they are if not given."""
+CHAIN: dict[str, Any] = {"warm_up": 500, "chain": 500}
+"""Those of chains, which draw further completions after a climb."""
+PARTICLE: dict[str, Any] = {"sweeps": 4}
+"""Those of particles."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -116,7 +129,9 @@ def _add_options(options: ArgumentParser) -> None:
         "--false_alarms", type=float, default=0.05, help="share of clean images found odd"
     )
     options.add_argument(
-        "--variables", default="latents", help="vary the latents of the cone, or the pixels"
+        "--variables",
+        default=CLIMB["variables"],
+        help="vary the latents of the cone, or the pixels",
     )
     options.add_argument(
         "--particles",
@@ -125,12 +140,20 @@ def _add_options(options: ArgumentParser) -> None:
         help="how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
         "presets -best and -m4 do: 128 then; 0: climb",
     )
-    options.add_argument("--sweeps", type=int, default=4, help="of particles over every region")
-    options.add_argument("--draws", type=int, default=200, help="random draws to start from")
-    options.add_argument("--restarts", type=int, default=1, help="how many of the best are starts")
-    options.add_argument("--temperature", type=float, default=1.0, help="of the draws")
-    options.add_argument("--steps", type=int, default=1000, help="the most steps of Adam")
-    options.add_argument("--rate", type=float, default=0.03, help="rate of Adam")
+    options.add_argument(
+        "--sweeps", type=int, default=PARTICLE["sweeps"], help="of particles over every region"
+    )
+    options.add_argument(
+        "--draws", type=int, default=CLIMB["draws"], help="random draws to start from"
+    )
+    options.add_argument(
+        "--restarts", type=int, default=CLIMB["restarts"], help="how many of the best are starts"
+    )
+    options.add_argument(
+        "--temperature", type=float, default=CLIMB["temperature"], help="of the draws"
+    )
+    options.add_argument("--steps", type=int, default=CLIMB["steps"], help="the most steps of Adam")
+    options.add_argument("--rate", type=float, default=CLIMB["rate"], help="rate of Adam")
     options.add_argument(
         "--completions",
         type=int,
@@ -138,9 +161,14 @@ def _add_options(options: ArgumentParser) -> None:
         help="also draw so many completions of each image from what is possible",
     )
     options.add_argument(
-        "--warm_up", type=int, default=500, help="transitions of each chain before completions"
+        "--warm_up",
+        type=int,
+        default=CHAIN["warm_up"],
+        help="transitions of each chain before completions",
     )
-    options.add_argument("--chain", type=int, default=500, help="draws of each of the four chains")
+    options.add_argument(
+        "--chain", type=int, default=CHAIN["chain"], help="draws of each of the four chains"
+    )
     options.add_argument(
         "--beside",
         type=str | None,
@@ -201,6 +229,23 @@ def _check(settings: Namespace) -> None:
     check_whole("--seed", settings.seed, 0)
 
 
+def _unused(settings: Namespace, particles: bool, beside: bool) -> set[str]:
+    """The options that say nothing, as particles fill holes in, or none do.
+
+    Raises:
+        ValueError: If one of them was given.
+    """
+    options = CHAIN | (CLIMB if not beside else {}) if particles else PARTICLE
+    given = [name for name, usual in options.items() if settings[name] != usual]
+    if given:
+        how = "add --particles 0 for a climb" if particles else "this flow isn't filled in so"
+        raise ValueError(
+            f"Expected no --{given[0]} where {'' if particles else 'no '}particles fill in: {how}, "
+            f"or leave it out."
+        )
+    return set(options)
+
+
 def _repair(
     settings: Namespace,
     flow: Flow,
@@ -224,6 +269,7 @@ def _repair(
     steps = [settings.steps] * (3 if beside else 1)
     if particles:
         steps[0] = sweeps * sum(len(parts_of(flow, mask)) for mask in masks)
+    unused = _unused(settings, bool(particles), beside is not None)
     with _steps(steps) as progress:
         filled = list(
             fill(
@@ -265,7 +311,11 @@ def _repair(
     if settings.benchmark is None:
         written += _save_images(rows[filled[0].name], pictures)
     result: dict[str, Any] = {
-        "settings": {k: v for k, v in settings.as_dict().items() if k != "config"},
+        "settings": {
+            name: value
+            for name, value in settings.as_dict().items()
+            if name != "config" and name not in unused
+        },
         "methods": [_told(one) for one in filled],
     }
     found = []
