@@ -3,6 +3,7 @@
 import html
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from rgflow.analysis.factors import find_factors
 from rgflow.analysis.fields import receptive_fields
 from rgflow.cli import main
 from rgflow.report import tables
+from rgflow.report.sections import cones
 from runs import small_run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -215,3 +217,10 @@ def test_mistakes(tmp_path, capsys):
         said = capsys.readouterr().err
         assert message in said
         assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [(32, 8), (8, 32)])
+def test_cones_of_tall_and_wide_images(size):
+    flow = random_flow(height=size[0], width=size[1])
+    images = torch.zeros(1, 3, *size, dtype=torch.uint8)
+    assert len(cones(SimpleNamespace(flow=flow, images=images)).parts) == 3

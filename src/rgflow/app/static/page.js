@@ -89,7 +89,7 @@ window.rgflow = {
     for (let one = target; one && one !== document.body; one = one.parentElement) {
       const found = this.help[one.id] ?? this.help[one.id.replace(/\d+$/, "#")];
       if (found) { document.getElementById("help").textContent = found; return; }
-       if (one.classList.contains("drawer-close")) { document.getElementById("help").textContent = "Close this drawer (Esc)."; return; }
+      if (one.classList.contains("drawer-close")) { document.getElementById("help").textContent = "Close this drawer (Esc)."; return; }
     }
     document.getElementById("help").textContent = "";
   },
