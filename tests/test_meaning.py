@@ -1,6 +1,7 @@
 """Labels from data sets and files, latents ranked by labels, and what needs no labels."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +101,23 @@ def test_spread_keeps_the_labels_of_the_whole_image():
     some = spread(labels, 4)
     assert len({one.box for one in some}) == 5
     assert len(some) == 3 + 4 * 6
+
+
+def test_spread_takes_every_row_and_column():
+    labels = labels_of(load("msds1", "test", count=20).labels)
+    for places, each in ((4, 1), (8, 2)):
+        boxes = {one.box for one in spread(labels, places) if one.box}
+        for edge in (0, 1):
+            assert Counter(box[edge] for box in boxes) == dict.fromkeys((0, 8, 16, 24), each)
+
+
+def test_spread_takes_what_is_there_of_one_row():
+    row = [
+        Label(name=f"{j}", values=np.arange(9.0), group="row", box=(0, 4 * j, 4, 4))
+        for j in range(6)
+    ]
+    assert [one.name for one in spread(row, 3)] == ["0", "2", "3"]
+    assert spread(row, 6) == spread(row, 9) == row
 
 
 # ---------------------------------------------------------------- CSV files

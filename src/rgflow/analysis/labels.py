@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import qmc
 
 from rgflow.config import check_name
 from rgflow.latents import Latents
@@ -153,10 +154,25 @@ def check_labels(z: Latents, labels: Sequence[Label]) -> None:
 
 
 def spread(labels: Sequence[Label], places: int) -> list[Label]:
-    """The labels of the whole image, and those of so many places, evenly spread over all."""
+    """The labels of the whole image, and those of so many places, evenly spread over all.
+
+    These are the places next to the points of a Hammersley set: of 4 × 4 ovals, four are one of
+    each row and each column, eight a chessboard.
+    """
     boxes = list(dict.fromkeys(label.box for label in labels if label.box))
     if len(boxes) > places:
-        boxes = [boxes[(2 * k + 1) * len(boxes) // (2 * places)] for k in range(places)]
+        corners = np.array(boxes, np.float64)
+        middles = corners[:, :2] + corners[:, 2:] / 2
+        extent = (corners[:, :2] + corners[:, 2:]).max(0)
+        steps = (np.arange(places) + 0.5) / places
+        halves = qmc.Halton(1, scramble=False).random(places)[:, 0]
+        halves += 0.5 ** (1 + math.ceil(math.log2(places)))
+        chosen: list[int] = []
+        for point in np.stack((steps, halves), 1) * extent:
+            far = ((middles - point) ** 2).sum(1)
+            far[chosen] = np.inf
+            chosen.append(int(far.argmin()))
+        boxes = [boxes[k] for k in sorted(chosen)]
     return [label for label in labels if label.box is None or label.box in boxes]
 
 
