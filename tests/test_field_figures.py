@@ -227,13 +227,19 @@ def test_command_of_some_latents(run, tmp_path):
     address = "[[1, 2, 0, 1], [0, 5, 5, 2]]"
     arguments = ["fields", str(run), "--latents", address, "--draws", "1", "--out", str(tmp_path)]
     assert main(arguments) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "fields.json", "fields.png", "fields.safetensors",
-    ]  # fmt: skip
+    some = ["fields-latents.json", "fields-latents.png", "fields-latents.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == some
     assert main(["fields", str(run), "--level", "2", "--draws", "1", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "atlas-level2.png").is_file()
-    assert not (tmp_path / "atlas-level1.png").exists()
-    levels = json.loads((tmp_path / "fields.json").read_text())["levels"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "atlas-level2.png",
+        *some,
+        "fields-level2.json",
+        "fields-level2.png",
+        "fields-level2.safetensors",
+        "strengths-level2.png",
+    ]
+    levels = json.loads((tmp_path / "fields-level2.json").read_text())["levels"]
     assert [part["level"] for part in levels] == [2]
 
 

@@ -132,13 +132,17 @@ def test_a_reference_of_other_data_is_made_anew(runs, tmp_path):
         assert json.loads((folder / "surprise.json").read_text())["data"] == data[1]
 
 
-def test_benchmark(runs, tmp_path):
+def test_benchmark(runs, tmp_path, capsys):
     options = ["--benchmark", "5", *FEW, "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), *options]) == 0
     written = json.loads((tmp_path / "benchmark.json").read_text())
     assert [score["images"] for score in written["scores"]] == [5, 5]
     assert (tmp_path / "benchmark.png").is_file()
     assert not (tmp_path / "inpainted-1.png").exists()
+    assert "of the first" not in capsys.readouterr().out
+    options = ["--benchmark", "13", *FEW, "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), *options]) == 0
+    assert capsys.readouterr().out.endswith(" Curves are of the first 12 of 13 images.\n")
 
 
 def test_find_and_accept(runs, tmp_path, capsys):
@@ -154,6 +158,14 @@ def test_find_and_accept(runs, tmp_path, capsys):
             == 0
         )
         assert (tmp_path / "inpainted-1.png").is_file()
+
+
+def test_masks_of_before_go(runs, tmp_path, capsys):
+    (tmp_path / "mask-1.png").write_bytes(b"of before")
+    where = ["--split", "test", "--pick", "[0]", "--find", "--out", str(tmp_path)]
+    assert main(["inpaint", str(runs / "cube"), *where, "--false_alarms", "1e-9"]) == 0
+    assert "Nothing is odd" in capsys.readouterr().out
+    assert not (tmp_path / "mask-1.png").exists()
 
 
 def test_completions(runs, tmp_path, capsys):
@@ -196,6 +208,8 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["--benchmark", "3", *BOX], "no region with --benchmark"),
         ("cube", ["--benchmark", "100000"], "at most 180 images"),
         ("cube", ["--split", "test", "--pick", "[]", *BOX], "at least one image"),
+        ("cube", ["image.png", *BOX, "--pick", "[1]"], "--split beside --pick"),
+        ("cube", ["--benchmark", "3", "--pick", "[1]"], "--split beside --pick"),
         ("cube", ["--split", "test", "--pick", "[-1]", *BOX], "--pick to be at least 0"),
         ("cube", ["image.png", *BOX, "--completions", "4", "--chain", "1"], "--chain"),
         ("cube", ["image.png", *BOX, "--false_alarms", "2"], "between 0 and 1; got 2"),

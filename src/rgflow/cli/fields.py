@@ -101,6 +101,9 @@ def run(arguments: Sequence[str]) -> None:
     found, threshold = results[settings.run], settings.threshold
     folder = Path(settings.out).expanduser() if settings.out else models[settings.run].folder
     pictures = folder if settings.out else folder / "pictures"
+    part = "-latents" if settings.latents else ""
+    if settings.level is not None:
+        part = f"-level{settings.level}"
     if settings.latents:
         drawn = {"fields": figures.maps(found, [tuple(a) for a in settings.latents])}
     else:
@@ -113,17 +116,18 @@ def run(arguments: Sequence[str]) -> None:
     try:
         pictures.mkdir(parents=True, exist_ok=True)
         for name, picture in drawn.items():
-            picture.save(pictures / f"{name}.png")
+            own = name if name.startswith("atlas") else name + part
+            picture.save(pictures / f"{own}.png")
         for stem, (name, one) in zip(("fields", "beside"), results.items(), strict=False):
-            _save(one, name, threshold, folder / stem)
+            _save(one, name, threshold, folder / f"{stem}{part}")
     except OSError as error:
         raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
     for name, one in results.items():
         Console().print(_table(name, one, threshold))
     print(
-        f"Fields, strengths and errors are in {folder / 'fields.safetensors'}, the strongest in "
-        f"{folder / 'fields.json'}, {len(drawn)} pictures in {pictures}."
-        + f" Those of {settings.beside} are in beside.safetensors and beside.json there."
+        f"Fields, strengths and errors are in {folder / f'fields{part}.safetensors'}, the "
+        f"strongest in fields{part}.json there, {len(drawn)} pictures in {pictures}."
+        + f" Those of {settings.beside} are in beside{part}.safetensors and beside{part}.json."
         * (len(results) > 1)
     )
 

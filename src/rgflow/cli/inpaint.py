@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rgflow.repair.comparison import Filled, Progress, Scores
     from rgflow.repair.inpainting import Inpainting
 
-SHOWN = 32
-"""Images in a picture of a benchmark."""
+SHOWN, CURVES = 32, 12
+"""Images in a picture, and those whose climb or draws are drawn."""
 PARTICLES = 128
 """That draw where a flow maps every pixel once."""
 CLIMB: dict[str, Any] = {
@@ -101,7 +101,10 @@ def _add_options(options: ArgumentParser) -> None:
         "--data", type=str | None, default=None, help="the data set for --split; that of the run"
     )
     options.add_argument(
-        "--pick", type=list[int], default=[0], help="which images of the data set: their places"
+        "--pick",
+        type=list[int] | None,
+        default=None,
+        help="which images of the data set: their places; [0]",
     )
     options.add_argument(
         "--benchmark",
@@ -212,6 +215,10 @@ def _check(settings: Namespace) -> None:
     check_whole("--chain", settings.chain, 4)
     check_whole("--warm_up", settings.warm_up, 20)
     check_whole("--completions", settings.completions, 0, completions.CHAINS * settings.chain)
+    if settings.pick is not None and settings.split is None:
+        raise ValueError("Expected --split beside --pick; got none: give --split test.")
+    if settings.pick is None:
+        settings.pick = [0]
     if not settings.pick:
         raise ValueError("Expected --pick to have at least one image; got none.")
     for place in settings.pick:
@@ -303,7 +310,7 @@ def _repair(
     ours = filled[0]
     assert ours.curves is not None
     assert ours.log_prob is not None
-    curves = ours.curves.permute(1, 2, 0)[:12]
+    curves = ours.curves.permute(1, 2, 0)[:CURVES]
     written = [
         pictures.save(picture, f"{name}.png"),
         pictures.save(optimisation(curves), f"{name}-curves.png"),
@@ -348,7 +355,12 @@ def _repair(
             )
             write_json(path, result)
             written += drawn
-    print(f"See {subjects.listed(written)}.")
+    told = "".join(
+        f" {what} are of the first {most} of {len(images)} images."
+        for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
+        if len(images) > most
+    )
+    print(f"See {subjects.listed(written)}.{told}")
 
 
 @contextmanager

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rgflow.cli.subjects import Subjects
 
 
+PICK = range(4)
+"""Images unless --pick says which."""
+
+
 def run(arguments: Sequence[str]) -> None:
     """Parse, compute and draw."""
     options = parser(
@@ -23,7 +27,7 @@ def run(arguments: Sequence[str]) -> None:
         "and samples at a grid of temperatures.",
         "rgflow levels runs/first --pick '[0, 1, 2]' --draws 6",
     )
-    subjects.add_options(options, pick=range(4))
+    subjects.add_options(options, PICK)
     options.add_argument("--draws", type=int, default=6, help="draws of each level's latents")
     options.add_argument("--seed", type=int, default=1000, help="seed of these draws")
     options.add_argument(
@@ -39,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.config import check_at_least, check_whole
 
-    subjects.check(settings)
+    subjects.check(settings, PICK, drawn=True)
     check_whole("--draws", settings.draws, 1)
     check_whole("--seed", settings.seed, 0)
     if not settings.temperatures:

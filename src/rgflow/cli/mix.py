@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rgflow.cli.subjects import Subjects
     from rgflow.latents import Latents
 
+PICK = range(6)
+"""Images unless --pick says which."""
 STEPS = 8
 """Steps of the path level by level, for each level."""
 
@@ -28,7 +30,7 @@ def run(arguments: Sequence[str]) -> None:
         "from one to the other; and all with all at one Θ.",
         "rgflow mix runs/first --pick '[3, 8, 12]' --threshold 2",
     )
-    subjects.add_options(options, pick=range(6))
+    subjects.add_options(options, PICK)
     options.add_argument(
         "--threshold",
         type=int | None,
@@ -44,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("--video", default="gif", help="the paths: gif, mp4 or none")
     settings = parse(options, arguments)
-    subjects.check(settings)
+    subjects.check(settings, PICK)
     subjects.check_video(settings.video)
     _draw(subjects.load(settings), settings)
 

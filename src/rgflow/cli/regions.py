@@ -124,9 +124,12 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
     ]
     for number, mask in enumerate(proposal.masks):
         print(f"Image {number + 1}: {proposal.sentence(number)}")
+        name = f"mask-{number + 1}.png"
         if mask.any():
             grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
-            written.append(pictures.save(grey, f"mask-{number + 1}.png"))
+            written.append(pictures.save(grey, name))
+        else:
+            (pictures.folder / name).unlink(missing_ok=True)  # of images looked at before
     print(f"See {subjects.listed(written)}.")
     if not settings.accept:
         print("To fill them in, add --accept, or give masks of your own with --mask.")

@@ -33,9 +33,10 @@ def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
     options.add_argument("run", help="a run folder, or a model: its folder or name")
     options.add_argument(
         "--pick",
-        type=list[int],
-        default=list(pick),
-        help="which images: seeds of samples or, with --split, places in the data set",
+        type=list[int] | None,
+        default=None,
+        help="which images: seeds of samples or, with --split, places in the data set; "
+        f"{list(pick)}",
     )
     options.add_argument(
         "--split",
@@ -65,10 +66,27 @@ def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
     options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
 
 
-def check(settings: Namespace) -> None:
-    """Raise a `ValueError` unless these options fit together; imports nothing heavy."""
+def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
+    """Fill in which images are picked if that isn't said; imports nothing heavy.
+
+    Args:
+        settings: The options.
+        pick: Images to pick if nothing is said, as for `add_options`.
+        drawn: Whether the command draws latents, whatever images it works on.
+
+    Raises:
+        ValueError: If the options don't fit together.
+    """
     if settings.scale is not None:
         check_whole("--scale", settings.scale, 1, 64)
+    if settings.images and settings.pick is not None:
+        raise ValueError("Expected --images without --pick, which takes no part of files; got both.")
+    if settings.temperature is not None and (settings.images or settings.split) and not drawn:
+        raise ValueError(
+            "Expected --temperature for samples only; got it with given images: leave it out."
+        )
+    if settings.pick is None:
+        settings.pick = list(pick)
     if not 1 <= len(settings.pick) <= MOST:
         raise ValueError(f"Expected --pick to have 1 to {MOST} images; got {len(settings.pick)}.")
     for place in settings.pick:

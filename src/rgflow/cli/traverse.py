@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rgflow.cli.subjects import Subjects
     from rgflow.latents import Address, Latents
 
+PICK = range(2)
+"""Images unless --pick says which."""
 FRAMES = 24
 """Values seen in an animation, on the way forth."""
 
@@ -30,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
         "receptive field beside the varied images, and an animation.",
         "rgflow traverse runs/first --latent '[2, 0, 4, 1]' --range '[0, 6]'",
     )
-    subjects.add_options(options, pick=(0, 1))
+    subjects.add_options(options, PICK)
     options.add_argument(
         "--latent",
         type=list[int] | None,
@@ -70,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _check(settings: Namespace) -> None:
-    subjects.check(settings)
+    subjects.check(settings, PICK)
     if settings.latent is not None and len(settings.latent) != 4:
         raise ValueError(
             f"Expected --latent to be [h, i, j, c], level, position and channel; "
