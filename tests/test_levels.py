@@ -141,6 +141,14 @@ def test_levels_of_other_flows(tmp_path):
         assert (other / "pictures/mixed-temperatures.png").is_file()
 
 
+def test_one_level_has_one_temperature(tmp_path):
+    other = small_run(tmp_path / "run", levels=1)
+    assert main(["levels", str(other), "--draws", "1", "--temperatures", "[0.5, 1]"]) == 0
+    names = {path.name for path in (other / "pictures").iterdir()}
+    assert {"progressive.png", "resampled.png", "temperatures.png"} <= names
+    assert "mixed-temperatures.png" not in names
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -148,7 +156,7 @@ def test_levels_of_other_flows(tmp_path):
         (["--seed", "-1"], "--seed to be at least 0"),
         (["--temperatures", "[]"], "at least one temperature"),
         (["--temperatures", "[-1]"], "--temperatures to be at least 0"),
-        (["--split_at", "3"], "at most 2; got 3"),
+        (["--split_at", "3"], "at most 1; got 3"),
     ],
 )
 def test_mistakes(run, capsys, options, message):

@@ -101,6 +101,11 @@ def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     check(f"hf:{tmp_path}/a.parquet", skipped=2)
     skipped = [s for split in SPLITS for s in load(f"hf:{tmp_path}/a.parquet", split).skipped]
     assert [reason.partition(":")[0] for reason in skipped] == ["row 2 of train"]
+    for split in SPLITS:
+        for count in (None, 3):
+            found = load(f"hf:{tmp_path}/a.parquet", split, count=count)
+            assert found.numbers is not None
+            assert [*found.numbers] == found.images[:, 0, 4, 4].tolist()
 
 
 def test_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.cli.parsing import parse, parser
+from rgflow.config import check_whole
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     settings = parse(options, arguments)
 
-    from rgflow.config import check_at_least, check_whole
+    from rgflow.config import check_at_least
 
     subjects.check(settings, PICK, drawn=True)
     check_whole("--draws", settings.draws, 1)
@@ -62,7 +63,12 @@ def _draw(found: Subjects, settings: Namespace) -> None:
 
     flow, z, scale = found.flow, found.latents, found.scale
     hot = settings.temperatures
-    pairs = [mixed_temperature(flow.levels, settings.split_at, t, u) for t in hot for u in hot]
+    several = flow.levels > 1  # otherwise there is none to be hotter than another
+    if several:
+        check_whole("--split_at", settings.split_at, 1, flow.levels - 1)
+    pairs = [
+        mixed_temperature(flow.levels, settings.split_at, t, u) for t in hot for u in hot if several
+    ]
     seeds = settings.pick if found.sampled else []
     total = len(z) * (1 + settings.draws * flow.levels) + len(seeds) * (len(hot) + len(pairs))
     with torch.no_grad():
@@ -86,8 +92,9 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             same = at_temperatures(flow, seeds, hot, progress=progress)
             same = replace(same, images=found.drawn(same.images))
             written.append(found.save(temperatures(same, scale=scale), "temperatures.png"))
-            mixed = at_temperatures(flow, seeds, pairs, progress=progress)
-            mixed = replace(mixed, images=found.drawn(mixed.images))
-            picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
-            written.append(found.save(picture, "mixed-temperatures.png"))
+            if several:
+                mixed = at_temperatures(flow, seeds, pairs, progress=progress)
+                mixed = replace(mixed, images=found.drawn(mixed.images))
+                picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
+                written.append(found.save(picture, "mixed-temperatures.png"))
     print(f"{len(z)} images level by level: see {subjects.listed(written)}.")

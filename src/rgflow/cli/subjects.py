@@ -80,7 +80,7 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
     if settings.scale is not None:
         check_whole("--scale", settings.scale, 1, 64)
     if settings.images and settings.pick is not None:
-        raise ValueError("Expected --images without --pick, which takes no part of files; got both.")
+        raise ValueError("Expected --images without --pick, which is for samples; got both.")
     if settings.temperature is not None and (settings.images or settings.split) and not drawn:
         raise ValueError(
             "Expected --temperature for samples only; got it with given images: leave it out."
@@ -160,7 +160,7 @@ class Subjects(Pictures):
         """Images in grey levels, reals; real-valued fields are shaded, all alike."""
         from rgflow.figures import shaded
 
-        return images if self.flow.pixels else shaded(images, *self._bounds).double()
+        return images if self.flow.pixels else shaded(images, *self._bounds)
 
 
 def load(settings: Namespace) -> Subjects:

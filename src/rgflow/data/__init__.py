@@ -5,7 +5,6 @@ Every source is made or decoded once, stored in the cache folder, and memory-map
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
 from rgflow.config import TrainConfig, unknown_name
 from rgflow.data import (
@@ -106,11 +105,7 @@ def load(
     for known, source in SOURCES.items():
         word, colon, _ = known.partition(":")
         if name == word or (colon and name.startswith(word + colon)):
-            made = source(request)
-            found = cache.load(made, name=name, progress=progress)
-            if made.numbers is None or found.skipped:  # which are missing isn't known then
-                return found
-            return replace(found, numbers=tuple(made.numbers[: len(found)]))
+            return cache.load(source(request), name=name, progress=progress)
     folders = [f"folder:{name}"] if os.path.isdir(os.path.expanduser(name)) else []
     raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))
 

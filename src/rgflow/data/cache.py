@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import time
+from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -57,7 +58,7 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
     stem = f"{source.kind}-{key}"
     for count, entry in sorted((_count(entry), entry) for entry in folder.glob(f"*-{key}-*")):
         if count >= source.count:
-            if found := _open(entry, source.count, name):
+            if found := _open(entry, source, name):
                 return found
             _remove(entry)
 
@@ -76,11 +77,11 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
         try:
             os.replace(building, entry)
         except OSError:  # another process was faster, or else there is a real obstacle
-            if not _open(entry, source.count, name):
+            if not _open(entry, source, name):
                 raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    stored = _open(entry, source.count, name)
+    stored = _open(entry, source, name)
     assert stored, entry
     return replace(stored, seconds=time.perf_counter() - began)
 
@@ -133,16 +134,23 @@ def _layout(array: Array) -> list[Any]:
     return [array.dtype.str, *array.shape]
 
 
-def _open(entry: Path, count: int, name: str) -> Images | None:
-    """The first `count` images of an entry, or None if it is damaged or gone."""
+def _open(entry: Path, source: Source, name: str) -> Images | None:
+    """The first images of an entry, as many as the source has, or None if it is damaged or gone."""
+    count = source.count
     try:
         manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
         arrays = {array: _map(entry / f"{array}.npy") for array in manifest["arrays"]}
         if {array: _layout(rows) for array, rows in arrays.items()} != manifest["arrays"]:
             return None
+        images = arrays.pop("images")[:count]
+        before = [before for before, _ in manifest["skipped"]]
+        numbers = None
+        if source.numbers is not None:
+            numbers = tuple(source.numbers[k + bisect_right(before, k)] for k in range(len(images)))
         return Images(
             name=name,
-            images=arrays.pop("images")[:count],
+            images=images,
+            numbers=numbers,
             labels={array.removeprefix("label-"): rows[:count] for array, rows in arrays.items()},
             skipped=tuple(reason for before, reason in manifest["skipped"] if before < count),
             folder=entry,

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHADES = "Blues"
-NAMED = 40
-"""Labels that have room for their names."""
+NAMED, GROUPS = 40, 12
+"""Labels that have room for their names, and groups of labels."""
+LONGEST = 40
+"""Letters of a name; longer ones are cut."""
 LATENTS = 80
 """Latents in a ranking."""
+LINEAR = 0.01
+"""Nats up to which information is drawn linearly, as it is where all is below twice that."""
 
 
 def probe_table(table: ProbeTable) -> Image.Image:
@@ -54,12 +58,13 @@ def probe_table(table: ProbeTable) -> Image.Image:
         axes.tick_params(length=0, labelcolor=INK)
         axes.spines[:].set_visible(False)
     panels[0].invert_yaxis()
-    names = [group if inputs == "own" else _TITLES[inputs] for group, inputs in rows]
+    names = [_short(group) if inputs == "own" else _TITLES[inputs] for group, inputs in rows]
     panels[0].set_yticks([top + 0.5 for top in tops], names)
     for text, (_, inputs) in zip(panels[0].get_yticklabels(), rows, strict=True):
         text.set(color=INK if inputs == "own" else SOFT, fontsize=10 if inputs == "own" else 9)
     height = figure.get_figheight()
-    figure.subplots_adjust(0.22, 0.3 / height, 0.99, 1 - 0.35 / height, wspace=0.06)
+    left = max(0.22, 0.011 * max(map(len, names)))
+    figure.subplots_adjust(left, 0.3 / height, 0.99, 1 - 0.35 / height, wspace=0.06)
     return rendered(figure)
 
 
@@ -83,8 +88,11 @@ def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
     places = [one.address for one in best]
     rows = sorted(kept, key=lambda address: (-address[0], places.index(address)))
     values = np.array([[found.information[k, c, i, j] for k in order] for _, i, j, c in rows])
-    named = len(order) <= NAMED
-    figure = blank(8, 2.2 + 0.06 * len(rows) + 0.8 * named)
+    singly = len(order) <= NAMED or len(groups) > GROUPS
+    every = -(-len(order) // NAMED)  # of more labels, only every so many have room for a name
+    names = [_short(labels[k].name) for k in order]
+    room = 0.08 * max(map(len, names)) if singly else 0.5
+    figure = blank(8, 1.8 + 0.06 * len(rows) + room)
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(
@@ -92,17 +100,23 @@ def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
     )
     axes.tick_params(length=0, labelcolor=INK)
     axes.spines[:].set_color(SOFT)
-    if named:
-        axes.set_xticks(range(len(order)), [labels[k].name for k in order], rotation=90)
+    if singly:
+        axes.set_xticks(range(0, len(order), every), names[::every], rotation=90)
     else:
-        axes.set_xticks(*_runs(axes, [labels[k].group for k in order], "x"), rotation=20)
+        axes.set_xticks(*_runs(axes, [_short(labels[k].group) for k in order], "x"), rotation=20)
     axes.set_yticks(*_runs(axes, [f"level {h}" for h, *_ in rows], "y"))
-    axes.set_xlabel("labels", color=INK)
+    some = f", one in {every} named" if singly and every > 1 else ""
+    axes.set_xlabel(f"labels{some}", color=INK)
     axes.set_ylabel("latents that tell most about a label", color=INK)
     bar = figure.colorbar(picture, ax=axes, aspect=40, pad=0.01)
     bar.outline.set_visible(False)
     bar.set_label("mutual information, nats", color=INK)
     return rendered(figure)
+
+
+def _short(name: str) -> str:
+    """A name that has room."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _runs(axes: Axes, names: Sequence[str], axis: str) -> tuple[list[float], list[str]]:
@@ -129,7 +143,6 @@ def dependence_curves(latents: Dependence, pixels: Dependence) -> Image.Image:
     plain(axes)
     axes.set_xlabel("RG steps up to the lowest common ancestor", color=INK)
     axes.set_ylabel("mutual information of a pair, nats", color=INK)
-    axes.set_yscale("symlog", linthresh=0.01, linscale=1.2)
     axes.axhline(0, color=SOFT, linewidth=0.8)
     levels = sorted({s.levels[0] for s in latents.strata})
     colours = level_colours(len(levels))
@@ -157,6 +170,8 @@ def dependence_curves(latents: Dependence, pixels: Dependence) -> Image.Image:
             va="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
         )
+    if axes.get_ylim()[1] > 2 * LINEAR:
+        axes.set_yscale("symlog", linthresh=LINEAR, linscale=1.2)
     last = max(x for x, *_ in ends.values())
     axes.set_xticks(range(last + 1))
     axes.set_xlim(-0.1, last * 1.25 + 0.3)

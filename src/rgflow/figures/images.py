@@ -37,13 +37,15 @@ def bounds(fields: Tensor) -> tuple[float, float]:
 
 
 def shaded(fields: Tensor, low: float, high: float) -> Tensor:
-    """Real-valued fields as uint8: linear from `low` (0, black) to `high` (255, white).
+    """Real-valued fields in grey levels: linear from `low` (0, black) to `high` (255, white).
+
+    What lies beyond stays beyond, as differences are measured too; pictures cut it off.
 
     Example:
-        >>> shaded(torch.tensor([-1.0, 0.5, 1.0, 7.0]), 0.0, 1.0)
-        tensor([  0, 127, 255, 255], dtype=torch.uint8)
+        >>> shaded(torch.tensor([-1.0, 0.5, 1.0, 7.0]), 0.0, 1.0).tolist()
+        [-255.0, 127.5, 255.0, 1785.0]
     """
-    return to_bytes((fields - low) / max(high - low, 1e-30) * 255)
+    return (fields - low) / max(high - low, 1e-30) * 255
 
 
 def picture(image: Tensor) -> Image.Image:

@@ -16,6 +16,8 @@ from rgflow.figures.images import GAP, grid
 
 TEXT = 14
 """Size of the text, in pixels."""
+SMALLEST = 7
+"""That of labels which find no room."""
 LINE = TEXT + 6
 """Height of a line of text."""
 GUTTER, SPACE = 8, 20
@@ -63,8 +65,9 @@ def panel(
     body = grid(images.flatten(0, 1), images.shape[1], scale)
     body = body.crop((GAP, GAP, body.width - GAP, body.height - GAP))
     left = max((text_width(label) + GUTTER for label in rows), default=0)
+    size = _fitting(columns, width + GAP) if body.width > width else TEXT
     # Labels may be wider than what they stand above.
-    beyond = max((text_width(label) - width for label in columns), default=0)
+    beyond = max((text_width(label, size=size) - width for label in columns), default=0)
     left = max(left, beyond // 2)
     top = LINE if columns else 0
     out = Image.new("RGB", (left + body.width + max(beyond // 2, 0), top + body.height), "white")
@@ -72,16 +75,22 @@ def panel(
     draw = ImageDraw.Draw(out)
     for k, label in enumerate(columns):
         middle = left + k * (width + GAP) + width / 2
-        draw.text((middle, top - 6), label, INK, font(), anchor="ms")
+        draw.text((middle, top - 6), label, INK, font(size), anchor="ms")
     for k, label in enumerate(rows):
         middle = top + k * (height + GAP) + height / 2
         draw.text((left - GUTTER, middle), label, INK, font(), anchor="rm")
     return out
 
 
-def text_width(text: str, bold: bool = False) -> int:
+def _fitting(labels: Sequence[str], width: int) -> int:
+    """The largest size of text in which labels fit side by side, each into this width."""
+    widest = max(map(text_width, labels), default=0)
+    return max(min(TEXT, TEXT * (width - GUTTER // 2) // max(widest, 1)), SMALLEST)
+
+
+def text_width(text: str, bold: bool = False, size: int = TEXT) -> int:
     """Pixels that a line of text takes."""
-    return math.ceil(font(bold=bold).getlength(text))
+    return math.ceil(font(size, bold).getlength(text))
 
 
 def titled(title: str, picture: Image.Image) -> Image.Image:
