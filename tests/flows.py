@@ -13,6 +13,8 @@ BIJECTORS: dict[str, dict[str, Any]] = {
     "affine-released": {"bijector": "affine", "conditioner": "released"},
     "affine-trunk": {"bijector": "affine", "conditioner": "trunk"},
     "spline": {"bijector": "spline", "conditioner": "trunk", "bins": 5},
+    "mixture": {"bijector": "mixture", "conditioner": "trunk"},
+    "mixture-paper": {"bijector": "mixture", "conditioner": "paper", "components": 2},
     "autoregressive": {"bijector": "autoregressive", "bins": 4},
     "autoregressive-affine": {"bijector": "autoregressive", "bins": 0},
     "cube": {"bijector": "cube", "conditioner": "trunk", "bins": 5},

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from flows import BIJECTORS, OPTIONS, config, randomise
@@ -26,6 +27,7 @@ from rgflow.bijectors import (
     dequantize,
     fused_spline,
     join,
+    logistic,
     make_bijector,
     mixture,
 )
@@ -131,6 +133,7 @@ CASES = {
 }
 
 
+MIXTURES = {"mixture", "mixture-paper", "coarse-to-fine", "coarse-to-finest"}
 STRENGTHS = {"affine-paper": 1.0, "affine-released": 1.5, "cube-released": 1.0}
 """Where smaller parameters would leave the log-determinants near 0."""
 
@@ -205,7 +208,7 @@ def test_a_wrong_shape_is_one_sentence(case):
             function(x[..., None])
 
 
-@pytest.mark.parametrize("name", [name for name in BIJECTORS if "coarse" not in name])
+@pytest.mark.parametrize("name", [name for name in BIJECTORS if name not in MIXTURES])
 def test_a_new_bijector_is_the_identity(name):
     """But for mixtures, which start with the same for all variables, wide and in the middle."""
     make, sample, shape = CASES[name]
@@ -231,8 +234,13 @@ def test_the_density_of_a_flow_in_2_dimensions_integrates_to_1(name):
         cell = 1 / n**2
     else:
         n, reach = 1000 if name.startswith("spline") else 600, 26.0  # splines have edges
+        wide = name.startswith("mixture")  # out to thousands: in steps of x = sinh t
+        if wide:
+            n, reach = 900, 10.0
         axis = ((torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1) * reach
-        log_density = _log_density(bijector, torch.cartesian_prod(axis, axis), Laplace())
+        at = torch.cartesian_prod(axis, axis)
+        log_density = _log_density(bijector, at.sinh() if wide else at, Laplace())
+        log_density += at.cosh().log().sum(1) if wide else 0
         cell = (2 * reach / n) ** 2
     assert log_density.std() > 0.3
     assert log_density.exp().sum().item() * cell == pytest.approx(1, abs=1e-3)
@@ -252,6 +260,7 @@ def _of_dim_2(settings: FlowConfig) -> Bijector:
         AffineCoupling,
         AutoregressiveBijector,
         CubeCoupling,
+        MixtureCoupling,
         SplineCoupling,
     )
 
@@ -260,8 +269,57 @@ def _of_dim_2(settings: FlowConfig) -> Bijector:
     conditioner = partial(CONDITIONERS[settings.conditioner], hidden=16, blocks=2)
     if settings.bijector == "affine":
         return AffineCoupling(2, conditioner)
+    if settings.bijector == "mixture":
+        return MixtureCoupling(2, conditioner, components=settings.components)
     kind = SplineCoupling if settings.bijector == "spline" else CubeCoupling
     return kind(2, conditioner, bins=settings.bins)
+
+
+# ---------------------------------------------------------------- mixtures on the real line
+
+
+def random_logistics(components: int, variables: int, strength: float) -> logistic.Logistics:
+    return logistic.make_logistics(strength * reals(1, 3 * components, variables))
+
+
+@pytest.mark.parametrize("components", [1, 3, 8])
+def test_mixture_equals_a_slow_reference(components):
+    made = random_logistics(components, 100, 1.0)
+    x = 3 * reals(1, 100)
+    y, log_slope = logistic.logistic_forward(x, made)
+    for k in range(100):
+        below = above = density = 0.0
+        for log_share, mean, log_scale in torch.stack(made)[:, 0, :, k].T.tolist():
+            component = stats.logistic(mean, math.exp(log_scale))
+            below += math.exp(log_share) * component.cdf(x[0, k].item())
+            above += math.exp(log_share) * component.sf(x[0, k].item())
+            density += math.exp(log_share) * component.pdf(x[0, k].item())
+        by_hand = 0.98 * math.log(below / above) + 0.02 * x[0, k].item()
+        assert y[0, k].item() == pytest.approx(by_hand, rel=1e-9, abs=1e-9)
+        slope = 0.98 * density / (below * above) + 0.02
+        assert log_slope[0, k].item() == pytest.approx(math.log(slope), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("strength", [1.0, 20.0])
+def test_mixture_is_inverted_wherever_it_is(dtype, strength):
+    made = logistic.Logistics(*(p.to(dtype) for p in random_logistics(4, 3000, strength)))
+    x = torch.cat((5 * reals(1, 1000), 1000 * reals(1, 1000), 0.01 * reals(1, 1000)), 1).to(dtype)
+    y, log_slope = logistic.logistic_forward(x, made)
+    back, inverse_slope = logistic.logistic_inverse(y, made)
+    steps = torch.finfo(dtype).eps * (
+        x.abs() + y.abs() * (-log_slope).exp() + made.mean.abs().amax(1)
+    )
+    assert ((back - x).abs() / steps).max() < 200
+    close = (back - x).abs() < 1e-9
+    torch.testing.assert_close(inverse_slope[close], -log_slope[close], rtol=1e-5, atol=1e-5)
+
+
+def test_slopes_of_a_mixture_are_bounded_below_whatever_the_network_says():
+    made = random_logistics(5, 5000, 30.0)
+    _, log_slope = logistic.logistic_forward(20 * reals(1, 5000), made)
+    assert log_slope.min() >= math.log(logistic.IDENTITY)
+    assert log_slope.max() > 3
 
 
 # ---------------------------------------------------------------- splines of the unit interval

@@ -115,8 +115,8 @@ class FlowConfig:
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths."""
     bijector: str = "affine"
-    """affine, spline, autoregressive, cube, coarse_to_fine, or the import path of a Bijector
-    subclass."""
+    """affine, spline, mixture, autoregressive, cube, coarse_to_fine, or the import path of a
+    Bijector subclass."""
     bijector_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for a bijector that is named by its import path."""
     channel_mixing: bool = False
@@ -132,7 +132,7 @@ class FlowConfig:
     bins: int = 8
     """Bins of each spline; for the autoregressive bijector 0 makes it affine."""
     components: int = 3
-    """Logistic distributions in each mixture of the coarse_to_fine bijector."""
+    """Logistic distributions in each mixture of the mixture and coarse_to_fine bijectors."""
     splits: int = 2
     """How often the coarse_to_fine bijector divides a block's sites into four sublattices, or as
     often as its edge allows: its variables form C·4^splits groups, and generation takes as many
@@ -200,15 +200,17 @@ class FlowConfig:
         if self.channel_mixing and self.bijector in ("cube", "coarse_to_fine"):
             raise ValueError(
                 f"Expected channel_mixing only for bijectors of real numbers; {self.bijector} acts "
-                f"on the unit cube: use affine, spline or autoregressive, or no channel_mixing."
+                f"on the unit cube: use affine, spline, mixture or autoregressive, or no "
+                f"channel_mixing."
             )
         if self.position_embedding and (
             self.bijector == "autoregressive" or self.architecture == "real_nvp"
         ):
             one = self.bijector if self.architecture == "rg" else self.architecture
             raise ValueError(
-                f"Expected position_embedding only for affine, spline, cube and coarse_to_fine of "
-                f"an RG-Flow; got {self.position_embedding} for {one}: leave it out."
+                f"Expected position_embedding only for affine, spline, mixture, cube and "
+                f"coarse_to_fine of an RG-Flow; got {self.position_embedding} for {one}: leave it "
+                f"out."
             )
         check_at_least("prior_df", self.prior_df, 0)
         if self.prior_scale is not None:

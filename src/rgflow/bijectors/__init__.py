@@ -10,7 +10,13 @@ from rgflow.bijectors.base import Bijector, Compose, Inverse, Quantile
 from rgflow.bijectors.blockwise import Blockwise, cut, join
 from rgflow.bijectors.channels import ChannelMixing
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
-from rgflow.bijectors.coupling import AffineCoupling, Coupling, CubeCoupling, SplineCoupling
+from rgflow.bijectors.coupling import (
+    AffineCoupling,
+    Coupling,
+    CubeCoupling,
+    MixtureCoupling,
+    SplineCoupling,
+)
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.conditioners import CONDITIONERS, MakeConditioner
@@ -30,6 +36,7 @@ __all__ = [
     "Inverse",
     "Logit",
     "Marginal",
+    "MixtureCoupling",
     "Quantile",
     "SplineCoupling",
     "cut",
@@ -38,7 +45,7 @@ __all__ = [
     "make_bijector",
 ]
 
-BIJECTORS = ("affine", "spline", "autoregressive", "cube", "coarse_to_fine")
+BIJECTORS = ("affine", "spline", "mixture", "autoregressive", "cube", "coarse_to_fine")
 
 
 def make_bijector(config: FlowConfig, m: int, *, top: bool = True) -> Bijector:
@@ -93,6 +100,13 @@ def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
     )
     if config.bijector == "affine":
         return AffineCoupling(dim, conditioner, embedding=config.position_embedding)
+    if config.bijector == "mixture":
+        return MixtureCoupling(
+            dim,
+            conditioner,
+            components=config.components,
+            embedding=config.position_embedding,
+        )
     kind = SplineCoupling if config.bijector == "spline" else CubeCoupling
     return kind(dim, conditioner, bins=config.bins, embedding=config.position_embedding)
 

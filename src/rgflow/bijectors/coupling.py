@@ -15,6 +15,7 @@ from zuko.transforms import MonotonicRQSTransform
 
 from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised, sum_event
 from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
+from rgflow.bijectors.logistic import logistic_forward, logistic_inverse, make_logistics
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 from rgflow.conditioners import MakeConditioner
 
@@ -141,6 +142,33 @@ class SplineCoupling(Coupling):
         spline = self._spline(params)
         x = spline.inv(y)
         return x, -spline.log_abs_det_jacobian(x, y)
+
+
+class MixtureCoupling(Coupling):
+    """The distribution function of a mixture of logistics, its logit, and then an affine map, as in
+    Flow++ (Ho et al. 2019; `rgflow.bijectors.logistic`).
+
+    Args:
+        dim: Variables of a block D.
+        conditioner: Makes the network, from D and P = 3·components + 2.
+        components: Of each mixture.
+        embedding: As for `Coupling`.
+    """
+
+    def __init__(
+        self, dim: int, conditioner: MakeConditioner, *, components: int = 3, embedding: int = 0
+    ) -> None:
+        super().__init__(dim, 3 * components + 2, conditioner, embedding=embedding)
+
+    def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
+        x, log_slope = logistic_forward(x, make_logistics(params[:, 2:]))
+        s, t = torch.tanh(params[:, 0]), params[:, 1]
+        return x * s.exp() + t, log_slope + s
+
+    def elementwise_inverse(self, y: Tensor, params: Tensor) -> Mapped:
+        s, t = torch.tanh(params[:, 0]), params[:, 1]
+        x, log_slope = logistic_inverse((y - t) * (-s).exp(), make_logistics(params[:, 2:]))
+        return x, log_slope - s
 
 
 class CubeCoupling(Coupling):

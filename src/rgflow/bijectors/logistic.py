@@ -1,0 +1,93 @@
+"""Mixtures of logistic distributions as maps of the real line.
+
+As in Flow++ (Ho et al. 2019, section 3.2). With components of shares π_j, means μ_j and scales
+e^(s_j), all of them told by a network,
+
+    F(x)  = Σ_j π_j σ((x − μ_j) e^(−s_j)),
+    y     = (1 − ε) log(F(x)/(1 − F(x))) + ε x,
+    dy/dx = (1 − ε) F′(x)/(F(x) (1 − F(x))) + ε.
+
+Both tails of F are summed as logarithms, so nothing is subtracted from 1, and y goes on linearly
+where F is 0 or 1 to all digits. The inverse has no closed form: it lies between those of the
+components, where Newton's steps find it, and bisection where these lead outside.
+
+Letters in shapes: R rows; d variables; K components.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+IDENTITY = 0.02
+"""Share ε of the identity, the smallest slope: it bounds how much precision one coupling can cost,
+whatever the network says."""
+WIDEST = 5.0
+"""Bound of |s|: scales lie between e^−5 and e^5."""
+SPREAD = 1.0
+"""The means of the components are spread from −1 to 1 where the network says nothing."""
+STEPS = 100
+"""Of the search at the most; about eight are taken as a rule."""
+
+
+class Logistics(NamedTuple):
+    """The components of every variable, each [R, K, d]."""
+
+    log_share: Tensor
+    mean: Tensor
+    log_scale: Tensor
+
+
+def make_logistics(params: Tensor) -> Logistics:
+    """From unconstrained parameters [R, 3K, d] to mixtures."""
+    shares, means, scales = params.chunk(3, 1)
+    n = means.shape[1]
+    spread = SPREAD if n > 1 else 0.0
+    start = torch.linspace(-spread, spread, n, dtype=means.dtype, device=means.device)
+    return Logistics(
+        shares.log_softmax(1), means + start[:, None], WIDEST * torch.tanh(scales / WIDEST)
+    )
+
+
+def logistic_forward(x: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
+    """Map real numbers x [R, d]: y and log-derivatives, each [R, d]."""
+    t = (x[:, None] - of.mean) * (-of.log_scale).exp()
+    below, above = logsigmoid(t), logsigmoid(-t)
+    log_below = torch.logsumexp(of.log_share + below, 1)
+    log_above = torch.logsumexp(of.log_share + above, 1)
+    log_density = torch.logsumexp(of.log_share + below + above - of.log_scale, 1)
+    y = (1 - IDENTITY) * (log_below - log_above) + IDENTITY * x
+    steep = log_density - log_below - log_above + math.log1p(-IDENTITY)
+    return y, torch.logaddexp(steep, torch.full_like(steep, math.log(IDENTITY)))
+
+
+def logistic_inverse(y: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
+    """The inverse of `logistic_forward`, with the log-derivatives of the inverse."""
+    found = _search(y.detach(), Logistics(*(part.detach() for part in of)))
+    # One more of Newton's steps, by which gradients reach y and the components.
+    value, log_slope = logistic_forward(found, of)
+    x = found - (value - y) * (-log_slope.detach()).exp()
+    return x, -logistic_forward(x, of)[1]
+
+
+@torch.no_grad()
+def _search(y: Tensor, of: Logistics) -> Tensor:
+    """x of `logistic_forward`, to about the precision of its number format."""
+    sharp = (1 - IDENTITY) * (-of.log_scale).exp()
+    alone = (y[:, None] + sharp * of.mean) / (sharp + IDENTITY)  # x, were it for one component
+    low, high = alone.amin(1), alone.amax(1)
+    x = (low + high) / 2
+    done = torch.zeros_like(x, dtype=torch.bool)
+    for step in range(STEPS):
+        value, log_slope = logistic_forward(x, of)
+        low, high = torch.where(value <= y, x, low), torch.where(value >= y, x, high)
+        newton = x - (value - y) * (-log_slope).exp()
+        done |= (newton - x).abs() <= 4 * torch.finfo(x.dtype).eps * x.abs().clamp(min=1)
+        if done.all():
+            break
+        # Now and then in any case, so that the interval shrinks whatever Newton's steps do.
+        bisect = (newton <= low) | (newton >= high) | (step % 4 == 3)
+        x = torch.where(done, x, torch.where(bisect, (low + high) / 2, newton))
+    return x
