@@ -437,6 +437,22 @@ def test_one_that_fails_is_told_when_all_else_is_done(trained, capsys):
     assert (entry.state, entry.trainings, entry.of_trainings) == ("partly", 1, 2)
 
 
+def test_what_lacks_results_of_other_programs_is_done_in_part(trained):
+    experiments, work = trained
+    path = experiments / "one" / "config.yaml"
+    command = ["reproduce", "one", "--experiments", str(experiments), "--work", str(work)]
+    assert main(command) == 0
+    (before,) = manifest.make(experiments)
+    content = yaml.safe_load(path.read_text())
+    content["tables"] = [{"title": "t", "rows": [{"name": "b", "files": {"10m": "others/*.json"}}]}]
+    path.write_text(yaml.safe_dump(content))
+    (without,) = manifest.make(experiments)
+    (experiments / "one" / "others").mkdir()
+    (experiments / "one" / "others" / "b.json").write_text("{}")
+    (after,) = manifest.make(experiments)
+    assert (before.state, without.state, after.state) == ("done", "partly", "done")
+
+
 @pytest.mark.slow
 def test_an_interrupted_training_goes_on(tmp_path):
     settings = {**TINY, "minutes": 0.2, "clock": "processor"}

@@ -109,6 +109,7 @@ def entry(experiment: Experiment, budget: str) -> Entry:
         if results.measurements_of(one, found) and (one.training is None or one.training in trained)
     ]
     missing = len(plan.trainings) + len(plan.measurements) - len(trained) - len(measured)
+    missing += sum(not any(experiment.folder.glob(one)) for one in _files(experiment, budget))
     dates = [one["started"] for one in (*found["trainings"], *found["measures"])]
     return Entry(
         experiment=experiment.name,
@@ -121,3 +122,10 @@ def entry(experiment: Experiment, budget: str) -> Entry:
         machine_hours=round(results.machine_hours(found), 5),
         date=max(dates)[:10] if dates else None,
     )
+
+
+def _files(experiment: Experiment, budget: str) -> list[str]:
+    """The results of other programs that the tables of an experiment show."""
+    rows = [row for table in experiment.tables for row in table.get("rows", [])]
+    named = [row.get("files", {}).get(budget, []) for row in rows]
+    return [one for some in named for one in ([some] if isinstance(some, str) else some)]
