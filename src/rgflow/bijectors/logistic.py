@@ -1,15 +1,17 @@
 """Mixtures of logistic distributions as maps of the real line.
 
 As in Flow++ (Ho et al. 2019, section 3.2). With components of shares π_j, means μ_j and scales
-e^(s_j), all of them told by a network,
+e^(s_j), all of them told by a network but the last, which is the standard one with a share of ε,
 
     F(x)  = Σ_j π_j σ((x − μ_j) e^(−s_j)),
     y     = (1 − ε) log(F(x)/(1 − F(x))) + ε x,
     dy/dx = (1 − ε) F′(x)/(F(x) (1 − F(x))) + ε.
 
 Both tails of F are summed as logarithms, so nothing is subtracted from 1, and y goes on linearly
-where F is 0 or 1 to all digits. The inverse has no closed form: it lies between those of the
-components, where Newton's steps find it, and bisection where these lead outside.
+where F is 0 or 1 to all digits. There the widest component rules, so that the slope is 1 at the
+most, and outliers don't run away from coupling to coupling. The inverse has no closed form: it lies
+between those of the components, where Newton's steps find it, and bisection where these lead
+outside.
 
 Letters in shapes: R rows; d variables; K components.
 """
@@ -19,11 +21,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 
-IDENTITY = 0.02
-"""Share ε of the identity, the smallest slope: it bounds how much precision one coupling can cost,
-whatever the network says."""
+LEAST = 0.02
+"""Share ε of the identity, the smallest slope, which bounds how much precision one coupling can
+cost, whatever the network says; and that of the standard component."""
 WIDEST = 5.0
 """Bound of |s|: scales lie between e^−5 and e^5."""
 SPREAD = 1.0
@@ -33,7 +35,7 @@ STEPS = 100
 
 
 class Logistics(NamedTuple):
-    """The components of every variable, each [R, K, d]."""
+    """The components of every variable, each [R, K+1, d]."""
 
     log_share: Tensor
     mean: Tensor
@@ -46,8 +48,11 @@ def make_logistics(params: Tensor) -> Logistics:
     n = means.shape[1]
     spread = SPREAD if n > 1 else 0.0
     start = torch.linspace(-spread, spread, n, dtype=means.dtype, device=means.device)
+    last = (0, 0, 0, 1)
     return Logistics(
-        shares.log_softmax(1), means + start[:, None], WIDEST * torch.tanh(scales / WIDEST)
+        pad(shares.log_softmax(1) + math.log1p(-LEAST), last, value=math.log(LEAST)),
+        pad(means + start[:, None], last),
+        pad(WIDEST * torch.tanh(scales / WIDEST), last),
     )
 
 
@@ -58,9 +63,9 @@ def logistic_forward(x: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
     log_below = torch.logsumexp(of.log_share + below, 1)
     log_above = torch.logsumexp(of.log_share + above, 1)
     log_density = torch.logsumexp(of.log_share + below + above - of.log_scale, 1)
-    y = (1 - IDENTITY) * (log_below - log_above) + IDENTITY * x
-    steep = log_density - log_below - log_above + math.log1p(-IDENTITY)
-    return y, torch.logaddexp(steep, torch.full_like(steep, math.log(IDENTITY)))
+    y = (1 - LEAST) * (log_below - log_above) + LEAST * x
+    steep = log_density - log_below - log_above + math.log1p(-LEAST)
+    return y, torch.logaddexp(steep, torch.full_like(steep, math.log(LEAST)))
 
 
 def logistic_inverse(y: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
@@ -75,8 +80,8 @@ def logistic_inverse(y: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _search(y: Tensor, of: Logistics) -> Tensor:
     """x of `logistic_forward`, to about the precision of its number format."""
-    sharp = (1 - IDENTITY) * (-of.log_scale).exp()
-    alone = (y[:, None] + sharp * of.mean) / (sharp + IDENTITY)  # x, were it for one component
+    sharp = (1 - LEAST) * (-of.log_scale).exp()
+    alone = (y[:, None] + sharp * of.mean) / (sharp + LEAST)  # x, were it for one component
     low, high = alone.amin(1), alone.amax(1)
     x = (low + high) / 2
     done = torch.zeros_like(x, dtype=torch.bool)
