@@ -189,6 +189,8 @@ def test_what_is_odd_in_a_record_is_passed_over(first, tmp_path):
         seconds=run.past().seconds,
         start=Start(model="x", steps=None, seconds=None),
         config=replace(run.config(), pretrained="x"),
+        began=record["started"],
+        **{name: record[name] for name in ("machine", "versions", "git")},
     )
 
 
@@ -208,9 +210,14 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     assert card.training.all_seconds > card.training.seconds
     page = (tmp_path / "again" / "README.md").read_text()
     assert ", from the weights of shipped (12 steps in 0.0 minutes, from the weights of fi" in page
-    differing = page.split("Those of shipped were trained with the same settings, but for\n\n")[1]
-    assert differing.startswith("```yaml\npretrained: first\ntrain_levels:\n- 1\n- 2\n```\n")
-    assert "Those of first were trained with the same settings, but for" in differing
+    ran = r"were trained, begun 20.* on .*, with the same settings, but for\n\n"
+    _, of_second, of_first = re.split(f"Those of .* {ran}", page)
+    assert of_second.startswith("```yaml\npretrained: first\ntrain_levels:\n- 1\n- 2\n```\n")
+    assert of_first.startswith("```yaml\n")
+    for start, run in ((card.training.start, second), (card.training.start.start, first)):
+        record = Run.open(run).record()
+        known = (start.began, start.machine, start.versions, start.git)
+        assert known == tuple(record[name] for name in ("started", "machine", "versions", "git"))
     # A folder of this machine is nowhere else.
     assert Card.read(tmp_path / "again").config.pretrained == "shipped"
     assert str(tmp_path) not in page

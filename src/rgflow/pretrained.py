@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from rgflow.config import FlowConfig, TrainConfig, listed
-from rgflow.files import plain, replacing, to_yaml, write_json
+from rgflow.files import expanded, plain, replacing, to_yaml, write_json
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
-CARD, PAGE, FACTORS = "card.json", "README.md", "factors.json"
+CARD, PAGE, FACTORS, QUANTILES = "card.json", "README.md", "factors.json", "quantiles.json"
 
 
 def shipped() -> dict[str, Path]:
@@ -47,7 +47,7 @@ def folder_of(name: str) -> Path:
     Raises:
         FileNotFoundError: If there is neither.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not folder.is_dir() and name in (known := shipped()):
         return known[name]
     if not folder.exists() and folder.name == name:
@@ -76,7 +76,11 @@ class Start:
         steps: Steps of its optimiser; none: unknown, as of a model without a card.
         seconds: Their time.
         start: What it began with itself.
-        config: The settings of its training; none: unknown.
+        config: The settings of its training; none: unknown, as in what follows.
+        began: When, in UTC.
+        machine: What it ran on.
+        versions: Of Python and packages.
+        git: The commit of the source, and whether it had changes.
     """
 
     model: str
@@ -84,6 +88,10 @@ class Start:
     seconds: float | None
     start: "Start | None" = None
     config: TrainConfig | None = None
+    began: str | None = None
+    machine: dict[str, Any] | None = None
+    versions: dict[str, str] | None = None
+    git: dict[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -97,6 +105,7 @@ class Start:
             seconds=values.get("seconds"),
             start=cls.from_dict(start) if isinstance(start, dict) else None,
             config=config,
+            **{name: values.get(name) for name in ("began", "machine", "versions", "git")},
         )
 
     def __str__(self) -> str:
@@ -323,7 +332,8 @@ class Card:
         starts = self.training.starts
         how = f"Trained on from the weights of {starts[0].model} " if starts else "Trained "
         before = "".join(
-            f"\nThose of {start.model} were trained with the same settings, but for\n\n"
+            f"\nThose of {start.model} were trained{_where(start)} with the same settings, but "
+            f"for\n\n"
             f"```yaml\n{to_yaml(_others(plain(start.config), plain(self.config)))}```\n"
             for start in starts
             if start.config
@@ -335,6 +345,16 @@ class Card:
             f"{how}with `rgflow train --config settings.yaml`, and these settings:\n\n"
             f"```yaml\n{to_yaml(self.config)}```\n{before}"
         )
+
+
+def _where(start: Start) -> str:
+    """When and on what a training ran that others went on from, as far as it is known."""
+    if not start.began or not start.machine:
+        return ""
+    text = f", begun {start.began} on {start.machine['processor']}"
+    if git := start.git:
+        text += f", commit {git['commit'][:9]}{' with changes' * git['changes']}"
+    return f"{text},"
 
 
 def _settings(values: dict[str, Any]) -> TrainConfig:

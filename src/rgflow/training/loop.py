@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from rgflow.architectures import make_flow
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
-from rgflow.files import absolute
+from rgflow.files import absolute, located
 from rgflow.flow import Flow
 from rgflow.numerics import bfloat16_pays, can_compile
 from rgflow.training.display import Display
@@ -165,10 +164,10 @@ def resolved(config: TrainConfig) -> TrainConfig:
         # In float64 there is something to check, which bfloat16 would blur.
         pays = config.dtype == "float32" and bfloat16_pays()
         model = replace(model, compute_dtype="bfloat16" if pays else "float32")
-    root = config.data_root and str(Path(config.data_root).expanduser().resolve())
+    root = config.data_root and str(located(config.data_root))
     start = config.pretrained
-    if start and Path(start).expanduser().is_dir():
-        start = str(Path(start).expanduser().resolve())
+    if start and located(start).is_dir():
+        start = str(located(start))
     return replace(
         config,
         model=model,
@@ -324,7 +323,7 @@ class _Session:
     def _draw(self, flow: Flow) -> None:
         """Samples from the same latents every time, and the learning curve."""
         if flow.config.channels in (1, 3) and flow.pixels:
-            device = next(flow.parameters()).device
+            device = flow.device
             z = flow.draw(SAMPLES, generator=torch.Generator(device).manual_seed(0))
             most = self._at_once()
             parts = (z.select(slice(k, k + most)) for k in range(0, SAMPLES, most))

@@ -32,7 +32,7 @@ from rgflow.architectures import load_flow
 from rgflow.config import FlowConfig, TrainConfig, check_name
 from rgflow.data import Images
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import remove_parts, replacing, to_yaml, write_json
+from rgflow.files import expanded, remove_parts, replacing, to_yaml, write_json
 from rgflow.flow import Flow
 from rgflow.pretrained import Start
 from rgflow.training.checkpoints import Checkpoints
@@ -53,7 +53,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.model = self.folder / "model"
         self.pictures = self.folder / "pictures"
         self.log: Log
@@ -183,6 +183,8 @@ class Run:
             start=start,
             # Folders of this machine are nowhere else.
             config=replace(self.config(), pretrained=start.model if start else None),
+            began=record.get("started"),
+            **{name: record.get(name) for name in ("machine", "versions", "git")},
         )
 
     def flow(self) -> Flow:

@@ -22,12 +22,11 @@ from rgflow.evaluation import evaluate, term_quantiles, terms_of
 from rgflow.files import replacing, write_json
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
-from rgflow.pretrained import CARD, FACTORS, Card, Likelihood, Lossless, Training
+from rgflow.pretrained import CARD, FACTORS, QUANTILES, Card, Likelihood, Lossless, Training
 from rgflow.training.run import LOG, RECORD, Run
 
 LARGEST = 10_000_000
 """Bytes of weights: all models of the package together stay small beside torch."""
-QUANTILES = "quantiles.json"
 ENCODED = 500
 """Test images that are encoded and decoded."""
 BATCH = 100

@@ -54,6 +54,10 @@ def past(name: str) -> Start:
             seconds=made.seconds,
             start=made.start,
             config=card.config,
+            began=made.began,
+            machine=made.machine,
+            versions=made.versions,
+            git=made.git,
         )
     # The name of a folder `model` alone says little.
     called = "/".join(folder.resolve().parts[-2:])
