@@ -44,21 +44,63 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
         raise ValueError(unknown_name(what, name, known))
 
 
+def own(value: Any) -> Any:
+    """A scalar of NumPy, or a tensor of one number, as Python's own, alone or in a list; whatever
+    else as it is.
+
+    >>> import numpy as np
+    >>> own(np.int64(5)), own((np.float32(0.5), 2)), own("as it is")
+    (5, (0.5, 2), 'as it is')
+    """
+    if isinstance(value, list | tuple):
+        return [own(one) for one in value] if isinstance(value, list) else tuple(map(own, value))
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def own_fields(instance: Any) -> None:
+    """Make what `own` does of every field of a frozen dataclass, as JSON takes nothing else."""
+    for one in fields(instance):
+        object.__setattr__(instance, one.name, own(getattr(instance, one.name)))
+
+
 def check_at_least(what: str, value: object, least: float) -> None:
     """Raise a `ValueError` unless `value` is a finite number of at least `least`."""
+    value = own(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
         raise ValueError(f"Expected {what} to be at least {least}; got {value!r}.")
     if value == float("inf"):
         raise ValueError(f"Expected {what} to be finite; got {value}.")
 
 
-def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> None:
-    """Raise a `ValueError` unless `value` is a whole number from `least` to `most`."""
+def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> int:
+    """`value` as Python's own; raise a `ValueError` unless it is a whole number from `least` to
+    `most`."""
+    value = own(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"Expected {what} to be a whole number; got {value!r}.")
     check_at_least(what, value, least)
     if value > most:
         raise ValueError(f"Expected {what} to be at most {most}; got {value}.")
+    return value
+
+
+def per_level(what: str, value: Any, levels: int) -> list[float]:
+    """One number for all levels, or one for each, as one for each; otherwise a `ValueError`.
+
+    >>> per_level("temperature", 0.5, 2), per_level("temperature", [0.5, 1], 2)
+    ([0.5, 0.5], [0.5, 1.0])
+    """
+    value = own(value)
+    if isinstance(value, int | float):
+        return [float(value)] * levels
+    numbers = own(list(value)) if isinstance(value, Iterable) else []
+    if not all(isinstance(number, int | float) for number in numbers) or not numbers:
+        raise ValueError(f"Expected {what} to be a number, or one for each level; got {value!r}.")
+    if len(numbers) != levels:
+        raise ValueError(
+            f"Expected one {what}, or one for each of the {levels} levels; got {len(numbers)}."
+        )
+    return list(map(float, numbers))
 
 
 def check_type(what: str, value: object, kind: type | tuple[type, ...], description: str) -> None:
@@ -163,6 +205,7 @@ class FlowConfig:
     it pays. Everything outside training runs in the format of the parameters."""
 
     def __post_init__(self) -> None:
+        own_fields(self)
         sizes = ("height", "width", "channels", "blocks", "components", "splits")
         for name in sizes:
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
@@ -358,6 +401,7 @@ class TrainConfig:
     """Seed of weights, data order and dequantisation."""
 
     def __post_init__(self) -> None:
+        own_fields(self)
         for name in ("batch_size", "validate_count", "accumulate", "keep"):
             check_whole(name, getattr(self, name), 1)
         for name in ("warmup", "seed"):

@@ -7,8 +7,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
+from safetensors import SafetensorError
 
 PART = ".part"
 """How the names of unfinished files end."""
@@ -33,15 +35,17 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> path.read_text()
         '1 2 3'
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    part = path.with_name(f".{path.name}.{uuid4().hex}{PART}")
     try:
         yield part
         with part.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             part.unlink()
+        if isinstance(error, SafetensorError):  # such as a full disk, in its own words
+            raise OSError(f"{path}: {error}") from error
         raise
     _sync_folder(path.parent)
 
@@ -90,6 +94,30 @@ def remove_parts(folder: Path) -> None:
             path.unlink()
 
 
+def expanded(path: str | Path) -> Path:
+    """A path that a user wrote, with the home folder in place of `~`.
+
+    By `os.path`, since `pathlib` raises errors of its own for unknown users.
+
+    Example:
+        >>> expanded("~nobody-of-this-name/runs")
+        PosixPath('~nobody-of-this-name/runs')
+    """
+    return Path(os.path.expanduser(path))
+
+
+def located(path: str | Path) -> Path:
+    """Where a path leads that a user wrote: absolute, and through links.
+
+    By `os.path`, since `pathlib` raises errors of its own for circular links too.
+
+    Example:
+        >>> located("/a/../~nobody")
+        PosixPath('/~nobody')
+    """
+    return Path(os.path.realpath(expanded(path)))
+
+
 def absolute(data: str) -> str:
     """The name of a data set with an absolute path, if it names something that is there.
 
@@ -98,6 +126,6 @@ def absolute(data: str) -> str:
         ('patches:flower', True)
     """
     kind, colon, place = data.partition(":")
-    if colon and kind != "patches" and Path(place).expanduser().exists():
-        place = str(Path(place).expanduser().resolve())
+    if colon and kind != "patches" and located(place).exists():
+        place = str(located(place))
     return kind + colon + place

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rgflow.data import load
+from rgflow.data import Images, load
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS
 
@@ -88,6 +88,22 @@ def test_labels(tmp_path: Path) -> None:
     assert load(f"npz:{tmp_path}/c.npz", "test", height=8, width=8).labels == {}
 
 
+@pytest.mark.parametrize("name", ["labels", "y", "train_labels", "y_train"])
+def test_labels_that_do_not_fit(tmp_path: Path, name: str) -> None:
+    def data(labels: Array) -> Images:
+        np.savez(tmp_path / "a.npz", images=numbered(40), **{name: labels})  # type: ignore[arg-type]
+        return load(f"npz:{tmp_path}/a.npz", height=8, width=8)
+
+    for wrong in (np.arange(39), np.arange(41)[:, None], np.ones(39, bool), np.int64(3)):
+        message = rf"Expected 40 labels in {name} of .*a.npz, one per image; got shape \[.*; add "
+        with pytest.raises(ValueError, match=message):
+            data(np.asarray(wrong))
+    truths = data(np.arange(40) % 3 == 0)
+    chosen = truths.images[:, 0, 0, 0].astype(int)
+    assert truths.labels["class"].tolist() == (chosen % 3 == 0).astype(int).tolist()
+    assert data(np.array(["cat", "dog"])).labels == {}  # what classes are called
+
+
 def test_archives_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
 
@@ -106,6 +122,12 @@ def test_archives_that_are_none(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:1000] + bytes(200) + whole[1200:])
     told(r"Expected a NumPy archive in .*; got a damaged one")
+    np.savez(path, images=numbered(30))
+    with zipfile.ZipFile(path) as archive:
+        at = archive.start_dir + 8
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + b"\x01" + whole[at + 1 :])  # as if there were a password
+    told(r"Expected a NumPy archive in .*; got a damaged one \(.* is encrypted, password required")
     for arrays, message in (
         ({"a": numbered(3), "b": numbered(3)}, r"named images, x, .* got a, b; rename it"),
         ({}, r"named images, x, .* got no array"),

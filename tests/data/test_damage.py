@@ -1,19 +1,23 @@
 """Damaged pictures by the hundred: each is decoded or named, none stops the others."""
 
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from rgflow.data import load
+from rgflow.data.decoding import decoded
 from rgflow.data.images import Pixels
 from rgflow.data.splitting import place
 
+Action = Literal["error", "ignore"]
 Random = np.random.Generator
 SUFFIX = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 
@@ -174,8 +178,9 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.filterwarnings("error")
-def test_odd_things_with_the_names_of_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_odd_things_with_the_names_of_pictures(tmp_path: Path, action: Action) -> None:
+    warnings.simplefilter(action)
     root = tmp_path / "train"
     root.mkdir()
     for folder in (root, tmp_path / "test", tmp_path / "val"):
@@ -206,3 +211,15 @@ def test_odd_things_with_the_names_of_pictures(tmp_path: Path) -> None:
     ]
     assert all("decompression bomb" in reason for reason in skipped[1:3])
     "".join(data.skipped).encode("ascii")
+
+
+def test_filters_of_warnings_stay_as_they_are() -> None:
+    """They are the whole process's, and threads that change them for a while don't agree."""
+    before, seen = list(warnings.filters), list[object]()
+
+    def read(k: int) -> Pixels:
+        seen.append(list(warnings.filters))
+        return np.zeros((1, 2, 2), np.uint8)
+
+    list(decoded(["a", "b"], read, shape=(1, 2, 2), count=2, where="a list"))
+    assert seen == [before, before]

@@ -13,7 +13,7 @@ from PIL import Image
 from rgflow.data import decoding, folder, load
 from rgflow.data.decoding import Target
 from rgflow.data.images import Pixels
-from rgflow.data.source import SPLITS
+from rgflow.data.source import SPLITS, Split
 from rgflow.data.splitting import place
 
 RED = (200, 20, 20)
@@ -99,6 +99,10 @@ def test_grey_with_transparency(tmp_path: Path) -> None:
     assert decode(tmp_path / "a.png")[:, 4, 4].tolist() == [100] * 3
     Image.new("L", (8, 8), 7).save(tmp_path / "b.png", transparency=7)
     assert not decode(tmp_path / "b.png").any()
+    values = np.full((8, 8), 20_000, np.uint16)
+    values[4:] += 1  # the same in 8 bits, but opaque
+    Image.fromarray(values).save(tmp_path / "c.png", transparency=20_000)
+    assert decode(tmp_path / "c.png")[0, ::4, 0].tolist() == [0, 20_000 >> 8]
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
@@ -156,7 +160,6 @@ def mixed(tmp_path: Path) -> Path:
     (root / "e.webp").write_text("not an image")
     (root / "notes.txt").write_text("not an image")
     (root / "._a.png").write_text("what macOS leaves behind")
-    Image.new("RGB", (8, 8)).save(root / "anim.gif")
     fill(root.parent, ["test/t.png", "val/v.png"])
     return root.parent
 
@@ -172,6 +175,47 @@ def test_damaged_files_are_skipped_and_listed(mixed: Path) -> None:
         assert "truncated" in data.skipped[0]
         assert data.labels == {}
         assert data.name == f"folder:{mixed}"
+
+
+def test_content_counts_and_other_pictures_are_named(tmp_path: Path) -> None:
+    root = fill(tmp_path / "images", ["train/a.png", "val/v.png", "test/t.png"]) / "train"
+    picture = Image.new("RGB", (8, 8), (90, 90, 90))
+    for name, kind in (("b.gif", "JPEG"), ("c", "PNG"), ("d.JFIF", "JPEG"), ("e.tiff", "WEBP")):
+        picture.save(root / name, kind)
+    for name in ("f.gif", "g.bmp", "h.TIF"):
+        picture.save(root / name)
+    for name in ("notes.txt", "labels.csv", "about.json", "Thumbs.db", ".DS_Store", ".i.gif"):
+        (root / name).write_text("not an image")
+    data = load(f"folder:{root.parent}", height=8, width=8)
+    assert sorted(data.images[:, 0, 0, 0].tolist()) == [0, 90, 90, 90, 90]
+    named = sorted(reason.partition(":")[0] for reason in data.skipped)
+    assert named == ["train/f.gif", "train/g.bmp", "train/h.TIF"]
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    fill(tmp_path, ["images/cats/a.png", "elsewhere/b.png", "elsewhere/below/c.png"])
+    root = tmp_path / "images"
+    (root / "dogs").symlink_to(tmp_path / "elsewhere")
+    (root / "dogs again").symlink_to(tmp_path / "elsewhere")
+    (root / "cats" / "circle").symlink_to(root)
+    files = chain(*(folder.split_files(root, split) for split in SPLITS))
+    assert sorted(files) == ["cats/a.png", "dogs/b.png", "dogs/below/c.png"]
+
+
+def test_an_unreadable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fill(tmp_path / "images", ["a.png", "b.png", "c.png", "closed/d.png"])
+    real = os.scandir
+
+    def refuse(path: str) -> object:  # rights alone don't keep root out
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for closed in (root / "closed", root):
+        message = rf"Expected a folder that can be read; got {closed} \(Permission denied\); change"
+        with pytest.raises(ValueError, match=message):
+            load(f"folder:{root}", height=8, width=8)
 
 
 def test_which_files_were_kept(tmp_path: Path) -> None:
@@ -234,6 +278,40 @@ def test_validation_from_train(tmp_path: Path) -> None:
     train, validation = (folder.split_files(root, split) for split in ("train", "validation"))
     assert sorted(train + validation) == sorted(f"train/{k}.png" for k in range(40))
     assert 1 <= len(validation) <= 6
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"train": "train", "validation": "val"},
+        {"train": "Train", "test": "Test"},
+        {"train": "train", "validation": "valid", "test": "test"},
+        {"train": "TRAIN", "validation": "Dev"},
+    ],
+)
+def test_no_split_of_the_user_is_mixed(tmp_path: Path, names: dict[Split, str]) -> None:
+    files = {split: [f"{name}/{k}.png" for k in range(40)] for split, name in names.items()}
+    root = fill(tmp_path / "images", [*chain(*files.values()), "other/o.png"])
+    found = {split: folder.split_files(root, split) for split in SPLITS}
+    assert min(map(len, found.values())) >= 1
+    assert sorted(chain(*found.values())) == sorted(chain(*files.values()))
+    for split in ("validation", "test"):
+        if split in files:
+            assert sorted(found[split]) == sorted(files[split])
+        else:
+            assert set(found[split]) < set(files["train"])
+
+
+def test_the_cache_knows_the_splits(tmp_path: Path) -> None:
+    root = fill(
+        tmp_path / "images", [f"{name}/{k}.png" for name in ("other", "train") for k in range(20)]
+    )
+    mixed = load(f"folder:{root}", height=8, width=8).images[:, 0, 0, 0]
+    assert mixed.min() < 20
+    (root / "other").rename(root / "val")
+    assert load(f"folder:{root}", height=8, width=8).images[:, 0, 0, 0].min() >= 20
+    validation = load(f"folder:{root}", "validation", height=8, width=8)
+    assert sorted(validation.images[:, 0, 0, 0].tolist()) == [*range(20)]
 
 
 @pytest.mark.parametrize("below", ["", "train/"])
@@ -299,3 +377,12 @@ def test_errors(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=message):
         load(f"folder:{tmp_path}/bad", "test")
+    twice = fill(tmp_path / "twice", ["train/a.png", "val/b.png", "Valid/c.png"])
+    with pytest.raises(
+        ValueError, match=r"Expected one subfolder of validation images in .*; got "
+    ):
+        load(f"folder:{twice}")
+    untrained = fill(tmp_path / "untrained", ["dev/a.png", "test/b.png"])
+    assert len(load(f"folder:{untrained}", "test")) == 1
+    with pytest.raises(ValueError, match=r"a subfolder train in .*; got dev and test alone; add"):
+        load(f"folder:{untrained}")

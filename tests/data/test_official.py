@@ -154,6 +154,30 @@ def test_celeba(tmp_path: Path, apart: bool) -> None:
     assert whole.images[0, 0, 10, 80] > 200
 
 
+def test_folders_of_their_own_names(tmp_path: Path) -> None:
+    """As Kaggle's archives have them."""
+    write_mnist(tmp_path)
+    write_celeba(tmp_path)
+    for path in [*tmp_path.iterdir()]:
+        path.rename(tmp_path / "aside")
+        path.mkdir()
+        (tmp_path / "aside").rename(path / path.name)
+    assert len(load("mnist", "test", data_root=str(tmp_path))) == 5
+    faces = load("celeba", data_root=str(tmp_path))
+    assert len(faces) == len(faces.labels["Smiling"]) == 3
+    (tmp_path / "train-images-idx3-ubyte" / "train-images-idx3-ubyte").unlink()
+    with pytest.raises(FileNotFoundError, match=r"got no train-images-idx3-ubyte; allow"):
+        load("mnist", data_root=str(tmp_path))
+
+
+def test_blank_lines_end_celebas_lists(tmp_path: Path) -> None:
+    write_celeba(tmp_path)
+    for name in ("list_eval_partition.txt", "list_attr_celeba.txt"):
+        with (tmp_path / name).open("a") as file:
+            file.write("\n  \n")
+    assert load("celeba", data_root=str(tmp_path)).labels["Smiling"].tolist() == [1, -1, 1]
+
+
 def test_celeba_is_resized_as_a_folder_is(tmp_path: Path) -> None:
     write_celeba(tmp_path, attributes=False)
     pixels = noise(218, 178, 3)
@@ -325,8 +349,8 @@ def test_missing_pictures_are_named(tmp_path: Path) -> None:
     [
         ("cifar10", r"Expected data_batch_1.bin, .*, test_batch.bin of cifar10 .*--download true"),
         ("mnist", r"Expected train-images-idx3-ubyte, .* of mnist .*--download true"),
-        ("celeba", r"Expected img_align_celeba, list_eval_partition.txt of .* https://mmlab"),
-        ("chairs", r"Expected rendered_chairs of chairs .* https://www.di.ens.fr"),
+        ("celeba", r"Expected img_align_celeba/, list_eval_partition.txt of .* https://mmlab"),
+        ("chairs", r"Expected rendered_chairs/ of chairs .* https://www.di.ens.fr"),
     ],
 )
 @pytest.mark.parametrize("named", [True, False])

@@ -25,7 +25,8 @@ from uuid import uuid4
 import numpy as np
 
 from rgflow.data.images import Array, Images
-from rgflow.data.source import Chunk, Source, counted, located
+from rgflow.data.source import Chunk, Source, counted
+from rgflow.files import located
 
 HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}|\.npz-\w{8}")
 """Names of folders that are under way."""

@@ -35,7 +35,7 @@ def source(request: Request) -> Source:
     """
     target = Target.of(request, crop=CROP)
     pictures, partition = official.find(
-        request, ("img_align_celeba", "list_eval_partition.txt"), folders=FOLDERS, home=HOME
+        request, ("img_align_celeba/", "list_eval_partition.txt"), folders=FOLDERS, home=HOME
     )
     attributes = official.look(official.data_root(request), "list_attr_celeba.txt", FOLDERS)
     files = _files(partition, SPLITS.index(request.split))
@@ -90,7 +90,7 @@ def _attributes(path: Path, files: list[str]) -> dict[str, Array]:
     """A row per file of what the list says, by the names of the attributes in its second line."""
     _, header, *lines = [*_lines(path), "", ""]
     names = header.split()
-    rows = {name: values for name, *values in map(str.split, filter(None, lines))}
+    rows = {name: values for name, *values in filter(None, map(str.split, lines))}
     try:
         values = np.array([rows[file] for file in files], np.int8).reshape(len(files), len(names))
         if not set(np.unique(values)) <= {-1, 1} or not all(map(NAME.fullmatch, names)):
@@ -104,4 +104,4 @@ def _attributes(path: Path, files: list[str]) -> dict[str, Array]:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()

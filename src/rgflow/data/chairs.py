@@ -24,7 +24,7 @@ def source(request: Request) -> Source:
         ValueError: it has too few pictures.
     """
     target = Target.of(request, crop=CROP)
-    (root,) = official.find(request, ("rendered_chairs",), folders=("", "chairs"), home=HOME)
+    (root,) = official.find(request, ("rendered_chairs/",), folders=("", "chairs"), home=HOME)
     everything = sorted(
         path.relative_to(root).as_posix()
         for path in root.glob("*/renders/*.png")

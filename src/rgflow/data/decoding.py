@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -94,12 +93,20 @@ def open_picture(file: Path | BinaryIO) -> Image.Image:
     frame of an animation.
 
     Raises:
+        ValueError: it has more pixels than Pillow's limit.
         Exception: whatever Pillow raises for a damaged file.
     """
     with Image.open(file, formats=FORMATS) as opened:
+        # Pillow only warns; to make that an error would change the filters of all threads.
+        if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise ValueError(
+                f"{opened.width}x{opened.height} pixels, which could be a decompression bomb"
+            )
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        values = np.asarray(image)
+        values = np.where(values == image.info.get("transparency", -1), 0, values)  # on black
+        image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
@@ -148,11 +155,7 @@ def decoded(
         while made < count and position < len(names):
             batch = range(position, min(position + min(size, count - made), len(names)))
             images, skipped, rows = list[Pixels](), list[tuple[int, str]](), list[int]()
-            with warnings.catch_warnings():  # of a file, what matters is whether it can be read
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                results = list(pool.map(attempt, batch))
-            for k, result in zip(batch, results, strict=True):
+            for k, result in zip(batch, pool.map(attempt, batch), strict=True):
                 if isinstance(result, str):
                     skipped.append((len(images), result))
                     reason = reason or result

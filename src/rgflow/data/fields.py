@@ -8,7 +8,8 @@ import numpy as np
 
 from rgflow.data import splitting
 from rgflow.data.images import Array
-from rgflow.data.source import Chunk, Request, Source, located, stamp
+from rgflow.data.source import Chunk, Request, Source, stamp
+from rgflow.files import located
 
 CHUNK_BYTES = 2**24
 

@@ -2,15 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 from rgflow.data import splitting
 from rgflow.data.decoding import Target, decoded, printable
-from rgflow.data.source import Request, Source, Split, located, stamp
+from rgflow.data.source import SPLITS, Request, Source, Split, stamp
+from rgflow.files import located
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+SUFFIXES = {
+    *("", ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"),
+    *(".avif", ".bmp", ".dib", ".dng", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pbm"),
+    *(".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga", ".tif", ".tiff"),
+}
+"""Of files that are read or, if their content is of another format, named as left out."""
 
 
 def source(request: Request) -> Source:
@@ -18,7 +25,8 @@ def source(request: Request) -> Source:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: no path was given, it isn't a folder, or it holds too few images.
+        ValueError: no path was given, it isn't a folder, it holds too few images, part of it can't
+            be read, or two of its subfolders are the same split.
     """
     root = located(request.argument)
     if not root.exists():
@@ -39,7 +47,7 @@ def source(request: Request) -> Source:
             "root": str(root),
             "files": hashlib.sha256(repr(listing).encode()).hexdigest(),
             **asdict(target),
-            "version": 2,
+            "version": 3,
         },
         count=count,
         chunks=lambda: decoded(
@@ -58,23 +66,27 @@ def split_files(root: Path, split: Split) -> list[str]:
 
     So the first ones are as good as drawn by lot, also where every class has a subfolder.
 
-    With subfolders `train` and `test`, they are the splits, and `validation` or `val` the third.
+    With subfolders for two splits or three, of any of `splitting.NAMES`, they are the splits.
     Otherwise each file goes where the hash of its path falls: 90 % train, 5 % validation, 5 %
     test; adding files moves none of the others, save among the few that keep a small split from
-    being empty. With `train` and `test` alone, 5 % of `train` are the validation set, likewise.
-    Hidden files and folders are left out.
+    being empty. If only the validation or the test has no subfolder, it is 5 % of `train`,
+    likewise. Hidden files and folders are left out.
 
     Raises:
-        ValueError: no image, or fewer than one per split.
+        ValueError: no image, fewer than one per split, a folder that can't be read, or subfolders
+            that leave open what to train on.
     """
-    if not (root / "train").is_dir() or not (root / "test").is_dir():
-        return _share(root, ".", split, ("train", "validation", "test"))
-    validation = next((name for name in ("validation", "val") if (root / name).is_dir()), None)
-    if split == "test" or (split == "train" and validation):
-        return _find(root, split)
-    if validation:
-        return _find(root, validation)
-    return _share(root, "train", split, ("train", "validation"))
+    own = _own_splits(root)
+    if len(own) < 2:
+        return _share(root, ".", split, SPLITS)
+    if split != "train" and split in own:
+        return _find(root, own[split])
+    if "train" not in own:
+        raise ValueError(
+            f"Expected a subfolder train in {root}; got {' and '.join(own.values())} alone; add it."
+        )
+    carved = [name for name in SPLITS if name == "train" or name not in own]
+    return _share(root, own["train"], split, carved)
 
 
 def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
@@ -94,11 +106,33 @@ def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
     return [file for file in files if file not in lost]
 
 
+def _own_splits(root: Path) -> dict[Split, str]:
+    """The subfolders that are called as splits are, whatever their case."""
+    _, subfolders, _ = next(os.walk(root, onerror=_refuse))
+    own: dict[Split, str] = {}
+    for name in sorted(subfolders):
+        if split := splitting.NAMES.get(name.lower()):
+            if split in own:
+                raise ValueError(
+                    f"Expected one subfolder of {split} images in {root}; got {own[split]} and "
+                    f"{name}; move one away."
+                )
+            own[split] = name
+    return own
+
+
 def _find(root: Path, below: str) -> list[str]:
     """Relative paths of all image files below a subfolder, by their hashes, at least one."""
-    files = []
-    for folder, subfolders, names in os.walk(root / below):  # much faster than Path.rglob
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    files, seen = list[str](), set[str]()
+    # Much faster than Path.rglob.
+    for folder, subfolders, names in os.walk(root / below, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link made another path to it, or even a circle
+            subfolders.clear()
+            continue
+        seen.add(real)
+        # In order, so that of several paths to a folder the same one counts on every machine.
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         here = Path(folder).relative_to(root)
         files += [
             (here / name).as_posix()
@@ -116,6 +150,13 @@ def _find(root: Path, below: str) -> list[str]:
     return files
 
 
-def _share(root: Path, below: str, split: Split, splits: tuple[Split, ...]) -> list[str]:
+def _refuse(error: OSError) -> NoReturn:
+    raise ValueError(
+        f"Expected a folder that can be read; got {error.filename} ({error.strerror}); change its "
+        "permissions or move it away."
+    ) from error
+
+
+def _share(root: Path, below: str, split: Split, splits: Sequence[Split]) -> list[str]:
     files = _find(root, below)
     return [files[k] for k in splitting.share(files, split, splits, root / below)]

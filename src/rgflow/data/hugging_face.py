@@ -13,17 +13,8 @@ from rgflow.data import splitting
 from rgflow.data.cache import cache_folder
 from rgflow.data.decoding import Target, decoded
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import Chunk, Request, Source, Split, located
-
-SPLITS: dict[str, Split] = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-"""What splits are called there, and here."""
+from rgflow.data.source import Chunk, Request, Source
+from rgflow.files import located
 
 
 def source(request: Request) -> Source:
@@ -36,7 +27,8 @@ def source(request: Request) -> Source:
     """
     target = Target.of(request)
     name = request.argument
-    parts = {SPLITS[key]: rows for key, rows in _open(name, request).items() if key in SPLITS}
+    names = splitting.NAMES
+    parts = {names[key]: rows for key, rows in _open(name, request).items() if key in names}
     sizes = {split: len(rows) for split, rows in parts.items()}
     part, numbers = splitting.members(sizes, request.split, name)
     rows = parts[part]
@@ -67,7 +59,7 @@ def source(request: Request) -> Source:
             "rows": rows._fingerprint,
             "split": request.split,
             **asdict(target),
-            "version": 2,
+            "version": 3,
         },
         numbers=numbers,
         count=count,

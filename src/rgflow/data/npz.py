@@ -14,7 +14,8 @@ from rgflow.data import splitting
 from rgflow.data.cache import cache_folder
 from rgflow.data.decoding import Target, fitted
 from rgflow.data.images import Array
-from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, located, stamp
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
+from rgflow.files import located
 
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
@@ -31,12 +32,12 @@ class Header(NamedTuple):
 def source(request: Request) -> Source:
     """The file named after the colon in `npz:PATH`, as asked by `rgflow.data.load`.
 
-    The label is `class` if there are as many integers, named `SPLIT_labels` or `y_SPLIT`, as
-    images; of a single array also `labels` or `y`.
+    The label is `class` if there are integers or truth values named `SPLIT_labels` or `y_SPLIT`;
+    of a single array also `labels` or `y`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it isn't an archive of images.
+        ValueError: it isn't an archive of images, or has another number of labels than of images.
     """
     target = Target.of(request)
     path = located(request.argument)
@@ -48,20 +49,7 @@ def source(request: Request) -> Source:
     part, numbers = splitting.members(sizes, request.split, path)
     images = arrays[part]
     last = _channels_last(path, images, headers[images])
-    labels = next(
-        (
-            name
-            for name in (
-                *(n for word in (part, *ALSO[part]) for n in (f"{word}_labels", f"y_{word}")),
-                # Of which of several arrays those are isn't known.
-                *(("labels", "y") if len(arrays) == 1 else ()),
-            )
-            if name in headers
-            and headers[name].shape in ((sizes[part],), (sizes[part], 1))
-            and np.issubdtype(headers[name].dtype, np.integer)
-        ),
-        None,
-    )
+    labels = _labels(path, arrays, part, headers)
     count = min(request.count or len(numbers), len(numbers))
 
     def chunks() -> Iterator[Chunk]:
@@ -89,7 +77,7 @@ def source(request: Request) -> Source:
             "file": [str(path), *stamp(path)],
             "split": request.split,
             **asdict(target),
-            "version": 2,
+            "version": 3,
         },
         numbers=numbers,
         count=count,
@@ -115,8 +103,8 @@ def _headers(path: Path) -> dict[str, Header]:
         raise ValueError(
             f"Expected a NumPy archive; got the folder {path}; name a file in it."
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-        raise _damaged(path, error) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error  # a RuntimeError, if it needs a password
 
 
 def _header(file: IO[bytes]) -> Header:
@@ -148,6 +136,27 @@ def _arrays(path: Path, headers: Mapping[str, Header]) -> dict[Split, str]:
             f"{', '.join(headers) or 'no array'}; rename it."
         )
     return {"train": names[0]}
+
+
+def _labels(
+    path: Path, arrays: Mapping[Split, str], part: Split, headers: Mapping[str, Header]
+) -> str | None:
+    """The name of the array of labels that belongs to one of the arrays of images."""
+    count = headers[arrays[part]].shape[0]
+    names = [name for word in (part, *ALSO[part]) for name in (f"{word}_labels", f"y_{word}")]
+    if len(arrays) == 1:  # else it isn't known of which array those are
+        names += ["labels", "y"]
+    for name in names:
+        if name in headers and headers[name].dtype.kind in "biu":
+            shape = headers[name].shape
+            if shape[:1] != (count,):
+                raise ValueError(
+                    f"Expected {count} labels in {name} of {path}, one per image; got shape "
+                    f"{list(shape)}; add those that are missing, or rename the array."
+                )
+            if shape[1:] in ((), (1,)):
+                return name
+    return None
 
 
 def _channels_last(path: Path, name: str, header: Header) -> bool:

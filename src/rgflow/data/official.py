@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.progress import DownloadColumn
 
 from rgflow.data.cache import cache_folder
-from rgflow.data.source import Request, located, progress_bar
-from rgflow.files import replacing
+from rgflow.data.source import Request, progress_bar
+from rgflow.files import located, replacing
 
 PIECE = 2**20
 
@@ -24,9 +24,15 @@ def data_root(request: Request) -> Path:
 
 
 def look(root: Path, name: str, folders: Sequence[str]) -> Path | None:
-    """The first file or folder of this name, or with `.gz` after it, in some folders of a root."""
-    paths = (root / folder / (name + end) for folder in folders for end in ("", ".gz"))
-    return next((path for path in paths if path.exists()), None)
+    """The first file of this name, or with `.gz` after it, in some folders of a root.
+
+    With a slash at its end, it is the name of a folder. Each may lie in a folder of its own name,
+    as in Kaggle's archives.
+    """
+    fits = Path.is_dir if name.endswith("/") else Path.is_file
+    ways = (f"{name}/{name}", name, f"{name}.gz")
+    paths = (root / folder / way for folder in folders for way in ways)
+    return next((path for path in paths if fits(path)), None)
 
 
 def find(
@@ -41,7 +47,7 @@ def find(
 
     Args:
         request: what was asked for; it names the root, and whether files may be downloaded.
-        names: of the files and folders.
+        names: of the files and, with a slash at the end, folders.
         folders: below the root, that may hold them.
         home: who gives them out.
         fetch: downloads the set into a folder, with a bar or without.

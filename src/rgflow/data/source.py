@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rgflow.config import own_fields
 from rgflow.data.images import Array
 
 Split: TypeAlias = Literal["train", "validation", "test"]
@@ -62,6 +63,7 @@ class Request:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        own_fields(self)
         if self.split not in SPLITS:
             raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}; got {self.split}.")
         least = {"height": 1, "width": 1, "channels": 1, "count": 1, "crop": 1}
@@ -103,17 +105,6 @@ class Source:
     """Makes the images, in order."""
     numbers: Sequence[int] | None = None
     """Which images of its array they are, if the set has one that others may have labelled."""
-
-
-def located(path: str) -> Path:
-    """Where a path leads that a user wrote.
-
-    By `os.path`, since `pathlib` raises errors of its own for unknown users and circular links.
-
-    >>> located("/a/../~nobody")
-    PosixPath('/~nobody')
-    """
-    return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def stamp(path: Path) -> tuple[int, int]:

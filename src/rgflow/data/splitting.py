@@ -13,6 +13,15 @@ from rgflow.data.source import SPLITS, Split
 
 SHARE = 0.05
 """Of the training images, what each split gets that a set doesn't come with."""
+NAMES: dict[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""What splits are called by others, and here."""
 
 
 def place(key: str) -> float:
