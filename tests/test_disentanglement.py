@@ -85,6 +85,12 @@ def test_dci_by_hand():
     assert dci(importance) == pytest.approx(((1 - entropy) * 0.8 + 0.2, 0.5))
 
 
+def test_factors_that_no_latent_matters_for_are_not_complete():
+    some = np.array([[3.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    assert dci(some)[1] == pytest.approx(0.5)
+    assert dci(np.zeros((2, 3))) == (0, 0)
+
+
 def test_an_angle_is_one_factor():
     angle = RANDOM.uniform(0, 180, size=2000)
     labels = [
@@ -255,6 +261,38 @@ def test_a_binary_label_and_real_nvp():
     assert table.score("smile", 1, "boosted").r2 > 0.5
     assert table.score("smile", 0, "boosted").r2 < 0.1
     assert table.verdict() == ()  # nothing is known of places
+
+
+def test_rare_labels_are_left_out_of_their_group():
+    z = latents()
+    found, rare = z[2, 4, 0, 1].double().numpy() > 0, np.arange(N) == 3
+    hair = [
+        Label(name=name, values=values.astype(float), kind="binary", group="hair")
+        for name, values in (("red", found), ("rare", rare))
+    ]
+    both, one = probed(z, hair), probed(z, hair[:1])
+    assert both.scores == one.scores
+    assert both.score("hair", 2, "linear").r2 > 0.4
+    assert probed(z, hair[1:]).scores == ()
+    assert probed(z, hair[1:]).verdict() == ()
+
+
+def test_a_fold_with_one_value_held_out_has_no_score():
+    """Ten images of 500 have the label; in some fold none of them is held out, or shuffled to."""
+    z = latents()
+    few = boxed("few", (np.arange(N) % 50 == 0).astype(float), (0, 0, 4, 4), "binary")
+    same = boxed("same", np.full(N, 0.1), (0, 0, 4, 4))
+    much = Label(name="much", values=z[2, 4, 0, 1].double().numpy(), group="whole")
+    there = set()
+    for seed in range(4):
+        table = probed(z, [few, same, much], seed=seed, trees=2, features=4)
+        assert all(-5 < one.r2 <= 1 and np.isfinite(one.error) for one in table.scores)
+        assert table.score("whole", 2, "linear").r2 > 0.9
+        assert "part" in table.groups or table.verdict() == ()
+        there.add("part" in table.groups)
+    assert there == {False, True}
+    alone = probed(z, [same, much], trees=2, features=4)
+    assert alone.groups == ("whole",)
 
 
 def test_angles_are_found_across_180_degrees():

@@ -355,6 +355,18 @@ def test_scores_of_ovals():
     assert other.distances[0].distance != found.distances[0].distance
 
 
+def test_what_features_cannot_take_is_told_before_anything_is_drawn(file):
+    flow, told = random_flow(torch.float32, channels=1, hidden=8), []
+    train, test = torch.randint(256, (2, 10, *flow.image_shape), dtype=torch.uint8)
+    for options, message in (
+        ({"ovals": False, "inception": inception(file)}, "of 3 channels for Inception; got 1"),
+        ({"ovals": True}, "images as those of MSDS"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(flow, train, test, progress=lambda *a: told.append(a), **options)
+    assert not told
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return small_run(tmp_path_factory.mktemp("runs") / "small", hidden=8)

@@ -298,3 +298,7 @@ def test_mistakes():
     ):
         with pytest.raises(ValueError, match=message):
             inpaint(local, hole, **options)
+        with pytest.raises(ValueError, match=message):  # though particles wouldn't need it
+            next(fill(flow, images.to(torch.uint8), hole, particles=4, sweeps=1, **options))
+    with pytest.raises(ValueError, match=r"a setting of the climb .*got 'step' \(nearest: steps\)"):
+        next(fill(flow, images.to(torch.uint8), hole, particles=4, sweeps=1, step=5))

@@ -1,11 +1,14 @@
 """Levels: one drawn anew while the others stay, temperatures, and what the command draws."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from flows import OPTIONS, REAL_NVP, random_flow, random_images
+from rgflow.analysis.fields import receptive_fields
 from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
+from rgflow.analysis.traversals import field_along
 from rgflow.cli import main
 from rgflow.figures.levels import mixed_temperatures, progressive
 from runs import small_run
@@ -139,6 +142,15 @@ def test_levels_of_other_flows(tmp_path):
         options = ["--draws", "1", "--temperatures", "[0.5, 1]"]
         assert main(["levels", str(other), *options]) == 0
         assert (other / "pictures/mixed-temperatures.png").is_file()
+
+
+def test_temperatures_of_numpy_are_numbers():
+    flow = random_flow()
+    again = resample(flow, flow.draw_each([0]), draws=1, temperature=np.float32(0.5))
+    hot = at_temperatures(flow, [0], np.float32([0.5, 1.0]))
+    assert (again.temperature, hot.temperatures) == (0.5, (0.5, 1.0))
+    assert receptive_fields(flow, draws=1, temperature=np.float32(0.5)).temperature == 0.5
+    assert field_along(flow, (1, 0, 0, 0), draws=1, temperature=np.float32(0.5)).temperature == 0.5
 
 
 def test_one_level_has_one_temperature(tmp_path):

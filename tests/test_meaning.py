@@ -310,6 +310,8 @@ def test_mistakes(z):
         associations(z, [])
     with pytest.raises(ValueError, match=r"Expected 1000 values of label 'a'.*got shape \[3\]"):
         associations(z, [label("a", [1, 2, 3])])
+    with pytest.raises(ValueError, match="Expected finite values of label 'a'; got NaN"):
+        associations(z, [label("a", np.where(np.arange(N) == 3, np.nan, 1))])
     with pytest.raises(ValueError, match="Expected a false-discovery rate between 0 and 1; got 2"):
         associations(z, [label("a", np.arange(N))], rate=2)
     found = associations(z, [label("smile", np.arange(N))])
@@ -359,6 +361,8 @@ def test_directions_that_are_none(z):
         directions(z, label("rare", np.arange(N) == 3, "binary"))
     with pytest.raises(ValueError, match="Expected a level of 0 to 2; got 3"):
         directions(z, label("a", np.arange(N)), [3])
+    with pytest.raises(ValueError, match="Expected at least one level to look for directions in"):
+        directions(z, label("a", np.arange(N)), [])
     with pytest.raises(ValueError, match="Expected penalties above 0"):
         directions(z, label("a", np.arange(N)), penalties=())
     (nowhere,) = directions(z, label("noise", np.random.default_rng(1).normal(size=N)))
@@ -438,6 +442,28 @@ def test_ready_fields_are_taken_as_they_are():
             find_factors(flow, images, fields=others)
 
 
+def test_mistakes_are_told_before_anything_is_done():
+    flow = random_flow(torch.float32, hidden=4)
+    images = torch.randint(256, (20, *flow.image_shape), dtype=torch.uint8)
+    values, told = np.arange(20.0), []
+    for options, message in (
+        ({"levels": [9]}, "Expected a level of 0 to 1; got 9"),
+        ({"levels": []}, "Expected at least one level to look for directions in; got none"),
+        ({"folds": 6}, "Expected folds to be at most 5; got 6"),
+        ({"places": 0}, "Expected places to be at least 1; got 0"),
+        ({"labels": [label("a", values * np.nan)]}, "Expected finite values of label 'a'; got NaN"),
+        ({"labels": [label("a", values[1:])]}, "Expected 20 values of label 'a'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_factors(
+                flow,
+                images,
+                **{"labels": [label("a", values)], **options},
+                progress=lambda *a: told.append(a),
+            )
+    assert not told
+
+
 # ---------------------------------------------------------------- the command
 
 QUICK = ["--count", "60", "--places", "1", "--draws", "1", "--strongest", "8"]
@@ -484,6 +510,35 @@ def test_factors_with_a_csv_file(tmp_path, capsys):
     assert [one["measure"] for one in found["directions"]] == ["R²", "AUC"]
     assert found["directions"][0]["levels"] == [1]
     assert found["probes"]["verdict"] == []
+
+
+def test_factors_of_rare_labels_with_strange_names(tmp_path, capsys):
+    """One label is rare, and one has a name that Matplotlib would take for a broken formula."""
+    run = small_run(tmp_path / "run", channels=1)
+    path = tmp_path / "labels.csv"
+    rows = [f"{k % 2},{int(k == 3)}" for k in range(60)]
+    for names, kept in (("a$^$b,one", ["a$^$b"]), ("one:class,a$^$b", ["one"])):
+        path.write_text("\n".join([names, *rows]))
+        assert main(["factors", str(run), "--labels", str(path), *QUICK]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "as fewer than 8 images have it or lack it: " in said
+        found = json.loads((run / "factors.json").read_text())
+        assert {one["group"] for one in found["probes"]["scores"]} == set(kept)
+        assert all(one["r2"] > -9 for one in found["probes"]["scores"])
+    path.write_text("\n".join(["one", *(row[2:] for row in rows)]))
+    assert main(["factors", str(run), "--labels", str(path), *QUICK]) == 0
+    assert "have it or lack it: one." in " ".join(capsys.readouterr().out.split())
+
+
+def test_numbers_are_written_though_they_cannot_be_drawn(tmp_path, monkeypatch):
+    def fail(*_):
+        raise AssertionError
+
+    run = small_run(tmp_path / "run", channels=1)
+    monkeypatch.setattr("rgflow.figures.factors.dependence_curves", fail)
+    with pytest.raises(AssertionError):
+        main(["factors", str(run), *QUICK])
+    assert json.loads((run / "factors.json").read_text())["images"] == 60
 
 
 def test_factors_of_a_folder_by_file_name(tmp_path):
@@ -534,6 +589,7 @@ def test_factors_of_a_model_and_fields(tmp_path):
         (["--split", "tset"], "(nearest: test)"),
         (["--folds", "7"], "Expected folds to be at most 5; got 7."),
         (["--levels", "[9]"], "Expected a level of 0 to 1; got 9."),
+        (["--levels", "[]"], "Expected --levels to have at least one level; got none."),
         (["--labels", "none.csv"], "Expected a CSV file with labels; there is none at none.csv."),
         (["--out", "/dev/null/x"], "Expected to write into /dev/null/x"),
     ],

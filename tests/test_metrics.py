@@ -1,7 +1,9 @@
 """Metrics of images: against their definitions, and what they may be called."""
 
+import contextlib
 import json
 import math
+import warnings
 from dataclasses import asdict
 
 import numpy as np
@@ -243,6 +245,32 @@ def test_images_that_cannot_be_compared(metric):
             metric(images, truth)
     with pytest.raises(ValueError, match="one shape"):
         metric(truth[:0], truth[:0])
+
+
+@pytest.mark.parametrize(
+    "metric", [psnr, ssim, lambda *both: feature_psnr(*both, Halves().eval(), "halves")]
+)
+def test_images_on_another_scale(metric):
+    truth = random_images()
+    for wrong in (truth.double() * 257, truth.float() - 128, truth.long() * 2):
+        for both in ((wrong, truth), (truth, wrong)):
+            with pytest.raises(ValueError, match=r"pixels in \[0, 256\); got .*: scale them"):
+                metric(*both)
+    with (
+        pytest.warns(UserWarning, match="none above 1, .* multiply them by 255") as told,
+        contextlib.suppress(ValueError),  # nothing differs
+    ):
+        metric(truth / 255, random_images(seed=1) / 255)
+    assert [one.filename for one in told] == [__file__]
+
+
+def test_nearly_black_images_are_no_mistake():
+    black = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for images in (black, black.float(), dequantize(black), black + 1):
+            assert psnr(images, black).mean > 48
+        assert psnr(black.float(), black.float() + 1).mean > 48
 
 
 def test_other_mistakes():

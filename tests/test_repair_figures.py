@@ -194,7 +194,7 @@ def test_the_best_restart_is_marked(axes):
     curves = torch.stack([curves, curves.flip(0) - 3000])
     curves[0, 3, 30:] = math.nan  # stopped, and still the best
     curves[1, 0, 20] = math.inf
-    optimisation(curves, names=["dog", "cat"])
+    optimisation(curves, names=["dog", "$^$"])  # the name of a file, and no formula
     for k, (ax, best, step) in enumerate(zip(axes, (3, 0), (29, 49), strict=True)):
         lines = [line for line in ax.lines if line.get_color() == BLUE]
         np.testing.assert_allclose(lines[0].get_ydata(), curves[k, best])

@@ -1,13 +1,16 @@
 """Where images are unlike those that a flow has learned: terms by place, references, masks."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from flows import CASES, REAL_NVP, random_flow, random_images
+from rgflow import trained
 from rgflow.figures.surprise import detections, surprises
 from rgflow.repair.corruptions import (
     KINDS,
@@ -18,6 +21,7 @@ from rgflow.repair.corruptions import (
     roc_auc,
 )
 from rgflow.repair.surprise import (
+    CEILING,
     FILE,
     Reference,
     Surprise,
@@ -27,6 +31,7 @@ from rgflow.repair.surprise import (
     surprise,
 )
 from rgflow.repair.terms import local_terms
+from runs import small_run
 
 RG = {name: options for name, options in CASES.items() if name not in REAL_NVP}
 
@@ -124,6 +129,11 @@ class TestTail:
             at = torch.tensor(tail.below(share), dtype=torch.float64)
             assert tail.surprise(at).item() == pytest.approx(-np.log(share))
 
+    def test_what_is_no_number_is_as_odd_as_can_be(self):
+        tail = Tail.of(torch.randn(100))
+        found = tail.surprise(torch.tensor([-torch.inf, torch.nan, -1e30, torch.inf]))
+        assert found.tolist() == [CEILING, CEILING, CEILING, 0]
+
     def test_of_numbers_that_are_all_alike(self):
         tail = Tail.of(torch.ones(50))
         assert tail.surprise(torch.tensor([1.5, 1.0])).max() <= 4 * np.log(2)
@@ -152,6 +162,52 @@ class TestReference:
             surprise(other, stripes[:1], reference)
         anew = kept_reference(tmp_path, other, lambda: stripes[:20])
         assert (anew.images, Reference.load(tmp_path)) == (20, anew)
+
+    def test_made_anew_for_other_pictures(self, reference, flow, stripes, tmp_path):
+        def never():
+            raise AssertionError
+
+        for pictures in ("a", "b"):
+            found = kept_reference(tmp_path, flow, lambda: stripes[:60], pictures=pictures)
+            assert found == replace(reference, pictures=pictures)
+            assert kept_reference(tmp_path, flow, never, pictures=pictures) == found
+        assert kept_reference(tmp_path, flow, never, pictures=None) == found
+        content = json.loads((tmp_path / FILE).read_text())
+        del content["pictures"]  # as it was written before
+        (tmp_path / FILE).write_text(json.dumps(content))
+        assert Reference.load(tmp_path) == reference
+
+    def test_pictures_of_a_folder_may_change_or_go(self, tmp_path):
+        folder, random = tmp_path / "pictures", np.random.default_rng(0)
+
+        def draw(count):
+            for k in range(count):
+                folder.mkdir(exist_ok=True)
+                pixels = random.integers(256, size=(8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{k}.png")
+
+        model = trained.load(str(small_run(tmp_path / "run", pixels="marginal")))
+        draw(40)
+        first = model.reference(f"folder:{folder}")
+        assert model.reference(f"folder:{folder}") == first
+        draw(60)
+        second = model.reference(f"folder:{folder}")
+        assert second.images > first.images
+        assert second.highest != first.highest
+        shutil.rmtree(folder)
+        assert model.reference(f"folder:{folder}") == second
+        (model.files / FILE).unlink()
+        with pytest.raises(FileNotFoundError, match="Expected a folder of images"):
+            model.reference(f"folder:{folder}")
+
+    def test_of_terms_that_are_not_finite(self, stripes, tmp_path):
+        broken = random_flow(height=16, width=16)
+        with torch.no_grad():
+            next(broken.parameters()).fill_(torch.nan)
+        message = "Expected clean images with finite log-likelihoods; 20 of 20 have none"
+        with pytest.raises(ValueError, match=message):
+            kept_reference(tmp_path, broken, lambda: stripes[:20])
+        assert not (tmp_path / FILE).exists()
 
     @pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 7}', "{"])
     def test_damaged(self, content, tmp_path):
@@ -251,6 +307,15 @@ class TestProposal:
         field[2:4, 2:4] = 1.0
         assert self.mask(field, reference)[10:12, 10:12].all()
 
+    @pytest.mark.parametrize("value", [torch.inf, torch.nan, CEILING])
+    def test_what_is_infinitely_odd_is_odd(self, value, reference):
+        field = torch.ones(1, 1, 16, 16)
+        field[..., 5:8, 5:8] = value
+        proposal = Surprise(levels=field, reference=reference).propose()
+        assert proposal.masks[0, 5:8, 5:8].all()
+        assert not proposal.masks[0, 10:].any()
+        assert proposal.sentence(0).startswith("21 pixels are odd: surprise of up to 1000000.00")
+
     def test_an_image_that_is_odd_everywhere(self, reference):
         field = 9 + torch.rand(16, 16, generator=torch.Generator().manual_seed(0))
         assert self.mask(field, reference).all()
@@ -307,6 +372,19 @@ class TestDetection:
             inside, outside = scores[k][masks[k]][:, None], scores[k][~masks[k]]
             wins = (inside > outside).double() + 0.5 * (inside == outside)
             assert area == pytest.approx(wins.mean().item())
+
+    def test_where_no_area_is_known(self, flow, stripes, reference):
+        scores, masks = torch.rand(2, 4, 4), np.zeros((2, 4, 4), bool)
+        masks[0, 1] = True
+        for other in (False, True):
+            masks[1] = other
+            with pytest.raises(ValueError, match="got an image with none or all of them"):
+                roc_auc(scores, masks)
+        with pytest.raises(ValueError, match="take smaller regions"):
+            detection(flow, reference, stripes[60:62], kinds=["noise"], size=16)
+        alike = stripes[60:61].expand(3, -1, -1, -1)
+        with pytest.raises(ValueError, match="got 'other', which leaves all of 3 images as they"):
+            detection(flow, reference, alike, kinds=["other"], size=6)
 
     def test_simple_detectors(self):
         smooth = torch.arange(32.0).expand(3, 32, 32)[None] * 3 + 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,14 +91,24 @@ class Model:
 
         name = name or (self.config.data if self.config else None)
 
-        def clean() -> Tensor:
+        def some() -> Images:
             found = self.images(name, "validation", REFERENCE)
             if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
                 found = self.images(name, "train", REFERENCE)
-            device = next(self.flow.parameters()).device
-            return torch.from_numpy(found.images[:REFERENCE].copy()).to(device)
+            return found
 
-        return kept_reference(self.files, self.flow, clean, data=name or "", progress=progress)
+        def clean() -> Tensor:
+            device = self.flow.device
+            return torch.from_numpy(some().images[:REFERENCE].copy()).to(device)
+
+        pictures = None
+        with suppress(FileNotFoundError):  # without them, what is kept of them will do
+            entry = some().folder
+            # Without the number of images, as longer entries begin with the same ones.
+            pictures = entry.name.rpartition("-")[0] if entry else ""
+        return kept_reference(
+            self.files, self.flow, clean, data=name or "", pictures=pictures, progress=progress
+        )
 
 
 def locate(name: str) -> tuple[Path, Path]:

@@ -19,6 +19,7 @@ from rgflow.analysis.columns import columns
 from rgflow.analysis.information import bins_for, mutual_information
 from rgflow.analysis.labels import Label, check_labels
 from rgflow.config import check_name, check_whole
+from rgflow.files import replacing
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Sites
 
@@ -114,7 +115,8 @@ class Associations:
 
     def save(self, path: str | Path) -> None:
         """Write `information`, `correlation`, `auc` and `significant` to one safetensors file, with
-        the names of the labels and the settings in its metadata."""
+        the names of the labels and the settings in its metadata; an `OSError` if it can't be
+        written."""
         arrays = ("information", "correlation", "auc", "significant")
         settings = {
             "labels": self.labels,
@@ -126,7 +128,8 @@ class Associations:
         metadata = {name: json.dumps(value) for name, value in settings.items()}
         # Of an array that isn't contiguous it would write other numbers.
         contiguous = {name: np.ascontiguousarray(getattr(self, name)) for name in arrays}
-        save_file(contiguous, path, metadata=metadata)
+        with replacing(Path(path)) as part:
+            save_file(contiguous, part, metadata=metadata)
 
     def _at(self, k: int, c: int, i: int, j: int) -> Association:
         place = (k, c, i, j)
@@ -152,7 +155,8 @@ def associations(
         rate: The share of chance findings to be expected among the significant pairs.
 
     Raises:
-        ValueError: If there are no labels, or not one value per image, or a number is out of range.
+        ValueError: If there are no labels, or not one finite value per image, or a number is out
+            of range.
 
     Example:
         >>> import torch

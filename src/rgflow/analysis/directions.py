@@ -15,6 +15,7 @@ from rgflow.analysis.columns import PENALTIES, columns, level_of, reaching
 from rgflow.analysis.information import Numbers
 from rgflow.analysis.labels import FEW, Box, Label, check_labels
 from rgflow.latents import Latents
+from rgflow.lattice import Sites
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +50,14 @@ class Direction:
     seed: int
 
 
+def check_levels(lattice: Sites, levels: Sequence[int]) -> None:
+    """Raise a `ValueError` unless there are levels, and the lattice has them."""
+    if not levels:
+        raise ValueError("Expected at least one level to look for directions in; got none.")
+    for level in levels:
+        lattice.check_level(level)
+
+
 def directions(
     z: Latents,
     label: Label,
@@ -71,17 +80,17 @@ def directions(
         seed: Of the choice of images held out.
 
     Raises:
-        ValueError: If there is no such level, or one class is rare, or there is no penalty.
+        ValueError: If there is no such level or none at all, or one class is rare, or there is no
+            penalty.
     """
     check_labels(z, [label])
     if not penalties or min(penalties) <= 0:
         raise ValueError(f"Expected penalties above 0; got {list(penalties)}.")
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
-    for level in levels:
-        z.lattice.check_level(level)
+    check_levels(z.lattice, levels)
     inside = np.isin(level_of(z), levels) & reaching(z, label.box)
     x, binary, ones = columns(z)[:, inside], label.kind == "binary", label.values.sum()
-    if binary and not FEW <= ones <= len(x) - FEW:
+    if not label.common:
         raise ValueError(
             f"Expected at least {FEW} images with and {FEW} without {label.name!r}; got "
             f"{ones:.0f} with it of {len(x)}: take more images."

@@ -148,7 +148,8 @@ def dci(importance: NDArray[np.float64]) -> tuple[float, float]:
 
     With importances R_dk, disentanglement is 1 less the entropy of P_dk = R_dk / Σ_k R_dk in
     logarithms of base K, the mean over latents weighted by Σ_k R_dk; completeness is 1 less the
-    entropy of R_dk / Σ_d R_dk in logarithms of base D, the mean over factors.
+    entropy of R_dk / Σ_d R_dk in logarithms of base D, the mean over factors. Latents and factors
+    whose importances are all 0 don't count.
 
     Args:
         importance: How much each latent matters for each factor, [D, K], at least 0.
@@ -161,4 +162,5 @@ def dci(importance: NDArray[np.float64]) -> tuple[float, float]:
     rows, of_columns = importance.sum(1), importance.sum(0)
     by_latent = 1 - entr(importance / np.maximum(rows, 1e-30)[:, None]).sum(1) / np.log(k)
     by_factor = 1 - entr(importance / np.maximum(of_columns, 1e-30)).sum(0) / np.log(d)
-    return float(by_latent @ rows / max(rows.sum(), 1e-30)), float(by_factor.mean())
+    completeness = by_factor[of_columns > 0].mean() if of_columns.any() else 0.0
+    return float(by_latent @ rows / max(rows.sum(), 1e-30)), float(completeness)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from rgflow.analysis.associations import Associations, associations
 from rgflow.analysis.dependence import Dependence, dependence
-from rgflow.analysis.directions import Direction, directions
+from rgflow.analysis.directions import Direction, check_levels, directions
 from rgflow.analysis.disentanglement import Disentanglement, disentanglement
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
-from rgflow.analysis.labels import FEW, Label, spread
-from rgflow.analysis.probes import ProbeTable, probe_levels
+from rgflow.analysis.labels import Label, check_labels, spread
+from rgflow.analysis.probes import PARTS, ProbeTable, probe_levels
 from rgflow.analysis.visible import Visible, visible_latents
 from rgflow.bijectors.pixels import dequantize
 from rgflow.config import check_whole
@@ -144,7 +144,8 @@ def find_factors(
     Args:
         flow: The flow.
         images: [N, C, H, W].
-        labels: What is known about them; none: only what needs no labels.
+        labels: What is known about them; none: only what needs no labels. Binary ones that fewer
+            than 8 images have, or lack, are neither probed nor given directions.
         levels: In which directions are looked for; none: all.
         folds: As for `probe_levels`.
         places: As for `probe_levels`; for MIG, DCI and directions at most four.
@@ -162,6 +163,12 @@ def find_factors(
     """
     check_whole("strongest", strongest, 2)
     check_whole("batch_size", batch_size, 1)
+    check_whole("folds", folds, 1, PARTS)  # now, rather than after minutes
+    check_whole("places", places, 1)
+    if levels is not None:
+        check_levels(flow.lattice, levels)
+    if labels:
+        check_labels(images, labels)
     if fields and (fields.lattice != flow.lattice or fields.strengths.isnan().any()):
         raise ValueError("Expected receptive fields of all latents of this flow; got others.")
 
@@ -201,7 +208,7 @@ def find_factors(
         scores = disentanglement(code, some, seed=seed)
     on_labels(2, 3)
     found_directions = tuple(
-        one for label in some if _common(label) for one in directions(z, label, levels, seed=seed)
+        one for label in some if label.common for one in directions(z, label, levels, seed=seed)
     )
     on_labels(3, 3)
     return Factors(
@@ -231,16 +238,10 @@ def _noisy(flow: Flow, images: Tensor, seed: int) -> Tensor:
 def _encoded(
     flow: Flow, x: Tensor, batch_size: int, progress: Callable[[int, int], None]
 ) -> Latents:
-    device = next(flow.parameters()).device
+    device = flow.device
     parts = []
     for part in x.split(batch_size):
         z = flow.encode(part.to(device), dtype=flow.dtype)
         parts.append(z.to(device=torch.device("cpu")))
         progress(min(len(parts) * batch_size, len(x)), len(x))
     return Latents.cat(parts)
-
-
-def _common(label: Label) -> bool:
-    """Whether there are some images with a binary label, and some without."""
-    ones = label.values.sum()
-    return label.kind != "binary" or FEW <= ones <= len(label.values) - FEW

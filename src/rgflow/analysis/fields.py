@@ -29,7 +29,7 @@ from torch.func import jvp, vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
-from rgflow.config import check_name, check_whole
+from rgflow.config import check_name, check_whole, own
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
@@ -248,7 +248,7 @@ def receptive_fields(
         errors=error,
         space=space,
         change=change,
-        temperature=tuple(temperature) if isinstance(temperature, Sequence) else temperature,
+        temperature=tuple(temperature) if isinstance(temperature, Sequence) else own(temperature),
         draws=draws,
         seed=seed,
     )
@@ -318,7 +318,7 @@ def _add_fields(
     """Add the fields of a level's latents, those of one colour in one column, to a total
     [n, w, v]; their strengths, [n]."""
     colours = windows.colours
-    device = next(flow.parameters()).device
+    device = flow.device
     strengths = total.new_empty(len(colours))
     each = max(1, MEMORY // (flow.dim * 16))
     order = np.argsort(colours, kind="stable")

@@ -5,7 +5,7 @@ Letters in shapes: N images; T numbers that a probe predicts for a label, 2 of a
 
 import csv
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from rgflow.config import check_name
-from rgflow.latents import Latents
+from rgflow.files import expanded
 
 Kind = Literal["number", "binary", "angle"]
 Declared = Literal["number", "class", "angle"]
@@ -61,6 +61,12 @@ class Label:
             return self.values[:, None]
         twice = np.deg2rad(2 * self.values)
         return np.stack((np.cos(twice), np.sin(twice)), 1)
+
+    @property
+    def common(self) -> bool:
+        """Whether enough images have a binary label, and lack it, to say something."""
+        ones = self.values.sum()
+        return self.kind != "binary" or bool(FEW <= ones <= len(self.values) - FEW)
 
 
 def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
@@ -139,17 +145,22 @@ def _msds(known: Mapping[str, NDArray[Any]]) -> Iterator[Label]:
                 yield Label(name=f"{name} {of}", values=place - tile, group="jitter", box=box)
 
 
-def check_labels(z: Latents, labels: Sequence[Label]) -> None:
-    """Raise a `ValueError` unless there are labels, and one value of each per image."""
+def check_labels(images: Sized, labels: Sequence[Label]) -> None:
+    """Raise a `ValueError` unless there are labels, and one finite value of each per image."""
     if not labels:
         raise ValueError("Expected at least one label that differs between images; got none.")
-    if len(z) < FEW:
-        raise ValueError(f"Expected at least {FEW} images; got {len(z)}.")
+    if len(images) < FEW:
+        raise ValueError(f"Expected at least {FEW} images; got {len(images)}.")
     for label in labels:
-        if label.values.shape != (len(z),):
+        if label.values.shape != (len(images),):
             raise ValueError(
-                f"Expected {len(z)} values of label {label.name!r}, one per image; got shape "
+                f"Expected {len(images)} values of label {label.name!r}, one per image; got shape "
                 f"{list(label.values.shape)}."
+            )
+        if not np.isfinite(label.values).all():
+            raise ValueError(
+                f"Expected finite values of label {label.name!r}; got NaN or infinite ones: leave "
+                f"it out, or these images."
             )
 
 
@@ -209,7 +220,7 @@ def read_csv(
         ValueError: If it isn't as described, a row is missing, a label is the same in all rows, or
             has too many classes.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     header, rows = _table(path)
     if not header[0].endswith(":class") and not _is_number(rows[0][0]):
         if path.suffix == LIST and files:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.config import check_whole
+from rgflow.config import check_whole, own
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 
@@ -45,7 +45,7 @@ def decode(
         torch.Size([5, 3, 16, 16])
     """
     check_whole("batch_size", batch_size, 1)
-    device, dtype = next(flow.parameters()).device, latents.levels[-1].dtype
+    device, dtype = flow.device, latents.levels[-1].dtype
     if dtype != flow.dtype:  # once, not in every batch
         flow = copy.deepcopy(flow).to(dtype)
     parts = []
@@ -111,6 +111,7 @@ def resample(
         >>> found.images.shape, found.changes().shape
         (torch.Size([2, 3, 3, 3, 16, 16]), torch.Size([2, 3]))
     """
+    temperature = own(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
     n, like = len(latents), latents.levels[-1]
@@ -170,6 +171,7 @@ def at_temperatures(
         >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).images.shape
         torch.Size([2, 2, 3, 16, 16])
     """
+    temperatures = own(list(temperatures))
     drawn = Latents.cat(flow.draw_each(seeds, temperature) for temperature in temperatures)
     images = decode(flow, drawn, batch_size=batch_size, progress=progress)
     return Tempered(

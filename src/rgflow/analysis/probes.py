@@ -217,6 +217,10 @@ def probe_levels(
     The linear probe is a ridge regression, the boosted one `HistGradientBoostingRegressor`. A
     binary label is predicted as the number 0 or 1.
 
+    Where a label says too little there is no score: a binary one that fewer than 8 images have, or
+    lack, is left out, and any is from a fold whose images held out all have the same value of it,
+    or got the same when labels were shuffled.
+
     Args:
         z: The latents of N images.
         labels: The factors.
@@ -230,7 +234,8 @@ def probe_levels(
         progress: Called with the number of steps done, and in all.
 
     Raises:
-        ValueError: If there are no labels, or not one value per image, or a number is out of range.
+        ValueError: If there are no labels, or not one finite value per image, or a number is out
+            of range.
     """
     check_labels(z, labels)
     for name, value in (("features", features), ("trees", trees), ("places", places)):
@@ -241,7 +246,7 @@ def probe_levels(
     random = np.random.default_rng(seed)
     x = columns(z)
     x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
-    labels = spread(labels, places)
+    labels = spread([label for label in labels if label.common], places)
     shuffled = [replace(label, values=random.permutation(label.values)) for label in labels]
     parts = np.array_split(random.permutation(len(x)), PARTS)
     boxes = list(dict.fromkeys(label.box for label in labels))
@@ -251,9 +256,13 @@ def probe_levels(
     for fold in range(folds):
         test, choose, *fit = np.roll(np.arange(PARTS), -fold)
         split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
-        tells = [_telling(x, some, split) for some in (labels, shuffled)]
+        tells = [_telling(x, some, split) for some in (labels, shuffled)] if labels else []
+        varied = [
+            all(np.ptp(one.targets[split.test], 0).any() for one in pair)
+            for pair in zip(labels, shuffled, strict=True)
+        ]
         for box in boxes:
-            here = [k for k, label in enumerate(labels) if label.box == box]
+            here = [k for k, label in enumerate(labels) if label.box == box and varied[k]]
             for level in range(z.lattice.levels):
                 of_level, near = level_of(z) == level, reaching(z, box)
                 own, others = np.flatnonzero(of_level & near), np.flatnonzero(of_level & ~near)
@@ -265,7 +274,7 @@ def probe_levels(
                     far = random.permutation(others)[: len(own)]
                     rest = random.permutation(own)[: len(own) - len(far)]
                     sets.append(("random", np.sort(np.append(far, rest)), labels, tells[0]))
-                for inputs, among, some, tell in sets:
+                for inputs, among, some, tell in sets if here else ():
                     got[box, level, inputs] = _Got(len(among), float(near[among].mean()))
                     wanted = [some[k] for k in here]
                     linear = _linear(x[:, among], wanted, split, penalties)
@@ -410,11 +419,11 @@ def _scores(
 
 def _r2(parts: Sequence[_Errors]) -> tuple[float, float]:
     """The mean R² over some factors and folds, and its standard error over the images held out."""
-    ratios = [p.squared.mean() / max(float(p.spread.mean()), 1e-12) for p in parts]
+    ratios = [p.squared.mean() / p.spread.mean() for p in parts]
     # To first order, what each image adds to Σ squared / Σ spread.
     n = min(len(p.squared) for p in parts)
     each = [
-        (p.squared - ratio * p.spread)[:n] / max(float(p.spread.mean()), 1e-12)
+        (p.squared - ratio * p.spread)[:n] / p.spread.mean()
         for p, ratio in zip(parts, ratios, strict=True)
     ]
     return 1 - float(np.mean(ratios)), float(np.mean(each, 0).std() / n**0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.files import expanded
 
 if TYPE_CHECKING:
     import rich.table
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rgflow.analysis.labels import Label
     from rgflow.data import Images
     from rgflow.report.page import Table
+
+NAMED = 5
+"""Labels that are named where some are left out."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -71,11 +75,12 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.analysis.factors import find_factors
+    from rgflow.analysis.labels import FEW
 
     model = trained.load(settings.run)
     images = model.images(settings.data, settings.split, settings.count)
     labels = _labels(images, settings)
-    out = Path(settings.out).expanduser() if settings.out else model.folder
+    out = expanded(settings.out) if settings.out else model.folder
     pictures = out if settings.out else out / "pictures"
     with _writing(out):  # now, rather than after minutes
         for folder in (out, pictures):
@@ -110,6 +115,12 @@ def run(arguments: Sequence[str]) -> None:
     claims = found.probes.verdict() if found.probes else []
     for claim in claims:
         print(f"{claim.outcome:<12}{claim.text}")
+    if rare := [label.name for label in found.labels if not label.common]:
+        more = f" and {len(rare) - NAMED} more" if len(rare) > NAMED else ""
+        print(
+            f"Neither probed nor given a direction, as fewer than {FEW} images have it or lack it: "
+            f"{', '.join(rare[:NAMED])}{more}."
+        )
     content = {
         "data": images.name,
         "split": settings.split,
@@ -131,6 +142,8 @@ def _check(settings: Namespace) -> None:
     for name in ("count", "places", "draws", "batch_size", "folds"):
         check_whole(f"--{name}", settings[name], 1)
     check_whole("--strongest", settings.strongest, 2)
+    if settings.levels == []:
+        raise ValueError("Expected --levels to have at least one level; got none.")
     check_at_least("--threshold", settings.threshold, 0)
     check_whole("--seed", settings.seed, 0)
 
@@ -146,7 +159,7 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
     kind, _, place = images.name.partition(":")
     if kind != "folder":
         return read_csv(settings.labels, len(images), numbers=images.numbers)
-    root = Path(place).expanduser()
+    root = expanded(place)
     files = kept_files(root, settings.split, images.skipped)
     others = {file for split in SPLITS for file in split_files(root, split)}
     return read_csv(settings.labels, len(images), files[: len(images)], others)
@@ -196,10 +209,6 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     from rgflow.files import replacing, write_json
     from rgflow.pretrained import FACTORS
 
-    drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
-    if found.probes and found.associations:
-        drawn["factors"] = probe_table(found.probes)
-        drawn["ranking"] = ranking(found.associations, found.labels)
     write_json(out / FACTORS, content | found.plain())
     if found.associations:
         with replacing(out / "associations.safetensors") as part:
@@ -214,6 +223,10 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         stems.append(stem)
         with replacing(out / "directions" / f"{stem}.safetensors") as part:
             one.vector.save(part)
+    drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
+    if found.probes and found.associations:
+        drawn["factors"] = probe_table(found.probes)
+        drawn["ranking"] = ranking(found.associations, found.labels)
     for name, picture in drawn.items():
         with replacing(pictures / f"{name}.png") as part:
             picture.save(part, format="PNG")

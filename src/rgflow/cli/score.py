@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.metrics.scores import score
 
     model = trained.load(settings.run)
-    device = next(model.flow.parameters()).device
+    device = model.flow.device
     network = inception(settings.inception, device) if settings.inception else None
     test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))
     terminal = Console(stderr=True)

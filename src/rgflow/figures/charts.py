@@ -40,6 +40,16 @@ def rendered(figure: Figure) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
+def literal(text: str) -> str:
+    """A text that Matplotlib draws as it is, where it would take dollars for those of a formula.
+
+    Example:
+        >>> print(literal("a$^$b"))
+        a\\$^\\$b
+    """
+    return text.replace("$", r"\$")
+
+
 def level_colours(levels: int) -> list[str]:
     """A colour for every level, level 0 first: the coarser, the darker.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rgflow.figures.charts import SOFT, blank, plain, rendered
+from rgflow.figures.charts import SOFT, blank, literal, plain, rendered
 from rgflow.files import replacing
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#c8500a", "#888888"
@@ -62,7 +62,7 @@ def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None
             axes.text(
                 entry["step"],
                 0.99,
-                shorten(str(entry["event"]), 32, placeholder=" …"),
+                literal(shorten(str(entry["event"]), 32, placeholder=" …")),
                 color=GREY,
                 fontsize=8,
                 ha="right",
@@ -109,7 +109,7 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
     for number, name in enumerate(sorted(ends, key=lambda name: -ends[name])):
         colour = colormaps["tab10"](number % 10)
         for seed, one in enumerate(curves[name]):
-            label = f"{name}: {ends[name]:.3f}" if seed == 0 else None
+            label = literal(f"{name}: {ends[name]:.3f}") if seed == 0 else None
             x, y = zip(*one, strict=True)
             style = "-" if number < 10 else "--"
             axes.plot(x, y, style, color=colour, linewidth=1.6, marker=".", label=label)

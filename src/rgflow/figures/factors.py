@@ -12,7 +12,16 @@ from rgflow.analysis.associations import Associations
 from rgflow.analysis.dependence import Dependence
 from rgflow.analysis.labels import Label
 from rgflow.analysis.probes import Inputs, Probe, ProbeTable
-from rgflow.figures.charts import INK, RED, SOFT, blank, level_colours, plain, rendered
+from rgflow.figures.charts import (
+    INK,
+    RED,
+    SOFT,
+    blank,
+    level_colours,
+    literal,
+    plain,
+    rendered,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +47,7 @@ def probe_table(table: ProbeTable) -> Image.Image:
     rows.sort(key=lambda row: (table.groups.index(row[0]), _INPUTS.index(row[1])))
     scores = {s[:4]: s.r2 for s in table.scores}
     tops = [y + 0.3 * table.groups.index(group) for y, (group, _) in enumerate(rows)]
-    figure = blank(8, 0.7 + 0.27 * tops[-1] + 0.27)
+    figure = blank(8, 0.97 + 0.27 * max(tops, default=0))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, probe in zip(panels, get_args(Probe), strict=True):
         for top, (group, inputs) in zip(tops, rows, strict=True):
@@ -63,7 +72,7 @@ def probe_table(table: ProbeTable) -> Image.Image:
     for text, (_, inputs) in zip(panels[0].get_yticklabels(), rows, strict=True):
         text.set(color=INK if inputs == "own" else SOFT, fontsize=10 if inputs == "own" else 9)
     height = figure.get_figheight()
-    left = max(0.22, 0.011 * max(map(len, names)))
+    left = max(0.22, 0.011 * max(map(len, names), default=0))
     figure.subplots_adjust(left, 0.3 / height, 0.99, 1 - 0.35 / height, wspace=0.06)
     return rendered(figure)
 
@@ -115,8 +124,8 @@ def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
 
 
 def _short(name: str) -> str:
-    """A name that has room."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    """A name that has room, as it is."""
+    return literal(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…")
 
 
 def _runs(axes: Axes, names: Sequence[str], axis: str) -> tuple[list[float], list[str]]:

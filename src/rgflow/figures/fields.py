@@ -15,7 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, how_found
-from rgflow.figures.charts import INK, RED, SOFT, blank, level_colours, plain, rendered
+from rgflow.figures.charts import (
+    INK,
+    RED,
+    SOFT,
+    blank,
+    level_colours,
+    literal,
+    plain,
+    rendered,
+)
 from rgflow.figures.images import GAP, picture
 from rgflow.figures.panels import LINE, SPACE, TEXT, beside, font, framed, stacked
 from rgflow.latents import Address
@@ -168,7 +177,7 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
         for axes in column[:empty]:
             axes.set_axis_off()
         if len(results) > 1:
-            column[0].set_title(name, loc="left", weight="bold", color=INK, pad=14)
+            column[0].set_title(literal(name), loc="left", weight="bold", color=INK, pad=14)
         colours = level_colours(found.lattice.levels)
         bins = together if alike else _bins([found.strengths], marks)
         for axes, level in zip(column[empty:], shown[name], strict=True):

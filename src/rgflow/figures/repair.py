@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from rgflow.figures.charts import INK, RED, SOFT, blank, plain, rendered
+from rgflow.figures.charts import INK, RED, SOFT, blank, literal, plain, rendered
 from rgflow.figures.curves import BLUE
 from rgflow.figures.fields import heat
 from rgflow.figures.images import GAP, picture, to_bytes
@@ -261,7 +261,7 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3)
         side = "right" if step > steps / 3 else "left"
         _told(axes, f"{most:.0f}".replace("-", "−"), (step, most), (0, 5), side, BLUE)
         axes.set_ylim(*_limits(finite[k]))
-        title = names[k] if names else f"image {k + 1}"
+        title = literal(names[k]) if names else f"image {k + 1}"
         title += f", best of {restarts} restarts" if restarts > 1 else ""
         axes.set_title(title, loc="left", color=INK, fontsize=11)
         if k + across >= len(values):

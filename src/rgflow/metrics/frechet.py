@@ -33,6 +33,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from rgflow.config import check_whole
+from rgflow.files import expanded
 from rgflow.metrics.images import POOL3, extract
 from rgflow.metrics.reader import load_reader, weights_hash
 
@@ -289,7 +290,7 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
         ValueError: If it is damaged, needs pickle, is of another network, or doesn't have the hash
             that its name says; or torchmetrics or torch-fidelity isn't installed.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file with the weights of Inception; none at {path}.")
     content = path.read_bytes()

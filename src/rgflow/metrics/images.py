@@ -9,6 +9,7 @@ Letters in shapes: N images; C channels; H, W rows and columns; F features.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -28,6 +29,8 @@ FID_INCEPTION = "torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorIn
 it."""
 POOL3 = 2048
 """How many features FID takes from it."""
+OVERSHOOT = 15
+"""How far beyond [0, 256) pixels may lie: the inverse of the logit map reaches 14.3 beyond."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,11 @@ def psnr(images: Tensor, truth: Tensor, masks: Mask | None = None) -> Psnr:
         masks: The regions that count, [H, W] for all images alike or [N, H, W]; none: all.
 
     Raises:
-        ValueError: If shapes don't fit, a number isn't finite, or a region is empty.
+        ValueError: If shapes don't fit, a number isn't finite or far beyond [0, 256), or a region
+            is empty.
+
+    Warns:
+        UserWarning: If both look as if they were in [0, 1].
 
     Example:
         >>> truth = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
@@ -92,7 +99,8 @@ def psnr(images: Tensor, truth: Tensor, masks: Mask | None = None) -> Psnr:
         >>> round(psnr(images, truth, Sites(height=8, width=8).box(0, 0, 4, 4)).mean, 1)
         14.0
     """
-    squares = (_unit(images, truth) - _unit(truth, images)).square()
+    first, second = map(_unit, _levels(images, truth))
+    squares = (first - second).square()
     if masks is None:
         return _psnr("PSNR", squares.flatten(1).mean(1), 1.0)
     n, channels, height, width = images.shape
@@ -116,14 +124,18 @@ def ssim(images: Tensor, truth: Tensor) -> Metric:
         truth: As many, of the same size.
 
     Raises:
-        ValueError: If shapes don't fit, a number isn't finite, or an edge is below 3.
+        ValueError: If shapes don't fit, a number isn't finite or far beyond [0, 256), or an edge
+            is below 3.
+
+    Warns:
+        UserWarning: As for `psnr`.
 
     Example:
         >>> truth = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
         >>> ssim(truth, truth).mean
         1.0
     """
-    first, second = _unit(images, truth).numpy(), _unit(truth, images).numpy()
+    first, second = (_unit(x).numpy() for x in _levels(images, truth))
     radius = min(5, (min(first.shape[2:]) - 1) // 2)
     if radius < 1:
         raise ValueError(
@@ -167,8 +179,11 @@ def feature_psnr(
         batch_size: Images at a time.
 
     Raises:
-        ValueError: If shapes don't fit, a number isn't finite, the extractor is training, all
-            features are the same, or the name promises what the extractor isn't.
+        ValueError: If shapes don't fit, a number isn't finite or far beyond [0, 256), the extractor
+            is training, all features are the same, or the name promises what the extractor isn't.
+
+    Warns:
+        UserWarning: As for `psnr`.
 
     Example:
         >>> truth = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
@@ -183,8 +198,7 @@ def feature_psnr(
             "Expected an extractor in evaluation mode; got one that is training; call its eval()."
         )
     found, expected = (
-        torch.cat(list(extract(_levels(x, y), extractor, batch_size)))
-        for x, y in ((images, truth), (truth, images))
+        torch.cat(list(extract(levels, extractor, batch_size))) for levels in _levels(images, truth)
     )
     data_range = (expected.max() - expected.min()).item()
     if data_range == 0:
@@ -258,18 +272,32 @@ def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
 
 
-def _levels(images: Tensor, others: Tensor) -> Tensor:
-    """The 8-bit images that some images stand for, uint8, if they can be compared to others."""
-    if images.ndim != 4 or not len(images) or images.shape != others.shape:
+def _levels(images: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """The 8-bit images that images and their truth stand for, uint8, if they can be compared."""
+    if images.ndim != 4 or not len(images) or images.shape != truth.shape:
         raise ValueError(
             "Expected images and their truth of one shape [N, C, H, W]; got "
-            f"{list(images.shape)} and {list(others.shape)}."
+            f"{list(images.shape)} and {list(truth.shape)}."
         )
-    if not images.isfinite().all():
-        raise ValueError("Expected finite pixels; got NaN or infinite ones.")
-    return images.detach().clamp(0, 255).to(torch.uint8)
+    both = images.detach(), truth.detach()
+    for x in both:
+        if not x.isfinite().all():
+            raise ValueError("Expected finite pixels; got NaN or infinite ones.")
+        low, high = x.min().item(), x.max().item()
+        if low < -OVERSHOOT or high > 256 + OVERSHOOT:
+            raise ValueError(
+                f"Expected pixels in [0, 256); got {low:g} to {high:g}: scale them to that range."
+            )
+    if all(x.is_floating_point() and x.max() <= 1 and ((x > 0) & (x < 1)).any() for x in both):
+        warnings.warn(
+            "Expected pixels in [0, 256); got none above 1, which all count as black or nearly so: "
+            "multiply them by 255 if they are in [0, 1].",
+            stacklevel=3,
+        )
+    first, second = (x.clamp(0, 255).to(torch.uint8) for x in both)
+    return first, second
 
 
-def _unit(images: Tensor, others: Tensor) -> Tensor:
-    """The same as reals in [0, 1], in float64 and on the CPU."""
-    return _levels(images, others).cpu().double() / 255
+def _unit(levels: Tensor) -> Tensor:
+    """8-bit images as reals in [0, 1], in float64 and on the CPU."""
+    return levels.cpu().double() / 255

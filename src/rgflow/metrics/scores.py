@@ -19,6 +19,7 @@ from rgflow.metrics.frechet import (
     oval_features,
     pixel_components,
 )
+from rgflow.metrics.images import extract
 from rgflow.metrics.ovals import Spreads, spreads
 from rgflow.metrics.reader import load_reader
 
@@ -95,13 +96,15 @@ def score(
 
         return tell
 
-    seeds = range(seed, seed + len(test))
-    drawn = _samples(flow, seeds, temperature, batch_size, advance("sampling", len(test)))
-    samples = torch.cat(list(drawn))
-    device = next(flow.parameters()).device
+    device = flow.device
     kinds = [pixel_components(train, min(COMPONENTS, len(train), flow.dim))]
     kinds += [oval_features(device)] if ovals else []
     kinds += [inception] if inception else []
+    for kind in kinds:  # what it can't take is told now, rather than after all is drawn
+        list(extract(train[:1], kind.extract, 1))
+    seeds = range(seed, seed + len(test))
+    drawn = _samples(flow, seeds, temperature, batch_size, advance("sampling", len(test)))
+    samples = torch.cat(list(drawn))
     total = 2 * len(test) + len(train)
     distances = tuple(
         compare(

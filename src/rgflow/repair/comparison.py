@@ -3,6 +3,7 @@
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rgflow.config import check_whole
+from rgflow.config import check_name, check_whole
 from rgflow.flow import Flow
 from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.local import LocalFlow
 from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
 from rgflow.repair.biharmonic import biharmonic
-from rgflow.repair.inpainting import Inpainting, inpaint
+from rgflow.repair.inpainting import Inpainting, check_climb, inpaint
 from rgflow.repair.particles import Completion, complete
 from rgflow.repair.problems import Poses, WholeFlow
 
@@ -145,7 +146,7 @@ def fill(
         progress: As said there; if it returns True, the method ends with what it has.
         preview: Called before it, by the first method, with the images as they are now, of
             particles one after the other: [N, C, H, W] or [1, C, H, W].
-        settings: For `inpaint`.
+        settings: For `inpaint`; used only where something climbs.
 
     Yields:
         One method after the other; last, biharmonic inpainting, unless a hole is all of its image.
@@ -153,6 +154,9 @@ def fill(
     Raises:
         ValueError: As for `inpaint` and `biharmonic`.
     """
+    for name in settings:
+        check_name("a setting of the climb", name, inspect.signature(check_climb).parameters)
+    check_climb(**settings)
     known = blanked(images, flow.lattice.masks(masks, len(images)))
     if particles:
         yield _by_particles(flow, known, masks, particles, sweeps, seed, progress, preview)

@@ -155,6 +155,9 @@ def roc_auc(scores: Tensor, masks: Mask) -> NDArray[np.float64]:
         scores: [N, H, W].
         masks: Which pixels are corrupted, [N, H, W]; some of every image, not all.
 
+    Raises:
+        ValueError: If none or all of an image are.
+
     Example:
         >>> scores = torch.tensor([[[1.0, 2.0, 3.0, 3.0]]])
         >>> roc_auc(scores, np.array([[[False, True, False, True]]]))
@@ -163,6 +166,11 @@ def roc_auc(scores: Tensor, masks: Mask) -> NDArray[np.float64]:
     ranks = rankdata(scores.flatten(1).numpy(), axis=1)
     inside = masks.reshape(len(masks), -1)
     positive = inside.sum(1)
+    if not ((positive > 0) & (positive < inside.shape[1])).all():
+        raise ValueError(
+            "Expected some pixels of every image to be corrupted, and some not; got an image with "
+            "none or all of them: take smaller regions, but no empty ones."
+        )
     total = (ranks * inside).sum(1) - positive * (positive + 1) / 2
     return total / (positive * (inside.shape[1] - positive))
 
@@ -234,7 +242,7 @@ def detection(
         seed: As for `corrupt`.
 
     Raises:
-        ValueError: As for `corrupt` and `surprise`.
+        ValueError: As for `corrupt`, `surprise` and `roc_auc`, or if a corruption changes nothing.
     """
     images, found = images.cpu(), []
     for kind in kinds:
@@ -245,6 +253,11 @@ def detection(
         scores["variance"] = local_variance(made.images)
         scores["biharmonic"] = biharmonic_residual(made.images)
         changed = (made.images != images).any(1).numpy()
+        if not changed.any():
+            raise ValueError(
+                f"Expected a corruption that changes pixels; got {kind!r}, which leaves all of "
+                f"{len(images)} images as they are: take other images, or another kind."
+            )
         masks = ours.propose(false_alarms).masks
         both = (masks & made.masks).sum((1, 2))
         found.append(

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from rgflow.config import check_name, check_whole
+from rgflow.config import check_at_least, check_name, check_whole
 from rgflow.lattice import Mask
 from rgflow.repair.problems import Poses, Problems
 
@@ -120,12 +120,14 @@ def inpaint(
         >>> found.images.shape, found.curves.shape, bool((found.log_prob >= found.start).all())
         (torch.Size([2, 3, 16, 16]), torch.Size([20, 2, 1]), True)
     """
-    check_name("variables", variables, get_args(Variables))
-    check_whole("draws", draws, 1)
-    check_whole("restarts", restarts, 1, draws)
-    check_whole("steps", steps, 1)
-    if not 0 < rate < math.inf:
-        raise ValueError(f"Expected rate to be above 0; got {rate}.")
+    check_climb(
+        variables=variables,
+        draws=draws,
+        temperature=temperature,
+        restarts=restarts,
+        steps=steps,
+        rate=rate,
+    )
     masks = poses.lattice.masks(masks, len(poses))
     for number, mask in enumerate(masks):
         if not mask.any():
@@ -165,6 +167,25 @@ def inpaint(
         temperature=temperature,
         rate=rate,
     )
+
+
+def check_climb(
+    *,
+    variables: Variables = "latents",
+    draws: int = 200,
+    temperature: float = 1.0,
+    restarts: int = 1,
+    steps: int = 1000,
+    rate: float = 0.03,
+) -> None:
+    """Raise a `ValueError` unless these settings of `inpaint` are in range."""
+    check_name("variables", variables, get_args(Variables))
+    check_whole("draws", draws, 1)
+    check_at_least("temperature", temperature, 0)
+    check_whole("restarts", restarts, 1, draws)
+    check_whole("steps", steps, 1)
+    if not 0 < rate < math.inf:
+        raise ValueError(f"Expected rate to be above 0; got {rate}.")
 
 
 def by_copy(owners: Tensor, copies: int) -> Tensor:

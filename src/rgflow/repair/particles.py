@@ -111,7 +111,7 @@ def complete(
     )
     parts = parts_of(flow, hole)
     with torch.no_grad(), flow.exactly():
-        x = image.to(next(flow.parameters()).device).long()
+        x = image.to(flow.device).long()
         x = _draw(levels, x, hole, particles, random, keep=False).chosen
         log_p = best_log_p = flow.log_prob(x[None].to(torch.uint8)).item()
         best = x

@@ -24,7 +24,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ HALVINGS = 4
 """Below the quantile of 2^−4, tails are taken for exponential."""
 SMALLEST = 1e-3
 """The smallest excess, in nats, so that rounding is never surprising."""
+CEILING = 1e6
+"""The highest surprise of a number, in nats, and that of what is none."""
 WIDTH = 3.0
 """Standard deviation of the smoothing, in pixels; at half its height it is 7 pixels wide."""
 
@@ -94,10 +96,12 @@ class Tail:
     def surprise(self, values: Tensor) -> Tensor:
         """−log of the share of clean images with a number as low, in nats, of any shape."""
         numbers = values.detach().double().cpu().numpy()
+        numbers = np.where(np.isnan(numbers), -np.inf, numbers)  # as odd as can be
         steps = np.arange(HALVINGS, -1, -1) * math.log(2)
         inside = np.interp(numbers, self.quantiles[::-1], steps)
         beyond = np.maximum(self.quantiles[-1] - numbers, 0) / self.excess
-        return torch.from_numpy(np.asarray(inside + beyond)).to(values.dtype)
+        total = np.minimum(inside + beyond, CEILING)
+        return torch.from_numpy(np.asarray(total)).to(values.dtype)
 
     def below(self, share: float) -> float:
         """The number below which a share of clean images has theirs, the inverse."""
@@ -119,6 +123,7 @@ class Reference:
         data: Of which data set.
         model: Which weights they went through, as a hash; a frozen copy of a flow, or one in
             another number format, counts as another.
+        pictures: Which images of the data set they were, as `kept_reference` was told.
     """
 
     sites: tuple[Tail, ...]
@@ -127,6 +132,7 @@ class Reference:
     images: int
     data: str
     model: str
+    pictures: str = ""
 
     def check(self, flow: Flow) -> None:
         """Raise a `ValueError` unless this is a reference of the flow."""
@@ -203,7 +209,8 @@ def make_reference(
         progress: Called with the number of images done so far, and in all.
 
     Raises:
-        ValueError: If the flow has no blocks, or there are fewer than 16 images.
+        ValueError: If the flow has no blocks, there are fewer than 16 images, or a term of their
+            log-likelihood isn't finite.
     """
     if len(images) < 1 << HALVINGS:
         raise ValueError(
@@ -211,6 +218,13 @@ def make_reference(
         )
     flow = with_blocks(flow)
     terms = _batched(flow, images, batch_size, progress)
+    parts = (terms.latents, *(block for layers in terms.blocks for block in layers))
+    finite = torch.stack([part.isfinite().flatten(1).all(1) for part in parts]).all(0)
+    if not finite.all():
+        raise ValueError(
+            f"Expected clean images with finite log-likelihoods; {int((~finite).sum())} of "
+            f"{len(images)} have none: take other images, or a flow that has learned them."
+        )
     levels = torch.from_numpy(flow.lattice.site_levels)
     sites = tuple(Tail.of(terms.latents[:, levels == h]) for h in range(flow.levels))
     blocks = tuple(tuple(map(Tail.of, layers)) for layers in terms.blocks)
@@ -231,6 +245,7 @@ def kept_reference(
     images: Callable[[], Tensor],
     *,
     data: str = "",
+    pictures: str | None = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
     """The reference in the folder of a model, made and written if it isn't there or is outdated.
@@ -240,6 +255,9 @@ def kept_reference(
         flow: The flow in it.
         images: Gives clean images, [N, C, H, W]; called only if they are needed.
         data: Of which data set; a reference of another is made anew.
+        pictures: Which of that data set they are, such as the name of their cache entry, which
+            tells whether files or their crop have changed; so is a reference of others. None: those
+            are gone, and any will do.
         progress: As for `make_reference`.
 
     Raises:
@@ -247,9 +265,11 @@ def kept_reference(
     """
     if (Path(folder) / FILE).is_file():
         found = Reference.load(folder)
-        if (found.model, found.data) == (_fingerprint(flow), data):
+        same = pictures in (None, found.pictures)
+        if same and (found.model, found.data) == (_fingerprint(flow), data):
             return found
     made = make_reference(flow, images(), data=data, progress=progress)
+    made = replace(made, pictures=pictures or "")
     with suppress(OSError):  # where nothing can be written it is as good for now
         made.save(folder)
     return made
@@ -321,10 +341,10 @@ class Surprise:
                 f"Expected a share of false alarms between 0 and 1; got {false_alarms:g}."
             )
         threshold = -self.reference.highest.below(false_alarms)
-        found = self.map.double().cpu().numpy()
+        found = self.map.nan_to_num(CEILING, CEILING)
         return Proposal(
-            masks=np.stack([_region(field, threshold) for field in found]),
-            highest=self.map.amax((1, 2)),
+            masks=np.stack([_region(field, threshold) for field in found.double().cpu().numpy()]),
+            highest=found.amax((1, 2)),
             threshold=threshold,
             false_alarms=false_alarms,
         )
@@ -375,7 +395,7 @@ def _batched(
 ) -> LocalTerms:
     """The terms of many images, on the CPU."""
     check_whole("batch_size", batch_size, 1)
-    device, parts = next(flow.parameters()).device, []
+    device, parts = flow.device, []
     for start in range(0, max(len(images), 1), batch_size):
         parts.append(local_terms(flow, images[start : start + batch_size].to(device)))
         if progress:
