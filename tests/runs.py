@@ -1,6 +1,9 @@
-"""Run folders for tests, without the training, and settings of small trainings."""
+"""Run folders for tests, without the training, settings of small trainings, and a full disk."""
 
+import contextlib
 import json
+import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,3 +60,14 @@ def small_run(folder: Path, **options: Any) -> Path:
 def flow_of(folder: Path) -> Flow:
     """The flow of a run."""
     return Run.open(folder).flow()
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file can grow beyond some bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -144,6 +144,17 @@ def test_presets_are_listed(capsys):
         (["evaluate", "/no/such"], "/no/such isn't there"),
         (["sample", "/no/such"], "/no/such isn't there"),
         (["evaluate"], "run"),
+        (["evaluate", "~nobody-of-this-name/run"], "~nobody-of-this-name/run isn't there"),
+        (["info", "~nobody-of-this-name/run"], "Expected"),
+        (["models", "~nobody-of-this-name/model"], "there is none at ~nobody-of-this-name/model"),
+        (["train", "--config", "~nobody-of-this-name/a.yaml"], "a.yaml isn't there"),
+        (["ship", "~nobody-of-this-name/run", "model"], "~nobody-of-this-name/run isn't there"),
+        (["reproduce", "--list", "--experiments", "~nobody-of-this-name"], "~nobody-of-this-name"),
+        (
+            ["score", "msds1-best", "--count", "2", "--inception", "~nobody-of-this-name/file"],
+            "none at ~nobody-of-this-name/file",
+        ),
+        (["inpaint", "msds1-best", "~nobody-of-this-name/a.png", "--box", "[0,0,4,4]"], "a.png"),
     ],
 )
 def test_mistakes(arguments, message, capsys, tmp_path):

@@ -142,6 +142,10 @@ def test_histograms_count_every_latent(results, axes):
     assert "2 draws, temperature 1" in axes[-1].get_xlabel()
 
 
+def test_a_name_with_dollars_is_no_formula(results):
+    assert figures.strengths({"a$^$b": results["RG-Flow"], "b": results["open"]}).width > 100
+
+
 def test_several_flows_stand_side_by_side(results, axes):
     both = {name: results[name] for name in ("RG-Flow", "Real NVP")}
     figures.strengths(both)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from rgflow import figures
+from rgflow.figures.curves import learning_curves
 from rgflow.files import PART
 from runs import LOG
 
@@ -84,6 +85,12 @@ def test_the_first_steps_do_not_flatten_the_rest(tmp_path, drawn):
     figures.learning_curve(log, "bits/dim", tmp_path / "curve.png")
     low, high = drawn[0].get_ylim()
     assert low < 2 < high < 3
+
+
+def test_names_with_dollars_are_no_formulas(tmp_path, drawn):
+    entry = {"step": 12, "seconds": 3.5, "event": "from $^$"}
+    figures.learning_curve([*LOG[:20], entry], "bits/dim", tmp_path / "curve.png")
+    assert learning_curves({"a$^$b": [[(1, 3.0), (10, 1.2)]]}, "bits/dim").width > 100
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Latents: the same numbers seen in different ways."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
@@ -59,12 +62,16 @@ def test_mix_per_level(z):
     assert torch.equal(per_level.levels[0], z.levels[0])
     assert per_level.levels[1].abs().max() == 0
     assert torch.equal(per_level.levels[2], other.levels[2])
+    for quarter in (np.float32(0.25), torch.tensor(0.25), np.full(3, 0.25)):
+        assert torch.equal(z.mix(other, quarter).flat(), linear.flat())
 
 
 def test_select_and_cat(z):
     parts = [z.select(slice(0, 1)), z.select(slice(1, 2))]
     assert len(parts[0]) == 1
     assert torch.equal(Latents.cat(parts).flat(), z.flat())
+    mixed = Latents.cat([parts[0], parts[1].to(torch.float64)])  # some may need float64
+    assert mixed.flat().dtype == torch.float64
 
 
 def test_file(z, tmp_path):
@@ -102,10 +109,20 @@ def test_bad_input(z, lattice, tmp_path):
         z.mix(other, 0.5)
     with pytest.raises(ValueError, match="as many images of the same size"):
         z.mix(z.select(slice(0, 1)), 0.5)
+    for share in (math.nan, [0.5, math.inf, 1]):
+        with pytest.raises(ValueError, match="finite shares; got"):
+            z.mix(z, share)
+    with pytest.raises(ValueError, match="share to be a number, or one for each level; got '0.5'"):
+        z.mix(z, "0.5")
     with pytest.raises(ValueError, match=r"image layout \[N, C, 16, 8\]; got \[2, 3, 8, 8\]"):
         Latents.from_image(torch.zeros(2, 3, 8, 8), lattice)
     with pytest.raises(ValueError, match="at least one batch"):
         Latents.cat([])
+    shifted = Latents(z.levels, Lattice(height=16, width=8, m=2, levels=3, order="released"))
+    grey = Latents.from_flat(z.flat()[:, : 16 * 8], lattice, 1)
+    for another in (shifted, grey):
+        with pytest.raises(ValueError, match="latents of one flow; got 3 channels on Lattice"):
+            Latents.cat([z, z, another])
     with pytest.raises(FileNotFoundError, match="there is none at"):
         Latents.load(tmp_path / "none")
     (tmp_path / "bad").write_bytes(b"nonsense")

@@ -1,7 +1,10 @@
 """RG-Flow in every option: exact likelihoods, exact round trips, lossless encoding."""
 
+import json
 import math
+import sys
 import warnings
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +15,7 @@ import torch
 from flows import BIJECTORS, CASES, config, random_flow, random_images
 from rgflow import (
     FlowConfig,
+    Lattice,
     LosslessWarning,
     RGFlow,
     bits_per_dim,
@@ -19,7 +23,21 @@ from rgflow import (
     load_flow,
     make_flow,
 )
-from rgflow.bijectors import dequantize
+from rgflow.bijectors import Bijector, dequantize
+from rgflow.evaluation import evaluate
+
+
+class Reversed(Bijector):
+    """A bijector without parameters."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__((dim,))
+
+    def transform(self, x):
+        return x.flip(1), x.new_zeros(len(x))
+
+    def invert(self, y):
+        return y.flip(1), y.new_zeros(len(y))
 
 
 @pytest.fixture(params=CASES)
@@ -287,6 +305,26 @@ def test_temperatures_per_level_and_per_latent():
     assert scaled.levels[0].std().item() == pytest.approx(0.25, rel=0.1)
 
 
+@pytest.mark.parametrize("pixels", ["logit", "marginal", None])
+def test_a_flow_without_parameters(pixels, tmp_path):
+    sys.modules.setdefault(__name__, sys.modules[Reversed.__module__])
+    flow = RGFlow(config(bijector=f"{__name__}.Reversed", pixels=pixels))
+    assert not list(flow.parameters())
+    assert flow.device == torch.device("cpu")
+    x = flow.sample(3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(flow.decode(flow.encode(x)), x)
+    flow.save_pretrained(tmp_path)
+    assert torch.equal(load_flow(tmp_path).log_prob(x), flow.log_prob(x))
+    if pixels:
+        evaluate(flow, x.to(torch.uint8), subset=0)
+
+
+def test_the_device_is_that_of_parameters_or_buffers():
+    assert random_flow().to("meta").device.type == "meta"
+    flow = RGFlow(config(pixels="marginal", bijector=f"{__name__}.Reversed"))
+    assert flow.to("meta").device.type == "meta"
+
+
 # ---------------------------------------------------------------- bad input
 
 
@@ -303,7 +341,7 @@ def images(*shape, **options):
         (images(2, 3, 8, 8, dtype=torch.int64), r"uint8 images, or reals in \[0, 256\); got int64"),
         (images(2, 3, 8, 8) - 1, r"reals in \[0, 256\), or uint8; got values from -1 to -1"),
         (images(2, 3, 8, 8) + 256, r"got values from 256 to 256"),
-        (images(2, 3, 8, 8) - 1e-6, "multiply by 255"),
+        (images(2, 3, 8, 8) - 1e-6, r"got values from -1e-06 to -1e-06\.$"),
         (images(2, 3, 8, 8) / 0, "finite values; got 384 that are NaN or infinite"),
         (images(2, 3, 8, 8) + math.inf, "got 384 that are NaN or infinite"),
     ],
@@ -313,6 +351,32 @@ def test_images_that_do_not_fit(x, message):
     for function in (flow.log_prob, flow.encode, flow.terms, flow.coarse):
         with pytest.raises(ValueError, match=message):
             function(x)
+
+
+def test_images_that_are_white_at_1_are_warned_about():
+    flow = random_flow(torch.float32)
+    black = images(4, 3, 8, 8, dtype=torch.uint8)
+    noise = torch.Generator().manual_seed(0)
+    x8 = torch.randint(256, black.shape, generator=noise, dtype=torch.uint8)
+    for x in (x8 / 255, x8.double() / 255, x8.half() / 255, x8.clamp(max=1) / 255):
+        for function in (flow.log_prob, flow.terms, flow.encode, flow.coarse):
+            with pytest.warns(UserWarning, match="multiply them by 255 and round") as caught:
+                function(x)
+            assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (
+            black,
+            black.float(),
+            x8,
+            x8.float(),
+            dequantize(black),
+            dequantize(black, noise),
+            torch.rand(black.shape, generator=noise),
+            (x8 > 127).float(),
+        ):
+            flow.log_prob(x)
+        random_flow(pixels=None).log_prob(x8 / 255)
 
 
 def test_float64_images_that_round_up_to_256():
@@ -411,6 +475,16 @@ def test_networks_are_told_where_a_block_is(name):
         images = random_images(flow, 4)
         before, after = flow.log_prob(images), flow.log_prob(images.roll((4, 0), (2, 3)))
         assert torch.allclose(before, after) == (not embedding)
+
+
+def test_numbers_of_numpy_in_a_config(tmp_path):
+    flow = make_flow(config(height=np.int64(8), hidden=[np.int32(16)], shared=np.bool_(False)))
+    assert flow.config == config(hidden=(16,))
+    flow.save_pretrained(tmp_path)  # which takes Python's own
+    assert load_flow(tmp_path).config == flow.config
+    lattice = Lattice(height=np.int64(8), width=torch.tensor(8), m=(np.int64(4), 2))
+    assert json.loads(json.dumps(asdict(lattice)))["m"] == [4, 2]
+    assert len(data.load("msds1", count=np.int64(5))) == 5
 
 
 def test_unknown_keys_of_a_config():

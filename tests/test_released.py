@@ -58,6 +58,34 @@ def test_an_imported_flow_is_saved_and_loaded_like_any_other(tmp_path):
     assert torch.equal(load_flow(tmp_path).log_prob(x8), flow.log_prob(x8))
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("layers.3.t_layers.0.res_blocks.0.1.bias", lambda v: v[:1], r"shape \[6\]; got \[1\]"),
+        ("layers.3.t_layers.0.res_blocks.0.1.bias", lambda v: v.new_ones(7), r"got \[7\]"),
+        ("layers.3.t_layers.0.res_blocks.0.1.bias", lambda v: v[0], r"got \[\]"),
+        ("layers.3.t_layers.0.res_blocks.0.1.weight_v", lambda v: v[:, :5], r"got \[6, 5\]"),
+        ("layers.3.t_layers.0.res_blocks.0.1.weight_g", lambda v: v[:, 0], r"1\]; got \[6\]"),
+        ("layers.3.t_layers.0.scale.scale", lambda v: v[:3], r"shape \[48\]; got \[3\]"),
+        ("layers.3.t_layers.0.scale.scale", lambda v: v / 0, "finite numbers.*got some that are"),
+        ("layers.3.t_layers.0.scale.scale", lambda v: v * math.nan, "finite numbers"),
+        ("layers.3.t_layers.0.scale.scale", lambda v: 3, "or is damaged"),
+        ("layers.3.t_layers.0.res_blocks.0.1.other", lambda v: v, "such as layers.3.*other"),
+        ("layers.3.t_layers.0.res_blocks.9.1.bias", lambda v: v, "such as layers.3.*9.1.bias"),
+        ("layers.3.t_layers.9.scale.scale", lambda v: v, "or is damaged|such as|no others"),
+        ("layers.0.mask_left", lambda v: v[0, 0], "or is damaged"),
+        ("prior.scale", lambda v: v.int(), "or is damaged|prior_scale"),
+        ("prior.scale", lambda v: v * math.nan, "prior_scale"),
+    ],
+)
+def test_damaged_weights(tmp_path, name, change, message):
+    weights = torch.load(FOLDER / "colour.state", weights_only=True)["flow"]
+    weights[name] = change(weights.get(name, torch.ones(6)))
+    torch.save({"flow": weights}, tmp_path / "damaged.state")
+    with pytest.raises(ValueError, match=message):
+        load_released(tmp_path / "damaged.state")
+
+
 class Evil:
     def __reduce__(self):
         return (Path.touch, (Path("evil"),))

@@ -1,8 +1,5 @@
 """Sampling: an image belongs to its seed, whatever is drawn beside it; files and mistakes."""
 
-import contextlib
-import resource
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +8,7 @@ from PIL import Image
 from flows import random_flow
 from rgflow.cli import main
 from rgflow.figures import to_bytes
-from runs import flow_of, small_run
+from runs import flow_of, largest_file, small_run
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +43,25 @@ def test_temperatures_of_levels():
     warm, mixed = flow.draw_each(range(3)), flow.draw_each(range(3), [0.5, 1.0])
     torch.testing.assert_close(mixed.levels[0], warm.levels[0] * 0.5)  # of a Laplace prior
     assert torch.equal(mixed.levels[1], warm.levels[1])
+
+
+def test_numbers_of_numpy_and_tensors_of_one_number():
+    flow = random_flow(torch.float32)
+    expected = flow.sample(2, 0.5, torch.Generator().manual_seed(0))
+    for n, temperature in (
+        (np.int64(2), np.float32(0.5)),
+        (torch.tensor(2), torch.tensor(0.5)),
+        (np.array(2), np.full(flow.levels, 0.5, np.float32)),
+        (2, [np.float32(0.5), torch.tensor(0.5)]),
+    ):
+        found = flow.sample(n, temperature, torch.Generator().manual_seed(0))
+        assert torch.equal(found, expected)
+    for n in (True, np.bool_(True), np.float64(2), "2", torch.zeros(2)):
+        with pytest.raises(ValueError, match="number of images to be a whole number; got"):
+            flow.sample(n)
+    for temperature in ("0.5", ["0.5", "1"], None, []):
+        with pytest.raises(ValueError, match="temperature to be a number, or one for each level"):
+            flow.sample(1, temperature)
 
 
 # ---------------------------------------------------------------- the command
@@ -126,17 +142,6 @@ def test_mistakes(run, capsys, options, message):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
-
-
-@contextlib.contextmanager
-def largest_file(size):
-    """No file can grow beyond some bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_told_in_one_sentence(run, tmp_path, capsys):

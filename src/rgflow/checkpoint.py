@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,14 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from rgflow.config import check_name
-from rgflow.files import replacing, write_json
-from rgflow.pretrained import shipped, unknown_model
+from rgflow.files import expanded, replacing, write_json
+from rgflow.pretrained import CARD, FACTORS, PAGE, QUANTILES, shipped, unknown_model
 
 FORMAT = 1
 DTYPES = ("float32", "float64")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FILES = [CONFIG, WEIGHTS, CARD, PAGE, FACTORS, QUANTILES]
+"""All that the folder of a model holds."""
 LARGEST_ERROR = 0.01
 """Of the numbers of a tensor that are rounded, relative to the largest of them; of those that
 float16 holds as normal numbers it is below 0.0005."""
@@ -55,10 +58,7 @@ def save(
     content = {"format": FORMAT, "dtype": dtype, "storage": storage or dtype, "config": config}
     write_json(folder / CONFIG, content)
     with replacing(folder / WEIGHTS) as part:
-        try:
-            save_model(module, str(part))
-        except SafetensorError as error:  # such as a full disk
-            raise OSError(f"{folder / WEIGHTS}: {error}") from error
+        save_model(module, str(part))
 
 
 def _rounded(module: nn.Module, storage: Storage) -> nn.Module:
@@ -84,14 +84,16 @@ def find(name: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If one on the hub is damaged, or needs code that isn't the package's.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return folder
     if str(name) in (known := shipped()):
         return known[str(name)]
     parts = str(name).split("/")
-    if len(parts) == 2 and all(parts) and not str(name).startswith(("/", ".", "~")):
+    local = Path(parts[0]).exists()  # so it is more likely a slip of the keyboard
+    if len(parts) == 2 and all(parts) and not str(name).startswith((".", "~")) and not local:
         try:
             from huggingface_hub import snapshot_download
         except ImportError as error:
@@ -99,15 +101,27 @@ def find(name: str | Path) -> Path:
                 f"Expected a folder with a model at {name}; there is none, and to look for it on "
                 f"the Hugging Face hub the package huggingface_hub must be installed."
             ) from error
-        print(f"No folder {name}: looking for it on the Hugging Face hub.")
+        print(f"No folder {name}: looking for it on the Hugging Face hub.", file=sys.stderr)
         try:
-            return Path(snapshot_download(str(name)))
+            folder = Path(snapshot_download(str(name), allow_patterns=FILES))
         except Exception as error:
             raise FileNotFoundError(
                 f"Expected a folder with a model at {name}, or one of that name on the Hugging "
                 f"Face hub; found neither ({type(error).__name__})."
             ) from error
+        _check_no_code(folder, name)
+        return folder
     raise FileNotFoundError(unknown_model(name))
+
+
+def _check_no_code(folder: Path, name: str | Path) -> None:
+    """Raise a `ValueError` if loading a model would import modules that its config names."""
+    bijector = str(load_config(folder)[0].get("bijector"))
+    if "." in bijector:
+        raise ValueError(
+            f"Expected a model from the hub to be of the package's own bijectors; {name} would "
+            f"run code, {bijector}: download it, look at it, and load its folder."
+        )
 
 
 def load_config(folder: Path) -> tuple[dict[str, Any], str]:

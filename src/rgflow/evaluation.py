@@ -226,7 +226,7 @@ def _terms(
     check_whole("seed", seed, 0)
     if not len(which):
         raise ValueError("Expected at least one image to evaluate; got none.")
-    device = next(flow.parameters()).device
+    device = flow.device
     parts = []
     for places in which.split(batch_size):
         x = images[places]

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self, cast
 
@@ -21,7 +22,7 @@ from rgflow.bijectors.coupling import CubeCoupling
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
 from rgflow.conditioners import GroupedLinear
-from rgflow.config import Architecture, FlowConfig, check_name, check_whole
+from rgflow.config import Architecture, FlowConfig, check_name, check_whole, per_level
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
 from rgflow.numerics import Unit, training_dtype
@@ -116,12 +117,12 @@ class Flow(nn.Module):
 
     def _make_entry(self) -> Bijector | None:
         """From images to the domain in which the steps work; none if they are there already."""
-        chain = [self.pixels] if self.pixels else []
+        maps = [self.pixels] if self.pixels else []
         if self.config.dequantization == "variational":
-            chain.insert(0, Dequantizer(self.config.channels))
-        if (chain[-1].codomain if chain else "real") != self.domain:
-            chain.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
-        return Compose(chain) if chain else None
+            maps.insert(0, Dequantizer(self.config.channels))
+        if (maps[-1].codomain if maps else "real") != self.domain:
+            maps.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
+        return Compose(maps) if maps else None
 
     @property
     def dim(self) -> int:
@@ -149,6 +150,12 @@ class Flow(nn.Module):
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are, or if there are none the buffers."""
+        held = chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in held), torch.device("cpu"))
 
     def compile_maps(self, on: bool = True) -> bool:
         """Compile maps of the unit cube for training; the first step then takes longer.
@@ -346,20 +353,20 @@ class Flow(nn.Module):
         Raises:
             ValueError: If temperatures are of another number of images, or of levels.
         """
-        check_whole("the number of images", n, 1)
+        n = check_whole("the number of images", n, 1)
         if isinstance(temperature, Latents) and len(temperature) not in (1, n):
             raise ValueError(
                 f"Expected temperatures of 1 image or of {n}, as many as are drawn; got those of "
                 f"{len(temperature)}."
             )
-        parameter = next(self.parameters())
+        source = generator.device if generator else self.device
         levels = []
         for level, t in enumerate(self._temperatures(temperature)):
             shape = self.lattice.latent_shape(level, self.config.channels)
-            like = parameter.new_empty(n, *shape, device=generator.device if generator else None)
+            like = torch.empty(n, *shape, dtype=self.dtype, device=source)
             t = t.to(like) if isinstance(t, Tensor) else t
             z = self.prior.tempered(t, convention).sample_like(like, generator)
-            levels.append(z.to(parameter.device))
+            levels.append(z.to(self.device))
         return Latents(tuple(levels), self.lattice)
 
     def draw_each(
@@ -409,14 +416,7 @@ class Flow(nn.Module):
         if isinstance(temperature, Latents):
             self._for(temperature)
             return temperature.levels
-        if isinstance(temperature, int | float):
-            return [float(temperature)] * self.levels
-        if len(temperature) != self.levels:
-            raise ValueError(
-                f"Expected one temperature, or one for each of the {self.levels} levels; "
-                f"got {len(temperature)}."
-            )
-        return temperature
+        return per_level("temperature", temperature, self.levels)
 
     # ---------------------------------------------------------------- pixel statistics, files
 
@@ -573,12 +573,27 @@ class Flow(nn.Module):
         if not torch.isfinite(images).all():
             bad = int((~torch.isfinite(images)).sum())
             raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
-        if self.pixels is not None and not ((images >= 0) & (images < LEVELS)).all():
-            low, high = images.min().item(), images.max().item()
+        if self.pixels is None:
+            return
+        low, high = images.min().item(), images.max().item()
+        if low < 0 or high >= LEVELS:
             raise ValueError(
-                f"Expected reals in [0, 256), or uint8; got values from {low:g} to {high:g}"
-                f"{': multiply by 255 and round to uint8' if low > -1e-3 and high <= 1 else ''}."
+                f"Expected reals in [0, 256), or uint8; got values from {low:g} to {high:g}."
             )
+        if high <= 1 and _is_scaled(images):
+            warnings.warn(
+                "Images whose values are multiples of 1/255 up to 1 are taken for almost black "
+                "ones: multiply them by 255 and round to uint8, if white is 1.",
+                stacklevel=4,
+            )
+
+
+def _is_scaled(images: Tensor) -> bool:
+    """Whether images in [0, 1] are 8-bit ones divided by 255. Black ones have no values in between,
+    and with the noise that dequantises them they have others."""
+    levels, error = 255 * images, 255 * torch.finfo(images.dtype).eps
+    between = (images > 0) & (images < 1)
+    return bool(between.any() and ((levels - levels.round()).abs() <= error).all())
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -4,6 +4,7 @@ Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rgflow.config import per_level
+from rgflow.files import replacing
 from rgflow.lattice import Lattice, Sites, SqueezeSites
 
 Address = tuple[int, int, int, int]
@@ -149,7 +152,8 @@ class Latents:
         `a.mix(b, [1.0] * Θ + [0.0] * (levels − Θ))`. A level with λ of 0 or 1 is taken as it is.
 
         Raises:
-            ValueError: If the lattices differ, or the number of shares isn't that of the levels.
+            ValueError: If the lattices differ, or the shares aren't one finite number, or one per
+                level.
         """
         mine = (self.lattice, self.channels, len(self), self.levels[-1].dtype)
         others = (other.lattice, other.channels, len(other), other.levels[-1].dtype)
@@ -158,12 +162,9 @@ class Latents:
                 f"Expected as many images of the same size and flow, in the same number format; "
                 f"got {mine} and {others}."
             )
-        shares = [float(share)] * len(self.levels) if isinstance(share, int | float) else share
-        if len(shares) != len(self.levels):
-            raise ValueError(
-                f"Expected one share, or one for each of the {len(self.levels)} levels; "
-                f"got {len(shares)}."
-            )
+        shares = per_level("share", share, len(self.levels))
+        if not all(map(math.isfinite, shares)):
+            raise ValueError(f"Expected finite shares; got {shares}.")
         mixed = [
             a if t == 0 else b if t == 1 else torch.lerp(a, b, t)
             for a, b, t in zip(self.levels, other.levels, shares, strict=True)
@@ -184,18 +185,28 @@ class Latents:
 
     @staticmethod
     def cat(batches: Iterable["Latents"]) -> "Latents":
-        """The latents of several batches as one; a `ValueError` if there is none."""
+        """The latents of several batches as one; a `ValueError` if there is none, or they are of
+        different flows."""
         batches = list(batches)
         if not batches:
             raise ValueError("Expected at least one batch of latents; got none.")
+        first = batches[0]
+        for other in batches:
+            if (other.lattice, other.channels) != (first.lattice, first.channels):
+                raise ValueError(
+                    f"Expected latents of one flow; got {first.channels} channels on "
+                    f"{first.lattice} and {other.channels} channels on {other.lattice}."
+                )
         levels = zip(*(batch.levels for batch in batches), strict=True)
-        return Latents(tuple(torch.cat(level) for level in levels), batches[0].lattice)
+        return Latents(tuple(torch.cat(level) for level in levels), first.lattice)
 
     def save(self, path: str | Path) -> None:
-        """Write to one safetensors file, with the lattice in its metadata."""
+        """Write to one safetensors file, with the lattice in its metadata; an `OSError` if it can't
+        be written."""
         tensors = {f"level{h}": z.detach().contiguous() for h, z in enumerate(self.levels)}
         geometry = json.dumps(asdict(self.lattice))
-        save_file(tensors, path, metadata={type(self.lattice).__name__: geometry})
+        with replacing(Path(path)) as part:
+            save_file(tensors, part, metadata={type(self.lattice).__name__: geometry})
 
     @classmethod
     def load(cls, path: str | Path) -> "Latents":

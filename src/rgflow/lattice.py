@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.config import Boundary, Order, check_name, check_whole
+from rgflow.config import Boundary, Order, check_name, check_whole, own_fields
 
 Mask = NDArray[np.bool_]
 
@@ -257,6 +257,7 @@ class Lattice(Sites):
     disentanglers: bool = True
 
     def __post_init__(self) -> None:
+        own_fields(self)
         check_name("boundary", self.boundary, get_args(Boundary))
         check_name("order", self.order, get_args(Order))
         if isinstance(self.m, list):  # JSON and YAML have no tuples
@@ -381,6 +382,7 @@ class SqueezeSites(Sites):
     """
 
     def __post_init__(self) -> None:
+        own_fields(self)
         _check_sizes(self)
         check_whole("levels", self.levels, 1)
         check_multiples(self.height, self.width, 1 << (self.levels - 1), "2^(levels−1)")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rgflow.bijectors import cut
 from rgflow.config import FlowConfig, PriorName, check_name
+from rgflow.files import expanded
 from rgflow.model import RGFlow
 
 Weights = dict[str, Tensor]
@@ -41,7 +42,7 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
         >>> flow.config.depth, flow.config.order, flow.config.conditioner
         ((2, 1, 1), 'released', 'released')
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a .state file of the released code; none at {path}.")
     try:
@@ -49,7 +50,8 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
         weights = {
             name.removeprefix("module."): value for name, value in dict(content["flow"]).items()
         }
-        config = _config(weights, prior)
+        flow = RGFlow(_config(weights, prior)).to(weights["prior.scale"].dtype)
+        _fill(flow, weights)
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -63,14 +65,12 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
             f"Expected a .state file of the released code, read as weights only; {path} isn't one, "
             f"or is damaged ({reason})."
         ) from error
-    flow = RGFlow(config).to(weights["prior.scale"].dtype)
-    _fill(flow, weights)
     return flow.eval()
 
 
 def _config(weights: Weights, prior: PriorName | None) -> FlowConfig:
     """The architecture, from the shapes of the weights."""
-    channels, m, _ = weights["layers.0.mask_left"].shape
+    channels, m = (weights["layers.0.mask_left"].shape[axis] for axis in (0, 1))
     layers = _count(weights, r"layers\.(\d+)\.")
     depths = [_count(weights, rf"layers\.{k}\.s_layers\.(\d+)\.") for k in range(0, layers, 2)]
     if not min(depths) or layers != 2 * len(depths):
@@ -110,15 +110,17 @@ def _count(weights: Weights, pattern: str) -> int:
 
 @torch.no_grad()
 def _fill(flow: RGFlow, weights: Weights) -> None:
-    """Copy every weight to its place; strict both ways."""
+    """Copy every weight to its place; strict both ways, and as to shapes."""
     config = flow.config
     m = flow.lattice.edges[0]
     order = cut(torch.arange(config.channels * m**2).reshape(1, -1, m, m), m)[0]
     state = flow.state_dict()
     filled, used = set(), set()
+    kinds = "|".join(_RENAMED)
     for name, value in weights.items():
         match = re.fullmatch(
-            r"layers\.(\d+)\.([st])_layers\.(\d+)\.(?:res_blocks\.(\d+)\.(\d+)\.(\w+)|scale\.scale)",
+            r"layers\.(\d+)\.([st])_layers\.(\d+)\."
+            rf"(?:res_blocks\.(\d+)\.(\d+)\.({kinds})|scale\.scale)",
             name,
         )
         if not match:
@@ -126,12 +128,20 @@ def _fill(flow: RGFlow, weights: Weights) -> None:
         layer, kind, depth, block, place, what = match.groups()
         prefix = f"steps.{int(layer) // 2}.layers.bijectors.{int(layer) % 2}.bijector.bijectors."
         prefix += f"{depth}.conditioner."
-        if block is None:
-            target, value = prefix + "scale", value[order]
-        else:
+        target = prefix + "scale"
+        if block is not None:
             target = f"{prefix}blocks.{block}.layers.{place}.{_RENAMED[what]}"
-            value = _reordered(value, order, int(place), what)
-        state[target][0 if kind == "s" else 1] = value
+        if target not in state:
+            continue
+        there = state[target][0 if kind == "s" else 1]
+        shape = (*there.shape, 1) if what == "weight_g" else tuple(there.shape)
+        if value.shape != shape or not value.isfinite().all():
+            raise ValueError(
+                f"Expected {name} to be finite numbers of shape {list(shape)}; got "
+                f"{'some that are not' if value.shape == shape else list(value.shape)}: take an "
+                f"undamaged file."
+            )
+        there.copy_(value[order] if block is None else _reordered(value, order, int(place), what))
         filled.add((target, kind))
         used.add(name)
     kept = {name for name in weights if "mask_" in name or "saved_" in name or "prior" in name}

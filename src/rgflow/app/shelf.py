@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
-from pathlib import Path
 from threading import RLock, Thread
 
 import torch
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.files import expanded, located
 from rgflow.flow import Flow
 from rgflow.pretrained import CARD, Card, in_words, shipped
 from rgflow.repair.surprise import Reference
@@ -39,8 +39,8 @@ class Opened:
         """What `load_flow` takes for it."""
         if self.model.run:
             return str(self.model.run.model.resolve())
-        path = Path(self.name).expanduser()
-        return str(path.resolve()) if path.is_dir() else self.name
+        path = located(self.name)
+        return str(path) if path.is_dir() else self.name
 
     @property
     def flow(self) -> Flow:
@@ -172,7 +172,7 @@ def add_folder(shelf: Shelf, path: str) -> str:
             "Expected a page that only its own machine can see, for opening folders; this one can "
             "be seen by others: name the folder when you start `rgflow app`."
         )
-    return shelf.open(str(Path(path).expanduser())).name
+    return shelf.open(str(expanded(path))).name
 
 
 def quantiles(opened: Opened) -> dict[str, list[float]] | None:

@@ -76,7 +76,7 @@ def of_chains(
 
     assert isinstance(flow, RGFlow)
     noise = torch.Generator().manual_seed(seed)
-    images = holes.images.to(next(flow.parameters()).device)
+    images = holes.images.to(flow.device)
     blank = blanked(images, holes.masks)
     region = LocalFlow(flow, blank, generator=noise).region(holes.masks, copies=CHAINS)
     with subjects.bar("drawing completions", warm_up + draws) as progress:

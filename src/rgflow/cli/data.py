@@ -55,7 +55,8 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import data
     from rgflow.config import check_whole
-    from rgflow.data.source import SPLITS, located
+    from rgflow.data.source import SPLITS
+    from rgflow.files import located
 
     counts = {split: settings[split] for split in SPLITS}
     for split, count in counts.items():

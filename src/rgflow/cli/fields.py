@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.files import expanded
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -99,7 +100,7 @@ def run(arguments: Sequence[str]) -> None:
                 progress=partial(progress.advance, task),
             )
     found, threshold = results[settings.run], settings.threshold
-    folder = Path(settings.out).expanduser() if settings.out else models[settings.run].folder
+    folder = expanded(settings.out) if settings.out else models[settings.run].folder
     pictures = folder if settings.out else folder / "pictures"
     part = "-latents" if settings.latents else ""
     if settings.level is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from rgflow import trained
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import FlowConfig, listed
+from rgflow.files import expanded
 from rgflow.pretrained import Start, in_words
 
 Described = dict[str, Any]
@@ -45,7 +46,7 @@ def describe(folder: str | Path) -> Described:
     from rgflow import checkpoint
     from rgflow.training.run import Run
 
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     run = Run(folder)
     if (folder / "config.yaml").is_file():
         about: Described = {"run": str(folder)} | _described_run(run)

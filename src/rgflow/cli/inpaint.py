@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rgflow.cli import completions, regions, subjects
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_name, check_whole
+from rgflow.files import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -76,7 +77,7 @@ def run(arguments: Sequence[str]) -> None:
             f"got {beside.image_shape}."
         )
     images, truth = regions.images(settings, model)
-    folder = Path(settings.out).expanduser() if settings.out else model.pictures
+    folder = expanded(settings.out) if settings.out else model.pictures
     scale = settings.scale or max(1, round(subjects.WIDTH / flow.config.width))
     pictures = subjects.Pictures(folder=folder, scale=scale)
     masks = regions.masks(settings, model, images, pictures)
@@ -268,7 +269,7 @@ def _repair(
     from rgflow.repair.comparison import fill, scores
     from rgflow.repair.particles import maps_once, parts_of
 
-    device = next(flow.parameters()).device
+    device = flow.device
     particles = settings.particles
     if particles is None:
         particles = PARTICLES if maps_once(flow) else 0

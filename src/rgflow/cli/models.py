@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import listed
-from rgflow.files import plain
+from rgflow.files import expanded, plain
 from rgflow.pretrained import Card, shipped, unknown_model
 
 
@@ -30,7 +29,7 @@ def run(arguments: Sequence[str]) -> None:
         else:
             _list(cards)
         return
-    folder = Path(settings.name).expanduser()
+    folder = expanded(settings.name)
     if not folder.is_dir():
         if settings.name not in shipped():
             raise FileNotFoundError(unknown_model(settings.name))

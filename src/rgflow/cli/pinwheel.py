@@ -1,9 +1,9 @@
 """`rgflow pinwheel`: what a sparse prior is good for, in the plane."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.files import expanded
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.training.run import processor
 
     torch.set_num_threads(1)  # with so little to do, several would wait for one another
-    folder = Path(settings.out).expanduser()
+    folder = expanded(settings.out)
     terminal = Console(stderr=True)
     start, start_busy = time.perf_counter(), time.process_time()
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:

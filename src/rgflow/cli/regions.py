@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
+from rgflow.files import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -59,7 +60,7 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
         return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
     if settings.find:
         return _found(settings, model, images, pictures)
-    read = [_read_mask(Path(file).expanduser(), flow) for file in settings.mask]
+    read = [_read_mask(expanded(file), flow) for file in settings.mask]
     if len(read) not in (1, n):
         raise ValueError(f"Expected one mask, or one for each of {n} images; got {len(read)}.")
     return np.stack(read * (n // len(read)))
@@ -104,7 +105,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
 
     flow, own = model.flow, model.config.data if model.config else None
     name = settings.data if settings.images and settings.data else own or settings.data
-    device = next(flow.parameters()).device
+    device = flow.device
     with subjects.bar("what is usual", REFERENCE) as progress:
         seen = 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.files import expanded
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -64,7 +65,7 @@ def run(arguments: Sequence[str]) -> None:
     if model.flow.pixels is None:
         raise ValueError("Expected a flow of images to report on; this one is of real fields.")
     beside = trained.load(settings.beside) if settings.beside else None
-    path = Path(settings.out).expanduser() if settings.out else model.folder / "report.html"
+    path = expanded(settings.out) if settings.out else model.folder / "report.html"
     _check_writable(path)
     test = model.images(settings.data, "test", settings.count)
     if len(test) < FEW:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.files import expanded
 
 if TYPE_CHECKING:
     from rgflow.experiments.execute import Progress
@@ -57,7 +58,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.experiments.plan import read_experiment
 
     check_whole("--jobs", settings.jobs, 1)
-    experiments, work = (Path(settings[key]).expanduser() for key in ("experiments", "work"))
+    experiments, work = (expanded(settings[key]) for key in ("experiments", "work"))
     if settings.list:
         _list(experiments)
         return

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.files import expanded
 
 STAGED = 6
 """Images whose stages are drawn."""
@@ -83,10 +84,10 @@ def run(arguments: Sequence[str]) -> None:
             f"Expected a flow of pictures, of 1 or 3 channels; this one has "
             f"{flow.config.channels}: draw images from Python, with flow.sample."
         )
-    folder = Path(settings.out).expanduser() if settings.out else model.pictures
+    folder = expanded(settings.out) if settings.out else model.pictures
     # In float32 the last digits depend on how many images are decoded together, and now and then
     # they decide between two grey levels. In float64 they don't.
-    device = next(flow.parameters()).device
+    device = flow.device
     exact = copy.deepcopy(flow).to(torch.float64)
     parts = [seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)]
     terminal = Console(stderr=True)

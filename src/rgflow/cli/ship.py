@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.files import expanded
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.training.shipping import ship
 
     prepare_machine()
-    folder = Path(settings.folder).expanduser()
+    folder = expanded(settings.folder)
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}

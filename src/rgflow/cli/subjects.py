@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
+from rgflow.files import expanded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -179,7 +180,7 @@ def load(settings: Namespace) -> Subjects:
 
     model = trained.load(settings.run)
     flow = model.flow
-    device = next(flow.parameters()).device
+    device = flow.device
     exact = copy.deepcopy(flow).to(torch.float64)
     temperature = settings.temperature
     if temperature is None:
@@ -195,7 +196,7 @@ def load(settings: Namespace) -> Subjects:
             images = picked(settings, flow.config, model.config)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
-    folder = Path(settings.out).expanduser() if settings.out else model.pictures
+    folder = expanded(settings.out) if settings.out else model.pictures
     scale = settings.scale or max(1, round(WIDTH / flow.config.width))
     return Subjects(
         flow=exact,
@@ -240,7 +241,7 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
             "from a data set with --split."
         )
     target = Target(height=config.height, width=config.width, channels=config.channels)
-    paths = [Path(file).expanduser() for file in files]
+    paths = [expanded(file) for file in files]
     images = []
     for path in paths:
         if not path.is_file():
@@ -331,7 +332,7 @@ def _tell_fitting(
             f"pixels where they have another size."
         )
         return
-    root = Path(place).expanduser()
+    root = expanded(place)
     files = kept_files(root, settings.split, found.skipped)
     crop = config.crop if config and settings.data == config.data else None
     target = Target(height=model.height, width=model.width, channels=model.channels, crop=crop)

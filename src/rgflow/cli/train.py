@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rgflow.cli.parsing import flat, instantiate, parse, parser
 from rgflow.config import TrainConfig, check_name
-from rgflow.files import absolute
+from rgflow.files import absolute, expanded
 from rgflow.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def _check_files(arguments: Sequence[str]) -> None:
     words = [
         part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])
     ]
-    for path in (Path(b).expanduser() for a, b in pairwise(words) if a == "--config"):
+    for path in (expanded(b) for a, b in pairwise(words) if a == "--config"):
         if not path.is_file():
             raise FileNotFoundError(f"Expected a YAML file of settings; {path} isn't there.")
         try:

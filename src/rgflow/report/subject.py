@@ -57,7 +57,7 @@ class Subject:
     @cached_property
     def real(self) -> Latents:
         """Latents of four test images."""
-        return self.flow.encode(self.images[:4].to(next(self.flow.parameters()).device))
+        return self.flow.encode(self.images[:4].to(self.flow.device))
 
     @cached_property
     def fields(self) -> ReceptiveFields:

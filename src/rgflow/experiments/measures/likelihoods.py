@@ -87,7 +87,7 @@ def speed(subject: Subject, *, count: int = 64, seed: int = 0) -> Found:
 @torch.no_grad()
 def _level_bits(flow: Flow, images: Tensor) -> list[dict[str, float]]:
     """Bits per image of the values that end at each level, level 0 first."""
-    device, parts = next(flow.parameters()).device, []
+    device, parts = flow.device, []
     ends = torch.as_tensor(flow.lattice.site_levels, device=device)
     for some in images.split(500):
         terms = local_terms(flow, some.to(device), torch.Generator().manual_seed(1))

@@ -66,7 +66,7 @@ class Subject:
     @cached_property
     def device(self) -> torch.device:
         """Where the flow is."""
-        return next(self.flow.parameters()).device
+        return self.flow.device
 
 
 def encoded(subject: Subject, x: Tensor) -> Latents:
