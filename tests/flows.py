@@ -26,6 +26,9 @@ BIJECTORS: dict[str, dict[str, Any]] = {
     "coarse-to-finest": {"bijector": "coarse_to_fine", "components": 2, "splits": 2, "m": 4},
 }
 
+MIXTURES = {name for name in BIJECTORS if name.startswith(("mixture", "coarse"))}
+"""Those that don't start as the identity."""
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "open": {"boundary": "open"},
@@ -114,7 +117,7 @@ def random_flow(
     flow = make_flow(config(**options)).to(dtype)
     # Splines on the real line and long autoregressive chains are ill-conditioned where steep, and
     # mixtures even more, which measure one variable by the spread of others.
-    steep = {"spline": 0.3, "autoregressive": 0.3, "coarse_to_fine": 0.2}
+    steep = {"spline": 0.3, "mixture": 0.25, "autoregressive": 0.3, "coarse_to_fine": 0.2}
     randomise(flow, strength or steep.get(flow.config.bijector, 0.5), seed)
     if flow.config.pixels == "marginal":
         flow.fit_pixels(random_images(flow, 50, seed=seed + 1).sqrt().mul(16).to(torch.uint8))

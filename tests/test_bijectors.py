@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from flows import BIJECTORS, OPTIONS, config, randomise
+from flows import BIJECTORS, MIXTURES, OPTIONS, config, randomise
 from rgflow import FlowConfig, RGFlow
 from rgflow.bijectors import (
     Bijector,
@@ -133,7 +133,6 @@ CASES = {
 }
 
 
-MIXTURES = {"mixture", "mixture-paper", "coarse-to-fine", "coarse-to-finest"}
 STRENGTHS = {"affine-paper": 1.0, "affine-released": 1.5, "cube-released": 1.0}
 """Where smaller parameters would leave the log-determinants near 0."""
 
