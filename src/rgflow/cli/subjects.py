@@ -81,7 +81,7 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
     if settings.scale is not None:
         check_whole("--scale", settings.scale, 1, 64)
     if settings.images and settings.pick is not None:
-        raise ValueError("Expected --images without --pick, which is for samples; got both.")
+        raise ValueError("Expected --images without --pick, which picks others; got both.")
     if settings.temperature is not None and (settings.images or settings.split) and not drawn:
         raise ValueError(
             "Expected --temperature for samples only; got it with given images: leave it out."
