@@ -7,6 +7,7 @@ import torch
 from flows import random_flow, random_images
 from rgflow import FlowConfig, make_flow
 from rgflow.local import LocalFlow
+from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import blanked, fill, random_boxes, scores
 from rgflow.repair.inpainting import by_copy, inpaint
 from rgflow.repair.problems import WholeFlow
@@ -69,7 +70,7 @@ def test_it_climbs(options, variables):
     poses = (WholeFlow if options is NVP else LocalFlow)(flow, images)
     generator = torch.Generator().manual_seed(0)
     found = inpaint(
-        poses, masks, variables=variables, draws=9, restarts=2, steps=25, generator=generator
+        poses, masks, Climb(variables=variables, draws=9, restarts=2, steps=25), generator=generator
     )
     assert found.curves.shape == (25, 3, 2)
     assert (found.log_prob > found.start).all()
@@ -91,7 +92,7 @@ def test_it_finds_the_mode(variables):
     flow = make_flow(config)
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     hole = flow.lattice.box(6, 2, 2, 3)
-    found = inpaint(LocalFlow(flow, images), hole, variables=variables, draws=3, rate=0.1)
+    found = inpaint(LocalFlow(flow, images), hole, Climb(variables=variables, draws=3, rate=0.1))
     assert found.converged.all()
     assert found.images[:, :, 6:, 2:5].abs().max() < 0.02
     assert found.steps < 1000
@@ -103,7 +104,10 @@ def test_what_a_hole_holds_has_no_influence():
     other = torch.where(torch.as_tensor(masks)[:, None], 255 - images, images)
     results = [
         inpaint(
-            LocalFlow(flow, x), masks, draws=4, steps=5, generator=torch.Generator().manual_seed(1)
+            LocalFlow(flow, x),
+            masks,
+            Climb(draws=4, steps=5),
+            generator=torch.Generator().manual_seed(1),
         ).images
         for x in (images, other)
     ]
@@ -112,8 +116,8 @@ def test_what_a_hole_holds_has_no_influence():
     other = torch.where(torch.as_tensor(masks)[:, None], 255 - x8, x8)
     nvp = random_flow(**NVP)
     for ours, theirs in zip(
-        fill(flow, x8, masks, beside=nvp, draws=3, steps=2),
-        fill(flow, other, masks, beside=nvp, draws=3, steps=2),
+        fill(flow, x8, masks, Climb(draws=3, steps=2), beside=nvp),
+        fill(flow, other, masks, Climb(draws=3, steps=2), beside=nvp),
         strict=True,
     ):
         assert torch.equal(ours.images, theirs.images)
@@ -123,13 +127,13 @@ def test_starts_are_the_best_draws():
     flow, images = flow_and_images(**AFFINE)
     masks = holes(flow.lattice)
     local = LocalFlow(flow, images)
-    few = inpaint(local, masks, draws=1, steps=1, generator=torch.Generator().manual_seed(2))
+    few = inpaint(local, masks, Climb(draws=1, steps=1), generator=torch.Generator().manual_seed(2))
     generator = torch.Generator().manual_seed(2)
     region = local.region(masks, copies=50)
     z = flow.prior.sample_like(region.latents, generator)
     scores = region.log_prob(region.decode(z)).view(3, 50)
     generator.manual_seed(2)
-    many = inpaint(local, masks, draws=50, restarts=3, steps=1, generator=generator)
+    many = inpaint(local, masks, Climb(draws=50, restarts=3, steps=1), generator=generator)
     expected = scores.topk(3, 1).values
     torch.testing.assert_close(many.curves[0], expected, rtol=1e-9, atol=1e-8)
     torch.testing.assert_close(many.start, expected[:, 0], rtol=1e-9, atol=1e-8)
@@ -148,7 +152,7 @@ def test_draws_in_portions_are_the_same_kind(monkeypatch):
         return region(self, masks, copies)
 
     monkeypatch.setattr(LocalFlow, "region", spied)
-    found = inpaint(LocalFlow(flow, images), masks, draws=10, restarts=2, steps=1)
+    found = inpaint(LocalFlow(flow, images), masks, Climb(draws=10, restarts=2, steps=1))
     assert 4 in seen
     assert found.curves.shape == (1, 3, 2)
 
@@ -169,7 +173,7 @@ def test_a_climb_that_diverges_keeps_its_best(monkeypatch):
         return log_prob * torch.tensor([1.0, torch.nan if calls > 4 else 1.0, 1.0])
 
     monkeypatch.setattr(region_class, "log_prob", spoilt)
-    found = inpaint(local, masks, draws=3, steps=12)
+    found = inpaint(local, masks, Climb(draws=3, steps=12))
     monkeypatch.undo()
     assert found.diverged.tolist() == [False, True, False]
     assert found.images.isfinite().all()
@@ -180,7 +184,7 @@ def test_a_climb_that_diverges_keeps_its_best(monkeypatch):
 def test_a_climb_that_falls_has_diverged():
     flow, images = flow_and_images(**AFFINE)
     masks = holes(flow.lattice)
-    found = inpaint(LocalFlow(flow, images), masks, draws=5, steps=200, rate=100.0)
+    found = inpaint(LocalFlow(flow, images), masks, Climb(draws=5, steps=200, rate=100.0))
     assert found.diverged.all()
     assert not found.converged.any()
     assert (found.log_prob >= found.start).all()
@@ -196,7 +200,7 @@ def test_an_infinite_density_is_no_best(monkeypatch):
         return honest(self, pixels) + (torch.inf if torch.is_grad_enabled() else 0)
 
     monkeypatch.setattr(type(local.region(hole)), "log_prob", infinite)
-    found = inpaint(local, hole, draws=3, steps=4)
+    found = inpaint(local, hole, Climb(draws=3, steps=4))
     assert found.diverged.all()
     assert found.images.isfinite().all()
     assert ((found.images >= 0) & (found.images < 256)).all()
@@ -206,12 +210,15 @@ def test_constrained_means_latents_whatever_varies():
     flow, images = flow_and_images(**AFFINE)
     masks = holes(flow.lattice)
     made = fill(
-        flow, images.to(torch.uint8), masks, beside=random_flow(**NVP), draws=2, steps=2,
-        variables="pixels",
-    )  # fmt: skip
+        flow,
+        images.to(torch.uint8),
+        masks,
+        Climb(draws=2, steps=2, variables="pixels"),
+        beside=random_flow(**NVP),
+    )
     ours, constrained, free, _ = made
-    assert ours.inpainting.variables == free.inpainting.variables == "pixels"
-    assert constrained.inpainting.variables == "latents"
+    assert ours.inpainting.climb.variables == free.inpainting.climb.variables == "pixels"
+    assert constrained.inpainting.climb.variables == "latents"
     cones = LocalFlow(flow, images).region(masks).cones.sum((1, 2))
     assert (constrained.inpainting.free.numpy() == 3 * cones).all()
 
@@ -222,7 +229,10 @@ def test_images_of_a_batch_come_to_rest_by_themselves():
     hole = flow.lattice.box(6, 2, 2, 3)
     first, second = (
         inpaint(
-            LocalFlow(flow, images[pair]), hole, draws=1, generator=torch.Generator().manual_seed(3)
+            LocalFlow(flow, images[pair]),
+            hole,
+            Climb(draws=1),
+            generator=torch.Generator().manual_seed(3),
         )
         for pair in ([0, 1], [0, 2])
     )
@@ -246,8 +256,7 @@ def test_it_stops_when_asked():
     found = inpaint(
         LocalFlow(flow, images),
         holes(flow.lattice),
-        draws=2,
-        restarts=2,
+        Climb(draws=2, restarts=2),
         progress=progress,
         preview=seen.append,
     )
@@ -268,7 +277,7 @@ def test_scores():
     truth = images.to(torch.uint8)
     masks = random_boxes(flow.lattice, 3, edge=5, seed=1)
     assert (blanked(truth, masks)[torch.as_tensor(masks)[:, None].expand_as(truth)] == 0).all()
-    ours, smooth = fill(flow, truth, masks, draws=3, steps=3, seed=7)
+    ours, smooth = fill(flow, truth, masks, Climb(draws=3, steps=3), seed=7)
     assert (ours.name, smooth.name) == ("RG-Flow", "biharmonic")
     found = scores(ours, truth, masks, seed=7)
     noise = torch.Generator().manual_seed(7)
@@ -287,7 +296,6 @@ def test_mistakes():
         inpaint(local, masks)
     with pytest.raises(ValueError, match=r"boolean mask of shape \(16, 16\)"):
         inpaint(local, masks[:, :8])
-    hole = flow.lattice.box(2, 2, 2, 2)
     for options, message in (
         ({"variables": "z"}, "variables"),
         ({"draws": 0}, "draws to be at least 1"),
@@ -297,8 +305,4 @@ def test_mistakes():
         ({"temperature": -1.0}, "temperature"),
     ):
         with pytest.raises(ValueError, match=message):
-            inpaint(local, hole, **options)
-        with pytest.raises(ValueError, match=message):  # though particles wouldn't need it
-            next(fill(flow, images.to(torch.uint8), hole, particles=4, sweeps=1, **options))
-    with pytest.raises(ValueError, match=r"a setting of the climb .*got 'step' \(nearest: steps\)"):
-        next(fill(flow, images.to(torch.uint8), hole, particles=4, sweeps=1, step=5))
+            Climb(**options)

@@ -57,6 +57,7 @@ def test_one_array(tmp_path: Path, name: str, layout: str, compressed: bool) -> 
         {"train": "train", "test": "test"},
         {"train": "x_train", "test": "x_test"},
         {"train": "train_images", "validation": "val_images", "test": "test_images"},
+        {"train": "train", "validation": "valid_images", "test": "test"},
     ],
 )
 def test_an_array_per_split(tmp_path: Path, names: dict[str, str]) -> None:

@@ -5,7 +5,6 @@ import io
 import json
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from html import escape
@@ -148,10 +147,8 @@ def opened_picture(path: Path) -> Image.Image:
         ValueError: If it is none, or too large.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            with Image.open(path, formats=FORMATS) as found:
-                width, height = found.size
+        with Image.open(path, formats=FORMATS) as found:
+            width, height = found.size
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large("more")) from error
     except Exception as error:  # the only class Pillow's errors have in common

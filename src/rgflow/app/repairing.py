@@ -12,12 +12,17 @@ from rgflow.app.subject import Subject, decoded
 from rgflow.app.workspace import Workspace
 from rgflow.figures import to_bytes
 from rgflow.flow import Flow
+from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import Filled, fill
 from rgflow.repair.particles import maps_once
 from rgflow.repair.surprise import Proposal, Surprise, surprise
 
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """How holes are filled in: by particles, or by a climb."""
+FILL = (
+    "from rgflow.repair.climb import Climb",
+    "from rgflow.repair.comparison import fill",
+)
 CLIMBS = 3
 """Climbs from different starts, as one gives one answer."""
 
@@ -38,13 +43,12 @@ def expected(flow: Flow) -> dict[str, Any]:
     """How holes are filled in, as `fill` takes it."""
     if maps_once(flow):
         return {"particles": PARTICLES, "sweeps": SWEEPS}
-    return {"particles": 0, "steps": STEPS, "draws": DRAWS}
+    return {"climb": Climb(steps=STEPS, draws=DRAWS)}
 
 
 def most_steps(flow: Flow) -> int | None:
     """How many steps there are at the most; none: that depends on the hole."""
-    settings = expected(flow)
-    return None if settings["particles"] else CLIMBS * settings["steps"]
+    return None if maps_once(flow) else CLIMBS * STEPS
 
 
 def completions(
@@ -67,7 +71,7 @@ def completions(
     flow, image = moment.opened.flow, moment.subject.image
     settings = expected(flow)
     found, before = list[Subject](), 0
-    for k in range(1 if settings["particles"] else CLIMBS):
+    for k in range(1 if maps_once(flow) else CLIMBS):
         steps, now = 0, image
 
         def see(images: Tensor) -> None:
@@ -117,7 +121,7 @@ def _subjects(moment: Moment, filled: Filled, steps: int, seed: int) -> list[Sub
         recipe = Recipe(
             f"flow.encode({part}, dtype=torch.float64)",
             (moment.subject.recipe,),
-            (*ARRAYS, "from rgflow.repair.comparison import fill"),
+            (*ARRAYS, *FILL),
         )
         with torch.no_grad():
             z = opened.exact.encode(image[None])

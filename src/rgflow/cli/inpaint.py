@@ -12,6 +12,7 @@ from rgflow.cli import completions, regions, subjects
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_name, check_whole
 from rgflow.files import expanded
+from rgflow.repair.climb import Climb
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -27,14 +28,7 @@ SHOWN, CURVES = 32, 12
 """Images in a picture, and those whose climb or draws are drawn."""
 PARTICLES = 128
 """That draw where a flow maps every pixel once."""
-CLIMB: dict[str, Any] = {
-    "variables": "latents",
-    "draws": 200,
-    "restarts": 1,
-    "temperature": 1.0,
-    "steps": 1000,
-    "rate": 0.03,
-}
+CLIMB: dict[str, Any] = asdict(Climb())
 """Options of a climb, as they are if not given."""
 CHAIN: dict[str, Any] = {"warm_up": 500, "chain": 500}
 """Those of chains, which draw further completions after a climb."""
@@ -284,17 +278,12 @@ def _repair(
                 flow,
                 images.to(device),
                 masks,
+                Climb(**{name: settings[name] for name in CLIMB}),
                 beside=beside,
                 particles=particles,
                 sweeps=sweeps,
                 seed=settings.seed,
                 progress=progress,
-                variables=settings.variables,
-                draws=settings.draws,
-                restarts=settings.restarts,
-                temperature=settings.temperature,
-                steps=settings.steps,
-                rate=settings.rate,
             )
         )
     rows = {one.name: one.images.cpu() for one in filled}

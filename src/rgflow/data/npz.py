@@ -19,7 +19,10 @@ from rgflow.files import located
 
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
-ALSO: dict[Split, tuple[str, ...]] = {"train": (), "validation": ("val",), "test": ()}
+WORDS = {
+    split: tuple(word for word, of in splitting.NAMES.items() if of == split) for split in SPLITS
+}
+"""What arrays of a split may be named after."""
 
 
 class Header(NamedTuple):
@@ -123,7 +126,7 @@ def _arrays(path: Path, headers: Mapping[str, Header]) -> dict[Split, str]:
     """The names of the arrays of images, by split."""
     arrays: dict[Split, str] = {}
     for split in SPLITS:
-        for word in (split, *ALSO[split]):
+        for word in WORDS[split]:
             for name in (word, f"{word}_images", f"x_{word}"):
                 if name in headers:
                     arrays.setdefault(split, name)
@@ -143,7 +146,7 @@ def _labels(
 ) -> str | None:
     """The name of the array of labels that belongs to one of the arrays of images."""
     count = headers[arrays[part]].shape[0]
-    names = [name for word in (part, *ALSO[part]) for name in (f"{word}_labels", f"y_{word}")]
+    names = [name for word in WORDS[part] for name in (f"{word}_labels", f"y_{word}")]
     if len(arrays) == 1:  # else it isn't known of which array those are
         names += ["labels", "y"]
     for name in names:

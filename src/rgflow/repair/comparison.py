@@ -3,25 +3,24 @@
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rgflow.config import check_name, check_whole
+from rgflow.config import check_whole
 from rgflow.flow import Flow
 from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.local import LocalFlow
 from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
 from rgflow.repair.biharmonic import biharmonic
-from rgflow.repair.inpainting import Inpainting, check_climb, inpaint
+from rgflow.repair.climb import Climb
+from rgflow.repair.inpainting import Inpainting, inpaint
 from rgflow.repair.particles import Completion, complete
 from rgflow.repair.problems import Poses, WholeFlow
 
@@ -121,6 +120,7 @@ def fill(
     flow: Flow,
     images: Tensor,
     masks: Mask,
+    climb: Climb = Climb(),
     *,
     beside: Flow | None = None,
     particles: int = 0,
@@ -128,7 +128,6 @@ def fill(
     seed: int = 0,
     progress: Progress | None = None,
     preview: Callable[[Tensor], None] | None = None,
-    **settings: Any,
 ) -> Iterator[Filled]:
     """Holes filled in by a flow, by another with as many free latents and with all, and without.
 
@@ -136,6 +135,7 @@ def fill(
         flow: The flow: if it is an RG-Flow, in the inference cones of the holes.
         images: uint8 [N, C, H, W]. What they hold inside the holes has no influence on anything.
         masks: The holes, [H, W] or [N, H, W].
+        climb: How `inpaint` climbs, where something does.
         beside: A flow of the same size to compare with, such as a Real NVP, "constrained" to as
             many latents, chosen at random, as the inference cones have, and with all (Appendix F).
         particles: For a flow that maps every pixel once: how many draw, instead of the climb; 0: it
@@ -146,7 +146,6 @@ def fill(
         progress: As said there; if it returns True, the method ends with what it has.
         preview: Called before it, by the first method, with the images as they are now, of
             particles one after the other: [N, C, H, W] or [1, C, H, W].
-        settings: For `inpaint`; used only where something climbs.
 
     Yields:
         One method after the other; last, biharmonic inpainting, unless a hole is all of its image.
@@ -154,9 +153,6 @@ def fill(
     Raises:
         ValueError: As for `inpaint` and `biharmonic`.
     """
-    for name in settings:
-        check_name("a setting of the climb", name, inspect.signature(check_climb).parameters)
-    check_climb(**settings)
     known = blanked(images, flow.lattice.masks(masks, len(images)))
     if particles:
         yield _by_particles(flow, known, masks, particles, sweeps, seed, progress, preview)
@@ -178,10 +174,10 @@ def fill(
         found = inpaint(
             poses,
             masks,
+            replace(climb, variables="latents") if constrained else climb,
             generator=torch.Generator().manual_seed(seed + 1),
             progress=_named(progress, name),
             preview=preview if one is flow else None,
-            **(settings | {"variables": "latents"} if constrained else settings),
         )
         seconds = time.perf_counter() - start
         yield Filled(name=name, images=found.images, seconds=seconds, flow=one, inpainting=found)

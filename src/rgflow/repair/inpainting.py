@@ -10,18 +10,13 @@ holes together.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from rgflow.config import check_at_least, check_name, check_whole
 from rgflow.lattice import Mask
+from rgflow.repair.climb import Climb
 from rgflow.repair.problems import Poses, Problems
-
-Variables = Literal["latents", "pixels"]
-"""What is varied: the free latents, of which an RG-Flow has those of the inference cone (the
-paper's way), or the hole's pixels themselves, in the flow's own space."""
 
 PIXELS_AT_ONCE = 1 << 15
 """Pixels of draws that are evaluated together, for the sake of memory."""
@@ -48,11 +43,8 @@ class Inpainting:
         converged: Whether its climb had come to rest, [N].
         diverged: Whether log p was ever not a finite number, or ended below where it began, [N];
             the best state was kept.
-        variables: What was varied.
         free: How many variables each image had, [N].
-        draws: Draws per image, of which the best were starts.
-        temperature: Of these draws.
-        rate: Of Adam at the start.
+        climb: The settings.
     """
 
     images: Tensor
@@ -62,11 +54,8 @@ class Inpainting:
     best: Tensor
     converged: Tensor
     diverged: Tensor
-    variables: Variables
     free: Tensor
-    draws: int
-    temperature: float
-    rate: float
+    climb: Climb
 
     @property
     def steps(self) -> int:
@@ -77,13 +66,8 @@ class Inpainting:
 def inpaint(
     poses: Poses,
     masks: Mask,
+    climb: Climb = Climb(),
     *,
-    variables: Variables = "latents",
-    draws: int = 200,
-    temperature: float = 1.0,
-    restarts: int = 1,
-    steps: int = 1000,
-    rate: float = 0.03,
     generator: torch.Generator | None = None,
     progress: Callable[[int, Tensor], bool | None] | None = None,
     preview: Callable[[Tensor], None] | None = None,
@@ -96,19 +80,14 @@ def inpaint(
     Args:
         poses: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
         masks: The holes, [H, W] for all images alike, or [N, H, W].
-        variables: What is varied.
-        draws: Random draws of the latents per image, of which the best are starts.
-        temperature: Of these draws.
-        restarts: How many of the best draws are starts.
-        steps: The most steps; the climb ends earlier if it comes to rest.
-        rate: Of Adam, in units of the flow's own space.
+        climb: What is varied, and how it is looked for.
         generator: Source of randomness, of the CPU.
         progress: Called after every step with its number and log p [N, R], and with 0 while starts
             are drawn; to stop the climb, return True.
         preview: Called before that with the best so far, reals [N·R, C, H, W].
 
     Raises:
-        ValueError: If a mask is empty or of another size, or a number is out of range.
+        ValueError: If a mask is empty or of another size.
 
     Example:
         >>> from rgflow import FlowConfig, RGFlow
@@ -116,18 +95,10 @@ def inpaint(
         >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=16))
         >>> images = torch.rand(2, 3, 16, 16) * 255
         >>> hole = flow.lattice.box(4, 4, 3, 3)
-        >>> found = inpaint(LocalFlow(flow, images), hole, draws=10, steps=20)
+        >>> found = inpaint(LocalFlow(flow, images), hole, Climb(draws=10, steps=20))
         >>> found.images.shape, found.curves.shape, bool((found.log_prob >= found.start).all())
         (torch.Size([2, 3, 16, 16]), torch.Size([20, 2, 1]), True)
     """
-    check_climb(
-        variables=variables,
-        draws=draws,
-        temperature=temperature,
-        restarts=restarts,
-        steps=steps,
-        rate=rate,
-    )
     masks = poses.lattice.masks(masks, len(poses))
     for number, mask in enumerate(masks):
         if not mask.any():
@@ -135,57 +106,36 @@ def inpaint(
                 f"Expected holes to fill; got an empty mask for image {number}: mark at least one "
                 f"pixel."
             )
+    restarts = climb.restarts
     problems = poses.region(masks, restarts)
-    latents, pixels = _starts(poses, masks, draws, restarts, temperature, generator, progress)
-    if variables == "latents":
-        climb = _Climb(problems, latents, problems.decode)
+    latents, pixels = _starts(poses, masks, climb, generator, progress)
+    if climb.variables == "latents":
+        ascent = _Ascent(problems, latents, problems.decode)
         owners = problems.latent_owners
     else:
-        climb = _Climb(problems, problems.to_flow(pixels), problems.from_flow)
+        ascent = _Ascent(problems, problems.to_flow(pixels), problems.from_flow)
         owners = problems.owners.repeat_interleave(pixels.shape[1])
     told = progress
     if preview:
 
         def told(step: int, log_prob: Tensor) -> bool | None:
-            preview(problems.paste(climb.pixels))
+            preview(problems.paste(ascent.pixels))
             return progress(step, log_prob) if progress else None
 
-    curves, rested = climb.run(steps, rate, restarts, told)
-    reached, best = climb.best.view(-1, restarts).max(1)
+    curves, rested = ascent.run(climb, told)
+    reached, best = ascent.best.view(-1, restarts).max(1)
     chosen = torch.arange(len(poses), device=best.device) * restarts + best
     return Inpainting(
-        images=problems.paste(climb.pixels)[chosen],
+        images=problems.paste(ascent.pixels)[chosen],
         log_prob=reached,
         start=curves[0].gather(1, best[:, None])[:, 0],
         curves=curves,
         best=best,
         converged=rested[chosen],
-        diverged=climb.diverged[chosen],
-        variables=variables,
+        diverged=ascent.diverged[chosen],
         free=torch.bincount(owners, minlength=len(problems))[::restarts],
-        draws=draws,
-        temperature=temperature,
-        rate=rate,
+        climb=climb,
     )
-
-
-def check_climb(
-    *,
-    variables: Variables = "latents",
-    draws: int = 200,
-    temperature: float = 1.0,
-    restarts: int = 1,
-    steps: int = 1000,
-    rate: float = 0.03,
-) -> None:
-    """Raise a `ValueError` unless these settings of `inpaint` are in range."""
-    check_name("variables", variables, get_args(Variables))
-    check_whole("draws", draws, 1)
-    check_at_least("temperature", temperature, 0)
-    check_whole("restarts", restarts, 1, draws)
-    check_whole("steps", steps, 1)
-    if not 0 < rate < math.inf:
-        raise ValueError(f"Expected rate to be above 0; got {rate}.")
 
 
 def by_copy(owners: Tensor, copies: int) -> Tensor:
@@ -205,17 +155,16 @@ def by_copy(owners: Tensor, copies: int) -> Tensor:
 def _starts(
     poses: Poses,
     masks: Mask,
-    draws: int,
-    restarts: int,
-    temperature: float,
+    climb: Climb,
     generator: torch.Generator | None,
     progress: Callable[[int, Tensor], bool | None] | None,
 ) -> tuple[Tensor, Tensor]:
     """Latents and pixels of the best draws, for the problems with that many copies per image."""
+    draws, restarts = climb.draws, climb.restarts
     most = min(PIXELS_AT_ONCE // int(masks.sum()), SITES_AT_ONCE // masks.size)
     together = max(1, min(draws, most))
     problems = poses.region(masks, together)
-    prior = problems.flow.prior.tempered(temperature)
+    prior = problems.flow.prior.tempered(climb.temperature)
     n, images = len(masks), problems.owners.div(together, rounding_mode="floor")
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     for first in range(0, draws, together):
@@ -255,7 +204,7 @@ def _laid(values: Tensor, owners: Tensor, copies: int) -> Tensor:
     return out
 
 
-class _Climb:
+class _Ascent:
     """The climb of log p by Adam, and the best that it has met.
 
     Attributes:
@@ -277,21 +226,17 @@ class _Climb:
         self.diverged = torch.zeros(len(problems), dtype=torch.bool, device=start.device)
 
     def run(
-        self,
-        steps: int,
-        rate: float,
-        restarts: int,
-        progress: Callable[[int, Tensor], bool | None] | None,
+        self, climb: Climb, progress: Callable[[int, Tensor], bool | None] | None
     ) -> tuple[Tensor, Tensor]:
         """Climb. The curves [T, N, R], and which problems came to rest, [K]."""
-        adam = torch.optim.Adam([self.point], lr=rate)
+        adam = torch.optim.Adam([self.point], lr=climb.rate)
         curves: list[Tensor] = []
         mark, since = self.best.clone(), torch.zeros_like(self.best, dtype=torch.long)
         falls = torch.zeros_like(since)
-        for step in range(steps):
+        for step in range(climb.steps):
             share = torch.where(falls > FALLS, 0, 3.0**-falls).to(self.best.dtype)
             log_prob = self._step(adam, share)
-            curves.append(log_prob.view(-1, restarts))
+            curves.append(log_prob.view(-1, climb.restarts))
             risen = self.best > mark + PROGRESS
             mark = torch.where(risen, self.best, mark)
             since = torch.where(risen, 0, since + 1)

@@ -16,6 +16,7 @@ from rgflow.figures.mixing import thresholds
 from rgflow.figures.repair import repairs
 from rgflow.metrics.ovals import inherited
 from rgflow.metrics.reader import load_reader
+from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill, random_boxes, scores
 
 
@@ -108,10 +109,10 @@ def inpainting(
             subject.flow,
             truth,
             masks,
+            Climb(steps=steps),
             beside=beside,
             particles=particles,
             seed=seed,
-            steps=steps,
         )
     )
     told = {}

@@ -1,0 +1,50 @@
+"""Settings of the climb that fills holes in, as plain data: it imports no torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rgflow.config import check_at_least, check_name, check_whole
+
+Variables = Literal["latents", "pixels"]
+"""What is varied: the free latents, of which an RG-Flow has those of the inference cone (the
+paper's way), or the hole's pixels themselves, in the flow's own space."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb:
+    """How the likeliest completion of a hole is looked for (paper, Appendix F).
+
+    Attributes:
+        variables: What is varied.
+        draws: Random draws of the latents per image, of which the best are starts.
+        temperature: Of these draws.
+        restarts: How many of the best draws are starts.
+        steps: The most steps; the climb ends earlier if it comes to rest.
+        rate: Of Adam at the start, in units of the flow's own space.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> Climb(draws=10, restarts=20)
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected restarts from 1 to 10; got 20.
+    """
+
+    variables: Variables = "latents"
+    draws: int = 200
+    temperature: float = 1.0
+    restarts: int = 1
+    steps: int = 1000
+    rate: float = 0.03
+
+    def __post_init__(self) -> None:
+        check_name("variables", self.variables, get_args(Variables))
+        check_whole("draws", self.draws, 1)
+        check_at_least("temperature", self.temperature, 0)
+        check_whole("restarts", self.restarts, 1, self.draws)
+        check_whole("steps", self.steps, 1)
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"Expected rate to be above 0; got {self.rate}.")
