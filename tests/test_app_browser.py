@@ -397,12 +397,24 @@ def test_a_page_that_is_loaded_again(me):
     me.page.locator("#atlas button").first.wait_for()
     me.change("#atlas button", 2)
     me.change("#zero")
-    told, image = me.text("#status"), me.pixels
+    told, image, held = me.text("#status"), me.pixels, []
+
+    def hold(route):  # that the page has opened its first panel, as it does by itself
+        first = '"value":"Sample"' in (route.request.post_data or "")
+        held.append(route) if first else route.continue_()
+
+    me.page.route("**/queue/join?*", hold)
     me.page.reload()
     me.messages.clear()  # of connections that have ended
     me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
     me.page.locator("#latent-0 input[type=range]").wait_for()
     me.wait("told => document.querySelector('#status').innerText === told", told)
+    assert held
+    for route in held:
+        route.continue_()
+    me.page.unroute("**/queue/join?*", hold)
+    me.page.wait_for_timeout(500)
+    assert me.text("#status") == told
     assert me.pixels == image
     me.change("#undo")
     assert me.pixels != image

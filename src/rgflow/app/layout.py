@@ -12,6 +12,10 @@ from rgflow.app.page import Page, drawn
 from rgflow.app.panels.repair import following
 from rgflow.app.workspace import Workspace
 
+ASKED = "() => window.rgflow.touched"
+"""Whether somebody has opened a panel: while a page is loaded it opens its first one by itself,
+which isn't to close the one that it is about to go on with."""
+
 
 def build(desk: Desk) -> gr.Blocks:
     """The whole page."""
@@ -37,11 +41,17 @@ def build(desk: Desk) -> gr.Blocks:
                 page.canvas = page.big()
                 status = gr.HTML(elem_id="status")
                 gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
+            asked = gr.Checkbox(visible="hidden")
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
                 for title, panel in panels.PANELS.items():
                     with gr.Tab(title, id=title, elem_id=f"tab-{title.lower()}") as tab:
                         panel(page)
-                    page.on(tab.select, lambda work, title=title: work.view.show(title))
+                    page.on(
+                        tab.select,
+                        lambda work, asked, title=title: work.view.show(title) if asked else None,
+                        [asked],
+                        js=ASKED,
+                    )
         drawers.build(page, blocks, tabs)
         page.shows([page.canvas, status], lambda work: [drawn(work), told(work)])
         page.shows(

@@ -30,7 +30,7 @@ class Climb:
         >>> Climb(draws=10, restarts=20)
         Traceback (most recent call last):
         ...
-        ValueError: Expected restarts from 1 to 10; got 20.
+        ValueError: Expected restarts to be at most 10; got 20.
     """
 
     variables: Variables = "latents"

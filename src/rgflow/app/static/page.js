@@ -2,6 +2,7 @@
 window.rgflow = {
   // The page by name, and the one before it in this tab, whose work is gone on with.
   name: crypto.getRandomValues(new Uint32Array(4)).join("-"), before: sessionStorage.rgflow || "",
+  touched: false,  // by anybody, since it was loaded
   settle() { document.querySelector("#settle")?.click(); },
   open(name) {
     this.settle();  // whatever a slider shows is what is exported
@@ -146,8 +147,11 @@ window.rgflow = {
   },
 };
 // What is left behind is found again by a page in its place, but not by a copy of the tab.
+delete sessionStorage.rgflow;
 addEventListener("pagehide", () => { sessionStorage.rgflow = window.rgflow.name; });
 addEventListener("pageshow", () => { delete sessionStorage.rgflow; });
+for (const kind of ["click", "keydown"])
+  document.addEventListener(kind, () => { window.rgflow.touched = true; }, true);
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
 // The button says what it leads to, whoever made the page dark.
