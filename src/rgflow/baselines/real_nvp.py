@@ -10,6 +10,7 @@ batch.
 Letters in shapes: N images; K channels at a scale; C channels of an image; h, w rows and columns.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
@@ -93,18 +94,18 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
             flow = RealNVP(replace(config, hidden=hidden))
         return sum(p.numel() for p in flow.parameters())
 
-    high = 1
-    while size(high) < count:
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) < count else (low, middle)
-    hidden = min((h for h in (low, high) if h), key=lambda h: abs(size(h) - count))
-    if abs(size(hidden) - count) > 0.05 * count:
+    # Convolutions have one parameter per pair of feature maps, so the number is a h² + b h + c.
+    one, two, three = (size(hidden) for hidden in (1, 2, 3))
+    a = (three - 2 * two + one) / 2
+    b = two - one - 3 * a
+    c = one - a - b
+    root = (math.sqrt(max(0.0, b * b - 4 * a * (c - count))) - b) / (2 * a)
+    near = {hidden: size(hidden) for hidden in {max(1, math.floor(root)), max(1, math.ceil(root))}}
+    hidden = min(near, key=lambda h: abs(near[h] - count))
+    if abs(near[hidden] - count) > 0.05 * count:
         raise ValueError(
             f"Expected a number of parameters that Real NVP can match within 5 %; got {count}, the "
-            f"nearest being {size(hidden)}."
+            f"nearest being {near[hidden]}."
         )
     return replace(config, hidden=hidden)
 
