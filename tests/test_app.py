@@ -874,7 +874,7 @@ def little_memory(megabytes):
 
 
 @pytest.mark.parametrize("name", BAD)
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::PIL.Image.DecompressionBombWarning")
 def test_files_that_are_no_pictures(name, small, tmp_path):
     make, words = BAD[name]
     path = tmp_path / "upload.png"
