@@ -23,6 +23,7 @@ FILL = (
     "from rgflow.repair.climb import Climb",
     "from rgflow.repair.comparison import fill",
 )
+"""What a script needs to do it again."""
 CLIMBS = 3
 """Climbs from different starts, as one gives one answer."""
 
