@@ -52,8 +52,13 @@ it says so.
 `rgflow reproduce NAME --budget 10m` does an experiment again; [how](../guide/reproducing.md). With
 the budget 10m every training has ten minutes of one core or less, with 2h, which is only a name,
 an hour or less, and figures are of models that come with the package; full is the paper's setting,
-for those with a GPU and the data. What different processors do in the same time differs much, so
-compare numbers within a page, and there only of one processor.
+for those with a GPU and the data. An experiment has those budgets under which it is worth doing:
+what needs official files only the last. What different processors do in the same time differs much,
+so compare numbers within a page, and there only of one processor.
+
+Under every table stand machines, versions and commits. *With changes* beside a commit says that
+code or settings weren't committed yet when a training or a measurement began; what was changed
+went into one of the next commits.
 """
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
@@ -111,6 +116,16 @@ class Results:
         self.trainings, self.measures = content["trainings"], content["measures"]
         self.labels = {one["name"]: (one["label"], one["seed"]) for one in self.trainings}
 
+    @property
+    def called(self) -> str:
+        """The budget, and how long its trainings are, where its name doesn't say so."""
+        own = [one for one in self.trainings if "model" not in one]
+        minutes = {one.get("settings", {}).get("minutes") for one in own}
+        length = minutes.pop() if len(minutes) == 1 else None
+        if length is None or self.budget == f"{length:g}m":
+            return self.budget
+        return f"{self.budget} ({length:g} min)"
+
     @classmethod
     def as_planned(cls, experiment: Experiment, budget: str, content: dict[str, Any]) -> "Results":
         """What was done with the settings of its config, without what was with former ones."""
@@ -119,7 +134,7 @@ class Results:
         trainings = [one for one in planned if one]
         names = {one["name"] for one in trainings}
         measures = [
-            found
+            {"beside": one.beside and one.beside.name, **found}  # the oldest don't say
             for one in plan.measurements
             if one.training is None or one.training.name in names
             for found in results.measurements_of(one, content)
@@ -308,8 +323,12 @@ def of_one_number(said: dict[str, Any], found: dict[str, Results]) -> Iterator[s
     """Published numbers, and ours under every budget."""
     digits = said.get("digits", 3)
     columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
-    better = said.get("better")
-    head = ["", *(PUBLISHED[key] for key in columns), *(f"here, {b}" for b in found)]
+    if not (columns or found):
+        yield from ("Not measured yet.", "")
+        return
+    better = said.get("better") if found else None
+    given = [PUBLISHED[key] for key in columns]
+    head = ["", *given, *(f"here, {one.called}" for one in found.values())]
     rows = []
     for row in said["rows"]:
         ours = [one.number(said["value"], row) for one in found.values()]
@@ -337,7 +356,7 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
     columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
     given = [PUBLISHED[key] for key in columns]
     head, told, most = ["", *given, *(value["name"] for value in said["values"])], False, 1
-    for budget, one in found.items():
+    for one in found.values():
         rows = []
         for row in said["rows"]:
             cells = []
@@ -352,7 +371,7 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
                 rows.append([row["name"], *(row.get(key, "") for key in columns), *cells])
         if rows:
             told = True
-            yield from (f"Budget {budget}:", "", *table(head, rows))
+            yield from (f"Budget {one.called}:", "", *table(head, rows))
     if not told:
         yield "Not measured yet."
         yield ""
@@ -388,7 +407,7 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
                 told += ", of one training each"
             if len(one.processors(larger, smaller)) > 1:
                 told += ", trained on different processors"
-            outcomes.append(f"{budget}: **{verdict}** ({told})")
+            outcomes.append(f"{one.called}: **{verdict}** ({told})")
         yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured yet'}."
     yield ""
 
@@ -396,7 +415,7 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
 def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """What the probes of each level say about the paper's sentences."""
     any_there = False
-    for budget, of in found.items():
+    for of in found.values():
         told: dict[str, list[str]] = {}
         for one in of.measures:
             label, _ = of.labels[one["training"]] if one["training"] else ("", 0)
@@ -408,7 +427,7 @@ def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str
         if told:
             any_there = True
             lines = [line for lines in told.values() for line in lines]
-            yield from (f"Budget {budget}, first seed:", "", *lines, "")
+            yield from (f"Budget {of.called}, first seed:", "", *lines, "")
     if not any_there:
         yield "Not measured yet."
         yield ""
@@ -422,7 +441,7 @@ def of_curves(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
         yield ""
     for one in shown:
         file = curves_file(one, said)
-        yield from (f"Budget {one.budget}:", "", f"![{said['title']}]({file})", "")
+        yield from (f"Budget {one.called}:", "", f"![{said['title']}]({file})", "")
 
 
 def curves_file(of: Results, said: dict[str, Any]) -> str:
@@ -488,15 +507,17 @@ def _pictures(found: dict[str, Results]) -> Iterator[str]:
     """The pictures of the longest training that has any."""
     for budget, one in reversed(found.items()):
         shown = [
-            (of["training"], file, caption)
+            (of["training"], of.get("beside"), file, caption)
             for of in one.measures
             for file, caption in of["pictures"].items()
         ]
         if not shown:
             continue
-        yield from ("## Pictures", "", f"Budget {budget}.", "")
-        for training, file, caption in shown:
+        yield from ("## Pictures", "", f"Budget {one.called}.", "")
+        for training, beside, file, caption in shown:
             label = f"{one.labels[training][0]}: " if training else ""
+            if beside:
+                label = label.replace(":", f" and {one.labels[beside][0]}:")
             path = f"../../experiments/{one.experiment.name}/{budget}/{file}"
             yield from (f"{label}{caption}.", "", f"![{label}{caption}]({path})", "")
         return
@@ -612,11 +633,15 @@ def overview(pages: dict[str, Experiment]) -> str:
         states = {one.budget: one for one in entries if one.experiment == name}
         cells = [DONE[states[b].state] if b in states else "" for b in BUDGETS]
         hours = sum(one.machine_hours for one in states.values())
+        hours += manifest.hours_of_others(experiment)
         rows.append([f"[{experiment.title}]({name}.md)", *cells, f"{hours:.2g}" if hours else ""])
     lines += ["", *table(["", *BUDGETS, "machine-hours"], rows)]
     lines += [
         f"Together {manifest.machine_hours(EXPERIMENTS):.2g} machine-hours, of at most "
-        f"{manifest.LIMIT}, with those of all models that come with the package.",
+        f"{manifest.LIMIT}, with those of all models that come with the package. A machine-hour is "
+        "an hour of all cores of a machine, which had two: two hours on the clock for a training "
+        "of one core that was alone. Flows of other libraries count with their trials of learning "
+        "rates and with the Glow of the natural images.",
         "",
     ]
     lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]

@@ -67,14 +67,16 @@ def to_yaml(content: Any) -> str:
     return yaml.safe_dump(plain(content), sort_keys=False)
 
 
-def write_json(path: Path, content: Any, *, indent: int = 2) -> None:
-    """Write what `plain` makes of some content as a JSON file, whole or not at all.
+def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
+    """Write what `plain` makes of some content as a JSON file, whole or not at all; without an
+    indent, as short as can be.
 
     Raises:
         OSError: If the file can't be written.
     """
     with replacing(path) as part:
-        part.write_text(json.dumps(plain(content), indent=indent) + "\n")
+        separators = (",", ":") if indent is None else None
+        part.write_text(json.dumps(plain(content), indent=indent, separators=separators) + "\n")
 
 
 def _sync_folder(folder: Path) -> None:

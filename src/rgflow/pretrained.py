@@ -28,6 +28,12 @@ from rgflow.files import expanded, plain, replacing, to_yaml, write_json
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
 CARD, PAGE, FACTORS, QUANTILES = "card.json", "README.md", "factors.json", "quantiles.json"
+OF_PATCHES = (
+    "overlapping regions of the same seven photographs, 219 of which don't overlap: errors that "
+    "count every image are too small by far, and they show other things than the training images "
+    "do, which samples can be nearer to"
+)
+"""What one has to know of the test images of the data set `patches`."""
 
 
 def shipped() -> dict[str, Path]:
@@ -286,6 +292,8 @@ class Card:
             f"{found.nll:.4f} ± {found.standard_error:.4f} on {found.images:,} test images (seed "
             f"of the noise: {found.seed}){floor}",
         )
+        if self.config.data == "patches":
+            yield "test images", OF_PATCHES
         if lossless := self.lossless:
             text = f"lossless for {lossless.images} test images, {lossless.float32} in float32"
             others = lossless.images - lossless.float32
@@ -390,8 +398,9 @@ def in_words(config: FlowConfig) -> str:
     if config.bijector == "coarse_to_fine":
         kind = f"up to {config.channels * 4**config.splits}"
     stems = f" and stems {config.stem} wide" if config.stem else ""
+    tree = "" if config.disentanglers else " without disentanglers"
     return (
-        f"RG-Flow, m = {listed(config.m)}, {config.bijector} bijectors, {kind} networks "
+        f"RG-Flow{tree}, m = {listed(config.m)}, {config.bijector} bijectors, {kind} networks "
         f"{listed(config.hidden)} wide{stems}, {config.prior} prior, "
         f"{config.pixels or 'no'} pixel map"
     )

@@ -209,7 +209,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     from rgflow.files import replacing, write_json
     from rgflow.pretrained import FACTORS
 
-    write_json(out / FACTORS, content | found.plain())
+    write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
     if found.associations:
         with replacing(out / "associations.safetensors") as part:
             found.associations.save(part)

@@ -89,11 +89,16 @@ def machine_hours(experiments: Path) -> float:
     for folder in shipped().values():
         one = results.of_card(Card.read(folder))
         count(one, one["settings"].get("data"), one["parameters"])
-    for path in experiments.glob("*/results/*/*.json"):
-        one = json.loads(path.read_text())
-        if "started" in one:
-            count(one, path.parent.name)
-    return sum(found.values()) / 3600
+    of_others = sum(hours_of_others(one) for one in read)
+    return sum(found.values()) / 3600 + of_others
+
+
+def hours_of_others(experiment: Experiment) -> float:
+    """Hours of a machine that the flows of other libraries took whose results lie in an
+    experiment's folder, with their trials of learning rates."""
+    told = [json.loads(path.read_text()) for path in experiment.folder.glob("results/*/*.json")]
+    done = [one for one in told if "started" in one]
+    return sum(one["processor_seconds"] / one["machine"]["cores"] for one in done) / 3600
 
 
 def entry(experiment: Experiment, budget: str) -> Entry:

@@ -172,6 +172,9 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
     run, parts = Run(training.folder(work)), sessions(training, work)
     record = run.record()
     result = record["result"]
+    # A session isn't written down if the command that began it was killed; its own clock goes on.
+    clock = result["seconds"]
+    busy = clock if training.config.clock == "processor" else 0.0
     return {
         "name": training.name,
         "label": training.label,
@@ -187,8 +190,8 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
         "curve": _curve(training, work),
         "started": record["started"],
         "sessions": len(parts),
-        "seconds": round(sum(one.seconds for one in parts), 1),
-        "processor_seconds": round(sum(one.processor_seconds for one in parts), 1),
+        "seconds": round(max(clock, sum(one.seconds for one in parts)), 1),
+        "processor_seconds": round(max(busy, sum(one.processor_seconds for one in parts)), 1),
         "threads": max((one.threads for one in parts), default=None),
         "at_a_time": max((one.beside + 1 for one in parts), default=None),
         "machine": record["machine"],

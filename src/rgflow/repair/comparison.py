@@ -74,8 +74,8 @@ class Scores:
         psnr: Over the whole images.
         psnr_region: Over the regions alone.
         ssim: Structural similarity.
-        log_prob: Mean log p of the images in nats, less that of the truth, and its standard error;
-            none without a flow.
+        log_prob: Mean log p of the images in nats, less that of the truth; none without a flow.
+        log_prob_error: Its standard error; NaN of one image, and without a flow.
         free: Variables per image, on average; none without a climb.
         steps: Of the climb or the particles; none without a flow.
         seconds: Per image.
@@ -86,7 +86,8 @@ class Scores:
     psnr: Metric
     psnr_region: Metric
     ssim: Metric
-    log_prob: tuple[float, float] | None
+    log_prob: float | None
+    log_prob_error: float
     free: float | None
     steps: int | None
     seconds: float
@@ -252,20 +253,22 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
         masks: The holes, [H, W] or [N, H, W].
         seed: As for `fill`.
     """
-    log_prob, found, flow, n = None, filled.log_prob, filled.flow, len(truth)
+    found, flow, n = filled.log_prob, filled.flow, len(truth)
+    mean, error = None, math.nan
     climb, curves = filled.inpainting, filled.curves
     if found is not None and flow is not None:
         noise = torch.Generator().manual_seed(seed)
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]
         less = (found.to(truth.device) - torch.cat(parts)).double()
-        log_prob = (less.mean().item(), (less.std() / n**0.5).item() if n > 1 else math.nan)
+        mean, error = less.mean().item(), (less.std() / n**0.5).item() if n > 1 else error
     return Scores(
         name=filled.name,
         images=n,
         psnr=psnr(filled.images, truth),
         psnr_region=psnr(filled.images, truth, masks),
         ssim=ssim(filled.images, truth),
-        log_prob=log_prob,
+        log_prob=mean,
+        log_prob_error=error,
         free=climb.free.double().mean().item() if climb else None,
         steps=len(curves) if curves is not None else None,
         seconds=filled.seconds / n,
