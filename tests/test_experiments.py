@@ -215,6 +215,7 @@ def test_what_is_done_is_measured_once(trained, capsys):
     (training,) = found["trainings"]
     assert (training["label"], training["seed"], training["steps"]) == ("a", 0, 20)
     assert training["settings"]["steps"] == 20
+    assert (training["sessions"], training["seconds"] > 0) == (0, True)  # its own clock went on
     bits, grid = found["measures"]
     assert (bits["name"], bits["training"], bits["options"]) == ("bits", "a-seed0", {"count": 5})
     assert bits["numbers"]["images"] == 5

@@ -112,6 +112,21 @@ def test_means_over_seeds_and_their_errors(found):
     assert found["2h"].number("bytes.nll", {"of": "a"}) is None
 
 
+@pytest.mark.parametrize(
+    ("budget", "minutes", "called"),
+    [("2h", (60, 60), "2h (60 min)"), ("10m", (10, 10), "10m"), ("2h", (60, 30), "2h")],
+)
+def test_a_budget_is_called_by_its_length_where_its_name_does_not_say_it(
+    pages, budget, minutes, called
+):
+    trainings = [
+        {"name": str(n), "label": str(n), "seed": 0, "settings": {"minutes": length}}
+        for n, length in enumerate(minutes)
+    ]
+    results = pages.Results(None, budget, {"trainings": trainings, "measures": []})
+    assert results.called == called
+
+
 def test_differences_are_taken_seed_by_seed(found):
     more = found["10m"].difference("bits.nll", {"of": "b"}, {"of": "a"})
     assert more.mean == pytest.approx((1.0 + 1.1 + 1.0) / 3)

@@ -429,9 +429,7 @@ def _print_table(found: Sequence[Scores]) -> None:
         table.add_row(
             score.name,
             *(with_error(m.mean, m.standard_error, 1 + 2 * (m is score.ssim)) for m in metrics),
-            ""
-            if score.log_prob is None
-            else with_error(score.log_prob, score.log_prob_error, 0),
+            "" if score.log_prob is None else with_error(score.log_prob, score.log_prob_error, 0),
             f"{score.free:.0f}" if score.free else "",
             f"{score.seconds:.2f}",
         )
