@@ -119,7 +119,7 @@ def _list(experiments: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rgflow.experiments.manifest import LIMIT, make
+    from rgflow.experiments.manifest import LIMIT, machine_hours, make
 
     table = Table("experiment", "budget", "", "trainings", "measures", "hours", "date", box=None)
     entries = make(experiments)
@@ -135,7 +135,10 @@ def _list(experiments: Path) -> None:
         )
     console = Console(highlight=False)
     console.print(table, width=None if console.is_terminal else 120)
-    print(f"{sum(one.machine_hours for one in entries):.2g} of {LIMIT} machine-hours.")
+    print(
+        f"{machine_hours(experiments):.2g} of {LIMIT} machine-hours, with those of the package's "
+        "models and of other libraries' flows."
+    )
 
 
 def _list_plan(plan: Plan, work: Path) -> None:
