@@ -56,9 +56,9 @@ for those with a GPU and the data. An experiment has those budgets under which i
 what needs official files only the last. What different processors do in the same time differs much,
 so compare numbers within a page, and there only of one processor.
 
-Under every table stand machines, versions and commits. *With changes* beside a commit says that
-code or settings weren't committed yet when a training or a measurement began; what was changed
-went into one of the next commits.
+At the end of every page stand machines, versions and commits. *With changes* beside a commit says
+that there were code or settings that weren't committed yet when a training or a measurement began;
+which these were isn't recorded.
 """
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
