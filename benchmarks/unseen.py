@@ -9,6 +9,8 @@ says of the test images, in standard errors of the difference.
 import argparse
 import json
 import math
+import shlex
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -48,7 +50,7 @@ def main() -> None:
         )
         print(json.dumps(rows[-1]), flush=True)
     result = {
-        "command": f"python benchmarks/unseen.py {arguments.model}",
+        "command": shlex.join(["python", *sys.argv]),
         "date": date.today().isoformat(),
         "processor": processor(),
         "images": arguments.count,

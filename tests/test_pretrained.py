@@ -305,8 +305,8 @@ def test_a_model_of_the_package_does_as_well_on_images_that_nobody_has_seen(name
     images = data.load(card.config.data, "test", seed=20261201).images
     found = evaluate(load_flow(name), torch.from_numpy(images.copy()), seed=1, subset=0)
     error = math.hypot(found.standard_error, card.likelihood.standard_error)
-    # Over-fitting needs more bits. These images of MSDS2 happen to be easy for every model, as
-    # benchmarks/unseen.py has found: they need fewer, by up to four standard errors.
+    # Over-fitting needs more bits. These images of MSDS2 happen to need fewer of every model, by
+    # up to four standard errors; ten other sets don't (benchmarks/unseen.py).
     assert found.nll - card.likelihood.nll < 2 * error
 
 
