@@ -19,10 +19,8 @@ from rgflow.repair.surprise import Proposal, Surprise, surprise
 
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """How holes are filled in: by particles, or by a climb."""
-FILL = (
-    "from rgflow.repair.climb import Climb",
-    "from rgflow.repair.comparison import fill",
-)
+FILL = "from rgflow.repair.comparison import fill"
+CLIMB = "from rgflow.repair.climb import Climb"
 """What a script needs to do it again."""
 CLIMBS = 3
 """Climbs from different starts, as one gives one answer."""
@@ -117,12 +115,11 @@ def _subjects(moment: Moment, filled: Filled, steps: int, seed: int) -> list[Sub
         samples = filled.completions[0].samples
         images += list(samples)
         parts += [f"{code}.completions[0].samples[{k}][None]" for k in range(len(samples))]
+    imports = (*ARRAYS, FILL) if maps_once(opened.flow) else (*ARRAYS, CLIMB, FILL)
     subjects = []
     for image, part in zip(images, parts, strict=True):
         recipe = Recipe(
-            f"flow.encode({part}, dtype=torch.float64)",
-            (moment.subject.recipe,),
-            (*ARRAYS, *FILL),
+            f"flow.encode({part}, dtype=torch.float64)", (moment.subject.recipe,), imports
         )
         with torch.no_grad():
             z = opened.exact.encode(image[None])
