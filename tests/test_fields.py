@@ -249,7 +249,7 @@ def test_the_strongest_and_the_visible():
     assert all(h == 1 for h, *_ in found.strongest(3, level=1))
 
 
-def test_columns_of_facts():
+def test_columns_of_three_sizes():
     counts = [column_count(Lattice(height=n, width=n), 3) for n in (32, 64, 128)]
     assert counts == [912, 1488, 2064]
 

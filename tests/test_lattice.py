@@ -16,7 +16,7 @@ ORDERS = ("paper", "released")
 BOUNDARIES = ("periodic", "open")
 
 
-# ---------------------------------------------------------------- numbers of facts.md
+# ---------------------------------------------------------------- numbers worked out by hand
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_flow_with_identity_weights_has_exactly_the_priors_density(name, prior
     torch.testing.assert_close(flow.encode(x).image(), x, rtol=1e-9, atol=1e-10)
 
 
-def test_an_untrained_flow_starts_at_the_bits_per_dim_of_facts():
+def test_an_untrained_flow_starts_at_known_bits_per_dim():
     flow = RGFlow(config(height=32, width=32, hidden=8))
     for name, expected in (("msds1", 9.53), ("msds2", 9.62)):
         x8 = torch.from_numpy(data.load(name, "train", count=400, progress=False).images.copy())
