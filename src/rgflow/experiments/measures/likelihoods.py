@@ -27,8 +27,8 @@ def bits(
 def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) -> Found:
     """Are images that were learned known better than others? Bits per dimension of the first
     training images and of as many that nobody has seen, which the generator of MSDS draws from a
-    seed by which nothing is chosen. Where every value is mapped once, also bits per image of the values
-    that end at each level.
+    seed by which nothing is chosen. Where every value is mapped once, also bits per image of the
+    values that end at each level.
 
     Raises:
         ValueError: If images can't be drawn without an end.
