@@ -7,7 +7,7 @@ A config's `tables` are of several kinds, which differ by their keys:
 
 value, rows                one number: published ones, and ours under every budget
 values, rows, baseline     several numbers, a table for every budget; differences from the baseline,
-                           but of numbers with `compared: false`
+                           or from that of a row, but of numbers with `compared: false`
 claims                     sentences of the paper, each with two numbers that it says to differ;
                            with `near`, it is how far they are from that number that differs
 verdicts                   what the probes of each level say about the paper's sentences
@@ -352,7 +352,8 @@ def _outcome(paper: str | None, ours: Sequence[Number | None], better: str, digi
 
 def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Several numbers of every row, and what differs from the baseline."""
-    base = next((row for row in said["rows"] if row.get("of") == said.get("baseline", "")), None)
+    by_label = {row["of"]: row for row in said["rows"] if isinstance(row.get("of"), str)}
+    bases: dict[str, None] = {}
     columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
     given = [PUBLISHED[key] for key in columns]
     head, told, most = ["", *given, *(value["name"] for value in said["values"])], False, 1
@@ -360,11 +361,13 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
         rows = []
         for row in said["rows"]:
             cells = []
+            base = by_label.get(row.get("baseline", said.get("baseline")))
             for value in said["values"]:
                 number, digits = one.number(value["value"], row), value.get("digits", 3)
                 cells.append(number.text(digits) if number else "")
                 if number and base and row is not base and value.get("compared", True):
                     less = one.difference(value["value"], row, base)
+                    bases[base["name"]] = None
                     cells[-1] += f" ({less.text(digits, signed=True)})" if less else ""
                     most = max(most, less.count if less else 1)
             if any(cells):
@@ -375,11 +378,12 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
     if not told:
         yield "Not measured yet."
         yield ""
-    elif base:
+    elif bases:
         over = said.get("over", "seed")
         how = f"{over} by {over}" if most > 1 else f"of one {over}; errors are of measuring alone"
         how = said.get("how", how)
-        yield f"In brackets: the difference from “{base['name']}”, {how}."
+        names = " or ".join(f"“{name}”" for name in bases)
+        yield f"In brackets: the difference from {names}, {how}."
         yield ""
 
 
