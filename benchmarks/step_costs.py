@@ -68,7 +68,12 @@ def steps(config: TrainConfig) -> Callable[[int], float]:
     flow.train()
     optimisation = Optimisation(flow, config)
     endless = msds.endless(cast(msds.Kind, config.data)) if config.fresh else None
-    batches = Batches(images, batch_size=config.batch_size, endless=endless)
+    batches = Batches(
+        images,
+        batch_size=config.batch_size,
+        shuffle_channels=config.shuffle_channels,
+        endless=endless,
+    )
     number = itertools.count()
 
     def take(count: int) -> float:
