@@ -352,7 +352,8 @@ def _outcome(paper: str | None, ours: Sequence[Number | None], better: str, digi
 
 def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Several numbers of every row, and what differs from the baseline."""
-    by_label = {row["of"]: row for row in said["rows"] if isinstance(row.get("of"), str)}
+    rows_of = reversed(said["rows"])  # of several of one label the first is the baseline
+    by_label = {row["of"]: row for row in rows_of if isinstance(row.get("of"), str)}
     bases: dict[str, None] = {}
     columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
     given = [PUBLISHED[key] for key in columns]

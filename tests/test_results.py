@@ -314,6 +314,23 @@ def test_several_numbers_beside_a_baseline(pages, found):
     )
 
 
+def test_rows_with_a_baseline_of_their_own_and_several_of_one_label(pages, found):
+    values = [{"name": "bits", "value": "bits.nll", "digits": 2}]
+    rows = [
+        {"name": "A", "of": "a"},
+        {"name": "B", "of": "b", "baseline": "b"},
+        {"name": "C", "of": "c", "baseline": "b"},
+        {"name": "A again", "of": "a"},
+    ]
+    said = {"values": values, "rows": rows, "baseline": "a"}
+    told = list(pages.of_several_numbers(said, {"10m": found["10m"]}))
+    assert "| A | 1.10 ± 0.06 |" in told  # the first of its label
+    assert "| B | 2.13 ± 0.09 |" in told
+    assert any(line.startswith("| C |") and "(" in line for line in told)
+    assert any(line.startswith("| A again | 1.10 ± 0.06 (+0.00") for line in told)
+    assert told[-2] == "In brackets: the difference from “B” or “A”, seed by seed."
+
+
 def test_numbers_of_trainings_that_arent_compared(pages, found):
     for one in found["10m"].trainings:
         one["steps"] = 1000 if one["label"] == "a" else 1500
