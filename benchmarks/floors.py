@@ -55,8 +55,8 @@ def colours_of_msds1() -> float:
     ranges = np.arange(offsets)
     inside = (ranges + 1) / offsets
     at_most = [  # the probability that the range of 16 offsets is at most r
-        sum(inside[r] ** OVALS for _ in range(offsets - r))
-        - sum((inside[r - 1] if r else 0) ** OVALS for _ in range(offsets - r - 1))
+        (offsets - r) * inside[r] ** OVALS
+        - (offsets - r - 1) * (inside[r - 1] if r else 0) ** OVALS
         for r in ranges
     ]
     of_range = np.diff([0.0, *at_most])
