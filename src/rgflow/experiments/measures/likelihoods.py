@@ -33,7 +33,7 @@ def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) 
     Raises:
         ValueError: If images can't be drawn without an end.
     """
-    flow, name = subject.flow, subject.config.data
+    flow, name, noise = subject.flow, subject.config.data, 1
     if name not in ("msds1", "msds2"):
         raise ValueError(
             f"Expected a flow of msds1 or msds2, of which any number of images can be drawn; "
@@ -42,16 +42,18 @@ def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) 
 
     def told(split: data.Split, of: int) -> dict[str, Any]:
         images = torch.tensor(data.load(name, split, count=count, seed=of, progress=False).images)
-        found = evaluate(flow, images, seed=1, subset=0)
+        found = evaluate(flow, images, seed=noise, subset=0)
         numbers = {"nll": found.nll, "standard_error": found.standard_error}
-        return numbers | ({"levels": _level_bits(flow, images)} if maps_once(flow) else {})
+        return numbers | ({"levels": _level_bits(flow, images, noise)} if maps_once(flow) else {})
 
     seen, unseen = told("train", 0), told("test", seed)
     gap = {
         "nll": unseen["nll"] - seen["nll"],
         "standard_error": math.hypot(seen["standard_error"], unseen["standard_error"]),
     }
-    return Found(numbers={"images": count, "training": seen, "unseen": unseen, "gap": gap})
+    seeds = {"unseen": seed, "noise": noise}
+    numbers = {"images": count, "seeds": seeds, "training": seen, "unseen": unseen, "gap": gap}
+    return Found(numbers=numbers)
 
 
 def samples(
@@ -85,12 +87,12 @@ def speed(subject: Subject, *, count: int = 64, seed: int = 0) -> Found:
 
 
 @torch.no_grad()
-def _level_bits(flow: Flow, images: Tensor) -> list[dict[str, float]]:
+def _level_bits(flow: Flow, images: Tensor, seed: int) -> list[dict[str, float]]:
     """Bits per image of the values that end at each level, level 0 first."""
     device, parts = flow.device, []
     ends = torch.as_tensor(flow.lattice.site_levels, device=device)
     for some in images.split(500):
-        terms = local_terms(flow, some.to(device), torch.Generator().manual_seed(1))
+        terms = local_terms(flow, some.to(device), torch.Generator().manual_seed(seed))
         of_blocks = [
             torch.stack([x.flatten(1).sum(1) for x in layers]).sum(0) for layers in terms.blocks
         ]
