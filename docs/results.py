@@ -58,8 +58,7 @@ so compare numbers within a page, and there only of one processor.
 
 At the end of every page stand machines, versions and commits. *With changes* beside a commit says
 that there were code or settings that weren't committed yet when a training or a measurement began;
-which these were isn't recorded.
-"""
+which these were isn't recorded."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
 CONFIDENCE = 0.95
@@ -543,11 +542,7 @@ def _done(experiment: Experiment, budget: str, content: dict[str, Any] | None) -
     versions = (
         f"rgflow {v['rgflow']}, torch {v['torch']}" for v in (o["versions"] for o in all_of)
     )
-    commits = (
-        f"commit {g['commit'][:9]}{' with changes' * g['changes']}"
-        for g in (one["git"] for one in all_of)
-        if g
-    )
+    commits = (_commit(one["git"]) for one in all_of if one["git"])
     dates = sorted(one["started"][:10] for one in all_of)
     now = manifest.entry(experiment, budget)
     told = (
@@ -590,8 +585,8 @@ def _done(experiment: Experiment, budget: str, content: dict[str, Any] | None) -
         yield f"Trained before what stands there now, with the same settings: {'; '.join(former)}."
         yield ""
     if others := _of_others(Results(experiment, budget, content)):
-        head = ["flow of another library", "learning rate", "steps", "processor", "on"]
-        yield from table(head, others)
+        head = ["flow of another library", "minutes of a core", "seed", "learning rate", "steps"]
+        yield from table([*head, "versions", "commit", "processor", "on"], others)
 
 
 def _former(
@@ -612,15 +607,50 @@ def _of_others(found: Results) -> list[list[str]]:
     told = {}
     for row in (row for said in found.experiment.tables for row in said.get("rows", [])):
         for one in (one for one in found.files(row) if "peer" in one.get("settings", {})):
-            settings = one["settings"]
+            settings, versions = one["settings"], one["versions"]
+            if one["revision"]:
+                versions = {**versions, "its code at": one["revision"][:9]}
             told[json.dumps(settings)] = [
                 f"{settings['peer']}, {settings['data']}",
+                f"{settings['minutes']:g}",
+                str(settings["seed"]),
                 f"{settings['lr']:g}",
                 f"{one['steps']:,}",
+                ", ".join(f"{name} {version}" for name, version in versions.items()),
+                _commit(one["git"]).removeprefix("commit "),
                 one["machine"]["processor"],
                 one.get("started", "")[:10],
             ]
     return list(told.values())
+
+
+def _commit(git: dict[str, Any]) -> str:
+    """By which code something was made."""
+    return f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
+
+
+def _with_changes() -> str:
+    """How much of all that is on the pages was made by code that wasn't committed."""
+    made: dict[str, dict[tuple[str, ...], bool]] = {}
+    for path in sorted(EXPERIMENTS.glob("*/*.json")):
+        content = json.loads(path.read_text())
+        for kind in ("trainings", "measures"):
+            for one in content.get(kind, []):
+                # A training of several experiments stands in the results of each.
+                name = one.get("model") or one["name"]
+                which = (one["experiment"], one.get("training") or "", name, one["started"])
+                made.setdefault(kind, {})[which] = bool(one["git"] and one["git"]["changes"])
+    for path in EXPERIMENTS.glob("peers/results/*/*.json"):
+        git = json.loads(path.read_text())["git"]
+        made.setdefault("others", {})[(str(path),)] = bool(git and git["changes"])
+    trainings, measures, others = (
+        f"{sum(made[kind].values())} of {len(made[kind])}"
+        for kind in ("trainings", "measures", "others")
+    )
+    return (
+        "A miss: there were such changes when they began for "
+        f"{trainings} trainings, {measures} measurements, and {others} flows of other libraries."
+    )
 
 
 def _count(what: str, done: int, planned: int, there: Sequence[Any]) -> str:
@@ -632,7 +662,7 @@ def _count(what: str, done: int, planned: int, there: Sequence[Any]) -> str:
 def overview(pages: dict[str, Experiment]) -> str:
     """The page that leads to all others."""
     entries = manifest.make(EXPERIMENTS)
-    lines = [PREFACE.strip()]
+    lines = [f"{PREFACE.strip()} {_with_changes()}"]
     rows = []
     for name, experiment in pages.items():
         states = {one.budget: one for one in entries if one.experiment == name}
