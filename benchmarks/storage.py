@@ -7,7 +7,8 @@ a layer: divided by the largest of them before they are rounded, and multiplied 
 """
 
 import argparse
-import json
+import shlex
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from rgflow import data
 from rgflow.evaluation import terms_of
-from rgflow.training.run import Run
+from rgflow.files import write_json
+from rgflow.training.run import Run, processor
 
 
 def by_rows(weights: Tensor, rounded: Callable[[Tensor], Tensor]) -> Tensor:
@@ -78,9 +80,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/storage.json"))
     arguments = parser.parse_args()
     flows = [measure(run, arguments.count) for run in arguments.runs]
-    result = {"date": date.today().isoformat(), "images": arguments.count, "flows": flows}
+    result = {
+        "command": shlex.join(["python", *sys.argv]),
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "images": arguments.count,
+        "flows": flows,
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(arguments.out, result)
 
 
 if __name__ == "__main__":

@@ -205,10 +205,12 @@ def test_a_run_that_was_interrupted(run, tmp_path, capsys):
         err = refused(capsys, run, tmp_path / "model")
         assert "was interrupted: go on with rgflow train --resume" in err
         assert not (tmp_path / "model").exists()
-        assert main(["ship", str(run), str(tmp_path / "model"), "--unfinished"]) == 0
+        said = ["--unfinished", "--remarks", "Trained\non a whim."]
+        assert main(["ship", str(run), str(tmp_path / "model"), *said]) == 0
         capsys.readouterr()
-        steps = Card.read(tmp_path / "model").training.steps
-        assert steps == (15 if result else 20)
+        assert Card.read(tmp_path / "model").training.steps == (15 if result else 20)
+        page = (tmp_path / "model" / "README.md").read_text()
+        assert "| remarks | Trained on a whim. |\n" in page
         for file in (tmp_path / "model").iterdir():
             file.unlink()
         (tmp_path / "model").rmdir()

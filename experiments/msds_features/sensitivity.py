@@ -4,8 +4,9 @@
 training images is put beside that of the unchanged ones, the floor. Writes `sensitivity.json`.
 """
 
-import json
+import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from torch.nn import functional as F
 
 from rgflow.data import msds
 from rgflow.data.images import Array
+from rgflow.files import write_json
 from rgflow.metrics.frechet import compare, oval_features, pixel_components
+from rgflow.training.run import processor
 
 FILE = Path(__file__).with_name("sensitivity.json")
-COUNT = 2000
+COUNT, SEED = 2000, 0
 X, Y, ANGLE, COLOUR = 0, 1, 2, slice(3, 6)
-RANDOM = np.random.default_rng(0)
+RANDOM = np.random.default_rng(SEED)
 
 
 def drawn(kind: msds.Kind, split: str) -> tuple[Tensor, Array]:
@@ -75,6 +78,7 @@ def changed(images: Tensor, ovals: Array, other: Tensor) -> dict[str, Tensor]:
 def main() -> None:
     """Measure and write."""
     found: dict[str, dict[str, dict[str, float]]] = {}
+    start = time.process_time()
     for kind, other in zip(msds.KINDS, msds.KINDS[::-1], strict=True):
         train, (test, ovals) = drawn(kind, "train")[0], drawn(kind, "test")
         kinds = [oval_features(), pixel_components(train)]
@@ -84,7 +88,16 @@ def main() -> None:
                 numbers = {"distance": one.distance, "standard_error": one.standard_error}
                 found.setdefault(what, {})[f"{one.name}, {kind}"] = numbers
             print(what, {name: round(x["distance"], 1) for name, x in found[what].items()})
-    FILE.write_text(json.dumps({"images": COUNT, "distances": found}, indent=2) + "\n")
+    result = {
+        "command": "python experiments/msds_features/sensitivity.py",
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "processor_seconds": time.process_time() - start,
+        "images": COUNT,
+        "seed": SEED,
+        "distances": found,
+    }
+    write_json(FILE, result)
 
 
 if __name__ == "__main__":

@@ -230,6 +230,7 @@ class Card:
         lossless: Whether they come back from their latents; none of real-valued fields.
         distances: Fréchet distances of samples, each a `rgflow.metrics.frechet.FrechetDistance`.
         licence: Of the weights.
+        remarks: What else should be known, such as what its settings don't tell of its training.
     """
 
     name: str
@@ -244,6 +245,7 @@ class Card:
     lossless: Lossless | None
     distances: tuple[dict[str, Any], ...] = ()
     licence: str = "MIT"
+    remarks: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -333,6 +335,8 @@ class Card:
             yield "source", f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
         yield "measured", f"{self.date}, on the weights as stored, with rgflow {self.rgflow}"
         yield "licence", self.licence
+        if self.remarks:
+            yield "remarks", " ".join(self.remarks.split())  # one row of a table
 
     def page(self) -> str:
         """The card for people, in Markdown."""

@@ -26,6 +26,7 @@ def run(arguments: Sequence[str]) -> None:
 
     import time
     from dataclasses import asdict
+    from datetime import date
 
     import torch
     from rich.console import Console
@@ -55,6 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     }
     result = {
         "command": f"rgflow pinwheel --seeds {settings.seeds}",
+        "date": date.today().isoformat(),
         "processor": processor(),
         "seconds": time.perf_counter() - start,
         "processor_seconds": time.process_time() - start_busy,

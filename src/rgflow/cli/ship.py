@@ -30,6 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "--unfinished", action="store_true", help="also take a run that was interrupted"
     )
+    options.add_argument("--remarks", default="", help="what else should stand on the card")
     settings = parse(options, arguments)
 
     from rgflow.config import check_whole
@@ -64,6 +65,7 @@ def run(arguments: Sequence[str]) -> None:
             seed=settings.seed,
             samples=settings.samples,
             unfinished=settings.unfinished,
+            remarks=settings.remarks,
             progress=tell,
         )
     show(card)

@@ -47,6 +47,7 @@ def ship(
     seed: int = 0,
     samples: int = 0,
     unfinished: bool = False,
+    remarks: str = "",
     progress: Progress | None = None,
 ) -> Card:
     """Write the model of a run as one that can be given away, into a folder of its name.
@@ -61,6 +62,7 @@ def ship(
         seed: Of the noise that dequantises them.
         samples: For Fréchet distances, which take as many test and training images; 0: none.
         unfinished: Also take the best model so far of a run that was interrupted.
+        remarks: What else should stand on the card.
         progress: Told of what takes long.
 
     Returns:
@@ -126,6 +128,7 @@ def ship(
             likelihood=_likelihood(flow, test, seed, FLOORS.get(config.data), progress),
             lossless=_lossless(flow, test[:ENCODED]) if flow.pixels else None,
             distances=_distances(flow, config, samples, progress) if samples else (),
+            remarks=remarks,
         )
         quantiles = term_quantiles(terms_of(flow, clean))
         write_json(made / QUANTILES, quantiles)
