@@ -676,7 +676,7 @@ def overview(pages: dict[str, Experiment]) -> str:
         f"{manifest.LIMIT}, with those of all models that come with the package. A machine-hour is "
         "an hour of all cores of a machine, which had two: two hours on the clock for a training "
         "of one core that was alone. Flows of other libraries count with their trials of learning "
-        "rates and with the Glow of the natural images.",
+        "rates and with the Glows of the natural images.",
         "",
     ]
     lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]

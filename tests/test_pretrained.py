@@ -5,6 +5,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -303,13 +304,16 @@ def test_a_model_of_the_package_does_so_on_more_images(name):
 @pytest.mark.slow
 @every_generated
 def test_a_model_of_the_package_does_as_well_on_images_that_nobody_has_seen(name):
-    card = Card.read(shipped()[name])
-    images = data.load(card.config.data, "test", seed=20261201).images
-    found = evaluate(load_flow(name), torch.from_numpy(images.copy()), seed=1, subset=0)
-    error = math.hypot(found.standard_error, card.likelihood.standard_error)
-    # Over-fitting needs more bits. These images of MSDS2 happen to need fewer of every model, by
-    # up to four standard errors; ten other sets don't (benchmarks/unseen.py).
-    assert found.nll - card.likelihood.nll < 2 * error
+    card, flow = Card.read(shipped()[name]), load_flow(name)
+    found = []
+    # One of these sets has ovals that happen to need fewer bits (benchmarks/unseen.py).
+    for seed in (20261128, 20261201, 20261202, 20261203):
+        images = data.load(card.config.data, "test", seed=seed).images
+        found.append(evaluate(flow, torch.from_numpy(images.copy()), seed=1, subset=0))
+    nll = fmean(one.nll for one in found)
+    error = math.hypot(*(one.standard_error for one in found)) / len(found)
+    told = card.likelihood
+    assert abs(nll - told.nll) < 2 * math.hypot(error, told.standard_error)
 
 
 def images_of(name, count):
