@@ -34,6 +34,7 @@ from scipy.stats import t
 from rgflow.experiments import manifest, results
 from rgflow.experiments.plan import BUDGETS, Experiment, names, read_experiment
 from rgflow.figures import learning_curves
+from rgflow.pretrained import commit_of
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -542,7 +543,7 @@ def _done(experiment: Experiment, budget: str, content: dict[str, Any] | None) -
     versions = (
         f"rgflow {v['rgflow']}, torch {v['torch']}" for v in (o["versions"] for o in all_of)
     )
-    commits = (_commit(one["git"]) for one in all_of if one["git"])
+    commits = (commit_of(one["git"]) for one in all_of if one["git"])
     dates = sorted(one["started"][:10] for one in all_of)
     now = manifest.entry(experiment, budget)
     told = (
@@ -617,16 +618,11 @@ def _of_others(found: Results) -> list[list[str]]:
                 f"{settings['lr']:g}",
                 f"{one['steps']:,}",
                 ", ".join(f"{name} {version}" for name, version in versions.items()),
-                _commit(one["git"]).removeprefix("commit "),
+                commit_of(one["git"]).removeprefix("commit "),
                 one["machine"]["processor"],
                 one.get("started", "")[:10],
             ]
     return list(told.values())
-
-
-def _commit(git: dict[str, Any]) -> str:
-    """By which code something was made."""
-    return f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
 
 
 def _with_changes() -> str:

@@ -332,7 +332,7 @@ class Card:
             ", ".join(f"{name} {number}" for name, number in training.versions.items()),
         )
         if git := training.git:
-            yield "source", f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
+            yield "source", commit_of(git)
         yield "measured", f"{self.date}, on the weights as stored, with rgflow {self.rgflow}"
         yield "licence", self.licence
         if self.remarks:
@@ -365,8 +365,13 @@ def _where(start: Start) -> str:
         return ""
     text = f", begun {start.began} on {start.machine['processor']}"
     if git := start.git:
-        text += f", commit {git['commit'][:9]}{' with changes' * git['changes']}"
+        text += f", {commit_of(git)}"
     return f"{text},"
+
+
+def commit_of(git: dict[str, Any]) -> str:
+    """By which code something was made, from a record of it."""
+    return f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
 
 
 def _settings(values: dict[str, Any]) -> TrainConfig:

@@ -32,7 +32,7 @@ ENCODED = 500
 BATCH = 100
 """Of them, at a time."""
 FLOORS = {"msds1": 0.187, "msds2": 0.202}
-"""Entropy of the generators of `rgflow.data.msds`, in bits/dim, by a count of what they draw;
+"""Entropy of the generators of `rgflow.data.msds`, in bits/dim, as estimated beforehand;
 `benchmarks/floors.py` counts 0.191 and 0.208, but not that ovals hide some of each other."""
 
 Progress = Callable[[str, int, int], None]
