@@ -427,6 +427,32 @@ def test_a_page_that_is_loaded_again(me):
     me.messages.clear()
 
 
+@pytest.mark.parametrize("late", [True, False], ids=["after", "before"])
+def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
+    atlas(me)
+    held, choice = [], []
+
+    def hold(route):  # at first nobody hears of anything
+        route.continue_() if choice else held.append(route)
+
+    me.page.route("**/queue/join?*", hold)
+    me.page.reload()
+    me.panel("Repair")
+    me.page.wait_for_timeout(500)  # that all have been asked for something
+    choice += [route for route in held if '"value":"Repair"' in route.request.post_data]
+    assert len(choice) == 1 < len(held)
+    first, second = [route for route in held if route not in choice], choice
+    for route in first if late else second + first:
+        route.continue_()
+    me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    me.page.wait_for_timeout(2000)
+    for route in second if late else []:
+        route.continue_()
+    me.wait(f"() => {CURSOR} === 'crosshair'")  # as if it had been opened in peace
+    assert me.page.locator("#tab-repair").is_visible()
+    me.messages.clear()  # of the connection that has ended
+
+
 def test_pictures_that_are_too_large(me, address, tmp_path):
     (tmp_path / "large.png").write_bytes(zeros(10_000, 10_000))
     (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))

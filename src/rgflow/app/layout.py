@@ -63,6 +63,8 @@ def build(desk: Desk) -> gr.Blocks:
         page.on(page.canvas.pick, picked, event=True)
         page.on(page.canvas.stroke, painted, event=True)
         names = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
+        opened = gr.Textbox(visible="hidden")
+        opened.change(None, [opened], js="(panel) => window.rgflow.resume(panel)")
 
         def arrive(request: gr.Request, name: str, before: str) -> None:
             desk.arrive(str(request.session_hash), name, before)
@@ -70,14 +72,16 @@ def build(desk: Desk) -> gr.Blocks:
         def follow(request: gr.Request) -> Iterator[list[Any]]:
             yield from following(page, str(request.session_hash))
 
-        def arrived(work: Workspace) -> Any:
+        def arrived(work: Workspace, panel: str) -> str:
+            if panel in panels.PANELS:  # opened while the page was loaded
+                work.view.show(panel)
             work.view.sent.clear()
-            return gr.update(selected=work.view.panel)
+            return work.view.panel
 
         js = "() => [window.rgflow.name, window.rgflow.before]"
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         here = blocks.load(arrive, names, js=js, **hidden)
-        page.on(here.then, arrived, outputs=[tabs])
+        page.on(here.then, arrived, [opened], [opened], js="() => window.rgflow.opened()")
         page.later(lambda: here.then(follow, outputs=page.core, concurrency_limit=None, **hidden))
         tour.click(None, js="() => window.rgflow.tour()")
         shade.click(None, js="() => window.rgflow.shade()")

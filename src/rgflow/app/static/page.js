@@ -3,6 +3,13 @@ window.rgflow = {
   // The page by name, and the one before it in this tab, whose work is gone on with.
   name: crypto.getRandomValues(new Uint32Array(4)).join("-"), before: sessionStorage.rgflow || "",
   touched: false,  // by anybody, since it was loaded
+  opened() {  // the panel that somebody has opened, if it isn't the first
+    const tab = document.querySelector("#tabs [role=tab][aria-selected=true]:not(#tab-sample-button)");
+    return tab ? tab.innerText : "";
+  },
+  resume(panel) {  // that of the page before, unless another was opened by now
+    if (!this.opened()) document.getElementById(`tab-${panel.toLowerCase()}-button`)?.click();
+  },
   settle() { document.querySelector("#settle")?.click(); },
   open(name) {
     this.settle();  // whatever a slider shows is what is exported
