@@ -12,6 +12,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,7 @@ from rgflow.app.drawers import opened_picture, preview, read, unusual
 from rgflow.app.films import playing, toggle
 from rgflow.app.history import MOST
 from rgflow.app.meaning import chosen, told
+from rgflow.app.page import Page
 from rgflow.app.panels.repair import following
 from rgflow.app.panels.repair import repairing as steps_of
 from rgflow.app.recipe import Recipe
@@ -545,13 +547,26 @@ def test_sliders_that_were_moved_are_settled_once(small):
     assert small.undoable[0] == 2
     assert small.values() == pytest.approx([2.5])
     footing = small.footing
-    small.set([2.0])
+    small.preview([2.0])
+    small.settle()
     assert small.footing == footing  # sliders know where they are
     small.preview([9.0])
     small.undo()  # forgets what is pending
     assert small.footing != footing
     small.settle()
     assert small.values() == pytest.approx([2.5])
+
+
+def test_what_depends_on_nothing_that_changed_isnt_sent_again(small):
+    page = Page(Desk(Shelf("msds1-paper-small")))
+    with gr.Blocks():
+        page.shows([gr.Number()], lambda work: [work.revision], lambda work: work.level)
+        page.shows([gr.Number()], lambda work: [work.revision])
+    assert page.everything(small) == [0, 0]
+    small.choose(addresses(small)[0])
+    assert page.everything(small) == [gr.skip(), 1]
+    small.view.sent.clear()
+    assert page.everything(small) == [1, 1]
 
 
 def test_sliders_that_stay_move_nothing(small):

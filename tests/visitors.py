@@ -221,6 +221,26 @@ class Visitor:
         self.click(f"#drawer-{name} .drawer-close")
         self.page.locator(f"#drawer-{name}").wait_for(state="hidden")
 
+    def upload(self, path):
+        """Choose a file of one's own, and wait until the server has it."""
+        self.page.set_input_files("#upload input[type=file]", path)
+        self.page.locator(f"#upload a[download='{path.name}']").wait_for()
+
+    def clear(self):
+        """Take that file away again."""
+        self.click("#upload button[aria-label=Clear]")
+        self.page.locator("#upload input[type=file]").wait_for(state="attached")
+
+    def warned(self, words):
+        """Wait for a message, which has to be one sentence, and close it."""
+        toast = self.page.locator(".toast-body", has_text=words)
+        said = toast.first.inner_text().rsplit("Expected", 1)[1].strip()
+        assert said.endswith(".")
+        assert said.count(".\n") == 0
+        assert "Traceback" not in said
+        toast.first.locator(".toast-close").click()
+        toast.wait_for(state="detached")  # so there was one
+
     def drag(self, slider, share):
         """Drag the knob of a slider to a share of its way."""
         box = self.page.locator(f"{slider} input[type=range]").bounding_box()

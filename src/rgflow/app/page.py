@@ -39,7 +39,7 @@ class Page:
         self.desk = desk
         self.core: list[Any] = []
         self.canvas: Any = None
-        self._shown: list[Handler] = []
+        self._shown: list[tuple[Handler, int, Handler | None]] = []
         self._wires: list[Callable[[], Any]] = []
 
     # ---------------------------------------------------------------- components
@@ -66,17 +66,32 @@ class Page:
 
     # ---------------------------------------------------------------- events
 
-    def shows(self, components: Sequence[Any], function: Handler) -> None:
+    def shows(
+        self, components: Sequence[Any], function: Handler, by: Handler | None = None
+    ) -> None:
         """Keep components up to date: after every change they get what a function says of the
-        workspace, one value each."""
+        workspace, one value each.
+
+        Args:
+            components: Which.
+            function: What they show.
+            by: What that depends on, besides themselves. While it stays, nothing is sent: of a
+                slider that is moved, the server's answer would tell where it was before.
+        """
         self.core += components
-        self._shown.append(function)
+        self._shown.append((function, len(components), by))
 
     def everything(self, work: Workspace) -> list[Any]:
         """What all components that are kept up to date show now; what can't have changed on the
         page isn't sent a second time."""
         found: list[Any] = []
-        for function in self._shown:
+        for function, count, by in self._shown:
+            now = by and by(work)
+            if by and work.view.sent.get(len(found)) == now:
+                found += [gr.skip()] * count
+                continue
+            if by:
+                work.view.sent[len(found)] = now
             found += function(work)
         for k, (component, value) in enumerate(zip(self.core, found, strict=True)):
             if isinstance(value, str) and component is not self.canvas:
@@ -175,7 +190,7 @@ def drawn(work: Workspace) -> str:
     """The current image, with whatever the panel that is open lays over it."""
     view = work.view
     if view.panel == "Repair":
-        return views.canvas(work, paint=True, brush=view.brush, erase=view.erase)
+        return views.canvas(work, paint=True)
     if view.panel == "Latents" and view.overlay:
         chosen = work.moment.chosen
         outlines = views.cones(work)

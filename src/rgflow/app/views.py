@@ -60,8 +60,6 @@ def canvas(
     image: Tensor | None = None,
     outlines: Iterable[tuple[Mask, str]] = (),
     paint: bool = False,
-    brush: int = 3,
-    erase: bool = False,
     filled: bool = False,
 ) -> str:
     """The current image, as `canvas.js` draws it.
@@ -71,8 +69,6 @@ def canvas(
         image: Another image instead, uint8 [C, H, W].
         outlines: Masks [H, W] to draw the edges of, each with a colour.
         paint: Whether a mask is painted instead of pixels picked.
-        brush: Width of a stroke in pixels.
-        erase: Whether strokes erase.
         filled: Whether the mask has been filled in, so that only its edge is drawn.
     """
     shown = work.subject.image if image is None else image
@@ -90,8 +86,6 @@ def canvas(
             "mask": packed(work.moment.mask.astype(np.uint8)),
             "paint": paint,
             "filled": filled or bool(work.moment.completions),
-            "brush": brush,
-            "erase": erase,
             "label": f"The current image, {work.subject.what}, {width} by {height} pixels. Arrow "
             f"keys move a cursor, Enter {'paints' if paint else 'picks a pixel'}.",
         }

@@ -44,29 +44,25 @@ class View:
         level: Whose latents the atlas shows; none: those of the highest.
         pixel: The row and column picked.
         overlay: Whether fields and cones lie over the image.
-        brush: Width of a stroke, in pixels.
-        erase: Whether strokes erase.
         direction: The saved move that is to be applied.
         listed: The latents that the atlas shows.
         middle: Of the part that is taken of a picture of one's own, as shares of its width and
             its height.
         mixtures: What the mix panel shows.
         film: An animation: of what kind, of which moment, and as HTML.
-        sent: Hashes of what components show, by their number.
+        sent: What components show, or what that depends on, by the number of the first of them.
     """
 
     panel: str = "Sample"
     level: int | None = None
     pixel: tuple[int, int] | None = None
     overlay: bool = True
-    brush: int = 3
-    erase: bool = False
     direction: str | None = None
     listed: list[Address] = field(default_factory=list)
     middle: tuple[float, float] = (0.5, 0.5)
     mixtures: list[Subject] = field(default_factory=list)
     film: tuple[str, Moment, str] | None = None
-    sent: dict[int, int] = field(default_factory=dict)
+    sent: dict[int, object] = field(default_factory=dict)
 
     def show(self, panel: str) -> None:
         """Open a panel."""
@@ -242,12 +238,14 @@ class Workspace(History):
 
     def settle(self) -> None:
         """Take sliders that were moved as they are."""
+        footing = self.footing
         if self.pending is not None:
             values, self.pending = self.pending, None
             self.set(values)
         if self.mixing is not None:
             shares, self.mixing = self.mixing, None
             self.mix(shares)
+        self.footing = footing
 
     def _moved(self, values: list[float]) -> Latents:
         z = self.subject.latents
@@ -267,9 +265,7 @@ class Workspace(History):
             z = z.set(address, value * self.unit)
             recipe = Recipe(f"{{0}}.set({address}, {value * self.unit!r})", (recipe,))
         if recipe is not self.subject.recipe:
-            footing = self.footing
             self.change(decoded(self.opened, z, recipe, "latents moved"))
-            self.footing = footing
 
     def reset(self) -> None:
         """Back to the image before latents were moved."""
@@ -411,11 +407,10 @@ class Workspace(History):
         """Make a mixture the current image; all shares 0 give the first again."""
         if shares == list(self.moment.shares or [0.0] * len(shares)):
             return
-        footing, first = self.footing, self.first
+        first = self.first
         subject = self.mixed([tuple(shares)])[0] if any(shares) else first
         self.change(subject)
         self.amend(replace(self.moment, first=first, shares=tuple(shares)))
-        self.footing = footing
 
     # ---------------------------------------------------------------- repair
 

@@ -66,7 +66,7 @@ def latents(page: Page) -> None:
     def bars(work: Workspace) -> list[Any]:
         chosen, values = work.moment.chosen, work.values()
         channels = work.opened.flow.image_shape[0]
-        return [
+        found = [
             gr.update(
                 visible=True,
                 label=views.name(chosen[k], channels),
@@ -78,6 +78,7 @@ def latents(page: Page) -> None:
             else gr.update(visible=False, value=0)
             for k in range(MOST_CHOSEN)
         ]
+        return [*found, work.footing]
 
     def moved(work: Workspace, footing: float, *values: float) -> Any:
         if footing != work.footing:  # sent before something else that happened
@@ -166,6 +167,5 @@ def latents(page: Page) -> None:
     page.on(play.click, film_of, show_progress="minimal")
     page.shows([film], lambda work: [playing(work, "latent")])
     page.shows([level, atlas, hint], show)
-    page.shows([footing], lambda work: [work.footing])
     page.shows([saved], menu)
-    page.shows(sliders, bars)
+    page.shows([*sliders, footing], bars, lambda work: work.footing)

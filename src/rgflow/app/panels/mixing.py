@@ -96,8 +96,12 @@ def mixing(page: Page) -> None:
             gr.update(**update, value=round(share, 2), interactive=able)
             for update, share in zip(level_updates(work), pad(shares), strict=True)
         ]
-        same = shares[0] if len(set(shares)) == 1 else 0.0
-        return [*found, gr.update(value=same, interactive=able), work.footing]
+        return [*found, work.footing]
+
+    def one_for_all(work: Workspace) -> list[Any]:
+        shares = set(work.moment.shares)
+        same = shares.pop() if len(shares) == 1 else 0.0
+        return [gr.update(value=same, interactive=work.moment.other is not None)]
 
     def buttons(work: Workspace) -> list[Any]:
         return [gr.update(interactive=work.moment.other is not None)] * 2
@@ -123,7 +127,8 @@ def mixing(page: Page) -> None:
     page.on(play.click, film_of, show_progress="minimal")
     page.shows([film], lambda work: [playing(work, "path")])
     page.shows([second], lambda work: [show(work)])
-    page.shows([*sliders, linear, footing], bars)
+    page.shows([*sliders, footing], bars, lambda work: work.footing)
+    page.shows([linear], one_for_all, lambda work: (work.footing, len(set(work.moment.shares)) > 1))
     page.shows([swap, play], buttons)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rgflow.app import views
 from rgflow.app.desk import Seat
-from rgflow.app.page import Page, drawn, seed_field, slider, whole
+from rgflow.app.page import Page, seed_field, slider, whole
 from rgflow.app.repairing import completions, most_steps, odd
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
@@ -28,8 +28,8 @@ def repair(page: Page) -> None:
         "all the rest."
     )
     with gr.Row():
-        brush = slider(1, 9, 3, step=2, label="Brush", min_width=100, elem_id="brush")
-        erase = gr.Checkbox(False, label="Erase", elem_id="erase")
+        slider(1, 9, 3, step=2, label="Brush", min_width=100, elem_id="brush", interactive=True)
+        gr.Checkbox(False, label="Erase", elem_id="erase", interactive=True)
         wipe = gr.Button("Clear mask", size="sm", min_width=60, elem_id="clear-mask")
         damage = gr.Button("Damage it", size="sm", min_width=60, elem_id="damage")
         find = gr.Button("Find what is odd", size="sm", min_width=90, elem_id="find")
@@ -40,10 +40,6 @@ def repair(page: Page) -> None:
     said = gr.HTML(elem_id="progress")
     found = page.sheet("Completions", elem_id="completions")
     score = gr.HTML(elem_id="psnr")
-
-    def width(work: Workspace, brush: float, erase: bool) -> str:
-        work.view.brush, work.view.erase = int(brush), erase
-        return drawn(work)
 
     def clear(work: Workspace) -> None:
         work.paint(np.zeros_like(work.moment.mask))
@@ -85,8 +81,6 @@ def repair(page: Page) -> None:
     def halt(request: gr.Request) -> None:
         page.desk.stop(str(request.session_hash))
 
-    for one in (brush, erase):
-        page.on(one.input, width, [brush, erase], [page.canvas], core=False)
     page.on(wipe.click, clear)
     page.on(damage.click, harm)
     page.on(find.click, look, show_progress="minimal")

@@ -81,8 +81,10 @@ function at(event) {
           place((event.clientX - box.left) / box.width, shown.width)];
 }
 
+const brush = () => document.querySelector("#erase input").checked ? 0 : 1;
+
 function dab([i, j]) {
-  const r = (shown.brush - 1) / 2;
+  const r = (document.querySelector("#brush input").value - 1) / 2;
   for (let a = Math.ceil(i - r); a <= i + r; a++) for (let b = Math.ceil(j - r); b <= j + r; b++)
     if (a >= 0 && b >= 0 && a < shown.height && b < shown.width) mask[a * shown.width + b] = painting;
 }
@@ -101,7 +103,7 @@ canvas.addEventListener("pointerdown", (event) => {
   const place = (cursor = at(event));
   if (!shown.paint) { trigger("pick", { row: place[0], column: place[1] }); draw(); return; }
   canvas.setPointerCapture(event.pointerId);
-  painting = shown.erase ? 0 : 1; last = place; dab(place); draw();
+  painting = brush(); last = place; dab(place); draw();
 });
 canvas.addEventListener("pointermove", (event) => {
   if (painting === null) return;
@@ -118,7 +120,7 @@ canvas.addEventListener("keydown", (event) => {
     cursor = [Math.min(shown.height - 1, Math.max(0, cursor[0] + step[0])),
               Math.min(shown.width - 1, Math.max(0, cursor[1] + step[1]))];
   } else if (event.key === "Enter" || event.key === " ") {
-    if (shown.paint) { painting = shown.erase ? 0 : 1; dab(cursor); painting = null; tell(); }
+    if (shown.paint) { painting = brush(); dab(cursor); painting = null; tell(); }
     else trigger("pick", { row: cursor[0], column: cursor[1] });
   } else return;
   event.preventDefault(); draw();

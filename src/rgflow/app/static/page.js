@@ -8,7 +8,8 @@ window.rgflow = {
     return tab ? tab.innerText : "";
   },
   resume(panel) {  // that of the page before, unless another was opened by now
-    if (!this.opened()) document.getElementById(`tab-${panel.toLowerCase()}-button`)?.click();
+    const tab = document.getElementById(`tab-${panel.toLowerCase()}-button`);
+    if (tab && !this.opened() && tab.ariaSelected !== "true") tab.click();
   },
   settle() { document.querySelector("#settle")?.click(); },
   open(name) {
