@@ -81,7 +81,7 @@ function at(event) {
           place((event.clientX - box.left) / box.width, shown.width)];
 }
 
-const brush = () => document.querySelector("#erase input").checked ? 0 : 1;
+const mark = () => document.querySelector("#erase input").checked ? 0 : 1;
 
 function dab([i, j]) {
   const r = (document.querySelector("#brush input").value - 1) / 2;
@@ -103,7 +103,7 @@ canvas.addEventListener("pointerdown", (event) => {
   const place = (cursor = at(event));
   if (!shown.paint) { trigger("pick", { row: place[0], column: place[1] }); draw(); return; }
   canvas.setPointerCapture(event.pointerId);
-  painting = brush(); last = place; dab(place); draw();
+  painting = mark(); last = place; dab(place); draw();
 });
 canvas.addEventListener("pointermove", (event) => {
   if (painting === null) return;
@@ -120,7 +120,7 @@ canvas.addEventListener("keydown", (event) => {
     cursor = [Math.min(shown.height - 1, Math.max(0, cursor[0] + step[0])),
               Math.min(shown.width - 1, Math.max(0, cursor[1] + step[1]))];
   } else if (event.key === "Enter" || event.key === " ") {
-    if (shown.paint) { painting = brush(); dab(cursor); painting = null; tell(); }
+    if (shown.paint) { painting = mark(); dab(cursor); painting = null; tell(); }
     else trigger("pick", { row: cursor[0], column: cursor[1] });
   } else return;
   event.preventDefault(); draw();
