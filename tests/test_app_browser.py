@@ -284,7 +284,7 @@ def test_mix_and_export(me, tmp_path):
 def test_repair(me, tmp_path):
     draw(me, 7, 1)
     me.panel("Repair")
-    me.page.locator("#repair").wait_for()
+    me.wait(f"() => {CURSOR} === 'crosshair'")
     me.click("#repair")
     me.warned("something to repair")
     me.page.wait_for_timeout(500)
@@ -325,7 +325,7 @@ def test_repair(me, tmp_path):
 def test_a_repair_is_stopped(me):
     draw(me, 8, 1)
     me.panel("Repair")
-    me.page.locator("#repair").wait_for()
+    me.wait(f"() => {CURSOR} === 'crosshair'")
     me.page.fill("#brush input[type=number]", "9")
     me.page.keyboard.press("Tab")
     me.changing(lambda: me.stroke((4, 4), (4, 28), (16, 28), (16, 4), (28, 4), (28, 28)))
