@@ -428,7 +428,7 @@ def test_a_page_that_is_loaded_again(me):
     for route in held:
         route.continue_()
     me.page.unroute("**/queue/join?*", hold)
-    me.page.wait_for_timeout(500)
+    me.page.wait_for_timeout(2000)
     assert me.text(words) == told
     assert me.pixels == image
     me.change("#undo")

@@ -201,6 +201,8 @@ class Visitor:
             "([what, before]) => document.querySelector('#canvas canvas').dataset[what] !== before",
             [what, before],
         )
+        # Gradio drops an event that is sent while it closes the stream of the one before.
+        self.page.wait_for_timeout(100)
 
     def change(self, selector, number=0):
         """Click, and wait until the image changes."""
