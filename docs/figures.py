@@ -36,7 +36,7 @@ def save(figure: plt.Figure, name: str) -> None:
 # ------------------------------------------------------------------------------- layers of the code
 
 ROWS = [
-    {"config": -1.0, "files": 1.0},
+    {"text": -2.2, "config": 0.0, "files": 2.2},
     {
         "presets": -5.0,
         "numerics": -3.0,
@@ -60,6 +60,7 @@ ROWS = [
 WORDS = {
     "config": "plain settings, no torch",
     "files": "whole or not there",
+    "text": "fit to be shown",
     "presets": "named settings",
     "checkpoint": "model ↔ folder",
     "pretrained": "the package's models",

@@ -12,7 +12,7 @@ import rgflow
 ROOT = Path(rgflow.__file__).parent
 
 LAYERS = [
-    ["config", "files"],
+    ["config", "files", "text"],
     ["presets", "lattice", "conditioners", "priors", "numerics", "pretrained"],
     ["latents", "bijectors", "checkpoint"],
     ["flow"],

@@ -1,7 +1,6 @@
 """From image files and arrays of any kind to images of one size."""
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image, ImageOps
 
 from rgflow.data.images import Array, Pixels
 from rgflow.data.source import Chunk, Request, processors
+from rgflow.text import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 CHUNK_FILES = 256  # so that the progress bar moves even if each takes long
@@ -202,8 +202,3 @@ def fitted(
         labels={name: values[numbers] for name, values in (labels or {}).items()},
         workers=workers,
     )
-
-
-def printable(text: str) -> str:
-    """One line that any terminal takes, whatever bytes the name of a file consists of."""
-    return " ".join(os.fsencode(text).decode("utf-8", "backslashreplace").split())

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from rgflow.data import splitting
-from rgflow.data.decoding import Target, decoded, printable
+from rgflow.data.decoding import Target, decoded
 from rgflow.data.source import SPLITS, Request, Source, Split, stamp
 from rgflow.files import located
+from rgflow.text import printable
 
 SUFFIXES = {
     *("", ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"),
