@@ -34,6 +34,8 @@ TILE = 8
 """Edge of an oval's tile in MSDS."""
 FEW = 8
 """Fewer images than that say nothing."""
+LEAST = 1e-6
+"""Of a label's values the largest is at least so large, and at most its inverse."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +44,8 @@ class Label:
 
     Attributes:
         name: What it's called.
-        values: Its values, [N]; of a binary label 0 and 1, of an angle degrees.
+        values: Its values, [N]; of a binary label 0 and 1, of an angle degrees; those of others may
+            have been divided by the largest.
         kind: An angle is that of an axis, the same after 180°.
         group: What it's a part of, a row in tables: red of `base colour`.
         box: The part of the image that it's about; none: the whole image.
@@ -113,11 +116,26 @@ def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
     elif declared == "number" and len(distinct) == 2:
         ones = {name: values == distinct[1]}
     else:
-        return [Label(name=name, values=values.astype(np.float64), kind=declared, group=name)]
+        numbers = _bounded(values.astype(np.float64), declared == "angle")
+        return [Label(name=name, values=numbers, kind=declared, group=name)]
     return [
         Label(name=one, values=is_so.astype(np.float64), kind="binary", group=name)
         for one, is_so in ones.items()
     ]
+
+
+def _bounded(values: NDArray[np.float64], angles: bool) -> NDArray[np.float64]:
+    """Numbers whose squares can be added, also in float32: angles from 0 to 180, and others divided
+    by the largest where that is huge or tiny, as no measure depends on their unit.
+
+    Example:
+        >>> _bounded(np.array([-1e308, 5e307]), False).tolist()
+        [-1.0, 0.5]
+    """
+    if angles:
+        return values % 180
+    largest = np.abs(values).max()
+    return values if LEAST < largest < 1 / LEAST else values / largest
 
 
 def _msds(known: Mapping[str, NDArray[Any]]) -> Iterator[Label]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli import subjects
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,12 +88,12 @@ def of_chains(
     written = []
     for n, caution in enumerate(found.cautions):
         written.append(holes.draw(n, some[n, :count], found.mean[n], found.spread[n]))
-        print(
+        say(
             f"Image {n + 1}: {CHAINS} chains of {draws} draws; R-hat {found.r_hat[n]:.3f}, "
             f"effectively {found.ess[n]:.0f} draws of the worst variable."
         )
         if caution:
-            print(f"Image {n + 1}: {caution}")
+            say(f"Image {n + 1}: {caution}")
     return written, {
         "chains": CHAINS,
         "draws": draws,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from rgflow.data import Images
@@ -82,20 +83,20 @@ def run(arguments: Sequence[str]) -> None:
             if images.seconds
             else "there already"
         )
-        print(f"{split}: {len(images)} images in {images.folder} ({how}).")
+        say(f"{split}: {len(images)} images in {images.folder} ({how}).")
         _list_skipped(images)
         if split == wanted[0]:
             assert images.folder
             picture = settings.picture or images.folder / "first.png"
             _draw(images, located(str(picture)))
-            print(f"The first of them are in {picture}.")
+            say(f"The first of them are in {picture}.")
 
 
 def _list_skipped(images: "Images") -> None:
     for reason in images.skipped[:LISTED]:
-        print(f"left out: {reason}")
+        say(f"left out: {reason}")
     if len(images.skipped) > LISTED:
-        print(f"and {len(images.skipped) - LISTED} other files; manifest.json there lists them.")
+        say(f"and {len(images.skipped) - LISTED} other files; manifest.json there lists them.")
 
 
 def _draw(images: "Images", path: Path) -> None:

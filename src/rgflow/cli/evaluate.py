@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.text import Screen, bars, measured, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,8 +54,6 @@ def run(arguments: Sequence[str]) -> None:
     check_whole("--seed", settings.seed, 0)
 
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from rgflow import trained
     from rgflow.evaluation import evaluate
@@ -63,9 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     model = trained.load(settings.run)
     images = model.images(settings.data, "test", settings.count)
-    terminal = Console(stderr=True)
-    quiet = not terminal.is_terminal
-    with Progress(console=terminal, transient=True, disable=quiet) as progress:
+    with bars() as progress:
         task = progress.add_task("evaluating", total=None)
         result = evaluate(
             model.flow,
@@ -87,13 +85,12 @@ def run(arguments: Sequence[str]) -> None:
         )
     except OSError as error:
         raise OSError(f"Expected to write {path}; {error.strerror}.") from error
-    console = Console()
-    console.print(_shares(result), _results(result))
-    print(
-        f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
-        f"images of {images.name}."
+    Screen().print(_shares(result), _results(result))
+    say(
+        f"{measured(result.nll, 4, result.standard_error)} {result.unit} on {result.images} test "
+        f"image{'s' * (result.images > 1)} of {images.name}."
     )
-    print(f"All of it is in {path}.")
+    say(f"All of it is in {path}.")
 
 
 def _shares(result: Evaluation) -> Table:
@@ -119,7 +116,7 @@ def _results(result: Evaluation) -> Table:
 
     def row(what: str, value: float | str, error: float, images: int) -> None:
         number = value if isinstance(value, str) else f"{value:.5f}"
-        table.add_row(what, number, f"{error:.5f}", str(images))
+        table.add_row(what, number, "" if math.isnan(error) else f"{error:.5f}", str(images))
 
     row("mean; error over images", result.nll, result.standard_error, result.images)
     if result.draw_error is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.files import expanded
+from rgflow.text import Screen, bars, say
 
 if TYPE_CHECKING:
     import rich.table
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 NAMED = 5
 """Labels that are named where some are left out."""
+LONGEST = 40
+"""Letters of a label in the name of a file."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -70,8 +73,6 @@ def run(arguments: Sequence[str]) -> None:
     _check(settings)
 
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from rgflow import trained
     from rgflow.analysis.factors import find_factors
@@ -85,8 +86,7 @@ def run(arguments: Sequence[str]) -> None:
     with _writing(out):  # now, rather than after minutes
         for folder in (out, pictures):
             folder.mkdir(parents=True, exist_ok=True)
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with bars() as progress:
         tasks: dict[str, int] = {}
 
         def tell(what: str, done: int, total: int) -> None:
@@ -108,16 +108,14 @@ def run(arguments: Sequence[str]) -> None:
             batch_size=settings.batch_size,
             progress=tell,
         )
-    console = Console(highlight=False)
     tables = list(_tables(found))
-    for table in tables:
-        console.print(_printed(table))
+    Screen().print(*map(_printed, tables))
     claims = found.probes.verdict() if found.probes else []
     for claim in claims:
-        print(f"{claim.outcome:<12}{claim.text}")
+        say(f"{claim.outcome:<12}{claim.text}")
     if rare := [label.name for label in found.labels if not label.common]:
         more = f" and {len(rare) - NAMED} more" if len(rare) > NAMED else ""
-        print(
+        say(
             f"Neither probed nor given a direction, as fewer than {FEW} images have it or lack it: "
             f"{', '.join(rare[:NAMED])}{more}."
         )
@@ -132,7 +130,7 @@ def run(arguments: Sequence[str]) -> None:
         "verdict": [f"{claim.outcome}: {claim.text}" for claim in claims],
     }
     with _writing(out):
-        print(_write(found, content, out, pictures))
+        say(_write(found, content, out, pictures))
 
 
 def _check(settings: Namespace) -> None:
@@ -244,4 +242,4 @@ def _stem(name: str) -> str:
     """A name as that of a file."""
     import re
 
-    return re.sub(r"\W+", "-", name).strip("-").lower() or "label"
+    return re.sub(r"\W+", "-", name).strip("-").lower()[:LONGEST] or "label"

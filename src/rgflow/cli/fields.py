@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.files import expanded
+from rgflow.text import Screen, bars, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,17 +77,13 @@ def run(arguments: Sequence[str]) -> None:
         if settings.latents is not None and settings[other] is not None:
             raise ValueError(f"Expected --latents without --{other}; got both: leave one out.")
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from rgflow import figures, trained
     from rgflow.analysis.fields import receptive_fields
 
     names = [settings.run] + ([settings.beside] if settings.beside else [])
     models = {name: trained.load(name) for name in names}
-    terminal = Console(stderr=True)
     results = {}
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with bars() as progress:
         for name, model in models.items():
             task = progress.add_task(name, total=settings.draws)
             results[name] = receptive_fields(
@@ -124,8 +121,8 @@ def run(arguments: Sequence[str]) -> None:
     except OSError as error:
         raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
     for name, one in results.items():
-        Console().print(_table(name, one, threshold))
-    print(
+        Screen().print(_table(name, one, threshold))
+    say(
         f"Fields, strengths and errors are in {folder / f'fields{part}.safetensors'}, the "
         f"strongest in fields{part}.json there, {len(drawn)} pictures in {pictures}."
         + f" Those of {settings.beside} are in beside{part}.safetensors and beside{part}.json."
@@ -214,6 +211,7 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
 def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:
     """Visible latents of every level, and the strongest."""
     from rich.table import Table
+    from rich.text import Text
 
     from rgflow.report.tables import with_error
 
@@ -228,6 +226,9 @@ def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:
             told = with_error(strength, math.nan if error is None else error)
             first.append(f"({i}, {j}, {c}): {told}")
         table.add_row(
-            str(level), str(len(values)), str(int((values > threshold).sum())), "\n".join(first)
+            str(level),
+            str(len(values)),
+            str(int((values > threshold).sum())),
+            Text("\n".join(first)),
         )
     return table

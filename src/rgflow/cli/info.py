@@ -12,6 +12,7 @@ from rgflow.cli.parsing import parse, parser
 from rgflow.config import FlowConfig, listed
 from rgflow.files import expanded
 from rgflow.pretrained import Start, in_words
+from rgflow.text import Screen
 
 Described = dict[str, Any]
 """What is known, by name; plain values, as JSON holds them."""
@@ -135,7 +136,6 @@ def _described_flow(config: FlowConfig) -> Described:
 
 
 def _show(about: Described) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     facts = Table.grid(padding=(0, 2))
@@ -148,7 +148,7 @@ def _show(about: Described) -> None:
         shape = " × ".join(map(str, level["latents"]))
         blocks = [str(level[name] or "") for name in ("m", "depth")]
         levels.add_row(str(number), shape, str(level["size"]), *blocks)
-    Console(highlight=False, markup=False).print(facts, levels)
+    Screen().print(facts, levels)
 
 
 def _facts(about: Described) -> Iterator[tuple[str, str]]:

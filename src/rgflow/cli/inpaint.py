@@ -13,6 +13,7 @@ from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_name, check_whole
 from rgflow.files import expanded
 from rgflow.repair.climb import Climb
+from rgflow.text import Screen, bars, say
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -326,15 +327,15 @@ def _repair(
         _print_table(found)
     else:
         for number, log_prob in enumerate(ours.log_prob.tolist()):
-            print(f"Image {number + 1}: log p {log_prob:.1f} nats.")
+            say(f"Image {number + 1}: log p {log_prob:.1f} nats.")
     if climb := ours.inpainting:
         for number, (rested, lost) in enumerate(
             zip(climb.converged.tolist(), climb.diverged.tolist(), strict=True)
         ):
             if lost:
-                print(f"Image {number + 1}: the climb diverged; its best state is kept.")
+                say(f"Image {number + 1}: the climb diverged; its best state is kept.")
             elif not rested and settings.benchmark is None:
-                print(f"Image {number + 1}: log p hadn't come to rest after {climb.steps} steps.")
+                say(f"Image {number + 1}: log p hadn't come to rest after {climb.steps} steps.")
     if settings.completions:
         subject = completions.Holes(images=images, masks=masks, truth=truth, pictures=pictures)
         if ours.completions:
@@ -350,19 +351,13 @@ def _repair(
         for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
         if len(images) > most
     )
-    print(f"See {subjects.listed(written)}.{told}")
+    say(f"See {subjects.listed(written)}.{told}")
 
 
 @contextmanager
 def _steps(steps: Sequence[int]) -> Iterator[Progress]:
     """A progress bar of the steps of all methods, with log p beside it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    terminal = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
-    quiet = not terminal.is_terminal
-    with Progress(*columns, console=terminal, transient=True, disable=quiet) as shown:
+    with bars() as shown:
         task = shown.add_task("drawing starts", total=sum(steps))
         begun: list[str] = []
 
@@ -407,7 +402,6 @@ def _told(one: Filled) -> dict[str, Any]:
 
 def _print_table(found: Sequence[Scores]) -> None:
     """Scores of all methods."""
-    from rich.console import Console
     from rich.table import Table
 
     from rgflow.report.tables import with_error
@@ -433,4 +427,4 @@ def _print_table(found: Sequence[Scores]) -> None:
             f"{score.free:.0f}" if score.free else "",
             f"{score.seconds:.2f}",
         )
-    Console().print(table)
+    Screen().print(table)

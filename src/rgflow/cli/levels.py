@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rgflow.cli import subjects
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_whole
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -97,4 +98,4 @@ def _draw(found: Subjects, settings: Namespace) -> None:
                 mixed = replace(mixed, images=found.drawn(mixed.images))
                 picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
                 written.append(found.save(picture, "mixed-temperatures.png"))
-    print(f"{len(z)} images level by level: see {subjects.listed(written)}.")
+    say(f"{len(z)} images level by level: see {subjects.listed(written)}.")

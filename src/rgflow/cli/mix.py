@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.cli.parsing import parse, parser
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -93,4 +94,4 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             with found.writing(f"mixing.{settings.video}") as path:
                 animate(path_frames(paths, scale=scale), path)
             written.append(path)
-    print(f"{n} images mixed: see {subjects.listed(written)}.")
+    say(f"{n} images mixed: see {subjects.listed(written)}.")

@@ -9,6 +9,7 @@ from rgflow.cli.parsing import parse, parser
 from rgflow.config import listed
 from rgflow.files import expanded, plain
 from rgflow.pretrained import Card, shipped, unknown_model
+from rgflow.text import Screen, measured, say
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -25,7 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     if settings.name is None:
         cards = [Card.read(folder) for folder in shipped().values()]
         if settings.json:
-            print(json.dumps([plain(card) for card in cards], indent=2, ensure_ascii=False))
+            print(json.dumps([plain(card) for card in cards], indent=2))
         else:
             _list(cards)
         return
@@ -36,13 +37,12 @@ def run(arguments: Sequence[str]) -> None:
         folder = shipped()[settings.name]
     card = Card.read(folder)
     if settings.json:
-        print(json.dumps(plain(card), indent=2, ensure_ascii=False))
+        print(json.dumps(plain(card), indent=2))
     else:
         show(card)
 
 
 def _list(cards: Sequence[Card]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
@@ -61,19 +61,18 @@ def _list(cards: Sequence[Card]) -> None:
             "Real NVP" if model.architecture == "real_nvp" else kind,
             f"{card.parameters:,}",
             f"{card.bytes / 1e6:.1f}",
-            f"{found.nll:.4f} ± {found.standard_error:.4f}",
+            measured(found.nll, 4, found.standard_error),
             f"{card.training.all_seconds / 60:.0f}",
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120  # piped into another program, a line stays a line
-    console.print(table)
-    print("`rgflow models NAME` tells all about one; every command takes its name for a run.")
+    screen = Screen()
+    if not screen.is_terminal:
+        screen.width = 120  # piped into another program, a line stays a line
+    screen.print(table)
+    say("`rgflow models NAME` tells all about one; every command takes its name for a run.")
 
 
 def show(card: Card) -> None:
     """Print a card."""
-    from rich.console import Console
     from rich.table import Table
 
     facts = Table.grid(padding=(0, 2))
@@ -82,4 +81,4 @@ def show(card: Card) -> None:
     facts.add_row("model", card.name)
     for name, text in card.facts():
         facts.add_row(name, text)
-    Console(highlight=False, markup=False).print(facts)
+    Screen().print(facts)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.files import expanded
+from rgflow.text import bars, say
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -29,8 +30,6 @@ def run(arguments: Sequence[str]) -> None:
     from datetime import date
 
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from rgflow import figures
     from rgflow.analysis.pinwheel import POINTS, STEPS, Estimate, learn_pinwheels
@@ -39,9 +38,8 @@ def run(arguments: Sequence[str]) -> None:
 
     torch.set_num_threads(1)  # with so little to do, several would wait for one another
     folder = expanded(settings.out)
-    terminal = Console(stderr=True)
     start, start_busy = time.perf_counter(), time.process_time()
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with bars() as progress:
         task = progress.add_task("learning", total=STEPS)
         learned = learn_pinwheels(
             seeds=range(settings.seeds), progress=lambda n: progress.advance(task, n)
@@ -74,9 +72,9 @@ def run(arguments: Sequence[str]) -> None:
     except OSError as error:
         raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
     for prior, estimates in found.items():
-        print(
+        say(
             f"{prior}: the quadrant of the latent names the leg of {estimates['quadrants']} of "
             f"{POINTS:,} points, the nearest half-axis that of {estimates['half_axes']}; "
             f"{estimates['nll']} nats."
         )
-    print(f"pinwheel.png and pinwheel.json are in {folder}.")
+    say(f"pinwheel.png and pinwheel.json are in {folder}.")

@@ -6,6 +6,7 @@ from rgflow.cli.parsing import parse, parser
 from rgflow.config import TrainConfig, listed
 from rgflow.files import to_yaml
 from rgflow.presets import PRESETS, preset
+from rgflow.text import Screen
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -24,16 +25,15 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _list() -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("preset", "data", "flow", "m", "depth", "networks", "batch", "rate", box=None)
     for name, config in PRESETS.items():
         table.add_row(name, config.data, *_flow(config), str(config.batch_size), f"{config.lr:g}")
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120  # piped into another program, a line stays a line
-    console.print(table)
+    screen = Screen()
+    if not screen.is_terminal:
+        screen.width = 120  # piped into another program, a line stays a line
+    screen.print(table)
 
 
 def _flow(config: TrainConfig) -> tuple[str, str, str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.files import expanded
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -69,15 +70,13 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
 def _read_mask(path: Path, flow: Flow) -> Mask:
     """A picture, white where to fill in, as a mask [H, W]."""
     import numpy as np
-    from PIL import Image
+
+    from rgflow.data.decoding import open_picture
 
     if not path.is_file():
         raise FileNotFoundError(f"Expected a picture of a mask; there is none at {path}.")
     try:
-        with Image.open(path) as picture:
-            seen = picture.convert("RGBA")
-            black = Image.new("RGBA", seen.size, "black")
-            grey = np.asarray(Image.alpha_composite(black, seen).convert("L"))
+        grey = np.asarray(open_picture(path).convert("L"))
     except Exception as error:  # the only class Pillow's errors have in common
         raise ValueError(
             f"Expected a picture of a mask; {path} can't be read ({error})."
@@ -124,16 +123,16 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
         )
     ]
     for number, mask in enumerate(proposal.masks):
-        print(f"Image {number + 1}: {proposal.sentence(number)}")
+        say(f"Image {number + 1}: {proposal.sentence(number)}")
         name = f"mask-{number + 1}.png"
         if mask.any():
             grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
             written.append(pictures.save(grey, name))
         else:
             (pictures.folder / name).unlink(missing_ok=True)  # of images looked at before
-    print(f"See {subjects.listed(written)}.")
+    say(f"See {subjects.listed(written)}.")
     if not settings.accept:
-        print("To fill them in, add --accept, or give masks of your own with --mask.")
+        say("To fill them in, add --accept, or give masks of your own with --mask.")
         return None
     if not proposal.masks.any((1, 2)).all():
         odd = [name for name, mask in zip(names, proposal.masks, strict=True) if mask.any()]

@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.files import expanded
+from rgflow.text import bars, say
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -49,9 +50,6 @@ def run(arguments: Sequence[str]) -> None:
 
     from datetime import UTC, datetime
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     import rgflow
     from rgflow import trained
     from rgflow.analysis.labels import FEW
@@ -73,8 +71,7 @@ def run(arguments: Sequence[str]) -> None:
             f"Expected at least {FEW} test images to report on; {test.name} has {len(test)}: name "
             f"another data set with --data."
         )
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with bars() as progress:
         whole = progress.add_task("report", total=len(SECTIONS))
         part = progress.add_task("", visible=False)
 
@@ -100,7 +97,7 @@ def run(arguments: Sequence[str]) -> None:
             progress.advance(whole)
     when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     page.write(path, f"{test.name}, {model.name}", sections, when)
-    print(f"The report is {path}: open it in a browser.")
+    say(f"The report is {path}: open it in a browser.")
 
 
 def _check_writable(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.files import expanded
+from rgflow.text import Screen, bars, say
 
 if TYPE_CHECKING:
     from rgflow.experiments.execute import Progress
@@ -89,7 +90,7 @@ def run(arguments: Sequence[str]) -> None:
             if one.training and one.training.model and one.measure == "samples"
         }
     if known:
-        print(f"{len(known)} of {len(plan.trainings)} trainings are among the results already.")
+        say(f"{len(known)} of {len(plan.trainings)} trainings are among the results already.")
     trainings = [one for one in plan.trainings if one.name not in known]
     left = replace(
         plan,
@@ -109,14 +110,13 @@ def run(arguments: Sequence[str]) -> None:
         with _measuring(left, work) as begun:
             measure_all(left, work, inception=network, progress=begun)
         if path := results.write(whole, work, experiments):
-            print(f"The results are in {path}, an overview in {manifest.write(experiments)}.")
+            say(f"The results are in {path}, an overview in {manifest.write(experiments)}.")
     if failed:
         raise ValueError(f"Expected all trainings to end well; {len(failed)} failed. {failed[0]}")
 
 
 def _list(experiments: Path) -> None:
     """What is done of all experiments."""
-    from rich.console import Console
     from rich.table import Table
 
     from rgflow.experiments.manifest import LIMIT, machine_hours, make
@@ -133,9 +133,9 @@ def _list(experiments: Path) -> None:
             f"{one.machine_hours:.2g}",
             one.date,
         )
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 120)
-    print(
+    screen = Screen()
+    screen.print(table, width=None if screen.is_terminal else 120)
+    say(
         f"{machine_hours(experiments):.2g} of {LIMIT} machine-hours, with those of the package's "
         "models and of other libraries' flows."
     )
@@ -143,7 +143,6 @@ def _list(experiments: Path) -> None:
 
 def _list_plan(plan: Plan, work: Path) -> None:
     """What would be done, and for how long."""
-    from rich.console import Console
     from rich.table import Table
 
     from rgflow.experiments.execute import done
@@ -163,10 +162,10 @@ def _list_plan(plan: Plan, work: Path) -> None:
             f"{100 * so_far:.0f} %",
             f"{left:.0f} min" if config.minutes else "",
         )
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 120)
+    screen = Screen()
+    screen.print(table, width=None if screen.is_terminal else 120)
     waiting = sum(not measured(one, work) for one in plan.measurements)
-    print(
+    say(
         f"{len(plan.trainings)} trainings, {minutes / 60:.1f} hours of them left to do; "
         f"{waiting} of {len(plan.measurements)} measurements left."
     )
@@ -177,14 +176,10 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
     """A line for every measurement, and a bar over all of them with the time that is left."""
     import time
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from rgflow.experiments.measuring import measured
 
-    terminal = Console(stderr=True, highlight=False)
     waiting = sum(not measured(one, work) for one in plan.measurements)
-    with Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as shown:
+    with bars() as shown:
         bar = shown.add_task("measuring", total=waiting)
 
         def tell(one: Measurement, ended: bool) -> None:
@@ -193,7 +188,7 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
                 shown.advance(bar)
             else:
                 shown.update(bar, description=name)
-                terminal.print(f"{time.strftime('%H:%M:%S')}  {name}")
+                shown.console.print(f"{time.strftime('%H:%M:%S')}  {name}")
 
         yield tell
 
@@ -203,13 +198,11 @@ def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
     """A bar over all trainings with the time that is left, and a line when one begins or ends."""
     import time
 
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, TextColumn
 
     from rgflow.experiments.execute import done
 
-    terminal = Console(stderr=True, highlight=False)
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")]
+    columns = BarColumn(), TextColumn("{task.fields[left]}")
     shares = {one.name: done(one, work) for one in trainings}
     before, start = sum(shares.values()), time.perf_counter()
     under_way: list[str] = []
@@ -221,7 +214,7 @@ def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
         seconds = (time.perf_counter() - start) * (len(shares) - now) / (now - before)
         return f"about {seconds / 60:.0f} min left"
 
-    with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as shown:
+    with bars(*columns, transient=False) as shown:
         bar = shown.add_task("", total=len(shares), left="")
 
         def tell(training: Training, fraction: float, word: str) -> None:
@@ -233,7 +226,7 @@ def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
                 under_way.remove(name)
             if word:
                 clock = time.strftime("%H:%M:%S")
-                terminal.print(f"{clock}  {training.experiment}/{name} {word}  {left()}")
+                shown.console.print(f"{clock}  {training.experiment}/{name} {word}  {left()}")
             shown.update(
                 bar,
                 completed=sum(shares.values()),

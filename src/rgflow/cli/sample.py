@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.files import expanded
+from rgflow.text import bars, say
 
 STAGED = 6
 """Images whose stages are drawn."""
@@ -66,8 +67,6 @@ def run(arguments: Sequence[str]) -> None:
 
     import numpy as np
     import torch
-    from rich.console import Console
-    from rich.progress import track
 
     from rgflow import figures, trained
 
@@ -90,11 +89,9 @@ def run(arguments: Sequence[str]) -> None:
     device = flow.device
     exact = copy.deepcopy(flow).to(torch.float64)
     parts = [seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)]
-    terminal = Console(stderr=True)
     samples = []
-    quiet = not terminal.is_terminal
-    with torch.no_grad():
-        for part in track(parts, "sampling", console=terminal, transient=True, disable=quiet):
+    with torch.no_grad(), bars() as progress:
+        for part in progress.track(parts, description="sampling"):
             z = flow.draw_each(part, settings.temperature, settings.convention)
             x = exact.decode(z.to(torch.float64, device)).cpu()
             samples.append(x.float() if fields else figures.to_bytes(x))
@@ -125,7 +122,7 @@ def run(arguments: Sequence[str]) -> None:
         said.append(
             f"the first {len(coarse[0])} from coarse to fine are in {folder / 'stages.png'}"
         )
-    print(f"{'; '.join(said)}.")
+    say(f"{'; '.join(said)}.")
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import parse, parser
+from rgflow.text import Screen, bars, measured, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,8 +52,6 @@ def run(arguments: Sequence[str]) -> None:
     from dataclasses import asdict
 
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from rgflow import trained
     from rgflow.data.msds import KINDS
@@ -64,8 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     device = model.flow.device
     network = inception(settings.inception, device) if settings.inception else None
     test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with bars() as progress:
         tasks: dict[str, int] = {}
 
         def tell(what: str, done: int, total: int) -> None:
@@ -91,11 +89,8 @@ def run(arguments: Sequence[str]) -> None:
         write_json(path, content)
     except OSError as error:
         raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
-    console = Console(highlight=False)
-    console.print(_distances(found))
-    if found.samples:
-        console.print(_spreads(found))
-    print(f"All of it is in {path}.")
+    Screen().print(_distances(found), *([_spreads(found)] if found.samples else []))
+    say(f"All of it is in {path}.")
 
 
 def _file(data: str | None, temperature: float | list[float]) -> str:
@@ -119,8 +114,8 @@ def _distances(found: Scores) -> Table:
     for column in (f"{one.samples} samples", f"{one.samples} test images: floor", "features"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in found.distances:
-        distance = f"{one.distance:.2f} ± {one.standard_error:.2f}"
-        floor = f"{one.floor:.2f} ± {one.floor_error:.2f}"
+        distance = measured(one.distance, 2, one.standard_error)
+        floor = measured(one.floor, 2, one.floor_error)
         table.add_row(one.name, distance, floor, str(one.dim))
     return table
 
@@ -135,6 +130,6 @@ def _spreads(found: Scores) -> Table:
         table.add_column(column, justify="right")
     for name, one in (("samples", found.samples), ("test images", found.tests)):
         if one:
-            colour = f"{one.colour:.2f} ± {one.colour_error:.2f}"
-            table.add_row(name, colour, f"{one.angle:.2f} ± {one.angle_error:.2f}")
+            colour = measured(one.colour, 2, one.colour_error)
+            table.add_row(name, colour, measured(one.angle, 2, one.angle_error))
     return table

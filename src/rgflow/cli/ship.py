@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rgflow.cli.parsing import parse, parser
 from rgflow.files import expanded
+from rgflow.text import bars, say
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -39,8 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     check_whole("--seed", settings.seed, 0)
     check_whole("--samples", settings.samples, 0)
 
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
     from rgflow.cli.models import show
     from rgflow.training.optimisation import prepare_machine
@@ -49,8 +49,7 @@ def run(arguments: Sequence[str]) -> None:
 
     prepare_machine()
     folder = expanded(settings.folder)
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with bars() as progress:
         tasks: dict[str, TaskID] = {}
 
         def tell(what: str, done: int, total: int) -> None:
@@ -69,4 +68,4 @@ def run(arguments: Sequence[str]) -> None:
             progress=tell,
         )
     show(card)
-    print(f"The model is in {folder}.")
+    say(f"The model is in {folder}.")

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
 from rgflow.files import expanded
+from rgflow.text import bars, say
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -211,12 +212,7 @@ def load(settings: Namespace) -> Subjects:
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, and the function that moves it on."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    terminal = Console(stderr=True)
-    quiet = not terminal.is_terminal
-    with Progress(console=terminal, transient=True, disable=quiet) as progress:
+    with bars() as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
 
@@ -262,14 +258,16 @@ def _tell_changes(paths: Sequence[Path], target: Target) -> None:
     if changed:
         first, change = next(iter(changed.items()))
         more = len(changed) - 1
-        print(f"{first.name}: {change}{f'; {more} more of {len(paths)} likewise' * (more > 0)}.")
+        say(f"{first.name}: {change}{f'; {more} more of {len(paths)} likewise' * (more > 0)}.")
 
 
 def _change(path: Path, target: Target) -> str:
     """What becomes of a picture file that is brought to a target, in words; empty if nothing."""
     from PIL import Image, ImageOps
 
-    with Image.open(path) as opened:
+    from rgflow.data.decoding import FORMATS
+
+    with Image.open(path, formats=FORMATS) as opened:
         image = ImageOps.exif_transpose(opened)
     width, height = image.size
     w, h = (min(size, target.crop or size) for size in image.size)
@@ -327,7 +325,7 @@ def _tell_fitting(
     if model.pixels is None:
         return
     if kind != "folder":
-        print(
+        say(
             f"Images of {found.name} are cropped and resized to {model.width}×{model.height} "
             f"pixels where they have another size."
         )

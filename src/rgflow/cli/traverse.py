@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rgflow.cli import subjects
 from rgflow.cli.parsing import parse, parser
 from rgflow.config import check_name, check_whole
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -124,9 +125,9 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             animate(traversal_frames(pictures[1], scale=found.scale, across=across), path)
         written.append(path)
     for _, _, title, note in varied:
-        print(f"{title}: {note}")
-    print(f"Strengths are those of receptive fields: {how}.")
-    print(f"See {subjects.listed(written)}.")
+        say(f"{title}: {note}")
+    say(f"Strengths are those of receptive fields: {how}.")
+    say(f"See {subjects.listed(written)}.")
 
 
 def _varied(

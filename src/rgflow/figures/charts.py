@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from rgflow.text import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -41,13 +43,14 @@ def rendered(figure: Figure) -> Image.Image:
 
 
 def literal(text: str) -> str:
-    """A text that Matplotlib draws as it is, where it would take dollars for those of a formula.
+    """A text that Matplotlib draws in one line as it is, where it would take dollars for those of a
+    formula.
 
     Example:
         >>> print(literal("a$^$b"))
         a\\$^\\$b
     """
-    return text.replace("$", r"\$")
+    return printable(text).replace("$", r"\$")
 
 
 def level_colours(levels: int) -> list[str]:

@@ -22,6 +22,7 @@ from rgflow.figures.charts import (
     plain,
     rendered,
 )
+from rgflow.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,6 +126,7 @@ def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
 
 def _short(name: str) -> str:
     """A name that has room, as it is."""
+    name = printable(name)
     return literal(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…")
 
 

@@ -28,6 +28,7 @@ from rgflow.figures.charts import (
 from rgflow.figures.images import GAP, picture
 from rgflow.figures.panels import LINE, SPACE, TEXT, beside, font, framed, stacked
 from rgflow.latents import Address
+from rgflow.text import printable
 
 MAP = 96
 """Edge of a map with a caption, in pixels, at the least."""
@@ -220,7 +221,7 @@ def _bins(strengths: Sequence[Tensor], marks: Sequence[float]) -> NDArray[np.flo
 
 def _heading(text: str, size: int = TEXT) -> Image.Image:
     """A bold line."""
-    bold = font(size, bold=True)
+    text, bold = printable(text), font(size, bold=True)
     out = Image.new("RGB", (int(bold.getlength(text)) + 2, size + 8), "white")
     ImageDraw.Draw(out).text((0, 0), text, INK, bold)
     return out

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rgflow.figures.charts import INK
 from rgflow.figures.images import GAP, grid
+from rgflow.text import printable
 
 TEXT = 14
 """Size of the text, in pixels."""
@@ -20,6 +21,8 @@ SMALLEST = 7
 """That of labels which find no room."""
 LINE = TEXT + 6
 """Height of a line of text."""
+LONGEST = 200
+"""Letters of a title."""
 GUTTER, SPACE = 8, 20
 """Pixels between parts of one thing, and between two things."""
 
@@ -94,7 +97,8 @@ def text_width(text: str, bold: bool = False, size: int = TEXT) -> int:
 
 
 def titled(title: str, picture: Image.Image) -> Image.Image:
-    """A picture below a line of bold text."""
+    """A picture below a line of bold text, of which the end is cut off where it is very long."""
+    title = printable(title)[:LONGEST]
     width = max(picture.width, text_width(title, bold=True))
     out = Image.new("RGB", (width, LINE + picture.height), "white")
     ImageDraw.Draw(out).text((0, TEXT), title, INK, font(bold=True), anchor="ls")

@@ -11,6 +11,7 @@ from jinja2 import Environment
 from PIL import Image
 
 from rgflow.files import replacing
+from rgflow.text import printable
 
 LEAST = 640
 """Width of a picture below which its text can't be read; on narrower screens it scrolls."""
@@ -108,7 +109,12 @@ def write(path: Path, title: str, sections: Sequence[Section], made: str) -> Non
         >>> "16 &lt; 17" in path.read_text()
         True
     """
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda part: printable(part) if isinstance(part, str) else part,
+    )
     environment.tests["figure"] = lambda part: isinstance(part, Figure)
     template = environment.from_string(
         files("rgflow.report").joinpath("page.html").read_text(encoding="utf-8")

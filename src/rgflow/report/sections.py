@@ -50,8 +50,8 @@ def summary(subject: Subject) -> Section:
     sizes = [flow.lattice.latent_shape(h, config.channels) for h in range(flow.levels)]
     counts = ", ".join(str(torch.Size(size).numel()) for size in sizes)
     text = [
-        f"{result.nll:.4f} ± {result.standard_error:.4f} {result.unit} on {result.images} test "
-        f"images of {subject.test.name}.",
+        f"{tables.shown(result.nll, 4, result.standard_error)} {result.unit} on {result.images} "
+        f"test images of {subject.test.name}.",
         f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.levels} levels with "
         f"{counts} latents, level 0 (the finest) first; prior {config.prior}, bijector "
         f"{config.bijector}.",

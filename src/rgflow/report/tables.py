@@ -17,6 +17,7 @@ from rgflow.analysis.probes import Inputs, Probe, ProbeTable
 from rgflow.analysis.visible import Visible
 from rgflow.latents import Address
 from rgflow.report.page import Table
+from rgflow.text import measured
 
 RANKED, GROUPS = 20, 12
 """Rows of the latents ranked by effect, and of the groups that they make."""
@@ -35,10 +36,7 @@ def shown(value: float, digits: int = 2, error: float | None = None) -> str:
         >>> shown(-0.125, 2, 0.02), shown(-0.001), shown(0.5, 1, math.nan), shown(math.nan)
         ('−0.12 ± 0.02', '0.00', '0.5', '')
     """
-    if math.isnan(value):
-        return ""
-    text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no −0.00
-    return text if error is None or math.isnan(error) else f"{text} ± {error:.{digits}f}"
+    return "" if math.isnan(value) else measured(value, digits, error).replace("-", "−")
 
 
 def many(count: int, word: str) -> str:

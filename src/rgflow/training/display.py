@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -13,6 +13,7 @@ from rich.table import Table
 from rgflow.config import TrainConfig
 from rgflow.evaluation import Evaluation
 from rgflow.flow import Flow
+from rgflow.text import Screen, measured
 
 SMOOTHING = 0.95
 """Weight of the past in the smoothed likelihood."""
@@ -24,7 +25,7 @@ class Display:
     def __init__(self, config: TrainConfig, flow: Flow, images: int, enabled: bool) -> None:
         self.config, self.images, self.enabled = config, images, enabled
         self.unit = flow.unit.name
-        self.console = Console(stderr=True)
+        self.console = Screen(stderr=True)
         self.parameters = sum(p.numel() for p in flow.parameters())
         self.progress = Progress(
             TextColumn("training"),
@@ -71,15 +72,14 @@ class Display:
         self.last, self.best = result, min(self.best, result.nll)
         if not self.live.is_started:
             training = "" if math.isnan(self.smoothed) else f"training {self.smoothed:.3f}, "
-            self.tell(
-                f"{training}validation {result.nll:.3f} ± {result.standard_error:.3f} {self.unit}"
-            )
+            found = measured(result.nll, 3, result.standard_error)
+            self.tell(f"{training}validation {found} {self.unit}")
 
     def tell(self, event: str) -> None:
         """Print something that happened, above the live table if there is one."""
         if self.enabled:
             clock = time.strftime("%H:%M:%S", time.gmtime(self.seconds))
-            self.console.print(f"{clock}  step {self.step}  {event}", highlight=False)
+            self.console.print(f"{clock}  step {self.step}  {event}")
 
     def _render(self) -> Group:
         table = Table.grid(padding=(0, 2))
@@ -96,7 +96,7 @@ class Display:
         if self.last:
             table.add_row(
                 "validation",
-                f"{self.last.nll:.3f} ± {self.last.standard_error:.3f} {self.unit}",
+                f"{measured(self.last.nll, 3, self.last.standard_error)} {self.unit}",
                 f"best {self.best:.3f}",
             )
         return Group(table, self.progress)
