@@ -221,9 +221,13 @@ def test_command_with_fields(tmp_path, capsys):
     assert result["bound"] is None
 
 
-def test_command_with_one_image_writes_json_without_nan(run, capsys):
+def test_command_with_one_image_has_no_error(run, capsys):
     assert main(["evaluate", str(run), "--count", "1"]) == 0
-    assert json.loads((run / "evaluation.json").read_text())["standard_error"] is None
+    result = json.loads((run / "evaluation.json").read_text())
+    assert result["standard_error"] is None
+    out = capsys.readouterr().out
+    assert f"{result['nll']:.4f} bits/dim on 1 test image of" in out
+    assert "nan" not in out.replace("/", " ").replace(str(run.parent), "")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Labels from data sets and files, latents ranked by labels, and what needs no labels."""
 
 import json
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -528,6 +529,56 @@ def test_factors_of_rare_labels_with_strange_names(tmp_path, capsys):
     path.write_text("\n".join(["one", *(row[2:] for row in rows)]))
     assert main(["factors", str(run), "--labels", str(path), *QUICK]) == 0
     assert "have it or lack it: one." in " ".join(capsys.readouterr().out.split())
+
+
+def test_factors_of_labels_of_any_name_and_size(tmp_path, capsys, monkeypatch):
+    """Markup, formulas and commands of terminals in names; numbers whose squares overflow."""
+    monkeypatch.setenv("COLUMNS", "100")
+    run = small_run(tmp_path / "run", channels=1)
+    path = tmp_path / "labels.csv"
+    names = [
+        "[/s]",
+        "[kg]",
+        r"$\\frac$",
+        "\x1b[31mred",
+        "_" * 300,
+        "tilt:angle",
+        "[b]:class",
+        "日本",
+    ]
+    values = np.random.default_rng(0).uniform(-1, 1, 60).tolist()
+    rows = [
+        f"{1.7e308 * v},{1e-310 * v},{1e200 * abs(v)},{v},{1e308 * (-1) ** k},{1e308 * v},"
+        f"{'[red]' if v > 0 else '[/red]'},{k}"
+        for k, v in enumerate(values)
+    ]
+    path.write_text("\n".join([",".join(names), *rows]), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert main(["factors", str(run), "--labels", str(path), *QUICK]) == 0
+    said = capsys.readouterr().out
+    for name in ("[/s]", "[kg]", r"$\\frac$", r"\x1b[31mred", "[b] [red]", "日本"):
+        assert f"│ {name} " in said
+    assert "\x1b" not in said
+    assert "nan" not in said
+    found = json.loads((run / "factors.json").read_text(), parse_constant=pytest.fail)
+    assert [one["label"] for one in found["directions"][:4]] == names[:4]
+    assert {path.name for path in (run / "pictures").iterdir()} == {
+        "dependence.png", "factors.png", "ranking.png",
+    }  # fmt: skip
+    assert len(list((run / "directions").iterdir())) == len(names) + 1  # an angle has two
+
+
+def test_measures_do_not_depend_on_the_unit_of_a_label(z, tmp_path):
+    values = z.flat()[:100, 0].double().numpy()
+    path = tmp_path / "labels.csv"
+    rows = [f"{v},{v * 1e307},{v * 1e-300}" for v in values.tolist()]
+    path.write_text("\n".join(["plain,huge,tiny", *rows]))
+    some = z.select(slice(100))
+    found = associations(some, read_csv(path, 100))
+    for other in (1, 2):
+        assert found.information[other] == pytest.approx(found.information[0])
+        assert found.correlation[other] == pytest.approx(found.correlation[0])
 
 
 def test_numbers_are_written_though_they_cannot_be_drawn(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ Every function takes a `Subject` and gives a `Section`; nothing is computed that
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rgflow import figures
 from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
 from rgflow.analysis.mixing import every_threshold, level_by_level, mix, mixing_grid, straight
 from rgflow.analysis.traversals import fig6_temperature, traverse
+from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
 from rgflow.figures.factors import dependence_curves, ranking
@@ -67,15 +69,15 @@ def summary(subject: Subject) -> Section:
     )
     if run is None:
         return section
-    record, curve = run.record(), run.pictures / "curve.png"
-    if trained := record.get("result", {}):
-        text.append(
-            f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes, on "
-            f"{record['machine']['processor']}, {record['machine']['cores']} cores."
-        )
-    if curve.is_file():
-        with Image.open(curve) as picture:
-            section.parts.append(still(picture, "Learning curve of the training"))
+    record = run.record()
+    if trained := record.get("result"):
+        said = f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes"
+        if machine := record.get("machine"):
+            said += f", on {machine['processor']}, {machine.get('cores')} cores"
+        text.append(f"{said}.")
+    with suppress(Exception):  # it isn't there, or is damaged in any of Pillow's ways
+        curve = open_picture(run.pictures / "curve.png")
+        section.parts.append(still(curve, "Learning curve of the training"))
     return section
 
 
