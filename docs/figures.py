@@ -36,7 +36,7 @@ def save(figure: plt.Figure, name: str) -> None:
 # ------------------------------------------------------------------------------- layers of the code
 
 ROWS = [
-    {"text": -2.2, "config": 0.0, "files": 2.2},
+    {"text": -3.3, "config": -1.1, "files": 1.1, "reading": 3.3},
     {
         "presets": -5.0,
         "numerics": -3.0,
@@ -44,6 +44,8 @@ ROWS = [
         "lattice": 1.0,
         "priors": 3.0,
         "conditioners": 5.0,
+        "tensors": -6.8,
+        "torch_files": 6.9,
     },
     {"checkpoint": -0.2, "latents": 2.0, "bijectors": 4.2},
     {"flow": 0.0},

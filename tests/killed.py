@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from rgflow import tensors
 from rgflow.cli import main
 from rgflow.training.checkpoints import Checkpoints
 
@@ -30,7 +31,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-save, write, fsync, rename = Checkpoints.save, torch.save, os.fsync, os.replace
+save, write, fsync, rename = Checkpoints.save, tensors.save_file, os.fsync, os.replace
 step = torch.optim.AdamW.step
 
 
@@ -39,8 +40,8 @@ def counted_save(self, *arguments):
     saved += 1
     inside = saved == count
 
-    def dying_write(state, path):
-        write(state, path)
+    def dying_write(held, path, metadata):
+        write(held, path, metadata)
         if inside and where == "opened":
             os.truncate(path, path.stat().st_size // 2)
             die()
@@ -57,9 +58,9 @@ def counted_save(self, *arguments):
         if inside and where == "renamed":
             die()
 
-    torch.save, os.fsync, os.replace = dying_write, dying_fsync, dying_rename
+    tensors.save_file, os.fsync, os.replace = dying_write, dying_fsync, dying_rename
     save(self, *arguments)
-    torch.save, os.fsync, os.replace = write, fsync, rename
+    tensors.save_file, os.fsync, os.replace = write, fsync, rename
 
 
 def counted_step(self, *arguments):

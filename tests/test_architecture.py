@@ -12,8 +12,11 @@ import rgflow
 ROOT = Path(rgflow.__file__).parent
 
 LAYERS = [
-    ["config", "files", "text"],
-    ["presets", "lattice", "conditioners", "priors", "numerics", "pretrained"],
+    ["config", "files", "reading", "text"],
+    [
+        *("presets", "lattice", "conditioners", "priors", "numerics", "pretrained"),
+        *("tensors", "torch_files"),
+    ],
     ["latents", "bijectors", "checkpoint"],
     ["flow"],
     ["model", "baselines"],

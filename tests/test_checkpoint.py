@@ -1,12 +1,16 @@
 """Models on disk: strict loading, and one clear sentence for whatever is wrong."""
 
 import json
+import os
+import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from flows import config, random_flow
 from rgflow import RealNVP, RGFlow, data, load_flow, make_flow, preset
+from rgflow.bijectors import trust
 
 
 @pytest.fixture
@@ -16,10 +20,40 @@ def folder(tmp_path):
 
 
 def edit(folder, **changes):
-    path = folder / "config.json"
+    """Change the config of a model that has no digests, as of an earlier version."""
+    path, weights = folder / "config.json", folder / "model.safetensors"
     content = json.loads(path.read_text())
     content["config"].update(changes)
     path.write_text(json.dumps(content))
+    save_file(load_file(weights), weights)
+
+
+def test_a_config_that_was_changed(folder):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"laplace"', '"gaussian"'))
+    with pytest.raises(ValueError, match="as it was saved with the weights beside it; it is anoth"):
+        RGFlow.from_pretrained(folder)
+
+
+def test_weights_without_digests_of_an_earlier_version(folder):
+    expected = RGFlow.from_pretrained(folder).state_dict()
+    edit(folder)
+    for name, value in RGFlow.from_pretrained(folder).state_dict().items():
+        assert torch.equal(value, expected[name])
+
+
+def test_weights_have_the_rights_of_other_files(folder, monkeypatch):
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    before = os.umask(0o027)
+    os.umask(before)
+    assert modes == {0o666 & ~before}
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything
+    with pytest.raises(PermissionError, match="config.json may not be: change its permissions"):
+        RGFlow.from_pretrained(folder)
 
 
 def test_a_checkpoint_is_a_config_and_weights(folder):
@@ -130,17 +164,39 @@ def test_a_mistyped_folder_is_not_looked_for_on_the_hub(hub, tmp_path):
     assert not hub
 
 
-def test_code_that_a_model_of_the_hub_names_is_not_run(hub, folder, tmp_path, monkeypatch):
+def test_code_that_a_model_names_is_not_run(hub, folder, tmp_path, monkeypatch):
     (tmp_path / "trap.py").write_text("from pathlib import Path; Path('sprung').touch()")
     monkeypatch.syspath_prepend(tmp_path)
     edit(folder, bijector="trap.Bijector")
     for load in (load_flow, RGFlow.from_pretrained):
-        with pytest.raises(ValueError, match="trap.Bijector: download it, look at it, and load"):
-            load("owner/name")
+        for name in ("owner/name", folder):
+            with pytest.raises(ValueError, match="'trap.Bijector' would run code: if you know it"):
+                load(name)
     assert not (tmp_path / "sprung").exists()
-    with pytest.raises(ValueError, match="can't be imported"):  # there is no such class in it
-        load_flow(folder)
+    with pytest.raises(ValueError, match="'trap.Bijector' can't be imported"):
+        load_flow(folder, trust="trap.Bijector")  # there is no such class in it
     assert (tmp_path / "sprung").exists()
+
+
+def test_a_bijector_of_your_own_that_is_trusted(tmp_path, monkeypatch):
+    (tmp_path / "own_maps.py").write_text(
+        "from rgflow.bijectors import AffineCoupling\n"
+        "class Own(AffineCoupling):\n"
+        "    def __init__(self, dim):\n"
+        "        from rgflow.conditioners import TrunkConditioner\n"
+        "        super().__init__(dim, lambda d, p: TrunkConditioner(d, p, hidden=4, blocks=1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="'own_maps.Own' would run code"):
+        RGFlow(config(bijector="own_maps.Own"))
+    trust("own_maps")
+    flow = RGFlow(config(bijector="own_maps.Own"))
+    flow.save_pretrained(tmp_path / "model")
+    del sys.modules["own_maps"]
+    with pytest.raises(ValueError, match="add --trust own_maps.Own, or trust='own_maps.Own' in Py"):
+        load_flow(tmp_path / "model")
+    loaded = load_flow(tmp_path / "model", trust="own_maps.Own")
+    assert "own_maps.Own" in str({type(m) for m in loaded.modules()})
 
 
 # ---------------------------------------------------------------- 16 bits

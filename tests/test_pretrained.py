@@ -25,11 +25,14 @@ FILES = ["README.md", "card.json", "config.json", "model.safetensors", "quantile
 NAMES = ["small-one", "small-two"]
 
 
+RESULT = {"images_per_second": 9.0, "unit": "bits/dim", "validation": 7.2, "best": 7.1}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = small_run(tmp_path_factory.mktemp("run") / "run")
     path = folder / "run.json"
-    result = {"steps": 20, "seconds": 90.0, "interrupted": False}
+    result = RESULT | {"steps": 20, "seconds": 90.0, "interrupted": False}
     path.write_text(json.dumps({**json.loads(path.read_text()), "result": result}))
     return folder
 
@@ -201,7 +204,7 @@ def refused(capsys, *arguments):
 def test_a_run_that_was_interrupted(run, tmp_path, capsys):
     path = run / "run.json"
     whole = path.read_text()
-    for result in (None, {"steps": 15, "seconds": 9.0, "interrupted": True}):
+    for result in (None, RESULT | {"steps": 15, "seconds": 9.0, "interrupted": True}):
         path.write_text(json.dumps({**json.loads(whole), "result": result}))
         err = refused(capsys, run, tmp_path / "model")
         assert "was interrupted: go on with rgflow train --resume" in err

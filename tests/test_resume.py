@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import killed
+from rgflow import tensors
 from rgflow.training.run import Run
 
 
@@ -177,12 +178,42 @@ def test_a_signal_in_the_last_validation_loses_nothing(settings, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_passed_over(settings, whole, tmp_path):
+    """One flipped bit of a weight's exponent, which would train on with other numbers."""
     folder = tmp_path / "run"
     trained(*settings, "--out", folder, where=("renamed", 9))
-    newest = Run(folder).checkpoints(2).paths()[-1]
-    newest.write_bytes(newest.read_bytes()[:1000])
-    assert trained("--resume", folder) == 0
+    intact, newest = Run(folder).checkpoints(2).paths()[-2:]
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 0x40
+    newest.write_bytes(content)
+    code, _ = Training("--resume", folder).finished()
+    assert code == 0
+    (event,) = [entry["event"] for entry in Run(folder).entries() if "event" in entry]
+    assert event.startswith(f"{newest.name} is damaged, the numbers of ")
+    assert event.endswith(f" aren't those that were written: goes on from step {int(intact.stem)}")
     assert_same_run(folder, whole)
+
+
+def test_the_last_checkpoint_stays_until_a_newer_one_is_read_back(tmp_path, monkeypatch):
+    """The disk takes what is written, and gives back something else."""
+    checkpoints = Run(tmp_path).checkpoints(1)
+    checkpoints.save(1, {"step": 1, "x": torch.zeros(3)})
+    write = tensors.save_file
+
+    def spoil(held, path, metadata):
+        write(held, path, metadata)
+        content = bytearray(Path(path).read_bytes())
+        content[-1] ^= 1
+        Path(path).write_bytes(content)
+
+    monkeypatch.setattr(tensors, "save_file", spoil)
+    with pytest.raises(
+        OSError, match=r"00000002.safetensors can't be read back \(the numbers of /x"
+    ):
+        checkpoints.save(2, {"step": 2, "x": torch.zeros(3)})
+    monkeypatch.undo()
+    assert checkpoints.load()["step"] == 1
+    checkpoints.save(3, {"step": 3, "x": torch.zeros(3)})
+    assert [path.stem for path in checkpoints.paths()] == ["00000003"]
 
 
 def test_two_processes_train_as_one(settings, tmp_path):

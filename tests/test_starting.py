@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from rgflow import FlowConfig, load_flow, pretrained
+from rgflow.bijectors import trust
 from rgflow.cli import main
 from rgflow.pretrained import Card, Start
 from rgflow.training import shipping, train
@@ -272,6 +273,7 @@ def test_a_model_without_a_card_names_no_data(first, capsys):
 
 
 def test_options_of_a_bijector_come_along(tmp_path, capsys):
+    trust("test_bijectors")
     model = replace(
         tiny().model, bijector="test_bijectors.Stretch", bijector_options={"start": 0.25}
     )

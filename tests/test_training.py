@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from flows import random_flow
-from rgflow import FlowConfig, RGFlow, TrainConfig, make_flow
+from rgflow import FlowConfig, RGFlow, TrainConfig, make_flow, tensors
 from rgflow.bijectors.fused_spline import Kernels
 from rgflow.data import msds
 from rgflow.evaluation import terms_of
@@ -317,11 +317,11 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     run = Run.unfinished(tmp_path / "run")
     before = {path.name: path.read_bytes() for path in run.checkpoints(2).paths()}
 
-    def full(state, path):
+    def full(held, path, metadata):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(tensors, "save_file", full)
     with pytest.raises(
         OSError, match="No space left on device; the checkpoint of step 12 is intact"
     ):
@@ -361,7 +361,7 @@ def test_resuming_needs_the_same_settings_and_images_and_a_budget(tmp_path, monk
         patch.setattr(trainer, "_fingerprint", lambda images: "others")
         with pytest.raises(ValueError, match="have changed since"):
             train(tiny(steps=20), run, resume=True, progress=False)
-    torch.save([1], run.checkpoints(2).paths()[-1])
+    run.checkpoints(2).save(13, {"config": 1})
     with pytest.raises(ValueError, match="got something else"):
         train(tiny(steps=20), run, resume=True, progress=False)
     for path in run.checkpoints(2).paths():

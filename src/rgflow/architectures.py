@@ -1,5 +1,6 @@
 """From a config, or a folder, to the flow that it describes, whatever its architecture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rgflow import checkpoint
@@ -21,16 +22,18 @@ def make_flow(config: FlowConfig) -> Flow:
     return FLOWS[config.architecture](config)
 
 
-def load_flow(name: str | Path) -> Flow:
+def load_flow(name: str | Path, *, trust: str | Sequence[str] = ()) -> Flow:
     """The flow in a folder, of a model that the package brings along, or on the Hugging Face hub.
 
     Args:
         name: As for `Flow.from_pretrained`.
+        trust: As for `Flow.from_pretrained`.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is damaged.
+        PermissionError: If a file may not be read.
+        ValueError: If it is damaged, or needs a bijector that isn't trusted.
     """
     folder = checkpoint.find(name)
     config = FlowConfig.from_dict(checkpoint.load_config(folder)[0])
-    return FLOWS[config.architecture].from_pretrained(folder)
+    return FLOWS[config.architecture].from_pretrained(folder, trust=trust)

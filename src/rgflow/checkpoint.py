@@ -1,19 +1,18 @@
 """A model as a folder: its config as JSON, its weights as safetensors."""
 
-import copy
 import json
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from torch import Tensor, nn
 
+from rgflow import tensors
 from rgflow.config import check_name
-from rgflow.files import expanded, replacing, write_json
+from rgflow.files import expanded, plain, write_json
 from rgflow.pretrained import CARD, FACTORS, PAGE, QUANTILES, shipped, unknown_model
+from rgflow.reading import DamagedError, json_in, read_json
 
 FORMAT = 1
 DTYPES = ("float32", "float64")
@@ -51,31 +50,49 @@ def save(
         ValueError: If weights are out of that format's range.
         OSError: If the folder can't be written.
     """
+    state = module.state_dict()
     if storage is not None:
-        module = _rounded(module, storage)
+        state = _rounded(state, storage)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "dtype": dtype, "storage": storage or dtype, "config": config}
     write_json(folder / CONFIG, content)
-    with replacing(folder / WEIGHTS) as part:
-        save_model(module, str(part))
+    kept, shared = _once(state)
+    told = {"config": json.dumps(plain(content), sort_keys=True)}
+    tensors.save(folder / WEIGHTS, kept, shared | told)
 
 
-def _rounded(module: nn.Module, storage: Storage) -> nn.Module:
-    """A copy with its weights rounded to a format, or a `ValueError` if that changes them much."""
+def _once(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors without those that have their numbers from another, and the names of these."""
+    first, kept, shared = dict[Any, str](), dict[str, Tensor](), dict[str, str]()
+    for name in sorted(state):
+        tensor = state[name]
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and place in first:
+            shared[name] = first[place]
+        else:
+            first[place], kept[name] = name, tensor
+    return kept, shared
+
+
+def _rounded(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
+    """Weights rounded to a format, or a `ValueError` if that changes them much."""
     check_name("storage", storage, ("float16",))
-    rounded = copy.deepcopy(module).to(getattr(torch, storage))
-    for (name, was), now in zip(
-        module.state_dict().items(), rounded.state_dict().values(), strict=True
-    ):
-        largest = was.abs().max()
-        if not (now.to(was.dtype) - was).abs().max() <= LARGEST_ERROR * largest:
-            raise ValueError(
-                f"Expected weights that {storage} holds, up to {torch.finfo(now.dtype).max:.0f} "
-                f"and not all below 3e-6; the largest of {name} is {largest:.3g}: store them in "
-                f"their own format."
-            )
-    return rounded
+    rounded = dict[Any, Tensor]()  # by where they were, so that what was shared stays so
+    out = {}
+    for name, was in state.items():
+        out[name] = was
+        if was.is_floating_point() and was.numel():
+            place = was.data_ptr(), was.shape
+            out[name] = now = rounded.setdefault(place, was.to(getattr(torch, storage)))
+            largest = was.abs().max()
+            if not (now.to(was.dtype) - was).abs().max() <= LARGEST_ERROR * largest:
+                raise ValueError(
+                    f"Expected weights that {storage} holds, up to {torch.finfo(now.dtype).max:.0f}"
+                    f" and not all below 3e-6; the largest of {name} is {largest:.3g}: store them "
+                    f"in their own format."
+                )
+    return out
 
 
 def find(name: str | Path) -> Path:
@@ -109,19 +126,8 @@ def find(name: str | Path) -> Path:
                 f"Expected a folder with a model at {name}, or one of that name on the Hugging "
                 f"Face hub; found neither ({type(error).__name__})."
             ) from error
-        _check_no_code(folder, name)
         return folder
     raise FileNotFoundError(unknown_model(name))
-
-
-def _check_no_code(folder: Path, name: str | Path) -> None:
-    """Raise a `ValueError` if loading a model would import modules that its config names."""
-    bijector = str(load_config(folder)[0].get("bijector"))
-    if "." in bijector:
-        raise ValueError(
-            f"Expected a model from the hub to be of the package's own bijectors; {name} would "
-            f"run code, {bijector}: download it, look at it, and load its folder."
-        )
 
 
 def load_config(folder: Path) -> tuple[dict[str, Any], str]:
@@ -132,50 +138,74 @@ def load_config(folder: Path) -> tuple[dict[str, Any], str]:
         ValueError: If it is damaged.
     """
     path = folder / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected {CONFIG} and {WEIGHTS} in {folder}; no {CONFIG} there.")
     try:
-        content = json.loads(path.read_text())
-        found = content["format"]
-        if found != FORMAT:
-            raise ValueError(f"Expected {path} to be of format {FORMAT}; got {found}.")
-        config, dtype = content["config"], content["dtype"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        content = read_json(path, "the config of a model, as save_pretrained writes it")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected {CONFIG} and {WEIGHTS} in {folder}; no {CONFIG} there."
+        ) from error
+    found, config, dtype = (content.get(name) for name in ("format", "config", "dtype"))
+    if found is not None and found != FORMAT:
+        raise ValueError(f"Expected {path} to be of format {FORMAT}; got {found!r}.")
+    if found is None or not isinstance(config, dict) or dtype not in DTYPES:
         raise ValueError(
             f"Expected the config of a model, as save_pretrained writes it; {path} is damaged "
-            f"({error})."
-        ) from error
-    if not isinstance(config, dict) or dtype not in DTYPES:
-        raise ValueError(
-            f"Expected a config and one of the number formats {', '.join(DTYPES)} in {path}; got "
-            f"{config!r} and {dtype!r}."
+            f"(without a format, a config, or one of the number formats {', '.join(DTYPES)})."
         )
     return config, dtype
 
 
-def load_weights(module: nn.Module, folder: Path) -> None:
-    """Load weights strictly: every tensor must be there with its shape, and no other.
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights in the folder of a model, by name.
 
     Raises:
         FileNotFoundError: If there are none.
-        ValueError: If they are damaged or don't fit the config.
+        PermissionError: If they may not be read.
+        ValueError: If they are damaged, or the config beside them isn't that which they were saved
+            with.
     """
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected {WEIGHTS} in {folder}; it isn't there.")
     try:
-        missing, unexpected = load_model(module, path, strict=False)
-    except (SafetensorError, OSError) as error:
+        state, metadata = tensors.load(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Expected {WEIGHTS} in {folder}; it isn't there.") from error
+    except DamagedError as error:
+        raise ValueError(f"Expected weights as safetensors; {path} is damaged: {error}.") from error
+    config = metadata.pop("config", None)
+    beside = read_json(folder / CONFIG, "the config of a model")
+    if config is not None and json_in(config) != beside:
         raise ValueError(
-            f"Expected weights as safetensors; {path} is damaged ({error})."
-        ) from error
+            f"Expected {folder / CONFIG} as it was saved with the weights beside it; it is another "
+            f"or was changed: restore it."
+        )
+    return state | {name: state[kept] for name, kept in metadata.items() if kept in state}
+
+
+def fill(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
+    """Give a module its weights: every tensor must be there with its shape, and no other.
+
+    Raises:
+        ValueError: If they don't fit.
+    """
+    try:
+        missing, unexpected = module.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a tensor of another shape
         reason = " ".join(str(error).splitlines()[-1].split()).rstrip(".")
-        raise ValueError(f"{_UNFIT.format(path)}: {reason}.") from error
+        raise ValueError(f"{_UNFIT.format(folder / WEIGHTS)}: {reason}.") from error
     wrong = [f"{len(missing)} are missing, such as {min(missing)}"] if missing else []
     wrong += [f"{len(unexpected)} don't belong, such as {min(unexpected)}"] if unexpected else []
     if wrong:
-        raise ValueError(f"{_UNFIT.format(path)}: {'; '.join(wrong)}.")
+        raise ValueError(f"{_UNFIT.format(folder / WEIGHTS)}: {'; '.join(wrong)}.")
+
+
+def check_size(least: int, state: dict[str, Tensor], folder: Path) -> None:
+    """Raise a `ValueError` unless there are so many numbers: before a flow is made that would take
+    more memory than its weights justify."""
+    if (held := sum(tensor.numel() for tensor in state.values())) < least:
+        raise ValueError(
+            f"{_UNFIT.format(folder / WEIGHTS)}: it describes at least {least:,} numbers, they are "
+            f"{held:,}."
+        )
 
 
 _UNFIT = "Expected the weights in {} to fit the config beside them; they don't"

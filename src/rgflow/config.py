@@ -19,6 +19,10 @@ ComputeDtype = Literal["float32", "bfloat16", "auto"]
 
 MAX_SIZE = 1 << 16
 """Heights, widths and depths at the most: whatever is larger is a slip of the keyboard."""
+MAX_LEVELS = 32
+"""Levels at the most; MAX_SIZE allows 16."""
+MAX_BLOCKS = 1 << 13
+"""Residual blocks at the most, of the networks of one level: depth times blocks."""
 MAX_BINS = 256
 """Bins of a spline at the most: every one keeps a smallest share of the interval."""
 
@@ -158,7 +162,7 @@ class FlowConfig:
     """One set of weights for all levels (scale-invariant); needs equal depths."""
     bijector: str = "affine"
     """affine, spline, mixture, autoregressive, cube, coarse_to_fine, or the import path of a
-    Bijector subclass."""
+    Bijector subclass, whose module must have been imported already, or be trusted."""
     bijector_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for a bijector that is named by its import path."""
     channel_mixing: bool = False
@@ -213,7 +217,7 @@ class FlowConfig:
         check_whole("position_embedding", self.position_embedding, 0, MAX_SIZE)
         check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:
-            check_whole("levels", self.levels, 1)
+            check_whole("levels", self.levels, 1, MAX_LEVELS)
         for name, known in (
             ("architecture", Architecture),
             ("boundary", Boundary),
@@ -264,8 +268,10 @@ class FlowConfig:
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
-            if isinstance(value, list | tuple) and not value:
-                raise ValueError(f"Expected {name} to be a number, or one per level; got none.")
+            if isinstance(value, list | tuple) and not 0 < len(value) <= MAX_LEVELS:
+                raise ValueError(
+                    f"Expected {name} to be a number, or one per level; got {len(value) or 'none'}."
+                )
             for one in value if isinstance(value, list | tuple) else (value,):
                 check_whole(name, one, 1, MAX_SIZE)
             if self.shared and isinstance(value, list | tuple) and len(set(value)) > 1:
@@ -274,6 +280,12 @@ class FlowConfig:
                     f"use {name}={value[0]}, or shared=False."
                 )
 
+        deepest = max(self.depth) if isinstance(self.depth, tuple) else self.depth
+        if deepest * self.blocks > MAX_BLOCKS:
+            raise ValueError(
+                f"Expected depth times blocks to be at most {MAX_BLOCKS}; got {deepest} times "
+                f"{self.blocks}."
+            )
         if self.architecture == "real_nvp" and not isinstance(self.hidden, int):
             raise ValueError(
                 f"Expected one number for hidden, as the scales of a Real NVP double it by "
@@ -313,6 +325,7 @@ class FlowConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; an unknown key is a `ValueError` that names the nearest."""
+        check_type("the flow's config", values, dict, "names and values")
         for key in values:
             check_name("a key of the flow's config", key, [f.name for f in fields(cls)])
         return cls(**values)
@@ -454,3 +467,12 @@ class TrainConfig:
             check_at_least("minutes", self.minutes, 0)
             if not self.minutes:
                 raise ValueError("Expected minutes to be positive; got 0.")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`; an unknown key is a `ValueError` that names the
+        nearest."""
+        check_type("the settings", values, dict, "names and values")
+        for key in values:
+            check_name("a key of the settings", key, [f.name for f in fields(cls)])
+        return cls(**{**values, "model": FlowConfig.from_dict(values.get("model", {}))})

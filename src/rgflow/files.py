@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, whatever happens to the machine meanwhile."""
+"""Files that are either whole or not there, whatever happens to the machine meanwhile; locks."""
 
 import json
 import os
@@ -37,7 +37,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f".{path.name}.{uuid4().hex}{PART}")
     try:
+        part.touch(exist_ok=False)
+        mode = part.stat().st_mode  # as the umask says, which not everybody honours who writes
         yield part
+        part.chmod(mode)
         with part.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -87,6 +90,42 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Whether this process has a file or a folder to itself, as long as the block lasts: a process
+    that dies, however it does, lets go of it. Where there are no locks, it counts as locked.
+
+    Raises:
+        OSError: If it can't be opened.
+
+    Example:
+        >>> import tempfile
+        >>> with locked(Path(tempfile.mkdtemp())) as alone:
+        ...     alone
+        True
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file for this process; false if another one has. Windows has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def remove_parts(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Protocol, Self, cast
 import torch
 from torch import Tensor, nn
 
-from rgflow import checkpoint
+from rgflow import bijectors, checkpoint
 from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import CubeCoupling
@@ -446,19 +446,38 @@ class Flow(nn.Module):
         checkpoint.save(self, self.config.to_dict(), _name(self.dtype), folder, storage)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> Self:
+    def from_pretrained(cls, name: str | Path, *, trust: str | Sequence[str] = ()) -> Self:
         """Load a flow: of a folder, of a model that the package brings along, or of `owner/name` on
         the Hugging Face hub; in this order, so that a local folder wins.
 
+        Loading runs no code that comes with a model, and imports no module that its config names.
+
+        Args:
+            name: Of the folder or the model.
+            trust: Modules with bijectors of your own, or such bijectors (`module.Class`), which are
+                imported first, as by `rgflow.bijectors.trust`.
+
         Raises:
             FileNotFoundError: If there is none; it lists the models of the package.
-            ValueError: If the config or the weights are damaged or don't belong together.
+            PermissionError: If a file may not be read.
+            ValueError: If the config or the weights are damaged or don't belong together, or the
+                flow has a bijector of somebody's own that hasn't been imported.
         """
+        bijectors.trust(trust)
         folder = checkpoint.find(name)
-        config, dtype = checkpoint.load_config(folder)
-        flow = cls(FlowConfig.from_dict(config)).to(getattr(torch, dtype))
-        checkpoint.load_weights(flow, folder)
+        values, dtype = checkpoint.load_config(folder)
+        config = FlowConfig.from_dict(values)
+        state = checkpoint.load_weights(folder)
+        checkpoint.check_size(cls.least_parameters(config), state, folder)
+        flow = cls(config).to(getattr(torch, dtype))
+        checkpoint.fill(flow, state, folder)
         return flow.eval()
+
+    @classmethod
+    def least_parameters(cls, config: FlowConfig) -> int:
+        """Fewer parameters than a flow of a config has, but of the same order: what can be known
+        before anything is made."""
+        return 0
 
     # ---------------------------------------------------------------- inside
 

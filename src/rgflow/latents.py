@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from rgflow import tensors
 from rgflow.config import per_level
-from rgflow.files import replacing
 from rgflow.lattice import Lattice, Sites, SqueezeSites
+from rgflow.reading import DamagedError, json_in
 
 Address = tuple[int, int, int, int]
 """(h, i, j, c): level, pixel position of the site, channel (paper, eq. 10)."""
@@ -175,9 +174,19 @@ class Latents:
         """The latents with a function applied to every level, as in `z.map(torch.abs)`."""
         return Latents(tuple(function(z) for z in self.levels), self.lattice)
 
-    def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> "Latents":
-        """The latents in another number format or on another device."""
-        return self.map(lambda z: z.to(device=device or z.device, dtype=dtype or z.dtype))
+    def to(
+        self,
+        *where: torch.device | str | int | torch.dtype,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> "Latents":
+        """The latents on another device, in another number format, or both, in any order."""
+        for one in where:
+            if isinstance(one, torch.dtype):
+                dtype = one
+            else:
+                device = one
+        return self.map(lambda z: z.to(device=device, dtype=dtype))
 
     def select(self, images: slice | Tensor) -> "Latents":
         """The latents of some of the images."""
@@ -203,10 +212,8 @@ class Latents:
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, with the lattice in its metadata; an `OSError` if it can't
         be written."""
-        tensors = {f"level{h}": z.detach().contiguous() for h, z in enumerate(self.levels)}
-        geometry = json.dumps(asdict(self.lattice))
-        with replacing(Path(path)) as part:
-            save_file(tensors, part, metadata={type(self.lattice).__name__: geometry})
+        geometry = {type(self.lattice).__name__: json.dumps(asdict(self.lattice))}
+        tensors.save(Path(path), {f"level{h}": z for h, z in enumerate(self.levels)}, geometry)
 
     @classmethod
     def load(cls, path: str | Path) -> "Latents":
@@ -214,21 +221,27 @@ class Latents:
 
         Raises:
             FileNotFoundError: If there is no such file.
+            PermissionError: If it may not be read.
             ValueError: If it doesn't hold latents.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"Expected a file of latents; there is none at {path}.")
         try:
-            with safe_open(path, framework="pt") as file:
-                ((name, geometry),) = file.metadata().items()
-                lattice = _GEOMETRIES[name](**json.loads(geometry))
-                levels = [file.get_tensor(f"level{h}") for h in range(lattice.levels)]
-        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+            held, metadata = tensors.load(Path(path))
+            ((name, geometry),) = metadata.items()
+            values = json_in(geometry)
+            # A lattice of many levels takes memory, so their number is compared first.
+            if not isinstance(values, dict) or values.get("levels") != len(held):
+                raise DamagedError("its lattice has other levels")
+            lattice = _GEOMETRIES[name](**values)
+            return cls(tuple(held[f"level{h}"] for h in range(lattice.levels)), lattice)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"Expected a file of latents; there is none at {path}."
+            ) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected a file of latents, as Latents.save writes it; "
                 f"{path} isn't one, or is damaged ({error})."
             ) from error
-        return cls(tuple(levels), lattice)
 
     def _index(self, address: Address) -> tuple[int, tuple[slice | int, ...]]:
         """Level of an address, and its index into that level's tensor."""

@@ -20,7 +20,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.config import Boundary, Order, check_name, check_whole, own_fields
+from rgflow.config import (
+    MAX_LEVELS,
+    MAX_SIZE,
+    Boundary,
+    Order,
+    check_name,
+    check_whole,
+    own_fields,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -52,8 +60,8 @@ def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
 def _check_sizes(sites: "Sites", **others: object) -> None:
     """Raise a `ValueError` unless edges and levels are whole numbers."""
     for name, value in {"height": sites.height, "width": sites.width, **others}.items():
-        check_whole(name, value, 1)
-    check_whole("levels", sites.levels, 0)
+        check_whole(name, value, 1, MAX_SIZE)
+    check_whole("levels", sites.levels, 0, MAX_LEVELS)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rgflow.bijectors import make_bijector
 from rgflow.bijectors.base import Bijector, Compose
 from rgflow.bijectors.blockwise import Blockwise
-from rgflow.config import Architecture
+from rgflow.config import Architecture, FlowConfig
 from rgflow.flow import Flow
 from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice
@@ -70,6 +70,37 @@ class RGFlow(Flow):
                 bijector, embedding = made[layer.kind], config.position_embedding
                 layers.append(Blockwise(bijector, layer, config.channels, embedding))
             yield RGStep(layers, top=level == lattice.top)
+
+    @classmethod
+    def least_parameters(cls, config: FlowConfig) -> int:
+        """As for `Flow`: the first and the last layers of networks, and what lies between."""
+        kind, channels, total = config.bijector, config.channels, 0
+        if "." in kind:  # somebody's own, which may have none
+            return 0
+        params = {
+            "affine": 2,
+            "mixture": 3 * config.components,
+            "coarse_to_fine": 2 * config.components,
+            "autoregressive": max(config.bins, 2),
+        }.get(kind, config.bins)
+        every = (config.m, config.depth, config.hidden)
+        of_level = [x if isinstance(x, tuple) else (x,) for x in every]
+        levels = 1 if config.shared else config.levels or max(map(len, of_level))
+        for level in range(levels):
+            m, depth, width = (of[min(level, len(of) - 1)] for of in of_level)
+            dim, inner, networks = channels * m * m, config.blocks * width * width, 1
+            if kind == "coarse_to_fine":  # where the first quarter of the groups may have none
+                networks = channels * 4 ** min(config.splits, m.bit_length() - 1) * 3 // 4
+                inner = inner // 2 + config.stem * dim // 4
+            elif kind == "autoregressive":
+                inner = 2 * (inner - width * width)
+            else:  # couplings
+                inner *= 2
+            mixing = channels * channels if config.channel_mixing else 0
+            total += depth * ((networks + params) * (dim - dim % 2) * width + inner + mixing)
+            places = (config.height // m) * (config.width // m)
+            total += config.position_embedding * (places if level == 0 else 0)
+        return total
 
 
 class RGStep(nn.Module):

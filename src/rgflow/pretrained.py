@@ -12,18 +12,18 @@ wherever it lies, `load_flow` takes it.
 """
 
 import difflib
-import json
 import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
 from rgflow.config import FlowConfig, TrainConfig, listed
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
+from rgflow.reading import DamagedError, instance, read_json
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
@@ -101,18 +101,19 @@ class Start:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`; settings of another version aren't known."""
-        start, config = values.get("start"), None
+        """The inverse of `dataclasses.asdict`; settings of another version aren't known.
+
+        Raises:
+            ValueError: If a value is missing or of another type.
+        """
+        if not isinstance(values, dict):
+            raise DamagedError("what a training began with isn't an object")
+        known: dict[str, Any] = {"steps": None, "seconds": None} | values
+        made = instance(cls, known | {"start": None, "config": None})
+        start, config = known.get("start"), None
         with suppress(KeyError, TypeError, ValueError):
-            config = _settings(values["config"])
-        return cls(
-            model=str(values.get("model")),
-            steps=values.get("steps"),
-            seconds=values.get("seconds"),
-            start=cls.from_dict(start) if isinstance(start, dict) else None,
-            config=config,
-            **{name: values.get(name) for name in ("began", "machine", "versions", "git")},
-        )
+            config = TrainConfig.from_dict(known["config"])
+        return replace(made, start=start and cls.from_dict(start), config=config)
 
     def __str__(self) -> str:
         """A phrase.
@@ -153,12 +154,6 @@ class Training:
     git: dict[str, Any] | None = None
     start: Start | None = None
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        start = values.get("start")
-        return cls(**{**values, "start": start and Start.from_dict(start)})
-
     @property
     def starts(self) -> list[Start]:
         """What its weights began with, what those had begun with, and so on."""
@@ -198,6 +193,11 @@ class Likelihood:
     images: int
     seed: int
     floor: float | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`, with NaN for an error that JSON lacks."""
+        return instance(cls, _with_errors(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,25 +253,21 @@ class Card:
 
         Raises:
             FileNotFoundError: If there is none.
+            PermissionError: If it may not be read.
             ValueError: If it is damaged.
         """
         path = folder / CARD
-        if not path.is_file():
+        try:
+            content = read_json(path, "the card of a model, as `rgflow ship` writes it")
+        except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"Expected {CARD} in {folder}; it isn't there: `rgflow ship` writes it."
-            )
+            ) from error
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            lossless = content["lossless"]
-            parts = {
-                "config": _settings(content["config"]),
-                "training": Training.from_dict(content["training"]),
-                "likelihood": Likelihood(**_with_errors(content["likelihood"])),
-                "lossless": lossless and Lossless(**lossless),
-                "distances": tuple(_with_errors(one) for one in content["distances"]),
-            }
-            return cls(**{**content, **parts})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            card = instance(cls, content)
+            list(card.facts())  # whatever they say of dictionaries is there
+            return card
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"Expected the card of a model, as `rgflow ship` writes it; {path} is damaged "
                 f"({type(error).__name__}: {error})."
@@ -300,7 +296,7 @@ class Card:
             text = f"lossless for {lossless.images} test images, {lossless.float32} in float32"
             others = lossless.images - lossless.float32
             yield "encoding", text + f" and {others} in float64" * (others > 0)
-        for one in self.distances:
+        for one in map(_with_errors, self.distances):
             yield (
                 one["name"],
                 f"{one['distance']:.2f} ± {one['standard_error']:.2f} for {one['samples']:,} "
@@ -374,11 +370,6 @@ def commit_of(git: dict[str, Any]) -> str:
     return f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
 
 
-def _settings(values: dict[str, Any]) -> TrainConfig:
-    """The inverse of `dataclasses.asdict`, for the settings of a training."""
-    return TrainConfig(**{**values, "model": FlowConfig.from_dict(values["model"])})
-
-
 def _others(values: dict[str, Any], than: dict[str, Any]) -> dict[str, Any]:
     """The values that differ from those of another dictionary with the same keys."""
     return {
@@ -390,6 +381,8 @@ def _others(values: dict[str, Any], than: dict[str, Any]) -> dict[str, Any]:
 
 def _with_errors(values: dict[str, Any]) -> dict[str, Any]:
     """Values with NaN for errors that JSON lacks, as those of a single image."""
+    if not isinstance(values, dict):
+        raise DamagedError("it has no likelihood or distance")
     lost = (name for name, value in values.items() if value is None and name.endswith("error"))
     return values | dict.fromkeys(lost, math.nan)
 

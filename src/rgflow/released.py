@@ -3,7 +3,6 @@
 Letters in shapes: C channels; m edge of a block, D = C·m² its variables.
 """
 
-import pickle
 import re
 from pathlib import Path
 
@@ -11,9 +10,11 @@ import torch
 from torch import Tensor
 
 from rgflow.bijectors import cut
-from rgflow.config import FlowConfig, PriorName, check_name
+from rgflow.config import MAX_LEVELS, FlowConfig, PriorName, check_name, check_whole
 from rgflow.files import expanded
 from rgflow.model import RGFlow
+from rgflow.reading import DamagedError
+from rgflow.torch_files import load_tensors
 
 Weights = dict[str, Tensor]
 _RENAMED = {"bias": "bias", "weight_g": "length", "weight_v": "direction", "scale": "beta"}
@@ -35,6 +36,7 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        PermissionError: If it may not be read.
         ValueError: If it isn't such a file, or holds something that can't be imported.
 
     Example:
@@ -43,23 +45,19 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
         ((2, 1, 1), 'released', 'released')
     """
     path = expanded(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a .state file of the released code; none at {path}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        weights = {
-            name.removeprefix("module."): value for name, value in dict(content["flow"]).items()
-        }
-        flow = RGFlow(_config(weights, prior)).to(weights["prior.scale"].dtype)
+        content = load_tensors(path)
+        weights = {str(name).removeprefix("module."): x for name, x in content["flow"].items()}
+        config = _config(weights, prior)
+        if sum(x.numel() for x in weights.values()) < RGFlow.least_parameters(config):
+            raise DamagedError("its weights are too few for the flow that their names describe")
+        flow = RGFlow(config).to(weights["prior.scale"].dtype)
         _fill(flow, weights)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        AttributeError,
-        LookupError,
-        TypeError,
-    ) as error:
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected a .state file of the released code; none at {path}."
+        ) from error
+    except (DamagedError, RuntimeError, AttributeError, LookupError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"Expected a .state file of the released code, read as weights only; {path} isn't one, "
@@ -81,7 +79,7 @@ def _config(weights: Weights, prior: PriorName | None) -> FlowConfig:
     block = "layers.0.s_layers.0.res_blocks."
     if _count(weights, block.replace(".", r"\.") + r"0\.(\d+)\.") != 6:
         raise ValueError("Expected three linear layers in a residual block; the file has others.")
-    levels = len(depths)
+    levels = check_whole("levels", len(depths), 1, MAX_LEVELS)
     scale = weights["prior.scale"].item()
     if prior is None:
         prior = "gaussian" if abs(scale - 1) < 1e-6 else "laplace"
@@ -103,9 +101,14 @@ def _config(weights: Weights, prior: PriorName | None) -> FlowConfig:
 
 
 def _count(weights: Weights, pattern: str) -> int:
-    """1 + the largest number at a place in the names."""
-    found = [int(match[1]) for name in weights if (match := re.match(pattern, name))]
-    return 1 + max(found, default=-1)
+    """How many numbers there are at a place in the names: 0, 1, 2 and so on."""
+    found = {int(match[1]) for name in weights if (match := re.match(pattern, name))}
+    if found and max(found) >= len(found):
+        raise ValueError(
+            f"Expected weights numbered from 0 on; number {min(set(range(len(found))) - found)} is "
+            f"missing beside {max(found)}: take an undamaged file."
+        )
+    return len(found)
 
 
 @torch.no_grad()

@@ -155,7 +155,7 @@ def test_an_entry_that_cannot_be_read(cache_folder: Path, monkeypatch: pytest.Mo
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(cache, "_map", refuse)
+    monkeypatch.setattr(cache, "map_npy", refuse)
     with pytest.raises(ValueError, match=r"that can be read; got .*count-.* \(Permission denied\)"):
         counter.load(4)
     assert entries(cache_folder) == [folder]

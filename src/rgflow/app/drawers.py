@@ -222,7 +222,7 @@ def unusual(work: Workspace, subject: Subject, given: torch.Tensor) -> str:
         shares = (terms.prior + terms.log_det)[0].tolist()
         rows.append("<table><tr><th>level</th><th>less likely than</th></tr>")
         for h, share in reversed(list(enumerate(shares))):
-            below = np.interp(share, known["levels"][h], known["probabilities"])
+            below = np.interp(share, known.levels[h], known.probabilities)
             meter = f"<meter min=0 max=1 low=.9 high=.99 optimum=0 value={1 - below:.3f}></meter>"
             words = f"{100 * (1 - below):.1f} % of validation images"
             rows.append(f"<tr><td>{h}</td><td>{meter} {words}</td></tr>")

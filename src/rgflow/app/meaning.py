@@ -1,6 +1,5 @@
 """What is known of the meaning of latents: what `rgflow factors` has found out about a model."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from html import escape
@@ -12,6 +11,7 @@ import gradio as gr
 from rgflow.app.views import colour
 from rgflow.app.workspace import Workspace
 from rgflow.pretrained import FACTORS
+from rgflow.reading import read_json
 from rgflow.trained import locate
 
 MOST = 12
@@ -30,7 +30,7 @@ def told(work: Workspace) -> str:
             f"</p><pre>rgflow factors {escape(name)}</pre><p>and open this page anew.</p>"
         )
     try:
-        return "".join(_parts(json.loads(path.read_text(encoding="utf-8")), channels))
+        return "".join(_parts(read_json(path, "what latents mean"), channels))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return (
             f"<p>Expected <code>{escape(str(path))}</code> as <code>rgflow factors</code> writes "
@@ -41,7 +41,7 @@ def told(work: Workspace) -> str:
 def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
     """What was found, as HTML."""
     latent = partial(_latent, channels=channels)
-    of = f"{found['images']:,} {found['split']} images"
+    of = f"{found['images']:,} {escape(found['split'])} images"
     yield f"<p>From {of}. Click a latent to get a slider for it.</p>"
     if associations := found.get("associations"):
         rows = [
@@ -80,7 +80,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _latent(address: list[int], channels: int) -> str:
     """A button that chooses a latent."""
-    h, i, j, c = address
+    h, i, j, c = map(int, address)
     words = f"level {h}, ({i}, {j}), {colour(c, channels)}"
     return f'<button type="button" data-address="{h},{i},{j},{c}">{words}</button>'
 

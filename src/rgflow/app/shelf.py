@@ -1,7 +1,7 @@
 """The models that the explorer may open, each of them loaded once."""
 
-import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
@@ -11,9 +11,11 @@ import torch
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.evaluation import TermQuantiles
 from rgflow.files import expanded, located
 from rgflow.flow import Flow
 from rgflow.pretrained import CARD, Card, in_words, shipped
+from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.surprise import Reference
 from rgflow.trained import Model
 
@@ -175,11 +177,13 @@ def add_folder(shelf: Shelf, path: str) -> str:
     return shelf.open(str(expanded(path))).name
 
 
-def quantiles(opened: Opened) -> dict[str, list[float]] | None:
+def quantiles(opened: Opened) -> TermQuantiles | None:
     """How the parts of the log-likelihood spread over validation images; none if not known."""
     folder, _ = trained.locate(opened.name)
     for path in (folder / "quantiles.json", folder / "model" / "quantiles.json"):
-        if path.is_file():
-            found: dict[str, list[float]] = json.loads(path.read_text())
-            return found
+        with suppress(OSError, DamagedError):
+            found = instance(TermQuantiles, read_json(path, "quantiles of a log-likelihood"))
+            known = {len(of) for of in (found.probabilities, *found.levels)}
+            if len(found.levels) == opened.flow.levels and len(known) == 1:
+                return found
     return None

@@ -65,6 +65,13 @@ class RealNVP(Flow):
         for level in range(self.lattice.levels):
             yield RealNVPStep(self.config, level, top=level == self.lattice.top)
 
+    @classmethod
+    def least_parameters(cls, config: FlowConfig) -> int:
+        """As for `Flow`: the networks of the last scale."""
+        top = (config.levels or _default_levels(config.height, config.width)) - 1
+        width, channels = config.widths(1)[0] << top, config.channels << top
+        return LAST_COUPLINGS * width * (18 * config.blocks * width + 9 * channels)
+
 
 def _default_levels(height: int, width: int) -> int:
     levels = 1

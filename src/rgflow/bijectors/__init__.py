@@ -1,7 +1,8 @@
 """Invertible maps with tractable log-determinants, and the layers of an image built from them."""
 
 import importlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -43,6 +44,7 @@ __all__ = [
     "dequantize",
     "join",
     "make_bijector",
+    "trust",
 ]
 
 BIJECTORS = ("affine", "spline", "mixture", "autoregressive", "cube", "coarse_to_fine")
@@ -57,7 +59,8 @@ def make_bijector(config: FlowConfig, m: int, *, top: bool = True) -> Bijector:
         top: Whether all sites stay: otherwise coarse_to_fine leaves those that go up as they are.
 
     Raises:
-        ValueError: If the name is unknown, or its import path leads to no `Bijector`.
+        ValueError: If the name is unknown, or an import path leads to no `Bijector` that has been
+            imported (`trust` does).
     """
     dim = config.channels * m**2
     made = _unmixed(config, m, top)
@@ -111,22 +114,54 @@ def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
     return kind(dim, conditioner, bins=config.bins, embedding=config.position_embedding)
 
 
+def trust(names: str | Iterable[str]) -> None:
+    """Import modules with bijectors of your own, or bijectors in them, so that configs may name
+    them: a config never imports anything itself, as it may come from a stranger.
+
+    Args:
+        names: `module`, or `module.Class`.
+
+    Raises:
+        ValueError: If one can't be imported.
+
+    Example:
+        >>> trust("no.such.Thing")
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected a module to trust, or a class in one; 'no.such.Thing' can't be \
+imported (ModuleNotFoundError: No module named 'no').
+    """
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError:
+                module, dot, last = name.rpartition(".")
+                if not dot or not hasattr(importlib.import_module(module), last):
+                    raise
+        except Exception as error:  # whatever a user's module may raise
+            raise ValueError(
+                f"Expected a module to trust, or a class in one; {name!r} can't be imported "
+                f"({type(error).__name__}: {error})."
+            ) from error
+
+
 def _users_own(path: str, dim: int, options: dict[str, Any]) -> Bijector:
     """A bijector of blocks whose class is at an import path such as `package.module.Class`."""
     module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module may raise
+    found = vars(sys.modules[module]).get(name) if module in sys.modules else None
+    if found is None:
         raise ValueError(
-            f"Expected bijector to be one of {', '.join(BIJECTORS)} or the import path of a "
-            f"Bijector subclass; {path!r} can't be imported ({type(error).__name__}: {error})."
-        ) from error
+            f"Expected bijector to be one of {', '.join(BIJECTORS)}, or a class that has been "
+            f"imported; {path!r} would run code: if you know it, add --trust {path}, or trust="
+            f"{path!r} in Python."
+        )
     if not (isinstance(found, type) and issubclass(found, Bijector)):
         raise ValueError(f"Expected {path!r} to be a subclass of Bijector; got {found!r}.")
     try:
         make: Callable[..., Bijector] = found
         bijector = make(dim, **options)
-    except Exception as error:  # likewise
+    except Exception as error:  # whatever a user's class may raise
         raise ValueError(
             f"Expected {name}({dim}, **{options}) to make a bijector; it raised "
             f"{type(error).__name__}: {error}."

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from rgflow.config import check_name
+from rgflow.text import printable
 
 COMMANDS = {
     "data": "make or decode a data set, and look at it",
@@ -40,7 +41,8 @@ Hierarchical, explainable normalizing flows of images.
 commands:
 {commands}
 
-`rgflow COMMAND --help` explains one of them. A first run:
+`rgflow COMMAND --help` explains one of them. Flows with bijectors of your own need --trust MODULE,
+or MODULE.CLASS, beside any command: it is imported, from the current folder too. A first run:
   rgflow train msds1-best --minutes 4 --out runs/first
   rgflow evaluate runs/first
   rgflow sample runs/first"""
@@ -58,21 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # what job schedulers send
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.path.append("")  # so that a user's own bijector is found in the current folder
+    for name in ("SIGTERM", "SIGHUP"):  # what job schedulers send, and closed terminals
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # an old encoding is no reason to end
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
         check_name("command", arguments[0], COMMANDS)
+        arguments = trusting(arguments)
         module = importlib.import_module(f"rgflow.cli.{arguments[0]}")
         module.run(arguments[1:])
     except BrokenPipeError:  # whoever reads has seen enough, such as `head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as Python flushes it at its end
         return 0
     except (ValueError, OSError) as error:
-        print(f"rgflow: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"rgflow: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(x in str(error) for x in NO_MEMORY):
@@ -87,3 +91,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("rgflow: stopped.", file=sys.stderr)
         return 130
     return 0
+
+
+def trusting(arguments: Sequence[str]) -> list[str]:
+    """Import what `--trust` names, wherever it stands among the arguments; returns the others.
+
+    Nothing that a file names is ever imported, nor is the current folder searched for anything
+    else.
+    """
+    left, names = list[str](), list[str]()
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option != "--trust":
+            left.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if not value or value.startswith("-"):
+            raise ValueError(
+                f"Expected --trust MODULE, or MODULE.CLASS, with bijectors of your own; got "
+                f"{value!r}."
+            )
+        names.append(value)
+    if names:
+        from rgflow.bijectors import trust
+
+        sys.path.append(os.getcwd())
+        trust(names)
+    return left

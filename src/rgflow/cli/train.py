@@ -6,12 +6,11 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from rgflow.cli.parsing import flat, instantiate, parse, parser
 from rgflow.config import TrainConfig, check_name
 from rgflow.files import absolute, expanded
 from rgflow.presets import PRESETS
+from rgflow.reading import read_yaml
 
 if TYPE_CHECKING:
     from rgflow.training import TrainingResult
@@ -122,17 +121,22 @@ def _check_files(arguments: Sequence[str]) -> None:
         part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])
     ]
     for path in (expanded(b) for a, b in pairwise(words) if a == "--config"):
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected a YAML file of settings; {path} isn't there.")
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"Expected a YAML file of settings; got {path}: {reason}.") from error
-        if not isinstance(values, dict) or not isinstance(values.get("model", {}), dict):
+            values = read_yaml(path, "a YAML file of settings")
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"Expected a YAML file of settings; {path} isn't there."
+            ) from error
+        if not isinstance(values.get("model", {}), dict):
             raise ValueError(
                 f"Expected settings as names and values in {path}, those of the flow under model; "
                 f"see --print_config for an example."
+            )
+        # By these the parser would import classes.
+        names = {part for name in flat(values) for part in name.split(".")}
+        if found := names & {"class_path", "init_args"}:
+            raise ValueError(
+                f"Expected settings in {path} that `rgflow train --help` lists; got {min(found)}."
             )
 
 

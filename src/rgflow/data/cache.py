@@ -13,12 +13,12 @@ import os
 import re
 import shutil
 import time
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 from uuid import uuid4
 
@@ -26,14 +26,19 @@ import numpy as np
 
 from rgflow.data.images import Array, Images
 from rgflow.data.source import Chunk, Source, counted
-from rgflow.files import located
+from rgflow.files import located, locked, write_json
+from rgflow.reading import DamagedError, instance, map_npy, read_json
 
 HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}|\.npz-\w{8}")
 """Names of folders that are under way."""
-# What reading a file comes to when it is missing, cut short or overwritten. Not OSError: a set
+SUMMED = 1 << 30
+"""Bytes of an array that is compared with its sum whenever it is opened, at the most: reading
+more takes a second or longer."""
+OURS = re.compile(r"(images|label-.+)\.npy|manifest\.json")
+"""Names of files in an entry."""
+# What reading an entry comes to when it is missing, cut short or overwritten. Not OSError: a set
 # that can't be read for want of rights or of file handles is not to be deleted.
-GONE = (FileNotFoundError, NotADirectoryError, EOFError)
-DAMAGED = (AttributeError, KeyError, SyntaxError, TokenError, TypeError, ValueError)
+LOST = (FileNotFoundError, NotADirectoryError, DamagedError)
 
 
 def cache_folder() -> Path:
@@ -74,7 +79,8 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
         chunks = counted(
             source.chunks(), total=source.count, title=f"Preparing {name}", progress=progress
         )
-        _write(building, chunks, source.settings)
+        with locked(building):  # so that nobody takes it for abandoned
+            _write(building, chunks, source.settings)
         try:
             os.replace(building, entry)
         except OSError:  # another process was faster, or else there is a real obstacle
@@ -105,9 +111,11 @@ def _write(folder: Path, chunks: Iterable[Chunk], settings: dict[str, Any]) -> N
             raise _unusable("has room for the images", folder.parent, error) from error
         skipped += [(made + before, reason) for before, reason in left_out]
         made += len(images)
-    arrays = {path.stem: _layout(_map(path)) for path in sorted(folder.glob("*.npy"))}
-    manifest = {"settings": settings, "arrays": arrays, "skipped": skipped}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    arrays = {path.stem: _layout(map_npy(path)) for path in sorted(folder.glob("*.npy"))}
+    write_json(
+        folder / "manifest.json",
+        {"settings": settings, "arrays": arrays, "skipped": skipped},
+    )
 
 
 def _append(path: Path, rows: Array) -> None:
@@ -117,7 +125,7 @@ def _append(path: Path, rows: Array) -> None:
     """
     if not len(rows):
         return
-    before = len(_map(path)) if path.exists() else 0
+    before = len(map_npy(path)) if path.exists() else 0
     with path.open("r+b" if before else "wb") as file:
         # NumPy pads headers so that a new number of rows leaves their length as it was.
         shape = (before + len(rows), *rows.shape[1:])
@@ -127,39 +135,54 @@ def _append(path: Path, rows: Array) -> None:
         file.write(rows.tobytes())
 
 
-def _map(path: Path) -> Array:
-    return np.lib.format.open_memmap(path, mode="r")
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an entry says of itself.
+
+    Attributes:
+        settings: All that decides its bytes.
+        arrays: By name, the type, the shape, and the CRC-32 of every array.
+        skipped: The number of images before each file that was left out, and why it was.
+    """
+
+    settings: dict[str, Any]
+    arrays: dict[str, tuple[str, tuple[int, ...], int]]
+    skipped: tuple[tuple[int, str], ...]
 
 
-def _layout(array: Array) -> list[Any]:
-    return [array.dtype.str, *array.shape]
+def _layout(array: Array) -> tuple[str, tuple[int, ...], int]:
+    """What a manifest says of an array; no sum if that is too large to be read at every start."""
+    known = array.nbytes <= SUMMED and array.nbytes > 0
+    return array.dtype.str, array.shape, zlib.crc32(array.reshape(-1).data) if known else 0
 
 
 def _open(entry: Path, source: Source, name: str) -> Images | None:
     """The first images of an entry, as many as the source has, or None if it is damaged or gone."""
     count = source.count
     try:
-        manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
-        arrays = {array: _map(entry / f"{array}.npy") for array in manifest["arrays"]}
-        if {array: _layout(rows) for array, rows in arrays.items()} != manifest["arrays"]:
+        made = instance(Manifest, read_json(entry / "manifest.json", "a list of what is there"))
+        arrays = {array: map_npy(entry / f"{array}.npy") for array in made.arrays}
+        if {array: _layout(rows) for array, rows in arrays.items()} != made.arrays:
             return None
-        images = arrays.pop("images")[:count]
-        before = [before for before, _ in manifest["skipped"]]
-        numbers = None
-        if source.numbers is not None:
-            numbers = tuple(source.numbers[k + bisect_right(before, k)] for k in range(len(images)))
-        return Images(
-            name=name,
-            images=images,
-            numbers=numbers,
-            labels={array.removeprefix("label-"): rows[:count] for array, rows in arrays.items()},
-            skipped=tuple(reason for before, reason in manifest["skipped"] if before < count),
-            folder=entry,
-        )
-    except (*GONE, *DAMAGED):
+    except LOST:
         return None
     except OSError as error:
         raise _unusable("can be read", entry, error) from error
+    if "images" not in arrays:
+        return None
+    images = arrays.pop("images")[:count]
+    before = [before for before, _ in made.skipped]
+    numbers = None
+    if source.numbers is not None:
+        numbers = tuple(source.numbers[k + bisect_right(before, k)] for k in range(len(images)))
+    return Images(
+        name=name,
+        images=images,
+        numbers=numbers,
+        labels={array.removeprefix("label-"): rows[:count] for array, rows in arrays.items()},
+        skipped=tuple(reason for before, reason in made.skipped if before < count),
+        folder=entry,
+    )
 
 
 def _count(entry: Path) -> int:
@@ -169,17 +192,24 @@ def _count(entry: Path) -> int:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what processes left half made that were killed more than a day ago."""
+    """Delete what processes left half made that were killed more than a day ago, which no longer
+    hold its lock."""
     for path in folder.glob(".*-*"):  # the folder may hold what isn't ours
         with suppress(OSError):
             if HALF_MADE.fullmatch(path.name) and time.time() - path.stat().st_mtime > 86_400:
-                shutil.rmtree(path, ignore_errors=True)
+                with locked(path) as alone:
+                    if alone:
+                        shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove(entry: Path) -> None:
-    """Delete an entry, renaming it first so that nobody opens half of one."""
+    """Delete an entry, renaming it first so that nobody opens half of one; where there is anything
+    in it that isn't ours, it is only put aside."""
     try:
-        aside = entry.rename(entry.with_name(f".{entry.name}-{uuid4().hex}"))
-    except FileNotFoundError:
+        ours = all(OURS.fullmatch(path.name) for path in entry.iterdir())
+        mark = "." if ours else "kept."
+        aside = entry.rename(entry.with_name(f"{mark}{entry.name}-{uuid4().hex}"))
+    except (FileNotFoundError, NotADirectoryError):
         return  # another process did
-    shutil.rmtree(aside, ignore_errors=True)
+    if ours:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -16,6 +16,7 @@ from rgflow.data import official
 from rgflow.data.decoding import Target, decoded
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS, Chunk, Request, Source, stamp
+from rgflow.reading import MOST_TABLE, read
 
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 FOLDERS = [below + part for below in ("", "celeba/") for part in ("", "Img", "Eval", "Anno")]
@@ -104,4 +105,4 @@ def _attributes(path: Path, files: list[str]) -> dict[str, Array]:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+    return read(path, MOST_TABLE).decode(errors="replace").rstrip().splitlines()

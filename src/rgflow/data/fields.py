@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from rgflow.data import splitting
 from rgflow.data.images import Array
 from rgflow.data.source import Chunk, Request, Source, stamp
 from rgflow.files import located
+from rgflow.reading import DamagedError, map_npy
 
 CHUNK_BYTES = 2**24
 
@@ -52,12 +52,12 @@ def source(request: Request) -> Source:
 
 def _open(path: Path) -> Array:
     try:
-        fields: Array = np.lib.format.open_memmap(path, mode="r")
+        fields: Array = map_npy(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Expected a .npy file of fields; got {path}, which doesn't exist; check the path."
         ) from error
-    except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:
+    except DamagedError as error:
         raise ValueError(f"Expected a .npy file of fields; got {path} ({error}).") from error
     if not np.issubdtype(fields.dtype, np.floating) or fields.ndim != 4 or not fields.size:
         raise ValueError(

@@ -5,12 +5,15 @@ pixels; other sizes are made by resizing.
 """
 
 import gzip
+import math
+import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, cast
 
 import numpy as np
 
@@ -18,6 +21,7 @@ from rgflow.data import official, splitting
 from rgflow.data.decoding import Target, fitted
 from rgflow.data.images import Pixels
 from rgflow.data.source import Chunk, Request, Source, Split, stamp
+from rgflow.reading import INFLATED, DamagedError, opened
 
 HOME = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 """A mirror; the authors' own address no longer gives the files out."""
@@ -86,34 +90,43 @@ def fetch(folder: Path, progress: bool) -> None:
         official.download(f"{HOME}{name}.gz", folder / f"{name}.gz", md5, progress=progress)
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """A file, unpacked, and how many bytes it says that it holds then, if that is possible."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if path.suffix != ".gz":
+            yield file, size
+            return
+        file.seek(max(size - 4, 0))
+        claimed = int.from_bytes(file.read(4), "little")  # less what are multiples of 4 GiB
+        file.seek(0)
+        with gzip.open(file) as unpacked:
+            yield cast(IO[bytes], unpacked), min(claimed, size * INFLATED)
 
 
 def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
     """What the header says: a magic number for bytes and how many dimensions, then their sizes."""
+    return _read(path, dimensions, header_only=True).shape
+
+
+def _read(path: Path, dimensions: int, *, header_only: bool = False) -> Pixels:
+    """The array in a file; with its header alone, one of that shape that takes no memory."""
+    offset = 4 * (dimensions + 1)
     try:
-        with _open(path) as file:
-            magic, *shape = struct.unpack(f">{dimensions + 1}I", file.read(4 * (dimensions + 1)))
-    except (struct.error, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _damaged(path, dimensions, error) from error
-    if magic != 0x800 + dimensions:
-        raise _damaged(path, dimensions, f"the magic number {magic}")
-    return tuple(shape)
-
-
-def _read(path: Path, dimensions: int) -> Pixels:
-    shape = _shape(path, dimensions)
-    try:
-        with _open(path) as file:
-            values = np.frombuffer(file.read(), np.uint8, offset=4 * (dimensions + 1))
-        return values.reshape(shape)
-    except (ValueError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _damaged(path, dimensions, error) from error
-
-
-def _damaged(path: Path, dimensions: int, reason: object) -> ValueError:
-    return ValueError(
-        f"Expected {path} to be an idx file of bytes in {dimensions} dimensions; got {reason}; "
-        "get the file anew."
-    )
+        with _open(path) as (file, size):
+            magic, *shape = struct.unpack(f">{dimensions + 1}I", file.read(offset))
+            if magic != 0x800 + dimensions:
+                raise DamagedError(f"the magic number {magic}")
+            count = math.prod(shape)
+            if count != size - offset:
+                raise DamagedError(f"a header that claims {count:,} bytes of {size - offset:,}")
+            if header_only:
+                return np.broadcast_to(np.uint8(0), shape)
+            # To the end, where gzip compares its sum.
+            return np.frombuffer(file.read(count + 1), np.uint8).reshape(shape)
+    except (struct.error, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(
+            f"Expected {path} to be an idx file of bytes in {dimensions} dimensions; got {error}; "
+            "get the file anew."
+        ) from error

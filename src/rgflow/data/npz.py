@@ -1,12 +1,13 @@
 """Images in a NumPy archive, `.npz`: arrays of bytes, with the channels first, last or left out."""
 
+import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
@@ -15,21 +16,17 @@ from rgflow.data.cache import cache_folder
 from rgflow.data.decoding import Target, fitted
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
-from rgflow.files import located
+from rgflow.files import located, locked
+from rgflow.reading import DamagedError, Npy, check_member, map_npy, npy_header, opened
 
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
+LEAST_COUNT = 100_000
+"""Images that an archive may hold however small it is."""
 WORDS = {
     split: tuple(word for word, of in splitting.NAMES.items() if of == split) for split in SPLITS
 }
 """What arrays of a split may be named after."""
-
-
-class Header(NamedTuple):
-    """What an array is, without its values."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
 
 
 def source(request: Request) -> Source:
@@ -49,6 +46,11 @@ def source(request: Request) -> Source:
     for name in arrays.values():
         _channels_last(path, name, headers[name])
     sizes = {split: headers[name].shape[0] for split, name in arrays.items()}
+    if (claimed := sum(sizes.values())) > path.stat().st_size + LEAST_COUNT:
+        raise ValueError(
+            f"Expected at least a byte for every image; {path} claims {claimed:,} images in "
+            f"{path.stat().st_size:,} bytes."
+        )
     part, numbers = splitting.members(sizes, request.split, path)
     images = arrays[part]
     last = _channels_last(path, images, headers[images])
@@ -58,7 +60,8 @@ def source(request: Request) -> Source:
     def chunks() -> Iterator[Chunk]:
         # An archive is compressed, and can't be mapped into memory as it is.
         cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".npz-") as folder:
+        made = tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".npz-")
+        with made as folder, locked(Path(folder)):
             rows = _extract(path, images, folder)
             if rows.ndim == 4 and not last:
                 rows = rows.transpose(0, 2, 3, 1)
@@ -88,41 +91,45 @@ def source(request: Request) -> Source:
     )
 
 
-def _headers(path: Path) -> dict[str, Header]:
+def _headers(path: Path) -> dict[str, Npy]:
     """What the archive holds, by name; reads next to nothing."""
+    headers, others = dict[str, Npy](), list[DamagedError]()
+    with _archive(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                try:
+                    check_member(member)
+                    with archive.open(member) as file:
+                        header = npy_header(file, member.file_size)
+                    headers[member.filename.removesuffix(".npy")] = header
+                except DamagedError as error:  # or an array of something else, beside images
+                    others.append(DamagedError(f"{member.filename}: {error}"))
+        if others and not headers:
+            raise others[0]
+    return headers
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive, open; what is wrong with it as one sentence."""
+    if path.is_dir():
+        raise ValueError(f"Expected a NumPy archive; got the folder {path}; name a file in it.")
     try:
-        with zipfile.ZipFile(path) as archive:
-            headers = {}
-            for entry in archive.namelist():
-                if entry.endswith(".npy"):
-                    with archive.open(entry) as file:
-                        headers[entry.removesuffix(".npy")] = _header(file)
-            return headers
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Expected a NumPy archive; got {path}, which doesn't exist; check the path."
         ) from error
-    except IsADirectoryError as error:
+    except OSError:  # no rights, no room
+        raise
+    except Exception as error:  # whatever zipfile raises for what isn't one
         raise ValueError(
-            f"Expected a NumPy archive; got the folder {path}; name a file in it."
+            f"Expected a NumPy archive in {path}; got a damaged one ({error})."
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise _damaged(path, error) from error  # a RuntimeError, if it needs a password
 
 
-def _header(file: IO[bytes]) -> Header:
-    version = np.lib.format.read_magic(file)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in read:
-        raise ValueError(f"version {version} of its format")
-    shape, _, dtype = read[version](file)
-    return Header(shape, dtype)
-
-
-def _arrays(path: Path, headers: Mapping[str, Header]) -> dict[Split, str]:
+def _arrays(path: Path, headers: Mapping[str, Npy]) -> dict[Split, str]:
     """The names of the arrays of images, by split."""
     arrays: dict[Split, str] = {}
     for split in SPLITS:
@@ -142,7 +149,7 @@ def _arrays(path: Path, headers: Mapping[str, Header]) -> dict[Split, str]:
 
 
 def _labels(
-    path: Path, arrays: Mapping[Split, str], part: Split, headers: Mapping[str, Header]
+    path: Path, arrays: Mapping[Split, str], part: Split, headers: Mapping[str, Npy]
 ) -> str | None:
     """The name of the array of labels that belongs to one of the arrays of images."""
     count = headers[arrays[part]].shape[0]
@@ -162,7 +169,7 @@ def _labels(
     return None
 
 
-def _channels_last(path: Path, name: str, header: Header) -> bool:
+def _channels_last(path: Path, name: str, header: Npy) -> bool:
     """Whether the last axis is that of the channels; where both could be, it is."""
     shape = header.shape
     last = len(shape) == 4 and shape[3] in (1, 3)
@@ -177,13 +184,15 @@ def _channels_last(path: Path, name: str, header: Header) -> bool:
 
 def _extract(path: Path, name: str, folder: str) -> Array:
     """One array of the archive, mapped into memory from a copy in a folder."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            rows: Array = np.load(archive.extract(f"{name}.npy", folder), mmap_mode="r")
-            return rows
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, reason: Exception) -> ValueError:
-    return ValueError(f"Expected a NumPy archive in {path}; got a damaged one ({reason}).")
+    copy = Path(folder) / f"{uuid4().hex}.npy"  # not by its own name, which may lead elsewhere
+    with _archive(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        check_member(member)
+        if member.file_size > (free := shutil.disk_usage(folder).free):
+            raise OSError(
+                f"Expected room for {member.file_size:,} bytes of {name} in {path}; the cache "
+                f"folder has {free:,}: set RGFLOW_CACHE to another."
+            )
+        with archive.open(member) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        return map_npy(copy)

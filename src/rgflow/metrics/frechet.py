@@ -20,22 +20,22 @@ features.
 import hashlib
 import io
 import math
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from rgflow import tensors
 from rgflow.config import check_whole
 from rgflow.files import expanded
 from rgflow.metrics.images import POOL3, extract
 from rgflow.metrics.reader import load_reader, weights_hash
+from rgflow.reading import DamagedError, opened
+from rgflow.torch_files import NeedsCodeError, load_tensors
 
 FID_WEIGHTS = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """SHA-256 of the Inception of 2015-12-05 in PyTorch's format, as pytorch-fid and torch-fidelity
@@ -291,17 +291,20 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
             that its name says; or torchmetrics or torch-fidelity isn't installed.
     """
     path = expanded(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a file with the weights of Inception; none at {path}.")
-    content = path.read_bytes()
-    weights = hashlib.sha256(content).hexdigest()
+    try:
+        with opened(path) as file:
+            weights = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected a file with the weights of Inception; none at {path}."
+        ) from error
     digits = FID_WEIGHTS[:8]  # which its name ends with, by the convention of torch.hub
     if digits in path.name and weights != FID_WEIGHTS:
         raise ValueError(
             f"Expected {path} to have the SHA-256 that its name says, {digits}…; got "
             f"{weights[:8]}…: it's damaged or another file; get it anew, or rename it."
         )
-    network = _inception(_state(content, path), path).to(device)
+    network = _inception(_state(path), path).to(device)
 
     def pool3(x8: Tensor) -> Tensor:
         if x8.shape[1] != 3:
@@ -316,21 +319,19 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
     )
 
 
-def _state(content: bytes, path: Path) -> dict[str, Tensor]:
+def _state(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, by name; loading them runs no code."""
     try:
-        if path.suffix == ".safetensors":
-            return load(content)
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        state = tensors.load(path)[0] if path.suffix == ".safetensors" else load_tensors(path)
+    except NeedsCodeError as error:
         raise ValueError(
-            f"Expected tensors only, which load without running code; {path} needs pickle: save "
-            f"its state_dict() as safetensors."
+            f"Expected tensors only, which load without running code; {path} needs pickle "
+            f"({error}): save its state_dict() as safetensors."
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except DamagedError as error:
         raise ValueError(
             f"Expected a state dict of PyTorch, or safetensors; {path} is damaged or something "
-            f"else."
+            f"else ({error})."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         raise ValueError(f"Expected a state dict, tensors by name; {path} holds something else.")

@@ -20,13 +20,11 @@ blocks.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +43,7 @@ from rgflow.files import write_json
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
+from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.terms import LocalTerms, local_terms, with_blocks
 
 FILE = "surprise.json"
@@ -76,6 +75,12 @@ class Tail:
     quantiles: tuple[float, ...]
     excess: float
 
+    def __post_init__(self) -> None:
+        if len(self.quantiles) != HALVINGS + 1:
+            raise ValueError(
+                f"Expected {HALVINGS + 1} quantiles of a tail; got {len(self.quantiles)}."
+            )
+
     @classmethod
     def of(cls, values: Tensor) -> "Tail":
         """That of some numbers, of any shape.
@@ -101,7 +106,7 @@ class Tail:
         inside = np.interp(numbers, self.quantiles[::-1], steps)
         beyond = np.maximum(self.quantiles[-1] - numbers, 0) / self.excess
         total = np.minimum(inside + beyond, CEILING)
-        return torch.from_numpy(np.asarray(total)).to(values.dtype)
+        return torch.from_numpy(np.asarray(total)).to(values)
 
     def below(self, share: float) -> float:
         """The number below which a share of clean images has theirs, the inverse."""
@@ -152,34 +157,24 @@ class Reference:
 
         Raises:
             FileNotFoundError: If there is no such file.
+            PermissionError: If it may not be read.
             ValueError: If it doesn't hold a reference.
         """
         path = Path(folder) / FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected what is usual in clean images; {path} isn't there.")
         try:
-            content = json.loads(path.read_text())
-            if content.pop("format") != FORMAT:
-                raise ValueError("another format")
-            tails = content.pop("sites"), content.pop("blocks"), content.pop("highest")
-            return cls(
-                sites=tuple(map(_tail, tails[0])),
-                blocks=tuple(tuple(map(_tail, layers)) for layers in tails[1]),
-                highest=_tail(tails[2]),
-                **content,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            content = read_json(path, "a file as Reference.save writes it")
+            if content.pop("format", None) != FORMAT:
+                raise DamagedError("it is of another format")
+            return instance(cls, content)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"Expected what is usual in clean images; {path} isn't there."
+            ) from error
+        except ValueError as error:
             raise ValueError(
                 f"Expected a file as Reference.save writes it; {path} isn't one, or is damaged "
                 f"({error}): delete it, and it is made anew."
             ) from error
-
-
-def _tail(content: dict[str, Any]) -> Tail:
-    quantiles = tuple(map(float, content["quantiles"]))
-    if len(quantiles) != HALVINGS + 1:
-        raise ValueError(f"{len(quantiles)} quantiles")
-    return Tail(quantiles=quantiles, excess=float(content["excess"]))
 
 
 def _fingerprint(flow: Flow) -> str:
@@ -433,8 +428,9 @@ def _maps(
 def smoothed(fields: Tensor, *, periodic: bool) -> Tensor:
     """Fields […, H, W] averaged over places nearby, with Gaussian weights."""
     edges = "wrap" if periodic else "nearest"
-    average = gaussian_filter(fields.numpy(), WIDTH, mode=edges, axes=(-2, -1))
-    return torch.from_numpy(average)
+    numbers = fields.detach().cpu().numpy()
+    average = gaussian_filter(numbers, WIDTH, mode=edges, axes=(-2, -1))
+    return torch.from_numpy(average).to(fields.device)
 
 
 def _spread(layer: Blockwise, values: Tensor) -> Tensor:

@@ -1,20 +1,28 @@
 """The checkpoints of a run: all that going on needs, at several steps."""
 
-import pickle
-import zipfile
+import json
+import os
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
-from rgflow.files import replacing
+from rgflow import tensors
+from rgflow.reading import DamagedError, json_in
 
 State = dict[str, Any]
-"""Tensors and plain values, as `torch.load` accepts them from anybody."""
+"""Tensors and plain values, in dictionaries, lists and tuples."""
+STATE = "state"
+"""What the values are called in the metadata, where tensors are named."""
+DAMAGED = ".damaged"
+"""How the names of files end that are set aside."""
 
 
 class Checkpoints:
-    """Files `STEP.pt` in a folder, written atomically; the last few are kept.
+    """Files `STEP.safetensors` in a folder, with digests; the last few are kept.
+
+    One that is damaged is passed over when the newest is loaded, and set aside when a newer one has
+    been written. None is deleted before a newer one has been read back.
 
     Args:
         folder: Where they are; made when there is something to write.
@@ -23,41 +31,109 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
+        self.damaged = dict[Path, str]()
+        """Those that `load` has passed over, and what is wrong with them."""
 
     def paths(self) -> list[Path]:
         """Those that are there, oldest first."""
-        return sorted(path for path in self.folder.glob("*.pt") if path.stem.isdecimal())
+        return sorted(p for p in self.folder.glob("*.safetensors") if p.stem.isdecimal())
 
     def save(self, step: int, state: State) -> None:
-        """Write one, then delete the oldest if there are too many.
+        """Write one and read it back, then delete the oldest if there are too many.
 
         Raises:
-            OSError: If it can't be written; those before it are still there.
+            OSError: If it can't be written, or read back; those before it are still there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / f"{step:08d}.pt") as part:
-            try:
-                torch.save(state, part)
-            except RuntimeError as error:  # what torch makes of a full disk
-                raise OSError("a checkpoint can't be written, the disk may be full") from error
-        for path in self.paths()[: -self.keep]:
+        path, pack = self.folder / f"{step:08d}.safetensors", _Pack()
+        values = json.dumps(pack(state))
+        tensors.save(path, pack.tensors, {STATE: values})
+        try:
+            _forget(path)
+            tensors.load(path, sealed=True)
+        except (OSError, DamagedError) as error:
             path.unlink(missing_ok=True)
+            raise OSError(
+                f"what was written as {path.name} can't be read back ({error}), so the disk may be "
+                f"failing"
+            ) from error
+        for spoilt in self.damaged.keys() - {path}:
+            if spoilt.exists():
+                spoilt.replace(spoilt.with_suffix(DAMAGED))
+        self.damaged.clear()
+        for old in self.paths()[: -self.keep]:
+            old.unlink(missing_ok=True)
 
     def load(self) -> State | None:
-        """The newest that can be read; none, if there is none.
+        """The newest that is as it was written; none, if there is none.
 
         Raises:
-            ValueError: If there are some, and none of them can be read.
+            PermissionError: If one may not be read.
+            ValueError: If there are some, and all of them are damaged, or of an earlier version.
         """
-        damaged = []
         for path in reversed(self.paths()):
             try:
-                return torch.load(path, map_location="cpu", weights_only=True)
-            except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile):
-                damaged.append(path.name)
-        if damaged:
+                held, metadata = tensors.load(path, sealed=True)
+                state: State = _unpacked(json_in(metadata[STATE]), held)
+                return state
+            except PermissionError:
+                raise
+            except (OSError, DamagedError, KeyError, TypeError, ValueError) as error:
+                self.damaged[path] = " ".join(str(error).split())
+        if self.damaged:
             raise ValueError(
-                f"Expected a checkpoint that can be read in {self.folder}; "
-                f"{', '.join(reversed(damaged))} can't: train anew."
+                f"Expected a checkpoint in {self.folder} that is as it was written; none is: "
+                f"{self.told()}: begin anew, or with --pretrained from the model of the run."
+            )
+        if any(self.folder.glob("*.pt")):
+            raise ValueError(
+                f"Expected checkpoints of this version of rgflow in {self.folder}; they are of an "
+                f"earlier one: go on with that, or begin with --pretrained from the model of the "
+                f"run."
             )
         return None
+
+    def told(self) -> str:
+        """Which are damaged, and how, in words."""
+        return "; ".join(f"{path.name} is damaged, {how}" for path, how in self.damaged.items())
+
+
+def _forget(path: Path) -> None:
+    """Have a file read from the disk next time, rather than from memory, where that can be had."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+class _Pack:
+    """Values as JSON holds them: tensors by name, and what JSON lacks as objects of one word."""
+
+    def __init__(self) -> None:
+        self.tensors = dict[str, Tensor]()
+        self._names = dict[Any, str]()
+
+    def __call__(self, value: Any, name: str = "") -> Any:
+        if isinstance(value, Tensor):
+            place = (value.data_ptr(), value.dtype, value.shape, value.stride())
+            if not value.numel() or place not in self._names:
+                self._names[place], self.tensors[name] = name, value
+            return {"tensor": self._names[place]}
+        if isinstance(value, dict):
+            return {"items": [[key, self(one, f"{name}/{key}")] for key, one in value.items()]}
+        if isinstance(value, list | tuple):
+            kind = "list" if isinstance(value, list) else "tuple"
+            return {kind: [self(one, f"{name}/{k}") for k, one in enumerate(value)]}
+        return value
+
+
+def _unpacked(value: Any, held: dict[str, Tensor]) -> Any:
+    """The inverse of `_Pack`."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return held[content]
+    if kind == "items":
+        return {key: _unpacked(one, held) for key, one in content}
+    parts = [_unpacked(one, held) for one in content]
+    return parts if kind == "list" else tuple(parts)

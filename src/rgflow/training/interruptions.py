@@ -5,12 +5,16 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl-C, and what job schedulers send before they kill."""
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""Ctrl-C, what job schedulers send before they kill, and what a terminal sends that is closed."""
 
 
 class Interruptions:
-    """Within it, the first Ctrl-C or SIGTERM is only noted; the second interrupts at once.
+    """Within it, the first of these signals is only noted; the second interrupts at once.
+
+    Those that are ignored stay so, as SIGHUP is under `nohup`.
 
     Weights that are being updated are thus never saved half updated. Outside the main thread,
     where Python can't handle signals, it does nothing.
@@ -22,7 +26,11 @@ class Interruptions:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._before = {
+                number: signal.signal(number, self._note)
+                for number in SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN
+            }
         return self
 
     def __exit__(

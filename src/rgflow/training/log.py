@@ -8,6 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rgflow.reading import DamagedError, json_in, read
+
+MOST_LOG = 1 << 30
+"""Bytes of a log at the most, of ten million steps."""
+
 
 class Log:
     """Appends to a log.
@@ -67,11 +72,28 @@ def check_tensorboard() -> None:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The entries of a log, without lines that are damaged or were cut off."""
+    """The entries of a log, without lines that are damaged or were cut off.
+
+    Raises:
+        PermissionError: If it may not be read.
+    """
     entries = []
-    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
-        with suppress(ValueError):
-            entry = json.loads(line)
-            if isinstance(entry, dict):
+    try:
+        lines = read(path, MOST_LOG).split(b"\n")
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        with suppress(DamagedError):
+            entry = json_in(line)
+            if isinstance(entry, dict) and _is_entry(entry):
                 entries.append(entry)
     return entries
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    """Whether an entry has a step and a time, and of numbers and an event what `Log` writes."""
+    numbers = isinstance(entry.get("step"), int) and isinstance(entry.get("seconds"), int | float)
+    return numbers and all(
+        isinstance(value, str) if name == "event" else isinstance(value, int | float | None)
+        for name, value in entry.items()
+    )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,13 +19,14 @@ from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
 from rgflow.files import absolute, located
 from rgflow.flow import Flow
 from rgflow.numerics import bfloat16_pays, can_compile
+from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.display import Display
 from rgflow.training.interruptions import Interruptions
 from rgflow.training.log import check_tensorboard
 from rgflow.training.optimisation import prepare_machine
-from rgflow.training.run import Run
+from rgflow.training.run import Run, TrainingResult
 from rgflow.training.start import learn_levels, load_start
-from rgflow.training.trainer import Trainer
+from rgflow.training.trainer import Trainer, check_state
 
 SAMPLES = 64
 """Images in the sample grid."""
@@ -39,37 +40,6 @@ LOWER = 0.5
 """What the learning rate is multiplied by then."""
 LOWEST = LOWER**10
 """Below this share of the learning rate, training gives up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """What a training run came to.
-
-    Attributes:
-        steps: Optimiser steps taken.
-        seconds: Time they took by the run's clock, validation included.
-        images_per_second: Over the whole of that time.
-        unit: Of the likelihoods.
-        validation: Negative log-likelihood of the validation images, with the averaged weights, at
-            the end.
-        best: The best validation, whose model is kept.
-        interrupted: Whether it was stopped by hand.
-        skipped_steps: Steps that were left out because loss or gradient weren't finite.
-        compile_seconds: Time to compile maps of the unit cube, before the clock started; none: they
-            weren't.
-        skipped: Training files that were left out, each with the reason.
-    """
-
-    steps: int
-    seconds: float
-    images_per_second: float
-    unit: str
-    validation: float
-    best: float
-    interrupted: bool
-    skipped_steps: int = 0
-    compile_seconds: float | None = None
-    skipped: tuple[str, ...] = ()
 
 
 def train(
@@ -105,11 +75,14 @@ def train(
     config = broadcast_object_list([resolved(config) if main else None])[0]
     if config.tensorboard:
         check_tensorboard()
+    checkpoints = run.checkpoints(config.keep)
+    # Where there is a checkpoint, everything comes from that.
+    state = checkpoints.load() if resume else None
+    if state:
+        check_state(state, config)
     torch.manual_seed(config.seed)
     flow = make_flow(config.model).to(getattr(torch, config.dtype))
-    # Where there is a checkpoint, everything comes from that.
-    going_on = resume and bool(run.checkpoints(config.keep).paths())
-    start = load_start(flow, config) if config.pretrained and not going_on else None
+    start = load_start(flow, config) if config.pretrained and not state else None
     if config.train_levels is not None:
         learn_levels(flow, config.train_levels)
     # One process decodes what the others then find in the cache.
@@ -125,7 +98,6 @@ def train(
         flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
     trainer = Trainer(config, flow, training_set, accelerator)
     with _told_if_full(run), run.locked() if main else nullcontext():
-        state = run.checkpoints(config.keep).load() if resume else None
         if state:
             trainer.restore(state)
         elif resume and run.entries():
@@ -146,10 +118,13 @@ def train(
             )
         uncompiled = trainer.compile()
         display = Display(config, flow, len(training_set), enabled=progress and main)
-        session = _Session(trainer, run, torch.from_numpy(validation_set.images.copy()), display)
+        validation = torch.from_numpy(validation_set.images.copy())
+        session = _Session(trainer, run, checkpoints, validation, display)
         if main:
             run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
         with display, Interruptions() as interruptions:
+            if checkpoints.damaged:
+                session.tell(f"{checkpoints.told()}: goes on from step {trainer.step}")
             if uncompiled:
                 session.tell(f"trains without compiled maps, which is slower: {uncompiled}")
             session.loop(interruptions, resumed=state is not None)
@@ -214,9 +189,16 @@ def _told_if_full(run: Run) -> Iterator[None]:
 class _Session:
     """From one start, or one resumption, to the next end."""
 
-    def __init__(self, trainer: Trainer, run: Run, validation: Tensor, display: Display) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        run: Run,
+        checkpoints: Checkpoints,
+        validation: Tensor,
+        display: Display,
+    ) -> None:
         self.trainer, self.run, self.validation, self.display = trainer, run, validation, display
-        self.checkpoints = run.checkpoints(trainer.config.keep)
+        self.checkpoints = checkpoints
         self.main = trainer.accelerator.is_main_process
         self.validated_at = trainer.seconds
         self.last: tuple[int, Evaluation] | None = None
@@ -306,7 +288,7 @@ class _Session:
                 validation_nll=result.nll,
                 standard_error=result.standard_error,
             )
-            if result.nll < trainer.best or not run.model.is_dir():
+            if result.nll < trainer.best or (math.isfinite(result.nll) and not run.model.is_dir()):
                 trainer.best = min(trainer.best, result.nll)
                 run.save_model(flow, term_quantiles(terms))
             self.save()
@@ -338,6 +320,13 @@ class _Session:
             self.save()  # a validation takes time, which a job scheduler may not grant
             self.validate()
         validation = self.last[1].nll if self.last else math.nan
+        if self.main and not math.isfinite(validation):
+            raise ValueError(
+                f"Expected a finite likelihood of validation images; got {validation} after step "
+                f"{trainer.step}, {trainer.skipped_steps} of which were left out: lower --lr, or "
+                f"raise --warmup; the best model so far and the checkpoints are in "
+                f"{self.run.folder}."
+            )
         result = TrainingResult(
             steps=trainer.step,
             seconds=trainer.seconds,

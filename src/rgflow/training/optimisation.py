@@ -105,7 +105,13 @@ class Optimisation:
         """Go to a state that `state` gave, of the same flow and settings."""
         self.flow.load_state_dict(state["flow"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            now = optimizer.state_dict()["param_groups"]  # as the settings say, not the file
+            optimizer.load_state_dict({"state": saved["state"], "param_groups": now})
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    of_p = optimizer.state.get(p, {})
+                    if any(x.shape not in (p.shape, ()) for x in of_p.values()):
+                        raise ValueError("an optimiser's state is of other weights")
         if self.average:
             self.average.load_state_dict(state["average"])
 

@@ -10,31 +10,30 @@ model/           averaged weights of the best validation, for `load_flow`, and t
 pictures/        sample grids, the learning curve
 """
 
-import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
-import yaml
 from PIL import Image
 
 from rgflow import figures
 from rgflow.architectures import load_flow
-from rgflow.config import FlowConfig, TrainConfig, check_name
+from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import expanded, remove_parts, replacing, to_yaml, write_json
+from rgflow.files import expanded, locked, remove_parts, replacing, to_yaml, write_json
 from rgflow.flow import Flow
 from rgflow.pretrained import Start
+from rgflow.reading import DamagedError, instance, read_json, read_yaml
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.log import Log, read_log
 
@@ -43,6 +42,82 @@ FORMAT = 2
 SOURCES = ("py", "yaml", "toml")
 """Kinds of files in a repository that a result can depend on."""
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training run came to.
+
+    Attributes:
+        steps: Optimiser steps taken.
+        seconds: Time they took by the run's clock, validation included.
+        images_per_second: Over the whole of that time.
+        unit: Of the likelihoods.
+        validation: Negative log-likelihood of the validation images, with the averaged weights, at
+            the end.
+        best: The best validation, whose model is kept.
+        interrupted: Whether it was stopped by hand.
+        skipped_steps: Steps that were left out because loss or gradient weren't finite.
+        compile_seconds: Time to compile maps of the unit cube, before the clock started; none: they
+            weren't.
+        skipped: Training files that were left out, each with the reason.
+    """
+
+    steps: int
+    seconds: float
+    images_per_second: float
+    unit: str
+    validation: float
+    best: float
+    interrupted: bool
+    skipped_steps: int = 0
+    compile_seconds: float | None = None
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """The data of a run, in its record."""
+
+    name: str
+    images: int
+    skipped: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Machine:
+    """The machine of a run, in its record."""
+
+    processor: str
+    cores: int | None = None
+    threads: int | None = None
+    gpu: str | None = None
+    processes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Git:
+    """The source of a run, in its record."""
+
+    commit: str
+    changes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """The types of what run.json says."""
+
+    format: int | None = None
+    started: str | None = None
+    start: Start | None = None
+    resumed: list[str] | None = None
+    parameters: int | None = None
+    data: _Data | None = None
+    versions: dict[str, str] | None = None
+    git: _Git | None = None
+    machine: _Machine | None = None
+    command: list[str] | None = None
+    result: TrainingResult | None = None
 
 
 class Run:
@@ -129,13 +204,14 @@ class Run:
         Raises:
             ValueError: If another process is training there, or the folder can't be made.
         """
+        lock = self.folder / ".lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / ".lock").open("w")
+            lock.touch()
         except OSError as error:
             raise ValueError(f"Expected a folder that can be written; {error}.") from error
-        with file:
-            if not _lock(file):
+        with locked(lock) as alone:
+            if not alone:
                 raise ValueError(
                     f"Expected a run folder that nobody else is using; another process trains in "
                     f"{self.folder}: wait for it, or name another folder with --out."
@@ -147,27 +223,34 @@ class Run:
         return Checkpoints(self.folder / "checkpoints", keep)
 
     def config(self) -> TrainConfig:
-        """The settings of the run."""
+        """The settings of the run.
+
+        Raises:
+            PermissionError: If they may not be read.
+            ValueError: If they are damaged.
+        """
         path = self.folder / CONFIG
+        values = read_yaml(path, "the settings of a run")
         try:
-            values = yaml.safe_load(path.read_text())
-            model = FlowConfig.from_dict(values.pop("model"))
-            for key in values:
-                check_name("a key of the settings", key, [f.name for f in fields(TrainConfig)])
-            return TrainConfig(model=model, **{**values, "betas": tuple(values["betas"])})
-        except (yaml.YAMLError, UnicodeError, AttributeError, KeyError, TypeError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return TrainConfig.from_dict(values)
+        except (ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
             raise ValueError(
                 f"Expected the settings of a run; {path} is damaged ({reason})."
             ) from error
 
     def record(self) -> dict[str, Any]:
-        """What run.json says; nothing if it isn't there or is damaged."""
+        """What run.json says, with everything of its type; nothing if it isn't there or is damaged.
+
+        Raises:
+            PermissionError: If it may not be read.
+        """
         try:
-            content = json.loads((self.folder / RECORD).read_text())
-        except (OSError, ValueError):
+            content = read_json(self.folder / RECORD, "what a run was")
+            instance(_Record, content)
+        except (FileNotFoundError, DamagedError):
             return {}
-        return content if isinstance(content, dict) else {}
+        return content
 
     def past(self) -> Start:
         """How it has been trained so far."""
@@ -215,7 +298,6 @@ class Run:
         remove_parts(self.folder)
         with replacing(self.folder / CONFIG) as part:
             part.write_text(to_yaml(config))
-        self.pictures.mkdir(exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         before = self.record()
         self.save_json(
@@ -263,6 +345,7 @@ class Run:
 
     def draw_curve(self, unit: str) -> None:
         """Draw the learning curve so far."""
+        self.pictures.mkdir(exist_ok=True)
         figures.learning_curve(self.entries(), unit, self.pictures / "curve.png")
 
     def save_json(self, name: str, content: Any) -> Path:
@@ -274,24 +357,10 @@ class Run:
     def save_picture(self, picture: Image.Image, name: str) -> Path:
         """Write a picture into the run's folder of pictures."""
         path = self.pictures / name
+        self.pictures.mkdir(exist_ok=True)  # somebody may have cleared it away
         with replacing(path) as part:
             picture.save(part, format="PNG")
         return path
-
-
-def _lock(file: IO[str]) -> bool:
-    """Lock an open file for this process; false if another one has. Windows has no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
 
 
 def several_processes() -> bool:

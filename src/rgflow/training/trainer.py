@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
+from rgflow.architectures import FLOWS
 from rgflow.config import FlowConfig, TrainConfig
 from rgflow.data import Images, msds
 from rgflow.flow import Flow
@@ -24,6 +25,34 @@ FREE = {
     "accumulate", "data_root", "download", "pretrained",
 }  # fmt: skip
 """Settings that may change when a run goes on."""
+
+
+def check_state(state: dict[str, Any], config: TrainConfig) -> None:
+    """Raise a `ValueError` unless a checkpoint is of these settings, which may be known before the
+    flow that they describe is made, and holds as many numbers as that."""
+    try:
+        of_run = state["config"]
+        # Settings that there weren't when the run began have the value that changes nothing.
+        theirs = asdict(TrainConfig()) | of_run
+        theirs["model"] = asdict(FlowConfig()) | of_run["model"]
+        held = sum(tensor.numel() for tensor in state["flow"].values())
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _other(error) from error
+    mine = asdict(config)
+    if changed := [k for k in mine if k not in FREE and theirs[k] != mine[k]]:
+        raise ValueError(
+            f"Expected the settings that the run began with; {', '.join(changed)} differ in "
+            f"its config.yaml: begin a new run for other settings."
+        )
+    if held < FLOWS[config.model.architecture].least_parameters(config.model):
+        raise _other(f"{held:,} numbers are fewer than the flow has")
+
+
+def _other(reason: object) -> ValueError:
+    return ValueError(
+        f"Expected checkpoints of a training by this version of rgflow; got something else "
+        f"({' '.join(str(reason).split())}): begin anew."
+    )
 
 
 class Trainer:
@@ -75,31 +104,23 @@ class Trainer:
         """Go to a state that `state` gave.
 
         Raises:
-            ValueError: If it is of other settings, or the training images aren't the same.
+            ValueError: If it is of other settings, or something else; or the training images
+                aren't the same.
         """
-        if not isinstance(state, dict) or not {"config", "optimizers"} <= state.keys():
-            raise ValueError(
-                "Expected checkpoints of a training by this version of rgflow; got something else: "
-                "begin anew."
-            )
-        # Settings that there weren't when the run began have the value that changes nothing.
-        mine, theirs = asdict(self.config), asdict(TrainConfig()) | state["config"]
-        theirs["model"] = asdict(FlowConfig()) | theirs["model"]
-        if changed := [k for k in mine if k not in FREE and theirs[k] != mine[k]]:
-            raise ValueError(
-                f"Expected the settings that the run began with; {', '.join(changed)} differ in "
-                f"its config.yaml: begin a new run for other settings."
-            )
+        check_state(state, self.config)
         if state["data"] != self.data:
             raise ValueError(
                 f"Expected the training images that the run began with; those of "
                 f"{self.config.data} have changed since: begin a new run."
             )
-        self.optimisation.restore(state)
-        self.step, self.lr_factor, self.bad = state["step"], state["lr_factor"], state["bad"]
-        self.skipped_steps, self.best = state["skipped_steps"], state["best"]
-        self.log_size = state["log_size"]
-        self.start_clock(state["seconds"])
+        try:
+            self.optimisation.restore(state)
+            self.step, self.bad = int(state["step"]), int(state["bad"])
+            self.skipped_steps, self.log_size = int(state["skipped_steps"]), int(state["log_size"])
+            self.lr_factor, self.best = float(state["lr_factor"]), float(state["best"])
+            self.start_clock(float(state["seconds"]))
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise _other(error) from error
 
     def compile(self) -> str | None:
         """Compile maps of the unit cube if that is wanted, by a first pass that changes nothing.

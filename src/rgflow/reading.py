@@ -1,0 +1,376 @@
+"""Files from anybody: whole and well-formed, or refused, in bounded time and memory.
+
+Nothing here runs code, and nothing is allocated because a file says so: what a header claims is
+compared with the size of the file first.
+"""
+
+import itertools
+import json
+import math
+import os
+import re
+import stat
+import types
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
+from errno import ELOOP, ENAMETOOLONG, ENOTDIR
+from io import BufferedReader
+from pathlib import Path
+from typing import (
+    IO,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+MOST_JSON, MOST_YAML, MOST_TABLE = 1 << 24, 1 << 18, 1 << 28
+"""Bytes of a JSON file, of a YAML file, and of a text file with a row per image, at the most."""
+DEEPEST = 64
+"""Lists and dictionaries within one another, at the most."""
+INFLATED = 1032
+"""Bytes that deflate makes of one, at the most."""
+MOST_AXES, MOST_HEADER = 8, 1 << 16
+"""Axes of an array, and bytes of its header, at the most."""
+
+T = TypeVar("T")
+
+
+class DamagedError(ValueError):
+    """A file that doesn't hold what it should: cut short, overwritten, or of another kind."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """A file for reading: a regular one, as reading from a pipe may never end.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
+        DamagedError: If it isn't a regular file.
+
+    Example:
+        >>> with opened(Path("/")) as file:
+        ...     pass
+        Traceback (most recent call last):
+        ...
+        rgflow.reading.DamagedError: Expected a file; / is a folder.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe that nobody writes to would block.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except PermissionError as error:
+        raise PermissionError(
+            f"Expected a file that may be read; {path} may not be: change its permissions."
+        ) from error
+    except (ValueError, OSError) as error:
+        # A null character in the name, a circle of links, a name that is too long.
+        if isinstance(error, OSError) and error.errno not in (ELOOP, ENAMETOOLONG, ENOTDIR):
+            raise
+        raise FileNotFoundError(f"Expected a file; there can be none at {path!s}.") from error
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise DamagedError(f"Expected a file; {path} is {kind}.")
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def read(path: Path, most: int) -> bytes:
+    """The bytes of a file, which may be so many at the most.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
+        DamagedError: If it is larger, or not a regular file.
+    """
+    with opened(path) as file:
+        content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+    if len(content) > most:
+        raise DamagedError(f"Expected at most {most:,} bytes; {path} has more.")
+    return content
+
+
+def read_text(path: Path, most: int = MOST_TABLE) -> str:
+    """The text of a file in UTF-8; raises as `read` does."""
+    try:
+        return read(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DamagedError(
+            f"Expected text in UTF-8; {path} holds something else ({error})."
+        ) from error
+
+
+# ---------------------------------------------------------------- JSON and YAML
+
+
+def json_in(text: str | bytes) -> Any:
+    """The value that JSON stands for.
+
+    Raises:
+        DamagedError: If it isn't JSON, or is nested too deeply.
+
+    Example:
+        >>> json_in("[1, 2]")
+        [1, 2]
+        >>> json_in("[" * 100_000)
+        Traceback (most recent call last):
+        ...
+        rgflow.reading.DamagedError: it is nested more than 64 deep
+    """
+    too_deep = DamagedError(f"it is nested more than {DEEPEST} deep")
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise too_deep from error
+    except ValueError as error:
+        raise DamagedError(str(error)) from error
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [one for one in level if isinstance(one, dict | list)]
+        if not level:
+            return value
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = list(itertools.chain.from_iterable(inner))
+    raise too_deep
+
+
+def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        path: The file.
+        what: What it should be, for the sentence that says it isn't: `the card of a model`.
+        most: Bytes at the most.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
+        DamagedError: If it holds something else.
+    """
+    try:
+        value = json_in(read_text(path, most))
+        if not isinstance(value, dict):
+            raise DamagedError(f"it holds {_short(value)} instead of an object")
+    except DamagedError as error:
+        raise DamagedError(f"Expected {what}; {path} is damaged ({_reason(error)}).") from error
+    return value
+
+
+def yaml_in(text: str) -> Any:
+    """The value that YAML stands for, without aliases, which make much of little.
+
+    Raises:
+        DamagedError: If it isn't YAML, is nested too deeply, has an alias, or names a type of
+            Python.
+
+    Example:
+        >>> yaml_in("a: [1, null]")
+        {'a': [1, None]}
+        >>> yaml_in("a: &x [1]\\nb: *x")
+        Traceback (most recent call last):
+        ...
+        rgflow.reading.DamagedError: it has an alias, *x
+    """
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):
+            if isinstance(event, yaml.AliasEvent):
+                raise DamagedError(f"it has an alias, *{event.anchor}")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise DamagedError(f"it is nested more than {DEEPEST} deep")
+        return yaml.load(text, Loader=loader)
+    except DamagedError:
+        raise
+    except Exception as error:  # its constructors raise whatever Python's own types raise
+        raise DamagedError(_reason(error)) from error
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """The settings in a YAML file, names and values; arguments and errors are those of
+    `read_json`."""
+    try:
+        value = yaml_in(read_text(path, MOST_YAML))
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise DamagedError(f"it holds {_short(value)} instead of names and values")
+    except DamagedError as error:
+        raise DamagedError(f"Expected {what}; {path} is damaged ({_reason(error)}).") from error
+    return value
+
+
+def instance(kind: type[T], values: Any) -> T:
+    """A dataclass from its values as JSON holds them, each of the type that its field says.
+
+    A field whose type is a dataclass with a method `from_dict` is made by that. Values without a
+    field, which another version may have written, are passed over.
+
+    Raises:
+        DamagedError: If a value is missing or of another type.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(kw_only=True)
+        ... class Point:
+        ...     x: int
+        ...     name: str | None = None
+        >>> instance(Point, {"x": 3}).x
+        3
+        >>> instance(Point, {"x": "3"})
+        Traceback (most recent call last):
+        ...
+        rgflow.reading.DamagedError: x of Point is '3'
+    """
+    name = kind.__name__
+    if not isinstance(values, dict):
+        raise DamagedError(f"{name} is {_short(values)}")
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for key, field in known.items():
+        if key not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise DamagedError(f"{name} lacks {key}")
+    hints = get_type_hints(kind)
+    return kind(
+        **{
+            key: _typed(hints[key], values[key], f"{key} of {name}")
+            for key in known.keys() & values
+        }
+    )
+
+
+def _typed(kind: Any, value: Any, what: str) -> Any:
+    """A value of JSON as a type says."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        others = [one for one in inner if one is not type(None)]
+        for one in others[:-1]:
+            try:
+                return _typed(one, value, what)
+            except DamagedError:
+                pass
+        return _typed(others[-1], value, what)
+    if origin is Literal and value in inner:
+        return value
+    if origin is dict and isinstance(value, dict):
+        return {key: _typed(inner[1], one, what) for key, one in value.items()}
+    if origin is list and isinstance(value, list):
+        return [_typed(inner[0], one, what) for one in value]
+    if origin is tuple and isinstance(value, list):
+        if inner[1:] == (...,):
+            return tuple(_typed(inner[0], one, what) for one in value)
+        if len(inner) == len(value):
+            return tuple(_typed(one, x, what) for one, x in zip(inner, value, strict=True))
+    if is_dataclass(kind):
+        return getattr(kind, "from_dict", lambda one: instance(kind, one))(value)  # type: ignore[arg-type]
+    if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
+        return value
+    numbers: tuple[type, ...] = {int: (int,), float: (int, float)}.get(kind, ())
+    if isinstance(value, numbers) and not isinstance(value, bool):
+        return value
+    raise DamagedError(f"{what} is {_short(value)}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{error}".split()).rstrip(".") or type(error).__name__
+
+
+# ---------------------------------------------------------------- arrays and archives
+
+
+class Npy(NamedTuple):
+    """The header of a `.npy` file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+    offset: int
+    """Where its numbers begin."""
+
+
+def npy_header(file: IO[bytes], size: int) -> Npy:
+    """Read the header of a `.npy` file, which must be of numbers that the file has room for.
+
+    Args:
+        file: The file, at its start.
+        size: Its bytes.
+
+    Raises:
+        DamagedError: If it is none, or its size is another than the header claims.
+    """
+    start = file.read(8)
+    if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
+        raise DamagedError("it doesn't begin as a .npy file")
+    length = file.read(2 if start[6] == 1 else 4)
+    held = int.from_bytes(length, "little")
+    if held > MOST_HEADER:
+        raise DamagedError(f"its header claims {held:,} bytes")
+    text = file.read(held).decode("latin-1")
+    # Not as Python, which the header is written in: that could be anything.
+    kind = re.search(r"""['"]descr['"]\s*:\s*['"]([<>|=]?[?a-zA-Z]\d{0,4})['"]""", text)
+    order = re.search(r"""['"]fortran_order['"]\s*:\s*(True|False)\b""", text)
+    shape = re.search(r"""['"]shape['"]\s*:\s*\(\s*((?:\d{1,19}\s*,?\s*)*)\)""", text)
+    if not (kind and order and shape):
+        raise DamagedError(f"its header isn't that of an array of numbers: {_short(text.strip())}")
+    try:
+        dtype = np.dtype(kind[1])
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"its header names no type of numbers: {kind[1]}") from error
+    axes = tuple(map(int, re.findall(r"\d+", shape[1])))
+    offset = len(start) + len(length) + held
+    if dtype.hasobject or not dtype.itemsize or len(axes) > MOST_AXES:
+        raise DamagedError(f"its header isn't that of an array of numbers: {_short(text.strip())}")
+    if (claimed := math.prod(axes) * dtype.itemsize) != size - offset:
+        raise DamagedError(
+            f"its header claims {claimed:,} bytes of numbers; it has {size - offset:,}"
+        )
+    return Npy(axes, dtype, "F" if order[1] == "True" else "C", offset)
+
+
+def map_npy(path: Path) -> NDArray[Any]:
+    """The array in a `.npy` file, mapped into memory.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
+        DamagedError: If it isn't an array of numbers, or has another size than its header claims.
+    """
+    with opened(path) as file:
+        shape, dtype, order, offset = npy_header(file, os.fstat(file.fileno()).st_size)
+        if not math.prod(shape):
+            return np.empty(shape, dtype)  # nothing to map
+        return np.memmap(file, dtype, "r", offset, shape, order)
+
+
+def check_member(member: zipfile.ZipInfo) -> None:
+    """Check what an archive says of a member: how it is stored, and that its size is possible.
+
+    Raises:
+        DamagedError: If it needs a password or another method than deflate, or can't be that large.
+    """
+    stored, deflated = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+    if member.flag_bits & 1:
+        raise DamagedError(f"{member.filename} needs a password")
+    if member.compress_type not in (stored, deflated):
+        raise DamagedError(f"{member.filename} is compressed by another method than deflate")
+    most = member.compress_size * (INFLATED if member.compress_type == deflated else 1)
+    if member.file_size > most:
+        raise DamagedError(f"{member.filename} claims {member.file_size:,} bytes; it has fewer")

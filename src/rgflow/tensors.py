@@ -1,0 +1,102 @@
+"""Tensors in a safetensors file, with the digests of all that it holds.
+
+Its metadata are one JSON object, as safetensors gives several no order: `metadata`, words by name;
+`digests`, the beginnings of the SHA-256 of every tensor in the order of their names; and `sha256`,
+that of everything else: names, types, shapes, digests, metadata. So whatever changes a bit of the
+file, its meaning is either the same or found to be changed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, uint8
+
+from rgflow.files import replacing
+from rgflow.reading import DamagedError, json_in, opened
+
+DIGITS = 16
+"""Hexadecimal digits of a tensor's digest: damage, unlike malice, makes no two of them agree."""
+SEALED = "rgflow"
+"""The name of that object."""
+Metadata = dict[str, str]
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = {}) -> None:
+    """Write tensors, whole or not at all; those that share their numbers must be given once.
+
+    Args:
+        path: The file.
+        tensors: By name.
+        metadata: Words by name.
+
+    Raises:
+        OSError: If it can't be written.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "some.safetensors"
+        >>> save(path, {"a": torch.arange(3)}, {"author": "me"})
+        >>> load(path)
+        ({'a': tensor([0, 1, 2])}, {'author': 'me'})
+    """
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    seal = {"metadata": dict(metadata), "digests": " ".join(map(_digest, plain.values()))}
+    seal["sha256"] = _seal(plain, seal)
+    with replacing(path) as part:
+        save_file(plain, part, {SEALED: json.dumps(seal, sort_keys=True)})
+
+
+def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metadata]:
+    """Read tensors and metadata; digests are checked where there are any.
+
+    Args:
+        path: The file.
+        sealed: Whether there must be digests, as in all files that `save` has written.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
+        DamagedError: If it isn't such a file, or its content isn't what was written.
+    """
+    with opened(path):
+        pass  # so that one that may not be read isn't taken for a damaged one
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except Exception as error:
+        raise DamagedError(f"it isn't a safetensors file, or was cut short ({error})") from error
+    if SEALED not in metadata:
+        if sealed or any("sha256" in word for word in metadata.values()):
+            raise DamagedError("it has no digests")
+        return tensors, metadata
+    try:
+        seal = json_in(metadata[SEALED])
+        words, digests, claimed = seal["metadata"], seal["digests"].split(" "), seal.pop("sha256")
+    except (AttributeError, KeyError, TypeError, DamagedError) as error:
+        raise DamagedError("its header isn't the one that was written") from error
+    if claimed != _seal(tensors, seal):
+        raise DamagedError("its header isn't the one that was written")
+    for (name, tensor), digest in zip(tensors.items(), digests, strict=False):
+        if _digest(tensor) != digest:
+            raise DamagedError(f"the numbers of {name} aren't those that were written")
+    return tensors, words
+
+
+def _digest(tensor: Tensor) -> str:
+    """The beginning of the SHA-256 of a tensor's numbers."""
+    content = tensor.reshape(-1).view(uint8).numpy() if tensor.numel() else np.empty(0)
+    return hashlib.sha256(content.data).hexdigest()[:DIGITS]
+
+
+def _seal(tensors: Mapping[str, Tensor], seal: Mapping[str, Any]) -> str:
+    """The SHA-256 of names, types and shapes of tensors, and of metadata and digests."""
+    described = [[name, str(x.dtype), list(x.shape)] for name, x in tensors.items()]
+    text = json.dumps([described, seal], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
