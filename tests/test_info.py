@@ -1,12 +1,14 @@
 """`rgflow info` and `rgflow presets`: what they tell, and what they do where little is known."""
 
 import json
+from itertools import cycle
 
 import pytest
 
 from rgflow.cli import main
 from rgflow.cli.info import describe
 from rgflow.presets import PRESETS
+from rgflow.text import printable
 from runs import LOG, flow_of, small_run
 
 
@@ -36,7 +38,7 @@ def test_a_run_is_described(run):
 def test_what_is_printed(run, capsys):
     assert main(["evaluate", str(run), "--count", "5"]) == 0
     (run / "checkpoints").mkdir()
-    (run / "checkpoints/00000020.pt").touch()
+    (run / "checkpoints/00000020.safetensors").touch()
     capsys.readouterr()
     assert main(["info", str(run)]) == 0
     out = " ".join(capsys.readouterr().out.split())
@@ -48,7 +50,7 @@ def test_what_is_printed(run, capsys):
         "event step 12: resumed",
         f"evaluated {evaluated:.4f} bits/dim on 5 test images",
         "left out a.png: truncated",
-        "checkpoints 00000020.pt",
+        "checkpoints 00000020.safetensors",
         "3 × 3 × 4 × 4",
     ):
         assert text in out, text
@@ -92,6 +94,50 @@ def test_a_run_at_its_beginning_or_with_files_lost(run, capsys):
     assert "0 steps" in capsys.readouterr().out
     (run / "run.json").write_text("{}")
     assert main(["info", str(run)]) == 0
+
+
+def test_names_are_shown_as_they_are(run, capsys):
+    strange = "[/s] \x1b[31mred\u202e"
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["skipped"] = record["resumed"] = [strange]
+    record["machine"]["processor"] = record["versions"][strange] = record["started"] = strange
+    (run / "run.json").write_text(json.dumps(record))
+    with (run / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 20, "seconds": 6.0, "event": strange}) + "\n")
+    found = {"nll": 7.0, "images": 5, "data": strange, "unit": strange}
+    (run / "evaluation.json").write_text(json.dumps(found))
+    assert main(["info", str(run)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count(r"[/s] \x1b[31mred\u202e") == 9
+    assert printable(out) == out
+    assert main(["info", str(run), "--json"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def with_each_changed(content, values):
+    """Copies of what JSON holds, in each of which another of its values is one of these."""
+    for key, one in content.items():
+        yield content | {key: next(values)}
+        if isinstance(one, dict):
+            yield from (content | {key: changed} for changed in with_each_changed(one, values))
+
+
+def test_values_of_other_types_end_nothing(run):
+    assert main(["evaluate", str(run), "--count", "2", "--subset", "1"]) == 0
+    record = json.loads((run / "run.json").read_text())
+    record["start"] = {"model": "first", "steps": 3, "seconds": 2.0}
+    (run / "run.json").write_text(json.dumps(record))
+    values = cycle([None, "7", 7, [7], {"a": 7}, True])
+    for name in ("run.json", "evaluation.json", "log.jsonl"):
+        whole = (run / name).read_text()
+        content = json.loads(whole.splitlines()[-1] if name == "log.jsonl" else whole)
+        for changed in with_each_changed(content, values):
+            (run / name).write_text(json.dumps(changed))
+            assert main(["info", str(run)]) == 0
+        (run / name).write_text(whole)
+    for name, text in (("run.json", "[7]"), ("evaluation.json", "[" * 100_000)):
+        (run / name).write_text(text)
+        assert main(["info", str(run)]) == 0
 
 
 def test_what_is_no_run(tmp_path, run, capsys):

@@ -1,19 +1,24 @@
 """The reports of small flows, read in a browser."""
 
 import html
+import json
 import re
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from flows import random_flow, random_images
 from rgflow.analysis.factors import find_factors
 from rgflow.analysis.fields import receptive_fields
 from rgflow.cli import main
-from rgflow.report import tables
-from rgflow.report.sections import cones
+from rgflow.data import Images
+from rgflow.report import page, tables
+from rgflow.report.sections import cones, summary
+from rgflow.report.subject import Subject
+from rgflow.training.run import Run
 from runs import small_run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -217,6 +222,31 @@ def test_mistakes(tmp_path, capsys):
         said = capsys.readouterr().err
         assert message in said
         assert said.count("\n") == 1
+
+
+def test_text_is_text(tmp_path):
+    text, shown = "<script>$[/s]\x1b[31m\udcff", r"<script>$[/s]\x1b[31m\udcff"
+    table = page.Table(title=text, head=[text], rows=[[text]], settings=text)
+    picture = page.still(Image.new("RGB", (8, 8)), text)
+    section = page.Section(title=text, text=[text], points=[(text, text)], parts=[table, picture])
+    page.write(tmp_path / "page.html", text, [section], text)
+    said = (tmp_path / "page.html").read_text()
+    assert said.count(html.escape(shown)) == 14
+    assert "<script" not in said
+
+
+@pytest.mark.parametrize("result", ["7", None, [7], {"steps": "7"}, {}])
+def test_a_damaged_run_has_a_report(result, tmp_path):
+    folder = small_run(tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"result": result, "machine": None}))
+    (folder / "pictures").mkdir(exist_ok=True)
+    (folder / "pictures" / "curve.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    flow = Run(folder).flow()
+    test = Images(name="noise", images=random_images(flow, 5).to(torch.uint8).numpy())
+    section = summary(Subject(flow=flow, test=test, run=Run(folder)))
+    assert not any("Trained" in text for text in section.text)
+    assert len(section.parts) == 1
 
 
 @pytest.mark.parametrize("size", [(32, 8), (8, 32)])

@@ -12,6 +12,7 @@ from rgflow.cli.parsing import parse, parser
 from rgflow.config import FlowConfig, listed
 from rgflow.files import expanded
 from rgflow.pretrained import Start, in_words
+from rgflow.reading import read_json
 from rgflow.text import Screen
 
 Described = dict[str, Any]
@@ -88,7 +89,7 @@ def _described_run(run: Any) -> Described:
         "train_levels": config.train_levels,
         "budget": {"minutes": config.minutes, "steps": config.steps},
         "steps": steps,
-        "epochs": steps * config.batch_size / images if images else None,
+        "epochs": steps / images * config.batch_size if images else None,
         "seconds": max((entry["seconds"] for entry in log), default=0.0),
         "best_validation": min(validations, key=lambda v: v["validation_nll"], default=None),
         "last_validation": validations[-1] if validations else None,
@@ -105,10 +106,10 @@ def _described_run(run: Any) -> Described:
 def _evaluation(path: Path) -> Described | None:
     """What `rgflow evaluate` found, if it did and the file is whole."""
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, "what `rgflow evaluate` found")
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content.get("nll"), float) else None
 
 
 def _described_flow(config: FlowConfig) -> Described:
@@ -179,7 +180,7 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
             yield f"{name} validation", f"{text} {unit}, step {entry['step']:,}"
     for entry in about["events"]:
         yield "event", f"step {entry['step']:,}: {entry['event']}"
-    if (found := about["evaluation"]) and found.get("nll") is not None:
+    if found := about["evaluation"]:
         text = f"{found['nll']:.4f} {found.get('unit', unit)}"
         yield "evaluated", f"{text} on {found.get('images')} test images of {found.get('data')}"
     yield "model", "that of the best validation" if about["has_model"] else "none yet"
