@@ -180,6 +180,12 @@ def test_the_same_seed_gives_the_same_numbers():
     assert dependence(z, pairs=10, seed=3).strata != dependence(z, pairs=10, seed=4).strata
 
 
+def test_latents_with_a_gradient():
+    z = latents(n=100)
+    x = z.image().requires_grad_()
+    assert dependence(Latents.from_image(x, z.lattice), pairs=10) == dependence(z, pairs=10)
+
+
 def test_too_few_images():
     with pytest.raises(ValueError, match="Expected at least 8 images; got 3"):
         dependence(latents(n=3))

@@ -74,6 +74,18 @@ def test_select_and_cat(z):
     assert mixed.flat().dtype == torch.float64
 
 
+def test_to_takes_a_device_a_dtype_or_both(z):
+    for moved in (z.to("cpu"), z.to(torch.device("cpu")), z.to(device="cpu"), z.to()):
+        assert torch.equal(moved.flat(), z.flat())
+        assert moved.flat().dtype == torch.float32
+    both = [("meta", torch.float64), (torch.float64, torch.device("meta"))]
+    for moved in (*(z.to(*where) for where in both), z.to(device="meta", dtype=torch.float64)):
+        assert moved.flat().is_meta
+        assert moved.flat().dtype == torch.float64
+    assert z.to("meta").flat().dtype == torch.float32
+    assert z.to(torch.float64).flat().device == z.flat().device
+
+
 def test_file(z, tmp_path):
     z.to(torch.float64).save(tmp_path / "z.safetensors")
     loaded = Latents.load(tmp_path / "z.safetensors")

@@ -1,5 +1,6 @@
 """RG-Flow in every option: exact likelihoods, exact round trips, lossless encoding."""
 
+import copy
 import json
 import math
 import sys
@@ -323,6 +324,18 @@ def test_the_device_is_that_of_parameters_or_buffers():
     assert random_flow().to("meta").device.type == "meta"
     flow = RGFlow(config(pixels="marginal", bijector=f"{__name__}.Reversed"))
     assert flow.to("meta").device.type == "meta"
+
+
+@pytest.mark.parametrize("name", ["affine-paper", "affine-released", "real-nvp"])
+def test_a_frozen_flow_is_moved_as_a_whole(name):
+    flow = random_flow(torch.float32, **CASES[name])
+    frozen, x = flow.frozen(), random_images(flow, 2)
+    assert frozen.state_dict().keys() == flow.state_dict().keys()
+    torch.testing.assert_close(frozen.log_prob(x), flow.log_prob(x))
+    wide = copy.deepcopy(frozen).to(torch.float64)
+    assert torch.equal(wide.log_prob(x), flow.frozen(torch.float64).log_prob(x))
+    held = [value for module in frozen.to("meta").modules() for value in vars(module).values()]
+    assert all(tensor.is_meta for tensor in held if isinstance(tensor, torch.Tensor))
 
 
 # ---------------------------------------------------------------- bad input

@@ -11,7 +11,7 @@ Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameter
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -69,10 +69,15 @@ class GroupedLinear(nn.Module):
         """Norm the weights once and for all, for a copy that isn't trained any more."""
         self.fixed = self._weight().detach()
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What moves a module to another device or number format."""
+        super()._apply(fn, recurse)
+        if self.fixed is not None:  # as if it had been moved first and fixed then
+            self.fix()
+        return self
+
     def _weight(self) -> Tensor:
         """The weights, [K, out, in]."""
-        if self.fixed is not None:
-            return self.fixed
         # The kernel behind torch's own weight norm: one pass forward, one backward.
         rows, lengths = self.direction.flatten(0, 1), self.length.reshape(-1, 1)
         weight: Tensor = torch._weight_norm(rows, lengths, 0)
@@ -81,7 +86,7 @@ class GroupedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[K or 1, R, in] → [K, R, out]."""
         groups = len(self.direction)
-        weight = self._weight().to(x.dtype)
+        weight = (self._weight() if self.fixed is None else self.fixed).to(x.dtype)
         if len(x) != groups:
             x = x.expand(groups, -1, -1)
         bias = self.bias[:, None].to(x.dtype)

@@ -17,7 +17,7 @@ tell nothing, so that a held-out R² isn't far below 0."""
 
 def columns(z: Latents) -> NDArray[np.float32]:
     """Latents as columns in the order of the image layout, [N, C·H·W]."""
-    x: NDArray[np.float32] = z.image().flatten(1).float().cpu().numpy()
+    x: NDArray[np.float32] = z.image().detach().flatten(1).float().cpu().numpy()
     return x
 
 

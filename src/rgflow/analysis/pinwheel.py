@@ -239,7 +239,7 @@ def name_legs(z: Tensor, legs: Tensor, cross: Cross = "quadrants") -> Named:
         Named(share=0.8, legs=(3, 2, 1, 0))
     """
     pairs = sectors(z, cross) * LEGS + legs
-    counts = np.bincount(pairs.numpy(), minlength=LEGS**2).reshape(LEGS, LEGS)
+    counts = np.bincount(pairs.cpu().numpy(), minlength=LEGS**2).reshape(LEGS, LEGS)
     rows, columns = linear_sum_assignment(counts, maximize=True)
     return Named(float(counts[rows, columns].sum() / len(z)), tuple(columns.tolist()))
 

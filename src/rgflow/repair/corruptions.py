@@ -139,7 +139,7 @@ def biharmonic_residual(images: Tensor, window: int = 2) -> Tensor:
     filled = torch.zeros_like(x)
     for quarter in range(4):
         mask = np.add.outer(2 * rows, columns) == quarter
-        filled = torch.where(torch.from_numpy(mask), biharmonic(x, mask), filled)
+        filled = torch.where(torch.from_numpy(mask).to(x.device), biharmonic(x, mask), filled)
     return smoothed(((filled - x) ** 2).sum(1), periodic=False)
 
 
@@ -163,7 +163,7 @@ def roc_auc(scores: Tensor, masks: Mask) -> NDArray[np.float64]:
         >>> roc_auc(scores, np.array([[[False, True, False, True]]]))
         array([0.625])
     """
-    ranks = rankdata(scores.flatten(1).numpy(), axis=1)
+    ranks = rankdata(scores.flatten(1).detach().cpu().numpy(), axis=1)
     inside = masks.reshape(len(masks), -1)
     positive = inside.sum(1)
     if not ((positive > 0) & (positive < inside.shape[1])).all():
