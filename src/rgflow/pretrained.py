@@ -24,6 +24,7 @@ from typing import Any, Self
 from rgflow.config import FlowConfig, TrainConfig, listed
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
 from rgflow.reading import DamagedError, instance, read_json
+from rgflow.text import measured
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
@@ -287,7 +288,7 @@ class Card:
         floor = "" if found.floor is None else f"; the entropy of images is about {found.floor:g}"
         yield (
             found.unit,
-            f"{found.nll:.4f} ± {found.standard_error:.4f} on {found.images:,} test images (seed "
+            f"{measured(found.nll, 4, found.standard_error)} on {found.images:,} test images (seed "
             f"of the noise: {found.seed}){floor}",
         )
         if self.config.data == "patches":
@@ -299,8 +300,8 @@ class Card:
         for one in map(_with_errors, self.distances):
             yield (
                 one["name"],
-                f"{one['distance']:.2f} ± {one['standard_error']:.2f} for {one['samples']:,} "
-                f"samples, {one['floor']:.2f} ± {one['floor_error']:.2f} for as many test images",
+                f"{measured(one['distance'], 2, one['standard_error'])} for {one['samples']:,} "
+                f"samples, {measured(one['floor'], 2, one['floor_error'])} for as many test images",
             )
         yield (
             "parameters",

@@ -116,10 +116,10 @@ def read_text(path: Path, most: int = MOST_TABLE) -> str:
 
 
 def json_in(text: str | bytes) -> Any:
-    """The value that JSON stands for.
+    """The value that JSON stands for; of numbers, those that fit into 64 bits.
 
     Raises:
-        DamagedError: If it isn't JSON, or is nested too deeply.
+        DamagedError: If it isn't JSON, is nested too deeply, or has other numbers.
 
     Example:
         >>> json_in("[1, 2]")
@@ -135,9 +135,12 @@ def json_in(text: str | bytes) -> Any:
     except RecursionError as error:
         raise too_deep from error
     except ValueError as error:
-        raise DamagedError(str(error)) from error
+        raise DamagedError(reason(error)) from error
     level = [value]
     for _ in range(DEEPEST + 1):
+        for one in level:
+            if isinstance(one, int | float) and not -(2.0**63) <= one < 2.0**64:
+                raise DamagedError(f"it holds the number {_short(one)}")
         level = [one for one in level if isinstance(one, dict | list)]
         if not level:
             return value
@@ -164,7 +167,7 @@ def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise DamagedError(f"it holds {_short(value)} instead of an object")
     except DamagedError as error:
-        raise DamagedError(f"Expected {what}; {path} is damaged ({_reason(error)}).") from error
+        raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
     return value
 
 
@@ -197,7 +200,7 @@ def yaml_in(text: str) -> Any:
     except DamagedError:
         raise
     except Exception as error:  # its constructors raise whatever Python's own types raise
-        raise DamagedError(_reason(error)) from error
+        raise DamagedError(reason(error)) from error
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
@@ -208,7 +211,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise DamagedError(f"it holds {_short(value)} instead of names and values")
     except DamagedError as error:
-        raise DamagedError(f"Expected {what}; {path} is damaged ({_reason(error)}).") from error
+        raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
     return value
 
 
@@ -289,8 +292,15 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(f"{error}".split()).rstrip(".") or type(error).__name__
+def reason(error: Exception) -> str:
+    """What an error of a library says, in one line of a moderate length.
+
+    Example:
+        >>> reason(ValueError("two\\nlines."))
+        'two lines'
+    """
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 # ---------------------------------------------------------------- arrays and archives

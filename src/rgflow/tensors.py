@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, uint8
 
 from rgflow.files import replacing
-from rgflow.reading import DamagedError, json_in, opened
+from rgflow.reading import DamagedError, json_in, opened, reason
 
 DIGITS = 16
 """Hexadecimal digits of a tensor's digest: damage, unlike malice, makes no two of them agree."""
@@ -71,7 +71,9 @@ def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metada
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except Exception as error:
-        raise DamagedError(f"it isn't a safetensors file, or was cut short ({error})") from error
+        raise DamagedError(
+            f"it isn't a safetensors file, or was cut short ({reason(error)})"
+        ) from error
     if SEALED not in metadata:
         if sealed or any("sha256" in word for word in metadata.values()):
             raise DamagedError("it has no digests")

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rgflow.reading import DamagedError, check_member, opened
+from rgflow.reading import DamagedError, check_member, opened, reason
 
 MOST_PROGRAM, MOST_STEPS = 1 << 25, 1 << 20
 """Bytes and instructions of a file's program, at the most; a state dict of 10,000 tensors takes a
@@ -90,7 +90,7 @@ def load_tensors(path: Path) -> Any:
         except (DamagedError, MemoryError):
             raise
         except Exception as error:  # of zipfile, pickletools and torch, for what isn't theirs
-            raise DamagedError(f"{type(error).__name__}: {error}") from error
+            raise DamagedError(f"{type(error).__name__}: {reason(error)}") from error
 
 
 def _zipped(file: IO[bytes], size: int) -> Any:

@@ -4,6 +4,7 @@ Letters in shapes: N images; T numbers that a probe predicts for a label, 2 of a
 """
 
 import csv
+import io
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from scipy.stats import qmc
 
 from rgflow.config import check_name
 from rgflow.files import expanded
+from rgflow.reading import DamagedError, read_text
 
 Kind = Literal["number", "binary", "angle"]
 Declared = Literal["number", "class", "angle"]
@@ -30,6 +32,8 @@ CLASSY = ("class", "classes", "label", "labels", "chair", "photograph", "id")
 """Last words of names of labels whose values are classes, and not numbers."""
 LIST = ".txt"
 """How the names of files end that are read as CelebA's list of attributes."""
+LONGEST = 500
+"""Characters of a name or a value at the most."""
 TILE = 8
 """Edge of an oval's tile in MSDS."""
 FEW = 8
@@ -285,14 +289,18 @@ def read_csv(
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The names in the first line, and the rows, all of the same length."""
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a CSV file with labels; there is none at {path}.")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            listed = map(str.split, file) if path.suffix == LIST else csv.reader(file)
-            lines = [[cell.strip() for cell in row] for row in listed if row]
-    except (UnicodeError, csv.Error) as error:
+        file = io.StringIO(read_text(path), newline="")
+        listed = map(str.split, file) if path.suffix == LIST else csv.reader(file)
+        lines = [[cell.strip() for cell in row] for row in listed if row]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected a CSV file with labels; there is none at {path}."
+        ) from error
+    except (DamagedError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file in UTF-8; {path} isn't one ({error}).") from error
+    if any(len(cell) > LONGEST for row in lines for cell in row):
+        raise ValueError(f"Expected names and values of at most {LONGEST} characters in {path}.")
     if path.suffix == LIST:
         if len(lines) < 3 or len(lines[0]) > 1:
             raise ValueError(

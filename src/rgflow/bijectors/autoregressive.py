@@ -38,11 +38,12 @@ class AutoregressiveBijector(Bijector):
         self.params = 3 * bins - 1 if bins else 2
         before = cast(
             torch.BoolTensor,
-            torch.ones(dim, dim).tril(-1).bool().repeat_interleave(self.params, 0),
+            torch.ones(dim, dim, device="cpu").tril(-1).bool().repeat_interleave(self.params, 0),
         )
-        self.nets = nn.ModuleList(
-            MaskedMLP(before, (hidden,) * blocks, activation=nn.SiLU) for _ in range(2)
-        )
+        with torch.device("cpu"):  # as there are no masks on the device `meta`
+            self.nets = nn.ModuleList(
+                MaskedMLP(before, (hidden,) * blocks, activation=nn.SiLU) for _ in range(2)
+            )
         for net in self.nets:
             for parameter in list(net.parameters())[-2:]:  # of the last layer
                 nn.init.zeros_(parameter)

@@ -5,10 +5,11 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from rgflow.config import check_name
-from rgflow.text import printable
+from rgflow.text import printable, show_warning
 
 COMMANDS = {
     "data": "make or decode a data set, and look at it",
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    if not sys.warnoptions:  # whoever asks with -W sees all
+        warnings.showwarning = show_warning  # type: ignore[assignment]
     for stream in (sys.stdout, sys.stderr):  # an old encoding is no reason to end
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -11,6 +11,7 @@ from rgflow.config import TrainConfig, check_name
 from rgflow.files import absolute, expanded
 from rgflow.presets import PRESETS
 from rgflow.reading import read_yaml
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from rgflow.training import TrainingResult
@@ -172,7 +173,7 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
     if not first_process():
         return
     for file in result.skipped[:5]:
-        print(f"left out: {file}")
+        say(f"left out: {file}")
     if len(result.skipped) > 5:
         print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
     if config.model.bijector in ("cube", "coarse_to_fine"):
@@ -184,7 +185,7 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
         )
     if result.skipped_steps:
         print(f"{result.skipped_steps} steps were left out, as they weren't finite; see log.jsonl.")
-    print(
+    say(
         f"{'Stopped by hand: ' if result.interrupted else ''}{result.steps} steps in "
         f"{result.seconds:.0f} s, {result.images_per_second:.0f} images/s; validation "
         f"{result.validation:.3f} {result.unit}, best {result.best:.3f}. The run is in {run.folder}"

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from errno import EINVAL
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from rgflow.data.decoding import Target, fitted
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
 from rgflow.files import located, locked
-from rgflow.reading import DamagedError, Npy, check_member, map_npy, npy_header, opened
+from rgflow.reading import DamagedError, Npy, check_member, map_npy, npy_header, opened, reason
 
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
@@ -121,11 +122,11 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         raise FileNotFoundError(
             f"Expected a NumPy archive; got {path}, which doesn't exist; check the path."
         ) from error
-    except OSError:  # no rights, no room
-        raise
     except Exception as error:  # whatever zipfile raises for what isn't one
+        if isinstance(error, OSError) and error.errno != EINVAL:  # no rights, no room
+            raise
         raise ValueError(
-            f"Expected a NumPy archive in {path}; got a damaged one ({error})."
+            f"Expected a NumPy archive in {path}; got a damaged one ({reason(error)})."
         ) from error
 
 

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    TextColumn,
     TimeRemainingColumn,
 )
 
 from rgflow.config import own_fields
 from rgflow.data.images import Array
+from rgflow.text import bars
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -120,14 +119,9 @@ def processors() -> int:
 
 def progress_bar(amount: ProgressColumn, *, progress: bool) -> Progress:
     """A bar with the time left, and with the amount done in its own unit; none off terminals."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        amount,
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not (progress and sys.stderr.isatty()),
-    )
+    bar = bars(BarColumn(), amount, TimeRemainingColumn(), transient=False)
+    bar.disable = bar.disable or not progress
+    return bar
 
 
 def counted(chunks: Iterable[Chunk], *, total: int, title: str, progress: bool) -> Iterator[Chunk]:

@@ -1,6 +1,7 @@
 """The checkpoints of a run: all that going on needs, at several steps."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rgflow import tensors
-from rgflow.reading import DamagedError, json_in
+from rgflow.reading import DamagedError, json_in, reason
 
 State = dict[str, Any]
 """Tensors and plain values, in dictionaries, lists and tuples."""
@@ -79,7 +80,7 @@ class Checkpoints:
             except PermissionError:
                 raise
             except (OSError, DamagedError, KeyError, TypeError, ValueError) as error:
-                self.damaged[path] = " ".join(str(error).split())
+                self.damaged[path] = reason(error)
         if self.damaged:
             raise ValueError(
                 f"Expected a checkpoint in {self.folder} that is as it was written; none is: "
@@ -123,6 +124,8 @@ class _Pack:
         if isinstance(value, list | tuple):
             kind = "list" if isinstance(value, list) else "tuple"
             return {kind: [self(one, f"{name}/{k}") for k, one in enumerate(value)]}
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": str(value)}
         return value
 
 
@@ -133,6 +136,8 @@ def _unpacked(value: Any, held: dict[str, Tensor]) -> Any:
     ((kind, content),) = value.items()
     if kind == "tensor":
         return held[content]
+    if kind == "float":
+        return float(content)
     if kind == "items":
         return {key: _unpacked(one, held) for key, one in content}
     parts = [_unpacked(one, held) for one in content]

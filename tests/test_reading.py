@@ -1,0 +1,252 @@
+"""What files claim is compared with what they hold, before anything is made of it."""
+
+import json
+import os
+import struct
+import time
+import tracemalloc
+import zipfile
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+
+from flows import CASES, config, random_flow
+from rgflow import FlowConfig, data, load_flow, make_flow
+from rgflow.architectures import FLOWS
+from rgflow.cli import main
+from rgflow.latents import Latents
+from rgflow.lattice import Lattice
+from rgflow.reading import DamagedError, json_in, npy_header, opened, read, yaml_in
+from rgflow.released import load_released
+from rgflow.tensors import load, save
+from rgflow.torch_files import NeedsCodeError, load_tensors
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    """Every test takes less than 5 seconds and 50 MB, though being watched takes time."""
+    tracemalloc.start()
+    start = time.perf_counter()
+    yield
+    assert time.perf_counter() - start < 5
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(DamagedError, match="is a (pipe or a device|folder)"), opened(path):
+            pass
+    assert main(["data", f"npz:{tmp_path / 'pipe'}"]) == 2
+    assert main(["train", "--config", str(tmp_path / "pipe")]) == 2
+
+
+def test_a_file_that_is_too_large(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(11))
+    assert read(tmp_path / "a", 11) == bytes(11)
+    with pytest.raises(DamagedError, match=r"Expected at most 10 bytes; .*a has more"):
+        read(tmp_path / "a", 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested more than 64 deep"),
+        ('{"a":' * 65 + "1" + "}" * 65, "nested more than 64 deep"),
+        ("[1e999]", "it holds the number inf"),
+        (f"[{10**30}]", "it holds the number 1000"),
+        ("NaN", "it holds the number nan"),
+        ("9" * 5000, "integer string conversion"),
+    ],
+)
+def test_json_that_is_refused(text, message):
+    with pytest.raises(DamagedError, match=message):
+        json_in(text)
+
+
+def test_yaml_that_is_refused():
+    ten = "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 30))
+    for text, message in (
+        (f"a0: &a0 [1]\n{ten}", "it has an alias, [*]a0"),
+        ("a: &a [*a]", "it has an alias, [*]a"),
+        ("[" * 65 + "]" * 65, "nested more than 64 deep"),
+        ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("a: 2024-99-99", "month must be in"),
+    ):
+        with pytest.raises(DamagedError, match=message):
+            yaml_in(text)
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def header(shape, descr="|u1"):
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    "shape", ["(2305843009213693952, 8, 8)", "(-1, 8, 8)", "(4, 8)", f"({'9' * 30},)", "(1,) * 9"]
+)
+def test_headers_of_arrays_that_claim_too_much(tmp_path, shape, capsys):
+    content = header(shape) + bytes(64)
+    with pytest.raises(DamagedError, match="its header (claims|isn't that of an array)"):
+        npy_header(BytesIO(content), len(content))
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+            archive.writestr("images.npy", content)
+        assert main(["data", f"npz:{tmp_path / 'a.npz'}"]) == 2
+    (tmp_path / "a.npy").write_bytes(header(shape, "<f4") + bytes(64))
+    assert main(["data", f"fields:{tmp_path / 'a.npy'}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_headers_that_numpy_writes_are_read():
+    for array in (
+        np.zeros((3, 4)), np.zeros(5, ">i2"), np.asfortranarray(np.ones((2, 3), bool)),
+        np.zeros((), np.float32), np.zeros((0, 7), np.complex64),
+    ):  # fmt: skip
+        file = BytesIO()
+        np.save(file, array)
+        found = npy_header(BytesIO(file.getvalue()), file.tell())
+        assert (found.shape, found.dtype) == (array.shape, array.dtype)
+        assert found.order == ("F" if array.flags.fnc else "C")
+
+
+def test_an_archive_of_more_images_than_it_has_bytes(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", header("(2000000, 1, 1)") + bytes(2_000_000))
+    with pytest.raises(ValueError, match="at least a byte for every image; .* claims 2,000,000"):
+        data.load(f"npz:{tmp_path / 'a.npz'}", height=8, width=8)
+
+
+# ---------------------------------------------------------------- models and latents
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_least_parameters_are_of_the_order_of_all(name):
+    """A flow that is made takes no more than 40 times what its weights justify."""
+    of = config(**CASES[name])
+    flow = make_flow(of)
+    held = sum(x.numel() for x in (*flow.parameters(), *flow.buffers()))
+    least = FLOWS[of.architecture].least_parameters(of)
+    assert least <= sum(p.numel() for p in flow.parameters())
+    assert held < 40 * least
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden": 65536}, {"hidden": (4, 65536)}, {"channels": 65536}, {"m": 65536, "levels": 1},
+        {"position_embedding": 65536, "height": 65536, "width": 65536},
+        {"bijector": "coarse_to_fine", "components": 65536},
+        {"bijector": "coarse_to_fine", "stem": 65536},
+        {"bijector": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
+        {"channels": 8192, "channel_mixing": True},
+        {"architecture": "real_nvp", "height": 65536, "width": 65536},
+    ],
+)  # fmt: skip
+def test_a_config_that_asks_for_more_than_the_weights_hold(tmp_path, changes):
+    flow = random_flow(torch.float32, hidden=4, depth=1, blocks=1)
+    save(tmp_path / "model.safetensors", flow.state_dict())
+    values = replace(flow.config, **changes).to_dict()
+    content = {"format": 1, "dtype": "float32", "storage": "float32", "config": values}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"don't: it describes at least [\d,]+ numbers, they are "):
+        load_flow(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"levels": 2**62}, {"depth": 65536}, {"depth": 100, "blocks": 100}, {"m": [2] * 99}]
+)
+def test_configs_that_are_refused_at_once(changes):
+    with pytest.raises(ValueError, match="Expected (levels|depth times blocks|m) to be"):
+        FlowConfig.from_dict(changes)
+
+
+def test_latents_that_claim_many_levels(tmp_path):
+    geometry = {"height": 8, "width": 8, "m": 4, "levels": 10**9}
+    save(tmp_path / "z", {"level0": torch.zeros(1)}, {"Lattice": json.dumps(geometry)})
+    with pytest.raises(ValueError, match="its lattice has other levels"):
+        Latents.load(tmp_path / "z")
+    with pytest.raises(ValueError, match="Expected levels to be at most 32; got 1000000000"):
+        Lattice(height=8, width=8, levels=10**9)
+
+
+# ---------------------------------------------------------------- files of PyTorch
+
+
+def state(tmp_path, change):
+    path = "tests/fixtures/released/grey.state"
+    content = torch.load(path, weights_only=True)
+    content["flow"] = change(dict(content["flow"]))
+    torch.save(content, tmp_path / "a.state")
+    return tmp_path / "a.state"
+
+
+def test_names_of_released_weights_that_claim_many_layers(tmp_path):
+    path = state(tmp_path, lambda flow: flow | {"layers.999999999.x": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"numbered from 0 on; number \d is missing beside 9999"):
+        load_released(path)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_what_torch_saves_is_read_as_torch_does(tmp_path, new):
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    of_optimizer = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-3}]}
+    shared = torch.randn(10)
+    content = {
+        "state": net.state_dict(), "optimizer": of_optimizer, "one": net[0].weight,
+        "transposed": torch.randn(3, 4).T, "none": torch.empty(0, 3), "scalar": torch.tensor(3.0),
+        "half": torch.randn(3).half(), "brain": torch.randn(3).bfloat16(),
+        "flags": torch.tensor([True]), "view": shared[2:5], "shared": shared,
+        "plain": [1, 2.5, None, "é", 2**70, -5, (True, False)],
+    }  # fmt: skip
+    path = tmp_path / "a.pt"
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    assert same(torch.load(path, weights_only=True), load_tensors(path))
+
+
+def test_pickles_that_would_run_code_or_make_much_of_little(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(torch.nn.Linear(2, 2), path)
+    with pytest.raises(NeedsCodeError, match="NEWOBJ"):
+        load_tensors(path)
+    doubled = []
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    torch.save({"a": doubled}, path)
+    assert list(load_tensors(path)) == ["a"]
+    torch.save({"a": torch.zeros(1).expand(2**40)}, path)
+    with pytest.raises(DamagedError, match="reaches beyond its storage"):
+        load_tensors(path)
+
+
+def test_damage_of_tensors_is_told_by_name(tmp_path):
+    path = tmp_path / "a"
+    save(path, {"x": torch.arange(4.0), "y": torch.arange(3.0)}, {"of": "me"})
+    whole = path.read_bytes()
+    assert load(path, sealed=True)[1] == {"of": "me"}
+    path.write_bytes(whole[:-1] + b"\x01")
+    with pytest.raises(DamagedError, match="the numbers of [xy] aren't those that were written"):
+        load(path)
+    path.write_bytes(whole.replace(b"me", b"us", 1))
+    with pytest.raises(DamagedError, match="its header isn't the one that was written"):
+        load(path)
