@@ -36,7 +36,8 @@ def save(figure: plt.Figure, name: str) -> None:
 # ------------------------------------------------------------------------------- layers of the code
 
 ROWS = [
-    {"text": -3.3, "config": -1.1, "files": 1.1, "reading": 3.3},
+    {"text": -1.2, "config": 1.2},
+    {"files": -1.2, "reading": 1.2},
     {
         "presets": -5.0,
         "numerics": -3.0,

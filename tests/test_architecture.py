@@ -12,7 +12,8 @@ import rgflow
 ROOT = Path(rgflow.__file__).parent
 
 LAYERS = [
-    ["config", "files", "reading", "text"],
+    ["config", "text"],
+    ["files", "reading"],
     [
         *("presets", "lattice", "conditioners", "priors", "numerics", "pretrained"),
         *("tensors", "torch_files"),

@@ -889,7 +889,10 @@ def test_a_users_bijector_may_be_told_where_blocks_are():
     ("options", "message"),
     [
         ({"bijector": "afine"}, r"one of affine, .*; got 'afine' \(nearest: affine\)"),
-        ({"bijector": "no.such.Thing"}, "can't be imported"),
+        (
+            {"bijector": "no.such.Thing"},
+            "'no.such.Thing' would run code: if you know it, add --trust",
+        ),
         ({"bijector": "math.pi"}, "to be a subclass of Bijector"),
         ({"conditioner": "papr"}, r"got 'papr' \(nearest: paper\)"),
     ],

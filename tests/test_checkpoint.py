@@ -202,13 +202,16 @@ def test_a_bijector_of_your_own_that_is_trusted(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- 16 bits
 
 
-@pytest.mark.parametrize("options", [{}, {"bijector": "cube", "pixels": "marginal"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bijector": "cube", "pixels": "marginal"}, {"bijector": "autoregressive"}],
+)
 def test_weights_in_float16(tmp_path, options):
     flow = random_flow(torch.float32, hidden=64, **options)
     flow.save_pretrained(tmp_path / "whole")
     flow.save_pretrained(tmp_path / "half", storage="float16")
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
-    assert 0.5 < sizes[1] / sizes[0] < 0.6
+    assert 0.5 < sizes[1] / sizes[0] < 0.65
     assert json.loads((tmp_path / "half/config.json").read_text())["storage"] == "float16"
     assert json.loads((tmp_path / "whole/config.json").read_text())["storage"] == "float32"
     loaded = RGFlow.from_pretrained(tmp_path / "half")

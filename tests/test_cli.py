@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -72,8 +73,8 @@ def test_a_preset_may_stand_anywhere(capsys):
     ("text", "message"),
     [
         (b"model: 3", "those of the flow under model"),
-        (b"[1, 2]", "settings as names and values"),
-        (b"", "settings as names and values"),
+        (b"[1, 2]", "names and values"),
+        (b"", "names and values"),
         (b"\x00\x01", "a YAML file of settings"),
         (b"\xff\xfe", "bad.yaml"),
         (b"a: [", "bad.yaml"),
@@ -240,3 +241,40 @@ def test_an_old_encoding_ends_no_command():
     old = {**os.environ, "PYTHONIOENCODING": "ascii"}
     found = subprocess.run(command, env=old, capture_output=True, check=True)
     assert b"msds1-best" in found.stdout
+
+
+def test_code_is_run_only_where_it_is_trusted(tmp_path, monkeypatch, capsys):
+    """Neither a folder of a run, nor a file of settings, nor the current folder runs any."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sly_maps.py").write_text(
+        "from pathlib import Path\n"
+        "Path('sprung').touch()\n"
+        "from rgflow.bijectors import AutoregressiveBijector\n"
+        "class Own(AutoregressiveBijector):\n"
+        "    def __init__(self, dim): super().__init__(dim, hidden=8, blocks=1, bins=0)\n"
+    )
+    flags = ["--train_count", "20", "--validate_count", "4", "--steps", "1", "--data", "msds1"]
+    for settings in (
+        "model: {bijector: sly_maps.Own}",
+        "model: {class_path: sly_maps.Own}",
+        "model: {bijector: sly_maps.Own, bijector_options: {class_path: sly_maps.Own}}",
+        "model.class_path: sly_maps.Own",
+        "model: sly_maps.Own",
+    ):
+        Path("settings.yaml").write_text(f"{settings}\n")
+        assert main(["train", "--config", "settings.yaml", *flags]) == 2, settings
+    assert "rgflow: Expected" in capsys.readouterr().err
+    assert not Path("sprung").exists()
+    options = [*flags, "--model.bijector", "sly_maps.Own", "--trust", "sly_maps"]
+    assert main(["train", "msds1-tiny", *options, "--out", "run"]) == 0
+    assert Path("sprung").exists()
+    del sys.modules["sly_maps"]
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(tmp_path)])
+    Path("sprung").unlink()
+    for words in (["sample", "run"], ["train", "--resume", "run", "--steps", "2"], ["info", "run"]):
+        assert main(words) == 2
+        assert "'sly_maps.Own' would run code: if you know it" in capsys.readouterr().err
+    assert not Path("sprung").exists()
+    assert main(["sample", "run", "-n", "1", "--trust=sly_maps.Own"]) == 0
+    assert main(["sample", "run", "--trust"]) == 2
+    assert "Expected --trust MODULE" in capsys.readouterr().err

@@ -247,6 +247,6 @@ def test_damage_of_tensors_is_told_by_name(tmp_path):
     path.write_bytes(whole[:-1] + b"\x01")
     with pytest.raises(DamagedError, match="the numbers of [xy] aren't those that were written"):
         load(path)
-    path.write_bytes(whole.replace(b"me", b"us", 1))
+    path.write_bytes(whole.replace(b'"me', b'"us'))
     with pytest.raises(DamagedError, match="its header isn't the one that was written"):
         load(path)

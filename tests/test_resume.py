@@ -152,12 +152,13 @@ def test_killed_before_anything_is_written(settings, whole, tmp_path):
     assert_same_run(folder, whole)
 
 
-def test_ctrl_c_ends_a_run_that_then_goes_on(settings, whole, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_closed_terminals_end_a_run_that_then_goes_on(number, settings, whole, tmp_path):
     folder = tmp_path / "run"
     training = Training(*settings, "--out", folder)
     while not Run(folder).entries():
         time.sleep(0.05)
-    os.kill(training.process.pid, signal.SIGINT)
+    os.kill(training.process.pid, number)
     code, out = training.finished()
     assert code == 0
     assert "Stopped by hand" in out

@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -104,7 +105,9 @@ def test_images_without_an_end(images):
     assert torch.equal(x.floor(), torch.from_numpy(made).float())
     parts = [Batches(images, batch_size=4, rank=r, world=2, endless=endless)[2] for r in (0, 1)]
     assert torch.equal(torch.cat(parts).floor(), x[8:].floor())
-    with pytest.raises(ValueError, match="msds1 or msds2, of which any number can be drawn; got c"):
+    with pytest.raises(
+        ValueError, match="msds1 or msds2, of which any number can be drawn; got 'c"
+    ):
         TrainConfig(data="cifar10", fresh=True)
 
 
@@ -599,3 +602,37 @@ def test_bad_input(tmp_path):
     (tmp_path / "full" / "run.json").write_text('{"format": 2}')
     with pytest.raises(ValueError, match=r"config.yaml is damaged"):
         Run.open(tmp_path / "full").config()
+
+
+def test_a_training_that_diverges_fails_and_leaves_no_model(tmp_path):
+    run = Run.create(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"Expected a finite likelihood .* lower --lr, or raise"):
+        train(tiny(lr=1e30, warmup=0), run, progress=False)
+    assert not run.model.exists()
+    assert run.checkpoints(2).load()["step"] == 12
+    assert len(losses(run)) == 12
+
+
+def test_pictures_that_somebody_has_cleared_away_are_drawn_anew(tmp_path, monkeypatch):
+    run, draw = Run.create(tmp_path / "run"), Run.draw_curve
+
+    def cleared(self, unit):
+        shutil.rmtree(self.pictures, ignore_errors=True)
+        draw(self, unit)
+
+    monkeypatch.setattr(Run, "draw_curve", cleared)
+    train(tiny(validate_every=0), run, progress=False)
+    assert (run.pictures / "curve.png").is_file()
+
+
+def test_optimisers_take_no_settings_from_a_checkpoint(tmp_path):
+    run = Run.create(tmp_path / "run")
+    train(tiny(), run, progress=False)
+    state = run.checkpoints(2).load()
+    state["optimizers"][0]["param_groups"][0]["betas"] = ("x", None)
+    run.checkpoints(2).save(12, state)
+    assert train(tiny(steps=14), run, resume=True, progress=False).steps == 14
+    state["optimizers"][0]["state"][0]["exp_avg"] = torch.zeros(3)
+    run.checkpoints(2).save(20, state)
+    with pytest.raises(ValueError, match=r"something else \(an optimiser's state is of other wei"):
+        train(tiny(steps=30), run, resume=True, progress=False)

@@ -27,12 +27,22 @@ MAX_BINS = 256
 """Bins of a spline at the most: every one keeps a smallest share of the interval."""
 
 
+def short(value: object) -> str:
+    """A value as Python writes it, cut to a moderate length.
+
+    >>> short("as it is"), len(short([0] * 1000))
+    ("'as it is'", 300)
+    """
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:299]}…"
+
+
 def unknown_name(what: str, name: object, known: Iterable[str], likely: Sequence[str] = ()) -> str:
     """The sentence for a name that isn't one of `known`: it says which is nearest."""
     known = list(known)
-    close = likely or difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+    close = likely or difflib.get_close_matches(str(name)[:100].lower(), known, n=1, cutoff=0.4)
     hint = f" (nearest: {close[0]})" if close else ""
-    return f"Expected {what} to be one of {', '.join(known)}; got {name!r}{hint}."
+    return f"Expected {what} to be one of {', '.join(known)}; got {short(name)}{hint}."
 
 
 def check_name(what: str, name: object, known: Iterable[str]) -> None:
@@ -71,7 +81,7 @@ def check_at_least(what: str, value: object, least: float) -> None:
     """Raise a `ValueError` unless `value` is a finite number of at least `least`."""
     value = own(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
-        raise ValueError(f"Expected {what} to be at least {least}; got {value!r}.")
+        raise ValueError(f"Expected {what} to be at least {least}; got {short(value)}.")
     if value == float("inf"):
         raise ValueError(f"Expected {what} to be finite; got {value}.")
 
@@ -81,10 +91,10 @@ def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> 
     `most`."""
     value = own(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"Expected {what} to be a whole number; got {value!r}.")
+        raise ValueError(f"Expected {what} to be a whole number; got {short(value)}.")
     check_at_least(what, value, least)
     if value > most:
-        raise ValueError(f"Expected {what} to be at most {most}; got {value}.")
+        raise ValueError(f"Expected {what} to be at most {most}; got {short(value)}.")
     return value
 
 
@@ -99,7 +109,9 @@ def per_level(what: str, value: Any, levels: int) -> list[float]:
         return [float(value)] * levels
     numbers = own(list(value)) if isinstance(value, Iterable) else []
     if not all(isinstance(number, int | float) for number in numbers) or not numbers:
-        raise ValueError(f"Expected {what} to be a number, or one for each level; got {value!r}.")
+        raise ValueError(
+            f"Expected {what} to be a number, or one for each level; got {short(value)}."
+        )
     if len(numbers) != levels:
         raise ValueError(
             f"Expected one {what}, or one for each of the {levels} levels; got {len(numbers)}."
@@ -110,7 +122,7 @@ def per_level(what: str, value: Any, levels: int) -> list[float]:
 def check_type(what: str, value: object, kind: type | tuple[type, ...], description: str) -> None:
     """Raise a `ValueError` unless `value` is of this type."""
     if not isinstance(value, kind):
-        raise ValueError(f"Expected {what} to be {description}; got {value!r}.")
+        raise ValueError(f"Expected {what} to be {description}; got {short(value)}.")
 
 
 def listed(value: int | tuple[int, ...]) -> str:
@@ -242,7 +254,7 @@ class FlowConfig:
         if self.bijector_options and "." not in self.bijector:
             raise ValueError(
                 f"Expected bijector_options only for a bijector named by its import path; got "
-                f"{self.bijector_options} for {self.bijector}."
+                f"{short(self.bijector_options)} for {self.bijector}."
             )
         if self.channel_mixing and self.bijector in ("cube", "coarse_to_fine"):
             raise ValueError(
@@ -276,8 +288,8 @@ class FlowConfig:
                 check_whole(name, one, 1, MAX_SIZE)
             if self.shared and isinstance(value, list | tuple) and len(set(value)) > 1:
                 raise ValueError(
-                    f"Expected the same {name} at all levels, as weights are shared; got {value}: "
-                    f"use {name}={value[0]}, or shared=False."
+                    f"Expected the same {name} at all levels, as weights are shared; got "
+                    f"{short(value)}: use {name}={value[0]}, or shared=False."
                 )
 
         deepest = max(self.depth) if isinstance(self.depth, tuple) else self.depth
@@ -425,7 +437,7 @@ class TrainConfig:
         for name in ("lr", "muon_lr", "weight_decay", "muon_decay", "clip", "validate_every"):
             check_at_least(name, getattr(self, name), 0)
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
-            raise ValueError(f"Expected betas to be two numbers; got {self.betas!r}.")
+            raise ValueError(f"Expected betas to be two numbers; got {short(self.betas)}.")
         object.__setattr__(self, "betas", tuple(self.betas))
         for name, value in (("average", self.average), *(("betas", b) for b in self.betas)):
             check_at_least(name, value, 0)
@@ -459,7 +471,7 @@ class TrainConfig:
         if self.fresh and self.data not in ("msds1", "msds2"):
             raise ValueError(
                 f"Expected fresh only with data msds1 or msds2, of which any number can be drawn; "
-                f"got {self.data}: leave it out."
+                f"got {short(self.data)}: leave it out."
             )
         if self.compile is not None:
             check_type("compile", self.compile, bool, "true, false or null")

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from rgflow.config import FlowConfig, TrainConfig, listed
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
-from rgflow.reading import DamagedError, instance, read_json
+from rgflow.reading import DamagedError, instance, read_json, reason
 from rgflow.text import measured
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
@@ -271,7 +271,7 @@ class Card:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"Expected the card of a model, as `rgflow ship` writes it; {path} is damaged "
-                f"({type(error).__name__}: {error})."
+                f"({type(error).__name__}: {reason(error)})."
             ) from error
 
     def write(self, folder: Path) -> None:

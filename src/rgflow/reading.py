@@ -34,6 +34,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from rgflow.config import short
+
 MOST_JSON, MOST_YAML, MOST_TABLE = 1 << 24, 1 << 18, 1 << 28
 """Bytes of a JSON file, of a YAML file, and of a text file with a row per image, at the most."""
 DEEPEST = 64
@@ -116,7 +118,7 @@ def read_text(path: Path, most: int = MOST_TABLE) -> str:
 
 
 def json_in(text: str | bytes) -> Any:
-    """The value that JSON stands for; of numbers, those that fit into 64 bits.
+    """The value that JSON stands for; of numbers, finite ones and integers of 64 bits.
 
     Raises:
         DamagedError: If it isn't JSON, is nested too deeply, or has other numbers.
@@ -139,8 +141,10 @@ def json_in(text: str | bytes) -> Any:
     level = [value]
     for _ in range(DEEPEST + 1):
         for one in level:
-            if isinstance(one, int | float) and not -(2.0**63) <= one < 2.0**64:
-                raise DamagedError(f"it holds the number {_short(one)}")
+            # Beyond 64 bits arithmetic with floats may fail.
+            sound = not isinstance(one, int) or -(2**63) <= one < 2**64
+            if not sound or (isinstance(one, float) and not math.isfinite(one)):
+                raise DamagedError(f"it holds the number {short(one)}")
         level = [one for one in level if isinstance(one, dict | list)]
         if not level:
             return value
@@ -165,7 +169,7 @@ def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
     try:
         value = json_in(read_text(path, most))
         if not isinstance(value, dict):
-            raise DamagedError(f"it holds {_short(value)} instead of an object")
+            raise DamagedError(f"it holds {short(value)} instead of an object")
     except DamagedError as error:
         raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
     return value
@@ -209,7 +213,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     try:
         value = yaml_in(read_text(path, MOST_YAML))
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise DamagedError(f"it holds {_short(value)} instead of names and values")
+            raise DamagedError(f"it holds {short(value)} instead of names and values")
     except DamagedError as error:
         raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
     return value
@@ -239,7 +243,7 @@ def instance(kind: type[T], values: Any) -> T:
     """
     name = kind.__name__
     if not isinstance(values, dict):
-        raise DamagedError(f"{name} is {_short(values)}")
+        raise DamagedError(f"{name} is {short(values)}")
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     for key, field in known.items():
         if key not in values and field.default is MISSING and field.default_factory is MISSING:
@@ -284,12 +288,7 @@ def _typed(kind: Any, value: Any, what: str) -> Any:
     numbers: tuple[type, ...] = {int: (int,), float: (int, float)}.get(kind, ())
     if isinstance(value, numbers) and not isinstance(value, bool):
         return value
-    raise DamagedError(f"{what} is {_short(value)}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    raise DamagedError(f"{what} is {short(value)}")
 
 
 def reason(error: Exception) -> str:
@@ -339,7 +338,7 @@ def npy_header(file: IO[bytes], size: int) -> Npy:
     order = re.search(r"""['"]fortran_order['"]\s*:\s*(True|False)\b""", text)
     shape = re.search(r"""['"]shape['"]\s*:\s*\(\s*((?:\d{1,19}\s*,?\s*)*)\)""", text)
     if not (kind and order and shape):
-        raise DamagedError(f"its header isn't that of an array of numbers: {_short(text.strip())}")
+        raise DamagedError(f"its header isn't that of an array of numbers: {short(text.strip())}")
     try:
         dtype = np.dtype(kind[1])
     except (TypeError, ValueError) as error:
@@ -347,7 +346,7 @@ def npy_header(file: IO[bytes], size: int) -> Npy:
     axes = tuple(map(int, re.findall(r"\d+", shape[1])))
     offset = len(start) + len(length) + held
     if dtype.hasobject or not dtype.itemsize or len(axes) > MOST_AXES:
-        raise DamagedError(f"its header isn't that of an array of numbers: {_short(text.strip())}")
+        raise DamagedError(f"its header isn't that of an array of numbers: {short(text.strip())}")
     if (claimed := math.prod(axes) * dtype.itemsize) != size - offset:
         raise DamagedError(
             f"its header claims {claimed:,} bytes of numbers; it has {size - offset:,}"

@@ -265,3 +265,54 @@ def test_only_what_is_ours_is_cleared_away(tmp_path: Path, monkeypatch: pytest.M
     Counter().load(3)
     assert not (tmp_path / ours).exists()
     assert all((tmp_path / name / "file").exists() for name in theirs)
+
+
+def test_a_flipped_bit_is_noticed(cache_folder: Path) -> None:
+    counter = Counter()
+    path = counter.load(10).folder
+    assert path
+    content = bytearray((path / "images.npy").read_bytes())
+    content[-1] ^= 1
+    (path / "images.npy").write_bytes(content)
+    assert counter.load(10).images[-1, 0, 3, 3] == 9
+    assert counter.made == 2
+
+
+def test_mistakes_of_our_own_are_not_taken_for_damage(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = Counter()
+    counter.load(4)
+
+    def wrong(array: Array) -> None:
+        raise AttributeError("a slip")
+
+    monkeypatch.setattr(cache, "_layout", wrong)
+    with pytest.raises(AttributeError, match="a slip"):
+        counter.load(4)
+    assert len(entries(cache_folder)) == 1
+
+
+def test_what_somebody_has_put_into_a_damaged_entry_is_kept(cache_folder: Path) -> None:
+    counter = Counter()
+    path = counter.load(4).folder
+    assert path
+    (path / "notes.txt").write_text("mine")
+    (path / "manifest.json").write_text("{")
+    counter.load(4)
+    (kept,) = cache_folder.glob("kept.*/notes.txt")
+    assert kept.read_text() == "mine"
+
+
+def test_what_is_being_made_for_days_is_left_to_its_maker(cache_folder: Path) -> None:
+    def chunks() -> Iterator[Chunk]:
+        (building,) = cache_folder.iterdir()
+        for path in (building, cache_folder / f".dead-{'0' * 16}-4-{'0' * 32}"):
+            path.mkdir(exist_ok=True)
+            os.utime(path, (0, 0))
+        Counter().load(3)
+        assert [*cache_folder.glob(".*")] == [building]
+        yield Chunk(np.zeros((1, 1, 4, 4), np.uint8), {})
+
+    source = Source(kind="slow", settings={}, count=1, chunks=chunks)
+    assert len(cache.load(source, name="slow", progress=False)) == 1

@@ -21,7 +21,7 @@ from rgflow.bijectors.coupling import (
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.conditioners import CONDITIONERS, MakeConditioner
-from rgflow.config import FlowConfig, check_name
+from rgflow.config import FlowConfig, check_name, short
 
 __all__ = [
     "AffineCoupling",
@@ -153,11 +153,11 @@ def _users_own(path: str, dim: int, options: dict[str, Any]) -> Bijector:
     if found is None:
         raise ValueError(
             f"Expected bijector to be one of {', '.join(BIJECTORS)}, or a class that has been "
-            f"imported; {path!r} would run code: if you know it, add --trust {path}, or trust="
-            f"{path!r} in Python."
+            f"imported; {short(path)} would run code: if you know it, add --trust {path:.300}, or "
+            f"trust={short(path)} in Python."
         )
     if not (isinstance(found, type) and issubclass(found, Bijector)):
-        raise ValueError(f"Expected {path!r} to be a subclass of Bijector; got {found!r}.")
+        raise ValueError(f"Expected {path!r} to be a subclass of Bijector; got {short(found)}.")
     try:
         make: Callable[..., Bijector] = found
         bijector = make(dim, **options)

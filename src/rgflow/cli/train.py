@@ -133,11 +133,13 @@ def _check_files(arguments: Sequence[str]) -> None:
                 f"Expected settings as names and values in {path}, those of the flow under model; "
                 f"see --print_config for an example."
             )
-        # By these the parser would import classes.
-        names = {part for name in flat(values) for part in name.split(".")}
-        if found := names & {"class_path", "init_args"}:
+        parts = [part for name in flat(values) for part in str(name).split(".")]
+        # By some words the parser would import classes.
+        imports = ("class_path", "init_args")
+        if wrong := [part for part in parts if part in imports or not part.isidentifier()]:
             raise ValueError(
-                f"Expected settings in {path} that `rgflow train --help` lists; got {min(found)}."
+                f"Expected settings in {path} that `rgflow train --help` lists; got "
+                f"{wrong[0][:60]!r}."
             )
 
 

@@ -33,7 +33,7 @@ from rgflow.evaluation import TermQuantiles
 from rgflow.files import expanded, locked, remove_parts, replacing, to_yaml, write_json
 from rgflow.flow import Flow
 from rgflow.pretrained import Start
-from rgflow.reading import DamagedError, instance, read_json, read_yaml
+from rgflow.reading import DamagedError, instance, read_json, read_yaml, reason
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.log import Log, read_log
 
@@ -234,9 +234,8 @@ class Run:
         try:
             return TrainConfig.from_dict(values)
         except (ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())
             raise ValueError(
-                f"Expected the settings of a run; {path} is damaged ({reason})."
+                f"Expected the settings of a run; {path} is damaged ({reason(error)})."
             ) from error
 
     def record(self) -> dict[str, Any]:
