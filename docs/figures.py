@@ -37,7 +37,8 @@ def save(figure: plt.Figure, name: str) -> None:
 
 ROWS = [
     {"text": -1.2, "config": 1.2},
-    {"files": -1.2, "reading": 1.2},
+    {"reading": -1.2, "files": 1.2},
+    {"tensors": -3.3, "torch_files": 4.2},
     {
         "presets": -5.0,
         "numerics": -3.0,
@@ -45,8 +46,6 @@ ROWS = [
         "lattice": 1.0,
         "priors": 3.0,
         "conditioners": 5.0,
-        "tensors": -6.8,
-        "torch_files": 6.9,
     },
     {"checkpoint": -0.2, "latents": 2.0, "bijectors": 4.2},
     {"flow": 0.0},
@@ -64,6 +63,9 @@ WORDS = {
     "config": "plain settings, no torch",
     "files": "whole or not there",
     "text": "fit to be shown",
+    "reading": "whole, or refused",
+    "tensors": "with digests",
+    "torch_files": "without pickle",
     "presets": "named settings",
     "checkpoint": "model ↔ folder",
     "pretrained": "the package's models",

@@ -14,10 +14,8 @@ ROOT = Path(rgflow.__file__).parent
 LAYERS = [
     ["config", "text"],
     ["files", "reading"],
-    [
-        *("presets", "lattice", "conditioners", "priors", "numerics", "pretrained"),
-        *("tensors", "torch_files"),
-    ],
+    ["tensors", "torch_files"],
+    ["presets", "lattice", "conditioners", "priors", "numerics", "pretrained"],
     ["latents", "bijectors", "checkpoint"],
     ["flow"],
     ["model", "baselines"],

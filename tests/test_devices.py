@@ -55,7 +55,7 @@ from rgflow.repair.inpainting import inpaint
 from rgflow.repair.particles import complete
 from rgflow.repair.problems import WholeFlow
 from rgflow.repair.sampling import draw_completions
-from rgflow.repair.surprise import make_reference, surprise
+from rgflow.repair.surprise import Tail, make_reference, surprise
 from rgflow.repair.terms import local_terms
 from rgflow.training.optimisation import Optimisation
 
@@ -258,7 +258,7 @@ FLOWS: dict[str, dict[str, Any]] = {
     "rg-flow": {},
     "open": {"boundary": "open", "shared": True},
     "cube": {**BIJECTORS["cube"], "pixels": "marginal", "position_embedding": 2},
-    "tree": {"bijector": "affine", "disentanglers": False},
+    "tree": {"disentanglers": False, "pixels": "marginal"},
     "levels": {**BIJECTORS["coarse-to-fine"], "disentanglers": False, "pixels": "marginal"},
     "real-nvp": {"architecture": "real_nvp", "levels": 2},
 }
@@ -294,7 +294,7 @@ def test_receptive_fields(name):
     def fields(flow: Flow) -> list[Any]:
         found = receptive_fields(flow, draws=2)
         step = receptive_fields(flow, draws=1, change="step", sites=flow.lattice.box(0, 0, 2, 2))
-        direction = flow.draw_each([7])
+        direction = flow.draw_each([7]).to("cpu")
         return [
             found, step, visible_latents(found, most=10),
             field_along(flow, (0, 0, 1, 0), draws=2), field_along(flow, direction, draws=2),
@@ -371,7 +371,9 @@ def test_completions():
     def drawn(flow: Flow, x: Tensor) -> list[Any]:
         region = LocalFlow(flow, x).region(HOLE, copies=2)
         settings = {"draws": 4, "warm_up": 20, "leapfrog": 1}
-        both = [draw_completions(region, **settings, start=y) for y in (None, region.pixels / 2)]
+        both = [
+            draw_completions(region, **settings, start=y) for y in (None, region.pixels.cpu() / 2)
+        ]
         return [(found.pixels, found.log_density, found.mean, found.step_size) for found in both]
 
     flow = make("tree")
@@ -401,6 +403,7 @@ def test_surprise():
     same(surprising, flow, x8, on=CPU)
     same(lambda flow: surprising(flow, x8), flow, on=CPU)
     same(local_terms, flow, x8[:2])
+    same(lambda x: Tail.of(x).surprise(x), x8.float())
 
 
 def test_detectors_without_a_flow():

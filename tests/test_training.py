@@ -607,10 +607,9 @@ def test_bad_input(tmp_path):
 def test_a_training_that_diverges_fails_and_leaves_no_model(tmp_path):
     run = Run.create(tmp_path / "run")
     with pytest.raises(ValueError, match=r"Expected a finite likelihood .* lower --lr, or raise"):
-        train(tiny(lr=1e30, warmup=0), run, progress=False)
+        train(tiny(lr=1e30, warmup=0, steps=2), run, progress=False)
     assert not run.model.exists()
-    assert run.checkpoints(2).load()["step"] == 12
-    assert len(losses(run)) == 12
+    assert run.checkpoints(2).load()["step"] == 2
 
 
 def test_pictures_that_somebody_has_cleared_away_are_drawn_anew(tmp_path, monkeypatch):

@@ -33,6 +33,8 @@ COMMANDS = {
     "presets": "list the named settings",
 }
 
+LONGEST = 1000
+"""Characters of an error at the most."""
 NO_MEMORY = ("out of memory", "can't allocate memory")
 """What PyTorch says where there isn't enough."""
 _HELP = """usage: rgflow COMMAND [options]
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as Python flushes it at its end
         return 0
     except (ValueError, OSError) as error:
-        print(f"rgflow: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"rgflow: {printable(_sentence(error))}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(x in str(error) for x in NO_MEMORY):
@@ -94,6 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("rgflow: stopped.", file=sys.stderr)
         return 130
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, in one line; whatever a file holds may be quoted in it."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def trusting(arguments: Sequence[str]) -> list[str]:
