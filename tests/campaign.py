@@ -27,11 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from flows import random_flow, random_images
 from rgflow import data, load_flow, make_flow, presets, training
 from rgflow.analysis.labels import read_csv
 from rgflow.app.drawers import opened_picture
+from rgflow.checkpoint import sha256_of
 from rgflow.cli import main
 from rgflow.cli.subjects import read as read_pictures
 from rgflow.data.cache import cache_folder
@@ -169,6 +171,15 @@ def model(folder: Path) -> Path:
     flow = random_flow(torch.float32, hidden=4, depth=1, blocks=1)
     flow.save_pretrained(folder / "model")
     return folder / "model" / "model.safetensors"
+
+
+def shipped(folder: Path) -> Path:
+    """A model with weights as of an earlier version, without digests, and a card."""
+    weights = model(folder)
+    save_file(load_file(weights), weights)
+    known = Card.read(Path(data.__file__).parents[1] / "models" / "msds1-paper-small")
+    replace(known, sha256=sha256_of(weights.parent)).write(weights.parent)
+    return weights
 
 
 def beside(name: str, make: Callable[[Path], Path]) -> Callable[[Path], Path]:
@@ -344,6 +355,11 @@ KINDS = [
         lambda path: hashed(load_flow(path.parent).state_dict()), text=True,
     ),
     Kind("config.json, described", beside("config.json", model), described, text=True),
+    Kind("shipped weights", shipped, lambda path: hashed(load_flow(path.parent).state_dict())),
+    Kind(
+        "config.json, shipped", beside("config.json", shipped),
+        lambda path: hashed(load_flow(path.parent).state_dict()), text=True,
+    ),
     Kind("card.json", card, shown, text=True),
     Kind("run.json", beside("run.json", run), past, text=True),
     Kind("config.yaml, gone on with", beside("config.yaml", run), settled, text=True),

@@ -2,7 +2,7 @@
 
 Where it does so is a place in the writing of a checkpoint, which is counted from 1: `opened`, with
 half of the file written; `fsync`, before it is sure to be on the disk; `rename`, before it takes
-its name; `renamed`, right after. Or `step`: in the middle of the update of the weights, so many
+its name; `renamed`, right after; `read`, before it is read back. Or `step`: in the middle of the update of the weights, so many
 steps after the start. SIGKILL can't be caught, so nothing gets a chance to tidy up.
 
 What such a process needs is imported once, by a process of which all are forks: importing takes
@@ -32,6 +32,7 @@ def die() -> None:
 
 
 save, write, fsync, rename = Checkpoints.save, tensors.save_file, os.fsync, os.replace
+read = tensors.load
 step = torch.optim.AdamW.step
 
 
@@ -58,9 +59,15 @@ def counted_save(self, *arguments):
         if inside and where == "renamed":
             die()
 
+    def dying_read(*arguments, **how):
+        if inside and where == "read":
+            die()
+        return read(*arguments, **how)
+
     tensors.save_file, os.fsync, os.replace = dying_write, dying_fsync, dying_rename
+    tensors.load = dying_read
     save(self, *arguments)
-    tensors.save_file, os.fsync, os.replace = write, fsync, rename
+    tensors.save_file, os.fsync, os.replace, tensors.load = write, fsync, rename, read
 
 
 def counted_step(self, *arguments):

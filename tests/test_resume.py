@@ -95,7 +95,7 @@ def assert_same_run(folder, whole):
 
 def test_killed_while_writing_checkpoints_and_amid_an_update(settings, whole, tmp_path):
     folder = tmp_path / "run"
-    moments = [("opened", 1), ("rename", 3), ("step", 7)]
+    moments = [("opened", 1), ("rename", 3), ("read", 2), ("step", 7)]
     arguments = [*settings, "--out", folder]
     for where in moments:
         newest = max((p.stem for p in Run(folder).checkpoints(2).paths()), default="")
@@ -108,11 +108,11 @@ def test_killed_while_writing_checkpoints_and_amid_an_update(settings, whole, tm
 
 @pytest.mark.slow
 def test_killed_at_thirty_moments(settings, whole, tmp_path):
-    """12 of them between opening a checkpoint and giving it its name, 3 right after, 3 amid an
-    update of the weights, the others after a random time."""
+    """16 of them while a checkpoint is written (opened, brought to the disk, named, read back), 3
+    right after it has its name, 3 amid an update of the weights, the others after a random time."""
     draw = random.Random(0)
     folder, arguments = tmp_path / "run", [*settings, "--out", tmp_path / "run"]
-    places = ["opened", "fsync", "rename"] * 4 + ["renamed", "step"] * 3
+    places = ["opened", "fsync", "rename", "read"] * 4 + ["renamed", "step"] * 3
     moments = [(place, draw.randint(1, 3)) for place in places]
     moments += [draw.uniform(2.0, 10.0) for _ in range(30 - len(moments))]
     draw.shuffle(moments)

@@ -1,5 +1,6 @@
 """A model as a folder: its config as JSON, its weights as safetensors."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from rgflow import tensors
 from rgflow.config import check_name
 from rgflow.files import expanded, plain, write_json
 from rgflow.pretrained import CARD, FACTORS, PAGE, QUANTILES, shipped, unknown_model
-from rgflow.reading import DamagedError, json_in, read_json
+from rgflow.reading import DamagedError, json_in, opened, read_json
 
 FORMAT = 1
 DTYPES = ("float32", "float64")
@@ -162,7 +163,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         FileNotFoundError: If there are none.
         PermissionError: If they may not be read.
         ValueError: If they are damaged, or the config beside them isn't that which they were saved
-            with.
+            with, or the card of a shipped model has another digest.
     """
     path = folder / WEIGHTS
     try:
@@ -171,6 +172,14 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"Expected {WEIGHTS} in {folder}; it isn't there.") from error
     except DamagedError as error:
         raise ValueError(f"Expected weights as safetensors; {path} is damaged: {error}.") from error
+    shipped_as = (
+        read_json(folder / CARD, "a card").get("sha256") if (folder / CARD).is_file() else ""
+    )
+    if shipped_as and shipped_as != sha256_of(folder):
+        raise ValueError(
+            f"Expected {path} and {CONFIG} beside it as they were shipped, with the SHA-256 on the "
+            f"card; they are others or were changed: get them anew."
+        )
     config = metadata.pop("config", None)
     beside = read_json(folder / CONFIG, "the config of a model")
     if config is not None and json_in(config) != beside:
@@ -179,6 +188,16 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
             f"or was changed: restore it."
         )
     return state | {name: state[kept] for name, kept in metadata.items() if kept in state}
+
+
+def sha256_of(folder: Path) -> str:
+    """The SHA-256 of a model: of its config, followed by its weights, as they are on the disk."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS):
+        with opened(folder / name) as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def fill(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:

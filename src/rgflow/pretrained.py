@@ -224,6 +224,7 @@ class Card:
         rgflow: The version of this package with which it was.
         parameters: Number of weights.
         bytes: Size of the file with the weights.
+        sha256: Of the config followed by the weights, as they are on the disk; none: unknown.
         storage: Their number format there.
         config: The settings of its training; those of the flow are among them.
         training: How it was trained.
@@ -239,6 +240,7 @@ class Card:
     rgflow: str
     parameters: int
     bytes: int
+    sha256: str | None = None
     storage: str
     config: TrainConfig
     training: Training
@@ -331,6 +333,8 @@ class Card:
         if git := training.git:
             yield "source", commit_of(git)
         yield "measured", f"{self.date}, on the weights as stored, with rgflow {self.rgflow}"
+        if self.sha256:
+            yield "SHA-256", f"{self.sha256} of config.json followed by model.safetensors"
         yield "licence", self.licence
         if self.remarks:
             yield "remarks", " ".join(self.remarks.split())  # one row of a table

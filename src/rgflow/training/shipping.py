@@ -113,6 +113,7 @@ def ship(
             rgflow=rgflow.__version__,
             parameters=sum(p.numel() for p in flow.parameters()),
             bytes=size,
+            sha256=checkpoint.sha256_of(made),
             storage="float16",
             config=past.config or config,
             training=Training(
