@@ -2,8 +2,9 @@
 
 Where it does so is a place in the writing of a checkpoint, which is counted from 1: `opened`, with
 half of the file written; `fsync`, before it is sure to be on the disk; `rename`, before it takes
-its name; `renamed`, right after; `read`, before it is read back. Or `step`: in the middle of the update of the weights, so many
-steps after the start. SIGKILL can't be caught, so nothing gets a chance to tidy up.
+its name; `renamed`, right after; `read`, before it is read back. Or `step`: in the middle of the
+update of the weights, so many steps after the start. SIGKILL can't be caught, so nothing gets a
+chance to tidy up.
 
 What such a process needs is imported once, by a process of which all are forks: importing takes
 longer than what is tested.
