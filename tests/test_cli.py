@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from rgflow import RGFlow, load_flow
 from rgflow.cli import main
 
 TINY = ["--train_count", "200", "--validate_count", "20", "--batch_size", "8"]
@@ -278,3 +281,25 @@ def test_code_is_run_only_where_it_is_trusted(tmp_path, monkeypatch, capsys):
     assert main(["sample", "run", "-n", "1", "--trust=sly_maps.Own"]) == 0
     assert main(["sample", "run", "--trust"]) == 2
     assert "Expected --trust MODULE" in capsys.readouterr().err
+
+
+def test_flows_whose_training_has_diverged(run, tmp_path, capsys, monkeypatch):
+    path = shutil.copytree(run, tmp_path / "run")
+    flow = load_flow(path / "model")
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.fill_(1e30)
+    flow.save_pretrained(path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(RGFlow, "_leave", lambda self, x: x / 0)
+        assert main(["sample", str(path), "-n", "2"]) == 2
+    assert main(["evaluate", str(path), "--count", "2"]) == 2
+    with torch.no_grad():
+        next(flow.parameters()).fill_(torch.nan)
+    flow.save_pretrained(path / "model")
+    assert main(["sample", str(path)]) == 2
+    samples, bits, weights = capsys.readouterr().err.splitlines()
+    assert "Expected finite samples; " in samples
+    assert "Expected finite bits/dim of test images; 1 of 1 aren't: the flow's training" in bits
+    assert "Expected finite weights in " in weights
+    assert not (path / "evaluation.json").exists()

@@ -211,6 +211,12 @@ def fill(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     except RuntimeError as error:  # a tensor of another shape
         reason = " ".join(str(error).splitlines()[-1].split()).rstrip(".")
         raise ValueError(f"{_UNFIT.format(folder / WEIGHTS)}: {reason}.") from error
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"Expected finite weights in {folder / WEIGHTS}; some of {name} aren't: the "
+                f"training has diverged, or the file is damaged."
+            )
     wrong = [f"{len(missing)} are missing, such as {min(missing)}"] if missing else []
     wrong += [f"{len(unexpected)} don't belong, such as {min(unexpected)}"] if unexpected else []
     if wrong:

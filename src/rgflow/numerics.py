@@ -111,3 +111,24 @@ def bfloat16_pays() -> bool:
             (x @ y).sum().item()
             taken.append(now() - start)
     return min(times[torch.bfloat16]) < 0.75 * min(times[torch.float32])
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Raise a `ValueError` if numbers that a flow gives are NaN or infinite.
+
+    Args:
+        values: The numbers, of any shape.
+        what: What they are.
+
+    Example:
+        >>> check_finite(torch.tensor([1.0, torch.inf]), "log-likelihoods")
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected finite log-likelihoods; 1 of 2 aren't: the flow's training may have \
+diverged.
+    """
+    if lost := int((~torch.isfinite(values)).sum()):
+        raise ValueError(
+            f"Expected finite {what}; {lost:,} of {values.numel():,} aren't: the flow's training "
+            f"may have diverged."
+        )

@@ -57,6 +57,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.evaluation import evaluate
+    from rgflow.numerics import check_finite
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
 
@@ -75,6 +76,7 @@ def run(arguments: Sequence[str]) -> None:
             batch_size=settings.batch_size,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
+    check_finite(torch.tensor(result.nll), f"{result.unit} of test images")
     own = model.config is not None and model.config.data == images.name
     other = "" if own else "-" + re.sub(r"\W+", "-", images.name).strip("-")
     path = model.folder / f"evaluation{other}.json"

@@ -69,6 +69,7 @@ def run(arguments: Sequence[str]) -> None:
     import torch
 
     from rgflow import figures, trained
+    from rgflow.numerics import check_finite
 
     model = trained.load(settings.run)
     flow = model.flow
@@ -94,6 +95,7 @@ def run(arguments: Sequence[str]) -> None:
         for part in progress.track(parts, description="sampling"):
             z = flow.draw_each(part, settings.temperature, settings.convention)
             x = exact.decode(z.to(torch.float64, device)).cpu()
+            check_finite(x, "samples")
             samples.append(x.float() if fields else figures.to_bytes(x))
             if settings.single:
                 for seed, image in zip(part, samples[-1], strict=True):

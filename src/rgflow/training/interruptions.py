@@ -14,7 +14,7 @@ SIGNALS = [
 class Interruptions:
     """Within it, the first of these signals is only noted; the second interrupts at once.
 
-    Those that are ignored stay so, as SIGHUP is under `nohup`.
+    SIGHUP stays ignored where it is, as under `nohup`.
 
     Weights that are being updated are thus never saved half updated. Outside the main thread,
     where Python can't handle signals, it does nothing.
@@ -29,7 +29,7 @@ class Interruptions:
             self._before = {
                 number: signal.signal(number, self._note)
                 for number in SIGNALS
-                if signal.getsignal(number) is not signal.SIG_IGN
+                if not (number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN)
             }
         return self
 
