@@ -77,7 +77,7 @@ class DeviceTensor(Tensor):
 
 
 class Generator(torch.Generator):
-    """A random generator of the device."""
+    """A random generator of the device; that the CPU takes it too is unlike CUDA."""
 
     device = DEVICE
     _alive: ClassVar[Any] = weakref.WeakSet()

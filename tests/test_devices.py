@@ -226,7 +226,7 @@ def test_levels(pair):
     check(z.to(DEVICE).set((0, 0, 1, 0), 2.0), z.set((0, 0, 1, 0), 2.0))
 
 
-@pytest.mark.parametrize("pair", SOME, indirect=True)
+@pytest.mark.parametrize("pair", [*SOME, "student"], indirect=True)
 @torch.no_grad()
 def test_samples_with_and_without_generators(pair):
     flow, away = pair
@@ -234,7 +234,7 @@ def test_samples_with_and_without_generators(pair):
     check(away.draw(2, temperatures.to(DEVICE), seeded()), flow.draw(2, temperatures, seeded()))
     check(away.draw_each([3, 4]), flow.draw_each([3, 4]))
     ours = devices.Generator().manual_seed(0)
-    check(away.draw(2, 0.7, ours), flow.draw(2, 0.7, seeded()))
+    check(away.draw(2, temperatures.to(DEVICE), ours), flow.draw(2, temperatures, seeded()))
     for x in (away.sample(2), away.sample(1, low_precision=True)):
         assert x.device == DEVICE
         assert x.isfinite().all()
@@ -416,12 +416,15 @@ def test_detectors_without_a_flow():
 
 
 def test_methods_side_by_side():
-    def compared(flow: Flow, beside: Flow, x8: Tensor) -> list[Any]:
-        filled = list(fill(flow, x8, HOLE, Climb(draws=1, steps=1), beside=beside))
-        return [(one.images, one.inpainting, scores(one, x8, HOLE).log_prob) for one in filled]
+    def compared(flow: Flow, x8: Tensor, **settings: Any) -> list[Any]:
+        filled = list(fill(flow, x8, HOLE, Climb(draws=1, steps=1), **settings))
+        found = [scores(one, x8, HOLE) for one in filled]
+        return [(one.images, of.log_prob, of.psnr) for one, of in zip(filled, found, strict=True)]
 
-    flow, beside = make("tree").float(), make("real-nvp").float()
-    same(compared, flow, beside, random_images(flow, 1).to(torch.uint8))
+    tree, other, levels = (make(name).float() for name in ("tree", "real-nvp", "levels"))
+    x8 = random_images(tree, 1).to(torch.uint8)
+    same(lambda tree, other, x8: compared(tree, x8, beside=other), tree, other, x8)
+    same(lambda levels, x8: compared(levels, x8, particles=2, sweeps=1), levels, x8)
 
 
 def test_evaluation_and_metrics():
