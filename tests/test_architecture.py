@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,29 @@ def test_imports_point_downward(path):
         return
     for name in imported(path) - {here}:
         assert RANK[name] < RANK[here], f"{here} imports {name}"
+
+
+READERS = {
+    r"torch\.load\(": (),
+    r"yaml\.(safe_)?load\(|yaml\.parse\(": ("reading.py",),
+    r"json\.loads?\(": ("reading.py", "files.py"),
+    r"np\.load\(|open_memmap|np\.memmap": ("reading.py",),
+    r"pickle\.loads?\(": ("data/msds.py",),  # between processes of one program
+    # Of pictures that were just drawn.
+    r"Image\.open\((?!.*(formats=|buffer|BytesIO))": ("figures/animations.py", "report/page.py"),
+    r"import_module\(": ("cli/__init__.py", "bijectors/__init__.py"),
+}
+"""Calls that read files or run what they name, and the modules that may."""
+
+
+@pytest.mark.parametrize("call", READERS)
+def test_files_are_read_in_one_place(call):
+    found = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        if re.search(call, path.read_text())
+    }
+    assert found == set(READERS[call])
 
 
 def test_config_imports_no_torch():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rgflow import tensors
-from rgflow.config import check_name
+from rgflow.config import check_name, short
 from rgflow.files import expanded, plain, write_json
 from rgflow.pretrained import CARD, FACTORS, PAGE, QUANTILES, shipped, unknown_model
 from rgflow.reading import DamagedError, json_in, opened, read_json
@@ -147,7 +147,7 @@ def load_config(folder: Path) -> tuple[dict[str, Any], str]:
         ) from error
     found, config, dtype = (content.get(name) for name in ("format", "config", "dtype"))
     if found is not None and found != FORMAT:
-        raise ValueError(f"Expected {path} to be of format {FORMAT}; got {found!r}.")
+        raise ValueError(f"Expected {path} to be of format {FORMAT}; got {short(found)}.")
     if found is None or not isinstance(config, dict) or dtype not in DTYPES:
         raise ValueError(
             f"Expected the config of a model, as save_pretrained writes it; {path} is damaged "

@@ -316,7 +316,7 @@ def term_quantiles(terms: Terms) -> TermQuantiles:
     """
 
     def of(values: Tensor) -> tuple[float, ...]:
-        at = torch.tensor(PROBABILITIES, dtype=values.dtype)
+        at = torch.tensor(PROBABILITIES, dtype=values.dtype, device=values.device)
         return tuple(torch.quantile(values, at).tolist())
 
     shares = terms.prior + terms.log_det

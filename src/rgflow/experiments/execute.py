@@ -26,6 +26,7 @@ from rgflow.config import TrainConfig
 from rgflow.experiments.plan import Training
 from rgflow.files import replacing
 from rgflow.pretrained import shipped
+from rgflow.reading import DamagedError, json_in
 from rgflow.training.log import read_log
 from rgflow.training.run import CONFIG, LOG, Run
 
@@ -213,9 +214,9 @@ def _fraction(training: Training, work: Path) -> float:
     last: dict[str, Any] = {}
     for line in reversed(lines):
         try:
-            last = json.loads(line)
+            last = json_in(line)
             break
-        except ValueError:
+        except DamagedError:
             continue
     of_time = last.get("seconds", 0) / (60 * config.minutes) if config.minutes else 0.0
     of_steps = last.get("step", 0) / config.steps if config.steps else 0.0

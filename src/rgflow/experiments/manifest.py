@@ -1,6 +1,5 @@
 """What is done of all experiments: made from their results, never written by hand."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from rgflow.experiments import results
 from rgflow.experiments.plan import Experiment, names, read_experiment
 from rgflow.files import write_json
 from rgflow.pretrained import Card, shipped
+from rgflow.reading import read_json
 
 MANIFEST = "manifest.json"
 LIMIT = 25
@@ -96,7 +96,10 @@ def machine_hours(experiments: Path) -> float:
 def hours_of_others(experiment: Experiment) -> float:
     """Hours of a machine that the flows of other libraries took whose results lie in an
     experiment's folder, with their trials of learning rates."""
-    told = [json.loads(path.read_text()) for path in experiment.folder.glob("results/*/*.json")]
+    told = [
+        read_json(path, "what a training cost")
+        for path in experiment.folder.glob("results/*/*.json")
+    ]
     done = [one for one in told if "started" in one]
     return sum(one["processor_seconds"] / one["machine"]["cores"] for one in done) / 3600
 

@@ -1,6 +1,5 @@
 """Measurements carried out: each kept as JSON beside the trainings, none of them done twice."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from rgflow.files import plain, replacing, write_json
 from rgflow.flow import Flow
 from rgflow.metrics.frechet import Features
 from rgflow.pretrained import shipped
+from rgflow.reading import DamagedError, read_json
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, git_state, processor
 
@@ -29,8 +29,8 @@ Progress = Callable[[Measurement, bool], None]
 def measured(measurement: Measurement, work: Path) -> dict[str, Any] | None:
     """What a measurement has found; none if it isn't done yet, or its flow was trained anew."""
     try:
-        content = json.loads(measurement.path(work).read_text())
-    except (OSError, ValueError):
+        content = read_json(measurement.path(work), "a measurement")
+    except (OSError, DamagedError):
         return None
     return content if content.get("trained") == _trained(measurement, work) else None
 

@@ -23,12 +23,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
 from rgflow.files import to_yaml
 from rgflow.presets import preset
 from rgflow.pretrained import Card, shipped
+from rgflow.reading import read_yaml
 
 CONFIG = "config.yaml"
 BUDGETS = ("10m", "2h", "full")
@@ -318,13 +317,7 @@ def read_experiment(experiments: Path, name: str) -> Experiment:
             f"the package: rename its folder."
         )
     path = experiments / name / CONFIG
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"Expected the config of an experiment in {path}; got {reason}."
-        ) from error
+    content = read_yaml(path, "the config of an experiment")
     _check_keys(str(path), content, KEYS)
     for key, kind in (("title", str), ("about", str), ("budgets", dict)):
         if not isinstance(content.get(key), kind):

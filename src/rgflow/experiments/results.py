@@ -4,7 +4,6 @@ EXPERIMENTS/NAME/BUDGET.json       trainings with their settings, time and machi
 EXPERIMENTS/NAME/BUDGET/           pictures, of the first seed
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rgflow.experiments.measuring import measured, picture_path
 from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import plain, write_json
 from rgflow.pretrained import Card, shipped
+from rgflow.reading import read_json
 from rgflow.training.log import read_log
 from rgflow.training.run import LOG, Run
 
@@ -35,14 +35,10 @@ def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
     Raises:
         ValueError: If the file is damaged.
     """
-    path = path_of(experiments, name, budget)
-    if not path.is_file():
-        return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"Expected results in {path}; it is damaged: {error}.") from error
-    return content
+        return read_json(path_of(experiments, name, budget), "results of an experiment")
+    except FileNotFoundError:
+        return None
 
 
 def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
