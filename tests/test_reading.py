@@ -60,9 +60,7 @@ def test_a_file_that_is_too_large(tmp_path):
     [
         ("[" * 100_000, "nested more than 64 deep"),
         ('{"a":' * 65 + "1" + "}" * 65, "nested more than 64 deep"),
-        ("[1e999]", "it holds the number inf"),
         (f"[{10**30}]", "it holds the number 1000"),
-        ("NaN", "it holds the number nan"),
         ("9" * 5000, "integer string conversion"),
     ],
 )
@@ -74,8 +72,8 @@ def test_json_that_is_refused(text, message):
 def test_yaml_that_is_refused():
     ten = "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 30))
     for text, message in (
-        (f"a0: &a0 [1]\n{ten}", "it has an alias, [*]a0"),
-        ("a: &a [*a]", "it has an alias, [*]a"),
+        (f"a0: &a0 [1]\n{ten}", "it stands for more than 100,000 values"),
+        ("a: &a [*a]", "the alias [*]a stands for something that contains it"),
         ("[" * 65 + "]" * 65, "nested more than 64 deep"),
         ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: 2024-99-99", "month must be in"),

@@ -12,7 +12,7 @@ import re
 import stat
 import types
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from errno import ELOOP, ENAMETOOLONG, ENOTDIR
@@ -38,6 +38,8 @@ from rgflow.config import short
 
 MOST_JSON, MOST_YAML, MOST_TABLE = 1 << 24, 1 << 18, 1 << 28
 """Bytes of a JSON file, of a YAML file, and of a text file with a row per image, at the most."""
+MOST_VALUES = 100_000
+"""Values in a YAML file at the most, those that its aliases stand for included."""
 DEEPEST = 64
 """Lists and dictionaries within one another, at the most."""
 INFLATED = 1032
@@ -118,7 +120,7 @@ def read_text(path: Path, most: int = MOST_TABLE) -> str:
 
 
 def json_in(text: str | bytes) -> Any:
-    """The value that JSON stands for; of numbers, finite ones and integers of 64 bits.
+    """The value that JSON stands for; of integers, those of 64 bits.
 
     Raises:
         DamagedError: If it isn't JSON, is nested too deeply, or has other numbers.
@@ -142,8 +144,7 @@ def json_in(text: str | bytes) -> Any:
     for _ in range(DEEPEST + 1):
         for one in level:
             # Beyond 64 bits arithmetic with floats may fail.
-            sound = not isinstance(one, int) or -(2**63) <= one < 2**64
-            if not sound or (isinstance(one, float) and not math.isfinite(one)):
+            if isinstance(one, int) and not -(2**63) <= one < 2**64:
                 raise DamagedError(f"it holds the number {short(one)}")
         level = [one for one in level if isinstance(one, dict | list)]
         if not level:
@@ -176,35 +177,57 @@ def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
 
 
 def yaml_in(text: str) -> Any:
-    """The value that YAML stands for, without aliases, which make much of little.
+    """The value that YAML stands for.
 
     Raises:
-        DamagedError: If it isn't YAML, is nested too deeply, has an alias, or names a type of
-            Python.
+        DamagedError: If it isn't YAML, is nested too deeply, names a type of Python, or makes much
+            of little by aliases.
 
     Example:
-        >>> yaml_in("a: [1, null]")
-        {'a': [1, None]}
-        >>> yaml_in("a: &x [1]\\nb: *x")
+        >>> yaml_in("a: &x [1, null]\\nb: *x")
+        {'a': [1, None], 'b': [1, None]}
+        >>> yaml_in("a: &x [*x]")
         Traceback (most recent call last):
         ...
-        rgflow.reading.DamagedError: it has an alias, *x
+        rgflow.reading.DamagedError: the alias *x stands for something that contains it
     """
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise DamagedError(f"it has an alias, *{event.anchor}")
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise DamagedError(f"it is nested more than {DEEPEST} deep")
+        _check_yaml(yaml.parse(text, Loader=loader))
         return yaml.load(text, Loader=loader)
     except DamagedError:
         raise
     except Exception as error:  # its constructors raise whatever Python's own types raise
         raise DamagedError(reason(error)) from error
+
+
+def _check_yaml(events: Iterable[yaml.Event]) -> None:
+    """Count values, those that aliases stand for included, and lists within one another."""
+    sizes = dict[str, int]()
+    within, names = [0], list[str | None]()  # values so far in each open list, and its anchor
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise DamagedError(
+                    f"the alias *{event.anchor} stands for something that contains it"
+                )
+            within[-1] += sizes[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            within.append(1)
+            names.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            size, name = within.pop(), names.pop()
+            within[-1] += size
+            if name:
+                sizes[name] = size
+        elif isinstance(event, yaml.ScalarEvent):
+            within[-1] += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        if len(names) > DEEPEST:
+            raise DamagedError(f"it is nested more than {DEEPEST} deep")
+        if within[-1] > MOST_VALUES:
+            raise DamagedError(f"it stands for more than {MOST_VALUES:,} values")
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
@@ -285,8 +308,8 @@ def _typed(kind: Any, value: Any, what: str) -> Any:
         return getattr(kind, "from_dict", lambda one: instance(kind, one))(value)  # type: ignore[arg-type]
     if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
         return value
-    numbers: tuple[type, ...] = {int: (int,), float: (int, float)}.get(kind, ())
-    if isinstance(value, numbers) and not isinstance(value, bool):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and math.isfinite(value) and (kind is float or (kind is int and type(value) is int)):
         return value
     raise DamagedError(f"{what} is {short(value)}")
 

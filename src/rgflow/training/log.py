@@ -72,7 +72,7 @@ def check_tensorboard() -> None:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The entries of a log, without lines that are damaged or were cut off.
+    """The objects in a file of JSON lines, without lines that are damaged or were cut off.
 
     Raises:
         PermissionError: If it may not be read.
@@ -85,15 +85,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     for line in lines:
         with suppress(DamagedError):
             entry = json_in(line)
-            if isinstance(entry, dict) and _is_entry(entry):
+            if isinstance(entry, dict):
                 entries.append(entry)
     return entries
 
 
-def _is_entry(entry: dict[str, Any]) -> bool:
+def is_entry(entry: dict[str, Any]) -> bool:
     """Whether an entry has a step and a time, and of numbers and an event what `Log` writes."""
     numbers = isinstance(entry.get("step"), int) and isinstance(entry.get("seconds"), int | float)
     return numbers and all(
-        isinstance(value, str) if name == "event" else isinstance(value, int | float | None)
+        isinstance(value, str)
+        if name == "event"
+        else value is None or (isinstance(value, int | float) and not _is_odd(value))
         for name, value in entry.items()
     )

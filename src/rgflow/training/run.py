@@ -35,7 +35,7 @@ from rgflow.flow import Flow
 from rgflow.pretrained import Start
 from rgflow.reading import DamagedError, instance, read_json, read_yaml, reason
 from rgflow.training.checkpoints import Checkpoints
-from rgflow.training.log import Log, read_log
+from rgflow.training.log import Log, is_entry, read_log
 
 FORMAT = 2
 """Of run folders; a reader refuses others."""
@@ -335,7 +335,7 @@ class Run:
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of the log."""
-        return read_log(self.folder / LOG)
+        return [entry for entry in read_log(self.folder / LOG) if is_entry(entry)]
 
     def save_model(self, flow: Flow, quantiles: TermQuantiles) -> None:
         """Write the flow, and the quantiles of its terms on clean images, in place of what was."""
