@@ -12,6 +12,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from flows import CASES, config, random_flow
 from rgflow import FlowConfig, data, load_flow, make_flow
@@ -23,6 +24,7 @@ from rgflow.reading import DamagedError, json_in, npy_header, opened, read, yaml
 from rgflow.released import load_released
 from rgflow.tensors import load, save
 from rgflow.torch_files import NeedsCodeError, load_tensors
+from rgflow.training.log import is_entry, read_log
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +93,15 @@ def header(shape, descr="|u1"):
 
 
 @pytest.mark.parametrize(
-    "shape", ["(2305843009213693952, 8, 8)", "(-1, 8, 8)", "(4, 8)", f"({'9' * 30},)", "(1,) * 9"]
+    "shape",
+    [
+        f"({'1' * 60}x",
+        "(2305843009213693952, 8, 8)",
+        "(-1, 8, 8)",
+        "(4, 8)",
+        f"({'9' * 30},)",
+        "(1,) * 9",
+    ],
 )
 def test_headers_of_arrays_that_claim_too_much(tmp_path, shape, capsys):
     content = header(shape) + bytes(64)
@@ -248,3 +258,28 @@ def test_damage_of_tensors_is_told_by_name(tmp_path):
     path.write_bytes(whole.replace(b'"me', b'"us'))
     with pytest.raises(DamagedError, match="its header isn't the one that was written"):
         load(path)
+
+
+def test_keys_that_are_chosen_to_collide(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({k * (2**61 - 1): None for k in range(20_000)}, path)
+    with pytest.raises(NeedsCodeError, match="keys that are neither names nor places"):
+        load_tensors(path)
+
+
+def test_metadata_that_are_longer_than_any(tmp_path):
+    path = tmp_path / "a"
+    save_file({"a": torch.zeros(1)}, path, {"rgflow": "{}," * (1 << 23)})
+    with pytest.raises(DamagedError, match="its header isn't the one that was written"):
+        load(path)
+    save_file({"a": torch.zeros(1).to(torch.float8_e4m3fn)}, path)
+    with pytest.raises(DamagedError, match="a holds numbers of the type torch.float8_e4m3fn"):
+        load(path)
+
+
+def test_logs_of_odd_lines(tmp_path):
+    path = tmp_path / "log.jsonl"
+    entry = b'{"step": 1, "seconds": 2.0, "nll": 3.5}'
+    odd = [b"\n" * 1_000_000, b'{"step": 1, "a": [' + b"{}," * 1_000_000 + b"1]}", entry, b"3", b""]
+    path.write_bytes(b"\n".join([entry, *odd, entry]))
+    assert read_log(path, is_entry) == [json.loads(entry)] * 3

@@ -3,7 +3,6 @@
 import errno
 import itertools
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from rgflow.bijectors.fused_spline import Kernels
 from rgflow.data import msds
 from rgflow.evaluation import terms_of
 from rgflow.training import loop, train, trainer
+from rgflow.training import run as run_module
 from rgflow.training.batches import Batches
 from rgflow.training.log import read_log
 from rgflow.training.loop import resolved
@@ -171,7 +171,9 @@ def test_a_run_learns_and_leaves_a_folder(tmp_path):
 
 
 def test_only_changes_of_sources_are_told(tmp_path, monkeypatch):
+    """Of the package's own repository: the settings of another may name commands to run."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module, "__file__", str(tmp_path / "src/rgflow/training/run.py"))
     assert git_state() is None
     subprocess.run(["git", "init", "-q"], check=True)
     author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
@@ -179,8 +181,6 @@ def test_only_changes_of_sources_are_told(tmp_path, monkeypatch):
     subprocess.run(["git", "add", "."], check=True)
     subprocess.run(["git", *author, "commit", "-qm", "Begin"], check=True)
     (tmp_path / "result.json").write_text("{}")
-    (tmp_path / "below").mkdir()
-    monkeypatch.chdir(tmp_path / "below")
     assert git_state()["changes"] is False
     (tmp_path / "flow.py").write_text("1")
     assert git_state()["changes"] is True
@@ -333,13 +333,16 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert not list(run.folder.rglob("*.part"))
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-def test_a_log_that_cannot_be_written(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "log.jsonl").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="Expected to be able to write to .*(No space left|Invalid)"):
-        train(tiny(), Run(folder), progress=False)
+def test_links_in_a_run_folder_are_refused(tmp_path):
+    """Whatever one leads to would be written over."""
+    run = Run.create(tmp_path / "run")
+    train(tiny(), run, progress=False)
+    (tmp_path / "mine").write_text("mine")
+    (run.folder / "log.jsonl").unlink()
+    (run.folder / "log.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match=r"without links; .*log.jsonl is one"):
+        train(tiny(steps=14), run, resume=True, progress=False)
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_resuming_needs_the_same_settings_and_images_and_a_budget(tmp_path, monkeypatch):

@@ -15,14 +15,16 @@ Order = Literal["paper", "released"]
 PriorName = Literal["laplace", "gaussian", "student"]
 PixelsName = Literal["logit", "marginal"]
 Dequantization = Literal["uniform", "variational"]
+Option = bool | int | float | str | None
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
 
 MAX_SIZE = 1 << 16
 """Heights, widths and depths at the most: whatever is larger is a slip of the keyboard."""
 MAX_LEVELS = 32
 """Levels at the most; MAX_SIZE allows 16."""
-MAX_BLOCKS = 1 << 13
-"""Residual blocks at the most, of the networks of one level: depth times blocks."""
+MAX_BLOCKS = 1 << 11
+"""Residual blocks in networks side by side at the most: depth times blocks, of all levels; the
+largest of the paper has 80."""
 MAX_BINS = 256
 """Bins of a spline at the most: every one keeps a smallest share of the interval."""
 
@@ -175,8 +177,9 @@ class FlowConfig:
     bijector: str = "affine"
     """affine, spline, mixture, autoregressive, cube, coarse_to_fine, or the import path of a
     Bijector subclass, whose module must have been imported already, or be trusted."""
-    bijector_options: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments for a bijector that is named by its import path."""
+    bijector_options: dict[str, Option | list[Option]] = field(default_factory=dict)
+    """Keyword arguments for a bijector that is named by its import path: numbers, words, true,
+    false, null, or lists of these."""
     channel_mixing: bool = False
     """Whether a rotation mixes the channels of every site before each bijector, which then acts on
     real numbers."""
@@ -251,6 +254,10 @@ class FlowConfig:
         for name in ("disentanglers", "shared", "channel_mixing", "checkpointing"):
             check_type(name, getattr(self, name), bool, "true or false")
         check_type("bijector_options", self.bijector_options, dict, "a dictionary")
+        for name, value in self.bijector_options.items():
+            for one in value if isinstance(value, list) else [value]:
+                kinds = "a number, a word, true, false, null, or a list of these"
+                check_type(f"{name!s:.60} of bijector_options", one, get_args(Option), kinds)
         if self.bijector_options and "." not in self.bijector:
             raise ValueError(
                 f"Expected bijector_options only for a bijector named by its import path; got "
@@ -292,11 +299,12 @@ class FlowConfig:
                     f"{short(value)}: use {name}={value[0]}, or shared=False."
                 )
 
-        deepest = max(self.depth) if isinstance(self.depth, tuple) else self.depth
-        if deepest * self.blocks > MAX_BLOCKS:
+        levels = self.levels or min(self.height, self.width).bit_length()
+        deep = sum(self.depth) if isinstance(self.depth, tuple) else self.depth * levels
+        if deep * self.blocks > MAX_BLOCKS:
             raise ValueError(
-                f"Expected depth times blocks to be at most {MAX_BLOCKS}; got {deepest} times "
-                f"{self.blocks}."
+                f"Expected depth times blocks to be at most {MAX_BLOCKS} for all levels together; "
+                f"got {deep} times {self.blocks}."
             )
         if self.architecture == "real_nvp" and not isinstance(self.hidden, int):
             raise ValueError(

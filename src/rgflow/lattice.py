@@ -33,7 +33,7 @@ from rgflow.config import (
 Mask = NDArray[np.bool_]
 
 
-def _largest_levels(height: int, width: int, edges: tuple[int, ...]) -> int:
+def largest_levels(height: int, width: int, edges: tuple[int, ...]) -> int:
     """How many levels fit: every level's grid has to be a multiple of its edge (0: none)."""
     levels = 0
     while height % _unit(edges, levels) == 0 and width % _unit(edges, levels) == 0:
@@ -287,7 +287,7 @@ class Lattice(Sites):
                 f"Expected at most one m for each of the {self.levels} levels; "
                 f"got {len(edges)}: {edges}."
             )
-        fit = _largest_levels(self.height, self.width, edges)
+        fit = largest_levels(self.height, self.width, edges)
         levels = self.levels or max(fit, len(edges))
         unit = math.lcm(*(_unit(edges, level) for level in range(levels)))
         formula = "m·2^(levels−1)" if len(set(edges)) == 1 else "m·2^h of every level h"

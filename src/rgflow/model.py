@@ -12,7 +12,7 @@ from rgflow.bijectors.blockwise import Blockwise
 from rgflow.config import Architecture, FlowConfig
 from rgflow.flow import Flow
 from rgflow.latents import interleave, split
-from rgflow.lattice import Lattice
+from rgflow.lattice import Lattice, largest_levels
 
 
 class RGFlow(Flow):
@@ -85,7 +85,8 @@ class RGFlow(Flow):
         }.get(kind, config.bins)
         every = (config.m, config.depth, config.hidden)
         of_level = [x if isinstance(x, tuple) else (x,) for x in every]
-        levels = 1 if config.shared else config.levels or max(map(len, of_level))
+        fit = largest_levels(config.height, config.width, of_level[0])
+        levels = 1 if config.shared else config.levels or max(fit, *map(len, of_level))
         for level in range(levels):
             m, depth, width = (of[min(level, len(of) - 1)] for of in of_level)
             dim, inner, networks = channels * m * m, config.blocks * width * width, 1

@@ -301,7 +301,7 @@ class Card:
             yield "encoding", text + f" and {others} in float64" * (others > 0)
         for one in map(_with_errors, self.distances):
             yield (
-                one["name"],
+                str(one["name"]),
                 f"{measured(one['distance'], 2, one['standard_error'])} for {one['samples']:,} "
                 f"samples, {measured(one['floor'], 2, one['floor_error'])} for as many test images",
             )
@@ -372,7 +372,7 @@ def _where(start: Start) -> str:
 
 def commit_of(git: dict[str, Any]) -> str:
     """By which code something was made, from a record of it."""
-    return f"commit {git['commit'][:9]}{' with changes' * git['changes']}"
+    return f"commit {git['commit'][:9]}{' with changes' if git['changes'] else ''}"
 
 
 def _others(values: dict[str, Any], than: dict[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def json_in(text: str | bytes) -> Any:
         ...
         rgflow.reading.DamagedError: it is nested more than 64 deep
     """
+    if len(text) > MOST_JSON:
+        raise DamagedError(f"it has more than {MOST_JSON:,} bytes")
     too_deep = DamagedError(f"it is nested more than {DEEPEST} deep")
     try:
         value = json.loads(text)
@@ -359,7 +361,7 @@ def npy_header(file: IO[bytes], size: int) -> Npy:
     # Not as Python, which the header is written in: that could be anything.
     kind = re.search(r"""['"]descr['"]\s*:\s*['"]([<>|=]?[?a-zA-Z]\d{0,4})['"]""", text)
     order = re.search(r"""['"]fortran_order['"]\s*:\s*(True|False)\b""", text)
-    shape = re.search(r"""['"]shape['"]\s*:\s*\(\s*((?:\d{1,19}\s*,?\s*)*)\)""", text)
+    shape = re.search(r"""['"]shape['"]\s*:\s*\(([\d,\s]{0,200})\)""", text)
     if not (kind and order and shape):
         raise DamagedError(f"its header isn't that of an array of numbers: {short(text.strip())}")
     try:

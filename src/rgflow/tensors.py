@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, uint8
+from torch import Tensor
 
 from rgflow.files import replacing
 from rgflow.reading import DamagedError, json_in, opened, reason
@@ -24,6 +25,11 @@ DIGITS = 16
 """Hexadecimal digits of a tensor's digest: damage, unlike malice, makes no two of them agree."""
 SEALED = "rgflow"
 """The name of that object."""
+DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+)
+"""Types of numbers that are read; others lack functions that are needed."""
 Metadata = dict[str, str]
 
 
@@ -74,6 +80,9 @@ def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metada
         raise DamagedError(
             f"it isn't a safetensors file, or was cut short ({reason(error)})"
         ) from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise DamagedError(f"{name} holds numbers of the type {tensor.dtype}")
     if SEALED not in metadata:
         if sealed or any("sha256" in word for word in metadata.values()):
             raise DamagedError("it has no digests")
@@ -93,7 +102,7 @@ def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metada
 
 def _digest(tensor: Tensor) -> str:
     """The beginning of the SHA-256 of a tensor's numbers."""
-    content = tensor.reshape(-1).view(uint8).numpy() if tensor.numel() else np.empty(0)
+    content = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else np.empty(0)
     return hashlib.sha256(content.data).hexdigest()[:DIGITS]
 
 

@@ -268,8 +268,11 @@ _LITERALS = {
 
 
 def _put(target: Any, some: list[Any]) -> None:
-    if not isinstance(target, dict) or not all(isinstance(k, str | int) for k in some[::2]):
-        raise NeedsCodeError("it has a dictionary with keys that are neither names nor numbers")
+    # Large numbers may be chosen so that a dictionary takes long to find them.
+    if not isinstance(target, dict) or not all(
+        isinstance(key, str) or (isinstance(key, int) and 0 <= key < 1 << 32) for key in some[::2]
+    ):
+        raise NeedsCodeError("it has a dictionary with keys that are neither names nor places")
     target.update(zip(some[::2], some[1::2], strict=True))
 
 

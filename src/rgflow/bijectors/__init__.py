@@ -149,6 +149,11 @@ imported (ModuleNotFoundError: No module named 'no').
 def _users_own(path: str, dim: int, options: dict[str, Any]) -> Bijector:
     """A bijector of blocks whose class is at an import path such as `package.module.Class`."""
     module, _, name = path.rpartition(".")
+    if module.partition(".")[0] == "rgflow":  # with options that nothing bounds
+        raise ValueError(
+            f"Expected bijector to be one of {', '.join(BIJECTORS)}, or a class of your own; got "
+            f"{short(path)}, which is the package's."
+        )
     found = vars(sys.modules[module]).get(name) if module in sys.modules else None
     if found is None:
         raise ValueError(

@@ -1,13 +1,12 @@
 """`rgflow train`: learn a flow from images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import flat, instantiate, parse, parser
-from rgflow.config import TrainConfig, check_name
+from rgflow.config import FlowConfig, TrainConfig, check_name, check_type
 from rgflow.files import absolute, expanded
 from rgflow.presets import PRESETS
 from rgflow.reading import read_yaml
@@ -37,15 +36,19 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
     options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
     options.add_class_arguments(TrainConfig, as_group=False)
-    _check_files(arguments)
+    arguments, files = _files(arguments)
     # The preset may stand anywhere among the options, so only the parser can find it.
     plain = [word for word in arguments if not word.startswith("--print_config")]
     options.set_defaults({"data": ""})
     given = parse(options, plain)
-    options.set_defaults(_flat(_begin(given.preset, given.pretrained, given.data)))
+    preset, pretrained, data = (
+        given[name] or files.get(name) for name in ("preset", "pretrained", "data")
+    )
+    begun = _begin(preset, pretrained, data or "")
+    options.set_defaults(_flat(_changed(begun, files)))
     values = instantiate(options, arguments)
-    preset, out = values.pop("preset"), values.pop("out")
-    del values["config"], values["resume"]
+    out = values.pop("out") or files.get("out")
+    del values["preset"], values["config"], values["resume"]
     config = TrainConfig(**values)
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
@@ -116,31 +119,54 @@ def _flat(config: TrainConfig) -> dict[str, Any]:
     return flat(values) | {"model.bijector_options": options}
 
 
-def _check_files(arguments: Sequence[str]) -> None:
-    """Say what is wrong with a file of settings: the parser would tell it in its own words."""
-    words = [
-        part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])
-    ]
-    for path in (expanded(b) for a, b in pairwise(words) if a == "--config"):
+def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """The arguments without `--config`, and what the files say that it names, the last first.
+
+    The parser never sees a file, which may be a stranger's: it would import classes by some words.
+    """
+    left, found = list[str](), dict[str, Any]()
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option != "--config":
+            left.append(word)
+            continue
+        path = expanded(value if equals else next(words, ""))
         try:
             values = read_yaml(path, "a YAML file of settings")
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"Expected a YAML file of settings; {path} isn't there."
             ) from error
-        if not isinstance(values.get("model", {}), dict):
+        of_model = values.pop("model", {})
+        if not isinstance(of_model, dict):
             raise ValueError(
                 f"Expected settings as names and values in {path}, those of the flow under model; "
                 f"see --print_config for an example."
             )
-        parts = [part for name in flat(values) for part in str(name).split(".")]
-        # By some words the parser would import classes.
-        imports = ("class_path", "init_args")
-        if wrong := [part for part in parts if part in imports or not part.isidentifier()]:
-            raise ValueError(
-                f"Expected settings in {path} that `rgflow train --help` lists; got "
-                f"{wrong[0][:60]!r}."
-            )
+        dotted = [name for name in values if name.startswith("model.")]
+        of_model |= {name.removeprefix("model."): values.pop(name) for name in dotted}
+        for kind, some, more in ((TrainConfig, values, OTHERS), (FlowConfig, of_model, ())):
+            known = [*(field.name for field in fields(kind)), *more]
+            for name in some:
+                check_name(f"a setting in {path}", name, known)
+        for name in (*OTHERS, "pretrained", "data"):
+            if values.get(name) is not None:
+                check_type(f"{name} in {path}", values[name], str, "a word")
+        found |= {**values, "model": found.get("model", {}) | of_model}
+    return left, found
+
+
+OTHERS = ("preset", "out")
+"""Options of the command that a file may hold beside settings."""
+
+
+def _changed(config: TrainConfig, files: dict[str, Any]) -> TrainConfig:
+    """Settings with those of files in their place."""
+    values = {name: value for name, value in files.items() if name not in OTHERS}
+    return TrainConfig.from_dict(
+        asdict(config) | values | {"model": asdict(config.model) | values.get("model", {})}
+    )
 
 
 def _resume(arguments: Sequence[str]) -> None:

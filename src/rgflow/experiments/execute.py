@@ -152,7 +152,7 @@ class _Process:
         self.killed = False
         with self.printed.open("a") as out:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "rgflow", "train", *how],
+                [sys.executable, "-P", "-m", "rgflow", "train", *how],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

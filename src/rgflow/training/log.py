@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 
 from rgflow.reading import DamagedError, json_in, read
 
+LINE = re.compile(rb"(?<![^\n])[^\n]{2,65536}(?![^\n])")
+"""What may be an entry; nothing is as long as that."""
 MOST_LOG = 1 << 30
 """Bytes of a log at the most, of ten million steps."""
 
@@ -71,7 +75,7 @@ def check_tensorboard() -> None:
         )
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path, keep: Callable[[dict[str, Any]], bool] = bool) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines, without lines that are damaged or were cut off.
 
     Raises:
@@ -79,13 +83,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """
     entries = []
     try:
-        lines = read(path, MOST_LOG).split(b"\n")
+        content = read(path, MOST_LOG)
     except FileNotFoundError:
         return []
-    for line in lines:
+    for line in LINE.finditer(content):
         with suppress(DamagedError):
-            entry = json_in(line)
-            if isinstance(entry, dict):
+            entry = json_in(line[0])
+            if isinstance(entry, dict) and keep(entry):
                 entries.append(entry)
     return entries
 

@@ -205,6 +205,12 @@ class Run:
             ValueError: If another process is training there, or the folder can't be made.
         """
         lock = self.folder / ".lock"
+        for name in (CONFIG, RECORD, LOG, ".lock", "model", "pictures", "checkpoints"):
+            if (self.folder / name).is_symlink():
+                raise ValueError(
+                    f"Expected a run folder without links; {self.folder / name} is one, and what "
+                    f"it leads to would be written over: put that in its place."
+                )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.touch()
@@ -335,7 +341,7 @@ class Run:
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of the log."""
-        return [entry for entry in read_log(self.folder / LOG) if is_entry(entry)]
+        return read_log(self.folder / LOG, is_entry)
 
     def save_model(self, flow: Flow, quantiles: TermQuantiles) -> None:
         """Write the flow, and the quantiles of its terms on clean images, in place of what was."""
@@ -373,11 +379,17 @@ def first_process() -> bool:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the current folder's repository, and whether code or configurations there have
-    changes; none without one. Results that lie there uncommitted don't change the next."""
+    """Commit of this package's repository, and whether code or configurations there have changes;
+    none if it wasn't installed from one. Results that lie there uncommitted don't change the next.
+
+    Never that of the current folder: git runs commands that a repository's settings name.
+    """
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
 
     def git(*arguments: str) -> str:
-        command = ["git", *arguments]
+        command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

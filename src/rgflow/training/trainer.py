@@ -14,7 +14,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from rgflow.architectures import FLOWS
-from rgflow.config import FlowConfig, TrainConfig
+from rgflow.config import FlowConfig, TrainConfig, check_at_least, check_whole
 from rgflow.data import Images, msds
 from rgflow.flow import Flow
 from rgflow.training.batches import Batches
@@ -115,10 +115,12 @@ class Trainer:
             )
         try:
             self.optimisation.restore(state)
-            self.step, self.bad = int(state["step"]), int(state["bad"])
-            self.skipped_steps, self.log_size = int(state["skipped_steps"]), int(state["log_size"])
-            self.lr_factor, self.best = float(state["lr_factor"]), float(state["best"])
-            self.start_clock(float(state["seconds"]))
+            for name in ("step", "bad", "skipped_steps", "log_size"):
+                setattr(self, name, check_whole(name, state[name], 0))
+            for name in ("lr_factor", "seconds"):
+                check_at_least(name, state[name], 0)
+            self.lr_factor, self.best = state["lr_factor"], float(state["best"])
+            self.start_clock(state["seconds"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise _other(error) from error
 
