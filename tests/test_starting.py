@@ -210,7 +210,8 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     assert card.training.all_steps == 36 > card.training.steps
     assert card.training.all_seconds > card.training.seconds
     page = (tmp_path / "again" / "README.md").read_text()
-    assert re.search(r", from the weights of shipped \(12 steps in \d\.\d minutes, from the weig", page)
+    weights = r"from the weights of shipped \(12 steps in \d\.\d minutes, from the weights of fi"
+    assert re.search(weights, page)
     ran = r"were trained, begun 20.* on .*, with the same settings, but for\n\n"
     _, of_second, of_first = re.split(f"Those of .* {ran}", page)
     assert of_second.startswith("```yaml\npretrained: first\ntrain_levels:\n- 1\n- 2\n```\n")

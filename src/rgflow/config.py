@@ -257,7 +257,7 @@ class FlowConfig:
         for name, value in self.bijector_options.items():
             for one in value if isinstance(value, list) else [value]:
                 kinds = "a number, a word, true, false, null, or a list of these"
-                check_type(f"{name!s:.60} of bijector_options", one, get_args(Option), kinds)
+                check_type(f"the bijector's option {name!s:.60}", one, get_args(Option), kinds)
         if self.bijector_options and "." not in self.bijector:
             raise ValueError(
                 f"Expected bijector_options only for a bijector named by its import path; got "
