@@ -167,7 +167,8 @@ def test_log_determinant_equals_autograd(case):
             image = function(copies)[0].flatten(1)
             (jacobian,) = torch.autograd.grad(image.diagonal().sum(), copies)
             slogdet = torch.linalg.slogdet(jacobian.flatten(1))[1]
-            torch.testing.assert_close(log_det[k], slogdet, rtol=1e-9, atol=1e-9)
+            # The determinant of a steep Jacobian is as exact as that on some processors.
+            torch.testing.assert_close(log_det[k], slogdet, rtol=1e-8, atol=1e-9)
 
 
 def test_gradients_reach_every_parameter(case):
