@@ -178,7 +178,7 @@ def test_an_error_that_a_single_image_lacks_comes_back(made, tmp_path):
     assert "NaN" not in (tmp_path / "card.json").read_text()
     again = Card.read(tmp_path)
     assert math.isnan(again.likelihood.standard_error)
-    assert "± nan" in again.page()
+    assert "nan" not in again.page()
 
 
 def test_damaged_cards(made, tmp_path):

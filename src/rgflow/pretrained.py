@@ -198,7 +198,9 @@ class Likelihood:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `dataclasses.asdict`, with NaN for an error that JSON lacks."""
-        return instance(cls, _with_errors(values))
+        if not isinstance(values, dict) or values.get("standard_error") is not None:
+            return instance(cls, values)
+        return replace(instance(cls, values | {"standard_error": 0.0}), standard_error=math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
