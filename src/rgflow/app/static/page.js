@@ -154,8 +154,6 @@ window.rgflow = {
     next.focus();
   },
 };
-// The server has answered for the first time: from now on the page has a stream that stays open.
-window.rgflow.connected = new Promise((resolve) => { window.rgflow.connect = resolve; });
 // What is left behind is found again by a page in its place, but not by a copy of the tab.
 delete sessionStorage.rgflow;
 addEventListener("pagehide", () => { sessionStorage.rgflow = window.rgflow.name; });
