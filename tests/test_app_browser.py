@@ -1,8 +1,16 @@
 """The explorer in Chromium, used as a person would."""
 
 import base64
+import contextlib
+import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import pytest
@@ -10,9 +18,21 @@ from PIL import Image, ImageSequence
 
 from rgflow import load_flow
 from rgflow.app.drawers import NAMES as DRAWERS
+from rgflow.app.layout import BEAT
 from rgflow.latents import Latents
 from strange_files import png, zeros
-from visitors import BROWSER, Visitor, album, chromium, health, most_memory, serving
+from visitors import (
+    BROWSER,
+    PATIENCE,
+    Visitor,
+    album,
+    chromium,
+    free_port,
+    health,
+    most_memory,
+    process_of,
+    serving,
+)
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
@@ -27,6 +47,43 @@ UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.
     return !document.getElementById("help").innerText;
   }).map((one) => one.outerHTML.slice(0, 200))"""
 """Whatever can be used and has no sentence of help."""
+LATE = """{
+  const ask = window.fetch, rest = () => new Promise((resolve) => setTimeout(resolve, 200));
+  window.fetch = async (...what) => {
+    const answer = await ask(...what);
+    if (!String(what[0].url || what[0]).includes("/queue/data")) return answer;
+    const late = new TransformStream({ async transform(words, out) {
+      for (const one of words.split(/(?<=\\n\\n)/)) {
+        out.enqueue(one);
+        if (one.includes("process_completed")) await rest();
+      }
+    } });
+    const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(late);
+    return new Response(body.pipeThrough(new TextEncoderStream()), answer);
+  };
+}"""
+"""Lets whatever follows an answer on a stream arrive late, as it does behind a large one: if that
+tells that the stream ends, another event has been sent by then."""
+BACK_TO_BACK = """count => {
+  const canvas = document.querySelector("#canvas canvas");
+  window.events = { sent: 0, answered: 0, time: 0 };
+  const send = () => {
+    document.getElementById(window.events.sent++ % 2 ? "redo" : "undo").click();
+    window.events.time = performance.now();
+  };
+  new MutationObserver(() => {
+    if (++window.events.answered < count) send();
+  }).observe(canvas, { attributes: true, attributeFilter: ["data-revision"] });
+  send();
+}"""
+"""Sends so many events, each while the answer to the one before is handled."""
+ENDED = """count => window.events.answered === count
+  || performance.now() - window.events.time > 30000"""
+"""Whether all of them are answered, or one won't be any more."""
+BUSY = """() => [...document.querySelectorAll(
+  ".generating, .pending, .translucent, .progress-text, .eta-bar, [aria-busy=true]"
+)].filter((one) => one.checkVisibility()).map((one) => one.outerHTML.slice(0, 200))"""
+"""Whatever looks as if something was under way."""
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +131,9 @@ def atlas(me):
     me.page.locator("#atlas button").first.wait_for()
 
 
-def runs(me, folder):
-    """Check that the Python on the page makes the image on the page."""
-    code = me.python()
+def runs(me, folder, words):
+    """Check that the Python on the page, with these words, makes the image on the page."""
+    code = me.python(words)
     (folder / "script.py").write_text(code)
     subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, timeout=300)
     found = np.asarray(Image.open(folder / "image.png").convert("RGB"))
@@ -151,8 +208,7 @@ def test_from_samples_to_a_direction(me, tmp_path):
     me.warned("a saved move")
     me.change("#undo")
     me.wait("() => document.querySelector('#directions input').value === 'brighter'")
-    code = runs(me, tmp_path)
-    assert "move(" in code
+    code = runs(me, tmp_path, "move(")
     assert "[0]" in code
 
 
@@ -164,8 +220,7 @@ def test_a_number_that_is_typed(me, tmp_path):
     me.changing(lambda: me.page.fill("#latent-0 input[type=number]", "2"), "pixels")
     me.changing(lambda: me.drawer("python"))  # though the field has the focus still
     me.close_drawer("python")
-    code = runs(me, tmp_path)
-    assert ".set(" in code
+    runs(me, tmp_path, ".set(")
     me.page.focus("#latent-0 input[type=range]")
     me.changing(lambda: me.page.keyboard.press("End"))
     assert "latents moved" in me.text("#status")
@@ -240,11 +295,10 @@ def test_mix_and_export(me, tmp_path):
     assert share.input_value() == "1"
     me.shoot("10-mixed")
     assert "mixture" in me.text("#status")
+    runs(me, tmp_path, ".mix(z2, (1.0, 0.0, 0.0))")
     mixed = me.pixels
-    code = runs(me, tmp_path)
-    assert ".mix(z2, (1.0, 0.0, 0.0))" in code
     me.changing(lambda: me.drag("#linear", 0.5))  # of the first image, not of the mixture
-    code = runs(me, tmp_path)
+    code = runs(me, tmp_path, ".mix(z2, (0.5, 0.5, 0.5))")
     assert code.count(".mix(") == 1
     me.change("#undo")
     assert me.pixels == mixed
@@ -256,7 +310,7 @@ def test_mix_and_export(me, tmp_path):
     me.page.keyboard.press("Enter")
     me.wait("() => document.querySelector('#share-1 input[type=range]').value === '1'")
     me.wait("() => !document.querySelector('#mix-film img')")
-    assert ".mix(z2, (1.0, 1.0, 0.0))" in me.python()
+    me.python(".mix(z2, (1.0, 1.0, 0.0))")
 
     me.drawer("export")
     me.shoot("11-export")
@@ -318,8 +372,7 @@ def test_repair(me, tmp_path):
     old, new = (np.frombuffer(base64.b64decode(one), np.uint8) for one in (before, me.pixels))
     changed = np.argwhere((old != new).reshape(32, 32, 3).any(2)).tolist()
     assert all(place in marked for place in changed)
-    code = runs(me, tmp_path)
-    assert "fill(" in code
+    runs(me, tmp_path, "fill(")
 
 
 def test_a_repair_is_stopped(me):
@@ -428,7 +481,7 @@ def test_a_page_that_is_loaded_again(me):
     for route in held:
         route.continue_()
     me.page.unroute("**/queue/join?*", hold)
-    me.page.wait_for_timeout(2000)
+    me.page.wait_for_timeout(500)
     assert me.text(words) == told
     assert me.pixels == image
     me.change("#undo")
@@ -453,10 +506,14 @@ def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
     me.page.route("**/queue/join?*", hold)
     me.page.reload()
     me.panel("Repair")
-    me.page.wait_for_timeout(500)  # that all have been asked for something
-    choice += [route for route in held if '"value":"Repair"' in route.request.post_data]
-    assert len(choice) == 1 < len(held)
-    first, second = [route for route in held if route not in choice], choice
+    me.page.wait_for_timeout(500)
+    (stay,) = held  # all else waits until the page has its stream
+    stay.continue_()
+    while not choice:
+        me.page.wait_for_timeout(100)
+        choice += [route for route in held if '"value":"Repair"' in route.request.post_data]
+    first, second = [route for route in held if route not in (stay, *choice)], choice
+    assert first
     for route in first if late else second + first:
         route.continue_()
     me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
@@ -497,7 +554,7 @@ def test_all_controls_of_samples_and_latents(me):
     write(me, "temperature-0", 0)
     me.change("#draw")
     assert me.pixels != usual
-    assert "0.2, 0.2]" in me.python()
+    me.python("0.2, 0.2]")
 
     atlas(me)
     first = me.page.locator("#atlas button").first.get_attribute("title")
@@ -587,7 +644,7 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
     write(me, "hole-seed", 5)
     me.change("#repair")
     me.page.locator("#progress", has_text="done").wait_for()
-    assert "seed=5" in me.python()
+    me.python("seed=5")
     atlas(me)
     me.change("#atlas button", 0)
 
@@ -695,9 +752,90 @@ def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
     me.close()
 
 
-def test_a_server_ends_though_a_page_is_open(browser, tmp_path):
-    with serving(tmp_path) as alone:  # whose end is waited for
-        Visitor(browser, alone)
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
+def test_no_event_is_lost(me, late):
+    count = 100 if late else 500
+    if late:
+        me.page.add_init_script(LATE)
+        me.page.reload()
+        me.messages.clear()  # of connections that have ended
+        me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    for seed in range(3):
+        draw(me, seed, 1)
+    me.change("#undo")
+    start = me.revision
+    me.page.evaluate(BACK_TO_BACK, count)
+    while not me.page.evaluate(ENDED, count):
+        me.page.wait_for_timeout(500)
+    found = me.page.evaluate("window.events")
+    assert (found["sent"], found["answered"]) == (count, count)
+    assert me.revision == start + count  # so each was handled, and once
+
+
+def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
+    streams = [url for url in me.requests if "/queue/data" in url]
+    assert len(streams) == 1
+    draw(me)
+    assert [url for url in me.requests if "/queue/data" in url] == streams
+    assert not any("/heartbeat/" in url for url in me.requests)  # browsers allow six connections
+    me.page.wait_for_timeout(1000 * (BEAT + 1))
+    assert me.page.evaluate(BUSY) == []
+
+
+def test_many_tabs_of_one_browser(me):
+    tabs = [me.page, *(me.context.new_page() for _ in range(4))]
+    for tab in tabs[1:]:
+        tab.goto(me.address)
+    for tab in tabs:
+        tab.locator("#canvas canvas[data-revision]").wait_for()
+        tab.click("#draw")
+        tab.locator("#samples button").first.wait_for()
+
+
+def test_fifty_pages_at_once(me):
+    with urllib.request.urlopen(f"{me.address}/config") as answer:
+        events = json.load(answer)["dependencies"]
+    (stay,) = (one["id"] for one in events if "load" in [name for _, name in one["targets"]])
+    api = f"{me.address}/gradio_api/queue"
+    with contextlib.ExitStack() as streams:
+        for k in range(50):
+            what = {"fn_index": stay, "data": [f"page {k}", ""], "session_hash": f"session {k}"}
+            request = urllib.request.Request(f"{api}/join", json.dumps(what).encode())
+            request.add_header("Content-Type", "application/json")
+            urllib.request.urlopen(request).close()
+            query = urllib.parse.urlencode({"session_hash": what["session_hash"]})
+            stream = streams.enter_context(urllib.request.urlopen(f"{api}/data?{query}"))
+            while b"process_generating" not in stream.readline():
+                pass
+        assert health(me.address)["sessions"] > 50
+        draw(me)
+
+
+def test_who_has_left_is_noticed(browser, address):
+    me = Visitor(browser, address)
+    assert health(address)["sessions"] > 0
+    me.close()
+    end = time.monotonic() + PATIENCE
+    while health(address)["sessions"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
+def test_a_page_goes_on_when_its_server_is_back(killed, browser, tmp_path):
+    port = free_port()
+    with serving(tmp_path, port=port) as first:  # which ends though a page is open
+        me = Visitor(browser, first)
+        if killed:
+            os.kill(int(process_of(first).name), signal.SIGKILL)
+    words = re.compile("Attempting reconnection|as soon as it is back")  # Gradio's words or ours
+    me.page.get_by_text(words).wait_for()
+    me.shoot(f"lost-{killed}")
+    with serving(tmp_path, port=port):
+        me.page.get_by_text(words).wait_for(state="detached")  # as the page is loaded again
+        me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+        draw(me)
+        me.close()
 
 
 def test_health(address):

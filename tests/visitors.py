@@ -36,9 +36,9 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(folder, *arguments):
+def serving(folder, *arguments, port=None):
     """The address of a server that runs in a folder."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-c", SERVER, "app", *arguments, "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
     with open(folder / "server.txt", "w") as log:
@@ -63,16 +63,22 @@ def serving(folder, *arguments):
     assert all("127.0.0.1" in line or "localhost" in line for line in asked), asked
 
 
-def most_memory(address):
-    """The most memory that the server ever had, in MB; 0 where the system doesn't tell."""
+def process_of(address):
+    """The folder of the server's process in `/proc`; none where the system has no such thing."""
     port = address.rpartition(":")[2].encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
             if b"--port" in words and words[words.index(b"--port") + 1] == port:
-                lines = (process / "status").read_text().splitlines()
-                return next(int(line.split()[1]) / 1024 for line in lines if line[:5] == "VmHWM")
-    return 0
+                return process
+    return None
+
+
+def most_memory(address):
+    """The most memory that the server ever had, in MB; 0 where the system doesn't tell."""
+    process = process_of(address)
+    lines = (process / "status").read_text().splitlines() if process else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line[:5] == "VmHWM"), 0)
 
 
 def health(address):
@@ -201,8 +207,6 @@ class Visitor:
             "([what, before]) => document.querySelector('#canvas canvas').dataset[what] !== before",
             [what, before],
         )
-        # Gradio drops an event that is sent while it closes the stream of the one before.
-        self.page.wait_for_timeout(100)
 
     def change(self, selector, number=0):
         """Click, and wait until the image changes."""
@@ -280,10 +284,11 @@ class Visitor:
         """The pixels (row, column) that are painted over: all of each, or nothing of it."""
         return self.page.evaluate(MARKED)
 
-    def python(self):
-        """The code that the page shows for its image."""
+    def python(self, words=""):
+        """The code that the page shows for its image, as soon as it has these words."""
         self.drawer("python")
-        code = self.text("#code .cm-content")
+        shown = self.page.locator("#code .cm-content", has_text=words)
+        code = shown.inner_text()
         self.close_drawer("python")
         return code
 

@@ -1,6 +1,7 @@
 """The whole page, put together: the current image, the panels beside it, the drawers above."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from html import escape
 from typing import Any
 
@@ -12,9 +13,17 @@ from rgflow.app.page import Page, drawn
 from rgflow.app.panels.repair import following
 from rgflow.app.workspace import Workspace
 
-ASKED = "() => window.rgflow.touched"
+ASKED = """async () => {
+  const asked = window.rgflow.touched;
+  await window.rgflow.connected;
+  return asked;
+}"""
 """Whether somebody has opened a panel: while a page is loaded it opens its first one by itself,
 which isn't to close the one that it is about to go on with."""
+PAGES = 512
+"""Pages that may be open at a time; another one waits until one of them is closed."""
+BEAT = 5
+"""Seconds after which it is noticed, at the latest, that a page was closed."""
 
 
 def build(desk: Desk) -> gr.Blocks:
@@ -63,11 +72,21 @@ def build(desk: Desk) -> gr.Blocks:
         page.on(page.canvas.pick, picked, event=True)
         page.on(page.canvas.stroke, painted, event=True)
         names = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
-        opened = gr.Textbox(visible="hidden")
+        here, opened = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
         opened.change(None, [opened], js="(panel) => window.rgflow.resume(panel)")
 
-        def arrive(request: gr.Request, name: str, before: str) -> None:
-            desk.arrive(str(request.session_hash), name, before)
+        async def stay(request: gr.Request, name: str, before: str) -> AsyncIterator[Any]:
+            # Gradio closes its stream when no event is pending, and loses one that is sent
+            # meanwhile. So this one is pending for as long as the page is open.
+            session = str(request.session_hash)
+            desk.arrive(session, name, before)
+            try:
+                yield name
+                while True:
+                    await asyncio.sleep(BEAT)
+                    yield gr.skip()  # here Gradio ends it if the page is gone
+            finally:
+                desk.leave(session)
 
         def follow(request: gr.Request) -> Iterator[list[Any]]:
             yield from following(page, str(request.session_hash))
@@ -80,17 +99,14 @@ def build(desk: Desk) -> gr.Blocks:
 
         js = "() => [window.rgflow.name, window.rgflow.before]"
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        here = blocks.load(arrive, names, js=js, **hidden)
-        page.on(here.then, arrived, [opened], [opened], js="() => window.rgflow.opened()")
-        page.later(lambda: here.then(follow, outputs=page.core, concurrency_limit=None, **hidden))
+        staying = blocks.load(stay, names, [here], js=js, concurrency_limit=PAGES, **hidden)
+        staying.failure(None, js="() => window.rgflow.lost()")
+        here.change(None, js="() => window.rgflow.connect()")
+        page.on(here.change, arrived, [opened], [opened], js="() => window.rgflow.opened()")
+        page.later(lambda: here.change(follow, outputs=page.core, concurrency_limit=None, **hidden))
         tour.click(None, js="() => window.rgflow.tour()")
         shade.click(None, js="() => window.rgflow.shade()")
         page.wire()
-
-        def leave(request: gr.Request) -> None:
-            desk.leave(str(request.session_hash))
-
-        blocks.unload(leave)
     return blocks
 
 

@@ -17,6 +17,9 @@ Handler = Callable[..., Any]
 REACH = 6.0
 """How far the sliders of latents go, in units of the prior's scale."""
 MOST_SEED = (1 << 31) - 1
+CONNECTED = "async (...values) => { await window.rgflow.connected; return values; }"
+"""Holds an event back until the page has a stream that stays open: Gradio may lose one that is sent
+while a stream is closed."""
 slider = partial(gr.Slider, buttons=[])
 """A slider without a button of its own, as undoing does more."""
 MOST_LEVELS = 8
@@ -160,6 +163,7 @@ class Page:
                     "show_progress": "hidden",
                     "api_visibility": "private",
                     "trigger_mode": "multiple",  # nothing that a person does is lost
+                    "js": CONNECTED,
                     **options,
                 },
             )

@@ -14,14 +14,14 @@ from fastapi import FastAPI
 from rgflow import __version__
 from rgflow.app.desk import Desk
 from rgflow.app.drawers import LARGEST_UPLOAD
-from rgflow.app.layout import build
+from rgflow.app.layout import PAGES, build
 from rgflow.app.page import static
 from rgflow.app.shelf import Shelf
 from rgflow.config import check_whole
 
-CONCURRENT, WAITING = 4, 200
-"""Events of one kind that are worked on at a time, where nothing else is said, and events that may
-wait."""
+CONCURRENT, BUSY, WAITING = 4, 40, 200
+"""Events that are worked on at a time, of one kind, where nothing else is said, and of all kinds;
+and events that may wait."""
 GOODBYE = 3
 """Seconds that the server waits for pages, which keep a connection open, as it ends."""
 
@@ -42,6 +42,7 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
     opened = desk.shelf.open(first)
     opened.prepare()
     blocks = build(desk)
+    blocks.max_threads = PAGES + BUSY  # each page has one event that is always worked on
     blocks.queue(default_concurrency_limit=CONCURRENT, max_size=WAITING, api_open=False)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.desk = desk

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rgflow.app import views
 from rgflow.app.desk import Seat
-from rgflow.app.page import Page, seed_field, slider, whole
+from rgflow.app.page import CONNECTED, Page, seed_field, slider, whole
 from rgflow.app.repairing import completions, most_steps, odd
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
@@ -91,6 +91,7 @@ def repair(page: Page) -> None:
             run,
             [seed],
             page.core,
+            js=CONNECTED,
             show_progress="hidden",
             api_visibility="private",
             concurrency_limit=MOST,

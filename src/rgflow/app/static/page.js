@@ -25,6 +25,15 @@ window.rgflow = {
     document.getElementById("drawer-" + name).classList.remove("shown");
     document.getElementById("open-" + name)?.focus();
   },
+  async lost() {  // the server: the page is loaded again as soon as it answers
+    const note = document.createElement("div");
+    note.id = "lost"; note.role = "status";
+    note.textContent = "The server has ended. This page goes on as soon as it is back.";
+    document.body.append(note);
+    while (!await fetch("health").then((answer) => answer.ok, () => false))
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+    location.reload();
+  },
   shade() { document.body.classList.toggle("dark"); },
   save() {
     document.querySelector("#canvas canvas").toBlob((blob) => {
@@ -154,6 +163,8 @@ window.rgflow = {
     next.focus();
   },
 };
+// The server has answered for the first time: from now on the page has a stream that stays open.
+window.rgflow.connected = new Promise((resolve) => { window.rgflow.connect = resolve; });
 // What is left behind is found again by a page in its place, but not by a copy of the tab.
 delete sessionStorage.rgflow;
 addEventListener("pagehide", () => { sessionStorage.rgflow = window.rgflow.name; });
