@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rgflow import FlowConfig, make_flow
+from rgflow.bijectors import MapSpec
 from rgflow.flow import Flow
 
 BIJECTORS: dict[str, dict[str, Any]] = {
@@ -91,6 +92,11 @@ REAL_NVP: dict[str, dict[str, Any]] = {
 
 CASES = BIJECTORS | OPTIONS | REAL_NVP
 """Every bijector kind, every option of a flow, and the baseline."""
+
+
+def spec_of_square(m: int, channels: int = 3, **more: Any) -> MapSpec:
+    """Of cells that write m×m sites."""
+    return MapSpec(channels=channels, sites=m * m, **more)
 
 
 def config(**options: Any) -> FlowConfig:

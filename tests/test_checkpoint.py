@@ -182,9 +182,8 @@ def test_a_bijector_of_your_own_that_is_trusted(tmp_path, monkeypatch):
     (tmp_path / "own_maps.py").write_text(
         "from rgflow.bijectors import AffineCoupling\n"
         "class Own(AffineCoupling):\n"
-        "    def __init__(self, dim):\n"
-        "        from rgflow.conditioners import TrunkConditioner\n"
-        "        super().__init__(dim, lambda d, p: TrunkConditioner(d, p, hidden=4, blocks=1))\n"
+        "    def __init__(self, spec):\n"
+        "        super().__init__(spec, conditioner='trunk', hidden=4, blocks=1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="'own_maps.Own' would run code"):

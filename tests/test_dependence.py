@@ -17,6 +17,7 @@ from rgflow.analysis.information import (
     mutual_information,
     pairwise_information,
 )
+from rgflow.geometries import Blocks
 from rgflow.lattice import SqueezeSites
 
 N = 4000
@@ -105,7 +106,7 @@ def test_binned_takes_few_values_as_they_are():
 # ---------------------------------------------------------------- on the tree
 
 
-LATTICE = Lattice(height=16, width=16, m=4)
+LATTICE = Lattice(height=16, width=16, geometry=Blocks(m=4))
 
 
 def latents(lattice=LATTICE, n=N):

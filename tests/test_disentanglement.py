@@ -10,11 +10,12 @@ from rgflow import Latents, Lattice
 from rgflow.analysis.disentanglement import dci, disentanglement
 from rgflow.analysis.labels import Label
 from rgflow.analysis.probes import ProbeTable, Score, _compared, probe_levels
+from rgflow.geometries import Blocks
 from rgflow.lattice import SqueezeSites
 
 RANDOM = np.random.default_rng(0)
 FACTORS = RANDOM.uniform(size=(2000, 3))
-LATTICE = Lattice(height=32, width=32, m=4, levels=3)
+LATTICE = Lattice(height=32, width=32, levels=3, geometry=Blocks(m=4))
 N = 500
 
 
@@ -315,7 +316,7 @@ def test_folds_lower_the_error_and_count_the_progress():
 
 
 def test_the_latents_of_a_place_are_those_whose_cone_meets_it():
-    lattice = Lattice(height=32, width=32, m=4)
+    lattice = Lattice(height=32, width=32, geometry=Blocks(m=4))
     box = lattice.box(8, 16, 8, 8)
     meets = np.array(
         [

@@ -10,7 +10,7 @@ from rgflow import FlowConfig, Latents, Lattice, RGFlow, make_flow
 from rgflow.analysis import fields, receptive_fields
 from rgflow.analysis.fields import column_count
 from rgflow.bijectors import Bijector, trust
-from rgflow.bijectors.base import Mapped
+from rgflow.bijectors.base import Mapped, MapSpec
 
 SPACES = ("flow", "pixels")
 
@@ -147,15 +147,16 @@ def test_fields_that_do_not_fit_into_memory():
 class Rotation(Bijector):
     """A linear map of blocks, the same for all."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, spec: MapSpec) -> None:
+        dim = spec.dim
         super().__init__((dim,))
         weight = torch.linalg.qr(torch.randn(dim, dim)).Q * torch.linspace(0.5, 2, dim)
         self.weight = torch.nn.Parameter(weight)
 
-    def transform(self, x: torch.Tensor) -> Mapped:
+    def transform(self, x: torch.Tensor, context=None) -> Mapped:
         return x @ self.weight.T, torch.linalg.slogdet(self.weight)[1].expand(len(x))
 
-    def invert(self, y: torch.Tensor) -> Mapped:
+    def invert(self, y: torch.Tensor, context=None) -> Mapped:
         return (
             torch.linalg.solve(self.weight, y.T).T,
             -torch.linalg.slogdet(self.weight)[1].expand(len(y)),

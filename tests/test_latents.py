@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from rgflow import Latents, Lattice
+from rgflow.geometries import Blocks
 
 
 @pytest.fixture
 def lattice():
-    return Lattice(height=16, width=8, m=2, levels=3)
+    return Lattice(height=16, width=8, levels=3, geometry=Blocks(m=2))
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_file(z, tmp_path):
 
 
 def test_file_of_levels_with_edges_of_their_own(tmp_path):
-    lattice = Lattice(height=8, width=8, m=(4, 2))
+    lattice = Lattice(height=8, width=8, geometry=Blocks(m=(4, 2)))
     z = Latents.from_flat(torch.randn(2, 3 * 64), lattice, 3)
     z.save(tmp_path / "z.safetensors")
     loaded = Latents.load(tmp_path / "z.safetensors")
@@ -116,7 +117,9 @@ def test_bad_input(z, lattice, tmp_path):
         z[0, 1, 1, 3]
     with pytest.raises(ValueError, match="one for each of the 3 levels; got 2"):
         z.mix(z, [0.5, 0.5])
-    other = Latents.from_flat(z.flat(), Lattice(height=8, width=16, m=2, levels=3), 3)
+    other = Latents.from_flat(
+        z.flat(), Lattice(height=8, width=16, levels=3, geometry=Blocks(m=2)), 3
+    )
     with pytest.raises(ValueError, match="as many images of the same size"):
         z.mix(other, 0.5)
     with pytest.raises(ValueError, match="as many images of the same size"):
@@ -130,7 +133,9 @@ def test_bad_input(z, lattice, tmp_path):
         Latents.from_image(torch.zeros(2, 3, 8, 8), lattice)
     with pytest.raises(ValueError, match="at least one batch"):
         Latents.cat([])
-    shifted = Latents(z.levels, Lattice(height=16, width=8, m=2, levels=3, order="released"))
+    shifted = Latents(
+        z.levels, Lattice(height=16, width=8, levels=3, geometry=Blocks(m=2, order="released"))
+    )
     grey = Latents.from_flat(z.flat()[:, : 16 * 8], lattice, 1)
     for another in (shifted, grey):
         with pytest.raises(ValueError, match="latents of one flow; got 3 channels on Lattice"):

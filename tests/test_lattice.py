@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flows import random_flow, random_images
 from rgflow import Latents, Lattice, RGFlow
+from rgflow.geometries import Blocks
 
 ORDERS = ("paper", "released")
 BOUNDARIES = ("periodic", "open")
@@ -32,7 +33,7 @@ BOUNDARIES = ("periodic", "open")
     ],
 )
 def test_inference_cones_of_all_10x10_regions(order, shares, mean, per_level):
-    lattice = Lattice(height=32, width=32, order=order)
+    lattice = Lattice(height=32, width=32, geometry=Blocks(order=order))
     counts = np.array(
         [
             lattice.counts(lattice.inference_cone(lattice.box(y, x, 10, 10)))
@@ -91,7 +92,7 @@ def _edges(lattice: Lattice, y: int) -> list[tuple[int, int]]:
     ("order", "edges"), [("paper", [8, 20, 44, 92, 188]), ("released", [8, 24, 56, 120, 248])]
 )
 def test_generation_cone_edges(order, edges):
-    lattice = Lattice(height=512, width=512, order=order)
+    lattice = Lattice(height=512, width=512, geometry=Blocks(order=order))
     for level, edge in enumerate(edges):
         site = 256 + (1 << level)
         assert lattice.generation_cone(lattice.site(level, site, 256)).sum() == edge**2
@@ -111,9 +112,9 @@ def slow_cone(lattice: Lattice, start: tuple[int, int], up: bool) -> set[tuple[i
     """Follow blocks one by one, as eqs. 8 and 9 place them."""
     sites = {start}
     for level in range(lattice.levels) if up else reversed(range(lattice.levels)):
-        m = lattice.edges[level]
+        m = lattice.geometry.unit(level)
         rows, columns = lattice.height >> level, lattice.width >> level
-        shifts = (m // 2, 0) if lattice.order == "paper" else (0, m // 2)
+        shifts = (m // 2, 0) if lattice.geometry.order == "paper" else (0, m // 2)
         for shift in shifts if up else reversed(shifts):
             reached = set()
             for p in range(rows // m):
@@ -122,7 +123,7 @@ def slow_cone(lattice: Lattice, start: tuple[int, int], up: bool) -> set[tuple[i
                         (m * p + shift + a, m * q + shift + b) for a in range(m) for b in range(m)
                     ]
                     wraps = any(i >= rows or j >= columns for i, j in block)
-                    if wraps and lattice.boundary == "open":
+                    if wraps and lattice.geometry.boundary == "open":
                         continue
                     pixels = {(i % rows << level, j % columns << level) for i, j in block}
                     if pixels & sites:
@@ -149,7 +150,10 @@ def test_cones_equal_a_slow_reference(m, levels, tall, wide, order, boundary, up
     else:
         unit = m << (levels - 1)
     lattice = Lattice(
-        height=tall * unit, width=wide * unit, m=m, levels=levels, order=order, boundary=boundary
+        height=tall * unit,
+        width=wide * unit,
+        levels=levels,
+        geometry=Blocks(m=m, order=order, boundary=boundary),
     )
     i = data.draw(st.integers(0, lattice.height - 1))
     j = data.draw(st.integers(0, lattice.width - 1))
@@ -232,23 +236,23 @@ def test_cones_equal_the_support_of_jacobians_at_32(order, boundary):
 
 
 def test_every_site_has_one_level_and_layers_without_blocks_are_left_out():
-    lattice = Lattice(height=8, width=16, m=4, boundary="open")
+    lattice = Lattice(height=8, width=16, geometry=Blocks(m=4, boundary="open"))
     assert lattice.levels == 2
-    assert [layer.kind for layer in lattice.layers(0)] == ["disentangler", "decimator"]
-    assert [layer.blocks for layer in lattice.layers(0)] == [(1, 3), (2, 4)]
-    assert [layer.kind for layer in lattice.layers(1)] == ["decimator"]
+    assert [layer.name for layer in lattice.layers(0)] == ["disentangler", "decimator"]
+    assert [layer.shape for layer in lattice.layers(0)] == [(1, 3), (2, 4)]
+    assert [layer.name for layer in lattice.layers(1)] == ["decimator"]
     assert lattice.site_levels.max() == 1
 
 
 def test_the_last_edge_holds_for_all_further_levels():
-    lattice = Lattice(height=32, width=64, m=(8, 4, 4))
-    assert (lattice.levels, lattice.edges, lattice.m) == (4, (8, 4, 4, 4), (8, 4))
-    assert lattice == Lattice(height=32, width=64, m=(8, 4))
-    assert [layer.blocks for level in range(4) for layer in lattice.layers(level)[:1]] == [
+    lattice = Lattice(height=32, width=64, geometry=Blocks(m=(8, 4, 4)))
+    assert (lattice.levels, lattice.geometry.m) == (4, (8, 4))
+    assert lattice == Lattice(height=32, width=64, geometry=Blocks(m=(8, 4)))
+    assert [layer.shape for level in range(4) for layer in lattice.layers(level)[:1]] == [
         (4, 8), (4, 8), (2, 4), (1, 2),
     ]  # fmt: skip
-    assert Lattice(height=32, width=32, m=(4, 4)) == Lattice(height=32, width=32)
-    assert Lattice(height=32, width=32, m=(8, 4, 2, 4)).edges == (8, 4, 2, 4)
+    assert Lattice(height=32, width=32, geometry=Blocks(m=(4, 4))) == Lattice(height=32, width=32)
+    assert Lattice(height=32, width=32, geometry=Blocks(m=(8, 4, 2, 4))).levels == 4
 
 
 @pytest.mark.parametrize(
@@ -258,9 +262,11 @@ def test_the_last_edge_holds_for_all_further_levels():
         ({"height": 32, "width": 40, "levels": 3}, r"= 16; got 40 \(nearest: 32 or 48\)"),
         ({"height": 2, "width": 4}, "got 2 .nearest: 4 or 4|got 2 .nearest: 4"),
         ({"height": 32, "width": 32, "m": 3}, "even block edge m of at least 2; got 3"),
-        ({"height": 32, "width": 32, "m": ()}, "Expected one m, or one for each level; got none"),
-        ({"height": 32, "width": 32, "m": (8, 4), "levels": 1}, "each of the 1 levels; got 2"),
-        ({"height": 8, "width": 12, "m": (4, 4)}, r"of m·2\^\(levels−1\) = 8; got 12 .*8 or 16"),
+        (
+            {"height": 32, "width": 32, "m": ()},
+            "Expected m to be a number, or one per level; got none",
+        ),
+        ({"height": 32, "width": 32, "m": (8, 4), "levels": 1}, "at least the 2 levels .* got 1"),
         ({"height": 8, "width": 6, "m": (4, 2)}, r"m·2\^h of every level h = 4; got 6 .*4 or 8"),
         ({"height": 32, "width": 32, "levels": -1}, "levels to be at least 0; got -1"),
         ({"height": "8", "width": 8}, "height to be a whole number; got '8'"),
@@ -273,8 +279,10 @@ def test_the_last_edge_holds_for_all_further_levels():
     ],
 )
 def test_impossible_sizes(arguments, message):
+    size = {k: x for k, x in arguments.items() if k in ("height", "width", "levels")}
+    of_blocks = {k: x for k, x in arguments.items() if k not in size}
     with pytest.raises(ValueError, match=message):
-        Lattice(**arguments)
+        Lattice(**size, geometry=Blocks(**of_blocks))
 
 
 def test_regions_and_addresses_outside():

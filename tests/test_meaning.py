@@ -21,9 +21,10 @@ from rgflow.analysis.labels import Label, labels_of, read_csv, spread
 from rgflow.analysis.visible import visible_latents
 from rgflow.cli import main
 from rgflow.data import load
+from rgflow.geometries import Blocks
 from runs import small_run
 
-LATTICE = Lattice(height=16, width=16, m=4)
+LATTICE = Lattice(height=16, width=16, geometry=Blocks(m=4))
 N = 1000
 
 

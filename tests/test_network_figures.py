@@ -8,22 +8,25 @@ from PIL import ImageColor
 from rgflow import Lattice, figures
 from rgflow.figures import network as drawn
 from rgflow.figures.charts import level_colours
+from rgflow.geometries import Blocks
 
 LATTICES = {
     "default": Lattice(height=32, width=32),
-    "open": Lattice(height=16, width=32, boundary="open"),
-    "released": Lattice(height=32, width=32, order="released"),
-    "released-open": Lattice(height=16, width=16, order="released", boundary="open"),
-    "m8": Lattice(height=32, width=32, m=8),
-    "m2": Lattice(height=8, width=8, m=2),
+    "open": Lattice(height=16, width=32, geometry=Blocks(boundary="open")),
+    "released": Lattice(height=32, width=32, geometry=Blocks(order="released")),
+    "released-open": Lattice(
+        height=16, width=16, geometry=Blocks(order="released", boundary="open")
+    ),
+    "m8": Lattice(height=32, width=32, geometry=Blocks(m=8)),
+    "m2": Lattice(height=8, width=8, geometry=Blocks(m=2)),
     "one-level": Lattice(height=8, width=8, levels=1),
-    "not-square": Lattice(height=8, width=24, m=4),
+    "not-square": Lattice(height=8, width=24, geometry=Blocks(m=4)),
 }
 
 
 @pytest.mark.parametrize("size", [(2, 2), (8, 2), (32, 8)])
 def test_narrow_lattices_are_drawn(size):
-    lattice = Lattice(height=size[0], width=size[1], m=2)
+    lattice = Lattice(height=size[0], width=size[1], geometry=Blocks(m=2))
     assert drawn.network_views(lattice).width > 1000
 
 

@@ -24,7 +24,7 @@ from rgflow.training import run as run_module
 from rgflow.training.batches import Batches
 from rgflow.training.log import read_log
 from rgflow.training.loop import resolved
-from rgflow.training.muon import Muon, hidden_matrices
+from rgflow.training.muon import Muon
 from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import LOG, Run, git_state
 from rgflow.training.trainer import Trainer
@@ -488,11 +488,15 @@ def test_muon_of_a_stack_is_torchs_of_each_matrix(decay):
     assert (stack.detach() - before).abs().max() > 0.1
 
 
+def hidden_matrices_of(flow):
+    return list(dict.fromkeys(p for one in flow.maps() for p in one.hidden_matrices()))
+
+
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
     flow = RGFlow(replace(tiny().model, height=8, width=8))
     muon, adamw = Optimisation(flow, tiny(optimizer="muon")), Optimisation(flow, tiny())
     counts = [len(o.param_groups[0]["params"]) for o in muon.optimizers]
-    assert counts[1] == len(hidden_matrices(flow)) > 0
+    assert counts[1] == len(hidden_matrices_of(flow)) > 0
     assert sum(counts) == len(adamw.optimizers[0].param_groups[0]["params"])
     before = [p.detach().clone() for p in flow.parameters()]
     x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
@@ -503,9 +507,9 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
 
 def test_muon_leaves_tables_of_positions_to_adamw_whatever_their_shape():
     flow = random_flow(torch.float32, bijector="cube", position_embedding=4, m=4, levels=1)
-    (table, _) = (layer.positions.weight for layer in flow.steps[0].blockwise)
+    (table, _) = (layer.positions.weight for layer in flow.steps[0].cellwise)
     assert table.shape == (4, 4)
-    assert not any(p is table for p in hidden_matrices(flow))
+    assert not any(p is table for p in hidden_matrices_of(flow))
 
 
 @pytest.mark.parametrize(
@@ -514,12 +518,13 @@ def test_muon_leaves_tables_of_positions_to_adamw_whatever_their_shape():
         {"m": 8, "height": 8, "width": 8, "splits": 2, "components": 8, "hidden": 96,
          "bijector": "coarse_to_fine", "pixels": "marginal"},
         {"m": 2, "height": 4, "width": 4, "channels": 1, "hidden": 2, "bijector": "affine"},
+        {"m": 4, "height": 4, "width": 4, "hidden": 48, "conditioner": "trunk"},  # last: 48×48
     ],
 )  # fmt: skip
 def test_muon_takes_no_biases_and_last_layers_that_are_square_by_chance(options):
     flow = make_flow(FlowConfig(depth=1, disentanglers=False, levels=1, **options))
     names = {p: name for name, p in flow.named_parameters()}
-    taken = [names[p] for p in hidden_matrices(flow)]
+    taken = [names[p] for p in hidden_matrices_of(flow)]
     assert taken
     assert not any(x in name for name in taken for x in ("bias", "length", "scale", "last"))
 

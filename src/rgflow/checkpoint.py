@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rgflow import tensors
-from rgflow.config import check_name, short
+from rgflow.checks import check_name, short
 from rgflow.files import expanded, plain, write_json
 from rgflow.pretrained import CARD, FACTORS, PAGE, QUANTILES, shipped, unknown_model
 from rgflow.reading import DamagedError, json_in, opened, read_json

@@ -1,21 +1,24 @@
 """The networks inside couplings: from one half of a block to the other half's parameters.
 
 A block is a vector whose first half are the even sites of a checkerboard and whose second half the
-odd ones (`rgflow.bijectors.blockwise`). A conditioner takes one half and says, for every variable
+odd ones (`rgflow.bijectors.cellwise`). A conditioner takes one half and says, for every variable
 of the other half, P parameters of an elementwise map. At the start all parameters are 0, which
 makes every coupling the identity.
 
-Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameters; K networks.
+Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameters; K networks; F
+features of the context.
 """
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from rgflow.numerics import EXACT, Precision
 
 SILU_VARIANCE_GAIN = 2.81
 """1 / E[silu(x)²] for a standard normal x, as the released code rounds it."""
@@ -24,21 +27,31 @@ SILU_VARIANCE_GAIN = 2.81
 class Conditioner(nn.Module):
     """Base class: `conditioner(x [R, d], half)` → parameters [R, P, d] for the other half.
 
-    `half` says which half x is: 0 (even sites) or 1 (odd). While training, networks compute in
-    `compute_dtype` (none: that of x), which is also the dtype of what comes out; otherwise in that
-    of x.
+    `half` says which half x is: 0 (even sites) or 1 (odd). Networks compute in the number format
+    that `precision` says, which is also that of what comes out.
     """
 
-    compute_dtype: torch.dtype | None = None
+    precision: Precision = EXACT
 
-    def forward(self, x: Tensor, half: int) -> Tensor:
-        """Parameters [R, P, d] for the other half."""
-        dtype = self.compute_dtype if self.training and self.compute_dtype else x.dtype
-        return self.parameters_for(x.to(dtype), half)
+    def forward(self, x: Tensor, half: int, features: Tensor | None = None) -> Tensor:
+        """Parameters [R, P, d] for the other half; `features` [R, F] are those of the context."""
+        dtype = self.precision.networks or x.dtype
+        known = x[:, :0] if features is None else features
+        return self.parameters_for(x.to(dtype), half, known.to(dtype))
 
-    def parameters_for(self, x: Tensor, half: int) -> Tensor:
-        """What a subclass writes: [R, d] → [R, P, d], in the dtype of x."""
+    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
+        """What a subclass writes: [R, d] and [R, F] → [R, P, d], in the dtype of x."""
         raise NotImplementedError
+
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        """The matrices that lead from hidden layers to hidden layers."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Norm weights once and for all."""
+        for module in self.modules():
+            if isinstance(module, GroupedLinear):
+                module.fix()
 
 
 class GroupedLinear(nn.Module):
@@ -64,6 +77,7 @@ class GroupedLinear(nn.Module):
         self.length = nn.Parameter(direction.norm(dim=2))
         self.bias = nn.Parameter(torch.zeros(groups, out_features))
         self.fixed: Tensor | None = None
+        self.precision = EXACT
 
     def fix(self) -> None:
         """Norm the weights once and for all, for a copy that isn't trained any more."""
@@ -90,7 +104,7 @@ class GroupedLinear(nn.Module):
         if len(x) != groups:
             x = x.expand(groups, -1, -1)
         bias = self.bias[:, None].to(x.dtype)
-        if self.training:
+        if self.precision.fast:
             return _BatchedLinear.apply(x, weight, bias)
         return torch.baddbmm(bias, x, weight.transpose(1, 2))
 
@@ -132,6 +146,9 @@ class _Residual(nn.Module):
             GroupedLinear(groups, a, b) for a, b in itertools.pairwise(widths)
         )
 
+    def matrices(self) -> list[nn.Parameter]:
+        return [cast(GroupedLinear, self.linears[1]).direction]
+
     def forward(self, x: Tensor) -> Tensor:
         first, second, third = self.linears
         return (x + third(F.silu(second(F.silu(first(x)))))) * math.sqrt(0.5)
@@ -140,13 +157,15 @@ class _Residual(nn.Module):
 class _PaperHalf(nn.Module):
     """P separate residual networks d → d, run side by side, each with its own output scale."""
 
-    def __init__(self, dim: int, params: int, hidden: int, blocks: int) -> None:
+    def __init__(self, dim: int, params: int, hidden: int, blocks: int, features: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(_Residual(params, dim, hidden) for _ in range(blocks)))
+        width = dim + features
+        self.blocks = nn.Sequential(*(_Residual(params, width, hidden) for _ in range(blocks)))
         self.scale = nn.Parameter(torch.zeros(params, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.blocks(x[None]) * self.scale[:, None].to(x.dtype)).transpose(0, 1)
+        out = self.blocks(x[None])[:, :, : self.scale.shape[1]]
+        return (out * self.scale[:, None].to(x.dtype)).transpose(0, 1)
 
 
 class PaperConditioner(Conditioner):
@@ -160,6 +179,7 @@ class PaperConditioner(Conditioner):
         params: Parameters per variable, P.
         hidden: Width of the hidden layers.
         blocks: Residual blocks per network.
+        features: Numbers of context F, which all networks see too.
 
     Example:
         >>> net = PaperConditioner(48, 2, hidden=512, blocks=4)
@@ -169,12 +189,19 @@ class PaperConditioner(Conditioner):
         torch.Size([5, 2, 24])
     """
 
-    def __init__(self, dim: int, params: int, *, hidden: int, blocks: int) -> None:
+    def __init__(
+        self, dim: int, params: int, *, hidden: int, blocks: int, features: int = 0
+    ) -> None:
         super().__init__()
-        self.halves = nn.ModuleList(_PaperHalf(dim // 2, params, hidden, blocks) for _ in range(2))
+        self.halves = nn.ModuleList(
+            _PaperHalf(dim // 2, params, hidden, blocks, features) for _ in range(2)
+        )
 
-    def parameters_for(self, x: Tensor, half: int) -> Tensor:
-        return self.halves[half](x)
+    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
+        return self.halves[half](torch.cat((x, features), 1))
+
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        return [m for one in self.modules() if isinstance(one, _Residual) for m in one.matrices()]
 
 
 class _Swish(nn.Module):
@@ -201,6 +228,9 @@ class _ReleasedResidual(nn.Module):
             layers += [_Swish(groups, a), GroupedLinear(groups, a, b, bound)]
         self.layers = nn.Sequential(*layers)
 
+    def matrices(self) -> list[nn.Parameter]:
+        return [cast(GroupedLinear, self.layers[3]).direction]
+
     def forward(self, x: Tensor) -> Tensor:
         x = x.expand(self.groups, -1, -1)
         return (x + self.layers(x)) * math.sqrt(0.5)
@@ -217,6 +247,7 @@ class ReleasedConditioner(Conditioner):
         params: Parameters per variable, P.
         hidden: Width of the hidden layers.
         blocks: Residual blocks per network.
+        features: Numbers of context F, which all networks see too.
 
     Example:
         >>> net = ReleasedConditioner(48, 2, hidden=512, blocks=4)
@@ -224,17 +255,24 @@ class ReleasedConditioner(Conditioner):
         1258096
     """
 
-    def __init__(self, dim: int, params: int, *, hidden: int, blocks: int) -> None:
+    def __init__(
+        self, dim: int, params: int, *, hidden: int, blocks: int, features: int = 0
+    ) -> None:
         super().__init__()
+        width = dim + features
         self.blocks = nn.Sequential(
-            *(_ReleasedResidual(params, dim, hidden) for _ in range(blocks))
+            *(_ReleasedResidual(params, width, hidden) for _ in range(blocks))
         )
         self.scale = nn.Parameter(torch.zeros(params, dim))
 
-    def parameters_for(self, x: Tensor, half: int) -> Tensor:
+    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
         known_first = (x, torch.zeros_like(x)) if half == 0 else (torch.zeros_like(x), x)
-        out = self.blocks(torch.cat(known_first, 1)[None]) * self.scale[:, None].to(x.dtype)
+        out = self.blocks(torch.cat((*known_first, features), 1)[None])
+        out = out[:, :, : self.scale.shape[1]] * self.scale[:, None].to(x.dtype)
         return out.chunk(2, 2)[1 - half].transpose(0, 1)
+
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        return [m for b in self.blocks for m in cast(_ReleasedResidual, b).matrices()]
 
 
 class _TrunkResidual(nn.Module):
@@ -257,9 +295,10 @@ class _TrunkResidual(nn.Module):
 class _Trunk(nn.Module):
     """Linear, pre-normalised residual blocks, SiLU, linear: d → P·d."""
 
-    def __init__(self, dim: int, params: int, hidden: int, blocks: int) -> None:
+    def __init__(self, dim: int, params: int, hidden: int, blocks: int, features: int) -> None:
         super().__init__()
-        self.first = nn.Linear(dim, hidden)
+        self.dim = dim
+        self.first = nn.Linear(dim + features, hidden)
         self.blocks = nn.Sequential(*(_TrunkResidual(hidden) for _ in range(blocks)))
         self.last = nn.Linear(hidden, params * dim)
         nn.init.zeros_(self.last.weight)
@@ -267,7 +306,7 @@ class _Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.blocks(_linear(self.first, x))
-        return _linear(self.last, F.silu(h)).unflatten(1, (-1, x.shape[1]))
+        return _linear(self.last, F.silu(h)).unflatten(1, (-1, self.dim))
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -283,18 +322,24 @@ class TrunkConditioner(Conditioner):
         params: Parameters per variable, P.
         hidden: Width of the network.
         blocks: Pre-normalised residual blocks.
+        features: Numbers of context F, which both networks see too.
     """
 
-    def __init__(self, dim: int, params: int, *, hidden: int, blocks: int) -> None:
+    def __init__(
+        self, dim: int, params: int, *, hidden: int, blocks: int, features: int = 0
+    ) -> None:
         super().__init__()
-        self.halves = nn.ModuleList(_Trunk(dim // 2, params, hidden, blocks) for _ in range(2))
+        self.halves = nn.ModuleList(
+            _Trunk(dim // 2, params, hidden, blocks, features) for _ in range(2)
+        )
 
-    def parameters_for(self, x: Tensor, half: int) -> Tensor:
-        return self.halves[half](x)
+    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
+        return self.halves[half](torch.cat((x, features), 1))
 
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        blocks = [one for one in self.modules() if isinstance(one, _TrunkResidual)]
+        return [p for block in blocks for p in (block.first.weight, block.second.weight)]
 
-MakeConditioner = Callable[[int, int], Conditioner]
-"""From D and P to a conditioner."""
 
 CONDITIONERS: dict[str, type[Conditioner]] = {
     "paper": PaperConditioner,

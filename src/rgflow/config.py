@@ -4,127 +4,30 @@ Everything here is a frozen, keyword-only dataclass that imports no torch, so th
 can parse, print and check it in milliseconds. The modules that do the work take these objects.
 """
 
-import difflib
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
+from rgflow.checks import (
+    MAX_BINS,
+    MAX_BLOCKS,
+    MAX_LEVELS,
+    MAX_SIZE,
+    Boundary,
+    Option,
+    check_at_least,
+    check_name,
+    check_type,
+    check_whole,
+    own_fields,
+    short,
+)
+from rgflow.geometries.blocks import Order
+
 Architecture = Literal["rg", "real_nvp"]
-Boundary = Literal["periodic", "open"]
-Order = Literal["paper", "released"]
 PriorName = Literal["laplace", "gaussian", "student"]
 PixelsName = Literal["logit", "marginal"]
 Dequantization = Literal["uniform", "variational"]
-Option = bool | int | float | str | None
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
-
-MAX_SIZE = 1 << 16
-"""Heights, widths and depths at the most: whatever is larger is a slip of the keyboard."""
-MAX_LEVELS = 32
-"""Levels at the most; MAX_SIZE allows 16."""
-MAX_BLOCKS = 1 << 11
-"""Residual blocks in networks side by side at the most: depth times blocks, of all levels; the
-largest of the paper has 80."""
-MAX_BINS = 256
-"""Bins of a spline at the most: every one keeps a smallest share of the interval."""
-
-
-def short(value: object) -> str:
-    """A value as Python writes it, cut to a moderate length.
-
-    >>> short("as it is"), len(short([0] * 1000))
-    ("'as it is'", 300)
-    """
-    text = repr(value)
-    return text if len(text) <= 300 else f"{text[:299]}…"
-
-
-def unknown_name(what: str, name: object, known: Iterable[str], likely: Sequence[str] = ()) -> str:
-    """The sentence for a name that isn't one of `known`: it says which is nearest."""
-    known = list(known)
-    close = likely or difflib.get_close_matches(str(name)[:100].lower(), known, n=1, cutoff=0.4)
-    hint = f" (nearest: {close[0]})" if close else ""
-    return f"Expected {what} to be one of {', '.join(known)}; got {short(name)}{hint}."
-
-
-def check_name(what: str, name: object, known: Iterable[str]) -> None:
-    """Raise a `ValueError` that names the nearest known name unless `name` is one of `known`.
-
-    >>> check_name("prior", "laplce", ["laplace", "gaussian"])
-    Traceback (most recent call last):
-    ...
-    ValueError: Expected prior to be one of laplace, gaussian; got 'laplce' (nearest: laplace).
-    """
-    known = list(known)
-    if name not in known:
-        raise ValueError(unknown_name(what, name, known))
-
-
-def own(value: Any) -> Any:
-    """A scalar of NumPy, or a tensor of one number, as Python's own, alone or in a list; whatever
-    else as it is.
-
-    >>> import numpy as np
-    >>> own(np.int64(5)), own((np.float32(0.5), 2)), own("as it is")
-    (5, (0.5, 2), 'as it is')
-    """
-    if isinstance(value, list | tuple):
-        return [own(one) for one in value] if isinstance(value, list) else tuple(map(own, value))
-    return value.item() if getattr(value, "ndim", None) == 0 else value
-
-
-def own_fields(instance: Any) -> None:
-    """Make what `own` does of every field of a frozen dataclass, as JSON takes nothing else."""
-    for one in fields(instance):
-        object.__setattr__(instance, one.name, own(getattr(instance, one.name)))
-
-
-def check_at_least(what: str, value: object, least: float) -> None:
-    """Raise a `ValueError` unless `value` is a finite number of at least `least`."""
-    value = own(value)
-    if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
-        raise ValueError(f"Expected {what} to be at least {least}; got {short(value)}.")
-    if value == float("inf"):
-        raise ValueError(f"Expected {what} to be finite; got {value}.")
-
-
-def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> int:
-    """`value` as Python's own; raise a `ValueError` unless it is a whole number from `least` to
-    `most`."""
-    value = own(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"Expected {what} to be a whole number; got {short(value)}.")
-    check_at_least(what, value, least)
-    if value > most:
-        raise ValueError(f"Expected {what} to be at most {most}; got {short(value)}.")
-    return value
-
-
-def per_level(what: str, value: Any, levels: int) -> list[float]:
-    """One number for all levels, or one for each, as one for each; otherwise a `ValueError`.
-
-    >>> per_level("temperature", 0.5, 2), per_level("temperature", [0.5, 1], 2)
-    ([0.5, 0.5], [0.5, 1.0])
-    """
-    value = own(value)
-    if isinstance(value, int | float):
-        return [float(value)] * levels
-    numbers = own(list(value)) if isinstance(value, Iterable) else []
-    if not all(isinstance(number, int | float) for number in numbers) or not numbers:
-        raise ValueError(
-            f"Expected {what} to be a number, or one for each level; got {short(value)}."
-        )
-    if len(numbers) != levels:
-        raise ValueError(
-            f"Expected one {what}, or one for each of the {levels} levels; got {len(numbers)}."
-        )
-    return list(map(float, numbers))
-
-
-def check_type(what: str, value: object, kind: type | tuple[type, ...], description: str) -> None:
-    """Raise a `ValueError` unless `value` is of this type."""
-    if not isinstance(value, kind):
-        raise ValueError(f"Expected {what} to be {description}; got {short(value)}.")
 
 
 def listed(value: int | tuple[int, ...]) -> str:
@@ -205,6 +108,10 @@ class FlowConfig:
     """Size of a learned embedding of the position of every block, which the networks of couplings
     and of coarse_to_fine see, and your own bijectors if they have a method `at`; 0: none are told
     where a block is."""
+    labels: int = 0
+    """Number of classes whose label is given with every image; 0: there are no labels."""
+    label_embedding: int = 16
+    """Size of a learned embedding of the label, which the maps see."""
     prior: PriorName = "laplace"
     """Distribution of every latent."""
     prior_scale: float | None = None
@@ -229,6 +136,8 @@ class FlowConfig:
         for name in sizes:
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         check_whole("stem", self.stem, 0, MAX_SIZE)
+        check_whole("labels", self.labels, 0, MAX_SIZE)
+        check_whole("label_embedding", self.label_embedding, 1, MAX_SIZE)
         check_whole("position_embedding", self.position_embedding, 0, MAX_SIZE)
         check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
         if self.levels is not None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rgflow.bijectors.pixels import with_noise
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow, Terms
 
 
@@ -148,15 +148,14 @@ def evaluate(
     def find(which: Tensor, draw: int) -> Terms:
         return _terms(flow, images, which, seed, draw, batch_size, advance)
 
-    with flow.exactly():
-        parts = [find(every, draw) for draw in range(draws)]
-        log_p = [part.total[some] for part in parts]
-        log_p += [find(some, draw).total for draw in range(draws, importance if m else 0)]
+    parts = [find(every, draw) for draw in range(draws)]
+    log_p = [part.total[some] for part in parts]
+    log_p += [find(some, draw).total for draw in range(draws, importance if m else 0)]
     mean = _joined(parts, lambda tensors: torch.stack(tensors).mean(0))
     result = replace(summary(flow, mean, seed), draws=draws)
     if not m:
         return result
-    with flow.roughly():
+    with flow.fast(torch.bfloat16):
         rough = find(some, 0).total
     difference, error = _mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
     result = replace(
@@ -192,8 +191,7 @@ def terms_of(
     Raises:
         ValueError: If there are no images.
     """
-    with flow.exactly():
-        return _terms(flow, images, torch.arange(len(images)), seed, draw, batch_size, progress)
+    return _terms(flow, images, torch.arange(len(images)), seed, draw, batch_size, progress)
 
 
 def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:

@@ -6,7 +6,7 @@ Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,16 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from rgflow import bijectors, checkpoint
-from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile, sum_event
-from rgflow.bijectors.coarse_to_fine import CoarseToFine
-from rgflow.bijectors.coupling import CubeCoupling
+from rgflow.bijectors.base import (
+    Bijector,
+    Compose,
+    Context,
+    Domain,
+    Inverse,
+    Quantile,
+    sum_event,
+)
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
-from rgflow.conditioners import GroupedLinear
-from rgflow.config import Architecture, FlowConfig, check_name, check_whole, per_level
+from rgflow.checks import check_name, check_whole, per_level
+from rgflow.config import Architecture, FlowConfig
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
-from rgflow.numerics import Unit, training_dtype
+from rgflow.numerics import Precision, Unit
 from rgflow.priors import Convention, make_prior
 
 Temperatures = float | Sequence[float] | Latents
@@ -58,16 +64,19 @@ class Terms:
 
 
 class Step(Protocol):
-    """One step of a flow, as `Flow` uses it: what goes up, what stays (z^(h)), and back."""
+    """One step of a flow, as `Flow` uses it: to a coarse grid and latents z^(h), and back."""
 
     domain: Domain
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What goes up (at the top nothing), what stays, and the log-determinant [N]."""
+    def __call__(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The coarse grid (at the top nothing), what is factored out, and the log-determinant
+        [N]."""
         ...
 
-    def inverse(self, up: Tensor, stay: Tensor) -> Tensor:
-        """What came to this step, from what came down and what had stayed."""
+    def inverse(
+        self, coarse: Tensor, factored_out: Tensor, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What came to this step, and the log-determinant [N]."""
         ...
 
 
@@ -77,7 +86,8 @@ class Flow(nn.Module):
     This is all that `RGFlow` and the baselines have in common; they say what a step is. Images are
     uint8, or reals in [0, 256) that are dequantised already, [N, C, H, W]. With `pixels=None` they
     are real-valued fields. Log-densities are in nats, per unit of those numbers: bits per dimension
-    are −log_prob/(D·ln 2).
+    are −log_prob/(D·ln 2). A flow of a config with `labels` needs the label of every image, whole
+    numbers [N], wherever `labels` is an argument.
 
     Args:
         config: The architecture.
@@ -102,10 +112,14 @@ class Flow(nn.Module):
         self.domain = self.steps[0].domain
         self.quantile = Quantile(self.prior, (config.channels, None, None))
         self.pixels = make_pixels(config)
-        self.entry = self._make_entry()
+        self.preprocess = self._make_preprocess()
+        self.labels = nn.Embedding(config.labels, config.label_embedding) if config.labels else None
+        self.precision = Precision()
         for module in self.modules():
-            if hasattr(module, "compute_dtype"):  # a network
-                setattr(module, "compute_dtype", training_dtype(config.compute_dtype))  # noqa: B010
+            if hasattr(module, "precision"):  # a network
+                setattr(module, "precision", self.precision)  # noqa: B010
+        self._copies = _Copies()
+        self.register_load_state_dict_pre_hook(_with_old_names)
 
     def make_lattice(self) -> Sites:
         """The geometry of the latents; called once."""
@@ -115,7 +129,7 @@ class Flow(nn.Module):
         """The steps, level 0 first, each as `Step` says; called once, after `make_lattice`."""
         raise NotImplementedError
 
-    def _make_entry(self) -> Bijector | None:
+    def _make_preprocess(self) -> Bijector | None:
         """From images to the domain in which the steps work; none if they are there already."""
         maps = [self.pixels] if self.pixels else []
         if self.config.dequantization == "variational":
@@ -158,9 +172,9 @@ class Flow(nn.Module):
         return next((tensor.device for tensor in held), torch.device("cpu"))
 
     def compile_maps(self, on: bool = True) -> bool:
-        """Compile maps of the unit cube for training; the first step then takes longer.
+        """Compile what maps can for use within `fast`; the first step then takes longer.
 
-        Needs a C++ compiler on a CPU. Everything outside training stays as it is.
+        Needs a C++ compiler on a CPU. Everything outside `fast` stays as it is.
 
         Args:
             on: Whether to; otherwise the plain functions are used again.
@@ -168,46 +182,138 @@ class Flow(nn.Module):
         Returns:
             Whether there are any.
         """
-        bijectors = [m for m in self.modules() if isinstance(m, CubeCoupling | CoarseToFine)]
-        for bijector in bijectors:
-            bijector.compile_kernels(on)
-        return bool(bijectors)
+        found = [bijector.compile_kernels(on) for bijector in self.maps()]
+        return any(found)
+
+    def maps(self) -> Iterator[Bijector]:
+        """All bijectors, also those within others."""
+        return (module for module in self.modules() if isinstance(module, Bijector))
+
+    @contextmanager
+    def fast(self, networks: torch.dtype | None = None) -> Iterator[None]:
+        """What a training step computes with: networks in a number format, compiled kernels.
+
+        Everything is exact outside, whether the flow is in training mode or not. Inside, values of
+        images aren't checked.
+
+        Args:
+            networks: The number format of the networks, such as bfloat16; none: the parameters'.
+        """
+        before = self.precision.networks, self.precision.fast
+        self.precision.networks, self.precision.fast = networks, True
+        try:
+            yield
+        finally:
+            self.precision.networks, self.precision.fast = before
 
     # ---------------------------------------------------------------- likelihood
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The same as `log_prob`, so that wrappers for distributed training work."""
-        return self.log_prob(images)
+        return self.log_prob(images, labels=labels)
 
-    def log_prob(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def log_prob(
+        self,
+        images: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        labels: Tensor | None = None,
+    ) -> Tensor:
         """log p(x) in nats (paper, eq. 1).
+
+        Of uint8 without a generator this is the density at the middle of every level, which is no
+        bound on the probability of bytes: a density may be higher there than elsewhere.
+        `bits_per_dim` is.
 
         Args:
             images: [N, C, H, W].
             generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
+            labels: Of the images, [N].
 
         Returns:
             Log-densities [N].
         """
-        x = self._reals(images, generator, self.dtype)
-        levels, log_dets, entry = self._infer(x)
-        total = entry + log_dets.sum(1)
-        if self.domain == "cube":
-            return total  # the prior's density and the quantile function's log-det cancel
-        return total + sum(sum_event(self.prior.log_prob(z)) for z in levels)
+        x = self.to_reals(images, generator)
+        levels, log_dets, log_det = self.infer(x, self.context(labels, len(x)))
+        return self._log_prob(levels, log_det + log_dets.sum(1))
 
-    def terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
+    def _log_prob(self, levels: Sequence[Tensor], log_det: Tensor) -> Tensor:
+        """log p of images from what their levels factor out, in the steps' domain, and log |det| of
+        the map there [N]."""
+        if self.domain == "cube":
+            return log_det  # the prior's density and the quantile function's log-det cancel
+        return log_det + sum(sum_event(self.prior.log_prob(z)) for z in levels)
+
+    @torch.no_grad()
+    def bits_per_dim(
+        self,
+        images: Tensor,
+        *,
+        draws: int = 1,
+        seed: int = 0,
+        labels: Tensor | None = None,
+        batch_size: int = 500,
+    ) -> Tensor:
+        """Bits per dimension of 8-bit images: an upper bound, in expectation, on −log₂ P(x8)/D.
+
+        The density is averaged over noise, E[log p(x8 + u)] ≤ log P(x8) by Jensen's inequality
+        (Theis et al. 2016, section 3.1), so every draw is an unbiased estimate of the bound.
+
+        Args:
+            images: uint8 [N, C, H, W].
+            draws: Over how many draws of the noise the log-densities are averaged.
+            seed: Of the noise: that of an image depends on its place among the images.
+            labels: Of the images, [N].
+            batch_size: Images at a time.
+
+        Returns:
+            Bits per dimension [N].
+
+        Raises:
+            ValueError: If they aren't uint8, or the flow is of fields.
+
+        Example:
+            >>> from rgflow import FlowConfig, RGFlow
+            >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16))
+            >>> x8 = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+            >>> flow.bits_per_dim(x8, draws=2).shape
+            torch.Size([2])
+        """
+        check_whole("draws", draws, 1)
+        check_whole("batch_size", batch_size, 1)
+        if self.pixels is None or images.dtype != torch.uint8:
+            what = "fields" if self.pixels is None else _name(images.dtype)
+            raise ValueError(
+                f"Expected uint8 images, as bits are of bytes; got {what}: use log_prob."
+            )
+        generator, total = torch.Generator().manual_seed(seed), torch.zeros(len(images))
+        for _ in range(draws):
+            for start in range(0, len(images), batch_size):
+                part = slice(start, start + batch_size)
+                of_part = None if labels is None else labels[part]
+                found = self.log_prob(images[part], generator, labels=of_part)
+                total[part] += found.to(total)
+        return self.unit(total / draws).to(images.device)
+
+    def terms(
+        self,
+        images: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        labels: Tensor | None = None,
+    ) -> Terms:
         """log p(x) level by level: the share of the prior and of the log-determinant.
 
         Args:
             images: [N, C, H, W].
             generator: As for `log_prob`.
+            labels: Of the images, [N].
         """
-        x = self._reals(images, generator, self.dtype)
-        levels, log_dets, entry = self._infer(x)
-        latents, quantile_log_dets = self._to_latents(levels)
+        x = self.to_reals(images, generator)
+        levels, log_dets, preprocess = self.infer(x, self.context(labels, len(x)))
+        latents, quantile_log_dets = self.to_latents(levels)
         prior = [sum_event(self.prior.log_prob(z)) for z in latents.levels]
-        return Terms(torch.stack(prior, 1), log_dets + quantile_log_dets, entry)
+        return Terms(torch.stack(prior, 1), log_dets + quantile_log_dets, preprocess)
 
     # ---------------------------------------------------------------- encode and decode
 
@@ -216,47 +322,50 @@ class Flow(nn.Module):
         images: Tensor,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        labels: Tensor | None = None,
     ) -> Latents:
         """The latents of images: z = R(x).
 
         Deterministic unless a generator is given, and lossless for uint8 either way:
-        `decode(encode(x8)).floor()` is x8. This is checked, and where the flow's own number format
-        can't hold it, all is encoded in float64 and a `LosslessWarning` says so. The dtype of the
-        latents tells `decode` what to compute in.
+        `decode(encode(x8)).floor()` is x8. This is checked, by decoding, and where the flow's own
+        number format can't hold it, all is encoded in float64 and a `LosslessWarning` says so. The
+        dtype of the latents says in which format `decode` computes.
 
         Args:
             images: [N, C, H, W].
             generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
-            dtype: The number format to compute in; none: as above, given means unchecked.
+            dtype: The number format to compute in; none: as above. Given one, nothing is checked,
+                and nothing decoded.
+            labels: Of the images, [N].
         """
-        x = self._reals(images, generator, dtype or self.dtype)
-        z = self._encode(x)
+        x = self.to_reals(images, generator, dtype or self.dtype)
+        z = self._encode(x, labels)
         if dtype is not None or images.dtype != torch.uint8:
             return z
-        if not (lost := self._lost(images, z)):
+        if not (lost := self._lost(images, z, labels)):
             return z
         message = f"{lost} of {len(images)} images aren't encoded without loss in "
         message += _name(self.dtype)
         if self.dtype != torch.float64:
-            z = self._encode(x.double())
-            still = self._lost(images, z)
+            z = self._encode(x.double(), labels)
+            still = self._lost(images, z, labels)
             message += f", so all {len(images)} are encoded in float64"
             message += f" ({still} still not without loss)" if still else ""
         warnings.warn(f"{message}.", LosslessWarning, stacklevel=2)
         return z
 
-    def _encode(self, x: Tensor) -> Latents:
+    def _encode(self, x: Tensor, labels: Tensor | None) -> Latents:
         """The latents of dequantised images, in their number format."""
         flow = self._in(x.dtype)
-        with flow.exactly():
-            return flow._to_latents(flow._infer(x)[0])[0]
+        return flow.to_latents(flow.infer(x, flow.context(labels, len(x)))[0])[0]
 
     @torch.no_grad()
-    def _lost(self, x8: Tensor, z: Latents) -> int:
+    def _lost(self, x8: Tensor, z: Latents, labels: Tensor | None) -> int:
         """How many images don't come back from their latents."""
-        return int((self.decode(z).floor() != x8).flatten(1).any(1).sum())
+        return int((self.decode(z, labels=labels).floor() != x8).flatten(1).any(1).sum())
 
-    def decode(self, latents: Latents) -> Tensor:
+    def decode(self, latents: Latents, *, labels: Tensor | None = None) -> Tensor:
         """The images of latents: x = G(z), reals [N, C, H, W] in the dtype of the latents.
 
         The logit map also has values somewhat outside [0, 256); they come back as they are.
@@ -264,12 +373,28 @@ class Flow(nn.Module):
         Raises:
             ValueError: If the latents belong to a flow of another geometry.
         """
+        return self.decode_and_log_prob(latents, labels=labels)[0]
+
+    def decode_and_log_prob(
+        self, latents: Latents, *, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The images of latents, as `decode`, and log p of each [N], in one pass.
+
+        Raises:
+            ValueError: As for `decode`.
+        """
         flow = self._for(latents)
-        with flow.exactly():
-            return flow._leave(flow.generate(flow._from_latents(latents))[0])
+        levels = flow.from_latents(latents)
+        stages, log_det = flow.generate(levels, flow.context(labels, len(latents)))
+        x, preprocess = flow.to_images(stages[0])
+        return x, flow._log_prob(levels, -log_det - preprocess)
 
     def coarse(
-        self, source: Tensor | Latents, space: Literal["pixels", "flow"] = "pixels"
+        self,
+        source: Tensor | Latents,
+        space: Literal["pixels", "flow"] = "pixels",
+        *,
+        labels: Tensor | None = None,
     ) -> list[Tensor]:
         """The images x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h] (paper, Fig. 5a).
 
@@ -280,19 +405,20 @@ class Flow(nn.Module):
                 way down; the result is the same for an image and its latents.
             space: `"pixels"` maps the values back to those of images; `"flow"` leaves them in the
                 flow's own space, that of the prior.
+            labels: Of the images, [N].
         """
         check_name("space", space, ("pixels", "flow"))
         flow = self._for(source) if isinstance(source, Latents) else self
         stages: list[Tensor] = []
-        with flow.exactly():
-            if isinstance(source, Latents):
-                stages = flow.generate(flow._from_latents(source))
-            else:
-                flow._infer(flow._reals(source, None, flow.dtype), stages)
+        context = flow.context(labels, len(source))
+        if isinstance(source, Latents):
+            stages = flow.generate(flow.from_latents(source), context)[0]
+        else:
+            flow.infer(flow.to_reals(source), context, stages)
         stages = [x[:, : flow.config.channels] for x in stages]
         if space == "flow":
             return [flow.from_domain(x) for x in stages]
-        return [flow._leave(x) for x in stages]
+        return [flow.to_images(x)[0] for x in stages]
 
     def _for(self, latents: Latents) -> Self:
         """This flow in the number format of latents, which must be of its geometry."""
@@ -302,34 +428,6 @@ class Flow(nn.Module):
                 f"got {latents.channels} channels on {latents.lattice}."
             )
         return self._in(latents.levels[-1].dtype)
-
-    @contextmanager
-    def exactly(self) -> Iterator[None]:
-        """Networks in the parameters' number format, also in the middle of training."""
-        training = self.training
-        if training:
-            self.eval()
-        try:
-            yield
-        finally:
-            if training:
-                self.train()
-
-    @contextmanager
-    def roughly(self) -> Iterator[None]:
-        """Networks in bfloat16, as while training."""
-        training = self.training
-        networks = [m for m in self.modules() if hasattr(m, "compute_dtype")]
-        before = [network.compute_dtype for network in networks]
-        for network in networks:
-            setattr(network, "compute_dtype", torch.bfloat16)  # noqa: B010
-        self.train()
-        try:
-            yield
-        finally:
-            self.train(training)
-            for network, dtype in zip(networks, before, strict=True):
-                setattr(network, "compute_dtype", dtype)  # noqa: B010
 
     # ---------------------------------------------------------------- sampling
 
@@ -398,6 +496,8 @@ class Flow(nn.Module):
         generator: torch.Generator | None = None,
         convention: Convention = "density",
         low_precision: bool = False,
+        *,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`.
 
@@ -405,12 +505,34 @@ class Flow(nn.Module):
         enough to look at, but encoding such images doesn't give back the latents exactly.
         """
         z = self.draw(n, temperature, generator, convention)
-        if low_precision:
-            with self.roughly():
-                x = self._leave(self.generate(self._from_latents(z))[0])
-        else:
-            x = self.decode(z)
-        return self.bounded(x)
+        with self.fast(torch.bfloat16) if low_precision else nullcontext():
+            return self.bounded(self.decode(z, labels=labels))
+
+    def sample_and_log_prob(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        *,
+        labels: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw n images and their log-densities in one pass; gradients reach all parameters.
+
+        Args:
+            n: Number of images.
+            generator: Source of randomness.
+            labels: Of the images, [N].
+
+        Returns:
+            The images as `decode` gives them, [N, C, H, W], and log p of each in nats [N].
+
+        Example:
+            >>> from rgflow import FlowConfig, RGFlow
+            >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16, pixels=None))
+            >>> x, log_p = flow.sample_and_log_prob(4)
+            >>> torch.allclose(log_p, flow.log_prob(x), rtol=1e-4)
+            True
+        """
+        return self.decode_and_log_prob(self.draw(n, generator=generator), labels=labels)
 
     def _temperatures(self, temperature: Temperatures) -> Sequence[float | Tensor]:
         if isinstance(temperature, Latents):
@@ -424,11 +546,10 @@ class Flow(nn.Module):
         """Set what is taken from training images, uint8 [N, C, H, W], before training: with
         `pixels="marginal"` the distribution of each channel, otherwise nothing."""
         if isinstance(self.pixels, Marginal):
-            self._check_images(images)
-            self.pixels.fit(images)
-            for module in self.modules():
-                if isinstance(module, CoarseToFine):
-                    module.fit(self.pixels)
+            self.check_images(images)
+            self.pixels.count(images)
+            for bijector in self.maps():
+                bijector.fit(self.pixels)
 
     def save_pretrained(
         self, folder: str | Path, storage: checkpoint.Storage | None = None
@@ -481,23 +602,56 @@ class Flow(nn.Module):
 
     # ---------------------------------------------------------------- inside
 
-    def _infer(
-        self, x: Tensor, stages: list[Tensor] | None = None
+    def context(self, labels: Tensor | None, images: int) -> Context | None:
+        """What the maps know of every one of so many images; none: nothing.
+
+        Raises:
+            ValueError: If there are no labels and the flow needs them, or the other way round.
+        """
+        if self.labels is None:
+            if labels is not None:
+                raise ValueError(
+                    "Expected no labels, as this flow has none: give them to one of a config with "
+                    "labels=NUMBER."
+                )
+            return None
+        if labels is None or labels.shape != (images,) or labels.dtype.is_floating_point:
+            got = "none" if labels is None else f"{_name(labels.dtype)} {list(labels.shape)}"
+            raise ValueError(
+                f"Expected a label for each image, whole numbers [{images}] from 0 to "
+                f"{self.labels.num_embeddings - 1}; got {got}."
+            )
+        labels = labels.to(self.device).long()
+        if labels.min() < 0 or labels.max() >= self.labels.num_embeddings:
+            raise ValueError(
+                f"Expected labels from 0 to {self.labels.num_embeddings - 1}; got "
+                f"{labels.min().item()} to {labels.max().item()}."
+            )
+        embedding = self.labels(labels)
+        return Context(embedding[:, :0], embedding)
+
+    def infer(
+        self, x: Tensor, context: Context | None = None, stages: list[Tensor] | None = None
     ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Images to what each level leaves behind, in the steps' domain.
+        """Dequantised images to what each level factors out, in the steps' domain.
+
+        Args:
+            x: Reals [N, C, H, W], as `to_reals` makes them.
+            context: What is known of every image, as `context` makes it.
+            stages: A list to which x^(h) of every level is added.
 
         Returns:
-            One tensor per level, log-determinants [N, levels], and that of the entry [N].
+            One tensor per level, log-determinants [N, levels], and that of `preprocess` [N].
         """
-        x, entry = self.entry(x) if self.entry else (x, x.new_zeros(len(x)))
+        x, preprocess = self.preprocess(x) if self.preprocess else (x, x.new_zeros(len(x)))
         levels, log_dets = [], []
         for step in self.steps:
             if stages is not None:
                 stages.append(x)
-            x, stay, log_det = step(x)
-            levels.append(stay)
+            x, factored_out, log_det = step(x, context)
+            levels.append(factored_out)
             log_dets.append(log_det)
-        return levels, torch.stack(log_dets, 1), entry
+        return levels, torch.stack(log_dets, 1), preprocess
 
     def to_domain(self, y: Tensor) -> Tensor:
         """From the space of the prior to the domain in which the steps work, element by element."""
@@ -509,29 +663,36 @@ class Flow(nn.Module):
 
     def to_own_space(self, images: Tensor) -> Tensor:
         """Images [N, C, …], or any pixels of them, in the flow's own space, that of the prior."""
-        return self.from_domain(self.entry(images)[0] if self.entry else images)
+        return self.from_domain(self.preprocess(images)[0] if self.preprocess else images)
 
     def from_own_space(self, y: Tensor) -> Tensor:
         """The inverse of `to_own_space`; what would lie outside [0, 256), where the logit map has
         values too, becomes the nearest inside."""
-        return self.bounded(self._leave(self.to_domain(y)))
+        return self.bounded(self.to_images(self.to_domain(y))[0])
 
     def bounded(self, images: Tensor) -> Tensor:
         """Images with values outside [0, 256) set to the nearest inside; fields stay."""
         return images.clamp(0, largest(images.dtype)) if self.pixels else images
 
-    def generate(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """The inverse of `_infer` up to the entry: x^(h) of every level, x^(0) first."""
+    def generate(
+        self, levels: Sequence[Tensor], context: Context | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The inverse of `infer` up to `preprocess`: x^(h) of every level, x^(0) first, and the
+        log-determinant [N]."""
         stages = [levels[-1][:, :, :0, :0]]
-        for step, stay in zip(reversed(self.steps), reversed(levels), strict=True):
-            stages.insert(0, step.inverse(stages[0], stay))
-        return stages[:-1]
+        total: Tensor | float = 0.0
+        for step, factored_out in zip(reversed(self.steps), reversed(levels), strict=True):
+            x, log_det = step.inverse(stages[0], factored_out, context)
+            stages.insert(0, x)
+            total = total + log_det
+        return stages[:-1], cast(Tensor, total)
 
-    def _leave(self, x: Tensor) -> Tensor:
-        """From the steps' domain to images."""
-        return self.entry.inverse(x)[0] if self.entry else x
+    def to_images(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From the steps' domain to images: the inverse of `preprocess`, with its log-determinant
+        [N]."""
+        return self.preprocess.inverse(x) if self.preprocess else (x, x.new_zeros(len(x)))
 
-    def _to_latents(self, levels: Sequence[Tensor]) -> tuple[Latents, Tensor | float]:
+    def to_latents(self, levels: Sequence[Tensor]) -> tuple[Latents, Tensor | float]:
         """From the steps' domain to latents, with the log-determinants [N, levels]."""
         if self.domain == "real":
             return Latents(tuple(levels), self.lattice), 0.0
@@ -539,12 +700,13 @@ class Flow(nn.Module):
         latents = Latents(tuple(z for z, _ in mapped), self.lattice)
         return latents, torch.stack([log_det for _, log_det in mapped], 1)
 
-    def _from_latents(self, latents: Latents) -> Sequence[Tensor]:
+    def from_latents(self, latents: Latents) -> Sequence[Tensor]:
+        """The inverse of `to_latents`."""
         return [self.to_domain(z) for z in latents.levels]
 
     def _in(self, dtype: torch.dtype) -> Self:
-        """This flow, or a copy of it in another number format."""
-        return self if dtype == self.dtype else copy.deepcopy(self).to(dtype)
+        """This flow, or a copy of it in another number format, made anew if weights changed."""
+        return self if dtype == self.dtype else cast(Self, self._copies.of(self, dtype))
 
     def frozen(self, dtype: torch.dtype | None = None) -> Self:
         """This flow for use only: its parameters are fixed, and those of linear layers normed once.
@@ -558,21 +720,27 @@ class Flow(nn.Module):
         flow = self._in(dtype or self.dtype)
         fixed = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in flow.parameters()}
         flow = copy.deepcopy(flow, fixed).eval()
-        for module in flow.modules():
-            if isinstance(module, GroupedLinear):
-                module.fix()
+        for bijector in flow.maps():
+            bijector.freeze()
         return flow
 
-    def _reals(
-        self, images: Tensor, generator: torch.Generator | None, dtype: torch.dtype
+    def to_reals(
+        self,
+        images: Tensor,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
-        self._check_images(images)
+        """Images as reals in [0, 256), or fields, in a number format (none: the flow's own), after
+        `check_images`."""
+        self.check_images(images)
+        dtype = dtype or self.dtype
         if images.dtype == torch.uint8:
             return dequantize(images, generator, dtype)
         x = images.to(dtype)
         return x.clamp(max=largest(dtype)) if self.pixels else x  # float64 below 256 may round up
 
-    def _check_images(self, images: Tensor) -> None:
+    def check_images(self, images: Tensor) -> None:
+        """Raise a `ValueError` unless these are images, or fields, of this flow, [N, C, H, W]."""
         expected = self.image_shape
         if not isinstance(images, Tensor):
             raise ValueError(
@@ -589,6 +757,8 @@ class Flow(nn.Module):
         if not images.dtype.is_floating_point:
             wanted = "uint8 images, or reals in [0, 256)" if self.pixels else "real-valued fields"
             raise ValueError(f"Expected {wanted}; got {_name(images.dtype)}.")
+        if self.precision.fast:
+            return  # what follows waits for the device
         if not torch.isfinite(images).all():
             bad = int((~torch.isfinite(images)).sum())
             raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
@@ -605,6 +775,34 @@ class Flow(nn.Module):
                 "ones: multiply them by 255 and round to uint8, if white is 1.",
                 stacklevel=4,
             )
+
+
+class _Copies:
+    """Copies of a flow in other number formats, as long as its weights stay what they are; copies
+    of a flow have none."""
+
+    def __init__(self) -> None:
+        self._held: dict[torch.dtype, tuple[object, Flow]] = {}
+
+    def of(self, flow: Flow, dtype: torch.dtype) -> Flow:
+        tensors = chain(flow.parameters(), flow.buffers())
+        now = [(id(x), x.data_ptr(), x._version, x.requires_grad) for x in tensors]
+        found = self._held.get(dtype)
+        if found and found[0] == now:
+            return found[1]
+        made = copy.deepcopy(flow).to(dtype)
+        self._held = {} if torch.is_inference_mode_enabled() else {dtype: (now, made)}
+        return made
+
+    def __deepcopy__(self, memo: object) -> "_Copies":
+        return _Copies()
+
+
+def _with_old_names(flow: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights by their names of now: `preprocess` was `entry`."""
+    for name in [name for name in state if name.startswith(f"{prefix}entry.")]:
+        new = f"{prefix}preprocess.{name.removeprefix(f'{prefix}entry.')}"
+        state[new] = state.pop(name)
 
 
 def _is_scaled(images: Tensor) -> bool:

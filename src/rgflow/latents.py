@@ -6,21 +6,24 @@ Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from rgflow import tensors
-from rgflow.config import per_level
+from rgflow.cells import Geometry
+from rgflow.checks import per_level
+from rgflow.geometries import GEOMETRIES
+from rgflow.kinds import from_tagged, tagged
 from rgflow.lattice import Lattice, Sites, SqueezeSites
 from rgflow.reading import DamagedError, json_in
 
 Address = tuple[int, int, int, int]
 """(h, i, j, c): level, pixel position of the site, channel (paper, eq. 10)."""
 
-_GEOMETRIES: dict[str, type[Sites]] = {"Lattice": Lattice, "SqueezeSites": SqueezeSites}
+_LATTICES: dict[str, type[Sites]] = {"Lattice": Lattice, "SqueezeSites": SqueezeSites}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class Latents:
         ValueError: If the shapes don't fit the lattice.
 
     Example:
-        >>> lattice = Lattice(height=8, width=8, m=4)
+        >>> lattice = Lattice(height=8, width=8)
         >>> z = Latents.from_flat(torch.arange(192.0)[None], lattice, channels=3)
         >>> [tuple(level.shape) for level in z.levels]
         [(1, 3, 3, 4, 4), (1, 3, 4, 4)]
@@ -212,7 +215,10 @@ class Latents:
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, with the lattice in its metadata; an `OSError` if it can't
         be written."""
-        geometry = {type(self.lattice).__name__: json.dumps(asdict(self.lattice))}
+        values = {one.name: getattr(self.lattice, one.name) for one in fields(self.lattice)}
+        if isinstance(self.lattice, Lattice):
+            values["geometry"] = tagged(self.lattice.geometry, GEOMETRIES)
+        geometry = {type(self.lattice).__name__: json.dumps(values)}
         tensors.save(Path(path), {f"level{h}": z for h, z in enumerate(self.levels)}, geometry)
 
     @classmethod
@@ -231,7 +237,14 @@ class Latents:
             # A lattice of many levels takes memory, so their number is compared first.
             if not isinstance(values, dict) or values.get("levels") != len(held):
                 raise DamagedError("its lattice has other levels")
-            lattice = _GEOMETRIES[name](**values)
+            if name == "Lattice":
+                if "geometry" not in values:  # of an earlier version: only blocks
+                    size = ("height", "width", "levels")
+                    options = {key: values.pop(key) for key in list(values) if key not in size}
+                    values["geometry"] = {"kind": "blocks", **options}
+                stored = values["geometry"]
+                values["geometry"] = from_tagged("geometry", stored, GEOMETRIES, Geometry)
+            lattice = _LATTICES[name](**values)
             return cls(tuple(held[f"level{h}"] for h in range(lattice.levels)), lattice)
         except FileNotFoundError as error:
             raise FileNotFoundError(

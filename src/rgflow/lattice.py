@@ -1,49 +1,45 @@
-"""The geometry of the network: levels, blocks, and causal cones, in pure integers.
+"""The geometry of the network: levels and causal cones, in pure integers.
 
 The level-h grid is the set of pixels whose coordinates are both divisible by 2^h. A step of the
-renormalization group at level h applies two layers of m×m blocks to this grid: the disentangler,
-then the decimator (paper, eqs. 6–9). Every level may have an m of its own; in the paper all are 4.
-Then the sites whose level-h coordinates are both even go up and are the grid of level h + 1; the
-other three quarters stay, as the latents z^(h). At the top everything stays. A site never moves, so
+renormalization group at level h applies layers of cells (`rgflow.cells`) to this grid: in the paper
+those of 4×4 blocks, a disentangler and then a decimator (eqs. 6–9). Then the sites whose level-h
+coordinates are both even are the coarse grid of level h + 1; the other three quarters are factored
+out, as the latents z^(h). At the top everything is. A site never moves, so
 every pixel position belongs to the latents of exactly one level, and a set of latents is, like a
 set of pixels, one H×W mask: the *image layout*.
 
-Letters in shapes: H, W rows and columns of pixels; h level; m edge of a block.
+Letters in shapes: H, W rows and columns of pixels; h level.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.config import (
-    MAX_LEVELS,
-    MAX_SIZE,
-    Boundary,
-    Order,
-    check_name,
-    check_whole,
-    own_fields,
-)
-
-Mask = NDArray[np.bool_]
+from rgflow.cells import Cells, Geometry, Mask
+from rgflow.checks import MAX_LEVELS, MAX_SIZE, check_type, check_whole, own_fields
+from rgflow.geometries import Blocks
 
 
-def largest_levels(height: int, width: int, edges: tuple[int, ...]) -> int:
-    """How many levels fit: every level's grid has to be a multiple of its edge (0: none)."""
+def largest_levels(height: int, width: int, geometry: Geometry) -> int:
+    """How many levels fit: every level's grid has to be a multiple of its unit (0: none)."""
     levels = 0
-    while height % _unit(edges, levels) == 0 and width % _unit(edges, levels) == 0:
+    while (
+        height % _unit(geometry, levels, levels + 1)
+        == 0
+        == width % _unit(geometry, levels, levels + 1)
+    ):
         levels += 1
     return levels
 
 
-def _unit(edges: tuple[int, ...], level: int) -> int:
-    """Edge of a level's blocks in pixels; the last of the edges holds for all further levels."""
-    return edges[min(level, len(edges) - 1)] << level
+def _unit(geometry: Geometry, level: int, levels: int) -> int:
+    """What a size has to be a multiple of for the sake of one level, in pixels."""
+    halved = 2 if level < levels - 1 else 1  # as every other site goes on to the next level
+    return math.lcm(geometry.unit(level), halved) << level
 
 
 def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
@@ -57,52 +53,11 @@ def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
             )
 
 
-def _check_sizes(sites: "Sites", **others: object) -> None:
+def _check_sizes(sites: "Sites") -> None:
     """Raise a `ValueError` unless edges and levels are whole numbers."""
-    for name, value in {"height": sites.height, "width": sites.width, **others}.items():
+    for name, value in {"height": sites.height, "width": sites.width}.items():
         check_whole(name, value, 1, MAX_SIZE)
     check_whole("levels", sites.levels, 0, MAX_LEVELS)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of m×m blocks on the grid of one level, each block offset by `shift` both ways.
-
-    With an open boundary the blocks that would wrap are left out, so a shifted layer has one row
-    and one column of blocks less.
-    """
-
-    kind: Literal["disentangler", "decimator"]
-    level: int
-    grid: tuple[int, int]
-    m: int
-    shift: int
-    periodic: bool
-
-    @cached_property
-    def blocks(self) -> tuple[int, int]:
-        """Rows and columns of blocks."""
-        lost = 0 if self.periodic or not self.shift else 1
-        return self.grid[0] // self.m - lost, self.grid[1] // self.m - lost
-
-    def touched(self, mask: Mask) -> Mask:
-        """Which blocks hold a marked site: masks of the grid […, h, w] → of the blocks [p, q]."""
-        s, (p, q) = self.shift, self.blocks
-        if self.periodic:
-            inside = np.roll(mask, (-s, -s), (-2, -1))
-        else:
-            inside = mask[..., s : s + p * self.m, s : s + q * self.m]
-        return np.any(inside.reshape(*mask.shape[:-2], p, self.m, q, self.m), (-3, -1))
-
-    def spread(self, mask: Mask) -> Mask:
-        """Mark all sites of every block that holds a marked site; those in no block stay."""
-        s, (p, q) = self.shift, self.blocks
-        whole = self.touched(mask).repeat(self.m, -2).repeat(self.m, -1)
-        if self.periodic:
-            return np.roll(whole, (s, s), (-2, -1))
-        out = mask.copy()
-        out[..., s : s + p * self.m, s : s + q * self.m] = whole
-        return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,94 +191,65 @@ class Lattice(Sites):
     """The geometry of an RG-Flow of H×W images (paper, section 3.2 and Fig. 3).
 
     Args:
-        height: Rows H; every level's grid, of H/2^h rows, has to be a multiple of its m.
+        height: Rows H; every level's grid, of H/2^h rows, has to be a multiple of the geometry's
+            unit, for blocks their edge m.
         width: Columns W, likewise.
-        m: Edge of a block, even: one for all levels, or one for each, level 0 first, of which the
-            last holds for all further levels.
         levels: Number of levels; 0: as many as fit.
-        boundary: `"periodic"` (blocks wrap around) or `"open"` (those that would are left out).
-        order: `"paper"` (disentanglers shifted by m/2, decimators not) or `"released"` (the other
-            way round).
-        disentanglers: Whether there are disentanglers; without them the network is a tree.
+        geometry: How the layers of a level are made of cells.
 
     Raises:
         ValueError: If the size doesn't fit; the message names the nearest size that does.
 
     Example:
-        >>> lattice = Lattice(height=32, width=32, m=4)
+        >>> lattice = Lattice(height=32, width=32, geometry=Blocks(m=4))
         >>> lattice.levels, lattice.counts(lattice.inference_cone(lattice.box(11, 11, 10, 10)))
         (4, (192, 192, 48, 16))
         >>> int(lattice.generation_cone(lattice.site(1, 2, 0)).sum())  # 20 × 20 pixels
         400
-        >>> Lattice(height=64, width=64, m=(8, 4)).edges
-        (8, 4, 4, 4, 4)
     """
 
-    m: int | tuple[int, ...] = 4
-    boundary: Boundary = "periodic"
-    order: Order = "paper"
-    disentanglers: bool = True
+    geometry: Geometry = field(default_factory=Blocks)
 
     def __post_init__(self) -> None:
         own_fields(self)
-        check_name("boundary", self.boundary, get_args(Boundary))
-        check_name("order", self.order, get_args(Order))
-        if isinstance(self.m, list):  # JSON and YAML have no tuples
-            object.__setattr__(self, "m", tuple(self.m))
-        edges = self.m if isinstance(self.m, tuple) else (self.m,)
-        for m in edges:
-            _check_sizes(self, m=m)
-            if m < 2 or m % 2:
-                raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
-        if not self.disentanglers and self.order != "paper":
+        check_type("the geometry", self.geometry, Geometry, "a Geometry")
+        _check_sizes(self)
+        geometry = self.geometry
+        least = geometry.least_levels
+        levels = self.levels or max(largest_levels(self.height, self.width, geometry), least)
+        if levels < least:
             raise ValueError(
-                f"Expected the order paper without disentanglers; got {self.order}, in "
-                f"which disentanglers come last: set one of the two."
+                f"Expected at least the {least} levels that {geometry} names; got {levels}."
             )
-        if not edges:
-            raise ValueError("Expected one m, or one for each level; got none.")
-        if self.levels and len(edges) > self.levels:
-            raise ValueError(
-                f"Expected at most one m for each of the {self.levels} levels; "
-                f"got {len(edges)}: {edges}."
-            )
-        fit = largest_levels(self.height, self.width, edges)
-        levels = self.levels or max(fit, len(edges))
-        unit = math.lcm(*(_unit(edges, level) for level in range(levels)))
-        formula = "m·2^(levels−1)" if len(set(edges)) == 1 else "m·2^h of every level h"
+        unit = math.lcm(*(_unit(geometry, level, levels) for level in range(levels)))
+        same = len({geometry.unit(level) for level in range(levels)}) == 1
+        formula = "m·2^(levels−1)" if same else "m·2^h of every level h"
         check_multiples(self.height, self.width, unit, formula)
-        while len(edges) > 1 and edges[-1] == edges[-2]:
-            edges = edges[:-1]
-        # In one form, so that equal lattices are equal.
-        object.__setattr__(self, "m", edges[0] if len(edges) == 1 else edges)
         object.__setattr__(self, "levels", levels)
-
-    @cached_property
-    def edges(self) -> tuple[int, ...]:
-        """The edge m of the blocks of every level, level 0 first."""
-        edges = self.m if isinstance(self.m, tuple) else (self.m,)
-        return (edges + edges[-1:] * self.levels)[: self.levels]
 
     def grid(self, level: int) -> tuple[int, int]:
         """Rows and columns of the level-h grid, (H / 2^h, W / 2^h)."""
         self.check_level(level)
         return self.height >> level, self.width >> level
 
-    def layers(self, level: int) -> tuple[Layer, ...]:
-        """The layers of one level in the order in which inference applies them.
+    def layers(self, level: int) -> tuple[Cells, ...]:
+        """The layers of one level in the order in which inference applies them."""
+        self.check_level(level)
+        return self._layers[level]
 
-        A layer without a block (the shifted one on a grid of one block, with an open boundary)
-        isn't there.
-        """
-        grid, periodic = self.grid(level), self.boundary == "periodic"
-        m = self.edges[level]
-        shifts = (m // 2, 0) if self.order == "paper" else (0, m // 2)
-        layers = (
-            Layer("disentangler", level, grid, m, shifts[0], periodic),
-            Layer("decimator", level, grid, m, shifts[1], periodic),
+    @cached_property
+    def _layers(self) -> tuple[tuple[Cells, ...], ...]:
+        every = range(self.levels)
+        return tuple(tuple(self.geometry.layers(h, self.grid(h), h == self.top)) for h in every)
+
+    def period(self, level: int) -> tuple[int, int]:
+        """By how many rows and columns of pixels the layers up to a level may all be moved without
+        changing, where nothing ends at an edge."""
+        layers = [layer for h in range(level + 1) for layer in self.layers(h)]
+        rows, columns = (
+            math.lcm(*(layer.period[axis] << layer.level for layer in layers)) for axis in (0, 1)
         )
-        wanted = layers if self.disentanglers else layers[1:]
-        return tuple(layer for layer in wanted if min(layer.blocks) > 0)
+        return rows, columns
 
     def stride(self, level: int) -> int:
         """Distance between neighbours of one sublattice, 2^(h+1) pixels, at the top 2^h."""
@@ -363,7 +289,7 @@ class Lattice(Sites):
                 grid[...] = layer.spread(grid)
         return out
 
-    def _grids(self, mask: Mask) -> Iterator[tuple[Mask, tuple[Layer, ...]]]:
+    def _grids(self, mask: Mask) -> Iterator[tuple[Mask, tuple[Cells, ...]]]:
         """Every level's grid, as a view of `mask`, with its layers."""
         for level in range(self.levels):
             yield mask[:: 1 << level, :: 1 << level], self.layers(level)

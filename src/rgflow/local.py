@@ -1,16 +1,17 @@
 """An RG-Flow of images of which only a part changes, evaluated only where causal cones reach.
 
-Every layer maps its blocks one by one. So if a few pixels change, only the blocks that hold a
+Every layer maps its cells one by one. So if a few pixels change, only the cells that read a
 changed variable have to be evaluated anew, at every level; all others keep what they had in a first
-encoding of the whole images. These blocks are O(log L) of the O(L²) that there are (paper,
+encoding of the whole images. These cells are O(log L) of the O(L²) that there are (paper,
 section 3.5), and so is the work.
 
 All problems of a batch, which may differ in image and in region, are held as one vector of
-variables, one after the other. Between two layers it is only reordered: a block's variables come
-from those that changed and from those that didn't, each of them once.
+variables, one after the other. Between two layers it is only reordered: what a cell writes comes
+from variables that changed and from those that didn't, each of them once. Its context is read from
+both, as often as cells ask for it.
 
 Letters in shapes: N images; C channels; H, W rows and columns; K problems, each one region of one
-image; S pixels and Z latents of all problems together; R blocks; D variables of a block.
+image; S pixels and Z latents of all problems together; R cells; D variables that a cell writes.
 """
 
 from collections.abc import Sequence
@@ -23,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.bijectors.base import Bijector, Mapped
-from rgflow.bijectors.blockwise import Blockwise
-from rgflow.config import check_whole
+from rgflow.bijectors.base import Context, Mapped
+from rgflow.bijectors.cellwise import Cellwise
+from rgflow.checks import check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
@@ -66,29 +67,29 @@ class LocalFlow:
     ) -> None:
         self.flow = flow.frozen(dtype or flow.dtype)
         self.lattice = flow.lattice
-        self._tables: dict[Blockwise, Ids] = {}
+        self._tables: dict[Cellwise, Ids] = {}
         with torch.no_grad():
-            self.images = self.flow._reals(images, generator, self.flow.dtype)
+            self.images = self.flow.to_reals(images, generator)
             self._encode()
 
     def _encode(self) -> None:
         """Encode the images and keep the grids before, between and after the layers of a level."""
         flow = self.flow
         x, log_prob = self.images, self.images.new_zeros(len(self))
-        if flow.entry:
-            x, log_prob = flow.entry(x)
+        if flow.preprocess:
+            x, log_prob = flow.preprocess(x)
         self.grids: list[list[Tensor]] = []
         levels = []
         for step in flow.steps:
             grids = [x]
-            for layer in step.blockwise:
+            for layer in step.cellwise:
                 x, log_det = layer(x)
                 log_prob = log_prob + log_det
                 grids.append(x)
             self.grids.append(grids)
-            x, stay = step.part(x)
+            x, stay = step.split(x)
             levels.append(stay)
-        self.latents, log_det = flow._to_latents(levels)
+        self.latents, log_det = flow.to_latents(levels)
         if flow.domain == "real":
             log_prob = log_prob + sum(
                 flow.prior.log_prob(z).flatten(1).sum(1) for z in self.latents.levels
@@ -122,18 +123,14 @@ class LocalFlow:
         """
         return Edit(self, *self._problems(latents, copies))
 
-    def table(self, layer: Blockwise) -> Ids:
-        """The variables of every block of a layer as places in [C, H, W], [blocks, D]."""
+    def table(self, layer: Cellwise) -> Ids:
+        """The variables that every cell of a layer reads, as places in [C, H, W]: those that it
+        writes, then its context; −1: missing. [cells, variables]."""
         if layer not in self._tables:
-            found, shape, level = [], self.flow.image_shape, layer.layer.level
-
-            def keep(blocks: Tensor) -> Mapped:
-                found.append(blocks)
-                return blocks, blocks[:, 0]
-
-            places = torch.arange(int(np.prod(shape))).view(1, *shape)
-            layer.on_blocks(keep, places[:, :, :: 1 << level, :: 1 << level])
-            self._tables[layer] = found[0].numpy()
+            shape, level = self.flow.image_shape, layer.cells.level
+            places = torch.arange(1, 1 + int(np.prod(shape))).view(1, *shape)
+            table = layer.read_all(places[:, :, :: 1 << level, :: 1 << level])
+            self._tables[layer] = table.numpy() - 1
         return self._tables[layer]
 
     def _problems(self, masks: Mask, copies: int) -> tuple[Mask, Ids]:
@@ -180,43 +177,54 @@ class Permutation:
 
 @dataclass(frozen=True, eq=False)
 class _Touched:
-    """The blocks of one layer that hold a changed variable.
+    """The cells of one layer that read a changed variable.
 
     Attributes:
-        bijector: What maps these blocks.
-        owners: The problem of each block, [R].
-        fixed: The values of the variables that didn't change before it, [F].
-        gather: From (changed, fixed) to (variables of the blocks, variables in no block).
+        layer: The layer.
+        owners: The problem of each cell, [R].
+        numbers: Which cell of the layer it is, [R].
+        fixed: The values of the variables that didn't change before it and are written, [F].
+        gather: From (changed, fixed) to (what the cells write, what no cell writes).
+        known: The values of variables that don't change and are only read; the last is 0.
+        context: Of every cell, places in (what no cell writes, known), [R, K].
+        missing: Which sites of the context lie outside, [R, sites]; none: they can't.
     """
 
-    bijector: Bijector
+    layer: Cellwise
     owners: Tensor
+    numbers: Tensor
     fixed: Tensor
     gather: Permutation
+    known: Tensor
+    context: Tensor
+    missing: Tensor | None
 
     def __call__(self, changed: Tensor) -> Mapped:
         """Towards the latents: all variables after the layer, and the log-determinant [R]."""
         x = self.gather(torch.cat((changed, self.fixed)))
-        return self._map(self.bijector.forward, x)
+        return self._map(self.layer.bijector.forward, x)
 
     def grow(self, changed: Tensor) -> Tensor:
         """Towards the pixels: all variables that change with those given."""
         x = self.gather(torch.cat((changed, self.fixed)))
-        return self._map(self.bijector.inverse, x)[0]
+        return self._map(self.layer.bijector.inverse, x)[0]
 
     def shrink(self, after: Tensor) -> Tensor:
         """Towards the pixels: of all variables before the layer, those that changed."""
-        x = self.gather.back(self._map(self.bijector.inverse, after)[0])
+        x = self.gather.back(self._map(self.layer.bijector.inverse, after)[0])
         return x[: len(x) - len(self.fixed)]
 
     def _map(self, function: Any, x: Tensor) -> Mapped:
         rows = len(self.owners)
         if not rows:
             return x, x.new_zeros(0)
-        (dim,) = self.bijector.event_shape
+        (dim,) = self.layer.bijector.event_shape
         assert dim
-        size = rows * dim
-        y, log_det = function(x[:size].view(rows, -1))
+        size, context = rows * dim, None
+        if self.context.numel():
+            read = torch.cat((x[size:], self.known))[self.context]
+            context = Context(read, read[:, :0], self.missing)
+        y, log_det = function(x[:size].view(rows, -1), self.layer.of(self.numbers, context))
         return torch.cat((y.flatten(), x[size:])), log_det
 
 
@@ -239,7 +247,7 @@ class _Cone:
 
     @cached_property
     def blocks(self) -> int:
-        """How many blocks are evaluated on the way to the latents, or to the pixels."""
+        """How many cells are evaluated on the way to the latents, or to the pixels."""
         return sum(len(touched.owners) for layers in self.layers for touched in layers)
 
     layers: Sequence[Sequence[_Touched]]
@@ -260,9 +268,9 @@ class _Cone:
         return self._values(latents.image(), self._latent_ids, 0)
 
     def _touch(
-        self, level: int, layer: Blockwise, mask: Mask, changed: Ids, grid: Tensor
+        self, level: int, layer: Cellwise, mask: Mask, changed: Ids, grid: Tensor
     ) -> tuple[_Touched, Ids]:
-        """The blocks of a layer that a mask [K, h, w] of its grid touches.
+        """The cells of a layer that read what a mask [K, h, w] of its grid marks.
 
         Args:
             level: The level.
@@ -272,21 +280,36 @@ class _Cone:
             grid: What comes to the layer in the images as they are, [N, C, h, w].
 
         Returns:
-            The blocks, and the variables that come out.
+            The cells, and the variables that come out.
         """
-        rows = layer.layer.touched(mask).reshape(len(self), -1)
+        rows = layer.cells.touched(mask).reshape(len(self), -1)
         owners, numbers = np.nonzero(rows)
         size = int(np.prod(self.shape[1:]))
-        inside = (owners[:, None] * size + self.local.table(layer)[numbers]).flatten()
-        loose = changed[self._find(inside, changed) < 0]  # in no block: with an open boundary
-        out = np.concatenate((inside, loose))
+        table, own = self.local.table(layer)[numbers], self.shape[1] * layer.cells.written
+        places = owners[:, None] * size + table
+        written, read = places[:, :own].flatten(), places[:, own:]
+        loose = changed[self._find(written, changed) < 0]
+        out = np.concatenate((written, loose))
         fixed = out[self._find(changed, out) < 0]
         gather = self._find(np.concatenate((changed, fixed)), out)
+        there = table[:, own:] >= 0
+        known = np.setdiff1d(read[there], loose)
+        context = np.full(read.shape, len(loose) + len(known))
+        context[there] = self._find(np.concatenate((loose, known)), read[there])
+        values = self._values(grid, known, level)
+
+        def on_device(array: Ids | Mask) -> Tensor:
+            return torch.as_tensor(array, device=self.device)
+
         touched = _Touched(
-            layer.of(torch.as_tensor(numbers, device=self.device)),
-            torch.as_tensor(owners, device=self.device),
+            layer,
+            on_device(owners),
+            on_device(numbers),
             self._values(grid, fixed, level),
             Permutation(gather, self.device),
+            torch.cat((values, values.new_zeros(1))),
+            on_device(context),
+            None if layer.cells.periodic else on_device(~there[:, :: self.shape[1]]),
         )
         return touched, out
 
@@ -306,7 +329,7 @@ class _Cone:
     def _to_pixels(self, x: Tensor) -> Tensor:
         """From the domain of the steps, site by site [S·C], to pixels [S, C]."""
         x = x.view(-1, self.shape[1], 1, 1)
-        return self.flow.bounded(self.flow._leave(x)).flatten(1)
+        return self.flow.bounded(self.flow.to_images(x)[0]).flatten(1)
 
     def _ids(self, masks: Mask) -> Ids:
         """All channels at the marked sites, site by site: [S·C]."""
@@ -355,10 +378,10 @@ class Region(_Cone):
         self.cones = np.zeros_like(masks)
         for level, step in enumerate(flow.steps):
             mask, made = masks, []
-            for number, layer in enumerate(step.blockwise):
+            for number, layer in enumerate(step.cellwise):
                 grid = local.grids[level][number]
                 touched, changed = self._touch(level, layer, mask, changed, grid)
-                mask = layer.layer.spread(mask)
+                mask = layer.cells.spread(mask)
                 made.append(touched)
             layers.append(made)
             # Those that stay come first, in the order of the image layout.
@@ -431,11 +454,11 @@ class Region(_Cone):
 
     def _enter(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels [S, C] to the space of the steps, with the log-determinant [S]."""
-        if self.flow.entry is None:
+        if self.flow.preprocess is None:
             return pixels, pixels.new_zeros(len(pixels))
         if not len(pixels):
             return pixels, pixels.new_zeros(0)
-        x, log_det = self.flow.entry(pixels[:, :, None, None])
+        x, log_det = self.flow.preprocess(pixels[:, :, None, None])
         return x.flatten(1), log_det
 
     def _infer(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -479,11 +502,11 @@ class Edit(_Cone):
             mask |= levels[level]
             changed = np.concatenate((ids[level], changed))
             made = []
-            for number, layer in reversed(list(enumerate(step.blockwise))):
+            for number, layer in reversed(list(enumerate(step.cellwise))):
                 on_grid = mask[:, :: 1 << level, :: 1 << level]
                 grid = local.grids[level][number + 1]
                 touched, changed = self._touch(level, layer, on_grid, changed, grid)
-                on_grid[...] = layer.layer.spread(on_grid)
+                on_grid[...] = layer.cells.spread(on_grid)
                 made.append(touched)
             layers.insert(0, made)
         self.layers, self.cones = layers, mask

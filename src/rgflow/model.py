@@ -7,10 +7,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from rgflow.bijectors import make_bijector
-from rgflow.bijectors.base import Bijector, Compose
-from rgflow.bijectors.blockwise import Blockwise
+from rgflow.bijectors.base import Bijector, Compose, Context
+from rgflow.bijectors.cellwise import Cellwise, spec_of
 from rgflow.config import Architecture, FlowConfig
 from rgflow.flow import Flow
+from rgflow.geometries import Blocks
 from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice, largest_levels
 
@@ -45,14 +46,14 @@ class RGFlow(Flow):
     def make_lattice(self) -> Lattice:
         """Blocks and levels as the config says."""
         config = self.config
-        return Lattice(
-            height=config.height,
-            width=config.width,
+        geometry = Blocks(
             m=config.m,
-            levels=config.levels or 0,
             boundary=config.boundary,
             order=config.order,
             disentanglers=config.disentanglers,
+        )
+        return Lattice(
+            height=config.height, width=config.width, levels=config.levels or 0, geometry=geometry
         )
 
     def make_steps(self) -> Iterator["RGStep"]:
@@ -62,13 +63,15 @@ class RGFlow(Flow):
         each = zip(config.depths(lattice.levels), config.widths(lattice.levels), strict=True)
         for level, (depth, hidden) in enumerate(each):
             of_level, layers = replace(config, hidden=hidden), []
-            for layer in lattice.layers(level):
-                if not (config.shared and layer.kind in made):
+            for cells in lattice.layers(level):
+                embedding = config.position_embedding
+                if not (config.shared and cells.name in made):
                     top = config.shared or level == lattice.top
-                    stack = [make_bijector(of_level, layer.m, top=top) for _ in range(depth)]
-                    made[layer.kind] = Compose(stack, config.checkpointing)
-                bijector, embedding = made[layer.kind], config.position_embedding
-                layers.append(Blockwise(bijector, layer, config.channels, embedding))
+                    of_labels = config.label_embedding if config.labels else 0
+                    spec = spec_of(cells, config.channels, top, embedding + of_labels)
+                    stack = [make_bijector(of_level, spec) for _ in range(depth)]
+                    made[cells.name] = Compose(stack, config.checkpointing)
+                layers.append(Cellwise(made[cells.name], cells, config.channels, embedding))
             yield RGStep(layers, top=level == lattice.top)
 
     @classmethod
@@ -85,7 +88,7 @@ class RGFlow(Flow):
         }.get(kind, config.bins)
         every = (config.m, config.depth, config.hidden)
         of_level = [x if isinstance(x, tuple) else (x,) for x in every]
-        fit = largest_levels(config.height, config.width, of_level[0])
+        fit = largest_levels(config.height, config.width, Blocks(m=config.m))
         levels = 1 if config.shared else config.levels or max(fit, *map(len, of_level))
         for level in range(levels):
             m, depth, width = (of[min(level, len(of) - 1)] for of in of_level)
@@ -112,21 +115,26 @@ class RGStep(nn.Module):
         top: Whether this is the highest level, at which everything stays.
     """
 
-    def __init__(self, layers: Sequence[Blockwise], top: bool) -> None:
+    def __init__(self, layers: Sequence[Cellwise], top: bool) -> None:
         super().__init__()
         self.layers = Compose(layers)
-        self.blockwise = tuple(layers)
+        self.cellwise = tuple(layers)
         self.domain, self.top = self.layers.domain, top
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What goes up (at the top nothing), what stays, and the log-determinant [N]."""
-        y, log_det = self.layers(x)
-        return *self.part(y), log_det
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The coarse grid (at the top nothing), what is factored out, and the log-determinant
+        [N]."""
+        y, log_det = self.layers(x, context)
+        return *self.split(y), log_det
 
-    def part(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """After the layers: what goes up, and what stays."""
+    def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """After the layers: the coarse grid, and what is factored out."""
         return (y[:, :, :0, :0], y) if self.top else split(y)
 
-    def inverse(self, up: Tensor, stay: Tensor) -> Tensor:
-        """The grid of this level from what came down and what had stayed."""
-        return self.layers.inverse(stay if self.top else interleave(up, stay))[0]
+    def inverse(
+        self, coarse: Tensor, factored_out: Tensor, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The grid of this level, and the log-determinant [N]."""
+        y = factored_out if self.top else interleave(coarse, factored_out)
+        x, log_det = self.layers.inverse(y, context)
+        return x, log_det

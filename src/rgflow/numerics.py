@@ -62,6 +62,24 @@ class Unit:
         return cls("nats/site", float(sites))
 
 
+@dataclass
+class Precision:
+    """How the networks of a flow compute; they all hold the same one, which `Flow.fast` changes.
+
+    Attributes:
+        networks: Their number format; none: that of their input.
+        fast: Whether maps may use what is fast in training, such as compiled kernels, whose
+            results differ from the plain ones by rounding.
+    """
+
+    networks: torch.dtype | None = None
+    fast: bool = False
+
+
+EXACT = Precision()
+"""That of networks outside a flow."""
+
+
 def training_dtype(name: ComputeDtype) -> torch.dtype | None:
     """The number format of the networks while training; none: that of their input."""
     if name == "auto":

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from rgflow.config import FlowConfig, TrainConfig, check_name
+from rgflow.checks import check_name
+from rgflow.config import FlowConfig, TrainConfig
 
 _PAPER = TrainConfig(model=FlowConfig(depth=(8, 6, 4, 2), compute_dtype="auto"))
 _FAST = TrainConfig(

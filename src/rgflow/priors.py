@@ -14,7 +14,8 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from rgflow.config import FlowConfig, check_at_least, check_name
+from rgflow.checks import check_at_least, check_name
+from rgflow.config import FlowConfig
 
 Convention = Literal["density", "scale"]
 Temperature = float | Tensor

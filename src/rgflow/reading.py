@@ -34,7 +34,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from rgflow.config import short
+from rgflow.checks import short
 
 MOST_JSON, MOST_YAML, MOST_TABLE = 1 << 24, 1 << 18, 1 << 28
 """Bytes of a JSON file, of a YAML file, and of a text file with a row per image, at the most."""

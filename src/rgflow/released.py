@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rgflow.bijectors import cut
-from rgflow.config import MAX_LEVELS, FlowConfig, PriorName, check_name, check_whole
+from rgflow.checks import MAX_LEVELS, check_name, check_whole
+from rgflow.config import FlowConfig, PriorName
 from rgflow.files import expanded
 from rgflow.model import RGFlow
 from rgflow.reading import DamagedError
@@ -115,7 +116,7 @@ def _count(weights: Weights, pattern: str) -> int:
 def _fill(flow: RGFlow, weights: Weights) -> None:
     """Copy every weight to its place; strict both ways, and as to shapes."""
     config = flow.config
-    m = flow.lattice.edges[0]
+    m = flow.lattice.layers(0)[0].tile
     order = cut(torch.arange(config.channels * m**2).reshape(1, -1, m, m), m)[0]
     state = flow.state_dict()
     filled, used = set(), set()

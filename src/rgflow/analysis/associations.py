@@ -18,7 +18,7 @@ from scipy.stats import false_discovery_control, rankdata
 from rgflow.analysis.columns import columns
 from rgflow.analysis.information import bins_for, mutual_information
 from rgflow.analysis.labels import Label, check_labels
-from rgflow.config import check_name, check_whole
+from rgflow.checks import check_name, check_whole
 from rgflow.files import replacing
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Sites

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rgflow.analysis.columns import columns
 from rgflow.analysis.information import Numbers, bins_for, pairwise_information
 from rgflow.analysis.labels import FEW
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
 

@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Label
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 
 
 class Scores(NamedTuple):

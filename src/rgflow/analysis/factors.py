@@ -21,7 +21,7 @@ from rgflow.analysis.labels import Label, check_labels, spread
 from rgflow.analysis.probes import PARTS, ProbeTable, probe_levels
 from rgflow.analysis.visible import Visible, visible_latents
 from rgflow.bijectors.pixels import dequantize
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 

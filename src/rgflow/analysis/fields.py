@@ -28,8 +28,7 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
-from rgflow.bijectors.coarse_to_fine import CoarseToFine
-from rgflow.config import check_name, check_whole, own
+from rgflow.checks import check_name, check_whole, own
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
@@ -257,7 +256,7 @@ def receptive_fields(
 def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Change, Space]:
     """How latents of a flow are changed and where it is looked at, where that isn't given."""
     if change is None:
-        whole = any(isinstance(module, CoarseToFine) for module in flow.modules())
+        whole = any(bijector.staircase for bijector in flow.maps())
         change = "redraw" if whole else "derivative"
     check_name("change", change, get_args(Change))
     return change, space or ("flow" if change == "derivative" else "pixels")
@@ -288,18 +287,16 @@ def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Te
     """
     out = exit_to(flow, space)
     old, new = ([flow.to_domain(part) for part in x.levels] for x in (z, other))
-    with flow.exactly():
-        before = flow.generate(old)
+    before = flow.generate(old)[0]
 
     def changed(chosen: Tensor, level: int) -> Tensor:
         marks = Latents.from_image(chosen, z.lattice).levels
         k = len(chosen)
         x = before[level + 1] if level + 1 < len(before) else old[-1][:, :, :0, :0]
         x = x.expand(k, *x.shape[1:])
-        with flow.exactly():
-            for h in range(level, -1, -1):
-                x = flow.steps[h].inverse(x, torch.where(marks[h] != 0, new[h], old[h]))
-            return out(x) - out(before[0])
+        for h in range(level, -1, -1):
+            x = flow.steps[h].inverse(x, torch.where(marks[h] != 0, new[h], old[h]))[0]
+        return out(x) - out(before[0])
 
     return changed
 
@@ -350,7 +347,7 @@ def plain_push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor], Tenso
     into, out = flow.to_domain, exit_to(flow, space)
 
     def generate(*levels: Tensor) -> Tensor:
-        return out(flow.generate([into(z) for z in levels])[0])[0]
+        return out(flow.generate([into(z) for z in levels])[0][0])[0]
 
     def push(tangents: Tensor) -> Tensor:
         parts = Latents.from_image(tangents, z.lattice).levels
@@ -358,8 +355,7 @@ def plain_push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor], Tenso
         def one(*directions: Tensor) -> Tensor:
             return jvp(generate, z.levels, tuple(d[None] for d in directions))[1]
 
-        with flow.exactly():
-            return vmap(one, chunk_size=16)(*parts)
+        return vmap(one, chunk_size=16)(*parts)
 
     return push
 
@@ -409,9 +405,9 @@ def _period(lattice: Lattice, level: int, axis: int) -> int:
     """The shortest distance along an axis at which the cones of no two latents of a level meet."""
     size = (lattice.height, lattice.width)[axis]
     ranges = [set(r[r >= 0].tolist()) for r in _ranges(lattice, level, axis)]
-    unit = math.lcm(*(edge << h for h, edge in enumerate(lattice.edges[: level + 1])))
+    unit = lattice.period(level)[axis]
     for period in range(unit, size, unit):
-        if lattice.boundary == "periodic" and size % period:
+        if lattice.geometry.periodic and size % period:
             continue
         apart = all(
             ranges[a].isdisjoint(ranges[b])

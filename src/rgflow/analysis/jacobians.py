@@ -1,10 +1,12 @@
 """The Jacobian of generation, ∂G/∂z, in factors that are never multiplied out.
 
-A layer of an RG-Flow maps each of its blocks by itself, so its Jacobian is block-diagonal. D = C·m²
-tangents, each set in all blocks at once, through that layer alone give all its blocks; columns of
-∂G/∂z then follow from small matrix products.
+A layer of an RG-Flow maps each of its cells by itself, so its Jacobian consists of small ones, of
+what a cell writes by what it reads. As many tangents as a cell reads variables, each set in all
+cells at once, through that layer alone give all of them; columns of ∂G/∂z then follow from small
+matrix products.
 
-Letters in shapes: K tangents; C channels; H, W rows and columns; D variables of a block.
+Letters in shapes: K tangents; C channels; H, W rows and columns; n cells; A variables that a cell
+reads, of which it writes the first D.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from rgflow.bijectors.blockwise import Blockwise
-from rgflow.config import check_name
+from rgflow.bijectors.base import Context
+from rgflow.bijectors.cellwise import Cellwise
+from rgflow.checks import check_name
 from rgflow.flow import Flow
 from rgflow.latents import Latents, interleave
 from rgflow.model import RGFlow
@@ -24,7 +27,7 @@ from rgflow.model import RGFlow
 Space = Literal["flow", "pixels"]
 """Where images are looked at: in the flow's own space y, before the pixel map, or as pixels."""
 ROWS_AT_ONCE = 1 << 16
-"""Blocks times tangents that go through a layer together, for the sake of memory."""
+"""Cells times tangents that go through a layer together, for the sake of memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,12 @@ class Factors:
         enter: Of the map from latents to what the steps work in, which is elementwise; in the image
             layout [C, H, W].
         layers: For every level, level 0 first: its layers in the order of generation, each with the
-            Jacobians of its blocks, transposed, [blocks, D, D].
+            Jacobians of its cells, transposed, [n, A, D].
         leave: Of the map from what the steps work in to the space asked for, elementwise [C, H, W].
     """
 
     enter: Tensor
-    layers: Sequence[Sequence[tuple[Blockwise, Tensor]]]
+    layers: Sequence[Sequence[tuple[Cellwise, Tensor]]]
     leave: Tensor
 
     def push(self, tangents: Tensor, level: int) -> Tensor:
@@ -54,22 +57,12 @@ class Factors:
         for h in range(level, -1, -1):
             grid = x[:, :, :: 1 << h, :: 1 << h]
             for layer, jacobians in self.layers[h]:
-                grid = layer.on_blocks(_product(jacobians), grid)[0]
+                n, read, written = jacobians.shape
+                columns = layer.read_all(grid).view(-1, n, read).transpose(0, 1)
+                pushed = torch.bmm(columns, jacobians).transpose(0, 1)
+                grid = layer.write(grid, pushed.reshape(-1, written))
             x[:, :, :: 1 << h, :: 1 << h] = grid
         return x * self.leave
-
-
-def _product(jacobians: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """The linear map of blocks [K·blocks, D] that one layer's Jacobians make."""
-
-    def apply(blocks: Tensor) -> tuple[Tensor, Tensor]:
-        b, d, _ = jacobians.shape
-        columns = blocks.view(-1, b, d).transpose(0, 1)
-        return torch.bmm(columns, jacobians).transpose(0, 1).reshape(-1, d), blocks.new_zeros(
-            len(blocks)
-        )
-
-    return apply
 
 
 @torch.no_grad()
@@ -88,46 +81,45 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
         raise ValueError(f"Expected the latents of one image; got {len(z)}.")
     into, out = flow.to_domain, exit_to(flow, space)
     levels, slopes = zip(*(_elementwise(into, part) for part in z.levels), strict=True)
-    layers: list[list[tuple[Blockwise, Tensor]]] = []
+    layers: list[list[tuple[Cellwise, Tensor]]] = []
     x = levels[-1][:, :, :0, :0]
-    with flow.exactly():
-        for step, stay in zip(reversed(flow.steps), reversed(levels), strict=True):
-            x = stay if step.top else interleave(x, stay)
-            made = []
-            for layer in reversed(step.blockwise):
-                x, jacobians = _layer_jacobians(layer, x)
-                made.append((layer, jacobians))
-            layers.insert(0, made)
-        leave = _elementwise(out, x)[1]
+    for step, factored_out in zip(reversed(flow.steps), reversed(levels), strict=True):
+        x = factored_out if step.top else interleave(x, factored_out)
+        made = []
+        for layer in reversed(step.cellwise):
+            x, jacobians = _layer_jacobians(layer, x)
+            made.append((layer, jacobians))
+        layers.insert(0, made)
+    leave = _elementwise(out, x)[1]
     return Factors(Latents(slopes, z.lattice).image()[0], layers, leave[0])
 
 
-def _layer_jacobians(layer: Blockwise, y: Tensor) -> tuple[Tensor, Tensor]:
-    """What a layer generates from y [1, C, H, W], and the transposed Jacobians of its blocks."""
-    found: list[Tensor] = []
-    bijector = layer.of_all(len(y))
+def _layer_jacobians(layer: Cellwise, y: Tensor) -> tuple[Tensor, Tensor]:
+    """What a layer generates from y [1, C, H, W], and the transposed Jacobians of its cells."""
+    cells, context = layer.read(y)
+    none = Context(cells[:, :0], cells[:, :0])
+    known = context or none
+    read = torch.cat((cells, known.values), 1)
 
-    def differentiated(blocks: Tensor) -> tuple[Tensor, Tensor]:
-        def generate(b: Tensor) -> Tensor:
-            return bijector.inverse(b)[0]
+    def generate(read: Tensor) -> Tensor:
+        own, values = read.split((cells.shape[1], known.values.shape[1]), 1)
+        given = Context(values, known.embedding, known.missing) if context else None
+        return layer.bijector.inverse(own, given)[0]
 
-        def push(direction: Tensor) -> Tensor:
-            return jvp(generate, (blocks,), (direction.expand_as(blocks),))[1]
+    def push(direction: Tensor) -> Tensor:
+        return jvp(generate, (read,), (direction.expand_as(read),))[1]
 
-        basis = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
-        each = max(1, ROWS_AT_ONCE // len(blocks))
-        found.append(vmap(push, chunk_size=each)(basis).transpose(0, 1).contiguous())
-        return bijector.inverse(blocks)
-
-    x = layer.on_blocks(differentiated, y)[0]
-    return x, found[0]
+    basis = torch.eye(read.shape[1], dtype=read.dtype, device=read.device)
+    each = max(1, ROWS_AT_ONCE // len(read))
+    jacobians = vmap(push, chunk_size=each)(basis).transpose(0, 1).contiguous()
+    return layer.write(y, generate(read)), jacobians
 
 
 def exit_to(flow: Flow, space: Space) -> Callable[[Tensor], Tensor]:
     """The elementwise map from what the steps of a flow work in to a space."""
     check_name("space", space, get_args(Space))
     if space == "pixels":
-        return lambda x: flow.entry.inverse(x)[0] if flow.entry else x
+        return lambda x: flow.to_images(x)[0]
     return flow.from_domain
 
 

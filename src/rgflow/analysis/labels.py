@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from rgflow.config import check_name
+from rgflow.checks import check_name
 from rgflow.files import expanded
 from rgflow.reading import DamagedError, read_text
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.config import check_whole, own
+from rgflow.checks import check_whole, own
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rgflow.analysis.levels import BATCH, Progress, decode
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 

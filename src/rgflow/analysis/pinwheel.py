@@ -14,7 +14,6 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -24,9 +23,9 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from rgflow.bijectors import AffineCoupling, Compose
-from rgflow.bijectors.base import Bijector
-from rgflow.conditioners import TrunkConditioner
-from rgflow.config import FlowConfig, PriorName, check_name, check_whole
+from rgflow.bijectors.base import Bijector, MapSpec
+from rgflow.checks import check_name, check_whole
+from rgflow.config import FlowConfig, PriorName
 from rgflow.priors import make_prior
 
 LEGS = 4
@@ -246,7 +245,9 @@ def name_legs(z: Tensor, legs: Tensor, cross: Cross = "quadrants") -> Named:
 
 def _make_flow(seed: int) -> Compose:
     """A flow of the plane, which is the identity; its inner weights depend on the seed."""
-    conditioner = partial(TrunkConditioner, hidden=HIDDEN, blocks=1)
+    spec, options = MapSpec(channels=2, sites=1), {"hidden": HIDDEN, "blocks": 1}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Compose(AffineCoupling(2, conditioner) for _ in range(COUPLINGS)).eval()
+        return Compose(
+            AffineCoupling(spec, conditioner="trunk", **options) for _ in range(COUPLINGS)
+        ).eval()

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from rgflow.analysis.columns import PENALTIES, columns, level_of, reaching
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Box, Label, check_labels, spread
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.latents import Latents
 
 Probe = Literal["linear", "boosted"]

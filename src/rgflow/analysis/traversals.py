@@ -13,7 +13,7 @@ from torch import Tensor
 from rgflow.analysis.fields import Change, another, plain_push, redraw, resolved
 from rgflow.analysis.jacobians import Space
 from rgflow.analysis.levels import BATCH, Progress, decode, mixed_temperature
-from rgflow.config import check_whole, own
+from rgflow.checks import check_whole, own
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgflow.analysis.fields import VISIBLE, Change, ReceptiveFields
 from rgflow.analysis.jacobians import Space
-from rgflow.config import check_at_least, check_whole
+from rgflow.checks import check_at_least, check_whole
 from rgflow.latents import Address
 from rgflow.lattice import Sites
 

@@ -17,7 +17,7 @@ from rgflow.app.drawers import LARGEST_UPLOAD
 from rgflow.app.layout import PAGES, build
 from rgflow.app.page import static
 from rgflow.app.shelf import Shelf
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 
 CONCURRENT, BUSY, WAITING = 4, 40, 200
 """Events that are worked on at a time, of one kind, where nothing else is said, and of all kinds;

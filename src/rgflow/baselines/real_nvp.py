@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from rgflow.bijectors.base import Bijector, Compose, Domain, Mapped, sum_event
-from rgflow.bijectors.blockwise import SUBLATTICES
+from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Mapped, sum_event
+from rgflow.cells import SUBLATTICES
 from rgflow.config import Architecture, FlowConfig
 from rgflow.flow import Flow
 from rgflow.lattice import SqueezeSites
+from rgflow.numerics import EXACT, Precision
 
 COUPLINGS = 3
 """Couplings of each kind at a scale."""
@@ -118,7 +119,7 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
 
 
 class RealNVPStep(nn.Module):
-    """One scale: couplings, squeeze, couplings, and half of the variables stay.
+    """One scale: couplings, squeeze, couplings, and half of the variables are factored out.
 
     Args:
         config: Of the flow.
@@ -150,22 +151,27 @@ class RealNVPStep(nn.Module):
                 config.checkpointing,
             )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [N, K, h, w]: what goes up [N, 2K, h/2, w/2], what stays [N, 2K/C, C, h/2, w/2]."""
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """x [N, K, h, w]: the coarse grid [N, 2K, h/2, w/2], what is factored out
+        [N, 2K/C, C, h/2, w/2], and the log-determinant."""
         x, log_det = self.before(x)
         if self.after is None:
             return x[:, :, :0, :0], x.unflatten(1, (-1, self.channels)), log_det
         y, more = self.after(_squeeze(x, self.channels))
-        up, stay = y.chunk(2, 1)
-        return up, stay.unflatten(1, (-1, self.channels)), log_det + more
+        coarse, factored_out = y.chunk(2, 1)
+        return coarse, factored_out.unflatten(1, (-1, self.channels)), log_det + more
 
-    def inverse(self, up: Tensor, stay: Tensor) -> Tensor:
-        """What came to this scale."""
-        x = stay.flatten(1, 2)
+    def inverse(
+        self, coarse: Tensor, factored_out: Tensor, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What came to this scale, and the log-determinant."""
+        x: Tensor = factored_out.flatten(1, 2)
+        more: Tensor | float = 0.0
         if self.after is not None:
-            y = self.after.inverse(torch.cat((up, x), 1))[0]
+            y, more = self.after.inverse(torch.cat((coarse, x), 1))
             x = _unsqueeze(y, self.channels)
-        return self.before.inverse(x)[0]
+        x, log_det = self.before.inverse(x)
+        return x, log_det + more
 
 
 def _squeeze(x: Tensor, channels: int) -> Tensor:
@@ -204,12 +210,12 @@ class ConvCoupling(Bijector):
         inputs, outputs = (channels + 1, channels) if checkerboard else (channels // 2,) * 2
         self.network = ResidualNetwork(inputs, 2 * outputs, hidden, config.blocks)
 
-    def transform(self, x: Tensor) -> Mapped:
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         known, rest, mask = self._halves(x)
         s, t = self._scale_and_shift(known, mask)
         return self._join(known, rest * s.exp() + t, mask), sum_event(s)
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         known, rest, mask = self._halves(y)
         s, t = self._scale_and_shift(known, mask)
         return self._join(known, (rest - t) * (-s).exp(), mask), -sum_event(s)
@@ -247,7 +253,7 @@ class ResidualNetwork(nn.Module):
         blocks: Residual blocks.
     """
 
-    compute_dtype: torch.dtype | None = None
+    precision: Precision = EXACT
 
     def __init__(self, inputs: int, outputs: int, hidden: int, blocks: int) -> None:
         super().__init__()
@@ -267,7 +273,7 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, h, w] → [N, outputs, h, w]."""
-        low = self.compute_dtype if self.training else None
+        low = self.precision.networks
         with torch.autocast(x.device.type, low or torch.bfloat16, enabled=low is not None):
             h = self.first(x)
             out = self.skips[0](h)

@@ -3,12 +3,11 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from rgflow.bijectors.autoregressive import AutoregressiveBijector
-from rgflow.bijectors.base import Bijector, Compose, Inverse, Quantile
-from rgflow.bijectors.blockwise import Blockwise, cut, join
+from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
+from rgflow.bijectors.cellwise import Cellwise, cut, join, spec_of
 from rgflow.bijectors.channels import ChannelMixing
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import (
@@ -20,22 +19,24 @@ from rgflow.bijectors.coupling import (
 )
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
-from rgflow.conditioners import CONDITIONERS, MakeConditioner
-from rgflow.config import FlowConfig, check_name, short
+from rgflow.checks import check_name, short
+from rgflow.config import FlowConfig
 
 __all__ = [
     "AffineCoupling",
     "AutoregressiveBijector",
     "Bijector",
-    "Blockwise",
+    "Cellwise",
     "ChannelMixing",
     "CoarseToFine",
     "Compose",
+    "Context",
     "Coupling",
     "CubeCoupling",
     "Dequantizer",
     "Inverse",
     "Logit",
+    "MapSpec",
     "Marginal",
     "MixtureCoupling",
     "Quantile",
@@ -44,74 +45,41 @@ __all__ = [
     "dequantize",
     "join",
     "make_bijector",
+    "spec_of",
     "trust",
 ]
 
-BIJECTORS = ("affine", "spline", "mixture", "autoregressive", "cube", "coarse_to_fine")
+BIJECTORS: dict[str, tuple[Callable[..., Bijector], tuple[str, ...]]] = {
+    "affine": (AffineCoupling, ("conditioner", "blocks")),
+    "spline": (SplineCoupling, ("conditioner", "blocks", "bins")),
+    "mixture": (MixtureCoupling, ("conditioner", "blocks", "components")),
+    "autoregressive": (AutoregressiveBijector, ("blocks", "bins")),
+    "cube": (CubeCoupling, ("conditioner", "blocks", "bins")),
+    "coarse_to_fine": (CoarseToFine, ("splits", "blocks", "stem", "components")),
+}
 
 
-def make_bijector(config: FlowConfig, m: int, *, top: bool = True) -> Bijector:
-    """One bijector of m×m blocks, as a config names it.
+def make_bijector(config: FlowConfig, spec: MapSpec) -> Bijector:
+    """One bijector of cells, as a config names it.
 
     Args:
         config: Of the flow, with the same width of hidden layers at all levels.
-        m: Edge of the blocks.
-        top: Whether all sites stay: otherwise coarse_to_fine leaves those that go up as they are.
+        spec: Of the cells.
 
     Raises:
         ValueError: If the name is unknown, or an import path leads to no `Bijector` that has been
             imported (`trust` does).
     """
-    dim = config.channels * m**2
-    made = _unmixed(config, m, top)
+    if "." in config.bijector:
+        made = _users_own(config.bijector, spec, config.bijector_options)
+    else:
+        check_name("bijector", config.bijector, BIJECTORS)
+        cls, names = BIJECTORS[config.bijector]
+        options = {name: getattr(config, name) for name in names} | {"hidden": config.widths(1)[0]}
+        made = cls(spec, **options)
     if not config.channel_mixing:
         return made
-    return Compose([ChannelMixing(dim, channels=config.channels), made])
-
-
-def _unmixed(config: FlowConfig, m: int, top: bool) -> Bijector:
-    """The same by itself."""
-    dim = config.channels * m**2
-    if "." in config.bijector:
-        own = _users_own(config.bijector, dim, config.bijector_options)
-        if config.position_embedding and type(own).at is Bijector.at:
-            raise ValueError(
-                f"Expected {config.bijector} to have a method `at`, by which it is told the "
-                f"position of blocks; it has none: write one, or leave out position_embedding."
-            )
-        return own
-    check_name("bijector", config.bijector, BIJECTORS)
-    (hidden,) = config.widths(1)
-    if config.bijector == "autoregressive":
-        return AutoregressiveBijector(dim, hidden=hidden, blocks=config.blocks, bins=config.bins)
-    if config.bijector == "coarse_to_fine":
-        return CoarseToFine(
-            dim,
-            channels=config.channels,
-            m=m,
-            splits=config.splits,
-            hidden=hidden,
-            blocks=config.blocks,
-            stem=config.stem,
-            components=config.components,
-            top=top,
-            embedding=config.position_embedding,
-        )
-    check_name("conditioner", config.conditioner, CONDITIONERS)
-    conditioner: MakeConditioner = partial(
-        CONDITIONERS[config.conditioner], hidden=hidden, blocks=config.blocks
-    )
-    if config.bijector == "affine":
-        return AffineCoupling(dim, conditioner, embedding=config.position_embedding)
-    if config.bijector == "mixture":
-        return MixtureCoupling(
-            dim,
-            conditioner,
-            components=config.components,
-            embedding=config.position_embedding,
-        )
-    kind = SplineCoupling if config.bijector == "spline" else CubeCoupling
-    return kind(dim, conditioner, bins=config.bins, embedding=config.position_embedding)
+    return Compose([ChannelMixing(spec), made])
 
 
 def trust(names: str | Iterable[str]) -> None:
@@ -146,7 +114,7 @@ imported (ModuleNotFoundError: No module named 'no').
             ) from error
 
 
-def _users_own(path: str, dim: int, options: dict[str, Any]) -> Bijector:
+def _users_own(path: str, spec: MapSpec, options: dict[str, Any]) -> Bijector:
     """A bijector of blocks whose class is at an import path such as `package.module.Class`."""
     module, _, name = path.rpartition(".")
     if module.partition(".")[0] == "rgflow":  # with options that nothing bounds
@@ -165,15 +133,15 @@ def _users_own(path: str, dim: int, options: dict[str, Any]) -> Bijector:
         raise ValueError(f"Expected {path!r} to be a subclass of Bijector; got {short(found)}.")
     try:
         make: Callable[..., Bijector] = found
-        bijector = make(dim, **options)
+        bijector = make(spec, **options)
     except Exception as error:  # whatever a user's class may raise
         raise ValueError(
-            f"Expected {name}({dim}, **{options}) to make a bijector; it raised "
+            f"Expected {name}({spec}, **{options}) to make a bijector; it raised "
             f"{type(error).__name__}: {error}."
         ) from error
-    if bijector.event_shape != (dim,):
+    if bijector.event_shape != (spec.dim,):
         raise ValueError(
-            f"Expected {name}({dim}) to map vectors of {dim} variables; its event shape is "
+            f"Expected {name} to map vectors of {spec.dim} variables; its event shape is "
             f"{bijector.event_shape}."
         )
     return bijector

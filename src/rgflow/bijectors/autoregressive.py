@@ -3,6 +3,7 @@
 Letters in shapes: R rows (blocks); D variables of a block; P parameters per variable.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import cast
 
@@ -16,7 +17,7 @@ from zuko.transforms import (
     Transform,
 )
 
-from rgflow.bijectors.base import Bijector, Mapped, sum_event
+from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec, sum_event
 
 
 class AutoregressiveBijector(Bijector):
@@ -26,13 +27,14 @@ class AutoregressiveBijector(Bijector):
     the scheme are zuko's. Inference takes one evaluation of each network, generation D.
 
     Args:
-        dim: Variables of a block D.
+        spec: Of the cells. All of the context is seen by every variable's network.
         hidden: Width of the masked networks.
         blocks: Hidden layers of the masked networks.
         bins: Bins of the splines; 0 for affine maps.
     """
 
-    def __init__(self, dim: int, *, hidden: int = 256, blocks: int = 2, bins: int = 8) -> None:
+    def __init__(self, spec: MapSpec, *, hidden: int = 256, blocks: int = 2, bins: int = 8) -> None:
+        dim = spec.dim
         super().__init__((dim,))
         self.dim, self.bins = dim, bins
         self.params = 3 * bins - 1 if bins else 2
@@ -40,6 +42,8 @@ class AutoregressiveBijector(Bijector):
             torch.BoolTensor,
             torch.ones(dim, dim, device="cpu").tril(-1).bool().repeat_interleave(self.params, 0),
         )
+        known = torch.ones(len(before), spec.features + spec.embedding, device="cpu").bool()
+        before = cast(torch.BoolTensor, torch.cat((known, before), 1))
         with torch.device("cpu"):  # as there are no masks on the device `meta`
             self.nets = nn.ModuleList(
                 MaskedMLP(before, (hidden,) * blocks, activation=nn.SiLU) for _ in range(2)
@@ -48,28 +52,38 @@ class AutoregressiveBijector(Bijector):
             for parameter in list(net.parameters())[-2:]:  # of the last layer
                 nn.init.zeros_(parameter)
 
-    def _elementwise(self, net: nn.Module, x: Tensor) -> Transform:
-        params = net(x).unflatten(-1, (-1, self.params))  # [R, D, P]
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        linears = ([m for m in net.modules() if isinstance(m, nn.Linear)] for net in self.nets)
+        return [layer.weight for of_net in linears for layer in of_net[1:-1]]
+
+    def _elementwise(self, net: nn.Module, known: Tensor, x: Tensor) -> Transform:
+        params = net(torch.cat((known, x), 1)).unflatten(-1, (-1, self.params))  # [R, D, P]
         if self.bins:
             sizes = (self.bins, self.bins, self.bins - 1)
             widths, heights, slopes = params.split(sizes, -1)
             return MonotonicRQSTransform(widths, heights, slopes)
         return MonotonicAffineTransform(shift=params[..., 1], scale=params[..., 0])
 
-    def _pass(self, net: nn.Module) -> AutoregressiveTransform:
-        return AutoregressiveTransform(partial(self._elementwise, net), self.dim)
+    def _passes(self, context: Context | None, x: Tensor) -> list[AutoregressiveTransform]:
+        known = x[:, :0]
+        if context is not None:
+            known = torch.cat((context.features, context.embedding), 1)
+        return [
+            AutoregressiveTransform(partial(self._elementwise, net, known), self.dim)
+            for net in self.nets
+        ]
 
-    def transform(self, x: Tensor) -> Mapped:
-        x, first = self._pass(self.nets[0]).call_and_ladj(x)
-        y, second = self._pass(self.nets[1]).call_and_ladj(x.flip(1))
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
+        one, other = self._passes(context, x)
+        x, first = one.call_and_ladj(x)
+        y, second = other.call_and_ladj(x.flip(1))
         return y.flip(1), sum_event(first) + sum_event(second)
 
-    def invert(self, y: Tensor) -> Mapped:
-        log_dets = []
-        for net in reversed(self.nets):
-            y = y.flip(1) if net is self.nets[1] else y
-            autoregressive = self._pass(net)
-            x = autoregressive.inv(y)
-            log_dets.append(-sum_event(autoregressive.log_abs_det_jacobian(x, y)))
-            y = x.flip(1) if net is self.nets[1] else x
-        return y, log_dets[0] + log_dets[1]
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
+        one, other = self._passes(context, y)
+        y = y.flip(1)
+        middle = other.inv(y)
+        second = -sum_event(other.log_abs_det_jacobian(middle, y))
+        middle = middle.flip(1)
+        x = one.inv(middle)
+        return x, second - sum_event(one.log_abs_det_jacobian(x, middle))

@@ -7,17 +7,24 @@ from the latents to the data (G, generation).
 nats and one number per sample; so those of `forward` and of `inverse` add up to 0, composing maps
 only ever adds, and log p(x) = log p(z) + log_det for z, log_det = forward(x) (paper, eq. 1).
 
+**Context.** A map of cells also gets what a cell reads and doesn't write, and embeddings. Both are
+the same in both directions, and the log-determinant is that of the map of x at a fixed context.
+
 **Domains.** A map acts on real numbers, or on the unit cube, in the cube coordinates of
 `rgflow.priors`.
 
-Letters in shapes: N samples; D variables of one block, D = C·m².
+**Precision.** A map computes in the number format of what it is given, whether it is in training
+mode or not. Only within `Flow.fast`, which a training step asks for, may networks use `precision`.
+
+Letters in shapes: N samples; R cells; D variables that one cell writes, D = C·W; K numbers of
+context; E of embeddings.
 """
 
-import copy
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, Self, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,68 +32,158 @@ from torch.utils.checkpoint import checkpoint
 
 from rgflow.priors import Prior
 
+if TYPE_CHECKING:
+    from rgflow.bijectors.pixels import Marginal
+
 Domain = Literal["real", "cube"]
 Mapped = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a map of R cells knows beside what it maps.
+
+    Attributes:
+        values: What the cells read and don't write, in the map's domain, [R, K]; what is missing
+            is 0.
+        embedding: Of their positions, of labels, [R, E]; E may be 0.
+        missing: Which sites of the context lie outside, [R, sites]; none: they can't.
+    """
+
+    values: Tensor
+    embedding: Tensor
+    missing: Tensor | None = None
+
+    @property
+    def features(self) -> Tensor:
+        """Values, as numbers of about unit size in every domain, and flags of what is missing."""
+        if self.missing is None:
+            return self.values
+        return torch.cat((self.values, self.missing.to(self.values.dtype)), 1)
+
+    def select(self, cells: Tensor) -> "Context":
+        """That of some cells, by their numbers."""
+        missing = self.missing if self.missing is None else self.missing[cells]
+        return Context(self.values[cells], self.embedding[cells], missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpec:
+    """What a map of cells has to know to be made.
+
+    Attributes:
+        channels: C.
+        sites: Sites that a cell writes, W.
+        level: At which it is, or the first of those that share it.
+        top: Whether all sites stay there; otherwise some go on to the next level.
+        context: Numbers that a cell reads beside these, K.
+        flags: Sites of the context that may be missing.
+        embedding: Size of the embeddings, E.
+    """
+
+    channels: int
+    sites: int
+    level: int = 0
+    top: bool = True
+    context: int = 0
+    flags: int = 0
+    embedding: int = 0
+
+    @property
+    def dim(self) -> int:
+        """Variables that a cell writes, D = C·W."""
+        return self.channels * self.sites
+
+    @property
+    def edge(self) -> int:
+        """Edge of the square that a cell writes; a `ValueError` if it is none."""
+        edge = math.isqrt(self.sites)
+        if edge * edge != self.sites:
+            raise ValueError(f"Expected cells that write a square; got {self.sites} sites.")
+        return edge
+
+    @property
+    def features(self) -> int:
+        """Width of `Context.features`."""
+        return self.context + self.flags
 
 
 class Bijector(nn.Module):
     """Base class of invertible maps; a subclass writes `transform` and `invert`.
 
-    A bijector of blocks acts on vectors [N, D] and is made by `cls(dim, **options)`.
+    A map of cells acts on vectors [R, D] and is made by `cls(spec, **options)`.
 
     Args:
         event_shape: Shape of one sample; `None` in a place where any size will do.
 
     Example:
-        A map of one's own, to be named by its import path in `FlowConfig.bijector`:
+        A conditional map of one's own, to be named by its import path in a config:
 
-        >>> class Stretch(Bijector):
-        ...     def __init__(self, dim: int) -> None:
-        ...         super().__init__((dim,))
-        ...         self.log_scale = nn.Parameter(torch.zeros(dim))
+        >>> class Shift(Bijector):
+        ...     def __init__(self, spec: MapSpec, gain: float = 1.0) -> None:
+        ...         super().__init__((spec.dim,))
+        ...         self.gain = gain
+        ...         self.shift = nn.Linear(spec.features + spec.embedding, spec.dim)
         ...
-        ...     def transform(self, x):
-        ...         return x * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
+        ...     def move(self, context):
+        ...         known = torch.cat((context.features, context.embedding), 1)
+        ...         return self.gain * self.shift(known)
         ...
-        ...     def invert(self, y):
-        ...         return y * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(y))
-        >>> y, log_det = Stretch(6).forward(torch.ones(2, 6))
+        ...     def transform(self, x, context=None):
+        ...         return x + self.move(context), x.new_zeros(len(x))
+        ...
+        ...     def invert(self, y, context=None):
+        ...         return y - self.move(context), y.new_zeros(len(y))
+        >>> shift = Shift(MapSpec(channels=3, sites=1, context=4, embedding=2), gain=0.5)
+        >>> context = Context(torch.randn(5, 4), torch.randn(5, 2))
+        >>> y, log_det = shift.forward(torch.ones(5, 3), context)
         >>> y.shape, log_det.shape
-        (torch.Size([2, 6]), torch.Size([2]))
+        (torch.Size([5, 3]), torch.Size([5]))
     """
 
     domain: Domain = "real"
     codomain: Domain = "real"
+    staircase = False
+    """Whether the map sees its input in steps, so that derivatives tell little of what it does."""
 
     def __init__(self, event_shape: tuple[int | None, ...]) -> None:
         super().__init__()
         self.event_shape = event_shape
 
-    def at(self, position: Tensor) -> "Bijector":
-        """This map of blocks, told where those are that it will get; here: regardless of where.
-
-        Args:
-            position: An embedding of the position of each, [N, E].
-        """
-        return self
-
-    def transform(self, x: Tensor) -> Mapped:
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         """Map x [N, …] towards the latents: y [N, …] and log |det ∂y/∂x| [N]."""
         raise NotImplementedError
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         """Map y [N, …] towards the data: x [N, …] and log |det ∂x/∂y| [N]."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Mapped:
+    def forward(self, x: Tensor, context: Context | None = None) -> Mapped:
         """Check the shape, then `transform`."""
         self._check(x)
-        return self.transform(x)
+        return self.transform(x, context)
 
-    def inverse(self, y: Tensor) -> Mapped:
+    def inverse(self, y: Tensor, context: Context | None = None) -> Mapped:
         """Check the shape, then `invert`."""
         self._check(y)
-        return self.invert(y)
+        return self.invert(y, context)
+
+    # What the rest of the package asks of every map. A flow asks each of its maps by itself, also
+    # those within another one.
+
+    def fit(self, pixels: "Marginal") -> None:
+        """Take what is known of pixels before training."""
+
+    def compile_kernels(self, on: bool = True) -> bool:
+        """Compile what is used within `Flow.fast`, or don't; whether there is anything to."""
+        return False
+
+    def freeze(self) -> None:
+        """Compute once what depends on parameters alone, as they won't change any more."""
+
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        """The matrices, or stacks of them [..., rows, columns], that lead to hidden layers."""
+        return ()
 
     def _check(self, x: Tensor) -> None:
         expected = self.event_shape
@@ -127,26 +224,20 @@ class Compose(Bijector):
         self.domain, self.codomain = bijectors[0].domain, bijectors[-1].codomain
         self.checkpointing = checkpointing
 
-    def at(self, position: Tensor) -> Self:
-        placed = copy.copy(self)
-        parts = nn.ModuleList(bijector.at(position) for bijector in self.bijectors)
-        placed._modules = {**self._modules, "bijectors": parts}  # and not those of this one
-        return placed
-
-    def transform(self, x: Tensor) -> Mapped:
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         log_dets = []
         for bijector in self.bijectors:
             if self.checkpointing and torch.is_grad_enabled():
-                x, log_det = checkpoint(bijector, x, use_reentrant=False)
+                x, log_det = checkpoint(bijector, x, context, use_reentrant=False)
             else:
-                x, log_det = bijector(x)
+                x, log_det = bijector(x, context)
             log_dets.append(log_det)
         return x, sum(log_dets[1:], log_dets[0])
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         log_dets = []
         for bijector in reversed(self.bijectors):
-            y, log_det = bijector.inverse(y)
+            y, log_det = bijector.inverse(y, context)
             log_dets.append(log_det)
         return y, sum(log_dets[1:], log_dets[0])
 
@@ -159,14 +250,11 @@ class Inverse(Bijector):
         self.bijector = bijector
         self.domain, self.codomain = bijector.codomain, bijector.domain
 
-    def at(self, position: Tensor) -> "Inverse":
-        return Inverse(self.bijector.at(position))
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
+        return self.bijector.invert(x, context)
 
-    def transform(self, x: Tensor) -> Mapped:
-        return self.bijector.invert(x)
-
-    def invert(self, y: Tensor) -> Mapped:
-        return self.bijector.transform(y)
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
+        return self.bijector.transform(y, context)
 
 
 class Quantile(Bijector):
@@ -178,11 +266,11 @@ class Quantile(Bijector):
         super().__init__(event_shape)
         self.prior = prior
 
-    def transform(self, x: Tensor) -> Mapped:
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         y = self.prior.from_cube(x)
         return y, -sum_event(self.prior.log_prob(y))
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         return self.prior.to_cube(y), sum_event(self.prior.log_prob(y))
 
 

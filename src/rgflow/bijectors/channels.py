@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rgflow.bijectors.base import Bijector, Mapped
+from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
 
 
 class ChannelMixing(Bijector):
@@ -14,26 +14,26 @@ class ChannelMixing(Bijector):
     inverse is its transpose and its log-determinant is 0. A is 0 at the start.
 
     Args:
-        dim: Variables of a block D = C·m², as `rgflow.bijectors.blockwise` lays them out.
-        channels: C.
+        spec: Of the cells; their variables are ordered as `rgflow.cells.Cells` says.
 
     Example:
-        >>> mixing = ChannelMixing(12, channels=3)
+        >>> mixing = ChannelMixing(MapSpec(channels=3, sites=4))
         >>> x = torch.randn(5, 12)
         >>> torch.equal(mixing.forward(x)[0], x)
         True
     """
 
-    def __init__(self, dim: int, *, channels: int) -> None:
-        super().__init__((dim,))
-        self.channels = channels
+    def __init__(self, spec: MapSpec) -> None:
+        super().__init__((spec.dim,))
+        self.channels = channels = spec.channels
+        self.groups = 4 if spec.sites % 4 == 0 else 1
         # As a vector: it is no matrix that leads to a hidden layer.
         self.angles = nn.Parameter(torch.zeros(channels * channels))
 
-    def transform(self, x: Tensor) -> Mapped:
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         return self._mix(x, self.rotation()), x.new_zeros(len(x))
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         return self._mix(y, self.rotation().mT), y.new_zeros(len(y))
 
     def rotation(self) -> Tensor:
@@ -42,5 +42,5 @@ class ChannelMixing(Bijector):
         return torch.matrix_exp(angles - angles.mT)
 
     def _mix(self, x: Tensor, matrix: Tensor) -> Tensor:
-        sublattices = x.view(len(x), 4, self.channels, -1)  # [R, 4, C, m²/4]
+        sublattices = x.view(len(x), self.groups, self.channels, -1)
         return (matrix @ sublattices).flatten(1)

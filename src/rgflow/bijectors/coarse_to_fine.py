@@ -13,17 +13,16 @@ Letters in shapes: R rows (blocks); D variables of a block; G groups of e = D/G 
 of context; P parameters of a variable's map.
 """
 
-import copy
-from collections.abc import Sequence
-from typing import NamedTuple, Self, cast
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.bijectors.base import Bijector, Domain, Mapped
-from rgflow.bijectors.blockwise import SUBLATTICES
+from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec, standardised
 from rgflow.bijectors.grouped import GroupedTrunk, compiled_networks
 from rgflow.bijectors.mixture import (
     Units,
@@ -33,6 +32,7 @@ from rgflow.bijectors.mixture import (
     mixture_inverse,
 )
 from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
+from rgflow.cells import SUBLATTICES
 from rgflow.numerics import derivatives_wanted
 
 LEAST = 0.05
@@ -45,12 +45,12 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
 
     Args:
         channels: C.
-        m: Edge of the block.
+        m: Edge of the block; if odd, its sites are one part.
         splits: How many times the sites are divided into four sublattices, or as often as m can be
             halved; each of the 4^splits that result makes one group per channel.
 
     Returns:
-        Places in the vector of a block (as `rgflow.bijectors.blockwise` lays it out), [G, e].
+        Places in the vector of a block (as `rgflow.cells.square` lays it out), [G, e].
 
     Example:
         >>> coarse_to_fine(channels=1, m=4, splits=1).tolist()
@@ -59,6 +59,8 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
         (48, 4)
     """
     n, halves = m // 2, (m & -m).bit_length() - 1
+    if not halves:
+        return np.arange(channels * m * m).reshape(channels, -1)
     places = np.arange(channels * m * m).reshape(4, channels, n, n)
     parts = list(places)  # the blocks' layout has the first division already
     for _ in range(min(splits, halves) - 1):
@@ -89,90 +91,86 @@ class CoarseToFine(Bijector):
     learned, where networks amplify differences and the next group amplifies those.
 
     Args:
-        dim: Variables of a block D.
-        channels: Channels C.
-        m: Edge of a block; D = C·m².
+        spec: Of the cells, which write squares. All networks see the context.
         splits: How finely the variables are grouped: G = C·4^splits, or as many as there are.
         hidden: Width of each group's network.
         blocks: Residual blocks of each.
         stem: Width of the stems; 0: there are none.
         components: Components of each mixture.
-        top: Whether all variables are mapped.
-        embedding: Size of what `at` tells of the position of blocks, which all networks see.
     """
 
     domain: Domain = "cube"
     codomain: Domain = "cube"
+    staircase = True
     order: Tensor
     back: Tensor
     channel: Tensor
 
     def __init__(
         self,
-        dim: int,
+        spec: MapSpec,
         *,
-        channels: int,
-        m: int,
-        splits: int,
-        hidden: int,
-        blocks: int,
-        stem: int,
-        components: int,
-        top: bool,
-        embedding: int = 0,
+        splits: int = 2,
+        hidden: int = 512,
+        blocks: int = 4,
+        stem: int = 0,
+        components: int = 3,
     ) -> None:
-        super().__init__((dim,))
-        order = torch.from_numpy(coarse_to_fine(channels, m, splits))
+        super().__init__((spec.dim,))
+        channels = spec.channels
+        order = torch.from_numpy(coarse_to_fine(channels, spec.edge, splits))
         self.groups, self.size = order.shape
-        self.kept = 0 if top else self.groups // 4
+        self.kept = 0 if spec.top else self.groups // 4
         self.register_buffer("order", order.flatten(), persistent=False)
         self.register_buffer("back", order.flatten().argsort(), persistent=False)
         self.channels = channels
         self.register_buffer("channel", torch.arange(self.groups) % channels, persistent=False)
         self.pixels = Marginal(channels)
         params = 3 * components
-        context = embedding + (2 * channels if self.kept else 0)
+        self.known = spec.embedding + spec.features
+        context = self.known + (2 * channels if self.kept else 0)
         self.networks = GroupedTrunk(
             self.groups, self.kept, self.size, context, params, hidden, blocks, stem
         )
         self.compiled = False
-        self.embedding, self.position = embedding, cast(Tensor | None, None)
 
-    def at(self, position: Tensor) -> Self:
-        placed = copy.copy(self)  # with the same parameters
-        placed.position = position
-        return placed
-
-    def compile_kernels(self, on: bool = True) -> None:
-        """Compile mixtures and networks for training, or, if not `on`, don't."""
+    def compile_kernels(self, on: bool = True) -> bool:
         self.compiled, self.networks.compiled = on, compiled_networks() if on else None
+        return True
 
     def fit(self, pixels: Marginal) -> None:
         """Take the levels of pixels from their marginal distribution."""
         self.pixels.counts.copy_(pixels.counts)
 
-    def transform(self, x: Tensor) -> Mapped:
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        return self.networks.hidden_matrices()
+
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         d = self.in_order(x).flatten(1)
         tables, units = self._tables(x.dtype)
         place = find_place(d, tables)
         level, k = _level(place), self.kept
-        context = [self._positions(x)]
+        seen_of_all = [self._known(context, x)]
         if k:
             up = level[:k].unflatten(1, (self.size, -1))
             units, measured = relative(up, units, self.channels)
-            context.append(measured)
-        seen = torch.cat((*context, _seen(level, units).view(-1, len(x))))
+            seen_of_all.append(measured)
+        seen = torch.cat((*seen_of_all, _seen(level, units).view(-1, len(x))))
         params = self.networks(seen).flatten(2)  # [mapped groups, P, e·R]
-        forward = compiled_mixture() if self.compiled and self.training else mixture_forward
+        forward = (
+            compiled_mixture()
+            if self.compiled and self.networks.precision.fast
+            else mixture_forward
+        )
         y, log_slope = forward(
             Place(*(part[k:] for part in place)), params, Units(*(part[k:] for part in units))
         )
         y = torch.cat((d[:k], y)).view(-1, len(x))
         return y[self.back].T, log_slope.view(-1, len(x)).sum(0)
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         d = self.in_order(y).flatten(1)
-        known = self.generation(len(y), y.dtype)
+        known = self.generation(y, context)
         derivatives = derivatives_wanted()
         k = self.kept
         up = find_place(d[:k], Tables(*(table[:k] for table in known.tables)))
@@ -203,18 +201,18 @@ class CoarseToFine(Bijector):
         """Blocks [R, D] of anything by group of variables, [G, e, R]."""
         return blocks.T[self.order].view(self.groups, self.size, -1)
 
-    def generation(self, rows: int, dtype: torch.dtype) -> "Generation":
-        """The way from coarse to fine, for so many blocks and computed in this number format."""
-        tables, units = self._tables(dtype)
-        return Generation(self, tables, units, self._positions(units.unit.new_empty(rows, 0)))
+    def generation(self, like: Tensor, context: Context | None = None) -> "Generation":
+        """The way from coarse to fine, for so many blocks as there are rows in a tensor, and
+        computed in its number format."""
+        tables, units = self._tables(like.dtype)
+        return Generation(self, tables, units, self._known(context, like))
 
-    def _positions(self, like: Tensor) -> Tensor:
-        """What networks are told of the positions of blocks [R, …], [E, R], in their dtype."""
-        if not self.embedding:
+    def _known(self, context: Context | None, like: Tensor) -> Tensor:
+        """What networks see of the context of blocks [R, …], in their number format, [., R]."""
+        if context is None or not self.known:
             return like.new_empty(0, len(like))
-        if self.position is None:
-            raise ValueError("Expected to be told the position of blocks, by `at`; got none.")
-        return self.position.T.to(like.dtype)
+        values = replace(context, values=standardised(context.values)).features
+        return torch.cat((context.embedding, values), 1).T.to(like.dtype)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
         """Of every group, [G, 256] and [G, 1]."""
@@ -260,11 +258,11 @@ class Generation:
         bijector: Whose blocks.
         tables: Of every group, [G, 256].
         units: Of every group, [G, 1].
-        positions: What is told of the positions of blocks, [E, R]; E may be 0.
+        context: What networks see of the context of the blocks, [., R]; it may be empty.
     """
 
     def __init__(
-        self, bijector: CoarseToFine, tables: Tables, units: Units, positions: Tensor
+        self, bijector: CoarseToFine, tables: Tables, units: Units, context: Tensor
     ) -> None:
         self._trunk, self._kept = bijector.networks, bijector.kept
         self._networks = self._trunk.apart(tables.share.dtype)
@@ -273,9 +271,9 @@ class Generation:
         self._tables, self._units = _apart(tables), _apart(units)
         self._group = 0
         """That which comes next."""
-        self._known = [positions]
+        self._known = [context]
         """The context and the groups so far, [., R]: levels until all that go up are there, and
-        then what the networks see. The positions come first."""
+        then what the networks see. The context comes first."""
         self._told: Tensor | None = None
         """What the stem of the quarter says to each of its groups."""
         self._quarter = 0

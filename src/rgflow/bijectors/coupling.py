@@ -6,47 +6,65 @@ is mapped; then the mapped odd half conditions and the even half is mapped.
 Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameters per variable.
 """
 
-import copy
-from typing import Self
+from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
-from rgflow.bijectors.base import Bijector, Domain, Mapped, standardised, sum_event
+from rgflow.bijectors.base import (
+    Bijector,
+    Context,
+    Domain,
+    Mapped,
+    MapSpec,
+    standardised,
+    sum_event,
+)
 from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
 from rgflow.bijectors.logistic import logistic_forward, logistic_inverse, make_logistics
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
-from rgflow.conditioners import MakeConditioner
+from rgflow.checks import check_name
+from rgflow.conditioners import CONDITIONERS
 
 
 class Coupling(Bijector):
     """Two half-steps of an elementwise map; a subclass writes that map and its inverse.
 
     Args:
-        dim: Variables of a block D, even.
+        spec: Of the cells, which write an even number of variables. Networks see features of the
+            context as further inputs, and embeddings as a shift of their inputs, linear in them and
+            0 at the start.
         params: Parameters per variable P.
-        conditioner: Makes the network, from D and P.
-        embedding: Size E of what `at` tells of the position of blocks. Networks see it as a shift
-            of what else they see, linear in it and 0 at the start.
+        conditioner: The kind of the networks.
+        hidden: Width of their hidden layers.
+        blocks: Residual blocks of each.
     """
 
     def __init__(
-        self, dim: int, params: int, conditioner: MakeConditioner, *, embedding: int = 0
+        self, spec: MapSpec, params: int, *, conditioner: str, hidden: int, blocks: int
     ) -> None:
-        if dim % 2:
-            raise ValueError(f"Expected an even number of variables in a block; got {dim}.")
-        super().__init__((dim,))
-        self.conditioner = conditioner(dim, params)
-        self.shift = nn.Linear(embedding, dim, bias=False) if embedding else None
+        check_name("conditioner", conditioner, CONDITIONERS)
+        if spec.dim % 2:
+            raise ValueError(
+                f"Expected an even number of variables in a block; got {spec.dim}: use a map "
+                f"without halves, or more channels."
+            )
+        super().__init__((spec.dim,))
+        make = CONDITIONERS[conditioner]
+        self.conditioner = make(
+            spec.dim, params, hidden=hidden, blocks=blocks, features=spec.features
+        )
+        self.shift = nn.Linear(spec.embedding, spec.dim, bias=False) if spec.embedding else None
         if self.shift:
             nn.init.zeros_(self.shift.weight)
-        self.position: Tensor | None = None
 
-    def at(self, position: Tensor) -> Self:
-        placed = copy.copy(self)  # with the same parameters
-        placed.position = position
-        return placed
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        return self.conditioner.hidden_matrices()
+
+    def freeze(self) -> None:
+        self.conditioner.freeze()
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         """x [R, d] by parameters [R, P, d]: y and log |dy/dx|, each [R, d]."""
@@ -56,29 +74,32 @@ class Coupling(Bijector):
         """The inverse of `elementwise`: x and log |dx/dy|, each [R, d]."""
         raise NotImplementedError
 
-    def condition(self, x: Tensor, half: int) -> Tensor:
+    def condition(self, x: Tensor, half: int, context: Context | None) -> Tensor:
         """Parameters [R, P, d] for the other half, from one half x [R, d], in its dtype."""
-        return self.networks(x, half).to(x.dtype)
+        return self.networks(x, half, context).to(x.dtype)
 
-    def networks(self, x: Tensor, half: int) -> Tensor:
+    def networks(self, x: Tensor, half: int, context: Context | None) -> Tensor:
         """The same in the dtype of the networks, from what they are to see of x."""
-        if self.shift:
-            if self.position is None:
-                raise ValueError("Expected to be told the position of blocks, by `at`; got none.")
-            x = x + self.shift(self.position).chunk(2, 1)[half]
-        params: Tensor = self.conditioner(x, half)
+        if self.shift and context is not None:
+            x = x + self.shift(context.embedding).chunk(2, 1)[half]
+        features = None if context is None else self.seen(context)
+        params: Tensor = self.conditioner(x, half, features)
         return params
 
-    def transform(self, x: Tensor) -> Mapped:
+    def seen(self, context: Context) -> Tensor:
+        """What networks see of a context, [R, F]."""
+        return context.features
+
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         even, odd = x.chunk(2, 1)
-        odd, first = self.elementwise(odd, self.condition(even, 0))
-        even, second = self.elementwise(even, self.condition(odd, 1))
+        odd, first = self.elementwise(odd, self.condition(even, 0, context))
+        even, second = self.elementwise(even, self.condition(odd, 1, context))
         return torch.cat((even, odd), 1), sum_event(first) + sum_event(second)
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         even, odd = y.chunk(2, 1)
-        even, second = self.elementwise_inverse(even, self.condition(odd, 1))
-        odd, first = self.elementwise_inverse(odd, self.condition(even, 0))
+        even, second = self.elementwise_inverse(even, self.condition(odd, 1, context))
+        odd, first = self.elementwise_inverse(odd, self.condition(even, 0, context))
         return torch.cat((even, odd), 1), sum_event(first) + sum_event(second)
 
 
@@ -88,13 +109,13 @@ class AffineCoupling(Coupling):
     The tanh stabilises, as in the released code.
 
     Args:
-        dim: Variables of a block D.
-        conditioner: Makes the network, from D and P = 2.
-        embedding: As for `Coupling`.
+        spec: As for `Coupling`, and so are the options; P = 2.
     """
 
-    def __init__(self, dim: int, conditioner: MakeConditioner, *, embedding: int = 0) -> None:
-        super().__init__(dim, 2, conditioner, embedding=embedding)
+    def __init__(
+        self, spec: MapSpec, *, conditioner: str = "paper", hidden: int = 512, blocks: int = 4
+    ) -> None:
+        super().__init__(spec, 2, conditioner=conditioner, hidden=hidden, blocks=blocks)
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         s, t = torch.tanh(params[:, 0]), params[:, 1]
@@ -111,24 +132,25 @@ class SplineCoupling(Coupling):
     The spline itself is zuko's.
 
     Args:
-        dim: Variables of a block D.
-        conditioner: Makes the network, from D and P = 3·bins − 1.
+        spec: As for `Coupling`, and so are the other options; P = 3·bins − 1.
         bins: Bins of each spline.
-        bound: B.
-        embedding: As for `Coupling`.
     """
+
+    bound = 5.0
+    """B."""
 
     def __init__(
         self,
-        dim: int,
-        conditioner: MakeConditioner,
+        spec: MapSpec,
         *,
+        conditioner: str = "paper",
+        hidden: int = 512,
+        blocks: int = 4,
         bins: int = 8,
-        bound: float = 5.0,
-        embedding: int = 0,
     ) -> None:
-        super().__init__(dim, 3 * bins - 1, conditioner, embedding=embedding)
-        self.bins, self.bound = bins, bound
+        params = 3 * bins - 1
+        super().__init__(spec, params, conditioner=conditioner, hidden=hidden, blocks=blocks)
+        self.bins = bins
 
     def _spline(self, params: Tensor) -> MonotonicRQSTransform:
         sizes = (self.bins, self.bins, self.bins - 1)
@@ -149,16 +171,21 @@ class MixtureCoupling(Coupling):
     Flow++ (Ho et al. 2019; `rgflow.bijectors.logistic`).
 
     Args:
-        dim: Variables of a block D.
-        conditioner: Makes the network, from D and P = 3·components + 2.
+        spec: As for `Coupling`, and so are the other options; P = 3·components + 2.
         components: Of each mixture.
-        embedding: As for `Coupling`.
     """
 
     def __init__(
-        self, dim: int, conditioner: MakeConditioner, *, components: int = 3, embedding: int = 0
+        self,
+        spec: MapSpec,
+        *,
+        conditioner: str = "paper",
+        hidden: int = 512,
+        blocks: int = 4,
+        components: int = 3,
     ) -> None:
-        super().__init__(dim, 3 * components + 2, conditioner, embedding=embedding)
+        params = 3 * components + 2
+        super().__init__(spec, params, conditioner=conditioner, hidden=hidden, blocks=blocks)
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         x, log_slope = logistic_forward(x, make_logistics(params[:, 2:]))
@@ -180,35 +207,43 @@ class CubeCoupling(Coupling):
     `rgflow.priors`, which keep full relative precision at both ends of (0, 1); nothing is clamped.
 
     Args:
-        dim: Variables of a block D.
-        conditioner: Makes the network, from D and P = 2·bins + 1.
+        spec: As for `Coupling`, and so are the other options; P = 2·bins + 1.
         bins: Bins of each spline.
-        embedding: As for `Coupling`.
     """
 
     domain: Domain = "cube"
     codomain: Domain = "cube"
 
     def __init__(
-        self, dim: int, conditioner: MakeConditioner, *, bins: int = 8, embedding: int = 0
+        self,
+        spec: MapSpec,
+        *,
+        conditioner: str = "paper",
+        hidden: int = 512,
+        blocks: int = 4,
+        bins: int = 8,
     ) -> None:
-        super().__init__(dim, 2 * bins + 1, conditioner, embedding=embedding)
+        params = 2 * bins + 1
+        super().__init__(spec, params, conditioner=conditioner, hidden=hidden, blocks=blocks)
         self.bins = bins
         self.kernels: Kernels | None = None
-        """Compiled kernels, used while training; none: the plain functions."""
+        """Compiled kernels, used within `Flow.fast`; none: the plain functions."""
 
-    def compile_kernels(self, on: bool = True) -> None:
-        """Compile the splines for training, or, if not `on`, don't."""
+    def compile_kernels(self, on: bool = True) -> bool:
         self.kernels = compiled_kernels() if on else None
+        return True
 
-    def condition(self, x: Tensor, half: int) -> Tensor:
-        params = self.networks(standardised(x), half)
+    def seen(self, context: Context) -> Tensor:
+        return replace(context, values=standardised(context.values)).features
+
+    def condition(self, x: Tensor, half: int, context: Context | None) -> Tensor:
+        params = self.networks(standardised(x), half, context)
         # The kernels widen bfloat16 as they read it, which saves a pass over all parameters.
         return params if self._fused else params.to(x.dtype)
 
     @property
     def _fused(self) -> bool:
-        return self.training and self.kernels is not None
+        return self.conditioner.precision.fast and self.kernels is not None
 
     def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
         if self._fused:

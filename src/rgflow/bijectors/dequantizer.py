@@ -3,13 +3,13 @@
 Letters in shapes: N images; C channels; H, W rows and columns; S sites, S = N·H·W; K bins.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rgflow.bijectors.base import Bijector, Mapped, sum_event
+from rgflow.bijectors.base import Bijector, Context, Mapped, sum_event
 from rgflow.bijectors.pixels import LEVELS
 from rgflow.bijectors.unit_spline import Spline, make_spline, spline_forward, spline_inverse
 
@@ -51,10 +51,13 @@ class Dequantizer(Bijector):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def transform(self, x: Tensor) -> Mapped:
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        return [self.middle.weight]
+
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         return self._within(spline_forward, x)
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         return self._within(spline_inverse, y)
 
     def _within(self, spline_map: Callable[[Tensor, Spline], Mapped], x: Tensor) -> Mapped:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rgflow.numerics import EXACT, Precision
+
 MIDDLE = 1 / 4
 """Width of the middle of a residual block, as a share of that of the network."""
 STEM_BLOCKS = 2
@@ -40,7 +42,7 @@ class GroupedTrunk(nn.Module):
         stem: Width t of the stems; 0: there are none.
     """
 
-    compute_dtype: torch.dtype | None = None
+    precision: Precision = EXACT
     seen: Tensor
 
     def __init__(
@@ -67,13 +69,15 @@ class GroupedTrunk(nn.Module):
         self.last = nn.Parameter(torch.zeros(mapped, params * size, hidden))
         self.last_bias = nn.Parameter(torch.zeros(mapped, params * size, 1))
         self.quarter = groups // 4
-        widths = [context + k * self.quarter * size for k in (1, 2, 3)] if stem else []
+        widths = (
+            [context + k * self.quarter * size for k in (1, 2, 3)] if stem and self.quarter else []
+        )
         self.stems = cast(Sequence[_Stem], nn.ModuleList(_Stem(width, stem) for width in widths))
         # From the features of each stem to the hidden layers of its groups.
         features = torch.randn(len(widths), self.quarter, hidden, stem) / max(stem, 1) ** 0.5
-        self.from_stems = nn.Parameter(features) if stem else None
+        self.from_stems = nn.Parameter(features) if widths else None
         self.compiled: Callable[..., Tensor] | None = None
-        """`_after_first`, compiled, for training; none: as it stands."""
+        """`_after_first`, compiled, for use within `Flow.fast`; none: as it stands."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [o + D, R], in order → parameters [mapped groups, P, e, R], in the networks' dtype."""
@@ -89,7 +93,7 @@ class GroupedTrunk(nn.Module):
             last = 3 * self.quarter * self.hidden  # at the top the first quarter has networks too
             h = torch.cat((h[:, :-last], h[:, -last:] + torch.cat(told, 1)), 1)
         h = h.view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
-        rest = self.compiled if self.training and self.compiled else _after_first
+        rest = self.compiled if self.precision.fast and self.compiled else _after_first
         blocks = [cast(_GroupedResidual, block).in_use() for block in self.blocks]
         out = rest(h, blocks, self.first_bias, self.last, self.last_bias)
         return out.view(len(h), self.params, self.size, -1)
@@ -141,7 +145,7 @@ class GroupedTrunk(nn.Module):
         return found if self.from_stems is None else [*found, self.from_stems]
 
     def _lowered(self, x: Tensor) -> Tensor:
-        return x.to(self.compute_dtype) if self.training and self.compute_dtype else x
+        return x.to(self.precision.networks or x.dtype)
 
 
 class GroupNetwork(NamedTuple):

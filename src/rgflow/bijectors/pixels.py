@@ -7,13 +7,13 @@ Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rgflow.bijectors.base import Bijector, Domain, Mapped, sum_event
+from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, sum_event
 from rgflow.config import FlowConfig
 
 LEVELS = 256
@@ -71,11 +71,11 @@ class Logit(Bijector):
     def __init__(self, channels: int) -> None:
         super().__init__((channels, None, None))
 
-    def transform(self, x: Tensor) -> Mapped:
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         y = torch.logit(self.MARGIN + (1 - 2 * self.MARGIN) / LEVELS * x)
         return y, sum_event(self._log_slope(y))
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         x = (torch.sigmoid(y) - self.MARGIN) * (LEVELS / (1 - 2 * self.MARGIN))
         return x, -sum_event(self._log_slope(y))
 
@@ -124,7 +124,7 @@ class Marginal(Bijector):
     """u = F_c(x): the distribution function of channel c's pixels, piecewise linear.
 
     Its result is in the cube coordinates of `rgflow.priors`. It starts as the uniform distribution;
-    `fit` counts a training set.
+    `count` counts a training set.
 
     Args:
         channels: C.
@@ -140,8 +140,9 @@ class Marginal(Bijector):
     def __init__(self, channels: int) -> None:
         super().__init__((channels, None, None))
         self.register_buffer("counts", torch.ones(channels, LEVELS, dtype=torch.int64))
+        self._made: dict[torch.dtype, tuple[Any, Tables]] = {}
 
-    def fit(self, x8: Tensor) -> None:
+    def count(self, x8: Tensor) -> None:
         """Set F from integer pixels [N, C, H, W].
 
         Raises:
@@ -167,7 +168,14 @@ class Marginal(Bijector):
         return mean.round(), 2 ** (variance.clamp(min=1).log2() / 2).round()
 
     def tables(self, dtype: torch.dtype) -> Tables:
-        """Probabilities of the values of every channel."""
+        """Probabilities of the values of every channel; made once for every number format."""
+        of = (self.counts.data_ptr(), self.counts._version, self.counts.device)
+        if self._made.get(dtype, (None,))[0] != of or torch.is_inference_mode_enabled():
+            self._made[dtype] = (of, self._tables(dtype))
+        made: Tables = self._made[dtype][1]
+        return made
+
+    def _tables(self, dtype: torch.dtype) -> Tables:
         counts = self.counts.double()
         observed = counts / counts.sum(1, keepdim=True)
         p = observed * (1 - self.UNIFORM_SHARE) + self.UNIFORM_SHARE / LEVELS
@@ -175,7 +183,7 @@ class Marginal(Bijector):
         above = F.pad(p.flip(1).cumsum(1)[:, :-1], (1, 0)).flip(1)
         return Tables(p.to(dtype), below.to(dtype), above.to(dtype))
 
-    def transform(self, x: Tensor) -> Mapped:
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         tables = self.tables(x.dtype)
         x = x.clamp(SMALLEST, largest(x.dtype))
         value = x.detach().floor().clamp(0, LEVELS - 1)
@@ -185,7 +193,7 @@ class Marginal(Bijector):
         right = above + p * (value + 1 - x)
         return torch.where(left <= right, left, -right), sum_event(p.log())
 
-    def invert(self, y: Tensor) -> Mapped:
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         channels = y.transpose(0, 1)
         place = find_place(channels.flatten(1), self.tables(y.dtype))
         x, p = (

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from rgflow.config import check_name
+from rgflow.checks import check_name
 from rgflow.text import printable, show_warning
 
 COMMANDS = {

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from rgflow.checks import check_whole
 from rgflow.cli.parsing import parse, parser
-from rgflow.config import check_whole
 from rgflow.trained import locate
 
 

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
 
     from rgflow import data
-    from rgflow.config import check_whole
+    from rgflow.checks import check_whole
     from rgflow.data.source import SPLITS
     from rgflow.files import located
 

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--seed", type=int, default=0, help="seed of the dequantisation noise")
     settings = parse(options, arguments)
 
-    from rgflow.config import check_whole
+    from rgflow.checks import check_whole
 
     for name, least in (("count", 1), ("draws", 1), ("importance", 1), ("subset", 0)):
         check_whole(f"--{name}", settings[name], least)

@@ -134,7 +134,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _check(settings: Namespace) -> None:
-    from rgflow.config import check_at_least, check_name, check_whole
+    from rgflow.checks import check_at_least, check_name, check_whole
 
     check_name("--split", settings.split, ("train", "validation", "test"))
     for name in ("count", "places", "draws", "batch_size", "folds"):

@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--out", type=str | None, default=None, help="folder; that of the run")
     settings = parse(options, arguments)
 
-    from rgflow.config import check_at_least
+    from rgflow.checks import check_at_least
 
     check_at_least("--threshold", settings.threshold, 0)
     for other in ("level", "beside"):

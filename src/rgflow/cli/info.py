@@ -128,7 +128,7 @@ def _described_flow(config: FlowConfig) -> Described:
             {
                 "latents": list(shape := flow.lattice.latent_shape(level, config.channels)),
                 "size": torch.Size(shape).numel(),
-                "m": flow.lattice.edges[level] if isinstance(flow, RGFlow) else None,
+                "m": flow.lattice.geometry.unit(level) if isinstance(flow, RGFlow) else None,
                 "depth": config.depths(flow.levels)[level] if isinstance(flow, RGFlow) else None,
             }
             for level in range(flow.levels)

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rgflow.checks import check_name, check_whole
 from rgflow.cli import completions, regions, subjects
 from rgflow.cli.parsing import parse, parser
-from rgflow.config import check_name, check_whole
 from rgflow.files import expanded
 from rgflow.repair.climb import Climb
 from rgflow.text import Screen, bars, say

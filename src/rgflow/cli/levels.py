@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rgflow.checks import check_whole
 from rgflow.cli import subjects
 from rgflow.cli.parsing import parse, parser
-from rgflow.config import check_whole
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     settings = parse(options, arguments)
 
-    from rgflow.config import check_at_least
+    from rgflow.checks import check_at_least
 
     subjects.check(settings, PICK, drawn=True)
     check_whole("--draws", settings.draws, 1)

@@ -20,7 +20,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--points", type=int, default=100, help="points drawn in each picture")
     settings = parse(options, arguments)
 
-    from rgflow.config import check_whole
+    from rgflow.checks import check_whole
 
     for name in ("seeds", "points"):
         check_whole(f"--{name}", settings[name], 1)

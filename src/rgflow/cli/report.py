@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     settings = parse(options, arguments)
 
-    from rgflow.config import check_at_least, check_whole
+    from rgflow.checks import check_at_least, check_whole
 
     check_whole("--count", settings.count, 100)
     check_whole("--draws", settings.draws, 1)

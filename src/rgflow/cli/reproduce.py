@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     settings = parse(options, arguments)
 
-    from rgflow.config import check_whole
+    from rgflow.checks import check_whole
     from rgflow.experiments.plan import read_experiment
 
     check_whole("--jobs", settings.jobs, 1)

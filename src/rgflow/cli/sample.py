@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
     settings = parse(options, arguments)
 
-    from rgflow.config import check_whole
+    from rgflow.checks import check_whole
 
     for name in ("number", "batch_size"):
         check_whole(f"--{name}", settings[name], 1)

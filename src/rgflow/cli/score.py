@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--seed", type=int, default=0, help="seed; sample k has seed + k")
     settings = parse(options, arguments)
 
-    from rgflow.config import check_whole
+    from rgflow.checks import check_whole
 
     check_whole("--count", settings.count, 2)
     check_whole("--batch_size", settings.batch_size, 1)

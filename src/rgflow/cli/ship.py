@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--remarks", default="", help="what else should stand on the card")
     settings = parse(options, arguments)
 
-    from rgflow.config import check_whole
+    from rgflow.checks import check_whole
 
     check_whole("--count", settings.count, 1)
     check_whole("--seed", settings.seed, 0)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
+from rgflow.checks import check_name, check_whole
+from rgflow.config import FlowConfig, TrainConfig
 from rgflow.files import expanded
 from rgflow.text import bars, say
 

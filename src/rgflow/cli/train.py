@@ -5,8 +5,9 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rgflow.checks import check_name, check_type
 from rgflow.cli.parsing import flat, instantiate, parse, parser
-from rgflow.config import FlowConfig, TrainConfig, check_name, check_type
+from rgflow.config import FlowConfig, TrainConfig
 from rgflow.files import absolute, expanded
 from rgflow.presets import PRESETS
 from rgflow.reading import read_yaml

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rgflow.checks import check_name, check_whole
 from rgflow.cli import subjects
 from rgflow.cli.parsing import parse, parser
-from rgflow.config import check_name, check_whole
 from rgflow.text import say
 
 if TYPE_CHECKING:

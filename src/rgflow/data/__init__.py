@@ -6,7 +6,8 @@ Every source is made or decoded once, stored in the cache folder, and memory-map
 import os
 from collections.abc import Callable
 
-from rgflow.config import TrainConfig, unknown_name
+from rgflow.checks import unknown_name
+from rgflow.config import TrainConfig
 from rgflow.data import (
     cache,
     celeba,

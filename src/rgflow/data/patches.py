@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from rgflow.config import check_name
+from rgflow.checks import check_name
 from rgflow.data.decoding import Target
 from rgflow.data.images import Pixels
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split

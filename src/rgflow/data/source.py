@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from rgflow.config import own_fields
+from rgflow.checks import own_fields
 from rgflow.data.images import Array
 from rgflow.text import bars
 

@@ -23,7 +23,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
+from rgflow.checks import check_name, check_whole
+from rgflow.config import FlowConfig, TrainConfig
 from rgflow.files import to_yaml
 from rgflow.presets import preset
 from rgflow.pretrained import Card, shipped

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rgflow.config import check_name, check_whole
+from rgflow.checks import check_name, check_whole
 from rgflow.figures.panels import stacked
 from rgflow.files import replacing
 

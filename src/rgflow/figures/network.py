@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from rgflow.cells import Cells, Mask
 from rgflow.figures.charts import INK, PALE, RED, SOFT, blank, level_colours, rendered
 from rgflow.figures.images import picture
-from rgflow.lattice import Lattice, Layer, Mask
+from rgflow.lattice import Lattice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
 
     level, i, j = place or _near_the_middle(lattice, min(1, lattice.top))
     pixels = lattice.box(0, max(0, lattice.width // 2 - 2), lattice.height, 2)
-    m = lattice.edges[0]
+    m = max(lattice.layers(0)[0].period)
     rows, columns = min(lattice.height, 2 * m), min(lattice.width, 6 * m)
     heights = [0.5 + 0.95 * lattice.levels] * 2 + [10.7 * rows / columns]
     figure = blank(11, sum(heights) + 2)
@@ -57,20 +58,22 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     _side_view(axes[0], lattice, pixels, upward=True)
     _side_view(axes[1], lattice, lattice.site(level, i, j), upward=False)
     _top_view(axes[2], lattice, rows, columns)
-    kinds = {layer.kind for h in range(lattice.levels) for layer in lattice.layers(h)}
-    both = "disentanglers, outlined, over decimators"
+    kinds = {layer.name for h in range(lattice.levels) for layer in lattice.layers(h)}
+    last = lattice.layers(0)[-1].name
+    both = f"what the cells of {last} write, under those of other layers, outlined"
+    if last == "decimator":
+        both = "disentanglers, outlined, over decimators"
     titles = (
         "Inference cone of two pixels: every latent that they reach",
         f"Generation cone of a latent of level {level}: every pixel that it reaches",
-        f"Level 0 from above: {both if len(kinds) > 1 else 'decimators'}; crosses stay, dots go up",
+        f"Level 0 from above: {both if len(kinds) > 1 else f'{last}s'}; crosses stay, dots go up",
     )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", weight="bold", color=INK)
     handles = [
         *(
             Patch(facecolor=colour, edgecolor=INK, label=kind)
-            for kind, colour in COLOURS.items()
-            if kind in kinds
+            for kind, colour in {kind: _colour(kind) for kind in sorted(kinds)}.items()
         ),
         Line2D([], [], marker="x", color=RED, ls="", mew=2, ms=7, label="latent z"),
         Line2D([], [], marker="o", color=BLUE, ls="", ms=7, label="pixel x"),
@@ -196,8 +199,11 @@ def _level_from_the_side(
     from matplotlib.patches import Rectangle
 
     scale, base, layers = 1 << level, level * STEP, lattice.layers(level)
-    kinds = ("disentangler", "decimator")
-    bottoms = [base + WIRE + kinds.index(layer.kind) * (WIRE + BLOCK) for layer in layers]
+    names = list(
+        dict.fromkeys(one.name for h in range(lattice.levels) for one in lattice.layers(h))
+    )
+    names = ["disentangler", "decimator"] if set(names) <= set(COLOURS) else names
+    bottoms = [base + WIRE + names.index(layer.name) * (WIRE + BLOCK) for layer in layers]
     leaves = base + 2 * (WIRE + BLOCK)
     # The cone behind every piece of wire reaches from the middle of a block to that of the next.
     middles = [y + BLOCK / 2 for y in bottoms]
@@ -213,8 +219,10 @@ def _level_from_the_side(
     above = [*passed.below[1:], passed.above]
     for layer, y, under, over in zip(layers, bottoms, passed.below, above, strict=True):
         entered = np.tile(under if upward else over, (layer.grid[0], 1))
-        for block, strong in enumerate(layer.touched(entered)[0].tolist()):
-            _block_from_the_side(axes, layer, block, y, strong)
+        strong = layer.touched(entered).ravel()
+        columns_of = layer.origins[:, 1]
+        for column in np.unique(columns_of).tolist():
+            _cell_from_the_side(axes, layer, column, y, strong[columns_of == column].any())
     for i in range(lattice.grid(level)[1]):
         goes_up, x = level < lattice.top and i % 2 == 0, i * scale
         top = base + STEP if goes_up else leaves
@@ -226,48 +234,66 @@ def _level_from_the_side(
     axes.text(*place, f"level {level}", va="center", fontsize=11, color=INK)
 
 
-def _block_from_the_side(axes: Axes, layer: Layer, block: int, y: float, strong: bool) -> None:
-    """One block of a layer; one that wraps around is drawn as two open halves."""
+def _cell_from_the_side(axes: Axes, layer: Cells, column: int, y: float, strong: bool) -> None:
+    """The cells of one column; what they write is filled. One that wraps around is drawn as two
+    open halves."""
     from matplotlib.patches import FancyBboxPatch, Rectangle
 
     scale, n = 1 << layer.level, layer.grid[1]
-    style: dict[str, Any] = {
-        "facecolor": COLOURS[layer.kind],
-        "edgecolor": INK if strong else SOFT,
-        "linewidth": 1.5 if strong else 0.8,
-        "alpha": 1.0 if strong else 0.45,
-        "zorder": 4,
-    }
-    first = layer.shift + block * layer.m
-    left, right = first * scale - 0.4, (first + layer.m) * scale - 0.6
-    if first + layer.m <= n:
-        rounded = "round,pad=0,rounding_size=0.18"
-        axes.add_patch(FancyBboxPatch((left, y), right - left, BLOCK, boxstyle=rounded, **style))
-        return
-    start, end = -0.75, (first + layer.m - n) * scale - 0.6
-    for a, b in ((left, n * scale - 0.25), (start, end)):
-        axes.add_patch(Rectangle((a, y), b - a, BLOCK, linestyle=(0, (3, 2)), **style))
+    line = {"edgecolor": INK if strong else SOFT, "linewidth": 1.5 if strong else 0.8}
+    sites = np.array(layer.reads)[:, 1]
+    for part, fill in ((sites, "none"), (sites[: layer.written], _colour(layer.name))):
+        if fill == "none" and len(part) == layer.written:
+            continue
+        style: dict[str, Any] = {"alpha": 1.0 if strong else 0.45, "zorder": 4, "fc": fill, **line}
+        first, end = column + part.min(), column + part.max() + 1
+        left, right = first * scale - 0.4, end * scale - 0.6
+        if first >= 0 and end <= n:
+            rounded = "round,pad=0,rounding_size=0.18"
+            axes.add_patch(
+                FancyBboxPatch((left, y), right - left, BLOCK, boxstyle=rounded, **style)
+            )
+            continue
+        pieces = [(max(left, -0.75), min(right, n * scale - 0.25))]
+        if layer.periodic:
+            pieces += [(-0.75, right - n * scale)] if end > n else [(left + n * scale, n * scale)]
+        for a, b in pieces:
+            axes.add_patch(Rectangle((a, y), b - a, BLOCK, linestyle=(0, (3, 2)), **style))
+
+
+def _colour(name: str) -> str:
+    """Of the cells of a layer."""
+    if name in COLOURS:
+        return COLOURS[name]
+    return list(COLOURS.values())[int(name.split()[-1]) % 2 if name[-1].isdigit() else 0]
 
 
 # ---------------------------------------------------------------- from above
 
 
 def _top_view(axes: Axes, lattice: Lattice, rows: int, columns: int) -> None:
-    """The blocks of level 0 in a corner of its grid, with the sites that stay and that go up."""
+    """What the cells of level 0 write, in a corner of its grid, with the sites that are factored
+    out and those that aren't."""
     from matplotlib.patches import FancyBboxPatch
 
-    for layer in lattice.layers(0):
+    for number, layer in enumerate(lattice.layers(0)):
         style: dict[str, Any] = (
             {"fc": "none", "ec": "#3f9e5a", "lw": 2.6, "zorder": 2}
-            if layer.kind == "disentangler"
+            if number < len(lattice.layers(0)) - 1
             else {"fc": COLOURS["decimator"], "ec": "white", "lw": 1.5, "zorder": 1}
         )
-        first, (most, across) = -1 if layer.periodic else 0, layer.blocks
-        for p in range(first, min(most, rows // layer.m + 1)):
-            for q in range(first, min(across, columns // layer.m + 1)):
-                corner = (layer.shift + q * layer.m - 0.45, layer.shift + p * layer.m - 0.45)
-                size, rounded = layer.m - 0.1, "round,pad=0,rounding_size=0.3"
-                axes.add_patch(FancyBboxPatch(corner, size, size, boxstyle=rounded, **style))
+        written = np.array(layer.reads)[: layer.written]
+        down, along = np.ptp(written, 0) + 0.9
+        wraps = layer.grid if layer.periodic else (0, 0)
+        for i, j in layer.origins + written.min(0):
+            for y in {i, i - wraps[0]}:
+                for x in {j, j - wraps[1]}:
+                    if -down < y < rows and -along < x < columns:
+                        rounded = "round,pad=0,rounding_size=0.3"
+                        corner = (x - 0.45, y - 0.45)
+                        axes.add_patch(
+                            FancyBboxPatch(corner, along, down, boxstyle=rounded, **style)
+                        )
     i, j = np.indices((rows, columns))
     stays = lattice.site_levels[:rows, :columns] == 0
     axes.plot(j[stays], i[stays], "x", color=RED, ms=6, mew=1.8, zorder=3)

@@ -30,7 +30,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from rgflow import tensors
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.files import expanded
 from rgflow.metrics.images import POOL3, extract
 from rgflow.metrics.reader import load_reader, weights_hash

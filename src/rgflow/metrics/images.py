@@ -18,7 +18,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.lattice import Mask, Sites
 
 Extractor = Callable[[Tensor], Tensor | Sequence[Tensor]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.metrics.frechet import (
     Features,

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rgflow.config import check_at_least, check_name, check_whole
+from rgflow.checks import check_at_least, check_name, check_whole
 
 Variables = Literal["latents", "pixels"]
 """What is varied: the free latents, of which an RG-Flow has those of the inference cone (the

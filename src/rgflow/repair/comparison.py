@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.local import LocalFlow

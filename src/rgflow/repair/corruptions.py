@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
 
-from rgflow.config import check_name, check_whole
+from rgflow.checks import check_name, check_whole
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.repair.biharmonic import biharmonic

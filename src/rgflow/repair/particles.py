@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow.bijectors.base import Compose
-from rgflow.bijectors.blockwise import Blockwise, cut
+from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.coarse_to_fine import CoarseToFine, Generation, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
 from rgflow.bijectors.pixels import Marginal
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
-from rgflow.lattice import Layer, Mask
+from rgflow.lattice import Mask
 from rgflow.model import RGFlow
 
 ENOUGH = 0.5
@@ -110,7 +110,7 @@ def complete(
         int(torch.randint(1 << 62, (), generator=generator, dtype=torch.int64))
     )
     parts = parts_of(flow, hole)
-    with torch.no_grad(), flow.exactly():
+    with torch.no_grad():
         x = image.to(flow.device).long()
         x = _draw(levels, x, hole, particles, random, keep=False).chosen
         log_p = best_log_p = flow.log_prob(x[None].to(torch.uint8)).item()
@@ -146,22 +146,14 @@ class _Level(NamedTuple):
     """Where blocks of one level are, and how they are mapped."""
 
     stride: int
-    blockwise: Blockwise
+    layer: Cellwise
     bijector: CoarseToFine
-
-    @property
-    def layer(self) -> Layer:
-        """The blocks."""
-        return self.blockwise.layer
 
     def generation(self, numbers: NDArray[np.int64], particles: int, like: Tensor) -> Generation:
         """The way from coarse to fine for the blocks with these numbers, of every particle."""
         of_all = torch.as_tensor(numbers, device=like.device).repeat(particles)
-        stack = self.blockwise.of(of_all)
-        assert isinstance(stack, Compose)
-        (bijector,) = stack.bijectors
-        assert isinstance(bijector, CoarseToFine)
-        return bijector.generation(len(of_all), like.dtype)
+        context = self.layer.of(of_all)
+        return self.bijector.generation(like.new_empty(len(of_all), 0), context)
 
 
 def maps_once(flow: Flow) -> bool:
@@ -187,10 +179,11 @@ def _once(flow: Flow) -> list[_Level]:
     """The levels of a flow that map every pixel once, level 0 first."""
     found = []
     for h, step in enumerate(flow.steps if isinstance(flow, RGFlow) else ()):
-        if len(step.blockwise) == 1 and isinstance(step.blockwise[0].bijector, Compose):
-            bijectors = step.blockwise[0].bijector.bijectors
+        (layer, *others) = step.cellwise
+        if not others and isinstance(layer.bijector, Compose) and layer.cells.tile:
+            bijectors = layer.bijector.bijectors
             if len(bijectors) == 1 and isinstance(bijectors[0], CoarseToFine):
-                found.append(_Level(1 << h, step.blockwise[0], bijectors[0]))
+                found.append(_Level(1 << h, layer, bijectors[0]))
     return found
 
 
@@ -200,11 +193,11 @@ def parts_of(flow: Flow, hole: Mask) -> list[Mask]:
     Raises:
         ValueError: If the flow is of another kind.
     """
-    m, parts = _levels(flow)[0].layer.m, []
-    for p, q in np.unique(np.argwhere(hole) // m, axis=0):
+    cells, parts = _levels(flow)[0].layer.cells, []
+    for number in np.flatnonzero(cells.touched(hole)):
         part = np.zeros_like(hole)
-        inside = slice(p * m, (p + 1) * m), slice(q * m, (q + 1) * m)
-        part[inside] = hole[inside]
+        inside = cells.table[number, : cells.written]
+        part.flat[inside] = hole.flat[inside]
         parts.append(part)
     return parts
 
@@ -238,19 +231,15 @@ def _draw(
     weight, log_p = (torch.zeros(particles, device=x.device) for _ in range(2))
     like = levels[0].bijector.networks.first
     for level in reversed(levels):
-        s, m = level.stride, level.layer.m
-        mask = level.layer.touched(part[::s, ::s])
-        touched = np.argwhere(mask)
+        s = level.stride
+        touched = np.flatnonzero(level.layer.cells.touched(part[::s, ::s]))
         if not len(touched):
             continue
-        corners = [(slice(p * m, (p + 1) * m), slice(q * m, (q + 1) * m)) for p, q in touched]
         fixed, places = (
-            level.bijector.in_order(
-                cut(torch.stack([of[:, ::s, ::s][(slice(None), *at)] for at in corners]), m)
-            )
+            level.bijector.in_order(level.layer.read_all(of[None, :, ::s, ::s])[touched])
             for of in (x, numbers)
         )  # [G, e, B]
-        known = level.generation(np.flatnonzero(mask), particles, like)
+        known = level.generation(touched, particles, like)
         matters = False  # whether anything so far differs between particles
         for group, (here, place) in enumerate(zip(fixed, places, strict=True)):
             free = place >= 0

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 from rgflow.lattice import Mask, Sites
@@ -125,7 +125,7 @@ class WholeFlow:
             at_once,
         )
         with torch.no_grad():
-            self.images = self.flow._reals(images, generator, self.flow.dtype)
+            self.images = self.flow.to_reals(images, generator)
             parts = self.images.split(at_once)
             encoded = [self.flow.encode(part, dtype=self.flow.dtype) for part in parts]
         self.latents = Latents.cat(encoded)

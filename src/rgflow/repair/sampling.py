@@ -23,7 +23,7 @@ import torch
 from arviz_stats.base import array_stats
 from torch import Tensor
 
-from rgflow.config import check_whole
+from rgflow.checks import check_whole
 from rgflow.local import Region
 
 R_HAT = 1.01
@@ -266,7 +266,7 @@ class _Chains:
                 f"Expected pixels of shape {list(expected.shape)} to start from; got "
                 f"{list(start.shape)}."
             )
-        self.region.flow._check_images(self.region.paste(start.to(expected)))
+        self.region.flow.check_images(self.region.paste(start.to(expected)))
         return start.to(expected)
 
     def parts(self, values: Tensor) -> list[Tensor]:

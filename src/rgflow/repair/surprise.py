@@ -36,9 +36,8 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found whe
 )
 from torch import Tensor
 
-from rgflow.bijectors.base import Mapped
-from rgflow.bijectors.blockwise import Blockwise
-from rgflow.config import check_whole
+from rgflow.bijectors.cellwise import Cellwise
+from rgflow.checks import check_whole
 from rgflow.files import write_json
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
@@ -417,12 +416,12 @@ def _maps(
     for level, (step, site) in enumerate(zip(flow.steps, sites, strict=True)):
         field = site.surprise(terms.latents) * (site_levels == level)
         for layer, values, tail in zip(
-            step.blockwise, terms.blocks[level], blocks[level], strict=True
+            step.cellwise, terms.blocks[level], blocks[level], strict=True
         ):
-            shares = tail.surprise(values) / (layer.layer.m << level) ** 2
+            shares = tail.surprise(values) / (layer.cells.written << 2 * level)
             field = field + _spread(layer, shares)
         found.append(field)
-    return smoothed(torch.stack(found, 1), periodic=flow.lattice.boundary == "periodic")
+    return smoothed(torch.stack(found, 1), periodic=flow.lattice.geometry.periodic)
 
 
 def smoothed(fields: Tensor, *, periodic: bool) -> Tensor:
@@ -433,14 +432,12 @@ def smoothed(fields: Tensor, *, periodic: bool) -> Tensor:
     return torch.from_numpy(average).to(fields.device)
 
 
-def _spread(layer: Blockwise, values: Tensor) -> Tensor:
-    """One value per block [N, p, q] at all pixels below it, [N, H, W]; 0 at those below none."""
-
-    def fill(blocks: Tensor) -> Mapped:
-        return values.reshape(-1, 1).expand_as(blocks), values.flatten()
-
-    empty = values.new_zeros(len(values), layer.channels, *layer.layer.grid)
-    grid, each = layer.on_blocks(fill, empty)[0][:, 0], 1 << layer.layer.level
+def _spread(layer: Cellwise, values: Tensor) -> Tensor:
+    """One value per cell [N, p, q] at all pixels below what it writes, [N, H, W]; 0 elsewhere."""
+    empty = values.new_zeros(len(values), layer.channels, *layer.cells.grid)
+    (dim,) = layer.bijector.event_shape
+    grid = layer.write(empty, values.reshape(-1, 1).expand(-1, dim or 0))[:, 0]
+    each = 1 << layer.cells.level
     return grid.repeat_interleave(each, 1).repeat_interleave(each, 2)
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.base import Mapped
-from rgflow.bijectors.blockwise import Blockwise
+from rgflow.bijectors.cellwise import Cellwise
 from rgflow.flow import Flow
 from rgflow.model import RGFlow
 
@@ -67,26 +66,25 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
         True
     """
     flow = with_blocks(flow)
-    x = flow._reals(images, generator, flow.dtype)
+    x = flow.to_reals(images, generator)
     n, channels, height, width = x.shape
-    with flow.exactly():
-        pixels = x.new_zeros(n, height, width)
-        if flow.entry:  # its maps of pixels know nothing of one another
-            apart = x.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
-            pixels = flow.entry(apart)[1].view(n, height, width)
-            x = flow.entry(x)[0]
-        if flow.domain == "real":
-            pixels = pixels + flow.prior.log_prob(x).sum(1)
-        levels, blocks = [], []
-        for step in flow.steps:
-            found = []
-            for layer in step.blockwise:
-                x, terms = _through(flow, layer, x)
-                found.append(terms)
-            x, stay = step.part(x)
-            levels.append(stay)
-            blocks.append(tuple(found))
-        latents = flow._to_latents(levels)[0].image()
+    pixels = x.new_zeros(n, height, width)
+    if flow.preprocess:  # its maps of pixels know nothing of one another
+        apart = x.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+        pixels = flow.preprocess(apart)[1].view(n, height, width)
+        x = flow.preprocess(x)[0]
+    if flow.domain == "real":
+        pixels = pixels + flow.prior.log_prob(x).sum(1)
+    levels, blocks = [], []
+    for step in flow.steps:
+        found = []
+        for layer in step.cellwise:
+            x, terms = _through(flow, layer, x)
+            found.append(terms)
+        x, stay = step.split(x)
+        levels.append(stay)
+        blocks.append(tuple(found))
+    latents = flow.to_latents(levels)[0].image()
     return LocalTerms(pixels, tuple(blocks), flow.prior.log_prob(latents).sum(1))
 
 
@@ -100,18 +98,10 @@ def with_blocks(flow: Flow) -> RGFlow:
     return flow
 
 
-def _through(flow: RGFlow, layer: Blockwise, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What comes out of a layer, and the term of each of its blocks [N, p, q]."""
-    found: list[Tensor] = []
-
-    def kept(blocks: Tensor) -> Mapped:
-        y, log_det = layer.of_all(len(x)).forward(blocks)
-        if flow.domain == "real":  # what it is between uniform variables
-            gain = flow.prior.log_prob(y) - flow.prior.log_prob(blocks)
-            found.append(log_det + gain.sum(1))
-        else:
-            found.append(log_det)
-        return y, log_det
-
-    y, _ = layer.on_blocks(kept, x)
-    return y, found[0].view(len(x), *layer.layer.blocks)
+def _through(flow: RGFlow, layer: Cellwise, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes out of a layer, and the term of each of its cells [N, p, q]."""
+    cells, context = layer.read(x)
+    y, terms = layer.bijector.forward(cells, context)
+    if flow.domain == "real":  # what it is between uniform variables
+        terms = terms + (flow.prior.log_prob(y) - flow.prior.log_prob(cells)).sum(1)
+    return layer.write(x, y), terms.view(len(x), *layer.cells.shape)

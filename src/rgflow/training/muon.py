@@ -4,33 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from rgflow.bijectors.grouped import GroupedTrunk
+from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton–Schulz iteration (Jordan et al. 2024): singular values between 0 and 1 end near 1
 after five rounds, and small ones grow as fast as they can."""
 ROUNDS = 5
-NO_MATRICES = ("bias", "length", "scale", "beta")
-"""Parameters that are stacked by blocks, and may be square by chance."""
-
-
-def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
-    """The matrices, or stacks of them, that lead to hidden layers: what networks say are theirs
-    (`GroupedTrunk`); of others, those weights that are square, [..., w, w] with w > 1."""
-    trunks = [m for m in module.modules() if isinstance(m, GroupedTrunk)]
-    found = dict.fromkeys(p for trunk in trunks for p in trunk.hidden_matrices())
-    others: set[Tensor] = {p for trunk in trunks for p in trunk.parameters()}
-    others.update(m.weight for m in module.modules() if isinstance(m, nn.Embedding))
-    square = (
-        p
-        for name, p in module.named_parameters()
-        if p.ndim > 1
-        and p.shape[-1] == p.shape[-2] > 1
-        and name.rpartition(".")[2] not in NO_MATRICES
-    )
-    return list(found | dict.fromkeys(p for p in square if p not in others))
 
 
 class Muon(torch.optim.Optimizer):
@@ -56,7 +35,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Iterable[Tensor],
         *,
         lr: float,
         momentum: float = 0.95,

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from rgflow.config import TrainConfig
 from rgflow.flow import Flow
-from rgflow.training.muon import Muon, hidden_matrices
+from rgflow.training.muon import Muon
 
 
 class Optimisation:
@@ -30,8 +30,9 @@ class Optimisation:
         self, flow: Flow, config: TrainConfig, accelerator: Accelerator | None = None
     ) -> None:
         self.flow, self.config, self.accelerator = flow, config, accelerator
-        matrices = hidden_matrices(flow) if config.optimizer == "muon" else []
-        matrices = [p for p in matrices if p.requires_grad]
+        wanted = flow.maps() if config.optimizer == "muon" else ()
+        found = dict.fromkeys(p for bijector in wanted for p in bijector.hidden_matrices())
+        matrices = [p for p in found if p.requires_grad]
         others = set(flow.parameters()) - set(matrices)
         adamw = torch.optim.AdamW(
             [p for p in flow.parameters() if p.requires_grad and p in others],

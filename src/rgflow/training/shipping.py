@@ -15,7 +15,8 @@ from torch import Tensor
 import rgflow
 from rgflow import checkpoint, data
 from rgflow.architectures import load_flow
-from rgflow.config import TrainConfig, check_whole
+from rgflow.checks import check_whole
+from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate, term_quantiles, terms_of

@@ -14,9 +14,11 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from rgflow.architectures import FLOWS
-from rgflow.config import FlowConfig, TrainConfig, check_at_least, check_whole
+from rgflow.checks import check_at_least, check_whole
+from rgflow.config import FlowConfig, TrainConfig
 from rgflow.data import Images, msds
 from rgflow.flow import Flow
+from rgflow.numerics import training_dtype
 from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation
 
@@ -75,6 +77,7 @@ class Trainer:
             dtype=getattr(torch, config.dtype),
             endless=msds.endless(cast(msds.Kind, config.data)) if config.fresh else None,
         )
+        self.networks = training_dtype(config.model.compute_dtype)
         self.data = _fingerprint(images)
         self.step = 0
         self.nll = self.gradient_norm = self.lr = math.nan
@@ -199,7 +202,8 @@ class Trainer:
         total = torch.zeros((), dtype=x.dtype, device=x.device)
         for k, part in enumerate(parts):
             last = k == len(parts) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
+            together = nullcontext() if last else self.accelerator.no_sync(self.model)
+            with together, self.flow.fast(self.networks):
                 log_prob = self.model(part).sum()
                 self.optimisation.backward(-log_prob / (len(x) * self.flow.dim))
             total += log_prob.detach()

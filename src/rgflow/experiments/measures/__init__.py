@@ -8,7 +8,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
-from rgflow.config import check_name
+from rgflow.checks import check_name
 from rgflow.experiments.measures.images import (
     data_grid,
     inheritance,

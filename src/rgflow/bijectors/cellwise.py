@@ -1,0 +1,174 @@
+"""Any map of vectors as a layer of an image, applied to its cells.
+
+Letters in shapes: N images; C channels; h, w rows and columns of a grid; n cells; W sites that a
+cell writes, D = C·W its variables; S sites of its context; E size of embeddings.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
+from rgflow.cells import SUBLATTICES, Cells
+
+
+def cut(x: Tensor, m: int) -> Tensor:
+    """Cut images [N, C, p·m, q·m] into blocks [N·p·q, D], even half first.
+
+    The variables of a block are ordered by sublattice (0, 0), (1, 1), (0, 1), (1, 0), then channel,
+    row and column; so the first half are the even sites of the checkerboard, the second the odd.
+    """
+    n = m // 2
+    images, channels, height, width = x.shape
+    p, q = height // m, width // m
+    x = x.reshape(images, channels, p, n, 2, q, n, 2).permute(0, 2, 5, 4, 7, 1, 3, 6)
+    parts = [x[:, :, :, i, j] for i, j in SUBLATTICES]
+    return torch.stack(parts, 3).reshape(images * p * q, channels * m * m)
+
+
+def join(blocks: Tensor, m: int, channels: int, p: int, q: int) -> Tensor:
+    """The inverse of `cut`: [N·p·q, D] → [N, C, p·m, q·m]."""
+    n = m // 2
+    even, even_, odd, odd_ = blocks.reshape(-1, p, q, 4, channels, n, n).unbind(3)
+    x = torch.stack((even, odd, odd_, even_), 3).reshape(-1, p, q, 2, 2, channels, n, n)
+    return x.permute(0, 5, 1, 6, 3, 2, 7, 4).reshape(-1, channels, p * m, q * m)
+
+
+def spec_of(cells: Cells, channels: int, top: bool = True, embedding: int = 0) -> MapSpec:
+    """What a map of these cells has to know."""
+    context = len(cells.reads) - cells.written
+    return MapSpec(
+        channels=channels,
+        sites=cells.written,
+        level=cells.level,
+        top=top,
+        context=channels * context,
+        flags=0 if cells.periodic else context,
+        embedding=embedding,
+    )
+
+
+class Cellwise(Bijector):
+    """Apply one bijector to every cell of a layer (paper, eqs. 6 and 7, for blocks).
+
+    Args:
+        bijector: A map of vectors [R, D]; it may be shared with other layers.
+        cells: The layer.
+        channels: Channels C of the images.
+        embedding: Size of a learned embedding of every cell's position; 0: the bijector doesn't
+            know where a cell is.
+    """
+
+    table: Tensor
+
+    def __init__(self, bijector: Bijector, cells: Cells, channels: int, embedding: int = 0) -> None:
+        super().__init__((channels, *cells.grid))
+        self.bijector, self.cells, self.channels = bijector, cells, channels
+        self.domain, self.codomain = bijector.domain, bijector.codomain
+        self.positions = nn.Embedding(len(cells), embedding) if embedding else None
+        # Where nothing is missing, what would be is never asked for.
+        table = torch.empty(0) if cells.tile else torch.from_numpy(cells.table)
+        self.register_buffer("table", table, persistent=False)
+
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
+        return self._map(self.bijector.forward, x, context)
+
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
+        return self._map(self.bijector.inverse, y, context)
+
+    def _map(self, function: Callable[..., Mapped], x: Tensor, given: Context | None) -> Mapped:
+        cells, context = self.read(x, given)
+        y, log_det = function(cells, context)
+        return self.write(x, y), log_det.reshape(len(x), -1).sum(1)
+
+    def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context | None]:
+        """What the cells of images [N, C, h, w] write, [N·n, D], image by image, and what they know
+        beside it.
+
+        Args:
+            x: Images.
+            given: What is known of every image, in its embedding [N, E].
+        """
+        if self.cells.tile:
+            cells, values, missing = cut(self._inside(x), self.cells.tile), None, None
+        else:
+            every = self.read_all(x)
+            size = self.channels * self.cells.written
+            cells, values = every[:, :size], every[:, size:]
+            missing = None
+            if not self.cells.periodic:
+                missing = (self.table[:, self.cells.written :] < 0).repeat(len(x), 1)
+        embedding = self._embedding(len(x), given, cells)
+        if values is None and not embedding.shape[1]:
+            return cells, None
+        return cells, Context(cells[:, :0] if values is None else values, embedding, missing)
+
+    def read_all(self, x: Tensor) -> Tensor:
+        """All that the cells of images read, [N·n, C·(W + S)]: the variables that they write, and
+        then the values of the context, site by site; what is missing is 0."""
+        if self.cells.tile:
+            return cut(self._inside(x), self.cells.tile)
+        flat = x.flatten(2)
+        if not self.cells.periodic:
+            flat = torch.cat((flat, flat.new_zeros(*flat.shape[:2], 1)), 2)
+        sites = flat[:, :, self.table]  # [N, C, n, W + S]; −1 is the last, which is 0
+        own = sites[..., : self.cells.written].unflatten(3, (self.cells.groups, -1))
+        rest = sites[..., self.cells.written :]
+        parts = own.permute(0, 2, 3, 1, 4).flatten(2), rest.permute(0, 2, 3, 1).flatten(2)
+        return torch.cat(parts, 2).flatten(0, 1)
+
+    def write(self, x: Tensor, cells: Tensor) -> Tensor:
+        """Images [N, C, h, w] with other values of what cells write [N·n, D]."""
+        if m := self.cells.tile:
+            return self._outside(x, join(cells, m, self.channels, *self.cells.shape))
+        n, w = len(self.cells), self.cells.written
+        own = cells.view(len(x), n, self.cells.groups, self.channels, -1).permute(0, 3, 1, 2, 4)
+        places = self.table[:, :w].flatten()
+        return x.flatten(2).index_copy(2, places, own.reshape(*x.shape[:2], -1)).view_as(x)
+
+    def of(self, numbers: Tensor, context: Context | None = None) -> Context | None:
+        """What is known of cells with these numbers [R], row by row, beside what they write.
+
+        Args:
+            numbers: Of the cells.
+            context: What they read; none: nothing.
+        """
+        if not self.positions:
+            return context
+        embedding = self.positions(numbers)
+        if context is None:
+            return Context(embedding[:, :0], embedding)
+        return Context(
+            context.values, torch.cat((embedding, context.embedding), 1), context.missing
+        )
+
+    def _embedding(self, images: int, given: Context | None, like: Tensor) -> Tensor:
+        """The embeddings of all cells of so many images, [N·n, E]."""
+        parts = []
+        if self.positions:
+            parts.append(self.positions.weight.repeat(images, 1))
+        if given is not None and given.embedding.shape[1]:
+            parts.append(given.embedding.repeat_interleave(len(self.cells), 0))
+        return torch.cat(parts, 1) if parts else like[:, :0]
+
+    def _inside(self, x: Tensor) -> Tensor:
+        """The part of images that is cut into blocks."""
+        s, m, (p, q) = self.cells.shift, self.cells.tile, self.cells.shape
+        if not s:
+            return x
+        return (
+            x.roll((-s, -s), (2, 3))
+            if self.cells.periodic
+            else x[:, :, s : s + p * m, s : s + q * m]
+        )
+
+    def _outside(self, x: Tensor, y: Tensor) -> Tensor:
+        """The inverse of `_inside`, with what isn't inside from x."""
+        s = self.cells.shift
+        if not s:
+            return y
+        if self.cells.periodic:
+            return y.roll((s, s), (2, 3))
+        down, along = s + y.shape[2], s + y.shape[3]
+        return x.slice_scatter(x[:, :, s:down].slice_scatter(y, 3, s, along), 2, s, down)

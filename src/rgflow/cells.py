@@ -1,0 +1,186 @@
+"""What a layer is: cells, alike up to translation, that read sites and write some of them.
+
+No two cells of a layer write one site, and none reads what another one writes. So all cells can be
+mapped at once, in both directions: what a cell reads and doesn't write, its *context*, is the same
+before and after the layer.
+
+Everything above (cones, the flow, evaluation in places, receptive fields, local terms) knows layers
+by `Cells` alone, and how levels are made of layers by `Geometry`.
+
+Letters in shapes: h, w rows and columns of a grid; n cells; R sites that a cell reads, of which it
+writes the first W.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Ids = NDArray[np.int64]
+"""Whole numbers that say where something is."""
+Offset = tuple[int, int]
+
+SUBLATTICES = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""Offsets of the four sublattices, in the order in which the variables of a square have them."""
+
+
+class Cells:
+    """One layer of cells on the grid of one level.
+
+    The variables of a cell are ordered by group of written sites, then channel, then site.
+
+    Args:
+        name: Where weights are shared between levels, those of layers with one name are.
+        level: The level h, whose grid holds every 2^h-th pixel.
+        grid: Its size (h, w).
+        origins: Where the cells are, [n, 2].
+        reads: The sites that a cell reads, from its origin: row and column.
+        written: How many of these, the first ones, it writes.
+        periodic: Whether cells wrap around; otherwise what they read outside is *missing*.
+        period: By how many rows and columns the layer may be moved without changing.
+        groups: Equal parts of the written sites.
+        shape: Rows and columns of cells, where they have such; their number otherwise.
+
+    Example:
+        >>> pairs = Cells("pairs", 0, (2, 4), np.array([(0, 0), (0, 2)]), [(0, 0), (1, 0)], 1)
+        >>> pairs.table.tolist()
+        [[0, 4], [2, 6]]
+        >>> pairs.spread(np.array([[0, 0, 0, 0], [0, 0, 1, 0]], dtype=bool)).astype(int).tolist()
+        [[0, 0, 1, 0], [0, 0, 1, 0]]
+    """
+
+    tile = 0
+    """The edge m, where the cells are the m×m squares into which the grid is cut at `shift`, and
+    write all that they read; they can then be cut out without a table."""
+    shift = 0
+
+    def __init__(
+        self,
+        name: str,
+        level: int,
+        grid: tuple[int, int],
+        origins: Ids,
+        reads: Sequence[Offset],
+        written: int,
+        *,
+        periodic: bool = True,
+        period: tuple[int, int] | None = None,
+        groups: int = 1,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self.name, self.level, self.grid, self.periodic = name, level, grid, periodic
+        self.reads, self.written, self.groups = tuple(reads), written, groups
+        self.period = period or grid
+        self.shape = shape or (len(origins),)
+        self._origins = origins
+
+    def __len__(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __deepcopy__(self, memo: object) -> "Cells":
+        return self  # as it never changes
+
+    @property
+    def origins(self) -> Ids:
+        """Where the cells are, [n, 2]."""
+        return self._origins
+
+    @cached_property
+    def table(self) -> Ids:
+        """The sites i·w + j that every cell reads, written ones first, [n, R]; −1: missing.
+
+        Raises:
+            ValueError: If the cells aren't what this module says.
+        """
+        size = np.array(self.grid)
+        at = self.origins[:, None] + np.array(self.reads, dtype=np.int64).reshape(1, -1, 2)
+        inside = ((at >= 0) & (at < size)).all(2)
+        i, j = np.moveaxis(at % size, 2, 0)
+        table: Ids = np.where(inside | self.periodic, i * size[1] + j, -1)
+        own, context = table[:, : self.written].ravel(), table[:, self.written :]
+        counts = np.bincount(own[own >= 0], minlength=int(size.prod()))
+        if (own < 0).any() or counts.max(initial=0) > 1:
+            raise ValueError(
+                f"Expected cells of {self.name} that write sites of the grid {self.grid}, each "
+                f"site at most once; got other ones."
+            )
+        if (counts[context] * (context >= 0)).any():
+            raise ValueError(
+                f"Expected cells of {self.name} to read, on the grid {self.grid}, nothing that "
+                f"their layer writes but what they write themselves; got other ones."
+            )
+        return table
+
+    def touched(self, mask: Mask) -> Mask:
+        """Which cells read a marked site: masks of the grid […, h, w] → of cells […, *shape]."""
+        lead = mask.shape[:-2]
+        flat = np.concatenate([mask.reshape(*lead, -1), np.zeros((*lead, 1), dtype=bool)], -1)
+        return flat[..., self.table].any(-1).reshape(*lead, *self.shape)
+
+    def spread(self, mask: Mask) -> Mask:
+        """Mark all that cells write which read a marked site, beside what is marked."""
+        lead = mask.shape[:-2]
+        out, touched = mask.reshape(*lead, -1).copy(), self.touched(mask).reshape(*lead, -1)
+        out[..., self.table[:, : self.written].ravel()] |= touched.repeat(self.written, -1)
+        return out.reshape(mask.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How the layers of every level are made of cells; a subclass is a frozen dataclass.
+
+    Its fields are what a config says of it. They are checked in `__post_init__`.
+    """
+
+    @property
+    def periodic(self) -> bool:
+        """Whether cells wrap around the edges of a grid."""
+        raise NotImplementedError
+
+    def unit(self, level: int) -> int:
+        """What rows and columns of a level's grid have to be multiples of."""
+        raise NotImplementedError
+
+    def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
+        """The layers of a level, in the order in which inference applies them."""
+        raise NotImplementedError
+
+    @property
+    def least_levels(self) -> int:
+        """How many levels are named one by one."""
+        return 1
+
+
+def square(edge: int, corner: Offset = (0, 0)) -> tuple[Offset, ...]:
+    """The sites of a square with an even edge, sublattice by sublattice, row by row.
+
+    >>> square(2)
+    ((0, 0), (1, 1), (0, 1), (1, 0))
+    """
+    return tuple(
+        (corner[0] + i, corner[1] + j)
+        for a, b in SUBLATTICES
+        for i in range(a, edge, 2)
+        for j in range(b, edge, 2)
+    )
+
+
+def sublattice(
+    grid: tuple[int, int], shift: Offset, period: int, edge: int = 1, periodic: bool = True
+) -> tuple[Ids, tuple[int, int]]:
+    """Every `period`-th place of a grid both ways, row by row, and how many rows and columns.
+
+    Unless periodic, places at which a square of an edge would reach outside are left out.
+
+    >>> sublattice((4, 2), (1, 0), 2)[0].tolist()
+    [[1, 0], [3, 0]]
+    """
+    rows, columns = (
+        np.arange(s % period, n if periodic else n - edge + 1, period)
+        for s, n in zip(shift, grid, strict=True)
+    )
+    places = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+    return places, (len(rows), len(columns))

@@ -1,0 +1,15 @@
+"""Geometries: how the layers of a level are made of cells, a module each."""
+
+from rgflow.cells import Geometry
+from rgflow.geometries.blocks import Blocks
+from rgflow.geometries.centred import CentredBlocks
+from rgflow.geometries.windows import Windows
+
+__all__ = ["GEOMETRIES", "Blocks", "CentredBlocks", "Windows"]
+
+GEOMETRIES: dict[str, type[Geometry]] = {
+    "blocks": Blocks,
+    "centred_blocks": CentredBlocks,
+    "windows": Windows,
+}
+"""By the names that configs have for them."""

@@ -1,0 +1,137 @@
+"""Blocks: cells that write all that they read, disentanglers and decimators (paper, eqs. 6–9)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+
+from rgflow.cells import Cells, Geometry, Ids, Mask, square, sublattice
+from rgflow.checks import (
+    MAX_SIZE,
+    Boundary,
+    check_name,
+    check_per_level,
+    check_type,
+    own_fields,
+)
+
+Order = Literal["paper", "released"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks(Geometry):
+    """m×m blocks, which a disentangler maps, shifted by m/2, and then a decimator.
+
+    Args:
+        m: Edge of a block, even: one for all levels, or one for each, level 0 first, of which the
+            last holds for all further levels.
+        boundary: `"periodic"` (blocks wrap around) or `"open"` (those that would are left out).
+        order: `"paper"` (disentanglers shifted, decimators not) or `"released"` (the other way
+            round).
+        disentanglers: Whether there are any; without them the network is a tree, whose blocks never
+            overlap.
+
+    Raises:
+        ValueError: If a value isn't one of these.
+
+    Example:
+        >>> [layer.name for layer in Blocks(m=(8, 4)).layers(1, (16, 16), top=False)]
+        ['disentangler', 'decimator']
+    """
+
+    m: int | tuple[int, ...] = 4
+    boundary: Boundary = "periodic"
+    order: Order = "paper"
+    disentanglers: bool = True
+
+    def __post_init__(self) -> None:
+        own_fields(self)
+        check_name("boundary", self.boundary, get_args(Boundary))
+        check_name("order", self.order, get_args(Order))
+        check_type("disentanglers", self.disentanglers, bool, "true or false")
+        edges = check_per_level("m", self.m, 1, MAX_SIZE)
+        for m in edges:
+            if m < 2 or m % 2:
+                raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
+        if not self.disentanglers and self.order != "paper":
+            raise ValueError(
+                f"Expected the order paper without disentanglers; got {self.order}, in "
+                f"which disentanglers come last: set one of the two."
+            )
+        while len(edges) > 1 and edges[-1] == edges[-2]:
+            edges = edges[:-1]
+        # In one form, so that equal geometries are equal.
+        object.__setattr__(self, "m", edges[0] if len(edges) == 1 else edges)
+
+    @property
+    def periodic(self) -> bool:
+        return self.boundary == "periodic"
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        """The edges of blocks, level 0 first; the last holds for all further levels."""
+        return self.m if isinstance(self.m, tuple) else (self.m,)
+
+    def unit(self, level: int) -> int:
+        """The edge m."""
+        return self.edges[min(level, len(self.edges) - 1)]
+
+    @property
+    def least_levels(self) -> int:
+        return len(self.edges)
+
+    def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
+        """Disentangler and decimator, of which one without a block (the shifted one on a grid of
+        one block, with an open boundary) isn't there."""
+        m = self.unit(level)
+        shifts = {"disentangler": m // 2, "decimator": 0}
+        if self.order == "released":
+            shifts = {"disentangler": 0, "decimator": m // 2}
+        made = [Tiles(name, level, grid, m, s, self.periodic) for name, s in shifts.items()]
+        return [one for one in made[not self.disentanglers :] if len(one)]
+
+
+class Tiles(Cells):
+    """The blocks of one layer: squares of an edge m into which a grid is cut at `shift` both ways.
+
+    With an open boundary the blocks that would wrap are left out, so a shifted layer has one row
+    and one column of blocks less.
+    """
+
+    def __init__(
+        self, name: str, level: int, grid: tuple[int, int], m: int, shift: int, periodic: bool
+    ) -> None:
+        lost = 0 if periodic or not shift else 1
+        rows, columns = grid[0] // m - lost, grid[1] // m - lost
+        self.tile, self.shift = m, shift
+        sites, shape, none = square(m), (rows, columns), np.empty((0, 2), dtype=np.int64)
+        super().__init__(
+            name, level, grid, none, sites, m * m,
+            periodic=periodic, period=(m, m), groups=4, shape=shape,
+        )  # fmt: skip
+
+    @cached_property
+    def origins(self) -> Ids:
+        size = (self.shape[0] * self.tile, self.shape[1] * self.tile)
+        return sublattice(size, (0, 0), self.tile)[0] + self.shift
+
+    # The same as of all cells, without a table.
+
+    def touched(self, mask: Mask) -> Mask:
+        s, m, (p, q) = self.shift, self.tile, self.shape
+        if self.periodic:
+            inside = np.roll(mask, (-s, -s), (-2, -1))
+        else:
+            inside = mask[..., s : s + p * m, s : s + q * m]
+        return np.any(inside.reshape(*mask.shape[:-2], p, m, q, m), (-3, -1))
+
+    def spread(self, mask: Mask) -> Mask:
+        s, m, (p, q) = self.shift, self.tile, self.shape
+        whole = self.touched(mask).repeat(m, -2).repeat(m, -1)
+        if self.periodic:
+            return np.roll(whole, (s, s), (-2, -1))
+        out = mask.copy()
+        out[..., s : s + p * m, s : s + q * m] = whole
+        return out
