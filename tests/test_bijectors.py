@@ -232,7 +232,9 @@ def test_a_new_bijector_is_the_identity(name):
 
 @pytest.mark.parametrize("name", [*BIJECTORS])
 def test_the_density_of_a_flow_in_2_dimensions_integrates_to_1(name):
-    bijector = Compose([_of_dim_2(config(**BIJECTORS[name])) for _ in range(2)]).double()
+    # Where levels are steps, a second map has steps that no grid follows.
+    maps = 1 if name.startswith("coarse") else 2
+    bijector = Compose([_of_dim_2(config(**BIJECTORS[name])) for _ in range(maps)]).double()
     # A rotated spline has edges that no grid follows.
     randomise(bijector, 0.2 if name == "spline-mixed" else 0.5)
     if bijector.domain == "cube":
