@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import yaml
 from safetensors import SafetensorError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PART = ".part"
 """How the names of unfinished files end."""
@@ -51,6 +54,37 @@ def replacing(path: Path) -> Iterator[Path]:
             raise OSError(f"{path}: {error}") from error
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def writing(path: Path, *, into: bool = False) -> Iterator[Path]:
+    """A path to write to, in a folder that is made if need be; errors tell in one sentence what was
+    to be written.
+
+    Args:
+        path: The file.
+        into: Whether it is a folder instead, to write several files into.
+
+    Raises:
+        OSError: If something in the block can't be written.
+    """
+    try:
+        (path if into else path.parent).mkdir(parents=True, exist_ok=True)
+        yield path
+    except OSError as error:
+        where = f"into {path}" if into else path
+        raise OSError(f"Expected to write {where}; {error.strerror or error}.") from error
+
+
+def write_picture(path: Path, picture: "Image.Image") -> Path:
+    """Write a picture as a PNG file, whole or not at all.
+
+    Raises:
+        OSError: If the file can't be written.
+    """
+    with replacing(path) as part:
+        picture.save(part, format="PNG")
+    return path
 
 
 def plain(content: Any) -> Any:

@@ -16,6 +16,7 @@ from sklearn.metrics import r2_score
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Label
 from rgflow.config import check_whole
+from rgflow.text import mean_and_error
 
 
 class Scores(NamedTuple):
@@ -122,7 +123,7 @@ def disentanglement(
     gaps, found = score(np.arange(len(x)))
     return Disentanglement(
         **found._asdict(),
-        mig_error=float(gaps.std(ddof=1) / len(gaps) ** 0.5),
+        mig_error=mean_and_error(gaps)[1],
         # One order for all factors, which keeps what these have in common.
         shuffled=score(random.permutation(len(x)))[1],
         factors=tuple(factor.name for factor in factors),

@@ -18,6 +18,7 @@ from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Box, Label, check_labels, spread
 from rgflow.config import check_whole
 from rgflow.latents import Latents
+from rgflow.text import mean_and_error, measured, minus
 
 Probe = Literal["linear", "boosted"]
 Inputs = Literal["own", "random", "shuffled"]
@@ -196,8 +197,7 @@ def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided
 
 
 def _said(score: Score) -> str:
-    value = f"{round(score.r2, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
-    return f"{value} ± {score.error:.2f}"
+    return minus(f"{measured(score.r2, 2)} ± {score.error:.2f}")
 
 
 def probe_levels(
@@ -403,14 +403,13 @@ def _scores(
     groups = list(dict.fromkeys(group for group, *_ in held_out))
     for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
         at = [_r2(errors) for errors in by_box.values()]
-        values = np.array([r2 for r2, _ in at])
+        r2, error = mean_and_error([r2 for r2, _ in at])
         _, level, _, inputs = key
         numbers = [got[box, level, inputs] for box in by_box]
-        error = values.std(ddof=1) / len(at) ** 0.5 if len(at) > 1 else at[0][1]
         yield Score(
             *key,
-            r2=float(values.mean()),
-            error=float(error),
+            r2=r2,
+            error=error if len(at) > 1 else at[0][1],
             places=0 if list(by_box) == [None] else len(by_box),
             latents=float(np.mean([n.latents for n in numbers])),
             near=float(np.mean([n.near for n in numbers])),

@@ -213,7 +213,7 @@ def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from rgflow.report.tables import with_error
+    from rgflow.text import with_error
 
     table = Table("level", title=name, title_justify="left")
     table.add_column("latents", justify="right")

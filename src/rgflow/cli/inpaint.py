@@ -404,7 +404,7 @@ def _print_table(found: Sequence[Scores]) -> None:
     """Scores of all methods."""
     from rich.table import Table
 
-    from rgflow.report.tables import with_error
+    from rgflow.text import with_error
 
     several = f"{found[0].images} images, mean ± standard error"
     table = Table(title=several if found[0].images > 1 else None)

@@ -168,7 +168,7 @@ def _name(address: Address) -> str:
 
 
 def _strength(mean: float, error: float) -> str:
-    from rgflow.report.tables import with_error
+    from rgflow.text import with_error
 
     return f"strength {with_error(mean, error)}"
 

@@ -22,7 +22,7 @@ from rgflow.figures.charts import (
     plain,
     rendered,
 )
-from rgflow.text import printable
+from rgflow.text import measured, minus, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def probe_table(table: ProbeTable) -> Image.Image:
             )
             for level, value in enumerate(row):
                 if np.isfinite(value):
-                    text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
+                    text = minus(measured(value, 2))
                     colour = "white" if value > 0.5 else INK
                     at = (level + 0.5, top + 0.54)
                     axes.text(*at, text, color=colour, fontsize=9, ha="center", va="center")

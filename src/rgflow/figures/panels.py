@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rgflow.figures.charts import INK
 from rgflow.figures.images import GAP, grid
-from rgflow.text import printable
+from rgflow.text import minus, printable
 
 TEXT = 14
 """Size of the text, in pixels."""
@@ -43,7 +43,7 @@ def number(value: float) -> str:
         >>> number(-1.5), number(2.0)
         ('−1.5', '2')
     """
-    return f"{value:.3g}".replace("-", "−")
+    return minus(f"{value:.3g}")
 
 
 def panel(

@@ -35,6 +35,7 @@ from rgflow.figures.panels import (
 from rgflow.figures.traversals import signed
 from rgflow.lattice import Mask, Sites
 from rgflow.metrics.images import psnr
+from rgflow.text import minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,7 +140,7 @@ def _scored(rows: Mapping[str, Tensor], truth: Tensor, masks: Mask) -> list[_Str
 
 
 def _decibels(value: float) -> str:
-    return "exact" if value == math.inf else f"{value:.1f}".replace("-", "−")
+    return "exact" if value == math.inf else minus(f"{value:.1f}")
 
 
 def _differences(rows: Mapping[str, Tensor], truth: Tensor) -> list[_Strip]:
@@ -259,7 +260,7 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3)
         most = values[k, restart, step]
         axes.plot(step, most, "o", color=BLUE, ms=5)
         side = "right" if step > steps / 3 else "left"
-        _told(axes, f"{most:.0f}".replace("-", "−"), (step, most), (0, 5), side, BLUE)
+        _told(axes, minus(f"{most:.0f}"), (step, most), (0, 5), side, BLUE)
         axes.set_ylim(*_limits(finite[k]))
         title = literal(names[k]) if names else f"image {k + 1}"
         title += f", best of {restarts} restarts" if restarts > 1 else ""

@@ -23,6 +23,7 @@ from rgflow.repair.climb import Climb
 from rgflow.repair.inpainting import Inpainting, inpaint
 from rgflow.repair.particles import Completion, complete
 from rgflow.repair.problems import Poses, WholeFlow
+from rgflow.text import mean_and_error
 
 Progress = Callable[[str, int, Tensor], bool | None]
 """Called after every step with the method, the number of the step, and log p [N, R]."""
@@ -254,20 +255,20 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
         seed: As for `fill`.
     """
     found, flow, n = filled.log_prob, filled.flow, len(truth)
-    mean, error = None, math.nan
+    log_prob, error = None, math.nan
     climb, curves = filled.inpainting, filled.curves
     if found is not None and flow is not None:
         noise = torch.Generator().manual_seed(seed)
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]
         less = (found.to(truth.device) - torch.cat(parts)).double()
-        mean, error = less.mean().item(), (less.std() / n**0.5).item() if n > 1 else error
+        log_prob, error = mean_and_error(less.cpu())
     return Scores(
         name=filled.name,
         images=n,
         psnr=psnr(filled.images, truth),
         psnr_region=psnr(filled.images, truth, masks),
         ssim=ssim(filled.images, truth),
-        log_prob=mean,
+        log_prob=log_prob,
         log_prob_error=error,
         free=climb.free.double().mean().item() if climb else None,
         steps=len(curves) if curves is not None else None,

@@ -17,7 +17,7 @@ from rgflow.analysis.probes import Inputs, Probe, ProbeTable
 from rgflow.analysis.visible import Visible
 from rgflow.latents import Address
 from rgflow.report.page import Table
-from rgflow.text import measured
+from rgflow.text import many, measured, minus, with_error
 
 RANKED, GROUPS = 20, 12
 """Rows of the latents ranked by effect, and of the groups that they make."""
@@ -36,36 +36,7 @@ def shown(value: float, digits: int = 2, error: float | None = None) -> str:
         >>> shown(-0.125, 2, 0.02), shown(-0.001), shown(0.5, 1, math.nan), shown(math.nan)
         ('−0.12 ± 0.02', '0.00', '0.5', '')
     """
-    return "" if math.isnan(value) else measured(value, digits, error).replace("-", "−")
-
-
-def many(count: int, word: str) -> str:
-    """So many of something.
-
-    Example:
-        >>> many(1, "draw"), many(2, "draw")
-        ('1 draw', '2 draws')
-    """
-    return f"{count} {word}{'s' * (count != 1)}"
-
-
-def with_error(value: float, error: float, decimals: int | None = None) -> str:
-    """A number with its standard error, which has two digits or is a whole number, and as many
-    decimals as that; without an error, with so many decimals, or three digits.
-
-    Example:
-        >>> with_error(39.92, 19.6), with_error(6.188, 4.24), with_error(-0.907, 0.0312)
-        ('40 ± 20', '6.2 ± 4.2', '−0.907 ± 0.031')
-        >>> with_error(6.188, math.nan), with_error(6.188, math.nan, 1), with_error(2.0, 0.0)
-        ('6.19', '6.2', '2 ± 0')
-    """
-    if 0 < error < math.inf:
-        decimals = max(1 - int(f"{error:.1e}".split("e")[1]), 0)
-        text = f"{round(value, decimals) + 0.0:.{decimals}f} ± {error:.{decimals}f}"  # no −0.0
-    else:
-        text = f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
-        text += " ± 0" if error == 0 else ""
-    return text.replace("-", "−")
+    return "" if math.isnan(value) else minus(measured(value, digits, error))
 
 
 def at(address: Address) -> str:

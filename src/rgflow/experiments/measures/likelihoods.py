@@ -15,6 +15,7 @@ from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.repair.particles import maps_once
 from rgflow.repair.terms import local_terms
+from rgflow.text import mean_and_error
 
 
 def bits(
@@ -99,5 +100,5 @@ def _level_bits(flow: Flow, images: Tensor, seed: int) -> list[dict[str, float]]
         of_pixels = [(terms.pixels * (ends == h)).sum((1, 2)) for h in range(flow.levels)]
         parts.append(torch.stack(of_blocks, 1) + torch.stack(of_pixels, 1))
     bits = -torch.cat(parts).double().cpu() / math.log(2)
-    means, errors = bits.mean(0).tolist(), (bits.std(0) / len(bits) ** 0.5).tolist()
-    return [{"bits": m, "standard_error": e} for m, e in zip(means, errors, strict=True)]
+    found = map(mean_and_error, bits.T)
+    return [{"bits": mean, "standard_error": error} for mean, error in found]
