@@ -3,13 +3,15 @@
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -117,6 +119,47 @@ class Screen(Console):
     def render_str(self, text: str, **how: Any) -> Text:
         """What becomes of every text that is printed, or in a table."""
         return super().render_str(printable(text), **how)
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str | None = None,
+    *,
+    left: int = 1,
+    box: Box | None = HEAVY_HEAD,
+) -> Table:
+    """Rows of words for a terminal.
+
+    Args:
+        head: Names of the columns.
+        rows: As many words each.
+        title: What they are, above them.
+        left: Columns that are aligned on the left; the others hold numbers.
+        box: The lines between them.
+    """
+    found = Table(title=title, title_justify="left", box=box)
+    for k, name in enumerate(head):
+        found.add_column(name, justify="left" if k < left else "right", no_wrap=k == 0)
+    for row in rows:
+        found.add_row(*row)
+    return found
+
+
+def show_wide(rows: Table) -> None:
+    """Print a table, with whole lines where they are piped into another program."""
+    screen = Screen()
+    screen.print(rows, width=None if screen.is_terminal else 120)
+
+
+def show_facts(facts: Iterable[tuple[str, str]], *more: Table) -> None:
+    """Print names, each with what is known of it, and what else there is below."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, fact in facts:
+        grid.add_row(name, fact)
+    Screen().print(grid, *more)
 
 
 class _What(TextColumn):

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli import subjects
-from rgflow.text import say
+from rgflow.text import bar, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +79,7 @@ def of_chains(
     images = holes.images.to(flow.device)
     blank = blanked(images, holes.masks)
     region = LocalFlow(flow, blank, generator=noise).region(holes.masks, copies=CHAINS)
-    with subjects.bar("drawing completions", warm_up + draws) as progress:
+    with bar("drawing completions", warm_up + draws) as progress:
         found = draw_completions(region, draws=draws, warm_up=warm_up, seed=seed, progress=progress)
     every = torch.linspace(0, draws - 1, -(-count // CHAINS)).round().long()
     some = torch.stack([region.paste(found.pixels[k].to(region.pixels)) for k in every.tolist()])

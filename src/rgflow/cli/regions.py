@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.files import expanded
-from rgflow.text import say
+from rgflow.text import bar, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -105,7 +105,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
     flow, own = model.flow, model.config.data if model.config else None
     name = settings.data if settings.images and settings.data else own or settings.data
     device = flow.device
-    with subjects.bar("what is usual", REFERENCE) as progress:
+    with bar("what is usual", REFERENCE) as progress:
         seen = 0
 
         def advance(done: int, total: int) -> None:

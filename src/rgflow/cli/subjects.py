@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from rgflow.config import FlowConfig, TrainConfig, check_name, check_whole
-from rgflow.files import expanded
-from rgflow.text import bars, say
+from rgflow.cli.parsing import Parser
+from rgflow.config import FlowConfig, TrainConfig, check_whole
+from rgflow.data.source import SPLITS
+from rgflow.files import expanded, write_picture, writing
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,42 +32,30 @@ MOST = 100
 """Images, so that a picture can be opened."""
 
 
-def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
+def add_options(options: Parser, pick: Sequence[int]) -> None:
     """The options that say which images, and where pictures go."""
-    options.add_argument("run", help="a run folder, or a model: its folder or name")
-    options.add_argument(
-        "--pick",
-        type=list[int] | None,
-        default=None,
-        help="which images: seeds of samples or, with --split, places in the data set; "
-        f"{list(pick)}",
+    options.model()
+    options.several(
+        "pick",
+        int,
+        None,
+        f"which images: seeds of samples or, with --split, places in the data set; {list(pick)}",
     )
-    options.add_argument(
-        "--split",
-        type=str | None,
-        default=None,
-        help="take images of a data set: train, validation or test",
+    options.word("split", None, "take images of a data set: train, validation or test", SPLITS)
+    options.word("data", None, "the data set for --split; that of the run")
+    options.files("images", "take picture files instead: PNG, JPEG or WebP")
+    options.temperature(
+        None,
+        "of samples: one number, or one per level, level 0 first; 0.2 at level 0 and 0.6 above, as "
+        "for the paper's Fig. 6",
     )
-    options.add_argument(
-        "--data", type=str | None, default=None, help="the data set for --split; that of the run"
-    )
-    options.add_argument(
-        "--images", nargs="+", type=str, help="take picture files instead: PNG, JPEG or WebP"
-    )
-    options.add_argument(
-        "--temperature",
-        type=float | list[float] | None,
-        default=None,
-        help="of samples: one number, or one per level, level 0 first; 0.2 at level 0 and 0.6 "
-        "above, as for the paper's Fig. 6",
-    )
-    options.add_argument(
-        "--scale",
-        type=int | None,
-        default=None,
-        help=f"edge of a drawn pixel; images about {WIDTH} pixels wide",
-    )
-    options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
+    options.whole("scale", None, f"edge of a drawn pixel; images about {WIDTH} pixels wide", 1, 64)
+    options.word("out", None, "folder; RUN/pictures")
+
+
+def add_video(options: Parser, what: str) -> None:
+    """The option for the format of animations, or none."""
+    options.word("video", "gif", f"{what}: gif, mp4 or none", ("gif", "mp4", "none"))
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
@@ -79,8 +69,6 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
     Raises:
         ValueError: If the options don't fit together.
     """
-    if settings.scale is not None:
-        check_whole("--scale", settings.scale, 1, 64)
     if settings.images and settings.pick is not None:
         raise ValueError("Expected --images without --pick, which picks others; got both.")
     if settings.temperature is not None and (settings.images or settings.split) and not drawn:
@@ -93,17 +81,14 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
         raise ValueError(f"Expected --pick to have 1 to {MOST} images; got {len(settings.pick)}.")
     for place in settings.pick:
         check_whole("--pick", place, 0)
-    if settings.split is not None:
-        check_name("--split", settings.split, ("train", "validation", "test"))
-    elif settings.data is not None:
+    if settings.split is None and settings.data is not None:
         raise ValueError("Expected --split beside --data; got none: give --split test.")
     if settings.images and settings.split:
         raise ValueError("Expected --images or --split; got both: leave one out.")
 
 
 def check_video(name: str) -> None:
-    """Raise a `ValueError` unless this is a format of animations, or none."""
-    check_name("--video", name, ("gif", "mp4", "none"))
+    """Raise a `ValueError` if this is a format of animations that can't be written here."""
     if name == "mp4":
         from rgflow.figures.animations import check_format
 
@@ -121,20 +106,13 @@ class Pictures:
     def writing(self, name: str) -> Iterator[Path]:
         """The path of a file in the folder of pictures, which is made if need be; what is in the
         way is told in one sentence."""
-        path = self.folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder / name) as path:
             yield path
-        except OSError as error:
-            raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
 
     def save(self, picture: Image.Image, name: str) -> Path:
         """Write a picture as PNG."""
-        from rgflow.files import replacing
-
-        with self.writing(name) as path, replacing(path) as part:
-            picture.save(part, format="PNG")
-        return path
+        with self.writing(name) as path:
+            return write_picture(path, picture)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,14 +185,6 @@ def load(settings: Namespace) -> Subjects:
         folder=folder,
         scale=scale,
     )
-
-
-@contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, and the function that moves it on."""
-    with bars() as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def listed(paths: Sequence[Path]) -> str:
