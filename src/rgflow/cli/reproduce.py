@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import parse, parser
+from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
-from rgflow.text import Screen, bars, say
+from rgflow.text import bars, say, show_wide, table
 
 if TYPE_CHECKING:
     from rgflow.experiments.execute import Progress
@@ -20,45 +20,28 @@ if TYPE_CHECKING:
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, train, measure, and write down what was found."""
-    options = parser(
+    options = Parser(
         "reproduce",
         "Do an experiment end to end: train what isn't trained yet, measure what isn't measured "
         "yet, and write the results to EXPERIMENTS/NAME/BUDGET.json.",
         "rgflow reproduce B1 --budget 10m --jobs 2",
     )
     options.add_argument("name", nargs="?", help="a folder in that of the experiments")
-    options.add_argument("--budget", default="10m", help="10m, 2h, or full: the paper's setting")
-    options.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    options.add_argument(
-        "--only", nargs="+", type=str, help="only these trainings: labels, or labels with seeds"
-    )
-    options.add_argument("--train_only", action="store_true", help="train, and measure nothing")
-    options.add_argument(
-        "--again", action="store_true", help="also what is among the results, if its runs are gone"
-    )
-    options.add_argument("--dry_run", action="store_true", help="list what would be done")
-    options.add_argument("--list", action="store_true", help="list what is done of everything")
-    options.add_argument(
-        "--data_root", type=str | None, default=None, help="folder with official files of data"
-    )
-    options.add_argument(
-        "--inception",
-        type=str | None,
-        default=None,
-        help="weights of Inception for FID, as for `rgflow score`",
-    )
-    options.add_argument(
-        "--work", type=str, default="runs/reproduce", help="folder for run folders"
-    )
-    options.add_argument(
-        "--experiments", type=str, default="experiments", help="folder of the experiments"
-    )
+    options.word("budget", "10m", "10m, 2h, or full: the paper's setting")
+    options.whole("jobs", 1, "trainings at a time")
+    options.files("only", "only these trainings: labels, or labels with seeds")
+    options.flag("train_only", "train, and measure nothing")
+    options.flag("again", "also what is among the results, if its runs are gone")
+    options.flag("dry_run", "list what would be done")
+    options.flag("list", "list what is done of everything")
+    options.word("data_root", None, "folder with official files of data")
+    options.word("inception", None, "weights of Inception for FID, as for `rgflow score`")
+    options.word("work", "runs/reproduce", "folder for run folders")
+    options.word("experiments", "experiments", "folder of the experiments")
     settings = parse(options, arguments)
 
-    from rgflow.config import check_whole
     from rgflow.experiments.plan import read_experiment
 
-    check_whole("--jobs", settings.jobs, 1)
     experiments, work = (expanded(settings[key]) for key in ("experiments", "work"))
     if settings.list:
         _list(experiments)
@@ -117,53 +100,39 @@ def run(arguments: Sequence[str]) -> None:
 
 def _list(experiments: Path) -> None:
     """What is done of all experiments."""
-    from rich.table import Table
+    from rgflow.experiments.manifest import make
 
-    from rgflow.experiments.manifest import LIMIT, machine_hours, make
-
-    table = Table("experiment", "budget", "", "trainings", "measures", "hours", "date", box=None)
-    entries = make(experiments)
-    for one in entries:
-        table.add_row(
+    head = ("experiment", "budget", "", "trainings", "measures", "date")
+    rows = [
+        (
             one.experiment,
             one.budget,
             one.state,
             f"{one.trainings} of {one.of_trainings}",
             f"{one.measures} of {one.of_measures}",
-            f"{one.machine_hours:.2g}",
-            one.date,
+            one.date or "",
         )
-    screen = Screen()
-    screen.print(table, width=None if screen.is_terminal else 120)
-    say(
-        f"{machine_hours(experiments):.2g} of {LIMIT} machine-hours, with those of the package's "
-        "models and of other libraries' flows."
-    )
+        for one in make(experiments)
+    ]
+    show_wide(table(head, rows, left=len(head), box=None))
 
 
 def _list_plan(plan: Plan, work: Path) -> None:
     """What would be done, and for how long."""
-    from rich.table import Table
-
     from rgflow.experiments.execute import done
     from rgflow.experiments.measuring import measured
 
-    table = Table("training", "data", "budget", "done", "left", box=None)
-    minutes = 0.0
+    minutes, rows = 0.0, []
     for one in plan.trainings:
         config, so_far = one.config, done(one, work)
         left = (1 - so_far) * (config.minutes or 0)
         minutes += left
         budget = f"{config.minutes:g} min" if config.minutes else f"{config.steps:,} steps"
-        table.add_row(
-            f"{one.experiment}/{one.name}",
-            config.data,
-            budget,
-            f"{100 * so_far:.0f} %",
-            f"{left:.0f} min" if config.minutes else "",
-        )
-    screen = Screen()
-    screen.print(table, width=None if screen.is_terminal else 120)
+        time = f"{left:.0f} min" if config.minutes else ""
+        name = f"{one.experiment}/{one.name}"
+        rows.append((name, config.data, budget, f"{100 * so_far:.0f} %", time))
+    head = ("training", "data", "budget", "done", "left")
+    show_wide(table(head, rows, left=len(head), box=None))
     waiting = sum(not measured(one, work) for one in plan.measurements)
     say(
         f"{len(plan.trainings)} trainings, {minutes / 60:.1f} hours of them left to do; "

@@ -140,19 +140,6 @@ def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str,
     ]
 
 
-def machine_hours(result: dict[str, Any]) -> float:
-    """Hours of a machine that an experiment took by itself: processor time by number of cores.
-
-    What another experiment has trained or measured counts there.
-    """
-    own = [
-        one
-        for one in (*result["trainings"], *result["measures"])
-        if one["experiment"] == result["experiment"]
-    ]
-    return sum(one["processor_seconds"] / one["machine"]["cores"] for one in own) / 3600
-
-
 def differences(config: TrainConfig) -> dict[str, Any]:
     """The settings of a training that aren't the default ones, as plain values."""
     mine, usual = plain(config), plain(TrainConfig())
