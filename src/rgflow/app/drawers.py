@@ -1,4 +1,4 @@
-"""The drawers above: models, images of one's own, what latents mean, and export."""
+"""The drawers: models, the user's own images, what latents mean, and export."""
 
 import base64
 import io
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rgflow.app import meaning, shelf, views
-from rgflow.app.films import enlarged, path_of, played
+from rgflow.app import meaning, views
+from rgflow.app.films import enlarged, latent_film, path_film
+from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
-from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import FORMATS, Target, open_picture
 from rgflow.figures import grid, heat, strongest
@@ -35,17 +35,17 @@ NAMES = {
     "export": "Export",
     "python": "Python",
 }
-"""Of the drawers: what each is called by, and its button."""
+"""The drawers by name, with the texts of their buttons."""
 LARGEST_UPLOAD = 10_000_000
-"""Of a picture file, in bytes."""
+"""Bytes of a picture file."""
 SHOWN = 800
-"""The longer edge of a picture that is looked at, in pixels."""
+"""Pixels of the longer edge of a picture that is shown."""
 MOST_PIXELS = 16_000_000
-"""Of a picture, whose pixels take four bytes each."""
+"""Pixels of a picture, each of which takes four bytes."""
 
 
 def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
-    """All of them."""
+    """Build all drawers."""
     with drawer("models", "Models"):
         _models(page)
     with drawer("own", "Your own image"):
@@ -60,7 +60,7 @@ def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
 
 def _models(page: Page) -> None:
     choice = gr.Dropdown(
-        page.desk.shelf.names, value=page.desk.shelf.first, label="Model", elem_id="model"
+        page.sessions.models.names, value=page.sessions.models.first, label="Model", elem_id="model"
     )
     folder = gr.Textbox(
         label="Or the folder of a run on the server", placeholder="runs/first", elem_id="folder"
@@ -69,7 +69,7 @@ def _models(page: Page) -> None:
     card = gr.HTML(elem_id="card")
 
     def choose(work: Workspace, name: str) -> None:
-        opened = page.desk.shelf.open(name)
+        opened = page.sessions.models.open(name)
         if opened is not work.opened:
             opened.prepare()
             work.open(opened)
@@ -77,14 +77,15 @@ def _models(page: Page) -> None:
     def open_folder(work: Workspace, path: str) -> None:
         if not (path or "").strip():
             raise ValueError("Expected the folder of a run: write its path.")
-        choose(work, shelf.add_folder(page.desk.shelf, path.strip()))
+        choose(work, page.sessions.models.open_folder(path.strip()).name)
 
     page.on(choice.input, choose, [choice], show_progress="minimal")
     page.on(load.click, open_folder, [folder], show_progress="minimal")
-    page.shows(
-        [choice], lambda work: [gr.update(choices=page.desk.shelf.names, value=work.opened.name)]
+    page.show(
+        [choice],
+        lambda work: [gr.update(choices=page.sessions.models.names, value=work.opened.name)],
     )
-    page.shows([card], lambda work: [work.opened.card])
+    page.show([card], lambda work: [work.opened.card])
 
 
 def _own(page: Page) -> None:
@@ -107,7 +108,7 @@ def _own(page: Page) -> None:
     with gr.Row():
         take = gr.Button("Make it the current image", size="sm", elem_id="take-own")
         second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
-    said = gr.HTML(elem_id="unusual")
+    notes = gr.HTML(elem_id="unusual")
 
     def picture(work: Workspace, path: str | None, zoom: float) -> torch.Tensor:
         if not path:
@@ -115,29 +116,29 @@ def _own(page: Page) -> None:
         return read(Path(path), work, zoom)
 
     def look(work: Workspace, path: str | None) -> str:
-        work.view.middle = (0.5, 0.5)
+        work.view.crop_centre = (0.5, 0.5)
         return preview(opened_picture(Path(path)), work) if path else ""
 
     def move(work: Workspace, event: gr.EventData) -> None:
-        work.view.middle = (float(event.x), float(event.y))
+        work.view.crop_centre = (float(event.x), float(event.y))
 
     def named(path: str | None) -> str:
         return Path(path or "").name[:40]
 
     def current(work: Workspace, path: str | None, zoom: float) -> None:
         given = picture(work, path, zoom)
-        subject = work.encode(given, named(path))
-        work.take(replace(subject, told=unusual(work, subject, given)))
+        image = work.encode(given, named(path))
+        work.take(replace(image, notes=unusual(work, image, given)))
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
-        work.remember(work.encode(picture(work, path, zoom), named(path)))
+        work.set_second(work.encode(picture(work, path, zoom), named(path)))
         gr.Info(f"{named(path)} is the second image now: see the panel Mix.")
 
-    page.on(file.change, look, [file], [part], core=False)
-    page.on(part.move, move, event=True, core=False)
+    page.on(file.change, look, [file], [part], refresh=False)
+    page.on(part.move, move, event=True, refresh=False)
     page.on(take.click, current, [file, zoom], show_progress="minimal")
     page.on(second.click, other, [file, zoom], show_progress="minimal")
-    page.shows([said], lambda work: [work.subject.told])
+    page.show([notes], lambda work: [work.image.notes])
 
 
 def opened_picture(path: Path) -> Image.Image:
@@ -167,7 +168,7 @@ def opened_picture(path: Path) -> Image.Image:
 
 
 def preview(image: Image.Image, work: Workspace) -> str:
-    """What `crop.js` shows of a picture."""
+    """A picture as `crop.js` shows it."""
     rows, columns = work.opened.flow.image_shape[1:]
     small, buffer = image.convert("RGB"), io.BytesIO()
     small.thumbnail((SHOWN, SHOWN))
@@ -185,8 +186,12 @@ def preview(image: Image.Image, work: Workspace) -> str:
 
 
 def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
-    """The part of a picture file that is framed, in the size and the colours of the flow, uint8
-    [C, H, W]: the largest of the flow's proportions, so many times smaller.
+    """The crop of a picture file, in the size and the colours of the flow, uint8 [C, H, W].
+
+    Args:
+        path: The file.
+        work: The workspace, with the centre of the crop.
+        zoom: How many times smaller the crop is than the largest of the flow's proportions.
 
     Raises:
         ValueError: If it is none, or too large.
@@ -195,7 +200,7 @@ def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
     target = Target(height=config.height, width=config.width, channels=config.channels)
     scale = min(image.width / target.width, image.height / target.height) / zoom
     w, h = (max(1, round(scale * edge)) for edge in (target.width, target.height))
-    across, down = work.view.middle
+    across, down = work.view.crop_centre
     left = min(max(round(across * image.width - w / 2), 0), image.width - w)
     top = min(max(round(down * image.height - h / 2), 0), image.height - h)
     part = image.crop((left, top, left + w, top + h))
@@ -209,16 +214,16 @@ def _too_large(given: str) -> str:
     )
 
 
-def unusual(work: Workspace, subject: Subject, given: torch.Tensor) -> str:
-    """Whether the picture that was given came back from its latents, and how it compares with
-    validation images, level by level."""
+def unusual(work: Workspace, image: LatentImage, given: torch.Tensor) -> str:
+    """Whether an uploaded picture comes back from its latents, and how it compares with validation
+    images, level by level."""
     flow = work.opened.flow
     with torch.no_grad():
         terms = flow.terms(given[None])
-    error = (given.int() - subject.image.int()).abs().max().item()
-    name = escape(subject.what)
+    error = (given.int() - image.pixels.int()).abs().max().item()
+    name = escape(image.caption)
     rows = [f"<p>{name}, encoded and decoded again: largest difference {error} grey levels.</p>"]
-    if known := shelf.quantiles(work.opened):
+    if known := work.opened.quantiles:
         shares = (terms.prior + terms.log_det)[0].tolist()
         rows.append("<table><tr><th>level</th><th>less likely than</th></tr>")
         for h, share in reversed(list(enumerate(shares))):
@@ -231,15 +236,15 @@ def unusual(work: Workspace, subject: Subject, given: torch.Tensor) -> str:
 
 
 def _meaning(page: Page, tabs: Any) -> None:
-    said = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
+    listed = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
 
     def choose(work: Workspace, event: gr.EventData) -> Any:
-        meaning.chosen(work, event)
+        meaning.choose_latent(work, event)
         work.view.show("Latents")
         return gr.update(selected="Latents")
 
-    page.on(said.choose, choose, outputs=[tabs], event=True)
-    page.shows([said], lambda work: [meaning.told(work)])
+    page.on(listed.choose, choose, outputs=[tabs], event=True)
+    page.show([listed], lambda work: [meaning.meanings(work)])
 
 
 def _export(page: Page) -> None:
@@ -265,14 +270,14 @@ def _export(page: Page) -> None:
 
     def image(work: Workspace, folder: Path, scale: float) -> Path:
         path = folder / "image.png"
-        enlarged(work.subject.image, int(scale)).save(path)
+        enlarged(work.image.pixels, int(scale)).save(path)
         return path
 
     def sheet(work: Workspace, folder: Path, scale: float) -> Path:
-        now = work.moment
-        parts = [work.subject, *now.samples, *work.view.mixtures, *now.completions]
+        now = work.state
+        parts = [work.image, *now.samples, *work.view.mixtures, *now.completions]
         path = folder / "shown.png"
-        grid(torch.stack([one.image for one in parts]), scale=int(scale)).save(path)
+        grid(torch.stack([one.pixels for one in parts]), scale=int(scale)).save(path)
         return path
 
     def fields(work: Workspace, folder: Path) -> Path:
@@ -286,29 +291,29 @@ def _export(page: Page) -> None:
 
     def vectors(work: Workspace, folder: Path) -> Path:
         path = folder / "latents.safetensors"
-        work.subject.latents.save(path)
+        work.image.latents.save(path)
         return path
 
     def moving(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
         path = folder / f"path.{kind}"
-        animate(path_of(work, int(scale)), path, milliseconds=100)
+        animate(path_film(work, int(scale)), path, milliseconds=100)
         return path
 
     def latent(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
-        return animation(folder / f"latent.{kind}", played(work)[1], scale)
+        return animation(folder / f"latent.{kind}", latent_film(work)[1], scale)
 
     def oddness(work: Workspace, folder: Path, scale: float) -> Path:
         path = folder / "odd.png"
-        with page.desk.hands.aside():  # it may have to look at many images first
+        with page.sessions.computing.released():  # it may have to look at many images first
             work.opened.reference  # noqa: B018
-        surprises(work.subject.image[None], *odd(work), scale=int(scale)).save(path)
+        surprises(work.image.pixels[None], *odd(work), scale=int(scale)).save(path)
         return path
 
     def climb(work: Workspace, folder: Path) -> Path:
-        if not work.moment.curve:
+        if not work.state.curve:
             raise ValueError("Expected a repair whose curve is to be saved: fill in a hole first.")
         path = folder / "repair.png"
-        optimisation(torch.tensor([[work.moment.curve]]), names=["repair"]).save(path)
+        optimisation(torch.tensor([[work.state.curve]]), names=["repair"]).save(path)
         return path
 
     def animation(path: Path, images: list[torch.Tensor], scale: float) -> Path:
@@ -326,11 +331,13 @@ def _export(page: Page) -> None:
         (surprising, oddness, [scale]),
         (curve, climb, []),
     ):
-        page.on(button.click, _file(function), inputs, [saved], core=False, show_progress="minimal")
+        page.on(
+            button.click, _file(function), inputs, [saved], refresh=False, show_progress="minimal"
+        )
 
 
 def _file(make: Callable[..., Path]) -> Callable[..., str]:
-    """What a function writes into a folder, as `file.js` saves it; on the server nothing stays."""
+    """A function that gives a file as `file.js` saves it; nothing stays on the server."""
 
     def made(work: Workspace, *values: Any) -> str:
         with tempfile.TemporaryDirectory() as folder:
@@ -344,4 +351,4 @@ def _file(make: Callable[..., Path]) -> Callable[..., str]:
 
 def _python(page: Page) -> None:
     code = gr.Code(language="python", label="Runs as it stands", elem_id="code", lines=18)
-    page.shows([code], lambda work: [work.subject.recipe.script(work.opened.source)])
+    page.show([code], lambda work: [work.image.recipe.script(work.opened.source)])
