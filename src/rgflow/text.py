@@ -149,7 +149,9 @@ def table(
 def show_wide(rows: Table) -> None:
     """Print a table, with whole lines where they are piped into another program."""
     screen = Screen()
-    screen.print(rows, width=None if screen.is_terminal else 120)
+    if not screen.is_terminal:
+        screen.width = 120
+    screen.print(rows)
 
 
 def show_facts(facts: Iterable[tuple[str, str]], *more: Table) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rgflow.cli.subjects import Pictures
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
-    from rgflow.repair.comparison import Filled, Progress, Scores
+    from rgflow.repair.comparison import Filled, Progress, RepairScores
     from rgflow.repair.inpainting import Inpainting
 
 SHOWN, CURVES = 32, 12
@@ -51,6 +51,7 @@ def run(arguments: Sequence[str]) -> None:
     _check(settings)
 
     from rgflow import trained
+    from rgflow.figures import pixel_size
     from rgflow.model import RGFlow
     from rgflow.training.optimisation import prepare_machine
 
@@ -74,7 +75,7 @@ def run(arguments: Sequence[str]) -> None:
         )
     images, truth = regions.images(settings, model)
     folder = expanded(settings.out) if settings.out else model.pictures
-    scale = settings.scale or max(1, round(subjects.WIDTH / flow.config.width))
+    scale = settings.scale or pixel_size(flow.config.width, subjects.WIDTH)
     pictures = subjects.Pictures(folder=folder, scale=scale)
     masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
@@ -356,8 +357,8 @@ def _told(one: Filled) -> dict[str, Any]:
     return told
 
 
-def _print_table(found: Sequence[Scores]) -> None:
-    """Scores of all methods."""
+def _print_table(found: Sequence[RepairScores]) -> None:
+    """RepairScores of all methods."""
     several = f"{found[0].images} images, mean ± standard error"
     head = ("method", "PSNR", "of region", "SSIM", "log p − truth", "free", "s/image")
     rows = [

@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.analysis.labels import FEW
     from rgflow.report import page
     from rgflow.report.sections import SECTIONS
-    from rgflow.report.subject import Subject
+    from rgflow.report.subject import ReportedFlow
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> None:
                 part, description=what, completed=done, total=total, visible=done < total
             )
 
-        subject = Subject(
+        subject = ReportedFlow(
             flow=model.flow,
             test=test,
             run=model.run,

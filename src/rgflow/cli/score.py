@@ -11,7 +11,7 @@ from rgflow.text import Screen, measured, reporting, say, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rgflow.metrics.scores import Scores
+    from rgflow.metrics.scores import SampleScores
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ def _file(data: str | None, temperature: float | list[float]) -> str:
     return "-".join(["scores", *parts]) + ".json"
 
 
-def _distances(found: Scores) -> Table:
+def _distances(found: SampleScores) -> Table:
     """The distances beside their floors."""
     first = found.distances[0]
     head = ("", f"{first.samples} samples", f"{first.samples} test images: floor", "features")
@@ -95,7 +95,7 @@ def _distances(found: Scores) -> Table:
     return table(head, rows, f"Fréchet distances to {first.references} training images, ± s.e.")
 
 
-def _spreads(found: Scores) -> Table:
+def _spreads(found: SampleScores) -> Table:
     """The spreads of ovals."""
     rows = [
         (

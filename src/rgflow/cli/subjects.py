@@ -156,6 +156,7 @@ def load(settings: Namespace) -> Subjects:
 
     from rgflow import trained
     from rgflow.analysis.traversals import fig6_temperature
+    from rgflow.figures import pixel_size
 
     model = trained.load(settings.run)
     flow = model.flow
@@ -176,7 +177,7 @@ def load(settings: Namespace) -> Subjects:
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
     folder = expanded(settings.out) if settings.out else model.pictures
-    scale = settings.scale or max(1, round(WIDTH / flow.config.width))
+    scale = settings.scale or pixel_size(flow.config.width, WIDTH)
     return Subjects(
         flow=exact,
         latents=latents,

@@ -12,7 +12,7 @@ import torch
 
 from rgflow.architectures import load_flow
 from rgflow.experiments.execute import done
-from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, check_options
+from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, MeasuredFlow, check_options
 from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import plain, replacing, write_json
 from rgflow.flow import Flow
@@ -110,10 +110,10 @@ def picture_path(path: Path, name: str) -> Path:
     return path.with_name(f"{path.stem}-{name}.png")
 
 
-def _subject(measurement: Measurement, work: Path, inception: Features | None) -> Subject:
+def _subject(measurement: Measurement, work: Path, inception: Features | None) -> MeasuredFlow:
     training, beside = measurement.training, measurement.beside
     assert training
-    return Subject(
+    return MeasuredFlow(
         flow=_flow(training, work),
         config=training.config,
         name=training.label,

@@ -9,6 +9,7 @@ from .images import GAP as GAP
 from .images import bounds as bounds
 from .images import grid as grid
 from .images import picture as picture
+from .images import pixel_size as pixel_size
 from .images import shaded as shaded
 from .images import stages as stages
 from .images import to_bytes as to_bytes

@@ -66,7 +66,7 @@ class Filled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class RepairScores:
     """How near one method's images come to the truth.
 
     Attributes:
@@ -245,7 +245,7 @@ def _named(progress: Progress | None, name: str) -> Callable[[int, Tensor], bool
 
 
 @torch.no_grad()
-def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
+def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> RepairScores:
     """How near a method's images come to the truth.
 
     Args:
@@ -262,7 +262,7 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]
         less = (found.to(truth.device) - torch.cat(parts)).double()
         log_prob, error = mean_and_error(less.cpu())
-    return Scores(
+    return RepairScores(
         name=filled.name,
         images=n,
         psnr=psnr(filled.images, truth),

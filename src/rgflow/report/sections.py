@@ -1,6 +1,6 @@
 """What the report says about a trained flow, one function per section.
 
-Every function takes a `Subject` and gives a `Section`; nothing is computed that isn't shown.
+Every function takes a `ReportedFlow` and gives a `Section`; nothing is computed that isn't shown.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice
 from rgflow.report import tables
 from rgflow.report.page import LEAST, Figure, Section, Table, moving, still
-from rgflow.report.subject import Subject
+from rgflow.report.subject import ReportedFlow
 
 TRAVERSED = 8
 """Latents of which traversals are shown."""
@@ -39,7 +39,7 @@ HOT = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Temperatures of the low against those of the high levels."""
 
 
-def summary(subject: Subject) -> Section:
+def summary(subject: ReportedFlow) -> Section:
     """What was trained, on what, and how likely test images are."""
     flow, run = subject.flow, subject.run
     config = flow.config
@@ -81,7 +81,7 @@ def summary(subject: Subject) -> Section:
     return section
 
 
-def samples(subject: Subject) -> Section:
+def samples(subject: ReportedFlow) -> Section:
     """Samples, and the same seeds at several temperatures."""
     flow, levels, seed = subject.flow, subject.flow.levels, subject.seed
     scale = subject.scale()
@@ -108,7 +108,7 @@ def samples(subject: Subject) -> Section:
     )
 
 
-def levels(subject: Subject) -> Section:
+def levels(subject: ReportedFlow) -> Section:
     """From coarse to fine, and what each level carries."""
     flow, scale = subject.flow, subject.scale()
     new, old = ([stage.cpu() for stage in flow.coarse(z)] for z in (subject.drawn(6), subject.real))
@@ -129,7 +129,7 @@ def levels(subject: Subject) -> Section:
     )
 
 
-def fields(subject: Subject) -> Section:
+def fields(subject: ReportedFlow) -> Section:
     """Receptive fields: atlas, strengths, visible latents, and groups of them."""
     found, threshold, seen = subject.fields, subject.threshold, subject.factors.visible
     results = {"this flow": found}
@@ -174,7 +174,7 @@ def fields(subject: Subject) -> Section:
     )
 
 
-def traversals(subject: Subject) -> Section:
+def traversals(subject: ReportedFlow) -> Section:
     """The most visible latents, varied, and called by what they do."""
     flow, fields, found = subject.flow, subject.fields, subject.factors
     each = max(1, TRAVERSED // flow.levels)
@@ -228,7 +228,7 @@ def _thinned(one: Shown) -> Shown:
     return one._replace(traversal=few)
 
 
-def mixing(subject: Subject) -> Section:
+def mixing(subject: ReportedFlow) -> Section:
     """Mixtures of images level by level."""
     flow, scale = subject.flow, subject.scale()
     a, b = subject.real.select(slice(0, 2)), subject.real.select(slice(2, 4))
@@ -265,7 +265,7 @@ def mixing(subject: Subject) -> Section:
     )
 
 
-def cones(subject: Subject) -> Section:
+def cones(subject: ReportedFlow) -> Section:
     """The network, and which latents belong to which pixels."""
     lattice = subject.flow.lattice
     if not isinstance(lattice, Lattice):
@@ -287,7 +287,7 @@ def cones(subject: Subject) -> Section:
     )
 
 
-def factors(subject: Subject) -> Section:
+def factors(subject: ReportedFlow) -> Section:
     """What latents mean, measured."""
     found = subject.factors
     section = Section(title="Meaning")
@@ -333,7 +333,7 @@ def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:
         return moving(path, caption)
 
 
-SECTIONS: dict[str, Callable[[Subject], Section]] = {
+SECTIONS: dict[str, Callable[[ReportedFlow], Section]] = {
     "summary": summary,
     "samples": samples,
     "levels": levels,

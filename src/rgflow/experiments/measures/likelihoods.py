@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rgflow import data
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures.subject import Found, Subject
+from rgflow.experiments.measures.subject import Found, MeasuredFlow
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.repair.particles import maps_once
@@ -19,13 +19,13 @@ from rgflow.text import mean_and_error
 
 
 def bits(
-    subject: Subject, *, count: int = 10_000, split: data.Split = "test", seed: int = 0
+    subject: MeasuredFlow, *, count: int = 10_000, split: data.Split = "test", seed: int = 0
 ) -> Found:
     """Bits per dimension of images, with their error and the importance-weighted bound."""
     return Found(numbers=asdict(evaluate(subject.flow, subject.images(count, split), seed=seed)))
 
 
-def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) -> Found:
+def overfitting(subject: MeasuredFlow, *, count: int = 10_000, seed: int = 20261128) -> Found:
     """Are images that were learned known better than others? Bits per dimension of the first
     training images and of as many that nobody has seen, which the generator of MSDS draws from a
     seed by which nothing is chosen. Where every value is mapped once, also bits per image of the
@@ -58,7 +58,7 @@ def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) 
 
 
 def samples(
-    subject: Subject, *, count: int = 10_000, temperature: float = 1.0, seed: int = 0
+    subject: MeasuredFlow, *, count: int = 10_000, temperature: float = 1.0, seed: int = 0
 ) -> Found:
     """Fréchet distances of samples to training images, FID if its features are there; of MSDS also
     how ovals spread."""
@@ -77,7 +77,7 @@ def samples(
     return Found(numbers=numbers)
 
 
-def speed(subject: Subject, *, count: int = 64, seed: int = 0) -> Found:
+def speed(subject: MeasuredFlow, *, count: int = 64, seed: int = 0) -> Found:
     """How many images are drawn in a second of a processor, all at once."""
     generator = torch.Generator().manual_seed(seed)
     subject.flow.sample(2, generator=generator)  # what is done once only
