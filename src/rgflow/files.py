@@ -88,15 +88,25 @@ def write_picture(path: Path, picture: "Image.Image") -> Path:
 
 
 def plain(content: Any) -> Any:
-    """A dataclass, or values, as JSON has them: lists for tuples, null for numbers that it lacks.
+    """Dataclasses, named tuples and values as JSON has them: objects, lists for other tuples, null
+    for numbers that it lacks.
 
     Example:
         >>> plain({"size": (8, 8), "error": float("nan")})
         {'size': [8, 8], 'error': None}
     """
+    return json.loads(json.dumps(_named(content)), parse_constant=lambda _: None)
+
+
+def _named(content: Any) -> Any:
+    """Dataclasses and named tuples as dictionaries."""
     if is_dataclass(content) and not isinstance(content, type):
         content = asdict(content)
-    return json.loads(json.dumps(content), parse_constant=lambda _: None)
+    if hasattr(content, "_asdict"):
+        content = content._asdict()
+    if isinstance(content, dict):
+        return {name: _named(value) for name, value in content.items()}
+    return [_named(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def to_yaml(content: Any) -> str:

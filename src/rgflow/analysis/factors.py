@@ -4,7 +4,7 @@ Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from rgflow.analysis.probes import PARTS, ProbeTable, probe_levels
 from rgflow.analysis.visible import Visible, visible_latents
 from rgflow.bijectors.pixels import dequantize
 from rgflow.config import check_whole
+from rgflow.files import plain
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 from rgflow.text import Report, counted
@@ -62,62 +63,36 @@ class Factors:
     def plain(self) -> dict[str, Any]:
         """All of it as plain values; of the associations the five best latents for each label and
         the best of every level, and the names of latents; of the directions all but the vectors."""
-        found: dict[str, Any] = {name: getattr(self, name) for name in ("images", "seed", "draws")}
-        found["visible"] = asdict(self.visible)
-        found["dependence"] = {
-            name: {
-                **asdict(of),
-                "strata": [
-                    {
-                        "levels": s.levels,
-                        "distance": s.distance,
-                        "pairs": s.pairs,
-                        "correlation": s.correlation._asdict(),
-                        "magnitude": s.magnitude._asdict(),
-                        "information": s.information._asdict(),
-                    }
-                    for s in of.strata
-                ],
-            }
-            for name, of in (("latents", self.latents), ("pixels", self.pixels))
+        found: dict[str, Any] = {
+            **{name: getattr(self, name) for name in ("images", "seed", "draws", "visible")},
+            "dependence": {"latents": self.latents, "pixels": self.pixels},
         }
-        if self.associations and self.probes:
-            of_labels = self.associations
-            found["associations"] = {
-                "bins": of_labels.bins,
-                "rate": of_labels.rate,
-                "significant": int(of_labels.significant.sum()),
-                "pairs": of_labels.significant.size,
-                "labels": {
-                    name: [one._asdict() for one in of_labels.latents_of(name)]
-                    for name in of_labels.labels
+        if (of := self.associations) and self.probes:
+            levels = range(of.lattice.levels)
+            found |= {
+                "associations": {
+                    "bins": of.bins,
+                    "rate": of.rate,
+                    "significant": int(of.significant.sum()),
+                    "pairs": of.significant.size,
+                    "labels": {name: of.latents_of(name) for name in of.labels},
+                    "best_of_levels": {
+                        name: [of.latents_of(name, 1, level)[0] for level in levels]
+                        for name in of.labels
+                    },
+                    "names": [
+                        {"address": address, "label": name} for address, name in of.names().items()
+                    ],
                 },
-                "best_of_levels": {
-                    name: [
-                        of_labels.latents_of(name, 1, level)[0]._asdict()
-                        for level in range(of_labels.lattice.levels)
-                    ]
-                    for name in of_labels.labels
-                },
-                "names": [
-                    {"address": address, "label": name}
-                    for address, name in of_labels.names().items()
+                "probes": {**vars(self.probes), "verdict": self.probes.verdict()},
+                "disentanglement": self.scores,
+                "directions": [
+                    {name: value for name, value in vars(one).items() if name != "vector"}
+                    for one in self.directions
                 ],
             }
-            found["probes"] = {
-                **asdict(self.probes),
-                "scores": [score._asdict() for score in self.probes.scores],
-                "verdict": [claim._asdict() for claim in self.probes.verdict()],
-            }
-            found["disentanglement"] = self.scores and {
-                **asdict(self.scores),
-                "shuffled": self.scores.shuffled._asdict(),
-            }
-            found["directions"] = [
-                {name: value for name, value in vars(one).items() if name != "vector"}
-                for one in self.directions
-            ]
-        return found
+        plain_values: dict[str, Any] = plain(found)
+        return plain_values
 
 
 def find_factors(
