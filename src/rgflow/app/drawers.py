@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from rgflow.figures import grid, heat, strongest
 from rgflow.figures.animations import animate
 from rgflow.figures.repair import optimisation
 from rgflow.figures.surprise import surprises
+from rgflow.latents import Latents
 
 NAMES = {
     "models": "Models",
@@ -36,6 +38,19 @@ NAMES = {
     "python": "Python",
 }
 """The drawers by name, with the texts of their buttons."""
+EXPORTS = {
+    "png": "Image",
+    "canvas": "As shown",
+    "shown": "All images shown",
+    "fields": "Receptive fields",
+    "film": "Path to the second",
+    "played": "Latent played",
+    "latents": "Latents",
+    "odd": "What is odd",
+    "curve": "Curve of the repair",
+}
+"""What can be saved, with the texts of the buttons."""
+Export = Image.Image | list[Image.Image] | Latents
 LARGEST_UPLOAD = 10_000_000
 """Bytes of a picture file."""
 SHOWN = 800
@@ -251,15 +266,10 @@ def _export(page: Page) -> None:
     scale = slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     with gr.Row():
-        png = gr.Button("Image", size="sm", elem_id="save-png")
-        canvas = gr.Button("As shown", size="sm", elem_id="save-canvas")
-        shown = gr.Button("All images shown", size="sm", elem_id="save-shown")
-        atlas = gr.Button("Receptive fields", size="sm", elem_id="save-fields")
-        film = gr.Button("Path to the second", size="sm", elem_id="save-film")
-        play = gr.Button("Latent played", size="sm", elem_id="save-played")
-        latents = gr.Button("Latents", size="sm", elem_id="save-latents")
-        surprising = gr.Button("What is odd", size="sm", elem_id="save-odd")
-        curve = gr.Button("Curve of the repair", size="sm", elem_id="save-curve")
+        buttons = {
+            name: gr.Button(label, size="sm", elem_id=f"save-{name}")
+            for name, label in EXPORTS.items()
+        }
     saved = gr.HTML(
         html_template="",
         js_on_load=static("file.js"),
@@ -268,85 +278,69 @@ def _export(page: Page) -> None:
     )
     gr.Markdown("Pictures are PNG; latents are a file for `rgflow.Latents.load`.")
 
-    def image(work: Workspace, folder: Path, scale: float) -> Path:
-        path = folder / "image.png"
-        enlarged(work.image.pixels, int(scale)).save(path)
-        return path
-
-    def sheet(work: Workspace, folder: Path, scale: float) -> Path:
+    def shown(work: Workspace, scale: int) -> Image.Image:
         now = work.state
         parts = [work.image, *now.samples, *work.view.mixtures, *now.completions]
-        path = folder / "shown.png"
-        grid(torch.stack([one.pixels for one in parts]), scale=int(scale)).save(path)
-        return path
+        return grid(torch.stack([one.pixels for one in parts]), scale=scale)
 
-    def fields(work: Workspace, folder: Path) -> Path:
-        path, found = folder / "fields.png", work.opened.fields
+    def fields(work: Workspace, _: int) -> Image.Image:
+        found = work.opened.fields
         if work.view.pixel and (addresses := views.listed(work)):  # those of a pixel
-            listed = torch.stack([heat(found.field(one)) for one in addresses])
-            grid(listed, scale=4).save(path)
-        else:
-            strongest({work.opened.name: found}).save(path)
-        return path
+            return grid(torch.stack([heat(found.field(one)) for one in addresses]), scale=4)
+        return strongest({work.opened.name: found})
 
-    def vectors(work: Workspace, folder: Path) -> Path:
-        path = folder / "latents.safetensors"
-        work.image.latents.save(path)
-        return path
-
-    def moving(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
-        path = folder / f"path.{kind}"
-        animate(path_film(work, int(scale)), path, milliseconds=100)
-        return path
-
-    def latent(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
-        return animation(folder / f"latent.{kind}", latent_film(work)[1], scale)
-
-    def oddness(work: Workspace, folder: Path, scale: float) -> Path:
-        path = folder / "odd.png"
+    def surprising(work: Workspace, scale: int) -> Image.Image:
         with page.sessions.computing.released():  # it may have to look at many images first
             work.opened.reference  # noqa: B018
-        surprises(work.image.pixels[None], *odd(work), scale=int(scale)).save(path)
-        return path
+        return surprises(work.image.pixels[None], *odd(work), scale=scale)
 
-    def climb(work: Workspace, folder: Path) -> Path:
+    def curve(work: Workspace, _: int) -> Image.Image:
         if not work.state.curve:
             raise ValueError("Expected a repair whose curve is to be saved: fill in a hole first.")
-        path = folder / "repair.png"
-        optimisation(torch.tensor([[work.state.curve]]), names=["repair"]).save(path)
-        return path
+        return optimisation(torch.tensor([[work.state.curve]]), names=["repair"])
 
-    def animation(path: Path, images: list[torch.Tensor], scale: float) -> Path:
-        animate([enlarged(one, int(scale)) for one in images], path, milliseconds=100)
-        return path
+    makers: dict[str, tuple[str, Callable[[Workspace, int], Export]]] = {
+        "png": ("image", lambda work, scale: enlarged(work.image.pixels, scale)),
+        "shown": ("shown", shown),
+        "fields": ("fields", fields),
+        "film": ("path", path_film),
+        "played": (
+            "latent",
+            lambda work, scale: [enlarged(one, scale) for one in latent_film(work)[1]],
+        ),
+        "latents": ("latents", lambda work, _: work.image.latents),
+        "odd": ("odd", surprising),
+        "curve": ("repair", curve),
+    }
+    # Only the page knows what is drawn over the image.
+    buttons["canvas"].click(None, js="() => window.rgflow.save()")
+    for name, (stem, make) in makers.items():
+        save = partial(_saved, make=make, stem=stem)
+        how: dict[str, Any] = {"refresh": False, "show_progress": "minimal"}
+        page.on(buttons[name].click, save, [scale, kind], [saved], **how)
 
-    canvas.click(None, js="() => window.rgflow.save()")  # nobody else knows what lies over it
-    for button, function, inputs in (
-        (png, image, [scale]),
-        (shown, sheet, [scale]),
-        (atlas, fields, []),
-        (film, moving, [scale, kind]),
-        (play, latent, [scale, kind]),
-        (latents, vectors, []),
-        (surprising, oddness, [scale]),
-        (curve, climb, []),
-    ):
-        page.on(
-            button.click, _file(function), inputs, [saved], refresh=False, show_progress="minimal"
-        )
 
-
-def _file(make: Callable[..., Path]) -> Callable[..., str]:
-    """A function that gives a file as `file.js` saves it; nothing stays on the server."""
-
-    def made(work: Workspace, *values: Any) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            path = make(work, Path(folder), *values)
-            data = base64.b64encode(path.read_bytes()).decode()
-        # The time, so that the same file can be saved twice.
-        return json.dumps({"name": path.name, "data": data, "time": time.time()})
-
-    return made
+def _saved(
+    work: Workspace,
+    scale: float,
+    kind: str,
+    *,
+    make: Callable[[Workspace, int], Export],
+    stem: str,
+) -> str:
+    """A file as `file.js` saves it; nothing stays on the server."""
+    made = make(work, int(scale))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / stem
+        if isinstance(made, list):
+            path = path.with_suffix(f".{kind}")
+            animate(made, path, milliseconds=100)
+        else:
+            path = path.with_suffix(".safetensors" if isinstance(made, Latents) else ".png")
+            made.save(path)
+        data = base64.b64encode(path.read_bytes()).decode()
+    # The time, so that the same file can be saved twice.
+    return json.dumps({"name": path.name, "data": data, "time": time.time()})
 
 
 def _python(page: Page) -> None:

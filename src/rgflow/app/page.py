@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from rgflow.app import views
 from rgflow.app.sessions import SessionStore
@@ -164,6 +165,42 @@ class Page:
                 },
             )
         )
+
+    def live(
+        self,
+        sliders: Sequence[Any],
+        revision: Any,
+        preview: Callable[[Workspace, Sequence[float]], Tensor],
+        put: Callable[[Workspace, Sequence[float]], None],
+        others: Sequence[Any] = (),
+    ) -> None:
+        """Show the image while a slider is moved, and apply it when it is released.
+
+        Args:
+            sliders: The sliders that belong together.
+            revision: Holds the revision that they show; events of another are out of date.
+            preview: The image with their values, uint8 [C, H, W].
+            put: Notes their values, to be applied.
+            others: Sliders that follow the single one of these.
+        """
+
+        def moved(work: Workspace, shown: float, *values: float) -> list[Any] | Any:
+            values = values * max(len(others), 1)
+            fresh = shown == work.slider_revision
+            image = views.canvas(work, image=preview(work, values)) if fresh else gr.skip()
+            return [image, *values] if others else image
+
+        def released(work: Workspace, shown: float, *values: float) -> None:
+            # Not what was previewed last: the last move may still be on its way.
+            if shown == work.slider_revision:
+                put(work, values * max(len(others), 1))
+            work.apply_pending()
+
+        how: dict[str, Any] = {"refresh": False, "trigger_mode": "always_last"}
+        inputs, outputs = [revision, *sliders], [self.canvas, *others]
+        for one in sliders:
+            self.on(one.input, moved, inputs, outputs, apply_pending=False, **how)
+            self.on(one.release, released, inputs, apply_pending=False)
 
     def when_built(self, wire: Callable[[], Any]) -> None:
         """Call a function when all components are built."""

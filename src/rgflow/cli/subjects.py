@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rgflow.data.decoding import Target
     from rgflow.flow import Flow
     from rgflow.latents import Latents
+    from rgflow.trained import Model
 
 WIDTH = 96
 """Of a drawn image, in pixels."""
@@ -170,10 +171,8 @@ def load(settings: Namespace) -> Subjects:
         # Drawn in the flow's own format, as by `rgflow sample`.
         latents = flow.draw_each(settings.pick, temperature).to(torch.float64, device)
     else:
-        if settings.images:
-            images = read(settings.images, flow.config)
-        else:
-            images = picked(settings, flow.config, model.config)
+        given = settings.images
+        images = read(given, flow.config) if given else picked(settings, model)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
     folder = expanded(settings.out) if settings.out else model.pictures
@@ -253,35 +252,19 @@ def _change(path: Path, target: Target) -> str:
     return ", ".join(said)
 
 
-def picked(settings: Namespace, model: FlowConfig, config: TrainConfig | None) -> Tensor:
+def picked(settings: Namespace, model: Model) -> Tensor:
     """The images at some places of a data set, [N, C, H, W]."""
     import torch
 
-    from rgflow import data
-
     count = max(settings.pick) + 1
-    if config is not None:
-        found = data.load_for(config, settings.split, name=settings.data, count=count)
-    elif settings.data is not None:
-        found = data.load(
-            settings.data,
-            settings.split,
-            height=model.height,
-            width=model.width,
-            channels=model.channels,
-            count=count,
-        )
-    else:
-        raise ValueError(
-            "Expected a data set beside --split, as the folder of a model names none; give --data."
-        )
+    found = model.images(settings.data, settings.split, count)
     if len(found) < count:
         raise ValueError(
             f"Expected places below {len(found)}, the images in the {settings.split} split of "
             f"{found.name}; got {count - 1}."
         )
     if settings.data is not None:
-        _tell_fitting(found, settings, model, config)
+        _tell_fitting(found, settings, model.flow.config, model.config)
     return torch.from_numpy(found.images[settings.pick])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from rgflow.app import views
 from rgflow.app.films import animated, enlarged, latent_film, playing, toggle
@@ -84,16 +85,11 @@ def latents(page: Page) -> None:
     def now(work: Workspace, values: Sequence[float]) -> list[float]:
         return [float(value) for value in values[: len(work.state.chosen)]]
 
-    def moved(work: Workspace, slider_revision: float, *values: float) -> Any:
-        if slider_revision != work.slider_revision:  # sent before something else that happened
-            return gr.skip()
-        return views.canvas(work, image=work.preview(now(work, values)))
+    def preview(work: Workspace, values: Sequence[float]) -> Tensor:
+        return work.preview(now(work, values))
 
-    def put(work: Workspace, slider_revision: float, *values: float) -> None:
-        # Not what was previewed last: what the slider was moved to since may still be on its way.
-        if slider_revision == work.slider_revision:
-            work.pending = now(work, values)
-        work.apply_pending()
+    def put(work: Workspace, values: Sequence[float]) -> None:
+        work.pending = now(work, values)
 
     def pick(work: Workspace, event: gr.EventData) -> None:
         listed, channels = work.view.listed, work.opened.flow.image_shape[0]
@@ -132,17 +128,7 @@ def latents(page: Page) -> None:
     page.on(overlay.input, set_view("overlay"), [overlay])
     page.on(every.click, set_view("pixel"))
     page.on(atlas.choose, pick, event=True)
-    for one in sliders:
-        page.on(
-            one.input,
-            moved,
-            [slider_revision, *sliders],
-            [page.canvas],
-            apply_pending=False,
-            refresh=False,
-            trigger_mode="always_last",
-        )
-        page.on(one.release, put, [slider_revision, *sliders], apply_pending=False)
+    page.live(sliders, slider_revision, preview, put)
     page.on(reset.click, lambda work: work.reset())
     page.on(clear.click, lambda work: work.clear_chosen())
     page.on(zero.click, lambda work: work.zero(work.level))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from rgflow.analysis.mixing import every_threshold
 from rgflow.app import views
@@ -72,22 +73,11 @@ def mixing(page: Page) -> None:
         if shares := views.choice(event, [(), *ways], captions(len(ways))):
             work.mix([float(share) for share in shares])
 
-    def preview(work: Workspace, slider_revision: float, *values: float) -> Any:
-        if slider_revision != work.slider_revision:  # sent before something else that happened
-            return gr.skip()
-        return views.canvas(work, image=work.preview_mixed(per_level(work, values)))
+    def preview(work: Workspace, values: Sequence[float]) -> Tensor:
+        return work.preview_mixed(per_level(work, values))
 
-    def put(work: Workspace, slider_revision: float, *values: float) -> None:
-        if slider_revision == work.slider_revision:
-            work.mixing = per_level(work, values)
-        work.apply_pending()
-
-    def alike(work: Workspace, slider_revision: float, share: float) -> list[Any]:
-        values = [share] * MOST_LEVELS
-        return [preview(work, slider_revision, *values), *values]
-
-    def put_alike(work: Workspace, slider_revision: float, share: float) -> None:
-        put(work, slider_revision, *([share] * MOST_LEVELS))
+    def put(work: Workspace, values: Sequence[float]) -> None:
+        work.mixing = per_level(work, values)
 
     def bars(work: Workspace) -> list[Any]:
         now, able = work.state, work.state.second is not None
@@ -118,12 +108,8 @@ def mixing(page: Page) -> None:
     page.on(use.click, take_current)
     page.on(swap.click, lambda work: work.swap())
     page.on(second.choose, choose, event=True)
-    live: dict[str, Any] = {"apply_pending": False, "refresh": False, "trigger_mode": "always_last"}
-    for one in sliders:
-        page.on(one.input, preview, [slider_revision, *sliders], [page.canvas], **live)
-        page.on(one.release, put, [slider_revision, *sliders], apply_pending=False)
-    page.on(linear.input, alike, [slider_revision, linear], [page.canvas, *sliders], **live)
-    page.on(linear.release, put_alike, [slider_revision, linear], apply_pending=False)
+    page.live(sliders, slider_revision, preview, put)
+    page.live([linear], slider_revision, preview, put, others=sliders)
     page.on(play.click, film_of, show_progress="minimal")
     page.show([film], lambda work: [playing(work, "path")])
     page.show([second], lambda work: [show(work)])
