@@ -58,8 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path, *, into: bool = False) -> Iterator[Path]:
-    """A path to write to, in a folder that is made if need be; errors tell in one sentence what was
-    to be written.
+    """A path to write to, in a folder that is made if need be. Errors name what was to be written.
 
     Args:
         path: The file.
@@ -127,7 +126,7 @@ def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the folder's list of names on the disk, where the system can be asked for that."""
+    """Write the folder's list of names to the disk, where the system supports that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

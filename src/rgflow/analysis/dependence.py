@@ -152,9 +152,9 @@ def _chosen(
         for one in random.permutation(latents)[:pairs].tolist():
             for high in range(low, lattice.levels):
                 others = of_level[high]
-                away = tree_distance(sites[one % size], sites[others], lattice.levels)
-                for distance in np.unique(away).tolist():
-                    at = others[away == distance]
+                distances = tree_distance(sites[one % size], sites[others], lattice.levels)
+                for distance in np.unique(distances).tolist():
+                    at = others[distances == distance]
                     partners = (at + size * np.arange(channels)[:, None]).ravel()
                     partners = partners[partners != one]
                     if len(partners):

@@ -13,10 +13,10 @@ from rgflow.app.panels.repair import following
 from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
 
-ASKED = """async () => {
-  const asked = window.rgflow.touched;
+TOUCHED = """async () => {
+  const touched = window.rgflow.touched;
   await window.rgflow.connected;
-  return asked;
+  return touched;
 }"""
 """Whether the user has opened a panel: a page that is being loaded opens its first one by itself,
 which must not close the panel that it is about to restore."""
@@ -50,16 +50,18 @@ def build(sessions: SessionStore) -> gr.Blocks:
                 page.canvas = page.big()
                 status = gr.HTML(elem_id="status")
                 gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
-            asked = gr.Checkbox(visible="hidden")
+            touched = gr.Checkbox(visible="hidden")
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
                 for title, panel in panels.PANELS.items():
                     with gr.Tab(title, id=title, elem_id=f"tab-{title.lower()}") as tab:
                         panel(page)
                     page.on(
                         tab.select,
-                        lambda work, asked, title=title: work.view.show(title) if asked else None,
-                        [asked],
-                        js=ASKED,
+                        lambda work, touched, title=title: (
+                            work.view.show(title) if touched else None
+                        ),
+                        [touched],
+                        js=TOUCHED,
                     )
         drawers.build(page, blocks, tabs)
         page.show([page.canvas, status], lambda work: [drawn(work), status_line(work)])

@@ -27,7 +27,7 @@ LONGEST = 40
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, analyse, tell and draw."""
+    """Parse, analyse, print and draw."""
     options = Parser(
         "factors",
         "What the latents of a trained flow mean: which level holds which factor of the images, "
@@ -129,7 +129,7 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
 
 
 def _tables(found: Factors) -> Iterator[Table]:
-    """What is told on the screen."""
+    """The tables on the screen."""
     from rgflow.report import tables
 
     if found.probes and found.associations:
@@ -175,14 +175,14 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         drawn["ranking"] = ranking(found.associations, found.labels)
     for name, picture in drawn.items():
         write_picture(pictures / f"{name}.png", picture)
-    said = f"All of it is in {out / FACTORS}"
+    text = f"All of it is in {out / FACTORS}"
     if found.associations:
-        said += ", every latent with every label in associations.safetensors"
-    said += "; see "
-    said += listed([pictures / f"{name}.png" for name in drawn])
+        text += ", every latent with every label in associations.safetensors"
+    text += "; see "
+    text += listed([pictures / f"{name}.png" for name in drawn])
     if found.directions:
-        said += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
-    return f"{said}."
+        text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
+    return f"{text}."
 
 
 def _stem(name: str) -> str:

@@ -114,7 +114,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _sites(flow: Flow, level: int | None, latents: list[list[int]] | None) -> Mask | None:
-    """Where the latents are that were asked for; none: everywhere."""
+    """The sites of the wanted latents; none: everywhere."""
     if level is not None:
         flow.lattice.check_level(level)
         return flow.lattice.site_levels == level
@@ -149,7 +149,7 @@ def _strongest(found: ReceptiveFields, level: int) -> list[tuple[Address, float,
 
 
 def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> None:
-    """Write everything as safetensors, and what is told of it as JSON."""
+    """Write everything as safetensors, and a summary as JSON."""
     import json
 
     import torch
@@ -201,5 +201,5 @@ def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:
             start = ("", "", "") if k else (str(level), str(len(values)), visible)
             named = with_error(strength, math.nan if error is None else error)
             rows.append((*start, f"({i}, {j}, {c}): {named}"))
-    told = "strongest (row, column, channel): strength ± error"
-    return table(("level", "latents", f"strength > {threshold:g}", told), rows, name)
+    column = "strongest (row, column, channel): strength ± error"
+    return table(("level", "latents", f"strength > {threshold:g}", column), rows, name)

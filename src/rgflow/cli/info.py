@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def describe(folder: str | Path) -> Described:
-    """All that a run folder tells, finished or not; or the folder of a model.
+    """Everything in a run folder, finished or not; or the folder of a model.
 
     Raises:
         FileNotFoundError: If it is neither.

@@ -271,7 +271,7 @@ def _repair(
             for name, value in settings.as_dict().items()
             if name != "config" and name not in unused
         },
-        "methods": [_told(one) for one in filled],
+        "methods": [_record(one) for one in filled],
     }
     found = []
     if truth is not None:
@@ -303,12 +303,12 @@ def _repair(
             )
             write_json(path, result)
             written += drawn
-    told = "".join(
+    limits = "".join(
         f" {what} are of the first {most} of {len(images)} images."
         for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
         if len(images) > most
     )
-    say(f"See {subjects.listed(written)}.{told}")
+    say(f"See {subjects.listed(written)}.{limits}")
 
 
 @contextmanager
@@ -339,14 +339,14 @@ def _save_images(images: Tensor, pictures: Pictures) -> list[Path]:
     ]
 
 
-def _told(one: Filled) -> dict[str, Any]:
-    """What is written of a method."""
+def _record(one: Filled) -> dict[str, Any]:
+    """What is written about a method."""
     found: Inpainting | None = one.inpainting
-    told: dict[str, Any] = {"name": one.name, "seconds": one.seconds}
+    record: dict[str, Any] = {"name": one.name, "seconds": one.seconds}
     if one.completions:
-        told["log_prob"] = [completion.log_prob for completion in one.completions]
+        record["log_prob"] = [completion.log_prob for completion in one.completions]
     if found is not None:
-        told |= {
+        record |= {
             "steps": found.steps,
             "log_prob": found.log_prob.tolist(),
             "start": found.start.tolist(),
@@ -354,7 +354,7 @@ def _told(one: Filled) -> dict[str, Any]:
             "diverged": found.diverged.tolist(),
             "free": found.free.tolist(),
         }
-    return told
+    return record
 
 
 def _print_table(found: Sequence[RepairScores]) -> None:

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
         whole = progress.add_task("report", total=len(SECTIONS))
         part = progress.add_task("", visible=False)
 
-        def tell(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             progress.update(
                 part, description=what, completed=done, total=total, visible=done < total
             )
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> None:
             threshold=settings.threshold,
             places=settings.places,
             beside=(beside.name, beside.flow) if beside else None,
-            progress=tell,
+            progress=report,
         )
         sections = []
         for section in SECTIONS.values():

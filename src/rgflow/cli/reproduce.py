@@ -85,8 +85,8 @@ def run(arguments: Sequence[str]) -> None:
     if settings.dry_run:
         _list_plan(left, work)
         return
-    with _told(trainings, work) as told:
-        failed = train_all(trainings, work, jobs=settings.jobs, progress=told)
+    with _training_bar(trainings, work) as report:
+        failed = train_all(trainings, work, jobs=settings.jobs, progress=report)
     if not settings.train_only:
         from rgflow.experiments.measuring import measure_all
 
@@ -151,7 +151,7 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
     with bars() as shown:
         bar = shown.add_task("measuring", total=waiting)
 
-        def tell(one: Measurement, ended: bool) -> None:
+        def report(one: Measurement, ended: bool) -> None:
             name = f"{one.name} of {one.training.name}" if one.training else one.name
             if ended:
                 shown.advance(bar)
@@ -159,11 +159,11 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
                 shown.update(bar, description=name)
                 shown.console.print(f"{time.strftime('%H:%M:%S')}  {name}")
 
-        yield tell
+        yield report
 
 
 @contextmanager
-def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
+def _training_bar(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
     """A bar over all trainings with the time that is left, and a line when one begins or ends."""
     import time
 
@@ -186,7 +186,7 @@ def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
     with bars(*columns, transient=False) as shown:
         bar = shown.add_task("", total=len(shares), left="")
 
-        def tell(training: Training, fraction: float, word: str) -> None:
+        def report(training: Training, fraction: float, word: str) -> None:
             name = training.name
             shares[name] = fraction
             if word == "began":
@@ -203,4 +203,4 @@ def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
                 description=", ".join(f"{one} {100 * shares[one]:.0f} %" for one in under_way),
             )
 
-        yield tell
+        yield report

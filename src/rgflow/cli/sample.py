@@ -85,12 +85,12 @@ def run(arguments: Sequence[str]) -> None:
         coarse = exact.coarse(z.to(torch.float64, device))
     images = torch.cat(samples)
 
-    said = []
+    messages = []
     if settings.single:
-        said.append(f"{len(images)} files are in {folder / 'samples'}")
+        messages.append(f"{len(images)} files are in {folder / 'samples'}")
     if fields:
         _write(folder / "samples.npy", lambda path: np.save(path, images.numpy()))
-        said.append(f"{len(images)} fields are in {folder / 'samples.npy'}")
+        messages.append(f"{len(images)} fields are in {folder / 'samples.npy'}")
         bounds = figures.bounds(images)
         coarse = [figures.shaded(x, *bounds) for x in coarse]
         drawn = figures.shaded(images[:IN_A_GRID], *bounds)
@@ -100,11 +100,11 @@ def run(arguments: Sequence[str]) -> None:
         grid = figures.grid(drawn, settings.columns, settings.scale)
         _write(folder / "samples.png", grid.save)
         _write(folder / "stages.png", figures.stages(coarse, settings.scale).save)
-        said.append(f"a grid of {len(drawn)} is {folder / 'samples.png'}")
-        said.append(
+        messages.append(f"a grid of {len(drawn)} is {folder / 'samples.png'}")
+        messages.append(
             f"the first {len(coarse[0])} from coarse to fine are in {folder / 'stages.png'}"
         )
-    say(f"{'; '.join(said)}.")
+    say(f"{'; '.join(messages)}.")
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, draw samples, compare them, and tell."""
+    """Parse, draw samples, compare them, and print."""
     options = Parser(
         "score",
         "How near samples of a trained flow come to images: Fréchet distances, each beside that of "

@@ -1,4 +1,4 @@
-"""`rgflow ship`: the model of a run as one that can be given away."""
+"""`rgflow ship`: the model of a run as one to share."""
 
 from __future__ import annotations
 

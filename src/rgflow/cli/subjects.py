@@ -60,11 +60,11 @@ def add_video(options: Parser, what: str) -> None:
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
-    """Fill in which images are picked if that isn't said; imports nothing heavy.
+    """Fill in the default pick; imports nothing heavy.
 
     Args:
         settings: The options.
-        pick: Images to pick if nothing is said, as for `add_options`.
+        pick: The default pick, as for `add_options`.
         drawn: Whether the command draws latents, whatever images it works on.
 
     Raises:
@@ -105,8 +105,8 @@ class Pictures:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """The path of a file in the folder of pictures, which is made if need be; what is in the
-        way is told in one sentence."""
+        """The path of a file in the folder of pictures, which is made if need be; errors say
+        in one sentence what was to be written."""
         with writing(self.folder / name) as path:
             yield path
 
@@ -244,12 +244,12 @@ def _change(path: Path, target: Target) -> str:
     cropped = (w, h) != image.size or w * target.height != h * target.width
     resized = min(w / target.width, h / target.height) != 1
     words = " and ".join(["cropped"] * cropped + ["resized"] * resized)
-    said = (
+    changes = (
         [f"{words} from {width}×{height} to {target.width}×{target.height} pixels"] if words else []
     )
     if target.channels == 1 and Image.getmodebase(image.mode) != "L":
-        said.append("turned grey")
-    return ", ".join(said)
+        changes.append("turned grey")
+    return ", ".join(changes)
 
 
 def picked(settings: Namespace, model: Model) -> Tensor:

@@ -106,22 +106,22 @@ def train_all(
     waiting = [one for one in trainings if done(one, work) < 1]
     under_way: list[_Process] = []
     failed: list[str] = []
-    tell = progress or (lambda training, fraction, word: None)
+    report = progress or (lambda training, fraction, word: None)
     try:
         while waiting or under_way:
             while waiting and len(under_way) < jobs:
                 training = waiting.pop(0)
                 under_way.append(_Process(training, work, jobs, len(under_way)))
-                tell(training, _fraction(training, work), "began")
+                report(training, _fraction(training, work), "began")
             time.sleep(POLL)
             for process in list(under_way):
                 if not process.ended():
-                    tell(process.training, _fraction(process.training, work), "")
+                    report(process.training, _fraction(process.training, work), "")
                     continue
                 under_way.remove(process)
                 if why := process.failure():
                     failed.append(f"{process.training.name}: {why}")
-                tell(process.training, done(process.training, work), "failed" if why else "ended")
+                report(process.training, done(process.training, work), "failed" if why else "ended")
     except BaseException:  # Ctrl-C, or a full disk: they would go on by themselves
         for process in under_way:
             process.interrupt()
@@ -190,7 +190,7 @@ class _Process:
             return ""
         lines = self.printed.read_text(errors="replace").strip().splitlines()
         last = lines[-1].removeprefix("rgflow: ") if lines else "it said nothing."
-        return f"{last} (All that it said is in {self.printed}.)"
+        return f"{last} (Its whole output is in {self.printed}.)"
 
 
 def _children() -> float:

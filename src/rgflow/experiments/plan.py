@@ -59,8 +59,7 @@ class Training:
 
     @property
     def weights(self) -> str | None:
-        """What tells the weights of a model from others that it may have had; none if it isn't
-        one."""
+        """A digest of the weights of a model, which may be replaced; none if it isn't one."""
         if self.model is None:
             return None
         return sha256((shipped()[self.model] / WEIGHTS).read_bytes()).hexdigest()[:16]
@@ -100,8 +99,8 @@ class Measurement:
 
     def path(self, work: Path) -> Path:
         """The JSON file of what it finds, one for all experiments that measure the same."""
-        told = json.dumps([self.options, self.beside and self.beside.name], sort_keys=True)
-        name = f"{self.measure}-{sha256(told.encode()).hexdigest()[:8]}.json"
+        key = json.dumps([self.options, self.beside and self.beside.name], sort_keys=True)
+        name = f"{self.measure}-{sha256(key.encode()).hexdigest()[:8]}.json"
         if self.training is None:
             return work / "measures" / name
         folder = self.training.folder(work)
@@ -167,7 +166,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What a config says, before it is told under which budget.
+    """An experiment, under any of its budgets.
 
     Attributes:
         folder: Where the config is; its name is that of the experiment.
@@ -206,11 +205,11 @@ class Experiment:
         other = self.budgets[budget].get("measures", {})
         _check_keys(f"measures of {budget} of {self.name}", other, self.measures)
         measurements = []
-        for name, said in self.measures.items():
+        for name, given in self.measures.items():
             changed = other.get(name, {})
-            for options in (said, changed):
+            for options in (given, changed):
                 _check_keys(f"measure {name} of {self.name}", options)
-            options = {"measure": name, **said, **changed}
+            options = {"measure": name, **given, **changed}
             measure, of = options.pop("measure"), options.pop("trainings", list(seeds))
             beside = options.pop("beside", None)
             if not seeds:
@@ -244,14 +243,14 @@ class Experiment:
         return seeds.get(label, {})
 
     def _trainings(self, budget: str) -> list[Training]:
-        said = self.budgets[budget]
-        chosen = said.get("trainings", self.trainings)
+        given = self.budgets[budget]
+        chosen = given.get("trainings", self.trainings)
         if isinstance(chosen, list):
             for label in chosen:
                 check_name(f"a training of {self.name}", label, self.trainings)
             chosen = {label: self.trainings[label] for label in chosen}
         _check_keys(f"trainings of {budget} of {self.name}", chosen)
-        seeds = said.get("seeds", [0])
+        seeds = given.get("seeds", [0])
         if not isinstance(seeds, list):
             raise ValueError(f"Expected a list of seeds of {self.name}, like [0]; got {seeds!r}.")
         for seed in seeds:
@@ -270,7 +269,7 @@ class Experiment:
                 found.append(_of_model(label, one, where, budget))
                 continue
             config = preset(one.get("preset"))
-            for settings in (said.get("settings", {}), one.get("settings", {})):
+            for settings in (given.get("settings", {}), one.get("settings", {})):
                 config = _changed(config, settings, where)
             found += [
                 Training(
@@ -324,9 +323,9 @@ def read_experiment(experiments: Path, name: str) -> Experiment:
             raise ValueError(f"Expected {key} in {path}; got {content.get(key)!r}.")
     for key in ("trainings", "measures"):
         _check_keys(f"{key} in {path}", content.setdefault(key, {}))
-    for budget, said in content["budgets"].items():
+    for budget, given in content["budgets"].items():
         check_name(f"a budget in {path}", budget, BUDGETS)
-        _check_keys(f"{budget} in {path}", said, OF_BUDGET)
+        _check_keys(f"{budget} in {path}", given, OF_BUDGET)
     return Experiment(folder=path.parent, **content)
 
 
@@ -353,17 +352,17 @@ def _check_keys(what: str, content: object, known: Iterable[str] | None = None) 
             check_name(f"a key of {what}", key, known)
 
 
-def _of_model(label: str, said: dict[str, Any], where: str, budget: str) -> Training:
+def _of_model(label: str, given: dict[str, Any], where: str, budget: str) -> Training:
     """The training of a model of the package."""
-    if len(said) > 1:
+    if len(given) > 1:
         raise ValueError(
             f"Expected nothing beside the model of {where}, which is trained already; got "
-            f"{', '.join(key for key in said if key != 'model')}."
+            f"{', '.join(key for key in given if key != 'model')}."
         )
-    check_name(f"the model of {where}", said["model"], known := shipped())
-    config = Card.read(known[said["model"]]).config
+    check_name(f"the model of {where}", given["model"], known := shipped())
+    config = Card.read(known[given["model"]]).config
     return Training(
-        experiment=MODELS, budget=budget, label=label, config=config, model=said["model"]
+        experiment=MODELS, budget=budget, label=label, config=config, model=given["model"]
     )
 
 

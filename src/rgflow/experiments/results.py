@@ -60,15 +60,15 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
     trainings = {}
     for training in plan.trainings:
         if done(training, work) == 1:
-            trainings[training.name] = _told(training, work)
+            trainings[training.name] = _record(training, work)
         elif found := training_of(training, before):
             trainings[training.name] = found
     measures = []
 
     def same(training: Training) -> bool:
         """Whether it is the one that there were results of before."""
-        was, told = training_of(training, before), trainings.get(training.name)
-        return bool(was and told and was["started"] == told["started"])
+        was, now = training_of(training, before), trainings.get(training.name)
+        return bool(was and now and was["started"] == now["started"])
 
     for one in plan.measurements:
         of = one.training.name if one.training else None
@@ -148,8 +148,8 @@ def differences(config: TrainConfig) -> dict[str, Any]:
     return {"model": model, **found}
 
 
-def _told(training: Training, work: Path) -> dict[str, Any]:
-    """What is written of a training that has come to its end."""
+def _record(training: Training, work: Path) -> dict[str, Any]:
+    """What is written about a finished training."""
     if training.model:
         return _of_model(training)
     run, parts = Run(training.folder(work)), sessions(training, work)

@@ -1,4 +1,4 @@
-"""Images in rows and columns that are told what they are, and how panels are put together.
+"""Images in labelled rows and columns, and panels put together.
 
 Letters in shapes: R rows and K columns of images; C channels; H, W rows and columns of pixels.
 """

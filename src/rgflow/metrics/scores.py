@@ -87,7 +87,7 @@ def score(
     kinds = [pixel_components(train, min(COMPONENTS, len(train), flow.dim))]
     kinds += [oval_features(device)] if ovals else []
     kinds += [inception] if inception else []
-    for kind in kinds:  # what it can't take is told now, rather than after all is drawn
+    for kind in kinds:  # refuse unsuitable images now, rather than after sampling
         list(extract(train[:1], kind.extract, 1))
     seeds = range(seed, seed + len(test))
     drawn = _samples(flow, seeds, temperature, batch_size, counted(progress, "sampling", len(test)))
@@ -116,13 +116,13 @@ def _samples(
     seeds: range,
     temperature: float | Sequence[float],
     batch_size: int,
-    tell: Callable[[int], None],
+    advance: Callable[[int], None],
 ) -> Iterator[Tensor]:
     """Samples as they would be saved, uint8 and on the CPU, batch by batch."""
     for k in range(0, len(seeds), batch_size):
         x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
         yield x.floor().clamp(0, 255).to(torch.uint8).cpu()
-        tell(len(x))
+        advance(len(x))
 
 
 def _spreads(images: Tensor, batch_size: int) -> Spreads:

@@ -145,7 +145,7 @@ def fill(
         sweeps: Of the particles.
         seed: Of the noise that dequantises what is known, once and for all methods; of the draws;
             of the choice of latents.
-        progress: As said there; if it returns True, the method ends with what it has.
+        progress: See `Progress`; if it returns True, the method ends with what it has.
         preview: Called before it, by the first method, with the images as they are now, of
             particles one after the other: [N, C, H, W] or [1, C, H, W].
 

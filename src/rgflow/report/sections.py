@@ -71,10 +71,12 @@ def summary(subject: ReportedFlow) -> Section:
         return section
     record = run.record()
     if trained := record.get("result"):
-        said = f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes"
+        trained_for = (
+            f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes"
+        )
         if machine := record.get("machine"):
-            said += f", on {machine['processor']}, {machine.get('cores')} cores"
-        text.append(f"{said}.")
+            trained_for += f", on {machine['processor']}, {machine.get('cores')} cores"
+        text.append(f"{trained_for}.")
     with suppress(Exception):  # it isn't there, or is damaged in any of Pillow's ways
         curve = open_picture(run.pictures / "curve.png")
         section.parts.append(still(curve, "Learning curve of the training"))

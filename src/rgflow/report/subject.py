@@ -27,7 +27,7 @@ class ReportedFlow:
     Attributes:
         flow: The flow, on any device.
         test: Test images: at least four.
-        run: Its run, if it is of one that's told about.
+        run: Its run, if it has one.
         draws: Latents drawn for receptive fields.
         seed: Of whatever is random.
         threshold: Strength above which a latent counts as visible.

@@ -162,8 +162,8 @@ def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], ti
         how_strong = with_error(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
         number = str(numbers[address] + 1) if address in numbers else ""
         best = names(of, address, 2) if of else []
-        told = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
-        rows.append((at(address), *(told[:2] if of else ()), how_strong, number))
+        names_of = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
+        rows.append((at(address), *(names_of[:2] if of else ()), how_strong, number))
     more = f"; {associated(of)}" if of else ""
     return Table(
         title=title,

@@ -1,4 +1,4 @@
-"""Ending a run when it is asked to end, between two steps."""
+"""Ending a run between two steps when a signal arrives."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""From a run to a model that can be given away: small, measured as stored, with a card."""
+"""From a run to a model to share: small, measured as stored, with a card."""
 
 import math
 import shutil
@@ -48,7 +48,7 @@ def ship(
     remarks: str = "",
     progress: Report | None = None,
 ) -> Card:
-    """Write the model of a run as one that can be given away, into a folder of its name.
+    """Write the model of a run as one to share, into a folder of its name.
 
     Weights are stored in float16, and everything on the card is measured on the flow that is loaded
     from them again. Nothing is written unless all of it succeeds.

@@ -55,15 +55,15 @@ def latents(page: Page) -> None:
             fields = work.opened.fields
         found = views.listed(work)
         if work.view.pixel:
-            said = f"Latents of level {work.level} that change pixel {work.view.pixel} most."
+            text = f"Latents of level {work.level} that change pixel {work.view.pixel} most."
         else:
-            said = (
+            text = (
                 f"The strongest latents of level {work.level} (row, column, colour): bright where "
                 f"they change the image. Choose one for a slider, or click a pixel to see what "
                 f"changes it."
             )
         work.view.listed = found
-        return [radio, views.fields(fields, found, work.state.chosen), said]
+        return [radio, views.fields(fields, found, work.state.chosen), text]
 
     def bars(work: Workspace) -> list[Any]:
         chosen, values = work.state.chosen, work.values()

@@ -84,13 +84,13 @@ def inheritance(subject: MeasuredFlow, *, pairs: int = 500) -> Found:
     a, b = (z.select(slice(k * pairs, (k + 1) * pairs)).to(device=subject.device) for k in (0, 1))
     reader = load_reader()
     first, second = (reader.read(part) for part in images.split(pairs))
-    told: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for threshold in range(1, flow.levels):
         x = mix(flow, a, b, [hyperbolic(flow.levels, threshold)]).images[:, 0]
         x8 = flow.bounded(x).to(torch.uint8).cpu()
         for name, one in inherited(reader.read(x8), first, second).items():
-            told.setdefault(name, {})[str(threshold)] = one._asdict()
-    return Found(numbers={"pairs": pairs} | told)
+            numbers.setdefault(name, {})[str(threshold)] = one._asdict()
+    return Found(numbers={"pairs": pairs} | numbers)
 
 
 def inpainting(
@@ -117,11 +117,11 @@ def inpainting(
             seed=seed,
         )
     )
-    told = {}
+    numbers = {}
     for one in filled:
-        told[one.name] = asdict(scores(one, truth, masks, seed))
-        del told[one.name]["name"]
+        numbers[one.name] = asdict(scores(one, truth, masks, seed))
+        del numbers[one.name]["name"]
     shown = {one.name: one.images[:15].cpu() for one in filled}
     picture = repairs(truth[:15].cpu(), masks[:15], shown, truth=truth[:15].cpu())
     caption = f"Squares of {edge}×{edge} pixels filled in; below each image the PSNR of its region"
-    return Found(numbers=told, pictures={"inpainting": Picture(picture, caption)})
+    return Found(numbers=numbers, pictures={"inpainting": Picture(picture, caption)})

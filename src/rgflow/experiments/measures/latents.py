@@ -90,7 +90,7 @@ def varied(
         )
     found = receptive_fields(flow, draws=draws, seed=seed)
     z = flow.draw_each([seed, seed + 1], fig6_temperature(flow.levels))
-    shown, told = [], []
+    shown, rows = [], []
     for level in reversed(range(flow.levels)):
         values = [far[level] * (k / 6 if one_sided else k / 3 - 1) for k in range(7)]
         if not far[level]:
@@ -102,14 +102,14 @@ def varied(
             note = f"strength {strength:.2g}"
             shown.append(Shown(way, found.field(address), f"h = {h}, ({i}, {j}), c = {c}", note))
             change = way.differences().square().mean().sqrt().item()
-            told.append({"latent": list(address), "strength": strength, "change": change})
+            rows.append({"latent": list(address), "strength": strength, "change": change})
     ends = " or ".join(f"{x:g}" for x in sorted({x for x in far if x}))
     caption = (
         f"The strongest latents of every level: receptive field, and two samples while the latent "
         f"goes from {'0' if one_sided else f'−{ends}'} to {ends}"
     )
     picture = traversals(shown, scale=subject.scale(), across=2)
-    return Found(numbers={"latents": told}, pictures={"varied": Picture(picture, caption)})
+    return Found(numbers={"latents": rows}, pictures={"varied": Picture(picture, caption)})
 
 
 def probes(subject: MeasuredFlow, *, count: int = 5000, places: int = 8, seed: int = 0) -> Found:
@@ -195,7 +195,7 @@ def priors(
         )
     images, labels = subject.images(count), spread(subject.labels(count), places)
     x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
-    told, ways = {}, []
+    numbers, ways = {}, []
     for prior in get_args(PriorName):
         config = replace(subject.flow.config, prior=prior, prior_scale=None)
         flow = make_flow(config).to(subject.device, subject.flow.dtype)
@@ -213,7 +213,7 @@ def priors(
         with torch.no_grad():
             halfway = flow.log_prob(way[:, steps // 2].to(subject.device, torch.uint8))
         ways += list(way[:2].to(torch.uint8))
-        told[prior] = {
+        numbers[prior] = {
             "nll": evaluate(flow, images[:pairs], seed=seed, subset=0).nll,
             "fields": [
                 {"step": [one.of_level(level).mean().item() for one in fields]}
@@ -225,11 +225,11 @@ def priors(
             "largest_step": (moved.amax(1) / moved.mean(1)).tolist(),
         }
     return Found(
-        numbers=told,
+        numbers=numbers,
         pictures={
             "ways": Picture(
                 grid(torch.cat(ways), steps + 1, subject.scale()),
-                f"Straight ways between two pairs of test images: {', '.join(told)}",
+                f"Straight ways between two pairs of test images: {', '.join(numbers)}",
             ),
         },
     )
@@ -257,18 +257,18 @@ def _disentangled(
     """CodeScores of some latents as codes of factors."""
     code = np.stack([z[address].numpy() for address in of], 1)
     found = disentanglement(code, labels, seed=seed)
-    told = {name: getattr(found, name) for name in (*CodeScores._fields, "latents")}
+    scores = {name: getattr(found, name) for name in (*CodeScores._fields, "latents")}
     # Factors differ more than measurements of them do, so this is no error of the mean over these.
-    told |= {"mig_over_factors": found.mig_error}
-    return told | {"shuffled": found.shuffled._asdict()}
+    scores |= {"mig_over_factors": found.mig_error}
+    return scores | {"shuffled": found.shuffled._asdict()}
 
 
 def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float]]:
     """Of every level, level 0 first, how many fields are visible, and how strong they are."""
-    told = []
+    rows = []
     for level in range(found.lattice.levels):
         values = found.of_level(level)
-        told.append(
+        rows.append(
             {
                 "latents": len(values),
                 "visible": int((values > threshold).sum()),
@@ -276,12 +276,12 @@ def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float
                 "largest": values.max().item(),
             }
         )
-    return told
+    return rows
 
 
 def _by_level(strata: Sequence[Stratum], levels: int) -> list[dict[str, float]]:
     """Dependence of two latents of one level, the mean over all pairs that were looked at."""
-    told = []
+    rows = []
     for level in range(levels):
         same = [one for one in strata if one.levels == (level, level)]
         pairs = [one.pairs for one in same]
@@ -290,5 +290,5 @@ def _by_level(strata: Sequence[Stratum], levels: int) -> list[dict[str, float]]:
             measured = [getattr(one, name) for one in same]
             row[name] = float(np.average([one.value for one in measured], weights=pairs))
             row[f"{name}_floor"] = float(np.average([one.floor for one in measured], weights=pairs))
-        told.append(row)
-    return told
+        rows.append(row)
+    return rows

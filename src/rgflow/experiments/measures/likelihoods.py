@@ -41,13 +41,13 @@ def overfitting(subject: MeasuredFlow, *, count: int = 10_000, seed: int = 20261
             f"{subject.name} is of {name}."
         )
 
-    def told(split: data.Split, of: int) -> dict[str, Any]:
+    def measured(split: data.Split, of: int) -> dict[str, Any]:
         images = torch.tensor(data.load(name, split, count=count, seed=of, progress=False).images)
         found = evaluate(flow, images, seed=noise, subset=0)
         numbers = {"nll": found.nll, "standard_error": found.standard_error}
         return numbers | ({"levels": _level_bits(flow, images, noise)} if maps_once(flow) else {})
 
-    seen, unseen = told("train", 0), told("test", seed)
+    seen, unseen = measured("train", 0), measured("test", seed)
     gap = {
         "nll": unseen["nll"] - seen["nll"],
         "standard_error": math.hypot(seen["standard_error"], unseen["standard_error"]),
