@@ -80,17 +80,13 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             seed=settings.seed,
             progress=progress,
         )
-        again = replace(
-            again, images=found.drawn(again.images), originals=found.drawn(again.originals)
-        )
+        again = replace(found.shaded(again), originals=found.drawn(again.originals))
         written.append(found.save(resampled(again, scale=scale), "resampled.png"))
         if seeds:
-            same = at_temperatures(flow, seeds, hot, progress=progress)
-            same = replace(same, images=found.drawn(same.images))
+            same = found.shaded(at_temperatures(flow, seeds, hot, progress=progress))
             written.append(found.save(temperatures(same, scale=scale), "temperatures.png"))
             if several:
-                mixed = at_temperatures(flow, seeds, pairs, progress=progress)
-                mixed = replace(mixed, images=found.drawn(mixed.images))
+                mixed = found.shaded(at_temperatures(flow, seeds, pairs, progress=progress))
                 picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
                 written.append(found.save(picture, "mixed-temperatures.png"))
     say(f"{len(z)} images level by level: see {subjects.listed(written)}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
@@ -76,8 +75,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     with bar("mixing", total) as progress:
 
         def mixed(a: Latents, b: Latents, shares: Sequence[Sequence[float]]) -> mixing.Mixtures:
-            made = mixing.mix(flow, a, b, shares, progress=progress)
-            return replace(made, images=found.drawn(made.images))
+            return found.shaded(mixing.mix(flow, a, b, shares, progress=progress))
 
         if settings.share is not None:
             own = mixed(first, second, [every[0], settings.share, every[-1]])

@@ -48,8 +48,8 @@ def run(arguments: Sequence[str]) -> None:
         return
     if settings.name is None:
         raise ValueError("Expected the name of an experiment; got none: --list shows all of them.")
-    whole = read_experiment(experiments, settings.name).plan(settings.budget)
-    whole = whole.with_data(settings.data_root) if settings.data_root else whole
+    experiment = read_experiment(experiments, settings.name)
+    whole = experiment.plan(settings.budget, settings.data_root)
     plan = whole.only(settings.only) if settings.only else whole
 
     from rgflow.experiments import manifest, results

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jsonargparse import Namespace
 
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from rgflow.analysis.levels import Resampled, Tempered
+    from rgflow.analysis.mixing import Mixtures
+    from rgflow.analysis.traversals import Traversal
     from rgflow.data import Images
     from rgflow.data.decoding import Target
     from rgflow.flow import Flow
     from rgflow.latents import Latents
     from rgflow.trained import Model
 
+T = TypeVar("T", bound="Mixtures | Resampled | Tempered | Traversal")
 WIDTH = 96
 """Of a drawn image, in pixels."""
 MOST = 100
@@ -142,6 +146,10 @@ class Subjects(Pictures):
         from rgflow.figures import shaded
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
+
+    def shaded(self, made: T) -> T:
+        """The same with its images as `drawn`."""
+        return replace(made, images=self.drawn(made.images))
 
 
 def load(settings: Namespace) -> Subjects:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,8 +96,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
                 way = traverse(
                     found.flow, found.latents, along, values, add=settings.add, progress=progress
                 )
-                drawn = replace(way, images=found.drawn(way.images))
-                shown.append(Shown(drawn, field, title, note))
+                shown.append(Shown(found.shaded(way), field, title, note))
     stem = _stem(settings)
     written = [
         found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png"),

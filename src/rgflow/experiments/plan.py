@@ -144,25 +144,6 @@ class Plan:
             ),
         )
 
-    def with_data(self, root: str) -> "Plan":
-        """The same with the official files of data sets in this folder."""
-
-        def there(one: Training) -> Training:
-            return replace(one, config=replace(one.config, data_root=root))
-
-        return replace(
-            self,
-            trainings=tuple(map(there, self.trainings)),
-            measurements=tuple(
-                replace(
-                    one,
-                    training=one.training and there(one.training),
-                    beside=one.beside and there(one.beside),
-                )
-                for one in self.measurements
-            ),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -191,14 +172,22 @@ class Experiment:
         """Its name."""
         return self.folder.name
 
-    def plan(self, budget: str) -> Plan:
+    def plan(self, budget: str, data_root: str | None = None) -> Plan:
         """What is done under a budget.
+
+        Args:
+            budget: Its name.
+            data_root: The folder with the official files of data sets; none: as in the config.
 
         Raises:
             ValueError: If it has no such budget, or the config isn't right.
         """
         check_name(f"a budget of {self.name}", budget, self.budgets)
         trainings = self._trainings(budget)
+        if data_root:
+            trainings = [
+                replace(one, config=replace(one.config, data_root=data_root)) for one in trainings
+            ]
         seeds: dict[str, dict[int, Training]] = {}
         for one in trainings:
             seeds.setdefault(one.label, {})[one.config.seed] = one

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -178,7 +179,7 @@ def fill(
             masks,
             replace(climb, variables="latents") if constrained else climb,
             generator=torch.Generator().manual_seed(seed + 1),
-            progress=_named(progress, name),
+            progress=progress and partial(progress, name),
             preview=preview if one is flow else None,
         )
         seconds = time.perf_counter() - start
@@ -236,12 +237,6 @@ def _sizes(flow: Flow, masks: Mask, images: int) -> list[int]:
 
 def _name(flow: Flow) -> str:
     return "RG-Flow" if isinstance(flow, RGFlow) else "Real NVP"
-
-
-def _named(progress: Progress | None, name: str) -> Callable[[int, Tensor], bool | None] | None:
-    if progress is None:
-        return None
-    return lambda step, log_prob: progress(name, step, log_prob)
 
 
 @torch.no_grad()
