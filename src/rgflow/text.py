@@ -52,7 +52,8 @@ def mean_and_error(values: "ArrayLike") -> tuple[float, float]:
 
     found = np.asarray(values, dtype=np.float64)
     n = len(found)
-    return float(found.mean()), float(found.std(ddof=1)) / n**0.5 if n > 1 else math.nan
+    with np.errstate(invalid="ignore"):  # infinite values have no error
+        return float(found.mean()), float(found.std(ddof=1)) / n**0.5 if n > 1 else math.nan
 
 
 def measured(value: float, digits: int, error: float | None = None) -> str:
