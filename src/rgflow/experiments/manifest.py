@@ -1,4 +1,4 @@
-"""What is done of all experiments: made from their results, never written by hand."""
+"""An overview of all experiments, made from their results."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,17 +12,17 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is done of an experiment under a budget.
+    """The state of an experiment under a budget.
 
     Attributes:
         experiment: Its name.
         budget: The budget's.
         state: done, partly or not.
-        trainings: How many are done.
-        of_trainings: How many there are.
-        measures: How many measurements are done.
-        of_measures: How many there are.
-        date: Of the last training, or none.
+        trainings: The number of trainings that are done.
+        of_trainings: The number of trainings.
+        measures: The number of measurements that are done.
+        of_measures: The number of measurements.
+        date: The date of the last of them; none if none is done.
     """
 
     experiment: str
@@ -36,7 +36,7 @@ class Entry:
 
 
 def make(experiments: Path) -> list[Entry]:
-    """What is done of every experiment, by its config and its results.
+    """The states of all experiments, from their configs and results.
 
     Raises:
         FileNotFoundError: If there are no experiments.
@@ -47,15 +47,15 @@ def make(experiments: Path) -> list[Entry]:
 
 
 def write(experiments: Path) -> Path:
-    """Write the manifest anew."""
+    """Write the manifest."""
     path = experiments / MANIFEST
     write_json(path, {"experiments": [asdict(entry) for entry in make(experiments)]}, indent=1)
     return path
 
 
 def entry(experiment: Experiment, budget: str) -> Entry:
-    """What is done of one experiment under one of its budgets, with the settings of its config;
-    what was done with others doesn't count."""
+    """The state of an experiment under a budget. Only results with the settings of its config
+    count."""
     plan = experiment.plan(budget)
     found = results.read(experiment.folder.parent, experiment.name, budget)
     found = found or results.EMPTY
@@ -81,7 +81,7 @@ def entry(experiment: Experiment, budget: str) -> Entry:
 
 
 def _files(experiment: Experiment, budget: str) -> list[str]:
-    """The results of other programs that the tables of an experiment show."""
+    """Results of other programs in the tables of an experiment."""
     rows = [row for table in experiment.tables for row in table.get("rows", [])]
     named = [row.get("files", {}).get(budget, []) for row in rows]
     return [one for some in named for one in ([some] if isinstance(some, str) else some)]

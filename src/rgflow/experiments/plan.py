@@ -1,4 +1,4 @@
-"""What is to be trained and measured: an experiment's config, read and checked.
+"""Plans of experiments: what to train and to measure, from a config that is checked.
 
 The config is `experiments/NAME/config.yaml`, and its keys are:
 
@@ -10,10 +10,10 @@ budgets     by name: settings and seeds of all trainings; which trainings; optio
 tables      what `docs/results.py` makes tables of
 
 The name of another experiment stands for its training of the same label, so that nothing is trained
-twice. A budget may name some of the labels, or have trainings of its own.
+twice. A budget may name some of the labels, or define other trainings.
 
-A training is of one label and one seed. It lives where its own experiment does. A model, one of the
-package, was trained already, with the settings and the seed on its card, under every budget.
+A training has one label and one seed, and is stored with the experiment that defines it. A model of
+the package is already trained, under every budget, with the settings and the seed on its card.
 """
 
 import json
@@ -36,7 +36,7 @@ KEYS = ("title", "about", "trainings", "measures", "budgets", "tables")
 OF_BUDGET = ("settings", "seeds", "trainings", "measures")
 OF_TRAINING = ("preset", "settings", "model")
 MODELS, WEIGHTS = "models", "model.safetensors"
-"""What stands for the experiment in which models of the package were trained; their weights."""
+"""The name in place of an experiment for models of the package; the file of their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,11 @@ class Training:
     """One training.
 
     Attributes:
-        experiment: Where it is defined, and where it lives.
-        budget: Under which budget.
-        label: What it is called there.
-        config: Its settings, which hold its seed.
-        model: The model of the package that came out of it, if one did; it isn't done here then.
+        experiment: The experiment that defines and stores it.
+        budget: The budget.
+        label: Its label there.
+        config: Its settings, with its seed.
+        model: The model of the package that it made, if any; it isn't trained again.
     """
 
     experiment: str
@@ -70,7 +70,7 @@ class Training:
         return f"{self.label}-seed{self.config.seed}"
 
     def folder(self, work: Path) -> Path:
-        """Its run folder; of a model there is none, but what is measured of it lies beside."""
+        """Its run folder. A model has none, but its measurements are stored beside it."""
         name = f"{self.label}-{self.model}" if self.model else self.name
         return work / self.experiment / self.budget / name
 
@@ -84,11 +84,11 @@ class Measurement:
     """One measurement of one training, or of none if it needs none.
 
     Attributes:
-        name: What it is called in the experiment.
-        measure: What is done, a name in `measures.MEASURES`.
+        name: Its name in the experiment.
+        measure: The measure, a name in `measures.MEASURES`.
         options: Its options, plain values.
-        training: What is measured.
-        beside: What that is compared with.
+        training: The training to measure.
+        beside: The training to compare with.
     """
 
     name: str
@@ -114,8 +114,8 @@ class Plan:
     Attributes:
         experiment: Its name.
         budget: The budget's.
-        trainings: What is trained, those of other experiments included.
-        measurements: What is measured of it.
+        trainings: All trainings, including those of other experiments.
+        measurements: Their measurements.
     """
 
     experiment: str
@@ -124,7 +124,7 @@ class Plan:
     measurements: tuple[Measurement, ...] = ()
 
     def only(self, names: Iterable[str]) -> "Plan":
-        """The part that has to do with trainings of these labels, or labels with seeds.
+        """The part with trainings of these labels, or labels with seeds.
 
         Raises:
             ValueError: If there is none of such a name.
@@ -173,7 +173,7 @@ class Experiment:
         return self.folder.name
 
     def plan(self, budget: str, data_root: str | None = None) -> Plan:
-        """What is done under a budget.
+        """The plan under a budget.
 
         Args:
             budget: Its name.

@@ -1,4 +1,4 @@
-"""What experiments have come to: one JSON file for each experiment and budget, and its pictures.
+"""Results of experiments: one JSON file for each experiment and budget, and pictures.
 
 EXPERIMENTS/NAME/BUDGET.json       trainings with their settings, time and machine; measurements
 EXPERIMENTS/NAME/BUDGET/           pictures, of the first seed
@@ -19,7 +19,7 @@ from rgflow.training.log import read_log
 from rgflow.training.run import LOG, Run
 
 PLACES = ("data_root", "download")
-"""Settings that say where data is, and nothing about a result."""
+"""Settings that locate data and don't affect results."""
 
 EMPTY: dict[str, list[Any]] = {"trainings": [], "measures": []}
 
@@ -42,9 +42,9 @@ def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
 
 
 def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
-    """Write what there is of a plan, with pictures.
+    """Write the results of a plan, with pictures.
 
-    What was written before and isn't there any more stays, unless the config has changed since.
+    Earlier results whose run folders are gone stay, unless the config has changed since.
 
     Args:
         plan: The experiment under a budget.
@@ -66,7 +66,7 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
     measures = []
 
     def same(training: Training) -> bool:
-        """Whether it is the one that there were results of before."""
+        """Whether there were results of this training before."""
         was, now = training_of(training, before), trainings.get(training.name)
         return bool(was and now and was["started"] == now["started"])
 
@@ -97,8 +97,8 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
 
 
 def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
-    """Names of the trainings whose run folder is gone, as all that was to be measured of them is
-    among the results already."""
+    """The names of the trainings whose run folders are gone, and which are completely among the
+    results."""
     before = read(experiments, plan.experiment, plan.budget) or EMPTY
     return {
         training.name
@@ -114,7 +114,7 @@ def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
 
 
 def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] | None:
-    """What results say of a training of these settings; none if nothing."""
+    """The results of a training with these settings; none if there are none."""
     same = {
         "name": training.name,
         "settings": differences(training.config),
@@ -125,7 +125,7 @@ def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] |
 
 
 def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str, Any]]:
-    """What results say of a measurement with these options: one, or nothing."""
+    """The result of a measurement with these options: one, or none."""
     same = {
         "name": one.name,
         "training": one.training and one.training.name,
@@ -141,7 +141,7 @@ def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str,
 
 
 def differences(config: TrainConfig) -> dict[str, Any]:
-    """The settings of a training that aren't the default ones, as plain values."""
+    """The settings of a training that differ from the defaults, as plain values."""
     mine, usual = plain(config), plain(TrainConfig())
     model = {name: x for name, x in mine.pop("model").items() if x != usual["model"][name]}
     found = {name: x for name, x in mine.items() if x != usual[name] and name not in PLACES}
@@ -184,8 +184,7 @@ def _record(training: Training, work: Path) -> dict[str, Any]:
 
 
 def _of_model(training: Training) -> dict[str, Any]:
-    """What is written of the training of a model of the package, without what its card doesn't
-    say."""
+    """What is written about the training of a model of the package, as far as its card says."""
     assert training.model
     return {
         "name": training.name,
@@ -199,7 +198,7 @@ def _of_model(training: Training) -> dict[str, Any]:
 
 
 def of_card(card: Card) -> dict[str, Any]:
-    """What the card of a model says of its training, with that of what it began with."""
+    """The training of a model, and of the models that it began with, from its card."""
     made, config = card.training, card.config
     seconds = round(made.all_seconds, 1)
     return {
@@ -217,7 +216,7 @@ def of_card(card: Card) -> dict[str, Any]:
 
 
 def _curve(training: Training, work: Path) -> list[dict[str, float]]:
-    """Every validation of a training: after how many minutes and steps, what it found."""
+    """Every validation of a training, with its minutes and steps."""
     return [
         {
             "minutes": round(entry["seconds"] / 60, 3),
