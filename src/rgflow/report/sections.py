@@ -1,6 +1,6 @@
-"""What the report says about a trained flow, one function per section.
+"""The sections of a report about a trained flow, a function for each.
 
-Every function takes a `ReportedFlow` and gives a `Section`; nothing is computed that isn't shown.
+Every function makes a `Section` from a `ReportedFlow`, and computes only what is shown.
 """
 
 import tempfile
@@ -40,7 +40,7 @@ HOT = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def summary(subject: ReportedFlow) -> Section:
-    """What was trained, on what, and how likely test images are."""
+    """The training, and the likelihood of test images."""
     flow, run = subject.flow, subject.run
     config = flow.config
     result = evaluate(flow, subject.images, seed=subject.seed)
@@ -111,7 +111,7 @@ def samples(subject: ReportedFlow) -> Section:
 
 
 def levels(subject: ReportedFlow) -> Section:
-    """From coarse to fine, and what each level carries."""
+    """Images from coarse to fine, and the content of each level."""
     flow, scale = subject.flow, subject.scale()
     new, old = ([stage.cpu() for stage in flow.coarse(z)] for z in (subject.drawn(6), subject.real))
     anew = resample(flow, subject.real.select(slice(2)), draws=6, seed=subject.seed)
@@ -177,7 +177,7 @@ def fields(subject: ReportedFlow) -> Section:
 
 
 def traversals(subject: ReportedFlow) -> Section:
-    """The most visible latents, varied, and called by what they do."""
+    """The most visible latents, varied, and named after their effect."""
     flow, fields, found = subject.flow, subject.fields, subject.factors
     each = max(1, TRAVERSED // flow.levels)
     by_level = [fields.strongest(each, level=h) for h in reversed(range(flow.levels))]
@@ -268,7 +268,7 @@ def mixing(subject: ReportedFlow) -> Section:
 
 
 def cones(subject: ReportedFlow) -> Section:
-    """The network, and which latents belong to which pixels."""
+    """The network, and the cones of latents and pixels."""
     lattice = subject.flow.lattice
     if not isinstance(lattice, Lattice):
         return Section(title="Cones", text=["In this flow every latent may reach every pixel."])
@@ -290,7 +290,7 @@ def cones(subject: ReportedFlow) -> Section:
 
 
 def factors(subject: ReportedFlow) -> Section:
-    """What latents mean, measured."""
+    """The measured meaning of latents."""
     found = subject.factors
     section = Section(title="Meaning")
     if found.probes and found.associations:
@@ -345,4 +345,4 @@ SECTIONS: dict[str, Callable[[ReportedFlow], Section]] = {
     "cones": cones,
     "factors": factors,
 }
-"""Every section by name, in the order in which they are read."""
+"""All sections by name, in the order of the page."""

@@ -1,4 +1,4 @@
-"""The trained flow that a report is about, and what its sections have in common."""
+"""The trained flow of a report, and what its sections share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ COLD = 0.8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportedFlow:
-    """A trained flow, and what the sections have in common.
+    """The trained flow of a report, and what its sections share.
 
     Attributes:
         flow: The flow, on any device.
         test: Test images: at least four.
         run: Its run, if it has one.
         draws: Latents drawn for receptive fields.
-        seed: Of whatever is random.
+        seed: Seed of all randomness.
         threshold: Strength above which a latent counts as visible.
-        places: Places in the image that are probed at the most.
-        beside: Another flow, whose receptive fields stand beside; its name first.
-        progress: Told of what takes long.
+        places: The most places in the image that are probed.
+        beside: The name of another flow, and the flow, to compare receptive fields with.
+        progress: Called as long computations proceed.
     """
 
     flow: Flow
@@ -72,7 +72,7 @@ class ReportedFlow:
 
     @cached_property
     def factors(self) -> Factors:
-        """What the latents mean, given the labels of the test images, if there are any."""
+        """The meaning of the latents, from the labels of the test images, if there are any."""
         return find_factors(
             self.flow,
             self.images,

@@ -1,6 +1,6 @@
-"""What is measured of a flow as rows of text, on the screen and on the page.
+"""Results about a flow as tables, for the screen and the page.
 
-Every table names the settings that its numbers depend on.
+Every table names the settings behind its numbers.
 """
 
 import math
@@ -20,13 +20,13 @@ from rgflow.report.page import Table
 from rgflow.text import many, measured, minus, with_error
 
 RANKED, GROUPS = 20, 12
-"""Rows of the latents ranked by effect, and of the groups that they make."""
+"""Rows of ranked latents, and of groups."""
 INPUTS: dict[Inputs, str] = {
     "own": "",
     "random": "\u2003as many others",
     "shuffled": "\u2003shuffled labels",
 }
-"""What a probe gets, as the name of a row; the space stays in HTML."""
+"""The inputs of a probe, as the name of a row; HTML keeps this space."""
 
 
 def shown(value: float, digits: int = 2, error: float | None = None) -> str:
@@ -57,21 +57,21 @@ AT = "latent: h, (i, j), c"
 
 
 def telling(one: Association) -> str:
-    """How much a latent tells about a label."""
+    """The information that a latent has about a label."""
     measure = f"AUC {shown(one.auc)}" if not math.isnan(one.auc) else f"r {shown(one.correlation)}"
     return f"{shown(one.information)} nats, {measure}"
 
 
 def names(found: Associations, address: Address, count: int = 1) -> list[Association]:
-    """The labels that a latent is named after: those that it significantly goes with, the one that
-    it tells most about first."""
+    """The labels that a latent is named after: those it is significantly associated with, the most
+    informative first."""
     every = found.labels_of(address, len(found.labels))
     return [one for one in every if one.significant][:count]
 
 
 def name(found: Factors, address: Address) -> str:
-    """What a latent does: the label that it goes with or, if it goes with none, the group of
-    latents whose fields have the shape of its own."""
+    """A name for a latent: the label it is associated with or, without one, its group of latents
+    with fields of the same shape."""
     if found.associations and (best := names(found.associations, address)):
         return f"{best[0].label} ({telling(best[0])})"
     if address in found.visible.addresses:
@@ -85,7 +85,7 @@ def name(found: Factors, address: Address) -> str:
 
 
 def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table:
-    """How strong the latents of each level are, of a flow that has a name if there are several."""
+    """The strengths of the latents of each level, with the name of the flow among several."""
     rows = []
     for level in range(found.lattice.levels):
         values = found.of_level(level)
@@ -110,7 +110,7 @@ def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table
 
 
 def visible(found: Visible) -> Table:
-    """How many latents are visible."""
+    """Visible latents by level."""
     columns = (found.counts, found.effective_visible, found.effective, found.distinct)
     return Table(
         title="Visible latents",
@@ -151,7 +151,7 @@ def groups(found: Visible) -> Table:
 
 
 def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], title: str) -> Table:
-    """Some latents with their strengths and what they tell about."""
+    """Some latents with their strengths and labels."""
     of, numbers = (
         found.associations,
         dict(zip(found.visible.addresses, found.visible.shapes, strict=True)),
@@ -178,7 +178,7 @@ def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], ti
 
 
 def associated(of: Associations) -> str:
-    """How latents and labels were found to go together."""
+    """How associations were found, in words."""
     return (
         f"mutual information over {of.images} images, {of.bins} bins; {of.significant.sum():,} of "
         f"{of.significant.size:,} pairs are dependent (false-discovery rate {of.rate:g})"
@@ -218,7 +218,7 @@ def probes(table: ProbeTable) -> Iterator[Table]:
 
 
 def information(of: Associations, labels: Sequence[Label]) -> Table:
-    """What the best latent of each level tells about the labels."""
+    """The information of the best latent of each level about the labels."""
     rows: list[Sequence[str]] = []
     by_level = of.by_level()
     for group in dict.fromkeys(label.group for label in labels):
@@ -237,7 +237,7 @@ def information(of: Associations, labels: Sequence[Label]) -> Table:
 
 
 def best_latents(of: Associations, labels: Sequence[Label]) -> Table:
-    """For each label the latents that tell most about it."""
+    """The most informative latents for each label."""
     words = ("tells most", "then")
     rows: list[Sequence[str]] = []
     for label in spread(labels, 1):
@@ -254,7 +254,7 @@ def best_latents(of: Associations, labels: Sequence[Label]) -> Table:
 
 
 def scores(found: Factors) -> Table:
-    """MIG and DCI, beside what they would be by chance."""
+    """MIG and DCI, beside their values by chance."""
     assert found.scores
     of = found.scores
     rows = [("mutual information gap", shown(of.mig, 3, of.mig_error), shown(of.shuffled.mig, 3))]
@@ -272,7 +272,7 @@ def scores(found: Factors) -> Table:
 
 
 def directions(found: Factors) -> Table:
-    """Where latents go when a label rises: those of the whole image, and those of one place."""
+    """Directions in which labels rise: of the whole image, and of one place."""
     places = [one.box for one in found.directions if one.box]
     some = [one for one in found.directions if one.box in (None, *places[:1])]
     one = some[0]
@@ -288,7 +288,7 @@ def directions(found: Factors) -> Table:
 
 
 def dependence(found: Factors) -> Table:
-    """How dependent the latents of a level are."""
+    """The dependence of the latents of a level."""
     of = found.latents
     strata = [s for s in of.strata if s.levels[0] == s.levels[1]]
     pixels = {(s.levels, s.distance): s.information.value for s in found.pixels.strata}

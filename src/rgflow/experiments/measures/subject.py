@@ -1,4 +1,4 @@
-"""What is measured: a trained flow, with its images; and what a measure gives."""
+"""The trained flow that is measured, with its images, and the result of a measure."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What a measure has found.
+    """The result of a measure.
 
     Attributes:
         numbers: Plain values by name.
@@ -42,8 +42,8 @@ class MeasuredFlow:
     Attributes:
         flow: The flow.
         config: The settings of its training.
-        name: What it is called.
-        beside: Another to compare with, with its name.
+        name: Its name.
+        beside: The name of another flow, and the flow, to compare with.
         inception: Features for FID.
     """
 
