@@ -1,4 +1,4 @@
-"""Completions of holes, drawn from what a flow holds possible, for `rgflow inpaint`."""
+"""Completions of holes, drawn from a flow, for `rgflow inpaint`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from rgflow.repair.particles import Completion
 
 CHAINS = 4
-"""For each image."""
+"""Markov chains for each image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Holes:
-    """Images with holes, and where their completions are drawn.
+    """Images with holes, and where pictures of their completions go.
 
     Attributes:
         images: On the CPU, [N, C, H, W].
@@ -54,7 +54,7 @@ class Holes:
 
 
 def of_particles(holes: Holes, count: int, found: Sequence[Completion]) -> list[Path]:
-    """Draw what particles have left after the last sweeps."""
+    """Draw the samples of particles after the last sweeps."""
     written = []
     for n, one in enumerate(found):
         some = one.samples[-count:].cpu()
@@ -66,7 +66,7 @@ def of_particles(holes: Holes, count: int, found: Sequence[Completion]) -> list[
 def of_chains(
     holes: Holes, flow: Flow, count: int, draws: int, warm_up: int, seed: int
 ) -> tuple[list[Path], dict[str, Any]]:
-    """Draw what Markov chains come by, and say how well they mix: files, and what is known."""
+    """Draw samples of Markov chains, and report how well they mix: files, and diagnostics."""
     import torch
 
     from rgflow.local import LocalFlow

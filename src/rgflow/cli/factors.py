@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from rgflow.report.page import Table
 
 NAMED = 5
-"""Labels that are named where some are left out."""
+"""Labels named in a message about those left out."""
 LONGEST = 40
-"""Letters of a label in the name of a file."""
+"""The most letters of a label in the name of a file."""
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rgflow.lattice import Mask
 
 SHOWN, TOLD = 8, 3
-"""Strongest latents of each level: how many are drawn, and how many are named on the screen."""
+"""Strongest latents of each level in the picture, and on the screen."""
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""`rgflow inpaint`: regions of images filled in, and found where nobody knows them."""
+"""`rgflow inpaint`: fill in regions of images, and find odd ones."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from rgflow.repair.inpainting import Inpainting
 
 SHOWN, CURVES = 32, 12
-"""Images in a picture, and those whose climb or draws are drawn."""
+"""Images in a picture, and images with a curve."""
 PARTICLES = 128
-"""That draw where a flow maps every pixel once."""
+"""Particles, if a flow maps every pixel once."""
 CLIMB: dict[str, Any] = asdict(Climb())
-"""Options of a climb, as they are if not given."""
+"""Options of a climb, with their defaults."""
 CHAIN: dict[str, Any] = {"warm_up": 500, "chain": 500}
-"""Those of chains, which draw further completions after a climb."""
+"""Options of chains, which draw more completions after a climb."""
 PARTICLE: dict[str, Any] = {"sweeps": 4}
-"""Those of particles."""
+"""Options of particles."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -190,7 +190,7 @@ def _check(settings: Namespace) -> None:
 
 
 def _unused(settings: Namespace, particles: bool, beside: bool) -> set[str]:
-    """The options that say nothing, as particles fill holes in, or none do.
+    """The options without effect, with particles or without them.
 
     Raises:
         ValueError: If one of them was given.

@@ -1,4 +1,4 @@
-"""What the commands' parsers share."""
+"""Parsers of the commands."""
 
 import difflib
 import math
@@ -112,7 +112,7 @@ def instantiate(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, A
 
 
 def _one_sentence(message: str, parser: ArgumentParser) -> str:
-    """What was expected, what was given, and the nearest option, from the parser's own message."""
+    """The parser's message as one sentence: the expected and given values, the nearest option."""
     wrong = re.search(r'Parser key "([\w.]+)":.*value: (.*)', message, re.DOTALL)
     actions = {action.dest: action for action in parser._actions}
     if wrong and wrong.group(1) in actions:

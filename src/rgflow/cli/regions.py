@@ -1,4 +1,4 @@
-"""The images that `rgflow inpaint` works on, and their regions: given, at random, or found."""
+"""The images of `rgflow inpaint`, and their regions: given, random, or found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SQUARE = 10
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
-    """The images, uint8 [N, C, H, W], and as they should be."""
+    """The images, uint8 [N, C, H, W], and the truth, if it is known."""
     import torch
 
     config = model.flow.config

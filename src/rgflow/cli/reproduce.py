@@ -1,4 +1,4 @@
-"""`rgflow reproduce`: a table or figure of the paper, or a question of our own, end to end."""
+"""`rgflow reproduce`: an experiment end to end, of the paper or our own."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _list(experiments: Path) -> None:
-    """What is done of all experiments."""
+    """List the state of all experiments."""
     from rgflow.experiments.manifest import make
 
     head = ("experiment", "budget", "", "trainings", "measures", "date")
@@ -118,7 +118,7 @@ def _list(experiments: Path) -> None:
 
 
 def _list_plan(plan: Plan, work: Path) -> None:
-    """What would be done, and for how long."""
+    """List what would be done, and for how long."""
     from rgflow.experiments.execute import done
     from rgflow.experiments.measuring import measured
 
@@ -142,7 +142,7 @@ def _list_plan(plan: Plan, work: Path) -> None:
 
 @contextmanager
 def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
-    """A line for every measurement, and a bar over all of them with the time that is left."""
+    """Print a line for every measurement, and show a bar with the time left."""
     import time
 
     from rgflow.experiments.measuring import measured
@@ -164,7 +164,7 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
 
 @contextmanager
 def _training_bar(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
-    """A bar over all trainings with the time that is left, and a line when one begins or ends."""
+    """Show a bar with the time left, and print a line when a training begins or ends."""
     import time
 
     from rich.progress import BarColumn, TextColumn

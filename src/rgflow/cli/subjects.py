@@ -1,4 +1,4 @@
-"""The images that a command works on: samples by their seeds, picture files, or a data set's."""
+"""The images of a command: samples by their seeds, picture files, or images of a data set."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Mixtures | Resampled | Tempered | Traversal")
 WIDTH = 96
-"""Of a drawn image, in pixels."""
+"""Width of a drawn image, in pixels."""
 MOST = 100
-"""Images, so that a picture can be opened."""
+"""The most images in a picture, so that it can be opened."""
 
 
 def add_options(options: Parser, pick: Sequence[int]) -> None:
-    """The options that say which images, and where pictures go."""
+    """Add the options for the images and for the folder of pictures."""
     options.model()
     options.several(
         "pick",
@@ -153,7 +153,7 @@ class Subjects(Pictures):
 
 
 def load(settings: Namespace) -> Subjects:
-    """The flow that the options name, and the latents of the images.
+    """Load the flow and the latents of the images.
 
     Raises:
         FileNotFoundError: If a file or folder isn't there.
@@ -231,7 +231,7 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
 
 
 def _tell_changes(paths: Sequence[Path], target: Target) -> None:
-    """Say in one sentence how picture files were changed to fit, if any were."""
+    """Report in one sentence how picture files were changed to fit, if any were."""
     changed = {path: change for path in paths if (change := _change(path, target))}
     if changed:
         first, change = next(iter(changed.items()))
@@ -240,7 +240,7 @@ def _tell_changes(paths: Sequence[Path], target: Target) -> None:
 
 
 def _change(path: Path, target: Target) -> str:
-    """What becomes of a picture file that is brought to a target, in words; empty if nothing."""
+    """How a picture file is changed to fit a target, in words; empty if it isn't."""
     from PIL import Image, ImageOps
 
     from rgflow.data.decoding import FORMATS
