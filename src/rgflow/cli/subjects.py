@@ -264,6 +264,10 @@ def picked(settings: Namespace, model: Model) -> Tensor:
     """The images at some places of a data set, [N, C, H, W]."""
     import torch
 
+    if settings.data is None and model.config is None:
+        raise ValueError(
+            "Expected a data set beside --split, as the folder of a model names none; give --data."
+        )
     count = max(settings.pick) + 1
     found = model.images(settings.data, settings.split, count)
     if len(found) < count:

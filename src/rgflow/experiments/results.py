@@ -150,26 +150,41 @@ def differences(config: TrainConfig) -> dict[str, Any]:
 
 def _record(training: Training, work: Path) -> dict[str, Any]:
     """What is written about a finished training."""
+    head = {
+        "name": training.name,
+        "label": training.label,
+        "seed": training.config.seed,
+        "experiment": training.experiment,
+    }
+    settings = differences(training.config)
+    on_processor = training.config.clock == "processor"
     if training.model:
-        return _of_model(training)
+        card = Card.read(shipped()[training.model])
+        made = card.training
+        seconds = round(made.all_seconds, 1)
+        return head | {
+            "model": training.model,
+            "weights": training.weights,
+            "settings": settings,
+            "parameters": card.parameters,
+            "steps": made.all_steps,
+            "unit": card.likelihood.unit,
+            "started": made.began,
+            "seconds": seconds,
+            "processor_seconds": seconds if on_processor else None,
+            **{name: getattr(made, name) for name in ("machine", "versions", "git")},
+        }
     run, parts = Run(training.folder(work)), sessions(training, work)
     record = run.record()
     result = record["result"]
     # A session isn't written down if the command that began it was killed; its own clock goes on.
     clock = result["seconds"]
-    busy = clock if training.config.clock == "processor" else 0.0
-    return {
-        "name": training.name,
-        "label": training.label,
-        "seed": training.config.seed,
-        "experiment": training.experiment,
-        "settings": differences(training.config),
+    busy = clock if on_processor else 0.0
+    return head | {
+        "settings": settings,
         "compute_dtype": run.config().model.compute_dtype,
         "parameters": record["parameters"],
-        "steps": result["steps"],
-        "images_per_second": result["images_per_second"],
-        "validation": result["validation"],
-        "unit": result["unit"],
+        **{name: result[name] for name in ("steps", "images_per_second", "validation", "unit")},
         "curve": _curve(training, work),
         "started": record["started"],
         "sessions": len(parts),
@@ -177,41 +192,7 @@ def _record(training: Training, work: Path) -> dict[str, Any]:
         "processor_seconds": round(max(busy, sum(one.processor_seconds for one in parts)), 1),
         "threads": max((one.threads for one in parts), default=None),
         "at_a_time": max((one.beside + 1 for one in parts), default=None),
-        "machine": record["machine"],
-        "versions": record["versions"],
-        "git": record["git"],
-    }
-
-
-def _of_model(training: Training) -> dict[str, Any]:
-    """What is written about the training of a model of the package, as far as its card says."""
-    assert training.model
-    return {
-        "name": training.name,
-        "label": training.label,
-        "seed": training.config.seed,
-        "experiment": training.experiment,
-        "model": training.model,
-        "weights": training.weights,
-        **of_card(Card.read(shipped()[training.model])),
-    }
-
-
-def of_card(card: Card) -> dict[str, Any]:
-    """The training of a model, and of the models that it began with, from its card."""
-    made, config = card.training, card.config
-    seconds = round(made.all_seconds, 1)
-    return {
-        "settings": differences(config),
-        "parameters": card.parameters,
-        "steps": made.all_steps,
-        "unit": card.likelihood.unit,
-        "started": made.began,
-        "seconds": seconds,
-        "processor_seconds": seconds if config.clock == "processor" else None,
-        "machine": made.machine,
-        "versions": made.versions,
-        "git": made.git,
+        **{name: record[name] for name in ("machine", "versions", "git")},
     }
 
 
