@@ -41,8 +41,8 @@ nitpick_ignore_regex = [
     ),
     (
         r"py:.*",
-        r"(Tensor|NDArray|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any|Self"
-        r"|Literal|Protocol|NamedTuple|UserWarning|ValueError|FileNotFoundError|Exception"
+        r"(Tensor|NDArray|ArrayLike|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any"
+        r"|Self|Literal|Protocol|NamedTuple|UserWarning|ValueError|FileNotFoundError|Exception"
         r"|dtype|device|Generator|ndarray|Axes|Split|optional|callable|rgflow\.reading\.T)",
     ),
 ]

@@ -549,7 +549,7 @@ def _done(experiment: Experiment, budget: str, content: dict[str, Any] | None) -
     told = (
         *[_count("training", now.trainings, now.of_trainings, trainings)] * bool(plan.trainings),
         _count("measurement", now.measures, now.of_measures, measures),
-        f"{results.machine_hours(content):.2g} machine-hours",
+        f"{_hours(content):.2g} machine-hours",
         *("; ".join(sorted(set(some))) for some in (machines, versions, commits)),
         " to ".join(dict.fromkeys((dates[0], dates[-1]))),
     )
@@ -649,6 +649,19 @@ def _with_changes() -> str:
     )
 
 
+def _hours(content: dict[str, Any]) -> float:
+    """Hours of a machine that an experiment took by itself: processor time by number of cores.
+
+    What another experiment has trained or measured counts there.
+    """
+    own = [
+        one
+        for one in (*content["trainings"], *content["measures"])
+        if one["experiment"] == content["experiment"]
+    ]
+    return sum(one["processor_seconds"] / one["machine"]["cores"] for one in own) / 3600
+
+
 def _count(what: str, done: int, planned: int, there: Sequence[Any]) -> str:
     """How many of those planned are done, and how many more there are, of a former plan."""
     former = len(there) - done
@@ -663,16 +676,11 @@ def overview(pages: dict[str, Experiment]) -> str:
     for name, experiment in pages.items():
         states = {one.budget: one for one in entries if one.experiment == name}
         cells = [DONE[states[b].state] if b in states else "" for b in BUDGETS]
-        hours = sum(one.machine_hours for one in states.values())
-        hours += manifest.hours_of_others(experiment)
-        rows.append([f"[{experiment.title}]({name}.md)", *cells, f"{hours:.2g}" if hours else ""])
-    lines += ["", *table(["", *BUDGETS, "machine-hours"], rows)]
+        rows.append([f"[{experiment.title}]({name}.md)", *cells])
+    lines += ["", *table(["", *BUDGETS], rows)]
     lines += [
-        f"Together {manifest.machine_hours(EXPERIMENTS):.2g} machine-hours, of at most "
-        f"{manifest.LIMIT}, with those of all models that come with the package. A machine-hour is "
-        "an hour of all cores of a machine, which had two: two hours on the clock for a training "
-        "of one core that was alone. Flows of other libraries count with their trials of learning "
-        "rates and with the Glows of the natural images.",
+        "A machine-hour, on the pages, is an hour of all cores of a machine, which had two: two "
+        "hours on the clock for a training of one core that was alone.",
         "",
     ]
     lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]

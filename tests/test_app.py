@@ -20,19 +20,19 @@ from PIL import Image
 
 from flows import BIJECTORS, random_flow
 from rgflow.app import repairing
-from rgflow.app.desk import Desk, Turns
 from rgflow.app.drawers import opened_picture, preview, read, unusual
 from rgflow.app.films import playing, toggle
-from rgflow.app.history import MOST
-from rgflow.app.meaning import chosen, told
+from rgflow.app.history import MAX_UNDO
+from rgflow.app.latent_image import sampled
+from rgflow.app.meaning import choose_latent, meanings
+from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
 from rgflow.app.panels.repair import following
 from rgflow.app.panels.repair import repairing as steps_of
 from rgflow.app.recipe import Recipe
 from rgflow.app.repairing import completions
 from rgflow.app.server import make_app
-from rgflow.app.shelf import Shelf
-from rgflow.app.subject import sampled
+from rgflow.app.sessions import FairLock, SessionStore
 from rgflow.app.views import choice
 from rgflow.app.workspace import MOST_CHOSEN, Workspace
 from rgflow.cli import main
@@ -59,8 +59,8 @@ def models(tmp_path_factory):
     for name, options in SMALL.items():
         found[name] = str(tmp_path_factory.mktemp("models") / name)
         random_flow(torch.float32, **options).save_pretrained(found[name])
-    shelf = Shelf("msds1-best")
-    return SimpleNamespace(names=found, open=lambda name: Workspace(shelf.open(found[name])))
+    store = ModelStore("msds1-best")
+    return SimpleNamespace(names=found, open=lambda name: Workspace(store.open(found[name])))
 
 
 @pytest.fixture(params=MODELS)
@@ -84,10 +84,10 @@ def same(tmp_path, monkeypatch):
     """A check that the Python of an image gives its pixels."""
     monkeypatch.chdir(tmp_path)
 
-    def check(work, subject=None):
-        subject = subject or work.subject
-        exec(compile(subject.recipe.script(work.opened.source), "script", "exec"), {})
-        assert np.array_equal(pixels("image.png"), subject.image.permute(1, 2, 0).numpy())
+    def check(work, image=None):
+        image = image or work.image
+        exec(compile(image.recipe.script(work.opened.source), "script", "exec"), {})
+        assert np.array_equal(pixels("image.png"), image.pixels.permute(1, 2, 0).numpy())
         os.remove("image.png")
 
     return check
@@ -131,9 +131,9 @@ def test_samples(work, same):
     work.take(drawn[1])
     same(work)
     same(work, drawn[0])
-    assert [one.what for one in drawn] == ["sample 3", "sample 4"]
+    assert [one.caption for one in drawn] == ["sample 3", "sample 4"]
     alone = sampled(work.opened, [4], [0.5] * (levels - 1) + [0.9])[0]
-    assert torch.equal(alone.image, drawn[1].image)  # whatever else is drawn with it
+    assert torch.equal(alone.pixels, drawn[1].pixels)  # whatever else is drawn with it
 
 
 def test_latents_moved(work, same):
@@ -146,21 +146,21 @@ def test_latents_moved(work, same):
     same(work)
     work.reset()
     same(work)
-    assert work.subject is work.moment.base
+    assert work.image is work.state.base
 
 
 def test_levels(work, same):
     top = work.opened.flow.levels - 1
     for level in {0, top}:
-        before = work.subject
+        before = work.image
         work.zero(level)
         same(work)
-        assert not work.subject.latents.levels[level].any()
+        assert not work.image.latents.levels[level].any()
         work.redraw(level, 7, 0.8)
         same(work)
         work.restore(level)
         same(work)
-        assert torch.equal(work.subject.image, before.image)
+        assert torch.equal(work.image.pixels, before.pixels)
 
 
 def test_a_direction_applied_to_another_image(work, same):
@@ -169,12 +169,12 @@ def test_a_direction_applied_to_another_image(work, same):
     work.set([work.values()[0] + 2])
     work.save_direction("up")
     work.sample([5], 0.8)
-    before = work.subject.latents
+    before = work.image.latents
     work.add_direction("up", -0.5)
     same(work)
-    moved = work.subject.latents.flat() - before.flat()
+    moved = work.image.latents.flat() - before.flat()
     assert moved.count_nonzero() == 1
-    change = work.subject.latents[address] - before[address]
+    change = work.image.latents[address] - before[address]
     assert change.item() == pytest.approx(-work.unit)
     work.add_direction("up", 1.0)
     same(work)
@@ -188,7 +188,7 @@ def test_a_deleted_direction_comes_back(models):
         work.set([value])
         work.save_direction(name)
     assert list(work.directions) == ["far", "near"]
-    work.forget_direction("far")
+    work.delete_direction("far")
     assert list(work.directions) == ["near"]
     work.sample([5], 0.8)
     work.open(models.open("msds1-best").opened)
@@ -211,59 +211,59 @@ def test_a_deleted_direction_comes_back(models):
 
 def test_mixtures(work, same):
     levels = work.opened.flow.levels
-    work.remember(sampled(work.opened, [6], 0.8)[0])
-    first, second = work.subject, work.moment.other
+    work.set_second(sampled(work.opened, [6], 0.8)[0])
+    first, second = work.image, work.state.second
     mixed = work.mixed([[0] * levels, [1] * levels, [1] * (levels - 1) + [0.25], [0.5] * levels])
-    assert torch.equal(mixed[0].image, first.image)
-    assert torch.equal(mixed[1].image, second.image)
+    assert torch.equal(mixed[0].pixels, first.pixels)
+    assert torch.equal(mixed[1].pixels, second.pixels)
     for one in mixed[2:]:
         work.change(one)
         same(work)
     work.undo()
     work.undo()
     work.swap()
-    assert work.subject is second
-    assert work.moment.other is first
+    assert work.image is second
+    assert work.state.second is first
     same(work)
 
 
 def test_shares_are_of_the_first_image(work, same):
     levels = work.opened.flow.levels
-    first, second = work.subject, sampled(work.opened, [6], 0.8)[0]
-    work.remember(second)
+    first, second = work.image, sampled(work.opened, [6], 0.8)[0]
+    work.set_second(second)
     work.preview_mixed([1.0] + [0.0] * (levels - 1))
-    assert work.subject is first
-    work.settle()  # as before an export, or Python
-    half = work.subject
+    assert work.image is first
+    work.apply_pending()  # as before an export, or Python
+    half = work.image
     same(work)
-    assert work.moment.shares == (1.0, *[0.0] * (levels - 1))
+    assert work.state.shares == (1.0, *[0.0] * (levels - 1))
     work.mix([1.0] * levels)
-    assert torch.equal(work.subject.image, second.image)
+    assert torch.equal(work.image.pixels, second.pixels)
     assert work.first is first
     work.undo()
-    assert work.subject is half
+    assert work.image is half
     work.mix([0.0] * levels)
-    assert work.subject is first
+    assert work.image is first
     work.mix([0.5] * levels)
     work.swap()
-    assert work.subject is second
-    assert work.moment.other is first
+    assert work.image is second
+    assert work.state.second is first
     work.mix([0.5] * levels)
     work.zero(0)  # from here on it is an image like any other
-    assert work.first is work.subject
-    assert work.moment.shares == ()
+    assert work.first is work.image
+    assert work.state.shares == ()
     same(work)
 
 
 def test_own_images(work, same):
     image = picture(work)
     work.take(work.encode(image, "mine.png"))
-    assert torch.equal(work.subject.image, image)  # through its latents
+    assert torch.equal(work.image.pixels, image)  # through its latents
     same(work)
     work.choose(addresses(work)[0])
     work.set([0.5])
     same(work)
-    work.remember(work.encode(picture(work, 1), "other.png"))
+    work.set_second(work.encode(picture(work, 1), "other.png"))
     work.change(work.mixed([[0.5] * work.opened.flow.levels])[0])
     same(work)
 
@@ -273,23 +273,23 @@ def test_repairs(work, same):
     work.take(work.encode(image, "mine.png"))
     work.paint(hole(work))
     told = []
-    start = work.moment
+    start = work.state
     found = completions(start, 3, lambda *one: told.append(one), lambda: False)
     steps = [step for step, _, _ in told]
     assert steps == sorted(steps)
     assert all(now.shape == image.shape for _, _, now in told)
     known = ~torch.from_numpy(hole(work))
     for one in found:
-        assert torch.equal(one.image[:, known], image[:, known])
+        assert torch.equal(one.pixels[:, known], image[:, known])
     assert len(found) > 1
-    assert work.offer(start, found, "done", (-3.0, -2.0))
-    assert work.moment.curve == (-3.0, -2.0)
-    assert work.subject is found[0]
+    assert work.show_completions(start, found, "done", (-3.0, -2.0))
+    assert work.state.curve == (-3.0, -2.0)
+    assert work.image is found[0]
     same(work)
     work.accept(found[1])
     same(work)
-    assert torch.equal(work.moment.original.image, image)
-    assert work.moment.completions == tuple(found)
+    assert torch.equal(work.state.original.pixels, image)
+    assert work.state.completions == tuple(found)
     work.choose(addresses(work)[0])
     work.set([0.25])
     same(work)
@@ -302,12 +302,12 @@ def test_a_repair_that_is_stopped(work, same):
     def see(step, log_p, image):
         steps.append(step)
 
-    found = completions(work.moment, 1, see, lambda: steps[-1] >= 1)
+    found = completions(work.state, 1, see, lambda: steps[-1] >= 1)
     assert steps[-1] == 1
     same(work, found[0])
     same(work, found[-1])
     count = len(steps)
-    completions(work.moment, 1, see, lambda: False)
+    completions(work.state, 1, see, lambda: False)
     assert len(steps) > 2 * count
 
 
@@ -315,39 +315,39 @@ def test_completions_of_an_image_that_is_another_by_now(small, models, same, mon
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
     small.paint(hole(small))
-    start, first = small.moment, small.subject
+    start, first = small.state, small.image
     found = completions(start, 0, lambda *_: None, lambda: False)
     small.sample([4], 0.8)
-    second = small.subject
+    second = small.image
     small.zero(0)
     small.undo()
-    assert not small.offer(start, found, "done.")
-    assert small.subject is second  # nobody's image is taken away
-    assert "choose a completion" in small.moment.said
+    assert not small.show_completions(start, found, "done.")
+    assert small.image is second  # nobody's image is taken away
+    assert "choose a completion" in small.state.message
     assert small.undoable[1] == 1  # nor what can be done again
     small.accept(found[1])
-    assert small.moment.original is first
-    assert small.moment.mask is start.mask
+    assert small.state.original is first
+    assert small.state.mask is start.mask
     same(small)
     small.undo()
-    assert small.moment.completions == tuple(found)
+    assert small.state.completions == tuple(found)
     small.zero(0)
-    assert small.moment.completions == ()
+    assert small.state.completions == ()
     small.open(models.open("grey-once").opened)
-    before = small.moment
-    assert not small.offer(start, found, "done")  # of another model
-    assert small.moment is before
+    before = small.state
+    assert not small.show_completions(start, found, "done")  # of another model
+    assert small.state is before
 
 
 class OnePage:
     """What a repair needs of a page, with nothing but the image that it shows."""
 
     def __init__(self, models):
-        self.desk = Desk(Shelf(models.names["open-spline"]))
-        self.core = [None]
+        self.sessions = SessionStore(ModelStore(models.names["open-spline"]))
+        self.updated = [None]
 
-    def everything(self, work):
-        return [work.subject.image]
+    def updates(self, work):
+        return [work.image.pixels]
 
 
 def test_all_else_goes_on_during_a_repair(models, monkeypatch):
@@ -355,25 +355,25 @@ def test_all_else_goes_on_during_a_repair(models, monkeypatch):
     page, said = OnePage(models), []
     monkeypatch.setattr("gradio.Warning", said.append)
     assert [list(one) for one in steps_of(page, "me", 0)] == [["stop"]]  # nothing is marked
-    with page.desk.using("me") as work:
+    with page.sessions.using("me") as work:
         work.view.show("Repair")
         work.paint(hole(work))
     going = steps_of(page, "me", 0)
     next(going)
-    assert "Step" in next(going)["said"]
+    assert "Step" in next(going)["message"]
     assert work.repairing
     assert [list(one) for one in steps_of(page, "me", 1)] == [["stop"]]  # one at a time
-    with page.desk.using("me") as work:
+    with page.sessions.using("me") as work:
         work.sample([5], 0.8)
-    second = work.subject
-    page.desk.stop("me")
+    second = work.image
+    page.sessions.stop("me")
     *_, last = going
-    assert "(stopped)" in work.moment.said
-    assert "The image is another by now" in work.moment.said
-    assert torch.equal(last["all"][0], second.image)
+    assert "(stopped)" in work.state.message
+    assert "The image is another by now" in work.state.message
+    assert torch.equal(last["all"][0], second.pixels)
     assert not work.repairing
-    assert work.subject is second
-    assert len(work.moment.completions) == 1
+    assert work.image is second
+    assert len(work.state.completions) == 1
     assert [words.split(":")[0] for words in said] == [
         "Expected something to repair",
         "Expected the repair that is under way to end first",
@@ -384,65 +384,65 @@ def test_a_repair_on_the_page(models, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
     page = OnePage(models)
-    with page.desk.using("me") as work:
+    with page.sessions.using("me") as work:
         work.view.show("Repair")
         work.paint(hole(work))
     first, *between, last = steps_of(page, "me", 0)
-    assert "Looking" in first["said"]
+    assert "Looking" in first["message"]
     assert between
-    assert all("of 18, log p" in one["said"] for one in between)
+    assert all("of 18, log p" in one["message"] for one in between)
     assert all(json.loads(one["canvas"])["filled"] for one in between)
-    assert "(done)" in work.moment.said
-    assert torch.equal(last["all"][0], work.subject.image)
-    assert work.subject.what == "repaired"
+    assert "(done)" in work.state.message
+    assert torch.equal(last["all"][0], work.image.pixels)
+    assert work.image.caption == "repaired"
 
 
 def test_a_repair_goes_on_while_the_page_is_loaded_again(models, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
     page = OnePage(models)
-    page.desk.arrive("one", "page of one")
-    with page.desk.using("one") as work:
+    page.sessions.connect("one", "page of one")
+    with page.sessions.using("one") as work:
         work.view.show("Repair")
         work.paint(hole(work))
     going = steps_of(page, "one", 0)
     next(going)
-    page.desk.arrive("two", "page of two", "page of one")
-    page.desk.leave("one")
+    page.sessions.connect("two", "page of two", "page of one")
+    page.sessions.disconnect("one")
     going.close()  # as nobody listens any more
     while work.repairing:
         time.sleep(0.05)
-    with page.desk.using("two") as again:
+    with page.sessions.using("two") as again:
         assert again is work
-    assert "(done)" in work.moment.said
-    assert work.moment.completions
-    assert len(page.desk) == 1
+    assert "(done)" in work.state.message
+    assert work.state.completions
+    assert len(page.sessions) == 1
 
 
 def test_a_page_loaded_during_a_repair_is_told_of_its_end(models):
     page = OnePage(models)
     assert len(list(following(page, "me"))) == 1  # no repair, no news
-    with page.desk.using("me") as work:
+    with page.sessions.using("me") as work:
         work.repairing = True
     going = following(page, "me")
     next(going)
     threading.Timer(0.1, lambda: setattr(work, "repairing", False)).start()
-    assert torch.equal(next(going)[0], work.subject.image)
+    assert torch.equal(next(going)[0], work.image.pixels)
     assert next(going, None) is None
 
 
 def test_a_repair_is_compared_with_what_was_there_before_the_damage(work):
-    before = work.subject
+    before = work.image
     work.damage(3)
-    assert not torch.equal(work.subject.image, before.image)
-    assert work.moment.original is before
-    start = work.moment
-    work.offer(start, [before], "Repaired.")
-    assert work.subject is work.moment.original
+    assert not torch.equal(work.image.pixels, before.pixels)
+    assert work.state.original is before
+    start = work.state
+    work.show_completions(start, [before], "Repaired.")
+    assert work.image is work.state.original
     work.undo()
     work.undo()
-    assert work.subject is before
-    assert work.moment.original is None
+    assert work.image is before
+    assert work.state.original is None
 
 
 def test_films_of_two_kinds(work):
@@ -472,7 +472,7 @@ def test_a_picture_that_is_no_longer_there_is_not_chosen():
 def test_a_chain_of_everything(work, same):
     random.seed(0)
     levels = work.opened.flow.levels
-    work.remember(sampled(work.opened, [9], 0.7)[0])
+    work.set_second(sampled(work.opened, [9], 0.7)[0])
     for address in addresses(work):
         work.choose(address)
     work.set([0.5, 0.5, 0.5])
@@ -491,22 +491,22 @@ def test_a_chain_of_everything(work, same):
     images = []
     for _ in range(25):
         random.choice(actions)()
-        images.append(work.subject.image)
+        images.append(work.image.pixels)
     same(work)
     while work.undo():
         pass
     while work.redo():
         pass
-    assert torch.equal(work.subject.image, images[-1])
+    assert torch.equal(work.image.pixels, images[-1])
 
 
 def test_the_python_stays_short_and_quick(small, same):
     levels = small.opened.flow.levels
     for _ in range(40):  # each is made from the one before, twice
-        small.remember(small.subject)
+        small.set_second(small.image)
         small.change(small.mixed([[0.5] * levels])[0])
     start = time.perf_counter()
-    script = small.subject.recipe.script("m")
+    script = small.image.recipe.script("m")
     assert time.perf_counter() - start < 2
     assert script.count("\n") < 60
     same(small)
@@ -524,16 +524,16 @@ def test_a_preview_is_the_full_decode(work):
     for address in addresses(work):
         work.choose(address)
     for values in ([0.0, 0.0, 0.0], [3.0, -2.0, 0.5], [-6.0, 6.0, 6.0]):
-        z = work.subject.latents
-        for address, value in zip(work.moment.chosen, values, strict=True):
+        z = work.image.latents
+        for address, value in zip(work.state.chosen, values, strict=True):
             z = z.set(address, value * work.unit)
         with torch.no_grad():
             assert torch.equal(work.preview(values), to_bytes(flow.decode(z))[0])
     before = work.revision
-    work.settle()
+    work.apply_pending()
     assert work.revision == before + 1
     with torch.no_grad():
-        assert torch.equal(work.subject.image, to_bytes(flow.decode(z))[0])
+        assert torch.equal(work.image.pixels, to_bytes(flow.decode(z))[0])
 
 
 def test_sliders_that_were_moved_are_settled_once(small):
@@ -542,82 +542,82 @@ def test_sliders_that_were_moved_are_settled_once(small):
     small.preview([1.0])
     small.preview([2.5])
     assert small.undoable[0] == 1  # previews leave no trace
-    small.settle()
-    small.settle()
+    small.apply_pending()
+    small.apply_pending()
     assert small.undoable[0] == 2
     assert small.values() == pytest.approx([2.5])
-    footing = small.footing
+    slider_revision = small.slider_revision
     small.preview([2.0])
-    small.settle()
-    assert small.footing == footing  # sliders know where they are
+    small.apply_pending()
+    assert small.slider_revision == slider_revision  # sliders know where they are
     small.preview([9.0])
     small.undo()  # forgets what is pending
-    assert small.footing != footing
-    small.settle()
+    assert small.slider_revision != slider_revision
+    small.apply_pending()
     assert small.values() == pytest.approx([2.5])
 
 
 def test_what_depends_on_nothing_that_changed_isnt_sent_again(small):
-    page = Page(Desk(Shelf("msds1-paper-small")))
+    page = Page(SessionStore(ModelStore("msds1-paper-small")))
     with gr.Blocks():
-        page.shows([gr.Number()], lambda work: [work.revision], lambda work: work.level)
-        page.shows([gr.Number()], lambda work: [work.revision])
-    assert page.everything(small) == [0, 0]
+        page.show([gr.Number()], lambda work: [work.revision], lambda work: work.level)
+        page.show([gr.Number()], lambda work: [work.revision])
+    assert page.updates(small) == [0, 0]
     small.choose(addresses(small)[0])
-    assert page.everything(small) == [gr.skip(), 1]
+    assert page.updates(small) == [gr.skip(), 1]
     small.view.sent.clear()
-    assert page.everything(small) == [1, 1]
+    assert page.updates(small) == [1, 1]
 
 
 def test_sliders_that_stay_move_nothing(small):
     for address in addresses(small):
         small.choose(address)
-    before = small.subject.latents
+    before = small.image.latents
     values = [round(value, 4) for value in small.values()]  # as they are shown
     small.set(values)
-    assert small.subject.latents is before
+    assert small.image.latents is before
     small.set([values[0], values[1] + 1, values[2]])
-    assert (small.subject.latents.flat() - before.flat()).count_nonzero() == 1
+    assert (small.image.latents.flat() - before.flat()).count_nonzero() == 1
 
 
 def test_undo_and_redo_restore_exactly(small):
-    first = small.moment
+    first = small.state
     states = [first]
     small.choose(addresses(small)[0])
-    states.append(small.moment)
+    states.append(small.state)
     small.set([2.0])
-    states.append(small.moment)
+    states.append(small.state)
     small.paint(hole(small))
-    states.append(small.moment)
-    small.remember(sampled(small.opened, [8], 1.0)[0])
-    states.append(small.moment)
+    states.append(small.state)
+    small.set_second(sampled(small.opened, [8], 1.0)[0])
+    states.append(small.state)
     small.zero(0)
-    states.append(small.moment)
+    states.append(small.state)
     for state in reversed(states[:-1]):
         assert small.undo()
-        assert small.moment is state
+        assert small.state is state
     assert not small.undo()
     for state in states[1:]:
         assert small.redo()
-        assert small.moment is state
+        assert small.state is state
     assert not small.redo()
     small.undo()
     small.reset()  # what was undone is gone
     assert not small.redo()
-    for k in range(MOST + 9):
+    for k in range(MAX_UNDO + 9):
         small.choose((0, 0, 1, k % 3))
-    assert small.undoable == (MOST, 0)
+    assert small.undoable == (MAX_UNDO, 0)
 
 
 def test_only_so_many_latents_have_sliders(small):
     sites = [(0, 0, 1, c) for c in range(3)] + [(0, 1, 0, c) for c in range(3)]
     for address in sites:
         small.choose(address)
-    assert small.moment.chosen == tuple(sites[-MOST_CHOSEN:])
+    assert small.state.chosen == tuple(sites[-MOST_CHOSEN:])
     small.choose(sites[3])
-    assert small.moment.chosen == (*sites[2:3], *sites[4:])
-    small.unchoose()
-    assert small.moment.chosen == ()
+    assert small.state.chosen == (*sites[2:3], *sites[4:])
+    small.clear_chosen()
+    assert small.state.chosen == ()
 
 
 # ------------------------------------------------------------------------------- mistakes
@@ -641,22 +641,22 @@ def test_mistakes_are_told_in_one_sentence(small, models, tmp_path):
         small.mixed([[0.5, 0.5]])
     sentence(error)
     with pytest.raises(ValueError, match="empty mask") as error:
-        completions(small.moment, 0, lambda *_: None, lambda: False)
+        completions(small.state, 0, lambda *_: None, lambda: False)
     sentence(error)
-    shelf = Shelf("msds1-best")
+    store = ModelStore("msds1-best")
     with pytest.raises(FileNotFoundError, match="nearest: msds1-best") as error:
-        shelf.open("msds1-bets")
+        store.open("msds1-bets")
     sentence(error)
     fields = small_run(tmp_path / "fields", pixels=None)
     with pytest.raises(ValueError, match="real-valued fields") as error:
-        shelf.open(str(fields))
+        store.open(str(fields))
     sentence(error)
-    assert "msds1-bets" not in shelf.names
+    assert "msds1-bets" not in store.names
 
 
 def test_a_run_folder_is_a_model_too(tmp_path, same):
-    shelf = Shelf(str(small_run(tmp_path / "run")))
-    work = Workspace(shelf.open(shelf.first))
+    store = ModelStore(str(small_run(tmp_path / "run")))
+    work = Workspace(store.open(store.first))
     assert "bits/dim" in work.likelihood()
     same(work)
 
@@ -672,36 +672,36 @@ FACTORS = {
 
 
 def test_what_latents_mean(tmp_path):
-    work = Workspace(Shelf(str(small_run(tmp_path / "run"))).open(str(tmp_path / "run")))
-    assert "rgflow factors" in told(work)
+    work = Workspace(ModelStore(str(small_run(tmp_path / "run"))).open(str(tmp_path / "run")))
+    assert "rgflow factors" in meanings(work)
     path = tmp_path / "run" / "factors.json"
     path.write_text(json.dumps(FACTORS))
-    assert "1,000 validation images" in told(work)
-    assert 'data-address="1,0,0,2">level 1, (0, 0), blue</button>' in told(work)
-    assert "<td>0.50 nats</td>" in told(work)
-    assert "<summary>a &lt; b</summary>" in told(work)
+    assert "1,000 validation images" in meanings(work)
+    assert 'data-address="1,0,0,2">level 1, (0, 0), blue</button>' in meanings(work)
+    assert "<td>0.50 nats</td>" in meanings(work)
+    assert "<summary>a &lt; b</summary>" in meanings(work)
     address = addresses(work)[0]
     for _ in range(2):
-        chosen(work, SimpleNamespace(address=",".join(map(str, address))))
-        assert work.moment.chosen == (address,)
+        choose_latent(work, SimpleNamespace(address=",".join(map(str, address))))
+        assert work.state.chosen == (address,)
     assert work.view.level == address[0]
     with pytest.raises(ValueError, match=r"\(0, 99, 0, 0\) is none") as error:
-        chosen(work, SimpleNamespace(address="0,99,0,0"))
+        choose_latent(work, SimpleNamespace(address="0,99,0,0"))
     sentence(error)
     for damage in ("", "[]", "null", '{"images": null}', json.dumps({**FACTORS, "visible": [1]})):
         path.write_text(damage)
-        assert "it is damaged: run that again" in told(work)
+        assert "it is damaged: run that again" in meanings(work)
 
 
 # ------------------------------------------------------------------------------- many people
 
 
 def test_sessions_have_workspaces_of_their_own(models, monkeypatch):
-    monkeypatch.setattr("rgflow.app.desk.MOST", 3)
-    desk = Desk(Shelf(models.names["affine"]))
+    monkeypatch.setattr("rgflow.app.sessions.MAX_SESSIONS", 3)
+    sessions = SessionStore(ModelStore(models.names["affine"]))
 
     def of(session):
-        with desk.using(session) as work:
+        with sessions.using(session) as work:
             return work
 
     one, two = of("one"), of("two")
@@ -712,54 +712,54 @@ def test_sessions_have_workspaces_of_their_own(models, monkeypatch):
     assert of("one") is one
     of("three")
     of("four")  # two was idle longest
-    assert len(desk) == 3
+    assert len(sessions) == 3
     assert of("one") is one
     assert of("two") is not two
-    one.open(desk.shelf.open(models.names["grey-once"]))
+    one.open(sessions.models.open(models.names["grey-once"]))
     assert of("two").opened is two.opened
 
 
 def test_whoever_leaves_may_come_back(models, monkeypatch):
-    desk = Desk(Shelf(models.names["affine"]))
-    with desk.using("one") as one:
+    sessions = SessionStore(ModelStore(models.names["affine"]))
+    with sessions.using("one") as one:
         pass
-    with desk.using("two") as two:
+    with sessions.using("two") as two:
         pass
-    desk.leave("one")
-    desk.leave("never was")
-    assert len(desk) == 1
+    sessions.disconnect("one")
+    sessions.disconnect("never was")
+    assert len(sessions) == 1
     assert one.stopping
     assert not two.stopping
-    with desk.using("one") as again:  # the connection had only dropped
+    with sessions.using("one") as again:  # the connection had only dropped
         assert again is one
-    assert len(desk) == 2
-    monkeypatch.setattr("rgflow.app.desk.PATIENCE", -1)
-    desk.leave("one")
-    with desk.using("one") as again:
+    assert len(sessions) == 2
+    monkeypatch.setattr("rgflow.app.sessions.GRACE", -1)
+    sessions.disconnect("one")
+    with sessions.using("one") as again:
         assert again is not one
-    desk.stop_all()
+    sessions.stop_all()
     assert two.stopping
 
 
 def test_a_page_opened_again_goes_on(models):
-    desk = Desk(Shelf(models.names["affine"]))
-    desk.arrive("one", "page of one")
-    with desk.using("one") as work:
+    sessions = SessionStore(ModelStore(models.names["affine"]))
+    sessions.connect("one", "page of one")
+    with sessions.using("one") as work:
         pass
-    desk.leave("one")
-    desk.arrive("two", "page of two", "page of one")
-    with desk.using("two") as again:
+    sessions.disconnect("one")
+    sessions.connect("two", "page of two", "page of one")
+    with sessions.using("two") as again:
         assert again is work
-    desk.arrive("three", "page of three", "page of two")  # before the other connection has ended
+    sessions.connect("three", "page of three", "page of two")  # while the other is open
     work.stopping = False
-    desk.leave("two")
-    assert len(desk) == 1
+    sessions.disconnect("two")
+    assert len(sessions) == 1
     assert not work.stopping
-    with desk.using("three") as again:
+    with sessions.using("three") as again:
         assert again is work
     for before in ("", "page of one", "guessed"):  # no page of anybody
-        desk.arrive("four", "page of four", before)
-        with desk.using("four") as other:
+        sessions.connect("four", "page of four", before)
+        with sessions.using("four") as other:
             assert other is not work
 
 
@@ -768,15 +768,15 @@ def test_one_model_after_another_can_be_undone(small, models, same):
     small.set([1.5])
     small.save_direction("up")
     small.view.pixel, small.view.direction = (9, 9), "up"
-    before, grey = small.moment, models.open("grey-once").opened
+    before, grey = small.state, models.open("grey-once").opened
     small.open(grey)
     assert small.opened is grey
-    assert small.moment.chosen == ()
+    assert small.state.chosen == ()
     assert small.view.pixel is None
     assert small.directions == {}
     same(small)
     assert small.undo()
-    assert small.moment is before
+    assert small.state is before
     assert list(small.directions) == ["up"]
     same(small)
     assert small.redo()
@@ -787,41 +787,41 @@ def test_weights_that_have_changed_are_loaded_again(tmp_path):
     folder = tmp_path / "model"
     flow = random_flow(torch.float32, **SMALL["affine"])
     flow.save_pretrained(folder)
-    shelf = Shelf(str(folder))
-    first = shelf.open(str(folder))
-    assert shelf.open(str(folder)) is first
+    store = ModelStore(str(folder))
+    first = store.open(str(folder))
+    assert store.open(str(folder)) is first
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter *= 1.1
     flow.save_pretrained(folder)
-    second = shelf.open(str(folder))
+    second = store.open(str(folder))
     assert second is not first
-    assert not torch.equal(sampled(second, [0], 1.0)[0].image, sampled(first, [0], 1.0)[0].image)
+    assert not torch.equal(sampled(second, [0], 1.0)[0].pixels, sampled(first, [0], 1.0)[0].pixels)
 
 
 def test_sessions_from_many_threads(models):
-    desk = Desk(Shelf(models.names["affine"]))
+    sessions = SessionStore(ModelStore(models.names["affine"]))
     found = {}
 
     def draw(k):
         for _ in range(5):
-            with desk.using(f"session {k}") as work:
+            with sessions.using(f"session {k}") as work:
                 work.sample([k], 1.0)
-        found[k] = work.subject
+        found[k] = work.image
 
     threads = [threading.Thread(target=draw, args=(k,)) for k in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [found[k].what for k in range(8)] == [f"sample {k}" for k in range(8)]
-    opened = desk.shelf.open(desk.shelf.first)
+    assert [found[k].caption for k in range(8)] == [f"sample {k}" for k in range(8)]
+    opened = sessions.models.open(sessions.models.first)
     for k in range(8):
-        assert torch.equal(sampled(opened, [k], 1.0)[0].image, found[k].image)
+        assert torch.equal(sampled(opened, [k], 1.0)[0].pixels, found[k].pixels)
 
 
 def test_turns_are_taken_in_order():
-    turns, order, threads = Turns(), [], []
+    turns, order, threads = FairLock(), [], []
 
     def act(k):
         with turns:
@@ -925,9 +925,9 @@ def test_the_part_that_is_framed(turned, small, tmp_path):
     values = np.zeros((32, 128), dtype=np.uint8)
     values[:, 96:] = 200
     Image.fromarray(values.T if turned else values).save(tmp_path / "a.png")
-    small.view.middle = (0.5, 1.0) if turned else (1.0, 0.5)
+    small.view.crop_centre = (0.5, 1.0) if turned else (1.0, 0.5)
     assert (read(tmp_path / "a.png", small, 1.0) == 200).all()
-    small.view.middle = (0.5, 0.5)
+    small.view.crop_centre = (0.5, 0.5)
     assert not read(tmp_path / "a.png", small, 1.0).any()
     shown = json.loads(preview(opened_picture(tmp_path / "a.png"), small))
     assert (shown["width"], shown["height"]) == ((32, 128) if turned else (128, 32))
@@ -936,17 +936,17 @@ def test_the_part_that_is_framed(turned, small, tmp_path):
 
 def test_how_unusual_an_image_is(models):
     work = models.open("msds1-best")
-    said = unusual(work, work.subject, work.subject.image)
+    said = unusual(work, work.image, work.image.pixels)
     assert "largest difference 0 grey levels" in said
     assert said.count("<meter") == work.opened.flow.levels
     work.take(work.encode(picture(work), "noise.png"))
-    assert said != unusual(work, work.subject, work.subject.image)
-    assert "% of validation images" in unusual(work, work.subject, work.subject.image)
-    lossy = work.subject.image.clone()
+    assert said != unusual(work, work.image, work.image.pixels)
+    assert "% of validation images" in unusual(work, work.image, work.image.pixels)
+    lossy = work.image.pixels.clone()
     lossy[0, 0, 0] ^= 8
-    assert "largest difference 8 grey levels" in unusual(work, work.subject, lossy)
+    assert "largest difference 8 grey levels" in unusual(work, work.image, lossy)
     other = models.open("affine")
-    said = unusual(other, other.subject, other.subject.image)
+    said = unusual(other, other.image, other.image.pixels)
     assert "<table" not in said  # nothing to compare with
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rgflow.app.shelf import Shelf
-from rgflow.app.subject import sampled
+from rgflow.app.latent_image import sampled
+from rgflow.app.models import ModelStore
 from rgflow.app.views import packed, rgb
 from visitors import BROWSER, Visitor, album, chromium, health, serving
 
@@ -68,7 +68,7 @@ def test_sessions_at_once(tmp_path, monkeypatch):
     count, seconds = 20, 120
     folder = album(tmp_path)
     monkeypatch.chdir(tmp_path)
-    own = Shelf("msds1-best").open("msds1-best")
+    own = ModelStore("msds1-best").open("msds1-best")
     seeds = [100 + 7 * k for k in range(count)]
     latencies = []
     with serving(tmp_path) as address, chromium() as browser:
@@ -82,7 +82,7 @@ def test_sessions_at_once(tmp_path, monkeypatch):
 
         together(people, draw, CHANGED)
         for seed, me in zip(seeds, people, strict=True):
-            assert me.pixels == packed(rgb(sampled(own, [seed], 0.8)[0].image))
+            assert me.pixels == packed(rgb(sampled(own, [seed], 0.8)[0].pixels))
             assert f"sample {seed}" in me.text("#status")
         halves = people[: count // 2], people[count // 2 :]
         for sliding, repairing in (halves, halves[::-1]):

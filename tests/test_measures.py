@@ -11,7 +11,7 @@ from rgflow import data
 from rgflow.config import TrainConfig
 from rgflow.evaluation import evaluate
 from rgflow.experiments.measures import (
-    Subject,
+    MeasuredFlow,
     inheritance,
     inpainting,
     overfitting,
@@ -30,7 +30,9 @@ def subject(tmp_path):
 
     def make(**options):
         flow = random_flow(torch.float32, height=32, width=32, **options)
-        return Subject(flow=flow, config=TrainConfig(data="msds1", model=flow.config), name="mine")
+        return MeasuredFlow(
+            flow=flow, config=TrainConfig(data="msds1", model=flow.config), name="mine"
+        )
 
     return make
 

@@ -17,7 +17,7 @@ from rgflow.cli import main
 from rgflow.data import Images
 from rgflow.report import page, tables
 from rgflow.report.sections import cones, summary
-from rgflow.report.subject import Subject
+from rgflow.report.subject import ReportedFlow
 from rgflow.training.run import Run
 from runs import small_run
 
@@ -244,7 +244,7 @@ def test_a_damaged_run_has_a_report(result, tmp_path):
     (folder / "pictures" / "curve.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     flow = Run(folder).flow()
     test = Images(name="noise", images=random_images(flow, 5).to(torch.uint8).numpy())
-    section = summary(Subject(flow=flow, test=test, run=Run(folder)))
+    section = summary(ReportedFlow(flow=flow, test=test, run=Run(folder)))
     assert not any("Trained" in text for text in section.text)
     assert len(section.parts) == 1
 

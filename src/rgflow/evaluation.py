@@ -19,6 +19,7 @@ from torch import Tensor
 from rgflow.bijectors.pixels import with_noise
 from rgflow.checks import check_whole
 from rgflow.flow import Flow, Terms
+from rgflow.text import counted, mean_and_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +138,8 @@ def evaluate(
         draws = importance = 1
     n, m = len(images), min(subset, len(images))
     every, some = torch.arange(n), torch.arange(m) * n // max(m, 1)
-    total, done = draws * n + (max(importance - draws, 0) + 1) * m, 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(done, total)
+    total = draws * n + (max(importance - draws, 0) + 1) * m
+    advance = counted(progress and (lambda _, *how_far: progress(*how_far)), "", total)
 
     def find(which: Tensor, draw: int) -> Terms:
         return _terms(flow, images, which, seed, draw, batch_size, advance)
@@ -157,7 +153,7 @@ def evaluate(
         return result
     with flow.fast(torch.bfloat16):
         rough = find(some, 0).total
-    difference, error = _mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
+    difference, error = mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
     result = replace(
         result, bfloat16=Bfloat16(images=m, difference=difference, standard_error=error)
     )
@@ -196,7 +192,7 @@ def terms_of(
 
 def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
     """What the terms of some images come to, in the flow's unit."""
-    nll, standard_error = _mean_and_error(flow.unit(terms.total))
+    nll, standard_error = mean_and_error(flow.unit(terms.total))
     return Evaluation(
         unit=flow.unit.name,
         nll=nll,
@@ -263,8 +259,8 @@ def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:
     """The importance-weighted bound from log-densities [K, N]."""
     k, n = log_p.shape
     bound = flow.unit(log_p.logsumexp(0) - math.log(k))
-    nll, standard_error = _mean_and_error(bound)
-    gain, gain_error = _mean_and_error(flow.unit(log_p).mean(0) - bound)
+    nll, standard_error = mean_and_error(bound)
+    gain, gain_error = mean_and_error(flow.unit(log_p).mean(0) - bound)
     return ImportanceBound(
         draws=k,
         images=n,
@@ -273,12 +269,6 @@ def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:
         gain=gain,
         gain_error=gain_error,
     )
-
-
-def _mean_and_error(values: Tensor) -> tuple[float, float]:
-    """The mean of independent values [N], and its standard error."""
-    n = len(values)
-    return values.mean().item(), (values.std() / n**0.5).item() if n > 1 else math.nan
 
 
 PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)

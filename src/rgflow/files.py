@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import yaml
 from safetensors import SafetensorError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PART = ".part"
 """How the names of unfinished files end."""
@@ -53,16 +56,56 @@ def replacing(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+@contextmanager
+def writing(path: Path, *, into: bool = False) -> Iterator[Path]:
+    """A path to write to, in a folder that is made if need be. Errors name what was to be written.
+
+    Args:
+        path: The file.
+        into: Whether it is a folder instead, to write several files into.
+
+    Raises:
+        OSError: If something in the block can't be written.
+    """
+    try:
+        (path if into else path.parent).mkdir(parents=True, exist_ok=True)
+        yield path
+    except OSError as error:
+        where = f"into {path}" if into else path
+        raise OSError(f"Expected to write {where}; {error.strerror or error}.") from error
+
+
+def write_picture(path: Path, picture: "Image.Image") -> Path:
+    """Write a picture as a PNG file, whole or not at all.
+
+    Raises:
+        OSError: If the file can't be written.
+    """
+    with replacing(path) as part:
+        picture.save(part, format="PNG")
+    return path
+
+
 def plain(content: Any) -> Any:
-    """A dataclass, or values, as JSON has them: lists for tuples, null for numbers that it lacks.
+    """Dataclasses, named tuples and values as JSON has them: objects, lists for other tuples, null
+    for numbers that it lacks.
 
     Example:
         >>> plain({"size": (8, 8), "error": float("nan")})
         {'size': [8, 8], 'error': None}
     """
+    return json.loads(json.dumps(_named(content)), parse_constant=lambda _: None)
+
+
+def _named(content: Any) -> Any:
+    """Dataclasses and named tuples as dictionaries."""
     if is_dataclass(content) and not isinstance(content, type):
         content = asdict(content)
-    return json.loads(json.dumps(content), parse_constant=lambda _: None)
+    if hasattr(content, "_asdict"):
+        content = content._asdict()
+    if isinstance(content, dict):
+        return {name: _named(value) for name, value in content.items()}
+    return [_named(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def to_yaml(content: Any) -> str:
@@ -83,7 +126,7 @@ def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the folder's list of names on the disk, where the system can be asked for that."""
+    """Write the folder's list of names to the disk, where the system supports that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

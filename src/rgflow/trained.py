@@ -1,4 +1,4 @@
-"""The flow that a command or the app is about: of a run, in a model's folder, or of the package."""
+"""Trained flows by name: of a run, in the folder of a model, or of the package."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 RESULTS = Path("results")
-"""Where what is found out about models of the package goes."""
+"""The folder for results about models of the package."""
 REFERENCE = 1000
-"""Clean images that say what is usual."""
+"""Clean images for a reference of what is usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,12 @@ class Model:
     """A flow, on the GPU if there is one.
 
     Attributes:
-        name: What the run or the model is called.
+        name: The name of the run or the model.
         flow: The flow.
-        folder: For what is found out about it: the folder of its run, or its own; `results/NAME` of
-            a model of the package.
-        run: Its run; none if a model was named.
-        config: The settings of its training; none of a model without a card.
+        folder: The folder for results: that of the run or the model, or `results/NAME` for a model
+            of the package.
+        run: Its run; none for a model.
+        config: The settings of its training; none for a model without a card.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Model:
 
     @property
     def files(self) -> Path:
-        """The folder for what is kept beside its weights."""
+        """The folder for files kept beside its weights."""
         return self.run.model if self.run else self.folder
 
     def images(self, name: str | None, split: Split, count: int) -> Images:
-        """The first images of a data set; that of the run if none is named.
+        """The first images of a data set, by default that of the run.
 
         Raises:
             ValueError: If it doesn't fit, or there is neither a name nor a run.
@@ -79,7 +79,7 @@ class Model:
     def reference(
         self, name: str | None = None, progress: Callable[[int, int], None] | None = None
     ) -> Reference:
-        """What is usual for images of a data set, kept beside the weights (`kept_reference`).
+        """A reference of what is usual in a data set, kept beside the weights (`kept_reference`).
 
         Args:
             name: The data set; none: that of its training.
@@ -112,8 +112,8 @@ class Model:
 
 
 def locate(name: str) -> tuple[Path, Path]:
-    """The folder of a run or a model, and that for what is found out about it: the same, or
-    `results/NAME` of a model of the package. A local folder wins.
+    """The folder of a run or a model, and the folder for its results: the same, or `results/NAME`
+    for a model of the package. A local folder takes precedence.
 
     Raises:
         FileNotFoundError: If there is neither.

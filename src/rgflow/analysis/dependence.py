@@ -19,6 +19,7 @@ from rgflow.analysis.labels import FEW
 from rgflow.checks import check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
+from rgflow.text import mean_and_error
 
 
 class Measured(NamedTuple):
@@ -151,9 +152,9 @@ def _chosen(
         for one in random.permutation(latents)[:pairs].tolist():
             for high in range(low, lattice.levels):
                 others = of_level[high]
-                away = tree_distance(sites[one % size], sites[others], lattice.levels)
-                for distance in np.unique(away).tolist():
-                    at = others[away == distance]
+                distances = tree_distance(sites[one % size], sites[others], lattice.levels)
+                for distance in np.unique(distances).tolist():
+                    at = others[distances == distance]
                     partners = (at + size * np.arange(channels)[:, None]).ravel()
                     partners = partners[partners != one]
                     if len(partners):
@@ -175,23 +176,16 @@ def _correlation(a: Numbers, b: Numbers, apart: Numbers) -> Measured:
         r = ((a - a.mean(0)) * (b - b.mean(0))).mean(0, dtype=np.float64) / spread
         return r**2
 
-    together = squares(b)
-    value = float(together.mean() ** 0.5)
+    mean, error = mean_and_error(squares(b))
+    value = mean**0.5
     return Measured(
         value=value,
-        error=_error(together) / max(2 * value, 1e-12),
+        error=error / max(2 * value, 1e-12),
         floor=float(squares(apart).mean() ** 0.5),
     )
 
 
 def _information(a: Numbers, b: Numbers, apart: Numbers, bins: int) -> Measured:
-    together = pairwise_information(a, b, bins).nats
-    return Measured(
-        value=float(together.mean()),
-        error=_error(together),
-        floor=float(pairwise_information(a, apart, bins).nats.mean()),
-    )
-
-
-def _error(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+    value, error = mean_and_error(pairwise_information(a, b, bins).nats)
+    floor = float(pairwise_information(a, apart, bins).nats.mean())
+    return Measured(value=value, error=error, floor=floor)

@@ -16,9 +16,10 @@ from sklearn.metrics import r2_score
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Label
 from rgflow.checks import check_whole
+from rgflow.text import mean_and_error
 
 
-class Scores(NamedTuple):
+class CodeScores(NamedTuple):
     """The scores of a code; what they mean says `Disentanglement`."""
 
     mig: float
@@ -29,7 +30,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Disentanglement:
-    """Scores of a code, each 1 at best.
+    """CodeScores of a code, each 1 at best.
 
     Few images let a code look tidy that says nothing, so each is to be compared with its floor.
 
@@ -55,7 +56,7 @@ class Disentanglement:
     disentanglement: float
     completeness: float
     informativeness: float
-    shuffled: Scores
+    shuffled: CodeScores
     factors: tuple[str, ...]
     images: int
     latents: int
@@ -107,7 +108,7 @@ def disentanglement(
     test, train = order[: len(x) // 4], order[len(x) // 4 :]
     forest = RandomForestRegressor(trees, max_depth=depth, random_state=seed, n_jobs=-1)
 
-    def score(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], Scores]:
+    def score(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], CodeScores]:
         """The gaps, and all scores, if image n had the labels of image rows[n]."""
         gaps = _gaps(x, np.stack([factor.values[rows] for factor in factors], 1), bins)
         importances, explained = [], []
@@ -117,12 +118,12 @@ def disentanglement(
             importances.append(forest.feature_importances_)
             explained.append(r2_score(y[test], forest.predict(x[test])))
         mig, informativeness = float(gaps.mean()), float(np.mean(explained))
-        return gaps, Scores(mig, *dci(np.stack(importances, 1)), informativeness)
+        return gaps, CodeScores(mig, *dci(np.stack(importances, 1)), informativeness)
 
     gaps, found = score(np.arange(len(x)))
     return Disentanglement(
         **found._asdict(),
-        mig_error=float(gaps.std(ddof=1) / len(gaps) ** 0.5),
+        mig_error=mean_and_error(gaps)[1],
         # One order for all factors, which keeps what these have in common.
         shuffled=score(random.permutation(len(x)))[1],
         factors=tuple(factor.name for factor in factors),

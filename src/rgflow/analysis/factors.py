@@ -3,9 +3,9 @@
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import count
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,15 @@ from rgflow.analysis.directions import Direction, check_levels, directions
 from rgflow.analysis.disentanglement import Disentanglement, disentanglement
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, check_labels, spread
+from rgflow.analysis.levels import encode
 from rgflow.analysis.probes import PARTS, ProbeTable, probe_levels
 from rgflow.analysis.visible import Visible, visible_latents
 from rgflow.bijectors.pixels import dequantize
 from rgflow.checks import check_whole
+from rgflow.files import plain
 from rgflow.flow import Flow
 from rgflow.latents import Latents
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is, and how much there is to do."""
+from rgflow.text import Report, counted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,62 +63,36 @@ class Factors:
     def plain(self) -> dict[str, Any]:
         """All of it as plain values; of the associations the five best latents for each label and
         the best of every level, and the names of latents; of the directions all but the vectors."""
-        found: dict[str, Any] = {name: getattr(self, name) for name in ("images", "seed", "draws")}
-        found["visible"] = asdict(self.visible)
-        found["dependence"] = {
-            name: {
-                **asdict(of),
-                "strata": [
-                    {
-                        "levels": s.levels,
-                        "distance": s.distance,
-                        "pairs": s.pairs,
-                        "correlation": s.correlation._asdict(),
-                        "magnitude": s.magnitude._asdict(),
-                        "information": s.information._asdict(),
-                    }
-                    for s in of.strata
-                ],
-            }
-            for name, of in (("latents", self.latents), ("pixels", self.pixels))
+        found: dict[str, Any] = {
+            **{name: getattr(self, name) for name in ("images", "seed", "draws", "visible")},
+            "dependence": {"latents": self.latents, "pixels": self.pixels},
         }
-        if self.associations and self.probes:
-            of_labels = self.associations
-            found["associations"] = {
-                "bins": of_labels.bins,
-                "rate": of_labels.rate,
-                "significant": int(of_labels.significant.sum()),
-                "pairs": of_labels.significant.size,
-                "labels": {
-                    name: [one._asdict() for one in of_labels.latents_of(name)]
-                    for name in of_labels.labels
+        if (of := self.associations) and self.probes:
+            levels = range(of.lattice.levels)
+            found |= {
+                "associations": {
+                    "bins": of.bins,
+                    "rate": of.rate,
+                    "significant": int(of.significant.sum()),
+                    "pairs": of.significant.size,
+                    "labels": {name: of.latents_of(name) for name in of.labels},
+                    "best_of_levels": {
+                        name: [of.latents_of(name, 1, level)[0] for level in levels]
+                        for name in of.labels
+                    },
+                    "names": [
+                        {"address": address, "label": name} for address, name in of.names().items()
+                    ],
                 },
-                "best_of_levels": {
-                    name: [
-                        of_labels.latents_of(name, 1, level)[0]._asdict()
-                        for level in range(of_labels.lattice.levels)
-                    ]
-                    for name in of_labels.labels
-                },
-                "names": [
-                    {"address": address, "label": name}
-                    for address, name in of_labels.names().items()
+                "probes": {**vars(self.probes), "verdict": self.probes.verdict()},
+                "disentanglement": self.scores,
+                "directions": [
+                    {name: value for name, value in vars(one).items() if name != "vector"}
+                    for one in self.directions
                 ],
             }
-            found["probes"] = {
-                **asdict(self.probes),
-                "scores": [score._asdict() for score in self.probes.scores],
-                "verdict": [claim._asdict() for claim in self.probes.verdict()],
-            }
-            found["disentanglement"] = self.scores and {
-                **asdict(self.scores),
-                "shuffled": self.scores.shuffled._asdict(),
-            }
-            found["directions"] = [
-                {name: value for name, value in vars(one).items() if name != "vector"}
-                for one in self.directions
-            ]
-        return found
+        plain_values: dict[str, Any] = plain(found)
+        return plain_values
 
 
 def find_factors(
@@ -135,7 +109,7 @@ def find_factors(
     draws: int = 2,
     seed: int = 0,
     batch_size: int = 128,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Factors:
     """Find what latents mean.
 
@@ -172,57 +146,48 @@ def find_factors(
     if fields and (fields.lattice != flow.lattice or fields.strengths.isnan().any()):
         raise ValueError("Expected receptive fields of all latents of this flow; got others.")
 
-    def tell(what: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(what, done, total) if progress else None
-
     x = _noisy(flow, images, seed)
-    z = _encoded(flow, x, batch_size, tell("encoding"))
+    advance = counted(progress, "encoding", len(x))
+    z = encode(flow, x, batch_size=batch_size, progress=advance)
     if fields is None:
-        on_fields, done = tell("receptive fields"), count(1)
-        fields = receptive_fields(
-            flow, draws=draws, seed=seed, progress=lambda _: on_fields(next(done), draws)
-        )
+        advance = counted(progress, "receptive fields", draws)
+        fields = receptive_fields(flow, draws=draws, seed=seed, progress=advance)
     visible = visible_latents(fields, threshold=threshold)
     others = Latents.from_image(x, flow.lattice)
-    dependences = []
-    for k, of in enumerate((z, others)):
+    dependences, advance = [], counted(progress, "dependence", 2)
+    for of in (z, others):
         dependences.append(dependence(of, seed=seed))
-        tell("dependence")(k + 1, 2)
-    if not labels:
-        return Factors(
-            images=len(z),
-            seed=seed,
-            draws=fields.draws,
-            visible=visible,
-            latents=dependences[0],
-            pixels=dependences[1],
-        )
-    on_labels = tell("labels")
-    on_labels(0, 3)
-    found = associations(z, labels)
-    on_labels(1, 3)
-    some = spread(labels, min(places, 4))
-    scores = None
-    if len(some) > 1:
-        code = np.stack([z[a].numpy() for a in fields.strongest(strongest)], 1)
-        scores = disentanglement(code, some, seed=seed)
-    on_labels(2, 3)
-    found_directions = tuple(
-        one for label in some if label.common for one in directions(z, label, levels, seed=seed)
-    )
-    on_labels(3, 3)
-    return Factors(
+        advance(1)
+    unlabelled = Factors(
         images=len(z),
         seed=seed,
         draws=fields.draws,
         visible=visible,
         latents=dependences[0],
         pixels=dependences[1],
+    )
+    if not labels:
+        return unlabelled
+    advance = counted(progress, "labels", 3)
+    advance(0)
+    found = associations(z, labels)
+    advance(1)
+    some = spread(labels, min(places, 4))
+    scores = None
+    if len(some) > 1:
+        code = np.stack([z[a].numpy() for a in fields.strongest(strongest)], 1)
+        scores = disentanglement(code, some, seed=seed)
+    advance(1)
+    found_directions = tuple(
+        one for label in some if label.common for one in directions(z, label, levels, seed=seed)
+    )
+    advance(1)
+    on_probes = progress and partial(progress, "probing levels")
+    return replace(
+        unlabelled,
         labels=tuple(labels),
         associations=found,
-        probes=probe_levels(
-            z, labels, folds=folds, places=places, seed=seed, progress=tell("probing levels")
-        ),
+        probes=probe_levels(z, labels, folds=folds, places=places, seed=seed, progress=on_probes),
         scores=scores,
         directions=found_directions,
     )
@@ -232,16 +197,3 @@ def _noisy(flow: Flow, images: Tensor, seed: int) -> Tensor:
     if flow.pixels is None or images.dtype != torch.uint8:
         return images.to(flow.dtype)
     return dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
-
-
-@torch.no_grad()
-def _encoded(
-    flow: Flow, x: Tensor, batch_size: int, progress: Callable[[int, int], None]
-) -> Latents:
-    device = flow.device
-    parts = []
-    for part in x.split(batch_size):
-        z = flow.encode(part.to(device), dtype=flow.dtype)
-        parts.append(z.to(device=torch.device("cpu")))
-        progress(min(len(parts) * batch_size, len(x)), len(x))
-    return Latents.cat(parts)

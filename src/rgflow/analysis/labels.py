@@ -22,7 +22,7 @@ from rgflow.reading import DamagedError, read_text
 
 Kind = Literal["number", "binary", "angle"]
 Declared = Literal["number", "class", "angle"]
-"""What the values of a label may be said to be."""
+"""What the values of a label may be declared as."""
 Box = tuple[int, int, int, int]
 """(y, x, height, width) of a rectangle of pixels."""
 
@@ -80,7 +80,7 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
     """The labels of a data set, as `rgflow.data.load(...).labels` holds them.
 
     Those of MSDS become its factors: the base of an image, and of every oval what it deviates from
-    the base, its angle, and its jitter. Classes, which are told by the name of the label, become a
+    the base, its angle, and its jitter. Classes, recognised by the name of the label, become a
     binary label each; more than 50 are left out, and so are labels that are the same for all
     images.
 
@@ -103,7 +103,7 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
 
 
 def _usual(name: str) -> Declared:
-    """What the values of a label with that name are, unless something else is said."""
+    """What the values of a label with that name are by default."""
     return "class" if name.lower().replace("_", " ").split(" ")[-1] in CLASSY else "number"
 
 

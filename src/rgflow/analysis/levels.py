@@ -57,6 +57,29 @@ def decode(
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def encode(
+    flow: Flow, x: Tensor, *, batch_size: int = 128, progress: Progress | None = None
+) -> Latents:
+    """The latents of any number of images, on the CPU: `Flow.encode` in batches.
+
+    Args:
+        flow: The flow, on any device.
+        x: Reals [N, C, H, W].
+        batch_size: Images at a time; the result depends on it by rounding only.
+        progress: Called with the number of images encoded since the last call.
+
+    Returns:
+        Latents in the number format of the flow.
+    """
+    parts = []
+    for part in x.split(batch_size):
+        parts.append(flow.encode(part.to(flow.device), dtype=flow.dtype))
+        if progress:
+            progress(len(part))
+    return Latents.cat(parts).to(device=torch.device("cpu"))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resampled:
     """Images whose latents of one level were drawn anew while all others stayed.

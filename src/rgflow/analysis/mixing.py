@@ -1,8 +1,8 @@
 """Mixing: images whose latents are those of one image, of another, or between them, by level.
 
-A mixture is told by its shares: λ of the second image at every level, level 0 first. With λ = 1 for
-h < Θ and 0 above it is the paper's hyperbolic mixing (eq. 15), with the same λ everywhere linear
-mixing, and a sequence of shares is a path from one image to another.
+Shares describe a mixture: λ of the second image at every level, level 0 first. With λ = 1 for h < Θ
+and 0 above it is the paper's hyperbolic mixing (eq. 15), with the same λ everywhere linear mixing,
+and a sequence of shares is a path from one image to another.
 
 Letters in shapes: N pairs of images; K shares; C channels; H, W rows and columns.
 """

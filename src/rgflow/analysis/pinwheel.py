@@ -11,7 +11,6 @@ Letters in shapes: N points.
 """
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -27,6 +26,7 @@ from rgflow.bijectors.base import Bijector, MapSpec
 from rgflow.checks import check_name, check_whole
 from rgflow.config import FlowConfig, PriorName
 from rgflow.priors import make_prior
+from rgflow.text import mean_and_error, measured
 
 LEGS = 4
 ALONG, ACROSS, TWIST = 0.3, 0.1, 0.25
@@ -94,12 +94,11 @@ class Estimate:
             Estimate(values=(1.0, 3.0), mean=2.0, standard_error=1.0)
         """
         values = tuple(values)
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-        return cls(values=values, mean=statistics.fmean(values), standard_error=error)
+        mean, error = mean_and_error(values)
+        return cls(values=values, mean=mean, standard_error=error if len(values) > 1 else None)
 
     def __str__(self) -> str:
-        error = "" if self.standard_error is None else f" ± {self.standard_error:.3f}"
-        return f"{self.mean:.3f}{error}"
+        return measured(self.mean, 3, self.standard_error)
 
 
 def draw_pinwheel(n: int, turn: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

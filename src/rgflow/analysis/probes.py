@@ -18,6 +18,7 @@ from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Box, Label, check_labels, spread
 from rgflow.checks import check_whole
 from rgflow.latents import Latents
+from rgflow.text import mean_and_error, measured, minus
 
 Probe = Literal["linear", "boosted"]
 Inputs = Literal["own", "random", "shuffled"]
@@ -196,8 +197,7 @@ def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided
 
 
 def _said(score: Score) -> str:
-    value = f"{round(score.r2, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
-    return f"{value} ± {score.error:.2f}"
+    return minus(f"{measured(score.r2, 2)} ± {score.error:.2f}")
 
 
 def probe_levels(
@@ -256,7 +256,9 @@ def probe_levels(
     for fold in range(folds):
         test, choose, *fit = np.roll(np.arange(PARTS), -fold)
         split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
-        tells = [_telling(x, some, split) for some in (labels, shuffled)] if labels else []
+        informations = (
+            [_information(x, some, split) for some in (labels, shuffled)] if labels else []
+        )
         varied = [
             all(np.ptp(one.targets[split.test], 0).any() for one in pair)
             for pair in zip(labels, shuffled, strict=True)
@@ -267,19 +269,21 @@ def probe_levels(
                 of_level, near = level_of(z) == level, reaching(z, box)
                 own, others = np.flatnonzero(of_level & near), np.flatnonzero(of_level & ~near)
                 sets: list[tuple[Inputs, NDArray[np.int64], list[Label], Numbers]] = [
-                    ("own", own, labels, tells[0]),
-                    ("shuffled", own, shuffled, tells[1]),
+                    ("own", own, labels, informations[0]),
+                    ("shuffled", own, shuffled, informations[1]),
                 ]
                 if len(others):
                     far = random.permutation(others)[: len(own)]
                     rest = random.permutation(own)[: len(own) - len(far)]
-                    sets.append(("random", np.sort(np.append(far, rest)), labels, tells[0]))
-                for inputs, among, some, tell in sets if here else ():
+                    sets.append(("random", np.sort(np.append(far, rest)), labels, informations[0]))
+                for inputs, among, some, information in sets if here else ():
                     got[box, level, inputs] = _Got(len(among), float(near[among].mean()))
                     wanted = [some[k] for k in here]
                     linear = _linear(x[:, among], wanted, split, penalties)
                     boosted = (
-                        _boosted(x[:, _top(tell[:, k], among, features)], some[k], split, trees)
+                        _boosted(
+                            x[:, _top(information[:, k], among, features)], some[k], split, trees
+                        )
                         for k in here
                     )
                     found: dict[Probe, Iterable[_Errors]] = {"linear": linear, "boosted": boosted}
@@ -335,15 +339,15 @@ class _Errors(NamedTuple):
     spread: NDArray[np.float64]
 
 
-def _telling(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
+def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
     """What every latent tells about every label among the images to learn from, [D, K]."""
     y = np.stack([label.values[split.known] for label in labels], 1)
     return mutual_information(x[split.known], y, bins_for(len(y), BINS)).nats
 
 
-def _top(tell: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.int64]:
+def _top(information: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.int64]:
     """The latents that tell most, of some."""
-    return among[np.argsort(-tell[among], kind="stable")[:features]]
+    return among[np.argsort(-information[among], kind="stable")[:features]]
 
 
 def _linear(
@@ -391,8 +395,8 @@ def _boosted(x: NDArray[np.float32], label: Label, split: _Split, trees: int) ->
 
 
 def _errors(wrong: Numbers, label: Label, split: _Split) -> _Errors:
-    away = label.targets[split.test] - label.targets[split.test].mean(0)
-    return _Errors((wrong.astype(np.float64) ** 2).sum(1), (away**2).sum(1))
+    distance = label.targets[split.test] - label.targets[split.test].mean(0)
+    return _Errors((wrong.astype(np.float64) ** 2).sum(1), (distance**2).sum(1))
 
 
 def _scores(
@@ -403,14 +407,13 @@ def _scores(
     groups = list(dict.fromkeys(group for group, *_ in held_out))
     for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
         at = [_r2(errors) for errors in by_box.values()]
-        values = np.array([r2 for r2, _ in at])
+        r2, error = mean_and_error([r2 for r2, _ in at])
         _, level, _, inputs = key
         numbers = [got[box, level, inputs] for box in by_box]
-        error = values.std(ddof=1) / len(at) ** 0.5 if len(at) > 1 else at[0][1]
         yield Score(
             *key,
-            r2=float(values.mean()),
-            error=float(error),
+            r2=r2,
+            error=error if len(at) > 1 else at[0][1],
             places=0 if list(by_box) == [None] else len(by_box),
             latents=float(np.mean([n.latents for n in numbers])),
             near=float(np.mean([n.near for n in numbers])),

@@ -16,6 +16,7 @@ from rgflow.analysis.levels import BATCH, Progress, decode, mixed_temperature
 from rgflow.checks import check_whole, own
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
+from rgflow.text import mean_and_error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,11 +207,11 @@ def field_along(
             changes = redraw(flow, z, new, space)(tangent, flow.levels - 1)
         fields.append(changes[0].abs().sum(0).cpu())
     drawn = torch.stack(fields)
-    strengths = drawn.mean((1, 2))
+    strength, error = mean_and_error(drawn.mean((1, 2)))
     return FieldAlong(
         field=drawn.mean(0),
-        strength=strengths.mean().item(),
-        error=strengths.std().item() / draws**0.5 if draws > 1 else math.nan,
+        strength=strength,
+        error=error,
         space=space,
         change=change,
         temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),

@@ -1,4 +1,4 @@
-"""The drawers above: models, images of one's own, what latents mean, and export."""
+"""The drawers: models, the user's own images, what latents mean, and export."""
 
 import base64
 import io
@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rgflow.app import meaning, shelf, views
-from rgflow.app.films import enlarged, path_of, played
+from rgflow.app import meaning, views
+from rgflow.app.films import enlarged, latent_film, path_film
+from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
-from rgflow.app.subject import Subject
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import FORMATS, Target, open_picture
 from rgflow.figures import grid, heat, strongest
 from rgflow.figures.animations import animate
 from rgflow.figures.repair import optimisation
 from rgflow.figures.surprise import surprises
+from rgflow.latents import Latents
 
 NAMES = {
     "models": "Models",
@@ -35,17 +37,30 @@ NAMES = {
     "export": "Export",
     "python": "Python",
 }
-"""Of the drawers: what each is called by, and its button."""
+"""The drawers by name, with the texts of their buttons."""
+EXPORTS = {
+    "png": "Image",
+    "canvas": "As shown",
+    "shown": "All images shown",
+    "fields": "Receptive fields",
+    "film": "Path to the second",
+    "played": "Latent played",
+    "latents": "Latents",
+    "odd": "What is odd",
+    "curve": "Curve of the repair",
+}
+"""What can be saved, with the texts of the buttons."""
+Export = Image.Image | list[Image.Image] | Latents
 LARGEST_UPLOAD = 10_000_000
-"""Of a picture file, in bytes."""
+"""Bytes of a picture file."""
 SHOWN = 800
-"""The longer edge of a picture that is looked at, in pixels."""
+"""Pixels of the longer edge of a picture that is shown."""
 MOST_PIXELS = 16_000_000
-"""Of a picture, whose pixels take four bytes each."""
+"""Pixels of a picture, each of which takes four bytes."""
 
 
 def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
-    """All of them."""
+    """Build all drawers."""
     with drawer("models", "Models"):
         _models(page)
     with drawer("own", "Your own image"):
@@ -60,7 +75,7 @@ def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
 
 def _models(page: Page) -> None:
     choice = gr.Dropdown(
-        page.desk.shelf.names, value=page.desk.shelf.first, label="Model", elem_id="model"
+        page.sessions.models.names, value=page.sessions.models.first, label="Model", elem_id="model"
     )
     folder = gr.Textbox(
         label="Or the folder of a run on the server", placeholder="runs/first", elem_id="folder"
@@ -69,7 +84,7 @@ def _models(page: Page) -> None:
     card = gr.HTML(elem_id="card")
 
     def choose(work: Workspace, name: str) -> None:
-        opened = page.desk.shelf.open(name)
+        opened = page.sessions.models.open(name)
         if opened is not work.opened:
             opened.prepare()
             work.open(opened)
@@ -77,14 +92,15 @@ def _models(page: Page) -> None:
     def open_folder(work: Workspace, path: str) -> None:
         if not (path or "").strip():
             raise ValueError("Expected the folder of a run: write its path.")
-        choose(work, shelf.add_folder(page.desk.shelf, path.strip()))
+        choose(work, page.sessions.models.open_folder(path.strip()).name)
 
     page.on(choice.input, choose, [choice], show_progress="minimal")
     page.on(load.click, open_folder, [folder], show_progress="minimal")
-    page.shows(
-        [choice], lambda work: [gr.update(choices=page.desk.shelf.names, value=work.opened.name)]
+    page.show(
+        [choice],
+        lambda work: [gr.update(choices=page.sessions.models.names, value=work.opened.name)],
     )
-    page.shows([card], lambda work: [work.opened.card])
+    page.show([card], lambda work: [work.opened.card])
 
 
 def _own(page: Page) -> None:
@@ -107,7 +123,7 @@ def _own(page: Page) -> None:
     with gr.Row():
         take = gr.Button("Make it the current image", size="sm", elem_id="take-own")
         second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
-    said = gr.HTML(elem_id="unusual")
+    notes = gr.HTML(elem_id="unusual")
 
     def picture(work: Workspace, path: str | None, zoom: float) -> torch.Tensor:
         if not path:
@@ -115,29 +131,29 @@ def _own(page: Page) -> None:
         return read(Path(path), work, zoom)
 
     def look(work: Workspace, path: str | None) -> str:
-        work.view.middle = (0.5, 0.5)
+        work.view.crop_centre = (0.5, 0.5)
         return preview(opened_picture(Path(path)), work) if path else ""
 
     def move(work: Workspace, event: gr.EventData) -> None:
-        work.view.middle = (float(event.x), float(event.y))
+        work.view.crop_centre = (float(event.x), float(event.y))
 
     def named(path: str | None) -> str:
         return Path(path or "").name[:40]
 
     def current(work: Workspace, path: str | None, zoom: float) -> None:
         given = picture(work, path, zoom)
-        subject = work.encode(given, named(path))
-        work.take(replace(subject, told=unusual(work, subject, given)))
+        image = work.encode(given, named(path))
+        work.take(replace(image, notes=unusual(work, image, given)))
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
-        work.remember(work.encode(picture(work, path, zoom), named(path)))
+        work.set_second(work.encode(picture(work, path, zoom), named(path)))
         gr.Info(f"{named(path)} is the second image now: see the panel Mix.")
 
-    page.on(file.change, look, [file], [part], core=False)
-    page.on(part.move, move, event=True, core=False)
+    page.on(file.change, look, [file], [part], refresh=False)
+    page.on(part.move, move, event=True, refresh=False)
     page.on(take.click, current, [file, zoom], show_progress="minimal")
     page.on(second.click, other, [file, zoom], show_progress="minimal")
-    page.shows([said], lambda work: [work.subject.told])
+    page.show([notes], lambda work: [work.image.notes])
 
 
 def opened_picture(path: Path) -> Image.Image:
@@ -167,7 +183,7 @@ def opened_picture(path: Path) -> Image.Image:
 
 
 def preview(image: Image.Image, work: Workspace) -> str:
-    """What `crop.js` shows of a picture."""
+    """A picture as `crop.js` shows it."""
     rows, columns = work.opened.flow.image_shape[1:]
     small, buffer = image.convert("RGB"), io.BytesIO()
     small.thumbnail((SHOWN, SHOWN))
@@ -185,8 +201,12 @@ def preview(image: Image.Image, work: Workspace) -> str:
 
 
 def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
-    """The part of a picture file that is framed, in the size and the colours of the flow, uint8
-    [C, H, W]: the largest of the flow's proportions, so many times smaller.
+    """The crop of a picture file, in the size and the colours of the flow, uint8 [C, H, W].
+
+    Args:
+        path: The file.
+        work: The workspace, with the centre of the crop.
+        zoom: How many times smaller the crop is than the largest of the flow's proportions.
 
     Raises:
         ValueError: If it is none, or too large.
@@ -195,7 +215,7 @@ def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
     target = Target(height=config.height, width=config.width, channels=config.channels)
     scale = min(image.width / target.width, image.height / target.height) / zoom
     w, h = (max(1, round(scale * edge)) for edge in (target.width, target.height))
-    across, down = work.view.middle
+    across, down = work.view.crop_centre
     left = min(max(round(across * image.width - w / 2), 0), image.width - w)
     top = min(max(round(down * image.height - h / 2), 0), image.height - h)
     part = image.crop((left, top, left + w, top + h))
@@ -209,16 +229,16 @@ def _too_large(given: str) -> str:
     )
 
 
-def unusual(work: Workspace, subject: Subject, given: torch.Tensor) -> str:
-    """Whether the picture that was given came back from its latents, and how it compares with
-    validation images, level by level."""
+def unusual(work: Workspace, image: LatentImage, given: torch.Tensor) -> str:
+    """Whether an uploaded picture comes back from its latents, and how it compares with validation
+    images, level by level."""
     flow = work.opened.flow
     with torch.no_grad():
         terms = flow.terms(given[None])
-    error = (given.int() - subject.image.int()).abs().max().item()
-    name = escape(subject.what)
+    error = (given.int() - image.pixels.int()).abs().max().item()
+    name = escape(image.caption)
     rows = [f"<p>{name}, encoded and decoded again: largest difference {error} grey levels.</p>"]
-    if known := shelf.quantiles(work.opened):
+    if known := work.opened.quantiles:
         shares = (terms.prior + terms.log_det)[0].tolist()
         rows.append("<table><tr><th>level</th><th>less likely than</th></tr>")
         for h, share in reversed(list(enumerate(shares))):
@@ -231,30 +251,25 @@ def unusual(work: Workspace, subject: Subject, given: torch.Tensor) -> str:
 
 
 def _meaning(page: Page, tabs: Any) -> None:
-    said = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
+    listed = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
 
     def choose(work: Workspace, event: gr.EventData) -> Any:
-        meaning.chosen(work, event)
+        meaning.choose_latent(work, event)
         work.view.show("Latents")
         return gr.update(selected="Latents")
 
-    page.on(said.choose, choose, outputs=[tabs], event=True)
-    page.shows([said], lambda work: [meaning.told(work)])
+    page.on(listed.choose, choose, outputs=[tabs], event=True)
+    page.show([listed], lambda work: [meaning.meanings(work)])
 
 
 def _export(page: Page) -> None:
     scale = slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     with gr.Row():
-        png = gr.Button("Image", size="sm", elem_id="save-png")
-        canvas = gr.Button("As shown", size="sm", elem_id="save-canvas")
-        shown = gr.Button("All images shown", size="sm", elem_id="save-shown")
-        atlas = gr.Button("Receptive fields", size="sm", elem_id="save-fields")
-        film = gr.Button("Path to the second", size="sm", elem_id="save-film")
-        play = gr.Button("Latent played", size="sm", elem_id="save-played")
-        latents = gr.Button("Latents", size="sm", elem_id="save-latents")
-        surprising = gr.Button("What is odd", size="sm", elem_id="save-odd")
-        curve = gr.Button("Curve of the repair", size="sm", elem_id="save-curve")
+        buttons = {
+            name: gr.Button(label, size="sm", elem_id=f"save-{name}")
+            for name, label in EXPORTS.items()
+        }
     saved = gr.HTML(
         html_template="",
         js_on_load=static("file.js"),
@@ -263,85 +278,71 @@ def _export(page: Page) -> None:
     )
     gr.Markdown("Pictures are PNG; latents are a file for `rgflow.Latents.load`.")
 
-    def image(work: Workspace, folder: Path, scale: float) -> Path:
-        path = folder / "image.png"
-        enlarged(work.subject.image, int(scale)).save(path)
-        return path
+    def shown(work: Workspace, scale: int) -> Image.Image:
+        now = work.state
+        parts = [work.image, *now.samples, *work.view.mixtures, *now.completions]
+        return grid(torch.stack([one.pixels for one in parts]), scale=scale)
 
-    def sheet(work: Workspace, folder: Path, scale: float) -> Path:
-        now = work.moment
-        parts = [work.subject, *now.samples, *work.view.mixtures, *now.completions]
-        path = folder / "shown.png"
-        grid(torch.stack([one.image for one in parts]), scale=int(scale)).save(path)
-        return path
-
-    def fields(work: Workspace, folder: Path) -> Path:
-        path, found = folder / "fields.png", work.opened.fields
+    def fields(work: Workspace, _: int) -> Image.Image:
+        found = work.opened.fields
         if work.view.pixel and (addresses := views.listed(work)):  # those of a pixel
-            listed = torch.stack([heat(found.field(one)) for one in addresses])
-            grid(listed, scale=4).save(path)
-        else:
-            strongest({work.opened.name: found}).save(path)
-        return path
+            return grid(torch.stack([heat(found.field(one)) for one in addresses]), scale=4)
+        return strongest({work.opened.name: found})
 
-    def vectors(work: Workspace, folder: Path) -> Path:
-        path = folder / "latents.safetensors"
-        work.subject.latents.save(path)
-        return path
-
-    def moving(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
-        path = folder / f"path.{kind}"
-        animate(path_of(work, int(scale)), path, milliseconds=100)
-        return path
-
-    def latent(work: Workspace, folder: Path, scale: float, kind: str) -> Path:
-        return animation(folder / f"latent.{kind}", played(work)[1], scale)
-
-    def oddness(work: Workspace, folder: Path, scale: float) -> Path:
-        path = folder / "odd.png"
-        with page.desk.hands.aside():  # it may have to look at many images first
+    def surprising(work: Workspace, scale: int) -> Image.Image:
+        with page.sessions.computing.released():  # it may have to look at many images first
             work.opened.reference  # noqa: B018
-        surprises(work.subject.image[None], *odd(work), scale=int(scale)).save(path)
-        return path
+        return surprises(work.image.pixels[None], *odd(work), scale=scale)
 
-    def climb(work: Workspace, folder: Path) -> Path:
-        if not work.moment.curve:
+    def curve(work: Workspace, _: int) -> Image.Image:
+        if not work.state.curve:
             raise ValueError("Expected a repair whose curve is to be saved: fill in a hole first.")
-        path = folder / "repair.png"
-        optimisation(torch.tensor([[work.moment.curve]]), names=["repair"]).save(path)
-        return path
+        return optimisation(torch.tensor([[work.state.curve]]), names=["repair"])
 
-    def animation(path: Path, images: list[torch.Tensor], scale: float) -> Path:
-        animate([enlarged(one, int(scale)) for one in images], path, milliseconds=100)
-        return path
+    makers: dict[str, tuple[str, Callable[[Workspace, int], Export]]] = {
+        "png": ("image", lambda work, scale: enlarged(work.image.pixels, scale)),
+        "shown": ("shown", shown),
+        "fields": ("fields", fields),
+        "film": ("path", path_film),
+        "played": (
+            "latent",
+            lambda work, scale: [enlarged(one, scale) for one in latent_film(work)[1]],
+        ),
+        "latents": ("latents", lambda work, _: work.image.latents),
+        "odd": ("odd", surprising),
+        "curve": ("repair", curve),
+    }
+    # Only the page knows what is drawn over the image.
+    buttons["canvas"].click(None, js="() => window.rgflow.save()")
+    for name, (stem, make) in makers.items():
+        save = partial(_saved, make=make, stem=stem)
+        how: dict[str, Any] = {"refresh": False, "show_progress": "minimal"}
+        page.on(buttons[name].click, save, [scale, kind], [saved], **how)
 
-    canvas.click(None, js="() => window.rgflow.save()")  # nobody else knows what lies over it
-    for button, function, inputs in (
-        (png, image, [scale]),
-        (shown, sheet, [scale]),
-        (atlas, fields, []),
-        (film, moving, [scale, kind]),
-        (play, latent, [scale, kind]),
-        (latents, vectors, []),
-        (surprising, oddness, [scale]),
-        (curve, climb, []),
-    ):
-        page.on(button.click, _file(function), inputs, [saved], core=False, show_progress="minimal")
 
-
-def _file(make: Callable[..., Path]) -> Callable[..., str]:
-    """What a function writes into a folder, as `file.js` saves it; on the server nothing stays."""
-
-    def made(work: Workspace, *values: Any) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            path = make(work, Path(folder), *values)
-            data = base64.b64encode(path.read_bytes()).decode()
-        # The time, so that the same file can be saved twice.
-        return json.dumps({"name": path.name, "data": data, "time": time.time()})
-
-    return made
+def _saved(
+    work: Workspace,
+    scale: float,
+    kind: str,
+    *,
+    make: Callable[[Workspace, int], Export],
+    stem: str,
+) -> str:
+    """A file as `file.js` saves it; nothing stays on the server."""
+    made = make(work, int(scale))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / stem
+        if isinstance(made, list):
+            path = path.with_suffix(f".{kind}")
+            animate(made, path, milliseconds=100)
+        else:
+            path = path.with_suffix(".safetensors" if isinstance(made, Latents) else ".png")
+            made.save(path)
+        data = base64.b64encode(path.read_bytes()).decode()
+    # The time, so that the same file can be saved twice.
+    return json.dumps({"name": path.name, "data": data, "time": time.time()})
 
 
 def _python(page: Page) -> None:
     code = gr.Code(language="python", label="Runs as it stands", elem_id="code", lines=18)
-    page.shows([code], lambda work: [work.subject.recipe.script(work.opened.source)])
+    page.show([code], lambda work: [work.image.recipe.script(work.opened.source)])

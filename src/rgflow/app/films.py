@@ -1,4 +1,4 @@
-"""Animations that the page shows or saves."""
+"""Animations to show or save."""
 
 import base64
 import tempfile
@@ -22,29 +22,29 @@ FRAMES = 9
 """Pictures of a traversal, and steps of a path for each level."""
 
 
-def played(work: Workspace) -> tuple[Address, list[Tensor]]:
-    """The latent that was chosen last, and the image while it moves.
+def latent_film(work: Workspace) -> tuple[Address, list[Tensor]]:
+    """The latent chosen last, and the images while it moves.
 
     Raises:
         ValueError: If none is chosen.
     """
-    if not work.moment.chosen:
+    if not work.state.chosen:
         raise ValueError("Expected a latent to play: choose one of the receptive fields.")
-    address = work.moment.chosen[-1]
+    address = work.state.chosen[-1]
     values = np.linspace(-REACH / 2, REACH / 2, FRAMES) * work.unit
-    found = traverse(work.opened.exact, work.subject.latents, address, values.tolist())
+    found = traverse(work.opened.exact, work.image.latents, address, values.tolist())
     return address, [to_bytes(image) for image in found.images[0]]
 
 
-def path_of(work: Workspace, scale: int) -> list[Image.Image]:
-    """The way from the first image to the second, level by level and, beside it, all at once.
+def path_film(work: Workspace, scale: int) -> list[Image.Image]:
+    """The path from the first image to the second: level by level and, beside it, all at once.
 
     Raises:
         ValueError: If there is no second image.
     """
-    if work.moment.other is None:
+    if work.state.second is None:
         raise ValueError("Expected a second image for the path to: choose one under Mix.")
-    flow, a, b = work.opened.exact, work.first.latents, work.moment.other.latents
+    flow, a, b = work.opened.exact, work.first.latents, work.state.second.latents
     steps = max(2, FRAMES // flow.levels)
     paths = {
         "level by level": mix(flow, a, b, level_by_level(flow.levels, steps)),
@@ -54,13 +54,13 @@ def path_of(work: Workspace, scale: int) -> list[Image.Image]:
 
 
 def enlarged(image: Tensor, scale: int) -> Image.Image:
-    """An image with every pixel a square."""
+    """An image, with a square for every pixel."""
     small = picture(image).convert("RGB")
     return small.resize((small.width * scale, small.height * scale), Image.Resampling.NEAREST)
 
 
 def animated(frames: Sequence[Image.Image], label: str) -> str:
-    """An animation inside the page."""
+    """An animation as HTML."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.gif"
         animate(frames, path, milliseconds=120)
@@ -69,11 +69,11 @@ def animated(frames: Sequence[Image.Image], label: str) -> str:
 
 
 def toggle(work: Workspace, kind: str, make: Callable[[], str]) -> None:
-    """Show an animation of this moment, or, if one of its kind is shown, none."""
-    work.view.film = None if playing(work, kind) else (kind, work.moment, make())
+    """Show an animation of the current state, or hide the one of its kind that is shown."""
+    work.view.film = None if playing(work, kind) else (kind, work.state, make())
 
 
 def playing(work: Workspace, kind: str) -> str:
-    """The animation of this moment, if there is one of this kind."""
+    """The animation of a kind of the current state, if there is one."""
     film = work.view.film
-    return film[2] if film and film[0] == kind and film[1] is work.moment else ""
+    return film[2] if film and film[0] == kind and film[1] is work.state else ""

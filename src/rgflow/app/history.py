@@ -1,25 +1,25 @@
-"""All that undoing brings back, and the way there and forth."""
+"""What the user sees and can undo, and the steps back and forward."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from rgflow.app.latent_image import LatentImage
+from rgflow.app.models import OpenModel
 from rgflow.app.recipe import Recipe
-from rgflow.app.shelf import Opened
-from rgflow.app.subject import Subject
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Mask
 
-MOST = 100
-"""Moments that are kept."""
+MAX_UNDO = 100
+"""States that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A move that was saved.
+    """A saved move.
 
     Attributes:
-        change: Of all latents.
+        change: The change of all latents.
         recipe: The Python that makes it.
     """
 
@@ -28,94 +28,94 @@ class Direction:
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """All that undoing brings back.
+class State:
+    """Everything that undo restores.
 
     Attributes:
         opened: The model.
-        subject: The current image.
-        base: What resets lead to: the image before latents were moved.
-        mask: What is to be repaired.
+        image: The current image.
+        base: The image that resets lead to, before latents were moved.
+        mask: What to repair.
         samples: Images drawn together, to choose from.
-        other: The image to mix with.
+        second: The image to mix with.
         first: The image that was mixed with it, if the current one is a mixture.
-        shares: How much of the other there is in it, level by level.
+        shares: The share of the second image in it, level by level.
         chosen: Latents that have sliders.
         original: The image before it was repaired.
-        completions: What may be where the mask is, to choose from.
-        start: The moment of which those are.
+        completions: What may fill the mask, to choose from.
+        start: The state that the completions belong to.
         curve: Log p, in nats, of the steps that led to the completions.
-        said: What the repair panel says.
-        forgotten: Saved moves that were deleted.
+        message: What the repair panel says.
+        deleted: Saved moves that were deleted.
     """
 
-    opened: Opened
-    subject: Subject
-    base: Subject
+    opened: OpenModel
+    image: LatentImage
+    base: LatentImage
     mask: Mask
-    samples: tuple[Subject, ...] = ()
-    other: Subject | None = None
-    first: Subject | None = None
+    samples: tuple[LatentImage, ...] = ()
+    second: LatentImage | None = None
+    first: LatentImage | None = None
     shares: tuple[float, ...] = ()
     chosen: tuple[Address, ...] = ()
-    original: Subject | None = None
-    completions: tuple[Subject, ...] = ()
-    start: "Moment | None" = None
+    original: LatentImage | None = None
+    completions: tuple[LatentImage, ...] = ()
+    start: "State | None" = None
     curve: tuple[float, ...] = ()
-    said: str = ""
-    forgotten: frozenset[Direction] = frozenset()
+    message: str = ""
+    deleted: frozenset[Direction] = frozenset()
 
 
-def fresh(opened: Opened, subject: Subject) -> Moment:
-    """The moment at which this is the image, and nothing has been done to it."""
+def initial(opened: OpenModel, image: LatentImage) -> State:
+    """The state of an image that nothing has been done to."""
     empty = np.zeros(opened.flow.image_shape[1:], dtype=bool)
-    return Moment(opened=opened, subject=subject, base=subject, mask=empty)
+    return State(opened=opened, image=image, base=image, mask=empty)
 
 
 @dataclass(eq=False)
 class History:
-    """A moment, those before it, and those that were undone.
+    """The current state, those before it, and those that were undone.
 
     Attributes:
-        moment: Now.
+        state: The current state.
         revision: Counts the changes.
     """
 
-    moment: Moment
+    state: State
     revision: int = 0
-    _past: list[Moment] = field(default_factory=list)
-    _future: list[Moment] = field(default_factory=list)
+    _past: list[State] = field(default_factory=list)
+    _future: list[State] = field(default_factory=list)
 
-    def go(self, moment: Moment) -> None:
-        """To another moment, from which one can come back."""
-        self._past = [*self._past, self.moment][-MOST:]
+    def commit(self, state: State) -> None:
+        """Go to another state; undo leads back."""
+        self._past = [*self._past, self.state][-MAX_UNDO:]
         self._future = []
-        self._to(moment)
+        self._to(state)
 
-    def amend(self, moment: Moment) -> None:
-        """A moment that differs in nothing that could be undone."""
-        self._to(moment)
+    def amend(self, state: State) -> None:
+        """Replace the current state by one that differs in nothing that could be undone."""
+        self._to(state)
 
     def undo(self) -> bool:
-        """Back to the moment before; false if there is none."""
+        """Go back to the state before; false if there is none."""
         return self._step(self._past, self._future)
 
     def redo(self) -> bool:
-        """Forward again; false if nothing was undone."""
+        """Go forward again; false if nothing was undone."""
         return self._step(self._future, self._past)
 
-    def _step(self, source: list[Moment], target: list[Moment]) -> bool:
+    def _step(self, source: list[State], target: list[State]) -> bool:
         if not source:
             return False
-        target.append(self.moment)
+        target.append(self.state)
         self._to(source.pop())
         return True
 
-    def _to(self, moment: Moment) -> None:
-        self.moment = moment
+    def _to(self, state: State) -> None:
+        self.state = state
         self.revision += 1
 
     @property
     def undoable(self) -> tuple[int, int]:
-        """How many steps can be undone, and done again."""
+        """The number of steps to undo, and to redo."""
         return len(self._past), len(self._future)

@@ -1,4 +1,4 @@
-"""The whole page, put together: the current image, the panels beside it, the drawers above."""
+"""The whole page: the current image, the panels beside it, the drawers above."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,27 +8,27 @@ from typing import Any
 import gradio as gr
 
 from rgflow.app import drawers, panels, views
-from rgflow.app.desk import Desk
 from rgflow.app.page import Page, drawn
 from rgflow.app.panels.repair import following
+from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
 
-ASKED = """async () => {
-  const asked = window.rgflow.touched;
+TOUCHED = """async () => {
+  const touched = window.rgflow.touched;
   await window.rgflow.connected;
-  return asked;
+  return touched;
 }"""
-"""Whether somebody has opened a panel: while a page is loaded it opens its first one by itself,
-which isn't to close the one that it is about to go on with."""
+"""Whether the user has opened a panel: a page that is being loaded opens its first one by itself,
+which must not close the panel that it is about to restore."""
 PAGES = 512
-"""Pages that may be open at a time; another one waits until one of them is closed."""
+"""Pages that may be open at a time; another waits until one is closed."""
 BEAT = 5
-"""Seconds after which it is noticed, at the latest, that a page was closed."""
+"""Seconds until a closed page is noticed, at the most."""
 
 
-def build(desk: Desk) -> gr.Blocks:
+def build(sessions: SessionStore) -> gr.Blocks:
     """The whole page."""
-    page = Page(desk)
+    page = Page(sessions)
     with gr.Blocks(
         title="rgflow explorer",
         analytics_enabled=False,
@@ -50,20 +50,22 @@ def build(desk: Desk) -> gr.Blocks:
                 page.canvas = page.big()
                 status = gr.HTML(elem_id="status")
                 gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
-            asked = gr.Checkbox(visible="hidden")
+            touched = gr.Checkbox(visible="hidden")
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
                 for title, panel in panels.PANELS.items():
                     with gr.Tab(title, id=title, elem_id=f"tab-{title.lower()}") as tab:
                         panel(page)
                     page.on(
                         tab.select,
-                        lambda work, asked, title=title: work.view.show(title) if asked else None,
-                        [asked],
-                        js=ASKED,
+                        lambda work, touched, title=title: (
+                            work.view.show(title) if touched else None
+                        ),
+                        [touched],
+                        js=TOUCHED,
                     )
         drawers.build(page, blocks, tabs)
-        page.shows([page.canvas, status], lambda work: [drawn(work), told(work)])
-        page.shows(
+        page.show([page.canvas, status], lambda work: [drawn(work), status_line(work)])
+        page.show(
             [undo, redo], lambda work: [gr.update(interactive=bool(n)) for n in work.undoable]
         )
         page.on(settle.click, lambda work: None)
@@ -79,14 +81,14 @@ def build(desk: Desk) -> gr.Blocks:
             # Gradio closes its stream when no event is pending, and loses one that is sent
             # meanwhile. So this one is pending for as long as the page is open.
             session = str(request.session_hash)
-            desk.arrive(session, name, before)
+            sessions.connect(session, name, before)
             try:
                 yield name
                 while True:
                     await asyncio.sleep(BEAT)
                     yield gr.skip()  # here Gradio ends it if the page is gone
             finally:
-                desk.leave(session)
+                sessions.disconnect(session)
 
         def follow(request: gr.Request) -> Iterator[list[Any]]:
             yield from following(page, str(request.session_hash))
@@ -103,7 +105,9 @@ def build(desk: Desk) -> gr.Blocks:
         staying.failure(None, js="() => window.rgflow.lost()")
         here.change(None, js="() => window.rgflow.connect()")
         page.on(here.change, arrived, [opened], [opened], js="() => window.rgflow.opened()")
-        page.later(lambda: here.change(follow, outputs=page.core, concurrency_limit=None, **hidden))
+        page.when_built(
+            lambda: here.change(follow, outputs=page.updated, concurrency_limit=None, **hidden)
+        )
         tour.click(None, js="() => window.rgflow.tour()")
         shade.click(None, js="() => window.rgflow.shade()")
         page.wire()
@@ -111,7 +115,7 @@ def build(desk: Desk) -> gr.Blocks:
 
 
 def picked(work: Workspace, event: gr.EventData) -> None:
-    """A pixel of the image is chosen."""
+    """Pick a pixel of the image."""
     row, column = int(event.row), int(event.column)
     height, width = work.opened.flow.image_shape[1:]
     if 0 <= row < height and 0 <= column < width:
@@ -119,16 +123,16 @@ def picked(work: Workspace, event: gr.EventData) -> None:
 
 
 def painted(work: Workspace, event: gr.EventData) -> None:
-    """A mask was painted."""
+    """Take the mask that was painted."""
     work.paint(views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
 
 
-def told(work: Workspace) -> str:
-    """What is known of the current image, in one line, and what its marks mean, in another."""
-    parts = [f"<b>{escape(work.subject.what)}</b>", work.likelihood()]
+def status_line(work: Workspace) -> str:
+    """What is known about the current image and, in a second line, what its marks mean."""
+    parts = [f"<b>{escape(work.image.caption)}</b>", work.likelihood()]
     if work.view.pixel and work.view.panel == "Latents":
         row, column = work.view.pixel
-        values = ", ".join(str(v) for v in work.subject.image[:, row, column].tolist())
+        values = ", ".join(str(v) for v in work.image.pixels[:, row, column].tolist())
         parts.append(f"pixel ({row}, {column}): {values}")
     line = " · ".join(parts)
     marks = views.legend(work)

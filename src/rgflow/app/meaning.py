@@ -1,4 +1,4 @@
-"""What is known of the meaning of latents: what `rgflow factors` has found out about a model."""
+"""The meaning of latents, as far as `rgflow factors` has found it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -18,10 +18,10 @@ MOST = 12
 """Latents that are listed."""
 
 
-def told(work: Workspace) -> str:
+def meanings(work: Workspace) -> str:
     """The named latents of the model, and how well its latents tell factors, as HTML."""
     name, channels = work.opened.name, work.opened.flow.image_shape[0]
-    # Of a model of the package: what was found out here, or what it comes with.
+    # For a model of the package: what was found on this machine, or what comes with it.
     folders = (work.opened.model.folder, locate(name)[0])
     path = next((one / FACTORS for one in folders if (one / FACTORS).is_file()), None)
     if path is None:
@@ -45,11 +45,7 @@ def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
     yield f"<p>From {of}. Click a latent to get a slider for it.</p>"
     if associations := found.get("associations"):
         rows = [
-            (
-                escape(label),
-                latent(best[0]["address"]),
-                f"{best[0]['information']:.2f} nats",
-            )
+            (escape(label), latent(best[0]["address"]), f"{best[0]['information']:.2f} nats")
             for label, best in list(associations["labels"].items())
             if best
         ]
@@ -79,20 +75,20 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _latent(address: list[int], channels: int) -> str:
-    """A button that chooses a latent."""
+    """A button to choose a latent."""
     h, i, j, c = map(int, address)
     words = f"level {h}, ({i}, {j}), {colour(c, channels)}"
     return f'<button type="button" data-address="{h},{i},{j},{c}">{words}</button>'
 
 
-def chosen(work: Workspace, event: gr.EventData) -> None:
-    """A latent is clicked: it gets a slider, and its level is shown."""
+def choose_latent(work: Workspace, event: gr.EventData) -> None:
+    """Add a slider for the latent that was clicked, and show its level."""
     h, i, j, c = (int(part) for part in str(event.address).split(","))
     levels = work.opened.flow.lattice.site_levels
     rows, columns = levels.shape
     inside = 0 <= i < rows and 0 <= j < columns and 0 <= c < work.opened.flow.config.channels
     if not (inside and levels[i, j] == h):
         raise ValueError(f"Expected a latent of this model; ({h}, {i}, {j}, {c}) is none.")
-    if (h, i, j, c) not in work.moment.chosen:
+    if (h, i, j, c) not in work.state.chosen:
         work.choose((h, i, j, c))
     work.view.level = h

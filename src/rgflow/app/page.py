@@ -1,4 +1,4 @@
-"""What the parts of the page share: how their events reach a workspace, and common components."""
+"""What panels and drawers share: events that reach a workspace, and common components."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,23 +7,24 @@ from importlib import resources
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from rgflow.app import views
-from rgflow.app.desk import Desk
+from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
 
 STATIC = resources.files("rgflow.app") / "static"
 Handler = Callable[..., Any]
 REACH = 6.0
-"""How far the sliders of latents go, in units of the prior's scale."""
+"""The end of the sliders of latents, in units of the prior's scale."""
 MOST_SEED = (1 << 31) - 1
 CONNECTED = "async (...values) => { await window.rgflow.connected; return values; }"
-"""Holds an event back until the page has a stream that stays open: Gradio may lose one that is sent
-while a stream is closed."""
+"""Holds an event back until the page has a permanent stream: Gradio may lose an event that is sent
+while no stream is open."""
 slider = partial(gr.Slider, buttons=[])
-"""A slider without a button of its own, as undoing does more."""
+"""A slider without a reset button, as undo does more."""
 MOST_LEVELS = 8
-"""Levels that have a slider of their own; the last one stands for all above, too."""
+"""Levels with a slider of their own; the last slider also stands for all levels above."""
 
 
 def static(name: str) -> str:
@@ -32,15 +33,15 @@ def static(name: str) -> str:
 
 
 class Page:
-    """What panels and drawers share: the current image, and how their events reach a workspace.
+    """The components of the page, and how their events reach a workspace.
 
     Args:
-        desk: The workspaces.
+        sessions: The workspaces.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.core: list[Any] = []
+    def __init__(self, sessions: SessionStore) -> None:
+        self.sessions = sessions
+        self.updated: list[Any] = []
         self.canvas: Any = None
         self._shown: list[tuple[Handler, int, Handler | None]] = []
         self._wires: list[Callable[[], Any]] = []
@@ -69,24 +70,21 @@ class Page:
 
     # ---------------------------------------------------------------- events
 
-    def shows(
-        self, components: Sequence[Any], function: Handler, by: Handler | None = None
-    ) -> None:
-        """Keep components up to date: after every change they get what a function says of the
-        workspace, one value each.
+    def show(self, components: Sequence[Any], function: Handler, by: Handler | None = None) -> None:
+        """Update components after every change.
 
         Args:
-            components: Which.
-            function: What they show.
-            by: What that depends on, besides themselves. While it stays, nothing is sent: of a
-                slider that is moved, the server's answer would tell where it was before.
+            components: The components.
+            function: Their values, one each, from the workspace.
+            by: What the values depend on. Nothing is sent while it stays the same: for a slider
+                that is being moved, the server's answer would be out of date.
         """
-        self.core += components
+        self.updated += components
         self._shown.append((function, len(components), by))
 
-    def everything(self, work: Workspace) -> list[Any]:
-        """What all components that are kept up to date show now; what can't have changed on the
-        page isn't sent a second time."""
+    def updates(self, work: Workspace) -> list[Any]:
+        """The values of all components that are kept up to date; those that the page already has
+        are left out."""
         found: list[Any] = []
         for function, count, by in self._shown:
             now = by and by(work)
@@ -96,7 +94,7 @@ class Page:
             if by:
                 work.view.sent[len(found)] = now
             found += function(work)
-        for k, (component, value) in enumerate(zip(self.core, found, strict=True)):
+        for k, (component, value) in enumerate(zip(self.updated, found, strict=True)):
             if isinstance(value, str) and component is not self.canvas:
                 if work.view.sent.get(k) == hash(value):
                     found[k] = gr.skip()
@@ -111,38 +109,37 @@ class Page:
         outputs: Sequence[Any] = (),
         *,
         event: bool = False,
-        settle: bool = True,
-        core: bool = True,
+        apply_pending: bool = True,
+        refresh: bool = True,
         **options: Any,
     ) -> None:
-        """Let an event call a function of the workspace.
+        """Call a function of the workspace at an event.
 
-        A mistake that it tells of, a `ValueError` or `OSError`, is shown in one sentence, and
-        nothing changes.
+        A `ValueError` or `OSError` is shown in one sentence, and nothing changes.
 
         Args:
-            trigger: Such as `button.click`.
-            function: Takes the workspace, what the event says (its own data) if that is wanted,
-                and the values of inputs; returns the values of outputs, if there are any.
+            trigger: The event, such as `button.click`.
+            function: Takes the workspace, the event's data if `event`, and the values of inputs;
+                returns the values of outputs, if there are any.
             inputs: Components.
             outputs: Components, besides those that are kept up to date.
-            event: Whether it wants what the event says.
-            settle: Whether sliders that were moved are taken as they are first.
-            core: Whether what is kept up to date may change.
-            options: For Gradio.
+            event: Whether the function takes the event's data.
+            apply_pending: Whether to apply sliders that were moved first.
+            refresh: Whether to update what is kept up to date.
+            options: Options of Gradio.
         """
 
         def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
-            with self.desk.using(str(request.session_hash)) as work:
+            with self.sessions.using(str(request.session_hash)) as work:
                 try:
-                    if settle:
-                        work.settle()
+                    if apply_pending:
+                        work.apply_pending()
                     result = function(work, *data, *values)
                     result = list(result) if len(outputs) > 1 else [result][: len(outputs)]
-                    found = [*result, *(self.everything(work) if core else [])]
+                    found = [*result, *(self.updates(work) if refresh else [])]
                 except (ValueError, OSError) as error:
                     gr.Warning(" ".join(str(error).split()))
-                    found = [gr.skip()] * (len(outputs) + len(self.core) * core)
+                    found = [gr.skip()] * (len(outputs) + len(self.updated) * refresh)
             return found[0] if len(found) == 1 else found
 
         def plain(request: gr.Request, *values: Any) -> Any:
@@ -151,11 +148,11 @@ class Page:
         def with_event(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
             return call(request, (event,), values)
 
-        self.later(
+        self.when_built(
             lambda: trigger(
                 with_event if event else plain,
                 inputs=list(inputs),
-                outputs=[*outputs, *(self.core if core else [])],
+                outputs=[*outputs, *(self.updated if refresh else [])],
                 # One queue for all, as Gradio takes from several in a random order.
                 concurrency_id="page",
                 concurrency_limit=None,
@@ -169,19 +166,60 @@ class Page:
             )
         )
 
-    def later(self, wire: Callable[[], Any]) -> None:
-        """Do something when all components are there."""
+    def live(
+        self,
+        sliders: Sequence[Any],
+        revision: Any,
+        preview: Callable[[Workspace, Sequence[float]], Tensor],
+        put: Callable[[Workspace, Sequence[float]], None],
+        others: Sequence[Any] = (),
+    ) -> None:
+        """Show the image while a slider is moved, and apply it when it is released.
+
+        Args:
+            sliders: The sliders that belong together.
+            revision: Holds the revision that they show; events of another are out of date.
+            preview: The image with their values, uint8 [C, H, W].
+            put: Notes their values, to be applied.
+            others: Sliders that follow the single one of these.
+        """
+
+        def moved(work: Workspace, shown: float, *values: float) -> list[Any] | Any:
+            values = values * max(len(others), 1)
+            fresh = shown == work.slider_revision
+            image = views.canvas(work, image=preview(work, values)) if fresh else gr.skip()
+            return [image, *values] if others else image
+
+        def released(work: Workspace, shown: float, *values: float) -> None:
+            # Not what was previewed last: the last move may still be on its way.
+            if shown == work.slider_revision:
+                put(work, values * max(len(others), 1))
+            work.apply_pending()
+
+        how: dict[str, Any] = {"refresh": False, "trigger_mode": "always_last"}
+        inputs, outputs = [revision, *sliders], [self.canvas, *others]
+        for one in sliders:
+            self.on(one.input, moved, inputs, outputs, apply_pending=False, **how)
+            self.on(one.release, released, inputs, apply_pending=False)
+
+    def when_built(self, wire: Callable[[], Any]) -> None:
+        """Call a function when all components are built."""
         self._wires.append(wire)
 
     def wire(self) -> None:
-        """Now all components are there."""
+        """Call these functions, as all components are built now."""
         for wire in self._wires:
             wire()
 
 
+def set_view(name: str) -> Handler:
+    """A handler that sets an attribute of the view."""
+    return lambda work, value=None: setattr(work.view, name, value)
+
+
 @contextmanager
 def drawer(name: str, title: str) -> Iterator[Any]:
-    """A drawer: it lies over the page, and opens and closes at a button."""
+    """A drawer, which buttons open over the page and close."""
     with gr.Column(elem_id=f"drawer-{name}", elem_classes="drawer") as column:
         with gr.Row(elem_classes="drawer-head"):
             gr.Markdown(f"## {title}")
@@ -191,12 +229,12 @@ def drawer(name: str, title: str) -> Iterator[Any]:
 
 
 def drawn(work: Workspace) -> str:
-    """The current image, with whatever the panel that is open lays over it."""
+    """The current image, with what the open panel draws over it."""
     view = work.view
     if view.panel == "Repair":
         return views.canvas(work, paint=True)
     if view.panel == "Latents" and view.overlay:
-        chosen = work.moment.chosen
+        chosen = work.state.chosen
         outlines = views.cones(work)
         if view.pixel and not chosen:
             outlines = views.inference(work, *view.pixel)
@@ -207,23 +245,15 @@ def drawn(work: Workspace) -> str:
     return views.canvas(work)
 
 
-def whole(seed: float | None) -> int:
-    """A seed from a field of the page, whatever was written there."""
+def seed_from(seed: float | None) -> int:
+    """A seed from a field of the page, whatever was typed there."""
     return min(int(abs(seed or 0)), MOST_SEED)
 
 
 def seed_field(value: int, elem_id: str) -> Any:
-    """Where a seed is written."""
-    return gr.Number(
-        value,
-        label="Seed",
-        precision=0,
-        minimum=0,
-        maximum=MOST_SEED,
-        min_width=90,
-        elem_id=elem_id,
-        scale=1,
-    )
+    """A field for a seed."""
+    limits: dict[str, Any] = {"precision": 0, "minimum": 0, "maximum": MOST_SEED}
+    return gr.Number(value, label="Seed", min_width=90, elem_id=elem_id, scale=1, **limits)
 
 
 def level_sliders(name: str, **options: Any) -> list[Any]:
@@ -240,7 +270,7 @@ def per_level(work: Workspace, values: Sequence[float]) -> list[float]:
 
 
 def level_updates(work: Workspace) -> list[Any]:
-    """Which of the level sliders there are, and what they are called."""
+    """Which level sliders are visible, and their names."""
     levels = work.opened.flow.levels
     found = []
     for h in range(MOST_LEVELS):

@@ -12,40 +12,39 @@ import uvicorn
 from fastapi import FastAPI
 
 from rgflow import __version__
-from rgflow.app.desk import Desk
 from rgflow.app.drawers import LARGEST_UPLOAD
 from rgflow.app.layout import PAGES, build
+from rgflow.app.models import ModelStore
 from rgflow.app.page import static
-from rgflow.app.shelf import Shelf
+from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
 
 CONCURRENT, BUSY, WAITING = 4, 40, 200
-"""Events that are worked on at a time, of one kind, where nothing else is said, and of all kinds;
-and events that may wait."""
+"""Events handled at a time, of one kind by default and of all kinds, and events that may wait."""
 GOODBYE = 3
-"""Seconds that the server waits for pages, which keep a connection open, as it ends."""
+"""Seconds that the ending server waits for pages, which keep a connection open."""
 
 
 def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool = True) -> FastAPI:
-    """The page as an application, with `/health` beside it.
+    """The page as an application, with `/health`.
 
     Args:
         first: The model to begin with: a run folder, or a model's folder or name.
         auth: User and password, if the page asks for them.
-        folders: Whether any folder of this machine may be opened, by whoever sees the page.
+        folders: Whether visitors may open any folder of this machine.
 
     Raises:
         FileNotFoundError: If there is no such model.
         ValueError: If it can't be read, or isn't of pictures.
     """
-    desk = Desk(Shelf(first, folders=folders))
-    opened = desk.shelf.open(first)
+    sessions = SessionStore(ModelStore(first, folders=folders))
+    opened = sessions.models.open(first)
     opened.prepare()
-    blocks = build(desk)
+    blocks = build(sessions)
     blocks.max_threads = PAGES + BUSY  # each page has one event that is always worked on
     blocks.queue(default_concurrency_limit=CONCURRENT, max_size=WAITING, api_open=False)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.desk = desk
+    app.state.sessions = sessions
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -53,7 +52,7 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
             "status": "ok",
             "version": __version__,
             "model": Path(opened.name).name,
-            "sessions": len(desk),
+            "sessions": len(sessions),
         }
 
     fonts = ["system-ui", "sans-serif"]
@@ -86,10 +85,10 @@ def serve(
 
     Args:
         first: As for `make_app`.
-        host: The address to listen at; with the default, only this machine is heard.
-        port: Where.
+        host: The address to listen at; the default accepts only this machine.
+        port: The port to listen at.
         auth: As for `make_app`.
-        threads: Of one computation; none: one, as small products share badly.
+        threads: Threads of one computation; none: one, as small products share badly.
 
     Raises:
         ValueError: If the port is out of range, or as for `make_app`.
@@ -112,11 +111,11 @@ def serve(
     except KeyboardInterrupt:
         pass
     finally:
-        app.state.desk.stop_all()  # or the process would wait for them
+        app.state.sessions.stop_all()  # or the process would wait for them
 
 
 class _Server(uvicorn.Server):
-    """It ends while pages are open, and doesn't call that an error."""
+    """A server that ends while pages are open, without calling that an error."""
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -124,7 +123,7 @@ class _Server(uvicorn.Server):
 
 
 def _is_local(host: str) -> bool:
-    """Whether only this machine is heard at an address."""
+    """Whether an address accepts only this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -132,7 +131,7 @@ def _is_local(host: str) -> bool:
 
 
 def _shown(host: str) -> str:
-    """An address as it is written in a URL."""
+    """An address as it stands in a URL."""
     try:
         return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the page shows, as the values of its components."""
+"""What the page shows: the values of its components."""
 
 import base64
 import json
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow.analysis.fields import ReceptiveFields
-from rgflow.app.workspace import Subject, Workspace
+from rgflow.app.latent_image import LatentImage
+from rgflow.app.workspace import Workspace
 from rgflow.figures import heat
 from rgflow.figures.charts import level_colours
 from rgflow.latents import Address
@@ -22,13 +23,13 @@ from rgflow.lattice import Lattice, Mask
 T = TypeVar("T")
 
 ORDER = count()
-"""Numbers what the canvas shows, as answers may overtake each other on their way to it."""
+"""Numbers the values of the canvas, as answers may overtake each other."""
 CHOSEN = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
-"""Of the latents that have sliders."""
+"""Colours of the latents that have sliders."""
 ATLAS = 48
 """Receptive fields that are shown at a time."""
 STRONG = 0.25
-"""A latent acts in earnest where its field is above this share of its highest value."""
+"""A latent acts strongly where its field is above this share of its maximum."""
 
 
 def packed(values: NDArray[Any]) -> str:
@@ -65,13 +66,13 @@ def canvas(
     """The current image, as `canvas.js` draws it.
 
     Args:
-        work: Whose.
-        image: Another image instead, uint8 [C, H, W].
+        work: The workspace.
+        image: Another image to show instead, uint8 [C, H, W].
         outlines: Masks [H, W] to draw the edges of, each with a colour.
         paint: Whether a mask is painted instead of pixels picked.
         filled: Whether the mask has been filled in, so that only its edge is drawn.
     """
-    shown = work.subject.image if image is None else image
+    shown = work.image.pixels if image is None else image
     height, width = shown.shape[1:]
     return json.dumps(
         {
@@ -83,10 +84,10 @@ def canvas(
             "outlines": [
                 {"marks": packed(mask.astype(np.uint8)), "colour": c} for mask, c in outlines
             ],
-            "mask": packed(work.moment.mask.astype(np.uint8)),
+            "mask": packed(work.state.mask.astype(np.uint8)),
             "paint": paint,
-            "filled": filled or bool(work.moment.completions),
-            "label": f"The current image, {work.subject.what}, {width} by {height} pixels. Arrow "
+            "filled": filled or bool(work.state.completions),
+            "label": f"The current image, {work.image.caption}, {width} by {height} pixels. Arrow "
             f"keys move a cursor, Enter {'paints' if paint else 'picks a pixel'}.",
         }
     )
@@ -109,18 +110,21 @@ def sheet(items: Sequence[dict[str, Any]], *, size: int = 88, empty: str = "") -
     return json.dumps({"items": list(items), "size": size, "empty": empty})
 
 
-def subjects(
-    found: Sequence[Subject], captions: Sequence[str], chosen: Subject | None = None, **more: Any
+def images(
+    found: Sequence[LatentImage],
+    captions: Sequence[str],
+    chosen: LatentImage | None = None,
+    **more: Any,
 ) -> str:
     """Images as a sheet, one of which may be marked."""
     pairs = zip(found, captions, strict=True)
     return sheet(
-        [item(rgb(one.image), caption, chosen=one is chosen) for one, caption in pairs], **more
+        [item(rgb(one.pixels), caption, chosen=one is chosen) for one, caption in pairs], **more
     )
 
 
 def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) -> T:
-    """What was chosen of a sheet, if it still is where it was when the page showed it.
+    """The picture chosen from a sheet, if it is still where the page showed it.
 
     Raises:
         ValueError: If it isn't.
@@ -146,7 +150,7 @@ def name(address: Address, channels: int) -> str:
 
 
 def short(address: Address, channels: int) -> str:
-    """The same, shorter, for a list of latents of one level."""
+    """The same, shorter, within one level."""
     _, i, j, c = address
     return f"{i}, {j} {colour(c, channels)}"
 
@@ -155,7 +159,7 @@ def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
     """Receptive fields as a sheet."""
     channels = len(found.strengths)
 
-    def told(address: Address) -> str:
+    def title(address: Address) -> str:
         _, i, j, c = address
         return f"{name(address, channels)}: strength {found.strengths[c, i, j]:.2g}"
 
@@ -164,7 +168,7 @@ def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
             item(
                 heat(found.field(one)).permute(1, 2, 0).numpy(),
                 short(one, channels),
-                title=told(one),
+                title=title(one),
                 chosen=one in chosen,
             )
             for one in addresses
@@ -175,8 +179,8 @@ def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
 
 
 def listed(work: Workspace) -> list[Address]:
-    """The latents of the level looked at that change the picked pixel most, or, if none is picked,
-    images."""
+    """The latents of the current level that change the picked pixel most or, without a pixel, the
+    whole image."""
     fields, level = work.opened.fields, work.level
     if work.view.pixel:
         return reaching(fields, *work.view.pixel, level, ATLAS)
@@ -193,9 +197,9 @@ def reaching(found: ReceptiveFields, row: int, column: int, level: int, most: in
 
 
 def cones(work: Workspace) -> list[tuple[Mask, str]]:
-    """The generation cones of the chosen latents, each in the colour of its slider, and where the
-    last one acts in earnest."""
-    lattice, chosen = work.opened.flow.lattice, work.moment.chosen
+    """The generation cones of the chosen latents, each in a colour, and where the last one acts
+    strongly."""
+    lattice, chosen = work.opened.flow.lattice, work.state.chosen
     found: list[tuple[Mask, str]] = []
     if chosen:
         field = work.opened.fields.field(chosen[-1])
@@ -213,7 +217,7 @@ def legend(work: Workspace) -> str:
     lattice, view = work.opened.flow.lattice, work.view
     if view.panel != "Latents" or not view.overlay or not isinstance(lattice, Lattice):
         return ""
-    if work.moment.chosen:
+    if work.state.chosen:
         return (
             "Yellow: where the last chosen latent acts most, in samples. Other outlines: how far "
             "each could reach."

@@ -34,9 +34,9 @@ COMMANDS = {
 }
 
 LONGEST = 1000
-"""Characters of an error at the most."""
+"""The most characters of an error."""
 NO_MEMORY = ("out of memory", "can't allocate memory")
-"""What PyTorch says where there isn't enough."""
+"""PyTorch's messages when memory runs out."""
 _HELP = """usage: rgflow COMMAND [options]
 
 Hierarchical, explainable normalizing flows of images.
@@ -52,7 +52,7 @@ or MODULE.CLASS, beside any command: it is imported, from the current folder too
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 2 for a user's mistake, told in one sentence."""
+    """Run one command; returns the exit code: 2 for a user's mistake, shown in one sentence."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sentence(error: Exception) -> str:
-    """What an error says, in one line; whatever a file holds may be quoted in it."""
+    """The message of an error in one line; it may quote the content of a file."""
     text = " ".join(str(error).split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 

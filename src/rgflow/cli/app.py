@@ -6,14 +6,13 @@ import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from rgflow.checks import check_whole
-from rgflow.cli.parsing import parse, parser
+from rgflow.cli.parsing import Parser, parse
 from rgflow.trained import locate
 
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, and serve the page."""
-    options = parser(
+    options = Parser(
         "app",
         "A page in the browser to see, edit, mix and repair images with. Nothing leaves this "
         "machine.",
@@ -22,17 +21,11 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "run", nargs="?", default="msds1-best", help="a run folder, or a model: its folder or name"
     )
-    options.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is for all of a network"
-    )
-    options.add_argument("--port", type=int, default=7860, help="port to listen at")
-    options.add_argument(
-        "--auth", type=str | None, default=None, help="user:password that the page asks for"
-    )
-    options.add_argument("--threads", type=int, default=1, help="of one computation")
+    options.word("host", "127.0.0.1", "address to listen at; 0.0.0.0 is for all of a network")
+    options.whole("port", 7860, "port to listen at", 1, 65535)
+    options.word("auth", None, "user:password that the page asks for")
+    options.whole("threads", 1, "of one computation")
     settings = parse(options, arguments)
-    check_whole("--port", settings.port, 1, 65535)
-    check_whole("--threads", settings.threads, 1)
     auth = None
     if settings.auth is not None:
         user, colon, password = settings.auth.partition(":")

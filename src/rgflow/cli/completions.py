@@ -1,4 +1,4 @@
-"""Completions of holes, drawn from what a flow holds possible, for `rgflow inpaint`."""
+"""Completions of holes, drawn from a flow, for `rgflow inpaint`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli import subjects
-from rgflow.text import say
+from rgflow.text import bar, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from rgflow.repair.particles import Completion
 
 CHAINS = 4
-"""For each image."""
+"""Markov chains for each image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Holes:
-    """Images with holes, and where their completions are drawn.
+    """Images with holes, and where pictures of their completions go.
 
     Attributes:
         images: On the CPU, [N, C, H, W].
@@ -55,7 +54,7 @@ class Holes:
 
 
 def of_particles(holes: Holes, count: int, found: Sequence[Completion]) -> list[Path]:
-    """Draw what particles have left after the last sweeps."""
+    """Draw the samples of particles after the last sweeps."""
     written = []
     for n, one in enumerate(found):
         some = one.samples[-count:].cpu()
@@ -67,7 +66,7 @@ def of_particles(holes: Holes, count: int, found: Sequence[Completion]) -> list[
 def of_chains(
     holes: Holes, flow: Flow, count: int, draws: int, warm_up: int, seed: int
 ) -> tuple[list[Path], dict[str, Any]]:
-    """Draw what Markov chains come by, and say how well they mix: files, and what is known."""
+    """Draw samples of Markov chains, and report how well they mix: files, and diagnostics."""
     import torch
 
     from rgflow.local import LocalFlow
@@ -80,7 +79,7 @@ def of_chains(
     images = holes.images.to(flow.device)
     blank = blanked(images, holes.masks)
     region = LocalFlow(flow, blank, generator=noise).region(holes.masks, copies=CHAINS)
-    with subjects.bar("drawing completions", warm_up + draws) as progress:
+    with bar("drawing completions", warm_up + draws) as progress:
         found = draw_completions(region, draws=draws, warm_up=warm_up, seed=seed, progress=progress)
     every = torch.linspace(0, draws - 1, -(-count // CHAINS)).round().long()
     some = torch.stack([region.paste(found.pixels[k].to(region.pixels)) for k in every.tolist()])

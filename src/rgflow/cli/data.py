@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import parse, parser
+from rgflow.cli.parsing import Parser, parse
+from rgflow.data.source import SPLITS
+from rgflow.files import writing
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -18,51 +20,31 @@ LISTED = 20
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, prepare the splits, and show."""
-    options = parser(
+    options = Parser(
         "data",
         "Make or decode a data set, and keep it in the cache folder for training.",
         "rgflow data msds1 --train 90000 --test 10000",
     )
     options.add_argument("name", help="such as msds1, celeba or folder:PATH")
-    for split in ("train", "validation", "test"):
-        options.add_argument(
-            f"--{split}",
-            type=int | None,
-            default=None,
-            help=f"{split} images at the most, 0 for none; all there are",
-        )
+    for split in SPLITS:
+        options.whole(split, None, f"{split} images at the most, 0 for none; all there are", 0)
     options.add_argument("--height", type=int, default=32, help="rows of pixels")
     options.add_argument("--width", type=int, default=32, help="columns of pixels")
     options.add_argument("--channels", type=int, default=3, help="3 for colour, 1 for grey")
     options.add_argument(
         "--crop", type=int | None, default=None, help="cut the centre CROP × CROP pixels out first"
     )
-    options.add_argument(
-        "--data_root",
-        type=str | None,
-        default=None,
-        help="folder with the official files; downloads in the cache folder",
-    )
+    options.word("data_root", None, "folder with the official files; downloads in the cache folder")
     options.add_argument(
         "--download", type=bool, default=False, help="whether missing files may be downloaded"
     )
-    options.add_argument(
-        "--picture",
-        type=str | None,
-        default=None,
-        help="PNG file for a sheet of the first images; one beside the set",
-    )
+    options.word("picture", None, "PNG file for a sheet of the first images; one beside the set")
     settings = parse(options, arguments)
 
     from rgflow import data
-    from rgflow.checks import check_whole
-    from rgflow.data.source import SPLITS
     from rgflow.files import located
 
     counts = {split: settings[split] for split in SPLITS}
-    for split, count in counts.items():
-        if count is not None:
-            check_whole(f"--{split}", count, 0)
     wanted = [split for split in SPLITS if counts[split] != 0]
     if not wanted:
         raise ValueError("Expected images to prepare; got 0 of each split; raise one of them.")
@@ -110,8 +92,5 @@ def _draw(images: "Images", path: Path) -> None:
     if shown.dtype != np.uint8:
         shown = shown[:, :1]
         shown = 255 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-30)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         figures.grid(torch.from_numpy(shown)).save(path, format="PNG")
-    except OSError as error:
-        raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli.parsing import parse, parser
-from rgflow.files import expanded
-from rgflow.text import Screen, bars, say
+from rgflow.cli.parsing import Parser, parse
+from rgflow.data.source import SPLITS
+from rgflow.files import expanded, writing
+from rgflow.text import Screen, reporting, say, table
 
 if TYPE_CHECKING:
     import rich.table
@@ -21,56 +21,43 @@ if TYPE_CHECKING:
     from rgflow.report.page import Table
 
 NAMED = 5
-"""Labels that are named where some are left out."""
+"""Labels named in a message about those left out."""
 LONGEST = 40
-"""Letters of a label in the name of a file."""
+"""The most letters of a label in the name of a file."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, analyse, tell and draw."""
-    options = parser(
+    """Parse, analyse, print and draw."""
+    options = Parser(
         "factors",
         "What the latents of a trained flow mean: which level holds which factor of the images, "
         "which latent goes with which label, and how dependent latents are.",
         "rgflow factors runs/first --count 3000",
     )
-    options.add_argument("run", help="a run folder, or a model: its folder or name")
-    options.add_argument(
-        "--labels",
-        type=str | None,
-        default=None,
-        help="a CSV file: a line with names, then a row of numbers per image, in the order of the "
+    options.model()
+    options.word(
+        "labels",
+        None,
+        "a CSV file: a line with names, then a row of numbers per image, in the order of the "
         "images or with file names in the first column; the labels of the data set",
     )
-    options.add_argument("--data", type=str | None, default=None, help="data set; that of the run")
-    options.add_argument("--split", default="test", help="train, validation or test")
-    options.add_argument("--count", type=int, default=2000, help="images at the most")
-    options.add_argument(
-        "--levels",
-        type=list[int] | None,
-        default=None,
-        help="levels in which a direction is looked for for every label; all",
+    options.data()
+    options.word("split", "test", "train, validation or test", SPLITS)
+    options.whole("count", 2000, "images at the most")
+    options.several(
+        "levels", int, None, "levels in which a direction is looked for for every label; all"
     )
-    options.add_argument(
-        "--folds", type=int, default=1, help="fifths of the images that are held out in turn"
-    )
-    options.add_argument(
-        "--places", type=int, default=8, help="places in the image that are probed at the most"
-    )
-    options.add_argument(
-        "--strongest", type=int, default=200, help="latents for the scores MIG and DCI"
-    )
-    options.add_argument(
-        "--draws", type=int, default=2, help="latents over which receptive fields are averaged"
-    )
-    options.add_argument(
-        "--threshold", type=float, default=1.0, help="strength above which a latent is visible"
-    )
-    options.add_argument("--seed", type=int, default=0, help="seed of all that is random")
-    options.add_argument("--batch_size", type=int, default=128, help="images encoded at a time")
-    options.add_argument("--out", type=str | None, default=None, help="folder; that of the run")
+    options.whole("folds", 1, "fifths of the images that are held out in turn")
+    options.whole("places", 8, "places in the image that are probed at the most")
+    options.whole("strongest", 200, "latents for the scores MIG and DCI", least=2)
+    options.whole("draws", 2, "latents over which receptive fields are averaged")
+    options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
+    options.whole("seed", 0, "seed of all that is random", least=0)
+    options.whole("batch_size", 128, "images encoded at a time")
+    options.word("out", None, "folder; that of the run")
     settings = parse(options, arguments)
-    _check(settings)
+    if settings.levels == []:
+        raise ValueError("Expected --levels to have at least one level; got none.")
 
     import torch
 
@@ -83,17 +70,9 @@ def run(arguments: Sequence[str]) -> None:
     labels = _labels(images, settings)
     out = expanded(settings.out) if settings.out else model.folder
     pictures = out if settings.out else out / "pictures"
-    with _writing(out):  # now, rather than after minutes
-        for folder in (out, pictures):
-            folder.mkdir(parents=True, exist_ok=True)
-    with bars() as progress:
-        tasks: dict[str, int] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
-
+    with writing(out, into=True):  # now, rather than after minutes
+        pictures.mkdir(exist_ok=True)
+    with reporting() as report:
         found = find_factors(
             model.flow,
             torch.from_numpy(images.images.copy()),
@@ -106,7 +85,7 @@ def run(arguments: Sequence[str]) -> None:
             draws=settings.draws,
             seed=settings.seed,
             batch_size=settings.batch_size,
-            progress=tell,
+            progress=report,
         )
     tables = list(_tables(found))
     Screen().print(*map(_printed, tables))
@@ -129,28 +108,14 @@ def run(arguments: Sequence[str]) -> None:
         ],
         "verdict": [f"{claim.outcome}: {claim.text}" for claim in claims],
     }
-    with _writing(out):
+    with writing(out, into=True):
         say(_write(found, content, out, pictures))
-
-
-def _check(settings: Namespace) -> None:
-    from rgflow.checks import check_at_least, check_name, check_whole
-
-    check_name("--split", settings.split, ("train", "validation", "test"))
-    for name in ("count", "places", "draws", "batch_size", "folds"):
-        check_whole(f"--{name}", settings[name], 1)
-    check_whole("--strongest", settings.strongest, 2)
-    if settings.levels == []:
-        raise ValueError("Expected --levels to have at least one level; got none.")
-    check_at_least("--threshold", settings.threshold, 0)
-    check_whole("--seed", settings.seed, 0)
 
 
 def _labels(images: Images, settings: Namespace) -> list[Label]:
     """The labels of a CSV file or, without one, of the data set."""
     from rgflow.analysis.labels import labels_of, read_csv
     from rgflow.data.folder import kept_files, split_files
-    from rgflow.data.source import SPLITS
 
     if settings.labels is None:
         return labels_of(images.labels)
@@ -164,7 +129,7 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
 
 
 def _tables(found: Factors) -> Iterator[Table]:
-    """What is told on the screen."""
+    """The tables on the screen."""
     from rgflow.report import tables
 
     if found.probes and found.associations:
@@ -178,33 +143,16 @@ def _tables(found: Factors) -> Iterator[Table]:
     yield tables.dependence(found)
 
 
-def _printed(table: Table) -> rich.table.Table:
+def _printed(one: Table) -> rich.table.Table:
     """A table for the screen."""
-    from rich.table import Table
-
-    title = f"{table.title}. {table.settings}"
-    out = Table(title=title, title_justify="left", title_style="italic")
-    for k, name in enumerate(table.head):
-        out.add_column(name, justify="right" if k else "left", no_wrap=True)
-    for row in table.rows:
-        out.add_row(*row)
-    return out
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Tell in one sentence what is in the way of writing into a folder."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
+    return table(one.head, one.rows, f"{one.title}. {one.settings}")
 
 
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures; where they are, in words."""
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
-    from rgflow.files import replacing, write_json
+    from rgflow.files import replacing, write_json, write_picture
     from rgflow.pretrained import FACTORS
 
     write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
@@ -226,16 +174,15 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         drawn["factors"] = probe_table(found.probes)
         drawn["ranking"] = ranking(found.associations, found.labels)
     for name, picture in drawn.items():
-        with replacing(pictures / f"{name}.png") as part:
-            picture.save(part, format="PNG")
-    said = f"All of it is in {out / FACTORS}"
+        write_picture(pictures / f"{name}.png", picture)
+    text = f"All of it is in {out / FACTORS}"
     if found.associations:
-        said += ", every latent with every label in associations.safetensors"
-    said += "; see "
-    said += listed([pictures / f"{name}.png" for name in drawn])
+        text += ", every latent with every label in associations.safetensors"
+    text += "; see "
+    text += listed([pictures / f"{name}.png" for name in drawn])
     if found.directions:
-        said += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
-    return f"{said}."
+        text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
+    return f"{text}."
 
 
 def _stem(name: str) -> str:

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli.parsing import parse, parser
-from rgflow.files import expanded
-from rgflow.text import Screen, bars, say
+from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded, writing
+from rgflow.text import Screen, bars, say, table, with_error
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,58 +21,43 @@ if TYPE_CHECKING:
     from rgflow.lattice import Mask
 
 SHOWN, TOLD = 8, 3
-"""Strongest latents of each level: how many are drawn, and how many are named on the screen."""
+"""Strongest latents of each level in the picture, and on the screen."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, compute, write and draw."""
-    options = parser(
+    options = Parser(
         "fields",
         "Receptive fields of the latents of a trained flow: which pixels each changes, and how "
         "much (paper, eq. 14).",
         "rgflow fields runs/first --beside runs/realnvp",
     )
-    options.add_argument("run", help="a run folder, or a model: its folder or name")
-    options.add_argument("--level", type=int | None, default=None, help="only this level; all")
-    options.add_argument(
-        "--latents",
-        type=list[list[int]] | None,
-        default=None,
-        help="only these, such as '[[1, 2, 0, 1]]': level, row, column, channel",
+    options.model()
+    options.whole("level", None, "only this level; all", least=0)
+    options.several(
+        "latents",
+        list[int],
+        None,
+        "only these, such as '[[1, 2, 0, 1]]': level, row, column, channel",
     )
-    options.add_argument(
-        "--space",
-        type=str | None,
-        default=None,
-        help="flow (its own space, before the pixel map), or pixels; what suits --change",
+    options.word(
+        "space",
+        None,
+        "flow (its own space, before the pixel map), or pixels; what suits --change",
     )
-    options.add_argument(
-        "--change",
-        type=str | None,
-        default=None,
-        help="derivative; or what changes if a latent is drawn anew (redraw) or moved by 1 (step); "
+    options.word(
+        "change",
+        None,
+        "derivative; or what changes if a latent is drawn anew (redraw) or moved by 1 (step); "
         "what suits the flow",
     )
-    options.add_argument("--draws", type=int, default=16, help="latents drawn, to average over")
-    options.add_argument(
-        "--temperature",
-        type=float | list[float],
-        default=1.0,
-        help="of the draws: one number, or one per level, level 0 first",
-    )
-    options.add_argument("--seed", type=int, default=0, help="seed; draw k has seed + k")
-    options.add_argument(
-        "--threshold", type=float, default=1.0, help="strength above which a latent is visible"
-    )
-    options.add_argument(
-        "--beside", type=str | None, default=None, help="another run to compare with"
-    )
-    options.add_argument("--out", type=str | None, default=None, help="folder; that of the run")
+    options.whole("draws", 16, "latents drawn, to average over")
+    options.temperature(help="of the draws: one number, or one per level, level 0 first")
+    options.whole("seed", 0, "seed; draw k has seed + k", least=0)
+    options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
+    options.word("beside", None, "another run to compare with")
+    options.word("out", None, "folder; that of the run")
     settings = parse(options, arguments)
-
-    from rgflow.checks import check_at_least
-
-    check_at_least("--threshold", settings.threshold, 0)
     for other in ("level", "beside"):
         if settings.latents is not None and settings[other] is not None:
             raise ValueError(f"Expected --latents without --{other}; got both: leave one out.")
@@ -111,15 +96,13 @@ def run(arguments: Sequence[str]) -> None:
         }
         for level in _levels(found):
             drawn[f"atlas-level{level}"] = figures.atlas(found, level, threshold)
-    try:
-        pictures.mkdir(parents=True, exist_ok=True)
+    with writing(folder, into=True):
+        pictures.mkdir(exist_ok=True)
         for name, picture in drawn.items():
             own = name if name.startswith("atlas") else name + part
             picture.save(pictures / f"{own}.png")
         for stem, (name, one) in zip(("fields", "beside"), results.items(), strict=False):
             _save(one, name, threshold, folder / f"{stem}{part}")
-    except OSError as error:
-        raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
     for name, one in results.items():
         Screen().print(_table(name, one, threshold))
     say(
@@ -131,7 +114,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _sites(flow: Flow, level: int | None, latents: list[list[int]] | None) -> Mask | None:
-    """Where the latents are that were asked for; none: everywhere."""
+    """The sites of the wanted latents; none: everywhere."""
     if level is not None:
         flow.lattice.check_level(level)
         return flow.lattice.site_levels == level
@@ -166,7 +149,7 @@ def _strongest(found: ReceptiveFields, level: int) -> list[tuple[Address, float,
 
 
 def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> None:
-    """Write everything as safetensors, and what is told of it as JSON."""
+    """Write everything as safetensors, and a summary as JSON."""
     import json
 
     import torch
@@ -210,25 +193,13 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
 
 def _table(name: str, found: ReceptiveFields, threshold: float) -> Table:
     """Visible latents of every level, and the strongest."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from rgflow.report.tables import with_error
-
-    table = Table("level", title=name, title_justify="left")
-    table.add_column("latents", justify="right")
-    table.add_column(f"strength > {threshold:g}", justify="right")
-    table.add_column("strongest (row, column, channel): strength ± error")
+    rows = []
     for level in _levels(found):
         values = found.of_level(level)
-        first = []
-        for (_, i, j, c), strength, error in _strongest(found, level)[:TOLD]:
-            told = with_error(strength, math.nan if error is None else error)
-            first.append(f"({i}, {j}, {c}): {told}")
-        table.add_row(
-            str(level),
-            str(len(values)),
-            str(int((values > threshold).sum())),
-            Text("\n".join(first)),
-        )
-    return table
+        visible = str(int((values > threshold).sum()))
+        for k, ((_, i, j, c), strength, error) in enumerate(_strongest(found, level)[:TOLD]):
+            start = ("", "", "") if k else (str(level), str(len(values)), visible)
+            named = with_error(strength, math.nan if error is None else error)
+            rows.append((*start, f"({i}, {j}, {c}): {named}"))
+    column = "strongest (row, column, channel): strength ± error"
+    return table(("level", "latents", f"strength > {threshold:g}", column), rows, name)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rgflow import trained
-from rgflow.cli.parsing import parse, parser
+from rgflow.cli.parsing import Parser, parse
 from rgflow.config import FlowConfig, listed
 from rgflow.files import expanded
 from rgflow.pretrained import Start, in_words
 from rgflow.reading import read_json
-from rgflow.text import Screen
+from rgflow.text import show_facts, table
 
 Described = dict[str, Any]
 """What is known, by name; plain values, as JSON holds them."""
@@ -21,7 +21,7 @@ Described = dict[str, Any]
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, and print what is known."""
-    options = parser(
+    options = Parser(
         "info",
         "What is in a run folder, or in the folder of a model.",
         "rgflow info runs/first",
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "folder", help="a run folder, finished or not, or a model: its folder or name"
     )
-    options.add_argument("--json", action="store_true", help="print JSON")
+    options.flag("json", "print JSON")
     settings = parse(options, arguments)
     about = describe(trained.locate(settings.folder)[0])
     if settings.json:
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def describe(folder: str | Path) -> Described:
-    """All that a run folder tells, finished or not; or the folder of a model.
+    """Everything in a run folder, finished or not; or the folder of a model.
 
     Raises:
         FileNotFoundError: If it is neither.
@@ -137,19 +137,15 @@ def _described_flow(config: FlowConfig) -> Described:
 
 
 def _show(about: Described) -> None:
-    from rich.table import Table
-
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, text in _facts(about):
-        facts.add_row(name, text)
-    levels = Table("level", "latents", "in all", "m", "depth")
-    for number, level in enumerate(about["levels"]):
-        shape = " × ".join(map(str, level["latents"]))
-        blocks = [str(level[name] or "") for name in ("m", "depth")]
-        levels.add_row(str(number), shape, str(level["size"]), *blocks)
-    Screen().print(facts, levels)
+    rows = [
+        (
+            str(number),
+            " × ".join(map(str, level["latents"])),
+            *(str(level[name] or "") for name in ("size", "m", "depth")),
+        )
+        for number, level in enumerate(about["levels"])
+    ]
+    show_facts(_facts(about), table(("level", "latents", "in all", "m", "depth"), rows))
 
 
 def _facts(about: Described) -> Iterator[tuple[str, str]]:

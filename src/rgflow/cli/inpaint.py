@@ -1,4 +1,4 @@
-"""`rgflow inpaint`: regions of images filled in, and found where nobody knows them."""
+"""`rgflow inpaint`: fill in regions of images, and find odd ones."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.checks import check_name, check_whole
+from rgflow.checks import check_whole
 from rgflow.cli import completions, regions, subjects
-from rgflow.cli.parsing import parse, parser
+from rgflow.cli.parsing import Parser, parse
+from rgflow.data.source import SPLITS
 from rgflow.files import expanded
 from rgflow.repair.climb import Climb
-from rgflow.text import Screen, bars, say
+from rgflow.text import Screen, bars, say, table, with_error
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse import Namespace
     from torch import Tensor
 
     from rgflow.cli.subjects import Pictures
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
-    from rgflow.repair.comparison import Filled, Progress, Scores
+    from rgflow.repair.comparison import Filled, Progress, RepairScores
     from rgflow.repair.inpainting import Inpainting
 
 SHOWN, CURVES = 32, 12
-"""Images in a picture, and those whose climb or draws are drawn."""
+"""Images in a picture, and images with a curve."""
 PARTICLES = 128
-"""That draw where a flow maps every pixel once."""
+"""Particles, if a flow maps every pixel once."""
 CLIMB: dict[str, Any] = asdict(Climb())
-"""Options of a climb, as they are if not given."""
+"""Options of a climb, with their defaults."""
 CHAIN: dict[str, Any] = {"warm_up": 500, "chain": 500}
-"""Those of chains, which draw further completions after a climb."""
+"""Options of chains, which draw more completions after a climb."""
 PARTICLE: dict[str, Any] = {"sweeps": 4}
-"""Those of particles."""
+"""Options of particles."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, fill in and draw."""
-    options = parser(
+    options = Parser(
         "inpaint",
         "Fill in regions of images with what makes them likeliest, beside other methods; or find "
         "regions that are odd.",
@@ -50,6 +51,7 @@ def run(arguments: Sequence[str]) -> None:
     _check(settings)
 
     from rgflow import trained
+    from rgflow.figures import pixel_size
     from rgflow.model import RGFlow
     from rgflow.training.optimisation import prepare_machine
 
@@ -73,64 +75,42 @@ def run(arguments: Sequence[str]) -> None:
         )
     images, truth = regions.images(settings, model)
     folder = expanded(settings.out) if settings.out else model.pictures
-    scale = settings.scale or max(1, round(subjects.WIDTH / flow.config.width))
+    scale = settings.scale or pixel_size(flow.config.width, subjects.WIDTH)
     pictures = subjects.Pictures(folder=folder, scale=scale)
     masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
         _repair(settings, flow, beside, images, truth, masks, pictures)
 
 
-def _add_options(options: ArgumentParser) -> None:
-    options.add_argument("run", help="a run folder, or a model: its folder or name")
+def _add_options(options: Parser) -> None:
+    options.model()
     options.add_argument("images", nargs="*", type=str, help="picture files: PNG, JPEG or WebP")
-    options.add_argument(
-        "--truth", nargs="+", type=str, help="picture files of the images as they should be"
+    options.files("truth", "picture files of the images as they should be")
+    options.word(
+        "split",
+        None,
+        "instead of files: images of a data set: train, validation or test; they are the truth as "
+        "well",
+        SPLITS,
     )
-    options.add_argument(
-        "--split",
-        type=str | None,
-        default=None,
-        help="instead of files: images of a data set: train, validation or test; they are the "
-        "truth as well",
+    options.word("data", None, "the data set for --split; that of the run")
+    options.several("pick", int, None, "which images of the data set: their places; [0]")
+    options.whole(
+        "benchmark",
+        None,
+        "so many test images, each with a square of 10×10 pixels at random (the paper's Table F1)",
+        least=2,
     )
-    options.add_argument(
-        "--data", type=str | None, default=None, help="the data set for --split; that of the run"
-    )
-    options.add_argument(
-        "--pick",
-        type=list[int] | None,
-        default=None,
-        help="which images of the data set: their places; [0]",
-    )
-    options.add_argument(
-        "--benchmark",
-        type=int | None,
-        default=None,
-        help="so many test images, each with a square of 10×10 pixels at random (the paper's "
-        "Table F1)",
-    )
-    options.add_argument(
-        "--mask",
-        nargs="+",
-        type=str,
-        help="picture files, white where to fill in; one, or one each",
-    )
-    options.add_argument(
-        "--box", type=list[int] | None, default=None, help="[y, x, height, width] to fill in"
-    )
-    options.add_argument(
-        "--find", action="store_true", help="look for odd regions; draw them and write masks"
-    )
-    options.add_argument(
-        "--accept", action="store_true", help="with --find: fill in what it has found"
-    )
-    options.add_argument(
-        "--false_alarms", type=float, default=0.05, help="share of clean images found odd"
-    )
-    options.add_argument(
-        "--variables",
-        default=CLIMB["variables"],
-        help="vary the latents of the cone, or the pixels",
+    options.files("mask", "picture files, white where to fill in; one, or one each")
+    options.several("box", int, None, "[y, x, height, width] to fill in")
+    options.flag("find", "look for odd regions; draw them and write masks")
+    options.flag("accept", "with --find: fill in what it has found")
+    options.number("false_alarms", 0.05, "share of clean images found odd")
+    options.word(
+        "variables",
+        CLIMB["variables"],
+        "vary the latents of the cone, or the pixels",
+        ("latents", "pixels"),
     )
     options.add_argument(
         "--particles",
@@ -139,44 +119,31 @@ def _add_options(options: ArgumentParser) -> None:
         help="how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
         "presets -best and -m4 do: 128 then; 0: climb",
     )
-    options.add_argument(
-        "--sweeps", type=int, default=PARTICLE["sweeps"], help="of particles over every region"
+    options.whole("sweeps", PARTICLE["sweeps"], "of particles over every region")
+    for name, text in (
+        ("draws", "random draws to start from"),
+        ("restarts", "how many of the best are starts"),
+        ("temperature", "of the draws"),
+        ("steps", "the most steps of Adam"),
+        ("rate", "rate of Adam"),
+    ):
+        options.add_argument(f"--{name}", type=type(CLIMB[name]), default=CLIMB[name], help=text)
+    options.whole(
+        "completions",
+        0,
+        "also draw so many completions of each image from what is possible",
+        least=0,
     )
-    options.add_argument(
-        "--draws", type=int, default=CLIMB["draws"], help="random draws to start from"
+    options.whole("warm_up", CHAIN["warm_up"], "transitions of each chain before completions", 20)
+    options.whole("chain", CHAIN["chain"], "draws of each of the four chains", least=4)
+    options.word(
+        "beside",
+        None,
+        "a run to compare with, such as a Real NVP: constrained to as many latents, and free",
     )
-    options.add_argument(
-        "--restarts", type=int, default=CLIMB["restarts"], help="how many of the best are starts"
-    )
-    options.add_argument(
-        "--temperature", type=float, default=CLIMB["temperature"], help="of the draws"
-    )
-    options.add_argument("--steps", type=int, default=CLIMB["steps"], help="the most steps of Adam")
-    options.add_argument("--rate", type=float, default=CLIMB["rate"], help="rate of Adam")
-    options.add_argument(
-        "--completions",
-        type=int,
-        default=0,
-        help="also draw so many completions of each image from what is possible",
-    )
-    options.add_argument(
-        "--warm_up",
-        type=int,
-        default=CHAIN["warm_up"],
-        help="transitions of each chain before completions",
-    )
-    options.add_argument(
-        "--chain", type=int, default=CHAIN["chain"], help="draws of each of the four chains"
-    )
-    options.add_argument(
-        "--beside",
-        type=str | None,
-        default=None,
-        help="a run to compare with, such as a Real NVP: constrained to as many latents, and free",
-    )
-    options.add_argument("--seed", type=int, default=0, help="seed of whatever is random")
-    options.add_argument("--scale", type=int | None, default=None, help="edge of a drawn pixel")
-    options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
+    options.whole("seed", 0, "seed of whatever is random", least=0)
+    options.whole("scale", None, "edge of a drawn pixel", 1, 64)
+    options.word("out", None, "folder; RUN/pictures")
 
 
 def _check(settings: Namespace) -> None:
@@ -189,7 +156,6 @@ def _check(settings: Namespace) -> None:
         )
     places = [bool(settings.mask), settings.box is not None, settings.find]
     if settings.benchmark is not None:
-        check_whole("--benchmark", settings.benchmark, 2)
         if any(places):
             raise ValueError("Expected no region with --benchmark, which takes random squares.")
     elif sum(places) != 1:
@@ -206,10 +172,6 @@ def _check(settings: Namespace) -> None:
             "Expected --truth with picture files, one for each; with --split the images are the "
             "truth themselves."
         )
-    if settings.split is not None:
-        check_name("--split", settings.split, ("train", "validation", "test"))
-    check_whole("--chain", settings.chain, 4)
-    check_whole("--warm_up", settings.warm_up, 20)
     check_whole("--completions", settings.completions, 0, completions.CHAINS * settings.chain)
     if settings.pick is not None and settings.split is None:
         raise ValueError("Expected --split beside --pick; got none: give --split test.")
@@ -223,17 +185,12 @@ def _check(settings: Namespace) -> None:
         raise ValueError("Expected --split beside --data; got none: give --split test.")
     if not 0 < settings.false_alarms < 1:
         raise ValueError(f"Expected --false_alarms between 0 and 1; got {settings.false_alarms:g}.")
-    if settings.scale is not None:
-        check_whole("--scale", settings.scale, 1, 64)
-    check_name("--variables", settings.variables, ("latents", "pixels"))
-    check_whole("--sweeps", settings.sweeps, 1)
     if settings.particles:
         check_whole("--particles", settings.particles, 2)
-    check_whole("--seed", settings.seed, 0)
 
 
 def _unused(settings: Namespace, particles: bool, beside: bool) -> set[str]:
-    """The options that say nothing, as particles fill holes in, or none do.
+    """The options without effect, with particles or without them.
 
     Raises:
         ValueError: If one of them was given.
@@ -314,7 +271,7 @@ def _repair(
             for name, value in settings.as_dict().items()
             if name != "config" and name not in unused
         },
-        "methods": [_told(one) for one in filled],
+        "methods": [_record(one) for one in filled],
     }
     found = []
     if truth is not None:
@@ -346,12 +303,12 @@ def _repair(
             )
             write_json(path, result)
             written += drawn
-    told = "".join(
+    limits = "".join(
         f" {what} are of the first {most} of {len(images)} images."
         for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
         if len(images) > most
     )
-    say(f"See {subjects.listed(written)}.{told}")
+    say(f"See {subjects.listed(written)}.{limits}")
 
 
 @contextmanager
@@ -382,14 +339,14 @@ def _save_images(images: Tensor, pictures: Pictures) -> list[Path]:
     ]
 
 
-def _told(one: Filled) -> dict[str, Any]:
-    """What is written of a method."""
+def _record(one: Filled) -> dict[str, Any]:
+    """What is written about a method."""
     found: Inpainting | None = one.inpainting
-    told: dict[str, Any] = {"name": one.name, "seconds": one.seconds}
+    record: dict[str, Any] = {"name": one.name, "seconds": one.seconds}
     if one.completions:
-        told["log_prob"] = [completion.log_prob for completion in one.completions]
+        record["log_prob"] = [completion.log_prob for completion in one.completions]
     if found is not None:
-        told |= {
+        record |= {
             "steps": found.steps,
             "log_prob": found.log_prob.tolist(),
             "start": found.start.tolist(),
@@ -397,34 +354,24 @@ def _told(one: Filled) -> dict[str, Any]:
             "diverged": found.diverged.tolist(),
             "free": found.free.tolist(),
         }
-    return told
+    return record
 
 
-def _print_table(found: Sequence[Scores]) -> None:
-    """Scores of all methods."""
-    from rich.table import Table
-
-    from rgflow.report.tables import with_error
-
+def _print_table(found: Sequence[RepairScores]) -> None:
+    """RepairScores of all methods."""
     several = f"{found[0].images} images, mean ± standard error"
-    table = Table(title=several if found[0].images > 1 else None)
-    for column in (
-        "method",
-        "PSNR",
-        "of region",
-        "SSIM",
-        "log p − truth",
-        "free",
-        "s/image",
-    ):
-        table.add_column(column)
-    for score in found:
-        metrics = (score.psnr, score.psnr_region, score.ssim)
-        table.add_row(
-            score.name,
-            *(with_error(m.mean, m.standard_error, 1 + 2 * (m is score.ssim)) for m in metrics),
-            "" if score.log_prob is None else with_error(score.log_prob, score.log_prob_error, 0),
-            f"{score.free:.0f}" if score.free else "",
-            f"{score.seconds:.2f}",
+    head = ("method", "PSNR", "of region", "SSIM", "log p − truth", "free", "s/image")
+    rows = [
+        (
+            one.name,
+            *(
+                with_error(m.mean, m.standard_error, 1 + 2 * (m is one.ssim))
+                for m in (one.psnr, one.psnr_region, one.ssim)
+            ),
+            "" if one.log_prob is None else with_error(one.log_prob, one.log_prob_error, 0),
+            f"{one.free:.0f}" if one.free else "",
+            f"{one.seconds:.2f}",
         )
-    Screen().print(table)
+        for one in found
+    ]
+    Screen().print(table(head, rows, several if found[0].images > 1 else None))

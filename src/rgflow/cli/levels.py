@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rgflow.checks import check_whole
+from rgflow.checks import check_at_least, check_whole
 from rgflow.cli import subjects
-from rgflow.cli.parsing import parse, parser
-from rgflow.text import say
+from rgflow.cli.parsing import Parser, parse
+from rgflow.text import bar, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -23,31 +23,26 @@ PICK = range(4)
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, compute and draw."""
-    options = parser(
+    options = Parser(
         "levels",
         "Images level by level: from coarse to fine, each level drawn anew while the others stay, "
         "and samples at a grid of temperatures.",
         "rgflow levels runs/first --pick '[0, 1, 2]' --draws 6",
     )
     subjects.add_options(options, PICK)
-    options.add_argument("--draws", type=int, default=6, help="draws of each level's latents")
-    options.add_argument("--seed", type=int, default=1000, help="seed of these draws")
-    options.add_argument(
-        "--temperatures",
-        type=list[float],
-        default=[0.2, 0.4, 0.6, 0.8, 1.0],
-        help="of the grids: one for all levels, and one for the low against one for the high",
+    options.whole("draws", 6, "draws of each level's latents")
+    options.whole("seed", 1000, "seed of these draws", least=0)
+    options.several(
+        "temperatures",
+        float,
+        [0.2, 0.4, 0.6, 0.8, 1.0],
+        "of the grids: one for all levels, and one for the low against one for the high",
     )
     options.add_argument(
         "--split_at", type=int, default=1, help="the first of the high levels, for the latter"
     )
     settings = parse(options, arguments)
-
-    from rgflow.checks import check_at_least
-
     subjects.check(settings, PICK, drawn=True)
-    check_whole("--draws", settings.draws, 1)
-    check_whole("--seed", settings.seed, 0)
     if not settings.temperatures:
         raise ValueError("Expected at least one temperature; got --temperatures [].")
     for temperature in settings.temperatures:
@@ -76,7 +71,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         stages = [found.drawn(stage).cpu() for stage in flow.coarse(z)]
     picture = progressive(stages, scale=scale, coarse_first=found.sampled)
     written = [found.save(picture, "progressive.png" if found.sampled else "coarse-grained.png")]
-    with subjects.bar("levels", total) as progress:
+    with bar("levels", total) as progress:
         again = resample(
             flow,
             z,
@@ -85,17 +80,13 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             seed=settings.seed,
             progress=progress,
         )
-        again = replace(
-            again, images=found.drawn(again.images), originals=found.drawn(again.originals)
-        )
+        again = replace(found.shaded(again), originals=found.drawn(again.originals))
         written.append(found.save(resampled(again, scale=scale), "resampled.png"))
         if seeds:
-            same = at_temperatures(flow, seeds, hot, progress=progress)
-            same = replace(same, images=found.drawn(same.images))
+            same = found.shaded(at_temperatures(flow, seeds, hot, progress=progress))
             written.append(found.save(temperatures(same, scale=scale), "temperatures.png"))
             if several:
-                mixed = at_temperatures(flow, seeds, pairs, progress=progress)
-                mixed = replace(mixed, images=found.drawn(mixed.images))
+                mixed = found.shaded(at_temperatures(flow, seeds, pairs, progress=progress))
                 picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
                 written.append(found.save(picture, "mixed-temperatures.png"))
     say(f"{len(z)} images level by level: see {subjects.listed(written)}.")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
-from rgflow.cli.parsing import parse, parser
-from rgflow.text import say
+from rgflow.cli.parsing import Parser, parse
+from rgflow.text import bar, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -25,7 +24,7 @@ STEPS = 8
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, mix and draw."""
-    options = parser(
+    options = Parser(
         "mix",
         "Mix images by level: the first two for every threshold Θ, both ways, and along paths "
         "from one to the other; and all with all at one Θ.",
@@ -39,13 +38,13 @@ def run(arguments: Sequence[str]) -> None:
         help="Θ of the grid of all images: levels from Θ on are from the image above, the others "
         "from that on the left; the highest level",
     )
-    options.add_argument(
-        "--share",
-        type=list[float] | None,
-        default=None,
-        help="also mix the first two with this λ of the second at every level, level 0 first",
+    options.several(
+        "share",
+        float,
+        None,
+        "also mix the first two with this λ of the second at every level, level 0 first",
     )
-    options.add_argument("--video", default="gif", help="the paths: gif, mp4 or none")
+    subjects.add_video(options, "the paths")
     settings = parse(options, arguments)
     subjects.check(settings, PICK)
     subjects.check_video(settings.video)
@@ -73,11 +72,10 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     total = n + n * n + 2 * len(every) + moving * sum(map(len, ways.values()))
     first, second = (z.select(slice(k, k + 1)) for k in (0, 1))
     written = []
-    with subjects.bar("mixing", total) as progress:
+    with bar("mixing", total) as progress:
 
         def mixed(a: Latents, b: Latents, shares: Sequence[Sequence[float]]) -> mixing.Mixtures:
-            made = mixing.mix(flow, a, b, shares, progress=progress)
-            return replace(made, images=found.drawn(made.images))
+            return found.shaded(mixing.mix(flow, a, b, shares, progress=progress))
 
         if settings.share is not None:
             own = mixed(first, second, [every[0], settings.share, every[-1]])

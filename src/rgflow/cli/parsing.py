@@ -1,31 +1,104 @@
-"""What the commands' parsers share."""
+"""Parsers of the commands."""
 
 import difflib
+import math
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
+from rgflow.checks import check_at_least, check_name, check_whole
+
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
-def parser(command: str, description: str, example: str) -> ArgumentParser:
-    """A parser whose errors are exceptions."""
-    return ArgumentParser(
-        prog=f"rgflow {command}",
-        description=f"{description} Example: {example}",
-        exit_on_error=False,
-    )
+MOST = 2**63 - 1
+TEMPERATURE = "T of p^(1/T): one number, or one per level, level 0 first"
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are exceptions, and whose options say which values are allowed.
+
+    Args:
+        command: The name of the command.
+        description: What it does.
+        example: A call of it.
+    """
+
+    def __init__(self, command: str, description: str, example: str) -> None:
+        super().__init__(
+            prog=f"rgflow {command}",
+            description=f"{description} Example: {example}",
+            exit_on_error=False,
+        )
+        self.checks: list[tuple[str, Callable[[str, Any], object]]] = []
+
+    def _option(self, name: str, kind: Any, default: Any, help: str) -> None:
+        kind = kind if default is not None else kind | None
+        self.add_argument(f"--{name}", type=kind, default=default, help=help)
+
+    def model(self) -> None:
+        """The model that the command is about."""
+        self.add_argument("run", help="a run folder, or a model: its folder or name")
+
+    def whole(
+        self, name: str, default: int | None, help: str, least: int = 1, most: int = MOST
+    ) -> None:
+        """An option for a whole number, with the least and the largest value allowed."""
+        self._option(name, int, default, help)
+        self.checks.append((name, lambda what, value: check_whole(what, value, least, most)))
+
+    def number(self, name: str, default: float, help: str, least: float = -math.inf) -> None:
+        """An option for a number, with the least value allowed."""
+        self._option(name, float, default, help)
+        if least > -math.inf:
+            self.checks.append((name, lambda what, value: check_at_least(what, value, least)))
+
+    def word(
+        self, name: str, default: str | None, help: str, among: Sequence[str] | None = None
+    ) -> None:
+        """An option for a word, with the words allowed."""
+        self._option(name, str, default, help)
+        if among is not None:
+            self.checks.append((name, lambda what, value: check_name(what, value, among)))
+
+    def flag(self, name: str, help: str) -> None:
+        """An option without a value."""
+        self.add_argument(f"--{name}", action="store_true", help=help)
+
+    def files(self, name: str, help: str) -> None:
+        """An option for one or more files."""
+        self.add_argument(f"--{name}", nargs="+", type=str, help=help)
+
+    def several(self, name: str, kind: Any, default: Any, help: str) -> None:
+        """An option for a list of values of one type."""
+        self._option(name, list[kind], default, help)
+
+    def temperature(self, default: float | None = 1.0, help: str = TEMPERATURE) -> None:
+        """The option for the temperature at which latents are drawn."""
+        self._option("temperature", float | list[float], default, help)
+
+    def data(self) -> None:
+        """The option for another data set than that of the run."""
+        self.word("data", None, "data set; that of the run")
+
+
+parser = Parser
+"""By the name that `rgflow.cli.train` calls it."""
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse, turning every mistake into a `ValueError` of one sentence."""
+    """Parse and check, turning every mistake into a `ValueError` of one sentence."""
     try:
-        return parser.parse_args(list(arguments))
+        settings = parser.parse_args(list(arguments))
     except (ArgumentError, TypeError) as error:  # the latter for a file that isn't a config
         raise ValueError(_one_sentence(str(error), parser)) from error
+    for name, check in parser.checks if isinstance(parser, Parser) else ():
+        if settings[name] is not None:
+            check(f"--{name}", settings[name])
+    return settings
 
 
 def instantiate(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
@@ -39,7 +112,7 @@ def instantiate(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, A
 
 
 def _one_sentence(message: str, parser: ArgumentParser) -> str:
-    """What was expected, what was given, and the nearest option, from the parser's own message."""
+    """The parser's message as one sentence: the expected and given values, the nearest option."""
     wrong = re.search(r'Parser key "([\w.]+)":.*value: (.*)', message, re.DOTALL)
     actions = {action.dest: action for action in parser._actions}
     if wrong and wrong.group(1) in actions:

@@ -2,28 +2,23 @@
 
 from collections.abc import Sequence
 
-from rgflow.cli.parsing import parse, parser
-from rgflow.files import expanded
-from rgflow.text import bars, say
+from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded, writing
+from rgflow.text import bar, say
 
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, learn with both priors, and show."""
-    options = parser(
+    options = Parser(
         "pinwheel",
         "Learn a pinwheel of four legs with a Laplace and with a Gaussian prior, draw both "
         "(paper, Fig. E1), and count how often the quadrant of a latent names the leg.",
         "rgflow pinwheel --out pinwheel --seeds 5",
     )
-    options.add_argument("--out", type=str, default="pinwheel", help="folder for the results")
-    options.add_argument("--seeds", type=int, default=5, help="flows of each prior")
-    options.add_argument("--points", type=int, default=100, help="points drawn in each picture")
+    options.word("out", "pinwheel", "folder for the results")
+    options.whole("seeds", 5, "flows of each prior")
+    options.whole("points", 100, "points drawn in each picture")
     settings = parse(options, arguments)
-
-    from rgflow.checks import check_whole
-
-    for name in ("seeds", "points"):
-        check_whole(f"--{name}", settings[name], 1)
 
     import time
     from dataclasses import asdict
@@ -39,11 +34,8 @@ def run(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)  # with so little to do, several would wait for one another
     folder = expanded(settings.out)
     start, start_busy = time.perf_counter(), time.process_time()
-    with bars() as progress:
-        task = progress.add_task("learning", total=STEPS)
-        learned = learn_pinwheels(
-            seeds=range(settings.seeds), progress=lambda n: progress.advance(task, n)
-        )
+    with bar("learning", STEPS) as progress:
+        learned = learn_pinwheels(seeds=range(settings.seeds), progress=progress)
     found = {
         prior: {
             "quadrants": Estimate.of(one.named["quadrants"].share for one in flows),
@@ -65,12 +57,9 @@ def run(arguments: Sequence[str]) -> None:
         },
     }
     picture = figures.pinwheels(learned, settings.points)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, into=True):
         picture.save(folder / "pinwheel.png")
         write_json(folder / "pinwheel.json", result)
-    except OSError as error:
-        raise OSError(f"Expected to write into {folder}; {error.strerror or error}.") from error
     for prior, estimates in found.items():
         say(
             f"{prior}: the quadrant of the latent names the leg of {estimates['quadrants']} of "

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from rgflow.cli.parsing import parse, parser
+from rgflow.cli.parsing import Parser, parse
 from rgflow.config import TrainConfig, listed
 from rgflow.files import to_yaml
 from rgflow.presets import PRESETS, preset
-from rgflow.text import Screen
+from rgflow.text import show_wide, table
 
 
 def run(arguments: Sequence[str]) -> None:
     """Print a table of all presets, or all settings of one."""
-    options = parser(
+    options = Parser(
         "presets",
         "List the named settings; of one of them, print all as YAML, which --config takes.",
         "rgflow presets msds1-best > mine.yaml",
@@ -25,15 +25,12 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _list() -> None:
-    from rich.table import Table
-
-    table = Table("preset", "data", "flow", "m", "depth", "networks", "batch", "rate", box=None)
-    for name, config in PRESETS.items():
-        table.add_row(name, config.data, *_flow(config), str(config.batch_size), f"{config.lr:g}")
-    screen = Screen()
-    if not screen.is_terminal:
-        screen.width = 120  # piped into another program, a line stays a line
-    screen.print(table)
+    head = ("preset", "data", "flow", "m", "depth", "networks", "batch", "rate")
+    rows = [
+        (name, config.data, *_flow(config), str(config.batch_size), f"{config.lr:g}")
+        for name, config in PRESETS.items()
+    ]
+    show_wide(table(head, rows, left=len(head), box=None))
 
 
 def _flow(config: TrainConfig) -> tuple[str, str, str, str]:

@@ -1,13 +1,14 @@
-"""The images that `rgflow inpaint` works on, and their regions: given, at random, or found."""
+"""The images of `rgflow inpaint`, and their regions: given, random, or found."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.files import expanded
-from rgflow.text import say
+from rgflow.text import reporting, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -23,7 +24,7 @@ SQUARE = 10
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
-    """The images, uint8 [N, C, H, W], and as they should be."""
+    """The images, uint8 [N, C, H, W], and the truth, if it is known."""
     import torch
 
     config = model.flow.config
@@ -37,7 +38,7 @@ def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
         test = torch.from_numpy(found.images[: settings.benchmark].copy())
         return test, test
     if settings.split is not None:
-        picked = subjects.picked(settings, config, model.config)
+        picked = subjects.picked(settings, model)
         return picked, picked
     truth = subjects.read(settings.truth, config) if settings.truth else None
     return subjects.read(settings.images, config), truth
@@ -100,21 +101,12 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
 
     from rgflow.figures.surprise import surprises
     from rgflow.repair.surprise import surprise
-    from rgflow.trained import REFERENCE
 
     flow, own = model.flow, model.config.data if model.config else None
     name = settings.data if settings.images and settings.data else own or settings.data
-    device = flow.device
-    with subjects.bar("what is usual", REFERENCE) as progress:
-        seen = 0
-
-        def advance(done: int, total: int) -> None:
-            nonlocal seen
-            progress((done - seen) * REFERENCE // total)
-            seen = done
-
-        reference = model.reference(name, advance)
-    maps = surprise(flow, images.to(device), reference)
+    with reporting() as report:
+        reference = model.reference(name, partial(report, "what is usual"))
+    maps = surprise(flow, images.to(flow.device), reference)
     proposal = maps.propose(settings.false_alarms)
     names = [str(k + 1) for k in range(len(images))]
     written = [

@@ -6,47 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from rgflow.cli.parsing import parse, parser
-from rgflow.files import expanded
+from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded, writing
 from rgflow.text import bars, say
 
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, make the sections, and write the page."""
-    options = parser(
+    options = Parser(
         "report",
         "Everything about a trained flow on one page, which needs no network.",
         "rgflow report runs/first",
     )
-    options.add_argument("run", help="a run folder, or a model: its folder or name")
-    options.add_argument("--data", type=str | None, default=None, help="data set; that of the run")
-    options.add_argument(
-        "--beside",
-        type=str | None,
-        default=None,
-        help="another run, or folder of a model, for its receptive fields",
-    )
-    options.add_argument("--count", type=int, default=2000, help="test images to evaluate")
-    options.add_argument("--draws", type=int, default=4, help="draws for receptive fields")
-    options.add_argument(
-        "--places", type=int, default=8, help="places in the image that are probed at the most"
-    )
-    options.add_argument(
-        "--threshold", type=float, default=1.0, help="strength above which a latent is visible"
-    )
-    options.add_argument("--seed", type=int, default=0, help="seed of whatever is random")
-    options.add_argument(
-        "--out", type=str | None, default=None, help="the HTML file; RUN/report.html"
-    )
+    options.model()
+    options.data()
+    options.word("beside", None, "another run, or folder of a model, for its receptive fields")
+    options.whole("count", 2000, "test images to evaluate", least=100)
+    options.whole("draws", 4, "draws for receptive fields")
+    options.whole("places", 8, "places in the image that are probed at the most")
+    options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
+    options.whole("seed", 0, "seed of whatever is random", least=0)
+    options.word("out", None, "the HTML file; RUN/report.html")
     settings = parse(options, arguments)
-
-    from rgflow.checks import check_at_least, check_whole
-
-    check_whole("--count", settings.count, 100)
-    check_whole("--draws", settings.draws, 1)
-    check_whole("--places", settings.places, 1)
-    check_at_least("--threshold", settings.threshold, 0)
-    check_whole("--seed", settings.seed, 0)
 
     from datetime import UTC, datetime
 
@@ -55,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.analysis.labels import FEW
     from rgflow.report import page
     from rgflow.report.sections import SECTIONS
-    from rgflow.report.subject import Subject
+    from rgflow.report.subject import ReportedFlow
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
@@ -75,12 +56,12 @@ def run(arguments: Sequence[str]) -> None:
         whole = progress.add_task("report", total=len(SECTIONS))
         part = progress.add_task("", visible=False)
 
-        def tell(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             progress.update(
                 part, description=what, completed=done, total=total, visible=done < total
             )
 
-        subject = Subject(
+        subject = ReportedFlow(
             flow=model.flow,
             test=test,
             run=model.run,
@@ -89,7 +70,7 @@ def run(arguments: Sequence[str]) -> None:
             threshold=settings.threshold,
             places=settings.places,
             beside=(beside.name, beside.flow) if beside else None,
-            progress=tell,
+            progress=report,
         )
         sections = []
         for section in SECTIONS.values():
@@ -102,13 +83,9 @@ def run(arguments: Sequence[str]) -> None:
 
 def _check_writable(path: Path) -> None:
     """Raise an `OSError` now rather than after minutes if a file can't be written."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
-        if path.parent.exists() and not path.parent.is_dir():
-            raise NotADirectoryError(f"{path.parent} is no folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
+    if path.is_dir():
+        raise IsADirectoryError(f"Expected to write {path}; it is a folder.")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(f"Expected to write {path}; {path.parent} is no folder.")
+    with writing(path), TemporaryFile(dir=path.parent):
+        pass

@@ -1,4 +1,4 @@
-"""`rgflow reproduce`: a table or figure of the paper, or a question of our own, end to end."""
+"""`rgflow reproduce`: an experiment end to end, of the paper or our own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import parse, parser
+from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
-from rgflow.text import Screen, bars, say
+from rgflow.text import bars, say, show_wide, table
 
 if TYPE_CHECKING:
     from rgflow.experiments.execute import Progress
@@ -20,53 +20,36 @@ if TYPE_CHECKING:
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, train, measure, and write down what was found."""
-    options = parser(
+    options = Parser(
         "reproduce",
         "Do an experiment end to end: train what isn't trained yet, measure what isn't measured "
         "yet, and write the results to EXPERIMENTS/NAME/BUDGET.json.",
         "rgflow reproduce B1 --budget 10m --jobs 2",
     )
     options.add_argument("name", nargs="?", help="a folder in that of the experiments")
-    options.add_argument("--budget", default="10m", help="10m, 2h, or full: the paper's setting")
-    options.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    options.add_argument(
-        "--only", nargs="+", type=str, help="only these trainings: labels, or labels with seeds"
-    )
-    options.add_argument("--train_only", action="store_true", help="train, and measure nothing")
-    options.add_argument(
-        "--again", action="store_true", help="also what is among the results, if its runs are gone"
-    )
-    options.add_argument("--dry_run", action="store_true", help="list what would be done")
-    options.add_argument("--list", action="store_true", help="list what is done of everything")
-    options.add_argument(
-        "--data_root", type=str | None, default=None, help="folder with official files of data"
-    )
-    options.add_argument(
-        "--inception",
-        type=str | None,
-        default=None,
-        help="weights of Inception for FID, as for `rgflow score`",
-    )
-    options.add_argument(
-        "--work", type=str, default="runs/reproduce", help="folder for run folders"
-    )
-    options.add_argument(
-        "--experiments", type=str, default="experiments", help="folder of the experiments"
-    )
+    options.word("budget", "10m", "10m, 2h, or full: the paper's setting")
+    options.whole("jobs", 1, "trainings at a time")
+    options.files("only", "only these trainings: labels, or labels with seeds")
+    options.flag("train_only", "train, and measure nothing")
+    options.flag("again", "also what is among the results, if its runs are gone")
+    options.flag("dry_run", "list what would be done")
+    options.flag("list", "list what is done of everything")
+    options.word("data_root", None, "folder with official files of data")
+    options.word("inception", None, "weights of Inception for FID, as for `rgflow score`")
+    options.word("work", "runs/reproduce", "folder for run folders")
+    options.word("experiments", "experiments", "folder of the experiments")
     settings = parse(options, arguments)
 
-    from rgflow.checks import check_whole
     from rgflow.experiments.plan import read_experiment
 
-    check_whole("--jobs", settings.jobs, 1)
     experiments, work = (expanded(settings[key]) for key in ("experiments", "work"))
     if settings.list:
         _list(experiments)
         return
     if settings.name is None:
         raise ValueError("Expected the name of an experiment; got none: --list shows all of them.")
-    whole = read_experiment(experiments, settings.name).plan(settings.budget)
-    whole = whole.with_data(settings.data_root) if settings.data_root else whole
+    experiment = read_experiment(experiments, settings.name)
+    whole = experiment.plan(settings.budget, settings.data_root)
     plan = whole.only(settings.only) if settings.only else whole
 
     from rgflow.experiments import manifest, results
@@ -102,8 +85,8 @@ def run(arguments: Sequence[str]) -> None:
     if settings.dry_run:
         _list_plan(left, work)
         return
-    with _told(trainings, work) as told:
-        failed = train_all(trainings, work, jobs=settings.jobs, progress=told)
+    with _training_bar(trainings, work) as report:
+        failed = train_all(trainings, work, jobs=settings.jobs, progress=report)
     if not settings.train_only:
         from rgflow.experiments.measuring import measure_all
 
@@ -116,54 +99,40 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _list(experiments: Path) -> None:
-    """What is done of all experiments."""
-    from rich.table import Table
+    """List the state of all experiments."""
+    from rgflow.experiments.manifest import make
 
-    from rgflow.experiments.manifest import LIMIT, machine_hours, make
-
-    table = Table("experiment", "budget", "", "trainings", "measures", "hours", "date", box=None)
-    entries = make(experiments)
-    for one in entries:
-        table.add_row(
+    head = ("experiment", "budget", "", "trainings", "measures", "date")
+    rows = [
+        (
             one.experiment,
             one.budget,
             one.state,
             f"{one.trainings} of {one.of_trainings}",
             f"{one.measures} of {one.of_measures}",
-            f"{one.machine_hours:.2g}",
-            one.date,
+            one.date or "",
         )
-    screen = Screen()
-    screen.print(table, width=None if screen.is_terminal else 120)
-    say(
-        f"{machine_hours(experiments):.2g} of {LIMIT} machine-hours, with those of the package's "
-        "models and of other libraries' flows."
-    )
+        for one in make(experiments)
+    ]
+    show_wide(table(head, rows, left=len(head), box=None))
 
 
 def _list_plan(plan: Plan, work: Path) -> None:
-    """What would be done, and for how long."""
-    from rich.table import Table
-
+    """List what would be done, and for how long."""
     from rgflow.experiments.execute import done
     from rgflow.experiments.measuring import measured
 
-    table = Table("training", "data", "budget", "done", "left", box=None)
-    minutes = 0.0
+    minutes, rows = 0.0, []
     for one in plan.trainings:
         config, so_far = one.config, done(one, work)
         left = (1 - so_far) * (config.minutes or 0)
         minutes += left
         budget = f"{config.minutes:g} min" if config.minutes else f"{config.steps:,} steps"
-        table.add_row(
-            f"{one.experiment}/{one.name}",
-            config.data,
-            budget,
-            f"{100 * so_far:.0f} %",
-            f"{left:.0f} min" if config.minutes else "",
-        )
-    screen = Screen()
-    screen.print(table, width=None if screen.is_terminal else 120)
+        time = f"{left:.0f} min" if config.minutes else ""
+        name = f"{one.experiment}/{one.name}"
+        rows.append((name, config.data, budget, f"{100 * so_far:.0f} %", time))
+    head = ("training", "data", "budget", "done", "left")
+    show_wide(table(head, rows, left=len(head), box=None))
     waiting = sum(not measured(one, work) for one in plan.measurements)
     say(
         f"{len(plan.trainings)} trainings, {minutes / 60:.1f} hours of them left to do; "
@@ -173,7 +142,7 @@ def _list_plan(plan: Plan, work: Path) -> None:
 
 @contextmanager
 def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
-    """A line for every measurement, and a bar over all of them with the time that is left."""
+    """Print a line for every measurement, and show a bar with the time left."""
     import time
 
     from rgflow.experiments.measuring import measured
@@ -182,7 +151,7 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
     with bars() as shown:
         bar = shown.add_task("measuring", total=waiting)
 
-        def tell(one: Measurement, ended: bool) -> None:
+        def report(one: Measurement, ended: bool) -> None:
             name = f"{one.name} of {one.training.name}" if one.training else one.name
             if ended:
                 shown.advance(bar)
@@ -190,12 +159,12 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
                 shown.update(bar, description=name)
                 shown.console.print(f"{time.strftime('%H:%M:%S')}  {name}")
 
-        yield tell
+        yield report
 
 
 @contextmanager
-def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
-    """A bar over all trainings with the time that is left, and a line when one begins or ends."""
+def _training_bar(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
+    """Show a bar with the time left, and print a line when a training begins or ends."""
     import time
 
     from rich.progress import BarColumn, TextColumn
@@ -217,7 +186,7 @@ def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
     with bars(*columns, transient=False) as shown:
         bar = shown.add_task("", total=len(shares), left="")
 
-        def tell(training: Training, fraction: float, word: str) -> None:
+        def report(training: Training, fraction: float, word: str) -> None:
             name = training.name
             shares[name] = fraction
             if word == "began":
@@ -234,4 +203,4 @@ def _told(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
                 description=", ".join(f"{one} {100 * shares[one]:.0f} %" for one in under_way),
             )
 
-        yield tell
+        yield report

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rgflow.cli.parsing import parse, parser
-from rgflow.files import expanded
+from rgflow.checks import check_whole
+from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded, writing
 from rgflow.text import bars, say
 
 STAGED = 6
@@ -16,44 +17,23 @@ LARGEST_SCALE = 64
 
 def run(arguments: Sequence[str]) -> None:
     """Parse and sample."""
-    options = parser(
+    options = Parser(
         "sample",
         "New images from a trained flow: a grid, and some of them from coarse to fine.",
         "rgflow sample runs/first -n 64 --temperature '[0.7, 0.9, 1.0]'",
     )
-    options.add_argument("run", help="a run folder, or a model: its folder or name")
+    options.model()
     options.add_argument("-n", "--number", type=int, default=64, help="number of images")
-    options.add_argument("--seed", type=int, default=0, help="seed; image k has seed + k")
-    options.add_argument(
-        "--temperature",
-        type=float | list[float],
-        default=1.0,
-        help="T of p^(1/T): one number, or one per level, level 0 first",
-    )
-    options.add_argument(
-        "--convention",
-        default="density",
-        help="density (the paper's), or the released code's scale",
-    )
-    options.add_argument("--batch_size", type=int, default=64, help="images at a time")
-    options.add_argument(
-        "--single", action="store_true", help="a file for each image too, samples/SEED.png"
-    )
-    options.add_argument(
-        "--columns", type=int | None, default=None, help="images in a row of the grid; a square"
-    )
-    options.add_argument("--scale", type=int, default=2, help="edge of a drawn pixel")
-    options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
+    options.whole("seed", 0, "seed; image k has seed + k", least=0)
+    options.temperature()
+    options.word("convention", "density", "density (the paper's), or the released code's scale")
+    options.whole("batch_size", 64, "images at a time")
+    options.flag("single", "a file for each image too, samples/SEED.png")
+    options.whole("columns", None, "images in a row of the grid; a square")
+    options.whole("scale", 2, "edge of a drawn pixel", 1, LARGEST_SCALE)
+    options.word("out", None, "folder; RUN/pictures")
     settings = parse(options, arguments)
-
-    from rgflow.checks import check_whole
-
-    for name in ("number", "batch_size"):
-        check_whole(f"--{name}", settings[name], 1)
-    check_whole("--scale", settings.scale, 1, LARGEST_SCALE)
-    if settings.columns is not None:
-        check_whole("--columns", settings.columns, 1)
-    check_whole("--seed", settings.seed, 0)
+    check_whole("--number", settings.number, 1)
     seeds = range(settings.seed, settings.seed + settings.number)
     if seeds.stop >= 1 << 63:
         raise ValueError(f"Expected --seed to be below 2^63; got {settings.seed}.")
@@ -105,12 +85,12 @@ def run(arguments: Sequence[str]) -> None:
         coarse = exact.coarse(z.to(torch.float64, device))
     images = torch.cat(samples)
 
-    said = []
+    messages = []
     if settings.single:
-        said.append(f"{len(images)} files are in {folder / 'samples'}")
+        messages.append(f"{len(images)} files are in {folder / 'samples'}")
     if fields:
         _write(folder / "samples.npy", lambda path: np.save(path, images.numpy()))
-        said.append(f"{len(images)} fields are in {folder / 'samples.npy'}")
+        messages.append(f"{len(images)} fields are in {folder / 'samples.npy'}")
         bounds = figures.bounds(images)
         coarse = [figures.shaded(x, *bounds) for x in coarse]
         drawn = figures.shaded(images[:IN_A_GRID], *bounds)
@@ -120,17 +100,14 @@ def run(arguments: Sequence[str]) -> None:
         grid = figures.grid(drawn, settings.columns, settings.scale)
         _write(folder / "samples.png", grid.save)
         _write(folder / "stages.png", figures.stages(coarse, settings.scale).save)
-        said.append(f"a grid of {len(drawn)} is {folder / 'samples.png'}")
-        said.append(
+        messages.append(f"a grid of {len(drawn)} is {folder / 'samples.png'}")
+        messages.append(
             f"the first {len(coarse[0])} from coarse to fine are in {folder / 'stages.png'}"
         )
-    say(f"{'; '.join(said)}.")
+    say(f"{'; '.join(messages)}.")
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file, and its folder if need be; what is in the way is told in one sentence."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file, and make its folder if need be."""
+    with writing(path):
         write(path)
-    except OSError as error:
-        raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error

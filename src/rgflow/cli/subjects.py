@@ -1,87 +1,80 @@
-"""The images that a command works on: samples by their seeds, picture files, or a data set's."""
+"""The images of a command: samples by their seeds, picture files, or images of a data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from rgflow.checks import check_name, check_whole
+from rgflow.checks import check_whole
+from rgflow.cli.parsing import Parser
 from rgflow.config import FlowConfig, TrainConfig
-from rgflow.files import expanded
-from rgflow.text import bars, say
+from rgflow.data.source import SPLITS
+from rgflow.files import expanded, write_picture, writing
+from rgflow.text import say
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from rgflow.analysis.levels import Resampled, Tempered
+    from rgflow.analysis.mixing import Mixtures
+    from rgflow.analysis.traversals import Traversal
     from rgflow.data import Images
     from rgflow.data.decoding import Target
     from rgflow.flow import Flow
     from rgflow.latents import Latents
+    from rgflow.trained import Model
 
+T = TypeVar("T", bound="Mixtures | Resampled | Tempered | Traversal")
 WIDTH = 96
-"""Of a drawn image, in pixels."""
+"""Width of a drawn image, in pixels."""
 MOST = 100
-"""Images, so that a picture can be opened."""
+"""The most images in a picture, so that it can be opened."""
 
 
-def add_options(options: ArgumentParser, pick: Sequence[int]) -> None:
-    """The options that say which images, and where pictures go."""
-    options.add_argument("run", help="a run folder, or a model: its folder or name")
-    options.add_argument(
-        "--pick",
-        type=list[int] | None,
-        default=None,
-        help="which images: seeds of samples or, with --split, places in the data set; "
-        f"{list(pick)}",
+def add_options(options: Parser, pick: Sequence[int]) -> None:
+    """Add the options for the images and for the folder of pictures."""
+    options.model()
+    options.several(
+        "pick",
+        int,
+        None,
+        f"which images: seeds of samples or, with --split, places in the data set; {list(pick)}",
     )
-    options.add_argument(
-        "--split",
-        type=str | None,
-        default=None,
-        help="take images of a data set: train, validation or test",
+    options.word("split", None, "take images of a data set: train, validation or test", SPLITS)
+    options.word("data", None, "the data set for --split; that of the run")
+    options.files("images", "take picture files instead: PNG, JPEG or WebP")
+    options.temperature(
+        None,
+        "of samples: one number, or one per level, level 0 first; 0.2 at level 0 and 0.6 above, as "
+        "for the paper's Fig. 6",
     )
-    options.add_argument(
-        "--data", type=str | None, default=None, help="the data set for --split; that of the run"
-    )
-    options.add_argument(
-        "--images", nargs="+", type=str, help="take picture files instead: PNG, JPEG or WebP"
-    )
-    options.add_argument(
-        "--temperature",
-        type=float | list[float] | None,
-        default=None,
-        help="of samples: one number, or one per level, level 0 first; 0.2 at level 0 and 0.6 "
-        "above, as for the paper's Fig. 6",
-    )
-    options.add_argument(
-        "--scale",
-        type=int | None,
-        default=None,
-        help=f"edge of a drawn pixel; images about {WIDTH} pixels wide",
-    )
-    options.add_argument("--out", type=str | None, default=None, help="folder; RUN/pictures")
+    options.whole("scale", None, f"edge of a drawn pixel; images about {WIDTH} pixels wide", 1, 64)
+    options.word("out", None, "folder; RUN/pictures")
+
+
+def add_video(options: Parser, what: str) -> None:
+    """The option for the format of animations, or none."""
+    options.word("video", "gif", f"{what}: gif, mp4 or none", ("gif", "mp4", "none"))
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
-    """Fill in which images are picked if that isn't said; imports nothing heavy.
+    """Fill in the default pick; imports nothing heavy.
 
     Args:
         settings: The options.
-        pick: Images to pick if nothing is said, as for `add_options`.
+        pick: The default pick, as for `add_options`.
         drawn: Whether the command draws latents, whatever images it works on.
 
     Raises:
         ValueError: If the options don't fit together.
     """
-    if settings.scale is not None:
-        check_whole("--scale", settings.scale, 1, 64)
     if settings.images and settings.pick is not None:
         raise ValueError("Expected --images without --pick, which picks others; got both.")
     if settings.temperature is not None and (settings.images or settings.split) and not drawn:
@@ -94,17 +87,14 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
         raise ValueError(f"Expected --pick to have 1 to {MOST} images; got {len(settings.pick)}.")
     for place in settings.pick:
         check_whole("--pick", place, 0)
-    if settings.split is not None:
-        check_name("--split", settings.split, ("train", "validation", "test"))
-    elif settings.data is not None:
+    if settings.split is None and settings.data is not None:
         raise ValueError("Expected --split beside --data; got none: give --split test.")
     if settings.images and settings.split:
         raise ValueError("Expected --images or --split; got both: leave one out.")
 
 
 def check_video(name: str) -> None:
-    """Raise a `ValueError` unless this is a format of animations, or none."""
-    check_name("--video", name, ("gif", "mp4", "none"))
+    """Raise a `ValueError` if this is a format of animations that can't be written here."""
     if name == "mp4":
         from rgflow.figures.animations import check_format
 
@@ -120,22 +110,15 @@ class Pictures:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """The path of a file in the folder of pictures, which is made if need be; what is in the
-        way is told in one sentence."""
-        path = self.folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        """The path of a file in the folder of pictures, which is made if need be; errors say
+        in one sentence what was to be written."""
+        with writing(self.folder / name) as path:
             yield path
-        except OSError as error:
-            raise OSError(f"Expected to write {path}; {error.strerror or error}.") from error
 
     def save(self, picture: Image.Image, name: str) -> Path:
         """Write a picture as PNG."""
-        from rgflow.files import replacing
-
-        with self.writing(name) as path, replacing(path) as part:
-            picture.save(part, format="PNG")
-        return path
+        with self.writing(name) as path:
+            return write_picture(path, picture)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,9 +148,13 @@ class Subjects(Pictures):
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
 
+    def shaded(self, made: T) -> T:
+        """The same with its images as `drawn`."""
+        return replace(made, images=self.drawn(made.images))
+
 
 def load(settings: Namespace) -> Subjects:
-    """The flow that the options name, and the latents of the images.
+    """Load the flow and the latents of the images.
 
     Raises:
         FileNotFoundError: If a file or folder isn't there.
@@ -179,6 +166,7 @@ def load(settings: Namespace) -> Subjects:
 
     from rgflow import trained
     from rgflow.analysis.traversals import fig6_temperature
+    from rgflow.figures import pixel_size
 
     model = trained.load(settings.run)
     flow = model.flow
@@ -192,14 +180,12 @@ def load(settings: Namespace) -> Subjects:
         # Drawn in the flow's own format, as by `rgflow sample`.
         latents = flow.draw_each(settings.pick, temperature).to(torch.float64, device)
     else:
-        if settings.images:
-            images = read(settings.images, flow.config)
-        else:
-            images = picked(settings, flow.config, model.config)
+        given = settings.images
+        images = read(given, flow.config) if given else picked(settings, model)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
     folder = expanded(settings.out) if settings.out else model.pictures
-    scale = settings.scale or max(1, round(WIDTH / flow.config.width))
+    scale = settings.scale or pixel_size(flow.config.width, WIDTH)
     return Subjects(
         flow=exact,
         latents=latents,
@@ -208,14 +194,6 @@ def load(settings: Namespace) -> Subjects:
         folder=folder,
         scale=scale,
     )
-
-
-@contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, and the function that moves it on."""
-    with bars() as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def listed(paths: Sequence[Path]) -> str:
@@ -254,7 +232,7 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
 
 
 def _tell_changes(paths: Sequence[Path], target: Target) -> None:
-    """Say in one sentence how picture files were changed to fit, if any were."""
+    """Report in one sentence how picture files were changed to fit, if any were."""
     changed = {path: change for path in paths if (change := _change(path, target))}
     if changed:
         first, change = next(iter(changed.items()))
@@ -263,7 +241,7 @@ def _tell_changes(paths: Sequence[Path], target: Target) -> None:
 
 
 def _change(path: Path, target: Target) -> str:
-    """What becomes of a picture file that is brought to a target, in words; empty if nothing."""
+    """How a picture file is changed to fit a target, in words; empty if it isn't."""
     from PIL import Image, ImageOps
 
     from rgflow.data.decoding import FORMATS
@@ -275,43 +253,31 @@ def _change(path: Path, target: Target) -> str:
     cropped = (w, h) != image.size or w * target.height != h * target.width
     resized = min(w / target.width, h / target.height) != 1
     words = " and ".join(["cropped"] * cropped + ["resized"] * resized)
-    said = (
+    changes = (
         [f"{words} from {width}×{height} to {target.width}×{target.height} pixels"] if words else []
     )
     if target.channels == 1 and Image.getmodebase(image.mode) != "L":
-        said.append("turned grey")
-    return ", ".join(said)
+        changes.append("turned grey")
+    return ", ".join(changes)
 
 
-def picked(settings: Namespace, model: FlowConfig, config: TrainConfig | None) -> Tensor:
+def picked(settings: Namespace, model: Model) -> Tensor:
     """The images at some places of a data set, [N, C, H, W]."""
     import torch
 
-    from rgflow import data
-
-    count = max(settings.pick) + 1
-    if config is not None:
-        found = data.load_for(config, settings.split, name=settings.data, count=count)
-    elif settings.data is not None:
-        found = data.load(
-            settings.data,
-            settings.split,
-            height=model.height,
-            width=model.width,
-            channels=model.channels,
-            count=count,
-        )
-    else:
+    if settings.data is None and model.config is None:
         raise ValueError(
             "Expected a data set beside --split, as the folder of a model names none; give --data."
         )
+    count = max(settings.pick) + 1
+    found = model.images(settings.data, settings.split, count)
     if len(found) < count:
         raise ValueError(
             f"Expected places below {len(found)}, the images in the {settings.split} split of "
             f"{found.name}; got {count - 1}."
         )
     if settings.data is not None:
-        _tell_fitting(found, settings, model, config)
+        _tell_fitting(found, settings, model.flow.config, model.config)
     return torch.from_numpy(found.images[settings.pick])
 
 

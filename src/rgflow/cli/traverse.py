@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.checks import check_name, check_whole
 from rgflow.cli import subjects
-from rgflow.cli.parsing import parse, parser
-from rgflow.text import say
+from rgflow.cli.parsing import Parser, parse
+from rgflow.text import bar, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -27,46 +25,36 @@ FRAMES = 24
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, traverse and draw."""
-    options = parser(
+    options = Parser(
         "traverse",
         "Vary one latent of some images, or the most visible latents of every level in turn: each "
         "receptive field beside the varied images, and an animation.",
         "rgflow traverse runs/first --latent '[2, 0, 4, 1]' --range '[0, 6]'",
     )
     subjects.add_options(options, PICK)
-    options.add_argument(
-        "--latent",
-        type=list[int] | None,
-        default=None,
-        help="[h, i, j, c]: level, position and channel; the most visible ones",
+    options.several(
+        "latent",
+        int,
+        None,
+        "[h, i, j, c]: level, position and channel; the most visible ones",
     )
-    options.add_argument(
-        "--direction",
-        type=str | None,
-        default=None,
-        help="vary a direction: the latents of one image, a file that Latents.save wrote",
+    options.word(
+        "direction",
+        None,
+        "vary a direction: the latents of one image, a file that Latents.save wrote",
     )
-    options.add_argument(
-        "--strongest", type=int, default=2, help="how many of the most visible latents per level"
+    options.whole("strongest", 2, "how many of the most visible latents per level")
+    options.several("range", float, [-3.0, 3.0], "the first and the last value")
+    options.whole("values", 7, "values in the picture", 2, 100)
+    options.word(
+        "unit",
+        "latent",
+        "of these values: latent, or prior, the scale b or σ of the prior",
+        ("latent", "prior"),
     )
-    options.add_argument(
-        "--range", type=list[float], default=[-3.0, 3.0], help="the first and the last value"
-    )
-    options.add_argument("--values", type=int, default=7, help="values in the picture")
-    options.add_argument(
-        "--unit",
-        default="latent",
-        help="of these values: latent, or prior, the scale b or σ of the prior",
-    )
-    options.add_argument(
-        "--add",
-        action="store_true",
-        help="add them to the latent instead of putting them in its place",
-    )
-    options.add_argument(
-        "--draws", type=int, default=4, help="latents over which receptive fields are averaged"
-    )
-    options.add_argument("--video", default="gif", help="the animation: gif, mp4 or none")
+    options.flag("add", "add them to the latent instead of putting them in its place")
+    options.whole("draws", 4, "latents over which receptive fields are averaged")
+    subjects.add_video(options, "the animation")
     settings = parse(options, arguments)
     _check(settings)
     _draw(subjects.load(settings), settings)
@@ -83,10 +71,6 @@ def _check(settings: Namespace) -> None:
         raise ValueError("Expected --latent or --direction; got both: leave one out.")
     if len(settings.range) != 2:
         raise ValueError(f"Expected --range to be [first, last]; got {settings.range}.")
-    check_whole("--values", settings["values"], 2, 100)
-    check_whole("--strongest", settings.strongest, 1)
-    check_whole("--draws", settings.draws, 1)
-    check_name("--unit", settings.unit, ("latent", "prior"))
     subjects.check_video(settings.video)
 
 
@@ -105,15 +89,14 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     counts = [settings["values"]] + [FRAMES] * moving
     total = len(varied) * len(found.latents) * sum(counts)
     pictures: list[list[Shown]] = [[] for _ in counts]
-    with subjects.bar("traversing", total) as progress:
+    with bar("traversing", total) as progress:
         for along, field, title, note in varied:
             for shown, count in zip(pictures, counts, strict=True):
                 values = torch.linspace(first, last, count, dtype=torch.float64).tolist()
                 way = traverse(
                     found.flow, found.latents, along, values, add=settings.add, progress=progress
                 )
-                drawn = replace(way, images=found.drawn(way.images))
-                shown.append(Shown(drawn, field, title, note))
+                shown.append(Shown(found.shaded(way), field, title, note))
     stem = _stem(settings)
     written = [
         found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png"),
@@ -142,7 +125,7 @@ def _varied(
 
     flow, draws = found.flow, settings.draws
     if settings.direction is None and settings.latent is None:
-        with subjects.bar("receptive fields", draws) as progress:
+        with bar("receptive fields", draws) as progress:
             fields = receptive_fields(flow, draws=draws, progress=progress)
         varied: list[tuple[Address | Latents, Tensor, str, str]] = []
         for level in reversed(range(flow.levels)):
@@ -168,7 +151,7 @@ def _name(address: Address) -> str:
 
 
 def _strength(mean: float, error: float) -> str:
-    from rgflow.report.tables import with_error
+    from rgflow.text import with_error
 
     return f"strength {with_error(mean, error)}"
 

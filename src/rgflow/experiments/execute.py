@@ -1,13 +1,13 @@
-"""Trainings carried out: several at a time, each in a process of its own, none of them twice.
+"""Runs trainings: several at a time, each in its own process, none twice.
 
-A training is an ordinary run folder, made by `rgflow train`, and one that was broken off goes on
-where it stopped. Beside it are its settings, as they were given, and the sessions in which it was
-trained: their time on the clock, and that of the processor.
+A training is an ordinary run folder, made by `rgflow train`. An interrupted one resumes where it
+stopped. Beside the folder are the settings and the sessions of the training, with their time on the
+clock and on the processor.
 
 WORK/EXPERIMENT/BUDGET/LABEL-seedN                  the run folder
 WORK/EXPERIMENT/BUDGET/LABEL-seedN.yaml             its settings
 WORK/EXPERIMENT/BUDGET/LABEL-seedN.sessions.jsonl   one line for every session
-WORK/EXPERIMENT/BUDGET/LABEL-seedN.txt              what it has printed
+WORK/EXPERIMENT/BUDGET/LABEL-seedN.txt              its output
 """
 
 import json
@@ -36,20 +36,19 @@ TAIL = 4096
 """Bytes at the end of a log in which its last entry is."""
 
 Progress = Callable[[Training, float, str], None]
-"""Called with a training, how much of it is done, and a word if something happened: began, ended or
-failed."""
+"""Called with a training, the share of it that is done, and a word if it began, ended or failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One stretch of a training, from a start to the next end.
+    """One session of a training, from a start to the next end.
 
     Attributes:
-        began: When.
+        began: When it began.
         seconds: Its time on the clock.
-        processor_seconds: Its time on processors, of all its threads.
-        threads: How many it was given.
-        beside: Other trainings that were under way at its beginning, of the same command.
+        processor_seconds: The processor time of all its threads.
+        threads: The number of threads.
+        beside: The number of other trainings that the command ran when it began.
     """
 
     began: str
@@ -60,7 +59,7 @@ class Session:
 
 
 def done(training: Training, work: Path) -> float:
-    """How much of a training is done, 0 to 1; 1 only if it has come to its end.
+    """The share of a training that is done, 0 to 1; 1 only if it has finished.
 
     Raises:
         ValueError: If the run folder is of other settings, or can't be read.
@@ -79,26 +78,26 @@ def done(training: Training, work: Path) -> float:
 
 
 def sessions(training: Training, work: Path) -> list[Session]:
-    """The sessions in which it was trained, oldest first."""
+    """The sessions of a training, oldest first."""
     return [Session(**one) for one in read_log(_beside(training, work, ".sessions.jsonl"))]
 
 
 def train_all(
     trainings: Sequence[Training], work: Path, *, jobs: int = 1, progress: Progress | None = None
 ) -> list[str]:
-    """Train what isn't trained yet, `jobs` at a time; one that fails doesn't keep others from it.
+    """Train what isn't trained yet, `jobs` at a time. A failure doesn't stop the others.
 
-    Where a budget is of processor time, every process gets one thread, so that it is the same on
-    any machine; otherwise they share all cores. Ctrl-C lets every process end its step and save.
+    If a budget is of processor time, every process gets one thread, so that it is the same on any
+    machine; otherwise they share all cores. At Ctrl-C every process finishes its step and saves.
 
     Args:
-        trainings: What to train, in this order.
+        trainings: The trainings, in order.
         work: The folder of all run folders.
         jobs: Processes at a time.
-        progress: Called as things go on.
+        progress: Called at every change.
 
     Returns:
-        For every training that failed, a sentence that says why.
+        A sentence for every training that failed.
 
     Raises:
         ValueError: If a run folder is of other settings than planned.
@@ -106,22 +105,22 @@ def train_all(
     waiting = [one for one in trainings if done(one, work) < 1]
     under_way: list[_Process] = []
     failed: list[str] = []
-    tell = progress or (lambda training, fraction, word: None)
+    report = progress or (lambda training, fraction, word: None)
     try:
         while waiting or under_way:
             while waiting and len(under_way) < jobs:
                 training = waiting.pop(0)
                 under_way.append(_Process(training, work, jobs, len(under_way)))
-                tell(training, _fraction(training, work), "began")
+                report(training, _fraction(training, work), "began")
             time.sleep(POLL)
             for process in list(under_way):
                 if not process.ended():
-                    tell(process.training, _fraction(process.training, work), "")
+                    report(process.training, _fraction(process.training, work), "")
                     continue
                 under_way.remove(process)
                 if why := process.failure():
                     failed.append(f"{process.training.name}: {why}")
-                tell(process.training, done(process.training, work), "failed" if why else "ended")
+                report(process.training, done(process.training, work), "failed" if why else "ended")
     except BaseException:  # Ctrl-C, or a full disk: they would go on by themselves
         for process in under_way:
             process.interrupt()
@@ -132,7 +131,7 @@ def train_all(
 
 
 class _Process:
-    """A process that trains, in a session of its own so that Ctrl-C reaches it once, from here."""
+    """A process that trains, in its own session, so that Ctrl-C reaches it only from here."""
 
     def __init__(self, training: Training, work: Path, jobs: int, others: int) -> None:
         self.training, self.others = training, others
@@ -161,7 +160,7 @@ class _Process:
             )
 
     def ended(self) -> bool:
-        """Whether it has; then the session is written down."""
+        """Whether it has ended; if so, its session is recorded."""
         if self.popen.returncode is not None:
             return True
         before = _children()
@@ -180,17 +179,17 @@ class _Process:
         return True
 
     def interrupt(self) -> None:
-        """Ask it to end after its step."""
+        """Let it end after its step."""
         if not self.ended():
             self.popen.send_signal(signal.SIGINT)
 
     def failure(self) -> str:
-        """Why it failed, in its own last words; empty if it didn't."""
+        """The last line of its output if it failed; empty if it didn't."""
         if not self.popen.returncode:
             return ""
         lines = self.printed.read_text(errors="replace").strip().splitlines()
-        last = lines[-1].removeprefix("rgflow: ") if lines else "it said nothing."
-        return f"{last} (All that it said is in {self.printed}.)"
+        last = lines[-1].removeprefix("rgflow: ") if lines else "it printed nothing."
+        return f"{last} (Its whole output is in {self.printed}.)"
 
 
 def _children() -> float:
@@ -204,7 +203,7 @@ def _beside(training: Training, work: Path, ending: str) -> Path:
 
 
 def _fraction(training: Training, work: Path) -> float:
-    """How much of its budget is used, by the last entry of its log."""
+    """The share of its budget that is used, by the last entry of its log."""
     config, log = training.config, training.folder(work) / LOG
     if not log.is_file():
         return 0.0
@@ -224,12 +223,12 @@ def _fraction(training: Training, work: Path) -> float:
 
 
 def _is_place(data: str) -> bool:
-    """Whether a data set is named by where it is; of `patches:NAME` the name says what it is."""
+    """Whether the name of a data set is a place; that of `patches:NAME` isn't."""
     return ":" in data and not data.startswith("patches:")
 
 
 def _is_package(model: str | None) -> bool:
-    """Whether a model is one of the package, or there is none, and not one in a folder."""
+    """Whether there is no model, or one of the package."""
     return model is None or model in shipped()
 
 

@@ -1,4 +1,4 @@
-"""Measurements carried out: each kept as JSON beside the trainings, none of them done twice."""
+"""Runs measurements: each is stored as JSON beside the trainings, none is done twice."""
 
 import os
 import time
@@ -12,7 +12,7 @@ import torch
 
 from rgflow.architectures import load_flow
 from rgflow.experiments.execute import done
-from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, Subject, check_options
+from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, MeasuredFlow, check_options
 from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import plain, replacing, write_json
 from rgflow.flow import Flow
@@ -23,11 +23,11 @@ from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, git_state, processor
 
 Progress = Callable[[Measurement, bool], None]
-"""Called with a measurement when it begins, and with true when it has ended."""
+"""Called with a measurement and whether it has ended: when it begins, and when it ends."""
 
 
 def measured(measurement: Measurement, work: Path) -> dict[str, Any] | None:
-    """What a measurement has found; none if it isn't done yet, or its flow was trained anew."""
+    """The result of a measurement; none if it isn't done, or its flow was trained again."""
     try:
         content = read_json(measurement.path(work), "a measurement")
     except (OSError, DamagedError):
@@ -38,13 +38,13 @@ def measured(measurement: Measurement, work: Path) -> dict[str, Any] | None:
 def measure_all(
     plan: Plan, work: Path, *, inception: Features | None = None, progress: Progress | None = None
 ) -> None:
-    """Measure what isn't measured yet of the trainings that have come to their end.
+    """Measure what isn't measured yet of the finished trainings.
 
     Args:
-        plan: What is to be measured.
+        plan: The plan.
         work: The folder of all run folders.
         inception: Features for FID; samples that were measured without are measured again.
-        progress: Called as things go on.
+        progress: Called at every change.
 
     Raises:
         ValueError: If there is no such measure, or it has no such options.
@@ -106,14 +106,14 @@ def _measure(
 
 
 def picture_path(path: Path, name: str) -> Path:
-    """Where a picture of a measurement is, given where its JSON is."""
+    """The path of a picture of a measurement, from that of its JSON."""
     return path.with_name(f"{path.stem}-{name}.png")
 
 
-def _subject(measurement: Measurement, work: Path, inception: Features | None) -> Subject:
+def _subject(measurement: Measurement, work: Path, inception: Features | None) -> MeasuredFlow:
     training, beside = measurement.training, measurement.beside
     assert training
-    return Subject(
+    return MeasuredFlow(
         flow=_flow(training, work),
         config=training.config,
         name=training.label,
@@ -129,12 +129,12 @@ def _flow(training: Training, work: Path) -> Flow:
 
 
 def device() -> torch.device:
-    """Where flows are measured."""
+    """The device of all measurements."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _trained(measurement: Measurement, work: Path) -> list[str]:
-    """When the trainings began that are measured, or what the weights of models are, which tells
-    them from others of that name."""
+    """The start times of the measured trainings, or the digests of models: they identify these
+    among others of the same name."""
     of = (measurement.training, measurement.beside)
     return [one.weights or Run(one.folder(work)).record().get("started", "") for one in of if one]

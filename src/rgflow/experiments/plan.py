@@ -1,4 +1,4 @@
-"""What is to be trained and measured: an experiment's config, read and checked.
+"""Plans of experiments: what to train and to measure, from a config that is checked.
 
 The config is `experiments/NAME/config.yaml`, and its keys are:
 
@@ -10,10 +10,10 @@ budgets     by name: settings and seeds of all trainings; which trainings; optio
 tables      what `docs/results.py` makes tables of
 
 The name of another experiment stands for its training of the same label, so that nothing is trained
-twice. A budget may name some of the labels, or have trainings of its own.
+twice. A budget may name some of the labels, or define other trainings.
 
-A training is of one label and one seed. It lives where its own experiment does. A model, one of the
-package, was trained already, with the settings and the seed on its card, under every budget.
+A training has one label and one seed, and is stored with the experiment that defines it. A model of
+the package is already trained, under every budget, with the settings and the seed on its card.
 """
 
 import json
@@ -37,7 +37,7 @@ KEYS = ("title", "about", "trainings", "measures", "budgets", "tables")
 OF_BUDGET = ("settings", "seeds", "trainings", "measures")
 OF_TRAINING = ("preset", "settings", "model")
 MODELS, WEIGHTS = "models", "model.safetensors"
-"""What stands for the experiment in which models of the package were trained; their weights."""
+"""The name in place of an experiment for models of the package; the file of their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class Training:
     """One training.
 
     Attributes:
-        experiment: Where it is defined, and where it lives.
-        budget: Under which budget.
-        label: What it is called there.
-        config: Its settings, which hold its seed.
-        model: The model of the package that came out of it, if one did; it isn't done here then.
+        experiment: The experiment that defines and stores it.
+        budget: The budget.
+        label: Its label there.
+        config: Its settings, with its seed.
+        model: The model of the package that it made, if any; it isn't trained again.
     """
 
     experiment: str
@@ -60,8 +60,7 @@ class Training:
 
     @property
     def weights(self) -> str | None:
-        """What tells the weights of a model from others that it may have had; none if it isn't
-        one."""
+        """A digest of the weights of a model, which may be replaced; none if it isn't one."""
         if self.model is None:
             return None
         return sha256((shipped()[self.model] / WEIGHTS).read_bytes()).hexdigest()[:16]
@@ -72,7 +71,7 @@ class Training:
         return f"{self.label}-seed{self.config.seed}"
 
     def folder(self, work: Path) -> Path:
-        """Its run folder; of a model there is none, but what is measured of it lies beside."""
+        """Its run folder. A model has none, but its measurements are stored beside it."""
         name = f"{self.label}-{self.model}" if self.model else self.name
         return work / self.experiment / self.budget / name
 
@@ -86,11 +85,11 @@ class Measurement:
     """One measurement of one training, or of none if it needs none.
 
     Attributes:
-        name: What it is called in the experiment.
-        measure: What is done, a name in `measures.MEASURES`.
+        name: Its name in the experiment.
+        measure: The measure, a name in `measures.MEASURES`.
         options: Its options, plain values.
-        training: What is measured.
-        beside: What that is compared with.
+        training: The training to measure.
+        beside: The training to compare with.
     """
 
     name: str
@@ -101,8 +100,8 @@ class Measurement:
 
     def path(self, work: Path) -> Path:
         """The JSON file of what it finds, one for all experiments that measure the same."""
-        told = json.dumps([self.options, self.beside and self.beside.name], sort_keys=True)
-        name = f"{self.measure}-{sha256(told.encode()).hexdigest()[:8]}.json"
+        key = json.dumps([self.options, self.beside and self.beside.name], sort_keys=True)
+        name = f"{self.measure}-{sha256(key.encode()).hexdigest()[:8]}.json"
         if self.training is None:
             return work / "measures" / name
         folder = self.training.folder(work)
@@ -116,8 +115,8 @@ class Plan:
     Attributes:
         experiment: Its name.
         budget: The budget's.
-        trainings: What is trained, those of other experiments included.
-        measurements: What is measured of it.
+        trainings: All trainings, including those of other experiments.
+        measurements: Their measurements.
     """
 
     experiment: str
@@ -126,7 +125,7 @@ class Plan:
     measurements: tuple[Measurement, ...] = ()
 
     def only(self, names: Iterable[str]) -> "Plan":
-        """The part that has to do with trainings of these labels, or labels with seeds.
+        """The part with trainings of these labels, or labels with seeds.
 
         Raises:
             ValueError: If there is none of such a name.
@@ -146,29 +145,10 @@ class Plan:
             ),
         )
 
-    def with_data(self, root: str) -> "Plan":
-        """The same with the official files of data sets in this folder."""
-
-        def there(one: Training) -> Training:
-            return replace(one, config=replace(one.config, data_root=root))
-
-        return replace(
-            self,
-            trainings=tuple(map(there, self.trainings)),
-            measurements=tuple(
-                replace(
-                    one,
-                    training=one.training and there(one.training),
-                    beside=one.beside and there(one.beside),
-                )
-                for one in self.measurements
-            ),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What a config says, before it is told under which budget.
+    """An experiment, under any of its budgets.
 
     Attributes:
         folder: Where the config is; its name is that of the experiment.
@@ -193,25 +173,33 @@ class Experiment:
         """Its name."""
         return self.folder.name
 
-    def plan(self, budget: str) -> Plan:
-        """What is done under a budget.
+    def plan(self, budget: str, data_root: str | None = None) -> Plan:
+        """The plan under a budget.
+
+        Args:
+            budget: Its name.
+            data_root: The folder with the official files of data sets; none: as in the config.
 
         Raises:
             ValueError: If it has no such budget, or the config isn't right.
         """
         check_name(f"a budget of {self.name}", budget, self.budgets)
         trainings = self._trainings(budget)
+        if data_root:
+            trainings = [
+                replace(one, config=replace(one.config, data_root=data_root)) for one in trainings
+            ]
         seeds: dict[str, dict[int, Training]] = {}
         for one in trainings:
             seeds.setdefault(one.label, {})[one.config.seed] = one
         other = self.budgets[budget].get("measures", {})
         _check_keys(f"measures of {budget} of {self.name}", other, self.measures)
         measurements = []
-        for name, said in self.measures.items():
+        for name, given in self.measures.items():
             changed = other.get(name, {})
-            for options in (said, changed):
+            for options in (given, changed):
                 _check_keys(f"measure {name} of {self.name}", options)
-            options = {"measure": name, **said, **changed}
+            options = {"measure": name, **given, **changed}
             measure, of = options.pop("measure"), options.pop("trainings", list(seeds))
             beside = options.pop("beside", None)
             if not seeds:
@@ -245,14 +233,14 @@ class Experiment:
         return seeds.get(label, {})
 
     def _trainings(self, budget: str) -> list[Training]:
-        said = self.budgets[budget]
-        chosen = said.get("trainings", self.trainings)
+        given = self.budgets[budget]
+        chosen = given.get("trainings", self.trainings)
         if isinstance(chosen, list):
             for label in chosen:
                 check_name(f"a training of {self.name}", label, self.trainings)
             chosen = {label: self.trainings[label] for label in chosen}
         _check_keys(f"trainings of {budget} of {self.name}", chosen)
-        seeds = said.get("seeds", [0])
+        seeds = given.get("seeds", [0])
         if not isinstance(seeds, list):
             raise ValueError(f"Expected a list of seeds of {self.name}, like [0]; got {seeds!r}.")
         for seed in seeds:
@@ -271,7 +259,7 @@ class Experiment:
                 found.append(_of_model(label, one, where, budget))
                 continue
             config = preset(one.get("preset"))
-            for settings in (said.get("settings", {}), one.get("settings", {})):
+            for settings in (given.get("settings", {}), one.get("settings", {})):
                 config = _changed(config, settings, where)
             found += [
                 Training(
@@ -325,9 +313,9 @@ def read_experiment(experiments: Path, name: str) -> Experiment:
             raise ValueError(f"Expected {key} in {path}; got {content.get(key)!r}.")
     for key in ("trainings", "measures"):
         _check_keys(f"{key} in {path}", content.setdefault(key, {}))
-    for budget, said in content["budgets"].items():
+    for budget, given in content["budgets"].items():
         check_name(f"a budget in {path}", budget, BUDGETS)
-        _check_keys(f"{budget} in {path}", said, OF_BUDGET)
+        _check_keys(f"{budget} in {path}", given, OF_BUDGET)
     return Experiment(folder=path.parent, **content)
 
 
@@ -354,17 +342,17 @@ def _check_keys(what: str, content: object, known: Iterable[str] | None = None) 
             check_name(f"a key of {what}", key, known)
 
 
-def _of_model(label: str, said: dict[str, Any], where: str, budget: str) -> Training:
+def _of_model(label: str, given: dict[str, Any], where: str, budget: str) -> Training:
     """The training of a model of the package."""
-    if len(said) > 1:
+    if len(given) > 1:
         raise ValueError(
             f"Expected nothing beside the model of {where}, which is trained already; got "
-            f"{', '.join(key for key in said if key != 'model')}."
+            f"{', '.join(key for key in given if key != 'model')}."
         )
-    check_name(f"the model of {where}", said["model"], known := shipped())
-    config = Card.read(known[said["model"]]).config
+    check_name(f"the model of {where}", given["model"], known := shipped())
+    config = Card.read(known[given["model"]]).config
     return Training(
-        experiment=MODELS, budget=budget, label=label, config=config, model=said["model"]
+        experiment=MODELS, budget=budget, label=label, config=config, model=given["model"]
     )
 
 

@@ -1,4 +1,4 @@
-"""What experiments have come to: one JSON file for each experiment and budget, and its pictures.
+"""Results of experiments: one JSON file for each experiment and budget, and pictures.
 
 EXPERIMENTS/NAME/BUDGET.json       trainings with their settings, time and machine; measurements
 EXPERIMENTS/NAME/BUDGET/           pictures, of the first seed
@@ -19,7 +19,7 @@ from rgflow.training.log import read_log
 from rgflow.training.run import LOG, Run
 
 PLACES = ("data_root", "download")
-"""Settings that say where data is, and nothing about a result."""
+"""Settings that locate data and don't affect results."""
 
 EMPTY: dict[str, list[Any]] = {"trainings": [], "measures": []}
 
@@ -42,9 +42,9 @@ def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
 
 
 def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
-    """Write what there is of a plan, with pictures.
+    """Write the results of a plan, with pictures.
 
-    What was written before and isn't there any more stays, unless the config has changed since.
+    Earlier results whose run folders are gone stay, unless the config has changed since.
 
     Args:
         plan: The experiment under a budget.
@@ -60,15 +60,15 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
     trainings = {}
     for training in plan.trainings:
         if done(training, work) == 1:
-            trainings[training.name] = _told(training, work)
+            trainings[training.name] = _record(training, work)
         elif found := training_of(training, before):
             trainings[training.name] = found
     measures = []
 
     def same(training: Training) -> bool:
-        """Whether it is the one that there were results of before."""
-        was, told = training_of(training, before), trainings.get(training.name)
-        return bool(was and told and was["started"] == told["started"])
+        """Whether there were results of this training before."""
+        was, now = training_of(training, before), trainings.get(training.name)
+        return bool(was and now and was["started"] == now["started"])
 
     for one in plan.measurements:
         of = one.training.name if one.training else None
@@ -97,8 +97,8 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
 
 
 def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
-    """Names of the trainings whose run folder is gone, as all that was to be measured of them is
-    among the results already."""
+    """The names of the trainings whose run folders are gone, and which are completely among the
+    results."""
     before = read(experiments, plan.experiment, plan.budget) or EMPTY
     return {
         training.name
@@ -114,7 +114,7 @@ def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
 
 
 def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] | None:
-    """What results say of a training of these settings; none if nothing."""
+    """The results of a training with these settings; none if there are none."""
     same = {
         "name": training.name,
         "settings": differences(training.config),
@@ -125,7 +125,7 @@ def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] |
 
 
 def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str, Any]]:
-    """What results say of a measurement with these options: one, or nothing."""
+    """The result of a measurement with these options: one, or none."""
     same = {
         "name": one.name,
         "training": one.training and one.training.name,
@@ -140,49 +140,51 @@ def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str,
     ]
 
 
-def machine_hours(result: dict[str, Any]) -> float:
-    """Hours of a machine that an experiment took by itself: processor time by number of cores.
-
-    What another experiment has trained or measured counts there.
-    """
-    own = [
-        one
-        for one in (*result["trainings"], *result["measures"])
-        if one["experiment"] == result["experiment"]
-    ]
-    return sum(one["processor_seconds"] / one["machine"]["cores"] for one in own) / 3600
-
-
 def differences(config: TrainConfig) -> dict[str, Any]:
-    """The settings of a training that aren't the default ones, as plain values."""
+    """The settings of a training that differ from the defaults, as plain values."""
     mine, usual = plain(config), plain(TrainConfig())
     model = {name: x for name, x in mine.pop("model").items() if x != usual["model"][name]}
     found = {name: x for name, x in mine.items() if x != usual[name] and name not in PLACES}
     return {"model": model, **found}
 
 
-def _told(training: Training, work: Path) -> dict[str, Any]:
-    """What is written of a training that has come to its end."""
+def _record(training: Training, work: Path) -> dict[str, Any]:
+    """What is written about a finished training."""
+    head = {
+        "name": training.name,
+        "label": training.label,
+        "seed": training.config.seed,
+        "experiment": training.experiment,
+    }
+    settings = differences(training.config)
+    on_processor = training.config.clock == "processor"
     if training.model:
-        return _of_model(training)
+        card = Card.read(shipped()[training.model])
+        made = card.training
+        seconds = round(made.all_seconds, 1)
+        return head | {
+            "model": training.model,
+            "weights": training.weights,
+            "settings": settings,
+            "parameters": card.parameters,
+            "steps": made.all_steps,
+            "unit": card.likelihood.unit,
+            "started": made.began,
+            "seconds": seconds,
+            "processor_seconds": seconds if on_processor else None,
+            **{name: getattr(made, name) for name in ("machine", "versions", "git")},
+        }
     run, parts = Run(training.folder(work)), sessions(training, work)
     record = run.record()
     result = record["result"]
     # A session isn't written down if the command that began it was killed; its own clock goes on.
     clock = result["seconds"]
-    busy = clock if training.config.clock == "processor" else 0.0
-    return {
-        "name": training.name,
-        "label": training.label,
-        "seed": training.config.seed,
-        "experiment": training.experiment,
-        "settings": differences(training.config),
+    busy = clock if on_processor else 0.0
+    return head | {
+        "settings": settings,
         "compute_dtype": run.config().model.compute_dtype,
         "parameters": record["parameters"],
-        "steps": result["steps"],
-        "images_per_second": result["images_per_second"],
-        "validation": result["validation"],
-        "unit": result["unit"],
+        **{name: result[name] for name in ("steps", "images_per_second", "validation", "unit")},
         "curve": _curve(training, work),
         "started": record["started"],
         "sessions": len(parts),
@@ -190,47 +192,12 @@ def _told(training: Training, work: Path) -> dict[str, Any]:
         "processor_seconds": round(max(busy, sum(one.processor_seconds for one in parts)), 1),
         "threads": max((one.threads for one in parts), default=None),
         "at_a_time": max((one.beside + 1 for one in parts), default=None),
-        "machine": record["machine"],
-        "versions": record["versions"],
-        "git": record["git"],
-    }
-
-
-def _of_model(training: Training) -> dict[str, Any]:
-    """What is written of the training of a model of the package, without what its card doesn't
-    say."""
-    assert training.model
-    return {
-        "name": training.name,
-        "label": training.label,
-        "seed": training.config.seed,
-        "experiment": training.experiment,
-        "model": training.model,
-        "weights": training.weights,
-        **of_card(Card.read(shipped()[training.model])),
-    }
-
-
-def of_card(card: Card) -> dict[str, Any]:
-    """What the card of a model says of its training, with that of what it began with."""
-    made, config = card.training, card.config
-    seconds = round(made.all_seconds, 1)
-    return {
-        "settings": differences(config),
-        "parameters": card.parameters,
-        "steps": made.all_steps,
-        "unit": card.likelihood.unit,
-        "started": made.began,
-        "seconds": seconds,
-        "processor_seconds": seconds if config.clock == "processor" else None,
-        "machine": made.machine,
-        "versions": made.versions,
-        "git": made.git,
+        **{name: record[name] for name in ("machine", "versions", "git")},
     }
 
 
 def _curve(training: Training, work: Path) -> list[dict[str, float]]:
-    """Every validation of a training: after how many minutes and steps, what it found."""
+    """Every validation of a training, with its minutes and steps."""
     return [
         {
             "minutes": round(entry["seconds"] / 60, 3),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rgflow.checks import check_name, check_whole
-from rgflow.figures.panels import stacked
+from rgflow.figures.panels import pasted, stacked
 from rgflow.files import replacing
 
 FORMATS = ("gif", "mp4")
@@ -43,7 +43,7 @@ def animate(
     if not frames:
         raise ValueError("Expected at least one picture to animate; got none.")
     size = max(frame.width for frame in frames), max(frame.height for frame in frames)
-    frames = [_filled(frame, size) for frame in frames]
+    frames = [pasted(size, (frame, (0, 0))) for frame in frames]
     whole = [*frames, *frames[-2:0:-1]] if back else list(frames)
     write = _write_gif if path.suffix == ".gif" else _write_mp4
     with replacing(path) as part:
@@ -97,13 +97,6 @@ def _write_mp4(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> 
     writer.send(None)
     try:
         for frame in frames:
-            writer.send(_filled(frame, even).tobytes())
+            writer.send(pasted(even, (frame, (0, 0))).tobytes())
     finally:
         writer.close()
-
-
-def _filled(frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A picture in colour in a larger size, filled up with white."""
-    out = Image.new("RGB", size, "white")
-    out.paste(frame)
-    return out

@@ -28,8 +28,10 @@ def blank(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
 
 
-def plain(axes: Axes) -> None:
-    """Take away the frame, but for the axes on the left and below."""
+def plain(axes: Axes, x: str = "", y: str = "") -> None:
+    """Take away the frame, but for the axes on the left and below, and name these."""
+    axes.set_xlabel(x or axes.get_xlabel(), color=INK)
+    axes.set_ylabel(y or axes.get_ylabel(), color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(color=SOFT, labelcolor=INK)

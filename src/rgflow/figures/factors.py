@@ -22,7 +22,7 @@ from rgflow.figures.charts import (
     plain,
     rendered,
 )
-from rgflow.text import printable
+from rgflow.text import measured, minus, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def probe_table(table: ProbeTable) -> Image.Image:
             )
             for level, value in enumerate(row):
                 if np.isfinite(value):
-                    text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
+                    text = minus(measured(value, 2))
                     colour = "white" if value > 0.5 else INK
                     at = (level + 0.5, top + 0.54)
                     axes.text(*at, text, color=colour, fontsize=9, ha="center", va="center")
@@ -151,9 +151,7 @@ def dependence_curves(latents: Dependence, pixels: Dependence) -> Image.Image:
     figure = blank(8, 4.6)
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
-    plain(axes)
-    axes.set_xlabel("RG steps up to the lowest common ancestor", color=INK)
-    axes.set_ylabel("mutual information of a pair, nats", color=INK)
+    plain(axes, "RG steps up to the lowest common ancestor", "mutual information of a pair, nats")
     axes.axhline(0, color=SOFT, linewidth=0.8)
     levels = sorted({s.levels[0] for s in latents.strata})
     colours = level_colours(len(levels))

@@ -92,6 +92,16 @@ def _drawable(images: Tensor) -> Tensor:
     return (images if images.dtype == torch.uint8 else to_bytes(images)).detach().cpu()
 
 
+def pixel_size(columns: int, width: int = 64) -> int:
+    """How large to draw a pixel, for an image of some columns to be about so many pixels wide.
+
+    Example:
+        >>> pixel_size(32), pixel_size(32, 96), pixel_size(256)
+        (2, 3, 1)
+    """
+    return max(1, round(width / columns))
+
+
 def stages(images: Sequence[Tensor], scale: int = 2) -> Image.Image:
     """Progressive generation as in the paper's Fig. 5a: one row per image, coarse to fine.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgflow.analysis.mixing import Mixtures, Shares
 from rgflow.figures.charts import INK, PALE, SOFT
-from rgflow.figures.panels import GUTTER, arranged, beside, font, panel, text_width, titled
+from rgflow.figures.panels import GUTTER, arranged, beside, font, panel, pasted, text_width, titled
 
 BAR = 8
 """Height of a bar that tells a share."""
@@ -27,15 +27,9 @@ def thresholds(one_way: Mixtures, other_way: Mixtures, *, scale: int = 2) -> Ima
     groups = []
     for a, b in zip(one_way.images, other_way.images, strict=True):
         sources = torch.stack((a[[0, -1]], b[[0, -1]]))
-        groups.append(
-            beside(
-                [
-                    panel(sources, scale=scale, columns=["high", "low"]),
-                    panel(torch.stack((a, b)), scale=scale, columns=columns),
-                ],
-                2 * GUTTER,
-            )
-        )
+        parts = (sources, ["high", "low"]), (torch.stack((a, b)), columns)
+        panels = [panel(images, scale=scale, columns=names) for images, names in parts]
+        groups.append(beside(panels, 2 * GUTTER))
     groups[0] = titled("Levels h ≥ Θ of one image, h < Θ of the other", groups[0])
     return arranged(groups)
 
@@ -53,11 +47,9 @@ def mixing_grid(
         scale: Each pixel is drawn as scale × scale pixels.
     """
     body, above, left = (panel(x, scale=scale) for x in (images, high[None], low[:, None]))
-    at = (left.width + GUTTER, above.height + GUTTER)
-    out = Image.new("RGB", (at[0] + body.width, at[1] + body.height), "white")
-    out.paste(above, (at[0], 0))
-    out.paste(left, (0, at[1]))
-    out.paste(body, at)
+    x, y = left.width + GUTTER, above.height + GUTTER
+    size = (x + body.width, y + body.height)
+    out = pasted(size, (above, (x, 0)), (left, (0, y)), (body, (x, y)))
     title = f"Levels h ≥ {threshold} from above, h < {threshold} from the left"
     return arranged([titled(title, out)])
 
@@ -90,8 +82,8 @@ def path_frames(
 def _with_bars(picture: Image.Image, shares: Shares) -> Image.Image:
     """A picture with a bar for every level below it, the highest level first."""
     line, left = BAR + 8, text_width("0") + GUTTER
-    out = Image.new("RGB", (picture.width, picture.height + line * len(shares)), "white")
-    out.paste(picture, (0, 0))
+    size = (picture.width, picture.height + line * len(shares))
+    out = pasted(size, (picture, (0, 0)))
     draw = ImageDraw.Draw(out)
     for k, (level, share) in enumerate(reversed(list(enumerate(shares)))):
         y = picture.height + k * line + 6

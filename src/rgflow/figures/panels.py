@@ -1,4 +1,4 @@
-"""Images in rows and columns that are told what they are, and how panels are put together.
+"""Images in labelled rows and columns, and panels put together.
 
 Letters in shapes: R rows and K columns of images; C channels; H, W rows and columns of pixels.
 """
@@ -6,6 +6,7 @@ Letters in shapes: R rows and K columns of images; C channels; H, W rows and col
 import math
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from rgflow.figures.charts import INK
 from rgflow.figures.images import GAP, grid
-from rgflow.text import printable
+from rgflow.text import minus, printable
 
 TEXT = 14
 """Size of the text, in pixels."""
@@ -43,7 +44,7 @@ def number(value: float) -> str:
         >>> number(-1.5), number(2.0)
         ('−1.5', '2')
     """
-    return f"{value:.3g}".replace("-", "−")
+    return minus(f"{value:.3g}")
 
 
 def panel(
@@ -73,8 +74,8 @@ def panel(
     beyond = max((text_width(label, size=size) - width for label in columns), default=0)
     left = max(left, beyond // 2)
     top = LINE if columns else 0
-    out = Image.new("RGB", (left + body.width + max(beyond // 2, 0), top + body.height), "white")
-    out.paste(body, (left, top))
+    size_of_all = (left + body.width + max(beyond // 2, 0), top + body.height)
+    out = pasted(size_of_all, (body, (left, top)))
     draw = ImageDraw.Draw(out)
     for k, label in enumerate(columns):
         middle = left + k * (width + GAP) + width / 2
@@ -100,47 +101,41 @@ def titled(title: str, picture: Image.Image) -> Image.Image:
     """A picture below a line of bold text, of which the end is cut off where it is very long."""
     title = printable(title)[:LONGEST]
     width = max(picture.width, text_width(title, bold=True))
-    out = Image.new("RGB", (width, LINE + picture.height), "white")
+    out = pasted((width, LINE + picture.height), (picture, (0, LINE)))
     ImageDraw.Draw(out).text((0, TEXT), title, INK, font(bold=True), anchor="ls")
-    out.paste(picture, (0, LINE))
+    return out
+
+
+def pasted(size: tuple[int, int], *parts: tuple[Image.Image, tuple[int, int]]) -> Image.Image:
+    """White of some width and height, with pictures on it, each with its upper left corner."""
+    out = Image.new("RGB", size, "white")
+    for picture, corner in parts:
+        out.paste(picture, corner)
     return out
 
 
 def beside(pictures: Sequence[Image.Image], space: int = SPACE) -> Image.Image:
     """Pictures from left to right, aligned at their upper edges."""
-    width = sum(picture.width for picture in pictures) + space * (len(pictures) - 1)
-    out = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
-    x = 0
-    for picture in pictures:
-        out.paste(picture, (x, 0))
-        x += picture.width + space
-    return out
+    ends = list(accumulate(picture.width + space for picture in pictures))
+    size = (ends[-1] - space, max(picture.height for picture in pictures))
+    return pasted(size, *((p, (x, 0)) for p, x in zip(pictures, [0, *ends[:-1]], strict=True)))
 
 
 def stacked(pictures: Sequence[Image.Image], space: int = SPACE) -> Image.Image:
     """Pictures from top to bottom, aligned on the left."""
-    height = sum(picture.height for picture in pictures) + space * (len(pictures) - 1)
-    out = Image.new("RGB", (max(picture.width for picture in pictures), height), "white")
-    y = 0
-    for picture in pictures:
-        out.paste(picture, (0, y))
-        y += picture.height + space
-    return out
+    ends = list(accumulate(picture.height + space for picture in pictures))
+    size = (max(picture.width for picture in pictures), ends[-1] - space)
+    return pasted(size, *((p, (0, y)) for p, y in zip(pictures, [0, *ends[:-1]], strict=True)))
 
 
 def framed(picture: Image.Image, space: int = SPACE) -> Image.Image:
     """A picture with white around it."""
-    out = Image.new("RGB", (picture.width + 2 * space, picture.height + 2 * space), "white")
-    out.paste(picture, (space, space))
-    return out
+    size = (picture.width + 2 * space, picture.height + 2 * space)
+    return pasted(size, (picture, (space, space)))
 
 
 def arranged(pictures: Sequence[Image.Image], across: int = 1) -> Image.Image:
     """Pictures row by row, in columns of one width, with white around them."""
     width = max(picture.width for picture in pictures)
-    wide = []
-    for picture in pictures:
-        wide.append(Image.new("RGB", (width, picture.height), "white"))
-        wide[-1].paste(picture)
-    rows = [beside(wide[k : k + across], SPACE) for k in range(0, len(wide), across)]
-    return framed(stacked(rows))
+    wide = [pasted((width, picture.height), (picture, (0, 0))) for picture in pictures]
+    return framed(stacked([beside(wide[k : k + across]) for k in range(0, len(wide), across)]))

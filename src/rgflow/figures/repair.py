@@ -28,6 +28,7 @@ from rgflow.figures.panels import (
     font,
     number,
     panel,
+    pasted,
     stacked,
     text_width,
     titled,
@@ -35,6 +36,7 @@ from rgflow.figures.panels import (
 from rgflow.figures.traversals import signed
 from rgflow.lattice import Mask, Sites
 from rgflow.metrics.images import psnr
+from rgflow.text import minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,23 +125,19 @@ def _scored(rows: Mapping[str, Tensor], truth: Tensor, masks: Mask) -> list[_Str
     """Repaired images, with the PSNR of the region below each."""
     values = {name: psnr(found, truth, masks).values for name, found in rows.items()}
     best = [max(column) for column in zip(*values.values(), strict=True)]
-    several = len(rows) > 1
+
+    def captions(name: str) -> list[tuple[str, bool]]:
+        return [
+            (
+                "exact" if value == math.inf else minus(f"{value:.1f}"),
+                len(rows) > 1 and value == most,
+            )
+            for value, most in zip(values[name], best, strict=True)
+        ]
+
     return [
-        _Strip(
-            name,
-            found,
-            [
-                (_decibels(value), several and value == most)
-                for value, most in zip(values[name], best, strict=True)
-            ],
-            "PSNR of region, dB",
-        )
-        for name, found in rows.items()
+        _Strip(name, found, captions(name), "PSNR of region, dB") for name, found in rows.items()
     ]
-
-
-def _decibels(value: float) -> str:
-    return "exact" if value == math.inf else f"{value:.1f}".replace("-", "−")
 
 
 def _differences(rows: Mapping[str, Tensor], truth: Tensor) -> list[_Strip]:
@@ -160,8 +158,8 @@ def _drawn(strip: _Strip, part: slice, left: int, scale: int) -> Image.Image:
     top = LINE if strip.heading else 0
     bottom = top + body.height
     width = left + max(body.width, text_width(strip.heading))
-    out = Image.new("RGB", (width, bottom + (LINE + GUTTER if strip.captions else 0)), "white")
-    out.paste(body, (left, top))
+    size = (width, bottom + (LINE + GUTTER if strip.captions else 0))
+    out = pasted(size, (body, (left, top)))
     draw = ImageDraw.Draw(out)
     draw.text((left, TEXT), strip.heading, SOFT, font(), anchor="ls")
     draw.text((left - GUTTER, top + body.height / 2), strip.label, INK, font(), anchor="rm")
@@ -221,9 +219,9 @@ def completions(
 def _scale(highest: float, height: int) -> Image.Image:
     """The colours of a map below a label, from 0 to the highest number of grey levels."""
     text = f"{number(highest)} grey levels"
-    out = Image.new("RGB", (2 * GUTTER + text_width(text), height), "white")
     shades = torch.linspace(1, 0, height - LINE)[:, None].expand(-1, GUTTER)
-    out.paste(picture(heat(shades)), (0, LINE))
+    size = (2 * GUTTER + text_width(text), height)
+    out = pasted(size, (picture(heat(shades)), (0, LINE)))
     draw = ImageDraw.Draw(out)
     draw.text((2 * GUTTER, LINE), text, INK, font(), anchor="lt")
     draw.text((2 * GUTTER, height), "0", INK, font(), anchor="lb")
@@ -259,16 +257,13 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3)
         most = values[k, restart, step]
         axes.plot(step, most, "o", color=BLUE, ms=5)
         side = "right" if step > steps / 3 else "left"
-        _told(axes, f"{most:.0f}".replace("-", "−"), (step, most), (0, 5), side, BLUE)
+        _note(axes, minus(f"{most:.0f}"), (step, most), (0, 5), side, BLUE)
         axes.set_ylim(*_limits(finite[k]))
         title = literal(names[k]) if names else f"image {k + 1}"
         title += f", best of {restarts} restarts" if restarts > 1 else ""
         axes.set_title(title, loc="left", color=INK, fontsize=11)
-        if k + across >= len(values):
-            axes.set_xlabel("step", color=INK)
-        plain(axes)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("log p, nats", color=INK)
+        below, left = k + across >= len(values), k % across == 0
+        plain(axes, "step" * below, "log p, nats" * left)
     figure.tight_layout()
     return rendered(figure)
 
@@ -314,7 +309,7 @@ def scaling(
     free.set_ylim(0, 1.15 * max(latents.values()))
     ends = list(latents.items())
     for end, shift, side in ((ends[0], (6, -13), "left"), (ends[-1], (-6, 6), "right")):
-        _told(free, f"{end[1]:,}", end, shift, side, INK)
+        _note(free, f"{end[1]:,}", end, shift, side, INK)
     edges = sorted({point.edge for point in (*restricted, *full)} | set(latents))
     for axes, title in (
         (time, "time per step, s"),
@@ -323,9 +318,8 @@ def scaling(
     ):
         axes.set_xscale("log", base=2)
         axes.set_xticks(edges, [str(edge) for edge in edges])
-        axes.set_xlabel("edge of the image L", color=INK)
         axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
-        plain(axes)
+        plain(axes, "edge of the image L")
     for axes in (time, memory):
         axes.set_yscale("log")
         axes.margins(y=0.15)
@@ -343,12 +337,12 @@ def _line(
     axes.plot(edges[:count], values[:count], "o-", color=colour, lw=1.8, ms=5)
     axes.plot(edges[count - 1 :], values[count - 1 :], "--", color=colour, lw=1.2, zorder=1)
     axes.plot(edges[count:], values[count:], "o", color=colour, mfc="white", ms=5)
-    _told(axes, name, (edges[count - 1], values[count - 1]), (-6, 7), "right", colour)
+    _note(axes, name, (edges[count - 1], values[count - 1]), (-6, 7), "right", colour)
     if count < len(points):
-        _told(axes, "extrapolated", (edges[-1], values[-1]), (-7, 3), "right", colour, "normal")
+        _note(axes, "extrapolated", (edges[-1], values[-1]), (-7, 3), "right", colour, "normal")
 
 
-def _told(
+def _note(
     axes: Axes,
     text: str,
     at: tuple[float, float],

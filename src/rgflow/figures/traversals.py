@@ -13,6 +13,7 @@ from torch import Tensor
 from rgflow.analysis.traversals import Traversal
 from rgflow.figures.fields import heat
 from rgflow.figures.panels import GUTTER, arranged, beside, number, panel, titled
+from rgflow.text import minus
 
 
 class Shown(NamedTuple):
@@ -86,7 +87,7 @@ def _group(one: Shown, images: Tensor, scale: int, at: int | None = None) -> Ima
     values = slice(at, None if at is None else at + 1)
     # While it moves, the value takes the same room all the time.
     labels = [
-        number(value) if at is None else f"{value:+.2f}".replace("-", "−")
+        number(value) if at is None else minus(f"{value:+.2f}")
         for value in one.traversal.values[values]
     ]
     body = panel(images[:, values], scale=scale, columns=labels)

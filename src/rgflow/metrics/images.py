@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
 import torch
 from skimage.metrics import structural_similarity
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from rgflow.checks import check_whole
 from rgflow.lattice import Mask, Sites
+from rgflow.text import mean_and_error
 
 Extractor = Callable[[Tensor], Tensor | Sequence[Tensor]]
 """From uint8 images [N, C, H, W] to features [N, …], or to several kinds of them."""
@@ -155,7 +155,7 @@ def ssim(images: Tensor, truth: Tensor) -> Metric:
         float(structural_similarity(x, y, channel_axis=0, **settings))
         for x, y in zip(first, second, strict=True)
     )
-    mean, error = _mean_and_error(values)
+    mean, error = mean_and_error(values)
     return Metric(name="SSIM", values=values, mean=mean, standard_error=error, settings=settings)
 
 
@@ -253,8 +253,8 @@ def _psnr(name: str, errors: Tensor, data_range: float) -> Psnr:
     """Ratios from the mean squared error of every image, [N]."""
     ratios = (10 * torch.log10(data_range**2 / errors)).tolist()
     finite = [ratio for ratio in ratios if ratio < math.inf]
-    mean, error = _mean_and_error(finite) if finite else (math.inf, math.nan)
-    pooled, pooled_error = _mean_and_error(errors.tolist())
+    mean, error = mean_and_error(finite) if finite else (math.inf, math.nan)
+    pooled, pooled_error = mean_and_error(errors.tolist())
     return Psnr(
         name=name,
         values=tuple(ratios),
@@ -265,11 +265,6 @@ def _psnr(name: str, errors: Tensor, data_range: float) -> Psnr:
         pooled=10 * math.log10(data_range**2 / pooled) if pooled else math.inf,
         pooled_error=10 / math.log(10) * pooled_error / pooled if pooled else math.nan,
     )
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean of independent values, and its standard error."""
-    return fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
 
 
 def _levels(images: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

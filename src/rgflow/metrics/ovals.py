@@ -7,12 +7,13 @@ these are numbers for it. Samples have no labels, so a network reads their ovals
 Letters in shapes: N images; (i, j) column and row of an oval in 0..3.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from rgflow.text import mean_and_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,8 @@ def spreads(ovals: Tensor) -> Spreads:
     twice = torch.deg2rad(2 * each[..., 2])
     length = torch.hypot(twice.cos().mean(1), twice.sin().mean(1)).clamp(max=1)
     angle = torch.rad2deg((-2 * length.log()).sqrt() / 2)
-    mean_colour, colour_error = _mean_and_error(colour)
-    mean_angle, angle_error = _mean_and_error(angle)
+    mean_colour, colour_error = mean_and_error(colour.tolist())
+    mean_angle, angle_error = mean_and_error(angle.tolist())
     return Spreads(
         images=len(ovals),
         colour=mean_colour,
@@ -201,9 +202,3 @@ def _axes(ovals: Tensor) -> Tensor:
 def _r2(found: Tensor, truth: Tensor) -> float:
     """1 less the squared error in units of the variance of every number over the images."""
     return 1 - ((found - truth).square().sum() / (truth - truth.mean(0)).square().sum()).item()
-
-
-def _mean_and_error(values: Tensor) -> tuple[float, float]:
-    """The mean of independent values [N], and its standard error."""
-    n = len(values)
-    return values.mean().item(), (values.std() / n**0.5).item() if n > 1 else math.nan

@@ -22,16 +22,14 @@ from rgflow.metrics.frechet import (
 from rgflow.metrics.images import extract
 from rgflow.metrics.ovals import Spreads, spreads
 from rgflow.metrics.reader import load_reader
+from rgflow.text import Report, counted
 
 COMPONENTS = 64
 """Of the pixels, at the most."""
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is to do."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class SampleScores:
     """What the samples of a flow are like.
 
     Attributes:
@@ -55,8 +53,8 @@ def score(
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     batch_size: int = 64,
-    progress: Progress | None = None,
-) -> Scores:
+    progress: Report | None = None,
+) -> SampleScores:
     """Draw as many samples as there are test images, and compare them with the training images.
 
     Args:
@@ -85,25 +83,14 @@ def score(
     if flow.config.pixels is None:
         raise ValueError("Expected a flow of images; this one is of real-valued fields.")
 
-    def advance(what: str, total: int) -> Callable[[int], None]:
-        done = 0
-
-        def tell(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress:
-                progress(what, done, total)
-
-        return tell
-
     device = flow.device
     kinds = [pixel_components(train, min(COMPONENTS, len(train), flow.dim))]
     kinds += [oval_features(device)] if ovals else []
     kinds += [inception] if inception else []
-    for kind in kinds:  # what it can't take is told now, rather than after all is drawn
+    for kind in kinds:  # refuse unsuitable images now, rather than after sampling
         list(extract(train[:1], kind.extract, 1))
     seeds = range(seed, seed + len(test))
-    drawn = _samples(flow, seeds, temperature, batch_size, advance("sampling", len(test)))
+    drawn = _samples(flow, seeds, temperature, batch_size, counted(progress, "sampling", len(test)))
     samples = torch.cat(list(drawn))
     total = 2 * len(test) + len(train)
     distances = tuple(
@@ -115,12 +102,12 @@ def score(
             temperature=temperature,
             seed=seed,
             batch_size=batch_size,
-            progress=advance(kind.distance_name, total),
+            progress=counted(progress, kind.distance_name, total),
         )
         for kind in kinds
     )
     of_samples, of_tests = (_spreads(x, batch_size) if ovals else None for x in (samples, test))
-    return Scores(distances=distances, samples=of_samples, tests=of_tests)
+    return SampleScores(distances=distances, samples=of_samples, tests=of_tests)
 
 
 @torch.no_grad()
@@ -129,13 +116,13 @@ def _samples(
     seeds: range,
     temperature: float | Sequence[float],
     batch_size: int,
-    tell: Callable[[int], None],
+    advance: Callable[[int], None],
 ) -> Iterator[Tensor]:
     """Samples as they would be saved, uint8 and on the CPU, batch by batch."""
     for k in range(0, len(seeds), batch_size):
         x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
         yield x.floor().clamp(0, 255).to(torch.uint8).cpu()
-        tell(len(x))
+        advance(len(x))
 
 
 def _spreads(images: Tensor, batch_size: int) -> Spreads:

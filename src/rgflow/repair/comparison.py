@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from rgflow.repair.climb import Climb
 from rgflow.repair.inpainting import Inpainting, inpaint
 from rgflow.repair.particles import Completion, complete
 from rgflow.repair.problems import Poses, WholeFlow
+from rgflow.text import mean_and_error
 
 Progress = Callable[[str, int, Tensor], bool | None]
 """Called after every step with the method, the number of the step, and log p [N, R]."""
@@ -65,7 +67,7 @@ class Filled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class RepairScores:
     """How near one method's images come to the truth.
 
     Attributes:
@@ -144,7 +146,7 @@ def fill(
         sweeps: Of the particles.
         seed: Of the noise that dequantises what is known, once and for all methods; of the draws;
             of the choice of latents.
-        progress: As said there; if it returns True, the method ends with what it has.
+        progress: See `Progress`; if it returns True, the method ends with what it has.
         preview: Called before it, by the first method, with the images as they are now, of
             particles one after the other: [N, C, H, W] or [1, C, H, W].
 
@@ -177,7 +179,7 @@ def fill(
             masks,
             replace(climb, variables="latents") if constrained else climb,
             generator=torch.Generator().manual_seed(seed + 1),
-            progress=_named(progress, name),
+            progress=progress and partial(progress, name),
             preview=preview if one is flow else None,
         )
         seconds = time.perf_counter() - start
@@ -237,14 +239,8 @@ def _name(flow: Flow) -> str:
     return "RG-Flow" if isinstance(flow, RGFlow) else "Real NVP"
 
 
-def _named(progress: Progress | None, name: str) -> Callable[[int, Tensor], bool | None] | None:
-    if progress is None:
-        return None
-    return lambda step, log_prob: progress(name, step, log_prob)
-
-
 @torch.no_grad()
-def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
+def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> RepairScores:
     """How near a method's images come to the truth.
 
     Args:
@@ -254,20 +250,20 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> Scores:
         seed: As for `fill`.
     """
     found, flow, n = filled.log_prob, filled.flow, len(truth)
-    mean, error = None, math.nan
+    log_prob, error = None, math.nan
     climb, curves = filled.inpainting, filled.curves
     if found is not None and flow is not None:
         noise = torch.Generator().manual_seed(seed)
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]
         less = (found.to(truth.device) - torch.cat(parts)).double()
-        mean, error = less.mean().item(), (less.std() / n**0.5).item() if n > 1 else error
-    return Scores(
+        log_prob, error = mean_and_error(less.cpu())
+    return RepairScores(
         name=filled.name,
         images=n,
         psnr=psnr(filled.images, truth),
         psnr_region=psnr(filled.images, truth, masks),
         ssim=ssim(filled.images, truth),
-        log_prob=mean,
+        log_prob=log_prob,
         log_prob_error=error,
         free=climb.free.double().mean().item() if climb else None,
         steps=len(curves) if curves is not None else None,

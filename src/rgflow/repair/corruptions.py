@@ -24,6 +24,7 @@ from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.surprise import Reference, smoothed, surprise
+from rgflow.text import mean_and_error
 
 Kind = Literal["noise", "constant", "other", "elsewhere"]
 """Uniform noise; one colour; the same place of another image; another place of the same image."""
@@ -190,8 +191,8 @@ class Score:
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> "Score":
         """That of one number per image."""
-        error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        return cls(mean=float(values.mean()), standard_error=float(error))
+        mean, error = mean_and_error(values)
+        return cls(mean=mean, standard_error=error)
 
 
 @dataclass(frozen=True, kw_only=True)

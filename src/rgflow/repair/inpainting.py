@@ -115,14 +115,14 @@ def inpaint(
     else:
         ascent = _Ascent(problems, problems.to_flow(pixels), problems.from_flow)
         owners = problems.owners.repeat_interleave(pixels.shape[1])
-    told = progress
+    report = progress
     if preview:
 
-        def told(step: int, log_prob: Tensor) -> bool | None:
+        def report(step: int, log_prob: Tensor) -> bool | None:
             preview(problems.paste(ascent.pixels))
             return progress(step, log_prob) if progress else None
 
-    curves, rested = ascent.run(climb, told)
+    curves, rested = ascent.run(climb, report)
     reached, best = ascent.best.view(-1, restarts).max(1)
     chosen = torch.arange(len(poses), device=best.device) * restarts + best
     return Inpainting(

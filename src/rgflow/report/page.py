@@ -1,4 +1,4 @@
-"""A page that holds everything it shows: text, tables, pictures and animations, and no link."""
+"""A self-contained page of text, tables, pictures and animations, without links."""
 
 import base64
 import io

@@ -1,6 +1,6 @@
-"""What the report says about a trained flow, one function per section.
+"""The sections of a report about a trained flow, a function for each.
 
-Every function takes a `Subject` and gives a `Section`; nothing is computed that isn't shown.
+Every function makes a `Section` from a `ReportedFlow`, and computes only what is shown.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice
 from rgflow.report import tables
 from rgflow.report.page import LEAST, Figure, Section, Table, moving, still
-from rgflow.report.subject import Subject
+from rgflow.report.subject import ReportedFlow
 
 TRAVERSED = 8
 """Latents of which traversals are shown."""
@@ -39,8 +39,8 @@ HOT = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Temperatures of the low against those of the high levels."""
 
 
-def summary(subject: Subject) -> Section:
-    """What was trained, on what, and how likely test images are."""
+def summary(subject: ReportedFlow) -> Section:
+    """The training, and the likelihood of test images."""
     flow, run = subject.flow, subject.run
     config = flow.config
     result = evaluate(flow, subject.images, seed=subject.seed)
@@ -71,17 +71,19 @@ def summary(subject: Subject) -> Section:
         return section
     record = run.record()
     if trained := record.get("result"):
-        said = f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes"
+        trained_for = (
+            f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes"
+        )
         if machine := record.get("machine"):
-            said += f", on {machine['processor']}, {machine.get('cores')} cores"
-        text.append(f"{said}.")
+            trained_for += f", on {machine['processor']}, {machine.get('cores')} cores"
+        text.append(f"{trained_for}.")
     with suppress(Exception):  # it isn't there, or is damaged in any of Pillow's ways
         curve = open_picture(run.pictures / "curve.png")
         section.parts.append(still(curve, "Learning curve of the training"))
     return section
 
 
-def samples(subject: Subject) -> Section:
+def samples(subject: ReportedFlow) -> Section:
     """Samples, and the same seeds at several temperatures."""
     flow, levels, seed = subject.flow, subject.flow.levels, subject.seed
     scale = subject.scale()
@@ -108,8 +110,8 @@ def samples(subject: Subject) -> Section:
     )
 
 
-def levels(subject: Subject) -> Section:
-    """From coarse to fine, and what each level carries."""
+def levels(subject: ReportedFlow) -> Section:
+    """Images from coarse to fine, and the content of each level."""
     flow, scale = subject.flow, subject.scale()
     new, old = ([stage.cpu() for stage in flow.coarse(z)] for z in (subject.drawn(6), subject.real))
     anew = resample(flow, subject.real.select(slice(2)), draws=6, seed=subject.seed)
@@ -129,7 +131,7 @@ def levels(subject: Subject) -> Section:
     )
 
 
-def fields(subject: Subject) -> Section:
+def fields(subject: ReportedFlow) -> Section:
     """Receptive fields: atlas, strengths, visible latents, and groups of them."""
     found, threshold, seen = subject.fields, subject.threshold, subject.factors.visible
     results = {"this flow": found}
@@ -174,8 +176,8 @@ def fields(subject: Subject) -> Section:
     )
 
 
-def traversals(subject: Subject) -> Section:
-    """The most visible latents, varied, and called by what they do."""
+def traversals(subject: ReportedFlow) -> Section:
+    """The most visible latents, varied, and named after their effect."""
     flow, fields, found = subject.flow, subject.fields, subject.factors
     each = max(1, TRAVERSED // flow.levels)
     by_level = [fields.strongest(each, level=h) for h in reversed(range(flow.levels))]
@@ -228,7 +230,7 @@ def _thinned(one: Shown) -> Shown:
     return one._replace(traversal=few)
 
 
-def mixing(subject: Subject) -> Section:
+def mixing(subject: ReportedFlow) -> Section:
     """Mixtures of images level by level."""
     flow, scale = subject.flow, subject.scale()
     a, b = subject.real.select(slice(0, 2)), subject.real.select(slice(2, 4))
@@ -265,8 +267,8 @@ def mixing(subject: Subject) -> Section:
     )
 
 
-def cones(subject: Subject) -> Section:
-    """The network, and which latents belong to which pixels."""
+def cones(subject: ReportedFlow) -> Section:
+    """The network, and the cones of latents and pixels."""
     lattice = subject.flow.lattice
     if not isinstance(lattice, Lattice):
         return Section(title="Cones", text=["In this flow every latent may reach every pixel."])
@@ -287,8 +289,8 @@ def cones(subject: Subject) -> Section:
     )
 
 
-def factors(subject: Subject) -> Section:
-    """What latents mean, measured."""
+def factors(subject: ReportedFlow) -> Section:
+    """The measured meaning of latents."""
     found = subject.factors
     section = Section(title="Meaning")
     if found.probes and found.associations:
@@ -333,7 +335,7 @@ def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:
         return moving(path, caption)
 
 
-SECTIONS: dict[str, Callable[[Subject], Section]] = {
+SECTIONS: dict[str, Callable[[ReportedFlow], Section]] = {
     "summary": summary,
     "samples": samples,
     "levels": levels,
@@ -343,4 +345,4 @@ SECTIONS: dict[str, Callable[[Subject], Section]] = {
     "cones": cones,
     "factors": factors,
 }
-"""Every section by name, in the order in which they are read."""
+"""All sections by name, in the order of the page."""

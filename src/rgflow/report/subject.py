@@ -1,18 +1,19 @@
-"""The trained flow that a report is about, and what its sections have in common."""
+"""The trained flow of a report, and what its sections share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 
 import torch
 
-from rgflow.analysis.factors import Factors, Progress, find_factors
+from rgflow import figures
+from rgflow.analysis.factors import Factors, find_factors
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import labels_of
 from rgflow.data import Images
 from rgflow.flow import Flow
 from rgflow.latents import Latents
+from rgflow.text import Report, counted
 from rgflow.training.run import Run
 
 COLD = 0.8
@@ -20,19 +21,19 @@ COLD = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
-    """A trained flow, and what the sections have in common.
+class ReportedFlow:
+    """The trained flow of a report, and what its sections share.
 
     Attributes:
         flow: The flow, on any device.
         test: Test images: at least four.
-        run: Its run, if it is of one that's told about.
+        run: Its run, if it has one.
         draws: Latents drawn for receptive fields.
-        seed: Of whatever is random.
+        seed: Seed of all randomness.
         threshold: Strength above which a latent counts as visible.
-        places: Places in the image that are probed at the most.
-        beside: Another flow, whose receptive fields stand beside; its name first.
-        progress: Told of what takes long.
+        places: The most places in the image that are probed.
+        beside: The name of another flow, and the flow, to compare receptive fields with.
+        progress: Called as long computations proceed.
     """
 
     flow: Flow
@@ -43,7 +44,7 @@ class Subject:
     threshold: float = VISIBLE
     places: int = 8
     beside: tuple[str, Flow] | None = None
-    progress: Progress | None = None
+    progress: Report | None = None
 
     @cached_property
     def images(self) -> torch.Tensor:
@@ -52,7 +53,7 @@ class Subject:
 
     def scale(self, edge: int = 64) -> int:
         """How large to draw a pixel, for images to be about so many pixels wide."""
-        return max(1, round(edge / self.flow.config.width))
+        return figures.pixel_size(self.flow.config.width, edge)
 
     @cached_property
     def real(self) -> Latents:
@@ -66,17 +67,12 @@ class Subject:
 
     def fields_of(self, flow: Flow) -> ReceptiveFields:
         """Receptive fields of all latents of this flow or another one."""
-        done = count(1)
-
-        def tell(_: int) -> None:
-            if self.progress:
-                self.progress("receptive fields", next(done), self.draws)
-
-        return receptive_fields(flow, draws=self.draws, seed=self.seed, progress=tell)
+        advance = counted(self.progress, "receptive fields", self.draws)
+        return receptive_fields(flow, draws=self.draws, seed=self.seed, progress=advance)
 
     @cached_property
     def factors(self) -> Factors:
-        """What the latents mean, given the labels of the test images, if there are any."""
+        """The meaning of the latents, from the labels of the test images, if there are any."""
         return find_factors(
             self.flow,
             self.images,

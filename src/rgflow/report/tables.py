@@ -1,6 +1,6 @@
-"""What is measured of a flow as rows of text, on the screen and on the page.
+"""Results about a flow as tables, for the screen and the page.
 
-Every table names the settings that its numbers depend on.
+Every table names the settings behind its numbers.
 """
 
 import math
@@ -17,16 +17,16 @@ from rgflow.analysis.probes import Inputs, Probe, ProbeTable
 from rgflow.analysis.visible import Visible
 from rgflow.latents import Address
 from rgflow.report.page import Table
-from rgflow.text import measured
+from rgflow.text import many, measured, minus, with_error
 
 RANKED, GROUPS = 20, 12
-"""Rows of the latents ranked by effect, and of the groups that they make."""
+"""Rows of ranked latents, and of groups."""
 INPUTS: dict[Inputs, str] = {
     "own": "",
     "random": "\u2003as many others",
     "shuffled": "\u2003shuffled labels",
 }
-"""What a probe gets, as the name of a row; the space stays in HTML."""
+"""The inputs of a probe, as the name of a row; HTML keeps this space."""
 
 
 def shown(value: float, digits: int = 2, error: float | None = None) -> str:
@@ -36,36 +36,7 @@ def shown(value: float, digits: int = 2, error: float | None = None) -> str:
         >>> shown(-0.125, 2, 0.02), shown(-0.001), shown(0.5, 1, math.nan), shown(math.nan)
         ('−0.12 ± 0.02', '0.00', '0.5', '')
     """
-    return "" if math.isnan(value) else measured(value, digits, error).replace("-", "−")
-
-
-def many(count: int, word: str) -> str:
-    """So many of something.
-
-    Example:
-        >>> many(1, "draw"), many(2, "draw")
-        ('1 draw', '2 draws')
-    """
-    return f"{count} {word}{'s' * (count != 1)}"
-
-
-def with_error(value: float, error: float, decimals: int | None = None) -> str:
-    """A number with its standard error, which has two digits or is a whole number, and as many
-    decimals as that; without an error, with so many decimals, or three digits.
-
-    Example:
-        >>> with_error(39.92, 19.6), with_error(6.188, 4.24), with_error(-0.907, 0.0312)
-        ('40 ± 20', '6.2 ± 4.2', '−0.907 ± 0.031')
-        >>> with_error(6.188, math.nan), with_error(6.188, math.nan, 1), with_error(2.0, 0.0)
-        ('6.19', '6.2', '2 ± 0')
-    """
-    if 0 < error < math.inf:
-        decimals = max(1 - int(f"{error:.1e}".split("e")[1]), 0)
-        text = f"{round(value, decimals) + 0.0:.{decimals}f} ± {error:.{decimals}f}"  # no −0.0
-    else:
-        text = f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
-        text += " ± 0" if error == 0 else ""
-    return text.replace("-", "−")
+    return "" if math.isnan(value) else minus(measured(value, digits, error))
 
 
 def at(address: Address) -> str:
@@ -86,21 +57,21 @@ AT = "latent: h, (i, j), c"
 
 
 def telling(one: Association) -> str:
-    """How much a latent tells about a label."""
+    """The information that a latent has about a label."""
     measure = f"AUC {shown(one.auc)}" if not math.isnan(one.auc) else f"r {shown(one.correlation)}"
     return f"{shown(one.information)} nats, {measure}"
 
 
 def names(found: Associations, address: Address, count: int = 1) -> list[Association]:
-    """The labels that a latent is named after: those that it significantly goes with, the one that
-    it tells most about first."""
+    """The labels that a latent is named after: those it is significantly associated with, the most
+    informative first."""
     every = found.labels_of(address, len(found.labels))
     return [one for one in every if one.significant][:count]
 
 
 def name(found: Factors, address: Address) -> str:
-    """What a latent does: the label that it goes with or, if it goes with none, the group of
-    latents whose fields have the shape of its own."""
+    """A name for a latent: the label it is associated with or, without one, its group of latents
+    with fields of the same shape."""
     if found.associations and (best := names(found.associations, address)):
         return f"{best[0].label} ({telling(best[0])})"
     if address in found.visible.addresses:
@@ -114,7 +85,7 @@ def name(found: Factors, address: Address) -> str:
 
 
 def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table:
-    """How strong the latents of each level are, of a flow that has a name if there are several."""
+    """The strengths of the latents of each level, with the name of the flow among several."""
     rows = []
     for level in range(found.lattice.levels):
         values = found.of_level(level)
@@ -139,7 +110,7 @@ def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table
 
 
 def visible(found: Visible) -> Table:
-    """How many latents are visible."""
+    """Visible latents by level."""
     columns = (found.counts, found.effective_visible, found.effective, found.distinct)
     return Table(
         title="Visible latents",
@@ -180,7 +151,7 @@ def groups(found: Visible) -> Table:
 
 
 def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], title: str) -> Table:
-    """Some latents with their strengths and what they tell about."""
+    """Some latents with their strengths and labels."""
     of, numbers = (
         found.associations,
         dict(zip(found.visible.addresses, found.visible.shapes, strict=True)),
@@ -191,8 +162,8 @@ def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], ti
         how_strong = with_error(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
         number = str(numbers[address] + 1) if address in numbers else ""
         best = names(of, address, 2) if of else []
-        told = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
-        rows.append((at(address), *(told[:2] if of else ()), how_strong, number))
+        names_of = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
+        rows.append((at(address), *(names_of[:2] if of else ()), how_strong, number))
     more = f"; {associated(of)}" if of else ""
     return Table(
         title=title,
@@ -207,7 +178,7 @@ def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], ti
 
 
 def associated(of: Associations) -> str:
-    """How latents and labels were found to go together."""
+    """How associations were found, in words."""
     return (
         f"mutual information over {of.images} images, {of.bins} bins; {of.significant.sum():,} of "
         f"{of.significant.size:,} pairs are dependent (false-discovery rate {of.rate:g})"
@@ -247,7 +218,7 @@ def probes(table: ProbeTable) -> Iterator[Table]:
 
 
 def information(of: Associations, labels: Sequence[Label]) -> Table:
-    """What the best latent of each level tells about the labels."""
+    """The information of the best latent of each level about the labels."""
     rows: list[Sequence[str]] = []
     by_level = of.by_level()
     for group in dict.fromkeys(label.group for label in labels):
@@ -266,7 +237,7 @@ def information(of: Associations, labels: Sequence[Label]) -> Table:
 
 
 def best_latents(of: Associations, labels: Sequence[Label]) -> Table:
-    """For each label the latents that tell most about it."""
+    """The most informative latents for each label."""
     words = ("tells most", "then")
     rows: list[Sequence[str]] = []
     for label in spread(labels, 1):
@@ -283,7 +254,7 @@ def best_latents(of: Associations, labels: Sequence[Label]) -> Table:
 
 
 def scores(found: Factors) -> Table:
-    """MIG and DCI, beside what they would be by chance."""
+    """MIG and DCI, beside their values by chance."""
     assert found.scores
     of = found.scores
     rows = [("mutual information gap", shown(of.mig, 3, of.mig_error), shown(of.shuffled.mig, 3))]
@@ -301,7 +272,7 @@ def scores(found: Factors) -> Table:
 
 
 def directions(found: Factors) -> Table:
-    """Where latents go when a label rises: those of the whole image, and those of one place."""
+    """Directions in which labels rise: of the whole image, and of one place."""
     places = [one.box for one in found.directions if one.box]
     some = [one for one in found.directions if one.box in (None, *places[:1])]
     one = some[0]
@@ -317,7 +288,7 @@ def directions(found: Factors) -> Table:
 
 
 def dependence(found: Factors) -> Table:
-    """How dependent the latents of a level are."""
+    """The dependence of the latents of a level."""
     of = found.latents
     strata = [s for s in of.strata if s.levels[0] == s.levels[1]]
     pixels = {(s.levels, s.distance): s.information.value for s in found.pixels.strata}

@@ -1,8 +1,8 @@
-"""Ending a run when it is asked to end, between two steps."""
+"""Ending a run between two steps when a signal arrives."""
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 SIGNALS = [
@@ -33,12 +33,7 @@ class Interruptions:
             }
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

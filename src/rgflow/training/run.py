@@ -30,7 +30,15 @@ from rgflow.architectures import load_flow
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import expanded, locked, remove_parts, replacing, to_yaml, write_json
+from rgflow.files import (
+    expanded,
+    locked,
+    remove_parts,
+    replacing,
+    to_yaml,
+    write_json,
+    write_picture,
+)
 from rgflow.flow import Flow
 from rgflow.pretrained import Start
 from rgflow.reading import DamagedError, instance, read_json, read_yaml, reason
@@ -363,9 +371,7 @@ class Run:
         """Write a picture into the run's folder of pictures."""
         path = self.pictures / name
         self.pictures.mkdir(exist_ok=True)  # somebody may have cleared it away
-        with replacing(path) as part:
-            picture.save(part, format="PNG")
-        return path
+        return write_picture(path, picture)
 
 
 def several_processes() -> bool:

@@ -1,10 +1,10 @@
-"""From a run to a model that can be given away: small, measured as stored, with a card."""
+"""From a run to a model to share: small, measured as stored, with a card."""
 
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,10 +20,11 @@ from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate, term_quantiles, terms_of
-from rgflow.files import replacing, write_json
+from rgflow.files import replacing, write_json, writing
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.pretrained import CARD, FACTORS, QUANTILES, Card, Likelihood, Lossless, Training
+from rgflow.text import Report
 from rgflow.training.run import LOG, RECORD, Run
 
 LARGEST = 10_000_000
@@ -36,9 +37,6 @@ FLOORS = {"msds1": 0.187, "msds2": 0.202}
 """Entropy of the generators of `rgflow.data.msds`, in bits/dim, as estimated beforehand;
 `benchmarks/floors.py` counts 0.191 and 0.208, but not that ovals hide some of each other."""
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is to do."""
-
 
 def ship(
     run: Run,
@@ -49,9 +47,9 @@ def ship(
     samples: int = 0,
     unfinished: bool = False,
     remarks: str = "",
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Card:
-    """Write the model of a run as one that can be given away, into a folder of its name.
+    """Write the model of a run as one to share, into a folder of its name.
 
     Weights are stored in float16, and everything on the card is measured on the flow that is loaded
     from them again. Nothing is written unless all of it succeeds.
@@ -135,14 +133,12 @@ def ship(
         quantiles = term_quantiles(terms_of(flow, clean))
         write_json(made / QUANTILES, quantiles)
         card.write(made)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
             (folder / FACTORS).unlink(missing_ok=True)  # of the weights that were there before
             for path in made.iterdir():
                 with replacing(folder / path.name) as part:
                     shutil.copyfile(path, part)
-        except OSError as error:
-            raise OSError(f"Expected to write {folder}; {error.strerror or error}.") from error
     return card
 
 
@@ -152,15 +148,11 @@ def _images(config: TrainConfig, split: Split, count: int) -> Tensor:
 
 
 def _likelihood(
-    flow: Flow, images: Tensor, seed: int, floor: float | None, progress: Progress | None
+    flow: Flow, images: Tensor, seed: int, floor: float | None, progress: Report | None
 ) -> Likelihood:
     """That of test images, with one draw of noise each."""
-
-    def tell(done: int, total: int) -> None:
-        if progress:
-            progress("likelihood", done, total)
-
-    found = evaluate(flow, images, seed=seed, subset=0, progress=tell)
+    advance = progress and partial(progress, "likelihood")
+    found = evaluate(flow, images, seed=seed, subset=0, progress=advance)
     if not math.isfinite(found.nll):
         raise ValueError(f"Expected finite likelihoods; their mean is {found.nll}.")
     return Likelihood(
@@ -193,7 +185,7 @@ def _lossless(flow: Flow, images: Tensor) -> Lossless:
 
 
 def _distances(
-    flow: Flow, config: TrainConfig, count: int, progress: Progress | None
+    flow: Flow, config: TrainConfig, count: int, progress: Report | None
 ) -> tuple[dict[str, Any], ...]:
     """Fréchet distances of samples, with their floors; as plain values."""
     found = score(

@@ -1,13 +1,15 @@
 """The panel Latents: which there are, what they change, and how to move them."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from rgflow.app import views
-from rgflow.app.films import animated, enlarged, played, playing, toggle
-from rgflow.app.page import REACH, Page, slider
+from rgflow.app.films import animated, enlarged, latent_film, playing, toggle
+from rgflow.app.page import REACH, Page, set_view, slider
 from rgflow.app.workspace import FARTHEST, MOST_CHOSEN, USUAL, Workspace
 
 
@@ -42,29 +44,29 @@ def latents(page: Page) -> None:
         )
         apply = gr.Button("Apply", size="sm", scale=0, min_width=70, elem_id="apply-direction")
         forget = gr.Button("Delete", size="sm", scale=0, min_width=70, elem_id="forget-direction")
-    footing = gr.Number(0, precision=0, visible="hidden")
+    slider_revision = gr.Number(0, precision=0, visible="hidden")
 
     def show(work: Workspace) -> list[Any]:
         choices = list(reversed(range(work.opened.flow.levels)))
         radio = gr.update(choices=[(str(h), h) for h in choices], value=work.level)
         if work.view.panel != "Latents":
             return [radio, gr.skip(), gr.skip()]
-        with page.desk.hands.aside():  # they may not be found yet
+        with page.sessions.computing.released():  # they may not be found yet
             fields = work.opened.fields
         found = views.listed(work)
         if work.view.pixel:
-            said = f"Latents of level {work.level} that change pixel {work.view.pixel} most."
+            text = f"Latents of level {work.level} that change pixel {work.view.pixel} most."
         else:
-            said = (
+            text = (
                 f"The strongest latents of level {work.level} (row, column, colour): bright where "
                 f"they change the image. Choose one for a slider, or click a pixel to see what "
                 f"changes it."
             )
         work.view.listed = found
-        return [radio, views.fields(fields, found, work.moment.chosen), said]
+        return [radio, views.fields(fields, found, work.state.chosen), text]
 
     def bars(work: Workspace) -> list[Any]:
-        chosen, values = work.moment.chosen, work.values()
+        chosen, values = work.state.chosen, work.values()
         channels = work.opened.flow.image_shape[0]
         found = [
             gr.update(
@@ -78,41 +80,26 @@ def latents(page: Page) -> None:
             else gr.update(visible=False, value=0)
             for k in range(MOST_CHOSEN)
         ]
-        return [*found, work.footing]
+        return [*found, work.slider_revision]
 
-    def moved(work: Workspace, footing: float, *values: float) -> Any:
-        if footing != work.footing:  # sent before something else that happened
-            return gr.skip()
-        found = work.preview([float(v) for v in values[: len(work.moment.chosen)]])
-        return views.canvas(work, image=found)
+    def now(work: Workspace, values: Sequence[float]) -> list[float]:
+        return [float(value) for value in values[: len(work.state.chosen)]]
 
-    def put(work: Workspace, footing: float, *values: float) -> None:
-        # Not what was previewed last: what the slider was moved to since may still be on its way.
-        if footing == work.footing:
-            work.pending = [float(v) for v in values[: len(work.moment.chosen)]]
-        work.settle()
+    def preview(work: Workspace, values: Sequence[float]) -> Tensor:
+        return work.preview(now(work, values))
+
+    def put(work: Workspace, values: Sequence[float]) -> None:
+        work.pending = now(work, values)
 
     def pick(work: Workspace, event: gr.EventData) -> None:
         listed, channels = work.view.listed, work.opened.flow.image_shape[0]
         work.choose(views.choice(event, listed, [views.short(one, channels) for one in listed]))
-
-    def turn(work: Workspace, level: int | None) -> None:
-        work.view.level = level
-
-    def lay(work: Workspace, overlay: bool) -> None:
-        work.view.overlay = overlay
-
-    def all_over(work: Workspace) -> None:
-        work.view.pixel = None
 
     def keep(work: Workspace, name: str) -> None:
         if not (name or "").strip():
             raise ValueError("Expected a name for the direction: write one beside the button.")
         work.save_direction(name.strip())
         work.view.direction = name.strip()
-
-    def called(work: Workspace, name: str | None) -> None:
-        work.view.direction = name
 
     def known(work: Workspace, name: str | None) -> str:
         if name not in work.directions:
@@ -122,9 +109,6 @@ def latents(page: Page) -> None:
     def along(work: Workspace, name: str | None, amount: float | None) -> None:
         work.add_direction(known(work, name), float(amount or 0))
 
-    def drop(work: Workspace, name: str | None) -> None:
-        work.forget_direction(known(work, name))
-
     def menu(work: Workspace) -> list[Any]:
         names = list(work.directions)
         chosen = work.view.direction
@@ -132,7 +116,7 @@ def latents(page: Page) -> None:
 
     def film_of(work: Workspace) -> None:
         def make() -> str:
-            address, images = played(work)
+            address, images = latent_film(work)
             scale = max(1, 160 // images[0].shape[2])
             return animated(
                 [enlarged(image, scale) for image in images], views.name(address, len(images[0]))
@@ -140,32 +124,22 @@ def latents(page: Page) -> None:
 
         toggle(work, "latent", make)
 
-    page.on(level.input, turn, [level])
-    page.on(overlay.input, lay, [overlay])
-    page.on(every.click, all_over)
+    page.on(level.input, set_view("level"), [level])
+    page.on(overlay.input, set_view("overlay"), [overlay])
+    page.on(every.click, set_view("pixel"))
     page.on(atlas.choose, pick, event=True)
-    for one in sliders:
-        page.on(
-            one.input,
-            moved,
-            [footing, *sliders],
-            [page.canvas],
-            settle=False,
-            core=False,
-            trigger_mode="always_last",
-        )
-        page.on(one.release, put, [footing, *sliders], settle=False)
+    page.live(sliders, slider_revision, preview, put)
     page.on(reset.click, lambda work: work.reset())
-    page.on(clear.click, lambda work: work.unchoose())
+    page.on(clear.click, lambda work: work.clear_chosen())
     page.on(zero.click, lambda work: work.zero(work.level))
     page.on(anew.click, lambda work: work.redraw(work.level, work.revision + 1, USUAL))
     page.on(back.click, lambda work: work.restore(work.level))
     page.on(save.click, keep, [name])
-    page.on(saved.input, called, [saved], core=False)
+    page.on(saved.input, set_view("direction"), [saved], refresh=False)
     page.on(apply.click, along, [saved, amount])
-    page.on(forget.click, drop, [saved])
+    page.on(forget.click, lambda work, name: work.delete_direction(known(work, name)), [saved])
     page.on(play.click, film_of, show_progress="minimal")
-    page.shows([film], lambda work: [playing(work, "latent")])
-    page.shows([level, atlas, hint], show)
-    page.shows([saved], menu)
-    page.shows([*sliders, footing], bars, lambda work: work.footing)
+    page.show([film], lambda work: [playing(work, "latent")])
+    page.show([level, atlas, hint], show)
+    page.show([saved], menu)
+    page.show([*sliders, slider_revision], bars, lambda work: work.slider_revision)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from rgflow.analysis.mixing import every_threshold
 from rgflow.app import views
-from rgflow.app.films import animated, path_of, playing, toggle
+from rgflow.app.films import animated, path_film, playing, toggle
+from rgflow.app.latent_image import sampled
 from rgflow.app.page import (
     MOST_LEVELS,
     Page,
@@ -15,10 +17,9 @@ from rgflow.app.page import (
     level_updates,
     per_level,
     seed_field,
+    seed_from,
     slider,
-    whole,
 )
-from rgflow.app.subject import sampled
 from rgflow.app.workspace import USUAL, Workspace
 
 
@@ -42,94 +43,81 @@ def mixing(page: Page) -> None:
         sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
     with gr.Row():
         linear = slider(0, 1, 0, step=0.05, label="All levels alike (linear)", elem_id="linear")
-    footing = gr.Number(0, precision=0, visible="hidden")
+    slider_revision = gr.Number(0, precision=0, visible="hidden")
 
     def draw(work: Workspace, seed: float) -> None:
-        work.remember(sampled(work.opened, [whole(seed)], USUAL)[0])
+        work.set_second(sampled(work.opened, [seed_from(seed)], USUAL)[0])
 
     def take_current(work: Workspace) -> None:
-        work.remember(work.subject)
+        work.set_second(work.image)
         gr.Info("The current image is the second now: choose another current one to mix with it.")
 
     def captions(ways: int) -> list[str]:
         return ["second", "Θ = 0: first", *(f"Θ = {k}" for k in range(1, ways))]
 
     def show(work: Workspace) -> str:
-        if work.moment.other is None or work.view.panel != "Mix":
+        if work.state.second is None or work.view.panel != "Mix":
             work.view.mixtures = []
             return views.sheet([], empty="No second image yet.")
         ways = every_threshold(work.opened.flow.levels)
-        mixed = work.once(
-            "mixtures", (work.first, work.moment.other), lambda: work.mixed(list(ways))
+        mixed = work.cached(
+            "mixtures", (work.first, work.state.second), lambda: work.mixed(list(ways))
         )
-        work.view.mixtures = [work.moment.other, *mixed]
-        shares = work.moment.shares or (0.0,) * work.opened.flow.levels
+        work.view.mixtures = [work.state.second, *mixed]
+        shares = work.state.shares or (0.0,) * work.opened.flow.levels
         chosen = next((m for m, way in zip(mixed, ways, strict=True) if tuple(way) == shares), None)
-        return views.subjects(work.view.mixtures, captions(len(ways)), chosen=chosen)
+        return views.images(work.view.mixtures, captions(len(ways)), chosen=chosen)
 
     def choose(work: Workspace, event: gr.EventData) -> None:
         ways = every_threshold(work.opened.flow.levels)
         if shares := views.choice(event, [(), *ways], captions(len(ways))):
             work.mix([float(share) for share in shares])
 
-    def preview(work: Workspace, footing: float, *values: float) -> Any:
-        if footing != work.footing:  # sent before something else that happened
-            return gr.skip()
-        return views.canvas(work, image=work.preview_mixed(per_level(work, values)))
+    def preview(work: Workspace, values: Sequence[float]) -> Tensor:
+        return work.preview_mixed(per_level(work, values))
 
-    def put(work: Workspace, footing: float, *values: float) -> None:
-        if footing == work.footing:
-            work.mixing = per_level(work, values)
-        work.settle()
-
-    def alike(work: Workspace, footing: float, share: float) -> list[Any]:
-        values = [share] * MOST_LEVELS
-        return [preview(work, footing, *values), *values]
-
-    def put_alike(work: Workspace, footing: float, share: float) -> None:
-        put(work, footing, *([share] * MOST_LEVELS))
+    def put(work: Workspace, values: Sequence[float]) -> None:
+        work.mixing = per_level(work, values)
 
     def bars(work: Workspace) -> list[Any]:
-        now, able = work.moment, work.moment.other is not None
+        now, able = work.state, work.state.second is not None
         shares = now.shares or (0.0,) * work.opened.flow.levels
         found = [
             gr.update(**update, value=round(share, 2), interactive=able)
             for update, share in zip(level_updates(work), pad(shares), strict=True)
         ]
-        return [*found, work.footing]
+        return [*found, work.slider_revision]
 
     def one_for_all(work: Workspace) -> list[Any]:
-        shares = set(work.moment.shares)
+        shares = set(work.state.shares)
         same = shares.pop() if len(shares) == 1 else 0.0
-        return [gr.update(value=same, interactive=work.moment.other is not None)]
+        return [gr.update(value=same, interactive=work.state.second is not None)]
 
     def buttons(work: Workspace) -> list[Any]:
-        return [gr.update(interactive=work.moment.other is not None)] * 2
+        return [gr.update(interactive=work.state.second is not None)] * 2
 
     def film_of(work: Workspace) -> None:
         scale = max(1, 96 // work.opened.flow.image_shape[1])
         toggle(
             work,
             "path",
-            lambda: animated(path_of(work, scale), "The path from one image to the other"),
+            lambda: animated(path_film(work, scale), "The path from one image to the other"),
         )
 
     page.on(other.click, draw, [seed])
     page.on(use.click, take_current)
     page.on(swap.click, lambda work: work.swap())
     page.on(second.choose, choose, event=True)
-    live: dict[str, Any] = {"settle": False, "core": False, "trigger_mode": "always_last"}
-    for one in sliders:
-        page.on(one.input, preview, [footing, *sliders], [page.canvas], **live)
-        page.on(one.release, put, [footing, *sliders], settle=False)
-    page.on(linear.input, alike, [footing, linear], [page.canvas, *sliders], **live)
-    page.on(linear.release, put_alike, [footing, linear], settle=False)
+    page.live(sliders, slider_revision, preview, put)
+    page.live([linear], slider_revision, preview, put, others=sliders)
     page.on(play.click, film_of, show_progress="minimal")
-    page.shows([film], lambda work: [playing(work, "path")])
-    page.shows([second], lambda work: [show(work)])
-    page.shows([*sliders, footing], bars, lambda work: work.footing)
-    page.shows([linear], one_for_all, lambda work: (work.footing, len(set(work.moment.shares)) > 1))
-    page.shows([swap, play], buttons)
+    page.show([film], lambda work: [playing(work, "path")])
+    page.show([second], lambda work: [show(work)])
+    page.show([*sliders, slider_revision], bars, lambda work: work.slider_revision)
+    page.show(
+        [linear], one_for_all, lambda work: (work.slider_revision, len(set(work.state.shares)) > 1)
+    )
+    page.show([swap, play], buttons)
 
 
 def pad(shares: Sequence[float]) -> list[float]:

@@ -11,14 +11,14 @@ import numpy as np
 from torch import Tensor
 
 from rgflow.app import views
-from rgflow.app.desk import Seat
-from rgflow.app.page import CONNECTED, Page, seed_field, slider, whole
+from rgflow.app.page import CONNECTED, Page, seed_field, seed_from, slider
 from rgflow.app.repairing import completions, most_steps, odd
+from rgflow.app.sessions import Session
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
 
-MOST = 16
-"""Repairs at a time, which take turns at each step: each keeps a thread of the server."""
+MAX_REPAIRS = 16
+"""Repairs at a time, each in a thread of the server."""
 
 
 def repair(page: Page) -> None:
@@ -37,93 +37,92 @@ def repair(page: Page) -> None:
         seed = seed_field(0, "hole-seed")
         start = gr.Button("Repair", variant="primary", elem_id="repair")
         stop = gr.Button("Stop", elem_id="stop", interactive=False)
-    said = gr.HTML(elem_id="progress")
+    message = gr.HTML(elem_id="progress")
     found = page.sheet("Completions", elem_id="completions")
     score = gr.HTML(elem_id="psnr")
 
-    def clear(work: Workspace) -> None:
-        work.paint(np.zeros_like(work.moment.mask))
-
-    def harm(work: Workspace) -> None:
-        work.damage(work.revision)
-
     def look(work: Workspace) -> None:
-        with page.desk.hands.aside():  # it may have to look at many images first
+        with page.sessions.computing.released():  # it may have to look at many images first
             work.opened.reference  # noqa: B018
         proposal = odd(work)[1]
         if proposal.masks[0].any():
             work.paint(proposal.masks[0])
-        work.say(proposal.sentence(0))
+        work.show_message(proposal.sentence(0))
 
     def captions(work: Workspace) -> list[str]:
-        count = len(work.moment.completions)
+        count = len(work.state.completions)
         return ["likeliest", *(f"other {k}" for k in range(1, count))][:count]
 
     def listed(work: Workspace) -> str:
-        return views.subjects(work.moment.completions, captions(work), chosen=work.subject)
+        return views.images(work.state.completions, captions(work), chosen=work.image)
 
     def scored(work: Workspace) -> str:
-        if work.moment.original is None:
+        if work.state.original is None:
             return ""
-        one, two = (x.image[None] for x in (work.subject, work.moment.original))
+        one, two = (x.pixels[None] for x in (work.image, work.state.original))
         decibels = psnr(one, two).values[0]
         text = "identical" if np.isinf(decibels) else f"PSNR {decibels:.1f} dB"
         return f"<p>Against the image before: {text}.</p>"
 
     def choose(work: Workspace, event: gr.EventData) -> None:
-        work.accept(views.choice(event, work.moment.completions, captions(work)))
+        work.accept(views.choice(event, work.state.completions, captions(work)))
 
     def run(request: gr.Request, seed: float) -> Iterator[dict[Any, Any]]:
-        for one in repairing(page, str(request.session_hash), whole(seed)):
-            rest = dict(zip(page.core, one.pop("all", []), strict=False))
+        for one in repairing(page, str(request.session_hash), seed_from(seed)):
+            rest = dict(zip(page.updated, one.pop("all", []), strict=False))
             yield {parts[name]: value for name, value in one.items()} | rest
 
     def halt(request: gr.Request) -> None:
-        page.desk.stop(str(request.session_hash))
+        page.sessions.stop(str(request.session_hash))
 
-    page.on(wipe.click, clear)
-    page.on(damage.click, harm)
+    page.on(wipe.click, lambda work: work.paint(np.zeros_like(work.state.mask)))
+    page.on(damage.click, lambda work: work.damage(work.revision))
     page.on(find.click, look, show_progress="minimal")
     page.on(found.choose, choose, event=True)
     stop.click(halt, queue=False, api_visibility="private")
-    page.later(
+    page.when_built(
         lambda: start.click(
             run,
             [seed],
-            page.core,
+            page.updated,
             js=CONNECTED,
             show_progress="hidden",
             api_visibility="private",
-            concurrency_limit=MOST,
+            concurrency_limit=MAX_REPAIRS,
         )
     )
-    parts = {"said": said, "stop": stop, "start": start, "canvas": page.canvas}
-    page.shows([found, score], lambda work: [listed(work), scored(work)])
-    page.shows([said], lambda work: [told(work)])
-    page.shows(
+    parts = {"message": message, "stop": stop, "start": start, "canvas": page.canvas}
+    page.show([found, score], lambda work: [listed(work), scored(work)])
+    page.show([message], lambda work: [outcome(work)])
+    page.show(
         [stop, start],
         lambda work: [gr.update(interactive=on) for on in (work.repairing, not work.repairing)],
     )
 
 
-def told(work: Workspace) -> str:
-    """What is said of the last repair, with its curve."""
-    now = work.moment
-    if not now.said:
+def outcome(work: Workspace) -> str:
+    """The message about the last repair, with its curve."""
+    now = work.state
+    if not now.message:
         return ""
-    return f"<p>{now.said}</p>{plot(now.curve) if now.curve else ''}"
+    return f"<p>{now.message}</p>{plot(now.curve) if now.curve else ''}"
 
 
-def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
-    """Repair in a thread of its own, and tell of every step; all else goes on meanwhile.
+def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Repair in a thread of its own, and show every step; the page stays usable meanwhile.
+
+    Args:
+        page: The page.
+        key: Its connection.
+        seed: Seed of all randomness.
 
     Yields:
-        What is shown from now on: what is said, the button that stops, the canvas, or "all".
+        New values by component: the message, the buttons, the canvas, or "all".
     """
-    seat = page.desk.seat(session)
-    with page.desk.at(seat) as work:
-        work.settle()
-        start, busy = work.moment, work.repairing
+    session = page.sessions.session(key)
+    with page.sessions.opened(session) as work:
+        work.apply_pending()
+        start, busy = work.state, work.repairing
         wanted = bool(start.mask.any()) and not busy
         if wanted:
             work.repairing, work.stopping = True, False
@@ -135,81 +134,81 @@ def repairing(page: Page, session: str, seed: int) -> Iterator[dict[str, Any]]:
         )
         yield {"stop": gr.skip()}  # of nothing at all, Gradio would empty every component
         return
-    news: SimpleQueue[tuple[int, float, Tensor] | None] = SimpleQueue()
+    steps: SimpleQueue[tuple[int, float, Tensor] | None] = SimpleQueue()
     curve: list[float] = []
     errors: list[Exception] = []
 
     def stopping() -> bool:
-        with page.desk.hands.aside():
+        with page.sessions.computing.released():
             return work.stopping
 
     def step(number: int, log_p: float, image: Tensor) -> None:
         curve.append(log_p)
-        news.put((number, log_p, image))
+        steps.put((number, log_p, image))
 
-    def all_of_it() -> None:  # to its end, also if the page is gone, for one that takes its place
+    def run() -> None:  # to its end, even if the page is gone: another may take over the session
         try:
-            with page.desk.hands:
+            with page.sessions.computing:
                 found = completions(start, seed, step, stopping)
-            with page.desk.at(seat):
+            with page.sessions.opened(session):
                 words = f"Repaired ({'stopped' if work.stopping else 'done'})."
-                work.offer(start, found, words, curve)
-        except Exception as error:  # told of below, whatever it is
+                work.show_completions(start, found, words, curve)
+        except Exception as error:  # shown below, whatever it is
             errors.append(error)
         finally:
             work.repairing = False
-            news.put(None)
+            steps.put(None)
 
     # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
-    threading.Thread(target=all_of_it).start()
+    threading.Thread(target=run).start()
     most = most_steps(start.opened.flow)
     yield {
-        "said": "<p>Looking at the hole …</p>",
+        "message": "<p>Looking at the hole …</p>",
         "stop": gr.update(interactive=True),
         "start": gr.update(interactive=False),
     }
     while True:
-        one = news.get()
+        one = steps.get()
         while one is not None:  # only the newest is shown
             number, log_p, image = one
             try:
-                one = news.get_nowait()
+                one = steps.get_nowait()
             except Empty:
                 break
         if one is None:
             break
         of = f" of {most}" if most else ""
         shown: dict[str, Any] = {
-            "said": f"<p>Step {number}{of}, log p {log_p:.0f} nats</p>{plot(list(curve))}"
+            "message": f"<p>Step {number}{of}, log p {log_p:.0f} nats</p>{plot(list(curve))}"
         }
-        if work.view.panel == "Repair" and work.moment is start:
+        if work.view.panel == "Repair" and work.state is start:
             shown["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
         yield shown
     if errors:
         gr.Warning(" ".join(str(errors[0]).split()))
-    yield from ({"all": values} for values in ended(page, session, seat))
+    yield from ({"all": values} for values in ended(page, key, session))
 
 
-def following(page: Page, session: str) -> Iterator[list[Any]]:
-    """Tell a page that was loaded during a repair of its end.
+def following(page: Page, key: str) -> Iterator[list[Any]]:
+    """Update a page that was loaded during a repair, at the end of the repair.
 
     Yields:
-        What all components that are kept up to date show then.
+        The values of all components that are kept up to date.
     """
-    seat = page.desk.seat(session)
-    yield [gr.skip()] * len(page.core)  # of nothing at all, Gradio would empty every component
-    if seat.work and seat.work.repairing:
-        while seat.work.repairing:
+    session = page.sessions.session(key)
+    yield [gr.skip()] * len(page.updated)  # of nothing at all, Gradio would empty every component
+    if session.work and session.work.repairing:
+        while session.work.repairing:
             time.sleep(0.2)
-        yield from ended(page, session, seat)
+        yield from ended(page, key, session)
 
 
-def ended(page: Page, session: str, seat: Seat) -> Iterator[list[Any]]:
-    """What the page shows after a repair, unless its seat is that of another page by now."""
-    if page.desk.seat(session) is seat:
-        with page.desk.at(seat) as work:
-            work.view.sent.clear()  # as the page has been told other things meanwhile
-            everything = page.everything(work)
+def ended(page: Page, key: str, session: Session) -> Iterator[list[Any]]:
+    """The values after a repair, unless another page has taken over the session."""
+    if page.sessions.session(key) is session:
+        with page.sessions.opened(session) as work:
+            work.view.sent.clear()  # as other values were sent meanwhile
+            everything = page.updates(work)
         yield everything
 
 

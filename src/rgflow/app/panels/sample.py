@@ -12,8 +12,8 @@ from rgflow.app.page import (
     level_updates,
     per_level,
     seed_field,
+    seed_from,
     slider,
-    whole,
 )
 from rgflow.app.workspace import Workspace
 
@@ -35,20 +35,20 @@ def sample(page: Page) -> None:
     found = page.sheet("Samples", elem_id="samples")
 
     def draw_them(work: Workspace, seed: float, count: float, *values: float) -> None:
-        first = whole(seed)
+        first = seed_from(seed)
         temperature = per_level(work, values)
         same = temperature[0] if len(set(temperature)) == 1 else temperature
         work.sample(range(first, first + int(count)), same)
 
     def listed(work: Workspace) -> str:
-        samples = work.moment.samples
-        return views.subjects(
-            samples, [one.what for one in samples], work.subject, empty="Nothing drawn yet."
+        samples = work.state.samples
+        return views.images(
+            samples, [one.caption for one in samples], work.image, empty="Nothing drawn yet."
         )
 
     def take(work: Workspace, event: gr.EventData) -> None:
-        samples = work.moment.samples
-        work.take(views.choice(event, samples, [one.what for one in samples]))
+        samples = work.state.samples
+        work.take(views.choice(event, samples, [one.caption for one in samples]))
 
     page.on(draw.click, draw_them, [seed, count, *sliders])
     alike.input(
@@ -60,5 +60,5 @@ def sample(page: Page) -> None:
         api_visibility="private",
     )
     page.on(found.choose, take, event=True)
-    page.shows(sliders, level_updates)
-    page.shows([found], lambda work: [listed(work)])
+    page.show(sliders, level_updates)
+    page.show([found], lambda work: [listed(work)])

@@ -1,7 +1,7 @@
 """What may be measured of trained flows, by name: each measure calls what does it elsewhere.
 
-A measure is a function of a `Subject`, with options that are plain values, and gives numbers and
-pictures. The numbers are plain values too, as JSON has them.
+A measure is a function of a `MeasuredFlow` and of options. It returns numbers and pictures. Options
+and numbers are plain values, as JSON has them.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from rgflow.experiments.measures.images import (
 )
 from rgflow.experiments.measures.latents import factors, fields, pinwheel, priors, probes, varied
 from rgflow.experiments.measures.likelihoods import bits, overfitting, samples, speed
-from rgflow.experiments.measures.subject import Found, Picture, Subject
+from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 
-__all__ = ["MEASURES", "WITHOUT_TRAINING", "Found", "Picture", "Subject", "check_options"]
+__all__ = ["MEASURES", "WITHOUT_TRAINING", "Found", "MeasuredFlow", "Picture", "check_options"]
 
 Measure = Callable[..., Found]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from rgflow.analysis.levels import decode
+from rgflow.analysis.levels import decode, encode
 from rgflow.analysis.mixing import every_threshold, hyperbolic, mix, mixing_grid
 from rgflow.bijectors.pixels import dequantize
-from rgflow.experiments.measures.subject import Found, Picture, Subject, encoded, pixel_size
+from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid
 from rgflow.figures.levels import progressive
 from rgflow.figures.mixing import mixing_grid as grid_picture
@@ -21,32 +21,34 @@ from rgflow.repair.comparison import fill, random_boxes, scores
 
 
 def sample_grid(
-    subject: Subject, *, count: int = 40, temperature: float = 1.0, seed: int = 0
+    subject: MeasuredFlow, *, count: int = 40, temperature: float = 1.0, seed: int = 0
 ) -> Found:
     """Samples, as a picture."""
     z = subject.flow.draw_each(range(seed, seed + count), temperature)
-    picture = grid(decode(subject.flow, z), 10, pixel_size(subject.flow))
+    picture = grid(decode(subject.flow, z), 10, subject.scale())
     caption = f"Samples at temperature {temperature:g}, seeds {seed} to {seed + count - 1}"
     return Found(numbers={"count": count}, pictures={"samples": Picture(picture, caption)})
 
 
-def data_grid(subject: Subject, *, count: int = 40) -> Found:
+def data_grid(subject: MeasuredFlow, *, count: int = 40) -> Found:
     """Test images, as a picture."""
-    picture = grid(subject.images(count), 10, pixel_size(subject.flow))
+    picture = grid(subject.images(count), 10, subject.scale())
     return Found(numbers={"count": count}, pictures={"data": Picture(picture, "Test images")})
 
 
-def levels(subject: Subject, *, count: int = 3, temperature: float = 0.8, seed: int = 0) -> Found:
+def levels(
+    subject: MeasuredFlow, *, count: int = 3, temperature: float = 0.8, seed: int = 0
+) -> Found:
     """Samples from coarse to fine (paper, Fig. 5a)."""
     z = subject.flow.draw_each(range(seed, seed + count), temperature)
     with torch.no_grad():
         stages = [stage.cpu() for stage in subject.flow.coarse(z)]
     caption = f"Samples from coarse to fine, at temperature {temperature:g}"
-    picture = progressive(stages, scale=pixel_size(subject.flow, 96))
+    picture = progressive(stages, scale=subject.scale(96))
     return Found(numbers={"count": count}, pictures={"levels": Picture(picture, caption)})
 
 
-def mixing(subject: Subject, *, high: int = 7, low: int = 4, threshold: int = 2) -> Found:
+def mixing(subject: MeasuredFlow, *, high: int = 7, low: int = 4, threshold: int = 2) -> Found:
     """Mixtures of test images by level, for every threshold and all with all (paper, Fig. 7)."""
     flow = subject.flow
     images = subject.images(high + low)
@@ -56,7 +58,7 @@ def mixing(subject: Subject, *, high: int = 7, low: int = 4, threshold: int = 2)
     one_way, other_way = mix(flow, a, b, ways), mix(flow, b, a, ways)
     first, second = z.select(slice(0, high)), z.select(slice(high, high + low))
     cells = mixing_grid(flow, first, second, threshold)
-    scale = pixel_size(flow)
+    scale = subject.scale()
     return Found(
         numbers={"threshold": threshold},
         pictures={
@@ -73,26 +75,26 @@ def mixing(subject: Subject, *, high: int = 7, low: int = 4, threshold: int = 2)
     )
 
 
-def inheritance(subject: Subject, *, pairs: int = 500) -> Found:
+def inheritance(subject: MeasuredFlow, *, pairs: int = 500) -> Found:
     """From which of two test images of MSDS their mixtures have what, for every threshold Θ: levels
     below it are those of the second image (paper, section 4.5). A network reads the ovals."""
     flow = subject.flow
     images = subject.images(2 * pairs)
-    z = encoded(subject, dequantize(images, dtype=flow.dtype))
+    z = encode(subject.flow, dequantize(images, dtype=flow.dtype))
     a, b = (z.select(slice(k * pairs, (k + 1) * pairs)).to(device=subject.device) for k in (0, 1))
     reader = load_reader()
     first, second = (reader.read(part) for part in images.split(pairs))
-    told: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for threshold in range(1, flow.levels):
         x = mix(flow, a, b, [hyperbolic(flow.levels, threshold)]).images[:, 0]
         x8 = flow.bounded(x).to(torch.uint8).cpu()
         for name, one in inherited(reader.read(x8), first, second).items():
-            told.setdefault(name, {})[str(threshold)] = one._asdict()
-    return Found(numbers={"pairs": pairs} | told)
+            numbers.setdefault(name, {})[str(threshold)] = one._asdict()
+    return Found(numbers={"pairs": pairs} | numbers)
 
 
 def inpainting(
-    subject: Subject,
+    subject: MeasuredFlow,
     *,
     count: int = 15,
     edge: int = 10,
@@ -115,11 +117,11 @@ def inpainting(
             seed=seed,
         )
     )
-    told = {}
+    numbers = {}
     for one in filled:
-        told[one.name] = asdict(scores(one, truth, masks, seed))
-        del told[one.name]["name"]
+        numbers[one.name] = asdict(scores(one, truth, masks, seed))
+        del numbers[one.name]["name"]
     shown = {one.name: one.images[:15].cpu() for one in filled}
     picture = repairs(truth[:15].cpu(), masks[:15], shown, truth=truth[:15].cpu())
     caption = f"Squares of {edge}×{edge} pixels filled in; below each image the PSNR of its region"
-    return Found(numbers=told, pictures={"inpainting": Picture(picture, caption)})
+    return Found(numbers=numbers, pictures={"inpainting": Picture(picture, caption)})

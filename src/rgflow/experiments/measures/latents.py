@@ -9,9 +9,10 @@ import torch
 
 from rgflow.analysis.dependence import Stratum, dependence
 from rgflow.analysis.directions import directions
-from rgflow.analysis.disentanglement import Scores, disentanglement
+from rgflow.analysis.disentanglement import CodeScores, disentanglement
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, spread
+from rgflow.analysis.levels import encode
 from rgflow.analysis.mixing import mix, straight
 from rgflow.analysis.pinwheel import POINTS, Estimate, learn_pinwheels
 from rgflow.analysis.probes import probe_levels
@@ -20,7 +21,7 @@ from rgflow.architectures import make_flow
 from rgflow.bijectors.pixels import dequantize
 from rgflow.config import PriorName
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures.subject import Found, Picture, Subject, encoded, pixel_size
+from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid, pinwheels
 from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.traversals import Shown, traversals
@@ -28,7 +29,7 @@ from rgflow.latents import Address, Latents
 
 
 def fields(
-    subject: Subject,
+    subject: MeasuredFlow,
     *,
     draws: int = 4,
     threshold: float = VISIBLE,
@@ -71,7 +72,7 @@ def fields(
 
 
 def varied(
-    subject: Subject,
+    subject: MeasuredFlow,
     *,
     each: int = 2,
     reach: float | Sequence[float] = 3.0,
@@ -89,7 +90,7 @@ def varied(
         )
     found = receptive_fields(flow, draws=draws, seed=seed)
     z = flow.draw_each([seed, seed + 1], fig6_temperature(flow.levels))
-    shown, told = [], []
+    shown, rows = [], []
     for level in reversed(range(flow.levels)):
         values = [far[level] * (k / 6 if one_sided else k / 3 - 1) for k in range(7)]
         if not far[level]:
@@ -101,22 +102,22 @@ def varied(
             note = f"strength {strength:.2g}"
             shown.append(Shown(way, found.field(address), f"h = {h}, ({i}, {j}), c = {c}", note))
             change = way.differences().square().mean().sqrt().item()
-            told.append({"latent": list(address), "strength": strength, "change": change})
+            rows.append({"latent": list(address), "strength": strength, "change": change})
     ends = " or ".join(f"{x:g}" for x in sorted({x for x in far if x}))
     caption = (
         f"The strongest latents of every level: receptive field, and two samples while the latent "
         f"goes from {'0' if one_sided else f'−{ends}'} to {ends}"
     )
-    picture = traversals(shown, scale=pixel_size(flow), across=2)
-    return Found(numbers={"latents": told}, pictures={"varied": Picture(picture, caption)})
+    picture = traversals(shown, scale=subject.scale(), across=2)
+    return Found(numbers={"latents": rows}, pictures={"varied": Picture(picture, caption)})
 
 
-def probes(subject: Subject, *, count: int = 5000, places: int = 8, seed: int = 0) -> Found:
+def probes(subject: MeasuredFlow, *, count: int = 5000, places: int = 8, seed: int = 0) -> Found:
     """Which level holds which factor, and what that says about the paper's sentences (section
     4.1)."""
     images, labels = subject.images(count), subject.labels(count)
     x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
-    table = probe_levels(encoded(subject, x), labels, places=places, seed=seed)
+    table = probe_levels(encode(subject.flow, x), labels, places=places, seed=seed)
     return Found(
         numbers={
             "images": len(images),
@@ -128,7 +129,7 @@ def probes(subject: Subject, *, count: int = 5000, places: int = 8, seed: int = 
 
 
 def factors(
-    subject: Subject,
+    subject: MeasuredFlow,
     *,
     count: int = 2000,
     strongest: int = 48,
@@ -143,7 +144,7 @@ def factors(
     """
     flow, images, labels = subject.flow, subject.images(count), subject.labels(count)
     x = dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
-    z = encoded(subject, x)
+    z = encode(subject.flow, x)
     fields = receptive_fields(flow, draws=draws, seed=seed)
     some = spread(labels, places)
 
@@ -167,7 +168,7 @@ def factors(
 
 
 def priors(
-    subject: Subject,
+    subject: MeasuredFlow,
     *,
     count: int = 2000,
     pairs: int = 64,
@@ -194,13 +195,12 @@ def priors(
         )
     images, labels = subject.images(count), spread(subject.labels(count), places)
     x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
-    told, ways = {}, []
+    numbers, ways = {}, []
     for prior in get_args(PriorName):
         config = replace(subject.flow.config, prior=prior, prior_scale=None)
         flow = make_flow(config).to(subject.device, subject.flow.dtype)
         flow.load_state_dict(subject.flow.state_dict())
-        one = replace(subject, flow=flow.eval())
-        z = encoded(one, x)
+        z = encode(flow.eval(), x)
         fields = [
             receptive_fields(flow, draws=draws, seed=seed + draws * k, change="step")
             for k in range(repeats)
@@ -213,7 +213,7 @@ def priors(
         with torch.no_grad():
             halfway = flow.log_prob(way[:, steps // 2].to(subject.device, torch.uint8))
         ways += list(way[:2].to(torch.uint8))
-        told[prior] = {
+        numbers[prior] = {
             "nll": evaluate(flow, images[:pairs], seed=seed, subset=0).nll,
             "fields": [
                 {"step": [one.of_level(level).mean().item() for one in fields]}
@@ -225,11 +225,11 @@ def priors(
             "largest_step": (moved.amax(1) / moved.mean(1)).tolist(),
         }
     return Found(
-        numbers=told,
+        numbers=numbers,
         pictures={
             "ways": Picture(
-                grid(torch.cat(ways), steps + 1, pixel_size(subject.flow)),
-                f"Straight ways between two pairs of test images: {', '.join(told)}",
+                grid(torch.cat(ways), steps + 1, subject.scale()),
+                f"Straight ways between two pairs of test images: {', '.join(numbers)}",
             ),
         },
     )
@@ -254,21 +254,21 @@ def pinwheel(*, seeds: Sequence[int] = range(5), points: int = 100) -> Found:
 def _disentangled(
     z: Latents, of: Sequence[Address], labels: Sequence[Label], seed: int
 ) -> dict[str, Any]:
-    """Scores of some latents as codes of factors."""
+    """CodeScores of some latents as codes of factors."""
     code = np.stack([z[address].numpy() for address in of], 1)
     found = disentanglement(code, labels, seed=seed)
-    told = {name: getattr(found, name) for name in (*Scores._fields, "latents")}
+    scores = {name: getattr(found, name) for name in (*CodeScores._fields, "latents")}
     # Factors differ more than measurements of them do, so this is no error of the mean over these.
-    told |= {"mig_over_factors": found.mig_error}
-    return told | {"shuffled": found.shuffled._asdict()}
+    scores |= {"mig_over_factors": found.mig_error}
+    return scores | {"shuffled": found.shuffled._asdict()}
 
 
 def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float]]:
     """Of every level, level 0 first, how many fields are visible, and how strong they are."""
-    told = []
+    rows = []
     for level in range(found.lattice.levels):
         values = found.of_level(level)
-        told.append(
+        rows.append(
             {
                 "latents": len(values),
                 "visible": int((values > threshold).sum()),
@@ -276,12 +276,12 @@ def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float
                 "largest": values.max().item(),
             }
         )
-    return told
+    return rows
 
 
 def _by_level(strata: Sequence[Stratum], levels: int) -> list[dict[str, float]]:
     """Dependence of two latents of one level, the mean over all pairs that were looked at."""
-    told = []
+    rows = []
     for level in range(levels):
         same = [one for one in strata if one.levels == (level, level)]
         pairs = [one.pairs for one in same]
@@ -290,5 +290,5 @@ def _by_level(strata: Sequence[Stratum], levels: int) -> list[dict[str, float]]:
             measured = [getattr(one, name) for one in same]
             row[name] = float(np.average([one.value for one in measured], weights=pairs))
             row[f"{name}_floor"] = float(np.average([one.floor for one in measured], weights=pairs))
-        told.append(row)
-    return told
+        rows.append(row)
+    return rows

@@ -10,21 +10,22 @@ from torch import Tensor
 
 from rgflow import data
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures.subject import Found, Subject
+from rgflow.experiments.measures.subject import Found, MeasuredFlow
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.repair.particles import maps_once
 from rgflow.repair.terms import local_terms
+from rgflow.text import mean_and_error
 
 
 def bits(
-    subject: Subject, *, count: int = 10_000, split: data.Split = "test", seed: int = 0
+    subject: MeasuredFlow, *, count: int = 10_000, split: data.Split = "test", seed: int = 0
 ) -> Found:
     """Bits per dimension of images, with their error and the importance-weighted bound."""
     return Found(numbers=asdict(evaluate(subject.flow, subject.images(count, split), seed=seed)))
 
 
-def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) -> Found:
+def overfitting(subject: MeasuredFlow, *, count: int = 10_000, seed: int = 20261128) -> Found:
     """Are images that were learned known better than others? Bits per dimension of the first
     training images and of as many that nobody has seen, which the generator of MSDS draws from a
     seed by which nothing is chosen. Where every value is mapped once, also bits per image of the
@@ -40,13 +41,13 @@ def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) 
             f"{subject.name} is of {name}."
         )
 
-    def told(split: data.Split, of: int) -> dict[str, Any]:
+    def measured(split: data.Split, of: int) -> dict[str, Any]:
         images = torch.tensor(data.load(name, split, count=count, seed=of, progress=False).images)
         found = evaluate(flow, images, seed=noise, subset=0)
         numbers = {"nll": found.nll, "standard_error": found.standard_error}
         return numbers | ({"levels": _level_bits(flow, images, noise)} if maps_once(flow) else {})
 
-    seen, unseen = told("train", 0), told("test", seed)
+    seen, unseen = measured("train", 0), measured("test", seed)
     gap = {
         "nll": unseen["nll"] - seen["nll"],
         "standard_error": math.hypot(seen["standard_error"], unseen["standard_error"]),
@@ -57,7 +58,7 @@ def overfitting(subject: Subject, *, count: int = 10_000, seed: int = 20261128) 
 
 
 def samples(
-    subject: Subject, *, count: int = 10_000, temperature: float = 1.0, seed: int = 0
+    subject: MeasuredFlow, *, count: int = 10_000, temperature: float = 1.0, seed: int = 0
 ) -> Found:
     """Fréchet distances of samples to training images, FID if its features are there; of MSDS also
     how ovals spread."""
@@ -76,7 +77,7 @@ def samples(
     return Found(numbers=numbers)
 
 
-def speed(subject: Subject, *, count: int = 64, seed: int = 0) -> Found:
+def speed(subject: MeasuredFlow, *, count: int = 64, seed: int = 0) -> Found:
     """How many images are drawn in a second of a processor, all at once."""
     generator = torch.Generator().manual_seed(seed)
     subject.flow.sample(2, generator=generator)  # what is done once only
@@ -99,5 +100,5 @@ def _level_bits(flow: Flow, images: Tensor, seed: int) -> list[dict[str, float]]
         of_pixels = [(terms.pixels * (ends == h)).sum((1, 2)) for h in range(flow.levels)]
         parts.append(torch.stack(of_blocks, 1) + torch.stack(of_pixels, 1))
     bits = -torch.cat(parts).double().cpu() / math.log(2)
-    means, errors = bits.mean(0).tolist(), (bits.std(0) / len(bits) ** 0.5).tolist()
-    return [{"bits": m, "standard_error": e} for m, e in zip(means, errors, strict=True)]
+    found = map(mean_and_error, bits.T)
+    return [{"bits": mean, "standard_error": error} for mean, error in found]

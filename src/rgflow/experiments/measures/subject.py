@@ -1,7 +1,6 @@
-"""What is measured: a trained flow, with its images; and what a measure gives."""
+"""The trained flow that is measured, with its images, and the result of a measure."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 from rgflow import data
 from rgflow.analysis.labels import Label, labels_of
 from rgflow.config import TrainConfig
+from rgflow.figures import pixel_size
 from rgflow.flow import Flow
-from rgflow.latents import Latents
 from rgflow.metrics.frechet import Features
 
 
@@ -25,7 +24,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What a measure has found.
+    """The result of a measure.
 
     Attributes:
         numbers: Plain values by name.
@@ -37,14 +36,14 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
+class MeasuredFlow:
     """A trained flow, on any device.
 
     Attributes:
         flow: The flow.
         config: The settings of its training.
-        name: What it is called.
-        beside: Another to compare with, with its name.
+        name: Its name.
+        beside: The name of another flow, and the flow, to compare with.
         inception: Features for FID.
     """
 
@@ -63,20 +62,11 @@ class Subject:
         """The labels of the first test images."""
         return labels_of(data.load_for(self.config, "test", count=count, progress=False).labels)
 
-    @cached_property
+    @property
     def device(self) -> torch.device:
         """Where the flow is."""
         return self.flow.device
 
-
-def encoded(subject: Subject, x: Tensor) -> Latents:
-    """Latents of dequantised images, on the CPU."""
-    flow = subject.flow
-    with torch.no_grad():
-        parts = [flow.encode(part.to(subject.device), dtype=flow.dtype) for part in x.split(128)]
-    return Latents.cat(parts).to(device=torch.device("cpu"))
-
-
-def pixel_size(flow: Flow, edge: int = 64) -> int:
-    """How large to draw a pixel, for images to be about so many pixels wide."""
-    return max(1, round(edge / flow.config.width))
+    def scale(self, width: int = 64) -> int:
+        """How large to draw a pixel, for images to be about so many pixels wide."""
+        return pixel_size(self.flow.config.width, width)

@@ -1,4 +1,4 @@
-"""The models that the explorer may open, each of them loaded once."""
+"""The models that the explorer may open, each loaded once."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,15 +21,17 @@ from rgflow.trained import Model
 
 DRAWS, COLD = 4, 0.8
 """Latents drawn for receptive fields, and their temperature: that of samples."""
+FIRST_FACTS = ("data", "images", "levels", "parameters")
+"""Facts of a model that are shown at once."""
 
 
 @dataclass(eq=False)
-class Opened:
+class OpenModel:
     """A model that is open.
 
     Attributes:
-        name: By which it is opened.
-        model: It.
+        name: The name by which it was opened.
+        model: The model.
     """
 
     name: str
@@ -75,40 +77,48 @@ class Opened:
         return self.model.reference()
 
     def prepare(self) -> None:
-        """Find the receptive fields now, while nobody waits."""
+        """Compute the receptive fields now, while nobody waits for them."""
         # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
         Thread(target=lambda: self.fields).start()
 
     @cached_property
     def card(self) -> str:
-        """What is known of it, as HTML: first what everybody asks, then all."""
+        """What is known of it, as HTML: the main facts, then all others."""
         folder, _ = trained.locate(self.name)
-        if (folder / CARD).is_file():
-            rows = list(Card.read(folder).facts())
-        else:
-            count = sum(p.numel() for p in self.flow.parameters())
-            height, width = self.flow.image_shape[1:]
-            rows = [
-                ("flow", in_words(self.flow.config)),
-                ("images", f"{height} × {width}, {self.flow.config.channels} channels"),
-                ("parameters", f"{count:,}"),
-            ]
-            if self.model.config:
-                rows.append(("data", self.model.config.data))
-            result = self.model.run.record().get("result") if self.model.run else None
-            if result and result["validation"] is not None:  # none: it was no number
-                rows.append((result["unit"], f"{result['validation']:.4f} on validation images"))
+        rows = list(Card.read(folder).facts() if (folder / CARD).is_file() else self._facts())
         rows.append(("levels", str(self.flow.levels)))
-        asked = ("data", "images", "levels", "parameters", self.flow.unit.name)
-        first = [row for name in asked for row in rows if row[0] == name]
+        names = (*FIRST_FACTS, self.flow.unit.name)
+        first = [row for name in names for row in rows if row[0] == name]
         rest = [row for row in rows if row not in first]
-        parts = [
-            _table(first),
-            "<p>Fewer bits per dimension: the model knows its images better.</p>",
-        ]
-        if rest:
-            parts.append(f"<details><summary>All that is known</summary>{_table(rest)}</details>")
-        return "".join(parts)
+        more = (
+            f"<details><summary>All that is known</summary>{_table(rest)}</details>" if rest else ""
+        )
+        hint = "<p>Fewer bits per dimension: the model knows its images better.</p>"
+        return f"{_table(first)}{hint}{more}"
+
+    def _facts(self) -> Iterable[tuple[str, str]]:
+        """What is known of a model without a card."""
+        height, width = self.flow.image_shape[1:]
+        yield "flow", in_words(self.flow.config)
+        yield "images", f"{height} × {width}, {self.flow.config.channels} channels"
+        yield "parameters", f"{sum(p.numel() for p in self.flow.parameters()):,}"
+        if self.model.config:
+            yield "data", self.model.config.data
+        result = self.model.run.record().get("result") if self.model.run else None
+        if result and result["validation"] is not None:  # none: it was no number
+            yield result["unit"], f"{result['validation']:.4f} on validation images"
+
+    @property
+    def quantiles(self) -> TermQuantiles | None:
+        """Quantiles of the parts of the log-likelihood of validation images; none if unknown."""
+        folder, _ = trained.locate(self.name)
+        for path in (folder / "quantiles.json", folder / "model" / "quantiles.json"):
+            with suppress(OSError, DamagedError):
+                found = instance(TermQuantiles, read_json(path, "quantiles of a log-likelihood"))
+                sizes = {len(values) for values in (found.probabilities, *found.levels)}
+                if len(found.levels) == self.flow.levels and len(sizes) == 1:
+                    return found
+        return None
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
@@ -117,21 +127,21 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
-class Shelf:
-    """Models by name; those of the package, and others that are named.
+class ModelStore:
+    """Models by name: those of the package, and others that were opened.
 
     Args:
-        first: The one to begin with: a run folder, or a model's folder or name.
-        folders: Whether any folder of this machine may be opened, by whoever sees the page.
+        first: The model to begin with: a run folder, or a model's folder or name.
+        folders: Whether visitors may open any folder of this machine.
     """
 
     def __init__(self, first: str, *, folders: bool = True) -> None:
         self.first, self.folders = first, folders
         self.names = [first, *(name for name in shipped() if name != first)]
-        self._opened: dict[str, tuple[int, Opened]] = {}
+        self._opened: dict[str, tuple[int, OpenModel]] = {}
         self._lock = RLock()
 
-    def open(self, name: str) -> Opened:
+    def open(self, name: str) -> OpenModel:
         """A model, loaded at the first call, and again when its weights have changed.
 
         Raises:
@@ -149,10 +159,24 @@ class Shelf:
                         f"Expected a flow of pictures; {name} is of real-valued fields, or has "
                         f"{model.flow.config.channels} channels: use the commands instead."
                     )
-                self._opened[name] = changed, Opened(name, model)
+                self._opened[name] = changed, OpenModel(name, model)
                 if name not in self.names:
                     self.names.append(name)
             return self._opened[name][1]
+
+    def open_folder(self, path: str) -> OpenModel:
+        """A model by the path of its folder or its run folder.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it can't be read, or visitors may not open folders.
+        """
+        if not self.folders:
+            raise ValueError(
+                "Expected a page that only its own machine can see, for opening folders; this one "
+                "can be seen by others: name the folder when you start `rgflow app`."
+            )
+        return self.open(str(expanded(path)))
 
 
 def _changed(name: str) -> int:
@@ -160,30 +184,3 @@ def _changed(name: str) -> int:
     folder, _ = trained.locate(name)
     files = [*folder.glob("*.safetensors"), *folder.glob("model/*.safetensors")]
     return max((path.stat().st_mtime_ns for path in files), default=0)
-
-
-def add_folder(shelf: Shelf, path: str) -> str:
-    """Open a run folder or a model's folder by its path; returns its name on the shelf.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it can't be read, or folders mayn't be opened.
-    """
-    if not shelf.folders:
-        raise ValueError(
-            "Expected a page that only its own machine can see, for opening folders; this one can "
-            "be seen by others: name the folder when you start `rgflow app`."
-        )
-    return shelf.open(str(expanded(path))).name
-
-
-def quantiles(opened: Opened) -> TermQuantiles | None:
-    """How the parts of the log-likelihood spread over validation images; none if not known."""
-    folder, _ = trained.locate(opened.name)
-    for path in (folder / "quantiles.json", folder / "model" / "quantiles.json"):
-        with suppress(OSError, DamagedError):
-            found = instance(TermQuantiles, read_json(path, "quantiles of a log-likelihood"))
-            known = {len(of) for of in (found.probabilities, *found.levels)}
-            if len(found.levels) == opened.flow.levels and len(known) == 1:
-                return found
-    return None

@@ -1,4 +1,4 @@
-"""An image with its latents, and the ways in which one comes about.
+"""An image with its latents, and the ways to make one.
 
 Latents are in float64, so that images decode to what they were, and the Python beside them
 (`rgflow.app.recipe`) gives the same pixels.
@@ -10,41 +10,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rgflow.app.models import OpenModel
 from rgflow.app.recipe import ARRAYS, Recipe, array
-from rgflow.app.shelf import Opened
 from rgflow.figures import to_bytes
 from rgflow.latents import Latents
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """An image, with its latents.
+class LatentImage:
+    """An image with its latents.
 
     Attributes:
-        image: uint8 [C, H, W].
-        latents: Of this one image, in float64.
-        recipe: How they came about.
-        what: The same in a few words.
-        told: What was found out about it, as HTML.
+        pixels: uint8 [C, H, W].
+        latents: The latents of this one image, in float64.
+        recipe: How they were made.
+        caption: The same in a few words.
+        notes: More about the image, as HTML.
     """
 
-    image: Tensor
+    pixels: Tensor
     latents: Latents
     recipe: Recipe
-    what: str
-    told: str = ""
+    caption: str
+    notes: str = ""
 
 
-def decoded(opened: Opened, z: Latents, recipe: Recipe, what: str) -> Subject:
+def decoded(opened: OpenModel, z: Latents, recipe: Recipe, caption: str) -> LatentImage:
     """The image of some latents."""
     with torch.no_grad():
-        image = to_bytes(opened.exact.decode(z))[0]
-    return Subject(image, z, recipe, what)
+        pixels = to_bytes(opened.exact.decode(z))[0]
+    return LatentImage(pixels, z, recipe, caption)
 
 
 def sampled(
-    opened: Opened, seeds: Iterable[int], temperature: float | list[float]
-) -> list[Subject]:
+    opened: OpenModel, seeds: Iterable[int], temperature: float | list[float]
+) -> list[LatentImage]:
     """Draw images, one for every seed."""
     seeds = list(seeds)
     z = opened.flow.draw_each(seeds, temperature).to(torch.float64)
@@ -54,15 +54,15 @@ def sampled(
     ]
 
 
-def encoded(opened: Opened, image: Tensor, what: str) -> Subject:
-    """An image of one's own, uint8 [C, H, W]."""
+def encoded(opened: OpenModel, pixels: Tensor, caption: str) -> LatentImage:
+    """An image of the user's own, uint8 [C, H, W]."""
     with torch.no_grad():
-        z = opened.exact.encode(image[None])
+        z = opened.exact.encode(pixels[None])
     recipe = Recipe(
-        f"flow.encode(torch.from_numpy({array(image[None])}), dtype=torch.float64)",
+        f"flow.encode(torch.from_numpy({array(pixels[None])}), dtype=torch.float64)",
         imports=ARRAYS,
     )
-    return decoded(opened, z, recipe, what)
+    return decoded(opened, z, recipe, caption)
 
 
 def drawn(seed: int, temperature: float | list[float]) -> Recipe:

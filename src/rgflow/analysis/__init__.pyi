@@ -1,0 +1,10 @@
+from .factors import Factors as Factors
+from .factors import find_factors as find_factors
+from .fields import ReceptiveFields as ReceptiveFields
+from .fields import receptive_fields as receptive_fields
+from .levels import at_temperatures as at_temperatures
+from .levels import resample as resample
+from .mixing import mix as mix
+from .mixing import mixing_grid as mixing_grid
+from .traversals import field_along as field_along
+from .traversals import traverse as traverse

@@ -1,0 +1,158 @@
+"""The workspace of every open page."""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+
+from rgflow.app.models import ModelStore
+from rgflow.app.workspace import Workspace
+
+MAX_SESSIONS = 256
+"""Workspaces kept at a time; the one idle longest is dropped first."""
+GRACE = 600
+"""Seconds for which a closed page is remembered: its connection may only have dropped."""
+
+
+class FairLock:
+    """A lock that is granted in the order in which it was asked for."""
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._taken = False
+        self._line: deque[Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return
+            turn = Lock()
+            turn.acquire()
+            self._line.append(turn)
+        turn.acquire()  # until it is released below
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            if self._line:
+                self._line.popleft().release()
+            else:
+                self._taken = False
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Release it for the block, so that others in line go first."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
+@dataclass(eq=False)
+class Session:
+    """One page.
+
+    Attributes:
+        lock: For using the workspace.
+        work: The workspace, from its first use on.
+        expires: When a closed page is forgotten, in seconds; none while it is open.
+        page: The name of the page, which may connect again.
+    """
+
+    lock: FairLock = field(default_factory=FairLock)
+    work: Workspace | None = None
+    expires: float | None = None
+    page: str = ""
+
+
+class SessionStore:
+    """The sessions, by the name that Gradio gives to a connection.
+
+    Args:
+        models: The models.
+
+    Attributes:
+        computing: The lock for computing. A flow consists of thousands of small operations, of
+            which two threads together do half as many as one.
+    """
+
+    def __init__(self, models: ModelStore) -> None:
+        self.models = models
+        self.computing = FairLock()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._lock = Lock()  # held for moments only, as every event needs it
+
+    @contextmanager
+    def using(self, key: str) -> Iterator[Workspace]:
+        """The workspace of a connection, locked, and nothing else computing; new at first use."""
+        with self.opened(self.session(key)) as work:
+            yield work
+
+    @contextmanager
+    def opened(self, session: Session) -> Iterator[Workspace]:
+        """The workspace of a session, locked as by `using`."""
+        with session.lock, self.computing:
+            if session.work is None:
+                session.work = Workspace(self.models.open(self.models.first))
+            yield session.work
+
+    def connect(self, key: str, page: str, before: str = "") -> None:
+        """Note that a page was opened. If it replaces another in the same tab, it takes over the
+        workspace.
+
+        Args:
+            key: The connection.
+            page: A name of the page that nobody can guess.
+            before: The name of the page that it replaces, if it does.
+        """
+        with self._lock:
+            known = [k for k, one in self._sessions.items() if before and one.page == before]
+            for other in known:
+                self._sessions[key] = self._sessions.pop(other)
+        self.session(key).page = page
+
+    def session(self, key: str) -> Session:
+        """The session of a connection, new at first use."""
+        with self._lock:
+            session = self._sessions.setdefault(key, Session())
+            session.expires = None
+            self._sessions.move_to_end(key)
+            self._drop()
+            return session
+
+    def _drop(self) -> None:
+        """Drop expired sessions and, if there are too many, those idle longest."""
+        now = time.monotonic()
+        gone = [key for key, one in self._sessions.items() if one.expires and one.expires < now]
+        for key in [*gone, *list(self._sessions)[: max(0, len(self._sessions) - MAX_SESSIONS)]]:
+            self._sessions.pop(key, None)
+
+    def stop(self, key: str) -> None:
+        """Stop the repair of a session, if one is running, without waiting for the lock."""
+        with self._lock:
+            session = self._sessions.get(key)
+        if session and session.work:
+            session.work.stopping = True
+
+    def stop_all(self) -> None:
+        """Stop all repairs, as the server ends."""
+        with self._lock:
+            keys = list(self._sessions)
+        for key in keys:
+            self.stop(key)
+
+    def disconnect(self, key: str) -> None:
+        """Note that a connection has ended."""
+        self.stop(key)
+        with self._lock:
+            if key in self._sessions:
+                self._sessions[key].expires = time.monotonic() + GRACE
+            self._drop()
+
+    def __len__(self) -> int:
+        """The number of open pages."""
+        with self._lock:
+            return sum(one.expires is None for one in self._sessions.values())
