@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from rgflow import FlowConfig, RGFlow, preset
+from rgflow import AffineMap, FlowConfig, RGFlow, preset
 from rgflow.figures.repair import Cost, scaling
 from rgflow.lattice import Lattice, Mask
 from rgflow.local import LocalFlow
@@ -153,7 +153,7 @@ def jobs(sizes: list[int], largest: int) -> dict[str, dict[str, Any]]:
     """All measurements by name."""
     small = {
         f"L{size}": {
-            "config": FlowConfig(height=size, width=size, depth=2, hidden=64),
+            "config": FlowConfig(height=size, width=size, map=AffineMap(depth=2, hidden=64)),
             "images": 1,
             "whole": size <= largest,
             "repeats": 30 if size <= 128 else 5,

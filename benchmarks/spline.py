@@ -12,7 +12,6 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,8 @@ STEPS = 8
 def make_step(bijector: str, compiled: bool) -> Callable[[], Any]:
     """One step of training, all costs included."""
     base = preset("msds1-fast")
-    model = replace(base.model, compute_dtype="bfloat16", bijector=bijector)
+    changes = {"compute_dtype": "bfloat16", "map": {"kind": bijector}}
+    model = base.changed({"model": changes}).model
     torch.manual_seed(0)
     flow = make_flow(model)
     if compiled:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rgflow import FlowConfig, make_flow
 from rgflow.bijectors import MapSpec
+from rgflow.config import MarginalPixels
 from rgflow.flow import Flow
 
 BIJECTORS: dict[str, dict[str, Any]] = {
@@ -99,10 +100,15 @@ def spec_of_square(m: int, channels: int = 3, **more: Any) -> MapSpec:
     return MapSpec(channels=channels, sites=m * m, **more)
 
 
+def flat(**options: Any) -> FlowConfig:
+    """A config from one flat list of options, as the first versions had it."""
+    return FlowConfig.from_dict(options)
+
+
 def config(**options: Any) -> FlowConfig:
-    """A small flow's config."""
+    """A small flow's config, from such a list."""
     small: dict[str, Any] = {"height": 8, "width": 8, "depth": 2, "hidden": 16, "blocks": 2}
-    return FlowConfig(**{**small, **options})
+    return flat(**{**small, **options})
 
 
 def randomise(module: nn.Module, strength: float = 0.5, seed: int = 0) -> None:
@@ -124,8 +130,8 @@ def random_flow(
     # Splines on the real line and long autoregressive chains are ill-conditioned where steep, and
     # mixtures even more, which measure one variable by the spread of others.
     steep = {"spline": 0.3, "mixture": 0.25, "autoregressive": 0.3, "coarse_to_fine": 0.2}
-    randomise(flow, strength or steep.get(flow.config.bijector, 0.5), seed)
-    if flow.config.pixels == "marginal":
+    randomise(flow, strength or steep.get(options.get("bijector", "affine"), 0.5), seed)
+    if isinstance(flow.config.pixels, MarginalPixels):
         flow.fit_pixels(random_images(flow, 50, seed=seed + 1).sqrt().mul(16).to(torch.uint8))
     return flow.eval()
 

@@ -31,7 +31,7 @@ def tiny(**changes: Any) -> TrainConfig:
     base = preset("msds1-tiny")
     settings = {"train_count": 300, "validate_count": 20, "steps": 12, "batch_size": 8}
     settings |= {"compile": False, **changes}
-    model = replace(base.model, compute_dtype="float32", hidden=16)
+    model = base.changed({"model": {"compute_dtype": "float32", "map": {"hidden": 16}}}).model
     return replace(base, **{"model": model, **settings})
 
 

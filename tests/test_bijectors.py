@@ -32,7 +32,7 @@ from rgflow.bijectors import (
     fused_spline,
     join,
     logistic,
-    make_bijector,
+    make_map,
     mixture,
 )
 from rgflow.bijectors import unit_spline as spline
@@ -76,12 +76,12 @@ class Placed(Bijector):
 def block_bijector(**options) -> Bijector:
     """Three bijectors of blocks of 2×2 sites, or m×m, and 3 channels, one after another."""
     settings = config(**{"m": 2, **options})
-    return Compose([make_bijector(settings, spec_of_square(settings.m)) for _ in range(3)])
+    return Compose([make_map(settings.map, spec_of_square(settings.geometry.m)) for _ in range(3)])
 
 
 def of_square(top: bool = True, **options) -> Any:
     """A random bijector of blocks of 4×4 sites and 3 channels."""
-    bijector = make_bijector(config(**options), spec_of_square(4, top=top)).double()
+    bijector = make_map(config(**options).map, spec_of_square(4, top=top)).double()
     randomise(bijector)
     return bijector
 
@@ -268,7 +268,7 @@ def _log_density(bijector: Bijector, x: Tensor, prior: Laplace | None = None) ->
 
 
 def _of_dim_2(settings: FlowConfig) -> Bijector:
-    return make_bijector(replace(settings, channels=2), MapSpec(channels=2, sites=1))
+    return make_map(replace(settings, channels=2).map, MapSpec(channels=2, sites=1))
 
 
 # ---------------------------------------------------------------- mixtures on the real line
@@ -406,8 +406,8 @@ def test_fused_spline_equals_the_plain_one_gradients_included(bins, how):
 
 
 def test_fused_spline_is_for_training_only():
-    bijector = make_bijector(
-        config(bijector="cube", conditioner="trunk"), spec_of_square(4)
+    bijector = make_map(
+        config(bijector="cube", conditioner="trunk").map, spec_of_square(4)
     ).double()
     randomise(bijector)
     bijector.kernels = fused_spline.PLAIN_KERNELS
@@ -450,8 +450,8 @@ def test_coarse_to_fine_sees_coarser_groups_only_and_all_of_them():
 def test_sites_that_go_up_are_left_as_they_are_but_at_the_top():
     x = cube(5, 48)
     for top in (True, False):
-        bijector = make_bijector(
-            config(**BIJECTORS["coarse-to-fine"]), spec_of_square(4, top=top)
+        bijector = make_map(
+            config(**BIJECTORS["coarse-to-fine"]).map, spec_of_square(4, top=top)
         ).double()
         randomise(bijector)
         same = (bijector(x)[0] == x).all(0)
@@ -634,7 +634,7 @@ def test_a_block_of_which_all_that_goes_up_is_the_same():
 
 def test_coarse_to_fine_divides_a_block_as_often_as_it_can_be():
     for m, groups in ((4, 48), (2, 12), (6, 12)):
-        bijector = make_bijector(config(bijector="coarse_to_fine", splits=3), spec_of_square(m))
+        bijector = make_map(config(bijector="coarse_to_fine", splits=3).map, spec_of_square(m))
         assert sorted(bijector.order.tolist()) == list(range(3 * m * m))
         assert bijector.groups == groups
 
@@ -654,7 +654,8 @@ def test_parameter_counts_of_the_paper_and_the_released_code():
 
     for (name, conditioner), count in expected.items():
         with torch.device("meta"):
-            flow = RGFlow(replace(preset(name).model, conditioner=conditioner))
+            model = {"map": {"conditioner": conditioner}}
+            flow = RGFlow(preset(name).changed({"model": model}).model)
         assert sum(p.numel() for p in flow.parameters()) == count
 
 
@@ -742,7 +743,7 @@ def test_blockwise_equals_a_loop_over_blocks(order, boundary):
     lattice = Lattice(
         height=12, width=8, levels=1, geometry=Blocks(m=4, order=order, boundary=boundary)
     )
-    inner = make_bijector(config(conditioner="trunk"), spec_of_square(4)).double()
+    inner = make_map(config(conditioner="trunk").map, spec_of_square(4)).double()
     randomise(inner)
     x = reals(2, 3, 12, 8)
     for layer in lattice.layers(0):
@@ -862,7 +863,7 @@ def test_a_users_bijector_is_named_by_its_import_path():
     path = f"{Stretch.__module__}.{Stretch.__qualname__}"
     sys.modules.setdefault(Stretch.__module__, sys.modules[__name__])
     settings = config(bijector=path, bijector_options={"start": 0.5})
-    bijector = make_bijector(settings, spec_of_square(settings.m))
+    bijector = make_map(settings.map, spec_of_square(settings.geometry.m))
     assert bijector.log_scale.mean().item() == pytest.approx(0.5)
     assert isinstance(RGFlow(settings).steps[0].layers.bijectors[0], Cellwise)
 
@@ -871,7 +872,7 @@ def test_a_users_bijector_may_see_where_blocks_are():
     path = f"{Placed.__module__}.Placed"
     sys.modules.setdefault(Placed.__module__, sys.modules[__name__])
     spec = spec_of_square(4, embedding=1)
-    bijector = make_bijector(config(bijector=path, position_embedding=1), spec)
+    bijector = make_map(config(bijector=path, position_embedding=1).map, spec)
     x, where = torch.zeros(3, 48), torch.tensor([[1.0], [2.0], [3.0]])
     context = Context(x[:, :0], where)
     assert bijector.forward(x, context)[0].mean(1).tolist() == [1, 2, 3]
@@ -893,7 +894,7 @@ def test_a_users_bijector_may_see_where_blocks_are():
 )
 def test_unknown_names(options, message):
     with pytest.raises(ValueError, match=message):
-        make_bijector(config(**options), spec_of_square(4))
+        make_map(config(**options).map, spec_of_square(4))
 
 
 def test_compositions_that_make_no_sense():
@@ -902,4 +903,4 @@ def test_compositions_that_make_no_sense():
     with pytest.raises(ValueError, match="same domain; got Marginal into the cube, Logit from the"):
         Compose([Marginal(1), Logit(1)])
     with pytest.raises(ValueError, match="even number of variables"):
-        make_bijector(config(channels=3), spec_of_square(1))
+        make_map(config(channels=3).map, spec_of_square(1))

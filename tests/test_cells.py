@@ -9,7 +9,7 @@ import torch
 from torch.func import jacrev
 
 from flows import randomise
-from rgflow.bijectors import Cellwise, MapSpec, make_bijector, spec_of
+from rgflow.bijectors import Cellwise, MapSpec, make_map, spec_of
 from rgflow.cells import Cells, Geometry
 from rgflow.geometries import Blocks, CentredBlocks, Windows
 from rgflow.lattice import Lattice
@@ -136,7 +136,7 @@ def test_a_layer_equals_its_cells_one_by_one(name):
 def make_bijector_of(kind: str, spec: MapSpec) -> Any:
     from flows import config
 
-    return make_bijector(config(bijector=kind, conditioner="trunk", hidden=8, blocks=1), spec)
+    return make_map(config(bijector=kind, conditioner="trunk", hidden=8, blocks=1).map, spec)
 
 
 def test_what_is_missing_is_flagged():

@@ -21,7 +21,7 @@ from rgflow import data, pretrained
 from rgflow.architectures import load_flow, make_flow
 from rgflow.checkpoint import sha256_of
 from rgflow.cli import main
-from rgflow.config import TrainConfig
+from rgflow.config import GaussianPrior, TrainConfig
 from rgflow.evaluation import evaluate
 from rgflow.experiments import execute, manifest, results
 from rgflow.experiments.execute import done, sessions, train_all
@@ -87,7 +87,7 @@ def test_trainings_of_every_label_and_seed(experiments, tmp_path):
         "msds1",
     )
     assert second.config == replace(
-        first.config, model=replace(first.config.model, prior="gaussian")
+        first.config, model=replace(first.config.model, prior=GaussianPrior())
     )
     assert first.folder(tmp_path) == tmp_path / "one" / "10m" / "a-seed0"
     assert yaml.safe_load(first.settings())["model"]["hidden"] == 128

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flows import BIJECTORS, OPTIONS, REAL_NVP, config, random_flow
-from rgflow import FlowConfig, Latents, Lattice, RGFlow, make_flow
+from flows import BIJECTORS, OPTIONS, REAL_NVP, config, flat, random_flow
+from rgflow import Latents, Lattice, RGFlow, make_flow
 from rgflow.analysis import fields, receptive_fields
 from rgflow.analysis.fields import column_count
 from rgflow.bijectors import Bijector, trust
@@ -165,7 +165,7 @@ class Rotation(Bijector):
 
 def test_fields_of_a_linear_flow_do_not_depend_on_the_draws():
     trust("test_fields")
-    config = FlowConfig(height=16, width=16, channels=1, bijector="test_fields.Rotation")
+    config = flat(height=16, width=16, channels=1, bijector="test_fields.Rotation")
     flow = RGFlow(config).double()
     one = receptive_fields(flow, draws=1)
     many = receptive_fields(flow, draws=5, seed=100)

@@ -14,29 +14,41 @@ from PIL import Image
 from rgflow import FlowConfig, TrainConfig, training
 from rgflow.architectures import make_flow
 from rgflow.cli import main
+from rgflow.config import KINDS, options_of
 from rgflow.training.loop import resolved
 from rgflow.training.run import Run
 
 TRAIN = [f.name for f in fields(TrainConfig) if f.name != "model"]
 MODEL = [f"model.{f.name}" for f in fields(FlowConfig)]
+MODEL += sorted(
+    {
+        f"model.{part}.{option}"
+        for part, kinds in KINDS.items()
+        for kind in kinds.values()
+        for option in options_of(kind)
+    }
+)
 SANE = {
     "steps": [1, 2], "minutes": [0.001, None], "batch_size": [1, 3], "accumulate": [1, 2],
     "train_count": [None, 1, 4], "validate_count": [1, 4], "validate_every": [0, 1e9],
-    "lr": [0.0, 1e-3, 1e9], "clip": [0.0, 1.0], "average": [0.0, 0.9], "betas": [[0.0, 0.0]],
+    "lr": [0.0, 1e-3, 1e9], "max_grad_norm": [0.0, 1.0],
+    "ema_decay": [0.0, 0.9], "betas": [[0.0, 0.0]],
     "warmup": [0, 1], "schedule": ["cosine", "constant"], "flip": [True], "seed": [0, 2**62],
     "dtype": ["float64"], "compile": [False], "keep": [1], "crop": [None, 1, 7, 1000],
     "model.height": [8, 16], "model.width": [8, 16], "model.channels": [1, 3],
-    "model.m": [2, 4, 8, [4, 2]], "model.stem": [0, 4], "model.splits": [1, 2],
-    "model.levels": [None, 1, 2], "model.depth": [1, 2, [1, 2]], "model.hidden": [1, 8],
-    "model.blocks": [1, 2], "model.bins": [2, 4], "model.boundary": ["open"],
-    "model.order": ["released"], "model.shared": [True],
-    "model.bijector": ["affine", "spline", "autoregressive", "cube", "coarse_to_fine"],
-    "model.conditioner": ["paper", "released", "trunk"],
-    "model.prior": ["laplace", "gaussian", "student"], "model.prior_scale": [0.5, None],
-    "model.prior_df": [3.0], "model.pixels": ["logit", "marginal", None],
-    "model.dequantization": ["uniform", "variational"], "model.position_embedding": [0, 2],
+    "model.geometry.m": [2, 4, 8, [4, 2]], "model.map.stem": [0, 4], "model.map.splits": [1, 2],
+    "model.levels": [None, 1, 2], "model.map.depth": [1, 2, [1, 2]],
+    "model.map.hidden": [1, 8],
+    "model.map.blocks": [1, 2], "model.map.bins": [2, 4], "model.geometry.boundary": ["open"],
+    "model.geometry.order": ["released"], "model.shared": [True],
+    "model.map": ["affine", "spline", "autoregressive", "cube", "coarse_to_fine"],
+    "model.map.conditioner": ["paper", "released", "trunk"],
+    "model.prior": ["laplace", "gaussian", "student"], "model.prior.scale": [0.5, None],
+    "model.prior.df": [3.0], "model.pixels": ["logit", "marginal", None],
+    "model.pixels.dequantization": ["uniform", "variational"], "model.position_embedding": [0, 2],
     "model.checkpointing": [True], "model.compute_dtype": ["float32", "bfloat16"],
-    "model.architecture": ["rg", "real_nvp"],
+    "model.geometry": ["blocks", "windows", "centred_blocks"], "model.labels": [0],
+    "model.geometry.shifts": [[[0, 1], [1, 0], [1, 1]]], "model.geometry.reach": [0, 1],
 }  # fmt: skip
 """Values that may well work together, small enough to be built and trained in a moment."""
 
@@ -63,14 +75,15 @@ def pairs(values):
 
 sane_pairs = pairs(lambda key: st.sampled_from(SANE.get(key, [None])))
 odd_pairs = pairs(lambda key: odd)
-typos = st.tuples(st.sampled_from(["modle.m", "model.hiden", "lrr", "x", "model", "--"]), odd)
+typos = st.tuples(st.sampled_from(["modle.m", "model.map.hiden", "lrr", "x", "model", "--"]), odd)
 changes = st.tuples(
     st.lists(sane_pairs, max_size=6), st.lists(st.one_of(odd_pairs, typos), max_size=2)
 ).map(lambda both: both[0] + both[1])
 
 SMALL = {
     "steps": 1, "batch_size": 2, "train_count": 4, "validate_count": 2, "compile": False,
-    "model.height": 8, "model.width": 8, "model.hidden": 8, "model.blocks": 1, "model.depth": 1,
+    "model.height": 8, "model.width": 8, "model.map.hidden": 8, "model.map.blocks": 1,
+    "model.map.depth": 1,
     "model.compute_dtype": "float32",
 }  # fmt: skip
 
@@ -91,10 +104,15 @@ def nested(flat):
         *outer, last = key.split(".")
         inner = out
         for name in outer:
-            inner = inner.setdefault(name, {})
+            if isinstance(inner.setdefault(name, {}), str):
+                inner[name] = {"kind": inner[name]}
+            inner = inner[name]
             if not isinstance(inner, dict):
                 return out
-        inner[last] = value
+        if isinstance(inner.get(last), dict):
+            inner[last]["kind"] = value
+        else:
+            inner[last] = value
     return out
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from flows import random_flow, random_images
-from rgflow import FlowConfig, make_flow
+from flows import flat, random_flow, random_images
+from rgflow import make_flow
 from rgflow.local import LocalFlow
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import blanked, fill, random_boxes, scores
@@ -88,7 +88,7 @@ def test_it_climbs(options, variables):
 @pytest.mark.parametrize("variables", ["latents", "pixels"])
 def test_it_finds_the_mode(variables):
     """A new flow is the identity: the likeliest field is 0 wherever it isn't known."""
-    config = FlowConfig(height=8, width=8, depth=1, hidden=4, prior="gaussian", pixels=None)
+    config = flat(height=8, width=8, depth=1, hidden=4, prior="gaussian", pixels=None)
     flow = make_flow(config)
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     hole = flow.lattice.box(6, 2, 2, 3)

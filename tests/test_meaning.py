@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
-from flows import random_flow
-from rgflow import FlowConfig, Latents, Lattice, RGFlow
+from flows import flat, random_flow
+from rgflow import Latents, Lattice, RGFlow
 from rgflow.analysis import find_factors, receptive_fields
 from rgflow.analysis.associations import associations
 from rgflow.analysis.directions import directions
@@ -378,7 +378,7 @@ def test_directions_that_are_none(z):
 @pytest.fixture(scope="module")
 def pixels():
     """The fields of a flow that is the identity: each is one pixel."""
-    flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+    flow = RGFlow(flat(height=16, width=16, depth=1, hidden=8))
     return receptive_fields(flow, draws=1)
 
 

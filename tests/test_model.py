@@ -24,7 +24,7 @@ from rgflow import (
     load_flow,
     make_flow,
 )
-from rgflow.bijectors import Bijector, dequantize
+from rgflow.bijectors import Bijector, MapSpec, dequantize
 from rgflow.evaluation import evaluate
 from rgflow.geometries import Blocks
 
@@ -32,13 +32,13 @@ from rgflow.geometries import Blocks
 class Reversed(Bijector):
     """A bijector without parameters."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__((dim,))
+    def __init__(self, spec: MapSpec) -> None:
+        super().__init__((spec.dim,))
 
-    def transform(self, x):
+    def transform(self, x, context=None):
         return x.flip(1), x.new_zeros(len(x))
 
-    def invert(self, y):
+    def invert(self, y, context=None):
         return y.flip(1), y.new_zeros(len(y))
 
 
@@ -444,6 +444,11 @@ def test_fields_must_be_finite_reals():
     assert torch.isfinite(flow.log_prob(torch.full((1, 3, 8, 8), -1000.0))).all()
 
 
+def test_geometries_and_maps_that_do_not_belong_together():
+    with pytest.raises(ValueError, match="geometry squeeze and the map convolutional together"):
+        FlowConfig.from_dict({"geometry": "windows", "map": "convolutional"})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -455,27 +460,29 @@ def test_fields_must_be_finite_reals():
         ({"hidden": (8, 4, 2)}, "at most one for each of the 2 levels; got 3"),
         ({"hidden": (8, 4), "architecture": "real_nvp"}, r"one number for hidden.*got \(8, 4\)"),
         ({"m": (2, 4), "shared": True}, r"same m .* got \(2, 4\): use m=2"),
-        ({"m": (4, 2, 2), "levels": 2}, "one m for each of the 2 levels; got 3"),
+        ({"m": (4, 2, 4), "levels": 2}, "at least the 3 levels that .* got 2"),
         ({"depth": 0}, "depth to be at least 1"),
-        ({"prior": "cauchy"}, "prior to be one of laplace, gaussian, student; got 'cauchy'"),
+        ({"prior": "cauchy"}, "kind to be one of laplace, gaussian, student; got 'cauchy'"),
         ({"boundary": "perodic"}, "nearest: periodic"),
         ({"order": "code"}, "order to be one of paper, released"),
         ({"pixels": "logits"}, "nearest: logit"),
-        ({"bins": 1}, "bins to be at least 2"),
+        ({"bins": 1, "bijector": "cube"}, "bins to be at least 2"),
         ({"channels": 0}, "channels to be at least 1"),
         ({"height": 8.0}, "height to be a whole number; got 8.0"),
         ({"m": True}, "m to be a whole number; got True"),
         ({"depth": 1.5}, "depth to be a whole number"),
-        ({"bins": 1000}, "bins to be at most 256"),
-        ({"bijector": None}, "bijector to be a name"),
+        ({"bins": 1000, "bijector": "spline"}, "bins to be at most 256"),
+        ({"bijector": None}, "the map's kind to be a name"),
         ({"shared": 1}, "shared to be true or false"),
-        ({"prior_scale": 0.0}, "positive prior_scale"),
-        ({"bijector_options": {"a": 1}}, "only for a bijector named by its import path"),
-        ({"channel_mixing": True, "bijector": "cube"}, "cube acts on the unit cube"),
+        ({"prior_scale": 0.0}, "a positive scale of the prior"),
+        ({"map": {"kind": "affine", "bins": 4}}, r"options of the map affine: .*; got 'bins'"),
+        ({"map": {"kind": "cube", "channel_mixing": True}}, "got 'channel_mixing'"),
+        (
+            {"geometry": {"kind": "windows"}, "map": {"kind": "convolutional"}},
+            "squeeze and the map",
+        ),
         ({"channel_mixing": 1}, "channel_mixing to be true or false"),
-        ({"position_embedding": 2, "bijector": "autoregressive"}, "got 2 for autoregressive"),
         ({"dequantization": "learned"}, "dequantization to be one of uniform, variational"),
-        ({"dequantization": "variational", "pixels": None}, "uniform for fields"),
         ({"prior": "student", "prior_df": 1.0}, "more than 2 degrees of freedom"),
     ],
 )
@@ -503,13 +510,15 @@ def test_numbers_of_numpy_in_a_config(tmp_path):
     lattice = Lattice(
         height=np.int64(8), width=torch.tensor(8), geometry=Blocks(m=(np.int64(4), 2))
     )
-    assert json.loads(json.dumps(asdict(lattice)))["m"] == [4, 2]
+    assert json.loads(json.dumps(asdict(lattice)))["geometry"]["m"] == [4, 2]
     assert len(data.load("msds1", count=np.int64(5))) == 5
 
 
 def test_unknown_keys_of_a_config():
-    with pytest.raises(ValueError, match=r"got 'depht' \(nearest: depth\)"):
-        FlowConfig.from_dict({"depht": 3})
+    with pytest.raises(ValueError, match=r"got 'heigth' \(nearest: height\)"):
+        FlowConfig.from_dict({"heigth": 3})
+    with pytest.raises(ValueError, match="options of the map affine: depth, .*; got 'depht'"):
+        FlowConfig.from_dict({"map": {"kind": "affine", "depht": 3}})
 
 
 def test_other_bad_input():

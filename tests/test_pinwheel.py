@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
-from rgflow import FlowConfig, figures
+from rgflow import figures
 from rgflow.analysis import pinwheel
 from rgflow.cli import main
+from rgflow.config import PRIORS
 from rgflow.figures.pinwheel import COLOURS
 from rgflow.priors import make_prior
 
@@ -78,7 +79,7 @@ def test_flows_learn_the_pinwheel(prior, learned):
         with torch.no_grad():
             z, log_det = found.flow(x)
             torch.testing.assert_close(found.flow.inverse(z)[0], x, rtol=0, atol=1e-3)
-        log_p = make_prior(FlowConfig(prior=prior)).log_prob(z).sum(1) + log_det
+        log_p = make_prior(PRIORS[prior]()).log_prob(z).sum(1) + log_det
         assert -log_p.mean().item() == pytest.approx(found.nll, abs=0.1)
         for cross in pinwheel.TURNS:
             share = pinwheel.name_legs(z, legs, cross).share

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from rgflow import FlowConfig
+from rgflow.config import PRIORS
 from rgflow.priors import Gaussian, Laplace, StudentT, make_prior
 
-PRIORS = {
+OURS = {
     "laplace": (Laplace(), stats.laplace(scale=math.sqrt(0.5))),
     "laplace-wide": (Laplace(2.0), stats.laplace(scale=2.0)),
     "gaussian": (Gaussian(), stats.norm()),
@@ -20,9 +20,9 @@ PRIORS = {
 }
 
 
-@pytest.fixture(params=PRIORS)
+@pytest.fixture(params=OURS)
 def prior(request):
-    return PRIORS[request.param]
+    return OURS[request.param]
 
 
 def grid(reach: float = 40.0, n: int = 400_001) -> torch.Tensor:
@@ -64,7 +64,7 @@ def test_distribution_functions_have_the_density_as_derivative(prior):
 
 @pytest.mark.parametrize("name", ["laplace", "gaussian", "student"])
 def test_unit_variance_by_default(name):
-    prior = make_prior(FlowConfig(prior=name))
+    prior = make_prior(PRIORS[name]())
     z = grid(4000 if name == "student" else 40, 4_000_001)
     density = prior.log_prob(z).exp()
     assert torch.trapezoid(density, z).item() == pytest.approx(1, abs=1e-6)

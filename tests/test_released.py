@@ -30,8 +30,8 @@ def test_the_architecture_is_read_off_the_file(case):
     flow, numbers = case
     config = flow.config
     assert numbers["x8"].shape[1:] == (config.channels, config.height, config.width)
-    assert (config.hidden, config.blocks, config.m) == (6, 2, 4)
-    assert config.prior == ("laplace" if config.channels == 3 else "gaussian")
+    assert (config.map.hidden, config.map.blocks, config.geometry.m) == (6, 2, 4)
+    assert config.to_dict()["prior"]["kind"] == ("laplace" if config.channels == 3 else "gaussian")
 
 
 def test_log_densities_and_latents_are_equal(case):
@@ -74,8 +74,8 @@ def test_an_imported_flow_is_saved_and_loaded_like_any_other(tmp_path):
         ("layers.3.t_layers.0.res_blocks.9.1.bias", lambda v: v, "such as layers.3.*9.1.bias"),
         ("layers.3.t_layers.9.scale.scale", lambda v: v, "or is damaged|such as|no others"),
         ("layers.0.mask_left", lambda v: v[0, 0], "or is damaged"),
-        ("prior.scale", lambda v: v.int(), "or is damaged|prior_scale"),
-        ("prior.scale", lambda v: v * math.nan, "prior_scale"),
+        ("prior.scale", lambda v: v.int(), "or is damaged|scale"),
+        ("prior.scale", lambda v: v * math.nan, "the prior's scale"),
     ],
 )
 def test_damaged_weights(tmp_path, name, change, message):

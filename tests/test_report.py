@@ -31,7 +31,7 @@ def reports(tmp_path_factory):
     """Of a trained flow on MSDS2; of a model on MSDS1; without labels, beside a Real NVP."""
     folder = tmp_path_factory.mktemp("runs")
     settings = ["--train_count", "200", "--validate_count", "20", "--batch_size", "8"]
-    settings += ["--model.hidden", "4", "--model.depth", "1", "--compile", "false"]
+    settings += ["--model.map.hidden", "4", "--model.map.depth", "1", "--compile", "false"]
     settings += ["--steps", "4", "--out", str(folder / "first")]
     assert main(["train", "msds2-fast", *settings]) == 0
     model = small_run(folder / "random", **SMALL) / "model"

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import random_flow
-from rgflow import FlowConfig, RGFlow, TrainConfig, make_flow, tensors
+from flows import flat, random_flow
+from rgflow import RGFlow, TrainConfig, make_flow, tensors
 from rgflow.bijectors.fused_spline import Kernels
 from rgflow.data import msds
 from rgflow.evaluation import terms_of
@@ -422,7 +422,7 @@ def test_refused_before_anything_is_written(tmp_path, monkeypatch):
 def test_real_valued_fields_are_learned_in_nats_per_site(tmp_path):
     fields = np.random.default_rng(0).normal(size=(200, 1, 16, 16)).astype(np.float32)
     np.save(tmp_path / "fields.npy", 3 * fields + 1)
-    model = FlowConfig(
+    model = flat(
         height=16, width=16, channels=1, depth=2, hidden=16, blocks=1, pixels=None, prior="gaussian"
     )
     config = tiny(
@@ -448,13 +448,13 @@ def test_tensorboard(tmp_path):
 
 def test_the_average_of_the_weights_is_what_is_saved(tmp_path):
     averaged = train(tiny(), Run.create(tmp_path / "a"), progress=False)
-    plain = train(tiny(average=0.0), Run.create(tmp_path / "b"), progress=False)
+    plain = train(tiny(ema_decay=0.0), Run.create(tmp_path / "b"), progress=False)
     assert averaged.validation != plain.validation
 
 
 def test_the_average_forgets_the_start_soon_and_then_has_its_decay():
     flow = RGFlow(replace(tiny().model, height=8, width=8))
-    optimisation = Optimisation(flow, tiny(average=0.5))
+    optimisation = Optimisation(flow, tiny(ema_decay=0.5))
     expected = None
     for n in range(30):
         x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
@@ -522,7 +522,7 @@ def test_muon_leaves_tables_of_positions_to_adamw_whatever_their_shape():
     ],
 )  # fmt: skip
 def test_muon_takes_no_biases_and_last_layers_that_are_square_by_chance(options):
-    flow = make_flow(FlowConfig(depth=1, disentanglers=False, levels=1, **options))
+    flow = make_flow(flat(depth=1, disentanglers=False, levels=1, **options))
     names = {p: name for name, p in flow.named_parameters()}
     taken = [names[p] for p in hidden_matrices_of(flow)]
     assert taken
@@ -539,7 +539,7 @@ def test_what_can_not_be_compiled_is_trained_all_the_same(tmp_path, monkeypatch)
     monkeypatch.setattr("rgflow.bijectors.coupling.compiled_kernels", broken)
     monkeypatch.setattr(loop, "can_compile", lambda: True)
     config = tiny(compile=True)
-    config = replace(config, model=replace(config.model, bijector="cube", pixels="marginal"))
+    config = config.changed({"model": {"map": "cube", "pixels": "marginal"}})
     results = [
         train(one, Run.create(tmp_path / str(k)), progress=False)
         for k, one in enumerate((config, replace(config, compile=False)))

@@ -1,7 +1,7 @@
 """RG-Flow: hierarchical, explainable normalizing flows of images.
 
 >>> import rgflow
->>> flow = rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=32))
+>>> flow = rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=32)))
 >>> flow.sample(2).shape
 torch.Size([2, 3, 16, 16])
 """
@@ -18,8 +18,26 @@ __getattr__, __dir__, _names = lazy_loader.attach(
     submod_attrs={
         "architectures": ["load_flow", "make_flow"],
         "baselines": ["RealNVP"],
-        "bijectors": ["Bijector"],
-        "config": ["FlowConfig", "TrainConfig"],
+        "bijectors": ["Bijector", "Context", "MapSpec"],
+        "cells": ["Cells", "Geometry"],
+        "config": [
+            "AffineMap",
+            "AutoregressiveMap",
+            "CoarseToFineMap",
+            "ConvolutionalMap",
+            "CubeMap",
+            "FlowConfig",
+            "GaussianPrior",
+            "LaplacePrior",
+            "LogitPixels",
+            "MarginalPixels",
+            "MixtureMap",
+            "OwnMap",
+            "SplineMap",
+            "StudentPrior",
+            "TrainConfig",
+        ],
+        "geometries": ["Blocks", "CentredBlocks", "Squeeze", "Windows"],
         "flow": ["Flow", "LosslessWarning", "Terms"],
         "latents": ["Latents"],
         "lattice": ["Lattice"],
@@ -36,11 +54,32 @@ if TYPE_CHECKING:
     from rgflow.architectures import make_flow as make_flow
     from rgflow.baselines import RealNVP as RealNVP
     from rgflow.bijectors import Bijector as Bijector
+    from rgflow.bijectors import Context as Context
+    from rgflow.bijectors import MapSpec as MapSpec
+    from rgflow.cells import Cells as Cells
+    from rgflow.cells import Geometry as Geometry
+    from rgflow.config import AffineMap as AffineMap
+    from rgflow.config import AutoregressiveMap as AutoregressiveMap
+    from rgflow.config import CoarseToFineMap as CoarseToFineMap
+    from rgflow.config import ConvolutionalMap as ConvolutionalMap
+    from rgflow.config import CubeMap as CubeMap
     from rgflow.config import FlowConfig as FlowConfig
+    from rgflow.config import GaussianPrior as GaussianPrior
+    from rgflow.config import LaplacePrior as LaplacePrior
+    from rgflow.config import LogitPixels as LogitPixels
+    from rgflow.config import MarginalPixels as MarginalPixels
+    from rgflow.config import MixtureMap as MixtureMap
+    from rgflow.config import OwnMap as OwnMap
+    from rgflow.config import SplineMap as SplineMap
+    from rgflow.config import StudentPrior as StudentPrior
     from rgflow.config import TrainConfig as TrainConfig
     from rgflow.flow import Flow as Flow
     from rgflow.flow import LosslessWarning as LosslessWarning
     from rgflow.flow import Terms as Terms
+    from rgflow.geometries import Blocks as Blocks
+    from rgflow.geometries import CentredBlocks as CentredBlocks
+    from rgflow.geometries import Squeeze as Squeeze
+    from rgflow.geometries import Windows as Windows
     from rgflow.latents import Latents as Latents
     from rgflow.lattice import Lattice as Lattice
     from rgflow.model import RGFlow as RGFlow

@@ -5,21 +5,27 @@ from pathlib import Path
 
 from rgflow import checkpoint
 from rgflow.baselines import RealNVP
-from rgflow.config import Architecture, FlowConfig
+from rgflow.config import FlowConfig
 from rgflow.flow import Flow
+from rgflow.geometries import Squeeze
 from rgflow.model import RGFlow
 
-FLOWS: dict[Architecture, type[Flow]] = {"rg": RGFlow, "real_nvp": RealNVP}
+
+def flow_class(config: FlowConfig) -> type[Flow]:
+    """That of the flow that a config describes."""
+    return RealNVP if isinstance(config.geometry, Squeeze) else RGFlow
 
 
 def make_flow(config: FlowConfig) -> Flow:
     """An untrained flow.
 
     Example:
-        >>> type(make_flow(FlowConfig(architecture="real_nvp", hidden=8, blocks=1))).__name__
+        >>> from rgflow.config import ConvolutionalMap, Squeeze
+        >>> map = ConvolutionalMap(hidden=8, blocks=1)
+        >>> type(make_flow(FlowConfig(geometry=Squeeze(), map=map))).__name__
         'RealNVP'
     """
-    return FLOWS[config.architecture](config)
+    return flow_class(config)(config)
 
 
 def load_flow(name: str | Path, *, trust: str | Sequence[str] = ()) -> Flow:
@@ -36,4 +42,4 @@ def load_flow(name: str | Path, *, trust: str | Sequence[str] = ()) -> Flow:
     """
     folder = checkpoint.find(name)
     config = FlowConfig.from_dict(checkpoint.load_config(folder)[0])
-    return FLOWS[config.architecture].from_pretrained(folder, trust=trust)
+    return flow_class(config).from_pretrained(folder, trust=trust)

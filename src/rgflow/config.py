@@ -4,28 +4,28 @@ Everything here is a frozen, keyword-only dataclass that imports no torch, so th
 can parse, print and check it in milliseconds. The modules that do the work take these objects.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
+from rgflow.cells import Geometry
 from rgflow.checks import (
     MAX_BINS,
     MAX_BLOCKS,
     MAX_LEVELS,
     MAX_SIZE,
-    Boundary,
     Option,
     check_at_least,
     check_name,
+    check_per_level,
     check_type,
     check_whole,
     own_fields,
     short,
 )
-from rgflow.geometries.blocks import Order
+from rgflow.geometries import GEOMETRIES, Blocks, Squeeze
+from rgflow.kinds import from_tagged, tagged
 
-Architecture = Literal["rg", "real_nvp"]
-PriorName = Literal["laplace", "gaussian", "student"]
-PixelsName = Literal["logit", "marginal"]
+Conditioner = Literal["paper", "released", "trunk"]
 Dequantization = Literal["uniform", "variational"]
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
 
@@ -39,203 +39,43 @@ def listed(value: int | tuple[int, ...]) -> str:
     return ", ".join(map(str, value if isinstance(value, tuple) else (value,)))
 
 
+Sizes = int | tuple[int, ...]
+"""One number for all levels, or one per level, level 0 first."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class FlowConfig:
-    """The architecture of one flow (paper, section 3.2 and Appendix A).
+class Map:
+    """A map of cells, and how many follow one another in every layer; a kind of map is a subclass.
 
-    Real NVP takes height, width, channels, levels (scales), hidden (feature maps of the first
-    scale), blocks, prior, pixels, dequantization, checkpointing and compute_dtype; the rest is for
-    RG-Flow.
-
-    Example:
-        >>> config = FlowConfig(height=32, width=32, depth=(8, 6, 4, 2))
-        >>> config.prior, config.m
-        ('laplace', 4)
+    Its further fields are options of the class that `rgflow.bijectors.MAPS` has for the kind.
     """
 
-    architecture: Architecture = "rg"
-    """rg (RG-Flow), or real_nvp (the baseline of Dinh et al. 2017)."""
-    height: int = 32
-    """Rows of pixels H; a level's grid, of H/2^h rows, is cut into its blocks."""
-    width: int = 32
-    """Columns of pixels W, likewise."""
-    channels: int = 3
-    """Channels C; they stay the same at all levels."""
-    m: int | tuple[int, ...] = 4
-    """Edge of the blocks that a bijector sees: even; one number, or one per level, level 0 first,
-    of which the last holds for all further levels."""
-    levels: int | None = None
-    """Number of levels; none: as many as the size allows (log2(L/m) + 1 for a square of 2^k)."""
-    depth: int | tuple[int, ...] = 4
-    """Bijectors in each disentangler and decimator: one number, or one per level, level 0 first."""
-    boundary: Boundary = "periodic"
-    """Whether blocks wrap around the edges, or those that would are left out."""
-    order: Order = "paper"
-    """Shifted disentanglers first (paper), or the released code's order: shifted decimators."""
-    disentanglers: bool = True
-    """Whether every level has a disentangler before its decimator; without, the network is a tree,
-    whose blocks never overlap."""
-    shared: bool = False
-    """One set of weights for all levels (scale-invariant); needs equal depths."""
-    bijector: str = "affine"
-    """affine, spline, mixture, autoregressive, cube, coarse_to_fine, or the import path of a
-    Bijector subclass, whose module must have been imported already, or be trusted."""
-    bijector_options: dict[str, Option | list[Option]] = field(default_factory=dict)
-    """Keyword arguments for a bijector that is named by its import path: numbers, words, true,
-    false, null, or lists of these."""
-    channel_mixing: bool = False
-    """Whether a rotation mixes the channels of every site before each bijector, which then acts on
-    real numbers."""
-    conditioner: str = "paper"
-    """paper (separate networks for s and t), released (the released code's), or trunk (one
-    network for all parameters)."""
-    hidden: int | tuple[int, ...] = 512
-    """Width of the hidden layers: one number, or one per level as for m."""
-    blocks: int = 4
-    """Residual blocks in each network."""
-    bins: int = 8
-    """Bins of each spline; for the autoregressive bijector 0 makes it affine."""
-    components: int = 3
-    """Logistic distributions in each mixture of the mixture and coarse_to_fine bijectors."""
-    splits: int = 2
-    """How often the coarse_to_fine bijector divides a block's sites into four sublattices, or as
-    often as its edge allows: its variables form C·4^splits groups, and generation takes as many
-    steps."""
-    stem: int = 0
-    """Width of the networks that the coarse_to_fine bijector's groups share, one for every quarter
-    of a block but the first, in front of their own; 0: there are none."""
-    position_embedding: int = 0
-    """Size of a learned embedding of the position of every block, which the networks of couplings
-    and of coarse_to_fine see, and your own bijectors if they have a method `at`; 0: none are told
-    where a block is."""
-    labels: int = 0
-    """Number of classes whose label is given with every image; 0: there are no labels."""
-    label_embedding: int = 16
-    """Size of a learned embedding of the label, which the maps see."""
-    prior: PriorName = "laplace"
-    """Distribution of every latent."""
-    prior_scale: float | None = None
-    """Scale of the prior (b, σ or s); none: unit variance."""
-    prior_df: float = 5.0
-    """Degrees of freedom of the Student-t prior."""
-    pixels: PixelsName | None = "logit"
-    """From pixels to the flow's own space: logit, marginal (the distribution function of each
-    channel, then the prior's quantile), or none for real-valued fields."""
-    dequantization: Dequantization = "uniform"
-    """Noise that makes 8-bit pixels real numbers: uniform, or learned, pixel by pixel
-    (variational)."""
-    checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
-    compute_dtype: ComputeDtype = "float32"
-    """Number format of the networks while training; auto: bfloat16 where a timed product says that
-    it pays. Everything outside training runs in the format of the parameters."""
+    depth: Sizes = 4
+    """Maps in each layer: one number, or one per level, level 0 first."""
 
     def __post_init__(self) -> None:
         own_fields(self)
-        sizes = ("height", "width", "channels", "blocks", "components", "splits")
-        for name in sizes:
-            check_whole(name, getattr(self, name), 1, MAX_SIZE)
-        check_whole("stem", self.stem, 0, MAX_SIZE)
-        check_whole("labels", self.labels, 0, MAX_SIZE)
-        check_whole("label_embedding", self.label_embedding, 1, MAX_SIZE)
-        check_whole("position_embedding", self.position_embedding, 0, MAX_SIZE)
-        check_whole("bins", self.bins, 0 if self.bijector == "autoregressive" else 2, MAX_BINS)
-        if self.levels is not None:
-            check_whole("levels", self.levels, 1, MAX_LEVELS)
-        for name, known in (
-            ("architecture", Architecture),
-            ("boundary", Boundary),
-            ("order", Order),
-            ("prior", PriorName),
-            ("dequantization", Dequantization),
-            ("compute_dtype", ComputeDtype),
-        ):
-            check_name(name, getattr(self, name), get_args(known))
-        if self.pixels is not None:
-            check_name("pixels", self.pixels, get_args(PixelsName))
-        elif self.dequantization == "variational":
-            raise ValueError(
-                "Expected dequantization uniform for fields, which are real numbers already; got "
-                "variational, which is for pixels."
-            )
-        for name in ("bijector", "conditioner"):
-            check_type(name, getattr(self, name), str, "a name")
-        for name in ("disentanglers", "shared", "channel_mixing", "checkpointing"):
-            check_type(name, getattr(self, name), bool, "true or false")
-        check_type("bijector_options", self.bijector_options, dict, "a dictionary")
-        for name, value in self.bijector_options.items():
-            for one in value if isinstance(value, list) else [value]:
-                kinds = "a number, a word, true, false, null, or a list of these"
-                check_type(f"the bijector's option {name!s:.60}", one, get_args(Option), kinds)
-        if self.bijector_options and "." not in self.bijector:
-            raise ValueError(
-                f"Expected bijector_options only for a bijector named by its import path; got "
-                f"{short(self.bijector_options)} for {self.bijector}."
-            )
-        if self.channel_mixing and self.bijector in ("cube", "coarse_to_fine"):
-            raise ValueError(
-                f"Expected channel_mixing only for bijectors of real numbers; {self.bijector} acts "
-                f"on the unit cube: use affine, spline, mixture or autoregressive, or no "
-                f"channel_mixing."
-            )
-        if self.position_embedding and (
-            self.bijector == "autoregressive" or self.architecture == "real_nvp"
-        ):
-            one = self.bijector if self.architecture == "rg" else self.architecture
-            raise ValueError(
-                f"Expected position_embedding only for affine, spline, mixture, cube and "
-                f"coarse_to_fine of an RG-Flow; got {self.position_embedding} for {one}: leave it "
-                f"out."
-            )
-        check_at_least("prior_df", self.prior_df, 0)
-        if self.prior_scale is not None:
-            check_at_least("prior_scale", self.prior_scale, 0)
-            if not 0 < self.prior_scale < float("inf"):
-                raise ValueError(f"Expected a positive prior_scale; got {self.prior_scale}.")
-        for name in ("m", "depth", "hidden"):
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-            if isinstance(value, list | tuple) and not 0 < len(value) <= MAX_LEVELS:
-                raise ValueError(
-                    f"Expected {name} to be a number, or one per level; got {len(value) or 'none'}."
-                )
-            for one in value if isinstance(value, list | tuple) else (value,):
-                check_whole(name, one, 1, MAX_SIZE)
-            if self.shared and isinstance(value, list | tuple) and len(set(value)) > 1:
-                raise ValueError(
-                    f"Expected the same {name} at all levels, as weights are shared; got "
-                    f"{short(value)}: use {name}={value[0]}, or shared=False."
-                )
+        self._set_sizes("depth")
+        for name, most in (("blocks", MAX_SIZE), ("components", MAX_SIZE), ("splits", MAX_SIZE)):
+            if hasattr(self, name):
+                check_whole(name, getattr(self, name), 1, most)
+        if hasattr(self, "hidden"):
+            self._set_sizes("hidden")
+        if hasattr(self, "conditioner"):
+            check_name("conditioner", self.conditioner, get_args(Conditioner))
+        if hasattr(self, "channel_mixing"):
+            check_type("channel_mixing", self.channel_mixing, bool, "true or false")
+        if hasattr(self, "stem"):
+            check_whole("stem", self.stem, 0, MAX_SIZE)
+        if hasattr(self, "bins"):
+            least = 0 if isinstance(self, AutoregressiveMap) else 2
+            check_whole("bins", self.bins, least, MAX_BINS)
 
-        levels = self.levels or min(self.height, self.width).bit_length()
-        deep = sum(self.depth) if isinstance(self.depth, tuple) else self.depth * levels
-        if deep * self.blocks > MAX_BLOCKS:
-            raise ValueError(
-                f"Expected depth times blocks to be at most {MAX_BLOCKS} for all levels together; "
-                f"got {deep} times {self.blocks}."
-            )
-        if self.architecture == "real_nvp" and not isinstance(self.hidden, int):
-            raise ValueError(
-                f"Expected one number for hidden, as the scales of a Real NVP double it by "
-                f"themselves; got {self.hidden}."
-            )
-
-    def widths(self, levels: int) -> tuple[int, ...]:
-        """Width of the hidden layers of every level, level 0 first; a `ValueError` if there are too
-        many.
-
-        Example:
-            >>> FlowConfig(hidden=(32, 96)).widths(3)
-            (32, 96, 96)
-        """
-        widths = self.hidden if isinstance(self.hidden, tuple) else (self.hidden,)
-        if len(widths) > levels:
-            raise ValueError(
-                f"Expected one hidden, or at most one for each of the {levels} levels; "
-                f"got {len(widths)}: {widths}."
-            )
-        return widths + widths[-1:] * (levels - len(widths))
+    def _set_sizes(self, name: str) -> None:
+        """Check sizes, and put them in one form."""
+        values = check_per_level(name, getattr(self, name), 1, MAX_SIZE)
+        several = isinstance(getattr(self, name), list | tuple)
+        object.__setattr__(self, name, values if several else values[0])
 
     def depths(self, levels: int) -> tuple[int, ...]:
         """Depth of every level, level 0 first; a `ValueError` if there are too few or too many."""
@@ -247,17 +87,452 @@ class FlowConfig:
             )
         return depths
 
+    def at(self, level: int, levels: int) -> "Map":
+        """The same with the width that networks have at one of so many levels.
+
+        Raises:
+            ValueError: If there are more widths than levels.
+
+        Example:
+            >>> AffineMap(hidden=(32, 96)).at(2, levels=3).hidden
+            96
+        """
+        hidden = getattr(self, "hidden", None)
+        if not isinstance(hidden, tuple):
+            return self
+        if len(hidden) > levels:
+            raise ValueError(
+                f"Expected one hidden, or at most one for each of the {levels} levels; "
+                f"got {len(hidden)}: {hidden}."
+            )
+        return replace(self, hidden=hidden[min(level, len(hidden) - 1)])  # type: ignore[call-arg]
+
+    def options(self) -> dict[str, Any]:
+        """What a map is made with, beside the spec of its cells."""
+        left_out = ("depth", "channel_mixing")
+        return {
+            one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Networks(Map):
+    hidden: Sizes = 512
+    """Width of the hidden layers: one number, or one per level."""
+    blocks: int = 4
+    """Residual blocks in each network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Coupling(_Networks):
+    conditioner: Conditioner = "paper"
+    """paper (separate networks for s and t), released (the released code's), or trunk (one
+    network for all parameters)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffineMap(_Coupling):
+    """Affine couplings, the paper's (`rgflow.bijectors.AffineCoupling`)."""
+
+    channel_mixing: bool = False
+    """Whether a rotation mixes the channels of every site before each map."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplineMap(AffineMap):
+    """Couplings by rational-quadratic splines (`rgflow.bijectors.SplineCoupling`)."""
+
+    bins: int = 8
+    """Bins of each spline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureMap(AffineMap):
+    """Couplings by mixtures of logistics (`rgflow.bijectors.MixtureCoupling`)."""
+
+    components: int = 3
+    """Logistic distributions in each mixture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoregressiveMap(_Networks):
+    """Two masked autoregressive passes (`rgflow.bijectors.AutoregressiveBijector`)."""
+
+    bins: int = 8
+    """Bins of each spline; 0: affine."""
+    channel_mixing: bool = False
+    """Whether a rotation mixes the channels of every site before each map."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubeMap(_Coupling):
+    """Couplings by splines of the unit cube (`rgflow.bijectors.CubeCoupling`)."""
+
+    bins: int = 8
+    """Bins of each spline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoarseToFineMap(_Networks):
+    """Mixtures of logistics from coarse to fine (`rgflow.bijectors.CoarseToFine`)."""
+
+    components: int = 3
+    """Logistic distributions in each mixture."""
+    splits: int = 2
+    """How often a block's sites are divided into four sublattices, or as often as its edge allows:
+    its variables form C·4^splits groups, and generation takes as many steps."""
+    stem: int = 0
+    """Width of the networks that groups share, one for every quarter of a block but the first, in
+    front of their own; 0: there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalMap(_Networks):
+    """Couplings of whole images, those of Real NVP (`rgflow.baselines.RealNVP`); `hidden` are
+    feature maps of the first scale, and depth is always 1."""
+
+    depth: Sizes = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.hidden, int) or self.depth != 1:
+            raise ValueError(
+                f"Expected one number for hidden, as the scales of a Real NVP double it by "
+                f"themselves, and depth 1; got {self.hidden} and {self.depth}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnMap(Map):
+    """A map of one's own: a `rgflow.bijectors.Bijector` by its import path, which must have been
+    imported, or be trusted; all further options are those of its constructor."""
+
+    path: str
+    """The import path."""
+    own: dict[str, Option | list[Option]] = field(default_factory=dict)
+    """Options: numbers, words, true, false, null, or lists of these."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_type("the map's kind", self.path, str, "a name")
+        check_type("the map's options", self.own, dict, "a dictionary")
+        for name, value in self.own.items():
+            for one in value if isinstance(value, list) else [value]:
+                kinds = "a number, a word, true, false, null, or a list of these"
+                check_type(f"the map's option {name!s:.60}", one, get_args(Option), kinds)
+
+    def options(self) -> dict[str, Any]:
+        return dict(self.own)
+
+
+MAPS: dict[str, type[Map]] = {
+    "affine": AffineMap,
+    "spline": SplineMap,
+    "mixture": MixtureMap,
+    "autoregressive": AutoregressiveMap,
+    "cube": CubeMap,
+    "coarse_to_fine": CoarseToFineMap,
+    "convolutional": ConvolutionalMap,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorKind:
+    """Distribution of every latent; a kind of prior is a subclass."""
+
+    scale: float | None = None
+    """b, σ or s; none: unit variance."""
+
+    def __post_init__(self) -> None:
+        own_fields(self)
+        if self.scale is not None:
+            check_at_least("the prior's scale", self.scale, 0)
+            if not self.scale:
+                raise ValueError(f"Expected a positive scale of the prior; got {self.scale}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaplacePrior(PriorKind):
+    """p(z) = exp(−|z|/b) / 2b, the paper's sparse prior."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianPrior(PriorKind):
+    """The normal distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentPrior(PriorKind):
+    """The Student-t distribution."""
+
+    df: float = 5.0
+    """Degrees of freedom."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("the prior's df", self.df, 0)
+
+
+PRIORS: dict[str, type[PriorKind]] = {
+    "laplace": LaplacePrior,
+    "gaussian": GaussianPrior,
+    "student": StudentPrior,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """From 8-bit pixels to the flow's own space; a kind of pixel map is a subclass."""
+
+    dequantization: Dequantization = "uniform"
+    """Noise that makes 8-bit pixels real numbers: uniform, or learned, pixel by pixel
+    (variational)."""
+
+    def __post_init__(self) -> None:
+        check_name("dequantization", self.dequantization, get_args(Dequantization))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitPixels(Pixels):
+    """The logit of values, the paper's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginalPixels(Pixels):
+    """The distribution function of each channel, then the prior's quantile."""
+
+
+PIXELS: dict[str, type[Pixels]] = {"logit": LogitPixels, "marginal": MarginalPixels}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """The architecture of one flow (paper, section 3.2 and Appendix A).
+
+    Geometry, map, prior and pixels are of a *kind*, each with options of its own.
+
+    Example:
+        >>> config = FlowConfig(height=32, width=32, map=AffineMap(depth=(8, 6, 4, 2)))
+        >>> config.to_dict()["prior"]
+        {'kind': 'laplace', 'scale': None}
+        >>> FlowConfig.from_dict({"map": {"kind": "affine", "bins": 8}})
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected options of the map affine: depth, hidden, blocks, conditioner, \
+channel_mixing; got 'bins'.
+    """
+
+    height: int = 32
+    """Rows of pixels H."""
+    width: int = 32
+    """Columns of pixels W."""
+    channels: int = 3
+    """Channels C; they stay the same at all levels."""
+    levels: int | None = None
+    """Number of levels; none: as many as the size allows (log2(L/m) + 1 for a square of 2^k)."""
+    geometry: Geometry = field(default_factory=Blocks)
+    """How the layers of a level are made of cells: blocks, centred_blocks, windows, squeeze (that
+    of Real NVP), or a class of your own by its import path."""
+    map: Map = field(default_factory=AffineMap)
+    """How a cell is mapped: affine, spline, mixture, autoregressive, cube, coarse_to_fine,
+    convolutional (that of Real NVP), or a class of your own by its import path."""
+    shared: bool = False
+    """One set of weights for all levels (scale-invariant); needs equal depths and widths."""
+    position_embedding: int = 0
+    """Size of a learned embedding of the position of every cell, which maps see; 0: none."""
+    labels: int = 0
+    """Number of classes whose label is given with every image; 0: there are no labels."""
+    label_embedding: int = 16
+    """Size of a learned embedding of the label, which maps see."""
+    prior: PriorKind = field(default_factory=LaplacePrior)
+    """Distribution of every latent: laplace, gaussian or student."""
+    pixels: Pixels | None = field(default_factory=LogitPixels)
+    """From pixels to the flow's own space: logit, marginal, or none for real-valued fields."""
+    checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    compute_dtype: ComputeDtype = "float32"
+    """Number format of the networks in training steps; auto: bfloat16 where a timed product says
+    that it pays. Everything else runs in the format of the parameters."""
+
+    def __post_init__(self) -> None:
+        own_fields(self)
+        for name in ("height", "width", "channels", "label_embedding"):
+            check_whole(name, getattr(self, name), 1, MAX_SIZE)
+        for name in ("position_embedding", "labels"):
+            check_whole(name, getattr(self, name), 0, MAX_SIZE)
+        if self.levels is not None:
+            check_whole("levels", self.levels, 1, MAX_LEVELS)
+        check_name("compute_dtype", self.compute_dtype, get_args(ComputeDtype))
+        for name in ("shared", "checkpointing"):
+            check_type(name, getattr(self, name), bool, "true or false")
+        for name, base in _BASES.items():
+            if name != "pixels" or self.pixels is not None:
+                check_type(name, getattr(self, name), base, f"a {base.__name__}")
+        if isinstance(self.geometry, Squeeze) != isinstance(self.map, ConvolutionalMap):
+            raise ValueError(
+                f"Expected the geometry squeeze and the map convolutional together, as a Real NVP "
+                f"has them; got {type(self.geometry).__name__} and {type(self.map).__name__}."
+            )
+        if isinstance(self.geometry, Squeeze) and (self.position_embedding or self.labels):
+            raise ValueError(
+                "Expected no position_embedding and no labels for a Real NVP; got some: leave them "
+                "out."
+            )
+        if self.shared:
+            for of, name in ((self.geometry, "m"), (self.map, "depth"), (self.map, "hidden")):
+                value = getattr(of, name, 0)
+                if isinstance(value, tuple) and len(set(value)) > 1:
+                    raise ValueError(
+                        f"Expected the same {name} at all levels, as weights are shared; got "
+                        f"{short(value)}: use {name}={value[0]}, or shared=False."
+                    )
+        levels = self.levels or min(self.height, self.width).bit_length()
+        depth = self.map.depth
+        deep = sum(depth) if isinstance(depth, tuple) else depth * levels
+        blocks = getattr(self.map, "blocks", 1)
+        if deep * blocks > MAX_BLOCKS:
+            raise ValueError(
+                f"Expected depth times blocks to be at most {MAX_BLOCKS} for all levels together; "
+                f"got {deep} times {blocks}."
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """A dictionary of plain values, as JSON holds them."""
-        return asdict(self)
+        out: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in _BASES:
+            if out[name] is not None:
+                out[name] = tagged(out[name], KINDS[name])
+        if isinstance(self.map, OwnMap):
+            out["map"] = {"kind": self.map.path, "depth": self.map.depth, **self.map.own}
+        return out
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; an unknown key is a `ValueError` that names the nearest."""
+    def from_dict(cls, values: object) -> Self:
+        """The inverse of `to_dict`; also takes what earlier versions wrote.
+
+        Raises:
+            ValueError: If a key, a kind or an option isn't known; it names those that are.
+        """
         check_type("the flow's config", values, dict, "names and values")
-        for key in values:
-            check_name("a key of the flow's config", key, [f.name for f in fields(cls)])
-        return cls(**values)
+        assert isinstance(values, dict)
+        found = dict(migrated(values))
+        for key in found:
+            check_name("a key of the flow's config", key, [one.name for one in fields(cls)])
+        for name, base in _BASES.items():
+            one = found.get(name)
+            if name == "map" and isinstance(one, dict) and "." in str(one.get("kind")):
+                own = {key: x for key, x in one.items() if key not in ("kind", "depth")}
+                found[name] = OwnMap(path=one["kind"], depth=one.get("depth", 4), own=own)
+            elif name in found and not (name == "pixels" and one is None):
+                found[name] = from_tagged(name, one, KINDS[name], base)
+        return cls(**found)
+
+
+KINDS: dict[str, dict[str, type[Any]]] = {
+    "geometry": GEOMETRIES,
+    "map": MAPS,
+    "prior": PRIORS,
+    "pixels": PIXELS,
+}
+"""The parts of a config that are of a kind, with the kinds that there are."""
+_BASES: dict[str, type] = {"geometry": Geometry, "map": Map, "prior": PriorKind, "pixels": Pixels}
+
+
+def options_of(kind: type) -> list[str]:
+    """The names of the options of a kind.
+
+    >>> options_of(StudentPrior)
+    ['scale', 'df']
+    """
+    return [one.name for one in fields(kind)]
+
+
+def migrated(values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
+    """A flow's config as this version has it, from what any version wrote.
+
+    Versions before kinds had one flat list of fields, in which options of other kinds stood too.
+
+    Args:
+        values: The config.
+        partial: Whether they are changes to another config, whose kinds aren't known here.
+
+    Example:
+        >>> migrated({"bijector": "affine", "m": 2, "prior": "student", "prior_df": 4.0, "bins": 8})
+        {'geometry': {'kind': 'blocks', 'm': 2}, 'map': {'kind': 'affine'}, \
+'prior': {'kind': 'student', 'df': 4.0}}
+        >>> migrated({"hidden": 32, "map": "cube"}, partial=True)
+        {'map': {'hidden': 32, 'kind': 'cube'}}
+    """
+    words = {name: values[name] for name in _BASES if isinstance(values.get(name), str)}
+    flat = {name: value for name, value in values.items() if name in _FORMER} | words
+    if not flat:
+        return values
+    out = {name: value for name, value in values.items() if name not in flat}
+    parts: dict[str, dict[str, Any]] = {name: {} for name in _BASES}
+    for name, value in flat.items():
+        where, _, key = _FORMER.get(name, f"{name}.kind").partition(".")
+        parts[where][key] = value
+    if parts["geometry"].pop("architecture", "rg") == "real_nvp":
+        parts["geometry"], parts["map"]["kind"] = {"kind": "squeeze"}, "convolutional"
+        parts["map"].pop("depth", None)
+    own = parts["map"].pop("options", {})
+    for name, part in parts.items():
+        if not part or (name == "pixels" and values.get("pixels", "") is None):
+            continue
+        if not partial:
+            kind = part.pop("kind", _USUAL[name])
+            known = KINDS[name].get(kind) if isinstance(kind, str) else None
+            if name == "map" and "." in str(kind):
+                part = {k: x for k, x in part.items() if k == "depth"} | own
+            elif known is not None:
+                part = {k: x for k, x in part.items() if hasattr(known, k)}
+            part = {"kind": kind} | part
+        out[name] = part | out.get(name, {})
+    return out
+
+
+_FORMER = {
+    "architecture": "geometry.architecture",
+    **{name: f"geometry.{name}" for name in ("m", "boundary", "order", "disentanglers")},
+    "bijector": "map.kind",
+    "bijector_options": "map.options",
+    **{
+        name: f"map.{name}"
+        for name in (
+            "depth", "hidden", "blocks", "conditioner", "channel_mixing", "bins", "components",
+            "splits", "stem",
+        )
+    },
+    "prior_scale": "prior.scale",
+    "prior_df": "prior.df",
+    "dequantization": "pixels.dequantization",
+}  # fmt: skip
+"""Where the fields of earlier versions are now."""
+_USUAL = {"geometry": "blocks", "map": "affine", "prior": "laplace", "pixels": "logit"}
+
+
+def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A flow's config, as a dictionary, with changes, which any version may have written.
+    Of a part that becomes of another kind, the options stay that the new kind has too.
+
+    Example:
+        >>> changed(FlowConfig().to_dict(), {"map": {"kind": "cube", "bins": 4}})["map"]
+        {'kind': 'cube', 'depth': 4, 'hidden': 512, 'blocks': 4, 'conditioner': 'paper', 'bins': 4}
+    """
+    out = dict(values)
+    for name, value in migrated(changes, partial=True).items():
+        before = out.get(name)
+        if name in _BASES and isinstance(value, dict) and "kind" not in (before or {}):
+            value = {**(before or {}), **value}
+        elif name in _BASES and isinstance(value, dict) and isinstance(before, dict):
+            kind = value.get("kind", before["kind"])
+            known = KINDS[name].get(kind) if isinstance(kind, str) else None
+            if kind != before["kind"]:
+                has = [one.name for one in fields(known)] if known else ["depth"]
+                before = {key: x for key, x in before.items() if key in has}
+            value = {"kind": kind} | {k: x for k, x in before.items() if k != "kind"} | value
+        out[name] = value
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,9 +591,9 @@ class TrainConfig:
     """Steps over which the learning rate rises from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up: constant, or a cosine down to 0 at the end of the budget."""
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest global norm of the gradient of the loss per dimension (in nats)."""
-    average: float = 0.99
+    ema_decay: float = 0.99
     """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none.
     It is less at the beginning: (1 + n)/(10 + n) after n steps."""
     compile: bool | None = None
@@ -351,20 +626,21 @@ class TrainConfig:
         for name in ("steps", "train_count", "crop"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1)
-        for name in ("lr", "muon_lr", "weight_decay", "muon_decay", "clip", "validate_every"):
+        rates = ("lr", "muon_lr", "weight_decay", "muon_decay")
+        for name in (*rates, "max_grad_norm", "validate_every"):
             check_at_least(name, getattr(self, name), 0)
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
             raise ValueError(f"Expected betas to be two numbers; got {short(self.betas)}.")
         object.__setattr__(self, "betas", tuple(self.betas))
-        for name, value in (("average", self.average), *(("betas", b) for b in self.betas)):
+        for name, value in (("ema_decay", self.ema_decay), *(("betas", b) for b in self.betas)):
             check_at_least(name, value, 0)
             if value >= 1:
                 raise ValueError(f"Expected {name} to be below 1; got {value}.")
         check_name("schedule", self.schedule, ("constant", "cosine"))
         check_name("optimizer", self.optimizer, ("adamw", "muon"))
-        if self.optimizer == "muon" and self.model.architecture == "real_nvp":
+        if self.optimizer == "muon" and isinstance(self.model.map, ConvolutionalMap):
             raise ValueError(
-                "Expected optimizer adamw for the architecture real_nvp, whose layers are "
+                "Expected optimizer adamw for the map convolutional, whose layers are "
                 "convolutions; got muon, which is for matrices."
             )
         check_name("clock", self.clock, ("wall", "processor"))
@@ -397,11 +673,28 @@ class TrainConfig:
             if not self.minutes:
                 raise ValueError("Expected minutes to be positive; got 0.")
 
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary of plain values, as JSON holds them."""
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {
+            "model": self.model.to_dict()
+        }
+
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`; an unknown key is a `ValueError` that names the
-        nearest."""
+    def from_dict(cls, values: object) -> Self:
+        """The inverse of `to_dict`, also of what earlier versions wrote; an unknown key is a
+        `ValueError` that names the nearest."""
         check_type("the settings", values, dict, "names and values")
-        for key in values:
+        assert isinstance(values, dict)
+        found = {FORMER.get(str(key), str(key)): value for key, value in values.items()}
+        for key in found:
             check_name("a key of the settings", key, [f.name for f in fields(cls)])
-        return cls(**{**values, "model": FlowConfig.from_dict(values.get("model", {}))})
+        return cls(**{**found, "model": FlowConfig.from_dict(found.get("model", {}))})
+
+    def changed(self, settings: dict[str, Any]) -> Self:
+        """With some settings changed, those of the flow, under `model`, as `changed` does."""
+        model = changed(self.model.to_dict(), settings.get("model", {}))
+        return type(self).from_dict(self.to_dict() | settings | {"model": model})
+
+
+FORMER = {"clip": "max_grad_norm", "average": "ema_decay"}
+"""Settings that had another name in earlier versions."""

@@ -124,8 +124,9 @@ def evaluate(
         ValueError: If there are no images, or a number is out of range.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=8, pixels="marginal"))
+        >>> from rgflow import AffineMap, FlowConfig, MarginalPixels, RGFlow
+        >>> map, pixels = AffineMap(depth=1, hidden=8), MarginalPixels()
+        >>> flow = RGFlow(FlowConfig(height=8, width=8, map=map, pixels=pixels))
         >>> x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
         >>> result = evaluate(flow, x8)  # an untrained flow, uniform pixels
         >>> round(result.nll, 3), result.unit

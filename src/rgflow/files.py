@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -94,18 +94,20 @@ def plain(content: Any) -> Any:
         >>> plain({"size": (8, 8), "error": float("nan")})
         {'size': [8, 8], 'error': None}
     """
-    return json.loads(json.dumps(_named(content)), parse_constant=lambda _: None)
+    return json.loads(json.dumps(_values(content)), parse_constant=lambda _: None)
 
 
-def _named(content: Any) -> Any:
-    """Dataclasses and named tuples as dictionaries."""
+def _values(content: Any) -> Any:
+    """Dataclasses and named tuples as dictionaries, by their own `to_dict` where they have one."""
+    if hasattr(content, "to_dict"):
+        content = content.to_dict()
     if is_dataclass(content) and not isinstance(content, type):
-        content = asdict(content)
+        content = {one.name: getattr(content, one.name) for one in fields(content)}
     if hasattr(content, "_asdict"):
         content = content._asdict()
     if isinstance(content, dict):
-        return {name: _named(value) for name, value in content.items()}
-    return [_named(value) for value in content] if isinstance(content, list | tuple) else content
+        return {key: _values(value) for key, value in content.items()}
+    return [_values(one) for one in content] if isinstance(content, list | tuple) else content
 
 
 def to_yaml(content: Any) -> str:

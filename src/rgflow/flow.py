@@ -28,7 +28,8 @@ from rgflow.bijectors.base import (
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
 from rgflow.checks import check_name, check_whole, per_level
-from rgflow.config import Architecture, FlowConfig
+from rgflow.config import FlowConfig
+from rgflow.geometries import Squeeze
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
 from rgflow.numerics import Precision, Unit
@@ -96,18 +97,19 @@ class Flow(nn.Module):
         ValueError: If the config contradicts itself, or an image doesn't fit.
     """
 
-    architecture: ClassVar[Architecture]
+    squeezes: ClassVar[bool] = False
+    """Whether it takes configs of the geometry squeeze."""
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
-        if config.architecture != self.architecture:
+        if isinstance(config.geometry, Squeeze) != self.squeezes:
             raise ValueError(
-                f"Expected a config of the architecture {self.architecture}; got "
-                f"{config.architecture}: make_flow picks the class that fits."
+                f"Expected a geometry that {type(self).__name__} has; got "
+                f"{type(config.geometry).__name__}: make_flow picks the class that fits."
             )
         self.config = config
         self.lattice = self.make_lattice()
-        self.prior = make_prior(config)
+        self.prior = make_prior(config.prior)
         self.steps = cast(Sequence[Step], nn.ModuleList(self.make_steps()))
         self.domain = self.steps[0].domain
         self.quantile = Quantile(self.prior, (config.channels, None, None))
@@ -132,7 +134,7 @@ class Flow(nn.Module):
     def _make_preprocess(self) -> Bijector | None:
         """From images to the domain in which the steps work; none if they are there already."""
         maps = [self.pixels] if self.pixels else []
-        if self.config.dequantization == "variational":
+        if self.config.pixels and self.config.pixels.dequantization == "variational":
             maps.insert(0, Dequantizer(self.config.channels))
         if (maps[-1].codomain if maps else "real") != self.domain:
             maps.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
@@ -273,8 +275,8 @@ class Flow(nn.Module):
             ValueError: If they aren't uint8, or the flow is of fields.
 
         Example:
-            >>> from rgflow import FlowConfig, RGFlow
-            >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16))
+            >>> from rgflow import AffineMap, FlowConfig, RGFlow
+            >>> flow = RGFlow(FlowConfig(height=8, width=8, map=AffineMap(depth=1, hidden=16)))
             >>> x8 = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
             >>> flow.bits_per_dim(x8, draws=2).shape
             torch.Size([2])
@@ -526,8 +528,9 @@ class Flow(nn.Module):
             The images as `decode` gives them, [N, C, H, W], and log p of each in nats [N].
 
         Example:
-            >>> from rgflow import FlowConfig, RGFlow
-            >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16, pixels=None))
+            >>> from rgflow import AffineMap, FlowConfig, RGFlow
+            >>> map = AffineMap(depth=1, hidden=16)
+            >>> flow = RGFlow(FlowConfig(height=8, width=8, map=map, pixels=None))
             >>> x, log_p = flow.sample_and_log_prob(4)
             >>> torch.allclose(log_p, flow.log_prob(x), rtol=1e-4)
             True

@@ -4,6 +4,7 @@ A registry of kinds is a dictionary of names and frozen dataclasses. Classes of 
 by their import path. Nothing is ever imported here: `rgflow.bijectors.trust` does, when asked to.
 """
 
+import difflib
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
@@ -67,8 +68,12 @@ got 'reach'.
     options = {name: value for name, value in values.items() if name != "kind"}
     for name in options:
         if name not in known:
+            close = difflib.get_close_matches(str(name)[:100], known, n=1)
+            hint = f" (nearest: {close[0]})" if close else ""
             has = ", ".join(known) or "it has none"
-            raise ValueError(f"Expected options of the {what} {kind}: {has}; got {short(name)}.")
+            raise ValueError(
+                f"Expected options of the {what} {kind}: {has}; got {short(name)}{hint}."
+            )
     return cls(**options)
 
 

@@ -45,8 +45,8 @@ class LocalFlow:
         dtype: The number format to compute in; none: the flow's own.
 
     Example:
-        >>> from rgflow import FlowConfig
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=16))
+        >>> from rgflow import AffineMap, FlowConfig
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=16)))
         >>> x8 = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
         >>> local = LocalFlow(flow, x8)
         >>> region = local.region(flow.lattice.box(4, 4, 3, 3))

@@ -1,15 +1,13 @@
 """RG-Flow: images to latents at all scales, and back (paper, section 3.2)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import ClassVar
 
 from torch import Tensor, nn
 
-from rgflow.bijectors import make_bijector
+from rgflow.bijectors import make_map
 from rgflow.bijectors.base import Bijector, Compose, Context
 from rgflow.bijectors.cellwise import Cellwise, spec_of
-from rgflow.config import Architecture, FlowConfig
+from rgflow.config import AutoregressiveMap, CoarseToFineMap, FlowConfig, OwnMap
 from rgflow.flow import Flow
 from rgflow.geometries import Blocks
 from rgflow.latents import interleave, split
@@ -29,8 +27,8 @@ class RGFlow(Flow):
 
     Example:
         >>> import torch
-        >>> from rgflow import FlowConfig
-        >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16))
+        >>> from rgflow import AffineMap, FlowConfig
+        >>> flow = RGFlow(FlowConfig(height=8, width=8, map=AffineMap(depth=1, hidden=16)))
         >>> x8 = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
         >>> z = flow.encode(x8)
         >>> bool((flow.decode(z).floor() == x8).all())
@@ -39,68 +37,59 @@ class RGFlow(Flow):
         (torch.Size([2]), torch.Size([4, 3, 8, 8]))
     """
 
-    architecture: ClassVar[Architecture] = "rg"
     lattice: Lattice
     steps: Sequence["RGStep"]
 
     def make_lattice(self) -> Lattice:
-        """Blocks and levels as the config says."""
+        """Cells and levels as the config says."""
         config = self.config
-        geometry = Blocks(
-            m=config.m,
-            boundary=config.boundary,
-            order=config.order,
-            disentanglers=config.disentanglers,
-        )
         return Lattice(
-            height=config.height, width=config.width, levels=config.levels or 0, geometry=geometry
+            height=config.height,
+            width=config.width,
+            levels=config.levels or 0,
+            geometry=config.geometry,
         )
 
     def make_steps(self) -> Iterator["RGStep"]:
-        """Disentangler and decimator of every level."""
+        """The layers of every level."""
         config, lattice = self.config, self.lattice
         made: dict[str, Bijector] = {}
-        each = zip(config.depths(lattice.levels), config.widths(lattice.levels), strict=True)
-        for level, (depth, hidden) in enumerate(each):
-            of_level, layers = replace(config, hidden=hidden), []
+        positions = config.position_embedding
+        embedding = positions + (config.label_embedding if config.labels else 0)
+        for level, depth in enumerate(config.map.depths(lattice.levels)):
+            of_level, layers = config.map.at(level, lattice.levels), []
             for cells in lattice.layers(level):
-                embedding = config.position_embedding
                 if not (config.shared and cells.name in made):
                     top = config.shared or level == lattice.top
-                    of_labels = config.label_embedding if config.labels else 0
-                    spec = spec_of(cells, config.channels, top, embedding + of_labels)
-                    stack = [make_bijector(of_level, spec) for _ in range(depth)]
+                    spec = spec_of(cells, config.channels, top, embedding)
+                    stack = [make_map(of_level, spec) for _ in range(depth)]
                     made[cells.name] = Compose(stack, config.checkpointing)
-                layers.append(Cellwise(made[cells.name], cells, config.channels, embedding))
+                layers.append(Cellwise(made[cells.name], cells, config.channels, positions))
             yield RGStep(layers, top=level == lattice.top)
 
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:
         """As for `Flow`: the first and the last layers of networks, and what lies between."""
-        kind, channels, total = config.bijector, config.channels, 0
-        if "." in kind:  # somebody's own, which may have none
-            return 0
-        params = {
-            "affine": 2,
-            "mixture": 3 * config.components,
-            "coarse_to_fine": 2 * config.components,
-            "autoregressive": max(config.bins, 2),
-        }.get(kind, config.bins)
-        every = (config.m, config.depth, config.hidden)
+        map, channels, total = config.map, config.channels, 0
+        if isinstance(map, OwnMap) or not isinstance(config.geometry, Blocks):
+            return 0  # somebody's own may have none
+        every = (config.geometry.m, map.depth, getattr(map, "hidden", 1))
         of_level = [x if isinstance(x, tuple) else (x,) for x in every]
-        fit = largest_levels(config.height, config.width, Blocks(m=config.m))
-        levels = 1 if config.shared else config.levels or max(fit, *map(len, of_level))
+        fit = largest_levels(config.height, config.width, config.geometry)
+        levels = 1 if config.shared else config.levels or max(fit, *(len(of) for of in of_level))
         for level in range(levels):
             m, depth, width = (of[min(level, len(of) - 1)] for of in of_level)
-            dim, inner, networks = channels * m * m, config.blocks * width * width, 1
-            if kind == "coarse_to_fine":  # where the first quarter of the groups may have none
-                networks = channels * 4 ** min(config.splits, m.bit_length() - 1) * 3 // 4
-                inner = inner // 2 + config.stem * dim // 4
-            elif kind == "autoregressive":
-                inner = 2 * (inner - width * width)
+            dim, blocks = channels * m * m, getattr(map, "blocks", 1)
+            inner, networks, params = blocks * width * width, 1, 2
+            if isinstance(map, CoarseToFineMap):  # the first quarter of groups may have none
+                networks = channels * 4 ** min(map.splits, m.bit_length() - 1) * 3 // 4
+                inner, params = inner // 2 + map.stem * dim // 4, 2 * map.components
+            elif isinstance(map, AutoregressiveMap):
+                inner, params = 2 * (inner - width * width), max(map.bins, 2)
             else:  # couplings
                 inner *= 2
-            mixing = channels * channels if config.channel_mixing else 0
+                params = getattr(map, "bins", 3 * getattr(map, "components", 0)) or 2
+            mixing = channels * channels if getattr(map, "channel_mixing", False) else 0
             total += depth * ((networks + params) * (dim - dim % 2) * width + inner + mixing)
             places = (config.height // m) * (config.width // m)
             total += config.position_embedding * (places if level == 0 else 0)

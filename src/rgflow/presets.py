@@ -3,18 +3,23 @@
 from dataclasses import replace
 
 from rgflow.checks import check_name
-from rgflow.config import FlowConfig, TrainConfig
+from rgflow.config import (
+    AffineMap,
+    CoarseToFineMap,
+    ConvolutionalMap,
+    CubeMap,
+    FlowConfig,
+    MarginalPixels,
+    TrainConfig,
+)
+from rgflow.geometries import Blocks, Squeeze
 
-_PAPER = TrainConfig(model=FlowConfig(depth=(8, 6, 4, 2), compute_dtype="auto"))
+_PAPER = TrainConfig(model=FlowConfig(map=AffineMap(depth=(8, 6, 4, 2)), compute_dtype="auto"))
 _FAST = TrainConfig(
     model=FlowConfig(
-        m=8,
-        depth=2,
-        bijector="cube",
-        conditioner="trunk",
-        hidden=256,
-        blocks=2,
-        pixels="marginal",
+        geometry=Blocks(m=8),
+        map=CubeMap(depth=2, conditioner="trunk", hidden=256, blocks=2),
+        pixels=MarginalPixels(),
         compute_dtype="auto",
     ),
     batch_size=32,
@@ -26,26 +31,37 @@ _BEST = replace(
     _FAST,
     model=replace(
         _FAST.model,
-        m=(8, 4, 8),  # the same 8×8 pixels at levels 0 and 1, then all there are
-        disentanglers=False,
-        depth=1,
-        bijector="coarse_to_fine",
-        conditioner="paper",
-        hidden=(32, 96, 24),
-        blocks=1,
-        splits=3,  # every variable by itself
-        stem=128,
+        # The same 8×8 pixels at levels 0 and 1, then all there are.
+        geometry=Blocks(m=(8, 4, 8), disentanglers=False),
+        map=CoarseToFineMap(
+            depth=1,
+            hidden=(32, 96, 24),
+            blocks=1,
+            splits=3,  # every variable by itself
+            stem=128,
+        ),
     ),
     optimizer="muon",
 )
-_M4 = replace(_BEST, model=replace(_BEST.model, m=4, splits=2, hidden=96))
+_M4 = replace(
+    _BEST,
+    model=replace(
+        _BEST.model,
+        geometry=Blocks(m=4, disentanglers=False),
+        map=CoarseToFineMap(depth=1, hidden=96, blocks=1, splits=2, stem=128),
+    ),
+)
 _SMALL = TrainConfig(
-    model=FlowConfig(depth=2, hidden=128, blocks=2, compute_dtype="auto"),
+    model=FlowConfig(map=AffineMap(depth=2, hidden=128, blocks=2), compute_dtype="auto"),
     lr=2e-3,
     schedule="cosine",
 )
 _TINY = TrainConfig(
-    model=replace(_FAST.model, m=4, hidden=32, blocks=1, depth=1),
+    model=replace(
+        _FAST.model,
+        geometry=Blocks(m=4),
+        map=CubeMap(depth=1, conditioner="trunk", hidden=32, blocks=1),
+    ),
     batch_size=32,
     lr=4e-3,
     betas=(0.9, 0.99),
@@ -53,18 +69,26 @@ _TINY = TrainConfig(
 )
 
 _REAL_NVP = TrainConfig(
-    model=FlowConfig(architecture="real_nvp", levels=3, hidden=32, blocks=4, compute_dtype="auto"),
+    model=FlowConfig(
+        geometry=Squeeze(),
+        levels=3,
+        map=ConvolutionalMap(hidden=32, blocks=4),
+        compute_dtype="auto",
+    ),
     schedule="cosine",
 )
+
+
+def _with_depth(config: TrainConfig, depth: int) -> TrainConfig:
+    return replace(config, model=replace(config.model, map=AffineMap(depth=depth)))
+
 
 PRESETS: dict[str, TrainConfig] = {
     "celeba": replace(_PAPER, data="celeba", crop=148, flip=True),
     "cifar10": replace(_PAPER, data="cifar10", flip=True),
-    "chairs": replace(
-        _PAPER, model=replace(_PAPER.model, depth=8), data="chairs", crop=300, flip=True
-    ),
-    "msds1": replace(_PAPER, model=replace(_PAPER.model, depth=4), data="msds1"),
-    "msds2": replace(_PAPER, model=replace(_PAPER.model, depth=4), data="msds2"),
+    "chairs": replace(_with_depth(_PAPER, 8), data="chairs", crop=300, flip=True),
+    "msds1": replace(_with_depth(_PAPER, 4), data="msds1"),
+    "msds2": replace(_with_depth(_PAPER, 4), data="msds2"),
     "msds1-small": replace(_SMALL, data="msds1"),
     "msds2-small": replace(_SMALL, data="msds2"),
     "msds1-fast": replace(_FAST, data="msds1"),
@@ -91,7 +115,7 @@ def preset(name: str) -> TrainConfig:
         ValueError: If there are none; the message names the nearest.
 
     Example:
-        >>> preset("celeba").model.depth
+        >>> preset("celeba").model.map.depth
         (8, 6, 4, 2)
     """
     check_name("preset", name, PRESETS)

@@ -21,8 +21,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from rgflow.config import FlowConfig, TrainConfig, listed
+from rgflow.config import CoarseToFineMap, ConvolutionalMap, FlowConfig, TrainConfig, listed
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
+from rgflow.geometries import Blocks
 from rgflow.reading import DamagedError, instance, read_json, reason
 from rgflow.text import measured
 
@@ -398,18 +399,23 @@ def in_words(config: FlowConfig) -> str:
     """What a flow is made of, in a phrase.
 
     Example:
-        >>> in_words(FlowConfig(architecture="real_nvp", hidden=32))
-        'Real NVP, 32 feature maps'
+        >>> in_words(FlowConfig())
+        'RG-Flow, m = 4, affine maps, paper networks 512 wide, laplace prior, logit pixel map'
     """
-    if config.architecture == "real_nvp":
-        return f"Real NVP, {config.hidden} feature maps"
-    kind = config.conditioner
-    if config.bijector == "coarse_to_fine":
-        kind = f"up to {config.channels * 4**config.splits}"
-    stems = f" and stems {config.stem} wide" if config.stem else ""
-    tree = "" if config.disentanglers else " without disentanglers"
+    parts, map = config.to_dict(), config.map
+    kinds = {name: one["kind"] for name, one in parts.items() if isinstance(one, dict)}
+    if isinstance(map, ConvolutionalMap):
+        return f"Real NVP, {map.hidden} feature maps"
+    networks = getattr(map, "conditioner", "")
+    if isinstance(map, CoarseToFineMap):
+        networks = f"up to {config.channels * 4**map.splits}"
+    wide = f", {networks} networks {listed(map.hidden)} wide" if hasattr(map, "hidden") else ""
+    stems = f" and stems {map.stem} wide" if isinstance(map, CoarseToFineMap) and map.stem else ""
+    geometry, tree = kinds["geometry"], ""
+    if isinstance(config.geometry, Blocks):
+        geometry = f"m = {listed(config.geometry.m)}"
+        tree = "" if config.geometry.disentanglers else " without disentanglers"
     return (
-        f"RG-Flow{tree}, m = {listed(config.m)}, {config.bijector} bijectors, {kind} networks "
-        f"{listed(config.hidden)} wide{stems}, {config.prior} prior, "
-        f"{config.pixels or 'no'} pixel map"
+        f"RG-Flow{tree}, {geometry}, {kinds['map']} maps{wide}{stems}, {kinds['prior']} prior, "
+        f"{kinds.get('pixels', 'no')} pixel map"
     )

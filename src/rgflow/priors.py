@@ -15,7 +15,7 @@ from scipy import special
 from torch import Tensor
 
 from rgflow.checks import check_at_least, check_name
-from rgflow.config import FlowConfig
+from rgflow.config import GaussianPrior, PriorKind, StudentPrior
 
 Convention = Literal["density", "scale"]
 Temperature = float | Tensor
@@ -264,11 +264,9 @@ class StudentT(_Scaled):
         return (torch.where(u < 0.5, t, -t) * self.scale).to(z.dtype)
 
 
-def make_prior(config: FlowConfig) -> Prior:
-    """The prior that a config names, with unit variance unless it says otherwise."""
-    scale = config.prior_scale
-    if config.prior == "student":
-        return StudentT(config.prior_df, scale)
-    if config.prior == "gaussian":
-        return Gaussian() if scale is None else Gaussian(scale)
-    return Laplace() if scale is None else Laplace(scale)
+def make_prior(kind: PriorKind) -> Prior:
+    """The prior that a config describes, with unit variance unless it says otherwise."""
+    if isinstance(kind, StudentPrior):
+        return StudentT(kind.df, kind.scale)
+    made: type[Laplace | Gaussian] = Gaussian if isinstance(kind, GaussianPrior) else Laplace
+    return made() if kind.scale is None else made(kind.scale)

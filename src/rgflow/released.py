@@ -5,14 +5,16 @@ Letters in shapes: C channels; m edge of a block, D = C·m² its variables.
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rgflow.bijectors import cut
 from rgflow.checks import MAX_LEVELS, check_name, check_whole
-from rgflow.config import FlowConfig, PriorName
+from rgflow.config import AffineMap, FlowConfig, GaussianPrior, LaplacePrior
 from rgflow.files import expanded
+from rgflow.geometries import Blocks
 from rgflow.model import RGFlow
 from rgflow.reading import DamagedError
 from rgflow.torch_files import load_tensors
@@ -21,7 +23,7 @@ Weights = dict[str, Tensor]
 _RENAMED = {"bias": "bias", "weight_g": "length", "weight_v": "direction", "scale": "beta"}
 
 
-def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
+def load_released(path: str | Path, prior: Literal["laplace", "gaussian"] | None = None) -> RGFlow:
     """The flow in a `.state` file of the released code, with equal log-densities and samples.
 
     Only tensors are read, never arbitrary pickled objects. Everything about the architecture is
@@ -42,7 +44,7 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
 
     Example:
         >>> flow = load_released("tests/fixtures/released/colour.state")
-        >>> flow.config.depth, flow.config.order, flow.config.conditioner
+        >>> flow.config.map.depth, flow.config.geometry.order, flow.config.map.conditioner
         ((2, 1, 1), 'released', 'released')
     """
     path = expanded(path)
@@ -67,7 +69,7 @@ def load_released(path: str | Path, prior: PriorName | None = None) -> RGFlow:
     return flow.eval()
 
 
-def _config(weights: Weights, prior: PriorName | None) -> FlowConfig:
+def _config(weights: Weights, prior: Literal["laplace", "gaussian"] | None) -> FlowConfig:
     """The architecture, from the shapes of the weights."""
     channels, m = (weights["layers.0.mask_left"].shape[axis] for axis in (0, 1))
     layers = _count(weights, r"layers\.(\d+)\.")
@@ -85,19 +87,20 @@ def _config(weights: Weights, prior: PriorName | None) -> FlowConfig:
     if prior is None:
         prior = "gaussian" if abs(scale - 1) < 1e-6 else "laplace"
     check_name("prior", prior, ("laplace", "gaussian"))
+    map = AffineMap(
+        depth=tuple(depths),
+        conditioner="released",
+        hidden=len(weights[block + "0.1.bias"]),
+        blocks=_count(weights, block.replace(".", r"\.") + r"(\d+)\."),
+    )
     return FlowConfig(
         height=m << (levels - 1),
         width=m << (levels - 1),
         channels=channels,
-        m=m,
         levels=levels,
-        depth=tuple(depths),
-        order="released",
-        conditioner="released",
-        hidden=len(weights[block + "0.1.bias"]),
-        blocks=_count(weights, block.replace(".", r"\.") + r"(\d+)\."),
-        prior=prior,
-        prior_scale=scale,
+        geometry=Blocks(m=m, order="released"),
+        map=map,
+        prior=(GaussianPrior if prior == "gaussian" else LaplacePrior)(scale=scale),
     )
 
 

@@ -193,8 +193,8 @@ def receptive_fields(
             into memory.
 
     Example:
-        >>> from rgflow import FlowConfig
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> found = receptive_fields(flow, draws=2)  # an untrained flow is the identity
         >>> found.field((0, 0, 1, 2)).nonzero().tolist(), found.strengths.max().item() * 256
         ([[0, 1]], 1.0)

@@ -39,8 +39,8 @@ def decode(
         ValueError: If the latents belong to a flow of another geometry.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> decode(flow, flow.draw_each(range(5)), batch_size=2).shape
         torch.Size([5, 3, 16, 16])
     """
@@ -128,8 +128,8 @@ def resample(
         ValueError: If a number is out of range, or the latents are of another flow.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> found = resample(flow, flow.draw_each([0, 1]), draws=3)
         >>> found.images.shape, found.changes().shape
         (torch.Size([2, 3, 3, 3, 16, 16]), torch.Size([2, 3]))
@@ -189,8 +189,8 @@ def at_temperatures(
         ValueError: If there are no seeds or temperatures, or these are out of range.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).images.shape
         torch.Size([2, 2, 3, 16, 16])
     """

@@ -117,8 +117,8 @@ def mix(
             is nothing to mix.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> a, b = flow.draw_each([0, 1]), flow.draw_each([2, 3])
         >>> found = mix(flow, a, b, every_threshold(flow.levels))
         >>> found.images.shape

@@ -13,7 +13,7 @@ Letters in shapes: N points.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from rgflow.bijectors import AffineCoupling, Compose
 from rgflow.bijectors.base import Bijector, MapSpec
 from rgflow.checks import check_name, check_whole
-from rgflow.config import FlowConfig, PriorName
+from rgflow.config import PRIORS
 from rgflow.priors import make_prior
 from rgflow.text import mean_and_error, measured
 
@@ -63,7 +63,7 @@ class Pinwheel:
         named: How well quadrants and half-axes name the legs of the points.
     """
 
-    prior: PriorName
+    prior: str
     seed: int
     turn: float
     flow: Bijector
@@ -127,12 +127,12 @@ def draw_pinwheel(n: int, turn: float, generator: torch.Generator) -> tuple[Tens
 
 
 def learn_pinwheels(
-    priors: Sequence[PriorName] = ("laplace", "gaussian"),
+    priors: Sequence[str] = ("laplace", "gaussian"),
     seeds: Sequence[int] = range(5),
     *,
     steps: int = STEPS,
     progress: Callable[[int], None] | None = None,
-) -> dict[PriorName, list[Pinwheel]]:
+) -> dict[str, list[Pinwheel]]:
     """Learn pinwheels, and guess the legs of 10,000 new points of each from their latents.
 
     A flow begins as the identity, so a pinwheel that happened to lie along the axes, or between
@@ -158,14 +158,14 @@ def learn_pinwheels(
     if not priors or not seeds:
         raise ValueError("Expected at least one prior and one seed; got none.")
     for prior in priors:
-        check_name("prior", prior, get_args(PriorName))
+        check_name("prior", prior, PRIORS)
     for seed in seeds:
         check_whole("seed", seed, 0)
     check_whole("steps", steps, 1)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     turns = [float(torch.rand((), generator=g) * (math.pi / 2)) for g in generators]
     flows = [_make_flow(seed) for _ in priors for seed in seeds]
-    densities = [make_prior(FlowConfig(prior=prior)) for prior in priors]
+    densities = [make_prior(PRIORS[prior]()) for prior in priors]
 
     def draw(n: int) -> tuple[Tensor, Tensor]:
         drawn = [draw_pinwheel(n, t, g) for t, g in zip(turns, generators, strict=True)]
@@ -198,7 +198,7 @@ def learn_pinwheels(
         z, nll = infer(x)
         for k, flow in enumerate(flows):
             flow.load_state_dict({name: stacked[k] for name, stacked in parameters.items()})
-    found: dict[PriorName, list[Pinwheel]] = {}
+    found: dict[str, list[Pinwheel]] = {}
     for p, prior in enumerate(priors):
         found[prior] = []
         for s, seed in enumerate(seeds):

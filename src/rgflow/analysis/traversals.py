@@ -70,8 +70,8 @@ def traverse(
         ValueError: If there is no such latent, the direction doesn't fit, or a value isn't finite.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> z = flow.draw_each([0, 1], fig6_temperature(flow.levels))
         >>> traverse(flow, z, (1, 0, 2, 0), [-2, 0, 2]).images.shape
         torch.Size([2, 3, 3, 16, 16])
@@ -102,8 +102,8 @@ def move(latents: Latents, along: Address | Latents, value: float, *, add: bool 
         ValueError: If there is no such latent, or the direction doesn't fit.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> z = flow.draw_each([0, 1])
         >>> direction = z.map(torch.zeros_like).select(slice(1)).set((0, 0, 1, 2), 2.0)
         >>> move(z, direction, 3.0)[0, 0, 1, 2]  # twice the direction's 2

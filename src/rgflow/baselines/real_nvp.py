@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Mapped, sum_event
 from rgflow.cells import SUBLATTICES
-from rgflow.config import Architecture, FlowConfig
+from rgflow.config import ConvolutionalMap, FlowConfig
 from rgflow.flow import Flow
 from rgflow.lattice import SqueezeSites
 from rgflow.numerics import EXACT, Precision
@@ -36,8 +36,8 @@ LAST_COUPLINGS = 4
 class RealNVP(Flow):
     """Real NVP, with the methods of `RGFlow`.
 
-    `levels` of the config is the number of scales (none: as many as leave a grid of at least 4×4),
-    `hidden` the feature maps at the first scale, `blocks` the residual blocks of each network.
+    `levels` of the config is the number of scales (none: as many as leave a grid of at least 4×4);
+    its geometry is `Squeeze`, its map a `ConvolutionalMap`.
 
     Args:
         config: The architecture.
@@ -46,13 +46,15 @@ class RealNVP(Flow):
         ValueError: If the size doesn't fit the number of scales, or an image doesn't fit.
 
     Example:
-        >>> config = FlowConfig(architecture="real_nvp", height=8, width=8, hidden=8, blocks=1)
+        >>> from rgflow.config import Squeeze
+        >>> map = ConvolutionalMap(hidden=8, blocks=1)
+        >>> config = FlowConfig(height=8, width=8, geometry=Squeeze(), map=map)
         >>> flow = RealNVP(config)
         >>> [tuple(z.shape) for z in flow.encode(torch.rand(2, 3, 8, 8) * 255).levels]
         [(2, 2, 3, 4, 4), (2, 2, 3, 4, 4)]
     """
 
-    architecture: ClassVar[Architecture] = "real_nvp"
+    squeezes: ClassVar[bool] = True
     lattice: SqueezeSites
 
     def make_lattice(self) -> SqueezeSites:
@@ -70,8 +72,9 @@ class RealNVP(Flow):
     def least_parameters(cls, config: FlowConfig) -> int:
         """As for `Flow`: the networks of the last scale."""
         top = (config.levels or _default_levels(config.height, config.width)) - 1
-        width, channels = config.widths(1)[0] << top, config.channels << top
-        return LAST_COUPLINGS * width * (18 * config.blocks * width + 9 * channels)
+        map = _map(config)
+        width, channels = _hidden(config) << top, config.channels << top
+        return LAST_COUPLINGS * width * (18 * map.blocks * width + 9 * channels)
 
 
 def _default_levels(height: int, width: int) -> int:
@@ -79,6 +82,22 @@ def _default_levels(height: int, width: int) -> int:
     while min(height, width) >> levels >= 4 and (height | width) % (1 << levels) == 0:
         levels += 1
     return levels
+
+
+def _map(config: FlowConfig) -> ConvolutionalMap:
+    assert isinstance(config.map, ConvolutionalMap)
+    return config.map
+
+
+def _hidden(config: FlowConfig) -> int:
+    """Feature maps of the first scale."""
+    hidden = _map(config).hidden
+    assert isinstance(hidden, int)
+    return hidden
+
+
+def _with_hidden(config: FlowConfig, hidden: int) -> FlowConfig:
+    return replace(config, map=replace(_map(config), hidden=hidden))
 
 
 def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
@@ -92,14 +111,16 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
         ValueError: If the nearest is more than 5 % away.
 
     Example:
-        >>> config = FlowConfig(architecture="real_nvp", height=16, width=16, blocks=2)
-        >>> match_parameters(config, 2_000_000).hidden
+        >>> from rgflow.config import Squeeze
+        >>> map = ConvolutionalMap(blocks=2)
+        >>> config = FlowConfig(height=16, width=16, geometry=Squeeze(), map=map)
+        >>> match_parameters(config, 2_000_000).map.hidden
         19
     """
 
     def size(hidden: int) -> int:
         with torch.device("meta"):
-            flow = RealNVP(replace(config, hidden=hidden))
+            flow = RealNVP(_with_hidden(config, hidden))
         return sum(p.numel() for p in flow.parameters())
 
     # Convolutions have one parameter per pair of feature maps, so the number is a h² + b h + c.
@@ -115,7 +136,7 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
             f"Expected a number of parameters that Real NVP can match within 5 %; got {count}, the "
             f"nearest being {near[hidden]}."
         )
-    return replace(config, hidden=hidden)
+    return _with_hidden(config, hidden)
 
 
 class RealNVPStep(nn.Module):
@@ -133,7 +154,7 @@ class RealNVPStep(nn.Module):
         super().__init__()
         self.channels, self.top = config.channels, top
         k = config.channels << level
-        hidden = config.widths(1)[0] << level
+        hidden = _hidden(config) << level
         self.before = Compose(
             [
                 ConvCoupling(config, k, hidden, parity=n % 2, checkerboard=True)
@@ -208,7 +229,7 @@ class ConvCoupling(Bijector):
         super().__init__((channels, None, None))
         self.parity, self.checkerboard = parity, checkerboard
         inputs, outputs = (channels + 1, channels) if checkerboard else (channels // 2,) * 2
-        self.network = ResidualNetwork(inputs, 2 * outputs, hidden, config.blocks)
+        self.network = ResidualNetwork(inputs, 2 * outputs, hidden, _map(config).blocks)
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         known, rest, mask = self._halves(x)

@@ -1,9 +1,7 @@
 """Invertible maps with tractable log-determinants, and the layers of an image built from them."""
 
 import importlib
-import sys
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from rgflow.bijectors.autoregressive import AutoregressiveBijector
 from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
@@ -19,8 +17,18 @@ from rgflow.bijectors.coupling import (
 )
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
-from rgflow.checks import check_name, short
-from rgflow.config import FlowConfig
+from rgflow.config import MAPS as MAP_KINDS
+from rgflow.config import (
+    AffineMap,
+    AutoregressiveMap,
+    CoarseToFineMap,
+    CubeMap,
+    Map,
+    MixtureMap,
+    OwnMap,
+    SplineMap,
+)
+from rgflow.kinds import own_class
 
 __all__ = [
     "AffineCoupling",
@@ -44,42 +52,36 @@ __all__ = [
     "cut",
     "dequantize",
     "join",
-    "make_bijector",
+    "make_map",
     "spec_of",
     "trust",
 ]
 
-BIJECTORS: dict[str, tuple[Callable[..., Bijector], tuple[str, ...]]] = {
-    "affine": (AffineCoupling, ("conditioner", "blocks")),
-    "spline": (SplineCoupling, ("conditioner", "blocks", "bins")),
-    "mixture": (MixtureCoupling, ("conditioner", "blocks", "components")),
-    "autoregressive": (AutoregressiveBijector, ("blocks", "bins")),
-    "cube": (CubeCoupling, ("conditioner", "blocks", "bins")),
-    "coarse_to_fine": (CoarseToFine, ("splits", "blocks", "stem", "components")),
+MAPS: dict[type[Map], Callable[..., Bijector]] = {
+    AffineMap: AffineCoupling,
+    SplineMap: SplineCoupling,
+    MixtureMap: MixtureCoupling,
+    AutoregressiveMap: AutoregressiveBijector,
+    CubeMap: CubeCoupling,
+    CoarseToFineMap: CoarseToFine,
 }
+"""The class of every kind of map of cells."""
 
 
-def make_bijector(config: FlowConfig, spec: MapSpec) -> Bijector:
-    """One bijector of cells, as a config names it.
+def make_map(map: Map, spec: MapSpec) -> Bijector:
+    """A map of cells, as a config describes it.
 
     Args:
-        config: Of the flow, with the same width of hidden layers at all levels.
+        map: Of the config, with one width of hidden layers.
         spec: Of the cells.
 
     Raises:
-        ValueError: If the name is unknown, or an import path leads to no `Bijector` that has been
-            imported (`trust` does).
+        ValueError: If an import path leads to no `Bijector` that has been imported (`trust` does).
     """
-    if "." in config.bijector:
-        made = _users_own(config.bijector, spec, config.bijector_options)
-    else:
-        check_name("bijector", config.bijector, BIJECTORS)
-        cls, names = BIJECTORS[config.bijector]
-        options = {name: getattr(config, name) for name in names} | {"hidden": config.widths(1)[0]}
-        made = cls(spec, **options)
-    if not config.channel_mixing:
-        return made
-    return Compose([ChannelMixing(spec), made])
+    made = _own(map, spec) if isinstance(map, OwnMap) else MAPS[type(map)](spec, **map.options())
+    if getattr(map, "channel_mixing", False):
+        return Compose([ChannelMixing(spec), made])
+    return made
 
 
 def trust(names: str | Iterable[str]) -> None:
@@ -114,34 +116,19 @@ imported (ModuleNotFoundError: No module named 'no').
             ) from error
 
 
-def _users_own(path: str, spec: MapSpec, options: dict[str, Any]) -> Bijector:
-    """A bijector of blocks whose class is at an import path such as `package.module.Class`."""
-    module, _, name = path.rpartition(".")
-    if module.partition(".")[0] == "rgflow":  # with options that nothing bounds
-        raise ValueError(
-            f"Expected bijector to be one of {', '.join(BIJECTORS)}, or a class of your own; got "
-            f"{short(path)}, which is the package's."
-        )
-    found = vars(sys.modules[module]).get(name) if module in sys.modules else None
-    if found is None:
-        raise ValueError(
-            f"Expected bijector to be one of {', '.join(BIJECTORS)}, or a class that has been "
-            f"imported; {short(path)} would run code: if you know it, add --trust {path:.300}, or "
-            f"trust={short(path)} in Python."
-        )
-    if not (isinstance(found, type) and issubclass(found, Bijector)):
-        raise ValueError(f"Expected {path!r} to be a subclass of Bijector; got {short(found)}.")
+def _own(map: OwnMap, spec: MapSpec) -> Bijector:
+    """A map whose class is at an import path such as `package.module.Class`."""
+    make: Callable[..., Bijector] = own_class("map", map.path, MAP_KINDS, Bijector)
     try:
-        make: Callable[..., Bijector] = found
-        bijector = make(spec, **options)
+        bijector = make(spec, **map.own)
     except Exception as error:  # whatever a user's class may raise
         raise ValueError(
-            f"Expected {name}({spec}, **{options}) to make a bijector; it raised "
+            f"Expected {map.path}({spec}, **{map.own}) to make a bijector; it raised "
             f"{type(error).__name__}: {error}."
         ) from error
     if bijector.event_shape != (spec.dim,):
         raise ValueError(
-            f"Expected {name} to map vectors of {spec.dim} variables; its event shape is "
+            f"Expected {map.path} to map vectors of {spec.dim} variables; its event shape is "
             f"{bijector.event_shape}."
         )
     return bijector

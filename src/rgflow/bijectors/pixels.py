@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, sum_event
-from rgflow.config import FlowConfig
+from rgflow.config import FlowConfig, LogitPixels, MarginalPixels
 
 LEVELS = 256
 """Number of values of a pixel."""
@@ -205,8 +205,7 @@ class Marginal(Bijector):
 
 def make_pixels(config: FlowConfig) -> Bijector | None:
     """The pixel map that a config names; none for fields."""
-    if config.pixels == "logit":
-        return Logit(config.channels)
-    if config.pixels == "marginal":
-        return Marginal(config.channels)
-    return None
+    if config.pixels is None:
+        return None
+    made = {LogitPixels: Logit, MarginalPixels: Marginal}[type(config.pixels)]
+    return made(config.channels)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +119,9 @@ def _described_flow(config: FlowConfig) -> Described:
 
     with torch.device("meta"):  # shapes without the numbers
         flow = make_flow(config)
+    depths = config.map.depths(flow.levels) if isinstance(flow, RGFlow) else ()
     return {
-        "config": asdict(config),
+        "config": config.to_dict(),
         "unit": flow.unit.name,
         "parameters": sum(p.numel() for p in flow.parameters()),
         "levels": [
@@ -129,7 +129,7 @@ def _described_flow(config: FlowConfig) -> Described:
                 "latents": list(shape := flow.lattice.latent_shape(level, config.channels)),
                 "size": torch.Size(shape).numel(),
                 "m": flow.lattice.geometry.unit(level) if isinstance(flow, RGFlow) else None,
-                "depth": config.depths(flow.levels)[level] if isinstance(flow, RGFlow) else None,
+                "depth": depths[level] if depths else None,
             }
             for level in range(flow.levels)
         ],

@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 
 from rgflow.cli.parsing import Parser, parse
-from rgflow.config import listed
 from rgflow.files import expanded, plain
-from rgflow.pretrained import Card, shipped, unknown_model
+from rgflow.pretrained import Card, in_words, shipped, unknown_model
 from rgflow.text import measured, say, show_facts, show_wide, table
 
 
@@ -47,12 +46,11 @@ def _list(cards: Sequence[Card]) -> None:
     rows = []
     for card in cards:
         found, model = card.likelihood, card.config.model
-        kind = f"{model.bijector}, m = {listed(model.m)}"
         rows.append(
             (
                 card.name,
                 card.config.data,
-                "Real NVP" if model.architecture == "real_nvp" else kind,
+                in_words(model),
                 f"{card.parameters:,}",
                 f"{card.bytes / 1e6:.1f}",
                 measured(found.nll, 4, found.standard_error),

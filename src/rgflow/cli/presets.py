@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from rgflow.cli.parsing import Parser, parse
-from rgflow.config import TrainConfig, listed
+from rgflow.config import CoarseToFineMap, ConvolutionalMap, TrainConfig, listed
 from rgflow.files import to_yaml
+from rgflow.geometries import Blocks
 from rgflow.presets import PRESETS, preset
 from rgflow.text import show_wide, table
 
@@ -34,11 +35,13 @@ def _list() -> None:
 
 
 def _flow(config: TrainConfig) -> tuple[str, str, str, str]:
-    model = config.model
-    if model.architecture == "real_nvp":
-        return "Real NVP", "", "", f"{model.hidden} feature maps"
-    kind = f"{model.conditioner}, "
-    if model.bijector == "coarse_to_fine":
-        kind = f"{model.channels * 4**model.splits} of "
-    networks = f"{kind}{listed(model.hidden)} wide"
-    return model.bijector, listed(model.m), listed(model.depth), networks
+    model, map = config.model, config.model.map
+    if isinstance(map, ConvolutionalMap):
+        return "Real NVP", "", "", f"{map.hidden} feature maps"
+    networks = f"{getattr(map, 'conditioner', '')}, "
+    if isinstance(map, CoarseToFineMap):
+        networks = f"{model.channels * 4**map.splits} of "
+    networks += f"{listed(getattr(map, 'hidden', 0))} wide"
+    parts = model.to_dict()
+    m = listed(model.geometry.m) if isinstance(model.geometry, Blocks) else ""
+    return parts["map"]["kind"], m, listed(map.depth), networks

@@ -1,16 +1,26 @@
 """`rgflow train`: learn a flow from images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_name, check_type
-from rgflow.cli.parsing import flat, instantiate, parse, parser
-from rgflow.config import FlowConfig, TrainConfig
-from rgflow.files import absolute, expanded
+from rgflow.cli.parsing import flat, parse, parser
+from rgflow.config import (
+    FORMER,
+    KINDS,
+    CoarseToFineMap,
+    CubeMap,
+    FlowConfig,
+    TrainConfig,
+    changed,
+    migrated,
+    options_of,
+)
+from rgflow.files import absolute, expanded, to_yaml
 from rgflow.presets import PRESETS
-from rgflow.reading import read_yaml
+from rgflow.reading import read_yaml, yaml_in
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -33,24 +43,37 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "preset", nargs="?", help=f"where the settings start: {', '.join(PRESETS)}"
     )
-    options.add_argument("--config", action="config", help="a YAML file of settings")
+    options.add_argument("--config", type=str | None, default=None, help="a YAML file of settings")
+    options.add_argument(
+        "--print_config", action="store_true", help="print the settings as YAML, and end"
+    )
     options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
     options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
-    options.add_class_arguments(TrainConfig, as_group=False)
+    options.add_class_arguments(TrainConfig, as_group=False, skip={"model"})
+    options.add_class_arguments(FlowConfig, "model", as_group=False, skip=set(KINDS))
+    for name, kinds in KINDS.items():
+        has = "; ".join(f"{kind}: {', '.join(options_of(kinds[kind]))}" for kind in kinds)
+        options.add_argument(f"--model.{name}", type=str | None, help=f"kind of {name}, with {has}")
     arguments, files = _files(arguments)
+    arguments, of_kinds = _kinds(arguments)
+    shown = "--print_config" in arguments  # a word that the parser has a meaning of its own for
+    arguments = [word for word in arguments if word != "--print_config"]
     # The preset may stand anywhere among the options, so only the parser can find it.
-    plain = [word for word in arguments if not word.startswith("--print_config")]
     options.set_defaults({"data": ""})
-    given = parse(options, plain)
+    given = parse(options, arguments)
     preset, pretrained, data = (
         given[name] or files.get(name) for name in ("preset", "pretrained", "data")
     )
-    begun = _begin(preset, pretrained, data or "")
-    options.set_defaults(_flat(_changed(begun, files)))
-    values = instantiate(options, arguments)
+    begun = _changed(_begin(preset, pretrained, data or ""), files)
+    options.set_defaults(_flat(begun))
+    values = parse(options, arguments).as_dict()
     out = values.pop("out") or files.get("out")
-    del values["preset"], values["config"], values["resume"]
-    config = TrainConfig(**values)
+    del values["print_config"], values["preset"], values["config"], values["resume"]
+    plain = {name: x for name, x in values.pop("model").items() if name not in KINDS}
+    config = begun.changed(values | {"model": plain | of_kinds})
+    if shown:
+        print(to_yaml({"out": out, **config.to_dict()}), end="")
+        return
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
 
@@ -69,7 +92,7 @@ OF_DATA = ("data", "data_root", "crop", "flip", "shuffle_channels")
 """Settings that belong to a data set."""
 OF_OPTIMISER = (
     "batch_size", "optimizer", "lr", "muon_lr", "weight_decay", "muon_decay", "betas", "warmup",
-    "schedule", "clip", "average",
+    "schedule", "max_grad_norm", "ema_decay",
 )  # fmt: skip
 """Settings that say how a flow is optimised."""
 
@@ -114,10 +137,38 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:
-    """Settings by the names of their options."""
-    values = asdict(config)
-    options = values["model"].pop("bijector_options")  # one option, which holds a dictionary
-    return flat(values) | {"model.bijector_options": options}
+    """Settings by the names of their options, but for what is of a kind."""
+    values = config.to_dict()
+    values["model"] = {name: x for name, x in values["model"].items() if name not in KINDS}
+    return flat(values)
+
+
+def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """The arguments without options of what is of a kind, and what these say: `--model.map cube`,
+    `--model.map.bins 8`."""
+    left, found = list[str](), dict[str, Any]()
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option == "--model":
+            raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
+        name, _, key = option.removeprefix("--model.").partition(".")
+        if not option.startswith("--model.") or name not in KINDS:
+            left.append(word)
+            continue
+        _put(found, f"{name}.{key}".rstrip("."), yaml_in(value if equals else next(words, "")))
+    return left, found
+
+
+def _put(model: dict[str, Any], name: str, value: object) -> None:
+    """Set one value of a flow's settings, by its name or, of a part, by `map.bins`."""
+    name, _, key = name.partition(".")
+    if not key:
+        model[name] = value
+    elif isinstance(there := model.setdefault(name, {}), dict):
+        there[key] = value
+    else:  # after its kind
+        model[name] = {"kind": there, key: value}
 
 
 def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -145,8 +196,11 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
                 f"Expected settings as names and values in {path}, those of the flow under model; "
                 f"see --print_config for an example."
             )
-        dotted = [name for name in values if name.startswith("model.")]
-        of_model |= {name.removeprefix("model."): values.pop(name) for name in dotted}
+        dotted = [name for name in values if str(name).startswith("model.")]
+        for name in dotted:
+            _put(of_model, name.removeprefix("model."), values.pop(name))
+        values = {FORMER.get(str(name), str(name)): value for name, value in values.items()}
+        of_model = migrated(of_model, partial=True)
         for kind, some, more in ((TrainConfig, values, OTHERS), (FlowConfig, of_model, ())):
             known = [*(field.name for field in fields(kind)), *more]
             for name in some:
@@ -154,7 +208,7 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         for name in (*OTHERS, "pretrained", "data"):
             if values.get(name) is not None:
                 check_type(f"{name} in {path}", values[name], str, "a word")
-        found |= {**values, "model": found.get("model", {}) | of_model}
+        found |= {**values, "model": changed(found.get("model", {}), of_model)}
     return left, found
 
 
@@ -165,9 +219,7 @@ OTHERS = ("preset", "out")
 def _changed(config: TrainConfig, files: dict[str, Any]) -> TrainConfig:
     """Settings with those of files in their place."""
     values = {name: value for name, value in files.items() if name not in OTHERS}
-    return TrainConfig.from_dict(
-        asdict(config) | values | {"model": asdict(config.model) | values.get("model", {})}
-    )
+    return config.changed(values)
 
 
 def _resume(arguments: Sequence[str]) -> None:
@@ -205,7 +257,7 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
         say(f"left out: {file}")
     if len(result.skipped) > 5:
         print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
-    if config.model.bijector in ("cube", "coarse_to_fine"):
+    if isinstance(config.model.map, CubeMap | CoarseToFineMap):
         why = "as wanted" if config.compile is False else "as no C++ compiler was found"
         print(
             f"Maps of the unit cube were compiled in {result.compile_seconds:.0f} s."

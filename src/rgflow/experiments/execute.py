@@ -248,7 +248,7 @@ def _check_settings(config: TrainConfig, run: Run) -> None:
         pretrained=config.pretrained if _is_package(config.pretrained) else there.pretrained,
         data_root=there.data_root,
     )
-    mine, theirs = asdict(config), asdict(there)
+    mine, theirs = config.to_dict(), there.to_dict()
     if different := [name for name in mine if mine[name] != theirs[name]]:
         raise ValueError(
             f"Expected a run of the settings that the experiment names in {run.folder}; "

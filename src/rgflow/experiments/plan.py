@@ -23,8 +23,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rgflow.checks import check_name, check_whole
-from rgflow.config import FlowConfig, TrainConfig
+from rgflow.checks import check_name, check_type, check_whole
+from rgflow.config import FORMER, FlowConfig, TrainConfig, migrated
 from rgflow.files import to_yaml
 from rgflow.presets import preset
 from rgflow.pretrained import Card, shipped
@@ -358,10 +358,13 @@ def _of_model(label: str, given: dict[str, Any], where: str, budget: str) -> Tra
 
 def _changed(config: TrainConfig, settings: dict[str, Any], what: str) -> TrainConfig:
     """Settings with some others, those of the flow under `model`."""
-    _check_keys(f"the settings of {what}", settings, [one.name for one in fields(TrainConfig)])
+    names = [*(one.name for one in fields(TrainConfig)), *FORMER]
+    _check_keys(f"the settings of {what}", settings, names)
     model = settings.get("model", {})
-    _check_keys(f"the model of {what}", model, [one.name for one in fields(FlowConfig)])
+    check_type(f"the model of {what}", model, dict, "names and values")
+    known = [one.name for one in fields(FlowConfig)]
+    _check_keys(f"the model of {what}", migrated(model, partial=True), known)
     try:
-        return replace(config, **{**settings, "model": replace(config.model, **model)})
+        return config.changed(settings)
     except TypeError as error:
         raise ValueError(f"Expected settings of {what} of other kinds: {error}.") from error

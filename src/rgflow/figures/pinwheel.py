@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from rgflow.analysis.pinwheel import TURNS, Cross, Estimate, Pinwheel, draw_pinwheel, sectors
-from rgflow.config import FlowConfig, PriorName
+from rgflow.config import PRIORS
 from rgflow.figures.charts import INK, PALE, SOFT, blank, rendered
 from rgflow.priors import make_prior
 
@@ -28,7 +28,7 @@ REACH = 4.2
 FAR = 2 * REACH
 
 
-def pinwheels(results: Mapping[PriorName, Sequence[Pinwheel]], points: int = 100) -> Image.Image:
+def pinwheels(results: Mapping[str, Sequence[Pinwheel]], points: int = 100) -> Image.Image:
     """Latents and data of flows that have learned the pinwheel, the first of each prior.
 
     As in the paper: draws from the prior, coloured by their sector, and where the flow takes them;
@@ -48,7 +48,7 @@ def pinwheels(results: Mapping[PriorName, Sequence[Pinwheel]], points: int = 100
     for r, (prior_name, flows) in enumerate(results.items()):
         found = flows[0]
         generator = torch.Generator().manual_seed(found.seed)
-        prior = make_prior(FlowConfig(prior=prior_name))
+        prior = make_prior(PRIORS[prior_name]())
         z = prior.sample_like(torch.empty(points, 2), generator)
         x, legs = draw_pinwheel(points, found.turn, generator)
         with torch.no_grad():
@@ -106,7 +106,7 @@ def _data(axes: Axes, many: Tensor, points: Tensor, colours: Tensor) -> None:
 def _prior(axes: Axes, found: Pinwheel, crosses: Sequence[Cross]) -> None:
     """The prior's density by lines, and the borders of the sectors."""
     line = torch.linspace(-REACH, REACH, 121)
-    prior = make_prior(FlowConfig(prior=found.prior))
+    prior = make_prior(PRIORS[found.prior]())
     log_p = prior.log_prob(line)[:, None] + prior.log_prob(line)
     levels = log_p.max().item() - np.array([8.0, 5.0, 3.0, 1.5, 0.5])
     axes.contour(line, line, log_p, levels, colors=SOFT, linewidths=0.6, linestyles="-", zorder=1)

@@ -72,8 +72,8 @@ def score(
         ValueError: If the flow is one of real-valued fields, or images don't fit.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=8))
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> train, test = torch.randint(256, (2, 30, 3, 16, 16), dtype=torch.uint8)
         >>> found = score(flow, train, test, ovals=False)
         >>> [(one.name, one.samples, one.references) for one in found.distances]

@@ -90,9 +90,9 @@ def inpaint(
         ValueError: If a mask is empty or of another size.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> from rgflow.local import LocalFlow
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=16))
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=16)))
         >>> images = torch.rand(2, 3, 16, 16) * 255
         >>> hole = flow.lattice.box(4, 4, 3, 3)
         >>> found = inpaint(LocalFlow(flow, images), hole, Climb(draws=10, steps=20))

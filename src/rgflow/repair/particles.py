@@ -29,8 +29,8 @@ from rgflow.bijectors.base import Compose
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.coarse_to_fine import CoarseToFine, Generation, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
-from rgflow.bijectors.pixels import Marginal
 from rgflow.checks import check_whole
+from rgflow.config import MarginalPixels
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
@@ -87,9 +87,10 @@ def complete(
         ValueError: If the flow is of another kind, sizes don't fit, or the hole is empty.
 
     Example:
-        >>> from rgflow import FlowConfig, make_flow
-        >>> kind = {"bijector": "coarse_to_fine", "disentanglers": False, "pixels": "marginal"}
-        >>> flow = make_flow(FlowConfig(height=8, width=8, depth=1, hidden=8, splits=1, **kind))
+        >>> from rgflow import Blocks, CoarseToFineMap, FlowConfig, MarginalPixels, make_flow
+        >>> kinds = {"geometry": Blocks(disentanglers=False), "pixels": MarginalPixels()}
+        >>> map = CoarseToFineMap(depth=1, hidden=8, splits=1)
+        >>> flow = make_flow(FlowConfig(height=8, width=8, map=map, **kinds))
         >>> image = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
         >>> found = complete(flow, image, flow.lattice.box(2, 2, 3, 3), particles=8, sweeps=2)
         >>> found.image.shape, found.samples.shape
@@ -160,7 +161,7 @@ def maps_once(flow: Flow) -> bool:
     """Whether a flow maps every pixel once, from its 256 levels, so that `complete` can fill its
     holes."""
     config = flow.config
-    levels = isinstance(flow.pixels, Marginal) and config.dequantization == "uniform"
+    levels = isinstance(config.pixels, MarginalPixels) and config.pixels.dequantization == "uniform"
     return levels and len(_once(flow)) == flow.levels and not config.shared
 
 

@@ -99,8 +99,9 @@ class WholeFlow:
         ValueError: If the images don't fit the flow, or the numbers the images.
 
     Example:
-        >>> from rgflow import FlowConfig, make_flow
-        >>> flow = make_flow(FlowConfig(architecture="real_nvp", height=8, width=8, hidden=4))
+        >>> from rgflow import ConvolutionalMap, FlowConfig, Squeeze, make_flow
+        >>> map = ConvolutionalMap(hidden=4)
+        >>> flow = make_flow(FlowConfig(height=8, width=8, geometry=Squeeze(), map=map))
         >>> whole = WholeFlow(flow, torch.rand(2, 3, 8, 8) * 255, free=50)
         >>> region = whole.region(flow.lattice.box(2, 2, 3, 3))
         >>> region.decode(region.latents).shape, region.latents.shape

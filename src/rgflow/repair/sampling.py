@@ -155,9 +155,9 @@ def draw_completions(
             of range, or the start isn't one for this region.
 
     Example:
-        >>> from rgflow import FlowConfig, RGFlow
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> from rgflow.local import LocalFlow
-        >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=8))
+        >>> flow = RGFlow(FlowConfig(height=8, width=8, map=AffineMap(depth=1, hidden=8)))
         >>> local = LocalFlow(flow, flow.sample(1))
         >>> region = local.region(flow.lattice.box(2, 3, 2, 2), copies=4)
         >>> found = draw_completions(region, draws=20, warm_up=20, leapfrog=4)

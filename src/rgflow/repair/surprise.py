@@ -363,8 +363,9 @@ def surprise(
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.
 
     Example:
-        >>> from rgflow import FlowConfig
-        >>> flow = RGFlow(FlowConfig(height=16, width=16, depth=1, hidden=16, pixels="marginal"))
+        >>> from rgflow import AffineMap, FlowConfig, MarginalPixels
+        >>> map, pixels = AffineMap(depth=1, hidden=16), MarginalPixels()
+        >>> flow = RGFlow(FlowConfig(height=16, width=16, map=map, pixels=pixels))
         >>> clean = torch.randint(100, 110, (32, 3, 16, 16), dtype=torch.uint8)
         >>> flow.fit_pixels(clean)
         >>> damaged = clean[:2].clone()

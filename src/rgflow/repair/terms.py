@@ -56,8 +56,8 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
         ValueError: If the flow has no blocks, or an image doesn't fit.
 
     Example:
-        >>> from rgflow import FlowConfig
-        >>> flow = RGFlow(FlowConfig(height=8, width=8, depth=1, hidden=16))
+        >>> from rgflow import AffineMap, FlowConfig
+        >>> flow = RGFlow(FlowConfig(height=8, width=8, map=AffineMap(depth=1, hidden=16)))
         >>> x8 = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
         >>> terms = local_terms(flow, x8)
         >>> [[tuple(block.shape) for block in layers] for layers in terms.blocks]

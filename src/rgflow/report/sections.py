@@ -29,6 +29,7 @@ from rgflow.figures.panels import framed
 from rgflow.figures.traversals import Shown, differences, traversal_frames
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice
+from rgflow.pretrained import in_words
 from rgflow.report import tables
 from rgflow.report.page import LEAST, Figure, Section, Table, moving, still
 from rgflow.report.subject import ReportedFlow
@@ -55,8 +56,7 @@ def summary(subject: ReportedFlow) -> Section:
         f"{tables.shown(result.nll, 4, result.standard_error)} {result.unit} on {result.images} "
         f"test images of {subject.test.name}.",
         f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.levels} levels with "
-        f"{counts} latents, level 0 (the finest) first; prior {config.prior}, bijector "
-        f"{config.bijector}.",
+        f"{counts} latents, level 0 (the finest) first; {in_words(config)}.",
     ]
     section = Section(title="Summary", text=text)
     section.parts.append(

@@ -48,8 +48,8 @@ class Optimisation:
         if accelerator:
             self.model, *self.optimizers = accelerator.prepare(flow, *self.optimizers)
         self.average = (
-            AveragedModel(flow, multi_avg_fn=_moving_average(config.average))
-            if config.average
+            AveragedModel(flow, multi_avg_fn=_moving_average(config.ema_decay))
+            if config.ema_decay
             else None
         )
 
@@ -121,8 +121,8 @@ class Optimisation:
         most of them, aren't touched. Gradients are whole in every process, so each can do it."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.clip and self.config.clip < norm < math.inf:
-            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        if self.config.max_grad_norm and self.config.max_grad_norm < norm < math.inf:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
         return float(norm)
 
     def averaged_flow(self) -> Flow:

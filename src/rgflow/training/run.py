@@ -318,7 +318,7 @@ class Run:
             {
                 "format": FORMAT,
                 "started": before.get("started", now),
-                "start": asdict(start) if start else before.get("start"),
+                "start": start or before.get("start"),
                 "resumed": [*before.get("resumed", []), now] if before else [],
                 "parameters": sum(p.numel() for p in flow.parameters()),
                 "data": {"name": images.name, "images": len(images), "skipped": images.skipped},

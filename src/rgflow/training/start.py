@@ -1,8 +1,7 @@
 """What a training begins with, and what of it is learned: weights of a model, and some levels."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -77,18 +76,29 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     assert config.pretrained
     folder = folder_of(config.pretrained)
     model = load_flow(folder) if (folder / CONFIG).is_file() else Run.open(folder).flow()
-    mine, theirs = asdict(config.model), asdict(model.config)
+    mine, theirs = _flat(config.model), _flat(model.config)
     if different := [
-        name for name in mine if name not in OF_COMPUTING and mine[name] != theirs[name]
+        name
+        for name in dict.fromkeys((*mine, *theirs))
+        if name not in OF_COMPUTING and mine.get(name) != theirs.get(name)
     ]:
-        wanted = ", ".join(f"{name} {theirs[name]}" for name in different)
+        wanted = ", ".join(f"{name} {theirs.get(name)}" for name in different)
         raise ValueError(
             f"Expected a flow like that of {config.pretrained}, whose weights it begins with: "
-            f"{wanted}; got {', '.join(str(mine[name]) for name in different)}: leave these "
+            f"{wanted}; got {', '.join(str(mine.get(name)) for name in different)}: leave these "
             f"settings to the model, or begin with new weights."
         )
     flow.load_state_dict(model.state_dict())
     return past(config.pretrained)
+
+
+def _flat(config: FlowConfig) -> dict[str, Any]:
+    """The settings of a flow by name, those of its parts as `map.hidden`."""
+    return {
+        name if key is None else f"{name}.{key}": value
+        for name, part in config.to_dict().items()
+        for key, value in (part.items() if isinstance(part, dict) else [(None, part)])
+    }
 
 
 def learn_levels(flow: Flow, levels: Sequence[int]) -> None:

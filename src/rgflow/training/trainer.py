@@ -4,7 +4,6 @@ import math
 import time
 import zlib
 from contextlib import nullcontext
-from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
@@ -13,9 +12,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from rgflow.architectures import FLOWS
+from rgflow.architectures import flow_class
 from rgflow.checks import check_at_least, check_whole
-from rgflow.config import FlowConfig, TrainConfig
+from rgflow.config import TrainConfig
 from rgflow.data import Images, msds
 from rgflow.flow import Flow
 from rgflow.numerics import training_dtype
@@ -35,18 +34,17 @@ def check_state(state: dict[str, Any], config: TrainConfig) -> None:
     try:
         of_run = state["config"]
         # Settings that there weren't when the run began have the value that changes nothing.
-        theirs = asdict(TrainConfig()) | of_run
-        theirs["model"] = asdict(FlowConfig()) | of_run["model"]
+        theirs = TrainConfig.from_dict(of_run).to_dict()
         held = sum(tensor.numel() for tensor in state["flow"].values())
     except (KeyError, TypeError, AttributeError) as error:
         raise _other(error) from error
-    mine = asdict(config)
+    mine = config.to_dict()
     if changed := [k for k in mine if k not in FREE and theirs[k] != mine[k]]:
         raise ValueError(
             f"Expected the settings that the run began with; {', '.join(changed)} differ in "
             f"its config.yaml: begin a new run for other settings."
         )
-    if held < FLOWS[config.model.architecture].least_parameters(config.model):
+    if held < flow_class(config.model).least_parameters(config.model):
         raise _other(f"{held:,} numbers are fewer than the flow has")
 
 
@@ -91,7 +89,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that going on needs."""
         return {
-            "config": asdict(self.config),
+            "config": self.config.to_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "lr_factor": self.lr_factor,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.architectures import make_flow
 from rgflow.bijectors.pixels import dequantize
-from rgflow.config import PriorName
+from rgflow.config import PRIORS
 from rgflow.evaluation import evaluate
 from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid, pinwheels
@@ -191,13 +191,13 @@ def priors(
     if subject.flow.domain != "cube":
         raise ValueError(
             f"Expected a flow on the unit cube, whose prior can be exchanged; {subject.name} works "
-            f"on the real line: measure one with bijector cube or coarse_to_fine."
+            f"on the real line: measure one with a cube or coarse_to_fine map."
         )
     images, labels = subject.images(count), spread(subject.labels(count), places)
     x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
     numbers, ways = {}, []
-    for prior in get_args(PriorName):
-        config = replace(subject.flow.config, prior=prior, prior_scale=None)
+    for prior in PRIORS:
+        config = replace(subject.flow.config, prior=PRIORS[prior]())
         flow = make_flow(config).to(subject.device, subject.flow.dtype)
         flow.load_state_dict(subject.flow.state_dict())
         z = encode(flow.eval(), x)
