@@ -19,7 +19,7 @@ from torch import Tensor
 from rgflow.bijectors.pixels import with_noise
 from rgflow.checks import check_whole
 from rgflow.flow import Flow, Terms
-from rgflow.text import counted, mean_and_error
+from rgflow.text import counter, mean_and_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def evaluate(
     n, m = len(images), min(subset, len(images))
     every, some = torch.arange(n), torch.arange(m) * n // max(m, 1)
     total = draws * n + (max(importance - draws, 0) + 1) * m
-    advance = counted(progress and (lambda _, *how_far: progress(*how_far)), "", total)
+    advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
     def find(which: Tensor, draw: int) -> Terms:
         return _terms(flow, images, which, seed, draw, batch_size, advance)

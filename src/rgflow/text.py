@@ -214,11 +214,11 @@ def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield partial(shown.advance, shown.add_task(what, total=total))
 
 
-def counted(report: Report | None, what: str, total: int) -> Callable[[int], None]:
-    """A function that takes what was done since its last call, and reports the sum.
+def counter(report: Report | None, what: str, total: int) -> Callable[[int], None]:
+    """A function that adds up what was done since its last call, and reports the sum.
 
     Example:
-        >>> advance = counted(print, "decoding", 100)
+        >>> advance = counter(print, "decoding", 100)
         >>> advance(64), advance(36)
         decoding 64 100
         decoding 100 100

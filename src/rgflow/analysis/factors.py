@@ -26,7 +26,7 @@ from rgflow.checks import check_whole
 from rgflow.files import plain
 from rgflow.flow import Flow
 from rgflow.latents import Latents
-from rgflow.text import Report, counted
+from rgflow.text import Report, counter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,14 +147,14 @@ def find_factors(
         raise ValueError("Expected receptive fields of all latents of this flow; got others.")
 
     x = _noisy(flow, images, seed)
-    advance = counted(progress, "encoding", len(x))
+    advance = counter(progress, "encoding", len(x))
     z = encode(flow, x, batch_size=batch_size, progress=advance)
     if fields is None:
-        advance = counted(progress, "receptive fields", draws)
+        advance = counter(progress, "receptive fields", draws)
         fields = receptive_fields(flow, draws=draws, seed=seed, progress=advance)
     visible = visible_latents(fields, threshold=threshold)
     others = Latents.from_image(x, flow.lattice)
-    dependences, advance = [], counted(progress, "dependence", 2)
+    dependences, advance = [], counter(progress, "dependence", 2)
     for of in (z, others):
         dependences.append(dependence(of, seed=seed))
         advance(1)
@@ -168,7 +168,7 @@ def find_factors(
     )
     if not labels:
         return unlabelled
-    advance = counted(progress, "labels", 3)
+    advance = counter(progress, "labels", 3)
     advance(0)
     found = associations(z, labels)
     advance(1)

@@ -22,7 +22,7 @@ from rgflow.metrics.frechet import (
 from rgflow.metrics.images import extract
 from rgflow.metrics.ovals import Spreads, spreads
 from rgflow.metrics.reader import load_reader
-from rgflow.text import Report, counted
+from rgflow.text import Report, counter
 
 COMPONENTS = 64
 """Of the pixels, at the most."""
@@ -90,7 +90,7 @@ def score(
     for kind in kinds:  # refuse unsuitable images now, rather than after sampling
         list(extract(train[:1], kind.extract, 1))
     seeds = range(seed, seed + len(test))
-    drawn = _samples(flow, seeds, temperature, batch_size, counted(progress, "sampling", len(test)))
+    drawn = _samples(flow, seeds, temperature, batch_size, counter(progress, "sampling", len(test)))
     samples = torch.cat(list(drawn))
     total = 2 * len(test) + len(train)
     distances = tuple(
@@ -102,7 +102,7 @@ def score(
             temperature=temperature,
             seed=seed,
             batch_size=batch_size,
-            progress=counted(progress, kind.distance_name, total),
+            progress=counter(progress, kind.distance_name, total),
         )
         for kind in kinds
     )

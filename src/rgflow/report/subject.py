@@ -13,7 +13,7 @@ from rgflow.analysis.labels import labels_of
 from rgflow.data import Images
 from rgflow.flow import Flow
 from rgflow.latents import Latents
-from rgflow.text import Report, counted
+from rgflow.text import Report, counter
 from rgflow.training.run import Run
 
 COLD = 0.8
@@ -67,7 +67,7 @@ class ReportedFlow:
 
     def fields_of(self, flow: Flow) -> ReceptiveFields:
         """Receptive fields of all latents of this flow or another one."""
-        advance = counted(self.progress, "receptive fields", self.draws)
+        advance = counter(self.progress, "receptive fields", self.draws)
         return receptive_fields(flow, draws=self.draws, seed=self.seed, progress=advance)
 
     @cached_property
