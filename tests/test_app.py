@@ -63,7 +63,7 @@ def models(tmp_path_factory):
     return SimpleNamespace(names=found, open=lambda name: Workspace(shelf.open(found[name])))
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=SMALL)
 def work(models, request, monkeypatch):
     """A workspace of each model."""
     monkeypatch.setattr(repairing, "STEPS", 6)
@@ -469,6 +469,7 @@ def test_a_picture_that_is_no_longer_there_is_not_chosen():
         sentence(error)
 
 
+@pytest.mark.parametrize("work", MODELS, indirect=True)
 def test_a_chain_of_everything(work, same):
     random.seed(0)
     levels = work.opened.flow.levels

@@ -134,6 +134,8 @@ def test_commands(page, line, place, monkeypatch):
         assert not ended.value.code
     elif arguments[0] in ("evaluate", "ship"):
         assert main([*arguments, "--count", "10"]) == 0
+    elif arguments[0] in ("fields", "traverse") and "--draws" not in arguments:
+        assert main([*arguments, "--draws", "1"]) == 0
     elif arguments[0] == "score":
         assert main([*arguments, "--count", "20"]) == 0
     elif arguments[0] == "factors":
