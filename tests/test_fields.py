@@ -49,7 +49,9 @@ def all_fields(found, flow):
 
 KINDS = {
     **{name: BIJECTORS[name] for name in ("affine-paper", "spline", "cube")},
-    "autoregressive": {**BIJECTORS["autoregressive"], "m": 2, "levels": 2, "depth": 1},
+    "autoregressive": {
+        **BIJECTORS["autoregressive"], "m": 2, "levels": 2, "depth": 1, "height": 4, "width": 4,
+    },
     **{
         name: OPTIONS[name]
         for name in (
