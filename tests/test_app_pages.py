@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
+from PIL import Image
 
 from rgflow.app.drawers import NAMES as DRAWERS
 from rgflow.app.layout import BEAT
@@ -17,6 +18,7 @@ from strange_files import png, zeros
 from visitors import (
     BROWSER,
     CURSOR,
+    FEW,
     PATIENCE,
     Visitor,
     atlas,
@@ -243,8 +245,8 @@ def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
 @pytest.mark.parametrize(
     ("count", "late"),
     [
-        pytest.param(150, False, id="at-once"),
-        pytest.param(30, True, id="late"),
+        pytest.param(100, False, id="at-once"),
+        pytest.param(20, True, id="late"),
         pytest.param(500, False, id="500-at-once", marks=pytest.mark.slow),
         pytest.param(100, True, id="100-late", marks=pytest.mark.slow),
     ],
@@ -317,10 +319,15 @@ def test_who_has_left_is_noticed(browser, address):
 
 
 def test_pictures_that_are_too_large(me, address, tmp_path):
-    """By when the server has had as much memory as all else takes."""
+    """They take no more memory than what everybody does before."""
     (tmp_path / "large.png").write_bytes(zeros(10_000, 10_000))
     (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
+    Image.effect_noise((90, 60), 60).convert("RGB").save(tmp_path / "small.png")
+    atlas(me)
     me.drawer("own")
+    me.upload(tmp_path / "small.png")
+    me.change("#take-own")
+    me.clear()
     before, image = most_memory(address), me.pixels
     for name, words in (("large.png", "got 10000×10000"), ("bomb.png", "got more")):
         me.upload(tmp_path / name)
@@ -336,7 +343,7 @@ def test_a_page_goes_on_when_its_server_is_back(browser, pictures, tmp_path):
     """Whether it had ended or been killed; and it ends though a page is open."""
     port, me = free_port(), None
     for end in ("ended", "killed", None):
-        with serving(tmp_path, port=port) as found:
+        with serving(tmp_path, port=port, before=FEW) as found:
             me = me or Visitor(browser, found, pictures)
             # Gradio's words or ours, which go as the page is loaded again.
             words = me.page.get_by_text(re.compile("Attempting reconnection|as soon as it is back"))

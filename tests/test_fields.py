@@ -184,14 +184,14 @@ def test_fields_of_a_linear_flow_do_not_depend_on_the_draws():
 
 REDRAWN = {
     "affine": OPTIONS["open"],
-    "coarse-to-fine": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal"},
+    "coarse-to-fine": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "depth": 1},
     "a tree": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "disentanglers": False},
     **{name: REAL_NVP[name] for name in ("real-nvp-scales",)},
 }
 
 
 @pytest.mark.parametrize("name", REDRAWN)
-@pytest.mark.parametrize(("space", "change"), [("flow", "step"), *((s, "redraw") for s in SPACES)])
+@pytest.mark.parametrize(("space", "change"), [("flow", "step"), ("pixels", "redraw")])
 def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space, change):
     flow = random_flow(**REDRAWN[name]).double()
     found = receptive_fields(flow, draws=2, space=space, change=change, temperature=0.8)
@@ -201,7 +201,7 @@ def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space, change)
 
     moved = 0
     for windows in found.windows:
-        for address in map(tuple, windows.addresses[::15].tolist()):
+        for address in map(tuple, windows.addresses[::25].tolist()):
             changes = []
             for k in range(2):
                 z, new = (flow.draw_each([seed], 0.8) for seed in (k, k + fields.ANOTHER))
