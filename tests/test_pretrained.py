@@ -283,7 +283,7 @@ def test_a_model_of_the_package_is_whole_small_and_quick(name):
 @every_model
 @pytest.mark.filterwarnings("ignore::rgflow.flow.LosslessWarning")
 def test_a_model_of_the_package_does_what_its_card_says(name):
-    check_likelihood(name, 500)
+    check_likelihood(name, 150)
     flow, images = load_flow(name), images_of(name, 10)
     assert torch.equal(flow.decode(flow.encode(images)).floor().to(torch.uint8), images)
 
