@@ -339,24 +339,23 @@ def test_pictures_that_are_too_large(me, address, tmp_path):
     assert most_memory(address) < before + 30
 
 
-def test_a_page_goes_on_when_its_server_is_back(browser, pictures, tmp_path):
-    """Whether it had ended or been killed; and it ends though a page is open."""
-    port, me = free_port(), None
-    for end in ("ended", "killed", None):
-        with serving(tmp_path, port=port, before=FEW) as found:
-            me = me or Visitor(browser, found, pictures)
-            # Gradio's words or ours, which go as the page is loaded again.
-            words = me.page.get_by_text(re.compile("Attempting reconnection|as soon as it is back"))
-            words.wait_for(state="detached")
-            me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-            if end == "killed":
-                os.kill(int(process_of(found).name), signal.SIGKILL)
-            elif not end:
-                draw(me)
-                me.close()
-        if end:
-            words.wait_for()
-            me.shoot(f"lost-{end}")
+@pytest.mark.parametrize(
+    "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["ended", "killed"]
+)
+def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_path):
+    port = free_port()
+    with serving(tmp_path, port=port, before=FEW) as first:  # which ends though a page is open
+        me = Visitor(browser, first, pictures)
+        if killed:
+            os.kill(int(process_of(first).name), signal.SIGKILL)
+    words = re.compile("Attempting reconnection|as soon as it is back")  # Gradio's words or ours
+    me.page.get_by_text(words).wait_for()
+    me.shoot(f"lost-{killed}")
+    with serving(tmp_path, port=port, before=FEW):
+        me.page.get_by_text(words).wait_for(state="detached")  # as the page is loaded again
+        me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+        draw(me)
+        me.close()
 
 
 def test_health(address):

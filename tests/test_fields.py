@@ -61,7 +61,7 @@ KINDS = {
             "variational-marginal",
         )
     },
-    **REAL_NVP,
+    **{name: REAL_NVP[name] for name in ("real-nvp", "real-nvp-scales", "real-nvp-marginal")},
 }  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from flows import BIJECTORS, OPTIONS, random_flow, random_images
 from rgflow.local import LocalFlow
 
 CASES = {
-    # Autoregressive maps are inverted variable by variable: slow, so on few blocks.
-    **{
-        name: options if "autoregressive" in name else {"height": 16, "width": 16, **options}
-        for name, options in BIJECTORS.items()
-    },
+    **BIJECTORS,
     **OPTIONS,
+    # Larger ones, whose cones are small beside them.
+    **{
+        name: {"height": 16, "width": 16, **BIJECTORS[name]}
+        for name in ("affine-paper", "spline", "cube", "coarse-to-fine")
+    },
     "large-open": {"height": 16, "width": 32, "boundary": "open", "order": "released"},
 }
 
@@ -35,12 +36,13 @@ def masks_of(kind, lattice, n=3):
 
 
 MIXED = [(case, "mixed") for case in CASES]
-OF_DENSITY = {
+ALIKE = {
     "gaussian", "student", "wide-prior", "marginal-student", "cube-gaussian", "cube-student",
-    "checkpointing", "cube-checkpointing",
+    "checkpointing", "cube-checkpointing", "default", "cube-logit", "grey", "four-channels",
+    "marginal", "shared", "depths", "one-level", "m2", "m8",
 }  # fmt: skip
-"""Cases that generate as others do."""
-GENERATED = [case for case in CASES if case not in OF_DENSITY]
+"""Cases that generate as others do: they differ in their density, or in numbers alone."""
+GENERATED = [case for case in CASES if case not in ALIKE]
 EXTREMES = [
     (case, kind)
     for case in ("affine-paper", "cube-marginal", "released-order-open", "variational")

@@ -47,6 +47,11 @@ def flow(request):
     return random_flow(**CASES[request.param])
 
 
+SOME = [*BIJECTORS, "stems", "edges", "shared-open", "variational-marginal", "real-nvp-scales"]
+few = pytest.mark.parametrize("flow", SOME, indirect=True)
+"""Where one of each kind is enough."""
+
+
 def jacobian(function, x, flow):
     if flow.config.checkpointing:  # which torch.func doesn't know
         matrix = torch.autograd.functional.jacobian(function, x)
@@ -89,6 +94,7 @@ def test_gradients_reach_every_parameter(flow):
         assert parameter.grad.abs().max() > 0, name
 
 
+@few
 def test_saved_and_loaded_is_identical(flow, tmp_path):
     for dtype in (torch.float64, torch.float32):
         flow.to(dtype).save_pretrained(tmp_path / "model")
@@ -99,6 +105,7 @@ def test_saved_and_loaded_is_identical(flow, tmp_path):
         assert torch.equal(loaded.log_prob(x), flow.log_prob(x))
 
 
+@few
 def test_any_batch_split_gives_the_same(flow):
     x = random_images(flow, 5)
     whole, z = flow.log_prob(x), flow.encode(x).flat()
