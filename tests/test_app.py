@@ -50,6 +50,8 @@ SMALL = {
     "real-nvp": {"architecture": "real_nvp", "levels": 2, "hidden": 6},
 }  # fmt: skip
 MODELS = [*SMALL, "msds1-best"]
+repaired = pytest.mark.parametrize("work", ["affine", "grey-once", "real-nvp"], indirect=True)
+"""By a climb of cones, by particles, and by a climb of the whole image."""
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +270,7 @@ def test_own_images(work, same):
     same(work)
 
 
+@repaired
 def test_repairs(work, same):
     image = picture(work)
     work.take(work.encode(image, "mine.png"))
@@ -295,6 +298,7 @@ def test_repairs(work, same):
     same(work)
 
 
+@repaired
 def test_a_repair_that_is_stopped(work, same):
     work.paint(hole(work, 6))
     steps = []
