@@ -10,6 +10,12 @@ from rgflow.local import LocalFlow
 CASES = {
     **BIJECTORS,
     **OPTIONS,
+    # Autoregressive maps are inverted variable by variable: with few.
+    **{
+        name: {**BIJECTORS[name], "m": 2, "levels": 2}
+        for name in BIJECTORS
+        if name.startswith("autoregressive")
+    },
     # Larger ones, whose cones are small beside them.
     **{
         name: {"height": 16, "width": 16, **BIJECTORS[name]}
