@@ -8,12 +8,11 @@ import pytest
 import torch
 
 LONGEST = (
-    "test_app_browser.py", "test_training.py", "test_resume.py", "test_report.py", "test_docs.py",
-    "test_starting.py", "test_app.py", "test_app_pages.py", "test_bijectors.py", "test_fuzz.py",
-    "test_experiments.py", "test_model.py", "test_local.py",
+    "test_app_browser.py", "test_model.py", "test_docs.py", "test_app_pages.py",
+    "test_bijectors.py", "test_app.py", "test_training.py", "test_resume.py", "test_fields.py",
+    "test_local.py", "test_report.py", "test_starting.py",
 )  # fmt: skip
-"""Files of tests that take longest, or mostly wait: they come first, lest one process be left with
-them at the end."""
+"""Files of tests that take longest come first, lest one process be left with them at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
