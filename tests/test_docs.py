@@ -109,11 +109,17 @@ def commands(page):
 
 
 def different_commands():
-    """Every command once, on the first page that has it."""
+    """Every command once, on the first page that has it; numbers of draws, and budgets of runs that
+    go on, make no other."""
     first = {}
     for page in PAGES:
         for line in commands(page):
-            first.setdefault(tuple(shlex.split(line, comments=True)), (page, line))
+            words = shlex.split(line, comments=True)
+            for option in ("--draws", "--minutes" if "--resume" in words else ""):
+                if option in words:
+                    place = words.index(option)
+                    del words[place : place + 2]
+            first.setdefault(tuple(words), (page, line))
     return list(first.values())
 
 

@@ -45,9 +45,10 @@ MIXED = [(case, "mixed") for case in CASES]
 ALIKE = {
     "gaussian", "student", "wide-prior", "marginal-student", "cube-gaussian", "cube-student",
     "checkpointing", "cube-checkpointing", "default", "cube-logit", "grey", "four-channels",
-    "marginal", "shared", "depths", "one-level", "m2", "m8",
+    "marginal", "shared", "depths", "one-level", "m2", "m8", "coarse-to-finest",
 }  # fmt: skip
-"""Cases that generate as others do: they differ in their density, or in numbers alone."""
+"""Cases that generate as others do: they differ in their density, or in numbers alone. Mixtures of
+two splits are among those with edges."""
 GENERATED = [case for case in CASES if case not in ALIKE]
 EXTREMES = [
     (case, kind)
