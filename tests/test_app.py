@@ -510,9 +510,9 @@ def test_the_python_stays_short_and_quick(small, same):
     for _ in range(40):  # each is made from the one before, twice
         small.remember(small.subject)
         small.change(small.mixed([[0.5] * levels])[0])
-    start = time.perf_counter()
+    start = time.process_time()  # other tests run beside this one
     script = small.subject.recipe.script("m")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert script.count("\n") < 60
     same(small)
     recipe = Recipe("0")
