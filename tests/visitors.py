@@ -25,8 +25,8 @@ from rgflow.cli import main
 sys.exit(main())
 """
 """The command `rgflow`, which tells of everybody whom it asks for something."""
-FEW = "from rgflow.app import repairing, shelf; repairing.PARTICLES, shelf.DRAWS = 8, 1"
-"""With fewer particles and draws than usual, repairs and receptive fields take less long."""
+FEW = "from rgflow.app import repairing; repairing.PARTICLES = 8"
+"""With fewer particles than usual, repairs take less long."""
 PATIENCE = 120
 """Seconds after which something won't come any more; enough for a busy machine."""
 
