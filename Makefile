@@ -22,8 +22,10 @@ demo: .venv/installed ## learn MSDS1 for 4 minutes, then evaluate and sample
 	@$(BIN)/rgflow sample $(DEMO_OUT) -n 64
 
 test: .venv/installed-dev ## all tests that take less than a minute each
-	@# Two processes with a thread each: with more they wait for one another.
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	@# Two processes with a thread each: with more they wait for one another. Each takes the next
+	@# file of the order in conftest.py.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile \
+		--no-loadscope-reorder
 
 nightly: .venv/installed-dev ## the slow tests as well
 	@$(BIN)/python -m pytest --timeout 3600

@@ -7,6 +7,19 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+LONGEST = (
+    "test_app_browser.py", "test_model.py", "test_docs.py", "test_app_pages.py",
+    "test_bijectors.py", "test_app.py", "test_training.py", "test_resume.py", "test_fields.py",
+    "test_local.py", "test_report.py", "test_starting.py",
+)  # fmt: skip
+"""Files of tests that take longest come first, lest one process be left with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put these files first."""
+    places = {name: k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache() -> Iterator[None]:

@@ -1,147 +1,38 @@
 """The explorer in Chromium, used as a person would."""
 
 import base64
-import contextlib
-import json
 import os
-import re
-import signal
-import subprocess
-import sys
-import time
-import urllib.parse
-import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
 from rgflow import load_flow
-from rgflow.app.drawers import NAMES as DRAWERS
-from rgflow.app.layout import BEAT
 from rgflow.latents import Latents
-from strange_files import png, zeros
-from visitors import (
-    BROWSER,
-    PATIENCE,
-    Visitor,
-    album,
-    chromium,
-    free_port,
-    health,
-    most_memory,
-    process_of,
-    serving,
-)
+from visitors import BROWSER, CURSOR, atlas, draw, write
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
-PANELS = ("Sample", "Latents", "Mix", "Repair")
-CURSOR = "document.querySelector('#canvas canvas').style.cursor"
-UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.shown *")]
-  .filter((one) => one.matches("button:not([tabindex='-1']), input, textarea"))
-  .filter((one) => one.checkVisibility())
-  .filter((one) => {
-    window.rgflow.explain(one);
-    return !document.getElementById("help").innerText;
-  }).map((one) => one.outerHTML.slice(0, 200))"""
-"""Whatever can be used and has no sentence of help."""
-LATE = """{
-  const ask = window.fetch, rest = () => new Promise((resolve) => setTimeout(resolve, 200));
-  window.fetch = async (...what) => {
-    const answer = await ask(...what);
-    if (!String(what[0].url || what[0]).includes("/queue/data")) return answer;
-    const late = new TransformStream({ async transform(words, out) {
-      for (const one of words.split(/(?<=\\n\\n)/)) {
-        out.enqueue(one);
-        if (one.includes("process_completed")) await rest();
-      }
-    } });
-    const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(late);
-    return new Response(body.pipeThrough(new TextEncoderStream()), answer);
-  };
-}"""
-"""Lets whatever follows an answer on a stream arrive late, as it does behind a large one: if that
-tells that the stream ends, another event has been sent by then."""
-BACK_TO_BACK = """count => {
-  const canvas = document.querySelector("#canvas canvas");
-  window.events = { sent: 0, answered: 0, time: 0 };
-  const send = () => {
-    document.getElementById(window.events.sent++ % 2 ? "redo" : "undo").click();
-    window.events.time = performance.now();
-  };
-  new MutationObserver(() => {
-    if (++window.events.answered < count) send();
-  }).observe(canvas, { attributes: true, attributeFilter: ["data-revision"] });
-  send();
-}"""
-"""Sends so many events, each while the answer to the one before is handled."""
-ENDED = """count => window.events.answered === count
-  || performance.now() - window.events.time > 30000"""
-"""Whether all of them are answered, or one won't be any more."""
-BUSY = """() => [...document.querySelectorAll(
-  ".generating, .pending, .translucent, .progress-text, .eta-bar, [aria-busy=true]"
-)].filter((one) => one.checkVisibility()).map((one) => one.outerHTML.slice(0, 200))"""
-"""Whatever looks as if something was under way."""
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """Of a server that runs in a folder of its own."""
-    with serving(tmp_path_factory.mktemp("server")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return album(tmp_path_factory.mktemp("album"))
 
 
 @pytest.fixture
-def me(browser, address, pictures, request):
-    """A person, who in the end has met no error and asked nobody else."""
-    visitor, failed = Visitor(browser, address, pictures), request.session.testsfailed
-    yield visitor
-    try:
-        if request.session.testsfailed > failed:
-            visitor.shoot(f"failed-{request.node.name}")
-        visitor.content()
-    finally:
-        visitor.close()
+def runs(tmp_path, monkeypatch):
+    """A check that the Python on a page, with some words, makes the image on it."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(me, words):
+        code = me.python(words)
+        exec(compile(code, "script.py", "exec"), {})
+        found = np.asarray(Image.open("image.png").convert("RGB"))
+        assert found.tobytes() == base64.b64decode(me.pixels)
+        os.remove("image.png")
+        return code
+
+    return check
 
 
-def draw(me, seed=0, count=3):
-    """Draw a few images."""
-    me.page.fill("#seed input", str(seed))
-    me.page.fill("#count input[type=number]", str(count))
-    me.change("#draw")
-    me.wait(f"() => document.querySelectorAll('#samples button').length === {count}")
-
-
-def atlas(me):
-    """Open the panel of latents, and wait for its maps."""
-    me.panel("Latents")
-    me.page.locator("#atlas button").first.wait_for()
-
-
-def runs(me, folder, words):
-    """Check that the Python on the page, with these words, makes the image on the page."""
-    code = me.python(words)
-    (folder / "script.py").write_text(code)
-    subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, timeout=300)
-    found = np.asarray(Image.open(folder / "image.png").convert("RGB"))
-    assert found.tobytes() == base64.b64decode(me.pixels)
-    return code
-
-
-def test_from_samples_to_a_direction(me, tmp_path):
+def test_from_samples_to_a_direction(me, runs):
     me.shoot("1-first")
     draw(me)
     assert me.items("#samples") == 3
@@ -208,11 +99,11 @@ def test_from_samples_to_a_direction(me, tmp_path):
     me.warned("a saved move")
     me.change("#undo")
     me.wait("() => document.querySelector('#directions input').value === 'brighter'")
-    code = runs(me, tmp_path, "move(")
+    code = runs(me, "move(")
     assert "[0]" in code
 
 
-def test_a_number_that_is_typed(me, tmp_path):
+def test_a_number_that_is_typed(me, runs):
     draw(me, count=1)
     atlas(me)
     me.change("#atlas button", 1)
@@ -220,7 +111,7 @@ def test_a_number_that_is_typed(me, tmp_path):
     me.changing(lambda: me.page.fill("#latent-0 input[type=number]", "2"), "pixels")
     me.changing(lambda: me.drawer("python"))  # though the field has the focus still
     me.close_drawer("python")
-    runs(me, tmp_path, ".set(")
+    runs(me, ".set(")
     me.page.focus("#latent-0 input[type=range]")
     me.changing(lambda: me.page.keyboard.press("End"))
     assert "latents moved" in me.text("#status")
@@ -266,15 +157,15 @@ def test_a_slider_that_is_moved_on_isnt_put_back(me):
     me.page.evaluate("document.querySelector('#settle').click()")
     me.slide(-2)
     me.wait("before => document.querySelector('#canvas canvas').dataset.revision > before", before)
-    me.page.wait_for_timeout(500)  # the answer, to the first, has come
+    me.page.wait_for_timeout(200)  # the answer, to the first, has come
     assert slider.input_value() == "-2"
     while not held:
-        me.page.wait_for_timeout(100)
+        me.page.wait_for_timeout(20)
     me.changing(lambda: [route.continue_() for route in held], "pixels")
     me.page.unroute("**/queue/join?*", hold)
 
 
-def test_mix_and_export(me, tmp_path):
+def test_mix_and_export(me, runs, tmp_path):
     draw(me, 5, 1)
     me.panel("Mix")
     me.wait("() => document.querySelector('#swap').disabled")
@@ -295,10 +186,10 @@ def test_mix_and_export(me, tmp_path):
     assert share.input_value() == "1"
     me.shoot("10-mixed")
     assert "mixture" in me.text("#status")
-    runs(me, tmp_path, ".mix(z2, (1.0, 0.0, 0.0))")
+    runs(me, ".mix(z2, (1.0, 0.0, 0.0))")
     mixed = me.pixels
     me.changing(lambda: me.drag("#linear", 0.5))  # of the first image, not of the mixture
-    code = runs(me, tmp_path, ".mix(z2, (0.5, 0.5, 0.5))")
+    code = runs(me, ".mix(z2, (0.5, 0.5, 0.5))")
     assert code.count(".mix(") == 1
     me.change("#undo")
     assert me.pixels == mixed
@@ -335,13 +226,13 @@ def test_mix_and_export(me, tmp_path):
     me.close_drawer("export")
 
 
-def test_repair(me, tmp_path):
+def test_repair(me, runs, tmp_path):
     draw(me, 7, 1)
     me.panel("Repair")
     me.wait(f"() => {CURSOR} === 'crosshair'")
     me.click("#repair")
     me.warned("something to repair")
-    me.page.wait_for_timeout(500)
+    me.page.wait_for_timeout(200)
     assert [me.text(f"#{one}") for one in ("repair", "stop", "undo")] == ["Repair", "Stop", "Undo"]
     assert me.marked() == []
     me.changing(lambda: me.stroke((10, 10), (10, 18)))
@@ -372,7 +263,7 @@ def test_repair(me, tmp_path):
     old, new = (np.frombuffer(base64.b64decode(one), np.uint8) for one in (before, me.pixels))
     changed = np.argwhere((old != new).reshape(32, 32, 3).any(2)).tolist()
     assert all(place in marked for place in changed)
-    runs(me, tmp_path, "fill(")
+    runs(me, "fill(")
 
 
 def test_a_repair_is_stopped(me):
@@ -456,94 +347,6 @@ def test_the_part_of_a_picture_that_is_framed(me, tmp_path):
     me.changing(lambda: me.click("#take-own"), "pixels")
     again = np.frombuffer(base64.b64decode(me.pixels), np.uint8).reshape(32, 32, 3)
     assert (again == found).all()
-
-
-def test_a_page_that_is_loaded_again(me):
-    me.panel("Latents")
-    me.page.locator("#atlas button").first.wait_for()
-    me.change("#atlas button", 2)
-    me.change("#zero")
-    words = "#status .prose"  # Gradio's own beside it are hidden, but count as text
-    me.page.locator(words, has_text="level 2 at 0").wait_for()
-    told, image, held = me.text(words), me.pixels, []
-
-    def hold(route):  # that the page has opened its first panel, as it does by itself
-        first = '"value":"Sample"' in (route.request.post_data or "")
-        held.append(route) if first else route.continue_()
-
-    me.page.route("**/queue/join?*", hold)
-    me.page.reload()
-    me.messages.clear()  # of connections that have ended
-    me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-    me.page.locator("#latent-0 input[type=range]").wait_for()
-    me.wait(f"told => document.querySelector('{words}').innerText === told", told)
-    assert held
-    for route in held:
-        route.continue_()
-    me.page.unroute("**/queue/join?*", hold)
-    me.page.wait_for_timeout(500)
-    assert me.text(words) == told
-    assert me.pixels == image
-    me.change("#undo")
-    assert me.pixels != image
-    copy = me.context.new_page()  # another tab is another person
-    copy.goto(me.address)
-    copy.wait_for_function("() => document.querySelector('#canvas canvas')?.dataset.revision")
-    copy.locator("#samples").wait_for(state="visible")
-    copy.close()
-    me.page.wait_for_timeout(500)
-    me.messages.clear()
-
-
-@pytest.mark.parametrize("late", [True, False], ids=["after", "before"])
-def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
-    atlas(me)
-    held, choice = [], []
-
-    def hold(route):  # at first nobody hears of anything
-        route.continue_() if choice else held.append(route)
-
-    me.page.route("**/queue/join?*", hold)
-    me.page.reload()
-    me.panel("Repair")
-    me.page.wait_for_timeout(500)
-    (stay,) = held  # all else waits until the page has its stream
-    stay.continue_()
-    while not choice:
-        me.page.wait_for_timeout(100)
-        choice += [route for route in held if '"value":"Repair"' in route.request.post_data]
-    first, second = [route for route in held if route not in (stay, *choice)], choice
-    assert first
-    for route in first if late else second + first:
-        route.continue_()
-    me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-    me.page.wait_for_timeout(2000)
-    for route in second if late else []:
-        route.continue_()
-    me.wait(f"() => {CURSOR} === 'crosshair'")  # as if it had been opened in peace
-    assert me.page.locator("#tab-repair").is_visible()
-    me.messages.clear()  # of the connection that has ended
-
-
-def test_pictures_that_are_too_large(me, address, tmp_path):
-    (tmp_path / "large.png").write_bytes(zeros(10_000, 10_000))
-    (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
-    me.drawer("own")
-    before, image = most_memory(address), me.pixels
-    for name, words in (("large.png", "got 10000×10000"), ("bomb.png", "got more")):
-        me.upload(tmp_path / name)
-        me.warned(words)
-        me.click("#take-own")
-        me.warned(words)
-        me.clear()
-    assert me.pixels == image
-    assert most_memory(address) < before + 30
-
-
-def write(me, name, value):
-    """Type a number."""
-    me.page.fill(f"#{name} input[type=number]", str(value))
-    me.page.keyboard.press("Tab")
 
 
 def test_all_controls_of_samples_and_latents(me):
@@ -657,189 +460,3 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
         download.value.save_as(tmp_path / name)
         assert magic in (tmp_path / name).read_bytes()[:12]
     me.close_drawer("export")
-
-
-def test_drawers_and_the_keyboard(me):
-    me.drawer("models")
-    me.page.locator("#card", has_text="parameters").wait_for()
-    me.shoot("16-models")
-    before = me.pixels
-    me.page.click("#model input")
-    me.changing(lambda: me.page.locator("[role=option]", has_text="msds2-best").click())
-    me.page.wait_for_timeout(1000)
-    me.change("#undo")  # one step, whatever events there were
-    assert me.pixels == before
-    assert me.page.locator("#undo").is_disabled()
-    me.page.fill("#folder input, #folder textarea", "no/such/folder")
-    me.click("#open-folder")
-    me.warned("no/such/folder")
-    me.close_drawer("models")
-    me.drawer("meaning")
-    me.page.locator("#meanings", has_text="The strongest latents").wait_for()
-    me.shoot("17-meaning")
-    me.click("#meanings summary")
-    me.page.keyboard.press("Escape")
-    me.page.locator("#drawer-meaning").wait_for(state="hidden")
-    me.drawer("meaning")
-    me.change("#meanings [data-address]", 1)
-    me.page.locator("#latent-0").wait_for()  # it leads there
-    me.page.locator("#drawer-meaning").wait_for(state="hidden")
-
-    me.page.focus("#open-tour")
-    me.page.keyboard.press("Enter")
-    titles = []
-    while me.page.locator("#tour").count():
-        titles.append(me.text("#tour h3"))
-        box = me.page.locator("#tour").bounding_box()
-        assert box["x"] >= 0
-        assert box["y"] >= 0
-        assert box["x"] + box["width"] <= 1280
-        assert box["y"] + box["height"] <= 800
-        shown = me.page.locator(".drawer.shown")
-        assert shown.count() == (5 < len(titles) < 11)  # it opens what it speaks of
-        if shown.count():
-            its = shown.bounding_box()
-            assert its["y"] + its["height"] <= box["y"]
-        if len(titles) in (1, 3, 8):
-            me.shoot(f"18-tour-{len(titles)}")
-        assert len(titles) < 20
-        me.page.keyboard.press("Enter")  # the button that leads on has the focus
-    assert len(titles) == 11
-    assert len(set(titles)) == 11
-    assert me.page.evaluate("document.activeElement.id") == "open-tour"
-
-    # The tour ends where one paints; pixels are picked by keyboard among the latents.
-    me.wait(f"() => {CURSOR} === 'crosshair'")
-    atlas(me)
-    me.wait(f"() => {CURSOR} === 'pointer'")
-    me.page.locator("#latent-0").wait_for()  # of the table of meanings
-    me.page.focus("#canvas canvas")
-    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
-        me.page.keyboard.press(key)
-    me.wait("() => document.querySelector('#status').innerText.includes('pixel (2, 1)')")
-    me.click("#unchoose")
-    me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
-    me = Visitor(browser, address, pictures, dark)
-    if me.page.evaluate("document.body.classList.contains('dark')") != dark:
-        me.click("#shade")
-    me.page.locator("#shade", has_text="Light" if dark else "Dark").wait_for()
-    draw(me)
-    for name in PANELS:
-        me.panel(name)
-        me.page.wait_for_timeout(1000)
-        if name == "Latents":
-            me.page.locator("#atlas button").first.wait_for()
-        me.shoot(f"19-{'dark' if dark else 'light'}-{name.lower()}")
-        me.fits()
-        assert me.page.evaluate(UNEXPLAINED) == []
-    for name in DRAWERS:
-        me.drawer(name)
-        assert me.page.evaluate(UNEXPLAINED) == []
-        me.close_drawer(name)
-    colours = me.page.evaluate(
-        "() => [getComputedStyle(document.querySelector('#title h1')).color, "
-        "getComputedStyle(document.body).backgroundColor]"
-    )
-    words, ground = (
-        sum(map(float, one[one.index("(") + 1 : -1].split(",")[:3])) for one in colours
-    )
-    assert (words > ground + 300) if dark else (words < ground - 300)
-    me.content()
-    me.close()
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
-def test_no_event_is_lost(me, late):
-    count = 100 if late else 500
-    if late:
-        me.page.add_init_script(LATE)
-        me.page.reload()
-        me.messages.clear()  # of connections that have ended
-        me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-    for seed in range(3):
-        draw(me, seed, 1)
-    me.change("#undo")
-    start = me.revision
-    me.page.evaluate(BACK_TO_BACK, count)
-    while not me.page.evaluate(ENDED, count):
-        me.page.wait_for_timeout(500)
-    found = me.page.evaluate("window.events")
-    assert (found["sent"], found["answered"]) == (count, count)
-    assert me.revision == start + count  # so each was handled, and once
-
-
-def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
-    streams = [url for url in me.requests if "/queue/data" in url]
-    assert len(streams) == 1
-    draw(me)
-    assert [url for url in me.requests if "/queue/data" in url] == streams
-    assert not any("/heartbeat/" in url for url in me.requests)  # browsers allow six connections
-    me.page.wait_for_timeout(1000 * (BEAT + 1))
-    assert me.page.evaluate(BUSY) == []
-
-
-def test_many_tabs_of_one_browser(me):
-    tabs = [me.page, *(me.context.new_page() for _ in range(4))]
-    for tab in tabs[1:]:
-        tab.goto(me.address)
-    for tab in tabs:
-        tab.locator("#canvas canvas[data-revision]").wait_for()
-        tab.click("#draw")
-        tab.locator("#samples button").first.wait_for()
-
-
-def test_fifty_pages_at_once(me):
-    with urllib.request.urlopen(f"{me.address}/config") as answer:
-        events = json.load(answer)["dependencies"]
-    (stay,) = (one["id"] for one in events if "load" in [name for _, name in one["targets"]])
-    api = f"{me.address}/gradio_api/queue"
-    with contextlib.ExitStack() as streams:
-        for k in range(50):
-            what = {"fn_index": stay, "data": [f"page {k}", ""], "session_hash": f"session {k}"}
-            request = urllib.request.Request(f"{api}/join", json.dumps(what).encode())
-            request.add_header("Content-Type", "application/json")
-            urllib.request.urlopen(request).close()
-            query = urllib.parse.urlencode({"session_hash": what["session_hash"]})
-            stream = streams.enter_context(urllib.request.urlopen(f"{api}/data?{query}"))
-            while b"process_generating" not in stream.readline():
-                pass
-        assert health(me.address)["sessions"] > 50
-        draw(me)
-
-
-def test_who_has_left_is_noticed(browser, address):
-    me = Visitor(browser, address)
-    assert health(address)["sessions"] > 0
-    me.close()
-    end = time.monotonic() + PATIENCE
-    while health(address)["sessions"]:
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
-@pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
-def test_a_page_goes_on_when_its_server_is_back(killed, browser, tmp_path):
-    port = free_port()
-    with serving(tmp_path, port=port) as first:  # which ends though a page is open
-        me = Visitor(browser, first)
-        if killed:
-            os.kill(int(process_of(first).name), signal.SIGKILL)
-    words = re.compile("Attempting reconnection|as soon as it is back")  # Gradio's words or ours
-    me.page.get_by_text(words).wait_for()
-    me.shoot(f"lost-{killed}")
-    with serving(tmp_path, port=port):
-        me.page.get_by_text(words).wait_for(state="detached")  # as the page is loaded again
-        me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-        draw(me)
-        me.close()
-
-
-def test_health(address):
-    found = health(address)
-    assert found["status"] == "ok"
-    assert found["model"] == "msds1-best"
-    assert found["sessions"] >= 0

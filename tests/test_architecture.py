@@ -13,11 +13,15 @@ import rgflow
 ROOT = Path(rgflow.__file__).parent
 
 LAYERS = [
-    ["config", "text"],
+    ["checks", "text"],
+    ["cells", "kinds"],
+    ["geometries"],
+    ["config", "lattice"],
     ["files", "reading"],
     ["tensors", "torch_files"],
-    ["presets", "lattice", "conditioners", "priors", "numerics", "pretrained"],
-    ["latents", "bijectors", "checkpoint"],
+    ["presets", "priors", "numerics", "pretrained"],
+    ["conditioners", "latents", "checkpoint"],
+    ["bijectors"],
     ["flow"],
     ["model", "baselines"],
     ["architectures", "released", "local", "metrics"],

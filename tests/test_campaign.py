@@ -24,11 +24,11 @@ def carried_out(campaign, numbers):
     return outcomes
 
 
-def test_five_hundred_files(campaign):
-    outcomes = carried_out(campaign, range(500))
+def test_two_hundred_files(campaign):
+    outcomes = carried_out(campaign, range(200))
     results = Counter(one.result for one in outcomes)
-    assert results["sentence"] > 200
-    assert results["other"] + results["same"] > 50
+    assert results["sentence"] > 80
+    assert results["other"] + results["same"] > 20
     assert {one.kind for one in outcomes} == {kind.name for kind in KINDS}
 
 
@@ -40,7 +40,7 @@ def flipped(campaign, kind, count):
 
 
 def test_single_bits_of_the_newest_checkpoint(campaign):
-    assert all(one.right for one in flipped(campaign, KINDS[0], 60))
+    assert all(one.right for one in flipped(campaign, KINDS[0], 30))
 
 
 @pytest.mark.slow
@@ -50,4 +50,4 @@ def test_a_thousand_single_bits_of_the_newest_checkpoint(campaign):
 
 @pytest.mark.slow
 def test_ten_thousand_files(campaign):
-    carried_out(campaign, range(500, 10_500))
+    carried_out(campaign, range(200, 10_200))

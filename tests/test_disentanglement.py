@@ -271,7 +271,7 @@ def test_rare_labels_are_left_out_of_their_group():
         Label(name=name, values=values.astype(float), kind="binary", group="hair")
         for name, values in (("red", found), ("rare", rare))
     ]
-    both, one = probed(z, hair), probed(z, hair[:1])
+    both, one = (probed(z, some, trees=2, features=4) for some in (hair, hair[:1]))
     assert both.scores == one.scores
     assert both.score("hair", 2, "linear").r2 > 0.4
     assert probed(z, hair[1:]).scores == ()
@@ -309,8 +309,9 @@ def test_folds_lower_the_error_and_count_the_progress():
         name="a", values=z[2, 4, 0, 1].double().numpy() + RANDOM.normal(size=N), group="a"
     )
     seen = []
-    one = probed(z, [label])
-    all_parts = probed(z, [label], folds=5, progress=lambda done, total: seen.append((done, total)))
+    few = {"trees": 1, "features": 1}
+    one = probed(z, [label], **few)
+    all_parts = probed(z, [label], folds=5, **few, progress=lambda *pair: seen.append(pair))
     assert all_parts.score("a", 2, "linear").error < 0.7 * one.score("a", 2, "linear").error
     assert seen == [(k, 15) for k in range(1, 16)]
 

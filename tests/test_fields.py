@@ -49,7 +49,9 @@ def all_fields(found, flow):
 
 KINDS = {
     **{name: BIJECTORS[name] for name in ("affine-paper", "spline", "cube")},
-    "autoregressive": {**BIJECTORS["autoregressive"], "m": 2, "levels": 2, "depth": 1},
+    "autoregressive": {
+        **BIJECTORS["autoregressive"], "m": 2, "levels": 2, "depth": 1, "height": 4, "width": 4,
+    },
     **{
         name: OPTIONS[name]
         for name in (
@@ -59,7 +61,7 @@ KINDS = {
             "variational-marginal",
         )
     },
-    **REAL_NVP,
+    **{name: REAL_NVP[name] for name in ("real-nvp", "real-nvp-scales", "real-nvp-marginal")},
 }  # fmt: skip
 
 
@@ -183,14 +185,14 @@ def test_fields_of_a_linear_flow_do_not_depend_on_the_draws():
 
 REDRAWN = {
     "affine": OPTIONS["open"],
-    "coarse-to-fine": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal"},
+    "coarse-to-fine": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "depth": 1},
     "a tree": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "disentanglers": False},
     **{name: REAL_NVP[name] for name in ("real-nvp-scales",)},
 }
 
 
 @pytest.mark.parametrize("name", REDRAWN)
-@pytest.mark.parametrize(("space", "change"), [("flow", "step"), *((s, "redraw") for s in SPACES)])
+@pytest.mark.parametrize(("space", "change"), [("flow", "step"), ("pixels", "redraw")])
 def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space, change):
     flow = random_flow(**REDRAWN[name]).double()
     found = receptive_fields(flow, draws=2, space=space, change=change, temperature=0.8)
@@ -200,7 +202,7 @@ def test_redrawn_fields_are_those_of_latents_set_one_by_one(name, space, change)
 
     moved = 0
     for windows in found.windows:
-        for address in map(tuple, windows.addresses[::15].tolist()):
+        for address in map(tuple, windows.addresses[::25].tolist()):
             changes = []
             for k in range(2):
                 z, new = (flow.draw_each([seed], 0.8) for seed in (k, k + fields.ANOTHER))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from flows import REAL_NVP
 from rgflow.cli import main
+from rgflow.repair import sampling
 from runs import small_run
 
 FEW = ["--draws", "3", "--steps", "3"]
@@ -168,7 +170,9 @@ def test_masks_of_before_go(runs, tmp_path, capsys):
     assert not (tmp_path / "mask-1.png").exists()
 
 
-def test_completions(runs, tmp_path, capsys):
+def test_completions(runs, tmp_path, capsys, monkeypatch):
+    quick = partial(sampling.draw_completions, leapfrog=2)
+    monkeypatch.setattr(sampling, "draw_completions", quick)
     where = ["--split", "test", "--pick", "[1]", "--box", "[4, 4, 1, 1]", "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), *where, *FEW, "--completions", "6", *SHORT]) == 0
     assert "4 chains of" in capsys.readouterr().out

@@ -70,9 +70,9 @@ def test_it_climbs(options, variables):
     poses = (WholeFlow if options is NVP else LocalFlow)(flow, images)
     generator = torch.Generator().manual_seed(0)
     found = inpaint(
-        poses, masks, Climb(variables=variables, draws=9, restarts=2, steps=25), generator=generator
+        poses, masks, Climb(variables=variables, draws=9, restarts=2, steps=12), generator=generator
     )
-    assert found.curves.shape == (25, 3, 2)
+    assert found.curves.shape == (12, 3, 2)
     assert (found.log_prob > found.start).all()
     torch.testing.assert_close(found.log_prob, found.curves.amax((0, 2)))
     torch.testing.assert_close(found.log_prob, flow.log_prob(found.images), rtol=1e-9, atol=1e-8)
@@ -184,7 +184,7 @@ def test_a_climb_that_diverges_keeps_its_best(monkeypatch):
 def test_a_climb_that_falls_has_diverged():
     flow, images = flow_and_images(**AFFINE)
     masks = holes(flow.lattice)
-    found = inpaint(LocalFlow(flow, images), masks, Climb(draws=5, steps=200, rate=100.0))
+    found = inpaint(LocalFlow(flow, images), masks, Climb(draws=5, steps=60, rate=100.0))
     assert found.diverged.all()
     assert not found.converged.any()
     assert (found.log_prob >= found.start).all()

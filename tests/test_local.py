@@ -8,12 +8,19 @@ from flows import BIJECTORS, OPTIONS, random_flow, random_images
 from rgflow.local import LocalFlow
 
 CASES = {
-    # Autoregressive maps are inverted variable by variable: slow, so on few blocks.
-    **{
-        name: options if "autoregressive" in name else {"height": 16, "width": 16, **options}
-        for name, options in BIJECTORS.items()
-    },
+    **BIJECTORS,
     **OPTIONS,
+    # Autoregressive maps are inverted variable by variable: with few.
+    **{
+        name: {**BIJECTORS[name], "m": 2, "levels": 2}
+        for name in BIJECTORS
+        if name.startswith("autoregressive")
+    },
+    # Larger ones, whose cones are small beside them.
+    **{
+        name: {"height": 16, "width": 16, **BIJECTORS[name]}
+        for name in ("affine-paper", "spline", "cube", "coarse-to-fine")
+    },
     "large-open": {"height": 16, "width": 32, "boundary": "open", "order": "released"},
 }
 
@@ -35,6 +42,14 @@ def masks_of(kind, lattice, n=3):
 
 
 MIXED = [(case, "mixed") for case in CASES]
+ALIKE = {
+    "gaussian", "student", "wide-prior", "marginal-student", "cube-gaussian", "cube-student",
+    "checkpointing", "cube-checkpointing", "default", "cube-logit", "grey", "four-channels",
+    "marginal", "shared", "depths", "one-level", "m2", "m8", "coarse-to-finest",
+}  # fmt: skip
+"""Cases that generate as others do: they differ in their density, or in numbers alone. Mixtures of
+two splits are among those with edges."""
+GENERATED = [case for case in CASES if case not in ALIKE]
 EXTREMES = [
     (case, kind)
     for case in ("affine-paper", "cube-marginal", "released-order-open", "variational")
@@ -73,7 +88,7 @@ def test_region_equals_the_whole(case, kind):
         torch.testing.assert_close(gradient, reference, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize(("case", "kind"), MIXED + EXTREMES)
+@pytest.mark.parametrize(("case", "kind"), [(case, "mixed") for case in GENERATED] + EXTREMES)
 def test_edit_equals_the_whole(case, kind):
     flow, images = flow_and_images(case)
     lattice = flow.lattice
@@ -100,7 +115,7 @@ def test_edit_equals_the_whole(case, kind):
         torch.testing.assert_close(gradient, reference, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", GENERATED)
 def test_other_latents_of_a_cone_generate_what_the_whole_flow_does(case):
     flow, images = flow_and_images(case)
     region = LocalFlow(flow, images).region(masks_of("mixed", flow.lattice))

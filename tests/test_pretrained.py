@@ -252,6 +252,12 @@ def test_folders_that_cannot_be_written_or_read(run, tmp_path, capsys):
 # ---------------------------------------------------------------- the models in the package
 
 every_model = pytest.mark.parametrize("name", shipped())
+BY_DAY = ("msds1-best", "msds2-realnvp", "patches-best")
+"""One of each data set, and of each architecture."""
+by_day = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in BY_DAY else pytest.mark.slow) for n in shipped()],
+)
 every_generated = pytest.mark.parametrize(
     "name",
     [name for name, folder in shipped().items() if Card.read(folder).config.data in msds.KINDS],
@@ -280,10 +286,10 @@ def test_a_model_of_the_package_is_whole_small_and_quick(name):
     assert len(quantiles["levels"]) == flow.levels
 
 
-@every_model
+@by_day
 @pytest.mark.filterwarnings("ignore::rgflow.flow.LosslessWarning")
 def test_a_model_of_the_package_does_what_its_card_says(name):
-    check_likelihood(name, 500)
+    check_likelihood(name, 150)
     flow, images = load_flow(name), images_of(name, 10)
     assert torch.equal(flow.decode(flow.encode(images)).floor().to(torch.uint8), images)
 

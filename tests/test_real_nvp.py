@@ -53,7 +53,10 @@ def test_every_latent_reaches_the_whole_image_in_the_end():
     assert reached.double().mean() > 0.95
 
 
-@pytest.mark.parametrize("name", ["msds1", "msds1-small", "celeba"])
+@pytest.mark.parametrize(
+    "name",
+    ["msds1-small", *(pytest.param(x, marks=pytest.mark.slow) for x in ("msds1", "celeba"))],
+)
 def test_size_is_matched_within_5_percent(name):
     from rgflow import RGFlow
 

@@ -20,6 +20,9 @@ import killed
 from rgflow import tensors
 from rgflow.training.run import Run
 
+STEPS = 12
+"""Of a run, with a validation and a checkpoint after each."""
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
@@ -30,9 +33,9 @@ def settings(tmp_path_factory):
         Image.fromarray(image).save(folder / f"{k:02}.png")
     flags = {
         "data": f"folder:{folder}", "model.height": 8, "model.width": 8, "model.hidden": 8,
-        "model.prior": "gaussian", "model.compute_dtype": "float32", "batch_size": 4, "steps": 30,
-        "validate_every": 0, "flip": "true", "compile": "false", "schedule": "cosine",
-        "optimizer": "muon",
+        "model.prior": "gaussian", "model.compute_dtype": "float32", "batch_size": 4,
+        "steps": STEPS, "validate_every": 0, "flip": "true", "compile": "false",
+        "schedule": "cosine", "optimizer": "muon",
     }  # fmt: skip
     return ["msds1-tiny", *(word for key, value in flags.items() for word in (f"--{key}", value))]
 
@@ -85,11 +88,11 @@ def assert_same(a, b):
 
 def assert_same_run(folder, whole):
     states = [Run(f).checkpoints(2).load() for f in (folder, whole)]
-    assert states[0]["step"] == 30
+    assert states[0]["step"] == STEPS
     assert_same(*states)
     losses = [[e["nll"] for e in Run(f).entries() if "nll" in e] for f in (folder, whole)]
     assert losses[0] == losses[1]
-    assert len(losses[0]) == 30
+    assert len(losses[0]) == STEPS
     assert not list(folder.rglob(".*.part"))
 
 
@@ -114,7 +117,7 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
     folder, arguments = tmp_path / "run", [*settings, "--out", tmp_path / "run"]
     places = ["opened", "fsync", "rename", "read"] * 4 + ["renamed", "step"] * 3
     moments = [(place, draw.randint(1, 3)) for place in places]
-    moments += [draw.uniform(2.0, 10.0) for _ in range(30 - len(moments))]
+    moments += [draw.uniform(1.0, 5.0) for _ in range(30 - len(moments))]
     draw.shuffle(moments)
     kills = 0
     while moments:
@@ -172,10 +175,10 @@ def test_a_signal_in_the_last_validation_loses_nothing(settings, tmp_path):
     folder = tmp_path / "run"
     arguments = [*settings, "--validate_every", "1000", "--out", folder]
     assert trained(*arguments, where=("renamed", 2)) == -signal.SIGKILL
-    assert [path.stem for path in Run(folder).checkpoints(2).paths()] == ["00000000", "00000030"]
+    assert [path.stem for path in Run(folder).checkpoints(2).paths()] == ["00000000", f"{STEPS:08}"]
     assert not Run(folder).model.exists()  # so it was saved before it was validated
     assert trained("--resume", folder) == 0
-    assert Run.open(folder).record()["result"]["steps"] == 30
+    assert Run.open(folder).record()["result"]["steps"] == STEPS
 
 
 def test_a_damaged_checkpoint_is_passed_over(settings, whole, tmp_path):
@@ -218,8 +221,8 @@ def test_the_last_checkpoint_stays_until_a_newer_one_is_read_back(tmp_path, monk
 
 
 def test_two_processes_train_as_one(settings, tmp_path):
-    """The losses of 50 steps in float64, with noise, mirroring, and each share cut in two."""
-    flags = ["--dtype", "float64", "--steps", "50", "--validate_every", "1000"]
+    """The losses of 20 steps in float64, with noise, mirroring, and each share cut in two."""
+    flags = ["--dtype", "float64", "--steps", "20", "--validate_every", "1000"]
     one, two = tmp_path / "one", tmp_path / "two"
     start = tmp_path / "start"
     assert trained(*settings, *flags, "--steps", "2", "--out", start) == 0
@@ -233,7 +236,7 @@ def test_two_processes_train_as_one(settings, tmp_path):
     assert done.returncode == 0, done.stderr
     assert Run(two).record()["machine"]["processes"] == 2
     a, b = ([e["nll"] for e in Run(f).entries() if "nll" in e] for f in (one, two))
-    assert len(a) == 50
+    assert len(a) == 20
     assert a == pytest.approx(b, rel=1e-12)
     assert json.loads((one / "run.json").read_text())["result"]["validation"] == pytest.approx(
         json.loads((two / "run.json").read_text())["result"]["validation"], rel=1e-12

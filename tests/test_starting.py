@@ -13,7 +13,7 @@ from rgflow import OwnMap, load_flow, pretrained
 from rgflow.bijectors import trust
 from rgflow.cli import main
 from rgflow.pretrained import Card, Start
-from rgflow.training import shipping, train
+from rgflow.training import loop, shipping, train
 from rgflow.training.loop import resolved
 from rgflow.training.run import Run
 from rgflow.training.trainer import Trainer
@@ -21,6 +21,12 @@ from runs import tiny
 
 STILL = {"lr": 0.0, "muon_lr": 0.0, "weight_decay": 0.0, "muon_decay": 0.0}
 """Settings with which nothing is learned."""
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch):
+    """In pictures, which take as long as the training."""
+    monkeypatch.setattr(loop, "SAMPLES", 4)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def test_a_model_by_its_folder_and_in_float64(first, tmp_path):
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_only_some_levels_are_learned(first, tmp_path, optimizer):
     part = tmp_path / "part"
-    config = tiny(pretrained=str(first), train_levels=[2, 1, 2], optimizer=optimizer)
+    config = tiny(pretrained=str(first), train_levels=[2, 1, 2], optimizer=optimizer, steps=3)
     train(config, Run.create(part), progress=False)
     assert Run.open(part).config().train_levels == (1, 2)
     mine = {name for name in weights(first) if name.startswith(("steps.1.", "steps.2."))}
@@ -118,12 +124,12 @@ def test_gradients_of_the_levels_learned_are_those_of_the_whole(first, tmp_path,
 def test_it_goes_on_without_the_model_that_it_began_with(first, tmp_path):
     begun = tmp_path / "begun"
     shutil.copytree(first, begun)
-    config = tiny(pretrained=str(begun), train_levels=(0,), steps=8, schedule="constant")
+    config = tiny(pretrained=str(begun), train_levels=(0,), steps=5, schedule="constant")
     train(config, Run.create(tmp_path / "whole"), progress=False)
-    train(replace(config, steps=3), Run.create(tmp_path / "part"), progress=False)
+    train(replace(config, steps=2), Run.create(tmp_path / "part"), progress=False)
     shutil.rmtree(begun)
     run = Run.unfinished(tmp_path / "part")
-    train(replace(run.config(), steps=8), run, resume=True, progress=False)
+    train(replace(run.config(), steps=5), run, resume=True, progress=False)
     assert changed(tmp_path / "part", tmp_path / "whole") == set()
     assert changed(tmp_path / "part", first)
     assert Run.open(tmp_path / "part").record()["start"]["model"] == "begun"
@@ -198,9 +204,11 @@ def test_what_is_odd_in_a_record_is_passed_over(first, tmp_path):
 
 def test_the_card_says_what_it_began_with(first, tmp_path):
     second, third = tmp_path / "second", tmp_path / "third"
-    train(tiny(pretrained=str(first), train_levels=(1, 2)), Run.create(second), progress=False)
+    config = tiny(pretrained=str(first), train_levels=(1, 2), steps=3)
+    train(config, Run.create(second), progress=False)
     shipping.ship(Run.open(second), tmp_path / "shipped", count=20)
-    train(tiny(pretrained=str(tmp_path / "shipped")), Run.create(third), progress=False)
+    config = tiny(pretrained=str(tmp_path / "shipped"), steps=3)
+    train(config, Run.create(third), progress=False)
     shipping.ship(Run.open(third), tmp_path / "again", count=20)
     card = Card.read(tmp_path / "again")
     assert card.training.start.model == "shipped"
@@ -208,10 +216,10 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     assert card.training.start.start.steps == 12
     assert card.training.start.config == replace(Run.open(second).config(), pretrained="first")
     assert card.training.start.start.config == Run.open(first).config()
-    assert card.training.all_steps == 36 > card.training.steps
+    assert card.training.all_steps == 18 > card.training.steps
     assert card.training.all_seconds > card.training.seconds
     page = (tmp_path / "again" / "README.md").read_text()
-    weights = r"from the weights of shipped \(12 steps in \d\.\d minutes, from the weights of fi"
+    weights = r"from the weights of shipped \(3 steps in \d\.\d minutes, from the weights of fi"
     assert re.search(weights, page)
     ran = r"were trained, begun 20.* on .*, with the same settings, but for\n\n"
     _, of_second, of_first = re.split(f"Those of .* {ran}", page)

@@ -20,10 +20,13 @@ def hear(event, what):
     if event in ("socket.connect", "socket.getaddrinfo"):
         print("asks", what[event == "socket.connect"], file=sys.stderr, flush=True)
 sys.addaudithook(hear)
+{before}
 from rgflow.cli import main
 sys.exit(main())
 """
 """The command `rgflow`, which tells of everybody whom it asks for something."""
+FEW = "from rgflow.app import repairing; repairing.PARTICLES = 8"
+"""With fewer particles than usual, repairs take less long."""
 PATIENCE = 120
 """Seconds after which something won't come any more; enough for a busy machine."""
 
@@ -36,10 +39,18 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(folder, *arguments, port=None):
-    """The address of a server that runs in a folder."""
+def serving(folder, *arguments, port=None, before=""):
+    """The address of a server that runs in a folder, after some Python."""
     port = port or free_port()
-    command = [sys.executable, "-c", SERVER, "app", *arguments, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-c",
+        SERVER.replace("{before}", before),
+        "app",
+        *arguments,
+        "--port",
+        str(port),
+    ]
     address = f"http://127.0.0.1:{port}"
     with open(folder / "server.txt", "w") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
@@ -56,7 +67,7 @@ def serving(folder, *arguments, port=None):
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
     said = (folder / "server.txt").read_text()
     assert "Traceback" not in said, said
     asked = [line for line in said.splitlines() if line.startswith("asks ")]
@@ -100,14 +111,20 @@ def chromium():
             browser.close()
 
 
+def named():
+    """The folder for screenshots that the environment names; empty if none."""
+    return os.environ.get("RGFLOW_SCREENSHOTS", "")
+
+
 def album(folder):
     """The folder for screenshots and measurements: RGFLOW_SCREENSHOTS, or one in the given."""
-    named = os.environ.get("RGFLOW_SCREENSHOTS")
-    found = Path(named).absolute() if named else folder / "screenshots"
+    found = Path(named()).absolute() if named() else folder / "screenshots"
     found.mkdir(parents=True, exist_ok=True)
     return found
 
 
+CURSOR = "document.querySelector('#canvas canvas').style.cursor"
+"""The cursor over the image, which tells what a click would do."""
 MOVE = """value => {
   const slider = document.querySelector("#latent-0 input[type=range]");
   const canvas = document.querySelector("#canvas canvas"), start = performance.now();
@@ -325,3 +342,26 @@ MARKED = """() => {
   }
   return found;
 }"""
+
+
+# ---------------------------------------------------------------- what most of them do
+
+
+def draw(me, seed=0, count=3):
+    """Draw a few images."""
+    me.page.fill("#seed input", str(seed))
+    me.page.fill("#count input[type=number]", str(count))
+    me.change("#draw")
+    me.wait(f"() => document.querySelectorAll('#samples button').length === {count}")
+
+
+def atlas(me):
+    """Open the panel of latents, and wait for its maps."""
+    me.panel("Latents")
+    me.page.locator("#atlas button").first.wait_for()
+
+
+def write(me, name, value):
+    """Type a number."""
+    me.page.fill(f"#{name} input[type=number]", str(value))
+    me.page.keyboard.press("Tab")

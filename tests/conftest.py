@@ -1,0 +1,38 @@
+"""The explorer and a browser, for all tests of a file."""
+
+import pytest
+
+from visitors import FEW, Visitor, album, chromium, named, serving
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a server that runs in a folder of its own."""
+    with serving(tmp_path_factory.mktemp("server"), before=FEW) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """The folder for screenshots, which take a while: only if one is named."""
+    return album(tmp_path_factory.mktemp("album")) if named() else None
+
+
+@pytest.fixture
+def me(browser, address, pictures, request, tmp_path_factory):
+    """A person, who in the end has met no error and asked nobody else."""
+    visitor, failed = Visitor(browser, address, pictures), request.session.testsfailed
+    yield visitor
+    try:
+        if request.session.testsfailed > failed:
+            visitor.pictures = pictures or album(tmp_path_factory.mktemp("failed"))
+            visitor.shoot(f"failed-{request.node.name}")
+        visitor.content()
+    finally:
+        visitor.close()

@@ -1,0 +1,365 @@
+"""Pages of the explorer in Chromium: loaded again, many at once, without a server, by night."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import time
+import urllib.parse
+import urllib.request
+
+import pytest
+from PIL import Image
+
+from rgflow.app.drawers import NAMES as DRAWERS
+from rgflow.app.layout import BEAT
+from strange_files import png, zeros
+from visitors import (
+    BROWSER,
+    CURSOR,
+    FEW,
+    PATIENCE,
+    Visitor,
+    atlas,
+    draw,
+    free_port,
+    health,
+    most_memory,
+    process_of,
+    serving,
+)
+
+pytest.importorskip("gradio")
+pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+PANELS = ("Sample", "Latents", "Mix", "Repair")
+UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.shown *")]
+  .filter((one) => one.matches("button:not([tabindex='-1']), input, textarea"))
+  .filter((one) => one.checkVisibility())
+  .filter((one) => {
+    window.rgflow.explain(one);
+    return !document.getElementById("help").innerText;
+  }).map((one) => one.outerHTML.slice(0, 200))"""
+"""Whatever can be used and has no sentence of help."""
+LATE = """{
+  const ask = window.fetch, rest = () => new Promise((resolve) => setTimeout(resolve, 200));
+  window.fetch = async (...what) => {
+    const answer = await ask(...what);
+    if (!String(what[0].url || what[0]).includes("/queue/data")) return answer;
+    const late = new TransformStream({ async transform(words, out) {
+      for (const one of words.split(/(?<=\\n\\n)/)) {
+        out.enqueue(one);
+        if (one.includes("process_completed")) await rest();
+      }
+    } });
+    const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(late);
+    return new Response(body.pipeThrough(new TextEncoderStream()), answer);
+  };
+}"""
+"""Lets whatever follows an answer on a stream arrive late, as it does behind a large one: if that
+tells that the stream ends, another event has been sent by then."""
+BACK_TO_BACK = """count => {
+  const canvas = document.querySelector("#canvas canvas");
+  window.events = { sent: 0, answered: 0, time: 0 };
+  const send = () => {
+    document.getElementById(window.events.sent++ % 2 ? "redo" : "undo").click();
+    window.events.time = performance.now();
+  };
+  new MutationObserver(() => {
+    if (++window.events.answered < count) send();
+  }).observe(canvas, { attributes: true, attributeFilter: ["data-revision"] });
+  send();
+}"""
+"""Sends so many events, each while the answer to the one before is handled."""
+ENDED = """count => window.events.answered === count
+  || performance.now() - window.events.time > 30000"""
+"""Whether all of them are answered, or one won't be any more."""
+BUSY = """() => [...document.querySelectorAll(
+  ".generating, .pending, .translucent, .progress-text, .eta-bar, [aria-busy=true]"
+)].filter((one) => one.checkVisibility()).map((one) => one.outerHTML.slice(0, 200))"""
+"""Whatever looks as if something was under way."""
+
+
+def test_a_page_that_is_loaded_again(me):
+    me.panel("Latents")
+    me.page.locator("#atlas button").first.wait_for()
+    me.change("#atlas button", 2)
+    me.change("#zero")
+    words = "#status .prose"  # Gradio's own beside it are hidden, but count as text
+    me.page.locator(words, has_text="level 2 at 0").wait_for()
+    told, image, held = me.text(words), me.pixels, []
+
+    def hold(route):  # that the page has opened its first panel, as it does by itself
+        first = '"value":"Sample"' in (route.request.post_data or "")
+        held.append(route) if first else route.continue_()
+
+    me.page.route("**/queue/join?*", hold)
+    me.page.reload()
+    me.messages.clear()  # of connections that have ended
+    me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    me.page.locator("#latent-0 input[type=range]").wait_for()
+    me.wait(f"told => document.querySelector('{words}').innerText === told", told)
+    assert held
+    for route in held:
+        route.continue_()
+    me.page.unroute("**/queue/join?*", hold)
+    me.page.wait_for_timeout(300)
+    assert me.text(words) == told
+    assert me.pixels == image
+    me.change("#undo")
+    assert me.pixels != image
+    copy = me.context.new_page()  # another tab is another person
+    copy.goto(me.address)
+    copy.wait_for_function("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    copy.locator("#samples").wait_for(state="visible")
+    copy.close()
+    me.messages.clear()
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["after", "before"])
+def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
+    atlas(me)
+    held, choice = [], []
+
+    def hold(route):  # at first nobody hears of anything
+        route.continue_() if choice else held.append(route)
+
+    me.page.route("**/queue/join?*", hold)
+    me.page.reload()
+    me.panel("Repair")
+    while not held:
+        me.page.wait_for_timeout(20)
+    me.page.wait_for_timeout(300)
+    (stay,) = held  # all else waits until the page has its stream
+    stay.continue_()
+    while not choice:
+        me.page.wait_for_timeout(20)
+        choice += [route for route in held if '"value":"Repair"' in route.request.post_data]
+    first, second = [route for route in held if route not in (stay, *choice)], choice
+    assert first
+    for route in first if late else second + first:
+        route.continue_()
+    me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    me.page.wait_for_timeout(1000)
+    for route in second if late else []:
+        route.continue_()
+    me.wait(f"() => {CURSOR} === 'crosshair'")  # as if it had been opened in peace
+    assert me.page.locator("#tab-repair").is_visible()
+    me.messages.clear()  # of the connection that has ended
+
+
+def test_drawers_and_the_keyboard(me):
+    me.drawer("models")
+    me.page.locator("#card", has_text="parameters").wait_for()
+    me.shoot("16-models")
+    before = me.pixels
+    me.page.click("#model input")
+    me.changing(lambda: me.page.locator("[role=option]", has_text="msds2-best").click())
+    me.page.wait_for_timeout(1000)
+    me.change("#undo")  # one step, whatever events there were
+    assert me.pixels == before
+    assert me.page.locator("#undo").is_disabled()
+    me.page.fill("#folder input, #folder textarea", "no/such/folder")
+    me.click("#open-folder")
+    me.warned("no/such/folder")
+    me.close_drawer("models")
+    me.drawer("meaning")
+    me.page.locator("#meanings", has_text="The strongest latents").wait_for()
+    me.shoot("17-meaning")
+    me.click("#meanings summary")
+    me.page.keyboard.press("Escape")
+    me.page.locator("#drawer-meaning").wait_for(state="hidden")
+    me.drawer("meaning")
+    me.change("#meanings [data-address]", 1)
+    me.page.locator("#latent-0").wait_for()  # it leads there
+    me.page.locator("#drawer-meaning").wait_for(state="hidden")
+
+    me.page.focus("#open-tour")
+    me.page.keyboard.press("Enter")
+    titles = []
+    while me.page.locator("#tour").count():
+        titles.append(me.text("#tour h3"))
+        box = me.page.locator("#tour").bounding_box()
+        assert box["x"] >= 0
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= 1280
+        assert box["y"] + box["height"] <= 800
+        shown = me.page.locator(".drawer.shown")
+        assert shown.count() == (5 < len(titles) < 11)  # it opens what it speaks of
+        if shown.count():
+            its = shown.bounding_box()
+            assert its["y"] + its["height"] <= box["y"]
+        if len(titles) in (1, 3, 8):
+            me.shoot(f"18-tour-{len(titles)}")
+        assert len(titles) < 20
+        me.page.keyboard.press("Enter")  # the button that leads on has the focus
+    assert len(titles) == 11
+    assert len(set(titles)) == 11
+    assert me.page.evaluate("document.activeElement.id") == "open-tour"
+
+    # The tour ends where one paints; pixels are picked by keyboard among the latents.
+    me.wait(f"() => {CURSOR} === 'crosshair'")
+    atlas(me)
+    me.wait(f"() => {CURSOR} === 'pointer'")
+    me.page.locator("#latent-0").wait_for()  # of the table of meanings
+    me.page.focus("#canvas canvas")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
+        me.page.keyboard.press(key)
+    me.wait("() => document.querySelector('#status').innerText.includes('pixel (2, 1)')")
+    me.click("#unchoose")
+    me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
+    me = Visitor(browser, address, pictures, dark)
+    if me.page.evaluate("document.body.classList.contains('dark')") != dark:
+        me.click("#shade")
+    me.page.locator("#shade", has_text="Light" if dark else "Dark").wait_for()
+    draw(me)
+    for name in PANELS:
+        me.panel(name)
+        if name == "Latents":
+            me.page.locator("#atlas button").first.wait_for()
+        me.wait(f"() => !({BUSY})().length")
+        me.shoot(f"19-{'dark' if dark else 'light'}-{name.lower()}")
+        me.fits()
+        assert me.page.evaluate(UNEXPLAINED) == []
+    for name in () if dark else DRAWERS:
+        me.drawer(name)
+        assert me.page.evaluate(UNEXPLAINED) == []
+        me.close_drawer(name)
+    colours = me.page.evaluate(
+        "() => [getComputedStyle(document.querySelector('#title h1')).color, "
+        "getComputedStyle(document.body).backgroundColor]"
+    )
+    words, ground = (
+        sum(map(float, one[one.index("(") + 1 : -1].split(",")[:3])) for one in colours
+    )
+    assert (words > ground + 300) if dark else (words < ground - 300)
+    me.content()
+    me.close()
+
+
+@pytest.mark.parametrize(
+    ("count", "late"),
+    [
+        pytest.param(100, False, id="at-once"),
+        pytest.param(20, True, id="late"),
+        pytest.param(500, False, id="500-at-once", marks=pytest.mark.slow),
+        pytest.param(100, True, id="100-late", marks=pytest.mark.slow),
+    ],
+)
+def test_no_event_is_lost(me, count, late):
+    if late:
+        me.page.add_init_script(LATE)
+        me.page.reload()
+        me.messages.clear()  # of connections that have ended
+        me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+    for seed in range(3):
+        draw(me, seed, 1)
+    me.change("#undo")
+    start = me.revision
+    me.page.evaluate(BACK_TO_BACK, count)
+    while not me.page.evaluate(ENDED, count):
+        me.page.wait_for_timeout(200)
+    found = me.page.evaluate("window.events")
+    assert (found["sent"], found["answered"]) == (count, count)
+    assert me.revision == start + count  # so each was handled, and once
+
+
+def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
+    streams = [url for url in me.requests if "/queue/data" in url]
+    assert len(streams) == 1
+    draw(me)
+    assert [url for url in me.requests if "/queue/data" in url] == streams
+    assert not any("/heartbeat/" in url for url in me.requests)  # browsers allow six connections
+    me.page.wait_for_timeout(1000 * (BEAT + 1))
+    assert me.page.evaluate(BUSY) == []
+
+
+def test_many_tabs_of_one_browser(me):
+    tabs = [me.page, *(me.context.new_page() for _ in range(4))]
+    for tab in tabs[1:]:
+        tab.goto(me.address)
+    for tab in tabs:
+        tab.locator("#canvas canvas[data-revision]").wait_for()
+        tab.click("#draw")
+        tab.locator("#samples button").first.wait_for()
+
+
+def test_fifty_pages_at_once(me):
+    with urllib.request.urlopen(f"{me.address}/config") as answer:
+        events = json.load(answer)["dependencies"]
+    (stay,) = (one["id"] for one in events if "load" in [name for _, name in one["targets"]])
+    api = f"{me.address}/gradio_api/queue"
+    with contextlib.ExitStack() as streams:
+        for k in range(50):
+            what = {"fn_index": stay, "data": [f"page {k}", ""], "session_hash": f"session {k}"}
+            request = urllib.request.Request(f"{api}/join", json.dumps(what).encode())
+            request.add_header("Content-Type", "application/json")
+            urllib.request.urlopen(request).close()
+            query = urllib.parse.urlencode({"session_hash": what["session_hash"]})
+            stream = streams.enter_context(urllib.request.urlopen(f"{api}/data?{query}"))
+            while b"process_generating" not in stream.readline():
+                pass
+        assert health(me.address)["sessions"] > 50
+        draw(me)
+
+
+def test_who_has_left_is_noticed(browser, address):
+    me = Visitor(browser, address)
+    assert health(address)["sessions"] > 0
+    me.close()
+    end = time.monotonic() + PATIENCE
+    while health(address)["sessions"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_pictures_that_are_too_large(me, address, tmp_path):
+    """They take no more memory than what everybody does before."""
+    (tmp_path / "large.png").write_bytes(zeros(10_000, 10_000))
+    (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
+    Image.effect_noise((90, 60), 60).convert("RGB").save(tmp_path / "small.png")
+    atlas(me)
+    me.drawer("own")
+    me.upload(tmp_path / "small.png")
+    me.change("#take-own")
+    me.clear()
+    before, image = most_memory(address), me.pixels
+    for name, words in (("large.png", "got 10000×10000"), ("bomb.png", "got more")):
+        me.upload(tmp_path / name)
+        me.warned(words)
+        me.click("#take-own")
+        me.warned(words)
+        me.clear()
+    assert me.pixels == image
+    assert most_memory(address) < before + 30
+
+
+@pytest.mark.parametrize(
+    "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["ended", "killed"]
+)
+def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_path):
+    port = free_port()
+    with serving(tmp_path, port=port, before=FEW) as first:  # which ends though a page is open
+        me = Visitor(browser, first, pictures)
+        if killed:
+            os.kill(int(process_of(first).name), signal.SIGKILL)
+    words = re.compile("Attempting reconnection|as soon as it is back")  # Gradio's words or ours
+    me.page.get_by_text(words).wait_for()
+    me.shoot(f"lost-{killed}")
+    with serving(tmp_path, port=port, before=FEW):
+        me.page.get_by_text(words).wait_for(state="detached")  # as the page is loaded again
+        me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+        draw(me)
+        me.close()
+
+
+def test_health(address):
+    found = health(address)
+    assert found["status"] == "ok"
+    assert found["model"] == "msds1-best"
+    assert found["sessions"] >= 0
