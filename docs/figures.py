@@ -36,18 +36,15 @@ def save(figure: plt.Figure, name: str) -> None:
 # ------------------------------------------------------------------------------- layers of the code
 
 ROWS = [
-    {"text": -1.2, "config": 1.2},
-    {"reading": -1.2, "files": 1.2},
+    {"text": -1.2, "checks": 1.2},
+    {"kinds": -1.2, "cells": 1.6},
+    {"geometries": 0.6},
+    {"config": -1.0, "lattice": 2.0},
+    {"reading": -1.6, "files": 0.4},
     {"tensors": -3.3, "torch_files": 4.2},
-    {
-        "presets": -5.0,
-        "numerics": -3.0,
-        "pretrained": -1.0,
-        "lattice": 1.0,
-        "priors": 3.0,
-        "conditioners": 5.0,
-    },
-    {"checkpoint": -0.2, "latents": 2.0, "bijectors": 4.2},
+    {"presets": -4.0, "pretrained": -1.6, "numerics": 1.0, "priors": 3.6},
+    {"checkpoint": -1.6, "latents": 1.0, "conditioners": 4.2},
+    {"bijectors": 3.0},
     {"flow": 0.0},
     {"model": -1.2, "baselines": 1.2},
     {"architectures": 1.3, "released": -4.4, "local": -0.9, "metrics": 3.6},

@@ -1,6 +1,6 @@
 """Geometries: what cells are, and that everything above holds for all of them and for a new one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,17 @@ import pytest
 import torch
 from torch.func import jacrev
 
-from flows import randomise
+from flows import config, flat, randomise
+from rgflow import RGFlow
+from rgflow.analysis.fields import plain_push, receptive_fields
+from rgflow.analysis.jacobians import factors
 from rgflow.bijectors import Cellwise, MapSpec, make_map, spec_of
 from rgflow.cells import Cells, Geometry
+from rgflow.figures.network import network_views
 from rgflow.geometries import Blocks, CentredBlocks, Windows
 from rgflow.lattice import Lattice
+from rgflow.local import LocalFlow
+from rgflow.repair.terms import local_terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +140,6 @@ def test_a_layer_equals_its_cells_one_by_one(name):
 
 
 def make_bijector_of(kind: str, spec: MapSpec) -> Any:
-    from flows import config
-
     return make_map(config(bijector=kind, conditioner="trunk", hidden=8, blocks=1).map, spec)
 
 
@@ -177,3 +181,83 @@ def test_what_is_missing_is_flagged():
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---------------------------------------------------------------- everything above
+
+
+def flow_of(name: str, **options: Any) -> RGFlow:
+    """A random flow of a geometry, whose coupling has a context."""
+    lattice = lattice_of(name)
+    values = {"channels": 2, "bijector": "affine", "conditioner": "trunk", "hidden": 8}
+    size = {"height": lattice.height, "width": lattice.width, "levels": 2}
+    made = flat(**{**size, **values, "depth": 1, **options})
+    flow = RGFlow(replace(made, geometry=lattice.geometry)).double()
+    randomise(flow, 1.0)
+    return flow.eval()
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_cones_equal_the_support_of_jacobians(name):
+    flow = flow_of(name, pixels=None, depth=2)  # one coupling leaves half of a cell apart
+    lattice, size = flow.lattice, (flow.lattice.height, flow.lattice.width)
+    x = torch.randn(1, 2, *size, dtype=torch.float64)
+    jacobian = jacrev(lambda v: flow.encode(v, dtype=torch.float64).image()[0])(x)[:, :, :, 0]
+    reached = (jacobian != 0).any(3).any(0).numpy()  # [h, w, h, w]
+    sites = np.random.default_rng(0).permutation(list(np.ndindex(*size)))[:40]
+    for i, j in sites:
+        cone = lattice.inference_cone(lattice.box(i, j, 1, 1))
+        assert (reached[:, :, i, j] == cone).all()
+    images = flow.decode(flow.encode(x, dtype=torch.float64))
+    torch.testing.assert_close(images, x, rtol=1e-7, atol=1e-7)
+    expected = torch.linalg.slogdet(jacobian.reshape(x.numel(), x.numel()))[1]
+    prior = flow.prior.log_prob(flow.encode(x, dtype=torch.float64).flat()).sum()
+    torch.testing.assert_close(flow.log_prob(x)[0], prior + expected, rtol=1e-9, atol=1e-8)
+    assert abs(expected) > 1
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_local_evaluation_equals_the_whole(name):
+    flow = flow_of(name)
+    x = torch.rand(2, *flow.image_shape, dtype=torch.float64) * 255
+    masks = np.random.default_rng(1).random((2, *x.shape[2:])) < 0.04
+    masks[1] = flow.lattice.box(0, 0, 2, 3)
+    region = LocalFlow(flow, x).region(masks)
+    new = (region.pixels * 0.7 + 3).requires_grad_()
+    whole = region.paste(new)
+    torch.testing.assert_close(region.log_prob(new), flow.log_prob(whole), rtol=1e-10, atol=1e-8)
+    (gradient,) = torch.autograd.grad(region.log_prob(new).sum(), new)
+    (expected,) = torch.autograd.grad(flow.log_prob(whole).sum(), new)
+    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-9)
+    latents = flow.encode(whole.detach(), dtype=torch.float64)
+    torch.testing.assert_close(region.encode(new), region.of_latents(latents), rtol=1e-9, atol=1e-9)
+    back = region.decode(region.encode(new).detach())
+    torch.testing.assert_close(back, new.detach(), rtol=1e-8, atol=1e-7)
+    for mask, cone in zip(region.masks, region.cones, strict=True):
+        assert (cone == flow.lattice.inference_cone(mask)).all()
+
+    edit = LocalFlow(flow, x).edit(masks)
+    moved = edit.latents * 0.8 + 0.1
+    torch.testing.assert_close(
+        edit.paste(edit.decode(moved)),
+        flow.bounded(flow.decode(edit.with_latents(moved))),
+        rtol=1e-9,
+        atol=1e-7,
+    )
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_fields_terms_and_pictures(name):
+    flow = flow_of(name)
+    z = flow.draw_each([3])
+    tangents = torch.randn(3, *flow.image_shape, dtype=torch.float64)
+    found = factors(flow, z).push(tangents.clone(), flow.lattice.top)
+    torch.testing.assert_close(found, plain_push(flow, z, "flow")(tangents), rtol=1e-8, atol=1e-8)
+    fields = receptive_fields(flow, draws=1, seed=3)
+    naive = plain_push(flow, z, "flow")(torch.eye(flow.dim).double().view(-1, *flow.image_shape))
+    strengths = naive.abs().sum(1).mean((1, 2)).view(flow.image_shape)
+    torch.testing.assert_close(fields.strengths, strengths, rtol=1e-7, atol=1e-10)
+
+    x8 = torch.randint(256, (2, *flow.image_shape), dtype=torch.uint8)
+    torch.testing.assert_close(local_terms(flow, x8).total, flow.log_prob(x8), rtol=1e-9, atol=1e-8)
+    assert network_views(flow.lattice).size[0] > 500

@@ -563,3 +563,63 @@ def test_other_bad_input():
         flow.sample(1, math.inf)
     with pytest.raises(ValueError, match="uint8 images to fit to; got 1 of"):
         random_flow(pixels="marginal").fit_pixels(torch.zeros(1, 3, 8, 8))
+
+
+def test_bits_of_bytes_are_taken_with_noise():
+    """The density in the middle of every level says too little where it is highest there."""
+    flow = random_flow(torch.float32, strength=1.0)
+    x8 = torch.randint(256, (3, 3, 8, 8), dtype=torch.uint8)
+    bits = flow.bits_per_dim(x8, draws=3, seed=5, batch_size=2)
+    generator = torch.Generator().manual_seed(5)
+    parts = [[flow.log_prob(x, generator) for x in x8.split(2)] for _ in range(3)]
+    expected = flow.unit(torch.stack([torch.cat(part) for part in parts]).mean(0))
+    torch.testing.assert_close(bits, expected)
+    assert not torch.allclose(bits, flow.unit(flow.log_prob(x8)), rtol=1e-6)
+    with pytest.raises(ValueError, match="uint8 images, as bits are of bytes; got float32"):
+        flow.bits_per_dim(x8.float())
+    with pytest.raises(ValueError, match="as bits are of bytes; got fields"):
+        random_flow(pixels=None).bits_per_dim(x8)
+
+
+@pytest.mark.parametrize("geometry", ["blocks", "centred_blocks", "windows"])
+@pytest.mark.parametrize(
+    "name", ["affine-trunk", "autoregressive-affine", "coarse-to-fine", "cube"]
+)
+def test_a_label_changes_densities_and_samples(name, geometry):
+    few = {"centred_blocks": {"depth": 1}, "windows": {"depth": 1}}.get(geometry, {})
+    options = {**BIJECTORS[name], "channels": 2, "labels": 4, "geometry": geometry, **few}
+    flow = random_flow(**{"m": 2, **options} if geometry == "blocks" else options)
+    x, labels = random_images(flow, 3), torch.tensor([0, 3, 1])
+    log_p = flow(x, labels)
+    assert not torch.isclose(log_p, flow(x, labels.flip(0)))[:1].any()
+    z = flow.encode(x, labels=labels)
+    y, again = flow.decode_and_log_prob(z, labels=labels)
+    torch.testing.assert_close(y, x, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(again, log_p, rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(flow.terms(x, labels=labels).total, log_p, rtol=1e-11, atol=1e-9)
+    for wrong in (None, labels[:2], labels + 4, labels.double()):
+        with pytest.raises(
+            ValueError, match="Expected (a label for each image|labels from 0 to 3)"
+        ):
+            flow(x, wrong)
+    with pytest.raises(ValueError, match="Expected no labels, as this flow has none"):
+        random_flow()(random_images(random_flow(), 3), labels)
+
+
+@pytest.mark.parametrize("geometry", ["blocks", "centred_blocks", "windows"])
+def test_a_flow_of_another_size(geometry):
+    small = random_flow(shared=True, channels=2, geometry=geometry, conditioner="trunk")
+    large = small.resized(16, 24)
+    assert large.levels >= small.levels
+    assert sum(p.numel() for p in large.parameters()) == sum(p.numel() for p in small.parameters())
+    x = random_images(large, 2)
+    torch.testing.assert_close(large.decode(large.encode(x)), x, rtol=1e-8, atol=1e-8)
+    again = large.resized(8, 8)
+    y = random_images(small, 2)
+    assert torch.equal(again.log_prob(y), small.log_prob(y))
+    own = random_flow()
+    assert own.resized(16, 8).levels == own.levels
+    with pytest.raises(ValueError, match="height to be a multiple"):
+        own.resized(12, 9)
+    with pytest.raises(ValueError, match="without position_embedding"):
+        random_flow(position_embedding=2).resized(16, 16)

@@ -7,7 +7,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self, cast
@@ -726,6 +726,44 @@ class Flow(nn.Module):
         for bijector in flow.maps():
             bijector.freeze()
         return flow
+
+    def resized(self, height: int, width: int) -> Self:
+        """This flow for images of another size, with the same weights.
+
+        Levels that share their weights become as many as fit; others keep their number.
+
+        Args:
+            height: Rows.
+            width: Columns.
+
+        Raises:
+            ValueError: If a level has weights of its own that another size would need more of, or
+                the size doesn't fit.
+
+        Example:
+            >>> from rgflow import AffineMap, FlowConfig, RGFlow
+            >>> map = AffineMap(depth=1, hidden=16)
+            >>> flow = RGFlow(FlowConfig(height=8, width=8, map=map, shared=True))
+            >>> flow.resized(16, 24).sample(1).shape
+            torch.Size([1, 3, 16, 24])
+        """
+        levels = None if self.config.shared else self.levels
+        config = replace(self.config, height=height, width=width, levels=levels)
+        if config.position_embedding and (height, width) != self.image_shape[1:]:
+            raise ValueError(
+                f"Expected a flow without position_embedding, which has numbers for every place; "
+                f"got {config.position_embedding}: train one without it to use other sizes."
+            )
+        flow = type(self)(config).to(self.device, self.dtype)
+        state = self.state_dict()
+        if config.shared:  # every level's name stands for the same weights
+            layers = {name.partition(".")[2].partition(".")[2]: x for name, x in state.items()}
+            state = {
+                name: state[name] if name in state else layers[name.split(".", 2)[2]]
+                for name in flow.state_dict()
+            }
+        flow.load_state_dict(state)
+        return flow.train(self.training)
 
     def to_reals(
         self,

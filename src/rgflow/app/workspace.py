@@ -25,6 +25,8 @@ from rgflow.local import Edit, LocalFlow
 from rgflow.model import RGFlow
 from rgflow.repair.corruptions import corrupt
 
+DRAWS = 4
+"""Draws of the noise with which bits per dimension are taken."""
 MOST_CHOSEN = 4
 """Latents that have a slider at the same time."""
 USUAL = 0.8
@@ -176,8 +178,7 @@ class Workspace(History):
         flow = self.opened.flow
 
         def found() -> float:
-            with torch.no_grad():
-                return flow.unit(flow.log_prob(self.image.pixels[None])[0]).item()
+            return flow.bits_per_dim(self.image.pixels[None], draws=DRAWS).item()
 
         return f"{self.cached('likelihood', (self.image,), found):.3f} {flow.unit.name}"
 

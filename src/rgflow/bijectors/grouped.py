@@ -68,7 +68,7 @@ class GroupedTrunk(nn.Module):
         self.blocks = nn.ModuleList(_GroupedResidual(mapped, hidden) for _ in range(blocks))
         self.last = nn.Parameter(torch.zeros(mapped, params * size, hidden))
         self.last_bias = nn.Parameter(torch.zeros(mapped, params * size, 1))
-        self.quarter = groups // 4
+        self.quarter = groups // 4 or groups  # of a few groups, all are in the first
         widths = (
             [context + k * self.quarter * size for k in (1, 2, 3)] if stem and self.quarter else []
         )
