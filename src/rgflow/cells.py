@@ -115,7 +115,7 @@ class Cells:
         return table
 
     def touched(self, mask: Mask) -> Mask:
-        """Which cells read a marked site: masks of the grid […, h, w] → of cells […, *shape]."""
+        """Which cells read a marked site: masks of the grid […, h, w] → of cells […, shape]."""
         lead = mask.shape[:-2]
         flat = np.concatenate([mask.reshape(*lead, -1), np.zeros((*lead, 1), dtype=bool)], -1)
         return flat[..., self.table].any(-1).reshape(*lead, *self.shape)
