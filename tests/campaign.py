@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,8 @@ def checkpoint(folder: Path) -> Path:
         checkpoints.save(
             step,
             {
-                "config": asdict(presets.PRESETS["msds1-tiny"]), "step": step, "best": float("inf"),
+                "config": presets.PRESETS["msds1-tiny"].to_dict(),
+                "step": step, "best": float("inf"),
                 "flow": flow, "optimizers": [{"state": moments, "param_groups": groups}],
                 "average": None,
             },
@@ -209,7 +210,7 @@ def run(folder: Path) -> Path:
     """A run with a checkpoint; its log."""
     small_run(folder / "run", hidden=4, depth=1, blocks=1)
     run = Run(folder / "run")
-    state = {"config": asdict(run.config()), "flow": run.flow().state_dict(), "optimizers": []}
+    state = {"config": run.config().to_dict(), "flow": run.flow().state_dict(), "optimizers": []}
     run.checkpoints(2).save(3, state)
     command("evaluate", folder / "run", "--count", 4)
     return folder / "run" / "log.jsonl"

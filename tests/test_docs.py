@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rgflow.cli import main
-from rgflow.config import listed
+from rgflow.config import ConvolutionalMap, listed
 from rgflow.presets import PRESETS
 from rgflow.report import sections
 from visitors import free_port
@@ -23,6 +23,7 @@ PAGES = [
     "../README.md",
     "index.md",
     "architecture.md",
+    "extending.md",
     "guide/flow.md",
     "guide/bijectors.md",
     "guide/data.md",
@@ -170,14 +171,17 @@ def test_commands(page, line, place, monkeypatch):
 def test_every_preset_is_in_the_table():
     text = (DOCS / "guide/training.md").read_text()
     for name, config in PRESETS.items():
-        model = config.model
-        depth = ", ".join(map(str, model.depths(4))) if not isinstance(model.depth, int) else ""
-        row = [f"`{name}`", config.data, listed(model.m), depth or model.depth, model.bijector]
-        own = f"{model.channels * 4**model.splits} of their own"
-        networks = own if model.bijector == "coarse_to_fine" else model.conditioner
-        row += [networks, listed(model.hidden)]
-        if model.architecture == "real_nvp":
-            row[2:] = [" ", " ", "affine", "Real NVP", listed(model.hidden)]
+        model, map_ = config.model, config.model.map
+        row = [f"`{name}`", config.data]
+        if isinstance(map_, ConvolutionalMap):
+            row += [" ", " ", "affine", "Real NVP", listed(map_.hidden)]
+        else:
+            networks = getattr(map_, "conditioner", None)
+            if networks is None:
+                networks = f"{model.channels * 4**map_.splits} of their own"
+            kind = model.to_dict()["map"]["kind"]
+            row += [listed(model.geometry.m), listed(map_.depth), kind, networks]
+            row += [listed(map_.hidden)]
         assert f"| {' | '.join(map(str, row))} |".replace("|   |   |", "| | |") in text
 
 

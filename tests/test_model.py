@@ -494,10 +494,6 @@ def test_geometries_and_maps_that_do_not_belong_together():
         ({"prior_scale": 0.0}, "a positive scale of the prior"),
         ({"map": {"kind": "affine", "bins": 4}}, r"options of the map affine: .*; got 'bins'"),
         ({"map": {"kind": "cube", "channel_mixing": True}}, "got 'channel_mixing'"),
-        (
-            {"geometry": {"kind": "windows"}, "map": {"kind": "convolutional"}},
-            "squeeze and the map",
-        ),
         ({"channel_mixing": 1}, "channel_mixing to be true or false"),
         ({"dequantization": "learned"}, "dequantization to be one of uniform, variational"),
         ({"prior": "student", "prior_df": 1.0}, "more than 2 degrees of freedom"),

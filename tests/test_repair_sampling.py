@@ -17,7 +17,8 @@ from rgflow.repair.sampling import draw_completions
 class Linear(Bijector):
     """x ↦ A x + b, A the product of a diagonal and a unit triangular matrix and an exchange."""
 
-    def __init__(self, dim):
+    def __init__(self, spec):
+        dim = spec.dim
         super().__init__((dim,))
         self.lower = nn.Parameter(torch.zeros(dim, dim))
         self.log_scale = nn.Parameter(torch.zeros(dim))
@@ -27,10 +28,10 @@ class Linear(Bijector):
         unit = torch.eye(len(self.lower), dtype=self.lower.dtype) + self.lower.tril(-1)
         return self.log_scale.exp()[:, None] * unit.flip(0)
 
-    def transform(self, x):
+    def transform(self, x, context=None):
         return x @ self.matrix().T + self.shift, self.log_scale.sum().expand(len(x))
 
-    def invert(self, y):
+    def invert(self, y, context=None):
         x = torch.linalg.solve(self.matrix(), (y - self.shift).T).T
         return x, -self.log_scale.sum().expand(len(y))
 
@@ -38,7 +39,7 @@ class Linear(Bijector):
 class Walled(Linear):
     """The same, and no number where the first variable is above 1."""
 
-    def transform(self, x):
+    def transform(self, x, context=None):
         y, log_det = super().transform(x)
         return y, torch.where(x[:, 0] > 1, torch.nan, log_det)
 

@@ -32,7 +32,7 @@ def settings(tmp_path_factory):
     for k, image in enumerate(values):
         Image.fromarray(image).save(folder / f"{k:02}.png")
     flags = {
-        "data": f"folder:{folder}", "model.height": 8, "model.width": 8, "model.hidden": 8,
+        "data": f"folder:{folder}", "model.height": 8, "model.width": 8, "model.map.hidden": 8,
         "model.prior": "gaussian", "model.compute_dtype": "float32", "batch_size": 4,
         "steps": STEPS, "validate_every": 0, "flip": "true", "compile": "false",
         "schedule": "cosine", "optimizer": "muon",

@@ -138,7 +138,9 @@ def test_it_goes_on_without_the_model_that_it_began_with(first, tmp_path):
 def test_what_is_refused(first, tmp_path):
     run, there = Run.create(tmp_path / "run"), str(first)
     wider = tiny().changed({"model": {"map": {"hidden": 24}}}).model
-    with pytest.raises(ValueError, match="whose weights it begins with: hidden 16; got 24: leave"):
+    with pytest.raises(
+        ValueError, match="whose weights it begins with: map.hidden 16; got 24: leave"
+    ):
         train(tiny(pretrained=there, model=wider), run, progress=False)
     with pytest.raises(
         ValueError, match="train_levels from 0 to 3, which this flow has; got 4: leave it out"

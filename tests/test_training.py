@@ -366,7 +366,7 @@ def test_resuming_needs_the_same_settings_and_images_and_a_budget(run, monkeypat
         train(tiny(), run, resume=True, progress=False)
     with pytest.raises(ValueError, match="data, seed differ in its config"):
         train(tiny(steps=20, data="msds2", seed=3), run, resume=True, progress=False)
-    smaller = replace(tiny().model, hidden=8)
+    smaller = tiny().changed({"model": {"map": {"hidden": 8}}}).model
     with pytest.raises(ValueError, match="model differ in its config"):
         train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
     # A checkpoint of before there was a setting is of a run that went without.
@@ -567,9 +567,9 @@ def test_no_more_images_at_a_time_than_training_has_room_for(tmp_path, monkeypat
     sizes = []
     seen = RGFlow.log_prob
 
-    def noted(self, images, generator=None):
+    def noted(self, images, generator=None, *, labels=None):
         sizes.append(len(images))
-        return seen(self, images, generator)
+        return seen(self, images, generator, labels=labels)
 
     monkeypatch.setattr(RGFlow, "log_prob", noted)
     told = []

@@ -22,6 +22,8 @@ Mask = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 """Whole numbers that say where something is."""
 Offset = tuple[int, int]
+LARGEST = 1 << 27
+"""Entries of a table of cells at the most, of 1 GiB: no file may ask for more."""
 
 SUBLATTICES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Offsets of the four sublattices, in the order in which the variables of a square have them."""
@@ -95,6 +97,11 @@ class Cells:
         Raises:
             ValueError: If the cells aren't what this module says.
         """
+        if len(self) * len(self.reads) > LARGEST:
+            raise ValueError(
+                f"Expected at most {LARGEST:,} sites for the cells of a layer to read; got "
+                f"{len(self):,} cells of {len(self.reads)}, on the grid {self.grid}."
+            )
         size = np.array(self.grid)
         at = self.origins[:, None] + np.array(self.reads, dtype=np.int64).reshape(1, -1, 2)
         inside = ((at >= 0) & (at < size)).all(2)
@@ -143,6 +150,10 @@ class Geometry:
     def unit(self, level: int) -> int:
         """What rows and columns of a level's grid have to be multiples of."""
         raise NotImplementedError
+
+    def written(self, level: int) -> int:
+        """How many sites a cell writes, at least; what a config asks for is judged by it."""
+        return 1
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """The layers of a level, in the order in which inference applies them."""

@@ -191,14 +191,14 @@ class ConvolutionalMap(_Networks):
     """Couplings of whole images, those of Real NVP (`rgflow.baselines.RealNVP`); `hidden` are
     feature maps of the first scale, and depth is always 1."""
 
-    depth: Sizes = 1
+    depth: Sizes = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.hidden, int) or self.depth != 1:
+        if not isinstance(self.hidden, int):
             raise ValueError(
                 f"Expected one number for hidden, as the scales of a Real NVP double it by "
-                f"themselves, and depth 1; got {self.hidden} and {self.depth}."
+                f"themselves; got {self.hidden}."
             )
 
 
@@ -444,7 +444,7 @@ def options_of(kind: type) -> list[str]:
     >>> options_of(StudentPrior)
     ['scale', 'df']
     """
-    return [one.name for one in fields(kind)]
+    return [one.name for one in fields(kind) if one.init]
 
 
 def migrated(values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
@@ -479,13 +479,13 @@ def migrated(values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]
     for name, part in parts.items():
         if not part or (name == "pixels" and values.get("pixels", "") is None):
             continue
-        if not partial:
+        if not partial or "kind" in part:
             kind = part.pop("kind", _USUAL[name])
             known = KINDS[name].get(kind) if isinstance(kind, str) else None
             if name == "map" and "." in str(kind):
                 part = {k: x for k, x in part.items() if k == "depth"} | own
             elif known is not None:
-                part = {k: x for k, x in part.items() if hasattr(known, k)}
+                part = {k: x for k, x in part.items() if k in options_of(known)}
             part = {"kind": kind} | part
         out[name] = part | out.get(name, {})
     return out
@@ -528,7 +528,7 @@ def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             kind = value.get("kind", before["kind"])
             known = KINDS[name].get(kind) if isinstance(kind, str) else None
             if kind != before["kind"]:
-                has = [one.name for one in fields(known)] if known else ["depth"]
+                has = options_of(known) if known else ["depth"]
                 before = {key: x for key, x in before.items() if key in has}
             value = {"kind": kind} | {k: x for k, x in before.items() if k != "kind"} | value
         out[name] = value

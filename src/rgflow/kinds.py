@@ -25,7 +25,7 @@ def tagged(value: object, kinds: Mapping[str, type]) -> dict[str, Any]:
     cls = type(value)
     path = f"{cls.__module__}.{cls.__qualname__}"
     name = next((name for name, known in kinds.items() if known is cls), path)
-    options = {one.name: getattr(value, one.name) for one in fields(cls)}  # type: ignore[arg-type]
+    options = {one.name: getattr(value, one.name) for one in fields(cls) if one.init}  # type: ignore[arg-type]
     return {"kind": name, **options}
 
 
@@ -64,7 +64,7 @@ got 'reach'.
     cls = own_class(what, kind, kinds, base) if "." in kind else kinds.get(kind)
     if cls is None:
         raise ValueError(unknown_name(f"the {what}'s kind", kind, kinds))
-    known = [one.name for one in fields(cls)]  # type: ignore[arg-type]
+    known = [one.name for one in fields(cls) if one.init]  # type: ignore[arg-type]
     options = {name: value for name, value in values.items() if name != "kind"}
     for name in options:
         if name not in known:

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from rgflow.bijectors import make_map
 from rgflow.bijectors.base import Bijector, Compose, Context
 from rgflow.bijectors.cellwise import Cellwise, spec_of
-from rgflow.config import AutoregressiveMap, CoarseToFineMap, FlowConfig, OwnMap
+from rgflow.config import AutoregressiveMap, CoarseToFineMap, FlowConfig, OwnMap, Sizes
 from rgflow.flow import Flow
-from rgflow.geometries import Blocks
 from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice, largest_levels
 
@@ -70,19 +69,20 @@ class RGFlow(Flow):
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:
         """As for `Flow`: the first and the last layers of networks, and what lies between."""
-        map, channels, total = config.map, config.channels, 0
-        if isinstance(map, OwnMap) or not isinstance(config.geometry, Blocks):
-            return 0  # somebody's own may have none
-        every = (config.geometry.m, map.depth, getattr(map, "hidden", 1))
-        of_level = [x if isinstance(x, tuple) else (x,) for x in every]
-        fit = largest_levels(config.height, config.width, config.geometry)
-        levels = 1 if config.shared else config.levels or max(fit, *(len(of) for of in of_level))
+        map, channels, geometry = config.map, config.channels, config.geometry
+        total = config.labels * config.label_embedding
+        if isinstance(map, OwnMap):  # somebody's own, which may have none
+            return total
+        fit = largest_levels(config.height, config.width, geometry)
+        levels = 1 if config.shared else config.levels or max(fit, geometry.least_levels)
+        depths, hidden = (_listed(x) for x in (map.depth, getattr(map, "hidden", 1)))
         for level in range(levels):
-            m, depth, width = (of[min(level, len(of) - 1)] for of in of_level)
-            dim, blocks = channels * m * m, getattr(map, "blocks", 1)
+            depth, width = (of[min(level, len(of) - 1)] for of in (depths, hidden))
+            sites, blocks = geometry.written(level), getattr(map, "blocks", 1)
+            dim = channels * sites
             inner, networks, params = blocks * width * width, 1, 2
             if isinstance(map, CoarseToFineMap):  # the first quarter of groups may have none
-                networks = channels * 4 ** min(map.splits, m.bit_length() - 1) * 3 // 4
+                networks = channels * min(4**map.splits, sites) * 3 // 4
                 inner, params = inner // 2 + map.stem * dim // 4, 2 * map.components
             elif isinstance(map, AutoregressiveMap):
                 inner, params = 2 * (inner - width * width), max(map.bins, 2)
@@ -91,9 +91,14 @@ class RGFlow(Flow):
                 params = getattr(map, "bins", 3 * getattr(map, "components", 0)) or 2
             mixing = channels * channels if getattr(map, "channel_mixing", False) else 0
             total += depth * ((networks + params) * (dim - dim % 2) * width + inner + mixing)
-            places = (config.height // m) * (config.width // m)
+            unit = geometry.unit(level)
+            places = (config.height // unit) * (config.width // unit)
             total += config.position_embedding * (places if level == 0 else 0)
         return total
+
+
+def _listed(sizes: Sizes) -> tuple[int, ...]:
+    return sizes if isinstance(sizes, tuple) else (sizes,)
 
 
 class RGStep(nn.Module):

@@ -187,7 +187,7 @@ def test_errors(name: str, options: dict[str, Any], message: str) -> None:
 
 def test_a_flow_learns_and_is_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    words = "--model.height 8 --model.width 8 --model.levels 1 --model.hidden 8 --compile false"
+    words = "--model.height 8 --model.width 8 --model.levels 1 --model.map.hidden 8 --compile false"
     words += " --train_count 200 --validate_count 10 --batch_size 8 --steps 3 --flip true"
     words += " --data patches:rocket"
     assert main(["train", "msds1-tiny", *words.split(), "--out", str(run)]) == 0

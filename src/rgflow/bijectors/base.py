@@ -61,11 +61,6 @@ class Context:
             return self.values
         return torch.cat((self.values, self.missing.to(self.values.dtype)), 1)
 
-    def select(self, cells: Tensor) -> "Context":
-        """That of some cells, by their numbers."""
-        missing = self.missing if self.missing is None else self.missing[cells]
-        return Context(self.values[cells], self.embedding[cells], missing)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MapSpec:

@@ -156,7 +156,7 @@ def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         if not option.startswith("--model.") or name not in KINDS:
             left.append(word)
             continue
-        _put(found, f"{name}.{key}".rstrip("."), yaml_in(value if equals else next(words, "")))
+        _put(found, f"{name}.{key}".rstrip("."), yaml_in(str(value if equals else next(words, ""))))
     return left, found
 
 

@@ -115,13 +115,20 @@ def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
 
 def training_of(training: Training, results: dict[str, Any]) -> dict[str, Any] | None:
     """The results of a training with these settings; none if there are none."""
-    same = {
-        "name": training.name,
-        "settings": differences(training.config),
-        "weights": training.weights,  # of a model, which may be others by now
-    }
+    # The weights of a model may be others by now.
+    same = {"name": training.name, "weights": training.weights}
+    wanted = differences(training.config)
     found = (t for t in results["trainings"] if {key: t.get(key) for key in same} == same)
-    return next(found, None)
+    return next((t for t in found if _as_now(t.get("settings")) == wanted), None)
+
+
+def _as_now(settings: Any) -> dict[str, Any] | None:
+    """Differences from the defaults that any version has written, as this one writes them; none if
+    they aren't known any more."""
+    try:
+        return differences(TrainConfig().changed(settings))
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -143,7 +150,11 @@ def measurements_of(one: Measurement, results: dict[str, Any]) -> list[dict[str,
 def differences(config: TrainConfig) -> dict[str, Any]:
     """The settings of a training that differ from the defaults, as plain values."""
     mine, usual = plain(config), plain(TrainConfig())
-    model = {name: x for name, x in mine.pop("model").items() if x != usual["model"][name]}
+    model = {}
+    for name, x in mine.pop("model").items():
+        if x != (before := usual["model"][name]):
+            both = isinstance(x, dict) and isinstance(before, dict) and x["kind"] == before["kind"]
+            model[name] = {k: v for k, v in x.items() if v != before[k]} if both else x
     found = {name: x for name, x in mine.items() if x != usual[name] and name not in PLACES}
     return {"model": model, **found}
 

@@ -78,6 +78,9 @@ class Blocks(Geometry):
         """The edge m."""
         return self.edges[min(level, len(self.edges) - 1)]
 
+    def written(self, level: int) -> int:
+        return self.unit(level) ** 2
+
     @property
     def least_levels(self) -> int:
         return len(self.edges)

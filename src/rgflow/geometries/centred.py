@@ -51,6 +51,9 @@ class CentredBlocks(Geometry):
         """The edge m."""
         return self.m
 
+    def written(self, level: int) -> int:
+        return self.n**2
+
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """One for each shift."""
         m, n, rim = self.m, self.n, (self.m - self.n) // 2

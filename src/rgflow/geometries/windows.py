@@ -31,7 +31,7 @@ class Windows(Geometry):
     Example:
         >>> layers = Windows(reach=1).layers(0, (8, 8), top=False)
         >>> [(len(layer), len(layer.reads) - layer.written) for layer in layers]
-        [(16, 6), (16, 4), (16, 4)]
+        [(16, 8), (16, 4), (16, 4)]
     """
 
     size: int = 1
@@ -67,6 +67,9 @@ class Windows(Geometry):
     def unit(self, level: int) -> int:
         """The period p."""
         return self.period
+
+    def written(self, level: int) -> int:
+        return self.size**2
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """One for each shift, and at the top one for each sublattice that has none."""

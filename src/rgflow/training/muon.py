@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
         decay: By how much weights shrink in every step, times lr.
 
     Example:
-        >>> weights = nn.Parameter(torch.zeros(3, 4, 4))
+        >>> weights = torch.nn.Parameter(torch.zeros(3, 4, 4))
         >>> optimizer = Muon([weights], lr=1.0)
         >>> (weights * torch.randn(3, 4, 4)).sum().backward()
         >>> optimizer.step()
