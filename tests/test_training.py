@@ -371,7 +371,7 @@ def test_resuming_needs_the_same_settings_and_images_and_a_budget(run, monkeypat
         train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
     # A checkpoint of before there was a setting is of a run that went without.
     state = run.checkpoints(2).load()
-    del state["config"]["fresh"], state["config"]["model"]["stem"]
+    del state["config"]["fresh"], state["config"]["model"]["labels"]
     run.checkpoints(2).save(12, state)
     with pytest.raises(ValueError, match="began with; model differ"):
         train(tiny(steps=20, model=smaller), run, resume=True, progress=False)

@@ -36,7 +36,7 @@ def check_state(state: dict[str, Any], config: TrainConfig) -> None:
         # Settings that there weren't when the run began have the value that changes nothing.
         theirs = TrainConfig.from_dict(of_run).to_dict()
         held = sum(tensor.numel() for tensor in state["flow"].values())
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _other(error) from error
     mine = config.to_dict()
     if changed := [k for k in mine if k not in FREE and theirs[k] != mine[k]]:
