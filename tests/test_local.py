@@ -49,7 +49,9 @@ ALIKE = {
 }  # fmt: skip
 """Cases that generate as others do: they differ in their density, or in numbers alone. Mixtures of
 two splits are among those with edges."""
-GENERATED = [case for case in CASES if case not in ALIKE]
+WITH_CONTEXT = ("centred", "windows")
+"""Geometries whose cells read more than they write."""
+GENERATED = [case for case in CASES if case not in (*ALIKE, *WITH_CONTEXT)]
 EXTREMES = [
     (case, kind)
     for case in ("affine-paper", "cube-marginal", "released-order-open", "variational")
@@ -80,7 +82,8 @@ def test_region_equals_the_whole(case, kind):
     torch.testing.assert_close(region.with_latents(z).flat(), full.flat(), rtol=1e-10, atol=1e-10)
     # As precise as the flow's own round trip, which some bijectors make worse.
     lost = (flow.decode(full) - whole).abs().max().item()
-    assert (region.decode(z) - pixels).abs().sum() <= 1e-10 + 1e4 * lost
+    if case not in WITH_CONTEXT:
+        assert (region.decode(z) - pixels).abs().sum() <= 1e-10 + 1e4 * lost
     if kind != "nothing":
         weights = torch.linspace(-1, 1, len(region), dtype=torch.float64)
         (gradient,) = torch.autograd.grad(log_prob @ weights, pixels, retain_graph=True)

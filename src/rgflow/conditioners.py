@@ -36,11 +36,12 @@ class Conditioner(nn.Module):
     def forward(self, x: Tensor, half: int, features: Tensor | None = None) -> Tensor:
         """Parameters [R, P, d] for the other half; `features` [R, F] are those of the context."""
         dtype = self.precision.networks or x.dtype
-        known = x[:, :0] if features is None else features
-        return self.parameters_for(x.to(dtype), half, known.to(dtype))
+        known = None if features is None or not features.shape[1] else features.to(dtype)
+        return self.parameters_for(x.to(dtype), half, known)
 
-    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
-        """What a subclass writes: [R, d] and [R, F] → [R, P, d], in the dtype of x."""
+    def parameters_for(self, x: Tensor, half: int, features: Tensor | None) -> Tensor:
+        """What a subclass writes: [R, d], and [R, F] if there are any → [R, P, d], in the dtype of
+        x."""
         raise NotImplementedError
 
     def hidden_matrices(self) -> Iterable[Tensor]:
@@ -197,8 +198,8 @@ class PaperConditioner(Conditioner):
             _PaperHalf(dim // 2, params, hidden, blocks, features) for _ in range(2)
         )
 
-    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
-        return self.halves[half](torch.cat((x, features), 1))
+    def parameters_for(self, x: Tensor, half: int, features: Tensor | None) -> Tensor:
+        return self.halves[half](x if features is None else torch.cat((x, features), 1))
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         return [m for one in self.modules() if isinstance(one, _Residual) for m in one.matrices()]
@@ -265,9 +266,10 @@ class ReleasedConditioner(Conditioner):
         )
         self.scale = nn.Parameter(torch.zeros(params, dim))
 
-    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
+    def parameters_for(self, x: Tensor, half: int, features: Tensor | None) -> Tensor:
         known_first = (x, torch.zeros_like(x)) if half == 0 else (torch.zeros_like(x), x)
-        out = self.blocks(torch.cat((*known_first, features), 1)[None])
+        known = known_first if features is None else (*known_first, features)
+        out = self.blocks(torch.cat(known, 1)[None])
         out = out[:, :, : self.scale.shape[1]] * self.scale[:, None].to(x.dtype)
         return out.chunk(2, 2)[1 - half].transpose(0, 1)
 
@@ -333,8 +335,8 @@ class TrunkConditioner(Conditioner):
             _Trunk(dim // 2, params, hidden, blocks, features) for _ in range(2)
         )
 
-    def parameters_for(self, x: Tensor, half: int, features: Tensor) -> Tensor:
-        return self.halves[half](torch.cat((x, features), 1))
+    def parameters_for(self, x: Tensor, half: int, features: Tensor | None) -> Tensor:
+        return self.halves[half](x if features is None else torch.cat((x, features), 1))
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         blocks = [one for one in self.modules() if isinstance(one, _TrunkResidual)]

@@ -461,7 +461,7 @@ def migrated(values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]
         {'geometry': {'kind': 'blocks', 'm': 2}, 'map': {'kind': 'affine'}, \
 'prior': {'kind': 'student', 'df': 4.0}}
         >>> migrated({"hidden": 32, "map": "cube"}, partial=True)
-        {'map': {'hidden': 32, 'kind': 'cube'}}
+        {'map': {'kind': 'cube', 'hidden': 32}}
     """
     words = {name: values[name] for name in _BASES if isinstance(values.get(name), str)}
     flat = {name: value for name, value in values.items() if name in _FORMER} | words
@@ -476,6 +476,7 @@ def migrated(values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]
         parts["geometry"], parts["map"]["kind"] = {"kind": "squeeze"}, "convolutional"
         parts["map"].pop("depth", None)
     own = parts["map"].pop("options", {})
+    check_type("bijector_options", own, dict, "a dictionary")
     for name, part in parts.items():
         if not part or (name == "pixels" and values.get("pixels", "") is None):
             continue

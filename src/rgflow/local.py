@@ -407,7 +407,17 @@ class Region(_Cone):
         return self.flow.from_domain(torch.cat(self._infer(self._enter(pixels)[0])[0]))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """New pixels [S, C], from new latents of the cones [Z]; reals in [0, 256)."""
+        """New pixels [S, C], from new latents of the cones [Z]; reals in [0, 256).
+
+        Raises:
+            ValueError: If cells read more than they write: other latents of the cones then change
+                what is read outside them. `LocalFlow.edit` follows that.
+        """
+        if any(touched.context.numel() for layers in self.layers for touched in layers):
+            raise ValueError(
+                "Expected a geometry whose cells write all that they read, such as blocks, to "
+                "generate a region by itself; got one with contexts: use LocalFlow.edit."
+            )
         levels = self.flow.to_domain(latents).split([stay for _, stay in self._parts])
         x = latents[:0]
         parts = zip(self._parts, self.layers, levels, strict=True)
