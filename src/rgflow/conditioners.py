@@ -155,6 +155,11 @@ class _Residual(nn.Module):
         return (x + third(F.silu(second(F.silu(first(x)))))) * math.sqrt(0.5)
 
 
+def _first(out: Tensor, width: int) -> Tensor:
+    """The first variables of what networks say [K, R, .], all of them without a context."""
+    return out if out.shape[2] == width else out[:, :, :width]  # whose gradient is a copy
+
+
 class _PaperHalf(nn.Module):
     """P separate residual networks d → d, run side by side, each with its own output scale."""
 
@@ -165,7 +170,7 @@ class _PaperHalf(nn.Module):
         self.scale = nn.Parameter(torch.zeros(params, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.blocks(x[None])[:, :, : self.scale.shape[1]]
+        out = _first(self.blocks(x[None]), self.scale.shape[1])
         return (out * self.scale[:, None].to(x.dtype)).transpose(0, 1)
 
 
@@ -270,7 +275,7 @@ class ReleasedConditioner(Conditioner):
         known_first = (x, torch.zeros_like(x)) if half == 0 else (torch.zeros_like(x), x)
         known = known_first if features is None else (*known_first, features)
         out = self.blocks(torch.cat(known, 1)[None])
-        out = out[:, :, : self.scale.shape[1]] * self.scale[:, None].to(x.dtype)
+        out = _first(out, self.scale.shape[1]) * self.scale[:, None].to(x.dtype)
         return out.chunk(2, 2)[1 - half].transpose(0, 1)
 
     def hidden_matrices(self) -> Iterable[Tensor]:
