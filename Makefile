@@ -49,7 +49,7 @@ wheel: .venv/installed-dev ## build the wheel, and run it outside the repository
 		names = list(shipped()); \
 		assert names == '$(notdir $(sort $(wildcard src/rgflow/models/*)))'.split(), names; \
 		flows = [rgflow.load_flow(name) for name in names]; \
-		flows += [rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, depth=1, hidden=16))]; \
+		flows += [rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, map=rgflow.AffineMap(depth=1)))]; \
 		print('The wheel works:', *flows[0].sample(2).shape, *names)"
 
 clean: ## remove what these commands made, except runs
