@@ -303,3 +303,12 @@ def test_flows_whose_training_has_diverged(run, tmp_path, capsys, monkeypatch):
     assert "Expected finite bits/dim of test images; 1 of 1 aren't: the flow's training" in bits
     assert "Expected finite weights in " in weights
     assert not (path / "evaluation.json").exists()
+
+
+def test_options_of_a_kind_may_come_before_it(capsys):
+    texts = []
+    for words in ("--model.map.bins 4 --model.map cube", "--model.map cube --model.map.bins 4"):
+        assert main(["train", "msds1-small", *words.split(), "--print_config"]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert "    bins: 4\n" in texts[0]

@@ -7,8 +7,8 @@ before and after the layer.
 Everything above (cones, the flow, evaluation in places, receptive fields, local terms) knows layers
 by `Cells` alone, and how levels are made of layers by `Geometry`.
 
-Letters in shapes: h, w rows and columns of a grid; n cells; R sites that a cell reads, of which it
-writes the first W.
+Letters in shapes: h, w rows and columns of a grid; n cells; R sites that a cell reads. It
+writes the first W of them.
 """
 
 from collections.abc import Sequence

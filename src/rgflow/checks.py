@@ -1,4 +1,4 @@
-"""What is checked of values that people give, and how mistakes are told: one sentence each."""
+"""Checks of the values that people give, with one sentence for each mistake."""
 
 import difflib
 from collections.abc import Iterable, Sequence

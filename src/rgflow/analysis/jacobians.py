@@ -6,7 +6,7 @@ cells at once, through that layer alone give all of them; columns of ∂G/∂z t
 matrix products.
 
 Letters in shapes: K tangents; C channels; H, W rows and columns; n cells; A variables that a cell
-reads, of which it writes the first D.
+reads. It writes the first D of them.
 """
 
 from collections.abc import Callable, Sequence

@@ -56,7 +56,7 @@ LARGEST_UPLOAD = 10_000_000
 SHOWN = 800
 """Pixels of the longer edge of a picture that is shown."""
 MOST_PIXELS = 16_000_000
-"""Pixels of a picture, each of which takes four bytes."""
+"""Pixels of a picture; each takes four bytes."""
 
 
 def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:

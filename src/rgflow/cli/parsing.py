@@ -85,10 +85,6 @@ class Parser(ArgumentParser):
         self.word("data", None, "data set; that of the run")
 
 
-parser = Parser
-"""By the name that `rgflow.cli.train` calls it."""
-
-
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parse and check, turning every mistake into a `ValueError` of one sentence."""
     try:
@@ -99,16 +95,6 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         if settings[name] is not None:
             check(f"--{name}", settings[name])
     return settings
-
-
-def instantiate(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
-    """Parse, and make the dataclasses among the values."""
-    settings = parse(parser, arguments)
-    try:
-        values: dict[str, Any] = parser.instantiate(settings).as_dict()
-    except TypeError as error:
-        raise ValueError(_one_sentence(str(error), parser)) from error
-    return values
 
 
 def _one_sentence(message: str, parser: ArgumentParser) -> str:

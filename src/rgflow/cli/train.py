@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_name, check_type
-from rgflow.cli.parsing import flat, parse, parser
+from rgflow.cli.parsing import Parser, flat, parse
 from rgflow.config import (
     FORMER,
     KINDS,
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     if any(word.split("=")[0] == "--resume" for word in arguments):
         _resume(arguments)
         return
-    options = parser(
+    options = Parser(
         "train",
         "Learn a flow from images; everything is left in a run folder.",
         "rgflow train msds1-best --minutes 4 --out runs/first",
@@ -164,7 +164,10 @@ def _put(model: dict[str, Any], name: str, value: object) -> None:
     """Set one value of a flow's settings, by its name or, of a part, by `map.bins`."""
     name, _, key = name.partition(".")
     if not key:
-        model[name] = value
+        there = model.get(name)
+        # Options may come before their kind.
+        both = isinstance(there, dict) and isinstance(value, str)
+        model[name] = {**there, "kind": value} if both and there else value
     elif isinstance(there := model.setdefault(name, {}), dict):
         there[key] = value
     else:  # after its kind
@@ -224,7 +227,7 @@ def _changed(config: TrainConfig, files: dict[str, Any]) -> TrainConfig:
 
 def _resume(arguments: Sequence[str]) -> None:
     """Go on with a run."""
-    options = parser("train", "Go on with a run.", "rgflow train --resume runs/first --minutes 10")
+    options = Parser("train", "Go on with a run.", "rgflow train --resume runs/first --minutes 10")
     options.add_argument("--resume", type=str, required=True, help=_RESUME)
     options.add_argument("--minutes", type=float | None, default=None, help="another budget")
     options.add_argument("--steps", type=int | None, default=None, help="another budget")
