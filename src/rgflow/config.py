@@ -24,6 +24,7 @@ from rgflow.checks import (
 )
 from rgflow.geometries import GEOMETRIES, Blocks, Squeeze
 from rgflow.kinds import from_tagged, tagged
+from rgflow.objectives import OBJECTIVES, MaximumLikelihood, Objective
 
 Conditioner = Literal["paper", "released", "trunk"]
 Dequantization = Literal["uniform", "variational"]
@@ -547,10 +548,13 @@ class TrainConfig:
     model, or the name of a model of the package; none: with new weights."""
     train_levels: tuple[int, ...] | None = None
     """Levels whose weights are learned; the others keep those they begin with. None: all."""
+    objective: Objective = field(default_factory=MaximumLikelihood)
+    """What a step minimises: likelihood, or a class of your own by its import path."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
     NAME), cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH, fields:PATH
-    for real-valued fields, or hf:NAME_OR_PATH (Hugging Face datasets)."""
+    for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), or none where the objective
+    needs none."""
     data_root: str | None = None
     """Folder with the official files of cifar10, mnist, celeba or chairs."""
     download: bool = False
@@ -646,7 +650,14 @@ class TrainConfig:
             )
         check_name("clock", self.clock, ("wall", "processor"))
         check_name("dtype", self.dtype, ("float32", "float64"))
+        check_type("objective", self.objective, Objective, "an Objective")
         check_type("data", self.data, str, "a name")
+        if self.objective.needs_data == (self.data == "none"):
+            kind = tagged(self.objective, OBJECTIVES)["kind"]
+            needs = "a data set" if self.objective.needs_data else "data none"
+            raise ValueError(
+                f"Expected {needs} for the objective {kind}; got data {short(self.data)}."
+            )
         if self.pretrained is not None:
             check_type("pretrained", self.pretrained, str, "the name or folder of a model")
             if not self.pretrained:
@@ -677,7 +688,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """A dictionary of plain values, as JSON holds them."""
         return {one.name: getattr(self, one.name) for one in fields(self)} | {
-            "model": self.model.to_dict()
+            "model": self.model.to_dict(),
+            "objective": tagged(self.objective, OBJECTIVES),
         }
 
     @classmethod
@@ -689,6 +701,15 @@ class TrainConfig:
         found = {FORMER.get(str(key), str(key)): value for key, value in values.items()}
         for key in found:
             check_name("a key of the settings", key, [f.name for f in fields(cls)])
+        if (objective := found.get("objective")) is not None:
+            if isinstance(objective, str):
+                objective = {"kind": objective}
+            found["objective"] = from_tagged(
+                "objective",
+                objective,
+                OBJECTIVES,
+                Objective,  # type: ignore[type-abstract]
+            )
         return cls(**{**found, "model": FlowConfig.from_dict(found.get("model", {}))})
 
     def changed(self, settings: dict[str, Any]) -> Self:

@@ -102,6 +102,7 @@ def evaluate(
     importance: int = 8,
     subset: int = 100,
     batch_size: int = 128,
+    labels: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Negative log-likelihood of images, with all that `Evaluation` holds.
@@ -118,6 +119,7 @@ def evaluate(
         importance: Draws of noise for the importance-weighted bound; 1: no bound.
         subset: Number of images for the bound, `draw_error` and `bfloat16`; 0: none of these.
         batch_size: Images at a time; the result depends on it by rounding only.
+        labels: Of the images, [N], if the flow has labels.
         progress: Called with the number of likelihoods found so far, and in all.
 
     Raises:
@@ -143,7 +145,7 @@ def evaluate(
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
     def find(which: Tensor, draw: int) -> Terms:
-        return _terms(flow, images, which, seed, draw, batch_size, advance)
+        return _terms(flow, images, labels, which, seed, draw, batch_size, advance)
 
     parts = [find(every, draw) for draw in range(draws)]
     log_p = [part.total[some] for part in parts]
@@ -173,6 +175,7 @@ def terms_of(
     seed: int = 0,
     draw: int = 0,
     batch_size: int = 128,
+    labels: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Terms:
     """`Flow.terms` of many images, in float64 and on the CPU.
@@ -183,12 +186,14 @@ def terms_of(
         seed: Seed of the noise.
         draw: Which draw of the noise.
         batch_size: Images at a time; the result depends on it by rounding only.
+        labels: Of the images, [N], if the flow has labels.
         progress: Called with the number of images that were done since the last call.
 
     Raises:
         ValueError: If there are no images.
     """
-    return _terms(flow, images, torch.arange(len(images)), seed, draw, batch_size, progress)
+    every = torch.arange(len(images))
+    return _terms(flow, images, labels, every, seed, draw, batch_size, progress)
 
 
 def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
@@ -210,6 +215,7 @@ def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
 def _terms(
     flow: Flow,
     images: Tensor,
+    labels: Tensor | None,
     which: Tensor,
     seed: int,
     draw: int,
@@ -227,7 +233,8 @@ def _terms(
         x = images[places]
         if _is_noisy(flow, images):
             x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
-        parts.append(flow.terms(x.to(device)))
+        of_x = None if labels is None else labels[places].to(device)
+        parts.append(flow.terms(x.to(device), labels=of_x))
         if progress:
             progress(len(places))
     return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())

@@ -109,6 +109,7 @@ class Flow(nn.Module):
             )
         self.config = config
         self.lattice = self.make_lattice()
+        self.config = config = replace(config, levels=self.lattice.levels)
         self.prior = make_prior(config.prior)
         self.steps = cast(Sequence[Step], nn.ModuleList(self.make_steps()))
         self.domain = self.steps[0].domain

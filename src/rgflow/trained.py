@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,13 +122,34 @@ def locate(name: str) -> tuple[Path, Path]:
     return folder, RESULTS / name if folder == shipped().get(name) else folder
 
 
-def load(name: str) -> Model:
+def load(name: str, size: Sequence[int] | None = None) -> Model:
     """The flow of a run, in the folder of a model, or of the package.
+
+    Args:
+        name: Of the run or the model.
+        size: Rows and columns of images, for which the flow is resized; results about it are then
+            in `results/NAME-HxW`.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it can't be read.
+        ValueError: If it can't be read, or can't take images of this size.
     """
+    model = _load(name)
+    if size is None:
+        return model
+    height, width = size
+    flow = model.flow.resized(height, width)
+    return Model(
+        model.name,
+        flow,
+        RESULTS / f"{model.name.replace('/', '-')}-{height}x{width}",
+        None,
+        model.config and replace(model.config, model=flow.config),
+    )
+
+
+def _load(name: str) -> Model:
+    """The same, of the size that the flow learned from."""
     import torch
 
     from rgflow.architectures import load_flow

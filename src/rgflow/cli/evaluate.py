@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
-    model = trained.load(settings.run)
+    model = trained.load(settings.run, settings.size)
     images = model.images(settings.data, "test", settings.count)
     with reporting() as report:
         result = evaluate(
@@ -62,6 +62,7 @@ def run(arguments: Sequence[str]) -> None:
             importance=settings.importance,
             subset=settings.subset,
             batch_size=settings.batch_size,
+            labels=torch.from_numpy(images.classes) if model.flow.labels else None,
             progress=partial(report, "evaluating"),
         )
     check_finite(torch.tensor(result.nll), f"{result.unit} of test images")

@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.analysis.factors import find_factors
     from rgflow.analysis.labels import FEW
 
-    model = trained.load(settings.run)
+    model = trained.load(settings.run, settings.size)
     images = model.images(settings.data, settings.split, settings.count)
     labels = _labels(images, settings)
     out = expanded(settings.out) if settings.out else model.folder

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
-    model = trained.load(settings.run)
+    model = trained.load(settings.run, settings.size)
     flow = model.flow
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")

@@ -40,8 +40,10 @@ class Parser(ArgumentParser):
         self.add_argument(f"--{name}", type=kind, default=default, help=help)
 
     def model(self) -> None:
-        """The model that the command is about."""
+        """The model that the command is about, and the size of its images."""
         self.add_argument("run", help="a run folder, or a model: its folder or name")
+        what = "rows and columns of images, where the flow can take others than it learned from"
+        self.add_argument("--size", nargs=2, type=int, default=None, metavar=("H", "W"), help=what)
 
     def whole(
         self, name: str, default: int | None, help: str, least: int = 1, most: int = MOST

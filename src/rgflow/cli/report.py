@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
-    model = trained.load(settings.run)
+    model = trained.load(settings.run, settings.size)
     if model.flow.pixels is None:
         raise ValueError("Expected a flow of images to report on; this one is of real fields.")
     beside = trained.load(settings.beside) if settings.beside else None

@@ -27,6 +27,7 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("seed", 0, "seed; image k has seed + k", least=0)
     options.temperature()
     options.word("convention", "density", "density (the paper's), or the released code's scale")
+    options.whole("label", None, "class of the images, of a flow with labels", least=0)
     options.whole("batch_size", 64, "images at a time")
     options.flag("single", "a file for each image too, samples/SEED.png")
     options.whole("columns", None, "images in a row of the grid; a square")
@@ -51,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import figures, trained
     from rgflow.numerics import check_finite
 
-    model = trained.load(settings.run)
+    model = trained.load(settings.run, settings.size)
     flow = model.flow
     fields = flow.config.pixels is None
     if fields and settings.single:
@@ -69,12 +70,16 @@ def run(arguments: Sequence[str]) -> None:
     # they decide between two grey levels. In float64 they don't.
     device = flow.device
     exact = copy.deepcopy(flow).to(torch.float64)
+
+    def labels(images: int) -> torch.Tensor | None:
+        return None if settings.label is None else torch.full((images,), settings.label)
+
     parts = [seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)]
     samples = []
     with torch.no_grad(), bars() as progress:
         for part in progress.track(parts, description="sampling"):
             z = flow.draw_each(part, settings.temperature, settings.convention)
-            x = exact.decode(z.to(torch.float64, device)).cpu()
+            x = exact.decode(z.to(torch.float64, device), labels=labels(len(z))).cpu()
             check_finite(x, "samples")
             samples.append(x.float() if fields else figures.to_bytes(x))
             if settings.single:
@@ -82,7 +87,7 @@ def run(arguments: Sequence[str]) -> None:
                     picture = figures.picture(image)
                     _write(folder / "samples" / f"{seed:05d}.png", picture.save)
         z = flow.draw_each(seeds[:STAGED], settings.temperature, settings.convention)
-        coarse = exact.coarse(z.to(torch.float64, device))
+        coarse = exact.coarse(z.to(torch.float64, device), labels=labels(len(z)))
     images = torch.cat(samples)
 
     messages = []

@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.metrics.frechet import inception
     from rgflow.metrics.scores import score
 
-    model = trained.load(settings.run)
+    model = trained.load(settings.run, settings.size)
     device = model.flow.device
     network = inception(settings.inception, device) if settings.inception else None
     test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))

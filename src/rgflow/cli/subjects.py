@@ -168,7 +168,7 @@ def load(settings: Namespace) -> Subjects:
     from rgflow.analysis.traversals import fig6_temperature
     from rgflow.figures import pixel_size
 
-    model = trained.load(settings.run)
+    model = trained.load(settings.run, settings.size)
     flow = model.flow
     device = flow.device
     exact = copy.deepcopy(flow).to(torch.float64)

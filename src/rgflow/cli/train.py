@@ -19,6 +19,7 @@ from rgflow.config import (
     options_of,
 )
 from rgflow.files import absolute, expanded, to_yaml
+from rgflow.objectives import OBJECTIVES
 from rgflow.presets import PRESETS
 from rgflow.reading import read_yaml, yaml_in
 from rgflow.text import say
@@ -49,11 +50,13 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
     options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
-    options.add_class_arguments(TrainConfig, as_group=False, skip={"model"})
+    options.add_class_arguments(TrainConfig, as_group=False, skip={"model", "objective"})
     options.add_class_arguments(FlowConfig, "model", as_group=False, skip=set(KINDS))
     for name, kinds in KINDS.items():
         has = "; ".join(f"{kind}: {', '.join(options_of(kinds[kind]))}" for kind in kinds)
         options.add_argument(f"--model.{name}", type=str | None, help=f"kind of {name}, with {has}")
+    what = f"what a step minimises: {', '.join(OBJECTIVES)}, or a class by its import path"
+    options.add_argument("--objective", type=str | None, help=what)
     arguments, files = _files(arguments)
     arguments, of_kinds = _kinds(arguments)
     shown = "--print_config" in arguments  # a word that the parser has a meaning of its own for
@@ -68,9 +71,11 @@ def run(arguments: Sequence[str]) -> None:
     options.set_defaults(_flat(begun))
     values = parse(options, arguments).as_dict()
     out = values.pop("out") or files.get("out")
-    del values["print_config"], values["preset"], values["config"], values["resume"]
+    for name in ("print_config", "preset", "config", "resume", "objective"):
+        del values[name]
     plain = {name: x for name, x in values.pop("model").items() if name not in KINDS}
-    config = begun.changed(values | {"model": plain | of_kinds})
+    objective = {name: of_kinds.pop(name) for name in ("objective",) if name in of_kinds}
+    config = begun.changed(values | objective | {"model": plain | of_kinds})
     if shown:
         print(to_yaml({"out": out, **config.to_dict()}), end="")
         return
@@ -132,7 +137,7 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
             )
         return config
     same = not data or absolute(data) == absolute(there.data)
-    names = OF_OPTIMISER + OF_DATA * same
+    names = OF_OPTIMISER + (OF_DATA if same else ())
     return replace(config, **{name: getattr(there, name) for name in names})
 
 
@@ -140,6 +145,7 @@ def _flat(config: TrainConfig) -> dict[str, Any]:
     """Settings by the names of their options, but for what is of a kind."""
     values = config.to_dict()
     values["model"] = {name: x for name, x in values["model"].items() if name not in KINDS}
+    del values["objective"]
     return flat(values)
 
 
@@ -152,8 +158,9 @@ def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         option, equals, value = word.partition("=")
         if option == "--model":
             raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
-        name, _, key = option.removeprefix("--model.").partition(".")
-        if not option.startswith("--model.") or name not in KINDS:
+        of_flow = option.startswith("--model.")
+        name, _, key = option.removeprefix("--model." if of_flow else "--").partition(".")
+        if name not in KINDS if of_flow else not option.startswith("--") or name != "objective":
             left.append(word)
             continue
         _put(found, f"{name}.{key}".rstrip("."), yaml_in(str(value if equals else next(words, ""))))

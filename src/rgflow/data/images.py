@@ -55,5 +55,22 @@ class Images:
                     f"got shape {list(label.shape)}."
                 )
 
+    @property
+    def classes(self) -> Array:
+        """The class of each image, whole numbers [N]: the only label that is one number.
+
+        Raises:
+            ValueError: There is none, or there are several.
+        """
+        found = [
+            x for x in self.labels.values() if x.ndim == 1 and np.issubdtype(x.dtype, np.integer)
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"Expected a data set with one label of whole numbers, as the flow has labels; "
+                f"{self.name} has {len(found)}: use cifar10 or mnist, or set --model.labels 0."
+            )
+        return found[0]
+
     def __len__(self) -> int:
         return len(self.images)

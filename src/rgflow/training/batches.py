@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow.bijectors.pixels import with_noise
+from rgflow.objectives import Batch
 
 Array = NDArray[Any]
-ORDER, NOISE, MIRROR, CHANNELS = range(4)
+ORDER, NOISE, MIRROR, CHANNELS, SAMPLES = range(5)
 """What random numbers are for: each has streams of its own."""
 
 
@@ -24,7 +25,7 @@ class Batches:
     however many processes share it, each image gets the same.
 
     Args:
-        images: [N, C, H, W], uint8, or real-valued fields.
+        images: [N, C, H, W], uint8, or real-valued fields; none: batches have a size only.
         batch_size: Images per step, over all processes.
         seed: Of order, noise and mirroring.
         flip: Whether to mirror half of the images.
@@ -34,6 +35,7 @@ class Batches:
         dtype: Number format of the result.
         endless: Gives images by the number of the first one and how many; every step then has new
             ones instead of those in `images`.
+        labels: Of the images, [N], if the flow has labels.
 
     Raises:
         ValueError: If the batch can't be shared equally.
@@ -41,7 +43,7 @@ class Batches:
 
     def __init__(
         self,
-        images: Array,
+        images: Array | None,
         *,
         batch_size: int,
         seed: int = 0,
@@ -51,6 +53,7 @@ class Batches:
         world: int = 1,
         dtype: torch.dtype = torch.float32,
         endless: Callable[[int, int], Array] | None = None,
+        labels: Array | None = None,
     ) -> None:
         if batch_size % world:
             raise ValueError(
@@ -58,22 +61,38 @@ class Batches:
             )
         self.images, self.batch_size, self.seed = images, batch_size, seed
         self.flip, self.shuffle_channels = flip, shuffle_channels
-        self.dtype, self.endless = dtype, endless
+        self.dtype, self.endless, self.labels = dtype, endless, labels
+        self.rank = rank
         share = batch_size // world
         self.part = slice(rank * share, (rank + 1) * share)
         self._order = lru_cache(maxsize=2)(self._order_of)
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
+        assert self.images is not None
         return np.random.default_rng((self.seed, ORDER, epoch)).permutation(len(self.images))
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Which images are in the global batch of a step, [batch_size]."""
+        assert self.images is not None
         n = len(self.images)
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         return np.array([self._order(int(place) // n)[place % n] for place in places])
 
+    def at(self, step: int, device: torch.device) -> Batch:
+        """This process' part of the batch of a step, on a device."""
+        random = np.random.default_rng((self.seed, SAMPLES, step, self.rank))
+        generator = torch.Generator(device).manual_seed(int(random.integers(1 << 62)))
+        size = self.part.stop - self.part.start
+        if self.images is None:
+            return Batch(size=size, generator=generator)
+        labels = None
+        if self.labels is not None:
+            labels = torch.from_numpy(self.labels[self.indices(step)[self.part]]).to(device)
+        return Batch(size=size, images=self[step].to(device), labels=labels, generator=generator)
+
     def __getitem__(self, step: int) -> Tensor:
-        """This process' part of the batch of a step, reals [n, C, H, W]."""
+        """The images of this process' part of the batch of a step, reals [n, C, H, W]."""
+        assert self.images is not None
         if self.endless:
             first = step * self.batch_size + self.part.start
             x = self.endless(first, self.part.stop - self.part.start)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from rgflow.config import TrainConfig
+from rgflow.data import Images
 from rgflow.evaluation import Evaluation
 from rgflow.flow import Flow
 from rgflow.text import Screen, measured
@@ -21,7 +22,9 @@ SMOOTHING = 0.95
 class Display:
     """Shows step, bits per dimension, speed, remaining time, and the validations so far."""
 
-    def __init__(self, config: TrainConfig, flow: Flow, images: int, enabled: bool) -> None:
+    def __init__(
+        self, config: TrainConfig, flow: Flow, images: Images | None, enabled: bool
+    ) -> None:
         self.config, self.images, self.enabled = config, images, enabled
         self.unit = flow.unit.name
         self.console = Screen(stderr=True)
@@ -80,10 +83,11 @@ class Display:
         since, start = self.began or (0, 0.0)
         elapsed = self.seconds - start
         speed = (self.step - since - 1) * self.config.batch_size / elapsed if elapsed else 0.0
-        epoch = self.step * self.config.batch_size / self.images
+        seen = self.step * self.config.batch_size
+        epoch = f", epoch {seen / len(self.images):.1f}" if self.images else ""
         table.add_row(
             f"{self.config.data}, {self.parameters / 1e6:.1f} M parameters",
-            f"step {self.step}, epoch {epoch:.1f}",
+            f"step {self.step}{epoch}",
             f"{speed:.0f} images/s",
             f"{self.smoothed:.3f} {self.unit}",
         )

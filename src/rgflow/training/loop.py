@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
@@ -17,8 +16,10 @@ from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
 from rgflow.files import absolute, located
-from rgflow.flow import Flow
+from rgflow.flow import Flow, Terms
 from rgflow.numerics import bfloat16_pays, can_compile
+from rgflow.objectives import Batch
+from rgflow.text import mean_and_error
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.display import Display
 from rgflow.training.interruptions import Interruptions
@@ -82,20 +83,22 @@ def train(
         check_state(state, config)
     torch.manual_seed(config.seed)
     flow = make_flow(config.model).to(getattr(torch, config.dtype))
+    config = replace(config, model=flow.config)  # with the number of levels
     start = load_start(flow, config) if config.pretrained and not state else None
     if config.train_levels is not None:
         learn_levels(flow, config.train_levels)
-    # One process decodes what the others then find in the cache.
-    with accelerator.local_main_process_first():
-        training_set = data.load_for(
-            config, "train", count=config.train_count, progress=progress and main
-        )
-        validation_set = data.load_for(
-            config, "validation", count=config.validate_count, progress=progress and main
-        )
-    _check_kind(config, training_set)
-    if flow.pixels and not config.pretrained:
-        flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
+    training_set = validation_set = None
+    if config.objective.needs_data:
+        show = progress and main
+        # One process decodes what the others then find in the cache.
+        with accelerator.local_main_process_first():
+            training_set = data.load_for(config, "train", count=config.train_count, progress=show)
+            validation_set = data.load_for(
+                config, "validation", count=config.validate_count, progress=show
+            )
+        _check_kind(config, training_set)
+        if flow.pixels and not config.pretrained:
+            flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
     trainer = Trainer(config, flow, training_set, accelerator)
     with _told_if_full(run), run.locked() if main else nullcontext():
         if state:
@@ -117,9 +120,8 @@ def train(
                 config, flow, training_set, processes=accelerator.num_processes, start=start
             )
         uncompiled = trainer.compile()
-        display = Display(config, flow, len(training_set), enabled=progress and main)
-        validation = torch.from_numpy(validation_set.images.copy())
-        session = _Session(trainer, run, checkpoints, validation, display)
+        display = Display(config, flow, training_set, enabled=progress and main)
+        session = _Session(trainer, run, checkpoints, validation_set, display)
         if main:
             run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
         with display, Interruptions() as interruptions:
@@ -128,7 +130,8 @@ def train(
             if uncompiled:
                 session.tell(f"trains without compiled maps, which is slower: {uncompiled}")
             session.loop(interruptions, resumed=state is not None)
-            return session.finish(interruptions.noted, training_set.skipped)
+            skipped = training_set.skipped if training_set else ()
+            return session.finish(interruptions.noted, skipped)
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
@@ -194,7 +197,7 @@ class _Session:
         trainer: Trainer,
         run: Run,
         checkpoints: Checkpoints,
-        validation: Tensor,
+        validation: Images | None,
         display: Display,
     ) -> None:
         self.trainer, self.run, self.validation, self.display = trainer, run, validation, display
@@ -275,12 +278,12 @@ class _Session:
             self.checkpoints.save(self.trainer.step, self.trainer.state())
 
     def validate(self) -> None:
-        """Validation images with the averaged weights; the best model, a checkpoint, pictures."""
+        """Likelihood of validation images, or else the objective on samples, with the averaged
+        weights; the best model, a checkpoint, pictures."""
         trainer, run = self.trainer, self.run
         if self.main:
             flow = trainer.optimisation.averaged_flow()
-            terms = terms_of(flow, self.validation, batch_size=self._at_once())
-            result = summary(flow, terms, seed=0)
+            terms, result = self._validated(flow)
             self.last = trainer.step, result
             run.log.write(
                 trainer.step,
@@ -296,6 +299,24 @@ class _Session:
             self.display.validated(result)
         self.validated_at = trainer.seconds
 
+    @torch.no_grad()
+    def _validated(self, flow: Flow) -> tuple[Terms, Evaluation]:
+        """Terms of validation images, or of samples, and what the flow is judged by."""
+        config = self.trainer.config
+        at_once = self._at_once()
+        if self.validation:
+            images = torch.from_numpy(self.validation.images.copy())
+            labels = torch.from_numpy(self.validation.classes) if flow.labels else None
+            terms = terms_of(flow, images, labels=labels, batch_size=at_once)
+            return terms, summary(flow, terms, seed=0)
+        generator = torch.Generator(flow.device).manual_seed(0)
+        batch = Batch(size=config.validate_count, generator=generator)
+        parts = batch.split(math.ceil(batch.size / at_once))
+        losses = torch.cat([config.objective.losses(flow, part) for part in parts]).double().cpu()
+        terms = terms_of(flow, flow.sample(batch.size, generator=generator), batch_size=at_once)
+        nll, error = mean_and_error(flow.unit(-losses))
+        return terms, replace(summary(flow, terms, seed=0), nll=nll, standard_error=error)
+
     def _at_once(self) -> int:
         """How many images may be looked at at a time where steps of the training fit in memory:
         without gradients, four times what a part of a batch holds."""
@@ -308,8 +329,15 @@ class _Session:
             device = flow.device
             z = flow.draw(SAMPLES, generator=torch.Generator(device).manual_seed(0))
             most = self._at_once()
-            parts = (z.select(slice(k, k + most)) for k in range(0, SAMPLES, most))
-            samples = flow.bounded(torch.cat([flow.decode(part) for part in parts]))
+            classes = torch.arange(SAMPLES, device=device) % max(flow.config.labels, 1)
+            parts = [slice(k, k + most) for k in range(0, SAMPLES, most)]
+            samples = torch.cat(
+                [
+                    flow.decode(z.select(part), labels=classes[part] if flow.labels else None)
+                    for part in parts
+                ]
+            )
+            samples = flow.bounded(samples)
             self.run.save_picture(figures.grid(samples), f"samples-{self.trainer.step:07d}.png")
         self.run.draw_curve(flow.unit.name)
 

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from rgflow.config import TrainConfig
 from rgflow.flow import Flow
+from rgflow.objectives import Batch, Objective
 from rgflow.training.muon import Muon
 
 
@@ -41,12 +42,12 @@ class Optimisation:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.model: nn.Module = flow
+        self.losses: nn.Module = _Losses(flow, config.objective)
         self.optimizers: list[torch.optim.Optimizer] = [adamw]
         if matrices:
             self.optimizers.append(Muon(matrices, lr=config.muon_lr, decay=config.muon_decay))
         if accelerator:
-            self.model, *self.optimizers = accelerator.prepare(flow, *self.optimizers)
+            self.losses, *self.optimizers = accelerator.prepare(self.losses, *self.optimizers)
         self.average = (
             AveragedModel(flow, multi_avg_fn=_moving_average(config.ema_decay))
             if config.ema_decay
@@ -119,7 +120,7 @@ class Optimisation:
     def _clip(self) -> float:
         """Scale the gradient down to the largest norm allowed; gradients that are smaller, which is
         most of them, aren't touched. Gradients are whole in every process, so each can do it."""
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        parameters = [p for p in self.flow.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.config.max_grad_norm and self.config.max_grad_norm < norm < math.inf:
             nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
@@ -132,6 +133,17 @@ class Optimisation:
         flow = self.average.module
         assert isinstance(flow, Flow)
         return flow
+
+
+class _Losses(nn.Module):
+    """An objective as a module, which is what wrappers for several processes take."""
+
+    def __init__(self, flow: Flow, objective: Objective) -> None:
+        super().__init__()
+        self.flow, self.objective = flow, objective
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.objective.losses(self.flow, batch)
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]

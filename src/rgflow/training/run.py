@@ -291,7 +291,7 @@ class Run:
         self,
         config: TrainConfig,
         flow: Flow,
-        images: Images,
+        images: Images | None,
         *,
         processes: int,
         start: Start | None = None,
@@ -301,7 +301,7 @@ class Run:
         Args:
             config: Its settings, with what depends on the machine decided.
             flow: The flow.
-            images: What it learns from.
+            images: What it learns from; none: nothing.
             processes: How many train together.
             start: What its weights were at the start; none: new, or as was written already.
 
@@ -321,7 +321,8 @@ class Run:
                 "start": start or before.get("start"),
                 "resumed": [*before.get("resumed", []), now] if before else [],
                 "parameters": sum(p.numel() for p in flow.parameters()),
-                "data": {"name": images.name, "images": len(images), "skipped": images.skipped},
+                "data": images
+                and {"name": images.name, "images": len(images), "skipped": images.skipped},
                 "versions": {
                     "python": platform.python_version(),
                     **{name: version(name) for name in ("rgflow", "torch", "zuko", "numpy")},

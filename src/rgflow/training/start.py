@@ -76,7 +76,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     assert config.pretrained
     folder = folder_of(config.pretrained)
     model = load_flow(folder) if (folder / CONFIG).is_file() else Run.open(folder).flow()
-    mine, theirs = _flat(config.model), _flat(model.config)
+    mine, theirs = _flat(flow.config), _flat(model.config)
     if different := [
         name
         for name in dict.fromkeys((*mine, *theirs))

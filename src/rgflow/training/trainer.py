@@ -1,4 +1,4 @@
-"""The state of a training in memory: maximum likelihood (paper, eq. 13), one step at a time."""
+"""The state of a training in memory, one step at a time."""
 
 import math
 import time
@@ -18,6 +18,7 @@ from rgflow.config import TrainConfig
 from rgflow.data import Images, msds
 from rgflow.flow import Flow
 from rgflow.numerics import training_dtype
+from rgflow.objectives import Batch
 from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation
 
@@ -35,6 +36,8 @@ def check_state(state: dict[str, Any], config: TrainConfig) -> None:
         of_run = state["config"]
         # Settings that there weren't when the run began have the value that changes nothing.
         theirs = TrainConfig.from_dict(of_run).to_dict()
+        if theirs["model"]["levels"] is None:  # as earlier versions left it
+            theirs["model"]["levels"] = config.model.levels
         held = sum(tensor.numel() for tensor in state["flow"].values())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _other(error) from error
@@ -59,13 +62,13 @@ class Trainer:
     """The state of a training in memory: weights, optimiser, average, clock."""
 
     def __init__(
-        self, config: TrainConfig, flow: Flow, images: Images, accelerator: Accelerator
+        self, config: TrainConfig, flow: Flow, images: Images | None, accelerator: Accelerator
     ) -> None:
         self.config, self.flow, self.accelerator = config, flow, accelerator
         self.optimisation = Optimisation(flow, config, accelerator)
-        self.model = self.optimisation.model
+        self.losses = self.optimisation.losses
         self.batches = Batches(
-            images.images,
+            images.images if images else None,
             batch_size=config.batch_size,
             seed=config.seed,
             flip=config.flip,
@@ -74,9 +77,10 @@ class Trainer:
             world=accelerator.num_processes,
             dtype=getattr(torch, config.dtype),
             endless=msds.endless(cast(msds.Kind, config.data)) if config.fresh else None,
+            labels=images.classes if images and flow.labels else None,
         )
         self.networks = training_dtype(config.model.compute_dtype)
-        self.data = _fingerprint(images)
+        self.data = _fingerprint(images) if images else ""
         self.step = 0
         self.nll = self.gradient_norm = self.lr = math.nan
         self.lr_factor, self.bad, self.skipped_steps = 1.0, 0, 0
@@ -134,10 +138,10 @@ class Trainer:
         if not self.config.compile or not self.flow.compile_maps():
             return None
         seconds, start = self.seconds, time.perf_counter()
-        self.model.train()
+        self.flow.train()
         reason = None
         try:
-            self._backward(self.batches[0].to(self.accelerator.device))
+            self._backward(self.batches.at(0, self.accelerator.device))
         except RuntimeError as error:  # any other than of compiling comes again at the first step
             self.flow.compile_maps(False)
             reason = next(
@@ -182,11 +186,10 @@ class Trainer:
         self.lr = config.lr * self.lr_factor * min((self.step + 1) / max(config.warmup, 1), 1.0)
         if config.schedule == "cosine":
             self.lr *= 0.5 * (1 + math.cos(math.pi * fraction))
-        self.model.train()
-        x = self.batches[self.step].to(self.accelerator.device)
-        total = self._backward(x)
-        total = self.accelerator.reduce(total, "mean") / len(x)
-        self.nll = self.flow.unit(total).item()
+        self.flow.train()
+        batch = self.batches.at(self.step, self.accelerator.device)
+        total = self.accelerator.reduce(self._backward(batch), "mean") / batch.size
+        self.nll = self.flow.unit(-total).item()
         self.gradient_norm = self.optimisation.update(self.lr, valid=math.isfinite(self.nll))
         self.step += 1
         good = math.isfinite(self.gradient_norm)
@@ -194,17 +197,17 @@ class Trainer:
         self.skipped_steps += not good
         return good
 
-    def _backward(self, x: Tensor) -> Tensor:
-        """Gradients of a batch, in parts if that is wanted; returns the sum of its log p."""
-        parts = x.tensor_split(min(self.config.accumulate, len(x)))
-        total = torch.zeros((), dtype=x.dtype, device=x.device)
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradients of a batch, in parts if that is wanted; returns the sum of its losses."""
+        parts = batch.split(self.config.accumulate)
+        total = torch.zeros((), dtype=self.flow.dtype, device=self.flow.device)
         for k, part in enumerate(parts):
             last = k == len(parts) - 1
-            together = nullcontext() if last else self.accelerator.no_sync(self.model)
+            together = nullcontext() if last else self.accelerator.no_sync(self.losses)
             with together, self.flow.fast(self.networks):
-                log_prob = self.model(part).sum()
-                self.optimisation.backward(-log_prob / (len(x) * self.flow.dim))
-            total += log_prob.detach()
+                loss = self.losses(part).sum()
+                self.optimisation.backward(loss / (batch.size * self.flow.dim))
+            total += loss.detach()
         return total
 
 
