@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from PIL import Image
 from flows import flat, random_flow
 from rgflow import RGFlow, TrainConfig, make_flow, tensors
 from rgflow.bijectors.fused_spline import Kernels
-from rgflow.data import msds
+from rgflow.data import Images, msds
 from rgflow.evaluation import terms_of
+from rgflow.objectives import Batch, Objective
 from rgflow.training import loop, train, trainer
 from rgflow.training import run as run_module
 from rgflow.training.batches import Batches
@@ -167,7 +169,7 @@ def test_a_run_learns_and_leaves_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAMPLES", 64)
     result = train(tiny(steps=40), Run.create(tmp_path / "run"), progress=False)
     run = Run.open(tmp_path / "run")
-    assert run.config() == resolved(tiny(steps=40))
+    assert run.config() == resolved(tiny(steps=40)).changed({"model": {"levels": 4}})
     log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
     steps = [entry for entry in log if "gradient_norm" in entry]
     assert [entry["step"] for entry in steps] == list(range(1, 41))
@@ -652,3 +654,90 @@ def test_optimisers_take_no_settings_from_a_checkpoint(run):
     run.checkpoints(2).save(20, state)
     with pytest.raises(ValueError, match=r"something else \(an optimiser's state is of other wei"):
         train(tiny(steps=30), run, resume=True, progress=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Springs(Objective):
+    """A free field, whose ln Z is known."""
+
+    mass: float = 1.0
+    needs_data: ClassVar[bool] = False
+
+    def losses(self, flow, batch):
+        x, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
+        tension = sum((x - x.roll(1, axis)).square() for axis in (2, 3))
+        return log_q + (tension + self.mass**2 * x.square()).sum((1, 2, 3)) / 2
+
+
+def free_field(**changes):
+    model = flat(
+        height=4, width=4, channels=1, m=2, depth=2, hidden=16, blocks=1, prior="gaussian",
+        pixels=None,
+    )  # fmt: skip
+    settings = {"steps": 300, "batch_size": 64, "lr": 3e-3, "validate_count": 2000}
+    return TrainConfig(model=model, objective=Springs(), data="none", **(settings | changes))
+
+
+def test_an_objective_learns_without_data(tmp_path):
+    run = Run.create(tmp_path / "run")
+    result = train(free_field(), run, progress=False)
+    k = 2 * np.pi * np.arange(4) / 4
+    eigenvalues = 1 + 4 - 2 * np.cos(k)[:, None] - 2 * np.cos(k) + 0.0
+    ln_z = 0.5 * np.log(2 * np.pi / eigenvalues).sum()
+    error = 3 * run.entries()[-1]["standard_error"]
+    assert -ln_z - 16 * error < 16 * result.validation < -ln_z + 0.2
+    assert run.config().objective == Springs()
+    assert run.record()["data"] is None
+    # Resumed is uninterrupted.
+    half = Run.create(tmp_path / "half")
+    train(free_field(steps=20), half, progress=False)
+    train(free_field(steps=40), half, resume=True, progress=False)
+    straight = Run.create(tmp_path / "straight")
+    train(free_field(steps=40), straight, progress=False)
+    mine, theirs = half.flow().state_dict(), straight.flow().state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_accumulated_parts_of_samples_are_one_batch():
+    batch = Batch(size=7, images=torch.arange(7.0), labels=torch.arange(7))
+    parts = batch.split(3)
+    assert [part.size for part in parts] == [3, 2, 2]
+    assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+    assert torch.equal(parts[1].labels, torch.tensor([3, 4]))
+    assert len(batch.split(9)) == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "msds1"}, "Expected data none for the objective .*Springs; got data 'msds1'"),
+        ({"objective": "likelihood"}, "Expected a data set for the objective likelihood; got"),
+        ({"objective": {"kind": "likelihod"}}, "nearest: likelihood"),
+        ({"objective": {"kind": "likelihood", "beta": 2}}, "it has none; got 'beta'"),
+        ({"objective": "no.such.Thing"}, "--trust no.such.Thing"),
+    ],
+)
+def test_an_objective_and_data_fit(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_dict(free_field().to_dict() | settings)
+
+
+def test_a_flow_with_labels_learns_them(tmp_path):
+    """From a data set whose class is the grey level, which the label then tells."""
+    grey = np.random.default_rng(0).integers(0, 2, 600)
+    images = np.repeat(100 * grey.astype(np.uint8) + 50, 3 * 16).reshape(-1, 3, 4, 4)
+    images += np.random.default_rng(1).integers(0, 8, images.shape, dtype=np.uint8)
+    data = Images(name="grey", images=images, labels={"class": grey})
+    config = tiny(steps=60, lr=1e-2)
+    model = flat(height=4, width=4, m=2, depth=1, hidden=16, blocks=1)
+    config = replace(config, model=replace(model, labels=2), data="cifar10")
+    run = Run.create(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.data, "load_for", lambda *a, **k: data)
+        train(config, run, progress=False)
+    flow = run.flow()
+    x8, labels = torch.from_numpy(images), torch.from_numpy(grey)
+    right, wrong = flow(x8, labels).mean(), flow(x8, 1 - labels).mean()
+    assert right > wrong + 10
+    with pytest.raises(ValueError, match="one label of whole numbers.*grey has 0"):
+        _ = Images(name="grey", images=images).classes

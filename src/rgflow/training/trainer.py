@@ -36,12 +36,13 @@ def check_state(state: dict[str, Any], config: TrainConfig) -> None:
         of_run = state["config"]
         # Settings that there weren't when the run began have the value that changes nothing.
         theirs = TrainConfig.from_dict(of_run).to_dict()
-        if theirs["model"]["levels"] is None:  # as earlier versions left it
-            theirs["model"]["levels"] = config.model.levels
         held = sum(tensor.numel() for tensor in state["flow"].values())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _other(error) from error
     mine = config.to_dict()
+    levels = [of["model"]["levels"] for of in (theirs, mine)]
+    if None in levels:  # as many as fit, which the size says
+        theirs["model"]["levels"] = mine["model"]["levels"]
     if changed := [k for k in mine if k not in FREE and theirs[k] != mine[k]]:
         raise ValueError(
             f"Expected the settings that the run began with; {', '.join(changed)} differ in "
