@@ -11,7 +11,6 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
-from scipy import special
 from torch import Tensor
 
 from rgflow.checks import check_at_least, check_name
@@ -192,6 +191,8 @@ class _Elementwise(torch.autograd.Function):
 class StudentT(_Scaled):
     """The Student-t distribution, p(z) ∝ (1 + (z/s)²/ν)^(−(ν+1)/2), heavier-tailed than Laplace.
 
+    Its distribution function and quantiles are SciPy's, on the CPU.
+
     Args:
         df: Degrees of freedom ν > 0.
         scale: s; none: unit variance, s = √((ν − 2)/ν), which needs ν > 2.
@@ -218,6 +219,8 @@ class StudentT(_Scaled):
         return norm - self._log_scale() - (df + 1) / 2 * tail
 
     def to_cube(self, z: Tensor) -> Tensor:
+        from scipy import special
+
         df, standard = self._fixed_df(), StudentT(self.df, 1.0)
         tail = _Elementwise.apply(
             z / self.scale,
@@ -227,6 +230,8 @@ class StudentT(_Scaled):
         return _two_sided(z, tail)
 
     def from_cube(self, d: Tensor) -> Tensor:
+        from scipy import special
+
         df, standard = self._fixed_df(), StudentT(self.df, 1.0)
         t = _Elementwise.apply(
             d.abs(),
@@ -254,6 +259,8 @@ class StudentT(_Scaled):
         return StudentT(df, self.scale * (self.df / df) ** 0.5)
 
     def sample_like(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        from scipy import special
+
         # A Student-t variable is a normal one over the root of a mean of squares. Torch's gamma
         # sampler takes no generator, so the draw goes through the quantile of a uniform one.
         u = torch.rand(z.shape, dtype=torch.float64, generator=generator, device=z.device)

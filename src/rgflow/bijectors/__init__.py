@@ -2,8 +2,8 @@
 
 import importlib
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from rgflow.bijectors.autoregressive import AutoregressiveBijector
 from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
 from rgflow.bijectors.cellwise import Cellwise, cut, join, spec_of
 from rgflow.bijectors.channels import ChannelMixing
@@ -29,6 +29,9 @@ from rgflow.config import (
     SplineMap,
 )
 from rgflow.kinds import own_class
+
+if TYPE_CHECKING:
+    from rgflow.bijectors.autoregressive import AutoregressiveBijector
 
 __all__ = [
     "AffineCoupling",
@@ -57,11 +60,25 @@ __all__ = [
     "trust",
 ]
 
+
+def _autoregressive(spec: MapSpec, **options: Any) -> Bijector:
+    # Of zuko, which nothing else here needs.
+    from rgflow.bijectors.autoregressive import AutoregressiveBijector
+
+    return AutoregressiveBijector(spec, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AutoregressiveBijector":
+        return importlib.import_module("rgflow.bijectors.autoregressive").AutoregressiveBijector
+    raise AttributeError(name)
+
+
 MAPS: dict[type[Map], Callable[..., Bijector]] = {
     AffineMap: AffineCoupling,
     SplineMap: SplineCoupling,
     MixtureMap: MixtureCoupling,
-    AutoregressiveMap: AutoregressiveBijector,
+    AutoregressiveMap: _autoregressive,
     CubeMap: CubeCoupling,
     CoarseToFineMap: CoarseToFine,
 }

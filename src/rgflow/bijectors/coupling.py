@@ -8,10 +8,10 @@ Letters in shapes: R rows (blocks); D variables of a block, d = D/2; P parameter
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from zuko.transforms import MonotonicRQSTransform
 
 from rgflow.bijectors.base import (
     Bijector,
@@ -27,6 +27,9 @@ from rgflow.bijectors.logistic import logistic_forward, logistic_inverse, make_l
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 from rgflow.checks import check_name
 from rgflow.conditioners import CONDITIONERS
+
+if TYPE_CHECKING:
+    from zuko.transforms import MonotonicRQSTransform
 
 
 class Coupling(Bijector):
@@ -152,7 +155,9 @@ class SplineCoupling(Coupling):
         super().__init__(spec, params, conditioner=conditioner, hidden=hidden, blocks=blocks)
         self.bins = bins
 
-    def _spline(self, params: Tensor) -> MonotonicRQSTransform:
+    def _spline(self, params: Tensor) -> "MonotonicRQSTransform":
+        from zuko.transforms import MonotonicRQSTransform
+
         sizes = (self.bins, self.bins, self.bins - 1)
         widths, heights, slopes = params.movedim(1, -1).split(sizes, -1)
         return MonotonicRQSTransform(widths, heights, slopes, bound=self.bound)
