@@ -36,6 +36,8 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "SplineMap",
             "StudentPrior",
             "TrainConfig",
+            "UniformPixels",
+            "WindowMap",
         ],
         "geometries": ["Blocks", "CentredBlocks", "Squeeze", "Windows"],
         "flow": ["Flow", "LosslessWarning", "Terms"],
@@ -74,6 +76,8 @@ if TYPE_CHECKING:
     from rgflow.config import SplineMap as SplineMap
     from rgflow.config import StudentPrior as StudentPrior
     from rgflow.config import TrainConfig as TrainConfig
+    from rgflow.config import UniformPixels as UniformPixels
+    from rgflow.config import WindowMap as WindowMap
     from rgflow.flow import Flow as Flow
     from rgflow.flow import LosslessWarning as LosslessWarning
     from rgflow.flow import Terms as Terms

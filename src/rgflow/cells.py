@@ -151,6 +151,11 @@ class Geometry:
         """What rows and columns of a level's grid have to be multiples of."""
         raise NotImplementedError
 
+    @property
+    def smallest(self) -> int:
+        """The smallest edge of a grid."""
+        return 1
+
     def written(self, level: int) -> int:
         """How many sites a cell writes, at least; what a config asks for is judged by it."""
         return 1

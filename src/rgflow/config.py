@@ -188,6 +188,18 @@ class CoarseToFineMap(_Networks):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowMap(_Networks):
+    """Mixtures of logistics for one site, given those around it (`rgflow.bijectors.WindowMixture`);
+    of the geometry windows."""
+
+    depth: Sizes = 1
+    hidden: Sizes = 160
+    blocks: int = 1
+    components: int = 3
+    """Logistic distributions in each mixture."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConvolutionalMap(_Networks):
     """Couplings of whole images, those of Real NVP (`rgflow.baselines.RealNVP`); `hidden` are
     feature maps of the first scale, and depth is always 1."""
@@ -233,6 +245,7 @@ MAPS: dict[str, type[Map]] = {
     "autoregressive": AutoregressiveMap,
     "cube": CubeMap,
     "coarse_to_fine": CoarseToFineMap,
+    "window": WindowMap,
     "convolutional": ConvolutionalMap,
 }
 
@@ -303,7 +316,16 @@ class MarginalPixels(Pixels):
     """The distribution function of each channel, then the prior's quantile."""
 
 
-PIXELS: dict[str, type[Pixels]] = {"logit": LogitPixels, "marginal": MarginalPixels}
+@dataclass(frozen=True, kw_only=True)
+class UniformPixels(Pixels):
+    """Values as they are, as numbers between 0 and 1."""
+
+
+PIXELS: dict[str, type[Pixels]] = {
+    "logit": LogitPixels,
+    "marginal": MarginalPixels,
+    "uniform": UniformPixels,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,7 +357,7 @@ channel_mixing; got 'bins'.
     """How the layers of a level are made of cells: blocks, centred_blocks, windows, squeeze (that
     of Real NVP), or a class of your own by its import path."""
     map: Map = field(default_factory=AffineMap)
-    """How a cell is mapped: affine, spline, mixture, autoregressive, cube, coarse_to_fine,
+    """How a cell is mapped: affine, spline, mixture, autoregressive, cube, coarse_to_fine, window,
     convolutional (that of Real NVP), or a class of your own by its import path."""
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths and widths."""
@@ -348,7 +370,8 @@ channel_mixing; got 'bins'.
     prior: PriorKind = field(default_factory=LaplacePrior)
     """Distribution of every latent: laplace, gaussian or student."""
     pixels: Pixels | None = field(default_factory=LogitPixels)
-    """From pixels to the flow's own space: logit, marginal, or none for real-valued fields."""
+    """From pixels to the flow's own space: logit, marginal, uniform, or none for real-valued
+    fields."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     compute_dtype: ComputeDtype = "float32"
@@ -373,6 +396,11 @@ channel_mixing; got 'bins'.
             raise ValueError(
                 f"Expected the geometry squeeze and the map convolutional together, as a Real NVP "
                 f"has them; got {type(self.geometry).__name__} and {type(self.map).__name__}."
+            )
+        if isinstance(self.map, WindowMap) and not isinstance(self.pixels, UniformPixels):
+            raise ValueError(
+                "Expected pixels uniform with the map window, which knows pixels by their levels; "
+                "got others."
             )
         if isinstance(self.geometry, Squeeze) and (self.position_embedding or self.labels):
             raise ValueError(

@@ -757,14 +757,12 @@ class Flow(nn.Module):
             )
         flow = type(self)(config).to(self.device, self.dtype)
         state = self.state_dict()
-        if config.shared:  # every level's name stands for the same weights
-            layers = {name.partition(".")[2].partition(".")[2]: x for name, x in state.items()}
-            state = {
-                name: state[name] if name in state else layers[name.split(".", 2)[2]]
-                for name in flow.state_dict()
-            }
-        flow.load_state_dict(state)
+        flow.load_state_dict({name: state.get(name, x) for name, x in flow.state_dict().items()})
+        flow.take_shared(self)
         return flow.train(self.training)
+
+    def take_shared(self, other: Self) -> None:
+        """Take the weights that levels share from a flow of another size."""
 
     def to_reals(
         self,

@@ -27,10 +27,8 @@ from rgflow.geometries import Blocks
 def largest_levels(height: int, width: int, geometry: Geometry) -> int:
     """How many levels fit: every level's grid has to be a multiple of its unit (0: none)."""
     levels = 0
-    while (
-        height % _unit(geometry, levels, levels + 1)
-        == 0
-        == width % _unit(geometry, levels, levels + 1)
+    while min(height, width) >> levels >= geometry.smallest and all(
+        size % _unit(geometry, levels, levels + 1) == 0 for size in (height, width)
     ):
         levels += 1
     return levels
@@ -225,6 +223,12 @@ class Lattice(Sites):
         same = len({geometry.unit(level) for level in range(levels)}) == 1
         formula = "m·2^(levels−1)" if same else "m·2^h of every level h"
         check_multiples(self.height, self.width, unit, formula)
+        if (edge := min(self.height, self.width) >> (levels - 1)) < geometry.smallest:
+            raise ValueError(
+                f"Expected grids of at least {geometry.smallest} rows and columns at all levels; "
+                f"{self.height}×{self.width} gives {edge} at level {levels - 1}: use fewer levels, "
+                f"or larger images."
+            )
         object.__setattr__(self, "levels", levels)
 
     def grid(self, level: int) -> tuple[int, int]:

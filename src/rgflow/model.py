@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from rgflow.bijectors import make_map
 from rgflow.bijectors.base import Bijector, Compose, Context
 from rgflow.bijectors.cellwise import Cellwise, spec_of
-from rgflow.config import AutoregressiveMap, CoarseToFineMap, FlowConfig, OwnMap, Sizes
+from rgflow.config import (
+    AutoregressiveMap,
+    CoarseToFineMap,
+    FlowConfig,
+    OwnMap,
+    Sizes,
+    WindowMap,
+)
 from rgflow.flow import Flow
 from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice, largest_levels
@@ -66,6 +73,12 @@ class RGFlow(Flow):
                 layers.append(Cellwise(made[cells.name], cells, config.channels, positions))
             yield RGStep(layers, top=level == lattice.top)
 
+    def take_shared(self, other: "RGFlow") -> None:
+        theirs = {of.cells.name: of for step in other.steps for of in step.cellwise}
+        for step in self.steps if self.config.shared else ():
+            for layer in step.cellwise:
+                layer.bijector.load_state_dict(theirs[layer.cells.name].bijector.state_dict())
+
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:
         """As for `Flow`: the first and the last layers of networks, and what lies between."""
@@ -86,6 +99,8 @@ class RGFlow(Flow):
                 inner, params = inner // 2 + map.stem * dim // 4, 2 * map.components
             elif isinstance(map, AutoregressiveMap):
                 inner, params = 2 * (inner - width * width), max(map.bins, 2)
+            elif isinstance(map, WindowMap):
+                networks, params = 0, 4 * map.components
             else:  # couplings
                 inner *= 2
                 params = getattr(map, "bins", 3 * getattr(map, "components", 0)) or 2

@@ -87,8 +87,11 @@ def training_dtype(name: ComputeDtype) -> torch.dtype | None:
     return torch.bfloat16 if name == "bfloat16" else None
 
 
-def derivatives_wanted() -> bool:
+def derivatives_wanted(by: Tensor | None = None) -> bool:
     """Whether somebody may ask for derivatives of what is computed now, in either direction.
+
+    Args:
+        by: By this; none: by anything.
 
     Example:
         >>> derivatives_wanted()
@@ -98,7 +101,9 @@ def derivatives_wanted() -> bool:
         False
     """
     # Not by `unpack_dual`, which fails within a vmap.
-    return torch.is_grad_enabled() or forward_ad._current_level >= 0
+    if forward_ad._current_level >= 0:
+        return True
+    return torch.is_grad_enabled() and (by is None or by.requires_grad)
 
 
 def can_compile() -> bool:

@@ -17,6 +17,7 @@ from rgflow.bijectors.coupling import (
 )
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
+from rgflow.bijectors.window import WindowMixture
 from rgflow.config import MAPS as MAP_KINDS
 from rgflow.config import (
     AffineMap,
@@ -27,6 +28,7 @@ from rgflow.config import (
     MixtureMap,
     OwnMap,
     SplineMap,
+    WindowMap,
 )
 from rgflow.kinds import own_class
 
@@ -52,6 +54,7 @@ __all__ = [
     "MixtureCoupling",
     "Quantile",
     "SplineCoupling",
+    "WindowMixture",
     "cut",
     "dequantize",
     "join",
@@ -81,6 +84,7 @@ MAPS: dict[type[Map], Callable[..., Bijector]] = {
     AutoregressiveMap: _autoregressive,
     CubeMap: CubeCoupling,
     CoarseToFineMap: CoarseToFine,
+    WindowMap: WindowMixture,
 }
 """The class of every kind of map of cells."""
 

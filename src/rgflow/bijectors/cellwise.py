@@ -93,9 +93,7 @@ class Cellwise(Bijector):
         if self.cells.tile:
             cells, values, missing = cut(self._inside(x), self.cells.tile), None, None
         else:
-            every = self.read_all(x)
-            size = self.channels * self.cells.written
-            cells, values = every[:, :size], every[:, size:]
+            cells, values = self._gathered(x)
             missing = None
             if not self.cells.periodic:
                 missing = (self.table[:, self.cells.written :] < 0).repeat(len(x), 1)
@@ -109,14 +107,19 @@ class Cellwise(Bijector):
         then the values of the context, site by site; what is missing is 0."""
         if self.cells.tile:
             return cut(self._inside(x), self.cells.tile)
+        return torch.cat(self._gathered(x), 1)
+
+    def _gathered(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The two parts of `read_all`."""
+        w, groups = self.cells.written, self.cells.groups
         flat = x.flatten(2)
-        if not self.cells.periodic:
-            flat = torch.cat((flat, flat.new_zeros(*flat.shape[:2], 1)), 2)
-        sites = flat[:, :, self.table]  # [N, C, n, W + S]; −1 is the last, which is 0
-        own = sites[..., : self.cells.written].unflatten(3, (self.cells.groups, -1))
-        rest = sites[..., self.cells.written :]
-        parts = own.permute(0, 2, 3, 1, 4).flatten(2), rest.permute(0, 2, 3, 1).flatten(2)
-        return torch.cat(parts, 2).flatten(0, 1)
+        own = flat[:, :, self.table[:, :w]].unflatten(3, (groups, -1)).permute(0, 2, 3, 1, 4)
+        flat = flat.transpose(1, 2)
+        if not self.cells.periodic:  # −1 is the last, which is 0
+            flat = torch.cat((flat, flat.new_zeros(len(flat), 1, self.channels)), 1)
+        rest = flat[:, self.table[:, w:]]  # [N, n, S, C]
+        rows = len(x) * len(self.cells)
+        return own.reshape(rows, w * self.channels), rest.reshape(rows, -1)
 
     def write(self, x: Tensor, cells: Tensor) -> Tensor:
         """Images [N, C, h, w] with other values of what cells write [N·n, D]."""

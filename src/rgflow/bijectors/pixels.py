@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, sum_event
-from rgflow.config import FlowConfig, LogitPixels, MarginalPixels
+from rgflow.config import FlowConfig, LogitPixels, MarginalPixels, UniformPixels
 
 LEVELS = 256
 """Number of values of a pixel."""
@@ -203,9 +203,18 @@ class Marginal(Bijector):
         return x.clamp(0, largest(y.dtype)), -sum_event(p.log())
 
 
+class Uniform(Marginal):
+    """u = x/256: the uniform distribution, whatever images there are."""
+
+    def count(self, x8: Tensor) -> None:
+        """Nothing is counted."""
+
+
 def make_pixels(config: FlowConfig) -> Bijector | None:
     """The pixel map that a config names; none for fields."""
     if config.pixels is None:
         return None
-    made = {LogitPixels: Logit, MarginalPixels: Marginal}[type(config.pixels)]
+    made = {LogitPixels: Logit, MarginalPixels: Marginal, UniformPixels: Uniform}[
+        type(config.pixels)
+    ]
     return made(config.channels)

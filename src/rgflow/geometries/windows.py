@@ -65,7 +65,12 @@ class Windows(Geometry):
         return self.boundary == "periodic"
 
     def unit(self, level: int) -> int:
-        """The period p."""
+        """The period p; where the boundary is open, cells fit anywhere."""
+        return self.period if self.periodic else 1
+
+    @property
+    def smallest(self) -> int:
+        """The period p, so that every layer has cells."""
         return self.period
 
     def written(self, level: int) -> int:
@@ -98,7 +103,7 @@ class Windows(Geometry):
                     shape=shape,
                 )
             )
-        return [layer for layer in made if len(layer)]
+        return made
 
     def _around(self, own: Sequence[Offset], at: Offset, gone: set[Offset]) -> list[Offset]:
         """All sites within reach whose sublattice isn't written yet."""

@@ -1,0 +1,238 @@
+"""Mixtures of logistics for one site, given the known sites of a window around it.
+
+Levels of pixels are whole numbers, so generation has exactly the context that inference had.
+
+Letters in shapes: R rows (sites); C channels; S sites of the context; E numbers of embeddings;
+K components; w width of the network.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
+from rgflow.bijectors.mixture import (
+    Units,
+    find_level,
+    mixture_forward,
+    mixture_inverse,
+)
+from rgflow.bijectors.pixels import LEVELS, Tables, find_place
+from rgflow.numerics import EXACT, Precision, derivatives_wanted
+
+LEAST = 2.5
+"""The smallest spread of a window, in levels: where all of it is the same, the site needn't be."""
+
+
+class WindowMixture(Bijector):
+    """Discretised mixtures of logistics (`rgflow.bijectors.mixture`) for the channels of one site.
+
+    A network sees the known sites of the window, channel by channel, as differences from their mean
+    in units of their spread, so that what is learned of one brightness and contrast holds for all;
+    and the mean and the spread. The mixtures are measured in the same units. Channels come in
+    order: the means of each are linear in the channels before it (Salimans et al. 2017,
+    arXiv:1701.05517, section 2.2). So both directions evaluate the network once.
+
+    Args:
+        spec: Of the cells, which write one site.
+        hidden: Width of the network.
+        blocks: Residual blocks.
+        components: Components of each mixture.
+
+    Raises:
+        ValueError: If cells write more than one site.
+    """
+
+    domain: Domain = "cube"
+    codomain: Domain = "cube"
+    staircase = True
+    share: Tensor
+    below: Tensor
+    above: Tensor
+
+    def __init__(
+        self, spec: MapSpec, *, hidden: int = 128, blocks: int = 1, components: int = 3
+    ) -> None:
+        super().__init__((spec.dim,))
+        if spec.sites != 1:
+            raise ValueError(
+                f"Expected cells that write one site for the map window; got {spec.sites}: use the "
+                f"geometry windows with size 1."
+            )
+        self.channels, self.components = spec.channels, components
+        share = torch.full((LEVELS,), 1 / LEVELS, dtype=torch.float64)
+        below = torch.arange(LEVELS, dtype=torch.float64) / LEVELS
+        for name, table in Tables(share, below, below.flip(0))._asdict().items():
+            self.register_buffer(name, table.repeat(spec.channels, 1), persistent=False)
+        seen = spec.features + spec.embedding + (spec.channels + 1 if spec.context else 0)
+        pairs = spec.channels * (spec.channels - 1) // 2
+        self.network = WindowNetwork(seen, hidden, blocks, (3 * spec.channels + pairs) * components)
+        self.compiled = False
+
+    def compile_kernels(self, on: bool = True) -> bool:
+        self.compiled = on
+        return True
+
+    def hidden_matrices(self) -> Iterable[Tensor]:
+        return self.network.hidden_matrices()
+
+    def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
+        fast = self.compiled and self.network.precision.fast
+        of_window, mapped = compiled() if fast else (_of_window, _mapped)
+        units, seen = self._seen(context, x, of_window)
+        tables = self._tables(x.dtype)
+        out = self.network(seen).to(x.dtype)
+        return mapped(x, out, units, tables, self.components)
+
+    def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
+        d, tables = y.T, self._tables(y.dtype)
+        units, seen = self._seen(context, y, _of_window)
+        params, factors = _split(self.network(seen).to(y.dtype), self.channels, self.components)
+        derivatives = derivatives_wanted()
+        known, levels = y.new_zeros(d.shape), []
+        for channel in range(self.channels):
+            one = slice(channel, channel + 1)
+            of = (
+                _shifted(params, factors, known)[one],
+                Units(*(u[one] for u in units)),
+                Tables(*(t[one] for t in tables)),
+            )
+            level = find_level(d[one].contiguous(), *of)
+            levels.append(level)
+            if derivatives:
+                *_, low = mixture_inverse(d[one], level, *of)
+                level = level + (low - low.detach())
+            found = (level - units.centre[one]) / units.unit[one]
+            known = torch.cat((known[:channel], found, known[channel + 1 :]))
+        params = _shifted(params, factors, known)
+        x, log_slope, _ = mixture_inverse(d, torch.cat(levels), params, units, tables)
+        return x.T, log_slope.sum(0)
+
+    def _tables(self, dtype: torch.dtype) -> Tables:
+        return Tables(*(table.to(dtype) for table in (self.share, self.below, self.above)))
+
+    def _seen(
+        self, context: Context | None, like: Tensor, of_window: Callable[..., tuple[Tensor, ...]]
+    ) -> tuple[Units, Tensor]:
+        """Units of every site, each [C, R], and what the network sees, [R, .]."""
+        shape = self.channels, len(like)
+        if context is None or not context.values.shape[1]:
+            units = Units(like.new_full(shape, LEVELS / 2), like.new_full(shape, LEVELS / 4))
+            return units, like[:, :0] if context is None else context.embedding
+        seen, mean, spread = of_window(context.values, context.missing, self.channels)
+        if context.embedding.shape[1]:
+            seen = torch.cat((seen, context.embedding), 1)
+        return Units(mean.T, spread.T.expand(shape)), seen
+
+
+def _of_window(
+    values: Tensor, missing: Tensor | None, channels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is known of windows [R, S·C]: for the network [R, .], mean [R, C] and spread [R, 1]."""
+    window = _levels(values).unflatten(1, (-1, channels))  # [R, S, C]
+    if missing is None:
+        mean = window.mean(1)
+        rest = window - mean[:, None]
+        variance = rest.square().mean((1, 2))
+    else:
+        there = (~missing).to(window.dtype)[:, :, None]
+        count = there.sum(1).clamp(min=1)
+        mean = (window * there).sum(1) / count
+        rest = (window - mean[:, None]) * there
+        variance = rest.square().sum((1, 2)) / (channels * count[:, 0])
+    spread = (variance + LEAST**2).sqrt()[:, None]
+    parts = [
+        (rest / spread[:, None]).flatten(1),
+        (mean - LEVELS / 2) / (LEVELS / 2),
+        (spread / LEVELS).log(),
+    ]
+    if missing is not None:
+        parts.append(missing.to(window.dtype))
+    return torch.cat(parts, 1), mean, spread
+
+
+def _mapped(x: Tensor, out: Tensor, units: Units, tables: Tables, components: int) -> Mapped:
+    """Sites [R, C] mapped by the mixtures that a network's output [R, .] describes."""
+    place = find_place(x.T, tables)
+    level = place.level + (place.low - place.low.detach())
+    params, factors = _split(out, x.shape[1], components)
+    params = _shifted(params, factors, (level - units.centre) / units.unit)
+    y, log_slope = mixture_forward(place, params, units)
+    return y.T, log_slope.sum(0)
+
+
+def _split(out: Tensor, channels: int, components: int) -> tuple[Tensor, Tensor]:
+    """Parameters [C, 3K, R] before they are shifted, and by how much the means rise with the
+    channels before, [C·(C−1)/2, K, R]."""
+    params, factors = out.T.tensor_split([3 * channels * components])
+    rows = len(out)
+    return params.reshape(channels, -1, rows), factors.reshape(-1, components, rows)
+
+
+def _shifted(params: Tensor, factors: Tensor, known: Tensor) -> Tensor:
+    """Parameters with means that follow the channels before, which are known [C, R]."""
+    pairs, parts = 0, [params[:1]]
+    for channel in range(1, len(params)):
+        of = factors[pairs : pairs + channel]
+        pairs += channel
+        shares, means, scales = params[channel].chunk(3)
+        means = means + (of * known[:channel, None]).sum(0)
+        parts.append(torch.cat((shares, means, scales))[None])
+    return torch.cat(parts)
+
+
+def _levels(d: Tensor) -> Tensor:
+    """Levels of pixels in cube coordinates, whole numbers with the derivative of pixels."""
+    x = LEVELS * d
+    level = x.detach().floor()
+    level = torch.where(level < 0, level + LEVELS, level)
+    return level + (x - x.detach()) if derivatives_wanted(d) else level
+
+
+class WindowNetwork(nn.Module):
+    """Linear, SiLU, residual blocks h + SiLU(linear h), linear; the last layer is 0 at the start.
+
+    Args:
+        seen: Numbers that it sees.
+        hidden: Width w.
+        blocks: Residual blocks.
+        params: Numbers that it gives.
+    """
+
+    precision: Precision = EXACT
+
+    def __init__(self, seen: int, hidden: int, blocks: int, params: int) -> None:
+        super().__init__()
+        sizes = [(seen, hidden), *[(hidden, hidden)] * blocks, (hidden, params)]
+        self.first, *inner, self.last = (nn.utils.skip_init(nn.Linear, *size) for size in sizes)
+        self.blocks = nn.ModuleList(inner)
+        for layer in (self.first, *inner):
+            nn.init.normal_(layer.weight, std=max(layer.in_features, 1) ** -0.5)
+        for parameter in (*self.last.parameters(), *(layer.bias for layer in (self.first, *inner))):
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.precision.networks or x.dtype)
+        h = F.silu(_linear(self.first, x))
+        for block in self.blocks:
+            h = h + F.silu(_linear(cast(nn.Linear, block), h))
+        return _linear(self.last, h)
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """All that lead to a hidden layer."""
+        layers = [self.first, *cast(Iterable[nn.Linear], self.blocks)]
+        return [layer.weight for layer in layers if layer.weight.numel()]
+
+
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+@cache
+def compiled() -> tuple[Callable[..., tuple[Tensor, Tensor, Tensor]], Callable[..., Mapped]]:
+    """`_of_window` and `_mapped`, compiled at their first calls, for windows of all sizes."""
+    return torch.compile(_of_window, dynamic=True), torch.compile(_mapped, dynamic=True)
