@@ -580,9 +580,9 @@ class TrainConfig:
     """What a step minimises: likelihood, or a class of your own by its import path."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
-    NAME), cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH, fields:PATH
-    for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), or none where the objective
-    needs none."""
+    NAME), wallpapers, cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
+    fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), or none where the
+    objective needs none."""
     data_root: str | None = None
     """Folder with the official files of cifar10, mnist, celeba or chairs."""
     download: bool = False

@@ -20,6 +20,7 @@ from rgflow.data import (
     msds,
     npz,
     patches,
+    wallpapers,
 )
 from rgflow.data.images import Images
 from rgflow.data.source import Request, Source, Split
@@ -31,6 +32,7 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "msds2": msds.source,
     "patches": patches.source,
     "patches:NAME": patches.source,
+    "wallpapers": wallpapers.source,
     "cifar10": cifar10.source,
     "mnist": mnist.source,
     "celeba": celeba.source,
@@ -62,8 +64,8 @@ def load(
 
     Args:
         name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
-            `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG and WebP files
-            below PATH, `npz:PATH`, `fields:PATH`, or `hf:NAME_OR_PATH`.
+            `wallpapers`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
+            and WebP files below PATH, `npz:PATH`, `fields:PATH`, or `hf:NAME_OR_PATH`.
         split: `train`, `validation` or `test`; no image is in two of them.
         height: rows of pixels wanted.
         width: columns of pixels wanted.

@@ -1,0 +1,169 @@
+"""Patches of the photographs among Debian's wallpapers: free pictures that no package here brings.
+
+A photograph is reduced by averaging squares of pixels until its shorter side is at most
+`LONGEST`, and again by 2 and by 4 where more than `SHORTEST` remains; a patch is cut out of one of
+these at a random place. Every eighth photograph is held out as a whole, for validation and test in
+turn.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rgflow.data.decoding import Target
+from rgflow.data.images import Pixels
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
+
+_BUDGIE = "backgrounds/budgie"
+_MATE = "backgrounds/mate/nature"
+FILES = {
+    "budgie-backgrounds": tuple(
+        f"{_BUDGIE}/{name}.jpg"
+        for name in (
+            "beacon-street-sunset", "blue-periwinkle", "canyon-wren", "casa-mila",
+            "extreme-desert-hike", "high-trestle-trail", "lake-sherburne", "oakland-zoo-otters",
+            "perched-osprey", "piazza-gae-aulenti", "roman-colosseum", "singaporean-cityscape",
+            "tea-gardens",
+        )
+    ),
+    "lomiri-wallpapers-16.04": tuple(
+        f"backgrounds/{name}.jpg"
+        for name in (
+            "Bridge_by_Sander_Klootwijk", "Dragonfly_by_Bolly", "Picture_0B_by_freespace",
+            "Picture_1A_by_freespace", "Wine_by_Jakkub_Mede", "aitzgorri_by_Aitzol_Berasategi",
+            "free_by_Peter_Nerlich", "friends_by_Aitzol_Berasategi", "greentock_by_Peter_Nerlich",
+            "life_by_Aitzol_Berasategi", "picosdeeuropa_by_Aitzol_Berasategi",
+            "seeding_by_Clements_Engelhardt", "sunset_by_Aitzol_Berasategi",
+        )
+    ),
+    "lomiri-wallpapers-20.04": ("backgrounds/Kleiber_by_Lukas_Baubkus.jpg",),
+    "mate-backgrounds": tuple(
+        f"{_MATE}/{name}.jpg"
+        for name in (
+            "Aqua", "Blinds", "Dune", "FreshFlower", "Garden", "GreenMeadow", "LadyBird",
+            "RainDrops", "Storm", "TwoWings", "Wood", "YellowFlower",
+        )
+    ),
+    "plasma-workspace-wallpapers": tuple(
+        f"wallpapers/{name}/contents/images/2560x1600.jpg"
+        for name in (
+            "BytheWater", "ColdRipple", "ColorfulCups", "EveningGlow", "FallenLeaf", "Grey",
+            "Kite", "OneStandsOut", "Path", "summer_1am",
+        )
+    ),
+}  # fmt: skip
+"""Debian's packages and files below `ROOT`: the photographs of things that one sees, as Debian 13
+has them."""
+LICENCES = {
+    "budgie-backgrounds": "CC0-1.0",
+    "lomiri-wallpapers-16.04": "CC-BY-SA-4.0, CC-BY-4.0 and CC0-1.0",
+    "lomiri-wallpapers-20.04": "CC-BY-SA-4.0",
+    "mate-backgrounds": "GPL-2+",
+    "plasma-workspace-wallpapers": "GPL-2+",
+}
+"""Of the photographs, by package; authors are in its file `copyright`."""
+ROOT = Path("/usr/share")
+COUNTS: dict[Split, int] = {"train": 200_000, "validation": 1_000, "test": 2_000}
+HELD_OUT: dict[int, Split] = {3: "validation", 7: "test"}
+"""Splits of the photographs by their number modulo 8; all others are learned."""
+LONGEST = 1200
+"""Pixels of the shorter side at the most: a photograph of a telephone is soft pixel by pixel."""
+SHORTEST = 128
+"""Pixels of the shorter side at the least."""
+CHUNK = 500
+
+
+def source(request: Request) -> Source:
+    """Patches as asked by `rgflow.data.load`.
+
+    The labels are whole numbers: `photograph` (its place in `FILES`), `scale`, the edge of the
+    squares that were averaged, and `row` and `column` of the patch in what results.
+
+    Raises:
+        FileNotFoundError: a photograph isn't there; the message says which package to install.
+        ValueError: the patches don't fit into the photographs.
+    """
+    target = Target.of(request)
+    if request.crop is not None:
+        raise ValueError(f"Expected no crop of wallpapers; got {request.crop}; leave it out.")
+    paths = [ROOT / name for files in FILES.values() for name in files]
+    if missing := [package for package, of in FILES.items() if not all(map(_is_there, of))]:
+        raise FileNotFoundError(
+            f"Expected the photographs of Debian's packages {', '.join(FILES)} below {ROOT}; those "
+            f"of {', '.join(missing)} aren't there: apt install {' '.join(missing)}."
+        )
+    if max(request.height, request.width) > SHORTEST * 4:
+        raise ValueError(
+            f"Expected patches of at most {SHORTEST * 4} pixels; got height {request.height}, "
+            f"width {request.width}; ask for smaller."
+        )
+    numbers = [
+        number for number in range(len(paths)) if HELD_OUT.get(number % 8, "train") == request.split
+    ]
+    count = request.count or COUNTS[request.split]
+    return Source(
+        kind=f"wallpapers-{request.split}",
+        settings={
+            "source": "wallpapers",
+            # By content, as another version of a package may hold other photographs.
+            "photographs": [_digest(paths[number]) for number in numbers],
+            "split": request.split,
+            "seed": request.seed,
+            "shape": target.shape,
+            "version": 1,
+        },
+        count=count,
+        chunks=lambda: _stream([(n, paths[n]) for n in numbers], request, count),
+    )
+
+
+def _is_there(name: str) -> bool:
+    return (ROOT / name).is_file()
+
+
+@cache
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _stream(files: Sequence[tuple[int, Path]], request: Request, count: int) -> Iterator[Chunk]:
+    """Cut the patches: photograph, size and place are uniform among those that there are."""
+    pictures = [(number, reductions(path, request)) for number, path in files]
+    random = np.random.default_rng((request.seed, SPLITS.index(request.split)))
+    for first in range(0, count, CHUNK):
+        size = min(CHUNK, count - first)
+        images = np.empty((size, request.channels, request.height, request.width), np.uint8)
+        labels = np.empty((size, 4), np.int64)
+        for n in range(size):
+            number, sizes = pictures[random.integers(len(pictures))]
+            scale, pixels = sizes[random.integers(len(sizes))]
+            row, column = (
+                int(random.integers(edge - wanted + 1))
+                for edge, wanted in zip(pixels.shape, (request.height, request.width), strict=False)
+            )
+            part = pixels[row : row + request.height, column : column + request.width]
+            images[n] = part.transpose(2, 0, 1)
+            labels[n] = number, scale, row, column
+        names = ("photograph", "scale", "row", "column")
+        yield Chunk(images, dict(zip(names, labels.T, strict=True)))
+
+
+def reductions(path: Path, request: Request) -> list[tuple[int, Pixels]]:
+    """A photograph in all its sizes in which patches fit, each with the edge of the squares that
+    were averaged, [h, w, C]."""
+    with Image.open(path) as opened:
+        image = opened.convert("L" if request.channels == 1 else "RGB")
+    shorter = min(image.size)
+    least = max(SHORTEST, request.height, request.width)
+    first = -(-shorter // LONGEST)
+    found = []
+    for scale in (first, 2 * first, 4 * first):
+        reduced = image.reduce(scale)
+        if min(reduced.size) >= least or not found:
+            pixels = np.asarray(reduced)
+            found.append((scale, pixels.reshape(*pixels.shape[:2], request.channels)))
+    return found
