@@ -45,6 +45,8 @@ class Cells:
         period: By how many rows and columns the layer may be moved without changing.
         groups: Equal parts of the written sites.
         shape: Rows and columns of cells, where they have such; their number otherwise.
+        extent: Rows and columns of the grid that there are, where cells don't wrap around: whatever
+            cells read beyond these is missing too. None: all.
 
     Example:
         >>> pairs = Cells("pairs", 0, (2, 4), np.array([(0, 0), (0, 2)]), [(0, 0), (1, 0)], 1)
@@ -72,11 +74,13 @@ class Cells:
         period: tuple[int, int] | None = None,
         groups: int = 1,
         shape: tuple[int, ...] | None = None,
+        extent: tuple[int, int] | None = None,
     ) -> None:
         self.name, self.level, self.grid, self.periodic = name, level, grid, periodic
         self.reads, self.written, self.groups = tuple(reads), written, groups
         self.period = period or grid
         self.shape = shape or (len(origins),)
+        self.extent = extent or grid
         self._origins = origins
 
     def __len__(self) -> int:
@@ -104,7 +108,7 @@ class Cells:
             )
         size = np.array(self.grid)
         at = self.origins[:, None] + np.array(self.reads, dtype=np.int64).reshape(1, -1, 2)
-        inside = ((at >= 0) & (at < size)).all(2)
+        inside = ((at >= 0) & (at < np.array(self.extent))).all(2)
         i, j = np.moveaxis(at % size, 2, 0)
         table: Ids = np.where(inside | self.periodic, i * size[1] + j, -1)
         own, context = table[:, : self.written].ravel(), table[:, self.written :]
@@ -163,6 +167,15 @@ class Geometry:
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """The layers of a level, in the order in which inference applies them."""
         raise NotImplementedError
+
+    def fitted(self, size: Offset, levels: int | None) -> tuple["Geometry", Offset]:
+        """A geometry like this for images of a size, and the size of its grid, the same or larger.
+
+        Args:
+            size: Rows and columns.
+            levels: Number of levels; none: as many as fit.
+        """
+        return self, size
 
     @property
     def least_levels(self) -> int:

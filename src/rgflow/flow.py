@@ -731,7 +731,8 @@ class Flow(nn.Module):
     def resized(self, height: int, width: int) -> Self:
         """This flow for images of another size, with the same weights.
 
-        Levels that share their weights become as many as fit; others keep their number.
+        Levels that share their weights become as many as fit; others keep their number. Where the
+        geometry takes any size, the grid may be larger than the images (`rgflow.photographs`).
 
         Args:
             height: Rows.
@@ -749,7 +750,8 @@ class Flow(nn.Module):
             torch.Size([1, 3, 16, 24])
         """
         levels = None if self.config.shared else self.levels
-        config = replace(self.config, height=height, width=width, levels=levels)
+        geometry, (height, width) = self.config.geometry.fitted((height, width), levels)
+        config = replace(self.config, height=height, width=width, levels=levels, geometry=geometry)
         if config.position_embedding and (height, width) != self.image_shape[1:]:
             raise ValueError(
                 f"Expected a flow without position_embedding, which has numbers for every place; "

@@ -122,7 +122,9 @@ class WindowMixture(Bijector):
         shape = self.channels, len(like)
         if context is None or not context.values.shape[1]:
             units = Units(like.new_full(shape, LEVELS / 2), like.new_full(shape, LEVELS / 4))
-            return units, like[:, :0] if context is None else context.embedding
+            if context is None or not context.embedding.shape[1]:
+                return units, like.new_zeros(len(like), 1)
+            return units, context.embedding
         seen, mean, spread = of_window(context.values, context.missing, self.channels)
         if context.embedding.shape[1]:
             seen = torch.cat((seen, context.embedding), 1)
@@ -207,12 +209,14 @@ class WindowNetwork(nn.Module):
 
     def __init__(self, seen: int, hidden: int, blocks: int, params: int) -> None:
         super().__init__()
-        sizes = [(seen, hidden), *[(hidden, hidden)] * blocks, (hidden, params)]
-        self.first, *inner, self.last = (nn.utils.skip_init(nn.Linear, *size) for size in sizes)
+        self.first = nn.Linear(seen, hidden)
+        inner = [nn.Linear(hidden, hidden) for _ in range(blocks)]
         self.blocks = nn.ModuleList(inner)
+        self.last = nn.Linear(hidden, params)
         for layer in (self.first, *inner):
-            nn.init.normal_(layer.weight, std=max(layer.in_features, 1) ** -0.5)
-        for parameter in (*self.last.parameters(), *(layer.bias for layer in (self.first, *inner))):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+            nn.init.zeros_(layer.bias)
+        for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -225,7 +229,7 @@ class WindowNetwork(nn.Module):
     def hidden_matrices(self) -> list[Tensor]:
         """All that lead to a hidden layer."""
         layers = [self.first, *cast(Iterable[nn.Linear], self.blocks)]
-        return [layer.weight for layer in layers if layer.weight.numel()]
+        return [layer.weight for layer in layers]
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:

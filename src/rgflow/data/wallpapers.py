@@ -160,7 +160,7 @@ def reductions(path: Path, request: Request) -> list[tuple[int, Pixels]]:
     shorter = min(image.size)
     least = max(SHORTEST, request.height, request.width)
     first = -(-shorter // LONGEST)
-    found = []
+    found: list[tuple[int, Pixels]] = []
     for scale in (first, 2 * first, 4 * first):
         reduced = image.reduce(scale)
         if min(reduced.size) >= least or not found:

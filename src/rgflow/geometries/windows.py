@@ -1,7 +1,7 @@
 """Windows: cells that write one site, or a small square, and read any pattern around it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -24,6 +24,9 @@ class Windows(Geometry):
             inverted, all that it reads is known.
         offsets: What a cell reads beside what it writes, instead: row and column from there.
         boundary: `"periodic"`, or `"open"`: what a cell reads outside the grid is missing.
+        inside: Rows and columns of images that there are, where the boundary is open; the rest,
+            below and at the right, only makes a size that fits: it is never read, and stays as it
+            is. None: all.
 
     Raises:
         ValueError: If a value isn't one of these.
@@ -40,6 +43,7 @@ class Windows(Geometry):
     reach: int = 2
     offsets: tuple[Offset, ...] | None = None
     boundary: Boundary = "periodic"
+    inside: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         own_fields(self)
@@ -50,6 +54,11 @@ class Windows(Geometry):
         if self.size > 1 and self.size % 2:
             raise ValueError(f"Expected size to be 1 or even; got {self.size}.")
         object.__setattr__(self, "shifts", check_offsets("shifts", self.shifts))
+        if self.inside is not None:
+            if self.periodic:
+                raise ValueError("Expected an open boundary where inside is given; got periodic.")
+            inside = tuple(check_whole("an edge of inside", edge, 1) for edge in self.inside)
+            object.__setattr__(self, "inside", inside)
         if self.offsets is not None:
             object.__setattr__(self, "offsets", check_offsets("offsets", self.offsets))
             own = range(self.size)
@@ -76,6 +85,17 @@ class Windows(Geometry):
     def written(self, level: int) -> int:
         return self.size**2
 
+    def fitted(self, size: Offset, levels: int | None) -> tuple[Geometry, Offset]:
+        """Where the boundary is open, any size fits, with a grid that is a multiple of all steps of
+        the levels."""
+        if self.periodic:
+            return self, size
+        levels = levels or max(min(size) // self.period, 1).bit_length()
+        unit = 1 << (levels - 1)
+        grid = tuple(-(-edge // unit) * unit for edge in size)
+        inside = None if grid == size else size
+        return replace(self, inside=inside), (grid[0], grid[1])
+
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """One for each shift, and at the top one for each sublattice that has none."""
         p, s = self.period, self.size
@@ -83,12 +103,16 @@ class Windows(Geometry):
         shifts = [(y % p, x % p) for y, x in self.shifts]
         corners = [(y, x) for y in range(0, p, s) for x in range(0, p, s)]
         shifts += [corner for corner in corners if top and corner not in shifts]
+        extent = grid
+        if self.inside is not None:
+            rows, columns = (-(-edge // 2**level) for edge in self.inside)
+            extent = min(rows, grid[0]), min(columns, grid[1])
         gone: set[Offset] = set()
         made = []
         for k, (y, x) in enumerate(shifts):
             gone |= {((y + i) % p, (x + j) % p) for i, j in own}
             context = self._around(own, (y, x), gone) if self.offsets is None else self.offsets
-            places, shape = sublattice(grid, (y, x), p, s, self.periodic)
+            places, shape = sublattice(extent, (y, x), p, s, self.periodic)
             made.append(
                 Cells(
                     f"layer {k}",
@@ -101,6 +125,7 @@ class Windows(Geometry):
                     period=(p, p),
                     groups=4 if s > 1 else 1,
                     shape=shape,
+                    extent=extent,
                 )
             )
         return made

@@ -47,6 +47,8 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Change the parameters; there is no closure."""
         for group in self.param_groups:
+            # Matrices of one shape go through one product, which many small ones need.
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -56,7 +58,13 @@ class Muon(torch.optim.Optimizer):
                 average = state["average"].lerp_(p.grad, 1 - group["momentum"])
                 ahead = p.grad.lerp(average, group["momentum"])
                 p.mul_(1 - group["lr"] * group["decay"])
-                p.add_(orthogonal(ahead), alpha=-group["lr"])
+                alike.setdefault(p.shape[-2:], []).append((p, ahead))
+            for shape, pairs in alike.items():
+                stack = torch.cat([ahead.reshape(-1, *shape) for _, ahead in pairs])
+                sizes = [p.numel() // shape.numel() for p, _ in pairs]
+                steps = orthogonal(stack).split(sizes)
+                for (p, _), step in zip(pairs, steps, strict=True):
+                    p.add_(step.view_as(p), alpha=-group["lr"])
 
 
 def orthogonal(x: Tensor) -> Tensor:
