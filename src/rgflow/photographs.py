@@ -71,11 +71,9 @@ def bits(flow: Flow, images: Tensor, seed: int = 0) -> Bits:
 
     Example:
         >>> from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
-        >>> geometry = Windows(boundary="open")
-        >>> map = WindowMap(hidden=8)
-        >>> pixels = UniformPixels()
+        >>> kinds = {"geometry": Windows(boundary="open"), "map": WindowMap(hidden=8)}
         >>> flow = RGFlow(
-        ...     FlowConfig(height=8, width=8, geometry=geometry, map=map, pixels=pixels, shared=True)
+        ...     FlowConfig(height=8, width=8, pixels=UniformPixels(), shared=True, **kinds)
         ... )
         >>> found = bits(flow, torch.randint(256, (1, 3, 21, 13), dtype=torch.uint8))
         >>> found.levels.shape, found.dim

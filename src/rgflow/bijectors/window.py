@@ -70,7 +70,8 @@ class WindowMixture(Bijector):
             self.register_buffer(name, table.repeat(spec.channels, 1), persistent=False)
         seen = spec.features + spec.embedding + (spec.channels + 1 if spec.context else 0)
         pairs = spec.channels * (spec.channels - 1) // 2
-        self.network = WindowNetwork(seen, hidden, blocks, (3 * spec.channels + pairs) * components)
+        params = (3 * spec.channels + pairs) * components
+        self.network = WindowNetwork(max(seen, 1), hidden, blocks, params)
         self.compiled = False
 
     def compile_kernels(self, on: bool = True) -> bool:
