@@ -75,6 +75,33 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "shared": True,
         "depth": 1,
     },
+    "window": {
+        "bijector": "window",
+        "pixels": "uniform",
+        "geometry": {"kind": "windows", "reach": 1},
+    },
+    "window-open": {
+        "bijector": "window",
+        "components": 2,
+        "pixels": "uniform",
+        "geometry": {
+            "kind": "windows",
+            "period": 4,
+            "reach": 2,
+            "boundary": "open",
+            "shifts": ((2, 3), (1, 2), (3, 0), (1, 0), (3, 2), (0, 1), (2, 1), (0, 3), (3, 3)),
+        },
+        "shared": True,
+        "height": 16,
+        "width": 8,
+    },
+    "window-positions": {
+        "bijector": "window",
+        "pixels": "uniform",
+        "channels": 1,
+        "geometry": {"kind": "windows", "reach": 1},
+        "position_embedding": 2,
+    },
     "checkpointing": {"checkpointing": True},
     "cube-logit": {**BIJECTORS["cube"], "pixels": "logit"},
     "cube-marginal": {**BIJECTORS["cube"], "pixels": "marginal"},
@@ -137,7 +164,13 @@ def random_flow(
     flow = make_flow(config(**options)).to(dtype)
     # Splines on the real line and long autoregressive chains are ill-conditioned where steep, and
     # mixtures even more, which measure one variable by the spread of others.
-    steep = {"spline": 0.3, "mixture": 0.25, "autoregressive": 0.3, "coarse_to_fine": 0.2}
+    steep = {
+        "spline": 0.3,
+        "mixture": 0.25,
+        "autoregressive": 0.3,
+        "coarse_to_fine": 0.2,
+        "window": 0.2,
+    }
     randomise(flow, strength or steep.get(options.get("bijector", "affine"), 0.5), seed)
     if isinstance(flow.config.pixels, MarginalPixels):
         flow.fit_pixels(random_images(flow, 50, seed=seed + 1).sqrt().mul(16).to(torch.uint8))

@@ -178,6 +178,11 @@ class Geometry:
         return self, size
 
     @property
+    def least_layers(self) -> int:
+        """How many layers a level has at least."""
+        return 1
+
+    @property
     def least_levels(self) -> int:
         """How many levels are named one by one."""
         return 1

@@ -105,6 +105,7 @@ class RGFlow(Flow):
                 inner *= 2
                 params = getattr(map, "bins", 3 * getattr(map, "components", 0)) or 2
             mixing = channels * channels if getattr(map, "channel_mixing", False) else 0
+            depth *= geometry.least_layers
             total += depth * ((networks + params) * (dim - dim % 2) * width + inner + mixing)
             unit = geometry.unit(level)
             places = (config.height // unit) * (config.width // unit)

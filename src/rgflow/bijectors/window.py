@@ -124,7 +124,7 @@ class WindowMixture(Bijector):
         if context is None or not context.values.shape[1]:
             units = Units(like.new_full(shape, LEVELS / 2), like.new_full(shape, LEVELS / 4))
             if context is None or not context.embedding.shape[1]:
-                return units, like.new_zeros(len(like), 1)
+                return units, like.new_ones(len(like), 1)
             return units, context.embedding
         seen, mean, spread = of_window(context.values, context.missing, self.channels)
         if context.embedding.shape[1]:

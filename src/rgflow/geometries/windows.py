@@ -85,6 +85,10 @@ class Windows(Geometry):
     def written(self, level: int) -> int:
         return self.size**2
 
+    @property
+    def least_layers(self) -> int:
+        return len(self.shifts)
+
     def fitted(self, size: Offset, levels: int | None) -> tuple[Geometry, Offset]:
         """Where the boundary is open, any size fits, with a grid that is a multiple of all steps of
         the levels."""
