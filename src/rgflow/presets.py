@@ -11,8 +11,10 @@ from rgflow.config import (
     FlowConfig,
     MarginalPixels,
     TrainConfig,
+    UniformPixels,
+    WindowMap,
 )
-from rgflow.geometries import Blocks, Squeeze
+from rgflow.geometries import Blocks, Squeeze, Windows
 
 _PAPER = TrainConfig(model=FlowConfig(map=AffineMap(depth=(8, 6, 4, 2)), compute_dtype="auto"))
 _FAST = TrainConfig(
@@ -79,6 +81,43 @@ _REAL_NVP = TrainConfig(
 )
 
 
+def _phases(period: int) -> tuple[tuple[int, int], ...]:
+    """The phases of a level by row and column, those generated last first: the sites that are even
+    both ways are coarse; of the others the diagonal ones come first, each sublattice divided into
+    (period/2)² phases."""
+    within = (0, 0), (2, 2), (0, 2), (2, 0)
+    parts = within[: (period // 2) ** 2]
+    generated = [(i + p, j + q) for i, j in ((1, 1), (0, 1), (1, 0)) for p, q in parts]
+    return tuple(reversed(generated))
+
+
+_PHOTOS = TrainConfig(
+    model=FlowConfig(
+        levels=4,
+        geometry=Windows(period=4, shifts=_phases(4), reach=3, boundary="open"),
+        map=WindowMap(hidden=160),
+        pixels=UniformPixels(),
+        shared=True,
+        compute_dtype="auto",
+    ),
+    batch_size=32,
+    lr=4e-3,
+    betas=(0.9, 0.99),
+    schedule="cosine",
+    optimizer="muon",
+    flip=True,
+)
+_WINDOWS = replace(
+    _PHOTOS,
+    model=replace(
+        _PHOTOS.model,
+        geometry=Windows(period=4, shifts=_phases(4), reach=3),
+        shared=False,
+    ),
+    flip=False,
+)
+
+
 def _with_depth(config: TrainConfig, depth: int) -> TrainConfig:
     return replace(config, model=replace(config.model, map=AffineMap(depth=depth)))
 
@@ -96,13 +135,23 @@ PRESETS: dict[str, TrainConfig] = {
     "msds1-best": replace(_BEST, data="msds1"),
     "msds2-best": replace(_BEST, data="msds2"),
     "patches-best": replace(_BEST, data="patches", flip=True),
+    "photos": replace(_PHOTOS, data="wallpapers"),
+    "photos-64": replace(
+        _PHOTOS,
+        data="wallpapers",
+        model=replace(_PHOTOS.model, height=64, width=64, levels=5),
+        batch_size=8,
+    ),
+    "msds1-windows": replace(_WINDOWS, data="msds1"),
+    "msds2-windows": replace(_WINDOWS, data="msds2"),
     "msds1-m4": replace(_M4, data="msds1"),
     "msds2-m4": replace(_M4, data="msds2"),
     "msds1-tiny": replace(_TINY, data="msds1"),
     "msds1-realnvp": replace(_REAL_NVP, data="msds1"),
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
-"""Every preset by name. `…-small` is the paper's architecture at a size for a CPU. `…-best` learns
+"""Every preset by name. `photos…` and `…-windows` are of overlapping windows, `photos…` with one set
+of weights for all levels, so of images of any size. `…-small` is the paper's architecture at a size for a CPU. `…-best` learns
 most in minutes, with mixtures told from coarse to fine, `…-m4` is the same with the paper's blocks
 and levels, though without disentanglers, and `…-fast` has couplings on the unit cube. `…-tiny` is
 for trying things out, and `…-realnvp` is the baseline."""

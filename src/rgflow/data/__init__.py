@@ -5,6 +5,7 @@ Every source is made or decoded once, stored in the cache folder, and memory-map
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from rgflow.checks import unknown_name
 from rgflow.config import TrainConfig
@@ -23,9 +24,27 @@ from rgflow.data import (
     wallpapers,
 )
 from rgflow.data.images import Images
+from rgflow.data.rolled import rolled
 from rgflow.data.source import Request, Source, Split
 
 __all__ = ["SOURCES", "Images", "load", "load_for"]
+
+
+def _rolled(request: Request) -> Source:
+    inner = replace(request, name=request.argument)
+    return rolled(_source(inner), inner)
+
+
+def _source(request: Request) -> Source:
+    """The source of a request; a `ValueError` with the nearest name if there is none."""
+    name = request.name
+    for known, source in SOURCES.items():
+        word, colon, _ = known.partition(":")
+        if name == word or (colon and name.startswith(word + colon)):
+            return source(request)
+    folders = [f"folder:{name}"] if os.path.isdir(os.path.expanduser(name)) else []
+    raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))
+
 
 SOURCES: dict[str, Callable[[Request], Source]] = {
     "msds1": msds.source,
@@ -41,6 +60,7 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "npz:PATH": npz.source,
     "fields:PATH": fields.source,
     "hf:NAME_OR_PATH": hugging_face.source,
+    "rolled:NAME": _rolled,
 }
 """All that `load` knows; a word in capitals after a colon stands for the user's."""
 
@@ -65,7 +85,8 @@ def load(
     Args:
         name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
             `wallpapers`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
-            and WebP files below PATH, `npz:PATH`, `fields:PATH`, or `hf:NAME_OR_PATH`.
+            and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`, or
+            `rolled:NAME`, each image of the set NAME moved by 0 to 7 pixels both ways on the torus.
         split: `train`, `validation` or `test`; no image is in two of them.
         height: rows of pixels wanted.
         width: columns of pixels wanted.
@@ -105,12 +126,7 @@ def load(
         workers=workers,
         progress=progress,
     )
-    for known, source in SOURCES.items():
-        word, colon, _ = known.partition(":")
-        if name == word or (colon and name.startswith(word + colon)):
-            return cache.load(source(request), name=name, progress=progress)
-    folders = [f"folder:{name}"] if os.path.isdir(os.path.expanduser(name)) else []
-    raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))
+    return cache.load(_source(request), name=name, progress=progress)
 
 
 def load_for(

@@ -224,7 +224,7 @@ def _fraction(training: Training, work: Path) -> float:
 
 def _is_place(data: str) -> bool:
     """Whether the name of a data set is a place; that of `patches:NAME` isn't."""
-    return ":" in data and not data.startswith("patches:")
+    return ":" in data.removeprefix("rolled:") and "patches:" not in data
 
 
 def _is_package(model: str | None) -> bool:
