@@ -10,8 +10,9 @@ from rgflow import Lattice
 from rgflow.figures.charts import RED
 from rgflow.figures.curves import BLUE
 from rgflow.figures.panels import SPACE
-from rgflow.figures.repair import Cost, completions, marked, optimisation, repairs, scaling
+from rgflow.figures.repair import completions, marked, optimisation, repairs
 from rgflow.metrics.images import psnr
+from runs import program
 
 LATTICE = Lattice(height=16, width=16)
 BOX = LATTICE.box(2, 9, 4, 5)
@@ -225,9 +226,11 @@ def test_any_number_of_images_and_steps(axes):
 
 
 def test_costs_against_size(axes):
+    benchmark = program("benchmarks/local.py")
+    scaling, cost = benchmark.scaling, benchmark.Cost
     edges = (32, 64, 128, 256)
-    restricted = [Cost(edge, 0.01 * k + 0.02, 2**20 * (k + 1)) for k, edge in enumerate(edges)]
-    full = [Cost(edge, (edge / 32) ** 2, 2**20 * edge, edge < 128) for edge in edges]
+    restricted = [cost(edge, 0.01 * k + 0.02, 2**20 * (k + 1)) for k, edge in enumerate(edges)]
+    full = [cost(edge, (edge / 32) ** 2, 2**20 * edge, edge < 128) for edge in edges]
     picture = scaling(restricted, full, {32: 1326, 64: 1705, 128: 2060, 256: 2402})
     assert picture.width == 1600
     time, memory, free = axes

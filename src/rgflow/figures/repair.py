@@ -1,4 +1,4 @@
-"""Repaired images as in the paper's Fig. 8, how they were found, and what finding them costs.
+"""Repaired images as in the paper's Fig. 8, and how they were found.
 
 Letters in shapes: N images; R restarts; T steps; D draws; C channels; H, W rows and columns.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,9 +37,6 @@ from rgflow.figures.traversals import signed
 from rgflow.lattice import Mask, Sites
 from rgflow.metrics.images import psnr
 from rgflow.text import minus
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def marked(images: Tensor, masks: Mask) -> Tensor:
@@ -257,7 +254,13 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3)
         most = values[k, restart, step]
         axes.plot(step, most, "o", color=BLUE, ms=5)
         side = "right" if step > steps / 3 else "left"
-        _note(axes, minus(f"{most:.0f}"), (step, most), (0, 5), side, BLUE)
+        near: dict[str, Any] = {
+            "xytext": (0, 5),
+            "textcoords": "offset points",
+            "ha": side,
+            "weight": "bold",
+        }
+        axes.annotate(minus(f"{most:.0f}"), (step, most), color=BLUE, **near)
         axes.set_ylim(*_limits(finite[k]))
         title = literal(names[k]) if names else f"image {k + 1}"
         title += f", best of {restarts} restarts" if restarts > 1 else ""
@@ -275,81 +278,3 @@ def _limits(curves: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.quantile(late[np.isfinite(late)], 0.02), curves.max()
     margin = 0.08 * (high - low) or 1.0
     return low - margin, high + 2 * margin
-
-
-class Cost(NamedTuple):
-    """What a step costs for images of one size."""
-
-    edge: int
-    """L."""
-    seconds: float
-    """Of a step; NaN: not known."""
-    bytes: float
-    """Of memory at its peak; NaN: not known."""
-    measured: bool = True
-    """Rather than extrapolated."""
-
-
-def scaling(
-    restricted: Sequence[Cost], full: Sequence[Cost], latents: Mapping[int, int]
-) -> Image.Image:
-    """Time and memory of a step against the edge of the image, and the number of free latents.
-
-    Args:
-        restricted: What a step costs if only causal cones are evaluated, the smallest size first.
-        full: The same if all is. Points that aren't measured are hollow.
-        latents: For every size, the number of free latents.
-    """
-    figure = blank(10, 3.6)
-    time, memory, free = figure.subplots(1, 3)
-    for name, points, colour in (("restricted", restricted, BLUE), ("full", full, RED)):
-        _line(time, name, colour, points, [point.seconds for point in points])
-        _line(memory, name, colour, points, [point.bytes / 2**20 for point in points])
-    free.plot(list(latents), list(latents.values()), "o-", color=INK, lw=1.8, ms=5)
-    free.set_ylim(0, 1.15 * max(latents.values()))
-    ends = list(latents.items())
-    for end, shift, side in ((ends[0], (6, -13), "left"), (ends[-1], (-6, 6), "right")):
-        _note(free, f"{end[1]:,}", end, shift, side, INK)
-    edges = sorted({point.edge for point in (*restricted, *full)} | set(latents))
-    for axes, title in (
-        (time, "time per step, s"),
-        (memory, "peak memory, MiB"),
-        (free, "free latents"),
-    ):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(edges, [str(edge) for edge in edges])
-        axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
-        plain(axes, "edge of the image L")
-    for axes in (time, memory):
-        axes.set_yscale("log")
-        axes.margins(y=0.15)
-        axes.tick_params(which="minor", left=False)
-    figure.tight_layout(w_pad=2)
-    return rendered(figure)
-
-
-def _line(
-    axes: Axes, name: str, colour: str, points: Sequence[Cost], values: Sequence[float]
-) -> None:
-    """One evaluation: through what was measured, then dashed to what was extrapolated."""
-    edges = [point.edge for point in points]
-    count = sum(point.measured for point in points)
-    axes.plot(edges[:count], values[:count], "o-", color=colour, lw=1.8, ms=5)
-    axes.plot(edges[count - 1 :], values[count - 1 :], "--", color=colour, lw=1.2, zorder=1)
-    axes.plot(edges[count:], values[count:], "o", color=colour, mfc="white", ms=5)
-    _note(axes, name, (edges[count - 1], values[count - 1]), (-6, 7), "right", colour)
-    if count < len(points):
-        _note(axes, "extrapolated", (edges[-1], values[-1]), (-7, 3), "right", colour, "normal")
-
-
-def _note(
-    axes: Axes,
-    text: str,
-    at: tuple[float, float],
-    shift: tuple[int, int],
-    side: str,
-    colour: str,
-    weight: str = "bold",
-) -> None:
-    """A text beside a point of a plot, shifted by some points (1/72 inch)."""
-    axes.annotate(text, at, shift, textcoords="offset points", color=colour, ha=side, weight=weight)
