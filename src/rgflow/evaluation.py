@@ -11,6 +11,7 @@ Letters in shapes: N images; K draws of noise.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -138,37 +139,36 @@ def evaluate(
     if not _is_noisy(flow, images):
         draws = importance = 1
     n, m = len(images), min(subset, len(images))
-    every, some = torch.arange(n), torch.arange(m) * n // max(m, 1)
+    some = torch.arange(m) * n // max(m, 1)
     total = draws * n + (max(importance - draws, 0) + 1) * m
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
-    def find(which: Tensor, draw: int) -> Terms:
-        return _terms(flow, images, which, seed, draw, batch_size, advance)
-
-    parts = [find(every, draw) for draw in range(draws)]
+    find = partial(terms_of, flow, images, seed=seed, batch_size=batch_size, progress=advance)
+    parts = [find(draw=draw) for draw in range(draws)]
     log_p = [part.total[some] for part in parts]
-    log_p += [find(some, draw).total for draw in range(draws, importance if m else 0)]
+    log_p += [find(some, draw=draw).total for draw in range(draws, importance if m else 0)]
     mean = _joined(parts, lambda tensors: torch.stack(tensors).mean(0))
     result = replace(summary(flow, mean, seed), draws=draws)
     if not m:
         return result
     with flow.fast(torch.bfloat16):
-        rough = find(some, 0).total
+        rough = find(some).total
     difference, error = mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
-    result = replace(
-        result, bfloat16=Bfloat16(images=m, difference=difference, standard_error=error)
+    of_draws = flow.unit(torch.stack(log_p))
+    spread = of_draws.var(0).mean().item() if len(log_p) > 1 else None
+    return replace(
+        result,
+        bfloat16=Bfloat16(images=m, difference=difference, standard_error=error),
+        draw_error=None if spread is None else math.sqrt(spread / (n * draws)),
+        bound=_bound(flow, torch.stack(log_p[:importance])) if importance > 1 else None,
     )
-    if len(log_p) > 1:
-        spread = flow.unit(torch.stack(log_p)).var(0).mean().item()
-        result = replace(result, draw_error=math.sqrt(spread / (n * draws)))
-    if importance > 1:
-        result = replace(result, bound=_bound(flow, torch.stack(log_p[:importance])))
-    return result
 
 
+@torch.no_grad()
 def terms_of(
     flow: Flow,
     images: Tensor,
+    which: Tensor | None = None,
     *,
     seed: int = 0,
     draw: int = 0,
@@ -180,6 +180,7 @@ def terms_of(
     Args:
         flow: The flow; its networks compute in the parameters' format.
         images: [N, C, H, W], uint8; real-valued ones get no noise.
+        which: The places of those that are meant; none: all.
         seed: Seed of the noise.
         draw: Which draw of the noise.
         batch_size: Images at a time; the result depends on it by rounding only.
@@ -188,7 +189,20 @@ def terms_of(
     Raises:
         ValueError: If there are no images.
     """
-    return _terms(flow, images, torch.arange(len(images)), seed, draw, batch_size, progress)
+    check_whole("batch_size", batch_size, 1)
+    check_whole("seed", seed, 0)
+    which = torch.arange(len(images)) if which is None else which
+    if not len(which):
+        raise ValueError("Expected at least one image to evaluate; got none.")
+    parts = []
+    for places in which.split(batch_size):
+        x = images[places]
+        if _is_noisy(flow, images):
+            x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
+        parts.append(flow.terms(x.to(flow.device)))
+        if progress:
+            progress(len(places))
+    return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())
 
 
 def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
@@ -204,33 +218,6 @@ def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
         images=len(terms.pixels),
         seed=seed,
     )
-
-
-@torch.no_grad()
-def _terms(
-    flow: Flow,
-    images: Tensor,
-    which: Tensor,
-    seed: int,
-    draw: int,
-    batch_size: int,
-    progress: Callable[[int], None] | None,
-) -> Terms:
-    """The terms of the images at some places, in the mode in which the flow is."""
-    check_whole("batch_size", batch_size, 1)
-    check_whole("seed", seed, 0)
-    if not len(which):
-        raise ValueError("Expected at least one image to evaluate; got none.")
-    device = flow.device
-    parts = []
-    for places in which.split(batch_size):
-        x = images[places]
-        if _is_noisy(flow, images):
-            x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
-        parts.append(flow.terms(x.to(device)))
-        if progress:
-            progress(len(places))
-    return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())
 
 
 def _is_noisy(flow: Flow, images: Tensor) -> bool:
@@ -249,11 +236,8 @@ def _noise(seed: int, draw: int, places: Tensor, shape: torch.Size) -> Tensor:
 
 def _joined(parts: list[Terms], join: Callable[[list[Tensor]], Tensor]) -> Terms:
     """One `Terms` from several, by a function of their tensors."""
-    return Terms(
-        join([part.prior for part in parts]),
-        join([part.log_det for part in parts]),
-        join([part.pixels for part in parts]),
-    )
+    names = ("prior", "log_det", "pixels")
+    return Terms(*(join([getattr(part, name) for part in parts]) for name in names))
 
 
 def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:

@@ -102,6 +102,5 @@ def of_chains(
         "ess_median": found.ess_median.tolist(),
         "r_hat": found.r_hat.tolist(),
         "step_size": found.step_size.tolist(),
-        "leapfrog": found.leapfrog,
-        "warm_up": found.warm_up,
+        "warm_up": warm_up,
     }
