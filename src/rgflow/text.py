@@ -147,12 +147,13 @@ def table(
     return found
 
 
-def show_wide(rows: Table) -> None:
-    """Print a table, with whole lines where they are piped into another program."""
+def show_wide(head: Sequence[str], rows: Iterable[Sequence[str]], left: int | None = None) -> None:
+    """Print a `table` without lines, its text on the left; whole where it is piped into another
+    program."""
     screen = Screen()
     if not screen.is_terminal:
         screen.width = 120
-    screen.print(rows)
+    screen.print(table(head, rows, left=len(head) if left is None else left, box=None))
 
 
 def show_facts(facts: Iterable[tuple[str, str]], *more: Table) -> None:

@@ -22,7 +22,6 @@ COMMANDS = {
     "mix": "images with the coarse of one and the fine of another",
     "fields": "which pixels the latents of a trained flow change",
     "factors": "what latents mean: factors, labels, dependence",
-    "pinwheel": "what a sparse prior is good for, in the plane",
     "inpaint": "regions of images filled in, and found",
     "reproduce": "the paper's tables and figures, and what else was asked, end to end",
     "report": "everything about a trained flow on one page",

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import write_json, writing
 from rgflow.text import Screen, many, measured, reporting, say, table
 
@@ -57,12 +57,8 @@ def run(arguments: Sequence[str]) -> None:
         result = evaluate(
             model.flow,
             torch.from_numpy(images.images.copy()),
-            seed=settings.seed,
-            draws=settings.draws,
-            importance=settings.importance,
-            subset=settings.subset,
-            batch_size=settings.batch_size,
             progress=partial(report, "evaluating"),
+            **some(settings, "seed", "draws", "importance", "subset", "batch_size"),
         )
     check_finite(torch.tensor(result.nll), f"{result.unit} of test images")
     own = model.config is not None and model.config.data == images.name

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded, writing
 from rgflow.text import Screen, bars, say, table, with_error
 
@@ -73,11 +73,7 @@ def run(arguments: Sequence[str]) -> None:
             task = progress.add_task(name, total=settings.draws)
             results[name] = receptive_fields(
                 model.flow,
-                draws=settings.draws,
-                temperature=settings.temperature,
-                seed=settings.seed,
-                space=settings.space,
-                change=settings.change,
+                **some(settings, "draws", "temperature", "seed", "space", "change"),
                 sites=_sites(model.flow, settings.level, settings.latents),
                 progress=partial(progress.advance, task),
             )
@@ -157,14 +153,8 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
 
     from rgflow.files import replacing, write_json
 
-    how: dict[str, Any] = {
-        "run": name,
-        "space": found.space,
-        "change": found.change,
-        "temperature": found.temperature,
-        "draws": found.draws,
-        "seed": found.seed,
-    }
+    names = ("space", "change", "temperature", "draws", "seed")
+    how: dict[str, Any] = {"run": name, **{name: getattr(found, name) for name in names}}
     tensors = {"strengths": found.strengths, "errors": found.errors}
     for level in _levels(found):
         windows = found.windows[level]

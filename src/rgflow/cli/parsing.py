@@ -85,6 +85,11 @@ class Parser(ArgumentParser):
         self.word("data", None, "data set; that of the run")
 
 
+def some(settings: Namespace, *names: str) -> dict[str, Any]:
+    """Settings of these names, to be passed on."""
+    return {name: settings[name] for name in names}
+
+
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parse and check, turning every mistake into a `ValueError` of one sentence."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded, writing
 from rgflow.text import bars, say
 
@@ -65,10 +65,7 @@ def run(arguments: Sequence[str]) -> None:
             flow=model.flow,
             test=test,
             run=model.run,
-            draws=settings.draws,
-            seed=settings.seed,
-            threshold=settings.threshold,
-            places=settings.places,
+            **some(settings, "draws", "seed", "threshold", "places"),
             beside=(beside.name, beside.flow) if beside else None,
             progress=report,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.text import Screen, measured, reporting, say, table
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def run(arguments: Sequence[str]) -> None:
             torch.from_numpy(test.images.copy()),
             ovals=test.name in KINDS,
             inception=network,
-            temperature=settings.temperature,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
+            **some(settings, "temperature", "seed", "batch_size"),
             progress=report,
         )
     path = model.folder / _file(settings.data, settings.temperature)
