@@ -480,7 +480,7 @@ def page(experiment: Experiment) -> str:
     found = {
         budget: Results.as_planned(experiment, budget, content)
         for budget, content in read.items()
-        if content
+        if content is not results.EMPTY
     }
     for said in experiment.tables:
         lines += [f"## {said['title']}", ""]
@@ -531,11 +531,11 @@ def _pictures(found: dict[str, Results]) -> Iterator[str]:
         return
 
 
-def _done(experiment: Experiment, budget: str, content: dict[str, Any] | None) -> Iterator[str]:
+def _done(experiment: Experiment, budget: str, content: dict[str, Any]) -> Iterator[str]:
     """What was trained and measured under a budget, on what, and for how long."""
     plan = experiment.plan(budget)
     command = f"rgflow reproduce {experiment.name} --budget {budget}"
-    if content is None:
+    if content is results.EMPTY:
         count = f"{len(plan.trainings)} training{'s' * (len(plan.trainings) != 1)}"
         yield f"- **{budget}**: not run here; {count}. `{command}`"
         yield ""
@@ -600,7 +600,7 @@ def _former(
     for one in trainings:
         if "model" in one or one["experiment"] == experiment.name:
             continue
-        there = results.read(EXPERIMENTS, one["experiment"], budget) or results.EMPTY
+        there = results.read(EXPERIMENTS, one["experiment"], budget)
         now = [other["started"] for other in there["trainings"] if other["name"] == one["name"]]
         if now != [one["started"]]:
             yield f"{one['label']} of [{one['experiment']}]({one['experiment']}.md)"
@@ -753,7 +753,7 @@ def draw() -> None:
         for said in experiment.tables:
             for budget in experiment.budgets if "curves" in said else ():
                 content = results.read(EXPERIMENTS, name, budget)
-                one = Results.as_planned(experiment, budget, content or results.EMPTY)
+                one = Results.as_planned(experiment, budget, content)
                 if curves := one.curves(said["curves"]):
                     picture = learning_curves(curves, "bits/dim")
                     picture.save(PAGES / curves_file(one, said), optimize=True)

@@ -23,36 +23,24 @@ from rgflow.flow import Flow, Terms
 from rgflow.text import counter, mean_and_error
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImportanceBound:
-    """The importance-weighted bound of some of the images.
-
-    Attributes:
-        draws: Draws of noise per image, k.
-        images: Number of images.
-        nll: Mean over these images.
-        standard_error: Its standard error over them.
-        gain: By how much `nll` is below the mean over the same draws of the same images.
-        gain_error: Standard error of `gain` over the images.
-    """
+    """The importance-weighted bound of some of the images, with its error over them."""
 
     draws: int
+    """Of noise per image, k."""
     images: int
     nll: float
     standard_error: float
     gain: float
+    """By how much `nll` is below the mean over the same draws of the same images."""
     gain_error: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bfloat16:
-    """What networks in bfloat16, as while training, change about the negative log-likelihood.
-
-    Attributes:
-        images: Number of images.
-        difference: That with bfloat16 less that without, for the same images and noise.
-        standard_error: Standard error of `difference` over the images.
-    """
+    """By how much networks in bfloat16, as while training, raise the negative log-likelihood of the
+    same images with the same noise, with its error over the images."""
 
     images: int
     difference: float
@@ -246,14 +234,7 @@ def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:
     bound = flow.unit(log_p.logsumexp(0) - math.log(k))
     nll, standard_error = mean_and_error(bound)
     gain, gain_error = mean_and_error(flow.unit(log_p).mean(0) - bound)
-    return ImportanceBound(
-        draws=k,
-        images=n,
-        nll=nll,
-        standard_error=standard_error,
-        gain=gain,
-        gain_error=gain_error,
-    )
+    return ImportanceBound(k, n, nll, standard_error, gain, gain_error)
 
 
 PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -261,19 +242,13 @@ PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 
 
 @dataclass(frozen=True, kw_only=True)
 class TermQuantiles:
-    """How the parts of the log-likelihood spread over clean images, in nats per image.
-
-    Attributes:
-        probabilities: Of the quantiles.
-        levels: For every level, level 0 first, the quantiles of its share: prior and log-det.
-        pixels: Those of the pixel map's share.
-        total: Those of log p(x).
-        images: Number of images.
-    """
+    """How log p(x) and its parts spread over clean images: quantiles, in nats per image."""
 
     probabilities: tuple[float, ...] = PROBABILITIES
     levels: tuple[tuple[float, ...], ...]
+    """Of the share of every level, prior and log-det, level 0 first."""
     pixels: tuple[float, ...]
+    """Of the pixel map's share."""
     total: tuple[float, ...]
     images: int
 

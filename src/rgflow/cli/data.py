@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
-from rgflow.files import writing
+from rgflow.files import located, write_picture
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
 
     from rgflow import data
-    from rgflow.files import located
 
     counts = {split: settings[split] for split in SPLITS}
     wanted = [split for split in SPLITS if counts[split] != 0]
@@ -86,5 +85,4 @@ def _draw(images: "Images", path: Path) -> None:
     if shown.dtype != torch.uint8:
         shown = shown[:, :1]
         shown = figures.shaded(shown, float(shown.min()), float(shown.max()))
-    with writing(path):
-        figures.grid(shown).save(path, format="PNG")
+    write_picture(path, figures.grid(shown))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded, writing
+from rgflow.files import as_name, expanded, replacing, write_json, write_picture, writing
 from rgflow.text import Screen, reporting, say, table
 
 if TYPE_CHECKING:
@@ -140,7 +139,6 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     """Write numbers, directions and pictures; where they are, in words."""
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
-    from rgflow.files import replacing, write_json, write_picture
     from rgflow.pretrained import FACTORS
 
     write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
@@ -151,7 +149,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         (out / "directions").mkdir(exist_ok=True)
     stems = list[str]()
     for one in found.directions:
-        stem = re.sub(r"\W+", "-", one.label).strip("-").lower()[:LONGEST] or "label"
+        stem = as_name(one.label).lower()[:LONGEST] or "label"
         while stem in stems:  # other signs, the same letters
             stem += "-"
         stems.append(stem)

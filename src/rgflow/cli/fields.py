@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse, some
-from rgflow.files import expanded, writing
+from rgflow.files import expanded, replacing, write_json, write_picture, writing
 from rgflow.text import Screen, bars, say, table, with_error
 
 if TYPE_CHECKING:
@@ -93,10 +93,9 @@ def run(arguments: Sequence[str]) -> None:
         for level in _levels(found):
             drawn[f"atlas-level{level}"] = figures.atlas(found, level, threshold)
     with writing(folder, into=True):
-        pictures.mkdir(exist_ok=True)
         for name, picture in drawn.items():
             own = name if name.startswith("atlas") else name + part
-            picture.save(pictures / f"{own}.png")
+            write_picture(pictures / f"{own}.png", picture)
         for stem, (name, one) in zip(("fields", "beside"), results.items(), strict=False):
             _save(one, name, threshold, folder / f"{stem}{part}")
     for name, one in results.items():
@@ -150,8 +149,6 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
 
     import torch
     from safetensors.torch import save_file
-
-    from rgflow.files import replacing, write_json
 
     names = ("space", "change", "temperature", "draws", "seed")
     how: dict[str, Any] = {"run": name, **{name: getattr(found, name) for name in names}}

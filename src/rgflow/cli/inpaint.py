@@ -12,7 +12,7 @@ from rgflow.checks import check_whole
 from rgflow.cli import completions, regions, subjects
 from rgflow.cli.parsing import Parser, parse
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded
+from rgflow.files import expanded, write_json, writing
 from rgflow.repair.climb import Climb
 from rgflow.text import Screen, bars, say, table, with_error
 
@@ -217,7 +217,6 @@ def _repair(
 ) -> None:
     """Fill in, draw, and write everything."""
     from rgflow.figures.repair import optimisation, repairs
-    from rgflow.files import write_json
     from rgflow.repair.comparison import fill, scores
     from rgflow.repair.particles import maps_once, parts_of
 
@@ -277,7 +276,7 @@ def _repair(
     if truth is not None:
         found = [scores(one, truth.to(device), masks, settings.seed) for one in filled]
         result["scores"] = [asdict(score) for score in found]
-    with pictures.writing(f"{name}.json") as path:
+    with writing(pictures.folder / f"{name}.json") as path:
         write_json(path, result)
         written.append(path)
     if found:

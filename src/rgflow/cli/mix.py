@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.cli.parsing import Parser, parse
+from rgflow.files import writing
 from rgflow.text import bar, say
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         written.append(found.save(picture, "mixing.png"))
         if moving:
             paths = {name: mixed(first, second, shares) for name, shares in ways.items()}
-            with found.writing(f"mixing.{settings.video}") as path:
+            with writing(found.folder / f"mixing.{settings.video}") as path:
                 animate(path_frames(paths, scale=scale), path)
             written.append(path)
     say(f"{n} images mixed: see {subjects.listed(written)}.")

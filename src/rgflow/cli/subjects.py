@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from rgflow.checks import check_whole
 from rgflow.cli.parsing import Parser
 from rgflow.config import FlowConfig, TrainConfig
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded, write_picture, writing
+from rgflow.files import expanded, write_picture
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -108,17 +107,9 @@ class Pictures:
     folder: Path
     scale: int
 
-    @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
-        """The path of a file in the folder of pictures, which is made if need be; errors say
-        in one sentence what was to be written."""
-        with writing(self.folder / name) as path:
-            yield path
-
     def save(self, picture: Image.Image, name: str) -> Path:
         """Write a picture as PNG."""
-        with self.writing(name) as path:
-            return write_picture(path, picture)
+        return write_picture(self.folder / name, picture)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

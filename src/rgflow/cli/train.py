@@ -64,8 +64,11 @@ def run(arguments: Sequence[str]) -> None:
     preset, pretrained, data = (
         given[name] or files.get(name) for name in ("preset", "pretrained", "data")
     )
-    begun = _changed(_begin(preset, pretrained, data or ""), files)
-    options.set_defaults(_flat(begun))
+    settings = {name: value for name, value in files.items() if name not in OTHERS}
+    begun = _begin(preset, pretrained, data or "").changed(settings)
+    usual = begun.to_dict()
+    usual["model"] = {name: x for name, x in usual["model"].items() if name not in KINDS}
+    options.set_defaults(flat(usual))
     values = parse(options, arguments).as_dict()
     out = values.pop("out") or files.get("out")
     del values["print_config"], values["preset"], values["config"], values["resume"]
@@ -134,13 +137,6 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     same = not data or absolute(data) == absolute(there.data)
     names = OF_OPTIMISER + OF_DATA * same
     return replace(config, **{name: getattr(there, name) for name in names})
-
-
-def _flat(config: TrainConfig) -> dict[str, Any]:
-    """Settings by the names of their options, but for what is of a kind."""
-    values = config.to_dict()
-    values["model"] = {name: x for name, x in values["model"].items() if name not in KINDS}
-    return flat(values)
 
 
 def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -217,12 +213,6 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
 OTHERS = ("preset", "out")
 """Options of the command that a file may hold beside settings."""
-
-
-def _changed(config: TrainConfig, files: dict[str, Any]) -> TrainConfig:
-    """Settings with those of files in their place."""
-    values = {name: value for name, value in files.items() if name not in OTHERS}
-    return config.changed(values)
 
 
 def _resume(arguments: Sequence[str]) -> None:

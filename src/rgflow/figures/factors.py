@@ -39,11 +39,7 @@ LINEAR = 0.01
 
 
 def probe_table(table: ProbeTable) -> Image.Image:
-    """Held-out R² by factor and level: a heat map for each probe.
-
-    Args:
-        table: The scores.
-    """
+    """Held-out R² by factor and level: a heat map for each probe."""
     rows = list(dict.fromkeys((s.group, s.inputs) for s in table.scores))
     rows.sort(key=lambda row: (table.groups.index(row[0]), _INPUTS.index(row[1])))
     scores = {s[:4]: s.r2 for s in table.scores}
@@ -85,10 +81,6 @@ _TITLES: dict[Inputs, str] = {"random": "as many others", "shuffled": "shuffled 
 def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
     """The information that latents have about labels: for every label the latent that tells most
     about it.
-
-    Args:
-        found: The associations.
-        labels: The labels that they are of.
     """
     groups = list(dict.fromkeys(label.group for label in labels))
     order = sorted(range(len(labels)), key=lambda k: groups.index(labels[k].group))

@@ -53,9 +53,6 @@ def picture(image: Tensor) -> Image.Image:
 
     Args:
         image: [C, H, W], uint8 or reals in [0, 256).
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
     """
     x = _drawable(image[None])[0].permute(1, 2, 0).numpy()
     return Image.fromarray(x.squeeze(2) if x.shape[2] == 1 else x)
@@ -67,10 +64,6 @@ def grid(images: Tensor, columns: int | None = None, scale: int = 2) -> Image.Im
     Args:
         images: [N, C, H, W], uint8 or reals in [0, 256).
         columns: Images in a row; none: as square as it gets.
-        scale: Each pixel is drawn as scale × scale pixels.
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
     """
     n, _, height, width = images.shape
     x = _drawable(images).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
@@ -107,7 +100,6 @@ def stages(images: Sequence[Tensor], scale: int = 2) -> Image.Image:
 
     Args:
         images: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `RGFlow.coarse` gives.
-        scale: Each pixel of the finest image is drawn as scale × scale pixels.
     """
     same_size = [
         _drawable(x).repeat_interleave(1 << h, 2).repeat_interleave(1 << h, 3)

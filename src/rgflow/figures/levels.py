@@ -21,7 +21,6 @@ def progressive(
 
     Args:
         stages: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `Flow.coarse` gives.
-        scale: Each pixel of the finest image is drawn as scale × scale pixels.
         coarse_first: From coarse to fine, as they are generated; otherwise from fine to coarse.
     """
     order = range(len(stages))[:: -1 if coarse_first else 1]
@@ -67,7 +66,6 @@ def mixed_temperatures(
         low: Temperatures of the levels h < `split`.
         high: Temperatures of the others.
         split: Where the levels are split.
-        scale: Each pixel is drawn as scale × scale pixels.
     """
     n = len(found.seeds)
     down = next(k for k in range(math.isqrt(n), 0, -1) if n % k == 0)

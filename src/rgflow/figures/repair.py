@@ -77,7 +77,6 @@ def repairs(
         masks: The regions, [H, W] or [N, H, W].
         rows: By the name of the method, the images repaired.
         truth: The images as they should be; none: not known.
-        scale: Each pixel is drawn as scale × scale pixels.
         across: Images side by side; the others follow below.
 
     Raises:
@@ -121,20 +120,14 @@ class _Strip(NamedTuple):
 def _scored(rows: Mapping[str, Tensor], truth: Tensor, masks: Mask) -> list[_Strip]:
     """Repaired images, with the PSNR of the region below each."""
     values = {name: psnr(found, truth, masks).values for name, found in rows.items()}
-    best = [max(column) for column in zip(*values.values(), strict=True)]
-
-    def captions(name: str) -> list[tuple[str, bool]]:
-        return [
-            (
-                "exact" if value == math.inf else minus(f"{value:.1f}"),
-                len(rows) > 1 and value == most,
-            )
-            for value, most in zip(values[name], best, strict=True)
-        ]
-
-    return [
-        _Strip(name, found, captions(name), "PSNR of region, dB") for name, found in rows.items()
-    ]
+    best = [max(column) if len(rows) > 1 else None for column in zip(*values.values(), strict=True)]
+    strips = []
+    for name, found in rows.items():
+        words = ("exact" if x == math.inf else minus(f"{x:.1f}") for x in values[name])
+        bold = (x == most for x, most in zip(values[name], best, strict=True))
+        captions = list(zip(words, bold, strict=True))
+        strips.append(_Strip(name, found, captions, "PSNR of region, dB"))
+    return strips
 
 
 def _differences(rows: Mapping[str, Tensor], truth: Tensor) -> list[_Strip]:
@@ -189,7 +182,6 @@ def completions(
         spread: Their standard deviation in grey levels, [C, H, W]; of it, the root mean square
             over channels is shown.
         truth: The image as it should be; none: not known.
-        scale: Each pixel is drawn as scale × scale pixels.
         across: Completions side by side.
 
     Raises:

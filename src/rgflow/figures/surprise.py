@@ -40,10 +40,6 @@ def surprises(
         proposal: The regions proposed, outlined in red.
         truth: The regions that are corrupted, outlined in white; none: not known.
         rows: A name for each image; none: no names.
-        scale: Each pixel is drawn as scale × scale pixels.
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
     """
     pictures = images if images.dtype == torch.uint8 else to_bytes(images)
     if pictures.shape[1] == 1:

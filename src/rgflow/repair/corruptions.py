@@ -21,17 +21,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corrupted:
-    """Images of which one square each was replaced.
-
-    Attributes:
-        images: With the corruption, uint8 [N, C, H, W].
-        masks: The squares, [N, H, W].
-        kind: What they were replaced with.
-    """
+    """Images [N, C, H, W] of which one square each, [N, H, W], was replaced."""
 
     images: Tensor
     masks: Mask
-    kind: Kind
 
 
 def corrupt(images: Tensor, kind: Kind, *, size: int = 10, seed: int = 0) -> Corrupted:
@@ -85,7 +78,7 @@ def corrupt(images: Tensor, kind: Kind, *, size: int = 10, seed: int = 0) -> Cor
             patch = _patch(images[k], apart[random.integers(len(apart))], size)
         _patch(out[k], corner, size)[...] = patch
         _patch(torch.from_numpy(masks[k]), corner, size)[...] = True
-    return Corrupted(images=out, masks=masks, kind=kind)
+    return Corrupted(images=out, masks=masks)
 
 
 def _patch(image: Tensor, corner: NDArray[np.int64], size: int) -> Tensor:

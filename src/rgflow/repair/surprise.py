@@ -138,13 +138,6 @@ class Reference:
     model: str
     pictures: str = ""
 
-    def check(self, flow: Flow) -> None:
-        """Raise a `ValueError` unless this is a reference of the flow."""
-        if self.model != _fingerprint(flow):
-            raise ValueError(
-                "Expected a reference made with this flow; got one of other weights: make it anew."
-            )
-
     def save(self, folder: str | Path) -> None:
         """Write to `surprise.json` in the folder of a model, made if it isn't there."""
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -274,19 +267,16 @@ def kept_reference(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Proposal:
-    """Regions of images that may be corrupted.
-
-    Attributes:
-        masks: [N, H, W]; empty where nothing is odd.
-        highest: The highest surprise in the map of every image, in nats per pixel [N].
-        threshold: What it must exceed.
-        false_alarms: The share of clean images for which it does.
-    """
+    """Regions of images that may be corrupted."""
 
     masks: Mask
+    """[N, H, W]; empty where nothing is odd."""
     highest: Tensor
+    """The highest surprise in the map of every image, in nats per pixel [N]."""
     threshold: float
+    """What it must exceed."""
     false_alarms: float
+    """The share of clean images for which it does."""
 
     def sentence(self, image: int) -> str:
         """What was found in an image, in words."""
@@ -375,7 +365,10 @@ def surprise(
         (torch.Size([2, 3, 16, 16]), True)
     """
     flow = with_blocks(flow)
-    reference.check(flow)
+    if reference.model != _fingerprint(flow):
+        raise ValueError(
+            "Expected a reference made with this flow; got one of other weights: make it anew."
+        )
     terms = _batched(flow, images, batch_size)
     levels = _maps(flow, terms, reference.sites, reference.blocks)
     return Surprise(levels=levels, reference=reference)

@@ -24,7 +24,7 @@ from rgflow.evaluation import evaluate
 from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid, pinwheels
 from rgflow.figures.fields import atlas, strengths, strongest
-from rgflow.figures.traversals import Shown, traversals
+from rgflow.figures.traversals import Shown, labels, traversals
 from rgflow.latents import Address, Latents
 
 
@@ -96,11 +96,10 @@ def varied(
         if not far[level]:
             continue
         for address in found.strongest(each, level):
-            h, i, j, c = address
+            _, i, j, c = address
             strength = found.strengths[c, i, j].item()
             way = traverse(flow, z, address, values)
-            note = f"strength {strength:.2g}"
-            shown.append(Shown(way, found.field(address), f"h = {h}, ({i}, {j}), c = {c}", note))
+            shown.append(Shown(way, found.field(address), *labels(found, address)))
             change = way.differences().square().mean().sqrt().item()
             rows.append({"latent": list(address), "strength": strength, "change": change})
     ends = " or ".join(f"{x:g}" for x in sorted({x for x in far if x}))
