@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import Namespace
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from rgflow.latents import Latents
     from rgflow.trained import Model
 
-T = TypeVar("T", bound="Mixtures | Resampled | Tempered | Traversal")
+Made = TypeVar("Made", bound="Mixtures | Resampled | Tempered | Traversal")
+T = TypeVar("T")
 WIDTH = 96
 """Width of a drawn image, in pixels."""
 MOST = 100
@@ -139,7 +140,7 @@ class Subjects(Pictures):
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
 
-    def shaded(self, made: T) -> T:
+    def shaded(self, made: Made) -> Made:
         """The same with its images as `drawn`."""
         return replace(made, images=self.drawn(made.images))
 
@@ -157,7 +158,6 @@ def load(settings: Namespace) -> Subjects:
 
     from rgflow import trained
     from rgflow.analysis.traversals import fig6_temperature
-    from rgflow.figures import pixel_size
 
     model = trained.load(settings.run)
     flow = model.flow
@@ -175,16 +175,23 @@ def load(settings: Namespace) -> Subjects:
         images = read(given, flow.config) if given else picked(settings, model)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
-    folder = expanded(settings.out) if settings.out else model.pictures
-    scale = settings.scale or pixel_size(flow.config.width, WIDTH)
     return Subjects(
         flow=exact,
         latents=latents,
         temperature=temperature,
         sampled=sampled,
-        folder=folder,
-        scale=scale,
+        **place(settings, model),
     )
+
+
+def place(settings: Namespace, model: Model) -> dict[str, Any]:
+    """Where pictures go, and how large they are drawn, by the options."""
+    from rgflow.figures import pixel_size
+
+    return {
+        "folder": expanded(settings.out) if settings.out else model.pictures,
+        "scale": settings.scale or pixel_size(model.flow.config.width, WIDTH),
+    }
 
 
 def listed(paths: Sequence[Path]) -> str:
@@ -208,18 +215,24 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
         )
     target = Target(height=config.height, width=config.width, channels=config.channels)
     paths = [expanded(file) for file in files]
-    images = []
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected a picture file; there is none at {path}.")
-        try:
-            images.append(target.read(path))
-        except Exception as error:  # the only class Pillow's errors have in common
-            raise ValueError(
-                f"Expected a picture file, PNG, JPEG or WebP; {path} can't be read ({error})."
-            ) from error
+    images = [opened(path, "a picture file, PNG, JPEG or WebP", target.read) for path in paths]
     _tell_changes(paths, target)
     return torch.from_numpy(np.stack(images))
+
+
+def opened(path: Path, what: str, read: Callable[[Path], T]) -> T:
+    """What a function makes of a picture file.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        ValueError: If it can't be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
+    try:
+        return read(path)
+    except Exception as error:  # the only class Pillow's errors have in common
+        raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
 
 
 def _tell_changes(paths: Sequence[Path], target: Target) -> None:
