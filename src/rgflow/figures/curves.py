@@ -36,24 +36,17 @@ def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None
     axes.margins(x=0.01)
     training = _columns(log, "nll")
     validation = _columns(log, "validation_nll", "standard_error")
-    ends = []
     if len(training):
         steps, values = training.T
         smooth = _smoothed(values)
         axes.plot(steps, values, color=BLUE, alpha=0.25, linewidth=0.8)
-        axes.plot(steps, smooth, color=BLUE, linewidth=1.8)
-        ends.append(("training", smooth[-1], BLUE))
+        axes.plot(steps, smooth, color=BLUE, linewidth=1.8, label=f"training: {smooth[-1]:.3f}")
     if len(validation):
-        steps, values, errors = validation.T
-        axes.errorbar(steps, values, errors, color=ORANGE, marker="o", markersize=4, capsize=2)
-        ends.append(("validation", values[-1], ORANGE))
-    if ends:
-        low, high = _limits(training, validation)
-        axes.set_ylim(low, high)
-        heights = _apart([(value - low) / (high - low) for _, value, _ in ends])
-        for (name, value, color), height in zip(ends, heights, strict=True):
-            text = f"{name}\n{value:.3f}"
-            axes.text(1.01, height, text, color=color, va="center", transform=axes.transAxes)
+        label = f"validation: {validation[-1, 1]:.3f}"
+        axes.errorbar(*validation.T, color=ORANGE, marker="o", ms=4, capsize=2, label=label)
+    if len(training) or len(validation):
+        axes.set_ylim(*_limits(training, validation))
+        axes.legend(loc="upper right", frameon=False, labelcolor="linecolor")
     for entry in log:
         if "event" in entry:
             axes.axvline(entry["step"], color=GREY, linewidth=0.8, zorder=0)
@@ -95,11 +88,3 @@ def _limits(*curves: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.quantile(late, (0.001, 0.999))
     margin = 0.05 * (high - low) or 0.5
     return float(low - margin), float(high + margin)
-
-
-def _apart(heights: list[float], least: float = 0.13) -> list[float]:
-    """Heights of one or two labels, moved apart where they would overlap."""
-    if len(heights) < 2 or abs(heights[0] - heights[1]) >= least:
-        return heights
-    middle, up = sum(heights) / 2, 1 if heights[0] >= heights[1] else -1
-    return [middle + up * least / 2, middle - up * least / 2]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from rgflow.figures.charts import INK, RED, SOFT, blank, literal, plain, rendered
+from rgflow.figures.charts import INK, RED, SOFT, blank, plain, rendered
 from rgflow.figures.curves import BLUE
 from rgflow.figures.fields import heat
 from rgflow.figures.images import GAP, picture, to_bytes
@@ -37,6 +37,9 @@ from rgflow.figures.traversals import signed
 from rgflow.lattice import Mask, Sites
 from rgflow.metrics.images import psnr
 from rgflow.text import minus
+
+ACROSS, CURVES_ACROSS = 8, 3
+"""Images, and charts, side by side."""
 
 
 def marked(images: Tensor, masks: Mask) -> Tensor:
@@ -64,7 +67,6 @@ def repairs(
     *,
     truth: Tensor | None = None,
     scale: int = 3,
-    across: int = 8,
 ) -> Image.Image:
     """Regions of images filled in, by one or more methods (paper, Fig. 8).
 
@@ -77,7 +79,6 @@ def repairs(
         masks: The regions, [H, W] or [N, H, W].
         rows: By the name of the method, the images repaired.
         truth: The images as they should be; none: not known.
-        across: Images side by side; the others follow below.
 
     Raises:
         ValueError: If shapes don't fit, or there are neither 1 nor 3 channels.
@@ -97,7 +98,7 @@ def repairs(
     left = (
         max(text_width(label) for strip in strips for label in (strip.label, strip.note)) + GUTTER
     )
-    step = -(-len(images) // -(-len(images) // across))  # in bands of about one length
+    step = -(-len(images) // -(-len(images) // ACROSS))  # in bands of about one length
     bands = [
         stacked([_drawn(strip, slice(k, k + step), left, scale) for strip in strips], GAP)
         for k in range(0, len(images), step)
@@ -170,7 +171,6 @@ def completions(
     *,
     truth: Tensor | None = None,
     scale: int = 3,
-    across: int = 8,
 ) -> Image.Image:
     """Several completions of one image, and their mean and spread pixel by pixel.
 
@@ -182,7 +182,6 @@ def completions(
         spread: Their standard deviation in grey levels, [C, H, W]; of it, the root mean square
             over channels is shown.
         truth: The image as it should be; none: not known.
-        across: Completions side by side.
 
     Raises:
         ValueError: If shapes don't fit, or there are neither 1 nor 3 channels.
@@ -200,7 +199,7 @@ def completions(
         if shown is not None
     ]
     parts.append(_scale(deviation.max().item(), parts[-1].height))
-    bands = [panel(part[None], scale=scale) for part in draws.split(across)]
+    bands = [panel(part[None], scale=scale) for part in draws.split(ACROSS)]
     below = titled(f"{len(draws)} completions", stacked(bands, GAP))
     return arranged([beside(parts, GUTTER), below])
 
@@ -217,13 +216,12 @@ def _scale(highest: float, height: int) -> Image.Image:
     return out
 
 
-def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3) -> Image.Image:
+def optimisation(curves: Tensor, *, names: Sequence[str] = ()) -> Image.Image:
     """Log-likelihoods while regions are filled in: every restart, and the best of each image.
 
     Args:
         curves: log p in nats, [N, R, T], one value per step; NaN once a restart has stopped.
         names: Of the images; none: their numbers.
-        columns: Images side by side.
 
     Raises:
         ValueError: If an image has no finite value.
@@ -232,7 +230,7 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3)
     finite = np.where(np.isfinite(values), values, -np.inf)
     if (finite.max((1, 2)) == -np.inf).any():
         raise ValueError("Expected a finite log-likelihood of every image; got none.")
-    across = min(columns, len(values))
+    across = min(CURVES_ACROSS, len(values))
     down = -(-len(values) // across)
     figure = blank(0.4 + 3 * across, 0.4 + 2.3 * down)
     grid = figure.subplots(down, across, squeeze=False)

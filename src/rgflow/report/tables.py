@@ -60,7 +60,7 @@ def shares(found: Evaluation) -> Table:
     rows = [(f"level {h}", *(shown(x, 3) for x in (*both, sum(both)))) for h, both in levels]
     return Table(
         title=f"Shares of {found.unit}",
-        head=("", "prior", "log-determinant", "both"),
+        head=("", "prior", "log-det", "both"),
         rows=[*rows, ("pixels", "", "", shown(found.pixels, 3))],
         settings=f"Means over {found.images} test images, seed {found.seed}.",
     )
