@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from rgflow.figures.charts import INK, RED, SOFT, blank, plain, rendered
+from rgflow.figures.charts import INK, RED, SOFT, blank, literal, plain, rendered
 from rgflow.figures.curves import BLUE
 from rgflow.figures.fields import heat
 from rgflow.figures.images import GAP, picture, to_bytes
