@@ -163,15 +163,11 @@ def terms_of(
     batch_size: int = 128,
     progress: Callable[[int], None] | None = None,
 ) -> Terms:
-    """`Flow.terms` of many images, in float64 and on the CPU.
+    """`Flow.terms` of many images, in float64 and on the CPU; the rest is as for `evaluate`.
 
     Args:
-        flow: The flow; its networks compute in the parameters' format.
-        images: [N, C, H, W], uint8; real-valued ones get no noise.
         which: The places of those that are meant; none: all.
-        seed: Seed of the noise.
         draw: Which draw of the noise.
-        batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of images that were done since the last call.
 
     Raises:

@@ -159,12 +159,7 @@ def _check(settings: Namespace) -> None:
     check_whole("--completions", settings.completions, 0, completions.CHAINS * settings.chain)
     if settings.pick is not None and settings.split is None:
         raise ValueError("Expected --split beside --pick; got none: give --split test.")
-    if settings.pick is None:
-        settings.pick = [0]
-    if not settings.pick:
-        raise ValueError("Expected --pick to have at least one image; got none.")
-    for place in settings.pick:
-        check_whole("--pick", place, 0)
+    subjects.check_pick(settings, [0])
     if settings.data is not None and settings.images and not settings.find:
         raise ValueError("Expected --split beside --data; got none: give --split test.")
     if not 0 < settings.false_alarms < 1:

@@ -19,13 +19,7 @@ TEMPERATURE = "T of p^(1/T): one number, or one per level, level 0 first"
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are exceptions, and whose options say which values are allowed.
-
-    Args:
-        command: The name of the command.
-        description: What it does.
-        example: A call of it.
-    """
+    """A parser whose errors are exceptions, and whose options say which values are allowed."""
 
     def __init__(self, command: str, description: str, example: str) -> None:
         super().__init__(

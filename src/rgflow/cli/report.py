@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded, writing
-from rgflow.text import bars, say
+from rgflow.text import reporting, say
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -52,15 +52,7 @@ def run(arguments: Sequence[str]) -> None:
             f"Expected at least {FEW} test images to report on; {test.name} has {len(test)}: name "
             f"another data set with --data."
         )
-    with bars() as progress:
-        whole = progress.add_task("report", total=len(SECTIONS))
-        part = progress.add_task("", visible=False)
-
-        def report(what: str, done: int, total: int) -> None:
-            progress.update(
-                part, description=what, completed=done, total=total, visible=done < total
-            )
-
+    with reporting() as report:
         subject = ReportedFlow(
             flow=model.flow,
             test=test,
@@ -70,9 +62,9 @@ def run(arguments: Sequence[str]) -> None:
             progress=report,
         )
         sections = []
-        for section in SECTIONS.values():
+        for number, section in enumerate(SECTIONS.values()):
+            report("report", number, len(SECTIONS))
             sections.append(section(subject))
-            progress.advance(whole)
     when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     page.write(path, f"{test.name}, {model.name}", sections, when)
     say(f"The report is {path}: open it in a browser.")

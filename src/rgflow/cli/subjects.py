@@ -65,12 +65,8 @@ def add_video(options: Parser, what: str) -> None:
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
-    """Fill in the default pick; imports nothing heavy.
-
-    Args:
-        settings: The options.
-        pick: The default pick, as for `add_options`.
-        drawn: Whether the command draws latents, whatever images it works on.
+    """Fill in the default pick; imports nothing heavy. `drawn` says that the command draws latents,
+    whatever images it works on.
 
     Raises:
         ValueError: If the options don't fit together.
@@ -81,16 +77,21 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
         raise ValueError(
             "Expected --temperature for samples only; got it with given images: leave it out."
         )
+    check_pick(settings, pick)
+    if settings.split is None and settings.data is not None:
+        raise ValueError("Expected --split beside --data; got none: give --split test.")
+    if settings.images and settings.split:
+        raise ValueError("Expected --images or --split; got both: leave one out.")
+
+
+def check_pick(settings: Namespace, pick: Sequence[int]) -> None:
+    """Fill in the default pick, and check what was picked."""
     if settings.pick is None:
         settings.pick = list(pick)
     if not 1 <= len(settings.pick) <= MOST:
         raise ValueError(f"Expected --pick to have 1 to {MOST} images; got {len(settings.pick)}.")
     for place in settings.pick:
         check_whole("--pick", place, 0)
-    if settings.split is None and settings.data is not None:
-        raise ValueError("Expected --split beside --data; got none: give --split test.")
-    if settings.images and settings.split:
-        raise ValueError("Expected --images or --split; got both: leave one out.")
 
 
 def check_video(name: str) -> None:

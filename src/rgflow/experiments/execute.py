@@ -79,16 +79,10 @@ def sessions(training: Training, work: Path) -> list[Session]:
 def train_all(
     trainings: Sequence[Training], work: Path, *, jobs: int = 1, progress: Progress | None = None
 ) -> list[str]:
-    """Train what isn't trained yet, `jobs` at a time. A failure doesn't stop the others.
+    """Train what isn't trained yet, in order, `jobs` at a time. A failure doesn't stop the others.
 
     If a budget is of processor time, every process gets one thread, so that it is the same on any
     machine; otherwise they share all cores. At Ctrl-C every process finishes its step and saves.
-
-    Args:
-        trainings: The trainings, in order.
-        work: The folder of all run folders.
-        jobs: Processes at a time.
-        progress: Called at every change.
 
     Returns:
         A sentence for every training that failed.

@@ -22,7 +22,7 @@ def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None
         log: Entries as in `log.jsonl`: of steps (`nll`, or null where a step was skipped), of
             validations (`validation_nll`, `standard_error`), of what else happened (`event`).
         unit: What the negative log-likelihoods are in.
-        path: The file to write.
+        path: The file.
 
     Raises:
         OSError: If it can't be written.

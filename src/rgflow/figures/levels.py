@@ -49,7 +49,8 @@ def resampled(found: Resampled, *, scale: int = 2) -> Image.Image:
 
 def temperatures(found: Tempered, *, scale: int = 2) -> Image.Image:
     """A row for every temperature, a column for every seed."""
-    rows = [f"T = {_listed(temperature)}" for temperature in found.temperatures]
+    each = ([t] if isinstance(t, int | float) else t for t in found.temperatures)
+    rows = [f"T = {', '.join(map(number, one))}" for one in each]
     columns = [f"seed {seed}" for seed in found.seeds]
     body = panel(found.images, scale=scale, rows=rows, columns=columns)
     return arranged([titled("The same seeds at several temperatures", body)])
@@ -80,8 +81,3 @@ def mixed_temperatures(
     below = "level 0" if split == 1 else f"levels 0 to {split - 1}"
     title = f"Temperature of {below}, downwards; of the levels above, across"
     return arranged([titled(title, body)])
-
-
-def _listed(temperature: float | Sequence[float]) -> str:
-    many = [temperature] if isinstance(temperature, int | float) else temperature
-    return ", ".join(map(number, many))

@@ -54,13 +54,8 @@ def panel(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Image.Image:
-    """Images in a grid on white, with labels on the left of the rows and above the columns.
-
-    Args:
-        images: [R, K, C, H, W], uint8 or reals in [0, 256).
-        rows: A label for each row; none: no labels.
-        columns: A label for each column; none: no labels.
-    """
+    """Images [R, K, C, H, W] in a grid on white, with labels on the left of the rows and above the
+    columns, if there are any."""
     height, width = (edge * scale for edge in images.shape[3:])
     body = grid(images.flatten(0, 1), images.shape[1], scale)
     body = body.crop((GAP, GAP, body.width - GAP, body.height - GAP))

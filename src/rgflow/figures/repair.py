@@ -43,11 +43,7 @@ ACROSS, CURVES_ACROSS = 8, 3
 
 
 def marked(images: Tensor, masks: Mask) -> Tensor:
-    """Images with regions painted red, uint8 [N, 3, H, W].
-
-    Args:
-        images: [N, C, H, W], uint8 or reals in [0, 256).
-        masks: The regions, [H, W] or [N, H, W].
+    """Images with regions, [H, W] or [N, H, W], painted red: uint8 [N, 3, H, W].
 
     Raises:
         ValueError: If masks don't fit the images, or there are neither 1 nor 3 channels.

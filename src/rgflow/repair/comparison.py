@@ -148,7 +148,8 @@ def fill(
     """
     known = blanked(images, flow.lattice.masks(masks, len(images)))
     if particles:
-        yield _by_particles(flow, known, masks, particles, sweeps, seed, progress, preview)
+        how = {"particles": particles, "sweeps": sweeps}
+        yield _by_particles(flow, known, masks, how, seed, progress, preview)
     methods = [] if particles else [(_name(flow), flow, False)]
     if beside is not None:
         other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
@@ -184,8 +185,7 @@ def _by_particles(
     flow: Flow,
     images: Tensor,
     masks: Mask,
-    particles: int,
-    sweeps: int,
+    how: dict[str, int],
     seed: int,
     progress: Progress | None,
     preview: Callable[[Tensor], None] | None,
@@ -201,17 +201,9 @@ def _by_particles(
 
     for image, mask in zip(images, flow.lattice.masks(masks, len(images)), strict=True):
         random = torch.Generator().manual_seed(seed)
+        show = (lambda image: preview(image[None])) if preview else None
         found.append(
-            complete(
-                flow,
-                image,
-                mask,
-                particles=particles,
-                sweeps=sweeps,
-                generator=random,
-                progress=after,
-                preview=(lambda image: preview(image[None])) if preview else None,
-            )
+            complete(flow, image, mask, **how, generator=random, progress=after, preview=show)
         )
     filled = torch.stack([one.image for one in found])
     seconds = time.perf_counter() - start

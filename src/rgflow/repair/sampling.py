@@ -266,15 +266,8 @@ class _Chains:
         return log_p, push.nan_to_num(0, 0, 0).clamp(-_STEEPEST, _STEEPEST)
 
     def move(self, steps: int) -> Tensor:
-        """One transition of all chains.
-
-        Args:
-            steps: Leapfrog steps.
-
-        Returns:
-            By how much the energy rose, in nats [K]; a chain has moved with probability exp of
-            minus that.
-        """
+        """One transition of all chains, of so many leapfrog steps: by how much the energy rose, in
+        nats [K]. A chain has moved with probability exp of minus that."""
         momentum = self._normal()
         uniform = torch.cat([torch.rand(self.copies, generator=g) for g in self.generators])
         energy = self._energy(self.log_p, momentum)
@@ -310,12 +303,8 @@ class _Chains:
         return values.new_zeros(len(self.region)).index_add(0, self.region.owners, values)
 
     def climb(self, steps: Sequence[int], progress: Callable[[int], None]) -> None:
-        """Go uphill by Adam, each chain for itself; falling there by `move` takes far longer.
-
-        Args:
-            steps: How many of Adam's there are between two reports.
-            progress: Told of each.
-        """
+        """Go uphill by Adam, each chain for itself; falling there by `move` takes far longer. Each
+        of `steps` is a number of Adam's, after which it is reported."""
         optimiser = torch.optim.Adam([self.y], lr=_RATE)
         for k, some in enumerate(steps):
             optimiser.param_groups[0]["lr"] = _RATE * (1 - k / len(steps))
@@ -330,10 +319,6 @@ class _Chains:
 
         A scale is the fourth root of a variable's variance over that of the gradient: right for a
         normal distribution, and it is so even before chains have seen all of it (nutpie's choice).
-
-        Args:
-            transitions: How many to take.
-            move: Takes one; what it returns is `move`'s.
         """
         ends = [round(transitions * end) for end in (0, *_WINDOWS)]
         for begin, end in itertools.pairwise(ends):

@@ -191,7 +191,7 @@ def make_reference(
     Args:
         flow: An RG-Flow.
         images: [N, C, H, W], clean ones that look like those it was trained on; some hundreds.
-        data: What they are called, to be told with them.
+        data: What they are called.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of images done so far, and in all.
 
@@ -314,11 +314,10 @@ class Surprise:
         What is far less surprising than something else in the image is left out, as the latter
         casts some surprise on all the rest; it is found once that is repaired.
 
-        Args:
-            false_alarms: The share of clean images in which something is proposed.
+        In a share of clean images, that of the `false_alarms`, something is proposed too.
 
         Raises:
-            ValueError: If that isn't between 0 and 1.
+            ValueError: If that share isn't between 0 and 1.
         """
         if not 0 < false_alarms < 1:
             raise ValueError(
@@ -341,13 +340,8 @@ def surprise(
     *,
     batch_size: int = 64,
 ) -> Surprise:
-    """A map of how improbable every place of some images is.
-
-    Args:
-        flow: An RG-Flow.
-        images: [N, C, H, W].
-        reference: What is usual, as `make_reference` finds it with the same flow.
-        batch_size: Images at a time; the result depends on it by rounding only.
+    """A map of how improbable every place of some images [N, C, H, W] is, beside what is usual, as
+    `make_reference` finds it with the same flow.
 
     Raises:
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.
