@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded, replacing, write_json, write_picture, writing
-from rgflow.text import Screen, bars, say, table, with_error
+from rgflow.text import Screen, bar, say, table, with_error
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,14 +67,13 @@ def run(arguments: Sequence[str]) -> None:
     names = [settings.run] + ([settings.beside] if settings.beside else [])
     models = {name: trained.load(name) for name in names}
     results = {}
-    with bars() as progress:
-        for name, model in models.items():
-            task = progress.add_task(name, total=settings.draws)
+    for name, model in models.items():
+        with bar(name, settings.draws) as progress:
             results[name] = receptive_fields(
                 model.flow,
                 **some(settings, "draws", "temperature", "seed", "space", "change"),
                 sites=_sites(model.flow, settings.level, settings.latents),
-                progress=partial(progress.advance, task),
+                progress=progress,
             )
     found, threshold = results[settings.run], settings.threshold
     folder = expanded(settings.out) if settings.out else models[settings.run].folder

@@ -103,12 +103,12 @@ def _add_options(options: Parser) -> None:
     options.flag("find", "look for odd regions; draw them and write masks")
     options.flag("accept", "with --find: fill in what it has found")
     options.number("false_alarms", 0.05, "share of clean images found odd")
-    options.add_argument(
-        "--particles",
-        type=int | None,
-        default=None,
-        help="how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
+    options.whole(
+        "particles",
+        None,
+        "how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
         "presets -best and -m4 do: 128 then; 0: climb",
+        least=0,
     )
     options.whole("sweeps", PARTICLE["sweeps"], "of particles over every region")
     options.add_class_arguments(Climb, as_group=False)

@@ -32,12 +32,12 @@ def run(arguments: Sequence[str]) -> None:
         "rgflow mix runs/first --pick '[3, 8, 12]' --threshold 2",
     )
     subjects.add_options(options, PICK)
-    options.add_argument(
-        "--threshold",
-        type=int | None,
-        default=None,
-        help="Θ of the grid of all images: levels from Θ on are from the image above, the others "
-        "from that on the left; the highest level",
+    options.whole(
+        "threshold",
+        None,
+        "Θ of the grid of all images: levels from Θ on are from the image above, the others from "
+        "that on the left; the highest level",
+        least=0,
     )
     options.several(
         "share",

@@ -79,6 +79,26 @@ class Parser(ArgumentParser):
         self.word("data", None, "data set; that of the run")
 
 
+def extracted(
+    arguments: Sequence[str], wanted: Callable[[str], bool]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """The arguments without some options, and these with their values.
+
+    Example:
+        >>> extracted(["--a", "1", "b", "--a=2"], {"--a"}.__contains__)
+        (['b'], [('--a', '1'), ('--a', '2')])
+    """
+    left, found = list[str](), list[tuple[str, str]]()
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if wanted(option):
+            found.append((option, value if equals else next(words, "")))
+        else:
+            left.append(word)
+    return left, found
+
+
 def some(settings: Namespace, *names: str) -> dict[str, Any]:
     """Settings of these names, to be passed on."""
     return {name: settings[name] for name in names}

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_name, check_type
-from rgflow.cli.parsing import Parser, flat, parse
+from rgflow.cli.parsing import Parser, extracted, flat, parse
 from rgflow.config import (
     FORMER,
     KINDS,
@@ -142,17 +142,14 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
 def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """The arguments without options of what is of a kind, and what these say: `--model.map cube`,
     `--model.map.bins 8`."""
-    left, found = list[str](), dict[str, Any]()
-    words = iter(arguments)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option == "--model":
-            raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
-        name, _, key = option.removeprefix("--model.").partition(".")
-        if not option.startswith("--model.") or name not in KINDS:
-            left.append(word)
-            continue
-        _put(found, f"{name}.{key}".rstrip("."), yaml_in(str(value if equals else next(words, ""))))
+    found = dict[str, Any]()
+    left, given = extracted(
+        arguments, lambda word: word.startswith("--model.") and word.split(".")[1] in KINDS
+    )
+    if any(word.partition("=")[0] == "--model" for word in left):
+        raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
+    for option, value in given:
+        _put(found, option.removeprefix("--model.").rstrip("."), yaml_in(value))
     return left, found
 
 
@@ -175,14 +172,10 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
     The parser never sees a file, which may be a stranger's: it would import classes by some words.
     """
-    left, found = list[str](), dict[str, Any]()
-    words = iter(arguments)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option != "--config":
-            left.append(word)
-            continue
-        path = expanded(value if equals else next(words, ""))
+    found = dict[str, Any]()
+    left, named = extracted(arguments, "--config".__eq__)
+    for _, name in named:
+        path = expanded(name)
         try:
             values = read_yaml(path, "a YAML file of settings")
         except FileNotFoundError as error:
@@ -202,8 +195,8 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         of_model = migrated(of_model, partial=True)
         for kind, some, more in ((TrainConfig, values, OTHERS), (FlowConfig, of_model, ())):
             known = [*(field.name for field in fields(kind)), *more]
-            for name in some:
-                check_name(f"a setting in {path}", name, known)
+            for setting in some:
+                check_name(f"a setting in {path}", setting, known)
         for name in (*OTHERS, "pretrained", "data"):
             if values.get(name) is not None:
                 check_type(f"{name} in {path}", values[name], str, "a word")

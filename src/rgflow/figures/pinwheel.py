@@ -62,15 +62,8 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]]) -> Image.Image:
                 _points(left, z, colours)
                 _data(right, many, generated, colours)
                 title = f"prior by {WORDS[cross]} → data"
-                left.text(
-                    REACH,
-                    -REACH,
-                    _told(flows, cross),
-                    ha="center",
-                    va="top",
-                    color=INK,
-                    fontsize=12,
-                )
+                told = _told(flows, cross)
+                left.text(REACH, -REACH, told, ha="center", va="top", color=INK, fontsize=12)
             else:
                 _data(left, many, x, legs)
                 _prior(right, found, crosses)
@@ -79,10 +72,9 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]]) -> Image.Image:
             if r == 0:
                 left.text(REACH, 1.12 * REACH, title, color=INK, fontsize=14, ha="center")
             if k == 0:
-                left.text(
-                    -0.08, 0.5, f"{prior_name.capitalize()} prior", rotation=90, ha="center",
-                    va="center", weight="bold", fontsize=14, color=INK, transform=left.transAxes,
-                )  # fmt: skip
+                name = f"{prior_name.capitalize()} prior"
+                style = {"rotation": 90, "va": "center", "weight": "bold", "color": INK}
+                left.set_title(name, style, x=-0.08, y=0.5, fontsize=14)
     return rendered(figure)
 
 
