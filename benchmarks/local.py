@@ -21,17 +21,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
 from rgflow import AffineMap, FlowConfig, RGFlow, preset
-from rgflow.figures.repair import Cost, scaling
+from rgflow.figures.charts import INK, RED, blank, plain, rendered
+from rgflow.figures.curves import BLUE
 from rgflow.lattice import Lattice, Mask
 from rgflow.local import LocalFlow
 from rgflow.repair.problems import Problems, WholeFlow
@@ -165,6 +168,84 @@ def jobs(sizes: list[int], largest: int) -> dict[str, dict[str, Any]]:
         f"msds1 × {images}": {"config": paper, "images": images, "whole": True, "repeats": 5}
         for images in (1, 8, 32)
     }
+
+
+class Cost(NamedTuple):
+    """What a step costs for images of one size."""
+
+    edge: int
+    """L."""
+    seconds: float
+    """Of a step; NaN: not known."""
+    bytes: float
+    """Of memory at its peak; NaN: not known."""
+    measured: bool = True
+    """Rather than extrapolated."""
+
+
+def scaling(
+    restricted: Sequence[Cost], full: Sequence[Cost], latents: Mapping[int, int]
+) -> Image.Image:
+    """Time and memory of a step against the edge of the image, and the number of free latents.
+
+    Args:
+        restricted: What a step costs if only causal cones are evaluated, the smallest size first.
+        full: The same if all is. Points that aren't measured are hollow.
+        latents: For every size, the number of free latents.
+    """
+    figure = blank(10, 3.6)
+    time, memory, free = figure.subplots(1, 3)
+    for name, points, colour in (("restricted", restricted, BLUE), ("full", full, RED)):
+        _line(time, name, colour, points, [point.seconds for point in points])
+        _line(memory, name, colour, points, [point.bytes / 2**20 for point in points])
+    free.plot(list(latents), list(latents.values()), "o-", color=INK, lw=1.8, ms=5)
+    free.set_ylim(0, 1.15 * max(latents.values()))
+    ends = list(latents.items())
+    for end, shift, side in ((ends[0], (6, -13), "left"), (ends[-1], (-6, 6), "right")):
+        note(free, f"{end[1]:,}", end, shift, side, INK)
+    edges = sorted({point.edge for point in (*restricted, *full)} | set(latents))
+    for axes, title in (
+        (time, "time per step, s"),
+        (memory, "peak memory, MiB"),
+        (free, "free latents"),
+    ):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(edges, [str(edge) for edge in edges])
+        axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
+        plain(axes, "edge of the image L")
+    for axes in (time, memory):
+        axes.set_yscale("log")
+        axes.margins(y=0.15)
+        axes.tick_params(which="minor", left=False)
+    figure.tight_layout(w_pad=2)
+    return rendered(figure)
+
+
+def _line(
+    axes: Axes, name: str, colour: str, points: Sequence[Cost], values: Sequence[float]
+) -> None:
+    """One evaluation: through what was measured, then dashed to what was extrapolated."""
+    edges = [point.edge for point in points]
+    count = sum(point.measured for point in points)
+    axes.plot(edges[:count], values[:count], "o-", color=colour, lw=1.8, ms=5)
+    axes.plot(edges[count - 1 :], values[count - 1 :], "--", color=colour, lw=1.2, zorder=1)
+    axes.plot(edges[count:], values[count:], "o", color=colour, mfc="white", ms=5)
+    note(axes, name, (edges[count - 1], values[count - 1]), (-6, 7), "right", colour)
+    if count < len(points):
+        note(axes, "extrapolated", (edges[-1], values[-1]), (-7, 3), "right", colour, "normal")
+
+
+def note(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    shift: tuple[int, int],
+    side: str,
+    colour: str,
+    weight: str = "bold",
+) -> None:
+    """A text beside a point of a plot, shifted by some points (1/72 inch)."""
+    axes.annotate(text, at, shift, textcoords="offset points", color=colour, ha=side, weight=weight)
 
 
 def extrapolated(rows: list[dict[str, Any]]) -> list[Cost]:

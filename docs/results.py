@@ -23,17 +23,20 @@ and differences are taken place by place. A row `of` several labels is the mean 
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeAlias
 
+from matplotlib import colormaps
+from matplotlib.ticker import LogLocator, NullLocator
+from PIL import Image
 from scipy.stats import t
 
 from rgflow.experiments import manifest, results
 from rgflow.experiments.plan import BUDGETS, Experiment, names, read_experiment
-from rgflow.figures import learning_curves
+from rgflow.figures.charts import SOFT, blank, literal, plain, rendered
 from rgflow.pretrained import commit_of
 
 ROOT = Path(__file__).parents[1]
@@ -477,7 +480,7 @@ def page(experiment: Experiment) -> str:
     found = {
         budget: Results.as_planned(experiment, budget, content)
         for budget, content in read.items()
-        if content
+        if content is not results.EMPTY
     }
     for said in experiment.tables:
         lines += [f"## {said['title']}", ""]
@@ -528,11 +531,11 @@ def _pictures(found: dict[str, Results]) -> Iterator[str]:
         return
 
 
-def _done(experiment: Experiment, budget: str, content: dict[str, Any] | None) -> Iterator[str]:
+def _done(experiment: Experiment, budget: str, content: dict[str, Any]) -> Iterator[str]:
     """What was trained and measured under a budget, on what, and for how long."""
     plan = experiment.plan(budget)
     command = f"rgflow reproduce {experiment.name} --budget {budget}"
-    if content is None:
+    if content is results.EMPTY:
         count = f"{len(plan.trainings)} training{'s' * (len(plan.trainings) != 1)}"
         yield f"- **{budget}**: not run here; {count}. `{command}`"
         yield ""
@@ -597,7 +600,7 @@ def _former(
     for one in trainings:
         if "model" in one or one["experiment"] == experiment.name:
             continue
-        there = results.read(EXPERIMENTS, one["experiment"], budget) or results.EMPTY
+        there = results.read(EXPERIMENTS, one["experiment"], budget)
         now = [other["started"] for other in there["trainings"] if other["name"] == one["name"]]
         if now != [one["started"]]:
             yield f"{one['label']} of [{one['experiment']}]({one['experiment']}.md)"
@@ -687,6 +690,55 @@ def overview(pages: dict[str, Experiment]) -> str:
     return "\n".join(lines)
 
 
+Points = Sequence[tuple[float, float]]
+
+
+def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.Image:
+    """Validations of several trainings against time, which is drawn by its logarithm.
+
+    Args:
+        curves: By name, of every seed the minutes and what was found then.
+        unit: What the negative log-likelihoods are in.
+
+    Returns:
+        The picture. Names stand in the order of what was reached; what is higher than what was
+        found after a tenth of the time is cut off.
+
+    Raises:
+        ValueError: If there is no curve.
+
+    Example:
+        >>> curves = {"A": [[(1, 3.0), (10, 1.2)]], "B": [[(1, 2.0), (10, 1.4)]]}
+        >>> learning_curves(curves, "bits/dim").size
+        (1440, 720)
+    """
+    ends = {name: fmean(one[-1][1] for one in seeds) for name, seeds in curves.items()}
+    if not ends:
+        raise ValueError("Expected at least one curve; got none.")
+    figure = blank(9, 4.5)
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot(xscale="log", xlabel="minutes", ylabel=unit)
+    plain(axes)
+    for number, name in enumerate(sorted(ends, key=lambda name: -ends[name])):
+        colour = colormaps["tab10"](number % 10)
+        for seed, one in enumerate(curves[name]):
+            label = literal(f"{name}: {ends[name]:.3f}") if seed == 0 else None
+            x, y = zip(*one, strict=True)
+            style = "-" if number < 10 else "--"
+            axes.plot(x, y, style, color=colour, linewidth=1.6, marker=".", label=label)
+    drawn = [one for seeds in curves.values() for one in seeds]
+    early = max(one[-1][0] for one in drawn) / 10
+    high = max(next((y for x, y in one if x >= early), one[-1][1]) for one in drawn)
+    low = min(value for one in drawn for _, value in one)
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(axis="y", color=SOFT, alpha=0.3, linewidth=0.6)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    return rendered(figure)
+
+
 def make() -> dict[str, str]:
     """All pages by the name of the file."""
     experiments = {name: read_experiment(EXPERIMENTS, name) for name in names(EXPERIMENTS)}
@@ -701,7 +753,7 @@ def draw() -> None:
         for said in experiment.tables:
             for budget in experiment.budgets if "curves" in said else ():
                 content = results.read(EXPERIMENTS, name, budget)
-                one = Results.as_planned(experiment, budget, content or results.EMPTY)
+                one = Results.as_planned(experiment, budget, content)
                 if curves := one.curves(said["curves"]):
                     picture = learning_curves(curves, "bits/dim")
                     picture.save(PAGES / curves_file(one, said), optimize=True)

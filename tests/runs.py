@@ -1,11 +1,13 @@
 """Run folders for tests, without the training, settings of small trainings, and a full disk."""
 
 import contextlib
+import importlib.util
 import json
 import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,17 @@ LOG = [
     {"step": 12, "seconds": 3.5, "event": "resumed"},
     {"step": 20, "seconds": 6.0, "validation_nll": 7.2, "standard_error": 0.1},
 ]
+
+
+def program(path: str) -> ModuleType:
+    """A program of the repository that is no part of the package, as a module."""
+    whole = Path(__file__).parents[1] / path
+    spec = importlib.util.spec_from_file_location(whole.stem, whole)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def tiny(**changes: Any) -> TrainConfig:

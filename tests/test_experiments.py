@@ -1,6 +1,5 @@
 """Experiments: configs are read or refused, and nothing is trained or measured twice."""
 
-import importlib.util
 import json
 import math
 import re
@@ -32,7 +31,7 @@ from rgflow.metrics.frechet import Features
 from rgflow.pretrained import Card
 from rgflow.training import TrainingResult, shipping
 from rgflow.training.run import Run
-from runs import small_run
+from runs import program, small_run
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "experiments"
@@ -506,11 +505,7 @@ def test_real_nvp_is_matched_within_5_percent():
 
 def labels_of_other_costs():
     """The trainings whose steps do other work than the recipe's, by the benchmark."""
-    path = COMMITTED.parent / "benchmarks/step_costs.py"
-    spec = importlib.util.spec_from_file_location("step_costs", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.labels(COMMITTED)
+    return program("benchmarks/step_costs.py").labels(COMMITTED)
 
 
 @needs_sources

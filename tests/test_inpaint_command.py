@@ -211,7 +211,7 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["--benchmark", "1"], "--benchmark to be at least 2"),
         ("cube", ["--benchmark", "3", *BOX], "no region with --benchmark"),
         ("cube", ["--benchmark", "100000"], "at most 180 images"),
-        ("cube", ["--split", "test", "--pick", "[]", *BOX], "at least one image"),
+        ("cube", ["--split", "test", "--pick", "[]", *BOX], "1 to 100 images; got 0"),
         ("cube", ["image.png", *BOX, "--pick", "[1]"], "--split beside --pick"),
         ("cube", ["--benchmark", "3", "--pick", "[1]"], "--split beside --pick"),
         ("cube", ["--split", "test", "--pick", "[-1]", *BOX], "--pick to be at least 0"),

@@ -31,11 +31,12 @@ def holes(lattice, n=3):
 
 
 @pytest.mark.parametrize("options", [AFFINE, CUBE, {**AFFINE, "boundary": "open"}])
-def test_a_whole_flow_poses_the_same_problems(options):
+def test_a_whole_flow_poses_the_same_problems(options, monkeypatch):
+    monkeypatch.setattr("rgflow.repair.problems.AT_ONCE", 4)
     flow, images = flow_and_images(**options)
     masks = holes(flow.lattice)
     local = LocalFlow(flow, images).region(masks, copies=2)
-    whole = WholeFlow(flow, images, at_once=4).region(masks, copies=2)
+    whole = WholeFlow(flow, images).region(masks, copies=2)
     assert (local.masks == whole.masks).all()
     assert len(whole.latents) == 6 * flow.dim
     pixels = local.pixels * 0.6 + 20

@@ -175,7 +175,7 @@ def test_mix_images_of_the_data_set_and_of_other_flows(run, tmp_path):
     ("options", "message"),
     [
         (["--threshold", "3"], "threshold Θ to be at most 2; got 3"),
-        (["--threshold", "-1"], "threshold Θ to be at least 0; got -1"),
+        (["--threshold", "-1"], "--threshold to be at least 0; got -1"),
         (["--share", "[1]"], "one for each of the 2 levels; got 1"),
         (["--share", "[1, .nan]"], "finite"),
         (["--pick", "[3]"], "at least two images to mix"),

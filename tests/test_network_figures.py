@@ -40,13 +40,13 @@ def test_the_side_view_follows_the_cones(name):
         at = lattice.site_levels == level
         leaves = (cone & at).any(0)[:: 1 << level]
         exist = at.any(0)[:: 1 << level]
-        assert np.array_equal(leaves, passed.above & exist)
+        assert np.array_equal(leaves, passed[-1] & exist)
     for level in range(lattice.levels):
         i, j = np.argwhere(lattice.site_levels == level)[-1].tolist()
         down = drawn._walk(lattice, lattice.site(level, i, j), upward=False)
         reached = lattice.generation_cone(lattice.site(level, i, j)).any(0)
-        assert np.array_equal(down[0].below[0], reached)
-        assert not any(passed.above.any() for passed in down[level + 1 :])
+        assert np.array_equal(down[0][0], reached)
+        assert not any(passed[-1].any() for passed in down[level + 1 :])
 
 
 @pytest.mark.parametrize("name", LATTICES)

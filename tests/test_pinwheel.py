@@ -1,17 +1,15 @@
-"""The pinwheel: its data, how legs are counted, learning it, and the command."""
+"""The pinwheel: its data, how legs are counted, and learning it."""
 
-import json
 import math
 from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from rgflow import figures
 from rgflow.analysis import pinwheel
-from rgflow.cli import main
 from rgflow.config import PRIORS
 from rgflow.figures.pinwheel import COLOURS
 from rgflow.priors import make_prior
@@ -117,39 +115,3 @@ def test_picture_has_a_row_for_each_prior(learned):
     assert two.height > 1.5 * one.height
     for colour in COLOURS:
         assert (np.asarray(two) == ImageColor.getrgb(colour)).all(2).sum() > 100
-
-
-@pytest.fixture
-def short(monkeypatch):
-    """Only two steps of training."""
-    learn = pinwheel.learn_pinwheels
-    monkeypatch.setattr(pinwheel, "learn_pinwheels", lambda **options: learn(**options, steps=2))
-
-
-def test_command(tmp_path, capsys, short):
-    assert main(["pinwheel", "--out", str(tmp_path / "wheel"), "--seeds", "2"]) == 0
-    said = capsys.readouterr().out
-    assert Image.open(tmp_path / "wheel" / "pinwheel.png").width > 1000
-    result = json.loads((tmp_path / "wheel" / "pinwheel.json").read_text())
-    assert result["points"] == 10_000
-    assert result["processor"]
-    for prior in ("laplace", "gaussian"):
-        quadrants = result["priors"][prior]["quadrants"]
-        assert len(quadrants["values"]) == 2
-        assert quadrants["mean"] == pytest.approx(sum(quadrants["values"]) / 2)
-        assert (
-            f"{prior}: the quadrant of the latent names the leg of {quadrants['mean']:.3f}" in said
-        )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--seeds", "0"], "Expected --seeds to be at least 1"),
-        (["--points", "many"], "Expected --points to be a whole number"),
-        (["--out", "/proc/none/there", "--seeds", "1"], "Expected to write into"),
-    ],
-)
-def test_mistakes(arguments, message, capsys, short):
-    assert main(["pinwheel", *arguments]) == 2
-    assert message in capsys.readouterr().err

@@ -10,8 +10,9 @@ from rgflow import Lattice
 from rgflow.figures.charts import RED
 from rgflow.figures.curves import BLUE
 from rgflow.figures.panels import SPACE
-from rgflow.figures.repair import Cost, completions, marked, optimisation, repairs, scaling
+from rgflow.figures.repair import completions, marked, optimisation, repairs
 from rgflow.metrics.images import psnr
+from runs import program
 
 LATTICE = Lattice(height=16, width=16)
 BOX = LATTICE.box(2, 9, 4, 5)
@@ -147,9 +148,11 @@ def test_without_truth_there_is_nothing_to_compare():
     assert len(places(picture, enlarged(images[0], 2))) == 1
 
 
-def test_many_images_go_on_below():
+def test_many_images_go_on_below(monkeypatch):
     images = random_images(7)
-    wide, tall = (repairs(images, BOX, {"ours": images}, scale=2, across=k) for k in (7, 3))
+    wide = repairs(images, BOX, {"ours": images}, scale=2)
+    monkeypatch.setattr("rgflow.figures.repair.ACROSS", 3)
+    tall = repairs(images, BOX, {"ours": images}, scale=2)
     assert tall.width < wide.width
     corners = [places(tall, enlarged(image, 2))[-1] for image in images]
     assert [x for _, x in corners[:3]] == [x for _, x in corners[3:6]]
@@ -172,16 +175,17 @@ def test_images_that_do_not_fit():
 # ---------------------------------------------------------------- completions
 
 
-def test_completions_with_their_mean_and_spread():
+def test_completions_with_their_mean_and_spread(monkeypatch):
+    monkeypatch.setattr("rgflow.figures.repair.ACROSS", 3)
     truth, draws = random_images(1)[0], random_images(5, seed=1)
     mean, spread = draws.float().mean(0), torch.tensor(BOX) * torch.rand(3, 16, 16)
-    picture = completions(truth, BOX, draws, mean, spread, truth=truth, scale=3, across=3)
+    picture = completions(truth, BOX, draws, mean, spread, truth=truth, scale=3)
     for image in (truth, marked(truth[None], BOX)[0], mean.floor().byte(), *draws):
         assert len(places(picture, enlarged(image, 3))) == 1
     corners = [places(picture, enlarged(image, 3))[0] for image in draws]
     assert len({y for y, _ in corners[:3]}) == 1
     assert corners[3][1] == corners[0][1]
-    unknown = completions(truth, BOX, draws, mean, spread * 0, scale=3, across=3)
+    unknown = completions(truth, BOX, draws, mean, spread * 0, scale=3)
     assert not places(unknown, enlarged(truth, 3))
 
 
@@ -212,7 +216,7 @@ def test_the_best_restart_is_marked(axes):
 def test_any_number_of_images_and_steps(axes):
     for shape in ((1, 1, 1), (4, 1, 7), (5, 2, 30)):
         axes.clear()
-        optimisation(torch.randn(shape), columns=3)
+        optimisation(torch.randn(shape))
         drawn = [ax for ax in axes if ax.lines]
         assert len(drawn) == shape[0]
         below = [ax.get_xlabel() == "step" for ax in drawn]
@@ -225,9 +229,11 @@ def test_any_number_of_images_and_steps(axes):
 
 
 def test_costs_against_size(axes):
+    benchmark = program("benchmarks/local.py")
+    scaling, cost = benchmark.scaling, benchmark.Cost
     edges = (32, 64, 128, 256)
-    restricted = [Cost(edge, 0.01 * k + 0.02, 2**20 * (k + 1)) for k, edge in enumerate(edges)]
-    full = [Cost(edge, (edge / 32) ** 2, 2**20 * edge, edge < 128) for edge in edges]
+    restricted = [cost(edge, 0.01 * k + 0.02, 2**20 * (k + 1)) for k, edge in enumerate(edges)]
+    full = [cost(edge, (edge / 32) ** 2, 2**20 * edge, edge < 128) for edge in edges]
     picture = scaling(restricted, full, {32: 1326, 64: 1705, 128: 2060, 256: 2402})
     assert picture.width == 1600
     time, memory, free = axes

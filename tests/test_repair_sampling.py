@@ -175,8 +175,7 @@ def test_where_there_is_no_density_no_chain_goes():
 def test_chains_that_disagree_are_told():
     local = make_local(channels=2, levels=1, pixels=None)
     region = local.region(local.lattice.box(0, 0, 2, 2), copies=2)
-    start = torch.stack((region.pixels[:4], region.pixels[:4] + 9)).flatten(0, 1)
-    found = draw_completions(region, draws=20, warm_up=20, leapfrog=1, start=start)
+    found = draw_completions(region, draws=20, warm_up=20, leapfrog=1)
     (caution,) = found.cautions
     assert re.search(r"chains disagree \(R-hat [\d.]+, above 1.01\)", caution)
     assert re.search(r"effectively \d+, below 400", caution)
@@ -190,9 +189,5 @@ def test_mistakes():
     with pytest.raises(ValueError, match="two chains; got .* copies=1"):
         draw_completions(local.region(masks[0]))
     region = local.region(masks[0], copies=2)
-    with pytest.raises(ValueError, match=r"shape \[16, 3\] to start from; got \[4, 3\]"):
-        draw_completions(region, start=region.pixels[:4])
-    with pytest.raises(ValueError, match="Expected finite values; got 48"):
-        draw_completions(region, start=region.pixels * torch.nan)
     with pytest.raises(ValueError, match="draws to be at least 4; got 3"):
         draw_completions(region, draws=3)

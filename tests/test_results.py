@@ -1,6 +1,5 @@
 """Pages of results say what the JSON says, and nothing is typed by hand."""
 
-import importlib.util
 import json
 import math
 import re
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from rgflow.experiments.plan import read_experiment
+from runs import program
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(
@@ -20,10 +20,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def pages():
     """The program that makes the pages."""
-    spec = importlib.util.spec_from_file_location("results_pages", ROOT / "docs" / "results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program("docs/results.py")
 
 
 def content(**values):

@@ -11,15 +11,8 @@ from PIL import Image
 
 from flows import CASES, REAL_NVP, random_flow, random_images
 from rgflow import trained
-from rgflow.figures.surprise import detections, surprises
-from rgflow.repair.corruptions import (
-    KINDS,
-    biharmonic_residual,
-    corrupt,
-    detection,
-    local_variance,
-    roc_auc,
-)
+from rgflow.figures.surprise import surprises
+from rgflow.repair.corruptions import KINDS, corrupt
 from rgflow.repair.surprise import (
     CEILING,
     FILE,
@@ -31,9 +24,15 @@ from rgflow.repair.surprise import (
     surprise,
 )
 from rgflow.repair.terms import local_terms
-from runs import small_run
+from runs import program, small_run
 
 RG = {name: options for name, options in CASES.items() if name not in REAL_NVP}
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """The program that compares detectors."""
+    return program("benchmarks/detection.py")
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +238,7 @@ class TestReference:
 
 class TestSurprise:
     @pytest.mark.parametrize("options", [{}, {"boundary": "open"}, {"height": 32}], ids=str)
-    def test_finds_what_no_clean_image_has(self, options):
+    def test_finds_what_no_clean_image_has(self, options, benchmark):
         size = {"height": 16, "width": 16, **options}
         flow = random_flow(bijector="cube", conditioner="trunk", pixels="marginal", **size)
         shape = (60, 3, size["height"], 16)
@@ -251,7 +250,7 @@ class TestSurprise:
         found = surprise(flow, made.images, reference)
         assert found.levels.shape == (10, flow.levels, *clean.shape[2:])
         torch.testing.assert_close(found.map, found.levels.sum(1))
-        assert roc_auc(found.map, made.masks).mean() > 0.95
+        assert benchmark.roc_auc(found.map, made.masks).mean() > 0.95
         proposal = found.propose()
         covered = (proposal.masks & made.masks).sum() / made.masks.sum()
         assert covered > 0.9
@@ -364,39 +363,39 @@ class TestCorruptions:
 
 
 class TestDetection:
-    def test_area_against_all_pairs(self):
+    def test_area_against_all_pairs(self, benchmark):
         generator = torch.Generator().manual_seed(0)
         scores = torch.randint(5, (3, 4, 5), generator=generator).double()
         masks = torch.rand(3, 4, 5, generator=generator).numpy() < 0.4
-        for k, area in enumerate(roc_auc(scores, masks)):
+        for k, area in enumerate(benchmark.roc_auc(scores, masks)):
             inside, outside = scores[k][masks[k]][:, None], scores[k][~masks[k]]
             wins = (inside > outside).double() + 0.5 * (inside == outside)
             assert area == pytest.approx(wins.mean().item())
 
-    def test_where_no_area_is_known(self, flow, stripes, reference):
+    def test_where_no_area_is_known(self, flow, stripes, reference, benchmark):
         scores, masks = torch.rand(2, 4, 4), np.zeros((2, 4, 4), bool)
         masks[0, 1] = True
         for other in (False, True):
             masks[1] = other
             with pytest.raises(ValueError, match="got an image with none or all of them"):
-                roc_auc(scores, masks)
+                benchmark.roc_auc(scores, masks)
         with pytest.raises(ValueError, match="take smaller regions"):
-            detection(flow, reference, stripes[60:62], kinds=["noise"], size=16)
+            benchmark.detection(flow, reference, stripes[60:62], kinds=["noise"], size=16)
         alike = stripes[60:61].expand(3, -1, -1, -1)
         with pytest.raises(ValueError, match="got 'other', which leaves all of 3 images as they"):
-            detection(flow, reference, alike, kinds=["other"], size=6)
+            benchmark.detection(flow, reference, alike, kinds=["other"], size=6)
 
-    def test_simple_detectors(self):
+    def test_simple_detectors(self, benchmark):
         smooth = torch.arange(32.0).expand(3, 32, 32)[None] * 3 + 40
         made = corrupt(smooth.to(torch.uint8), "noise", size=8)
-        for detector in (local_variance, biharmonic_residual):
-            assert roc_auc(detector(made.images), made.masks)[0] > 0.95
-        assert local_variance(torch.full((1, 3, 16, 16), 7.0)).abs().max() < 1e-9
-        slope = biharmonic_residual(smooth)[:, 14:-14, 14:-14]  # far from the edges
+        for detector in (benchmark.local_variance, benchmark.biharmonic_residual):
+            assert benchmark.roc_auc(detector(made.images), made.masks)[0] > 0.95
+        assert benchmark.local_variance(torch.full((1, 3, 16, 16), 7.0)).abs().max() < 1e-9
+        slope = benchmark.biharmonic_residual(smooth)[:, 14:-14, 14:-14]  # far from the edges
         assert slope.max() < 1e-6
 
-    def test_all_at_once(self, flow, stripes, reference):
-        (noise, other) = detection(
+    def test_all_at_once(self, flow, stripes, reference, benchmark):
+        (noise, other) = benchmark.detection(
             flow, reference, stripes[60:66], kinds=["noise", "other"], size=6
         )
         assert (noise.kind, noise.images, noise.noticed) == ("noise", 6, 1.0)
@@ -412,7 +411,7 @@ class TestDetection:
             noise.auc["surprise"].mean, abs=0.02
         )
         assert other.auc["surprise"].mean < noise.auc["surprise"].mean
-        one, both = detections([noise]), detections([noise, other])
+        one, both = benchmark.detections([noise]), benchmark.detections([noise, other])
         assert one.width == both.width
         assert one.height < both.height
 

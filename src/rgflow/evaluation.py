@@ -11,6 +11,7 @@ Letters in shapes: N images; K draws of noise.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,36 +23,24 @@ from rgflow.flow import Flow, Terms
 from rgflow.text import counter, mean_and_error
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImportanceBound:
-    """The importance-weighted bound of some of the images.
-
-    Attributes:
-        draws: Draws of noise per image, k.
-        images: Number of images.
-        nll: Mean over these images.
-        standard_error: Its standard error over them.
-        gain: By how much `nll` is below the mean over the same draws of the same images.
-        gain_error: Standard error of `gain` over the images.
-    """
+    """The importance-weighted bound of some of the images, with its error over them."""
 
     draws: int
+    """Of noise per image, k."""
     images: int
     nll: float
     standard_error: float
     gain: float
+    """By how much `nll` is below the mean over the same draws of the same images."""
     gain_error: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bfloat16:
-    """What networks in bfloat16, as while training, change about the negative log-likelihood.
-
-    Attributes:
-        images: Number of images.
-        difference: That with bfloat16 less that without, for the same images and noise.
-        standard_error: Standard error of `difference` over the images.
-    """
+    """By how much networks in bfloat16, as while training, raise the negative log-likelihood of the
+    same images with the same noise, with its error over the images."""
 
     images: int
     difference: float
@@ -140,37 +129,38 @@ def evaluate(
     if not _is_noisy(flow, images):
         draws = importance = 1
     n, m = len(images), min(subset, len(images))
-    every, some = torch.arange(n), torch.arange(m) * n // max(m, 1)
+    some = torch.arange(m) * n // max(m, 1)
     total = draws * n + (max(importance - draws, 0) + 1) * m
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
-    def find(which: Tensor, draw: int) -> Terms:
-        return _terms(flow, images, labels, which, seed, draw, batch_size, advance)
-
-    parts = [find(every, draw) for draw in range(draws)]
+    find = partial(
+        terms_of, flow, images, seed=seed, batch_size=batch_size, labels=labels, progress=advance
+    )
+    parts = [find(draw=draw) for draw in range(draws)]
     log_p = [part.total[some] for part in parts]
-    log_p += [find(some, draw).total for draw in range(draws, importance if m else 0)]
+    log_p += [find(some, draw=draw).total for draw in range(draws, importance if m else 0)]
     mean = _joined(parts, lambda tensors: torch.stack(tensors).mean(0))
     result = replace(summary(flow, mean, seed), draws=draws)
     if not m:
         return result
     with flow.fast(torch.bfloat16):
-        rough = find(some, 0).total
+        rough = find(some).total
     difference, error = mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
-    result = replace(
-        result, bfloat16=Bfloat16(images=m, difference=difference, standard_error=error)
+    of_draws = flow.unit(torch.stack(log_p))
+    spread = of_draws.var(0).mean().item() if len(log_p) > 1 else None
+    return replace(
+        result,
+        bfloat16=Bfloat16(images=m, difference=difference, standard_error=error),
+        draw_error=None if spread is None else math.sqrt(spread / (n * draws)),
+        bound=_bound(flow, torch.stack(log_p[:importance])) if importance > 1 else None,
     )
-    if len(log_p) > 1:
-        spread = flow.unit(torch.stack(log_p)).var(0).mean().item()
-        result = replace(result, draw_error=math.sqrt(spread / (n * draws)))
-    if importance > 1:
-        result = replace(result, bound=_bound(flow, torch.stack(log_p[:importance])))
-    return result
 
 
+@torch.no_grad()
 def terms_of(
     flow: Flow,
     images: Tensor,
+    which: Tensor | None = None,
     *,
     seed: int = 0,
     draw: int = 0,
@@ -178,22 +168,31 @@ def terms_of(
     labels: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Terms:
-    """`Flow.terms` of many images, in float64 and on the CPU.
+    """`Flow.terms` of many images, in float64 and on the CPU; the rest is as for `evaluate`.
 
     Args:
-        flow: The flow; its networks compute in the parameters' format.
-        images: [N, C, H, W], uint8; real-valued ones get no noise.
-        seed: Seed of the noise.
+        which: The places of those that are meant; none: all.
         draw: Which draw of the noise.
-        batch_size: Images at a time; the result depends on it by rounding only.
-        labels: Of the images, [N], if the flow has labels.
         progress: Called with the number of images that were done since the last call.
 
     Raises:
         ValueError: If there are no images.
     """
-    every = torch.arange(len(images))
-    return _terms(flow, images, labels, every, seed, draw, batch_size, progress)
+    check_whole("batch_size", batch_size, 1)
+    check_whole("seed", seed, 0)
+    which = torch.arange(len(images)) if which is None else which
+    if not len(which):
+        raise ValueError("Expected at least one image to evaluate; got none.")
+    parts = []
+    for places in which.split(batch_size):
+        x = images[places]
+        if _is_noisy(flow, images):
+            x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
+        of_x = None if labels is None else labels[places].to(flow.device)
+        parts.append(flow.terms(x.to(flow.device), labels=of_x))
+        if progress:
+            progress(len(places))
+    return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())
 
 
 def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
@@ -209,35 +208,6 @@ def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
         images=len(terms.pixels),
         seed=seed,
     )
-
-
-@torch.no_grad()
-def _terms(
-    flow: Flow,
-    images: Tensor,
-    labels: Tensor | None,
-    which: Tensor,
-    seed: int,
-    draw: int,
-    batch_size: int,
-    progress: Callable[[int], None] | None,
-) -> Terms:
-    """The terms of the images at some places, in the mode in which the flow is."""
-    check_whole("batch_size", batch_size, 1)
-    check_whole("seed", seed, 0)
-    if not len(which):
-        raise ValueError("Expected at least one image to evaluate; got none.")
-    device = flow.device
-    parts = []
-    for places in which.split(batch_size):
-        x = images[places]
-        if _is_noisy(flow, images):
-            x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
-        of_x = None if labels is None else labels[places].to(device)
-        parts.append(flow.terms(x.to(device), labels=of_x))
-        if progress:
-            progress(len(places))
-    return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())
 
 
 def _is_noisy(flow: Flow, images: Tensor) -> bool:
@@ -256,11 +226,8 @@ def _noise(seed: int, draw: int, places: Tensor, shape: torch.Size) -> Tensor:
 
 def _joined(parts: list[Terms], join: Callable[[list[Tensor]], Tensor]) -> Terms:
     """One `Terms` from several, by a function of their tensors."""
-    return Terms(
-        join([part.prior for part in parts]),
-        join([part.log_det for part in parts]),
-        join([part.pixels for part in parts]),
-    )
+    names = ("prior", "log_det", "pixels")
+    return Terms(*(join([getattr(part, name) for part in parts]) for name in names))
 
 
 def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:
@@ -269,14 +236,7 @@ def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:
     bound = flow.unit(log_p.logsumexp(0) - math.log(k))
     nll, standard_error = mean_and_error(bound)
     gain, gain_error = mean_and_error(flow.unit(log_p).mean(0) - bound)
-    return ImportanceBound(
-        draws=k,
-        images=n,
-        nll=nll,
-        standard_error=standard_error,
-        gain=gain,
-        gain_error=gain_error,
-    )
+    return ImportanceBound(k, n, nll, standard_error, gain, gain_error)
 
 
 PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -284,19 +244,13 @@ PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 
 
 @dataclass(frozen=True, kw_only=True)
 class TermQuantiles:
-    """How the parts of the log-likelihood spread over clean images, in nats per image.
-
-    Attributes:
-        probabilities: Of the quantiles.
-        levels: For every level, level 0 first, the quantiles of its share: prior and log-det.
-        pixels: Those of the pixel map's share.
-        total: Those of log p(x).
-        images: Number of images.
-    """
+    """How log p(x) and its parts spread over clean images: quantiles, in nats per image."""
 
     probabilities: tuple[float, ...] = PROBABILITIES
     levels: tuple[tuple[float, ...], ...]
+    """Of the share of every level, prior and log-det, level 0 first."""
     pixels: tuple[float, ...]
+    """Of the pixel map's share."""
     total: tuple[float, ...]
     images: int
 

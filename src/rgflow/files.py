@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
@@ -76,14 +77,24 @@ def writing(path: Path, *, into: bool = False) -> Iterator[Path]:
 
 
 def write_picture(path: Path, picture: "Image.Image") -> Path:
-    """Write a picture as a PNG file, whole or not at all.
+    """Write a picture as a PNG file, whole or not at all, in a folder that is made if need be.
 
     Raises:
         OSError: If the file can't be written.
     """
-    with replacing(path) as part:
+    with writing(path), replacing(path) as part:
         picture.save(part, format="PNG")
     return path
+
+
+def as_name(text: str) -> str:
+    """A text as part of the name of a file.
+
+    Example:
+        >>> as_name("folder:~/my photos")
+        'folder-my-photos'
+    """
+    return re.sub(r"\W+", "-", text).strip("-")
 
 
 def plain(content: Any) -> Any:

@@ -34,12 +34,8 @@ Metadata = dict[str, str]
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = {}) -> None:
-    """Write tensors, whole or not at all; those that share their numbers must be given once.
-
-    Args:
-        path: The file.
-        tensors: By name.
-        metadata: Words by name.
+    """Write tensors and words, each by name, whole or not at all; tensors that share their numbers
+    must be given once.
 
     Raises:
         OSError: If it can't be written.
@@ -59,11 +55,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] 
 
 
 def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metadata]:
-    """Read tensors and metadata; digests are checked where there are any.
-
-    Args:
-        path: The file.
-        sealed: Whether there must be digests, as in all files that `save` has written.
+    """Read tensors and metadata; digests are checked where there are any. In what is `sealed`, as
+    are all files that `save` has written, there must be some.
 
     Raises:
         FileNotFoundError: If it isn't there.

@@ -108,11 +108,7 @@ def many(count: int, word: str) -> str:
 
 class Screen(Console):
     """A terminal, or a file in its place, where all text is made `printable`: brackets are no
-    markup, and words between colons no emoji.
-
-    Args:
-        stderr: Whether it is standard error.
-    """
+    markup, and words between colons no emoji."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
@@ -130,15 +126,7 @@ def table(
     left: int = 1,
     box: Box | None = HEAVY_HEAD,
 ) -> Table:
-    """Rows of words for a terminal.
-
-    Args:
-        head: Names of the columns.
-        rows: As many words each.
-        title: What they are, above them.
-        left: Columns that are aligned on the left; the others hold numbers.
-        box: The lines between them.
-    """
+    """Rows of words for a terminal; all but the columns on the `left` hold numbers."""
     found = Table(title=title, title_justify="left", box=box)
     for k, name in enumerate(head):
         found.add_column(name, justify="left" if k < left else "right", no_wrap=k == 0)
@@ -147,12 +135,13 @@ def table(
     return found
 
 
-def show_wide(rows: Table) -> None:
-    """Print a table, with whole lines where they are piped into another program."""
+def show_wide(head: Sequence[str], rows: Iterable[Sequence[str]], left: int | None = None) -> None:
+    """Print a `table` without lines, its text on the left; whole where it is piped into another
+    program."""
     screen = Screen()
     if not screen.is_terminal:
         screen.width = 120
-    screen.print(rows)
+    screen.print(table(head, rows, left=len(head) if left is None else left, box=None))
 
 
 def show_facts(facts: Iterable[tuple[str, str]], *more: Table) -> None:

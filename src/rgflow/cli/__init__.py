@@ -22,7 +22,6 @@ COMMANDS = {
     "mix": "images with the coarse of one and the fine of another",
     "fields": "which pixels the latents of a trained flow change",
     "factors": "what latents mean: factors, labels, dependence",
-    "pinwheel": "what a sparse prior is good for, in the plane",
     "inpaint": "regions of images filled in, and found",
     "reproduce": "the paper's tables and figures, and what else was asked, end to end",
     "report": "everything about a trained flow on one page",
@@ -110,23 +109,18 @@ def trusting(arguments: Sequence[str]) -> list[str]:
     Nothing that a file names is ever imported, nor is the current folder searched for anything
     else.
     """
-    left, names = list[str](), list[str]()
-    words = iter(arguments)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option != "--trust":
-            left.append(word)
-            continue
-        value = value if equals else next(words, "")
-        if not value or value.startswith("-"):
+    from rgflow.cli.parsing import extracted
+
+    left, found = extracted(arguments, "--trust".__eq__)
+    for _, name in found:
+        if not name or name.startswith("-"):
             raise ValueError(
                 f"Expected --trust MODULE, or MODULE.CLASS, with bijectors of your own; got "
-                f"{value!r}."
+                f"{name!r}."
             )
-        names.append(value)
-    if names:
+    if found:
         from rgflow.bijectors import trust
 
         sys.path.append(os.getcwd())
-        trust(names)
+        trust([name for _, name in found])
     return left

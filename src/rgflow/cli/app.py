@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.trained import locate
 
 
@@ -42,13 +42,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.app.server import serve
 
-    serve(
-        settings.run,
-        host=settings.host,
-        port=settings.port,
-        auth=auth,
-        threads=settings.threads,
-    )
+    serve(settings.run, auth=auth, **some(settings, "host", "port", "threads"))
 
 
 def _check_free(host: str, port: int) -> None:

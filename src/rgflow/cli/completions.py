@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rgflow.text import bar, say
 
@@ -21,20 +20,15 @@ CHAINS = 4
 """Markov chains for each image."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Holes:
-    """Images with holes, and where pictures of their completions go.
-
-    Attributes:
-        images: On the CPU, [N, C, H, W].
-        masks: Their holes, [N, H, W].
-        truth: The images as they should be, if that is known.
-        pictures: Where pictures go.
-    """
+class Holes(NamedTuple):
+    """Images with holes, and where pictures of their completions go."""
 
     images: Tensor
+    """On the CPU, [N, C, H, W]."""
     masks: Mask
+    """Their holes, [N, H, W]."""
     truth: Tensor | None
+    """The images as they should be, if that is known."""
     pictures: Pictures
 
     def draw(self, n: int, some: Tensor, mean: Tensor, spread: Tensor) -> Path:
@@ -93,15 +87,6 @@ def of_chains(
         )
         if caution:
             say(f"Image {n + 1}: {caution}")
-    return written, {
-        "chains": CHAINS,
-        "draws": draws,
-        "acceptance": found.acceptance.tolist(),
-        "divergences": found.divergences.tolist(),
-        "ess": found.ess.tolist(),
-        "ess_median": found.ess_median.tolist(),
-        "r_hat": found.r_hat.tolist(),
-        "step_size": found.step_size.tolist(),
-        "leapfrog": found.leapfrog,
-        "warm_up": found.warm_up,
-    }
+    names = ("acceptance", "divergences", "ess", "ess_median", "r_hat", "step_size")
+    numbers = {name: getattr(found, name).tolist() for name in names}
+    return written, {"chains": CHAINS, "draws": draws, "warm_up": warm_up, **numbers}

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
-from rgflow.files import writing
+from rgflow.files import located, write_picture
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
 
     from rgflow import data
-    from rgflow.files import located
 
     counts = {split: settings[split] for split in SPLITS}
     wanted = [split for split in SPLITS if counts[split] != 0]
@@ -52,13 +51,8 @@ def run(arguments: Sequence[str]) -> None:
         images = data.load(
             settings.name,
             split,
-            height=settings.height,
-            width=settings.width,
-            channels=settings.channels,
             count=counts[split],
-            crop=settings.crop,
-            data_root=settings.data_root,
-            download=settings.download,
+            **some(settings, "height", "width", "channels", "crop", "data_root", "download"),
         )
         how = (
             f"made in {images.seconds:.1f} s, {len(images) / images.seconds:.0f} images/s"
@@ -83,14 +77,12 @@ def _list_skipped(images: "Images") -> None:
 
 def _draw(images: "Images", path: Path) -> None:
     """A sheet of the first images; of fields, the first channel from its least to its most."""
-    import numpy as np
     import torch
 
     from rgflow import figures
 
-    shown = np.array(images.images[:SHOWN])
-    if shown.dtype != np.uint8:
+    shown = torch.tensor(images.images[:SHOWN])
+    if shown.dtype != torch.uint8:
         shown = shown[:, :1]
-        shown = 255 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-30)
-    with writing(path):
-        figures.grid(torch.from_numpy(shown)).save(path, format="PNG")
+        shown = figures.shaded(shown, float(shown.min()), float(shown.max()))
+    write_picture(path, figures.grid(shown))

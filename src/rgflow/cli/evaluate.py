@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import Parser, parse
-from rgflow.files import write_json, writing
+from rgflow.cli.parsing import Parser, parse, some
+from rgflow.files import as_name, write_json, writing
 from rgflow.text import Screen, many, measured, reporting, say, table
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.evaluation import evaluate
     from rgflow.numerics import check_finite
+    from rgflow.report.tables import shares
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
@@ -57,36 +57,22 @@ def run(arguments: Sequence[str]) -> None:
         result = evaluate(
             model.flow,
             torch.from_numpy(images.images.copy()),
-            seed=settings.seed,
-            draws=settings.draws,
-            importance=settings.importance,
-            subset=settings.subset,
-            batch_size=settings.batch_size,
             labels=torch.from_numpy(images.classes) if model.flow.labels else None,
             progress=partial(report, "evaluating"),
+            **some(settings, "seed", "draws", "importance", "subset", "batch_size"),
         )
     check_finite(torch.tensor(result.nll), f"{result.unit} of test images")
     own = model.config is not None and model.config.data == images.name
-    other = "" if own else "-" + re.sub(r"\W+", "-", images.name).strip("-")
-    path = model.folder / f"evaluation{other}.json"
+    path = model.folder / f"evaluation{'' if own else '-' + as_name(images.name)}.json"
     with writing(path):
         write_json(path, {"data": images.name, "split": "test", **asdict(result)})
-    Screen().print(_shares(result), _results(result))
+    parts = shares(result)
+    Screen().print(table(parts.head, parts.rows, parts.title), _results(result))
     say(
         f"{measured(result.nll, 4, result.standard_error)} {result.unit} on "
         f"{many(result.images, 'test image')} of {images.name}."
     )
     say(f"All of it is in {path}.")
-
-
-def _shares(result: Evaluation) -> Table:
-    """The share of each level."""
-    rows = [
-        (str(level), *(f"{x:.3f}" for x in (prior, log_det, prior + log_det)))
-        for level, (prior, log_det) in enumerate(zip(result.prior, result.log_det, strict=True))
-    ]
-    rows.append(("pixels", "", "", f"{result.pixels:.3f}"))
-    return table(("level", "prior", "log-det", "both"), rows, f"shares, {result.unit}")
 
 
 def _results(result: Evaluation) -> Table:

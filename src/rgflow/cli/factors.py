@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded, writing
+from rgflow.files import as_name, expanded, replacing, write_json, write_picture, writing
 from rgflow.text import Screen, reporting, say, table
 
 if TYPE_CHECKING:
-    import rich.table
     from jsonargparse import Namespace
 
     from rgflow.analysis.factors import Factors
@@ -77,18 +76,12 @@ def run(arguments: Sequence[str]) -> None:
             model.flow,
             torch.from_numpy(images.images.copy()),
             labels,
-            levels=settings.levels,
-            folds=settings.folds,
-            places=settings.places,
-            strongest=settings.strongest,
-            threshold=settings.threshold,
-            draws=settings.draws,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
             progress=report,
+            **some(settings, "levels", "folds", "places", "strongest", "threshold"),
+            **some(settings, "draws", "seed", "batch_size"),
         )
     tables = list(_tables(found))
-    Screen().print(*map(_printed, tables))
+    Screen().print(*(table(one.head, one.rows, f"{one.title}. {one.settings}") for one in tables))
     claims = found.probes.verdict() if found.probes else []
     for claim in claims:
         say(f"{claim.outcome:<12}{claim.text}")
@@ -100,10 +93,9 @@ def run(arguments: Sequence[str]) -> None:
         )
     content = {
         "data": images.name,
-        "split": settings.split,
-        "labels": settings.labels,
+        **some(settings, "split", "labels"),
         "tables": [
-            {"title": one.title, "settings": one.settings, "head": one.head, "rows": one.rows}
+            {name: getattr(one, name) for name in ("title", "settings", "head", "rows")}
             for one in tables
         ],
         "verdict": [f"{claim.outcome}: {claim.text}" for claim in claims],
@@ -143,16 +135,10 @@ def _tables(found: Factors) -> Iterator[Table]:
     yield tables.dependence(found)
 
 
-def _printed(one: Table) -> rich.table.Table:
-    """A table for the screen."""
-    return table(one.head, one.rows, f"{one.title}. {one.settings}")
-
-
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures; where they are, in words."""
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
-    from rgflow.files import replacing, write_json, write_picture
     from rgflow.pretrained import FACTORS
 
     write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
@@ -163,7 +149,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         (out / "directions").mkdir(exist_ok=True)
     stems = list[str]()
     for one in found.directions:
-        stem = _stem(one.label)
+        stem = as_name(one.label).lower()[:LONGEST] or "label"
         while stem in stems:  # other signs, the same letters
             stem += "-"
         stems.append(stem)
@@ -183,10 +169,3 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     if found.directions:
         text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
     return f"{text}."
-
-
-def _stem(name: str) -> str:
-    """A name as that of a file."""
-    import re
-
-    return re.sub(r"\W+", "-", name).strip("-").lower()[:LONGEST] or "label"

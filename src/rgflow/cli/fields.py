@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli.parsing import Parser, parse
-from rgflow.files import expanded, writing
-from rgflow.text import Screen, bars, say, table, with_error
+from rgflow.cli.parsing import Parser, parse, some
+from rgflow.files import expanded, replacing, write_json, write_picture, writing
+from rgflow.text import Screen, bar, say, table, with_error
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,18 +67,13 @@ def run(arguments: Sequence[str]) -> None:
     names = [settings.run] + ([settings.beside] if settings.beside else [])
     models = {name: trained.load(name) for name in names}
     results = {}
-    with bars() as progress:
-        for name, model in models.items():
-            task = progress.add_task(name, total=settings.draws)
+    for name, model in models.items():
+        with bar(name, settings.draws) as progress:
             results[name] = receptive_fields(
                 model.flow,
-                draws=settings.draws,
-                temperature=settings.temperature,
-                seed=settings.seed,
-                space=settings.space,
-                change=settings.change,
+                **some(settings, "draws", "temperature", "seed", "space", "change"),
                 sites=_sites(model.flow, settings.level, settings.latents),
-                progress=partial(progress.advance, task),
+                progress=progress,
             )
     found, threshold = results[settings.run], settings.threshold
     folder = expanded(settings.out) if settings.out else models[settings.run].folder
@@ -97,10 +91,9 @@ def run(arguments: Sequence[str]) -> None:
         for level in _levels(found):
             drawn[f"atlas-level{level}"] = figures.atlas(found, level, threshold)
     with writing(folder, into=True):
-        pictures.mkdir(exist_ok=True)
         for name, picture in drawn.items():
             own = name if name.startswith("atlas") else name + part
-            picture.save(pictures / f"{own}.png")
+            write_picture(pictures / f"{own}.png", picture)
         for stem, (name, one) in zip(("fields", "beside"), results.items(), strict=False):
             _save(one, name, threshold, folder / f"{stem}{part}")
     for name, one in results.items():
@@ -155,16 +148,8 @@ def _save(found: ReceptiveFields, name: str, threshold: float, path: Path) -> No
     import torch
     from safetensors.torch import save_file
 
-    from rgflow.files import replacing, write_json
-
-    how: dict[str, Any] = {
-        "run": name,
-        "space": found.space,
-        "change": found.change,
-        "temperature": found.temperature,
-        "draws": found.draws,
-        "seed": found.seed,
-    }
+    names = ("space", "change", "temperature", "draws", "seed")
+    how: dict[str, Any] = {"run": name, **{name: getattr(found, name) for name in names}}
     tensors = {"strengths": found.strengths, "errors": found.errors}
     for level in _levels(found):
         windows = found.windows[level]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
         yield "left out", f"{skipped[0]}" + f", and {len(skipped) - 1} more" * (len(skipped) > 1)
     epochs = f" ({about['epochs']:.2f} epochs)" if about["epochs"] else ""
     only = f", of levels {listed(levels)} alone" if (levels := about["train_levels"]) else ""
-    yield "trained", f"{about['steps']:,} steps{epochs} in {_duration(about['seconds'])}{only}"
+    time = timedelta(seconds=round(about["seconds"]))
+    yield "trained", f"{about['steps']:,} steps{epochs} in {time}{only}"
     if about["start"]:
         yield "began with", str(Start.from_dict(about["start"]))
     for name in ("best", "last"):
@@ -193,9 +195,3 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
         known = [machine.get("processor"), f"{machine.get('cores')} cores", machine.get("gpu")]
         known.append(f"processes: {machine.get('processes')}")
         yield "machine", ", ".join(part for part in known if part)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_whole
 from rgflow.cli import completions, regions, subjects
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.completions import Holes
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded
+from rgflow.files import write_json, writing
 from rgflow.repair.climb import Climb
 from rgflow.text import Screen, bars, say, table, with_error
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from rgflow.cli.subjects import Pictures
     from rgflow.flow import Flow
-    from rgflow.lattice import Mask
     from rgflow.repair.comparison import Filled, Progress, RepairScores
     from rgflow.repair.inpainting import Inpainting
 
@@ -51,7 +51,6 @@ def run(arguments: Sequence[str]) -> None:
     _check(settings)
 
     from rgflow import trained
-    from rgflow.figures import pixel_size
     from rgflow.model import RGFlow
     from rgflow.training.optimisation import prepare_machine
 
@@ -74,12 +73,10 @@ def run(arguments: Sequence[str]) -> None:
             f"got {beside.image_shape}."
         )
     images, truth = regions.images(settings, model)
-    folder = expanded(settings.out) if settings.out else model.pictures
-    scale = settings.scale or pixel_size(flow.config.width, subjects.WIDTH)
-    pictures = subjects.Pictures(folder=folder, scale=scale)
+    pictures = subjects.Pictures(**subjects.place(settings, model))
     masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
-        _repair(settings, flow, beside, images, truth, masks, pictures)
+        _repair(settings, flow, beside, Holes(images, masks, truth, pictures))
 
 
 def _add_options(options: Parser) -> None:
@@ -106,28 +103,15 @@ def _add_options(options: Parser) -> None:
     options.flag("find", "look for odd regions; draw them and write masks")
     options.flag("accept", "with --find: fill in what it has found")
     options.number("false_alarms", 0.05, "share of clean images found odd")
-    options.word(
-        "variables",
-        CLIMB["variables"],
-        "vary the latents of the cone, or the pixels",
-        ("latents", "pixels"),
-    )
-    options.add_argument(
-        "--particles",
-        type=int | None,
-        default=None,
-        help="how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
+    options.whole(
+        "particles",
+        None,
+        "how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
         "presets -best and -m4 do: 128 then; 0: climb",
+        least=0,
     )
     options.whole("sweeps", PARTICLE["sweeps"], "of particles over every region")
-    for name, text in (
-        ("draws", "random draws to start from"),
-        ("restarts", "how many of the best are starts"),
-        ("temperature", "of the draws"),
-        ("steps", "the most steps of Adam"),
-        ("rate", "rate of Adam"),
-    ):
-        options.add_argument(f"--{name}", type=type(CLIMB[name]), default=CLIMB[name], help=text)
+    options.add_class_arguments(Climb, as_group=False)
     options.whole(
         "completions",
         0,
@@ -175,12 +159,7 @@ def _check(settings: Namespace) -> None:
     check_whole("--completions", settings.completions, 0, completions.CHAINS * settings.chain)
     if settings.pick is not None and settings.split is None:
         raise ValueError("Expected --split beside --pick; got none: give --split test.")
-    if settings.pick is None:
-        settings.pick = [0]
-    if not settings.pick:
-        raise ValueError("Expected --pick to have at least one image; got none.")
-    for place in settings.pick:
-        check_whole("--pick", place, 0)
+    subjects.check_pick(settings, [0])
     if settings.data is not None and settings.images and not settings.find:
         raise ValueError("Expected --split beside --data; got none: give --split test.")
     if not 0 < settings.false_alarms < 1:
@@ -210,18 +189,14 @@ def _repair(
     settings: Namespace,
     flow: Flow,
     beside: Flow | None,
-    images: Tensor,
-    truth: Tensor | None,
-    masks: Mask,
-    pictures: Pictures,
+    holes: Holes,
 ) -> None:
     """Fill in, draw, and write everything."""
     from rgflow.figures.repair import optimisation, repairs
-    from rgflow.files import write_json
     from rgflow.repair.comparison import fill, scores
     from rgflow.repair.particles import maps_once, parts_of
 
-    device = flow.device
+    images, masks, truth, pictures = holes
     particles = settings.particles
     if particles is None:
         particles = PARTICLES if maps_once(flow) else 0
@@ -234,9 +209,9 @@ def _repair(
         filled = list(
             fill(
                 flow,
-                images.to(device),
+                images.to(flow.device),
                 masks,
-                Climb(**{name: settings[name] for name in CLIMB}),
+                Climb(**some(settings, *CLIMB)),
                 beside=beside,
                 particles=particles,
                 sweeps=sweeps,
@@ -245,13 +220,11 @@ def _repair(
             )
         )
     rows = {one.name: one.images.cpu() for one in filled}
-    some = slice(SHOWN)
-    shown = {name: found[some] for name, found in rows.items()}
     picture = repairs(
-        images[some],
-        masks[some],
-        shown,
-        truth=truth[some] if truth is not None else None,
+        images[:SHOWN],
+        masks[:SHOWN],
+        {name: found[:SHOWN] for name, found in rows.items()},
+        truth=truth[:SHOWN] if truth is not None else None,
         scale=pictures.scale,
     )
     name = "benchmark" if settings.benchmark is not None else "inpainting"
@@ -275,9 +248,9 @@ def _repair(
     }
     found = []
     if truth is not None:
-        found = [scores(one, truth.to(device), masks, settings.seed) for one in filled]
+        found = [scores(one, truth.to(flow.device), masks, settings.seed) for one in filled]
         result["scores"] = [asdict(score) for score in found]
-    with pictures.writing(f"{name}.json") as path:
+    with writing(pictures.folder / f"{name}.json") as path:
         write_json(path, result)
         written.append(path)
     if found:
@@ -294,12 +267,11 @@ def _repair(
             elif not rested and settings.benchmark is None:
                 say(f"Image {number + 1}: log p hadn't come to rest after {climb.steps} steps.")
     if settings.completions:
-        subject = completions.Holes(images=images, masks=masks, truth=truth, pictures=pictures)
         if ours.completions:
-            written += completions.of_particles(subject, settings.completions, ours.completions)
+            written += completions.of_particles(holes, settings.completions, ours.completions)
         else:
             drawn, result["completions"] = completions.of_chains(
-                subject, flow, settings.completions, settings.chain, settings.warm_up, settings.seed
+                holes, flow, settings.completions, settings.chain, settings.warm_up, settings.seed
             )
             write_json(path, result)
             written += drawn
@@ -346,14 +318,8 @@ def _record(one: Filled) -> dict[str, Any]:
     if one.completions:
         record["log_prob"] = [completion.log_prob for completion in one.completions]
     if found is not None:
-        record |= {
-            "steps": found.steps,
-            "log_prob": found.log_prob.tolist(),
-            "start": found.start.tolist(),
-            "converged": found.converged.tolist(),
-            "diverged": found.diverged.tolist(),
-            "free": found.free.tolist(),
-        }
+        names = ("log_prob", "start", "converged", "diverged", "free")
+        record |= {"steps": found.steps, **{name: getattr(found, name).tolist() for name in names}}
     return record
 
 

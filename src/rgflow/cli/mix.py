@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.cli.parsing import Parser, parse
+from rgflow.files import writing
 from rgflow.text import bar, say
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ def run(arguments: Sequence[str]) -> None:
         "rgflow mix runs/first --pick '[3, 8, 12]' --threshold 2",
     )
     subjects.add_options(options, PICK)
-    options.add_argument(
-        "--threshold",
-        type=int | None,
-        default=None,
-        help="Θ of the grid of all images: levels from Θ on are from the image above, the others "
-        "from that on the left; the highest level",
+    options.whole(
+        "threshold",
+        None,
+        "Θ of the grid of all images: levels from Θ on are from the image above, the others from "
+        "that on the left; the highest level",
+        least=0,
     )
     options.several(
         "share",
@@ -89,7 +90,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         written.append(found.save(picture, "mixing.png"))
         if moving:
             paths = {name: mixed(first, second, shares) for name, shares in ways.items()}
-            with found.writing(f"mixing.{settings.video}") as path:
+            with writing(found.folder / f"mixing.{settings.video}") as path:
                 animate(path_frames(paths, scale=scale), path)
             written.append(path)
     say(f"{n} images mixed: see {subjects.listed(written)}.")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded, plain
 from rgflow.pretrained import Card, in_words, shipped, unknown_model
-from rgflow.text import measured, say, show_facts, show_wide, table
+from rgflow.text import measured, say, show_facts, show_wide
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ def _list(cards: Sequence[Card]) -> None:
             )
         )
     head = ("model", "data", "flow", "parameters", "MB", units, "minutes")
-    show_wide(table(head, rows, left=3, box=None))
+    show_wide(head, rows, left=3)
     say("`rgflow models NAME` tells all about one; every command takes its name for a run.")
 
 

@@ -19,13 +19,7 @@ TEMPERATURE = "T of p^(1/T): one number, or one per level, level 0 first"
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are exceptions, and whose options say which values are allowed.
-
-    Args:
-        command: The name of the command.
-        description: What it does.
-        example: A call of it.
-    """
+    """A parser whose errors are exceptions, and whose options say which values are allowed."""
 
     def __init__(self, command: str, description: str, example: str) -> None:
         super().__init__(
@@ -85,6 +79,31 @@ class Parser(ArgumentParser):
     def data(self) -> None:
         """The option for another data set than that of the run."""
         self.word("data", None, "data set; that of the run")
+
+
+def extracted(
+    arguments: Sequence[str], wanted: Callable[[str], bool]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """The arguments without some options, and these with their values.
+
+    Example:
+        >>> extracted(["--a", "1", "b", "--a=2"], {"--a"}.__contains__)
+        (['b'], [('--a', '1'), ('--a', '2')])
+    """
+    left, found = list[str](), list[tuple[str, str]]()
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if wanted(option):
+            found.append((option, value if equals else next(words, "")))
+        else:
+            left.append(word)
+    return left, found
+
+
+def some(settings: Namespace, *names: str) -> dict[str, Any]:
+    """Settings of these names, to be passed on."""
+    return {name: settings[name] for name in names}
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:

@@ -7,7 +7,7 @@ from rgflow.config import CoarseToFineMap, ConvolutionalMap, TrainConfig, listed
 from rgflow.files import to_yaml
 from rgflow.geometries import Blocks
 from rgflow.presets import PRESETS, preset
-from rgflow.text import show_wide, table
+from rgflow.text import show_wide
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ def _list() -> None:
         (name, config.data, *_flow(config), str(config.batch_size), f"{config.lr:g}")
         for name, config in PRESETS.items()
     ]
-    show_wide(table(head, rows, left=len(head), box=None))
+    show_wide(head, rows)
 
 
 def _flow(config: TrainConfig) -> tuple[str, str, str, str]:

@@ -74,14 +74,8 @@ def _read_mask(path: Path, flow: Flow) -> Mask:
 
     from rgflow.data.decoding import open_picture
 
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a picture of a mask; there is none at {path}.")
-    try:
-        grey = np.asarray(open_picture(path).convert("L"))
-    except Exception as error:  # the only class Pillow's errors have in common
-        raise ValueError(
-            f"Expected a picture of a mask; {path} can't be read ({error})."
-        ) from error
+    what = "a picture of a mask"
+    grey = subjects.opened(path, what, lambda path: np.asarray(open_picture(path).convert("L")))
     _, height, width = flow.image_shape
     if grey.shape != (height, width):
         raise ValueError(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded, writing
-from rgflow.text import bars, say
+from rgflow.text import reporting, say
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -52,30 +52,19 @@ def run(arguments: Sequence[str]) -> None:
             f"Expected at least {FEW} test images to report on; {test.name} has {len(test)}: name "
             f"another data set with --data."
         )
-    with bars() as progress:
-        whole = progress.add_task("report", total=len(SECTIONS))
-        part = progress.add_task("", visible=False)
-
-        def report(what: str, done: int, total: int) -> None:
-            progress.update(
-                part, description=what, completed=done, total=total, visible=done < total
-            )
-
+    with reporting() as report:
         subject = ReportedFlow(
             flow=model.flow,
             test=test,
             run=model.run,
-            draws=settings.draws,
-            seed=settings.seed,
-            threshold=settings.threshold,
-            places=settings.places,
+            **some(settings, "draws", "seed", "threshold", "places"),
             beside=(beside.name, beside.flow) if beside else None,
             progress=report,
         )
         sections = []
-        for section in SECTIONS.values():
+        for number, section in enumerate(SECTIONS.values()):
+            report("report", number, len(SECTIONS))
             sections.append(section(subject))
-            progress.advance(whole)
     when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     page.write(path, f"{test.name}, {model.name}", sections, when)
     say(f"The report is {path}: open it in a browser.")

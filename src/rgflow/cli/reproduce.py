@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
-from rgflow.text import bars, say, show_wide, table
+from rgflow.text import bars, say, show_wide
 
 if TYPE_CHECKING:
     from rgflow.experiments.execute import Progress
@@ -114,7 +114,7 @@ def _list(experiments: Path) -> None:
         )
         for one in make(experiments)
     ]
-    show_wide(table(head, rows, left=len(head), box=None))
+    show_wide(head, rows)
 
 
 def _list_plan(plan: Plan, work: Path) -> None:
@@ -132,7 +132,7 @@ def _list_plan(plan: Plan, work: Path) -> None:
         name = f"{one.experiment}/{one.name}"
         rows.append((name, config.data, budget, f"{100 * so_far:.0f} %", time))
     head = ("training", "data", "budget", "done", "left")
-    show_wide(table(head, rows, left=len(head), box=None))
+    show_wide(head, rows)
     waiting = sum(not measured(one, work) for one in plan.measurements)
     say(
         f"{len(plan.trainings)} trainings, {minutes / 60:.1f} hours of them left to do; "
@@ -167,24 +167,13 @@ def _training_bar(trainings: Sequence[Training], work: Path) -> Iterator[Progres
     """Show a bar with the time left, and print a line when a training begins or ends."""
     import time
 
-    from rich.progress import BarColumn, TextColumn
-
     from rgflow.experiments.execute import done
 
-    columns = BarColumn(), TextColumn("{task.fields[left]}")
     shares = {one.name: done(one, work) for one in trainings}
-    before, start = sum(shares.values()), time.perf_counter()
     under_way: list[str] = []
-
-    def left() -> str:
-        now = sum(shares.values())
-        if now <= before:
-            return ""
-        seconds = (time.perf_counter() - start) * (len(shares) - now) / (now - before)
-        return f"about {seconds / 60:.0f} min left"
-
-    with bars(*columns, transient=False) as shown:
-        bar = shown.add_task("", total=len(shares), left="")
+    with bars(transient=False) as shown:
+        bar = shown.add_task("", total=len(shares))
+        shown.update(bar, completed=sum(shares.values()))
 
         def report(training: Training, fraction: float, word: str) -> None:
             name = training.name
@@ -195,11 +184,10 @@ def _training_bar(trainings: Sequence[Training], work: Path) -> Iterator[Progres
                 under_way.remove(name)
             if word:
                 clock = time.strftime("%H:%M:%S")
-                shown.console.print(f"{clock}  {training.experiment}/{name} {word}  {left()}")
+                shown.console.print(f"{clock}  {training.experiment}/{name} {word}")
             shown.update(
                 bar,
                 completed=sum(shares.values()),
-                left=left(),
                 description=", ".join(f"{one} {100 * shares[one]:.0f} %" for one in under_way),
             )
 

@@ -1,11 +1,10 @@
 """`rgflow sample`: new images from a trained flow."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from rgflow.checks import check_whole
 from rgflow.cli.parsing import Parser, parse
-from rgflow.files import expanded, writing
+from rgflow.files import expanded, write_picture, writing
 from rgflow.text import bars, say
 
 STAGED = 6
@@ -84,8 +83,7 @@ def run(arguments: Sequence[str]) -> None:
             samples.append(x.float() if fields else figures.to_bytes(x))
             if settings.single:
                 for seed, image in zip(part, samples[-1], strict=True):
-                    picture = figures.picture(image)
-                    _write(folder / "samples" / f"{seed:05d}.png", picture.save)
+                    write_picture(folder / "samples" / f"{seed:05d}.png", figures.picture(image))
         z = flow.draw_each(seeds[:STAGED], settings.temperature, settings.convention)
         coarse = exact.coarse(z.to(torch.float64, device), labels=labels(len(z)))
     images = torch.cat(samples)
@@ -94,7 +92,8 @@ def run(arguments: Sequence[str]) -> None:
     if settings.single:
         messages.append(f"{len(images)} files are in {folder / 'samples'}")
     if fields:
-        _write(folder / "samples.npy", lambda path: np.save(path, images.numpy()))
+        with writing(folder / "samples.npy") as path:
+            np.save(path, images.numpy())
         messages.append(f"{len(images)} fields are in {folder / 'samples.npy'}")
         bounds = figures.bounds(images)
         coarse = [figures.shaded(x, *bounds) for x in coarse]
@@ -103,16 +102,10 @@ def run(arguments: Sequence[str]) -> None:
         drawn = images[:IN_A_GRID]
     if flow.config.channels in (1, 3):
         grid = figures.grid(drawn, settings.columns, settings.scale)
-        _write(folder / "samples.png", grid.save)
-        _write(folder / "stages.png", figures.stages(coarse, settings.scale).save)
-        messages.append(f"a grid of {len(drawn)} is {folder / 'samples.png'}")
-        messages.append(
-            f"the first {len(coarse[0])} from coarse to fine are in {folder / 'stages.png'}"
-        )
+        stages = figures.stages(coarse, settings.scale)
+        messages += [
+            f"a grid of {len(drawn)} is {write_picture(folder / 'samples.png', grid)}",
+            f"the first {len(coarse[0])} from coarse to fine are in "
+            f"{write_picture(folder / 'stages.png', stages)}",
+        ]
     say(f"{'; '.join(messages)}.")
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file, and make its folder if need be."""
-    with writing(path):
-        write(path)

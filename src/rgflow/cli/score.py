@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
+from rgflow.files import as_name, write_json, writing
 from rgflow.text import Screen, measured, reporting, say, table
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.data.msds import KINDS
-    from rgflow.files import write_json, writing
     from rgflow.metrics.frechet import inception
     from rgflow.metrics.scores import score
 
@@ -56,9 +56,7 @@ def run(arguments: Sequence[str]) -> None:
             torch.from_numpy(test.images.copy()),
             ovals=test.name in KINDS,
             inception=network,
-            temperature=settings.temperature,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
+            **some(settings, "temperature", "seed", "batch_size"),
             progress=report,
         )
     path = model.folder / _file(settings.data, settings.temperature)
@@ -70,9 +68,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _file(data: str | None, temperature: float | list[float]) -> str:
     """The file of the results: others for another data set, and at another temperature."""
-    import re
-
-    parts = [re.sub(r"\W+", "-", data).strip("-")] if data else []
+    parts = [as_name(data)] if data else []
     if temperature != 1:
         each = temperature if isinstance(temperature, list) else [temperature]
         parts.append("T" + "-".join(f"{t:g}" for t in each))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded
 from rgflow.text import reporting, say
 
@@ -43,12 +43,8 @@ def run(arguments: Sequence[str]) -> None:
         card = ship(
             Run.open(settings.run),
             folder,
-            count=settings.count,
-            seed=settings.seed,
-            samples=settings.samples,
-            unfinished=settings.unfinished,
-            remarks=settings.remarks,
             progress=report,
+            **some(settings, "count", "seed", "samples", "unfinished", "remarks"),
         )
     show(card)
     say(f"The model is in {folder}.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import Namespace
 
@@ -15,7 +14,7 @@ from rgflow.checks import check_whole
 from rgflow.cli.parsing import Parser
 from rgflow.config import FlowConfig, TrainConfig
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded, write_picture, writing
+from rgflow.files import expanded, write_picture
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from rgflow.latents import Latents
     from rgflow.trained import Model
 
-T = TypeVar("T", bound="Mixtures | Resampled | Tempered | Traversal")
+Made = TypeVar("Made", bound="Mixtures | Resampled | Tempered | Traversal")
+T = TypeVar("T")
 WIDTH = 96
 """Width of a drawn image, in pixels."""
 MOST = 100
@@ -65,12 +65,8 @@ def add_video(options: Parser, what: str) -> None:
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
-    """Fill in the default pick; imports nothing heavy.
-
-    Args:
-        settings: The options.
-        pick: The default pick, as for `add_options`.
-        drawn: Whether the command draws latents, whatever images it works on.
+    """Fill in the default pick; imports nothing heavy. `drawn` says that the command draws latents,
+    whatever images it works on.
 
     Raises:
         ValueError: If the options don't fit together.
@@ -81,16 +77,21 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
         raise ValueError(
             "Expected --temperature for samples only; got it with given images: leave it out."
         )
+    check_pick(settings, pick)
+    if settings.split is None and settings.data is not None:
+        raise ValueError("Expected --split beside --data; got none: give --split test.")
+    if settings.images and settings.split:
+        raise ValueError("Expected --images or --split; got both: leave one out.")
+
+
+def check_pick(settings: Namespace, pick: Sequence[int]) -> None:
+    """Fill in the default pick, and check what was picked."""
     if settings.pick is None:
         settings.pick = list(pick)
     if not 1 <= len(settings.pick) <= MOST:
         raise ValueError(f"Expected --pick to have 1 to {MOST} images; got {len(settings.pick)}.")
     for place in settings.pick:
         check_whole("--pick", place, 0)
-    if settings.split is None and settings.data is not None:
-        raise ValueError("Expected --split beside --data; got none: give --split test.")
-    if settings.images and settings.split:
-        raise ValueError("Expected --images or --split; got both: leave one out.")
 
 
 def check_video(name: str) -> None:
@@ -108,17 +109,9 @@ class Pictures:
     folder: Path
     scale: int
 
-    @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
-        """The path of a file in the folder of pictures, which is made if need be; errors say
-        in one sentence what was to be written."""
-        with writing(self.folder / name) as path:
-            yield path
-
     def save(self, picture: Image.Image, name: str) -> Path:
         """Write a picture as PNG."""
-        with self.writing(name) as path:
-            return write_picture(path, picture)
+        return write_picture(self.folder / name, picture)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +141,7 @@ class Subjects(Pictures):
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
 
-    def shaded(self, made: T) -> T:
+    def shaded(self, made: Made) -> Made:
         """The same with its images as `drawn`."""
         return replace(made, images=self.drawn(made.images))
 
@@ -166,7 +159,6 @@ def load(settings: Namespace) -> Subjects:
 
     from rgflow import trained
     from rgflow.analysis.traversals import fig6_temperature
-    from rgflow.figures import pixel_size
 
     model = trained.load(settings.run, settings.size)
     flow = model.flow
@@ -184,16 +176,23 @@ def load(settings: Namespace) -> Subjects:
         images = read(given, flow.config) if given else picked(settings, model)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
-    folder = expanded(settings.out) if settings.out else model.pictures
-    scale = settings.scale or pixel_size(flow.config.width, WIDTH)
     return Subjects(
         flow=exact,
         latents=latents,
         temperature=temperature,
         sampled=sampled,
-        folder=folder,
-        scale=scale,
+        **place(settings, model),
     )
+
+
+def place(settings: Namespace, model: Model) -> dict[str, Any]:
+    """Where pictures go, and how large they are drawn, by the options."""
+    from rgflow.figures import pixel_size
+
+    return {
+        "folder": expanded(settings.out) if settings.out else model.pictures,
+        "scale": settings.scale or pixel_size(model.flow.config.width, WIDTH),
+    }
 
 
 def listed(paths: Sequence[Path]) -> str:
@@ -217,18 +216,24 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
         )
     target = Target(height=config.height, width=config.width, channels=config.channels)
     paths = [expanded(file) for file in files]
-    images = []
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected a picture file; there is none at {path}.")
-        try:
-            images.append(target.read(path))
-        except Exception as error:  # the only class Pillow's errors have in common
-            raise ValueError(
-                f"Expected a picture file, PNG, JPEG or WebP; {path} can't be read ({error})."
-            ) from error
+    images = [opened(path, "a picture file, PNG, JPEG or WebP", target.read) for path in paths]
     _tell_changes(paths, target)
     return torch.from_numpy(np.stack(images))
+
+
+def opened(path: Path, what: str, read: Callable[[Path], T]) -> T:
+    """What a function makes of a picture file.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        ValueError: If it can't be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
+    try:
+        return read(path)
+    except Exception as error:  # the only class Pillow's errors have in common
+        raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
 
 
 def _tell_changes(paths: Sequence[Path], target: Target) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_name, check_type
-from rgflow.cli.parsing import Parser, flat, parse
+from rgflow.cli.parsing import Parser, extracted, flat, parse
 from rgflow.config import (
     FORMER,
     KINDS,
@@ -67,8 +67,12 @@ def run(arguments: Sequence[str]) -> None:
     preset, pretrained, data = (
         given[name] or files.get(name) for name in ("preset", "pretrained", "data")
     )
-    begun = _changed(_begin(preset, pretrained, data or ""), files)
-    options.set_defaults(_flat(begun))
+    settings = {name: value for name, value in files.items() if name not in OTHERS}
+    begun = _begin(preset, pretrained, data or "").changed(settings)
+    usual = begun.to_dict()
+    usual["model"] = {name: x for name, x in usual["model"].items() if name not in KINDS}
+    del usual["objective"]
+    options.set_defaults(flat(usual))
     values = parse(options, arguments).as_dict()
     out = values.pop("out") or files.get("out")
     for name in ("print_config", "preset", "config", "resume", "objective"):
@@ -141,29 +145,20 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     return replace(config, **{name: getattr(there, name) for name in names})
 
 
-def _flat(config: TrainConfig) -> dict[str, Any]:
-    """Settings by the names of their options, but for what is of a kind."""
-    values = config.to_dict()
-    values["model"] = {name: x for name, x in values["model"].items() if name not in KINDS}
-    del values["objective"]
-    return flat(values)
-
-
 def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """The arguments without options of what is of a kind, and what these say: `--model.map cube`,
     `--model.map.bins 8`."""
-    left, found = list[str](), dict[str, Any]()
-    words = iter(arguments)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option == "--model":
-            raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
-        of_flow = option.startswith("--model.")
-        name, _, key = option.removeprefix("--model." if of_flow else "--").partition(".")
-        if name not in KINDS if of_flow else not option.startswith("--") or name != "objective":
-            left.append(word)
-            continue
-        _put(found, f"{name}.{key}".rstrip("."), yaml_in(str(value if equals else next(words, ""))))
+    found = dict[str, Any]()
+
+    def wanted(option: str) -> bool:
+        first, second = (*option.split("."), "")[:2]
+        return first == "--objective" or (first == "--model" and second in KINDS)
+
+    left, given = extracted(arguments, wanted)
+    if any(word.partition("=")[0] == "--model" for word in left):
+        raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
+    for option, value in given:
+        _put(found, option.removeprefix("--").removeprefix("model.").rstrip("."), yaml_in(value))
     return left, found
 
 
@@ -186,14 +181,10 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
     The parser never sees a file, which may be a stranger's: it would import classes by some words.
     """
-    left, found = list[str](), dict[str, Any]()
-    words = iter(arguments)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option != "--config":
-            left.append(word)
-            continue
-        path = expanded(value if equals else next(words, ""))
+    found = dict[str, Any]()
+    left, named = extracted(arguments, "--config".__eq__)
+    for _, name in named:
+        path = expanded(name)
         try:
             values = read_yaml(path, "a YAML file of settings")
         except FileNotFoundError as error:
@@ -213,8 +204,8 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         of_model = migrated(of_model, partial=True)
         for kind, some, more in ((TrainConfig, values, OTHERS), (FlowConfig, of_model, ())):
             known = [*(field.name for field in fields(kind)), *more]
-            for name in some:
-                check_name(f"a setting in {path}", name, known)
+            for setting in some:
+                check_name(f"a setting in {path}", setting, known)
         for name in (*OTHERS, "pretrained", "data"):
             if values.get(name) is not None:
                 check_type(f"{name} in {path}", values[name], str, "a word")
@@ -224,12 +215,6 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
 OTHERS = ("preset", "out")
 """Options of the command that a file may hold beside settings."""
-
-
-def _changed(config: TrainConfig, files: dict[str, Any]) -> TrainConfig:
-    """Settings with those of files in their place."""
-    values = {name: value for name, value in files.items() if name not in OTHERS}
-    return config.changed(values)
 
 
 def _resume(arguments: Sequence[str]) -> None:

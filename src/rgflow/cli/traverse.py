@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.cli.parsing import Parser, parse
-from rgflow.text import bar, say
+from rgflow.files import writing
+from rgflow.text import bar, say, with_error
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -103,7 +104,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         found.save(differences(pictures[0], scale=found.scale), f"{stem}-differences.png"),
     ]
     if moving:
-        with found.writing(f"{stem}.{settings.video}") as path:
+        with writing(found.folder / f"{stem}.{settings.video}") as path:
             across = min(settings.strongest, 4)  # as a rule, a row for every level
             animate(traversal_frames(pictures[1], scale=found.scale, across=across), path)
         written.append(path)
@@ -121,39 +122,26 @@ def _varied(
     from rgflow.analysis import receptive_fields
     from rgflow.analysis.fields import how_found
     from rgflow.analysis.traversals import field_along
+    from rgflow.figures.traversals import labels, where
     from rgflow.latents import Latents
 
     flow, draws = found.flow, settings.draws
     if settings.direction is None and settings.latent is None:
         with bar("receptive fields", draws) as progress:
             fields = receptive_fields(flow, draws=draws, progress=progress)
-        varied: list[tuple[Address | Latents, Tensor, str, str]] = []
-        for level in reversed(range(flow.levels)):
-            for address in fields.strongest(settings.strongest, level):
-                _, i, j, c = address
-                note = _strength(*(x[c, i, j].item() for x in (fields.strengths, fields.errors)))
-                varied.append((address, fields.field(address), _name(address), note))
-        return varied, how_found(fields)
+        return [
+            (address, fields.field(address), *labels(fields, address))
+            for level in reversed(range(flow.levels))
+            for address in fields.strongest(settings.strongest, level)
+        ], how_found(fields)
     if settings.direction is not None:
         direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
         what: tuple[Address | Latents, str] = direction, Path(settings.direction).stem
     else:
-        what = tuple(settings.latent), _name(tuple(settings.latent))
+        what = tuple(settings.latent), where(tuple(settings.latent))
     along = field_along(flow, what[0], draws=draws)
-    return [(what[0], along.field, what[1], _strength(along.strength, along.error))], how_found(
-        along
-    )
-
-
-def _name(address: Address) -> str:
-    h, i, j, c = address
-    return f"h = {h}, ({i}, {j}), c = {c}"
-
-
-def _strength(mean: float, error: float) -> str:
-    from rgflow.text import with_error
-
-    return f"strength {with_error(mean, error)}"
+    note = f"strength {with_error(along.strength, along.error)}"
+    return [(what[0], along.field, what[1], note)], how_found(along)
 
 
 def _stem(settings: Namespace) -> str:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,21 +41,15 @@ Progress = Callable[[Training, float, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One session of a training, from a start to the next end.
-
-    Attributes:
-        began: When it began.
-        seconds: Its time on the clock.
-        processor_seconds: The processor time of all its threads.
-        threads: The number of threads.
-        beside: The number of other trainings that the command ran when it began.
-    """
+    """One session of a training, from a start to the next end."""
 
     began: str
     seconds: float
     processor_seconds: float
+    """Of all its threads."""
     threads: int
     beside: int
+    """Other trainings that the command ran when it began."""
 
 
 def done(training: Training, work: Path) -> float:
@@ -85,16 +79,10 @@ def sessions(training: Training, work: Path) -> list[Session]:
 def train_all(
     trainings: Sequence[Training], work: Path, *, jobs: int = 1, progress: Progress | None = None
 ) -> list[str]:
-    """Train what isn't trained yet, `jobs` at a time. A failure doesn't stop the others.
+    """Train what isn't trained yet, in order, `jobs` at a time. A failure doesn't stop the others.
 
     If a budget is of processor time, every process gets one thread, so that it is the same on any
     machine; otherwise they share all cores. At Ctrl-C every process finishes its step and saves.
-
-    Args:
-        trainings: The trainings, in order.
-        work: The folder of all run folders.
-        jobs: Processes at a time.
-        progress: Called at every change.
 
     Returns:
         A sentence for every training that failed.
@@ -193,6 +181,7 @@ class _Process:
 
 
 def _children() -> float:
+    """Processor time of all children that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
@@ -222,34 +211,21 @@ def _fraction(training: Training, work: Path) -> float:
     return float(min(max(of_time, of_steps), 1.0))
 
 
-def _is_place(data: str) -> bool:
-    """Whether the name of a data set is a place; that of `patches:NAME` isn't."""
-    return ":" in data.removeprefix("rolled:") and "patches:" not in data
-
-
-def _is_package(model: str | None) -> bool:
-    """Whether there is no model, or one of the package."""
-    return model is None or model in shipped()
-
-
 def _check_settings(config: TrainConfig, run: Run) -> None:
     """Raise a `ValueError` if a run folder is of other settings than planned.
 
     Where the data is, and what a run decides by its machine, may differ.
     """
-    there = run.config()
+    may_differ = {"compile", "data_root"}
+    data = config.data.removeprefix("rolled:")
+    if ":" in data and not data.startswith("patches:"):
+        may_differ.add("data")
+    if config.pretrained not in (None, *shipped()):
+        may_differ.add("pretrained")
+    mine, theirs = config.to_dict(), run.config().to_dict()
     if config.model.compute_dtype == "auto":
-        model = replace(config.model, compute_dtype=there.model.compute_dtype)
-        config = replace(config, model=model)
-    config = replace(
-        config,
-        compile=there.compile,
-        data=there.data if _is_place(config.data) else config.data,
-        pretrained=config.pretrained if _is_package(config.pretrained) else there.pretrained,
-        data_root=there.data_root,
-    )
-    mine, theirs = config.to_dict(), there.to_dict()
-    if different := [name for name in mine if mine[name] != theirs[name]]:
+        mine["model"]["compute_dtype"] = theirs["model"]["compute_dtype"]
+    if different := [name for name in mine.keys() - may_differ if mine[name] != theirs[name]]:
         raise ValueError(
             f"Expected a run of the settings that the experiment names in {run.folder}; "
             f"{', '.join(different)} differ: delete it, or name another folder with --work."

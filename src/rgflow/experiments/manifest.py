@@ -12,18 +12,8 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """The state of an experiment under a budget.
-
-    Attributes:
-        experiment: Its name.
-        budget: The budget's.
-        state: done, partly or not.
-        trainings: The number of trainings that are done.
-        of_trainings: The number of trainings.
-        measures: The number of measurements that are done.
-        of_measures: The number of measurements.
-        date: The date of the last of them; none if none is done.
-    """
+    """The state of an experiment under a budget (done, partly or not): how many of all trainings
+    and measurements are done, and the date of the last."""
 
     experiment: str
     budget: str
@@ -58,7 +48,6 @@ def entry(experiment: Experiment, budget: str) -> Entry:
     count."""
     plan = experiment.plan(budget)
     found = results.read(experiment.folder.parent, experiment.name, budget)
-    found = found or results.EMPTY
     trained = [one for one in plan.trainings if results.training_of(one, found)]
     measured = [
         one

@@ -38,13 +38,8 @@ def measured(measurement: Measurement, work: Path) -> dict[str, Any] | None:
 def measure_all(
     plan: Plan, work: Path, *, inception: Features | None = None, progress: Progress | None = None
 ) -> None:
-    """Measure what isn't measured yet of the finished trainings.
-
-    Args:
-        plan: The plan.
-        work: The folder of all run folders.
-        inception: Features for FID; samples that were measured without are measured again.
-        progress: Called at every change.
+    """Measure what isn't measured yet of the finished trainings in the folder `work`. With
+    `inception`, features for FID, samples that were measured without are measured again.
 
     Raises:
         ValueError: If there is no such measure, or it has no such options.
@@ -78,10 +73,8 @@ def _measure(
     measure, options = MEASURES[measurement.measure], measurement.options
     now = datetime.now(UTC).isoformat(timespec="seconds")
     start, busy = time.perf_counter(), time.process_time()
-    if measurement.training:
-        found = measure(_subject(measurement, work, inception), **options)
-    else:
-        found = measure(**options)
+    subject = [_subject(measurement, work, inception)] if measurement.training else []
+    found = measure(*subject, **options)
     path = measurement.path(work)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -113,13 +106,8 @@ def picture_path(path: Path, name: str) -> Path:
 def _subject(measurement: Measurement, work: Path, inception: Features | None) -> MeasuredFlow:
     training, beside = measurement.training, measurement.beside
     assert training
-    return MeasuredFlow(
-        flow=_flow(training, work),
-        config=training.config,
-        name=training.label,
-        beside=(beside.label, _flow(beside, work)) if beside else None,
-        inception=inception,
-    )
+    other = (beside.label, _flow(beside, work)) if beside else None
+    return MeasuredFlow(_flow(training, work), training.config, training.label, other, inception)
 
 
 def _flow(training: Training, work: Path) -> Flow:

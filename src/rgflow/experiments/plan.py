@@ -42,21 +42,15 @@ MODELS, WEIGHTS = "models", "model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training.
-
-    Attributes:
-        experiment: The experiment that defines and stores it.
-        budget: The budget.
-        label: Its label there.
-        config: Its settings, with its seed.
-        model: The model of the package that it made, if any; it isn't trained again.
-    """
+    """One training, as the experiment that defines and stores it labels it."""
 
     experiment: str
     budget: str
     label: str
     config: TrainConfig
+    """Its settings, with its seed."""
     model: str | None = None
+    """The model of the package that it made, if any; it isn't trained again."""
 
     @property
     def weights(self) -> str | None:
@@ -82,21 +76,16 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One measurement of one training, or of none if it needs none.
-
-    Attributes:
-        name: Its name in the experiment.
-        measure: The measure, a name in `measures.MEASURES`.
-        options: Its options, plain values.
-        training: The training to measure.
-        beside: The training to compare with.
-    """
+    """One measurement of one training, or of none if it needs none."""
 
     name: str
+    """In the experiment."""
     measure: str
+    """In `measures.MEASURES`."""
     options: dict[str, Any]
     training: Training | None = None
     beside: Training | None = None
+    """To compare with."""
 
     def path(self, work: Path) -> Path:
         """The JSON file of what it finds, one for all experiments that measure the same."""
@@ -108,20 +97,14 @@ class Measurement:
         return folder.parent / "measures" / folder.name / name
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Plan:
-    """An experiment under one budget.
-
-    Attributes:
-        experiment: Its name.
-        budget: The budget's.
-        trainings: All trainings, including those of other experiments.
-        measurements: Their measurements.
-    """
+    """An experiment under one budget."""
 
     experiment: str
     budget: str
     trainings: tuple[Training, ...]
+    """Including those of other experiments."""
     measurements: tuple[Measurement, ...] = ()
 
     def only(self, names: Iterable[str]) -> "Plan":
@@ -148,17 +131,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An experiment, under any of its budgets.
-
-    Attributes:
-        folder: Where the config is; its name is that of the experiment.
-        title: What it is.
-        about: What the paper shows, and what is done here.
-        trainings: As in the config.
-        measures: As in the config.
-        budgets: As in the config.
-        tables: As in the config.
-    """
+    """An experiment, under any of its budgets: its config, in a folder of its name."""
 
     folder: Path
     title: str
@@ -174,11 +147,8 @@ class Experiment:
         return self.folder.name
 
     def plan(self, budget: str, data_root: str | None = None) -> Plan:
-        """The plan under a budget.
-
-        Args:
-            budget: Its name.
-            data_root: The folder with the official files of data sets; none: as in the config.
+        """The plan under a budget, with the official files of data sets in `data_root`, if that is
+        given.
 
         Raises:
             ValueError: If it has no such budget, or the config isn't right.
@@ -202,30 +172,19 @@ class Experiment:
             options = {"measure": name, **given, **changed}
             measure, of = options.pop("measure"), options.pop("trainings", list(seeds))
             beside = options.pop("beside", None)
+            plain = Measurement(name=name, measure=measure, options=options)
             if not seeds:
-                measurements.append(Measurement(name=name, measure=measure, options=options))
+                measurements.append(plain)
             for label in of:
                 for seed, one in self._of(seeds, label).items():
-                    if beside and seed not in self._of(seeds, beside):
+                    other_one = self._of(seeds, beside).get(seed) if beside else None
+                    if beside and not other_one:
                         raise ValueError(
                             f"Expected {beside} with seed {seed} under {budget}, which {name} of "
                             f"{self.name} compares with; there is none."
                         )
-                    measurements.append(
-                        Measurement(
-                            name=name,
-                            measure=measure,
-                            options=options,
-                            training=one,
-                            beside=seeds[beside][seed] if beside else None,
-                        )
-                    )
-        return Plan(
-            experiment=self.name,
-            budget=budget,
-            trainings=tuple(trainings),
-            measurements=tuple(measurements),
-        )
+                    measurements.append(replace(plain, training=one, beside=other_one))
+        return Plan(self.name, budget, tuple(trainings), tuple(measurements))
 
     def _of(self, seeds: dict[str, dict[int, Training]], label: str) -> dict[int, Training]:
         """The trainings of a label, by seed; none if the budget leaves it out."""
@@ -261,15 +220,8 @@ class Experiment:
             config = preset(one.get("preset"))
             for settings in (given.get("settings", {}), one.get("settings", {})):
                 config = _changed(config, settings, where)
-            found += [
-                Training(
-                    experiment=self.name,
-                    budget=budget,
-                    label=label,
-                    config=replace(config, seed=seed),
-                )
-                for seed in seeds
-            ]
+            where_kept = {"experiment": self.name, "budget": budget, "label": label}
+            found += [Training(**where_kept, config=replace(config, seed=seed)) for seed in seeds]
         # What is broken off has something of every label.
         place = {seed: k for k, seed in enumerate(seeds)}
         return sorted(found, key=lambda one: place.get(one.config.seed, -1))
@@ -289,11 +241,7 @@ class Experiment:
 
 
 def read_experiment(experiments: Path, name: str) -> Experiment:
-    """Read an experiment's config.
-
-    Args:
-        experiments: The folder of all experiments.
-        name: Which.
+    """Read the config of one of the experiments in a folder.
 
     Raises:
         ValueError: If there is none of this name, or its config isn't right.

@@ -29,8 +29,8 @@ def path_of(experiments: Path, name: str, budget: str) -> Path:
     return experiments / name / f"{budget}.json"
 
 
-def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
-    """The results of an experiment under a budget; none if there are none yet.
+def read(experiments: Path, name: str, budget: str) -> dict[str, Any]:
+    """The results of an experiment under a budget; `EMPTY` if there are none yet.
 
     Raises:
         ValueError: If the file is damaged.
@@ -38,25 +38,18 @@ def read(experiments: Path, name: str, budget: str) -> dict[str, Any] | None:
     try:
         return read_json(path_of(experiments, name, budget), "results of an experiment")
     except FileNotFoundError:
-        return None
+        return EMPTY
 
 
 def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
-    """Write the results of a plan, with pictures.
+    """Write the results of a plan, with pictures, from the run folders in `work`: the JSON file;
+    none if there is nothing to write.
 
     Earlier results whose run folders are gone stay, unless the config has changed since.
-
-    Args:
-        plan: The experiment under a budget.
-        work: The folder of all run folders.
-        experiments: The folder of all experiments.
-
-    Returns:
-        The JSON file; none if there is nothing to write.
     """
     path = path_of(experiments, plan.experiment, plan.budget)
     folder = path.with_suffix("")
-    before = read(experiments, plan.experiment, plan.budget) or EMPTY
+    before = read(experiments, plan.experiment, plan.budget)
     trainings = {}
     for training in plan.trainings:
         if done(training, work) == 1:
@@ -99,7 +92,7 @@ def write(plan: Plan, work: Path, experiments: Path) -> Path | None:
 def settled(plan: Plan, work: Path, experiments: Path) -> set[str]:
     """The names of the trainings whose run folders are gone, and which are completely among the
     results."""
-    before = read(experiments, plan.experiment, plan.budget) or EMPTY
+    before = read(experiments, plan.experiment, plan.budget)
     return {
         training.name
         for training in plan.trainings

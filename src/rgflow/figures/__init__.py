@@ -1,4 +1,9 @@
-"""Results as pictures; Matplotlib is imported when it is first needed."""
+"""Results as pictures; Matplotlib is imported when it is first needed.
+
+Images are uint8 or reals in [0, 256), and have 1 or 3 channels; of others a picture is refused,
+with a `ValueError`. Each of their pixels is drawn as `scale` × `scale` pixels. Latents whose
+strength is above a `threshold` count as visible.
+"""
 
 import lazy_loader
 

@@ -1,5 +1,4 @@
 from .curves import learning_curve as learning_curve
-from .curves import learning_curves as learning_curves
 from .fields import atlas as atlas
 from .fields import heat as heat
 from .fields import maps as maps

@@ -39,13 +39,9 @@ LINEAR = 0.01
 
 
 def probe_table(table: ProbeTable) -> Image.Image:
-    """Held-out R² by factor and level: a heat map for each probe.
-
-    Args:
-        table: The scores.
-    """
+    """Held-out R² by factor and level: a heat map for each probe."""
     rows = list(dict.fromkeys((s.group, s.inputs) for s in table.scores))
-    rows.sort(key=lambda row: (table.groups.index(row[0]), _INPUTS.index(row[1])))
+    rows.sort(key=lambda row: (table.groups.index(row[0]), get_args(Inputs).index(row[1])))
     scores = {s[:4]: s.r2 for s in table.scores}
     tops = [y + 0.3 * table.groups.index(group) for y, (group, _) in enumerate(rows)]
     figure = blank(8, 0.97 + 0.27 * max(tops, default=0))
@@ -78,17 +74,12 @@ def probe_table(table: ProbeTable) -> Image.Image:
     return rendered(figure)
 
 
-_INPUTS: tuple[Inputs, ...] = ("own", "random", "shuffled")
 _TITLES: dict[Inputs, str] = {"random": "as many others", "shuffled": "shuffled labels"}
 
 
 def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
     """The information that latents have about labels: for every label the latent that tells most
     about it.
-
-    Args:
-        found: The associations.
-        labels: The labels that they are of.
     """
     groups = list(dict.fromkeys(label.group for label in labels))
     order = sorted(range(len(labels)), key=lambda k: groups.index(labels[k].group))
@@ -159,29 +150,13 @@ def dependence_curves(latents: Dependence, pixels: Dependence) -> Image.Image:
     curves += [
         (f"latents of level {h}", colours[h], "-", latents.by_distance((h, h))) for h in levels
     ]
-    ends = {}
     for name, colour, style, strata in curves:
-        x = [s.distance for s in strata]
-        y = [s.information.value for s in strata]
-        error = [s.information.error for s in strata]
-        axes.errorbar(x, y, error, color=colour, linestyle=style, marker="o", markersize=4)
-        ends[name] = (x[-1], y[-1], colour)
-    for name, (right, height, colour) in ends.items():
-        above = any(x == right and height > y for x, y, _ in ends.values())
-        below = any(x == right and height < y for x, y, _ in ends.values())
-        axes.annotate(
-            name,
-            (right, height),
-            xytext=(8, 6 * (above - below)),
-            textcoords="offset points",
-            color=colour,
-            fontsize=9,
-            va="center",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
-        )
+        values = [(s.distance, s.information.value, s.information.error) for s in strata]
+        x, y, error = zip(*values, strict=True)
+        axes.errorbar(x, y, error, color=colour, ls=style, marker="o", ms=4, label=name)
+    axes.legend(frameon=False, labelcolor="linecolor")
     if axes.get_ylim()[1] > 2 * LINEAR:
         axes.set_yscale("symlog", linthresh=LINEAR, linscale=1.2)
-    last = max(x for x, *_ in ends.values())
+    last = max(s.distance for *_, strata in curves for s in strata)
     axes.set_xticks(range(last + 1))
-    axes.set_xlim(-0.1, last * 1.25 + 0.3)
     return rendered(figure)

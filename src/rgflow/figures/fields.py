@@ -26,9 +26,8 @@ from rgflow.figures.charts import (
     rendered,
 )
 from rgflow.figures.images import GAP, picture
-from rgflow.figures.panels import LINE, SPACE, TEXT, beside, font, framed, stacked
+from rgflow.figures.panels import LINE, SPACE, TEXT, beside, font, framed, pasted, stacked, titled
 from rgflow.latents import Address
-from rgflow.text import printable
 
 MAP = 96
 """Edge of a map with a caption, in pixels, at the least."""
@@ -61,8 +60,6 @@ def maps(found: ReceptiveFields, addresses: Sequence[Address], columns: int = 8)
     """The fields of some latents, row by row, each with (row, column, channel) and its strength.
 
     Args:
-        found: The receptive fields.
-        addresses: Of which latents.
         columns: Maps in a row.
 
     Raises:
@@ -73,38 +70,33 @@ def maps(found: ReceptiveFields, addresses: Sequence[Address], columns: int = 8)
     size = (found.lattice.width, found.lattice.height)
     scale = max(1, -(-MAP // min(size)))
     width, height = (edge * scale for edge in size)
-    across, down = width + SPACE, height + 2 * LINE + SPACE
-    rows = -(-len(addresses) // columns)
-    canvas = (min(columns, len(addresses)) * across - SPACE, rows * down - SPACE)
-    out = Image.new("RGB", canvas, "white")
-    draw = ImageDraw.Draw(out)
-    for k, address in enumerate(addresses):
-        x, y = k % columns * across, k // columns * down
+    drawn = []
+    for address in addresses:
         field = picture(heat(found.field(address)))
-        out.paste(field.resize((width, height), Image.Resampling.NEAREST), (x, y))
+        field = field.resize((width, height), Image.Resampling.NEAREST)
+        drawn.append(pasted((width, height + 2 * LINE), (field, (0, 0))))
         _, i, j, c = address
-        draw.text((x, y + height + 2), f"{i}, {j}, {c}", SOFT, font())
-        strength = f"{found.strengths[c, i, j].item():.3g}"
-        draw.text((x, y + height + 2 + LINE), strength, INK, font())
-    return out
+        draw, strength = ImageDraw.Draw(drawn[-1]), found.strengths[c, i, j].item()
+        draw.text((0, height + 2), f"{i}, {j}, {c}", SOFT, font())
+        draw.text((0, height + 2 + LINE), f"{strength:.3g}", INK, font())
+    return stacked([beside(drawn[k : k + columns]) for k in range(0, len(drawn), columns)])
 
 
 def strongest(results: Results, count: int = 8, threshold: float = VISIBLE) -> Image.Image:
     """The strongest fields of every level, the highest level first (paper, Figs. 5b and C1a).
 
     Args:
-        results: Receptive fields by name.
         count: Fields of each level.
-        threshold: Strength above which a latent counts as visible.
     """
     blocks = []
     for name, found in results.items():
-        rows = [_heading(name, TEXT + 6)] if len(results) > 1 else []
-        for level in reversed(range(found.lattice.levels)):
-            if addresses := found.strongest(count, level):
-                heading = _heading(_counted(found, level, threshold))
-                rows.append(stacked([heading, maps(found, addresses, count)], 0))
-        blocks.append(stacked(rows))
+        rows = [
+            titled(_counted(found, level, threshold), maps(found, addresses, count))
+            for level in reversed(range(found.lattice.levels))
+            if (addresses := found.strongest(count, level))
+        ]
+        block = stacked(rows)
+        blocks.append(titled(name, block, TEXT + 6) if len(results) > 1 else block)
     return framed(beside(blocks, 3 * SPACE))
 
 
@@ -112,11 +104,6 @@ def atlas(found: ReceptiveFields, level: int, threshold: float = VISIBLE) -> Ima
     """All fields of a level laid out on the lattice, a panel for each channel; visible ones framed.
 
     Of an RG-Flow, a map shows the pixels in the generation cone of the latent, of others all.
-
-    Args:
-        found: The receptive fields.
-        level: Which.
-        threshold: Strength above which a latent counts as visible.
 
     Raises:
         ValueError: If there is no such level, or none of its fields was computed.
@@ -146,18 +133,13 @@ def atlas(found: ReceptiveFields, level: int, threshold: float = VISIBLE) -> Ima
         large = heat(field).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
         cell[:, GAP:-GAP, GAP:-GAP] = large
     size = max(TEXT, shape[1] * found.channels // 55)
-    parts = [stacked([_heading(f"channel {c}", size), picture(p)], 0) for c, p in enumerate(panels)]
-    framed_ones = " (framed)" * bool(visible.any())
-    heading = _heading(_counted(found, level, threshold) + framed_ones, size)
-    return framed(stacked([heading, beside(parts)], 0))
+    parts = [titled(f"channel {c}", picture(panel), size) for c, panel in enumerate(panels)]
+    title = _counted(found, level, threshold) + " (framed)" * bool(visible.any())
+    return framed(titled(title, beside(parts), size))
 
 
 def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
     """Histograms of the strengths of every level, the highest level first (Figs. 5c and C1b).
-
-    Args:
-        results: Receptive fields by name.
-        threshold: Strength above which a latent counts as visible.
 
     Raises:
         ValueError: If no latent changes anything.
@@ -191,11 +173,10 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
             plain(axes)
             text = _counted(found, level, threshold)
             axes.text(0.01, 1.0, text, color=INK, transform=axes.transAxes)
+        first = column[empty]
+        words = {"color": RED, "ha": "right", "transform": first.get_xaxis_transform()}
         for mark in marks:
-            column[empty].text(
-                mark, 1.0, "visible from here ", color=RED, ha="right",
-                transform=column[empty].get_xaxis_transform(),
-            )  # fmt: skip
+            first.text(mark, 1.0, "visible from here ", **words)
         column[-1].set_xlabel(f"strength ({how_found(found)})", color=INK)
         column[-1].set_ylabel("latents", color=INK)
     figure.tight_layout()
@@ -217,14 +198,6 @@ def _bins(strengths: Sequence[Tensor], marks: Sequence[float]) -> NDArray[np.flo
         )
     ends = values.min().item(), values.max().item(), *marks
     return np.geomspace(min(ends) * 0.9, max(ends) * 1.1, BINS + 1)
-
-
-def _heading(text: str, size: int = TEXT) -> Image.Image:
-    """A bold line."""
-    text, bold = printable(text), font(size, bold=True)
-    out = Image.new("RGB", (int(bold.getlength(text)) + 2, size + 8), "white")
-    ImageDraw.Draw(out).text((0, 0), text, INK, bold)
-    return out
 
 
 def _counted(found: ReceptiveFields, level: int, threshold: float) -> str:

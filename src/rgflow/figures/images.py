@@ -49,29 +49,14 @@ def shaded(fields: Tensor, low: float, high: float) -> Tensor:
 
 
 def picture(image: Tensor) -> Image.Image:
-    """A picture of one image, pixel by pixel.
-
-    Args:
-        image: [C, H, W], uint8 or reals in [0, 256).
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
-    """
+    """A picture of one image [C, H, W], pixel by pixel."""
     x = _drawable(image[None])[0].permute(1, 2, 0).numpy()
     return Image.fromarray(x.squeeze(2) if x.shape[2] == 1 else x)
 
 
 def grid(images: Tensor, columns: int | None = None, scale: int = 2) -> Image.Image:
-    """One picture of many images, row by row.
-
-    Args:
-        images: [N, C, H, W], uint8 or reals in [0, 256).
-        columns: Images in a row; none: as square as it gets.
-        scale: Each pixel is drawn as scale × scale pixels.
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
-    """
+    """One picture of many images [N, C, H, W], row by row, in so many columns or as square as it
+    gets."""
     n, _, height, width = images.shape
     x = _drawable(images).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     columns = columns or math.ceil(math.sqrt(n))
@@ -107,7 +92,6 @@ def stages(images: Sequence[Tensor], scale: int = 2) -> Image.Image:
 
     Args:
         images: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `RGFlow.coarse` gives.
-        scale: Each pixel of the finest image is drawn as scale × scale pixels.
     """
     same_size = [
         _drawable(x).repeat_interleave(1 << h, 2).repeat_interleave(1 << h, 3)

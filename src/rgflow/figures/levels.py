@@ -21,7 +21,6 @@ def progressive(
 
     Args:
         stages: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `Flow.coarse` gives.
-        scale: Each pixel of the finest image is drawn as scale × scale pixels.
         coarse_first: From coarse to fine, as they are generated; otherwise from fine to coarse.
     """
     order = range(len(stages))[:: -1 if coarse_first else 1]
@@ -50,7 +49,8 @@ def resampled(found: Resampled, *, scale: int = 2) -> Image.Image:
 
 def temperatures(found: Tempered, *, scale: int = 2) -> Image.Image:
     """A row for every temperature, a column for every seed."""
-    rows = [f"T = {_listed(temperature)}" for temperature in found.temperatures]
+    each = ([t] if isinstance(t, int | float) else t for t in found.temperatures)
+    rows = [f"T = {', '.join(map(number, one))}" for one in each]
     columns = [f"seed {seed}" for seed in found.seeds]
     body = panel(found.images, scale=scale, rows=rows, columns=columns)
     return arranged([titled("The same seeds at several temperatures", body)])
@@ -67,7 +67,6 @@ def mixed_temperatures(
         low: Temperatures of the levels h < `split`.
         high: Temperatures of the others.
         split: Where the levels are split.
-        scale: Each pixel is drawn as scale × scale pixels.
     """
     n = len(found.seeds)
     down = next(k for k in range(math.isqrt(n), 0, -1) if n % k == 0)
@@ -82,8 +81,3 @@ def mixed_temperatures(
     below = "level 0" if split == 1 else f"levels 0 to {split - 1}"
     title = f"Temperature of {below}, downwards; of the levels above, across"
     return arranged([titled(title, body)])
-
-
-def _listed(temperature: float | Sequence[float]) -> str:
-    many = [temperature] if isinstance(temperature, int | float) else temperature
-    return ", ".join(map(number, many))

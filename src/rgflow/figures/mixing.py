@@ -21,7 +21,6 @@ def thresholds(one_way: Mixtures, other_way: Mixtures, *, scale: int = 2) -> Ima
     Args:
         one_way: Of A with B, for every Θ from 0 (A itself) to h_L + 1 (B itself).
         other_way: Of B with A.
-        scale: Each pixel is drawn as scale × scale pixels.
     """
     columns = [f"Θ = {threshold}" for threshold in range(len(one_way.shares))]
     groups = []
@@ -44,7 +43,6 @@ def mixing_grid(
         high: The images that the levels h ≥ Θ are from, which stand above.
         low: Those that the levels h < Θ are from, which stand on the left.
         threshold: Θ.
-        scale: Each pixel is drawn as scale × scale pixels.
     """
     body, above, left = (panel(x, scale=scale) for x in (images, high[None], low[:, None]))
     x, y = left.width + GUTTER, above.height + GUTTER
@@ -63,7 +61,6 @@ def path_frames(
 
     Args:
         paths: By name, the mixtures of one pair of images, all in as many steps.
-        scale: Each pixel is drawn as scale × scale pixels.
         ends: What the two images are called.
     """
     first, *_ = paths.values()

@@ -6,7 +6,7 @@ A site of level h is drawn with the 2^h pixels from its own on, which is what it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from rgflow.lattice import Lattice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = {"disentangler": "#8fcf9f", "decimator": "#f6d365"}
 """Of blocks, by their kind."""
@@ -39,7 +40,6 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     generation cone of a latent. The view from above shows the blocks of level 0.
 
     Args:
-        lattice: The geometry.
         place: Of the latent; none: near the middle, of level 1 if there is one.
 
     Raises:
@@ -58,7 +58,7 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     _side_view(axes[0], lattice, pixels, upward=True)
     _side_view(axes[1], lattice, lattice.site(level, i, j), upward=False)
     _top_view(axes[2], lattice, rows, columns)
-    kinds = {layer.name for h in range(lattice.levels) for layer in lattice.layers(h)}
+    kinds = _kinds(lattice)
     last = lattice.layers(0)[-1].name
     both = f"what the cells of {last} write, under those of other layers, outlined"
     if last == "decimator":
@@ -71,10 +71,7 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", weight="bold", color=INK)
     handles = [
-        *(
-            Patch(facecolor=colour, edgecolor=INK, label=kind)
-            for kind, colour in {kind: _colour(kind) for kind in sorted(kinds)}.items()
-        ),
+        *(Patch(facecolor=_colour(kind), edgecolor=INK, label=kind) for kind in sorted(kinds)),
         Line2D([], [], marker="x", color=RED, ls="", mew=2, ms=7, label="latent z"),
         Line2D([], [], marker="o", color=BLUE, ls="", ms=7, label="pixel x"),
         Patch(facecolor=BLUE, alpha=0.25, label="inference cone"),
@@ -89,7 +86,6 @@ def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) 
     """The latents that some pixels reach, each at its site, with their number at every level.
 
     Args:
-        lattice: The geometry.
         pixels: A mask of the image, [H, W].
         image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
 
@@ -98,9 +94,7 @@ def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) 
     """
     cone, every = lattice.inference_cone(pixels), np.ones_like(pixels)
     colours = level_colours(lattice.levels)
-    figure = blank(8.6, 6.1)
-    axes = figure.add_axes((0.01, 0.02, 0.67, 0.96))
-    _background(axes, lattice, image)
+    figure, axes = _over(lattice, image)
     edge = 0.88 if image is None else 0.6
     for h, colour in enumerate(colours):
         _squares(axes, cone & (lattice.site_levels == h), colour, edge)
@@ -122,7 +116,6 @@ def generation_cones(
     """The pixels that latents reach, with their number.
 
     Args:
-        lattice: The geometry.
         places: Where the latents are; none: near the middle, one of every level.
         image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
 
@@ -132,9 +125,7 @@ def generation_cones(
     if places is None:
         places = [_near_the_middle(lattice, h) for h in range(lattice.levels)]
     colours = level_colours(lattice.levels)
-    figure = blank(8.6, 6.1)
-    axes = figure.add_axes((0.01, 0.02, 0.67, 0.96))
-    _background(axes, lattice, image)
+    figure, axes = _over(lattice, image)
     lines = []
     for h, i, j in places:
         cone = lattice.generation_cone(lattice.site(h, i, j))
@@ -144,6 +135,12 @@ def generation_cones(
         lines.append((f"({h}, {i}, {j}): {cone.sum()} of {cone.size}", colours[h]))
     _counts(axes, "Pixels reached by the latents\nat (level, row, column)", lines)
     return rendered(figure)
+
+
+def _kinds(lattice: Lattice) -> list[str]:
+    """The names of all layers."""
+    layers = (layer for level in range(lattice.levels) for layer in lattice.layers(level))
+    return list(dict.fromkeys(layer.name for layer in layers))
 
 
 def _near_the_middle(lattice: Lattice, level: int) -> Place:
@@ -157,36 +154,31 @@ def _near_the_middle(lattice: Lattice, level: int) -> Place:
 # ---------------------------------------------------------------- from the side
 
 
-class _Passed(NamedTuple):
-    """Which columns of a level's grid a cone passes: below its layers, between and above them."""
-
-    below: list[NDArray[np.bool_]]
-    """Below each layer, in the order in which inference applies them."""
-    above: NDArray[np.bool_]
-    """Above the last."""
+Passed = list[NDArray[np.bool_]]
+"""Which columns of a level's grid a cone passes: below its first layer, as inference applies them,
+and above each."""
 
 
-def _walk(lattice: Lattice, start: Mask, upward: bool) -> list[_Passed]:
+def _walk(lattice: Lattice, start: Mask, upward: bool) -> list[Passed]:
     """The columns that a cone passes on its way up from pixels, or down from latents."""
-    mask, found = start.copy(), []
-    for level in range(lattice.levels) if upward else reversed(range(lattice.levels)):
-        grid, layers = mask[:: 1 << level, :: 1 << level], lattice.layers(level)
-        columns = [np.any(grid, 0, keepdims=False)]
-        for layer in layers if upward else reversed(layers):
+    mask, found, way = start.copy(), [], slice(None, None, 1 if upward else -1)
+    for level in range(lattice.levels)[way]:
+        grid = mask[:: 1 << level, :: 1 << level]
+        columns: Passed = [np.any(grid, 0, keepdims=False)]
+        for layer in lattice.layers(level)[way]:
             grid[...] = layer.spread(grid)
             columns.append(np.any(grid, 0, keepdims=False))
-        columns = columns if upward else columns[::-1]
-        found.append(_Passed(columns[:-1], columns[-1]))
-    return found if upward else found[::-1]
+        found.append(columns[way])
+    return found[way]
 
 
 def _side_view(axes: Axes, lattice: Lattice, start: Mask, upward: bool) -> None:
     """All wires, blocks and latents of one row of the lattice, with a cone shaded."""
-    for level, passed in enumerate(_walk(lattice, start, upward)):
+    way = _walk(lattice, start, upward)
+    for level, passed in enumerate(way):
         _level_from_the_side(axes, lattice, level, passed, upward)
-    pixels = _walk(lattice, start, upward)[0].below[0]
     for x in range(lattice.width):
-        size, alpha = (7, 1.0) if pixels[x] else (5, 0.45)
+        size, alpha = (7, 1.0) if way[0][0][x] else (5, 0.45)
         axes.plot(x, 0, "o", color=BLUE, markersize=size, alpha=alpha, zorder=6)
     axes.set_xlim(-0.8, lattice.width * 1.1)
     axes.set_ylim(-0.6, lattice.levels * STEP)
@@ -194,31 +186,26 @@ def _side_view(axes: Axes, lattice: Lattice, start: Mask, upward: bool) -> None:
 
 
 def _level_from_the_side(
-    axes: Axes, lattice: Lattice, level: int, passed: _Passed, upward: bool
+    axes: Axes, lattice: Lattice, level: int, passed: Passed, upward: bool
 ) -> None:
     from matplotlib.patches import Rectangle
 
     scale, base, layers = 1 << level, level * STEP, lattice.layers(level)
-    names = list(
-        dict.fromkeys(one.name for h in range(lattice.levels) for one in lattice.layers(h))
-    )
-    names = ["disentangler", "decimator"] if set(names) <= set(COLOURS) else names
+    names = _kinds(lattice)
+    names = list(COLOURS) if set(names) <= set(COLOURS) else names
     bottoms = [base + WIRE + names.index(layer.name) * (WIRE + BLOCK) for layer in layers]
     leaves = base + 2 * (WIRE + BLOCK)
     # The cone behind every piece of wire reaches from the middle of a block to that of the next.
     middles = [y + BLOCK / 2 for y in bottoms]
     lowest = leaves - STEP if level else base - 0.35
     highest = leaves + 0.3 if level == lattice.top else leaves
-    spans = zip([lowest, *middles], [*middles, highest], strict=True)
-    for (low, high), columns in zip(spans, [*passed.below, passed.above], strict=True):
+    style: dict[str, Any] = {"fc": BLUE if upward else RED, "alpha": 0.2, "lw": 0, "zorder": 1}
+    for low, high, columns in zip([lowest, *middles], [*middles, highest], passed, strict=True):
         for i in np.flatnonzero(columns).tolist():
-            corner, colour = (i * scale - 0.5, low), BLUE if upward else RED
-            axes.add_patch(
-                Rectangle(corner, scale, high - low, fc=colour, alpha=0.2, lw=0, zorder=1)
-            )
-    above = [*passed.below[1:], passed.above]
-    for layer, y, under, over in zip(layers, bottoms, passed.below, above, strict=True):
-        entered = np.tile(under if upward else over, (layer.grid[0], 1))
+            axes.add_patch(Rectangle((i * scale - 0.5, low), scale, high - low, **style))
+    entries = passed[:-1] if upward else passed[1:]
+    for layer, y, columns in zip(layers, bottoms, entries, strict=True):
+        entered = np.tile(columns, (layer.grid[0], 1))
         strong = layer.touched(entered).ravel()
         columns_of = layer.origins[:, 1]
         for column in np.unique(columns_of).tolist():
@@ -228,7 +215,7 @@ def _level_from_the_side(
         top = base + STEP if goes_up else leaves
         axes.plot((x, x), (base, top), color=INK, lw=0.8, zorder=3)
         if not goes_up:
-            size, width, alpha = (7, 2.2, 1.0) if passed.above[i] else (5.5, 1.1, 0.55)
+            size, width, alpha = (7, 2.2, 1.0) if passed[-1][i] else (5.5, 1.1, 0.55)
             axes.plot(x, leaves + 0.12, "x", c=RED, ms=size, mew=width, alpha=alpha, zorder=6)
     place = (lattice.width + 0.3, base + WIRE + BLOCK + WIRE / 2)
     axes.text(*place, f"level {level}", va="center", fontsize=11, color=INK)
@@ -307,21 +294,23 @@ def _top_view(axes: Axes, lattice: Lattice, rows: int, columns: int) -> None:
 # ---------------------------------------------------------------- over an image
 
 
-def _background(axes: Axes, lattice: Lattice, image: Tensor | None) -> None:
-    """The image, lightened, or empty cells."""
-    size = (lattice.height, lattice.width)
+def _over(lattice: Lattice, image: Tensor | None) -> tuple[Figure, Axes]:
+    """A figure of the image, lightened, or of empty cells."""
+    figure, size = blank(8.6, 6.1), (lattice.height, lattice.width)
+    axes = figure.add_axes((0.01, 0.02, 0.67, 0.96))
     axes.set_xlim(-0.7, size[1] - 0.3)
     axes.set_ylim(size[0] - 0.3, -0.7)
     axes.set_aspect("equal")
     axes.axis("off")
     if image is None:
         _squares(axes, np.ones(size, dtype=bool), PALE, 0.88)
-        return
-    if image.shape[1:] != size:
+    elif image.shape[1:] != size:
         raise ValueError(
             f"Expected an image of {size[0]}×{size[1]} pixels; got {list(image.shape)}."
         )
-    axes.imshow(np.asarray(picture(image).convert("RGB")), alpha=0.4, zorder=1)
+    else:
+        axes.imshow(np.asarray(picture(image).convert("RGB")), alpha=0.4, zorder=1)
+    return figure, axes
 
 
 def _squares(axes: Axes, mask: Mask, colour: str, edge: float) -> None:
@@ -338,18 +327,11 @@ def _outline(axes: Axes, mask: Mask, colour: str, width: float = 2.4, order: flo
     from matplotlib.collections import LineCollection
 
     inside = np.pad(mask, 1)
-    lines = []
-    for i, j in np.argwhere(inside[:, 1:] != inside[:, :-1]):
-        lines.append([(j - 0.5, i - 1.5), (j - 0.5, i - 0.5)])
-    for i, j in np.argwhere(inside[1:] != inside[:-1]):
-        lines.append([(j - 1.5, i - 0.5), (j - 0.5, i - 0.5)])
-    style: dict[str, Any] = {
-        "colors": colour,
-        "linewidths": width,
-        "zorder": order,
-        "capstyle": "projecting",
-    }
-    axes.add_collection(LineCollection(lines, clip_on=False, **style))
+    down, across = np.argwhere(np.diff(inside)), np.argwhere(np.diff(inside, axis=0))
+    lines = [[(j - 0.5, i - 1.5), (j - 0.5, i - 0.5)] for i, j in down]
+    lines += [[(j - 1.5, i - 0.5), (j - 0.5, i - 0.5)] for i, j in across]
+    style: dict[str, Any] = {"zorder": order, "capstyle": "projecting", "clip_on": False}
+    axes.add_collection(LineCollection(lines, colors=colour, linewidths=width, **style))
 
 
 def _counts(

@@ -54,17 +54,8 @@ def panel(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Image.Image:
-    """Images in a grid on white, with labels on the left of the rows and above the columns.
-
-    Args:
-        images: [R, K, C, H, W], uint8 or reals in [0, 256).
-        scale: Each pixel is drawn as scale × scale pixels.
-        rows: A label for each row; none: no labels.
-        columns: A label for each column; none: no labels.
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
-    """
+    """Images [R, K, C, H, W] in a grid on white, with labels on the left of the rows and above the
+    columns, if there are any."""
     height, width = (edge * scale for edge in images.shape[3:])
     body = grid(images.flatten(0, 1), images.shape[1], scale)
     body = body.crop((GAP, GAP, body.width - GAP, body.height - GAP))
@@ -97,12 +88,12 @@ def text_width(text: str, bold: bool = False, size: int = TEXT) -> int:
     return math.ceil(font(size, bold).getlength(text))
 
 
-def titled(title: str, picture: Image.Image) -> Image.Image:
+def titled(title: str, picture: Image.Image, size: int = TEXT) -> Image.Image:
     """A picture below a line of bold text, of which the end is cut off where it is very long."""
-    title = printable(title)[:LONGEST]
-    width = max(picture.width, text_width(title, bold=True))
-    out = pasted((width, LINE + picture.height), (picture, (0, LINE)))
-    ImageDraw.Draw(out).text((0, TEXT), title, INK, font(bold=True), anchor="ls")
+    title, line = printable(title)[:LONGEST], size + LINE - TEXT
+    width = max(picture.width, text_width(title, bold=True, size=size))
+    out = pasted((width, line + picture.height), (picture, (0, line)))
+    ImageDraw.Draw(out).text((0, size), title, INK, font(size, bold=True), anchor="ls")
     return out
 
 

@@ -26,18 +26,16 @@ LINES: dict[Cross, str] = {"quadrants": "-", "half_axes": "--"}
 REACH = 4.2
 """How far the pictures go from 0."""
 FAR = 2 * REACH
+POINTS = 100
+"""Points in a picture."""
 
 
-def pinwheels(results: Mapping[str, Sequence[Pinwheel]], points: int = 100) -> Image.Image:
-    """Latents and data of flows that have learned the pinwheel, the first of each prior.
+def pinwheels(results: Mapping[str, Sequence[Pinwheel]]) -> Image.Image:
+    """Latents and data of flows that have learned the pinwheel, the first of those of each prior.
 
     As in the paper: draws from the prior, coloured by their sector, and where the flow takes them;
     for both ways to cut the plane into sectors. On the right the other way: data in the colours of
     their legs, and their latents. A sector has the colour of its leg.
-
-    Args:
-        results: What was learned, with one or more seeds.
-        points: How many are drawn in each picture.
     """
     crosses = get_args(Cross)
     figure = blank(13.6, 0.35 + 2.5 * len(results))
@@ -49,8 +47,8 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]], points: int = 100) -> I
         found = flows[0]
         generator = torch.Generator().manual_seed(found.seed)
         prior = make_prior(PRIORS[prior_name]())
-        z = prior.sample_like(torch.empty(points, 2), generator)
-        x, legs = draw_pinwheel(points, found.turn, generator)
+        z = prior.sample_like(torch.empty(POINTS, 2), generator)
+        x, legs = draw_pinwheel(POINTS, found.turn, generator)
         with torch.no_grad():
             generated, encoded = found.flow.inverse(z)[0], found.flow(x)[0]
         many, _ = draw_pinwheel(4000, found.turn, generator)
@@ -64,15 +62,8 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]], points: int = 100) -> I
                 _points(left, z, colours)
                 _data(right, many, generated, colours)
                 title = f"prior by {WORDS[cross]} → data"
-                left.text(
-                    REACH,
-                    -REACH,
-                    _told(flows, cross),
-                    ha="center",
-                    va="top",
-                    color=INK,
-                    fontsize=12,
-                )
+                told = _told(flows, cross)
+                left.text(REACH, -REACH, told, ha="center", va="top", color=INK, fontsize=12)
             else:
                 _data(left, many, x, legs)
                 _prior(right, found, crosses)
@@ -81,10 +72,9 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]], points: int = 100) -> I
             if r == 0:
                 left.text(REACH, 1.12 * REACH, title, color=INK, fontsize=14, ha="center")
             if k == 0:
-                left.text(
-                    -0.08, 0.5, f"{prior_name.capitalize()} prior", rotation=90, ha="center",
-                    va="center", weight="bold", fontsize=14, color=INK, transform=left.transAxes,
-                )  # fmt: skip
+                name = f"{prior_name.capitalize()} prior"
+                style = {"rotation": 90, "va": "center", "weight": "bold", "color": INK}
+                left.set_title(name, style, x=-0.08, y=0.5, fontsize=14)
     return rendered(figure)
 
 

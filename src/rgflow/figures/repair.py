@@ -1,4 +1,4 @@
-"""Repaired images as in the paper's Fig. 8, how they were found, and what finding them costs.
+"""Repaired images as in the paper's Fig. 8, and how they were found.
 
 Letters in shapes: N images; R restarts; T steps; D draws; C channels; H, W rows and columns.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,16 +38,12 @@ from rgflow.lattice import Mask, Sites
 from rgflow.metrics.images import psnr
 from rgflow.text import minus
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+ACROSS, CURVES_ACROSS = 8, 3
+"""Images, and charts, side by side."""
 
 
 def marked(images: Tensor, masks: Mask) -> Tensor:
-    """Images with regions painted red, uint8 [N, 3, H, W].
-
-    Args:
-        images: [N, C, H, W], uint8 or reals in [0, 256).
-        masks: The regions, [H, W] or [N, H, W].
+    """Images with regions, [H, W] or [N, H, W], painted red: uint8 [N, 3, H, W].
 
     Raises:
         ValueError: If masks don't fit the images, or there are neither 1 nor 3 channels.
@@ -67,7 +63,6 @@ def repairs(
     *,
     truth: Tensor | None = None,
     scale: int = 3,
-    across: int = 8,
 ) -> Image.Image:
     """Regions of images filled in, by one or more methods (paper, Fig. 8).
 
@@ -80,8 +75,6 @@ def repairs(
         masks: The regions, [H, W] or [N, H, W].
         rows: By the name of the method, the images repaired.
         truth: The images as they should be; none: not known.
-        scale: Each pixel is drawn as scale × scale pixels.
-        across: Images side by side; the others follow below.
 
     Raises:
         ValueError: If shapes don't fit, or there are neither 1 nor 3 channels.
@@ -101,7 +94,7 @@ def repairs(
     left = (
         max(text_width(label) for strip in strips for label in (strip.label, strip.note)) + GUTTER
     )
-    step = -(-len(images) // -(-len(images) // across))  # in bands of about one length
+    step = -(-len(images) // -(-len(images) // ACROSS))  # in bands of about one length
     bands = [
         stacked([_drawn(strip, slice(k, k + step), left, scale) for strip in strips], GAP)
         for k in range(0, len(images), step)
@@ -124,20 +117,14 @@ class _Strip(NamedTuple):
 def _scored(rows: Mapping[str, Tensor], truth: Tensor, masks: Mask) -> list[_Strip]:
     """Repaired images, with the PSNR of the region below each."""
     values = {name: psnr(found, truth, masks).values for name, found in rows.items()}
-    best = [max(column) for column in zip(*values.values(), strict=True)]
-
-    def captions(name: str) -> list[tuple[str, bool]]:
-        return [
-            (
-                "exact" if value == math.inf else minus(f"{value:.1f}"),
-                len(rows) > 1 and value == most,
-            )
-            for value, most in zip(values[name], best, strict=True)
-        ]
-
-    return [
-        _Strip(name, found, captions(name), "PSNR of region, dB") for name, found in rows.items()
-    ]
+    best = [max(column) if len(rows) > 1 else None for column in zip(*values.values(), strict=True)]
+    strips = []
+    for name, found in rows.items():
+        words = ("exact" if x == math.inf else minus(f"{x:.1f}") for x in values[name])
+        bold = (x == most for x, most in zip(values[name], best, strict=True))
+        captions = list(zip(words, bold, strict=True))
+        strips.append(_Strip(name, found, captions, "PSNR of region, dB"))
+    return strips
 
 
 def _differences(rows: Mapping[str, Tensor], truth: Tensor) -> list[_Strip]:
@@ -180,7 +167,6 @@ def completions(
     *,
     truth: Tensor | None = None,
     scale: int = 3,
-    across: int = 8,
 ) -> Image.Image:
     """Several completions of one image, and their mean and spread pixel by pixel.
 
@@ -192,8 +178,6 @@ def completions(
         spread: Their standard deviation in grey levels, [C, H, W]; of it, the root mean square
             over channels is shown.
         truth: The image as it should be; none: not known.
-        scale: Each pixel is drawn as scale × scale pixels.
-        across: Completions side by side.
 
     Raises:
         ValueError: If shapes don't fit, or there are neither 1 nor 3 channels.
@@ -211,7 +195,7 @@ def completions(
         if shown is not None
     ]
     parts.append(_scale(deviation.max().item(), parts[-1].height))
-    bands = [panel(part[None], scale=scale) for part in draws.split(across)]
+    bands = [panel(part[None], scale=scale) for part in draws.split(ACROSS)]
     below = titled(f"{len(draws)} completions", stacked(bands, GAP))
     return arranged([beside(parts, GUTTER), below])
 
@@ -228,13 +212,12 @@ def _scale(highest: float, height: int) -> Image.Image:
     return out
 
 
-def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3) -> Image.Image:
+def optimisation(curves: Tensor, *, names: Sequence[str] = ()) -> Image.Image:
     """Log-likelihoods while regions are filled in: every restart, and the best of each image.
 
     Args:
         curves: log p in nats, [N, R, T], one value per step; NaN once a restart has stopped.
         names: Of the images; none: their numbers.
-        columns: Images side by side.
 
     Raises:
         ValueError: If an image has no finite value.
@@ -243,7 +226,7 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3)
     finite = np.where(np.isfinite(values), values, -np.inf)
     if (finite.max((1, 2)) == -np.inf).any():
         raise ValueError("Expected a finite log-likelihood of every image; got none.")
-    across = min(columns, len(values))
+    across = min(CURVES_ACROSS, len(values))
     down = -(-len(values) // across)
     figure = blank(0.4 + 3 * across, 0.4 + 2.3 * down)
     grid = figure.subplots(down, across, squeeze=False)
@@ -257,7 +240,13 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = (), columns: int = 3)
         most = values[k, restart, step]
         axes.plot(step, most, "o", color=BLUE, ms=5)
         side = "right" if step > steps / 3 else "left"
-        _note(axes, minus(f"{most:.0f}"), (step, most), (0, 5), side, BLUE)
+        near: dict[str, Any] = {
+            "xytext": (0, 5),
+            "textcoords": "offset points",
+            "ha": side,
+            "weight": "bold",
+        }
+        axes.annotate(minus(f"{most:.0f}"), (step, most), color=BLUE, **near)
         axes.set_ylim(*_limits(finite[k]))
         title = literal(names[k]) if names else f"image {k + 1}"
         title += f", best of {restarts} restarts" if restarts > 1 else ""
@@ -275,81 +264,3 @@ def _limits(curves: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.quantile(late[np.isfinite(late)], 0.02), curves.max()
     margin = 0.08 * (high - low) or 1.0
     return low - margin, high + 2 * margin
-
-
-class Cost(NamedTuple):
-    """What a step costs for images of one size."""
-
-    edge: int
-    """L."""
-    seconds: float
-    """Of a step; NaN: not known."""
-    bytes: float
-    """Of memory at its peak; NaN: not known."""
-    measured: bool = True
-    """Rather than extrapolated."""
-
-
-def scaling(
-    restricted: Sequence[Cost], full: Sequence[Cost], latents: Mapping[int, int]
-) -> Image.Image:
-    """Time and memory of a step against the edge of the image, and the number of free latents.
-
-    Args:
-        restricted: What a step costs if only causal cones are evaluated, the smallest size first.
-        full: The same if all is. Points that aren't measured are hollow.
-        latents: For every size, the number of free latents.
-    """
-    figure = blank(10, 3.6)
-    time, memory, free = figure.subplots(1, 3)
-    for name, points, colour in (("restricted", restricted, BLUE), ("full", full, RED)):
-        _line(time, name, colour, points, [point.seconds for point in points])
-        _line(memory, name, colour, points, [point.bytes / 2**20 for point in points])
-    free.plot(list(latents), list(latents.values()), "o-", color=INK, lw=1.8, ms=5)
-    free.set_ylim(0, 1.15 * max(latents.values()))
-    ends = list(latents.items())
-    for end, shift, side in ((ends[0], (6, -13), "left"), (ends[-1], (-6, 6), "right")):
-        _note(free, f"{end[1]:,}", end, shift, side, INK)
-    edges = sorted({point.edge for point in (*restricted, *full)} | set(latents))
-    for axes, title in (
-        (time, "time per step, s"),
-        (memory, "peak memory, MiB"),
-        (free, "free latents"),
-    ):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(edges, [str(edge) for edge in edges])
-        axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold")
-        plain(axes, "edge of the image L")
-    for axes in (time, memory):
-        axes.set_yscale("log")
-        axes.margins(y=0.15)
-        axes.tick_params(which="minor", left=False)
-    figure.tight_layout(w_pad=2)
-    return rendered(figure)
-
-
-def _line(
-    axes: Axes, name: str, colour: str, points: Sequence[Cost], values: Sequence[float]
-) -> None:
-    """One evaluation: through what was measured, then dashed to what was extrapolated."""
-    edges = [point.edge for point in points]
-    count = sum(point.measured for point in points)
-    axes.plot(edges[:count], values[:count], "o-", color=colour, lw=1.8, ms=5)
-    axes.plot(edges[count - 1 :], values[count - 1 :], "--", color=colour, lw=1.2, zorder=1)
-    axes.plot(edges[count:], values[count:], "o", color=colour, mfc="white", ms=5)
-    _note(axes, name, (edges[count - 1], values[count - 1]), (-6, 7), "right", colour)
-    if count < len(points):
-        _note(axes, "extrapolated", (edges[-1], values[-1]), (-7, 3), "right", colour, "normal")
-
-
-def _note(
-    axes: Axes,
-    text: str,
-    at: tuple[float, float],
-    shift: tuple[int, int],
-    side: str,
-    colour: str,
-    weight: str = "bold",
-) -> None:
-    """A text beside a point of a plot, shifted by some points (1/72 inch)."""
-    axes.annotate(text, at, shift, textcoords="offset points", color=colour, ha=side, weight=weight)

@@ -1,5 +1,4 @@
-"""Where images are surprising: an image, what every level says of it, the region proposed; and how
-well corruptions are found.
+"""Where images are surprising: an image, what every level says of it, the region proposed.
 
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
@@ -11,24 +10,15 @@ from PIL import Image, ImageColor
 from torch import Tensor
 from torch.nn import functional as F
 
-from rgflow.figures.charts import INK, PALE, RED, SOFT, blank, plain, rendered
+from rgflow.figures.charts import RED
 from rgflow.figures.fields import heat
 from rgflow.figures.images import to_bytes
 from rgflow.figures.panels import arranged, panel, titled
 from rgflow.lattice import Mask
-from rgflow.repair.corruptions import Detection
 from rgflow.repair.surprise import Proposal, Surprise
 
 TRUE = "#ffffff"
 """Around the region that is really corrupted."""
-WORDS = {
-    "noise": "uniform noise",
-    "constant": "one colour",
-    "other": "patch of another image",
-    "elsewhere": "patch from elsewhere",
-}
-COLOURS = {"surprise": RED, "biharmonic": INK, "variance": SOFT}
-"""Of the detectors."""
 
 
 def surprises(
@@ -50,10 +40,6 @@ def surprises(
         proposal: The regions proposed, outlined in red.
         truth: The regions that are corrupted, outlined in white; none: not known.
         rows: A name for each image; none: no names.
-        scale: Each pixel is drawn as scale × scale pixels.
-
-    Raises:
-        ValueError: If there are neither 1 nor 3 channels.
     """
     pictures = images if images.dtype == torch.uint8 else to_bytes(images)
     if pictures.shape[1] == 1:
@@ -90,33 +76,3 @@ def _outline(pictures: Tensor, masks: Mask, colour: str, scale: int) -> None:
     outside = F.max_pool2d(F.pad(1 - inside, (2, 2, 2, 2), value=1.0), 5, 1)
     edge = (inside * outside > 0)[:, 0]
     pictures.movedim(1, -1)[edge] = torch.tensor(ImageColor.getrgb(colour), dtype=torch.uint8)
-
-
-def detections(found: Sequence[Detection]) -> Image.Image:
-    """How well corruptions of several kinds are found, by every detector.
-
-    Args:
-        found: One result per kind, as `rgflow.repair.corruptions.detection` gives them.
-    """
-    figure = blank(8, 1.2 + 0.45 * len(found))
-    axes = figure.subplots()
-    for column, (name, colour) in enumerate(COLOURS.items()):
-        scores = [result.auc[name] for result in found]
-        means, errors = zip(*((s.mean, s.standard_error) for s in scores), strict=True)
-        axes.errorbar(means, range(len(found)), xerr=errors, color=colour, fmt="o")
-        lines = [(-0.8, name), *((row, f"{mean:.3f}") for row, mean in enumerate(means))]
-        for row, text in lines:
-            axes.text(
-                1.2 + 0.36 * column, row, text, color=colour, ha="center", va="center",
-                transform=axes.get_yaxis_transform(), weight="bold" if text == name else None,
-            )  # fmt: skip
-    axes.grid(axis="y", color=PALE)
-    axes.set_axisbelow(True)
-    axes.axvline(0.5, color=SOFT, lw=1, ls=(0, (4, 3)))
-    axes.set_yticks(range(len(found)), [WORDS[result.kind] for result in found])
-    axes.set_ylim(len(found) - 0.5, -0.5)
-    plain(axes, "area under the ROC over pixels; by chance 0.5")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    figure.subplots_adjust(left=0.25, right=0.6, top=0.85, bottom=0.21)
-    return rendered(figure)

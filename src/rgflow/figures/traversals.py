@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rgflow.analysis.fields import ReceptiveFields
 from rgflow.analysis.traversals import Traversal
 from rgflow.figures.fields import heat
 from rgflow.figures.panels import GUTTER, arranged, beside, number, panel, titled
-from rgflow.text import minus
+from rgflow.latents import Address
+from rgflow.text import minus, with_error
 
 
 class Shown(NamedTuple):
@@ -27,16 +29,29 @@ class Shown(NamedTuple):
     """A few words above the field, such as its strength."""
 
 
+def where(address: Address) -> str:
+    """Where a latent is, as a title.
+
+    Example:
+        >>> where((2, 0, 4, 1))
+        'h = 2, (0, 4), c = 1'
+    """
+    h, i, j, c = address
+    return f"h = {h}, ({i}, {j}), c = {c}"
+
+
+def labels(fields: ReceptiveFields, address: Address) -> tuple[str, str]:
+    """A title for a latent, and a note on its strength."""
+    _, i, j, c = address
+    strength = with_error(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
+    return where(address), f"strength {strength}"
+
+
 def traversals(shown: Sequence[Shown], *, scale: int = 2, across: int = 1) -> Image.Image:
     """Fields, and beside each the images, a row for every one and a column for every value.
 
     Args:
-        shown: What to draw.
-        scale: Each pixel of an image is drawn as scale × scale pixels.
         across: How many latents stand side by side.
-
-    Raises:
-        ValueError: If the images have neither 1 nor 3 channels.
     """
     return arranged([_group(one, one.traversal.images, scale) for one in shown], across)
 
@@ -72,8 +87,6 @@ def traversal_frames(
     """A picture for every value, for `animate`; all have as many values as the first.
 
     Args:
-        shown: What to draw.
-        scale: Each pixel of an image is drawn as scale × scale pixels.
         across: How many latents stand side by side.
     """
     return [

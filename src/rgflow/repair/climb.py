@@ -15,14 +15,6 @@ paper's way), or the hole's pixels themselves, in the flow's own space."""
 class Climb:
     """How the likeliest completion of a hole is looked for (paper, Appendix F).
 
-    Attributes:
-        variables: What is varied.
-        draws: Random draws of the latents per image, of which the best are starts.
-        temperature: Of these draws.
-        restarts: How many of the best draws are starts.
-        steps: The most steps; the climb ends earlier if it comes to rest.
-        rate: Of Adam at the start, in units of the flow's own space.
-
     Raises:
         ValueError: If a number is out of range.
 
@@ -34,11 +26,17 @@ class Climb:
     """
 
     variables: Variables = "latents"
+    """What is varied: the latents of the cone, or the pixels."""
     draws: int = 200
+    """Random draws of the latents per image, of which the best are starts."""
     temperature: float = 1.0
+    """Of these draws."""
     restarts: int = 1
+    """How many of the best draws are starts."""
     steps: int = 1000
+    """The most steps; the climb ends earlier if it comes to rest."""
     rate: float = 0.03
+    """Of Adam at the start, in units of the flow's own space."""
 
     def __post_init__(self) -> None:
         check_name("variables", self.variables, get_args(Variables))

@@ -32,23 +32,19 @@ Progress = Callable[[str, int, Tensor], bool | None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Filled:
-    """What one method makes of images with holes.
-
-    Attributes:
-        name: Of the method.
-        images: [N, C, H, W]: reals in [0, 256), or uint8.
-        seconds: What it took.
-        flow: The flow that it used; none: it used no flow.
-        inpainting: How that found them, if it climbed.
-        completions: Or what particles drew, of every image.
-    """
+    """What one method makes of images with holes."""
 
     name: str
+    """Of the method."""
     images: Tensor
+    """[N, C, H, W]: reals in [0, 256), or uint8."""
     seconds: float
     flow: Flow | None = None
+    """The flow that it used, if any."""
     inpainting: Inpainting | None = None
+    """How that found them, if it climbed."""
     completions: tuple[Completion, ...] = ()
+    """Or what particles drew, of every image."""
 
     @property
     def log_prob(self) -> Tensor | None:
@@ -68,31 +64,25 @@ class Filled:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairScores:
-    """How near one method's images come to the truth.
-
-    Attributes:
-        name: Of the method.
-        images: How many.
-        psnr: Over the whole images.
-        psnr_region: Over the regions alone.
-        ssim: Structural similarity.
-        log_prob: Mean log p of the images in nats, less that of the truth; none without a flow.
-        log_prob_error: Its standard error; NaN of one image, and without a flow.
-        free: Variables per image, on average; none without a climb.
-        steps: Of the climb or the particles; none without a flow.
-        seconds: Per image.
-    """
+    """How near one method's images come to the truth."""
 
     name: str
+    """Of the method."""
     images: int
     psnr: Metric
     psnr_region: Metric
+    """Over the regions alone."""
     ssim: Metric
     log_prob: float | None
+    """Mean log p of the images in nats, less that of the truth; none without a flow."""
     log_prob_error: float
+    """Its standard error; NaN of one image, and without a flow."""
     free: float | None
+    """Variables per image, on average; none without a climb."""
     steps: int | None
+    """Of the climb or the particles; none without a flow."""
     seconds: float
+    """Per image."""
 
 
 def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> Mask:
@@ -158,8 +148,9 @@ def fill(
     """
     known = blanked(images, flow.lattice.masks(masks, len(images)))
     if particles:
-        yield _by_particles(flow, known, masks, particles, sweeps, seed, progress, preview)
-    methods: list[tuple[str, Flow, bool]] = [] if particles else [(_name(flow), flow, False)]
+        how = {"particles": particles, "sweeps": sweeps}
+        yield _by_particles(flow, known, masks, how, seed, progress, preview)
+    methods = [] if particles else [(_name(flow), flow, False)]
     if beside is not None:
         other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
         if isinstance(flow, RGFlow):
@@ -194,8 +185,7 @@ def _by_particles(
     flow: Flow,
     images: Tensor,
     masks: Mask,
-    particles: int,
-    sweeps: int,
+    how: dict[str, int],
     seed: int,
     progress: Progress | None,
     preview: Callable[[Tensor], None] | None,
@@ -211,17 +201,9 @@ def _by_particles(
 
     for image, mask in zip(images, flow.lattice.masks(masks, len(images)), strict=True):
         random = torch.Generator().manual_seed(seed)
+        show = (lambda image: preview(image[None])) if preview else None
         found.append(
-            complete(
-                flow,
-                image,
-                mask,
-                particles=particles,
-                sweeps=sweeps,
-                generator=random,
-                progress=after,
-                preview=(lambda image: preview(image[None])) if preview else None,
-            )
+            complete(flow, image, mask, **how, generator=random, progress=after, preview=show)
         )
     filled = torch.stack([one.image for one in found])
     seconds = time.perf_counter() - start
@@ -241,14 +223,8 @@ def _name(flow: Flow) -> str:
 
 @torch.no_grad()
 def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> RepairScores:
-    """How near a method's images come to the truth.
-
-    Args:
-        filled: What the method made.
-        truth: uint8 [N, C, H, W].
-        masks: The holes, [H, W] or [N, H, W].
-        seed: As for `fill`.
-    """
+    """How near a method's images come to the truth, uint8 [N, C, H, W]; holes and seed as for
+    `fill`."""
     found, flow, n = filled.log_prob, filled.flow, len(truth)
     log_prob, error = None, math.nan
     climb, curves = filled.inpainting, filled.curves

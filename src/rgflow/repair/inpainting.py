@@ -108,11 +108,13 @@ def inpaint(
             )
     restarts = climb.restarts
     problems = poses.region(masks, restarts)
-    latents, pixels = _starts(poses, masks, climb, generator, progress)
+    latents = _starts(poses, masks, climb, generator, progress)
     if climb.variables == "latents":
         ascent = _Ascent(problems, latents, problems.decode)
         owners = problems.latent_owners
     else:
+        with torch.no_grad():
+            pixels = problems.decode(latents)
         ascent = _Ascent(problems, problems.to_flow(pixels), problems.from_flow)
         owners = problems.owners.repeat_interleave(pixels.shape[1])
     report = progress
@@ -158,49 +160,30 @@ def _starts(
     climb: Climb,
     generator: torch.Generator | None,
     progress: Callable[[int, Tensor], bool | None] | None,
-) -> tuple[Tensor, Tensor]:
-    """Latents and pixels of the best draws, for the problems with that many copies per image."""
-    draws, restarts = climb.draws, climb.restarts
+) -> Tensor:
+    """Latents of the best draws, for the problems with that many copies per image."""
     most = min(PIXELS_AT_ONCE // int(masks.sum()), SITES_AT_ONCE // masks.size)
-    together = max(1, min(draws, most))
+    together = max(1, min(climb.draws, most))
     problems = poses.region(masks, together)
     prior = problems.flow.prior.tempered(climb.temperature)
-    n, images = len(masks), problems.owners.div(together, rounding_mode="floor")
-    kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    for first in range(0, draws, together):
+    places = by_copy(problems.latent_owners, together)
+    image_of = problems.latent_owners[places[0]].div(together, rounding_mode="floor")
+    kept = problems.latents.new_empty(0, len(image_of))
+    scores = problems.pixels.new_empty(len(masks), 0)
+    for first in range(0, climb.draws, together):
         # Drawn on the CPU, so that the same seed gives the same on all devices.
         like = torch.empty_like(problems.latents, device=generator.device if generator else None)
         z = prior.sample_like(like, generator).to(problems.latents.device)
-        x = problems.decode(z)
-        log_prob = problems.log_prob(x).nan_to_num(-math.inf, posinf=-math.inf)
-        z_places = by_copy(problems.latent_owners, together)
-        x_places = by_copy(problems.owners, together)
-        new = log_prob.view(n, together), z[z_places], x[x_places]
-        if first + together > draws:  # the last draws that were asked for
-            new = new[0][:, : draws - first], new[1][: draws - first], new[2][: draws - first]
-        kept = [*kept, new]
-        scores = torch.cat([k[0] for k in kept], 1)
-        top = scores.topk(min(restarts, scores.shape[1]), 1).indices  # [N, R]
-        z_owner = torch.div(problems.latent_owners[z_places[0]], together, rounding_mode="floor")
-        x_owner = images[x_places[0]]
-        zs, xs = torch.cat([k[1] for k in kept]), torch.cat([k[2] for k in kept])
+        log_prob = problems.log_prob(problems.decode(z)).nan_to_num(-math.inf, posinf=-math.inf)
+        new = slice(climb.draws - first)  # of the last ones, those that were asked for
+        scores = torch.cat((scores, log_prob.view(len(masks), together)[:, new]), 1)
+        kept = torch.cat((kept, z[places][new]))
+        scores, top = scores.topk(min(climb.restarts, scores.shape[1]), 1)  # [N, R]
+        kept = kept[top[image_of].T, torch.arange(len(image_of), device=top.device)]
         if progress:
-            progress(0, scores.gather(1, top))
-        kept = [(scores.gather(1, top), _pick(zs, top, z_owner), _pick(xs, top, x_owner))]
-    _, zs, xs = kept[0]
-    problems = poses.region(masks, restarts)
-    return _laid(zs, problems.latent_owners, restarts), _laid(xs, problems.owners, restarts)
-
-
-def _pick(values: Tensor, top: Tensor, owner: Tensor) -> Tensor:
-    """Of the copies of all images, [copies, entries, …], the chosen ones [N, R] of each image."""
-    return values[top[owner].T, torch.arange(len(owner), device=owner.device)]
-
-
-def _laid(values: Tensor, owners: Tensor, copies: int) -> Tensor:
-    """The inverse of `by_copy`: [copies, entries, …] to a batch of problems."""
-    out = torch.empty_like(values.flatten(0, 1))
-    out[by_copy(owners, copies)] = values
+            progress(0, scores)
+    out = torch.empty_like(kept.flatten())
+    out[by_copy(poses.region(masks, climb.restarts).latent_owners, climb.restarts)] = kept
     return out
 
 

@@ -212,16 +212,8 @@ def _draw(
     *,
     keep: bool,
 ) -> _Drawn:
-    """Draw a part of an image anew, given the rest.
-
-    Args:
-        levels: Of the flow.
-        x: The image as levels [C, H, W].
-        part: What is drawn, [H, W].
-        particles: M.
-        random: Source of randomness.
-        keep: Whether the first particle keeps what is there now.
-    """
+    """Draw a part [H, W] of an image, given as levels [C, H, W], anew, given the rest. If asked to,
+    the first particle keeps what is there now."""
     moving = torch.as_tensor(part, device=x.device)
     sites = int(moving.sum())
     number = torch.full(part.shape, -1, device=x.device)

@@ -1,14 +1,14 @@
 """What is repaired: a region of an image, all that is known around it, and what may vary.
 
 `rgflow.local.LocalFlow` poses such problems in an RG-Flow, evaluated only where cones reach. The
-class here does in any flow, and evaluates whole images: to compare with, and to test against.
+class here does the same in any flow, and evaluates whole images: to compare with, and to test
+against.
 
 Letters in shapes: N images; C channels; H, W rows and columns; K problems, each one region of one
 image; S pixels and Z free latents of all problems together.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,68 +17,11 @@ from torch import Tensor
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
-from rgflow.lattice import Mask, Sites
+from rgflow.lattice import Mask
+from rgflow.local import LocalFlow, Region
 
-
-class Poses(Protocol):
-    """Encoded images, of which regions can be filled in: `LocalFlow` or `WholeFlow`."""
-
-    @property
-    def lattice(self) -> Sites:
-        """The geometry of the latents."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def region(self, masks: Mask, copies: int = 1) -> "Problems":
-        """Pixels that may change: [H, W] for all images alike, or [N, H, W]; with several problems
-        per image, those of an image following one another."""
-        ...
-
-
-class Problems(Protocol):
-    """Regions of images to fill in, K of them; what repairing asks for.
-
-    Attributes:
-        masks: The pixels of every region, [K, H, W].
-        pixels: Their values in the images as they are, [S, C], reals in [0, 256).
-        owners: The problem of every pixel, [S].
-        latents: The free latents of the images as they are, [Z].
-        latent_owners: The problem of every free latent, [Z].
-    """
-
-    masks: Mask
-    pixels: Tensor
-    owners: Tensor
-    latents: Tensor
-    latent_owners: Tensor
-
-    @property
-    def flow(self) -> Flow:
-        """The flow."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """The pixels [S, C] that free latents [Z] generate, in [0, 256)."""
-        ...
-
-    def to_flow(self, pixels: Tensor) -> Tensor:
-        """Pixels in the flow's own space, that of the prior: any reals, [S, C]."""
-        ...
-
-    def from_flow(self, y: Tensor) -> Tensor:
-        """The inverse of `to_flow`."""
-        ...
-
-    def log_prob(self, pixels: Tensor) -> Tensor:
-        """log p of the whole images with these pixels, in nats [K]."""
-        ...
-
-    def paste(self, pixels: Tensor) -> Tensor:
-        """The images with these pixels, [K, C, H, W]."""
-        ...
+AT_ONCE = 64
+"""Whole images evaluated together."""
 
 
 class WholeFlow:
@@ -92,8 +35,6 @@ class WholeFlow:
             Real NVP", Appendix F); one number or one per image; none: all of them.
         generator: Where noise that dequantises uint8 comes from; none: ½ everywhere.
         seed: Of the choice of latents.
-        dtype: The number format to compute in; none: the flow's own.
-        at_once: Images evaluated together.
 
     Raises:
         ValueError: If the images don't fit the flow, or the numbers the images.
@@ -116,18 +57,11 @@ class WholeFlow:
         free: int | Sequence[int] | None = None,
         generator: torch.Generator | None = None,
         seed: int = 0,
-        dtype: torch.dtype | None = None,
-        at_once: int = 64,
     ) -> None:
-        check_whole("at_once", at_once, 1)
-        self.flow, self.lattice, self.at_once = (
-            flow.frozen(dtype or flow.dtype),
-            flow.lattice,
-            at_once,
-        )
+        self.flow, self.lattice = flow.frozen(flow.dtype), flow.lattice
         with torch.no_grad():
             self.images = self.flow.to_reals(images, generator)
-            parts = self.images.split(at_once)
+            parts = self.images.split(AT_ONCE)
             encoded = [self.flow.encode(part, dtype=self.flow.dtype) for part in parts]
         self.latents = Latents.cat(encoded)
         self.free = self._choose(free, seed)
@@ -135,10 +69,8 @@ class WholeFlow:
     def _choose(self, free: int | Sequence[int] | None, seed: int) -> Tensor:
         """Which latents of every image may vary, [N, D]."""
         n, dim = len(self), self.flow.dim
-        if free is None or isinstance(free, int):
-            counts: Sequence[int] = [dim if free is None else free] * n
-        else:
-            counts = free
+        free = dim if free is None else free
+        counts = [free] * n if isinstance(free, int) else free
         if len(counts) != n or not all(0 < count <= dim for count in counts):
             raise ValueError(
                 f"Expected a number of free latents from 1 to {dim}, one or one for each of the "
@@ -164,11 +96,10 @@ class WholeFlow:
 
 
 class WholeRegion:
-    """Regions of images in any flow; `WholeFlow.region` makes it. See `Problems`."""
+    """Regions of images in any flow, with what `Region` has; `WholeFlow.region` makes it."""
 
     def __init__(self, whole: WholeFlow, masks: Mask, copies: int) -> None:
         self.flow, self.masks = whole.flow, masks.repeat(copies, 0)
-        self._at_once = whole.at_once
         self._images = whole.images.repeat_interleave(copies, 0)
         marked = torch.as_tensor(self.masks, device=self._images.device)
         self.owners, self._rows, self._columns = marked.nonzero(as_tuple=True)
@@ -187,7 +118,7 @@ class WholeRegion:
         flow, channels = self.flow, self.flow.config.channels
         images = [
             flow.decode(Latents.from_flat(part, flow.lattice, channels))
-            for part in flat.split(self._at_once)
+            for part in flat.split(AT_ONCE)
         ]
         return flow.bounded(torch.cat(images))[self.owners, :, self._rows, self._columns]
 
@@ -201,7 +132,7 @@ class WholeRegion:
 
     def log_prob(self, pixels: Tensor) -> Tensor:
         """log p of the whole images with these pixels, in nats [K]."""
-        parts = self.paste(pixels).split(self._at_once)
+        parts = self.paste(pixels).split(AT_ONCE)
         return torch.cat([self.flow.log_prob(part) for part in parts])
 
     def paste(self, pixels: Tensor) -> Tensor:
@@ -209,3 +140,9 @@ class WholeRegion:
         by_site = self._images.permute(0, 2, 3, 1)
         place = (self.owners, self._rows, self._columns)
         return by_site.index_put(place, pixels).permute(0, 3, 1, 2)
+
+
+Poses = LocalFlow | WholeFlow
+"""Encoded images, of which regions can be filled in."""
+Problems = Region | WholeRegion
+"""Regions of images to fill in; what repairing asks for."""

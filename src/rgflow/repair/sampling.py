@@ -32,7 +32,7 @@ ESS = 400
 """Below it, R-hat and all else are too uncertain (the same)."""
 _ACCEPTANCE = 0.8
 _CLIMB = 0.2
-"""Share of the warm-up in which chains from the prior only climb to where the density is high."""
+"""Share of the warm-up in which chains only climb to where the density is high."""
 _RATE = 0.05
 """Adam's rate there, at first; it falls to 0."""
 _WINDOWS = (0.1, 0.25, 0.5, 0.8, 1.0)
@@ -62,10 +62,6 @@ class Completions:
         ess_median: That of its median variable, [N].
         r_hat: R-hat of its worst variable, [N].
         step_size: In units of the variables' scales, [N].
-        leapfrog: Mean number of leapfrog steps.
-        warm_up: Transitions before the first draw.
-        thin: Transitions per draw.
-        seed: Of all randomness.
     """
 
     pixels: Tensor
@@ -78,10 +74,6 @@ class Completions:
     ess_median: Tensor
     r_hat: Tensor
     step_size: Tensor
-    leapfrog: int
-    warm_up: int
-    thin: int
-    seed: int
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -118,9 +110,7 @@ def draw_completions(
     *,
     draws: int = 500,
     warm_up: int = 500,
-    thin: int = 1,
     leapfrog: int = 16,
-    start: Tensor | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Completions:
@@ -141,18 +131,15 @@ def draw_completions(
         draws: Draws of every chain, T, all of which are held: T·S·C numbers. More of them continue
             the same chains.
         warm_up: Transitions before the first of them.
-        thin: Transitions per draw.
         leapfrog: Leapfrog steps in a transition, each of which evaluates the density and its
             gradient once; their number is random, and this its mean. Adam's steps uphill are as
             many, for a fifth of the warm-up.
-        start: Pixels to start from, [S, C]; none: from the prior.
         seed: Of all randomness. An image's depends on it and on its place in the batch.
-        progress: Called with the number of transitions since the last call, of
-            `warm_up + draws * thin`.
+        progress: Called with the number of transitions since the last call, of `warm_up + draws`.
 
     Raises:
         ValueError: If the region of an image is empty or has a single problem, or a number is out
-            of range, or the start isn't one for this region.
+            of range.
 
     Example:
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
@@ -168,29 +155,26 @@ def draw_completions(
     """
     check_whole("draws", draws, 4)
     check_whole("warm_up", warm_up, 20)
-    check_whole("thin", thin, 1)
     check_whole("leapfrog", leapfrog, 1)
     check_whole("seed", seed, 0)
-    chains, report = _Chains(region, start, seed), progress or (lambda _: None)
-    total = warm_up + draws * thin
-    steps = iter(np.random.default_rng(seed).integers(1, 2 * leapfrog, total).tolist())
+    chains, report = _Chains(region, seed), progress or (lambda _: None)
+    steps = iter(np.random.default_rng(seed).integers(1, 2 * leapfrog, warm_up + draws).tolist())
 
     def move() -> Tensor:
         rise = chains.move(next(steps))
         report(1)
         return rise
 
-    climb = round(warm_up * _CLIMB) if start is None else 0
+    climb = round(warm_up * _CLIMB)
     chains.climb(list(itertools.islice(steps, climb)), report)
     chains.adapt(warm_up - climb, move)
     y = torch.empty(draws, *region.pixels.shape, dtype=region.pixels.dtype)
     log_density = y.new_empty(draws, len(region))
     acceptance, divergences = torch.zeros(2, len(region), dtype=torch.float64)
     for draw in range(draws):
-        for _ in range(thin):
-            lost = move()
-            acceptance += _probability(lost).cpu()
-            divergences += (~(lost < _DIVERGED)).cpu()
+        lost = move()
+        acceptance += _probability(lost).cpu()
+        divergences += (~(lost < _DIVERGED)).cpu()
         y[draw], log_density[draw] = chains.y.cpu(), chains.log_p.cpu()
     ess, ess_median, r_hat = torch.tensor([_diagnose(part) for part in chains.parts(y)]).T
     for draw in y:  # in place, as there may be many
@@ -202,16 +186,12 @@ def draw_completions(
         mean=chains.in_images(region.local.images, means),
         spread=chains.in_images(torch.zeros_like(region.local.images), spreads),
         log_density=log_density,
-        acceptance=acceptance / (draws * thin),
+        acceptance=acceptance / draws,
         divergences=divergences.long(),
         ess=ess,
         ess_median=ess_median,
         r_hat=r_hat,
         step_size=chains.step_size.cpu(),
-        leapfrog=leapfrog,
-        warm_up=warm_up,
-        thin=thin,
-        seed=seed,
     )
 
 
@@ -224,7 +204,7 @@ class _Chains:
         step_size: Of every image, in units of these scales, [N].
     """
 
-    def __init__(self, region: Region, start: Tensor | None, seed: int) -> None:
+    def __init__(self, region: Region, seed: int) -> None:
         self.region, images = region, len(region.local)
         self.copies = len(region) // images
         sizes = torch.bincount(region.owners, minlength=len(region)).tolist()[:: self.copies]
@@ -237,7 +217,7 @@ class _Chains:
         self.image_of = region.owners // self.copies  # of every pixel
         states = [np.random.SeedSequence((seed, n)).generate_state(1)[0] for n in range(images)]
         self.generators = [torch.Generator().manual_seed(int(state)) for state in states]
-        self._start(self._from_prior() if start is None else self._check(start))
+        self._start(self._from_prior())
         self.scale = torch.ones_like(self.y)
         # Right but for a factor if all variables were independent and of their scale.
         self.step_size = self.y.new_tensor(sizes).mul(self.y.shape[1]) ** -0.25
@@ -258,16 +238,6 @@ class _Chains:
             z[mine] = region.flow.prior.sample_like(z[mine].cpu(), generator).to(z)
         with torch.no_grad():
             return region.decode(z)
-
-    def _check(self, start: Tensor) -> Tensor:
-        expected = self.region.pixels
-        if start.shape != expected.shape:
-            raise ValueError(
-                f"Expected pixels of shape {list(expected.shape)} to start from; got "
-                f"{list(start.shape)}."
-            )
-        self.region.flow.check_images(self.region.paste(start.to(expected)))
-        return start.to(expected)
 
     def parts(self, values: Tensor) -> list[Tensor]:
         """Values [..., S, C] of every image, [..., chains, pixels, C]."""
@@ -296,15 +266,8 @@ class _Chains:
         return log_p, push.nan_to_num(0, 0, 0).clamp(-_STEEPEST, _STEEPEST)
 
     def move(self, steps: int) -> Tensor:
-        """One transition of all chains.
-
-        Args:
-            steps: Leapfrog steps.
-
-        Returns:
-            By how much the energy rose, in nats [K]; a chain has moved with probability exp of
-            minus that.
-        """
+        """One transition of all chains, of so many leapfrog steps: by how much the energy rose, in
+        nats [K]. A chain has moved with probability exp of minus that."""
         momentum = self._normal()
         uniform = torch.cat([torch.rand(self.copies, generator=g) for g in self.generators])
         energy = self._energy(self.log_p, momentum)
@@ -340,12 +303,8 @@ class _Chains:
         return values.new_zeros(len(self.region)).index_add(0, self.region.owners, values)
 
     def climb(self, steps: Sequence[int], progress: Callable[[int], None]) -> None:
-        """Go uphill by Adam, each chain for itself; falling there by `move` takes far longer.
-
-        Args:
-            steps: How many of Adam's there are between two reports.
-            progress: Told of each.
-        """
+        """Go uphill by Adam, each chain for itself; falling there by `move` takes far longer. Each
+        of `steps` is a number of Adam's, after which it is reported."""
         optimiser = torch.optim.Adam([self.y], lr=_RATE)
         for k, some in enumerate(steps):
             optimiser.param_groups[0]["lr"] = _RATE * (1 - k / len(steps))
@@ -360,10 +319,6 @@ class _Chains:
 
         A scale is the fourth root of a variable's variance over that of the gradient: right for a
         normal distribution, and it is so even before chains have seen all of it (nutpie's choice).
-
-        Args:
-            transitions: How many to take.
-            move: Takes one; what it returns is `move`'s.
         """
         ends = [round(transitions * end) for end in (0, *_WINDOWS)]
         for begin, end in itertools.pairwise(ends):

@@ -138,13 +138,6 @@ class Reference:
     model: str
     pictures: str = ""
 
-    def check(self, flow: Flow) -> None:
-        """Raise a `ValueError` unless this is a reference of the flow."""
-        if self.model != _fingerprint(flow):
-            raise ValueError(
-                "Expected a reference made with this flow; got one of other weights: make it anew."
-            )
-
     def save(self, folder: str | Path) -> None:
         """Write to `surprise.json` in the folder of a model, made if it isn't there."""
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -198,7 +191,7 @@ def make_reference(
     Args:
         flow: An RG-Flow.
         images: [N, C, H, W], clean ones that look like those it was trained on; some hundreds.
-        data: What they are called, to be told with them.
+        data: What they are called.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of images done so far, and in all.
 
@@ -274,19 +267,16 @@ def kept_reference(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Proposal:
-    """Regions of images that may be corrupted.
-
-    Attributes:
-        masks: [N, H, W]; empty where nothing is odd.
-        highest: The highest surprise in the map of every image, in nats per pixel [N].
-        threshold: What it must exceed.
-        false_alarms: The share of clean images for which it does.
-    """
+    """Regions of images that may be corrupted."""
 
     masks: Mask
+    """[N, H, W]; empty where nothing is odd."""
     highest: Tensor
+    """The highest surprise in the map of every image, in nats per pixel [N]."""
     threshold: float
+    """What it must exceed."""
     false_alarms: float
+    """The share of clean images for which it does."""
 
     def sentence(self, image: int) -> str:
         """What was found in an image, in words."""
@@ -324,11 +314,10 @@ class Surprise:
         What is far less surprising than something else in the image is left out, as the latter
         casts some surprise on all the rest; it is found once that is repaired.
 
-        Args:
-            false_alarms: The share of clean images in which something is proposed.
+        In a share of clean images, that of the `false_alarms`, something is proposed too.
 
         Raises:
-            ValueError: If that isn't between 0 and 1.
+            ValueError: If that share isn't between 0 and 1.
         """
         if not 0 < false_alarms < 1:
             raise ValueError(
@@ -351,13 +340,8 @@ def surprise(
     *,
     batch_size: int = 64,
 ) -> Surprise:
-    """A map of how improbable every place of some images is.
-
-    Args:
-        flow: An RG-Flow.
-        images: [N, C, H, W].
-        reference: What is usual, as `make_reference` finds it with the same flow.
-        batch_size: Images at a time; the result depends on it by rounding only.
+    """A map of how improbable every place of some images [N, C, H, W] is, beside what is usual, as
+    `make_reference` finds it with the same flow.
 
     Raises:
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.
@@ -375,7 +359,10 @@ def surprise(
         (torch.Size([2, 3, 16, 16]), True)
     """
     flow = with_blocks(flow)
-    reference.check(flow)
+    if reference.model != _fingerprint(flow):
+        raise ValueError(
+            "Expected a reference made with this flow; got one of other weights: make it anew."
+        )
     terms = _batched(flow, images, batch_size)
     levels = _maps(flow, terms, reference.sites, reference.blocks)
     return Surprise(levels=levels, reference=reference)

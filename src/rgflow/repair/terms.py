@@ -45,12 +45,8 @@ class LocalTerms:
 
 
 def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = None) -> LocalTerms:
-    """log p(x) place by place; `Flow.terms` gives it level by level.
-
-    Args:
-        flow: An RG-Flow.
-        images: [N, C, H, W].
-        generator: As for `Flow.log_prob`.
+    """log p(x) of images [N, C, H, W] place by place, in an RG-Flow; `Flow.terms` gives it level by
+    level.
 
     Raises:
         ValueError: If the flow has no blocks, or an image doesn't fit.

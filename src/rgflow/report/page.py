@@ -17,56 +17,39 @@ LEAST = 640
 """Width of a picture below which its text can't be read; on narrower screens it scrolls."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Figure:
-    """A picture with its caption.
-
-    Attributes:
-        source: A data URI.
-        size: Columns and rows of pixels.
-        caption: What it shows; also what is read aloud in its place.
-        least: Pixels of the page that it needs in width, if it has as many columns.
-    """
+    """A picture with its caption, which is also what is read aloud in its place."""
 
     source: str
+    """A data URI."""
     size: tuple[int, int]
+    """Columns and rows of pixels."""
     caption: str
     least: int = LEAST
+    """Pixels of the page that it needs in width, if it has as many columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of text under a head.
-
-    Attributes:
-        title: What it shows.
-        head: Names of the columns.
-        rows: As many texts each.
-        settings: How it was found.
-        shades: For each row how dark its cells are, from 0 to 1; none: no cell is.
-    """
+    """Rows of text under a head, with what the numbers were found by."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     settings: str = ""
     shades: Sequence[Sequence[float]] = ()
+    """For each row how dark its cells are, from 0 to 1; none: no cell is."""
 
 
 @dataclass(kw_only=True)
 class Section:
-    """A part of the page.
-
-    Attributes:
-        title: Its heading.
-        text: Paragraphs.
-        points: A list below them, each with what stands out first.
-        parts: Figures and tables, in their order.
-    """
+    """A part of the page: paragraphs, and figures and tables below them."""
 
     title: str
     text: list[str] = field(default_factory=list)
     points: Sequence[tuple[str, str]] = ()
+    """A list below the paragraphs, each with what stands out first."""
     parts: list[Figure | Table] = field(default_factory=list)
 
 
@@ -74,16 +57,13 @@ def still(picture: Image.Image, caption: str, least: int = LEAST) -> Figure:
     """A picture for the page, drawn no narrower than `least` pixels."""
     content = io.BytesIO()
     picture.save(content, format="PNG")
-    return Figure(
-        source=_uri("png", content.getvalue()), size=picture.size, caption=caption, least=least
-    )
+    return Figure(_uri("png", content.getvalue()), picture.size, caption, least)
 
 
 def moving(path: Path, caption: str) -> Figure:
     """An animation for the page, from a GIF file."""
     with Image.open(path) as first:
-        size = first.size
-    return Figure(source=_uri("gif", path.read_bytes()), size=size, caption=caption)
+        return Figure(_uri("gif", path.read_bytes()), first.size, caption)
 
 
 def _uri(kind: str, content: bytes) -> str:
@@ -91,13 +71,7 @@ def _uri(kind: str, content: bytes) -> str:
 
 
 def write(path: Path, title: str, sections: Sequence[Section], made: str) -> None:
-    """Write the page.
-
-    Args:
-        path: The HTML file.
-        title: Its heading.
-        sections: What it holds.
-        made: When and by what it was made.
+    """Write the page as an HTML file, which says when and by what it was `made`.
 
     Raises:
         OSError: If it can't be written.

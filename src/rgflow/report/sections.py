@@ -26,12 +26,12 @@ from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import path_frames, thresholds
 from rgflow.figures.network import generation_cones, inference_cone, network_views
 from rgflow.figures.panels import framed
-from rgflow.figures.traversals import Shown, differences, traversal_frames
-from rgflow.latents import Address, Latents
+from rgflow.figures.traversals import Shown, differences, labels, traversal_frames
+from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 from rgflow.pretrained import in_words
 from rgflow.report import tables
-from rgflow.report.page import LEAST, Figure, Section, Table, moving, still
+from rgflow.report.page import LEAST, Figure, Section, moving, still
 from rgflow.report.subject import ReportedFlow
 
 TRAVERSED = 8
@@ -45,11 +45,6 @@ def summary(subject: ReportedFlow) -> Section:
     flow, run = subject.flow, subject.run
     config = flow.config
     result = evaluate(flow, subject.images, seed=subject.seed)
-    shares = [
-        (f"level {h}", *(tables.shown(x, 3) for x in (prior, log_det, prior + log_det)))
-        for h, (prior, log_det) in enumerate(zip(result.prior, result.log_det, strict=True))
-    ]
-    shares.append(("pixels", "", "", tables.shown(result.pixels, 3)))
     sizes = [flow.lattice.latent_shape(h, config.channels) for h in range(flow.levels)]
     counts = ", ".join(str(torch.Size(size).numel()) for size in sizes)
     text = [
@@ -58,25 +53,16 @@ def summary(subject: ReportedFlow) -> Section:
         f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.levels} levels with "
         f"{counts} latents, level 0 (the finest) first; {in_words(config)}.",
     ]
-    section = Section(title="Summary", text=text)
-    section.parts.append(
-        Table(
-            title=f"Shares of {result.unit}",
-            head=("", "prior", "log-determinant", "both"),
-            rows=shares,
-            settings=f"Means over {result.images} test images, seed {subject.seed}.",
-        )
-    )
+    section = Section(title="Summary", text=text, parts=[tables.shares(result)])
     if run is None:
         return section
     record = run.record()
     if trained := record.get("result"):
-        trained_for = (
-            f"Trained for {trained['steps']} steps in {trained['seconds'] / 60:.1f} minutes"
-        )
+        minutes = trained["seconds"] / 60
+        text.append(f"Trained for {trained['steps']} steps in {minutes:.1f} minutes")
         if machine := record.get("machine"):
-            trained_for += f", on {machine['processor']}, {machine.get('cores')} cores"
-        text.append(f"{trained_for}.")
+            text[-1] += f", on {machine['processor']}, {machine.get('cores')} cores"
+        text[-1] += "."
     with suppress(Exception):  # it isn't there, or is damaged in any of Pillow's ways
         curve = open_picture(run.pictures / "curve.png")
         section.parts.append(still(curve, "Learning curve of the training"))
@@ -185,16 +171,10 @@ def traversals(subject: ReportedFlow) -> Section:
     latents = subject.drawn(2, fig6_temperature(flow.levels))
     values = [k / 4 for k in range(-8, 9)]
 
-    def shown(address: Address) -> Shown:
-        h, i, j, c = address
-        return Shown(
-            traverse(flow, latents, address, values),
-            fields.field(address),
-            f"h = {h}, ({i}, {j}), c = {c}",
-            f"strength {fields.strengths[c, i, j]:.2g}",
-        )
-
-    every = {address: shown(address) for address in chosen}
+    every = {}
+    for address in chosen:
+        way = traverse(flow, latents, address, values)
+        every[address] = Shown(way, fields.field(address), *labels(fields, address))
     named = [
         one._replace(title=f"{one.title}: {tables.name(found, address)}".removesuffix(": "))
         for address, one in every.items()
@@ -329,6 +309,7 @@ def factors(subject: ReportedFlow) -> Section:
 
 
 def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:
+    """Pictures that move on the page."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frames.gif"
         animate(frames, path)
@@ -336,13 +317,7 @@ def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:
 
 
 SECTIONS: dict[str, Callable[[ReportedFlow], Section]] = {
-    "summary": summary,
-    "samples": samples,
-    "levels": levels,
-    "fields": fields,
-    "traversals": traversals,
-    "mixing": mixing,
-    "cones": cones,
-    "factors": factors,
+    section.__name__: section
+    for section in (summary, samples, levels, fields, traversals, mixing, cones, factors)
 }
 """All sections by name, in the order of the page."""

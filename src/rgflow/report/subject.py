@@ -1,4 +1,4 @@
-"""The trained flow of a report, and what its sections share."""
+"""What a report is about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,26 +24,19 @@ COLD = 0.8
 class ReportedFlow:
     """The trained flow of a report, and what its sections share.
 
-    Attributes:
-        flow: The flow, on any device.
-        test: Test images: at least four.
-        run: Its run, if it has one.
-        draws: Latents drawn for receptive fields.
-        seed: Seed of all randomness.
-        threshold: Strength above which a latent counts as visible.
-        places: The most places in the image that are probed.
-        beside: The name of another flow, and the flow, to compare receptive fields with.
-        progress: Called as long computations proceed.
+    Its options are those of `rgflow report`.
     """
 
     flow: Flow
     test: Images
+    """At least four test images."""
     run: Run | None = None
     draws: int = 4
     seed: int = 0
     threshold: float = VISIBLE
     places: int = 8
     beside: tuple[str, Flow] | None = None
+    """The name of another flow, and the flow."""
     progress: Report | None = None
 
     @cached_property

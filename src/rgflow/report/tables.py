@@ -15,6 +15,7 @@ from rgflow.analysis.fields import ReceptiveFields, how_found
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.probes import Inputs, Probe, ProbeTable
 from rgflow.analysis.visible import Visible
+from rgflow.evaluation import Evaluation
 from rgflow.latents import Address
 from rgflow.report.page import Table
 from rgflow.text import many, measured, minus, with_error
@@ -53,7 +54,16 @@ def at(address: Address) -> str:
 AT = "latent: h, (i, j), c"
 
 
-# ---------------------------------------------------------------- what latents are called
+def shares(found: Evaluation) -> Table:
+    """What each level adds to the negative log-likelihood."""
+    levels = enumerate(zip(found.prior, found.log_det, strict=True))
+    rows = [(f"level {h}", *(shown(x, 3) for x in (*both, sum(both)))) for h, both in levels]
+    return Table(
+        title=f"Shares of {found.unit}",
+        head=("", "prior", "log-det", "both"),
+        rows=[*rows, ("pixels", "", "", shown(found.pixels, 3))],
+        settings=f"Means over {found.images} test images, seed {found.seed}.",
+    )
 
 
 def telling(one: Association) -> str:
@@ -81,7 +91,10 @@ def name(found: Factors, address: Address) -> str:
     return ""
 
 
-# ---------------------------------------------------------------- fields
+def _strength(found: ReceptiveFields, address: Address) -> str:
+    """How strong a field is, with its error."""
+    _, i, j, c = address
+    return with_error(found.strengths[c, i, j].item(), found.errors[c, i, j].item())
 
 
 def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table:
@@ -90,13 +103,12 @@ def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table
     for level in range(found.lattice.levels):
         values = found.of_level(level)
         best = found.strongest(1, level)[0]
-        _, i, j, c = best
         rows.append(
             (
                 str(level),
                 f"{int((values > threshold).sum())} of {len(values)}",
                 f"{values.median():.3g}",
-                with_error(found.strengths[c, i, j].item(), found.errors[c, i, j].item()),
+                _strength(found, best),
                 at(best),
             )
         )
@@ -152,18 +164,15 @@ def groups(found: Visible) -> Table:
 
 def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], title: str) -> Table:
     """Some latents with their strengths and labels."""
-    of, numbers = (
-        found.associations,
-        dict(zip(found.visible.addresses, found.visible.shapes, strict=True)),
-    )
+    of = found.associations
+    numbers = dict(zip(found.visible.addresses, found.visible.shapes, strict=True))
     rows: list[Sequence[str]] = []
     for address in among:
-        _, i, j, c = address
-        how_strong = with_error(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
         number = str(numbers[address] + 1) if address in numbers else ""
         best = names(of, address, 2) if of else []
         names_of = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
-        rows.append((at(address), *(names_of[:2] if of else ()), how_strong, number))
+        strength = _strength(fields, address)
+        rows.append((at(address), *(names_of[:2] if of else ()), strength, number))
     more = f"; {associated(of)}" if of else ""
     return Table(
         title=title,
@@ -172,9 +181,6 @@ def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], ti
         settings=f"Strengths {how_found(fields)}; groups of the {len(numbers)} strongest by the "
         f"shape of their fields{more}.",
     )
-
-
-# ---------------------------------------------------------------- factors
 
 
 def associated(of: Associations) -> str:

@@ -20,13 +20,11 @@ from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill, random_boxes, scores
 
 
-def sample_grid(
-    subject: MeasuredFlow, *, count: int = 40, temperature: float = 1.0, seed: int = 0
-) -> Found:
+def sample_grid(subject: MeasuredFlow, *, count: int = 40, temperature: float = 1.0) -> Found:
     """Samples, as a picture."""
-    z = subject.flow.draw_each(range(seed, seed + count), temperature)
+    z = subject.flow.draw_each(range(count), temperature)
     picture = grid(decode(subject.flow, z), 10, subject.scale())
-    caption = f"Samples at temperature {temperature:g}, seeds {seed} to {seed + count - 1}"
+    caption = f"Samples at temperature {temperature:g}, seeds 0 to {count - 1}"
     return Found(numbers={"count": count}, pictures={"samples": Picture(picture, caption)})
 
 
@@ -36,11 +34,9 @@ def data_grid(subject: MeasuredFlow, *, count: int = 40) -> Found:
     return Found(numbers={"count": count}, pictures={"data": Picture(picture, "Test images")})
 
 
-def levels(
-    subject: MeasuredFlow, *, count: int = 3, temperature: float = 0.8, seed: int = 0
-) -> Found:
+def levels(subject: MeasuredFlow, *, count: int = 3, temperature: float = 0.8) -> Found:
     """Samples from coarse to fine (paper, Fig. 5a)."""
-    z = subject.flow.draw_each(range(seed, seed + count), temperature)
+    z = subject.flow.draw_each(range(count), temperature)
     with torch.no_grad():
         stages = [stage.cpu() for stage in subject.flow.coarse(z)]
     caption = f"Samples from coarse to fine, at temperature {temperature:g}"
@@ -100,26 +96,15 @@ def inpainting(
     edge: int = 10,
     steps: int = 1000,
     particles: int = 0,
-    seed: int = 0,
 ) -> Found:
     """Squares of test images filled in, beside another flow, constrained and free (Appendix F)."""
     truth = subject.images(count).to(subject.device)
-    masks = random_boxes(subject.flow.lattice, count, edge, seed)
-    beside = subject.beside[1] if subject.beside else None
-    filled = list(
-        fill(
-            subject.flow,
-            truth,
-            masks,
-            Climb(steps=steps),
-            beside=beside,
-            particles=particles,
-            seed=seed,
-        )
-    )
+    masks = random_boxes(subject.flow.lattice, count, edge)
+    beside, climb = subject.beside[1] if subject.beside else None, Climb(steps=steps)
+    filled = list(fill(subject.flow, truth, masks, climb, beside=beside, particles=particles))
     numbers = {}
     for one in filled:
-        numbers[one.name] = asdict(scores(one, truth, masks, seed))
+        numbers[one.name] = asdict(scores(one, truth, masks))
         del numbers[one.name]["name"]
     shown = {one.name: one.images[:15].cpu() for one in filled}
     picture = repairs(truth[:15].cpu(), masks[:15], shown, truth=truth[:15].cpu())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rgflow.analysis.dependence import Stratum, dependence
 from rgflow.analysis.directions import directions
@@ -14,7 +15,7 @@ from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.levels import encode
 from rgflow.analysis.mixing import mix, straight
-from rgflow.analysis.pinwheel import POINTS, Estimate, learn_pinwheels
+from rgflow.analysis.pinwheel import POINTS, TURNS, Estimate, learn_pinwheels
 from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.architectures import make_flow
@@ -24,28 +25,20 @@ from rgflow.evaluation import evaluate
 from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid, pinwheels
 from rgflow.figures.fields import atlas, strengths, strongest
-from rgflow.figures.traversals import Shown, traversals
+from rgflow.figures.traversals import Shown, labels, traversals
 from rgflow.latents import Address, Latents
 
 
-def fields(
-    subject: MeasuredFlow,
-    *,
-    draws: int = 4,
-    threshold: float = VISIBLE,
-    each: int = 8,
-    all_of_them: bool = False,
-    seed: int = 0,
-) -> Found:
+def fields(subject: MeasuredFlow, *, draws: int = 4, all_of_them: bool = False) -> Found:
     """Receptive fields: how strong they are, and the strongest of every level, or all of them."""
     of = {subject.name: subject.flow}
     of |= dict([subject.beside]) if subject.beside else {}
-    found = {name: receptive_fields(flow, draws=draws, seed=seed) for name, flow in of.items()}
+    found = {name: receptive_fields(flow, draws=draws) for name, flow in of.items()}
     ours = found[subject.name]
     if all_of_them:
         pictures = {
             f"level-{level}": Picture(
-                atlas(ours, level, threshold),
+                atlas(ours, level),
                 f"All receptive fields of level {level}, each scaled to its largest value",
             )
             for level in reversed(range(ours.lattice.levels))
@@ -53,19 +46,19 @@ def fields(
     else:
         pictures = {
             "strongest": Picture(
-                strongest(found, each // len(found), threshold),
+                strongest(found, 8 // len(found)),
                 "The strongest receptive fields of every level, each scaled to its largest value; "
                 "below: row, column and channel of the latent, and its strength",
             ),
             "strengths": Picture(
-                strengths(found, threshold), "Strengths of the receptive fields of all latents"
+                strengths(found), "Strengths of the receptive fields of all latents"
             ),
         }
     return Found(
         numbers={
             "draws": draws,
-            "threshold": threshold,
-            "flows": {name: _strengths(one, threshold) for name, one in found.items()},
+            "threshold": VISIBLE,
+            "flows": {name: _strengths(one) for name, one in found.items()},
         },
         pictures=pictures,
     )
@@ -78,7 +71,6 @@ def varied(
     reach: float | Sequence[float] = 3.0,
     one_sided: bool = False,
     draws: int = 4,
-    seed: int = 0,
 ) -> Found:
     """The strongest latents of every level varied in two samples (paper, Figs. 4 and 6), as far as
     `reach` says, for all levels alike or one by one (0: not at all), both ways or from 0 on."""
@@ -88,19 +80,18 @@ def varied(
         raise ValueError(
             f"Expected one reach, or one for each of the {flow.levels} levels; got {len(far)}."
         )
-    found = receptive_fields(flow, draws=draws, seed=seed)
-    z = flow.draw_each([seed, seed + 1], fig6_temperature(flow.levels))
+    found = receptive_fields(flow, draws=draws)
+    z = flow.draw_each([0, 1], fig6_temperature(flow.levels))
     shown, rows = [], []
     for level in reversed(range(flow.levels)):
         values = [far[level] * (k / 6 if one_sided else k / 3 - 1) for k in range(7)]
         if not far[level]:
             continue
         for address in found.strongest(each, level):
-            h, i, j, c = address
+            _, i, j, c = address
             strength = found.strengths[c, i, j].item()
             way = traverse(flow, z, address, values)
-            note = f"strength {strength:.2g}"
-            shown.append(Shown(way, found.field(address), f"h = {h}, ({i}, {j}), c = {c}", note))
+            shown.append(Shown(way, found.field(address), *labels(found, address)))
             change = way.differences().square().mean().sqrt().item()
             rows.append({"latent": list(address), "strength": strength, "change": change})
     ends = " or ".join(f"{x:g}" for x in sorted({x for x in far if x}))
@@ -112,12 +103,11 @@ def varied(
     return Found(numbers={"latents": rows}, pictures={"varied": Picture(picture, caption)})
 
 
-def probes(subject: MeasuredFlow, *, count: int = 5000, places: int = 8, seed: int = 0) -> Found:
+def probes(subject: MeasuredFlow, *, count: int = 5000, places: int = 8) -> Found:
     """Which level holds which factor, and what that says about the paper's sentences (section
     4.1)."""
     images, labels = subject.images(count), subject.labels(count)
-    x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
-    table = probe_levels(encode(subject.flow, x), labels, places=places, seed=seed)
+    table = probe_levels(encode(subject.flow, _dequantized(subject, images)), labels, places=places)
     return Found(
         numbers={
             "images": len(images),
@@ -135,7 +125,6 @@ def factors(
     strongest: int = 48,
     places: int = 4,
     draws: int = 2,
-    seed: int = 0,
 ) -> Found:
     """Disentanglement and dependence of the latents of each level.
 
@@ -143,13 +132,13 @@ def factors(
     receptive fields.
     """
     flow, images, labels = subject.flow, subject.images(count), subject.labels(count)
-    x = dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
+    x = _dequantized(subject, images)
     z = encode(subject.flow, x)
-    fields = receptive_fields(flow, draws=draws, seed=seed)
+    fields = receptive_fields(flow, draws=draws)
     some = spread(labels, places)
 
     def scored(level: int | None) -> dict[str, Any]:
-        return _disentangled(z, fields.strongest(strongest, level), some, seed)
+        return _disentangled(z, fields.strongest(strongest, level), some)
 
     return Found(
         numbers={
@@ -160,7 +149,7 @@ def factors(
                 "levels": [scored(level) for level in range(flow.levels)],
             },
             "dependence": {
-                name: _by_level(dependence(of, seed=seed).strata, flow.levels)
+                name: _by_level(dependence(of).strata, flow.levels)
                 for name, of in (("latents", z), ("pixels", Latents.from_image(x, flow.lattice)))
             },
         }
@@ -176,7 +165,6 @@ def priors(
     places: int = 4,
     draws: int = 2,
     repeats: int = 8,
-    seed: int = 0,
 ) -> Found:
     """The same weights under every prior: likelihood, by how much a step of one latent changes an
     image, directions in which factors rise, and the straight ways between test images.
@@ -194,7 +182,7 @@ def priors(
             f"on the real line: measure one with a cube or coarse_to_fine map."
         )
     images, labels = subject.images(count), spread(subject.labels(count), places)
-    x = dequantize(images, torch.Generator().manual_seed(seed), subject.flow.dtype)
+    x = _dequantized(subject, images)
     numbers, ways = {}, []
     for prior in PRIORS:
         config = replace(subject.flow.config, prior=PRIORS[prior]())
@@ -202,10 +190,10 @@ def priors(
         flow.load_state_dict(subject.flow.state_dict())
         z = encode(flow.eval(), x)
         fields = [
-            receptive_fields(flow, draws=draws, seed=seed + draws * k, change="step")
+            receptive_fields(flow, draws=draws, seed=draws * k, change="step")
             for k in range(repeats)
         ]
-        found = [direction for label in labels for direction in directions(z, label, seed=seed)]
+        found = [direction for label in labels for direction in directions(z, label)]
         a, b = z.select(slice(0, pairs)), z.select(slice(pairs, 2 * pairs))
         a, b = (one.to(device=subject.device) for one in (a, b))
         way = mix(flow, a, b, straight(flow.levels, steps)).images.float().cpu()
@@ -214,7 +202,7 @@ def priors(
             halfway = flow.log_prob(way[:, steps // 2].to(subject.device, torch.uint8))
         ways += list(way[:2].to(torch.uint8))
         numbers[prior] = {
-            "nll": evaluate(flow, images[:pairs], seed=seed, subset=0).nll,
+            "nll": evaluate(flow, images[:pairs], subset=0).nll,
             "fields": [
                 {"step": [one.of_level(level).mean().item() for one in fields]}
                 for level in range(flow.levels)
@@ -235,35 +223,34 @@ def priors(
     )
 
 
-def pinwheel(*, seeds: Sequence[int] = range(5), points: int = 100) -> Found:
+def pinwheel(*, seeds: Sequence[int] = range(5)) -> Found:
     """Pinwheels learned with both priors (paper, Fig. E1)."""
     learned = learn_pinwheels(seeds=seeds)
     numbers: dict[str, Any] = {"points": POINTS, "seeds": list(seeds)}
     for prior, flows in learned.items():
         numbers[prior] = {
-            "quadrants": asdict(Estimate.of(one.named["quadrants"].share for one in flows)),
-            "half_axes": asdict(Estimate.of(one.named["half_axes"].share for one in flows)),
-            "nll": asdict(Estimate.of(one.nll for one in flows)),
+            cross: asdict(Estimate.of(one.named[cross].share for one in flows)) for cross in TURNS
         }
+        numbers[prior]["nll"] = asdict(Estimate.of(one.nll for one in flows))
     caption = "Latents in the colours of their sectors, and where the flow takes them"
-    return Found(
-        numbers=numbers, pictures={"pinwheel": Picture(pinwheels(learned, points), caption)}
-    )
+    return Found(numbers=numbers, pictures={"pinwheel": Picture(pinwheels(learned), caption)})
 
 
-def _disentangled(
-    z: Latents, of: Sequence[Address], labels: Sequence[Label], seed: int
-) -> dict[str, Any]:
+def _dequantized(subject: MeasuredFlow, images: Tensor) -> Tensor:
+    return dequantize(images, torch.Generator().manual_seed(0), subject.flow.dtype)
+
+
+def _disentangled(z: Latents, of: Sequence[Address], labels: Sequence[Label]) -> dict[str, Any]:
     """CodeScores of some latents as codes of factors."""
     code = np.stack([z[address].numpy() for address in of], 1)
-    found = disentanglement(code, labels, seed=seed)
+    found = disentanglement(code, labels)
     scores = {name: getattr(found, name) for name in (*CodeScores._fields, "latents")}
     # Factors differ more than measurements of them do, so this is no error of the mean over these.
     scores |= {"mig_over_factors": found.mig_error}
     return scores | {"shuffled": found.shuffled._asdict()}
 
 
-def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float]]:
+def _strengths(found: ReceptiveFields) -> list[dict[str, float]]:
     """Of every level, level 0 first, how many fields are visible, and how strong they are."""
     rows = []
     for level in range(found.lattice.levels):
@@ -271,7 +258,7 @@ def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float
         rows.append(
             {
                 "latents": len(values),
-                "visible": int((values > threshold).sum()),
+                "visible": int((values > VISIBLE).sum()),
                 "median": values.median().item(),
                 "largest": values.max().item(),
             }

@@ -24,34 +24,23 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """The result of a measure.
-
-    Attributes:
-        numbers: Plain values by name.
-        pictures: By name.
-    """
+    """The result of a measure: plain values and pictures, by name."""
 
     numbers: dict[str, Any]
     pictures: dict[str, Picture] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class MeasuredFlow:
-    """A trained flow, on any device.
-
-    Attributes:
-        flow: The flow.
-        config: The settings of its training.
-        name: Its name.
-        beside: The name of another flow, and the flow, to compare with.
-        inception: Features for FID.
-    """
+    """A trained flow, on any device, with the settings of its training."""
 
     flow: Flow
     config: TrainConfig
     name: str
     beside: tuple[str, Flow] | None = None
+    """The name of another flow, and the flow, to compare with."""
     inception: Features | None = None
+    """Features for FID."""
 
     def images(self, count: int, split: data.Split = "test") -> Tensor:
         """The first images of its data set, uint8."""
