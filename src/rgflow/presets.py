@@ -151,7 +151,7 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
 """Every preset by name. `photos…` and `…-windows` are of overlapping windows, the former with one
-set of weights for all levels, so they are of images of any size. `…-small` is the paper's architecture
+set of weights for all levels, so of images of any size. `…-small` is the paper's architecture
 at a size for a CPU. `…-best` is a tree of blocks on the tiles of MSDS, with mixtures from coarse to
 fine, `…-m4` is the same with the paper's blocks and levels, though without disentanglers, and
 `…-fast` has couplings on the unit cube. `…-tiny` is for trying things out, and `…-realnvp` is the
