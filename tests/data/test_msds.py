@@ -207,22 +207,6 @@ def test_a_script_needs_no_main_guard() -> None:
     assert not done.stderr
 
 
-def test_workers_end_with_the_stream() -> None:
-    stream = msds.stream("msds1", 100, workers=2, chunk=10)
-    next(stream)
-    frame = stream.gi_frame  # type: ignore[attr-defined]
-    started = list(frame.f_locals["started"])
-    stream.close()  # type: ignore[attr-defined]
-    assert len(started) == 2
-    assert all(process.returncode is not None for process in started)
-
-
-def test_a_dying_worker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match=r"one ended early, .*; pass workers=0"):
-        msds.generate("msds1", 4, workers=1)
-
-
 def test_errors() -> None:
     with pytest.raises(ValueError, match="Expected kind to be msds1 or msds2; got 'msds3'"):
         msds.generate("msds3", 4)  # type: ignore[arg-type]

@@ -4,12 +4,11 @@ Source: the tree `rendered_chairs/CHAIR/renders/*.png`.
 """
 
 import hashlib
-from dataclasses import asdict
 
 import numpy as np
 
 from rgflow.data import official, splitting
-from rgflow.data.decoding import Target, decoded
+from rgflow.data.decoding import Target, pictures
 from rgflow.data.source import Request, Source, Split, stamp
 
 HOME = "https://www.di.ens.fr/willow/research/seeing3Dchairs/"
@@ -17,12 +16,7 @@ CROP = 300
 
 
 def source(request: Request) -> Source:
-    """3D Chairs as asked by `rgflow.data.load`; the label `chair` numbers the chairs.
-
-    Raises:
-        FileNotFoundError: the tree isn't there.
-        ValueError: it has too few pictures.
-    """
+    """3D Chairs as asked by `rgflow.data.load`; the label `chair` numbers the chairs."""
     target = Target.of(request, crop=CROP)
     (root,) = official.find(request, ("rendered_chairs/",), folders=("", "chairs"), home=HOME)
     everything = sorted(
@@ -32,26 +26,18 @@ def source(request: Request) -> Source:
     )
     files = split_files(everything, request.split, where=root)
     chairs = {chair: k for k, chair in enumerate(sorted({_chair(file) for file in everything}))}
-    count = min(request.count or len(files), len(files))
-    return Source(
-        kind=f"chairs-{request.split}",
-        settings={
-            "source": "chairs",
-            "root": [str(root), *stamp(root)],
-            "files": hashlib.sha256(repr(files).encode()).hexdigest(),
-            **asdict(target),
-            "version": 2,
-        },
-        count=count,
-        chunks=lambda: decoded(
-            files,
-            lambda k: target.read(root / files[k]),
-            shape=target.shape,
-            count=count,
-            where=root,
-            labels={"chair": np.array([chairs[_chair(file)] for file in files])},
-            workers=request.workers,
-        ),
+    numbers = np.array([chairs[_chair(file)] for file in files])
+    return pictures(
+        request,
+        target,
+        lambda decode: decode(lambda k: target.read(root / files[k]), {"chair": numbers}),
+        kind="chairs",
+        where=root,
+        names=files,
+        source="chairs",
+        root=[str(root), *stamp(root)],
+        files=hashlib.sha256(repr(files).encode()).hexdigest(),
+        version=2,
     )
 
 

@@ -7,16 +7,11 @@ stays a float and is stored as drawn, so the labels say all there is to know abo
 Letters in shapes: N images, (i, j) column and row of an oval in 0..3.
 """
 
-import pickle
-import signal
-import subprocess
-import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -35,11 +30,7 @@ WORTH_A_PROCESS = 1_500  # images drawn in about the time it takes to start a Py
 
 
 def source(request: Request) -> Source:
-    """MSDS1 or MSDS2 as asked by `rgflow.data.load`.
-
-    Raises:
-        ValueError: a size other than 32x32x3, or a crop.
-    """
+    """MSDS1 or MSDS2 as asked by `rgflow.data.load`."""
     kind = cast(Kind, request.name)
     size = (request.height, request.width, request.channels)
     if size != (32, 32, 3) or request.crop is not None:
@@ -141,9 +132,11 @@ def stream(
         sample(kind, min(chunk, stop - first), split=split, seed=seed, start=first)
         for first in range(start, stop, chunk)
     )
-    if workers == 0 or not sys.executable:  # no interpreter to start: embedded Python
-        return (Chunk(draw(labels["ovals"]), labels) for labels in batches)
-    return _draw_in_processes(batches, workers)
+    if workers == 0:
+        return map(_drawn, batches)
+    # joblib's processes don't run the user's script again, as those of multiprocessing would.
+    made: Iterator[Chunk] = Parallel(workers, return_as="generator")(map(delayed(_drawn), batches))
+    return made
 
 
 def sample(kind: Kind, count: int, *, split: Split, seed: int, start: int) -> Labels:
@@ -203,63 +196,11 @@ def draw(ovals: NDArray[np.float32]) -> Pixels:
     return images
 
 
+def _drawn(labels: Labels) -> Chunk:
+    return Chunk(draw(labels["ovals"]), labels)
+
+
 def _integers(u: Array, low: int, high: int) -> Array:
     """Uniform in low..high, both included, from u uniform in [0, 1)."""
     integers: Array = low + np.floor(u * (high - low + 1))
     return integers
-
-
-def _draw_in_processes(batches: Iterable[Labels], workers: int) -> Iterator[Chunk]:
-    """Draw each batch in one of several processes, in turn, and give them back in order.
-
-    Plain subprocesses rather than `multiprocessing`, whose safe start methods run the user's
-    script again in every worker and so fail wherever it isn't guarded by `__main__`.
-    """
-    code = f"import sys; sys.path[:] = {sys.path!r}; from rgflow.data import msds; msds._serve()"
-    started: list[subprocess.Popen[bytes]] = []
-    busy: deque[tuple[subprocess.Popen[bytes], Labels]] = deque()
-
-    def finish() -> tuple[subprocess.Popen[bytes], Chunk]:
-        process, labels = busy.popleft()
-        assert process.stdout
-        return process, Chunk(pickle.load(process.stdout), labels)
-
-    def begin(process: subprocess.Popen[bytes], labels: Labels) -> None:
-        assert process.stdin
-        pickle.dump(labels["ovals"], process.stdin)
-        process.stdin.flush()
-        busy.append((process, labels))
-
-    try:
-        for labels in batches:
-            if len(started) < workers:
-                command = [sys.executable, "-c", code]
-                started.append(
-                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                )
-                begin(started[-1], labels)
-            else:
-                process, chunk = finish()
-                begin(process, labels)  # before the caller takes its time with the chunk
-                yield chunk
-        while busy:
-            yield finish()[1]
-    except (EOFError, BrokenPipeError) as error:
-        raise RuntimeError(
-            "Expected the drawing processes to finish; one ended early, for a reason it may have "
-            "printed above; pass workers=0 to draw without them."
-        ) from error
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()  # closes both pipes and waits
-
-
-def _serve() -> None:
-    """Be a drawing process: ovals in, images out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's Ctrl-C is the parent's to handle
-    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
-        while True:
-            images = draw(pickle.load(sys.stdin.buffer))
-            pickle.dump(images, sys.stdout.buffer)
-            sys.stdout.buffer.flush()

@@ -20,7 +20,7 @@ features.
 import hashlib
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,6 @@ from torch import Tensor
 from rgflow import tensors
 from rgflow.checks import check_whole
 from rgflow.files import expanded
-from rgflow.metrics.images import POOL3, extract
 from rgflow.metrics.reader import load_reader, weights_hash
 from rgflow.reading import DamagedError, opened
 from rgflow.torch_files import NeedsCodeError, load_tensors
@@ -40,6 +39,8 @@ from rgflow.torch_files import NeedsCodeError, load_tensors
 FID_WEIGHTS = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """SHA-256 of the Inception of 2015-12-05 in PyTorch's format, as pytorch-fid and torch-fidelity
 publish it: pt_inception-2015-12-05-6726825d.pth."""
+POOL3 = 2048
+"""How many features FID takes from Inception."""
 GROUPS = 10
 """Into which images are split for the standard error."""
 
@@ -143,7 +144,7 @@ def compare(
             f"can't be compared; got {len(others)} and {len(samples)}."
         )
     x, y, z = (
-        torch.cat(list(extract(images, features.extract, batch_size, progress)))
+        torch.cat(list(extract(images, features, batch_size, progress)))
         for images in (samples, references, others)
     )
     distance, error = _with_error(x, y)
@@ -162,6 +163,27 @@ def compare(
         seed=seed,
         weights=features.weights,
     )
+
+
+@torch.no_grad()
+def extract(
+    images: Tensor,
+    features: Features,
+    batch_size: int,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Tensor]:
+    """The features of 8-bit images, batch by batch, [N, F] in float64 and on the CPU.
+
+    Raises:
+        ValueError: If a feature isn't finite.
+    """
+    for batch in images.split(batch_size):
+        found = features.extract(batch).reshape(len(batch), -1).double().cpu()
+        if not found.isfinite().all():
+            raise ValueError("Expected finite features; got NaN or infinite ones.")
+        if progress:
+            progress(len(batch))
+        yield found
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:

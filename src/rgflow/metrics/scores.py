@@ -16,10 +16,10 @@ from rgflow.metrics.frechet import (
     Features,
     FrechetDistance,
     compare,
+    extract,
     oval_features,
     pixel_components,
 )
-from rgflow.metrics.images import extract
 from rgflow.metrics.ovals import Spreads, spreads
 from rgflow.metrics.reader import load_reader
 from rgflow.text import Report, counter
@@ -88,7 +88,7 @@ def score(
     kinds += [oval_features(device)] if ovals else []
     kinds += [inception] if inception else []
     for kind in kinds:  # refuse unsuitable images now, rather than after sampling
-        list(extract(train[:1], kind.extract, 1))
+        list(extract(train[:1], kind, 1))
     seeds = range(seed, seed + len(test))
     drawn = _samples(flow, seeds, temperature, batch_size, counter(progress, "sampling", len(test)))
     samples = torch.cat(list(drawn))
