@@ -340,7 +340,7 @@ def test_what_latents_mean():
         return [
             dependence(z, pairs=2),
             associations(z, labels),
-            probe_levels(z, labels, trees=2, features=2),
+            probe_levels(z, labels, trees=2),
             find_factors(flow, x8, draws=1),
         ]
 

@@ -59,12 +59,7 @@ def check_levels(lattice: Sites, levels: Sequence[int]) -> None:
 
 
 def directions(
-    z: Latents,
-    label: Label,
-    levels: Sequence[int] | None = None,
-    *,
-    penalties: Sequence[float] = PENALTIES,
-    seed: int = 0,
+    z: Latents, label: Label, levels: Sequence[int] | None = None, *, seed: int = 0
 ) -> tuple[Direction, ...]:
     """Fit the direction in which a label rises, within some levels: of an angle θ two, those of
     cos 2θ and of sin 2θ.
@@ -76,16 +71,12 @@ def directions(
         z: The latents of N images.
         label: A number or an angle (ridge regression), or a binary label (logistic regression).
         levels: The levels whose latents may move; none: all.
-        penalties: Of the squared length of the weights, of which the best is taken.
         seed: Of the choice of images held out.
 
     Raises:
-        ValueError: If there is no such level or none at all, or one class is rare, or there is no
-            penalty.
+        ValueError: If there is no such level or none at all, or one class is rare.
     """
     check_labels(z, [label])
-    if not penalties or min(penalties) <= 0:
-        raise ValueError(f"Expected penalties above 0; got {list(penalties)}.")
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     check_levels(z.lattice, levels)
     inside = np.isin(level_of(z), levels) & reaching(z, label.box)
@@ -120,7 +111,7 @@ def directions(
             ridge = Ridge(alpha=penalty).fit(x[learn], y[learn])
             return ridge.coef_, r2_score(y[at], ridge.predict(x[at]))
 
-        chosen = max(penalties, key=lambda penalty: fitted(penalty, fit, choose)[1])
+        chosen = max(PENALTIES, key=lambda penalty: fitted(penalty, fit, choose)[1])
         weights, score = fitted(chosen, train, test)
         vector = np.zeros(inside.shape)
         vector[inside] = weights / max(float(np.linalg.norm(weights)), 1e-12)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -46,19 +46,27 @@ VISIBLE = 1.0
 """Strength above which a latent counts as visible (paper, section 4.4)."""
 
 
-class Found(Protocol):
-    """What tells how receptive fields were found."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """How receptive fields were found.
 
-    @property
-    def space(self) -> Space: ...
-    @property
-    def change(self) -> Change: ...
-    @property
-    def temperature(self) -> float | tuple[float, ...]: ...
-    @property
-    def draws(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
+    Attributes:
+        space: Where images were looked at.
+        change: How latents were changed.
+        temperature: Of the latents that were drawn.
+        draws: Number of latents drawn.
+        seed: Of the draws.
+    """
+
+    space: Space
+    change: Change
+    temperature: float | tuple[float, ...]
+    draws: int
+    seed: int
+
+    def how(self) -> dict[str, Any]:
+        """These alone, by name."""
+        return {name: getattr(self, name) for name in Found.__dataclass_fields__}
 
 
 def how_found(one: Found) -> str:
@@ -86,7 +94,7 @@ class Windows(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReceptiveFields:
+class ReceptiveFields(Found):
     """Receptive fields of latents of a flow.
 
     Attributes:
@@ -97,11 +105,6 @@ class ReceptiveFields:
         strengths: Mean of each field over all H·W pixels, in the image layout [C, H, W]; NaN for
             latents that weren't asked for.
         errors: Their standard errors over the draws; NaN with a single draw.
-        space: Where images were looked at.
-        change: How latents were changed.
-        temperature: Of the latents that were drawn.
-        draws: Number of latents drawn.
-        seed: Of the draws.
     """
 
     lattice: Sites
@@ -110,11 +113,6 @@ class ReceptiveFields:
     fields: tuple[Tensor, ...]
     strengths: Tensor
     errors: Tensor
-    space: Space
-    change: Change
-    temperature: float | tuple[float, ...]
-    draws: int
-    seed: int
 
     def field(self, address: Address) -> Tensor:
         """The receptive field of one latent, [H, W].
@@ -157,10 +155,6 @@ class ReceptiveFields:
         if count is None:
             count = int((strengths > VISIBLE).sum())
         return [tuple(addresses[k].tolist()) for k in order[:count].tolist()]
-
-    def visible(self, threshold: float = VISIBLE) -> Tensor:
-        """Which latents have a strength above a threshold, in the image layout [C, H, W]."""
-        return self.strengths > threshold
 
 
 @torch.no_grad()
@@ -417,18 +411,3 @@ def _period(lattice: Lattice, level: int, axis: int) -> int:
         if apart:
             return period
     return size
-
-
-def column_count(lattice: Lattice, channels: int) -> int:
-    """Number of columns that all latents of an RG-Flow share.
-
-    Example:
-        >>> [column_count(Lattice(height=size, width=size), 3) for size in (32, 64, 128)]
-        [912, 1488, 2064]
-    """
-    count = 0
-    for level in range(lattice.levels):
-        sites = np.argwhere(lattice.site_levels == level)
-        period = [_period(lattice, level, axis) for axis in (0, 1)]
-        count += channels * len({(i % period[0], j % period[1]) for i, j in sites.tolist()})
-    return count

@@ -110,7 +110,6 @@ def resample(
     draws: int = 4,
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Resampled:
     """Draw the latents of each level anew, and keep all others.
@@ -121,7 +120,6 @@ def resample(
         draws: Draws K for every image and level.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
-        batch_size: As for `decode`.
         progress: As for `decode`, N·(1 + K·levels) images in all.
 
     Raises:
@@ -142,9 +140,7 @@ def resample(
     fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like.dtype, like.device)
     drawn = [fresh.select(every + k) for k in range(draws)]
     changed = [latents.replace(h, z.levels[h]) for h in range(flow.levels) for z in drawn]
-    images = decode(
-        flow, Latents.cat([latents, *changed]), batch_size=batch_size, progress=progress
-    )
+    images = decode(flow, Latents.cat([latents, *changed]), progress=progress)
     return Resampled(
         originals=images[:n],
         images=images[n:].unflatten(0, (flow.levels, draws, n)).movedim(2, 0),
@@ -173,7 +169,6 @@ def at_temperatures(
     seeds: Sequence[int],
     temperatures: Sequence[float | Sequence[float]],
     *,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Tempered:
     """Samples of the same seeds at several temperatures (paper, Appendix D).
@@ -182,7 +177,6 @@ def at_temperatures(
         flow: The flow.
         seeds: One for each of N images.
         temperatures: Each is one number (an effective temperature) or one per level (mixed).
-        batch_size: As for `decode`.
         progress: As for `decode`, T·N images in all.
 
     Raises:
@@ -196,7 +190,7 @@ def at_temperatures(
     """
     temperatures = own(list(temperatures))
     drawn = Latents.cat(flow.draw_each(seeds, temperature) for temperature in temperatures)
-    images = decode(flow, drawn, batch_size=batch_size, progress=progress)
+    images = decode(flow, drawn, progress=progress)
     return Tempered(
         images=images.unflatten(0, (len(temperatures), len(seeds))),
         temperatures=tuple(t if isinstance(t, int | float) else tuple(t) for t in temperatures),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.levels import BATCH, Progress, decode
+from rgflow.analysis.levels import Progress, decode
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
@@ -99,7 +99,6 @@ def mix(
     second: Latents,
     shares: Sequence[Sequence[float]],
     *,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Mixtures:
     """Mix pairs of images in every one of some ways.
@@ -109,7 +108,6 @@ def mix(
         first: Latents of N images.
         second: Latents of as many.
         shares: K ways to mix, each with λ of the second image at every level.
-        batch_size: As for `decode`.
         progress: As for `decode`, N·K images in all.
 
     Raises:
@@ -129,7 +127,7 @@ def mix(
     if not all(math.isfinite(share) for way in shares for share in way):
         raise ValueError(f"Expected finite shares; got {[list(way) for way in shares]}.")
     mixed = Latents.cat(first.mix(second, share) for share in shares)
-    images = decode(flow, mixed, batch_size=batch_size, progress=progress)
+    images = decode(flow, mixed, progress=progress)
     return Mixtures(
         images=images.unflatten(0, (len(shares), len(first))).transpose(0, 1),
         shares=tuple(tuple(share) for share in shares),
@@ -142,7 +140,6 @@ def mixing_grid(
     low: Latents,
     threshold: int,
     *,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Tensor:
     """Every image's high levels with every image's low levels, as in the paper's Fig. 7c.
@@ -152,7 +149,6 @@ def mixing_grid(
         high: Of the images that the levels h ≥ Θ are taken from.
         low: Of those that the levels h < Θ are taken from.
         threshold: Θ.
-        batch_size: As for `decode`.
         progress: As for `decode`.
 
     Returns:
@@ -168,7 +164,6 @@ def mixing_grid(
         high.select(columns.flatten()),
         low.select(rows.flatten()),
         [shares],
-        batch_size=batch_size,
         progress=progress,
     )
     return found.images[:, 0].unflatten(0, (len(low), len(high)))

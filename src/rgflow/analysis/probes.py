@@ -32,6 +32,8 @@ LITTLE = 0.25
 """R² below which a probe tells too little for a factor to be held anywhere."""
 BINS = 8
 """Bins at the most for the mutual information, by which boosted probes choose their latents."""
+FEATURES = 32
+"""Latents of a boosted probe."""
 PARTS = 5
 """Parts of the images: one is held out, one chooses penalties, four are fitted to in the end."""
 
@@ -71,25 +73,23 @@ class ProbeTable:
         levels: Number of levels.
         images: N.
         folds: Parts held out in turn.
+        trees: Number of trees of a boosted probe.
+        places: Those that were looked at.
+        seed: Of the parts, the random sets and the shuffled labels.
         penalties: From which each linear probe has its own, chosen on a part of its own.
         features: Latents that a boosted probe gets: those that tell most about the factor among
             the images fitted to.
-        trees: Number of trees of a boosted probe.
-        most_places: Places at the most.
-        places: Those that were looked at.
-        seed: Of the parts, the random sets and the shuffled labels.
     """
 
     scores: tuple[Score, ...]
     levels: int
     images: int
     folds: int
-    penalties: tuple[float, ...]
-    features: int
     trees: int
-    most_places: int
     places: tuple[Box, ...]
     seed: int
+    penalties: tuple[float, ...] = PENALTIES
+    features: int = FEATURES
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -205,8 +205,6 @@ def probe_levels(
     labels: Sequence[Label],
     *,
     folds: int = 1,
-    penalties: Sequence[float] = PENALTIES,
-    features: int = 32,
     trees: int = 40,
     places: int = 8,
     seed: int = 0,
@@ -225,9 +223,6 @@ def probe_levels(
         z: The latents of N images.
         labels: The factors.
         folds: How many of the five parts of the images are held out in turn.
-        penalties: Of the ridge regression, on standardised latents.
-        features: Latents of a boosted probe, chosen by mutual information among the images that it
-            is fitted to.
         trees: Number of trees of a boosted probe.
         places: Places at the most, evenly spread over those that the labels are about.
         seed: Of whatever is random.
@@ -238,11 +233,9 @@ def probe_levels(
             of range.
     """
     check_labels(z, labels)
-    for name, value in (("features", features), ("trees", trees), ("places", places)):
-        check_whole(name, value, 1)
+    check_whole("trees", trees, 1)
+    check_whole("places", places, 1)
     check_whole("folds", folds, 1, PARTS)
-    if not penalties or min(penalties) <= 0:
-        raise ValueError(f"Expected penalties above 0; got {list(penalties)}.")
     random = np.random.default_rng(seed)
     x = columns(z)
     x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
@@ -279,11 +272,9 @@ def probe_levels(
                 for inputs, among, some, information in sets if here else ():
                     got[box, level, inputs] = _Got(len(among), float(near[among].mean()))
                     wanted = [some[k] for k in here]
-                    linear = _linear(x[:, among], wanted, split, penalties)
+                    linear = _linear(x[:, among], wanted, split)
                     boosted = (
-                        _boosted(
-                            x[:, _top(information[:, k], among, features)], some[k], split, trees
-                        )
+                        _boosted(x[:, _top(information[:, k], among)], some[k], split, trees)
                         for k in here
                     )
                     found: dict[Probe, Iterable[_Errors]] = {"linear": linear, "boosted": boosted}
@@ -299,10 +290,7 @@ def probe_levels(
         levels=z.lattice.levels,
         images=len(z),
         folds=folds,
-        penalties=tuple(penalties),
-        features=features,
         trees=trees,
-        most_places=places,
         places=tuple(box for box in boxes if box),
         seed=seed,
     )
@@ -345,14 +333,12 @@ def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[
     return mutual_information(x[split.known], y, bins_for(len(y), BINS)).nats
 
 
-def _top(information: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.int64]:
+def _top(information: Numbers, among: NDArray[np.int64]) -> NDArray[np.int64]:
     """The latents that tell most, of some."""
-    return among[np.argsort(-information[among], kind="stable")[:features]]
+    return among[np.argsort(-information[among], kind="stable")[:FEATURES]]
 
 
-def _linear(
-    x: NDArray[np.float32], labels: Sequence[Label], split: _Split, penalties: Sequence[float]
-) -> Iterator[_Errors]:
+def _linear(x: NDArray[np.float32], labels: Sequence[Label], split: _Split) -> Iterator[_Errors]:
     """Ridge regressions of all labels at once. The penalty of each is chosen on images of its own,
     which it's then fitted to as well, as the boosted probes are."""
     targets = np.concatenate([label.targets for label in labels], 1)
@@ -367,7 +353,7 @@ def _linear(
         fitted = Ridge(alpha=penalty, solver="cholesky").fit(x[learn], y[learn])
         return np.split((fitted.predict(x[at]).reshape(len(at), -1) - y[at]) * scale, ends, 1)
 
-    tried = {penalty: wrong(penalty, split.fit, split.choose) for penalty in penalties}
+    tried = {penalty: wrong(penalty, split.fit, split.choose) for penalty in PENALTIES}
     chosen = [
         min((float((errors[k] ** 2).sum()), penalty) for penalty, errors in tried.items())[1]
         for k in range(len(labels))
