@@ -7,7 +7,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -177,19 +179,9 @@ class Latents:
         """The latents with a function applied to every level, as in `z.map(torch.abs)`."""
         return Latents(tuple(function(z) for z in self.levels), self.lattice)
 
-    def to(
-        self,
-        *where: torch.device | str | int | torch.dtype,
-        device: torch.device | str | int | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> "Latents":
+    def to(self, *where: Any, **named: Any) -> "Latents":
         """The latents on another device, in another number format, or both, in any order."""
-        for one in where:
-            if isinstance(one, torch.dtype):
-                dtype = one
-            else:
-                device = one
-        return self.map(lambda z: z.to(device=device, dtype=dtype))
+        return self.map(lambda z: reduce(Tensor.to, where, z).to(**named))
 
     def select(self, images: slice | Tensor) -> "Latents":
         """The latents of some of the images."""

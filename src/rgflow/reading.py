@@ -12,7 +12,7 @@ import re
 import stat
 import types
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from errno import ELOOP, ENAMETOOLONG, ENOTDIR
@@ -169,10 +169,17 @@ def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
         PermissionError: If it may not be read.
         DamagedError: If it holds something else.
     """
+    return _names_and_values(path, what, json_in, most)
+
+
+def _names_and_values(
+    path: Path, what: str, value_in: Callable[[str], Any], most: int
+) -> dict[str, Any]:
+    """What a file holds, if these are names and values."""
     try:
-        value = json_in(read_text(path, most))
-        if not isinstance(value, dict):
-            raise DamagedError(f"it holds {short(value)} instead of an object")
+        value = value_in(read_text(path, most))
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise DamagedError(f"it holds {short(value)} instead of names and values")
     except DamagedError as error:
         raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
     return value
@@ -235,13 +242,7 @@ def _check_yaml(events: Iterable[yaml.Event]) -> None:
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """The settings in a YAML file, names and values; arguments and errors are those of
     `read_json`."""
-    try:
-        value = yaml_in(read_text(path, MOST_YAML))
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise DamagedError(f"it holds {short(value)} instead of names and values")
-    except DamagedError as error:
-        raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
-    return value
+    return _names_and_values(path, what, yaml_in, MOST_YAML)
 
 
 def instance(kind: type[T], values: Any) -> T:

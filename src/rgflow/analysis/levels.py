@@ -77,7 +77,7 @@ def encode(
         parts.append(flow.encode(part.to(flow.device), dtype=flow.dtype))
         if progress:
             progress(len(part))
-    return Latents.cat(parts).to(device=torch.device("cpu"))
+    return Latents.cat(parts).to("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +137,7 @@ def resample(
     check_whole("seed", seed, 0)
     n, like = len(latents), latents.levels[-1]
     every = torch.zeros(n, dtype=torch.int64)
-    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like.dtype, like.device)
+    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like)
     drawn = [fresh.select(every + k) for k in range(draws)]
     changed = [latents.replace(h, z.levels[h]) for h in range(flow.levels) for z in drawn]
     images = decode(flow, Latents.cat([latents, *changed]), progress=progress)

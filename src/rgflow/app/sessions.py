@@ -1,11 +1,11 @@
 """The workspace of every open page."""
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Condition, Lock
 
 from rgflow.app.models import ModelStore
 from rgflow.app.workspace import Workspace
@@ -20,26 +20,18 @@ class FairLock:
     """A lock that is granted in the order in which it was asked for."""
 
     def __init__(self) -> None:
-        self._guard = Lock()
-        self._taken = False
-        self._line: deque[Lock] = deque()
+        self._turn = Condition()
+        self._given = self._served = 0
 
     def __enter__(self) -> None:
-        with self._guard:
-            if not self._taken:
-                self._taken = True
-                return
-            turn = Lock()
-            turn.acquire()
-            self._line.append(turn)
-        turn.acquire()  # until it is released below
+        with self._turn:
+            mine, self._given = self._given, self._given + 1
+            self._turn.wait_for(lambda: self._served == mine)
 
     def __exit__(self, *_: object) -> None:
-        with self._guard:
-            if self._line:
-                self._line.popleft().release()
-            else:
-                self._taken = False
+        with self._turn:
+            self._served += 1
+            self._turn.notify_all()
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -85,11 +77,9 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = Lock()  # held for moments only, as every event needs it
 
-    @contextmanager
-    def using(self, key: str) -> Iterator[Workspace]:
+    def using(self, key: str) -> AbstractContextManager[Workspace]:
         """The workspace of a connection, locked, and nothing else computing; new at first use."""
-        with self.opened(self.session(key)) as work:
-            yield work
+        return self.opened(self.session(key))
 
     @contextmanager
     def opened(self, session: Session) -> Iterator[Workspace]:

@@ -88,19 +88,19 @@ class Target:
         return np.asarray(image).reshape(*self.shape[1:], self.channels).transpose(2, 0, 1)
 
 
-def open_picture(file: Path | BinaryIO) -> Image.Image:
+def open_picture(file: Path | BinaryIO, most: float = math.inf) -> Image.Image:
     """A PNG, JPEG or WebP file, whatever its name, in its own size.
 
     Turned as its EXIF orientation says, transparency on black, 16 bits as the upper 8, the first
     frame of an animation.
 
     Raises:
-        ValueError: it has more pixels than Pillow's limit.
+        ValueError: it has more pixels than `most`, or than Pillow's limit.
         Exception: whatever Pillow raises for a damaged file.
     """
     with Image.open(file, formats=FORMATS) as opened:
         # Pillow only warns; to make that an error would change the filters of all threads.
-        if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        if opened.width * opened.height > min(most, Image.MAX_IMAGE_PIXELS or math.inf):
             raise ValueError(
                 f"{opened.width}x{opened.height} pixels, which could be a decompression bomb"
             )
