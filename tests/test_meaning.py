@@ -193,9 +193,7 @@ def test_list_of_attributes_as_of_celeba(tmp_path):
     with pytest.raises(ValueError, match="Expected a row for every image of .*; got none for '4"):
         read_csv(path, 2, ["1.jpg", "4.jpg"])
     path.write_text("file,age\n1.jpg,3\n")
-    with pytest.raises(
-        ValueError, match="as in CelebA's list of attributes, .*; got something else"
-    ):
+    with pytest.raises(ValueError, match="as in CelebA's list of attributes, "):
         read_csv(path, 1, ["1.jpg"])
 
 
@@ -215,7 +213,7 @@ MISTAKES = {
     "twice": ("f,a\na.png,1\na.png,2\n", "Expected one row per image of .*; got two of 'a.png'"),
     "missing": ("f,a\na.png,1\n", "Expected a row for .*none for 'b.png' and 1 more of 3"),
     "unknown kind": ("a:angel\n1\n2\n3\n", "Expected what follows.*got 'angel' .nearest: angle"),
-    "no class": ("a:class\nx\n\"\"\ny\n", "Expected a class in every row of .* 'a'.*got '' for image 2"),
+    "no class": ("a:class\nx\n\"\"\ny\n", "Expected a class in .* 'a' .*got '' for image 2"),
     "many": (
         "id\n" + "\n".join(map(str, range(60))),
         "Expected at most 50 classes in column 'id' of .*; got 60: leave it out, or name it",

@@ -1,18 +1,19 @@
 """Files that `torch.save` wrote: their tensors, read without running anything of them.
 
 Such a file holds a program for Python's pickle. PyTorch's own reader admits harmless functions
-only, but allocates whatever the file claims. Here a few instructions are carried out, those that
-state dicts consist of, and sizes are compared with the bytes that are there.
+only, but allocates whatever the file claims. Here a few instructions and functions are known, those
+that state dicts consist of, and sizes are compared with the bytes that are there.
 """
 
 import io
 import math
 import os
+import pickle
 import pickletools
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class _Storage(NamedTuple):
 
 
 class _Name(NamedTuple):
-    """A function or a class that the program names."""
+    """A class of storages that the program names."""
 
     name: str
 
@@ -167,8 +168,8 @@ def _walk(root: Any, change: Callable[[_View], Any]) -> Any:
     done = dict[int, Any]()  # what stands in many places is walked through once
 
     def walk(value: Any) -> Any:
-        if isinstance(value, _Name | _Storage):
-            raise NeedsCodeError(f"it needs {value[0]}")
+        if isinstance(value, _Name | _Storage) or callable(value):
+            raise NeedsCodeError(f"it needs {value}")
         if isinstance(value, _View):
             return change(value)
         if not isinstance(value, dict | list | tuple):
@@ -186,85 +187,69 @@ def _walk(root: Any, change: Callable[[_View], Any]) -> Any:
 
 # ---------------------------------------------------------------- the program
 
-_MARK = object()
+_INSTRUCTIONS = {
+    *("PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "GLOBAL", "STACK_GLOBAL"),
+    *("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    *("BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG", "BINFLOAT", "FLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "UNICODE", "SHORT_BINSTRING", "BINSTRING", "BINUNICODE8"),
+    *("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GET"),
+    *("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BINPERSID", "REDUCE", "BUILD"),
+}
 
 
 def _run(file: io.BytesIO) -> Any:
     """Carry out a program up to its end, where the file then stands."""
-    stack, memo = list[Any](), dict[int, Any]()
-
-    def since_mark() -> list[Any]:
-        at = len(stack) - 1 - stack[::-1].index(_MARK)
-        found = stack[at + 1 :]
-        del stack[at:]
-        return found
-
-    argument: Any
-    for steps, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        name = opcode.name
+    start = file.tell()
+    for steps, (opcode, _, _) in enumerate(pickletools.genops(file)):
         if steps > MOST_STEPS:
             raise DamagedError(f"its program has more than {MOST_STEPS:,} instructions")
-        if name in ("PROTO", "FRAME"):
-            continue
-        if name == "STOP":
-            return stack.pop()
-        if name in _CONSTANTS:
-            stack.append(_CONSTANTS[name]())
-        elif name in _LITERALS:
-            stack.append(argument)
-        elif name == "GLOBAL":
-            stack.append(_Name(argument.replace(" ", ".")))
-        elif name == "STACK_GLOBAL":
-            last, first = stack.pop(), stack.pop()
-            stack.append(_Name(f"{first}.{last}"))
-        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(memo[argument])
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            count = int(name[-1])
-            stack[-count:] = [tuple(stack[-count:])]
-        elif name == "TUPLE":
-            stack.append(tuple(since_mark()))
-        elif name == "APPEND":
-            one = stack.pop()
-            stack[-1].append(one)
-        elif name == "APPENDS":
-            some = since_mark()
-            stack[-1].extend(some)
-        elif name == "SETITEM":
-            one, key = stack.pop(), stack.pop()
-            _put(stack[-1], [key, one])
-        elif name == "SETITEMS":
-            some = since_mark()
-            _put(stack[-1], some)
-        elif name == "BINPERSID":
-            stack.append(_storage(stack.pop()))
-        elif name == "REDUCE":
-            arguments = stack.pop()
-            stack.append(_call(stack.pop(), arguments))
-        elif name == "BUILD":  # attributes of a state dict: the versions of its modules
-            stack.pop()
-        else:
-            raise NeedsCodeError(f"it needs the instruction {name}")
-    raise DamagedError("its program has no end")
+        if opcode.name not in _INSTRUCTIONS:
+            raise NeedsCodeError(f"it needs the instruction {opcode.name}")
+    file.seek(start)
+    return _Program(file).load()
 
 
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "MARK": lambda: _MARK,
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-}
-_LITERALS = {
-    *("BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG", "BINFLOAT", "FLOAT"),
-    *("BINUNICODE", "SHORT_BINUNICODE", "UNICODE", "SHORT_BINSTRING", "BINSTRING", "BINUNICODE8"),
-}
+_Interpreter: Any = pickle._Unpickler
+
+
+class _Program(_Interpreter):  # type: ignore[misc]
+    """Python's own interpreter, in Python, of the few functions that state dicts consist of.
+
+    That in C allocates as much as the places claim at which a program keeps its values.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_Interpreter.dispatch)
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name in DTYPES:
+            return _Name(name)
+        if f"{module}.{name}" not in _FUNCTIONS:
+            raise NeedsCodeError(f"it needs {module}.{name}")
+        return _FUNCTIONS[f"{module}.{name}"]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        """The storage that a program refers to."""
+        word, kind, key, _, numel, *_ = pid
+        if word != "storage" or not isinstance(kind, _Name):
+            raise NeedsCodeError(f"it needs {kind}")
+        if not isinstance(key, str) or not isinstance(numel, int):
+            raise DamagedError("a storage has no name or no size")
+        return _Storage(key, DTYPES[kind.name], numel)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _put(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        some = self.pop_mark()
+        _put(self.stack[-1], some)
+
+    def load_build(self) -> None:
+        self.stack.pop()  # attributes of a state dict: the versions of its modules
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 def _put(target: Any, some: list[Any]) -> None:
@@ -276,34 +261,24 @@ def _put(target: Any, some: list[Any]) -> None:
     target.update(zip(some[::2], some[1::2], strict=True))
 
 
-def _storage(persistent: Any) -> _Storage:
-    """The storage that a program refers to."""
-    word, kind, key, _, numel, *_ = persistent
-    name = kind.name.rpartition(".")[2] if isinstance(kind, _Name) else ""
-    if word != "storage" or name not in DTYPES:
-        raise NeedsCodeError(f"it needs {getattr(kind, 'name', kind)}")
-    if not isinstance(key, str) or not isinstance(numel, int):
-        raise DamagedError("a storage has no name or no size")
-    return _Storage(key, DTYPES[name], numel)
+def _ordered(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+    target = dict[Any, Any]()
+    for pair in pairs:
+        _put(target, list(pair))
+    return target
 
 
-def _call(function: Any, arguments: Any) -> Any:
-    """What one of the few functions gives that state dicts consist of."""
-    name = function.name if isinstance(function, _Name) else ""
-    if name == "collections.OrderedDict":
-        target = dict[Any, Any]()
-        for pair in arguments[0] if arguments else ():
-            _put(target, list(pair))
-        return target
-    if name == "torch._utils._rebuild_tensor_v2":
-        storage, offset, size, stride, *_ = arguments
-        if not isinstance(storage, _Storage) or not all(
-            isinstance(n, int) and 0 <= n < 2**48 for n in (offset, *size, *stride)
-        ):
-            raise DamagedError("a tensor isn't described by whole numbers")
-        return _View(storage, offset, tuple(size), tuple(stride))
-    if name == "torch._utils._rebuild_parameter":
-        return arguments[0]
-    if name == "torch.Size":
-        return tuple(arguments[0])
-    raise NeedsCodeError(f"it needs {name or 'a function'}")
+def _view(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _View:
+    if not isinstance(storage, _Storage) or not all(
+        isinstance(n, int) and 0 <= n < 2**48 for n in (offset, *size, *stride)
+    ):
+        raise DamagedError("a tensor isn't described by whole numbers")
+    return _View(storage, offset, tuple(size), tuple(stride))
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _ordered,
+    "torch._utils._rebuild_tensor_v2": _view,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    "torch.Size": tuple,
+}

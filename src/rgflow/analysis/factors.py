@@ -116,7 +116,6 @@ def find_factors(
     Images of 8 bits are encoded with noise, which makes their latents those that the flow knows.
 
     Args:
-        flow: The flow.
         images: [N, C, H, W].
         labels: What is known about them; none: only what needs no labels. Binary ones that fewer
             than 8 images have, or lack, are neither probed nor given directions.

@@ -48,15 +48,7 @@ VISIBLE = 1.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """How receptive fields were found.
-
-    Attributes:
-        space: Where images were looked at.
-        change: How latents were changed.
-        temperature: Of the latents that were drawn.
-        draws: Number of latents drawn.
-        seed: Of the draws.
-    """
+    """How receptive fields were found: the arguments of `receptive_fields`."""
 
     space: Space
     change: Change
@@ -172,7 +164,6 @@ def receptive_fields(
     """Receptive fields of any or all latents (paper, eq. 14).
 
     Args:
-        flow: The flow.
         draws: Number of latents drawn, over which |∂G/∂z| is averaged; draw k has seed + k.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
@@ -218,7 +209,9 @@ def receptive_fields(
         if change == "derivative":
             push = _push(flow, z, space)
         else:
-            new = another(flow, seed + k, temperature) if change == "redraw" else z.map(_further)
+            new = z.map(lambda part: part + 1)
+            if change == "redraw":
+                new = another(flow, seed + k, temperature)
             push = redraw(flow, z, new, space)
         for level, w in enumerate(windows):
             strengths[level][k] = _add_fields(fields[level], flow, level, w, push)
@@ -261,16 +254,10 @@ def another(flow: Flow, seed: int, temperature: float | Sequence[float]) -> Late
     return flow.draw_each([seed + ANOTHER], temperature)
 
 
-def _further(z: Tensor) -> Tensor:
-    """Latents moved by 1."""
-    return z + 1
-
-
 def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:
     """What images change by if some latents are replaced.
 
     Args:
-        flow: The flow.
         z: Latents of one image.
         other: Those that they are replaced by.
         space: Where images are looked at.

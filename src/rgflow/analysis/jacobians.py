@@ -70,7 +70,6 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
     """The factors of ∂G/∂z at the latents of one image.
 
     Args:
-        flow: The flow.
         z: Latents of a single image.
         space: Where images are looked at.
 

@@ -27,7 +27,6 @@ def decode(
     """The images of any number of latents, on the CPU: `Flow.decode` in batches.
 
     Args:
-        flow: The flow, on any device.
         latents: In the number format to compute in, on any device.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Told of every batch.
@@ -64,10 +63,8 @@ def encode(
     """The latents of any number of images, on the CPU: `Flow.encode` in batches.
 
     Args:
-        flow: The flow, on any device.
         x: Reals [N, C, H, W].
-        batch_size: Images at a time; the result depends on it by rounding only.
-        progress: Called with the number of images encoded since the last call.
+        batch_size, progress: As for `decode`.
 
     Returns:
         Latents in the number format of the flow.
@@ -115,7 +112,6 @@ def resample(
     """Draw the latents of each level anew, and keep all others.
 
     Args:
-        flow: The flow.
         latents: Of N images.
         draws: Draws K for every image and level.
         temperature: Of the draws: one, or one per level.
@@ -174,7 +170,6 @@ def at_temperatures(
     """Samples of the same seeds at several temperatures (paper, Appendix D).
 
     Args:
-        flow: The flow.
         seeds: One for each of N images.
         temperatures: Each is one number (an effective temperature) or one per level (mixed).
         progress: As for `decode`, T·N images in all.

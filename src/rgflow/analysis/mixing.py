@@ -104,7 +104,6 @@ def mix(
     """Mix pairs of images in every one of some ways.
 
     Args:
-        flow: The flow.
         first: Latents of N images.
         second: Latents of as many.
         shares: K ways to mix, each with λ of the second image at every level.
@@ -145,7 +144,6 @@ def mixing_grid(
     """Every image's high levels with every image's low levels, as in the paper's Fig. 7c.
 
     Args:
-        flow: The flow.
         high: Of the images that the levels h ≥ Θ are taken from.
         low: Of those that the levels h < Θ are taken from.
         threshold: Θ.

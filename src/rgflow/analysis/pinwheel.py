@@ -198,21 +198,20 @@ def learn_pinwheels(
         z, nll = infer(x)
         for k, flow in enumerate(flows):
             flow.load_state_dict({name: stacked[k] for name, stacked in parameters.items()})
-    found: dict[str, list[Pinwheel]] = {}
-    for p, prior in enumerate(priors):
-        found[prior] = []
-        for s, seed in enumerate(seeds):
-            found[prior].append(
-                Pinwheel(
-                    prior=prior,
-                    seed=seed,
-                    turn=turns[s],
-                    flow=flows[p * len(seeds) + s],
-                    nll=nll[p, s].item(),
-                    named={cross: name_legs(z[p, s], legs[s], cross) for cross in TURNS},
-                )
+    return {
+        prior: [
+            Pinwheel(
+                prior=prior,
+                seed=seed,
+                turn=turns[s],
+                flow=flows[p * len(seeds) + s],
+                nll=nll[p, s].item(),
+                named={cross: name_legs(z[p, s], legs[s], cross) for cross in TURNS},
             )
-    return found
+            for s, seed in enumerate(seeds)
+        ]
+        for p, prior in enumerate(priors)
+    }
 
 
 def sectors(z: Tensor, cross: Cross = "quadrants") -> Tensor:

@@ -245,7 +245,6 @@ def probe_levels(
     boxes = list(dict.fromkeys(label.box for label in labels))
     total, done = folds * z.lattice.levels * len(boxes), 0
     held_out: dict[_Key, dict[Box | None, list[_Errors]]] = {}
-    got: dict[tuple[Box | None, int, Inputs], _Got] = {}
     for fold in range(folds):
         test, choose, *fit = np.roll(np.arange(PARTS), -fold)
         split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
@@ -270,23 +269,24 @@ def probe_levels(
                     rest = random.permutation(own)[: len(own) - len(far)]
                     sets.append(("random", np.sort(np.append(far, rest)), labels, informations[0]))
                 for inputs, among, some, information in sets if here else ():
-                    got[box, level, inputs] = _Got(len(among), float(near[among].mean()))
+                    share = float(near[among].mean())
                     wanted = [some[k] for k in here]
                     linear = _linear(x[:, among], wanted, split)
                     boosted = (
-                        _boosted(x[:, _top(information[:, k], among)], some[k], split, trees)
-                        for k in here
+                        _boosted(x, among, information[:, k], some[k], split, trees) for k in here
                     )
                     found: dict[Probe, Iterable[_Errors]] = {"linear": linear, "boosted": boosted}
                     for probe, errors in found.items():
                         for label, error in zip(wanted, errors, strict=True):
                             by_box = held_out.setdefault((label.group, level, probe, inputs), {})
-                            by_box.setdefault(box, []).append(error)
+                            by_box.setdefault(box, []).append(
+                                error._replace(latents=len(among), near=share)
+                            )
                 done += 1
                 if progress:
                     progress(done, total)
     return ProbeTable(
-        scores=tuple(_scores(held_out, got)),
+        scores=tuple(_scores(held_out)),
         levels=z.lattice.levels,
         images=len(z),
         folds=folds,
@@ -313,29 +313,20 @@ class _Split(NamedTuple):
         return np.concatenate((self.fit, self.choose))
 
 
-class _Got(NamedTuple):
-    """What a probe got: latents, and the share of them that are the place's own."""
-
-    latents: int
-    near: float
-
-
 class _Errors(NamedTuple):
-    """Squared errors of the images held out, [n], and their squared distances from the mean."""
+    """Squared errors of the images held out, [n], and their squared distances from the mean; the
+    latents that the probe got, and the share of them that are the place's own."""
 
     squared: NDArray[np.float64]
     spread: NDArray[np.float64]
+    latents: int = 0
+    near: float = 0.0
 
 
 def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
     """What every latent tells about every label among the images to learn from, [D, K]."""
     y = np.stack([label.values[split.known] for label in labels], 1)
     return mutual_information(x[split.known], y, bins_for(len(y), BINS)).nats
-
-
-def _top(information: Numbers, among: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The latents that tell most, of some."""
-    return among[np.argsort(-information[among], kind="stable")[:FEATURES]]
 
 
 def _linear(x: NDArray[np.float32], labels: Sequence[Label], split: _Split) -> Iterator[_Errors]:
@@ -363,8 +354,16 @@ def _linear(x: NDArray[np.float32], labels: Sequence[Label], split: _Split) -> I
         yield _errors(tested[penalty][k], label, split)
 
 
-def _boosted(x: NDArray[np.float32], label: Label, split: _Split, trees: int) -> _Errors:
-    """Boosted trees for each target of a label."""
+def _boosted(
+    x: NDArray[np.float32],
+    among: NDArray[np.int64],
+    information: Numbers,
+    label: Label,
+    split: _Split,
+    trees: int,
+) -> _Errors:
+    """Boosted trees for each target of a label, on those of some latents that tell most of it."""
+    x = x[:, among[np.argsort(-information[among], kind="stable")[:FEATURES]]]
     wrong = []
     for target in label.targets.T:
         probe = HistGradientBoostingRegressor(
@@ -385,17 +384,13 @@ def _errors(wrong: Numbers, label: Label, split: _Split) -> _Errors:
     return _Errors((wrong.astype(np.float64) ** 2).sum(1), (distance**2).sum(1))
 
 
-def _scores(
-    held_out: dict[_Key, dict[Box | None, list[_Errors]]],
-    got: dict[tuple[Box | None, int, Inputs], _Got],
-) -> Iterator[Score]:
+def _scores(held_out: dict[_Key, dict[Box | None, list[_Errors]]]) -> Iterator[Score]:
     """From errors by place to means over the places."""
     groups = list(dict.fromkeys(group for group, *_ in held_out))
     for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
         at = [_r2(errors) for errors in by_box.values()]
         r2, error = mean_and_error([r2 for r2, _ in at])
-        _, level, _, inputs = key
-        numbers = [got[box, level, inputs] for box in by_box]
+        numbers = [errors[0] for errors in by_box.values()]
         yield Score(
             *key,
             r2=r2,

@@ -26,13 +26,11 @@ class Traversal:
     Attributes:
         images: [N, V, C, H, W].
         values: The V values.
-        added: Whether they were added to what was there, instead of taking its place.
         address: The latent that was varied; none if it was a direction.
     """
 
     images: Tensor
     values: tuple[float, ...]
-    added: bool
     address: Address | None
 
     @property
@@ -57,7 +55,6 @@ def traverse(
     """Vary one latent, or a direction, of some images (paper, Figs. 4 and 6).
 
     Args:
-        flow: The flow.
         latents: Of N images.
         along: What to vary, as for `move`.
         values: Its V values, in units of the latents; `prior_scale` gives that of the prior.
@@ -81,7 +78,6 @@ def traverse(
     return Traversal(
         images=images.unflatten(0, (len(values), len(latents))).transpose(0, 1),
         values=tuple(map(float, values)),
-        added=add,
         address=None if isinstance(along, Latents) else along,
     )
 
@@ -160,7 +156,6 @@ def field_along(
     latents are drawn anew, is followed as far as a number from the prior says; with steps, by 1.
 
     Args:
-        flow: The flow.
         along: The address of a latent, or a direction, the latents of one image.
         draws, temperature, seed, space, change: As for `receptive_fields`.
 

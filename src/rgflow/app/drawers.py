@@ -181,8 +181,6 @@ def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
     """The crop of a picture file, in the size and the colours of the flow, uint8 [C, H, W].
 
     Args:
-        path: The file.
-        work: The workspace, with the centre of the crop.
         zoom: How many times smaller the crop is than the largest of the flow's proportions.
 
     Raises:

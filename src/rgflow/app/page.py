@@ -33,11 +33,7 @@ def static(name: str) -> str:
 
 
 class Page:
-    """The components of the page, and how their events reach a workspace.
-
-    Args:
-        sessions: The workspaces.
-    """
+    """The components of the page, and how their events reach a workspace."""
 
     def __init__(self, sessions: SessionStore) -> None:
         self.sessions = sessions

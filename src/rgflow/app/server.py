@@ -84,10 +84,9 @@ def serve(
     """Serve the page until the process is stopped.
 
     Args:
-        first: As for `make_app`.
+        first, auth: As for `make_app`.
         host: The address to listen at; the default accepts only this machine.
         port: The port to listen at.
-        auth: As for `make_app`.
         threads: Threads of one computation; none: one, as small products share badly.
 
     Raises:

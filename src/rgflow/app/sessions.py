@@ -63,9 +63,6 @@ class Session:
 class SessionStore:
     """The sessions, by the name that Gradio gives to a connection.
 
-    Args:
-        models: The models.
-
     Attributes:
         computing: The lock for computing. A flow consists of thousands of small operations, of
             which two threads together do half as many as one.
@@ -129,9 +126,7 @@ class SessionStore:
 
     def stop_all(self) -> None:
         """Stop all repairs, as the server ends."""
-        with self._lock:
-            keys = list(self._sessions)
-        for key in keys:
+        for key in list(self._sessions):
             self.stop(key)
 
     def disconnect(self, key: str) -> None:

@@ -66,7 +66,6 @@ def canvas(
     """The current image, as `canvas.js` draws it.
 
     Args:
-        work: The workspace.
         image: Another image to show instead, uint8 [C, H, W].
         outlines: Masks [H, W] to draw the edges of, each with a colour.
         paint: Whether a mask is painted instead of pixels picked.

@@ -123,7 +123,6 @@ def decoded(
     count: int,
     where: object,
     labels: Mapping[str, Array] | None = None,
-    workers: int | None = None,
 ) -> Iterator[Chunk]:
     """Decode images until there are `count`, in threads; Pillow's decoders run side by side.
 
@@ -134,7 +133,6 @@ def decoded(
         count: the number wanted; there may be fewer.
         where: the set, for messages.
         labels: by name, a row per name.
-        workers: threads; None to suit the machine.
 
     Raises:
         ValueError: none can be read.
@@ -153,7 +151,7 @@ def decoded(
 
     size = max(1, min(CHUNK_FILES, CHUNK_BYTES // math.prod(shape)))
     made, position, reason = 0, 0, ""
-    with ThreadPoolExecutor(max(1, processors() if workers is None else workers)) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         while made < count and position < len(names):
             batch = range(position, min(position + min(size, count - made), len(names)))
             images, skipped, rows = list[Pixels](), list[tuple[int, str]](), list[int]()
@@ -229,7 +227,6 @@ def pictures(
             count=count,
             where=where,
             labels={name: values[places] for name, values in (labels or {}).items()},
-            workers=request.workers,
         )
 
     return Source(

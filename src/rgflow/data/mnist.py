@@ -40,7 +40,7 @@ def source(request: Request) -> Source:
     target = Target.of(request)
     files = official.find(request, list(MD5), folders=FOLDERS, home=HOME, fetch=fetch)
     parts: dict[Split, list[Path]] = {"train": files[:2], "test": files[2:]}
-    sizes = {split: _shape(paths[0], 3)[0] for split, paths in parts.items()}
+    sizes = {split: len(_read(paths[0], 3, header_only=True)) for split, paths in parts.items()}
     where = files[0].parent
     part, numbers = splitting.members(sizes, request.split, where)
 
@@ -90,13 +90,9 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
             yield cast(IO[bytes], unpacked), min(claimed, size * INFLATED)
 
 
-def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
-    """What the header says: a magic number for bytes and how many dimensions, then their sizes."""
-    return _read(path, dimensions, header_only=True).shape
-
-
 def _read(path: Path, dimensions: int, *, header_only: bool = False) -> Pixels:
-    """The array in a file; with its header alone, one of that shape that takes no memory."""
+    """The array in a file, as its header says: a magic number for bytes and how many dimensions,
+    then their sizes; with the header alone, one of that shape that takes no memory."""
     offset = 4 * (dimensions + 1)
     try:
         with _open(path) as (file, size):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, counted, processors
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, processors
 
 Kind: TypeAlias = Literal["msds1", "msds2"]
 Labels: TypeAlias = dict[str, Array]
@@ -43,9 +43,7 @@ def source(request: Request) -> Source:
         kind=f"{kind}-{request.split}",
         settings={"source": kind, "split": request.split, "seed": request.seed, "version": 1},
         count=count,
-        chunks=lambda: stream(
-            kind, count, split=request.split, seed=request.seed, workers=request.workers
-        ),
+        chunks=lambda: stream(kind, count, split=request.split, seed=request.seed),
     )
 
 
@@ -55,41 +53,15 @@ def generate(
     *,
     split: Split = "train",
     seed: int = 0,
-    start: int = 0,
     workers: int | None = None,
-    progress: bool = True,
 ) -> tuple[Pixels, Labels]:
-    """Make images `start` to `start + count` of a set, in memory.
-
-    Image n depends on (kind, seed, split, n) only, not on how many are made, where from, or by
-    how many workers.
-
-    Args:
-        kind: `msds1` or `msds2`.
-        count: how many images.
-        split: each has its own stream.
-        seed: another seed, other images.
-        start: number of the first image.
-        workers: processes that draw; 0 draws in this one, None takes what the machine has.
-        progress: show a bar, if stderr is a terminal.
-
-    Returns:
-        images, uint8 [N, 3, 32, 32], and labels, float32: `ovals` [N, 4 (i), 4 (j), 6], the last
-        axis being x and y of the tile's top left corner in pixels, the angle in degrees
-        (counter-clockwise), and R, G, B in 0..255; and `base_colour` [N, 3] (MSDS1, before the
-        ovals' own offsets) or `base_angle` [N] (MSDS2, likewise).
-
-    Raises:
-        ValueError: unknown kind or split, or a negative number.
+    """All images of a `stream` at once, [N, 3, 32, 32], and their labels.
 
     >>> images, labels = generate("msds2", 4)
     >>> images.shape, {name: label.shape for name, label in labels.items()}
     ((4, 3, 32, 32), {'ovals': (4, 4, 4, 6), 'base_angle': (4,)})
-    >>> (generate("msds2", 1, start=3)[0] == images[3:]).all()
-    np.True_
     """
-    chunks = stream(kind, count, split=split, seed=seed, start=start, workers=workers)
-    made = list(counted(chunks, total=count, title=f"Drawing {kind}", progress=progress))
+    made = list(stream(kind, count, split=split, seed=seed, workers=workers))
     images = np.concatenate([chunk.images for chunk in made])
     return images, {name: np.concatenate([c.labels[name] for c in made]) for name in made[0].labels}
 
@@ -115,22 +87,39 @@ def stream(
     *,
     split: Split = "train",
     seed: int = 0,
-    start: int = 0,
     workers: int | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[Chunk]:
-    """As `generate`, in chunks of at most `chunk` images, for sets larger than memory."""
+    """Make the first images of a set, chunk by chunk.
+
+    Image n depends on (kind, seed, split, n) only, not on how many are made, or by how many
+    workers.
+
+    Args:
+        kind: `msds1` or `msds2`.
+        count: how many images.
+        split: each has its own stream.
+        seed: another seed, other images.
+        workers: processes that draw; 0 draws in this one, None takes what the machine has.
+        chunk: images of a chunk at the most.
+
+    Returns:
+        images, uint8 [n, 3, 32, 32], and labels, float32: `ovals` [n, 4 (i), 4 (j), 6], the last
+        axis being x and y of the tile's top left corner in pixels, the angle in degrees
+        (counter-clockwise), and R, G, B in 0..255; and `base_colour` [n, 3] (MSDS1, before the
+        ovals' own offsets) or `base_angle` [n] (MSDS2, likewise).
+
+    Raises:
+        ValueError: unknown kind or split, or a negative number.
+    """
     if kind not in KINDS:
         raise ValueError(f"Expected kind to be msds1 or msds2; got {kind!r}.")
-    Request(name=kind, split=split, count=count, seed=seed, workers=workers)
-    if start < 0:
-        raise ValueError(f"Expected start to be at least 0; got {start}.")
+    Request(name=kind, split=split, count=count, seed=seed)
     if workers is None:
         workers = min(processors(), count // WORTH_A_PROCESS)
-    stop = start + count
     batches = (
-        sample(kind, min(chunk, stop - first), split=split, seed=seed, start=first)
-        for first in range(start, stop, chunk)
+        sample(kind, min(chunk, count - first), split=split, seed=seed, start=first)
+        for first in range(0, count, chunk)
     )
     if workers == 0:
         return map(_drawn, batches)
@@ -140,7 +129,7 @@ def stream(
 
 
 def sample(kind: Kind, count: int, *, split: Split, seed: int, start: int) -> Labels:
-    """Draw the labels of images `start` to `start + count` (described at `generate`).
+    """Draw the labels of images `start` to `start + count` (described at `stream`).
 
     All numbers come from one counter-based generator, image n owning blocks 25n + 1 to 25n + 25
     of four numbers each, so any image's are reached without making those before it.

@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from rgflow.checks import own_fields
+from rgflow.checks import check_name, check_whole, own_fields
 from rgflow.data.images import Array
 from rgflow.text import bars
 
@@ -46,7 +46,7 @@ class Request:
 
     >>> Request(name="folder:~/cats", height=0)
     Traceback (most recent call last):
-    ValueError: Expected height to be a whole number, at least 1 and below 2^63; got 0.
+    ValueError: Expected height to be at least 1; got 0.
     """
 
     name: str
@@ -57,23 +57,17 @@ class Request:
     count: int | None = None
     seed: int = 0
     crop: int | None = None
-    workers: int | None = None
     data_root: str | None = None
     download: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
         own_fields(self)
-        if self.split not in SPLITS:
-            raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}; got {self.split}.")
-        least = {"height": 1, "width": 1, "channels": 1, "count": 1, "crop": 1}
-        for field, low in (least | {"seed": 0, "workers": 0}).items():
-            value = getattr(self, field)
-            if value is not None and (not isinstance(value, int) or not low <= value < 2**63):
-                raise ValueError(
-                    f"Expected {field} to be a whole number, at least {low} and below 2^63; "
-                    f"got {value}."
-                )
+        check_name("split", self.split, SPLITS)
+        least = {"height": 1, "width": 1, "channels": 1, "count": 1, "crop": 1, "seed": 0}
+        for field, low in least.items():
+            if getattr(self, field) is not None:
+                check_whole(field, getattr(self, field), low)
 
     @property
     def argument(self) -> str:

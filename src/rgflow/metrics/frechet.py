@@ -122,8 +122,7 @@ def compare(
         references: Training images, [M, C, H, W], uint8.
         others: Test images, as many as samples.
         features: What the distance is over.
-        temperature: Of the samples, for the record.
-        seed: Of the first sample, for the record.
+        temperature, seed: Of the samples, for the record.
         batch_size: Images at a time.
         progress: Called with the number of images that were done since the last call.
 

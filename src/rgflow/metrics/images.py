@@ -10,7 +10,6 @@ Letters in shapes: N images; C channels; H, W rows and columns.
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,34 +30,19 @@ class Metric:
     Attributes:
         name: Of the metric.
         values: Of every image.
-        mean: Over the images.
+        mean: Over the images whose values are finite, as the PSNR of an image that equals its
+            truth is not; infinite if there are none.
         standard_error: Of the mean, over the images; NaN of a single image.
-        settings: Whatever else the numbers depend on.
     """
 
     name: str
     values: tuple[float, ...]
     mean: float
     standard_error: float
-    settings: Mapping[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Psnr(Metric):
-    """Peak signal-to-noise ratios, in dB.
-
-    That of an image that equals its truth is infinite, and so would be every mean over it. So
-    `mean` and `standard_error` are over the images that differ.
-
-    Attributes:
-        identical: How many images equal their truth. If all do, the mean is infinite.
-    """
-
-    identical: int
-
-
-def psnr(images: Tensor, truth: Tensor, masks: Mask | None = None) -> Psnr:
-    """PSNR = −10 log10(mean squared error) of images, or of regions of them, data range 1.
+def psnr(images: Tensor, truth: Tensor, masks: Mask | None = None) -> Metric:
+    """PSNR = −10 log10(mean squared error), in dB, of images, or of regions of them, data range 1.
 
     Where all but a share s of the pixels is intact, the PSNR of the whole image is that of the
     region and 10 log10(1/s): 10.1 dB more for 10×10 pixels of 32×32.
@@ -80,22 +64,22 @@ def psnr(images: Tensor, truth: Tensor, masks: Mask | None = None) -> Psnr:
         >>> images = truth.clone()
         >>> images[1, :, :4, :4] = 51
         >>> found = psnr(images, truth)
-        >>> found.values[0], round(found.values[1], 1), found.identical
-        (inf, 20.0, 1)
+        >>> found.values[0], round(found.values[1], 1)
+        (inf, 20.0)
         >>> round(psnr(images, truth, Sites(height=8, width=8).box(0, 0, 4, 4)).mean, 1)
         14.0
     """
     first, second = map(_unit, _levels(images, truth))
     squares = (first - second).square()
     if masks is None:
-        return _psnr("PSNR", squares.flatten(1).mean(1))
+        return _metric("PSNR", -10 * squares.flatten(1).mean(1).log10())
     n, channels, height, width = images.shape
     regions = torch.tensor(Sites(height=height, width=width).masks(masks, n))[:, None]
     sizes = regions.flatten(1).sum(1)
     if not sizes.all():
         raise ValueError("Expected regions of at least one pixel each; got an empty mask.")
     errors = (squares * regions).sum((1, 2, 3)) / (sizes * channels)
-    return _psnr("PSNR of the region", errors)
+    return _metric("PSNR of the region", -10 * errors.log10())
 
 
 def ssim(images: Tensor, truth: Tensor) -> Metric:
@@ -128,36 +112,26 @@ def ssim(images: Tensor, truth: Tensor) -> Metric:
             f"Expected images of at least 3×3 pixels for SSIM; got {first.shape[2]}×"
             f"{first.shape[3]}."
         )
-    settings = {
-        "win_size": 2 * radius + 1,
-        "sigma": 1.5 * radius / 5,
-        "K1": 0.01,
-        "K2": 0.03,
-        "data_range": 1.0,
-        "gaussian_weights": True,
-        "use_sample_covariance": False,
-    }
-    values = tuple(
-        float(structural_similarity(x, y, channel_axis=0, **settings))
+    values = [
+        structural_similarity(
+            x,
+            y,
+            channel_axis=0,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5 * radius / 5,
+            win_size=2 * radius + 1,
+            use_sample_covariance=False,
+        )
         for x, y in zip(first, second, strict=True)
-    )
-    mean, error = mean_and_error(values)
-    return Metric(name="SSIM", values=values, mean=mean, standard_error=error, settings=settings)
+    ]
+    return _metric("SSIM", torch.tensor(values))
 
 
-def _psnr(name: str, errors: Tensor) -> Psnr:
-    """Ratios from the mean squared error of every image, [N]."""
-    ratios = (-10 * torch.log10(errors)).tolist()
-    finite = [ratio for ratio in ratios if ratio < math.inf]
-    mean, error = mean_and_error(finite) if finite else (math.inf, math.nan)
-    return Psnr(
-        name=name,
-        values=tuple(ratios),
-        mean=mean,
-        standard_error=error,
-        settings={"data_range": 1.0},
-        identical=len(ratios) - len(finite),
-    )
+def _metric(name: str, values: Tensor) -> Metric:
+    finite = values[values.isfinite()]
+    mean, error = mean_and_error(finite) if len(finite) else (math.inf, math.nan)
+    return Metric(name=name, values=tuple(values.tolist()), mean=mean, standard_error=error)
 
 
 def _levels(images: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

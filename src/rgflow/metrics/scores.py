@@ -58,7 +58,6 @@ def score(
     """Draw as many samples as there are test images, and compare them with the training images.
 
     Args:
-        flow: The flow, on any device.
         train: Training images, [M, C, H, W], uint8.
         test: Test images, [N, C, H, W], uint8.
         ovals: Whether they are those of MSDS1 or MSDS2.
