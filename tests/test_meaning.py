@@ -199,11 +199,11 @@ def test_list_of_attributes_as_of_celeba(tmp_path):
 
 FILES = ["a.png", "b.png", "c.png"]
 MISTAKES = {
-    "empty": ("", "Expected a line with names and a row per image of .*; got 0 lines"),
-    "no header": ("1,2\n3,4\n5,6\n7,8\n", "Expected the names of the labels.*got 1, 2: add a line"),
-    "same name": ("a,a\n1,2\n", "Expected a name of its own for every column of .*got 'a' again"),
-    "no name": ("a,\n1,2\n", "Expected a name of its own for every column of .*got '' again or"),
-    "ragged": ("a,b\n1,2\n3\n", "Expected 2 values, .* in every row of .*; got 1 in row 2"),
+    "empty": ("", "Expected a line with different names, and a row .*; got 0 lines"),
+    "no header": ("1,2\n3,4\n5,6\n7,8\n", "Expected a line with different .*got 1, 2 as names"),
+    "same name": ("a,a\n1,2\n", "Expected a line with different names.*got the name 'a' again"),
+    "no name": ("a,\n1,2\n", "Expected a line with different names.*got the name '' again or"),
+    "ragged": ("a,b\n1,2\n3\n", "Expected a line with .*; got 1 values instead of 2 in row 2"),
     "few rows": ("a\n1\n2\n", "Expected at least 3 rows, one per image, of .*; got 2: add"),
     "text": ("a,b\n1,2\n3,old\n5,6\n", "Expected a number in every row of .* 'b'.*got 'old' for"),
     "not finite": ("a\n1\nnan\n3\n", "Expected a number in every row of .* 'a'.*got 'nan' for"),

@@ -70,10 +70,8 @@ def load_tensors(path: Path) -> Any:
     """What `torch.save` wrote: tensors, on the CPU, and plain values in dictionaries and lists.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        PermissionError: If it may not be read.
         NeedsCodeError: If it can't be read without running functions that it names.
-        DamagedError: If it is damaged, or something else.
+        DamagedError: If it is damaged, or something else; besides as `reading.opened` does.
 
     Example:
         >>> import tempfile

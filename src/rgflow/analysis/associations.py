@@ -72,11 +72,8 @@ class Associations:
     rate: float = RATE
 
     def latents_of(self, label: str, count: int = 5, level: int | None = None) -> list[Association]:
-        """The latents that tell most about a label, of one level or of all.
-
-        Raises:
-            ValueError: If there is no such label or level.
-        """
+        """The latents that tell most about a label, of one level or of all; a `ValueError` if there
+        is no such label or level."""
         check_name("label", label, self.labels)
         k = self.labels.index(label)
         found = self.information[k]
@@ -88,11 +85,7 @@ class Associations:
         return [self._at(k, c, i, j) for c, i, j in places if np.isfinite(found[c, i, j])]
 
     def labels_of(self, address: Address, count: int = 5) -> list[Association]:
-        """The labels that a latent tells most about.
-
-        Raises:
-            ValueError: If there is no such latent.
-        """
+        """The labels that a latent tells most about; a `ValueError` if there is no such latent."""
         h, i, j, c = address
         self.lattice.check_site(h, i, j)
         check_whole("the channel", c, 0, self.information.shape[1] - 1)

@@ -142,15 +142,13 @@ def _gaps(x: Numbers, y: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
 
 
 def dci(importance: NDArray[np.float64]) -> tuple[float, float]:
-    """Disentanglement and completeness (Eastwood and Williams 2018, section 2).
+    """Disentanglement and completeness (Eastwood and Williams 2018, section 2) from how much each
+    latent matters for each factor, [D, K], at least 0.
 
-    With importances R_dk, disentanglement is 1 less the entropy of P_dk = R_dk / Σ_k R_dk in
+    With these importances R_dk, disentanglement is 1 less the entropy of P_dk = R_dk / Σ_k R_dk in
     logarithms of base K, the mean over latents weighted by Σ_k R_dk; completeness is 1 less the
     entropy of R_dk / Σ_d R_dk in logarithms of base D, the mean over factors. Latents and factors
     whose importances are all 0 don't count.
-
-    Args:
-        importance: How much each latent matters for each factor, [D, K], at least 0.
 
     Example:
         >>> dci(np.eye(3)), dci(np.ones((2, 2)))

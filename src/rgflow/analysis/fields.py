@@ -107,11 +107,8 @@ class ReceptiveFields(Found):
     errors: Tensor
 
     def field(self, address: Address) -> Tensor:
-        """The receptive field of one latent, [H, W].
-
-        Raises:
-            ValueError: If there is no such latent, or it wasn't asked for.
-        """
+        """The receptive field of one latent, [H, W]; a `ValueError` if there is no such latent, or
+        it wasn't asked for."""
         h, i, j, _ = address
         self.lattice.check_site(h, i, j)
         found = np.flatnonzero((self.windows[h].addresses == address).all(1))
@@ -255,12 +252,7 @@ def another(flow: Flow, seed: int, temperature: float | Sequence[float]) -> Late
 
 
 def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:
-    """What images change by if some latents are replaced.
-
-    Args:
-        z: Latents of one image.
-        other: Those that they are replaced by.
-        space: Where images are looked at.
+    """What an image changes by if some of its latents are replaced by others.
 
     Returns:
         A function of K choices of latents, those that aren't 0 in the image layout [K, C, H, W],

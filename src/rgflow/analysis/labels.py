@@ -312,29 +312,18 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
                 "something else: name a CSV file .csv",
             )
         lines = [["file", *lines[1]], *lines[2:]]
-    if len(lines) < 2:
-        raise _wrong(path, "a line with names and a row per image", f"{len(lines)} lines")
-    header, *rows = lines
-    if any(map(_is_number, header)):
-        raise _wrong(
-            path,
-            "the names of the labels in the first line",
-            f"{', '.join(header)[:60]}: add a line with names",
-        )
-    if twice := [name for k, name in enumerate(header) if not name or name in header[:k]]:
-        raise _wrong(
-            path,
-            "a name of its own for every column",
-            f"{twice[0]!r} again or empty: rename it",
-        )
-    for n, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise _wrong(
-                path,
-                f"{len(header)} values, as in the first line, in every row",
-                f"{len(row)} in row {n}",
-            )
-    return header, rows
+    header, rows = lines[0] if lines else [], lines[1:]
+    if not rows:
+        problem = f"{len(lines)} lines"
+    elif any(map(_is_number, header)):
+        problem = f"{', '.join(header)[:60]} as names"
+    elif twice := [name for k, name in enumerate(header) if not name or name in header[:k]]:
+        problem = f"the name {twice[0]!r} again or empty"
+    elif ragged := [n for n, row in enumerate(rows, 1) if len(row) != len(header)]:
+        problem = f"{len(rows[ragged[0] - 1])} values instead of {len(header)} in row {ragged[0]}"
+    else:
+        return header, rows
+    raise _wrong(path, "a line with different names, and a row of values for every image,", problem)
 
 
 def _by_name(

@@ -62,12 +62,8 @@ def encode(
 ) -> Latents:
     """The latents of any number of images, on the CPU: `Flow.encode` in batches.
 
-    Args:
-        x: Reals [N, C, H, W].
-        batch_size, progress: As for `decode`.
-
-    Returns:
-        Latents in the number format of the flow.
+    Takes reals [N, C, H, W], and all else as `decode`; the latents have the number format of the
+    flow.
     """
     parts = []
     for part in x.split(batch_size):

@@ -24,14 +24,8 @@ Shares = tuple[float, ...]
 
 
 def hyperbolic(levels: int, threshold: int) -> Shares:
-    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15).
-
-    Args:
-        levels: Number of levels, h_L + 1.
-        threshold: Θ, from 0 (all of the first image) to h_L + 1 (all of the second).
-
-    Raises:
-        ValueError: If Θ is out of range.
+    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15), with a Θ from
+    0 (all of the first image) to the number of levels (all of the second).
 
     Example:
         >>> hyperbolic(4, 3)
@@ -47,11 +41,7 @@ def every_threshold(levels: int) -> list[Shares]:
 
 
 def straight(levels: int, steps: int) -> list[Shares]:
-    """The straight way from one image to another: all levels at once.
-
-    Args:
-        levels: Number of levels.
-        steps: Steps from the first image to the second; there is one more image than steps.
+    """The straight way from one image to another, all levels at once, in so many steps.
 
     Example:
         >>> straight(2, 2)
@@ -62,11 +52,8 @@ def straight(levels: int, steps: int) -> list[Shares]:
 
 
 def level_by_level(levels: int, steps: int) -> list[Shares]:
-    """From one image to another one level after the other, the details first.
-
-    Args:
-        levels: Number of levels.
-        steps: Steps for each level.
+    """From one image to another one level after the other, the details first, in so many
+    steps each.
 
     Example:
         >>> level_by_level(2, 2)
@@ -147,7 +134,7 @@ def mixing_grid(
         high: Of the images that the levels h ≥ Θ are taken from.
         low: Of those that the levels h < Θ are taken from.
         threshold: Θ.
-        progress: As for `decode`.
+        progress: As for `decode`, len(low)·len(high) images in all.
 
     Returns:
         Images [len(low), len(high), C, H, W].

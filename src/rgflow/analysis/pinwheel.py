@@ -102,15 +102,8 @@ class Estimate:
 
 
 def draw_pinwheel(n: int, turn: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points of a pinwheel of four bent legs.
-
-    Args:
-        n: N.
-        turn: Angle by which it is turned, in radians.
-        generator: Source of randomness.
-
-    Returns:
-        Points [N, 2], and the leg of each, 0 to 3, [N].
+    """Points [N, 2] of a pinwheel of four bent legs, turned by an angle in radians, and the leg of
+    each, 0 to 3, [N].
 
     Example:
         >>> points, legs = draw_pinwheel(8, 0.0, torch.Generator().manual_seed(0))

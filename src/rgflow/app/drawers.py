@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 
 from rgflow.app import meaning, views
-from rgflow.app.films import enlarged, latent_film, path_film
+from rgflow.app.films import as_base64, enlarged, latent_film, path_film
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
@@ -145,11 +144,7 @@ def _own(page: Page) -> None:
 
 
 def opened_picture(path: Path) -> Image.Image:
-    """A picture file, in its own size.
-
-    Raises:
-        ValueError: If it is none, or too large.
-    """
+    """A picture file, in its own size; a `ValueError` if it is none, or too large."""
     try:
         return open_picture(path, MOST_PIXELS)
     except Exception as error:  # the only class Pillow's errors have in common
@@ -296,19 +291,16 @@ def _saved(
     make: Callable[[Workspace, int], Export],
     stem: str,
 ) -> str:
-    """A file as `file.js` saves it; nothing stays on the server."""
+    """A file as `file.js` saves it."""
     made = make(work, int(scale))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / stem
-        if isinstance(made, list):
-            path = path.with_suffix(f".{kind}")
-            animate(made, path, milliseconds=100)
-        else:
-            path = path.with_suffix(".safetensors" if isinstance(made, Latents) else ".png")
-            made.save(path)
-        data = base64.b64encode(path.read_bytes()).decode()
+    if isinstance(made, list):
+        name = f"{stem}.{kind}"
+        data = as_base64(name, lambda path: animate(made, path, milliseconds=100))
+    else:
+        name = f"{stem}{'.safetensors' if isinstance(made, Latents) else '.png'}"
+        data = as_base64(name, made.save)
     # The time, so that the same file can be saved twice.
-    return json.dumps({"name": path.name, "data": data, "time": time.time()})
+    return json.dumps({"name": name, "data": data, "time": time.time()})
 
 
 def _python(page: Page) -> None:

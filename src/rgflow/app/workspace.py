@@ -301,11 +301,8 @@ class Workspace(History):
         return {name: one for name, one in found.items() if one not in self.state.deleted}
 
     def save_direction(self, name: str) -> None:
-        """Save the change from the base image to this one.
-
-        Raises:
-            ValueError: If nothing was moved, or a saved move has this name.
-        """
+        """Save the change from the base image to this one; a `ValueError` if nothing was moved, or
+        a saved move has this name."""
         if name in self.directions:
             raise ValueError(
                 f"Expected a name that no saved move has; got “{name}”: write another, or delete "
@@ -361,11 +358,8 @@ class Workspace(History):
         self.commit(replace(self.state, second=second, first=None, shares=()))
 
     def mixed(self, shares: list[Shares]) -> list[LatentImage]:
-        """Mixtures of the first image and the second, one for each tuple of shares.
-
-        Raises:
-            ValueError: If there is no second image.
-        """
+        """Mixtures of the first image and the second, one for each tuple of shares; a `ValueError`
+        if there is no second image."""
         if self.state.second is None:
             raise ValueError("Expected a second image to mix with: draw one first.")
         first, second = self.first, self.state.second

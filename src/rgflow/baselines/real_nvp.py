@@ -90,11 +90,8 @@ def _map(config: FlowConfig) -> ConvolutionalMap:
 
 
 def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
-    """A Real NVP config whose number of parameters is nearest to `count`, by its feature maps.
-
-    Args:
-        config: Everything but `hidden`.
-        count: Number of parameters to come near to.
+    """The config with as many feature maps, `hidden`, that the number of parameters is nearest to
+    `count`.
 
     Raises:
         ValueError: If the nearest is more than 5 % away.
@@ -142,22 +139,16 @@ class RealNVPStep(nn.Module):
         self.channels, self.top = config.channels, top
         k = config.channels << level
         hidden = cast(int, _map(config).hidden) << level
-        self.before = Compose(
-            [
-                ConvCoupling(config, k, hidden, parity=n % 2, checkerboard=True)
-                for n in range(LAST_COUPLINGS if top else COUPLINGS)
-            ],
-            config.checkpointing,
-        )
-        self.after = None
-        if not top:
-            self.after = Compose(
-                [
-                    ConvCoupling(config, 4 * k, 2 * hidden, parity=n % 2, checkerboard=False)
-                    for n in range(COUPLINGS)
-                ],
-                config.checkpointing,
+
+        def couplings(count: int, channels: int, hidden: int, checkerboard: bool) -> Compose:
+            made = (
+                ConvCoupling(config, channels, hidden, parity=n % 2, checkerboard=checkerboard)
+                for n in range(count)
             )
+            return Compose(made, config.checkpointing)
+
+        self.before = couplings(LAST_COUPLINGS if top else COUPLINGS, k, hidden, True)
+        self.after = None if top else couplings(COUPLINGS, 4 * k, 2 * hidden, False)
 
     def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """x [N, K, h, w]: the coarse grid [N, 2K, h/2, w/2], what is factored out

@@ -76,13 +76,7 @@ def split_files(root: Path, split: Split) -> list[str]:
 
 
 def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
-    """Those of `split_files` that could be read.
-
-    Args:
-        root: The folder.
-        split: train, validation or test.
-        skipped: What `Images.skipped` says of the others.
-    """
+    """Those of `split_files` that could be read, as `Images.skipped` names the others."""
     files = split_files(root, split)
     by_words = {printable(f"{file}:"): file for file in files}
     lost = set()

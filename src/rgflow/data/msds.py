@@ -67,9 +67,8 @@ def generate(
 
 
 def endless(kind: Kind) -> Callable[[int, int], Pixels]:
-    """Training images without an end: a function of the number of the first one, and how many.
-
-    Those of `load` are the first of them.
+    """Training images without an end, of which `load` has the first: a function of the number of
+    the first one, and how many.
 
     >>> (endless("msds1")(2, 1) == generate("msds1", 3)[0][2:]).all()
     np.True_

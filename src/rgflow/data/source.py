@@ -71,11 +71,7 @@ class Request:
 
     @property
     def argument(self) -> str:
-        """What follows the colon in the name.
-
-        Raises:
-            ValueError: nothing does.
-        """
+        """What follows the colon in the name; a `ValueError` if nothing does."""
         kind, _, argument = self.name.partition(":")
         if not argument:
             raise ValueError(f"Expected {kind}:PATH; got no path; write it after the colon.")

@@ -171,11 +171,8 @@ def extract(
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
-    """The features of 8-bit images, batch by batch, [N, F] in float64 and on the CPU.
-
-    Raises:
-        ValueError: If a feature isn't finite.
-    """
+    """The features of 8-bit images, batch by batch, [N, F] in float64 and on the CPU; a
+    `ValueError` if a feature isn't finite."""
     for batch in images.split(batch_size):
         found = features.extract(batch).reshape(len(batch), -1).double().cpu()
         if not found.isfinite().all():
@@ -186,18 +183,12 @@ def extract(
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """d² between the Gaussians that fit two sets of features, in float64.
+    """d² between the Gaussians that fit two sets of features, [N, F] and [M, F], in float64; 0 of
+    equal sets.
 
     With S1 = A1ᵀA1 and S2 = A2ᵀA2, tr (S1 S2)^½ is the sum of the singular values of A1A2ᵀ. The A
     are triangular and come from QR decompositions of the features less their mean: no covariance is
     formed or inverted, so that fewer images than features are no problem, and nothing is complex.
-
-    Args:
-        first: [N, F].
-        second: [M, F].
-
-    Returns:
-        d², at least 0; 0 of equal sets.
 
     Raises:
         ValueError: If a set has fewer than 2 images, or the numbers of features differ.
@@ -257,9 +248,6 @@ def oval_features(device: torch.device | str = "cpu") -> Features:
 
     Their distance is called FD-MSDS. It knows colours, angles and places of ovals, and how they go
     together; of images that aren't of MSDS it says nothing.
-
-    Args:
-        device: Where the network computes.
     """
     reader = load_reader().to(device)
     return Features(
@@ -275,10 +263,6 @@ def pixel_components(images: Tensor, count: int = 64) -> Features:
 
     They need no network and suit images of any kind, but know of a set no more than a Gaussian
     does: neither edges nor shapes.
-
-    Args:
-        images: Training images, [N, C, H, W], uint8.
-        count: How many components.
 
     Raises:
         ValueError: If there are fewer images or pixels than components.

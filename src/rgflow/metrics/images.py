@@ -89,16 +89,7 @@ def ssim(images: Tensor, truth: Tensor) -> Metric:
     the largest odd window that fits, with a σ in the same proportion. Pixels whose window reaches
     beyond the image don't count, so at the outermost ones an error has little weight.
 
-    Args:
-        images: [N, C, H, W], uint8 or reals in [0, 256).
-        truth: As many, of the same size.
-
-    Raises:
-        ValueError: If shapes don't fit, a number isn't finite or far beyond [0, 256), or an edge
-            is below 3.
-
-    Warns:
-        UserWarning: As for `psnr`.
+    Takes, raises and warns as `psnr` does; a `ValueError` too if an edge is below 3.
 
     Example:
         >>> truth = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)

@@ -60,11 +60,8 @@ class OvalReader(nn.Module):
         self.read_out = nn.Conv2d(PER_OVAL, 7, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features [N, F] of images [N, 3, 32, 32], uint8 or reals in [0, 256).
-
-        Raises:
-            ValueError: If the images are of another size.
-        """
+        """The features [N, F] of images [N, 3, 32, 32], uint8 or reals in [0, 256); a `ValueError`
+        if the images are of another size."""
         if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
             raise ValueError(
                 f"Expected images as those of MSDS, [N, 3, 32, 32]; got {list(images.shape)}."
