@@ -78,9 +78,7 @@ class Model:
     ) -> Reference:
         """A reference of what is usual in a data set, kept beside the weights (`kept_reference`).
 
-        Args:
-            name: The data set; none: that of its training.
-            progress: As for `kept_reference`.
+        Without a name it is the data set of its training.
         """
         import torch
 

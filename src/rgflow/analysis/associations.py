@@ -142,11 +142,7 @@ class Associations:
 
 
 def associations(z: Latents, labels: Sequence[Label]) -> Associations:
-    """Rank latents by labels, and labels by latents.
-
-    Args:
-        z: The latents of N images.
-        labels: What is known about these images.
+    """Rank the latents of N images by what is known about these images, and labels by latents.
 
     Raises:
         ValueError: If there are no labels, or not one finite value per image.

@@ -84,9 +84,6 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
     binary label each; more than 50 are left out, and so are labels that are the same for all
     images.
 
-    Args:
-        known: By name, each [N, ...].
-
     Example:
         >>> found = labels_of({"class": np.array([3, 5, 7]), "smiling": np.array([-1, 1, 1])})
         >>> [(label.name, label.kind, label.values.tolist()) for label in found[2:]]

@@ -87,13 +87,8 @@ class SessionStore:
             yield session.work
 
     def connect(self, key: str, page: str, before: str = "") -> None:
-        """Note that a page was opened. If it replaces another in the same tab, it takes over the
-        workspace.
-
-        Args:
-            key: The connection.
-            page: A name of the page that nobody can guess.
-            before: The name of the page that it replaces, if it does.
+        """Note that a page was opened, by a name that nobody can guess. If it replaces another in
+        the same tab, of the name `before`, it takes over the workspace.
         """
         with self._lock:
             known = [k for k, one in self._sessions.items() if before and one.page == before]

@@ -124,12 +124,8 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
 
 
 class RealNVPStep(nn.Module):
-    """One scale: couplings, squeeze, couplings, and half of the variables are factored out.
-
-    Args:
-        config: Of the flow.
-        level: Which scale, 0 first.
-        top: Whether it is the last, at which everything stays.
+    """One scale, 0 first: couplings, squeeze, couplings, and half of the variables are factored
+    out; at the top, the last scale, everything stays.
     """
 
     domain: Domain = "real"

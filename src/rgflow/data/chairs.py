@@ -9,7 +9,7 @@ import numpy as np
 
 from rgflow.data import official, splitting
 from rgflow.data.decoding import Target, pictures
-from rgflow.data.source import Request, Source, Split, stamp
+from rgflow.data.source import SPLITS, Request, Source, Split, stamp
 
 HOME = "https://www.di.ens.fr/willow/research/seeing3Dchairs/"
 CROP = 300
@@ -59,13 +59,11 @@ def split_files(files: list[str], split: Split, where: object) -> list[str]:
             "check the folder."
         )
     ordered = sorted(files, key=lambda file: (splitting.place(file), file))
-    training = len(files) - len(files) // 10
-    bounds = {
-        "train": slice(0, training - training // 20),
-        "validation": slice(training - training // 20, training),
-        "test": slice(training, None),
-    }
-    return ordered[bounds[split]]
+    test = len(files) - len(files) // 10
+    validation = test - test // 20
+    bounds = (0, validation, test, len(files))
+    first = SPLITS.index(split)
+    return ordered[bounds[first] : bounds[first + 1]]
 
 
 def _chair(file: str) -> str:

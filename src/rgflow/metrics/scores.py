@@ -4,7 +4,7 @@ Letters in shapes: N test images, and as many samples; M training images; C chan
 columns.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +43,7 @@ class SampleScores:
     tests: Spreads | None
 
 
+@torch.no_grad()
 def score(
     flow: Flow,
     train: Tensor,
@@ -88,9 +89,13 @@ def score(
     kinds += [inception] if inception else []
     for kind in kinds:  # refuse unsuitable images now, rather than after sampling
         list(extract(train[:1], kind, 1))
-    seeds = range(seed, seed + len(test))
-    drawn = _samples(flow, seeds, temperature, batch_size, counter(progress, "sampling", len(test)))
-    samples = torch.cat(list(drawn))
+    seeds, drawn = range(seed, seed + len(test)), list[Tensor]()
+    advance = counter(progress, "sampling", len(test))
+    for k in range(0, len(test), batch_size):
+        x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
+        drawn.append(x.floor().clamp(0, 255).to(torch.uint8).cpu())  # as they would be saved
+        advance(len(x))
+    samples = torch.cat(drawn)
     total = 2 * len(test) + len(train)
     distances = tuple(
         compare(
@@ -107,21 +112,6 @@ def score(
     )
     of_samples, of_tests = (_spreads(x, batch_size) if ovals else None for x in (samples, test))
     return SampleScores(distances=distances, samples=of_samples, tests=of_tests)
-
-
-@torch.no_grad()
-def _samples(
-    flow: Flow,
-    seeds: range,
-    temperature: float | Sequence[float],
-    batch_size: int,
-    advance: Callable[[int], None],
-) -> Iterator[Tensor]:
-    """Samples as they would be saved, uint8 and on the CPU, batch by batch."""
-    for k in range(0, len(seeds), batch_size):
-        x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
-        yield x.floor().clamp(0, 255).to(torch.uint8).cpu()
-        advance(len(x))
 
 
 def _spreads(images: Tensor, batch_size: int) -> Spreads:
