@@ -190,10 +190,8 @@ def at_temperatures(
 
 
 def mixed_temperature(levels: int, split: int, low: float, high: float) -> tuple[float, ...]:
-    """One temperature for the levels below a split, another from it on.
-
-    Raises:
-        ValueError: If the split isn't from 0 to the number of levels.
+    """One temperature for the levels below a split, another from it on; a `ValueError` if the split
+    isn't from 0 to the number of levels.
 
     Example:
         >>> mixed_temperature(4, 1, 0.2, 0.6)  # as in Fig. 6 of the paper

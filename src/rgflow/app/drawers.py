@@ -99,11 +99,10 @@ def _own(page: Page) -> None:
         label="Picture", file_types=["image"], type="filepath", height=110, elem_id="upload"
     )
     gr.HTML('<p id="refused" role="alert"></p>')
-    part = gr.HTML(
-        html_template='<div class="crop" hidden><img alt="The picture">'
+    part = page.html(
+        '<div class="crop" hidden><img alt="The picture">'
         '<div tabindex="0" role="application" aria-label="The part that is taken"></div></div>',
-        js_on_load=static("crop.js"),
-        apply_default_css=False,
+        "crop.js",
         elem_id="crop",
     )
     zoom = slider(1, 8, 1, step=0.1, label="Zoom", elem_id="zoom")
@@ -229,12 +228,7 @@ def _export(page: Page) -> None:
     scale = slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     row = gr.Row()
-    saved = gr.HTML(
-        html_template="",
-        js_on_load=static("file.js"),
-        apply_default_css=False,
-        elem_id="file",
-    )
+    saved = page.html("", "file.js", elem_id="file")
     gr.Markdown("Pictures are PNG; latents are a file for `rgflow.Latents.load`.")
 
     def shown(work: Workspace, scale: int) -> Image.Image:

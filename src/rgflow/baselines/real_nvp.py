@@ -91,10 +91,7 @@ def _map(config: FlowConfig) -> ConvolutionalMap:
 
 def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
     """The config with as many feature maps, `hidden`, that the number of parameters is nearest to
-    `count`.
-
-    Raises:
-        ValueError: If the nearest is more than 5 % away.
+    `count`; a `ValueError` if the nearest is more than 5 % away.
 
     Example:
         >>> from rgflow.config import Squeeze

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -176,18 +176,9 @@ def decoded(
         )
 
 
-class Decode(Protocol):
-    """How a source decodes its images when they are wanted."""
-
-    def __call__(
-        self, read: Callable[[int], Pixels], labels: Mapping[str, Array] | None = None
-    ) -> Iterator[Chunk]:
-        """As `decoded`.
-
-        Args:
-            read: makes the image with a number.
-            labels: by name, a row per number.
-        """
+Decode: TypeAlias = Callable[..., Iterator[Chunk]]
+"""How a source decodes its images when they are wanted: from a function that makes the image with a
+number and, if there are labels, these by name, with a row per number."""
 
 
 def pictures(
