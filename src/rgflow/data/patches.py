@@ -199,6 +199,9 @@ def averaged(pixels: Pixels, scale: int) -> Pixels:
     >>> averaged(np.array([[[0], [1], [5]], [[2], [3], [6]]], np.uint8), 2)  # 1.5, rounded up
     array([[[2], [4]]], dtype=uint8)
     """
-    squares = np.lib.stride_tricks.sliding_window_view(pixels, (scale, scale), axis=(0, 1))
-    sums = squares.sum((-2, -1), dtype=np.uint16)
+    sums = pixels.astype(np.uint16)
+    for axis in (0, 1):
+        count = sums.shape[axis] - scale + 1
+        shifted = [sums.take(range(k, k + count), axis) for k in range(scale)]
+        sums = np.sum(shifted, axis=0, dtype=np.uint16)
     return ((sums + scale**2 // 2) // scale**2).astype(np.uint8)
