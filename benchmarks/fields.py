@@ -19,16 +19,28 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rgflow import RGFlow, preset
-from rgflow.analysis.fields import column_count, plain_push, receptive_fields
+from rgflow.analysis.fields import _period, plain_push, receptive_fields
 from rgflow.latents import Latents
+from rgflow.lattice import Lattice
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import processor
 
 SAMPLE = 192
 """Latents that the plain way is measured on at the larger sizes."""
+
+
+def column_count(lattice: Lattice, channels: int) -> int:
+    """Number of columns that all latents of an RG-Flow share."""
+    count = 0
+    for level in range(lattice.levels):
+        sites = np.argwhere(lattice.site_levels == level)
+        period = [_period(lattice, level, axis) for axis in (0, 1)]
+        count += channels * len({(i % period[0], j % period[1]) for i, j in sites.tolist()})
+    return count
 
 
 def randomised(size: int, dtype: torch.dtype) -> RGFlow:

@@ -127,7 +127,7 @@ def prepared(name: str, **options: Any) -> None:
     """A data set, made anew."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RGFLOW_CACHE"] = folder
-        loaded = data.load(name, "train", height=8, width=8, progress=False, workers=0, **options)
+        loaded = data.load(name, "train", height=8, width=8, progress=False, **options)
         assert loaded.images.sum() >= 0 or loaded.images.dtype == np.float32
 
 
@@ -332,7 +332,7 @@ def reference(folder: Path) -> Path:
 
 def cached(folder: Path) -> Path:
     os.environ["RGFLOW_CACHE"] = str(folder / "cache")
-    loaded = data.load("msds1", "test", count=5, progress=False, workers=0)
+    loaded = data.load("msds1", "test", count=5, progress=False)
     assert loaded.folder
     return loaded.folder / "images.npy"
 
@@ -341,7 +341,7 @@ def from_cache(path: Path) -> Unchanged:
     """Images that are made anew if what is kept of them is damaged."""
     os.environ["RGFLOW_CACHE"] = str(path.parents[1])
     assert cache_folder() == path.parents[1]
-    loaded = data.load("msds1", "test", count=5, progress=False, workers=0)
+    loaded = data.load("msds1", "test", count=5, progress=False)
     return Unchanged(hashlib.sha256(loaded.images.tobytes()).hexdigest())
 
 

@@ -837,7 +837,7 @@ def test_turns_are_taken_in_order():
         for k in range(30):
             threads.append(threading.Thread(target=act, args=(k,)))
             threads[-1].start()
-            while len(turns._line) <= k:
+            while turns._given <= k + 1:
                 time.sleep(0.001)
     for thread in threads:
         thread.join()
@@ -865,8 +865,8 @@ BAD = {
         "PNG, JPEG or WebP",
     ),
     "gif": (lambda: b"GIF89a" + bytes(40), "PNG, JPEG or WebP"),
-    "100-megapixels": (lambda: zeros(10_000, 10_000), "million pixels; got 10000×10000"),
-    "bomb": (lambda: png(60_000, 60_000), "million pixels; got more"),
+    "100-megapixels": (lambda: zeros(10_000, 10_000), "million pixels"),
+    "bomb": (lambda: png(60_000, 60_000), "million pixels"),
     "truncated": (lambda: small_png()[:9000], "damaged"),
     "header-only": (lambda: small_png()[:20], "PNG, JPEG or WebP"),
     "no-data": (lambda: png(100, 100), "damaged"),

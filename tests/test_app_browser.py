@@ -206,12 +206,12 @@ def test_mix_and_export(me, runs, tmp_path):
     me.drawer("export")
     me.shoot("11-export")
     files = {}
-    for name in ("png", "canvas", "shown", "latents", "film", "odd"):
+    for name in ("image", "canvas", "shown", "latents", "path", "odd"):
         with me.page.expect_download() as download:
             me.click(f"#save-{name}")
         files[name] = tmp_path / download.value.suggested_filename
         download.value.save_as(files[name])
-    large = np.asarray(Image.open(files["png"]).convert("RGB"))
+    large = np.asarray(Image.open(files["image"]).convert("RGB"))
     assert large.shape == (256, 256, 3)
     assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
     assert Image.open(files["canvas"]).size == (480, 480)
@@ -220,7 +220,7 @@ def test_mix_and_export(me, runs, tmp_path):
     flow = load_flow("msds1-best")
     found = flow.decode(Latents.load(files["latents"]))
     assert found.shape == (1, 3, 32, 32)
-    film = Image.open(files["film"])
+    film = Image.open(files["path"])
     assert film.format == "GIF"
     assert len(list(ImageSequence.Iterator(film))) > 9
     me.close_drawer("export")
@@ -254,7 +254,7 @@ def test_repair(me, runs, tmp_path):
     me.fits()
     me.drawer("export")
     with me.page.expect_download() as download:
-        me.click("#save-curve")
+        me.click("#save-repair")
     download.value.save_as(tmp_path / "curve.png")
     assert Image.open(tmp_path / "curve.png").width > 200
     me.close_drawer("export")
@@ -454,7 +454,7 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
     me.drawer("export")
     me.click("#film-kind label", 1)
     me.page.wait_for_timeout(300)
-    for name, magic in (("fields", b"PNG"), ("played", b"ftyp")):
+    for name, magic in (("fields", b"PNG"), ("latent", b"ftyp")):
         with me.page.expect_download() as download:
             me.click(f"#save-{name}")
         download.value.save_as(tmp_path / name)

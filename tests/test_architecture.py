@@ -65,7 +65,7 @@ READERS = {
     r"yaml\.(safe_)?load\(|yaml\.parse\(": ("reading.py",),
     r"json\.loads?\(": ("reading.py", "files.py"),
     r"np\.load\(|open_memmap|np\.memmap": ("reading.py",),
-    r"pickle\.loads?\(": ("data/msds.py",),  # between processes of one program
+    r"pickle\.loads?\(": (),
     # Of pictures that were just drawn.
     r"Image\.open\((?!.*(formats=|buffer|BytesIO))": ("figures/animations.py", "report/page.py"),
     r"import_module\(": ("cli/__init__.py", "bijectors/__init__.py"),

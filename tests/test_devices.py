@@ -35,7 +35,7 @@ from rgflow.evaluation import evaluate
 from rgflow.flow import Flow
 from rgflow.lattice import Sites
 from rgflow.local import LocalFlow
-from rgflow.metrics.images import feature_psnr, psnr, ssim
+from rgflow.metrics.images import psnr, ssim
 from rgflow.metrics.ovals import spreads
 from rgflow.metrics.reader import load_reader
 from rgflow.metrics.scores import score
@@ -332,7 +332,7 @@ def test_what_latents_mean():
         return [
             dependence(z, pairs=2),
             associations(z, labels),
-            probe_levels(z, labels, trees=2, features=2),
+            probe_levels(z, labels, trees=2),
             find_factors(flow, x8, draws=1),
         ]
 
@@ -424,7 +424,6 @@ def test_evaluation_and_metrics():
             evaluate(flow, x8, importance=2, subset=4),
             psnr(x8, 255 - x8, HOLE),
             ssim(x8, 255 - x8),
-            feature_psnr(x8, 255 - x8, lambda x8: x8.double().mean((2, 3)), "means"),
         ]
 
     flow = make("cube").float()

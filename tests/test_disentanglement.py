@@ -118,9 +118,7 @@ def latents(lattice=LATTICE, seed=0):
 
 
 def probed(z, labels, **options):
-    return probe_levels(
-        z, labels, **{"places": 4, "trees": 20, "penalties": (10.0, 1000.0), **options}
-    )
+    return probe_levels(z, labels, **{"places": 4, "trees": 20, **options})
 
 
 def boxed(name, values, box, kind="number"):
@@ -182,7 +180,7 @@ def test_a_linear_probe_is_fitted_to_all_but_what_is_held_out():
     z = latents()
     y = z[2, 4, 0, 1].double().numpy() + 0.3 * np.random.default_rng(5).normal(size=N)
     label = Label(name="a", values=y, group="a")
-    found = probed(z, [label], penalties=[10.0], folds=5, trees=1).score("a", 2, "linear").r2
+    found = probed(z, [label], folds=5, trees=1).score("a", 2, "linear").r2
     x = z.levels[2].flatten(1).numpy()
     four_fifths = cross_val_score(Ridge(10.0), x, y, cv=KFold(5, shuffle=True, random_state=0))
     three = ShuffleSplit(10, train_size=0.6, test_size=0.2, random_state=0)
@@ -214,7 +212,7 @@ def test_a_difference_counts_from_some_size_on(low, outcome, words):
 
     table = ProbeTable(
         scores=(*scores("whole", 0, (low, 0.9)), *scores("part", 9, (0.9, low))),
-        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=9,
+        levels=2, images=9, folds=1, trees=1,
         places=(), seed=0,
     )  # fmt: skip
     whole, part = table.verdict()
@@ -232,7 +230,7 @@ def test_what_is_hardly_told_is_undecided():
 
     table = ProbeTable(
         scores=(*scores("whole", 0, (0.1, 0.2)), *scores("part", 9, (0.2, 0.4))),
-        levels=2, images=9, folds=1, penalties=(1.0,), features=1, trees=1, most_places=9,
+        levels=2, images=9, folds=1, trees=1,
         places=(), seed=0,
     )  # fmt: skip
     whole, part = table.verdict()  # and nothing of the part's own position, which tells little
@@ -271,7 +269,7 @@ def test_rare_labels_are_left_out_of_their_group():
         Label(name=name, values=values.astype(float), kind="binary", group="hair")
         for name, values in (("red", found), ("rare", rare))
     ]
-    both, one = (probed(z, some, trees=2, features=4) for some in (hair, hair[:1]))
+    both, one = (probed(z, some, trees=2) for some in (hair, hair[:1]))
     assert both.scores == one.scores
     assert both.score("hair", 2, "linear").r2 > 0.4
     assert probed(z, hair[1:]).scores == ()
@@ -286,13 +284,13 @@ def test_a_fold_with_one_value_held_out_has_no_score():
     much = Label(name="much", values=z[2, 4, 0, 1].double().numpy(), group="whole")
     there = set()
     for seed in range(4):
-        table = probed(z, [few, same, much], seed=seed, trees=2, features=4)
+        table = probed(z, [few, same, much], seed=seed, trees=2)
         assert all(-5 < one.r2 <= 1 and np.isfinite(one.error) for one in table.scores)
         assert table.score("whole", 2, "linear").r2 > 0.9
         assert "part" in table.groups or table.verdict() == ()
         there.add("part" in table.groups)
     assert there == {False, True}
-    alone = probed(z, [same, much], trees=2, features=4)
+    alone = probed(z, [same, much], trees=2)
     assert alone.groups == ("whole",)
 
 
@@ -306,10 +304,10 @@ def test_angles_are_found_across_180_degrees():
 def test_folds_lower_the_error_and_count_the_progress():
     z = latents()
     label = Label(
-        name="a", values=z[2, 4, 0, 1].double().numpy() + RANDOM.normal(size=N), group="a"
+        name="a", values=z[2, 4, 0, 1].double().numpy() + 0.3 * RANDOM.normal(size=N), group="a"
     )
     seen = []
-    few = {"trees": 1, "features": 1}
+    few = {"trees": 1}
     one = probed(z, [label], **few)
     all_parts = probed(z, [label], folds=5, **few, progress=lambda *pair: seen.append(pair))
     assert all_parts.score("a", 2, "linear").error < 0.7 * one.score("a", 2, "linear").error
@@ -335,7 +333,6 @@ def test_the_latents_of_a_place_are_those_whose_cone_meets_it():
     ("options", "message"),
     [
         ({"folds": 6}, "Expected folds to be at most 5; got 6"),
-        ({"penalties": ()}, "Expected penalties above 0"),
         ({"trees": 0}, "Expected trees to be at least 1; got 0"),
     ],
 )

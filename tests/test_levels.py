@@ -37,7 +37,7 @@ def test_coarse_graining_is_generation_in_reverse():
 def test_one_level_is_drawn_anew_and_the_others_stay(kind):
     flow = random_flow(**kind)
     z = flow.draw_each([0, 1])
-    found = resample(flow, z, draws=3, temperature=[0.5, 0.9], seed=7, batch_size=4)
+    found = resample(flow, z, draws=3, temperature=[0.5, 0.9], seed=7)
     assert found.images.shape == (2, flow.levels, 3, *flow.image_shape)
     with torch.no_grad():
         torch.testing.assert_close(found.originals, flow.decode(z))
@@ -60,7 +60,7 @@ def test_the_number_says_how_much_a_level_carries():
 
 def test_the_same_seeds_at_all_temperatures():
     flow = random_flow()
-    found = at_temperatures(flow, [3, 5], [1.0, [0.2, 0.6]], batch_size=3)
+    found = at_temperatures(flow, [3, 5], [1.0, [0.2, 0.6]])
     assert found.images.shape == (2, 2, *flow.image_shape)
     assert found.temperatures == (1.0, (0.2, 0.6))
     with torch.no_grad():

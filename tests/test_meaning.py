@@ -190,36 +190,36 @@ def test_list_of_attributes_as_of_celeba(tmp_path):
     smiling, young = read_csv(path, 2, ["2.jpg", "1.jpg"])
     assert (smiling.name, smiling.kind, smiling.values.tolist()) == ("Smiling", "binary", [1, 0])
     assert (young.name, young.values.tolist()) == ("Young", [0, 1])
-    with pytest.raises(ValueError, match="Expected a row for every image in .*; got none for '4"):
+    with pytest.raises(ValueError, match="Expected a row for every image of .*; got none for '4"):
         read_csv(path, 2, ["1.jpg", "4.jpg"])
     path.write_text("file,age\n1.jpg,3\n")
-    with pytest.raises(ValueError, match="as in CelebA's list of attributes; got something else"):
+    with pytest.raises(ValueError, match="as in CelebA's list of attributes, "):
         read_csv(path, 1, ["1.jpg"])
 
 
 FILES = ["a.png", "b.png", "c.png"]
 MISTAKES = {
-    "empty": ("", "Expected a line with names and a row per image in .*; got 0 lines"),
-    "no header": ("1,2\n3,4\n5,6\n7,8\n", "Expected the names of the labels.*got 1, 2: add a line"),
-    "same name": ("a,a\n1,2\n", "Expected a name of its own for every column of .*got 'a' again"),
-    "no name": ("a,\n1,2\n", "Expected a name of its own for every column of .*got '' again or"),
-    "ragged": ("a,b\n1,2\n3\n", "Expected 2 values in every row of .*; got 1 in row 2"),
-    "few rows": ("a\n1\n2\n", "Expected at least 3 rows in .*, one per image; got 2: add"),
+    "empty": ("", "Expected a line with different names, and a row .*; got 0 lines"),
+    "no header": ("1,2\n3,4\n5,6\n7,8\n", "Expected a line with different .*got 1, 2 as names"),
+    "same name": ("a,a\n1,2\n", "Expected a line with different names.*got the name 'a' again"),
+    "no name": ("a,\n1,2\n", "Expected a line with different names.*got the name '' again or"),
+    "ragged": ("a,b\n1,2\n3\n", "Expected a line with .*; got 1 values instead of 2 in row 2"),
+    "few rows": ("a\n1\n2\n", "Expected at least 3 rows, one per image, of .*; got 2: add"),
     "text": ("a,b\n1,2\n3,old\n5,6\n", "Expected a number in every row of .* 'b'.*got 'old' for"),
     "not finite": ("a\n1\nnan\n3\n", "Expected a number in every row of .* 'a'.*got 'nan' for"),
     "missing value": ("a,b\n1,2\n3,\n5,6\n", "Expected a number in every row of .* 'b'.*got ''"),
-    "constant": ("a\n1\n1\n1\n", "Expected labels that.*column 'a' of .* is 1 for each of 3"),
+    "constant": ("a\n1\n1\n1\n", "Expected labels that.*column 'a' of .*got 1 for each of 3"),
     "unknown file": ("f,a\na.png,1\nd.png,2\n", "Expected the names of images.*got 'd.png', which"),
-    "twice": ("f,a\na.png,1\na.png,2\n", "Expected one row per image in .*; got two of 'a.png'"),
+    "twice": ("f,a\na.png,1\na.png,2\n", "Expected one row per image of .*; got two of 'a.png'"),
     "missing": ("f,a\na.png,1\n", "Expected a row for .*none for 'b.png' and 1 more of 3"),
     "unknown kind": ("a:angel\n1\n2\n3\n", "Expected what follows.*got 'angel' .nearest: angle"),
-    "no class": ("a:class\nx\n\"\"\ny\n", "Expected a class in every row of .* 'a'.*image 2"),
+    "no class": ("a:class\nx\n\"\"\ny\n", "Expected a class in .* 'a' .*got '' for image 2"),
     "many": (
         "id\n" + "\n".join(map(str, range(60))),
         "Expected at most 50 classes in column 'id' of .*; got 60: leave it out, or name it",
     ),
     "files without names": ("file\n1\n2\n3\n", "Expected the names of the files in the first"),
-    "names only": ("f\na.png\n", "Expected labels beside the file names in"),
+    "names only": ("f\na.png\n", "Expected labels beside the file names of"),
 }  # fmt: skip
 
 
@@ -302,7 +302,7 @@ def test_few_findings_are_by_chance(z):
     random = np.random.default_rng(2)
     labels = [label(str(k), random.normal(size=N)) for k in range(5)]
     labels += [label(f"real {k}", z[0, 1, 2 * k, 0].numpy()) for k in range(5)]
-    found = associations(z, labels, rate=0.1)
+    found = associations(z, labels)
     assert found.significant[5:].sum() >= 5
     assert found.significant.sum() <= 8
 
@@ -314,8 +314,6 @@ def test_mistakes(z):
         associations(z, [label("a", [1, 2, 3])])
     with pytest.raises(ValueError, match="Expected finite values of label 'a'; got NaN"):
         associations(z, [label("a", np.where(np.arange(N) == 3, np.nan, 1))])
-    with pytest.raises(ValueError, match="Expected a false-discovery rate between 0 and 1; got 2"):
-        associations(z, [label("a", np.arange(N))], rate=2)
     found = associations(z, [label("smile", np.arange(N))])
     with pytest.raises(ValueError, match="nearest: smile"):
         found.latents_of("smle")
@@ -365,8 +363,6 @@ def test_directions_that_are_none(z):
         directions(z, label("a", np.arange(N)), [3])
     with pytest.raises(ValueError, match="Expected at least one level to look for directions in"):
         directions(z, label("a", np.arange(N)), [])
-    with pytest.raises(ValueError, match="Expected penalties above 0"):
-        directions(z, label("a", np.arange(N)), penalties=())
     (nowhere,) = directions(z, label("noise", np.random.default_rng(1).normal(size=N)))
     assert nowhere.penalty >= 10_000
     assert -0.02 < nowhere.score < 0.05
@@ -422,11 +418,6 @@ def test_one_strong_latent_is_one_effective_latent(pixels):
     assert found.effective_visible == pytest.approx((0, 0, 1))
     assert found.distinct[2] == pytest.approx(1, abs=1e-3)
     assert found.addresses[0] == (2, 0, 0, 0)
-
-
-def test_visible_latents_of_mistakes(pixels):
-    with pytest.raises(ValueError, match="Expected a similarity between 0 and 1; got 1"):
-        visible_latents(pixels, similarity=1)
 
 
 def test_ready_fields_are_taken_as_they_are():

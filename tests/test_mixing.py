@@ -57,7 +57,7 @@ def test_uint8_images_come_back_from_both_ends():
 def test_every_threshold_takes_its_levels_to_the_bit(name):
     flow = random_flow(torch.float32, **KINDS[name])
     a, b = flow.draw_each([0, 1]), flow.draw_each([2, 3])
-    found = mix(flow, a, b, every_threshold(flow.levels), batch_size=3)
+    found = mix(flow, a, b, every_threshold(flow.levels))
     assert len(found.shares) == flow.levels + 1
     for threshold, shares in enumerate(found.shares):
         mixed = a.mix(b, shares)
@@ -97,7 +97,7 @@ def test_paths():
 def test_grid_has_high_levels_across_and_low_levels_downwards():
     flow = random_flow(torch.float32)
     high, low = flow.draw_each([0, 1, 2]), flow.draw_each([3, 4])
-    images = mixing_grid(flow, high, low, 1, batch_size=4)
+    images = mixing_grid(flow, high, low, 1)
     assert images.shape == (2, 3, 3, 8, 8)
     one = high.select(slice(2, 3)).mix(low.select(slice(1, 2)), hyperbolic(2, 1))
     with torch.no_grad():

@@ -45,7 +45,7 @@ def test_images_are_those_of_the_moved_latents(name):
     address = ADDRESSES.get(name, (0, 2, 1, 1))
     x = random_images(flow, 3)
     z = flow.encode(x, dtype=torch.float64)
-    found = traverse(flow, z, address, [-1.0, 0.0, 2.5], batch_size=4)
+    found = traverse(flow, z, address, [-1.0, 0.0, 2.5])
     assert found.images.shape == (3, 3, *x.shape[1:])
     assert found.images.dtype == torch.float64  # that of the latents
     assert found.address == address

@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -27,8 +27,17 @@ from torch.nn import functional as F
 
 import rgflow.metrics
 from rgflow.data import msds
-from rgflow.metrics.ovals import accuracy, spreads
-from rgflow.metrics.reader import WEIGHTS, OvalReader, load_reader, standardised, weights_hash
+from rgflow.metrics.ovals import spreads
+from rgflow.metrics.reader import (
+    GREY,
+    JITTER,
+    SCALE,
+    WEIGHTS,
+    OvalReader,
+    corners,
+    load_reader,
+    weights_hash,
+)
 from rgflow.training.run import processor
 
 HERE = Path(__file__).parent
@@ -40,6 +49,81 @@ RATE, DECAY = 3e-3, 1e-4
 BLUR, NOISE = 0.5, 8.0
 """Largest share of the blurred image, and largest standard deviation of the noise."""
 TESTS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """How well ovals are read.
+
+    Attributes:
+        images: Number of images.
+        colour_error: Mean absolute error of a channel, in grey levels.
+        angle_error: Mean absolute error of an angle, the same after 180°, in degrees.
+        place_error: Mean absolute error of x and y, in pixels.
+        colour_r2: Explained share of the variance of the colours.
+        angle_r2: That of (cos 2θ, sin 2θ).
+        place_r2: That of the places in their tiles.
+    """
+
+    images: int
+    colour_error: float
+    angle_error: float
+    place_error: float
+    colour_r2: float
+    angle_r2: float
+    place_r2: float
+
+
+def accuracy(found: Tensor, truth: Tensor) -> Accuracy:
+    """How near what is read comes to the labels.
+
+    Args:
+        found: What is read, [N, 4 (i), 4 (j), 6], as `OvalReader.read` gives it.
+        truth: The labels `ovals`, of the same shape.
+
+    Example:
+        >>> truth = torch.rand(9, 4, 4, 6) * 170
+        >>> found = truth.clone()
+        >>> found[..., 2] += 183  # the same oval is there after 180°
+        >>> round(accuracy(found, truth).angle_error, 2)
+        3.0
+    """
+    found, truth = found.double(), truth.double()
+    off = (found - truth).abs()
+    turned = off[..., 2] % 180
+    return Accuracy(
+        images=len(found),
+        colour_error=off[..., 3:].mean().item(),
+        angle_error=torch.minimum(turned, 180 - turned).mean().item(),
+        place_error=off[..., :2].mean().item(),
+        colour_r2=_r2(found[..., 3:], truth[..., 3:]),
+        angle_r2=_r2(_axes(found), _axes(truth)),
+        place_r2=_r2(found[..., :2], truth[..., :2]),
+    )
+
+
+def _axes(ovals: Tensor) -> Tensor:
+    """(cos 2θ, sin 2θ) of ovals, [N, 4, 4, 2]."""
+    twice = torch.deg2rad(2 * ovals[..., 2])
+    return torch.stack([twice.cos(), twice.sin()], -1)
+
+
+def _r2(found: Tensor, truth: Tensor) -> float:
+    """1 less the squared error in units of the variance of every number over the images."""
+    return 1 - ((found - truth).square().sum() / (truth - truth.mean(0)).square().sum()).item()
+
+
+def standardised(ovals: Tensor) -> Tensor:
+    """Labels [N, 4 (i), 4 (j), 6] as the network is to read them, [N, 4 (i), 4 (j), 7].
+
+    The last axis is red, green, blue, √2 cos 2θ, √2 sin 2θ (the same after 180°, as an oval is),
+    and by how much x and y are off the tile's usual place; all in units of about their standard
+    deviation.
+    """
+    twice = torch.deg2rad(2 * ovals[..., 2:3])
+    angle = 2**0.5 * torch.cat([twice.cos(), twice.sin()], -1)
+    place = (ovals[..., :2] - corners(ovals)) / JITTER
+    return torch.cat([(ovals[..., 3:] - GREY) / SCALE, angle, place], -1)
 
 
 def batches(steps: int, seed: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:

@@ -7,7 +7,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,11 +78,8 @@ class Latents:
 
     @classmethod
     def from_flat(cls, flat: Tensor, lattice: Sites, channels: int) -> "Latents":
-        """From vectors [N, D], whose order is level 0 first; the tensors are views of it.
-
-        Raises:
-            ValueError: If D isn't C·H·W.
-        """
+        """From vectors [N, D], whose order is level 0 first; the tensors are views of it. A
+        `ValueError` if D isn't C·H·W."""
         shapes = [lattice.latent_shape(level, channels) for level in range(lattice.levels)]
         sizes = [torch.Size(shape).numel() for shape in shapes]
         if flat.ndim != 2 or flat.shape[1] != sum(sizes):
@@ -92,11 +91,8 @@ class Latents:
 
     @classmethod
     def from_image(cls, image: Tensor, lattice: Sites) -> "Latents":
-        """From the image layout [N, C, H, W], in which each latent stands at its site.
-
-        Raises:
-            ValueError: If it is of another size.
-        """
+        """From the image layout [N, C, H, W], in which each latent stands at its site; a
+        `ValueError` if it is of another size."""
         if image.ndim != 4 or image.shape[2:] != (lattice.height, lattice.width):
             raise ValueError(
                 f"Expected latents in the image layout [N, C, {lattice.height}, {lattice.width}]; "
@@ -127,11 +123,7 @@ class Latents:
         return image.unflatten(2, (self.lattice.height, self.lattice.width))
 
     def __getitem__(self, address: Address) -> Tensor:
-        """The latent at one address, [N].
-
-        Raises:
-            ValueError: If there is no such latent.
-        """
+        """The latent at one address, [N]; a `ValueError` if there is none."""
         level, index = self._index(address)
         return self.levels[level][index]
 
@@ -177,19 +169,9 @@ class Latents:
         """The latents with a function applied to every level, as in `z.map(torch.abs)`."""
         return Latents(tuple(function(z) for z in self.levels), self.lattice)
 
-    def to(
-        self,
-        *where: torch.device | str | int | torch.dtype,
-        device: torch.device | str | int | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> "Latents":
+    def to(self, *where: Any, **named: Any) -> "Latents":
         """The latents on another device, in another number format, or both, in any order."""
-        for one in where:
-            if isinstance(one, torch.dtype):
-                dtype = one
-            else:
-                device = one
-        return self.map(lambda z: z.to(device=device, dtype=dtype))
+        return self.map(lambda z: reduce(Tensor.to, where, z).to(**named))
 
     def select(self, images: slice | Tensor) -> "Latents":
         """The latents of some of the images."""

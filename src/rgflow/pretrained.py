@@ -50,11 +50,7 @@ def shipped() -> dict[str, Path]:
 
 def folder_of(name: str) -> Path:
     """The folder of a run or a model, by its path, or of a model of the package; a local folder
-    wins.
-
-    Raises:
-        FileNotFoundError: If there is neither.
-    """
+    wins; a `FileNotFoundError` if there is neither."""
     folder = expanded(name)
     if not folder.is_dir() and name in (known := shipped()):
         return known[name]
@@ -103,11 +99,8 @@ class Start:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`; settings of another version aren't known.
-
-        Raises:
-            ValueError: If a value is missing or of another type.
-        """
+        """The inverse of `dataclasses.asdict`; settings of another version aren't known; a
+        `ValueError` if a value is missing or of another type."""
         if not isinstance(values, dict):
             raise DamagedError("what a training began with isn't an object")
         known: dict[str, Any] = {"steps": None, "seconds": None} | values

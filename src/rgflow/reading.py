@@ -12,7 +12,7 @@ import re
 import stat
 import types
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from errno import ELOOP, ENAMETOOLONG, ENOTDIR
@@ -92,13 +92,8 @@ def opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def read(path: Path, most: int) -> bytes:
-    """The bytes of a file, which may be so many at the most.
-
-    Raises:
-        FileNotFoundError: If it isn't there.
-        PermissionError: If it may not be read.
-        DamagedError: If it is larger, or not a regular file.
-    """
+    """The bytes of a file; raises as `opened` does, and a `DamagedError` if there are more than
+    `most`."""
     with opened(path) as file:
         content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     if len(content) > most:
@@ -165,14 +160,19 @@ def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
         most: Bytes at the most.
 
     Raises:
-        FileNotFoundError: If it isn't there.
-        PermissionError: If it may not be read.
-        DamagedError: If it holds something else.
+        DamagedError: If it holds something else; besides as `opened` does.
     """
+    return _names_and_values(path, what, json_in, most)
+
+
+def _names_and_values(
+    path: Path, what: str, value_in: Callable[[str], Any], most: int
+) -> dict[str, Any]:
+    """What a file holds, if these are names and values."""
     try:
-        value = json_in(read_text(path, most))
-        if not isinstance(value, dict):
-            raise DamagedError(f"it holds {short(value)} instead of an object")
+        value = value_in(read_text(path, most))
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise DamagedError(f"it holds {short(value)} instead of names and values")
     except DamagedError as error:
         raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
     return value
@@ -235,13 +235,7 @@ def _check_yaml(events: Iterable[yaml.Event]) -> None:
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """The settings in a YAML file, names and values; arguments and errors are those of
     `read_json`."""
-    try:
-        value = yaml_in(read_text(path, MOST_YAML))
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise DamagedError(f"it holds {short(value)} instead of names and values")
-    except DamagedError as error:
-        raise DamagedError(f"Expected {what}; {path} is damaged ({reason(error)}).") from error
-    return value
+    return _names_and_values(path, what, yaml_in, MOST_YAML)
 
 
 def instance(kind: type[T], values: Any) -> T:
@@ -341,15 +335,8 @@ class Npy(NamedTuple):
 
 
 def npy_header(file: IO[bytes], size: int) -> Npy:
-    """Read the header of a `.npy` file, which must be of numbers that the file has room for.
-
-    Args:
-        file: The file, at its start.
-        size: Its bytes.
-
-    Raises:
-        DamagedError: If it is none, or its size is another than the header claims.
-    """
+    """Read the header of a `.npy` file, which must be of numbers that the file has room for; a
+    `DamagedError` if it is none, or its size is another than the header claims."""
     start = file.read(8)
     if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
         raise DamagedError("it doesn't begin as a .npy file")
@@ -380,13 +367,7 @@ def npy_header(file: IO[bytes], size: int) -> Npy:
 
 
 def map_npy(path: Path) -> NDArray[Any]:
-    """The array in a `.npy` file, mapped into memory.
-
-    Raises:
-        FileNotFoundError: If it isn't there.
-        PermissionError: If it may not be read.
-        DamagedError: If it isn't an array of numbers, or has another size than its header claims.
-    """
+    """The array in a `.npy` file, mapped into memory; raises as `opened` and `npy_header` do."""
     with opened(path) as file:
         shape, dtype, order, offset = npy_header(file, os.fstat(file.fileno()).st_size)
         if not math.prod(shape):
@@ -395,11 +376,8 @@ def map_npy(path: Path) -> NDArray[Any]:
 
 
 def check_member(member: zipfile.ZipInfo) -> None:
-    """Check what an archive says of a member: how it is stored, and that its size is possible.
-
-    Raises:
-        DamagedError: If it needs a password or another method than deflate, or can't be that large.
-    """
+    """Check what an archive says of a member: how it is stored, and that its size is possible; a
+    `DamagedError` if it needs a password or another method than deflate, or can't be that large."""
     stored, deflated = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
     if member.flag_bits & 1:
         raise DamagedError(f"{member.filename} needs a password")

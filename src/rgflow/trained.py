@@ -57,11 +57,8 @@ class Model:
         return self.run.model if self.run else self.folder
 
     def images(self, name: str | None, split: Split, count: int) -> Images:
-        """The first images of a data set, by default that of the run.
-
-        Raises:
-            ValueError: If it doesn't fit, or there is neither a name nor a run.
-        """
+        """The first images of a data set, by default that of the run; a `ValueError` if it doesn't
+        fit, or there is neither a name nor a run."""
         from rgflow import data
 
         if self.config is not None:
@@ -81,9 +78,7 @@ class Model:
     ) -> Reference:
         """A reference of what is usual in a data set, kept beside the weights (`kept_reference`).
 
-        Args:
-            name: The data set; none: that of its training.
-            progress: As for `kept_reference`.
+        Without a name it is the data set of its training.
         """
         import torch
 
@@ -113,11 +108,8 @@ class Model:
 
 def locate(name: str) -> tuple[Path, Path]:
     """The folder of a run or a model, and the folder for its results: the same, or `results/NAME`
-    for a model of the package. A local folder takes precedence.
-
-    Raises:
-        FileNotFoundError: If there is neither.
-    """
+    for a model of the package. A local folder takes precedence. A `FileNotFoundError` if there is
+    neither."""
     folder = folder_of(name)
     return folder, RESULTS / name if folder == shipped().get(name) else folder
 

@@ -225,7 +225,7 @@ def test_processes_racing_all_end_well(cache_folder: Path) -> None:
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
         "from rgflow.data import load\n"
-        "print(load('msds2', 'test', count=300, workers=0).images.sum())"
+        "print(load('msds2', 'test', count=300).images.sum())"
     )
     racing = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

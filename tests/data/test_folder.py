@@ -244,10 +244,11 @@ def test_count_takes_the_first_usable(mixed: Path, whole_first: bool) -> None:
 def test_small_chunks_and_threads_change_nothing(
     mixed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = load(f"folder:{mixed}", height=8, width=8, workers=3)
+    whole = load(f"folder:{mixed}", height=8, width=8)
+    monkeypatch.setattr(decoding, "processors", lambda: 5)
     monkeypatch.setattr(decoding, "CHUNK_BYTES", 1)
     monkeypatch.setenv("RGFLOW_CACHE", str(tmp_path / "another"))
-    data = load(f"folder:{mixed}", height=8, width=8, workers=0)
+    data = load(f"folder:{mixed}", height=8, width=8)
     np.testing.assert_array_equal(data.images, whole.images)
     assert data.skipped == whole.skipped
 

@@ -62,15 +62,14 @@ def test_a_bare_path_is_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"split": "val"}, "Expected split to be one of train, validation, test; got val"),
-        ({"channels": 0}, "Expected channels to be a whole number, at least 1 .*; got 0"),
-        ({"height": 0}, "Expected height to be a whole number, at least 1 .*; got 0"),
-        ({"width": 1.5}, "Expected width to be a whole number, at least 1 .*; got 1.5"),
-        ({"count": 0}, "Expected count to be a whole number, at least 1 .*; got 0"),
-        ({"crop": 0}, "Expected crop to be a whole number, at least 1 .*; got 0"),
-        ({"seed": -1}, "Expected seed to be a whole number, at least 0 .*; got -1"),
-        ({"seed": 2**63}, "Expected seed to be a whole number, .* below 2.63; got 922"),
-        ({"workers": -1}, "Expected workers to be a whole number, at least 0 .*; got -1"),
+        ({"split": "val"}, "Expected split to be one of train, validation, test; got 'val'"),
+        ({"channels": 0}, "Expected channels to be at least 1; got 0"),
+        ({"height": 0}, "Expected height to be at least 1; got 0"),
+        ({"width": 1.5}, "Expected width to be a whole number; got 1.5"),
+        ({"count": 0}, "Expected count to be at least 1; got 0"),
+        ({"crop": 0}, "Expected crop to be at least 1; got 0"),
+        ({"seed": -1}, "Expected seed to be at least 0; got -1"),
+        ({"seed": 2**63}, "Expected seed to be at most 922.*; got 922"),
     ],
 )
 def test_impossible_arguments(wrong: dict[str, Any], message: str) -> None:

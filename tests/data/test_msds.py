@@ -31,7 +31,7 @@ def literal(ovals: Array) -> Pixels:
 
 @pytest.fixture(scope="module", params=KINDS)
 def made(request: pytest.FixtureRequest) -> tuple[msds.Kind, Pixels, msds.Labels]:
-    return request.param, *msds.generate(request.param, 2_000, workers=0, progress=False)
+    return request.param, *msds.generate(request.param, 2_000, workers=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,10 +54,8 @@ def test_same_bytes_at_special_angles(angle: float) -> None:
 def test_bytes_depend_on_neither_workers_nor_chunks(
     kind: msds.Kind, workers: int, chunk: int
 ) -> None:
-    images, labels = msds.generate(kind, 60, split="test", seed=1, start=5, workers=0)
-    chunks = list(
-        msds.stream(kind, 60, split="test", seed=1, start=5, workers=workers, chunk=chunk)
-    )
+    images, labels = msds.generate(kind, 60, split="test", seed=1, workers=0)
+    chunks = list(msds.stream(kind, 60, split="test", seed=1, workers=workers, chunk=chunk))
     np.testing.assert_array_equal(np.concatenate([c.images for c in chunks]), images)
     for name, label in labels.items():
         np.testing.assert_array_equal(np.concatenate([c.labels[name] for c in chunks]), label)
@@ -66,9 +64,9 @@ def test_bytes_depend_on_neither_workers_nor_chunks(
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_are_reached_by_number(kind: msds.Kind) -> None:
     images, labels = msds.generate(kind, 10)
-    later, later_labels = msds.generate(kind, 4, start=6)
-    np.testing.assert_array_equal(later, images[6:])
-    np.testing.assert_array_equal(later_labels["ovals"], labels["ovals"][6:])
+    np.testing.assert_array_equal(msds.endless(kind)(6, 4), images[6:])
+    later = msds.sample(kind, 4, split="train", seed=0, start=6)
+    np.testing.assert_array_equal(later["ovals"], labels["ovals"][6:])
 
 
 def test_streams_differ() -> None:
@@ -207,28 +205,10 @@ def test_a_script_needs_no_main_guard() -> None:
     assert not done.stderr
 
 
-def test_workers_end_with_the_stream() -> None:
-    stream = msds.stream("msds1", 100, workers=2, chunk=10)
-    next(stream)
-    frame = stream.gi_frame  # type: ignore[attr-defined]
-    started = list(frame.f_locals["started"])
-    stream.close()  # type: ignore[attr-defined]
-    assert len(started) == 2
-    assert all(process.returncode is not None for process in started)
-
-
-def test_a_dying_worker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match=r"one ended early, .*; pass workers=0"):
-        msds.generate("msds1", 4, workers=1)
-
-
 def test_errors() -> None:
     with pytest.raises(ValueError, match="Expected kind to be msds1 or msds2; got 'msds3'"):
         msds.generate("msds3", 4)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="Expected start to be at least 0; got -1"):
-        msds.generate("msds1", 4, start=-1)
-    with pytest.raises(ValueError, match=r"Expected count to be a whole number, .*; got 0"):
+    with pytest.raises(ValueError, match=r"Expected count to be at least 1; got 0"):
         msds.generate("msds1", 0)
     message = "Expected msds1 at its only size, .*; got 64, 32, 3 and crop None"
     with pytest.raises(ValueError, match=message):

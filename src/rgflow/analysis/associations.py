@@ -23,6 +23,11 @@ from rgflow.files import replacing
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Sites
 
+BINS = 8
+"""Bins of equally many images for the mutual information, at the most (`bins_for`)."""
+RATE = 0.05
+"""The share of chance findings to be expected among the significant pairs."""
+
 
 class Association(NamedTuple):
     """A latent and a label that go together."""
@@ -64,14 +69,11 @@ class Associations:
     significant: NDArray[np.bool_]
     images: int
     bins: int
-    rate: float
+    rate: float = RATE
 
     def latents_of(self, label: str, count: int = 5, level: int | None = None) -> list[Association]:
-        """The latents that tell most about a label, of one level or of all.
-
-        Raises:
-            ValueError: If there is no such label or level.
-        """
+        """The latents that tell most about a label, of one level or of all; a `ValueError` if there
+        is no such label or level."""
         check_name("label", label, self.labels)
         k = self.labels.index(label)
         found = self.information[k]
@@ -83,11 +85,7 @@ class Associations:
         return [self._at(k, c, i, j) for c, i, j in places if np.isfinite(found[c, i, j])]
 
     def labels_of(self, address: Address, count: int = 5) -> list[Association]:
-        """The labels that a latent tells most about.
-
-        Raises:
-            ValueError: If there is no such latent.
-        """
+        """The labels that a latent tells most about; a `ValueError` if there is no such latent."""
         h, i, j, c = address
         self.lattice.check_site(h, i, j)
         check_whole("the channel", c, 0, self.information.shape[1] - 1)
@@ -143,20 +141,11 @@ class Associations:
         )
 
 
-def associations(
-    z: Latents, labels: Sequence[Label], *, bins: int = 8, rate: float = 0.05
-) -> Associations:
-    """Rank latents by labels, and labels by latents.
-
-    Args:
-        z: The latents of N images.
-        labels: What is known about these images.
-        bins: Bins of equally many images for the mutual information, at the most (`bins_for`).
-        rate: The share of chance findings to be expected among the significant pairs.
+def associations(z: Latents, labels: Sequence[Label]) -> Associations:
+    """Rank the latents of N images by what is known about these images, and labels by latents.
 
     Raises:
-        ValueError: If there are no labels, or not one finite value per image, or a number is out
-            of range.
+        ValueError: If there are no labels, or not one finite value per image.
 
     Example:
         >>> import torch
@@ -168,15 +157,12 @@ def associations(
         (1, 2, 0, 1)
     """
     check_labels(z, labels)
-    check_whole("bins", bins, 2, 255)
-    if not 0 < rate < 1:
-        raise ValueError(f"Expected a false-discovery rate between 0 and 1; got {rate}.")
-    bins = bins_for(len(z), bins)
+    bins = bins_for(len(z), BINS)
     shape = (len(labels), *z.image().shape[1:])
     x = columns(z)
     y = np.stack([label.values for label in labels], 1)
     found = mutual_information(x, y, bins)
-    significant = false_discovery_control(found.p.ravel()).reshape(found.p.shape) <= rate
+    significant = false_discovery_control(found.p.ravel()).reshape(found.p.shape) <= RATE
     standard = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
     ranks = rankdata(x, axis=0)
     correlation = np.stack([_correlation(standard, label) for label in labels])
@@ -190,7 +176,6 @@ def associations(
         significant=significant.T.reshape(shape),
         images=len(z),
         bins=bins,
-        rate=rate,
     )
 
 

@@ -21,6 +21,9 @@ from rgflow.latents import Latents
 from rgflow.lattice import Sites
 from rgflow.text import mean_and_error
 
+BINS = 12
+"""Bins of equally many images for the mutual information, at the most (`bins_for`)."""
+
 
 class Measured(NamedTuple):
     """A mean over pairs."""
@@ -70,14 +73,13 @@ class Dependence:
         return [stratum for stratum in self.strata if stratum.levels == levels]
 
 
-def dependence(z: Latents, *, pairs: int = 200, bins: int = 12, seed: int = 0) -> Dependence:
+def dependence(z: Latents, *, pairs: int = 200, seed: int = 0) -> Dependence:
     """Correlation of z and of |z| and mutual information, by levels and by distance on the tree.
 
     Args:
         z: The latents of N images; or, to compare with, `Latents.from_image` of the images.
         pairs: Pairs chosen at random for any two levels and any distance; as many as there are
             latents of the lower level, if these are fewer.
-        bins: Bins of equally many images for the mutual information, at the most (`bins_for`).
         seed: Of the choice.
 
     Raises:
@@ -92,12 +94,11 @@ def dependence(z: Latents, *, pairs: int = 200, bins: int = 12, seed: int = 0) -
         (0, True)
     """
     check_whole("pairs", pairs, 2)
-    check_whole("bins", bins, 2, 255)
     check_whole("seed", seed, 0)
     if len(z) < FEW:
         raise ValueError(f"Expected at least {FEW} images; got {len(z)}.")
     random = np.random.default_rng(seed)
-    x, bins = columns(z), bins_for(len(z), bins)
+    x, bins = columns(z), bins_for(len(z), BINS)
     # Any shift but 0 pairs every image with another one.
     roll = int(random.integers(1, len(x)))
     strata = []

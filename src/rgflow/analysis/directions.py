@@ -6,13 +6,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import (
+    GridSearchCV,
+    ShuffleSplit,
+    StratifiedShuffleSplit,
+    train_test_split,
+)
 
 from rgflow.analysis.columns import PENALTIES, columns, level_of, reaching
-from rgflow.analysis.information import Numbers
 from rgflow.analysis.labels import FEW, Box, Label, check_labels
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
@@ -59,12 +61,7 @@ def check_levels(lattice: Sites, levels: Sequence[int]) -> None:
 
 
 def directions(
-    z: Latents,
-    label: Label,
-    levels: Sequence[int] | None = None,
-    *,
-    penalties: Sequence[float] = PENALTIES,
-    seed: int = 0,
+    z: Latents, label: Label, levels: Sequence[int] | None = None, *, seed: int = 0
 ) -> tuple[Direction, ...]:
     """Fit the direction in which a label rises, within some levels: of an angle θ two, those of
     cos 2θ and of sin 2θ.
@@ -76,16 +73,12 @@ def directions(
         z: The latents of N images.
         label: A number or an angle (ridge regression), or a binary label (logistic regression).
         levels: The levels whose latents may move; none: all.
-        penalties: Of the squared length of the weights, of which the best is taken.
         seed: Of the choice of images held out.
 
     Raises:
-        ValueError: If there is no such level or none at all, or one class is rare, or there is no
-            penalty.
+        ValueError: If there is no such level or none at all, or one class is rare.
     """
     check_labels(z, [label])
-    if not penalties or min(penalties) <= 0:
-        raise ValueError(f"Expected penalties above 0; got {list(penalties)}.")
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     check_levels(z.lattice, levels)
     inside = np.isin(level_of(z), levels) & reaching(z, label.box)
@@ -96,32 +89,24 @@ def directions(
             f"{ones:.0f} with it of {len(x)}: take more images."
         )
 
-    def parted(images: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
-        """Three quarters of some images, and one."""
-        strata = label.values[images] if binary else None
-        parts: Sequence[NDArray[np.int64]] = train_test_split(
-            images, test_size=0.25, random_state=seed, stratify=strata
-        )
-        return parts
-
-    train, test = parted(np.arange(len(x)))
-    fit, choose = parted(train)
+    train, test = train_test_split(
+        np.arange(len(x)),
+        test_size=0.25,
+        random_state=seed,
+        stratify=label.values if binary else None,
+    )
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000) if binary else Ridge(),
+        {"C": [1 / p for p in PENALTIES]} if binary else {"alpha": list(PENALTIES)},
+        scoring="roc_auc" if binary else "r2",
+        cv=(StratifiedShuffleSplit if binary else ShuffleSplit)(
+            1, test_size=0.25, random_state=seed
+        ),
+    )
     found = []
     for t, name in enumerate(("cosine", "sine") if label.kind == "angle" else ("",)):
-        y = label.targets[:, t]
-
-        def fitted(
-            penalty: float, learn: NDArray[np.int64], at: NDArray[np.int64], y: Numbers = y
-        ) -> tuple[Numbers, float]:
-            """The weights, and the score elsewhere."""
-            if binary:
-                logistic = LogisticRegression(C=1 / penalty, max_iter=1000).fit(x[learn], y[learn])
-                return logistic.coef_[0], roc_auc_score(y[at], logistic.decision_function(x[at]))
-            ridge = Ridge(alpha=penalty).fit(x[learn], y[learn])
-            return ridge.coef_, r2_score(y[at], ridge.predict(x[at]))
-
-        chosen = max(penalties, key=lambda penalty: fitted(penalty, fit, choose)[1])
-        weights, score = fitted(chosen, train, test)
+        search.fit(x[train], label.targets[train, t])
+        weights = search.best_estimator_.coef_.ravel()
         vector = np.zeros(inside.shape)
         vector[inside] = weights / max(float(np.linalg.norm(weights)), 1e-12)
         image = torch.from_numpy(vector).view(1, *z.image().shape[1:]).to(z.levels[0])
@@ -132,8 +117,8 @@ def directions(
                 box=label.box,
                 vector=Latents.from_image(image, z.lattice),
                 measure="AUC" if binary else "R²",
-                score=float(score),
-                penalty=chosen,
+                score=float(search.score(x[test], label.targets[test, t])),
+                penalty=PENALTIES[search.best_index_],
                 images=len(train),
                 held_out=len(test),
                 seed=seed,

@@ -15,8 +15,12 @@ from sklearn.metrics import r2_score
 
 from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Label
-from rgflow.checks import check_whole
 from rgflow.text import mean_and_error
+
+BINS = 20
+"""Bins of equally many images for the mutual information, at the most (`bins_for`)."""
+DEPTH = 8
+"""Of the trees of the random forests."""
 
 
 class CodeScores(NamedTuple):
@@ -62,17 +66,15 @@ class Disentanglement:
     latents: int
     bins: int
     trees: int
-    depth: int
     seed: int
+    depth: int = DEPTH
 
 
 def disentanglement(
     x: Numbers,
     factors: Sequence[Label],
     *,
-    bins: int = 20,
     trees: int = 10,
-    depth: int = 8,
     seed: int = 0,
 ) -> Disentanglement:
     """Score a code by the mutual information gap and by DCI.
@@ -80,13 +82,11 @@ def disentanglement(
     Args:
         x: The code, [N, D].
         factors: The factors; an angle is one of them.
-        bins: Bins of equally many images for the mutual information, at the most (`bins_for`).
         trees: Of a random forest for each factor, which is fitted to three quarters of the images.
-        depth: Of its trees.
         seed: Of the forests, of the choice of images, and of the shuffled labels.
 
     Raises:
-        ValueError: If there are fewer than two latents or factors, or a number is out of range.
+        ValueError: If there are fewer than two latents or factors.
 
     Example:
         >>> factors = np.random.default_rng(0).uniform(size=(1000, 2))
@@ -95,18 +95,16 @@ def disentanglement(
         >>> round(found.mig, 1), round(found.disentanglement, 1), round(found.completeness, 1)
         (1.0, 1.0, 1.0)
     """
-    for name, value in (("bins", bins), ("trees", trees), ("depth", depth)):
-        check_whole(name, value, 1, 255)
     if min(x.shape[1], len(factors)) < 2:
         raise ValueError(
             f"Expected at least 2 latents and 2 factors to tell apart; got {x.shape[1]} and "
             f"{len(factors)}."
         )
-    bins = bins_for(len(x), bins)
+    bins = bins_for(len(x), BINS)
     random = np.random.default_rng(seed)
     order = random.permutation(len(x))
     test, train = order[: len(x) // 4], order[len(x) // 4 :]
-    forest = RandomForestRegressor(trees, max_depth=depth, random_state=seed, n_jobs=-1)
+    forest = RandomForestRegressor(trees, max_depth=DEPTH, random_state=seed, n_jobs=-1)
 
     def score(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], CodeScores]:
         """The gaps, and all scores, if image n had the labels of image rows[n]."""
@@ -131,7 +129,6 @@ def disentanglement(
         latents=x.shape[1],
         bins=bins,
         trees=trees,
-        depth=depth,
         seed=seed,
     )
 
@@ -145,15 +142,13 @@ def _gaps(x: Numbers, y: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
 
 
 def dci(importance: NDArray[np.float64]) -> tuple[float, float]:
-    """Disentanglement and completeness (Eastwood and Williams 2018, section 2).
+    """Disentanglement and completeness (Eastwood and Williams 2018, section 2) from how much each
+    latent matters for each factor, [D, K], at least 0.
 
-    With importances R_dk, disentanglement is 1 less the entropy of P_dk = R_dk / Σ_k R_dk in
+    With these importances R_dk, disentanglement is 1 less the entropy of P_dk = R_dk / Σ_k R_dk in
     logarithms of base K, the mean over latents weighted by Σ_k R_dk; completeness is 1 less the
     entropy of R_dk / Σ_d R_dk in logarithms of base D, the mean over factors. Latents and factors
     whose importances are all 0 don't count.
-
-    Args:
-        importance: How much each latent matters for each factor, [D, K], at least 0.
 
     Example:
         >>> dci(np.eye(3)), dci(np.ones((2, 2)))

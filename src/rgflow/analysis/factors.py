@@ -116,7 +116,6 @@ def find_factors(
     Images of 8 bits are encoded with noise, which makes their latents those that the flow knows.
 
     Args:
-        flow: The flow.
         images: [N, C, H, W].
         labels: What is known about them; none: only what needs no labels. Binary ones that fewer
             than 8 images have, or lack, are neither probed nor given directions.
@@ -146,7 +145,9 @@ def find_factors(
     if fields and (fields.lattice != flow.lattice or fields.strengths.isnan().any()):
         raise ValueError("Expected receptive fields of all latents of this flow; got others.")
 
-    x = _noisy(flow, images, seed)
+    x = images.to(flow.dtype)
+    if flow.pixels is not None and images.dtype == torch.uint8:
+        x = dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)
     advance = counter(progress, "encoding", len(x))
     z = encode(flow, x, batch_size=batch_size, progress=advance)
     if fields is None:
@@ -191,9 +192,3 @@ def find_factors(
         scores=scores,
         directions=found_directions,
     )
-
-
-def _noisy(flow: Flow, images: Tensor, seed: int) -> Tensor:
-    if flow.pixels is None or images.dtype != torch.uint8:
-        return images.to(flow.dtype)
-    return dequantize(images, torch.Generator().manual_seed(seed), flow.dtype)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -46,19 +46,19 @@ VISIBLE = 1.0
 """Strength above which a latent counts as visible (paper, section 4.4)."""
 
 
-class Found(Protocol):
-    """What tells how receptive fields were found."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """How receptive fields were found: the arguments of `receptive_fields`."""
 
-    @property
-    def space(self) -> Space: ...
-    @property
-    def change(self) -> Change: ...
-    @property
-    def temperature(self) -> float | tuple[float, ...]: ...
-    @property
-    def draws(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
+    space: Space
+    change: Change
+    temperature: float | tuple[float, ...]
+    draws: int
+    seed: int
+
+    def how(self) -> dict[str, Any]:
+        """These alone, by name."""
+        return {name: getattr(self, name) for name in Found.__dataclass_fields__}
 
 
 def how_found(one: Found) -> str:
@@ -86,7 +86,7 @@ class Windows(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReceptiveFields:
+class ReceptiveFields(Found):
     """Receptive fields of latents of a flow.
 
     Attributes:
@@ -97,11 +97,6 @@ class ReceptiveFields:
         strengths: Mean of each field over all H·W pixels, in the image layout [C, H, W]; NaN for
             latents that weren't asked for.
         errors: Their standard errors over the draws; NaN with a single draw.
-        space: Where images were looked at.
-        change: How latents were changed.
-        temperature: Of the latents that were drawn.
-        draws: Number of latents drawn.
-        seed: Of the draws.
     """
 
     lattice: Sites
@@ -110,18 +105,10 @@ class ReceptiveFields:
     fields: tuple[Tensor, ...]
     strengths: Tensor
     errors: Tensor
-    space: Space
-    change: Change
-    temperature: float | tuple[float, ...]
-    draws: int
-    seed: int
 
     def field(self, address: Address) -> Tensor:
-        """The receptive field of one latent, [H, W].
-
-        Raises:
-            ValueError: If there is no such latent, or it wasn't asked for.
-        """
+        """The receptive field of one latent, [H, W]; a `ValueError` if there is no such latent, or
+        it wasn't asked for."""
         h, i, j, _ = address
         self.lattice.check_site(h, i, j)
         found = np.flatnonzero((self.windows[h].addresses == address).all(1))
@@ -158,10 +145,6 @@ class ReceptiveFields:
             count = int((strengths > VISIBLE).sum())
         return [tuple(addresses[k].tolist()) for k in order[:count].tolist()]
 
-    def visible(self, threshold: float = VISIBLE) -> Tensor:
-        """Which latents have a strength above a threshold, in the image layout [C, H, W]."""
-        return self.strengths > threshold
-
 
 @torch.no_grad()
 def receptive_fields(
@@ -178,7 +161,6 @@ def receptive_fields(
     """Receptive fields of any or all latents (paper, eq. 14).
 
     Args:
-        flow: The flow.
         draws: Number of latents drawn, over which |∂G/∂z| is averaged; draw k has seed + k.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
@@ -224,7 +206,9 @@ def receptive_fields(
         if change == "derivative":
             push = _push(flow, z, space)
         else:
-            new = another(flow, seed + k, temperature) if change == "redraw" else z.map(_further)
+            new = z.map(lambda part: part + 1)
+            if change == "redraw":
+                new = another(flow, seed + k, temperature)
             push = redraw(flow, z, new, space)
         for level, w in enumerate(windows):
             strengths[level][k] = _add_fields(fields[level], flow, level, w, push)
@@ -267,19 +251,8 @@ def another(flow: Flow, seed: int, temperature: float | Sequence[float]) -> Late
     return flow.draw_each([seed + ANOTHER], temperature)
 
 
-def _further(z: Tensor) -> Tensor:
-    """Latents moved by 1."""
-    return z + 1
-
-
 def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:
-    """What images change by if some latents are replaced.
-
-    Args:
-        flow: The flow.
-        z: Latents of one image.
-        other: Those that they are replaced by.
-        space: Where images are looked at.
+    """What an image changes by if some of its latents are replaced by others.
 
     Returns:
         A function of K choices of latents, those that aren't 0 in the image layout [K, C, H, W],
@@ -417,18 +390,3 @@ def _period(lattice: Lattice, level: int, axis: int) -> int:
         if apart:
             return period
     return size
-
-
-def column_count(lattice: Lattice, channels: int) -> int:
-    """Number of columns that all latents of an RG-Flow share.
-
-    Example:
-        >>> [column_count(Lattice(height=size, width=size), 3) for size in (32, 64, 128)]
-        [912, 1488, 2064]
-    """
-    count = 0
-    for level in range(lattice.levels):
-        sites = np.argwhere(lattice.site_levels == level)
-        period = [_period(lattice, level, axis) for axis in (0, 1)]
-        count += channels * len({(i % period[0], j % period[1]) for i, j in sites.tolist()})
-    return count

@@ -31,11 +31,8 @@ class Information(NamedTuple):
 
 
 def bins_for(images: int, most: int) -> int:
-    """So many bins that five images or more fall into both bins of a pair, on average.
-
-    Args:
-        images: N.
-        most: Bins at the most; at least there are two.
+    """So many bins, from two to `most`, that five images or more fall into both bins of a pair, on
+    average.
 
     Example:
         >>> [bins_for(images, 8) for images in (10, 100, 200, 2000)]
@@ -45,15 +42,7 @@ def bins_for(images: int, most: int) -> int:
 
 
 def mutual_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
-    """Between every column of one array and every column of another.
-
-    Args:
-        x: Numbers [N, D].
-        y: Numbers [N, K].
-        bins: B.
-
-    Returns:
-        Information, [D, K].
+    """Between every column of one array [N, D] and every column of another [N, K]: [D, K].
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(4000, 3))
@@ -74,16 +63,7 @@ def mutual_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
 
 
 def pairwise_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
-    """Between each column of one array and the column at the same place of another.
-
-    Args:
-        x: Numbers [N, P].
-        y: Numbers [N, P].
-        bins: B.
-
-    Returns:
-        Information, [P].
-    """
+    """Between each column of one array [N, P] and the column at the same place of another: [P]."""
     cell = binned(x, bins).astype(np.int64) * bins + binned(y, bins)
     pairs = x.shape[1]
     cell += np.arange(pairs) * bins**2

@@ -67,16 +67,7 @@ class Factors:
 
 @torch.no_grad()
 def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
-    """The factors of ∂G/∂z at the latents of one image.
-
-    Args:
-        flow: The flow.
-        z: Latents of a single image.
-        space: Where images are looked at.
-
-    Raises:
-        ValueError: If there are several images.
-    """
+    """The factors of ∂G/∂z at the latents of one image; a `ValueError` if there are several."""
     if len(z) != 1:
         raise ValueError(f"Expected the latents of one image; got {len(z)}.")
     into, out = flow.to_domain, exit_to(flow, space)

@@ -84,9 +84,6 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
     binary label each; more than 50 are left out, and so are labels that are the same for all
     images.
 
-    Args:
-        known: By name, each [N, ...].
-
     Example:
         >>> found = labels_of({"class": np.array([3, 5, 7]), "smiling": np.array([-1, 1, 1])})
         >>> [(label.name, label.kind, label.values.tolist()) for label in found[2:]]
@@ -245,46 +242,48 @@ def read_csv(
     path = expanded(path)
     header, rows = _table(path)
     if not header[0].endswith(":class") and not _is_number(rows[0][0]):
-        if path.suffix == LIST and files:
-            wanted = set(files)
-            rows = [row for row in rows if row[0] in wanted] or rows
         rows = _by_name(path, header, rows, images, files, others)
         header = header[1:]
     elif files:
-        raise ValueError(
-            f"Expected the names of the files in the first column of {path}, as files have no "
-            f"other order; got {rows[0][0]}: add that column."
+        raise _wrong(
+            path,
+            "the names of the files in the first column, as files have no other order,",
+            f"{rows[0][0]}: add that column",
         )
     else:
-        wanted_rows = range(images) if numbers is None else numbers[:images]
-        if len(rows) <= (last := max(wanted_rows)):
-            raise ValueError(
-                f"Expected at least {last + 1} rows in {path}, one per image; got {len(rows)}: add "
-                f"those that are missing, or analyse fewer images."
+        wanted = range(images) if numbers is None else numbers[:images]
+        if len(rows) <= (last := max(wanted)):
+            raise _wrong(
+                path,
+                f"at least {last + 1} rows, one per image,",
+                f"{len(rows)}: add those that are missing, or analyse fewer images",
             )
-        rows = [rows[n] for n in wanted_rows]
+        rows = [rows[n] for n in wanted]
     labels = []
-    for k, column in enumerate(header):
-        name, declared = _declared(path, column)
-        texts = [row[k] for row in rows]
-        values = np.array(
-            [_text(path, name, n, text) for n, text in enumerate(texts)]
-            if declared == "class"
-            else [_number(path, name, n, text) for n, text in enumerate(texts)]
-        )
+    for column, texts in zip(header, zip(*rows, strict=True), strict=True):
+        name, colon, kind = column.rpartition(":")
+        name, declared = (name, cast(Declared, kind)) if colon else (column, _usual(column))
+        check_name(f"what follows the colon of column {column!r}", declared, get_args(Declared))
+        values = np.array([_value(path, name, declared, n, one) for n, one in enumerate(texts, 1)])
         distinct = len(np.unique(values))
         if distinct < 2:
-            raise ValueError(
-                f"Expected labels that differ between images; column {name!r} of {path} is "
-                f"{texts[0]} for each of {images} images: leave it out."
+            raise _wrong(
+                path,
+                f"labels that differ between images in column {name!r}",
+                f"{texts[0]} for each of {images} images: leave it out",
             )
         if declared == "class" and distinct > CLASSES:
-            raise ValueError(
-                f"Expected at most {CLASSES} classes in column {name!r} of {path}; got {distinct}: "
-                f"leave it out, or name it '{name}:number' if these are numbers."
+            raise _wrong(
+                path,
+                f"at most {CLASSES} classes in column {name!r}",
+                f"{distinct}: leave it out, or name it '{name}:number' if these are numbers",
             )
         labels += _made(name, values, declared)
     return labels
+
+
+def _wrong(path: Path, expected: str, got: str) -> ValueError:
+    return ValueError(f"Expected {expected} of {path}; got {got}.")
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -303,35 +302,25 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise ValueError(f"Expected names and values of at most {LONGEST} characters in {path}.")
     if path.suffix == LIST:
         if len(lines) < 3 or len(lines[0]) > 1:
-            raise ValueError(
-                f"Expected the number of pictures, a line with names and a row per picture in "
-                f"{path}, as in CelebA's list of attributes; got something else: name a CSV file "
-                f".csv."
+            raise _wrong(
+                path,
+                "the number of pictures, a line with names and a row per picture, as in CelebA's "
+                "list of attributes, in the lines",
+                "something else: name a CSV file .csv",
             )
         lines = [["file", *lines[1]], *lines[2:]]
-    if len(lines) < 2:
-        raise ValueError(
-            f"Expected a line with names and a row per image in {path}; got {len(lines)} lines."
-        )
-    header, *rows = lines
-    if any(map(_is_number, header)):
-        raise ValueError(
-            f"Expected the names of the labels in the first line of {path}; got "
-            f"{', '.join(header)[:60]}: add a line with names."
-        )
-    twice = [name for k, name in enumerate(header) if not name or name in header[:k]]
-    if twice:
-        raise ValueError(
-            f"Expected a name of its own for every column of {path}; got {twice[0]!r} again or "
-            f"empty: rename it."
-        )
-    for n, row in enumerate(rows):
-        if len(row) != len(header):
-            raise ValueError(
-                f"Expected {len(header)} values in every row of {path}, as in its first line; got "
-                f"{len(row)} in row {n + 1}."
-            )
-    return header, rows
+    header, rows = lines[0] if lines else [], lines[1:]
+    if not rows:
+        problem = f"{len(lines)} lines"
+    elif any(map(_is_number, header)):
+        problem = f"{', '.join(header)[:60]} as names"
+    elif twice := [name for k, name in enumerate(header) if not name or name in header[:k]]:
+        problem = f"the name {twice[0]!r} again or empty"
+    elif ragged := [n for n, row in enumerate(rows, 1) if len(row) != len(header)]:
+        problem = f"{len(rows[ragged[0] - 1])} values instead of {len(header)} in row {ragged[0]}"
+    else:
+        return header, rows
+    raise _wrong(path, "a line with different names, and a row of values for every image,", problem)
 
 
 def _by_name(
@@ -344,56 +333,41 @@ def _by_name(
 ) -> list[list[str]]:
     """The rows in the order of the images, without the file names."""
     if len(header) < 2:
-        raise ValueError(f"Expected labels beside the file names in {path}; got no column of them.")
+        raise _wrong(path, "labels beside the file names", "no column of them")
     if files is None:
-        raise ValueError(
-            f"Expected rows in the order of the images in {path}, as these have no file names; got "
-            f"{rows[0][0]!r} in the first row: leave out the column {header[0]!r}."
+        raise _wrong(
+            path,
+            "rows in the order of the images, as these have no file names,",
+            f"{rows[0][0]!r} in the first row: leave out the column {header[0]!r}",
         )
-    by_name: dict[str, list[str]] = {}
-    known = {*files, *others}
+    known, by_name = {*files, *others}, dict[str, list[str]]()
     for name, *values in rows:
-        if name not in known:
-            raise ValueError(
-                f"Expected the names of images in column {header[0]!r} of {path}; got {name!r}, "
-                f"which is none of them (such as {files[0]!r})."
-            )
         if name in by_name:
-            raise ValueError(f"Expected one row per image in {path}; got two of {name!r}.")
-        by_name[name] = values
-    missing = [name for name in files if name not in by_name]
-    if missing:
+            raise _wrong(path, "one row per image", f"two of {name!r}")
+        if name in known:
+            by_name[name] = values
+        elif path.suffix != LIST:
+            raise _wrong(
+                path,
+                f"the names of images in column {header[0]!r}",
+                f"{name!r}, which is none of them (such as {files[0]!r})",
+            )
+    if missing := [name for name in files if name not in by_name]:
         more = f" and {len(missing) - 1} more of {images} images" if len(missing) > 1 else ""
-        raise ValueError(
-            f"Expected a row for every image in {path}; got none for {missing[0]!r}{more}."
-        )
+        raise _wrong(path, "a row for every image", f"none for {missing[0]!r}{more}")
     return [by_name[name] for name in files]
 
 
-def _declared(path: Path, column: str) -> tuple[str, Declared]:
-    """The name of a column, and what its values are."""
-    name, colon, kind = column.rpartition(":")
-    if not colon:
-        return column, _usual(column)
-    check_name(f"what follows the colon of column {column!r} of {path}", kind, get_args(Declared))
-    return name, cast(Declared, kind)
-
-
-def _text(path: Path, name: str, n: int, text: str) -> str:
-    """The class that a text names."""
-    if not text:
-        raise ValueError(
-            f"Expected a class in every row of column {name!r} of {path}; got '' for image {n + 1}."
-        )
-    return text
-
-
-def _number(path: Path, name: str, n: int, text: str) -> float:
-    """The number that a text is."""
-    if not _is_number(text) or not math.isfinite(float(text)):
-        raise ValueError(
-            f"Expected a number in every row of column {name!r} of {path}; got {text[:40]!r} for "
-            f"image {n + 1}."
+def _value(path: Path, column: str, declared: Declared, row: int, text: str) -> str | float:
+    """The class that a text names, or the number that it is."""
+    if declared == "class" and text:
+        return text
+    if declared == "class" or not _is_number(text) or not math.isfinite(float(text)):
+        what = "class" if declared == "class" else "number"
+        raise _wrong(
+            path,
+            f"a {what} in every row of column {column!r}",
+            f"{text[:40]!r} for image {row}",
         )
     return float(text)
 

@@ -27,7 +27,6 @@ def decode(
     """The images of any number of latents, on the CPU: `Flow.decode` in batches.
 
     Args:
-        flow: The flow, on any device.
         latents: In the number format to compute in, on any device.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Told of every batch.
@@ -63,21 +62,15 @@ def encode(
 ) -> Latents:
     """The latents of any number of images, on the CPU: `Flow.encode` in batches.
 
-    Args:
-        flow: The flow, on any device.
-        x: Reals [N, C, H, W].
-        batch_size: Images at a time; the result depends on it by rounding only.
-        progress: Called with the number of images encoded since the last call.
-
-    Returns:
-        Latents in the number format of the flow.
+    Takes reals [N, C, H, W], and all else as `decode`; the latents have the number format of the
+    flow.
     """
     parts = []
     for part in x.split(batch_size):
         parts.append(flow.encode(part.to(flow.device), dtype=flow.dtype))
         if progress:
             progress(len(part))
-    return Latents.cat(parts).to(device=torch.device("cpu"))
+    return Latents.cat(parts).to("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,18 +103,15 @@ def resample(
     draws: int = 4,
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Resampled:
     """Draw the latents of each level anew, and keep all others.
 
     Args:
-        flow: The flow.
         latents: Of N images.
         draws: Draws K for every image and level.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
-        batch_size: As for `decode`.
         progress: As for `decode`, N·(1 + K·levels) images in all.
 
     Raises:
@@ -139,12 +129,10 @@ def resample(
     check_whole("seed", seed, 0)
     n, like = len(latents), latents.levels[-1]
     every = torch.zeros(n, dtype=torch.int64)
-    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like.dtype, like.device)
+    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like)
     drawn = [fresh.select(every + k) for k in range(draws)]
     changed = [latents.replace(h, z.levels[h]) for h in range(flow.levels) for z in drawn]
-    images = decode(
-        flow, Latents.cat([latents, *changed]), batch_size=batch_size, progress=progress
-    )
+    images = decode(flow, Latents.cat([latents, *changed]), progress=progress)
     return Resampled(
         originals=images[:n],
         images=images[n:].unflatten(0, (flow.levels, draws, n)).movedim(2, 0),
@@ -173,16 +161,13 @@ def at_temperatures(
     seeds: Sequence[int],
     temperatures: Sequence[float | Sequence[float]],
     *,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Tempered:
     """Samples of the same seeds at several temperatures (paper, Appendix D).
 
     Args:
-        flow: The flow.
         seeds: One for each of N images.
         temperatures: Each is one number (an effective temperature) or one per level (mixed).
-        batch_size: As for `decode`.
         progress: As for `decode`, T·N images in all.
 
     Raises:
@@ -196,7 +181,7 @@ def at_temperatures(
     """
     temperatures = own(list(temperatures))
     drawn = Latents.cat(flow.draw_each(seeds, temperature) for temperature in temperatures)
-    images = decode(flow, drawn, batch_size=batch_size, progress=progress)
+    images = decode(flow, drawn, progress=progress)
     return Tempered(
         images=images.unflatten(0, (len(temperatures), len(seeds))),
         temperatures=tuple(t if isinstance(t, int | float) else tuple(t) for t in temperatures),
@@ -205,10 +190,8 @@ def at_temperatures(
 
 
 def mixed_temperature(levels: int, split: int, low: float, high: float) -> tuple[float, ...]:
-    """One temperature for the levels below a split, another from it on.
-
-    Raises:
-        ValueError: If the split isn't from 0 to the number of levels.
+    """One temperature for the levels below a split, another from it on; a `ValueError` if the split
+    isn't from 0 to the number of levels.
 
     Example:
         >>> mixed_temperature(4, 1, 0.2, 0.6)  # as in Fig. 6 of the paper

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.levels import BATCH, Progress, decode
+from rgflow.analysis.levels import Progress, decode
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
@@ -24,14 +24,8 @@ Shares = tuple[float, ...]
 
 
 def hyperbolic(levels: int, threshold: int) -> Shares:
-    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15).
-
-    Args:
-        levels: Number of levels, h_L + 1.
-        threshold: Θ, from 0 (all of the first image) to h_L + 1 (all of the second).
-
-    Raises:
-        ValueError: If Θ is out of range.
+    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15), with a Θ from
+    0 (all of the first image) to the number of levels (all of the second).
 
     Example:
         >>> hyperbolic(4, 3)
@@ -47,11 +41,7 @@ def every_threshold(levels: int) -> list[Shares]:
 
 
 def straight(levels: int, steps: int) -> list[Shares]:
-    """The straight way from one image to another: all levels at once.
-
-    Args:
-        levels: Number of levels.
-        steps: Steps from the first image to the second; there is one more image than steps.
+    """The straight way from one image to another, all levels at once, in so many steps.
 
     Example:
         >>> straight(2, 2)
@@ -62,11 +52,8 @@ def straight(levels: int, steps: int) -> list[Shares]:
 
 
 def level_by_level(levels: int, steps: int) -> list[Shares]:
-    """From one image to another one level after the other, the details first.
-
-    Args:
-        levels: Number of levels.
-        steps: Steps for each level.
+    """From one image to another one level after the other, the details first, in so many
+    steps each.
 
     Example:
         >>> level_by_level(2, 2)
@@ -99,17 +86,14 @@ def mix(
     second: Latents,
     shares: Sequence[Sequence[float]],
     *,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Mixtures:
     """Mix pairs of images in every one of some ways.
 
     Args:
-        flow: The flow.
         first: Latents of N images.
         second: Latents of as many.
         shares: K ways to mix, each with λ of the second image at every level.
-        batch_size: As for `decode`.
         progress: As for `decode`, N·K images in all.
 
     Raises:
@@ -129,7 +113,7 @@ def mix(
     if not all(math.isfinite(share) for way in shares for share in way):
         raise ValueError(f"Expected finite shares; got {[list(way) for way in shares]}.")
     mixed = Latents.cat(first.mix(second, share) for share in shares)
-    images = decode(flow, mixed, batch_size=batch_size, progress=progress)
+    images = decode(flow, mixed, progress=progress)
     return Mixtures(
         images=images.unflatten(0, (len(shares), len(first))).transpose(0, 1),
         shares=tuple(tuple(share) for share in shares),
@@ -142,18 +126,15 @@ def mixing_grid(
     low: Latents,
     threshold: int,
     *,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Tensor:
     """Every image's high levels with every image's low levels, as in the paper's Fig. 7c.
 
     Args:
-        flow: The flow.
         high: Of the images that the levels h ≥ Θ are taken from.
         low: Of those that the levels h < Θ are taken from.
         threshold: Θ.
-        batch_size: As for `decode`.
-        progress: As for `decode`.
+        progress: As for `decode`, len(low)·len(high) images in all.
 
     Returns:
         Images [len(low), len(high), C, H, W].
@@ -168,7 +149,6 @@ def mixing_grid(
         high.select(columns.flatten()),
         low.select(rows.flatten()),
         [shares],
-        batch_size=batch_size,
         progress=progress,
     )
     return found.images[:, 0].unflatten(0, (len(low), len(high)))

@@ -102,15 +102,8 @@ class Estimate:
 
 
 def draw_pinwheel(n: int, turn: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points of a pinwheel of four bent legs.
-
-    Args:
-        n: N.
-        turn: Angle by which it is turned, in radians.
-        generator: Source of randomness.
-
-    Returns:
-        Points [N, 2], and the leg of each, 0 to 3, [N].
+    """Points [N, 2] of a pinwheel of four bent legs, turned by an angle in radians, and the leg of
+    each, 0 to 3, [N].
 
     Example:
         >>> points, legs = draw_pinwheel(8, 0.0, torch.Generator().manual_seed(0))
@@ -198,21 +191,20 @@ def learn_pinwheels(
         z, nll = infer(x)
         for k, flow in enumerate(flows):
             flow.load_state_dict({name: stacked[k] for name, stacked in parameters.items()})
-    found: dict[str, list[Pinwheel]] = {}
-    for p, prior in enumerate(priors):
-        found[prior] = []
-        for s, seed in enumerate(seeds):
-            found[prior].append(
-                Pinwheel(
-                    prior=prior,
-                    seed=seed,
-                    turn=turns[s],
-                    flow=flows[p * len(seeds) + s],
-                    nll=nll[p, s].item(),
-                    named={cross: name_legs(z[p, s], legs[s], cross) for cross in TURNS},
-                )
+    return {
+        prior: [
+            Pinwheel(
+                prior=prior,
+                seed=seed,
+                turn=turns[s],
+                flow=flows[p * len(seeds) + s],
+                nll=nll[p, s].item(),
+                named={cross: name_legs(z[p, s], legs[s], cross) for cross in TURNS},
             )
-    return found
+            for s, seed in enumerate(seeds)
+        ]
+        for p, prior in enumerate(priors)
+    }
 
 
 def sectors(z: Tensor, cross: Cross = "quadrants") -> Tensor:

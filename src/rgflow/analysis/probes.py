@@ -32,6 +32,8 @@ LITTLE = 0.25
 """R² below which a probe tells too little for a factor to be held anywhere."""
 BINS = 8
 """Bins at the most for the mutual information, by which boosted probes choose their latents."""
+FEATURES = 32
+"""Latents of a boosted probe."""
 PARTS = 5
 """Parts of the images: one is held out, one chooses penalties, four are fitted to in the end."""
 
@@ -71,25 +73,23 @@ class ProbeTable:
         levels: Number of levels.
         images: N.
         folds: Parts held out in turn.
+        trees: Number of trees of a boosted probe.
+        places: Those that were looked at.
+        seed: Of the parts, the random sets and the shuffled labels.
         penalties: From which each linear probe has its own, chosen on a part of its own.
         features: Latents that a boosted probe gets: those that tell most about the factor among
             the images fitted to.
-        trees: Number of trees of a boosted probe.
-        most_places: Places at the most.
-        places: Those that were looked at.
-        seed: Of the parts, the random sets and the shuffled labels.
     """
 
     scores: tuple[Score, ...]
     levels: int
     images: int
     folds: int
-    penalties: tuple[float, ...]
-    features: int
     trees: int
-    most_places: int
     places: tuple[Box, ...]
     seed: int
+    penalties: tuple[float, ...] = PENALTIES
+    features: int = FEATURES
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -205,8 +205,6 @@ def probe_levels(
     labels: Sequence[Label],
     *,
     folds: int = 1,
-    penalties: Sequence[float] = PENALTIES,
-    features: int = 32,
     trees: int = 40,
     places: int = 8,
     seed: int = 0,
@@ -225,9 +223,6 @@ def probe_levels(
         z: The latents of N images.
         labels: The factors.
         folds: How many of the five parts of the images are held out in turn.
-        penalties: Of the ridge regression, on standardised latents.
-        features: Latents of a boosted probe, chosen by mutual information among the images that it
-            is fitted to.
         trees: Number of trees of a boosted probe.
         places: Places at the most, evenly spread over those that the labels are about.
         seed: Of whatever is random.
@@ -238,11 +233,9 @@ def probe_levels(
             of range.
     """
     check_labels(z, labels)
-    for name, value in (("features", features), ("trees", trees), ("places", places)):
-        check_whole(name, value, 1)
+    check_whole("trees", trees, 1)
+    check_whole("places", places, 1)
     check_whole("folds", folds, 1, PARTS)
-    if not penalties or min(penalties) <= 0:
-        raise ValueError(f"Expected penalties above 0; got {list(penalties)}.")
     random = np.random.default_rng(seed)
     x = columns(z)
     x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
@@ -252,7 +245,6 @@ def probe_levels(
     boxes = list(dict.fromkeys(label.box for label in labels))
     total, done = folds * z.lattice.levels * len(boxes), 0
     held_out: dict[_Key, dict[Box | None, list[_Errors]]] = {}
-    got: dict[tuple[Box | None, int, Inputs], _Got] = {}
     for fold in range(folds):
         test, choose, *fit = np.roll(np.arange(PARTS), -fold)
         split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
@@ -277,32 +269,28 @@ def probe_levels(
                     rest = random.permutation(own)[: len(own) - len(far)]
                     sets.append(("random", np.sort(np.append(far, rest)), labels, informations[0]))
                 for inputs, among, some, information in sets if here else ():
-                    got[box, level, inputs] = _Got(len(among), float(near[among].mean()))
+                    share = float(near[among].mean())
                     wanted = [some[k] for k in here]
-                    linear = _linear(x[:, among], wanted, split, penalties)
+                    linear = _linear(x[:, among], wanted, split)
                     boosted = (
-                        _boosted(
-                            x[:, _top(information[:, k], among, features)], some[k], split, trees
-                        )
-                        for k in here
+                        _boosted(x, among, information[:, k], some[k], split, trees) for k in here
                     )
                     found: dict[Probe, Iterable[_Errors]] = {"linear": linear, "boosted": boosted}
                     for probe, errors in found.items():
                         for label, error in zip(wanted, errors, strict=True):
                             by_box = held_out.setdefault((label.group, level, probe, inputs), {})
-                            by_box.setdefault(box, []).append(error)
+                            by_box.setdefault(box, []).append(
+                                error._replace(latents=len(among), near=share)
+                            )
                 done += 1
                 if progress:
                     progress(done, total)
     return ProbeTable(
-        scores=tuple(_scores(held_out, got)),
+        scores=tuple(_scores(held_out)),
         levels=z.lattice.levels,
         images=len(z),
         folds=folds,
-        penalties=tuple(penalties),
-        features=features,
         trees=trees,
-        most_places=places,
         places=tuple(box for box in boxes if box),
         seed=seed,
     )
@@ -325,18 +313,14 @@ class _Split(NamedTuple):
         return np.concatenate((self.fit, self.choose))
 
 
-class _Got(NamedTuple):
-    """What a probe got: latents, and the share of them that are the place's own."""
-
-    latents: int
-    near: float
-
-
 class _Errors(NamedTuple):
-    """Squared errors of the images held out, [n], and their squared distances from the mean."""
+    """Squared errors of the images held out, [n], and their squared distances from the mean; the
+    latents that the probe got, and the share of them that are the place's own."""
 
     squared: NDArray[np.float64]
     spread: NDArray[np.float64]
+    latents: int = 0
+    near: float = 0.0
 
 
 def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
@@ -345,14 +329,7 @@ def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[
     return mutual_information(x[split.known], y, bins_for(len(y), BINS)).nats
 
 
-def _top(information: Numbers, among: NDArray[np.int64], features: int) -> NDArray[np.int64]:
-    """The latents that tell most, of some."""
-    return among[np.argsort(-information[among], kind="stable")[:features]]
-
-
-def _linear(
-    x: NDArray[np.float32], labels: Sequence[Label], split: _Split, penalties: Sequence[float]
-) -> Iterator[_Errors]:
+def _linear(x: NDArray[np.float32], labels: Sequence[Label], split: _Split) -> Iterator[_Errors]:
     """Ridge regressions of all labels at once. The penalty of each is chosen on images of its own,
     which it's then fitted to as well, as the boosted probes are."""
     targets = np.concatenate([label.targets for label in labels], 1)
@@ -367,7 +344,7 @@ def _linear(
         fitted = Ridge(alpha=penalty, solver="cholesky").fit(x[learn], y[learn])
         return np.split((fitted.predict(x[at]).reshape(len(at), -1) - y[at]) * scale, ends, 1)
 
-    tried = {penalty: wrong(penalty, split.fit, split.choose) for penalty in penalties}
+    tried = {penalty: wrong(penalty, split.fit, split.choose) for penalty in PENALTIES}
     chosen = [
         min((float((errors[k] ** 2).sum()), penalty) for penalty, errors in tried.items())[1]
         for k in range(len(labels))
@@ -377,8 +354,16 @@ def _linear(
         yield _errors(tested[penalty][k], label, split)
 
 
-def _boosted(x: NDArray[np.float32], label: Label, split: _Split, trees: int) -> _Errors:
-    """Boosted trees for each target of a label."""
+def _boosted(
+    x: NDArray[np.float32],
+    among: NDArray[np.int64],
+    information: Numbers,
+    label: Label,
+    split: _Split,
+    trees: int,
+) -> _Errors:
+    """Boosted trees for each target of a label, on those of some latents that tell most of it."""
+    x = x[:, among[np.argsort(-information[among], kind="stable")[:FEATURES]]]
     wrong = []
     for target in label.targets.T:
         probe = HistGradientBoostingRegressor(
@@ -399,17 +384,13 @@ def _errors(wrong: Numbers, label: Label, split: _Split) -> _Errors:
     return _Errors((wrong.astype(np.float64) ** 2).sum(1), (distance**2).sum(1))
 
 
-def _scores(
-    held_out: dict[_Key, dict[Box | None, list[_Errors]]],
-    got: dict[tuple[Box | None, int, Inputs], _Got],
-) -> Iterator[Score]:
+def _scores(held_out: dict[_Key, dict[Box | None, list[_Errors]]]) -> Iterator[Score]:
     """From errors by place to means over the places."""
     groups = list(dict.fromkeys(group for group, *_ in held_out))
     for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
         at = [_r2(errors) for errors in by_box.values()]
         r2, error = mean_and_error([r2 for r2, _ in at])
-        _, level, _, inputs = key
-        numbers = [got[box, level, inputs] for box in by_box]
+        numbers = [errors[0] for errors in by_box.values()]
         yield Score(
             *key,
             r2=r2,

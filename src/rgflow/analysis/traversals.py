@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.fields import Change, another, plain_push, redraw, resolved
+from rgflow.analysis.fields import Change, Found, another, plain_push, redraw, resolved
 from rgflow.analysis.jacobians import Space
-from rgflow.analysis.levels import BATCH, Progress, decode, mixed_temperature
+from rgflow.analysis.levels import Progress, decode, mixed_temperature
 from rgflow.checks import check_whole, own
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
@@ -26,13 +26,11 @@ class Traversal:
     Attributes:
         images: [N, V, C, H, W].
         values: The V values.
-        added: Whether they were added to what was there, instead of taking its place.
         address: The latent that was varied; none if it was a direction.
     """
 
     images: Tensor
     values: tuple[float, ...]
-    added: bool
     address: Address | None
 
     @property
@@ -52,18 +50,15 @@ def traverse(
     values: Sequence[float],
     *,
     add: bool = False,
-    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Traversal:
     """Vary one latent, or a direction, of some images (paper, Figs. 4 and 6).
 
     Args:
-        flow: The flow.
         latents: Of N images.
         along: What to vary, as for `move`.
         values: Its V values, in units of the latents; `prior_scale` gives that of the prior.
         add: Add them to what is there, instead of putting them in its place.
-        batch_size: As for `decode`.
         progress: As for `decode`, N·V images in all.
 
     Raises:
@@ -79,11 +74,10 @@ def traverse(
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"Expected one or more finite values; got {list(values)}.")
     moved = Latents.cat(move(latents, along, value, add=add) for value in values)
-    images = decode(flow, moved, batch_size=batch_size, progress=progress)
+    images = decode(flow, moved, progress=progress)
     return Traversal(
         images=images.unflatten(0, (len(values), len(latents))).transpose(0, 1),
         values=tuple(map(float, values)),
-        added=add,
         address=None if isinstance(along, Latents) else along,
     )
 
@@ -130,28 +124,18 @@ def _check_direction(direction: Latents, latents: Latents) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FieldAlong:
+class FieldAlong(Found):
     """The receptive field of one latent or direction.
 
     Attributes:
         field: [H, W].
         strength: Its mean over all pixels.
         error: Standard error of the strength over the draws; NaN with a single draw.
-        space: Where images were looked at.
-        change: How the latent was changed.
-        temperature: Of the latents that were drawn.
-        draws: Number of latents drawn.
-        seed: Of the draws.
     """
 
     field: Tensor
     strength: float
     error: float
-    space: Space
-    change: Change
-    temperature: float | tuple[float, ...]
-    draws: int
-    seed: int
 
 
 @torch.no_grad()
@@ -172,13 +156,8 @@ def field_along(
     latents are drawn anew, is followed as far as a number from the prior says; with steps, by 1.
 
     Args:
-        flow: The flow.
         along: The address of a latent, or a direction, the latents of one image.
-        draws: As for `receptive_fields`.
-        temperature: As for `receptive_fields`.
-        seed: As for `receptive_fields`.
-        space: As for `receptive_fields`.
-        change: As for `receptive_fields`.
+        draws, temperature, seed, space, change: As for `receptive_fields`.
 
     Raises:
         ValueError: If a number is out of range, there is no such latent, or the direction doesn't

@@ -7,15 +7,17 @@ import torch
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
-from rgflow.analysis.fields import VISIBLE, Change, ReceptiveFields
-from rgflow.analysis.jacobians import Space
+from rgflow.analysis.fields import VISIBLE, Found, ReceptiveFields
 from rgflow.checks import check_at_least, check_whole
 from rgflow.latents import Address
 from rgflow.lattice import Sites
 
+SIMILARITY = 0.8
+"""What fields of one group have in common on average, at the least."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Visible:
+class Visible(Found):
     """The latents that change an image most.
 
     Attributes:
@@ -34,11 +36,6 @@ class Visible:
         threshold: Strength above which a latent counts as visible.
         similarity: What fields of one group have in common on average, from 0 to 1.
         most: Latents that are ranked, and that `distinct` looks at in each level, at the most.
-        space: Where the fields look at images.
-        change: How they change latents.
-        temperature: Of the latents drawn for the fields.
-        draws: Their number.
-        seed: Of the draws.
     """
 
     addresses: tuple[Address, ...]
@@ -50,21 +47,12 @@ class Visible:
     effective_visible: tuple[float, ...]
     distinct: tuple[float, ...]
     threshold: float
-    similarity: float
     most: int
-    space: Space
-    change: Change
-    temperature: float | tuple[float, ...]
-    draws: int
-    seed: int
+    similarity: float = SIMILARITY
 
 
 def visible_latents(
-    fields: ReceptiveFields,
-    *,
-    threshold: float = VISIBLE,
-    similarity: float = 0.8,
-    most: int = 200,
+    fields: ReceptiveFields, *, threshold: float = VISIBLE, most: int = 200
 ) -> Visible:
     """Rank latents by effect, count the visible ones, and group them by the shape of their field.
 
@@ -79,7 +67,6 @@ def visible_latents(
     Args:
         fields: The receptive fields.
         threshold: Strength above which a latent counts as visible.
-        similarity: Least average similarity within a group.
         most: How many of the strongest latents are ranked and grouped.
 
     Raises:
@@ -87,15 +74,13 @@ def visible_latents(
     """
     check_at_least("threshold", threshold, 0.0)
     check_whole("most", most, 1)
-    if not 0 < similarity < 1:
-        raise ValueError(f"Expected a similarity between 0 and 1; got {similarity}.")
     addresses = fields.strongest(most)
     per_level = [fields.of_level(level) for level in range(fields.lattice.levels)]
     return Visible(
         addresses=tuple(addresses),
         strengths=tuple(fields.strengths[c, i, j].item() for _, i, j, c in addresses),
         errors=tuple(fields.errors[c, i, j].item() for _, i, j, c in addresses),
-        shapes=_shapes(_flat(fields, addresses), similarity, fields.lattice),
+        shapes=_shapes(_flat(fields, addresses), fields.lattice),
         counts=tuple(int((s > threshold).sum()) for s in per_level),
         effective=tuple(_effective(s) for s in per_level),
         effective_visible=tuple(_effective(s[s > threshold]) for s in per_level),
@@ -104,13 +89,8 @@ def visible_latents(
             for level in range(fields.lattice.levels)
         ),
         threshold=threshold,
-        similarity=similarity,
         most=most,
-        space=fields.space,
-        change=fields.change,
-        temperature=fields.temperature,
-        draws=fields.draws,
-        seed=fields.seed,
+        **fields.how(),
     )
 
 
@@ -124,7 +104,7 @@ def _flat(fields: ReceptiveFields, addresses: Sequence[Address]) -> Tensor:
     return torch.stack([fields.field(address) for address in addresses]).flatten(1).double()
 
 
-def _shapes(fields: Tensor, similarity: float, lattice: Sites) -> tuple[int, ...]:
+def _shapes(fields: Tensor, lattice: Sites) -> tuple[int, ...]:
     """The group of each of some fields [n, H·W], numbered in the order in which they come."""
     if len(fields) < 2:
         return (0,)
@@ -138,7 +118,7 @@ def _shapes(fields: Tensor, similarity: float, lattice: Sites) -> tuple[int, ...
         n_clusters=None,
         metric="precomputed",
         linkage="average",
-        distance_threshold=1 - similarity,
+        distance_threshold=1 - SIMILARITY,
     )
     found = grouping.fit_predict((1 - (common + common.T) / 2).clamp(min=0).numpy()).tolist()
     numbers = {group: n for n, group in enumerate(dict.fromkeys(found))}

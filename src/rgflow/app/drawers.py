@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,12 +17,12 @@ import torch
 from PIL import Image
 
 from rgflow.app import meaning, views
-from rgflow.app.films import enlarged, latent_film, path_film
+from rgflow.app.films import as_base64, enlarged, latent_film, path_film
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
 from rgflow.app.workspace import Workspace
-from rgflow.data.decoding import FORMATS, Target, open_picture
+from rgflow.data.decoding import Target, open_picture
 from rgflow.figures import grid, heat, strongest
 from rgflow.figures.animations import animate
 from rgflow.figures.repair import optimisation
@@ -38,18 +37,6 @@ NAMES = {
     "python": "Python",
 }
 """The drawers by name, with the texts of their buttons."""
-EXPORTS = {
-    "png": "Image",
-    "canvas": "As shown",
-    "shown": "All images shown",
-    "fields": "Receptive fields",
-    "film": "Path to the second",
-    "played": "Latent played",
-    "latents": "Latents",
-    "odd": "What is odd",
-    "curve": "Curve of the repair",
-}
-"""What can be saved, with the texts of the buttons."""
 Export = Image.Image | list[Image.Image] | Latents
 LARGEST_UPLOAD = 10_000_000
 """Bytes of a picture file."""
@@ -112,11 +99,10 @@ def _own(page: Page) -> None:
         label="Picture", file_types=["image"], type="filepath", height=110, elem_id="upload"
     )
     gr.HTML('<p id="refused" role="alert"></p>')
-    part = gr.HTML(
-        html_template='<div class="crop" hidden><img alt="The picture">'
+    part = page.html(
+        '<div class="crop" hidden><img alt="The picture">'
         '<div tabindex="0" role="application" aria-label="The part that is taken"></div></div>',
-        js_on_load=static("crop.js"),
-        apply_default_css=False,
+        "crop.js",
         elem_id="crop",
     )
     zoom = slider(1, 8, 1, step=0.1, label="Zoom", elem_id="zoom")
@@ -157,28 +143,13 @@ def _own(page: Page) -> None:
 
 
 def opened_picture(path: Path) -> Image.Image:
-    """A picture file, in its own size.
-
-    Raises:
-        ValueError: If it is none, or too large.
-    """
+    """A picture file, in its own size; a `ValueError` if it is none, or too large."""
     try:
-        with Image.open(path, formats=FORMATS) as found:
-            width, height = found.size
-    except Image.DecompressionBombError as error:
-        raise ValueError(_too_large("more")) from error
+        return open_picture(path, MOST_PIXELS)
     except Exception as error:  # the only class Pillow's errors have in common
         raise ValueError(
-            "Expected a picture, PNG, JPEG or WebP; this file isn't one, or is damaged: choose "
-            "another."
-        ) from error
-    if width * height > MOST_PIXELS:
-        raise ValueError(_too_large(f"{width}×{height}"))
-    try:
-        return open_picture(path)
-    except Exception as error:
-        raise ValueError(
-            f"Expected a picture that can be read; this one is damaged ({error}): choose another."
+            f"Expected a picture, PNG, JPEG or WebP, of at most {MOST_PIXELS // 1_000_000} million "
+            "pixels; this file is larger, isn't one, or is damaged: choose another."
         ) from error
 
 
@@ -204,8 +175,6 @@ def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
     """The crop of a picture file, in the size and the colours of the flow, uint8 [C, H, W].
 
     Args:
-        path: The file.
-        work: The workspace, with the centre of the crop.
         zoom: How many times smaller the crop is than the largest of the flow's proportions.
 
     Raises:
@@ -220,13 +189,6 @@ def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
     top = min(max(round(down * image.height - h / 2), 0), image.height - h)
     part = image.crop((left, top, left + w, top + h))
     return torch.from_numpy(np.array(target.fit(part)))
-
-
-def _too_large(given: str) -> str:
-    return (
-        f"Expected a picture of at most {MOST_PIXELS // 1_000_000} million pixels; got {given}: "
-        f"make it smaller first."
-    )
 
 
 def unusual(work: Workspace, image: LatentImage, given: torch.Tensor) -> str:
@@ -265,17 +227,8 @@ def _meaning(page: Page, tabs: Any) -> None:
 def _export(page: Page) -> None:
     scale = slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
-    with gr.Row():
-        buttons = {
-            name: gr.Button(label, size="sm", elem_id=f"save-{name}")
-            for name, label in EXPORTS.items()
-        }
-    saved = gr.HTML(
-        html_template="",
-        js_on_load=static("file.js"),
-        apply_default_css=False,
-        elem_id="file",
-    )
+    row = gr.Row()
+    saved = page.html("", "file.js", elem_id="file")
     gr.Markdown("Pictures are PNG; latents are a file for `rgflow.Latents.load`.")
 
     def shown(work: Workspace, scale: int) -> Image.Image:
@@ -299,25 +252,29 @@ def _export(page: Page) -> None:
             raise ValueError("Expected a repair whose curve is to be saved: fill in a hole first.")
         return optimisation(torch.tensor([[work.state.curve]]), names=["repair"])
 
-    makers: dict[str, tuple[str, Callable[[Workspace, int], Export]]] = {
-        "png": ("image", lambda work, scale: enlarged(work.image.pixels, scale)),
-        "shown": ("shown", shown),
-        "fields": ("fields", fields),
-        "film": ("path", path_film),
-        "played": (
+    makers: list[tuple[str, str, Callable[[Workspace, int], Export]]] = [
+        ("Image", "image", lambda work, scale: enlarged(work.image.pixels, scale)),
+        ("All images shown", "shown", shown),
+        ("Receptive fields", "fields", fields),
+        ("Path to the second", "path", path_film),
+        (
+            "Latent played",
             "latent",
             lambda work, scale: [enlarged(one, scale) for one in latent_film(work)[1]],
         ),
-        "latents": ("latents", lambda work, _: work.image.latents),
-        "odd": ("odd", surprising),
-        "curve": ("repair", curve),
-    }
+        ("Latents", "latents", lambda work, _: work.image.latents),
+        ("What is odd", "odd", surprising),
+        ("Curve of the repair", "repair", curve),
+    ]
+    with row:
+        as_shown = gr.Button("As shown", size="sm", elem_id="save-canvas")
+        for label, stem, make in makers:
+            button = gr.Button(label, size="sm", elem_id=f"save-{stem}")
+            save = partial(_saved, make=make, stem=stem)
+            how: dict[str, Any] = {"refresh": False, "show_progress": "minimal"}
+            page.on(button.click, save, [scale, kind], [saved], **how)
     # Only the page knows what is drawn over the image.
-    buttons["canvas"].click(None, js="() => window.rgflow.save()")
-    for name, (stem, make) in makers.items():
-        save = partial(_saved, make=make, stem=stem)
-        how: dict[str, Any] = {"refresh": False, "show_progress": "minimal"}
-        page.on(buttons[name].click, save, [scale, kind], [saved], **how)
+    as_shown.click(None, js="() => window.rgflow.save()")
 
 
 def _saved(
@@ -328,19 +285,16 @@ def _saved(
     make: Callable[[Workspace, int], Export],
     stem: str,
 ) -> str:
-    """A file as `file.js` saves it; nothing stays on the server."""
+    """A file as `file.js` saves it."""
     made = make(work, int(scale))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / stem
-        if isinstance(made, list):
-            path = path.with_suffix(f".{kind}")
-            animate(made, path, milliseconds=100)
-        else:
-            path = path.with_suffix(".safetensors" if isinstance(made, Latents) else ".png")
-            made.save(path)
-        data = base64.b64encode(path.read_bytes()).decode()
+    if isinstance(made, list):
+        name = f"{stem}.{kind}"
+        data = as_base64(name, lambda path: animate(made, path, milliseconds=100))
+    else:
+        name = f"{stem}{'.safetensors' if isinstance(made, Latents) else '.png'}"
+        data = as_base64(name, made.save)
     # The time, so that the same file can be saved twice.
-    return json.dumps({"name": path.name, "data": data, "time": time.time()})
+    return json.dumps({"name": name, "data": data, "time": time.time()})
 
 
 def _python(page: Page) -> None:

@@ -4,6 +4,7 @@ import base64
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,11 +24,7 @@ FRAMES = 9
 
 
 def latent_film(work: Workspace) -> tuple[Address, list[Tensor]]:
-    """The latent chosen last, and the images while it moves.
-
-    Raises:
-        ValueError: If none is chosen.
-    """
+    """The latent chosen last, and the images while it moves; a `ValueError` if none is chosen."""
     if not work.state.chosen:
         raise ValueError("Expected a latent to play: choose one of the receptive fields.")
     address = work.state.chosen[-1]
@@ -37,11 +34,8 @@ def latent_film(work: Workspace) -> tuple[Address, list[Tensor]]:
 
 
 def path_film(work: Workspace, scale: int) -> list[Image.Image]:
-    """The path from the first image to the second: level by level and, beside it, all at once.
-
-    Raises:
-        ValueError: If there is no second image.
-    """
+    """The path from the first image to the second: level by level and, beside it, all at once; a
+    `ValueError` if there is no second image."""
     if work.state.second is None:
         raise ValueError("Expected a second image for the path to: choose one under Mix.")
     flow, a, b = work.opened.exact, work.first.latents, work.state.second.latents
@@ -61,11 +55,15 @@ def enlarged(image: Tensor, scale: int) -> Image.Image:
 
 def animated(frames: Sequence[Image.Image], label: str) -> str:
     """An animation as HTML."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.gif"
-        animate(frames, path, milliseconds=120)
-        data = base64.b64encode(path.read_bytes()).decode()
+    data = as_base64("film.gif", lambda path: animate(frames, path, milliseconds=120))
     return f'<img alt="{label}" src="data:image/gif;base64,{data}">'
+
+
+def as_base64(name: str, write: Callable[[Path], Any]) -> str:
+    """A file that is written, as text; nothing stays on the server."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / name)
+        return base64.b64encode((Path(folder) / name).read_bytes()).decode()
 
 
 def toggle(work: Workspace, kind: str, make: Callable[[], str]) -> None:

@@ -90,11 +90,12 @@ class History:
         """Go to another state; undo leads back."""
         self._past = [*self._past, self.state][-MAX_UNDO:]
         self._future = []
-        self._to(state)
+        self.amend(state)
 
     def amend(self, state: State) -> None:
         """Replace the current state by one that differs in nothing that could be undone."""
-        self._to(state)
+        self.state = state
+        self.revision += 1
 
     def undo(self) -> bool:
         """Go back to the state before; false if there is none."""
@@ -108,12 +109,8 @@ class History:
         if not source:
             return False
         target.append(self.state)
-        self._to(source.pop())
+        self.amend(source.pop())
         return True
-
-    def _to(self, state: State) -> None:
-        self.state = state
-        self.revision += 1
 
     @property
     def undoable(self) -> tuple[int, int]:

@@ -47,7 +47,11 @@ def build(sessions: SessionStore) -> gr.Blocks:
             shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="left", scale=0, min_width=500):
-                page.canvas = page.big()
+                page.canvas = page.html(
+                    '<canvas tabindex="0" role="application"></canvas>',
+                    "canvas.js",
+                    elem_id="canvas",
+                )
                 status = gr.HTML(elem_id="status")
                 gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
             touched = gr.Checkbox(visible="hidden")

@@ -33,11 +33,7 @@ def static(name: str) -> str:
 
 
 class Page:
-    """The components of the page, and how their events reach a workspace.
-
-    Args:
-        sessions: The workspaces.
-    """
+    """The components of the page, and how their events reach a workspace."""
 
     def __init__(self, sessions: SessionStore) -> None:
         self.sessions = sessions
@@ -49,24 +45,16 @@ class Page:
     # ---------------------------------------------------------------- components
 
     @staticmethod
-    def sheet(label: str, **more: Any) -> Any:
-        """Small pictures to choose from."""
+    def html(template: str, script: str, **more: Any) -> Any:
+        """A component of our own, which a script of the page fills."""
         return gr.HTML(
-            html_template=f'<div class="sheet" role="group" aria-label="{label}"></div>',
-            js_on_load=static("sheet.js"),
-            apply_default_css=False,
-            **more,
+            html_template=template, js_on_load=static(script), apply_default_css=False, **more
         )
 
-    @staticmethod
-    def big() -> Any:
-        """The current image."""
-        return gr.HTML(
-            html_template='<canvas tabindex="0" role="application"></canvas>',
-            js_on_load=static("canvas.js"),
-            apply_default_css=False,
-            elem_id="canvas",
-        )
+    def sheet(self, label: str, **more: Any) -> Any:
+        """Small pictures to choose from."""
+        template = f'<div class="sheet" role="group" aria-label="{label}"></div>'
+        return self.html(template, "sheet.js", **more)
 
     # ---------------------------------------------------------------- events
 

@@ -26,10 +26,7 @@ class Recipe:
     imports: tuple[str, ...] = ()
 
     def script(self, model: str) -> str:
-        """A script that makes the image and writes it to a file.
-
-        Args:
-            model: Name or folder of the model.
+        """A script that writes the image to a file, by the model of that name or in that folder.
 
         Example:
             >>> drawn = Recipe("flow.draw_each([7], 0.9).to(torch.float64)")

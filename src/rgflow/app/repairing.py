@@ -56,8 +56,6 @@ def completions(
     """Fill in the mask.
 
     Args:
-        state: The image and the mask.
-        seed: Seed of all randomness.
         progress: Called after every step with its number, log p in nats, and the image.
         stopping: Called after every step; true ends the repair.
 

@@ -84,10 +84,9 @@ def serve(
     """Serve the page until the process is stopped.
 
     Args:
-        first: As for `make_app`.
+        first, auth: As for `make_app`.
         host: The address to listen at; the default accepts only this machine.
         port: The port to listen at.
-        auth: As for `make_app`.
         threads: Threads of one computation; none: one, as small products share badly.
 
     Raises:
@@ -96,7 +95,8 @@ def serve(
     check_whole("--port", port, 1, 65535)
     torch.set_num_threads(threads or 1)
     app = make_app(first, auth, folders=_is_local(host))
-    print(f"The explorer is at http://{_shown(host)}:{port}; Ctrl-C ends it.", flush=True)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
     server = _Server(
         uvicorn.Config(
             app,
@@ -128,11 +128,3 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _shown(host: str) -> str:
-    """An address as it stands in a URL."""
-    try:
-        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
-    except ValueError:
-        return host

@@ -1,11 +1,11 @@
 """The workspace of every open page."""
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Condition, Lock
 
 from rgflow.app.models import ModelStore
 from rgflow.app.workspace import Workspace
@@ -20,26 +20,18 @@ class FairLock:
     """A lock that is granted in the order in which it was asked for."""
 
     def __init__(self) -> None:
-        self._guard = Lock()
-        self._taken = False
-        self._line: deque[Lock] = deque()
+        self._turn = Condition()
+        self._given = self._served = 0
 
     def __enter__(self) -> None:
-        with self._guard:
-            if not self._taken:
-                self._taken = True
-                return
-            turn = Lock()
-            turn.acquire()
-            self._line.append(turn)
-        turn.acquire()  # until it is released below
+        with self._turn:
+            mine, self._given = self._given, self._given + 1
+            self._turn.wait_for(lambda: self._served == mine)
 
     def __exit__(self, *_: object) -> None:
-        with self._guard:
-            if self._line:
-                self._line.popleft().release()
-            else:
-                self._taken = False
+        with self._turn:
+            self._served += 1
+            self._turn.notify_all()
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -71,9 +63,6 @@ class Session:
 class SessionStore:
     """The sessions, by the name that Gradio gives to a connection.
 
-    Args:
-        models: The models.
-
     Attributes:
         computing: The lock for computing. A flow consists of thousands of small operations, of
             which two threads together do half as many as one.
@@ -85,11 +74,9 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = Lock()  # held for moments only, as every event needs it
 
-    @contextmanager
-    def using(self, key: str) -> Iterator[Workspace]:
+    def using(self, key: str) -> AbstractContextManager[Workspace]:
         """The workspace of a connection, locked, and nothing else computing; new at first use."""
-        with self.opened(self.session(key)) as work:
-            yield work
+        return self.opened(self.session(key))
 
     @contextmanager
     def opened(self, session: Session) -> Iterator[Workspace]:
@@ -100,13 +87,8 @@ class SessionStore:
             yield session.work
 
     def connect(self, key: str, page: str, before: str = "") -> None:
-        """Note that a page was opened. If it replaces another in the same tab, it takes over the
-        workspace.
-
-        Args:
-            key: The connection.
-            page: A name of the page that nobody can guess.
-            before: The name of the page that it replaces, if it does.
+        """Note that a page was opened, by a name that nobody can guess. If it replaces another in
+        the same tab, of the name `before`, it takes over the workspace.
         """
         with self._lock:
             known = [k for k, one in self._sessions.items() if before and one.page == before]
@@ -139,9 +121,7 @@ class SessionStore:
 
     def stop_all(self) -> None:
         """Stop all repairs, as the server ends."""
-        with self._lock:
-            keys = list(self._sessions)
-        for key in keys:
+        for key in list(self._sessions):
             self.stop(key)
 
     def disconnect(self, key: str) -> None:

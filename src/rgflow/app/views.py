@@ -38,11 +38,7 @@ def packed(values: NDArray[Any]) -> str:
 
 
 def unpacked(text: str, shape: Sequence[int]) -> Mask:
-    """A mask that the page sent.
-
-    Raises:
-        ValueError: If it is of another size.
-    """
+    """A mask that the page sent; a `ValueError` if it is of another size."""
     values = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
     if values.size != int(np.prod(shape)):
         raise ValueError(f"Expected a mask of {int(np.prod(shape))} pixels; got {values.size}.")
@@ -66,7 +62,6 @@ def canvas(
     """The current image, as `canvas.js` draws it.
 
     Args:
-        work: The workspace.
         image: Another image to show instead, uint8 [C, H, W].
         outlines: Masks [H, W] to draw the edges of, each with a colour.
         paint: Whether a mask is painted instead of pixels picked.
@@ -124,11 +119,8 @@ def images(
 
 
 def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) -> T:
-    """The picture chosen from a sheet, if it is still where the page showed it.
-
-    Raises:
-        ValueError: If it isn't.
-    """
+    """The picture chosen from a sheet, if it is still where the page showed it; a `ValueError` if
+    it isn't."""
     index, caption = int(event.index), str(event.caption)
     if not (index < len(things) and captions[index] == caption):
         raise ValueError(

@@ -114,11 +114,12 @@ class Workspace(History):
         top = self.opened.flow.levels - 1
         return top if self.view.level is None else min(self.view.level, top)
 
-    def _to(self, state: State) -> None:
+    def amend(self, state: State) -> None:
+        """As for `History`; what is moved but not applied is dropped."""
         if state.opened is not self.opened:
             self.view.level = self.view.pixel = self.view.direction = None
         self.pending = self.mixing = None
-        super()._to(state)
+        super().amend(state)
         self.slider_revision = self.revision
 
     def open(self, opened: OpenModel) -> None:
@@ -155,14 +156,8 @@ class Workspace(History):
         sources: tuple[Recipe, ...] = (),
         imports: tuple[str, ...] = (),
     ) -> None:
-        """Change the latents of the current image.
-
-        Args:
-            z: The new latents.
-            code: The Python that makes them from the old ones, {0}, and the sources, {1} and so on.
-            caption: The caption of the new image.
-            sources: Other latents.
-            imports: What the code needs.
+        """Change the latents of the current image to others, which the code makes from the old
+        ones, {0}, and from the sources, {1} and so on.
         """
         recipe = Recipe(code, (self.image.recipe, *sources), imports)
         self.change(decoded(self.opened, z, recipe, caption))
@@ -306,11 +301,8 @@ class Workspace(History):
         return {name: one for name, one in found.items() if one not in self.state.deleted}
 
     def save_direction(self, name: str) -> None:
-        """Save the change from the base image to this one.
-
-        Raises:
-            ValueError: If nothing was moved, or a saved move has this name.
-        """
+        """Save the change from the base image to this one; a `ValueError` if nothing was moved, or
+        a saved move has this name."""
         if name in self.directions:
             raise ValueError(
                 f"Expected a name that no saved move has; got “{name}”: write another, or delete "
@@ -366,11 +358,8 @@ class Workspace(History):
         self.commit(replace(self.state, second=second, first=None, shares=()))
 
     def mixed(self, shares: list[Shares]) -> list[LatentImage]:
-        """Mixtures of the first image and the second, one for each tuple of shares.
-
-        Raises:
-            ValueError: If there is no second image.
-        """
+        """Mixtures of the first image and the second, one for each tuple of shares; a `ValueError`
+        if there is no second image."""
         if self.state.second is None:
             raise ValueError("Expected a second image to mix with: draw one first.")
         first, second = self.first, self.state.second
@@ -420,17 +409,9 @@ class Workspace(History):
     def show_completions(
         self, start: State, found: list[LatentImage], message: str, curve: Iterable[float] = ()
     ) -> bool:
-        """Show completions, and take the first unless the image or the mask has changed since.
-        Those of another model are dropped.
-
-        Args:
-            start: The state that was repaired.
-            found: Its completions.
-            message: What the repair panel says.
-            curve: Log p of the steps that led to them.
-
-        Returns:
-            Whether the first was taken.
+        """Show completions of a state, and the log p of the steps that led to them. Take the first,
+        unless the image or the mask has changed since; those of another model are dropped. Returns
+        whether the first was taken.
         """
         now = self.state
         if now.opened is not start.opened:

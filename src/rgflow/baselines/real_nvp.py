@@ -10,10 +10,10 @@ batch.
 Letters in shapes: N images; K channels at a scale; C channels of an image; h, w rows and columns.
 """
 
-import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class RealNVP(Flow):
         """As for `Flow`: the networks of the last scale."""
         top = (config.levels or _default_levels(config.height, config.width)) - 1
         map = _map(config)
-        width, channels = _hidden(config) << top, config.channels << top
+        width, channels = cast(int, map.hidden) << top, config.channels << top
         return LAST_COUPLINGS * width * (18 * map.blocks * width + 9 * channels)
 
 
@@ -89,26 +89,9 @@ def _map(config: FlowConfig) -> ConvolutionalMap:
     return config.map
 
 
-def _hidden(config: FlowConfig) -> int:
-    """Feature maps of the first scale."""
-    hidden = _map(config).hidden
-    assert isinstance(hidden, int)
-    return hidden
-
-
-def _with_hidden(config: FlowConfig, hidden: int) -> FlowConfig:
-    return replace(config, map=replace(_map(config), hidden=hidden))
-
-
 def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
-    """A Real NVP config whose number of parameters is nearest to `count`, by its feature maps.
-
-    Args:
-        config: Everything but `hidden`.
-        count: Number of parameters to come near to.
-
-    Raises:
-        ValueError: If the nearest is more than 5 % away.
+    """The config with as many feature maps, `hidden`, that the number of parameters is nearest to
+    `count`; a `ValueError` if the nearest is more than 5 % away.
 
     Example:
         >>> from rgflow.config import Squeeze
@@ -118,34 +101,28 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
         19
     """
 
+    def wide(hidden: int) -> FlowConfig:
+        return replace(config, map=replace(_map(config), hidden=hidden))
+
     def size(hidden: int) -> int:
         with torch.device("meta"):
-            flow = RealNVP(_with_hidden(config, hidden))
+            flow = RealNVP(wide(hidden))
         return sum(p.numel() for p in flow.parameters())
 
-    # Convolutions have one parameter per pair of feature maps, so the number is a h² + b h + c.
-    one, two, three = (size(hidden) for hidden in (1, 2, 3))
-    a = (three - 2 * two + one) / 2
-    b = two - one - 3 * a
-    c = one - a - b
-    root = (math.sqrt(max(0.0, b * b - 4 * a * (c - count))) - b) / (2 * a)
-    near = {hidden: size(hidden) for hidden in {max(1, math.floor(root)), max(1, math.ceil(root))}}
+    more = bisect_left(range(1 << 16), count, lo=2, key=size)  # the first that has as many
+    near = {hidden: size(hidden) for hidden in (more - 1, more)}
     hidden = min(near, key=lambda h: abs(near[h] - count))
     if abs(near[hidden] - count) > 0.05 * count:
         raise ValueError(
             f"Expected a number of parameters that Real NVP can match within 5 %; got {count}, the "
             f"nearest being {near[hidden]}."
         )
-    return _with_hidden(config, hidden)
+    return wide(hidden)
 
 
 class RealNVPStep(nn.Module):
-    """One scale: couplings, squeeze, couplings, and half of the variables are factored out.
-
-    Args:
-        config: Of the flow.
-        level: Which scale, 0 first.
-        top: Whether it is the last, at which everything stays.
+    """One scale, 0 first: couplings, squeeze, couplings, and half of the variables are factored
+    out; at the top, the last scale, everything stays.
     """
 
     domain: Domain = "real"
@@ -154,23 +131,17 @@ class RealNVPStep(nn.Module):
         super().__init__()
         self.channels, self.top = config.channels, top
         k = config.channels << level
-        hidden = _hidden(config) << level
-        self.before = Compose(
-            [
-                ConvCoupling(config, k, hidden, parity=n % 2, checkerboard=True)
-                for n in range(LAST_COUPLINGS if top else COUPLINGS)
-            ],
-            config.checkpointing,
-        )
-        self.after = None
-        if not top:
-            self.after = Compose(
-                [
-                    ConvCoupling(config, 4 * k, 2 * hidden, parity=n % 2, checkerboard=False)
-                    for n in range(COUPLINGS)
-                ],
-                config.checkpointing,
+        hidden = cast(int, _map(config).hidden) << level
+
+        def couplings(count: int, channels: int, hidden: int, checkerboard: bool) -> Compose:
+            made = (
+                ConvCoupling(config, channels, hidden, parity=n % 2, checkerboard=checkerboard)
+                for n in range(count)
             )
+            return Compose(made, config.checkpointing)
+
+        self.before = couplings(LAST_COUPLINGS if top else COUPLINGS, k, hidden, True)
+        self.after = None if top else couplings(COUPLINGS, 4 * k, 2 * hidden, False)
 
     def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """x [N, K, h, w]: the coarse grid [N, 2K, h/2, w/2], what is factored out

@@ -77,7 +77,6 @@ def load(
     crop: int | None = None,
     data_root: str | None = None,
     download: bool = False,
-    workers: int | None = None,
     progress: bool = True,
 ) -> Images:
     """Load a data set, making or decoding it first if the cache doesn't hold it.
@@ -100,8 +99,6 @@ def load(
         data_root: the folder with the official files of `cifar10`, `mnist`, `celeba` or `chairs`;
             by default `downloads` in the cache folder.
         download: whether `cifar10`, `mnist` and `hf:NAME` may be fetched from the network.
-        workers: processes that draw, or threads that decode; 0 for no parallel work, None to suit
-            the machine.
         progress: show a bar on stderr if that is a terminal.
 
     Raises:
@@ -112,20 +109,7 @@ def load(
     >>> data.images.shape, data.labels["ovals"].shape
     ((8, 3, 32, 32), (8, 4, 4, 6))
     """
-    request = Request(
-        name=name,
-        split=split,
-        height=height,
-        width=width,
-        channels=channels,
-        count=count,
-        seed=seed,
-        crop=crop,
-        data_root=data_root,
-        download=download,
-        workers=workers,
-        progress=progress,
-    )
+    request = Request(**locals())
     return cache.load(_source(request), name=name, progress=progress)
 
 

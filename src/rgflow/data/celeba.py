@@ -7,13 +7,12 @@ and, if it is there, `list_attr_celeba.txt` with 40 attributes.
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from rgflow.data import official
-from rgflow.data.decoding import Target, decoded
+from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS, Chunk, Request, Source, stamp
 from rgflow.reading import MOST_TABLE, read
@@ -29,42 +28,30 @@ def source(request: Request) -> Source:
 
     The key of the cache has the list of pictures and the time of their folder, but looks into
     none: a set that is decoded is loaded without touching 200,000 files.
-
-    Raises:
-        FileNotFoundError: its files aren't there.
-        ValueError: one is damaged.
     """
     target = Target.of(request, crop=CROP)
-    pictures, partition = official.find(
+    root, partition = official.find(
         request, ("img_align_celeba/", "list_eval_partition.txt"), folders=FOLDERS, home=HOME
     )
     attributes = official.look(official.data_root(request), "list_attr_celeba.txt", FOLDERS)
     files = _files(partition, SPLITS.index(request.split))
-    count = min(request.count or len(files), len(files))
 
-    def chunks() -> Iterator[Chunk]:
-        return decoded(
-            files,
-            lambda k: target.read(pictures / files[k]),
-            shape=target.shape,
-            count=count,
-            where=pictures,
-            labels=_attributes(attributes, files) if attributes else None,
-            workers=request.workers,
-        )
+    def chunks(decode: Decode) -> Iterator[Chunk]:
+        labels = _attributes(attributes, files) if attributes else None
+        return decode(lambda k: target.read(root / files[k]), labels)
 
-    return Source(
-        kind=f"celeba-{request.split}",
-        settings={
-            "source": "celeba",
-            "pictures": [str(pictures), *stamp(pictures)],
-            "files": hashlib.sha256("\n".join(files).encode()).hexdigest(),
-            "attributes": [str(attributes), *stamp(attributes)] if attributes else None,
-            **asdict(target),
-            "version": 1,
-        },
-        count=count,
-        chunks=chunks,
+    return pictures(
+        request,
+        target,
+        chunks,
+        kind="celeba",
+        where=root,
+        names=files,
+        source="celeba",
+        pictures=[str(root), *stamp(root)],
+        files=hashlib.sha256("\n".join(files).encode()).hexdigest(),
+        attributes=[str(attributes), *stamp(attributes)] if attributes else None,
+        version=1,
     )
 
 

@@ -4,25 +4,19 @@ Source: the tree `rendered_chairs/CHAIR/renders/*.png`.
 """
 
 import hashlib
-from dataclasses import asdict
 
 import numpy as np
 
 from rgflow.data import official, splitting
-from rgflow.data.decoding import Target, decoded
-from rgflow.data.source import Request, Source, Split, stamp
+from rgflow.data.decoding import Target, pictures
+from rgflow.data.source import SPLITS, Request, Source, Split, stamp
 
 HOME = "https://www.di.ens.fr/willow/research/seeing3Dchairs/"
 CROP = 300
 
 
 def source(request: Request) -> Source:
-    """3D Chairs as asked by `rgflow.data.load`; the label `chair` numbers the chairs.
-
-    Raises:
-        FileNotFoundError: the tree isn't there.
-        ValueError: it has too few pictures.
-    """
+    """3D Chairs as asked by `rgflow.data.load`; the label `chair` numbers the chairs."""
     target = Target.of(request, crop=CROP)
     (root,) = official.find(request, ("rendered_chairs/",), folders=("", "chairs"), home=HOME)
     everything = sorted(
@@ -32,26 +26,18 @@ def source(request: Request) -> Source:
     )
     files = split_files(everything, request.split, where=root)
     chairs = {chair: k for k, chair in enumerate(sorted({_chair(file) for file in everything}))}
-    count = min(request.count or len(files), len(files))
-    return Source(
-        kind=f"chairs-{request.split}",
-        settings={
-            "source": "chairs",
-            "root": [str(root), *stamp(root)],
-            "files": hashlib.sha256(repr(files).encode()).hexdigest(),
-            **asdict(target),
-            "version": 2,
-        },
-        count=count,
-        chunks=lambda: decoded(
-            files,
-            lambda k: target.read(root / files[k]),
-            shape=target.shape,
-            count=count,
-            where=root,
-            labels={"chair": np.array([chairs[_chair(file)] for file in files])},
-            workers=request.workers,
-        ),
+    numbers = np.array([chairs[_chair(file)] for file in files])
+    return pictures(
+        request,
+        target,
+        lambda decode: decode(lambda k: target.read(root / files[k]), {"chair": numbers}),
+        kind="chairs",
+        where=root,
+        names=files,
+        source="chairs",
+        root=[str(root), *stamp(root)],
+        files=hashlib.sha256(repr(files).encode()).hexdigest(),
+        version=2,
     )
 
 
@@ -73,13 +59,11 @@ def split_files(files: list[str], split: Split, where: object) -> list[str]:
             "check the folder."
         )
     ordered = sorted(files, key=lambda file: (splitting.place(file), file))
-    training = len(files) - len(files) // 10
-    bounds = {
-        "train": slice(0, training - training // 20),
-        "validation": slice(training - training // 20, training),
-        "test": slice(training, None),
-    }
-    return ordered[bounds[split]]
+    test = len(files) - len(files) // 10
+    validation = test - test // 20
+    bounds = (0, validation, test, len(files))
+    first = SPLITS.index(split)
+    return ordered[bounds[first] : bounds[first + 1]]
 
 
 def _chair(file: str) -> str:

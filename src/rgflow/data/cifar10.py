@@ -6,13 +6,12 @@ for Python isn't read: it consists of pickles, which run whatever code they hold
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from rgflow.data import official, splitting
-from rgflow.data.decoding import Target, fitted
+from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Pixels
 from rgflow.data.source import Chunk, Request, Source, Split, stamp
 
@@ -25,44 +24,30 @@ RECORD = 1 + 3 * 32 * 32
 
 
 def source(request: Request) -> Source:
-    """CIFAR-10 as asked by `rgflow.data.load`; the label is `class`, 0..9.
-
-    Raises:
-        FileNotFoundError: its files aren't there.
-        ValueError: one is damaged.
-    """
+    """CIFAR-10 as asked by `rgflow.data.load`; the label is `class`, 0..9."""
     target = Target.of(request)
     files = official.find(request, FILES, folders=FOLDERS, home=HOME, fetch=fetch)
     parts: dict[Split, list[Path]] = {"train": files[:-1], "test": files[-1:]}
     sizes = {split: sum(map(_records, paths)) for split, paths in parts.items()}
     where = files[0].parent
     part, numbers = splitting.members(sizes, request.split, where)
-    count = min(request.count or len(numbers), len(numbers))
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks(decode: Decode) -> Iterator[Chunk]:
         records = np.concatenate([_read(path) for path in parts[part]])
-        return fitted(
-            records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1),
-            numbers,
-            target,
-            count=count,
-            where=where,
-            labels={"class": records[:, 0].astype(np.int64)},
-            workers=request.workers,
-        )
+        images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return decode(lambda n: target.fit(images[n]), {"class": records[:, 0].astype(np.int64)})
 
-    return Source(
-        kind=f"cifar10-{request.split}",
-        settings={
-            "source": "cifar10",
-            "files": [[str(path), *stamp(path)] for path in files],
-            "split": request.split,
-            **asdict(target),
-            "version": 2,
-        },
+    return pictures(
+        request,
+        target,
+        chunks,
+        kind="cifar10",
+        where=where,
         numbers=numbers,
-        count=count,
-        chunks=chunks,
+        source="cifar10",
+        files=[[str(path), *stamp(path)] for path in files],
+        split=request.split,
+        version=2,
     )
 
 

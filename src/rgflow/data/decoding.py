@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import Chunk, Request, processors
+from rgflow.data.source import Chunk, Request, Source, processors
 from rgflow.text import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -65,8 +65,9 @@ class Target:
         """
         return self.fit(open_picture(file))
 
-    def fit(self, image: Image.Image) -> Pixels:
-        """Bring an image to the target's colours and size, [C, H, W].
+    def fit(self, image: Image.Image | Pixels) -> Pixels:
+        """Bring an image, or an array [H, W] or [H, W, 3], to the target's colours and size,
+        [C, H, W].
 
         The centre `crop` x `crop` (or what there is of it), of that the largest centred part of
         the target's proportions, and a bicubic, anti-aliased resize.
@@ -75,6 +76,7 @@ class Target:
         array([[[90, 90],
                 [90, 90]]], dtype=uint8)
         """
+        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
         image = image.convert("RGB")  # grey survives the way through RGB unchanged
         if self.channels == 1:
             image = image.convert("L")
@@ -86,19 +88,19 @@ class Target:
         return np.asarray(image).reshape(*self.shape[1:], self.channels).transpose(2, 0, 1)
 
 
-def open_picture(file: Path | BinaryIO) -> Image.Image:
+def open_picture(file: Path | BinaryIO, most: float = math.inf) -> Image.Image:
     """A PNG, JPEG or WebP file, whatever its name, in its own size.
 
     Turned as its EXIF orientation says, transparency on black, 16 bits as the upper 8, the first
     frame of an animation.
 
     Raises:
-        ValueError: it has more pixels than Pillow's limit.
+        ValueError: it has more pixels than `most`, or than Pillow's limit.
         Exception: whatever Pillow raises for a damaged file.
     """
     with Image.open(file, formats=FORMATS) as opened:
         # Pillow only warns; to make that an error would change the filters of all threads.
-        if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        if opened.width * opened.height > min(most, Image.MAX_IMAGE_PIXELS or math.inf):
             raise ValueError(
                 f"{opened.width}x{opened.height} pixels, which could be a decompression bomb"
             )
@@ -121,7 +123,6 @@ def decoded(
     count: int,
     where: object,
     labels: Mapping[str, Array] | None = None,
-    workers: int | None = None,
 ) -> Iterator[Chunk]:
     """Decode images until there are `count`, in threads; Pillow's decoders run side by side.
 
@@ -132,7 +133,6 @@ def decoded(
         count: the number wanted; there may be fewer.
         where: the set, for messages.
         labels: by name, a row per name.
-        workers: threads; None to suit the machine.
 
     Raises:
         ValueError: none can be read.
@@ -151,7 +151,7 @@ def decoded(
 
     size = max(1, min(CHUNK_FILES, CHUNK_BYTES // math.prod(shape)))
     made, position, reason = 0, 0, ""
-    with ThreadPoolExecutor(max(1, processors() if workers is None else workers)) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         while made < count and position < len(names):
             batch = range(position, min(position + min(size, count - made), len(names)))
             images, skipped, rows = list[Pixels](), list[tuple[int, str]](), list[int]()
@@ -176,29 +176,54 @@ def decoded(
         )
 
 
-def fitted(
-    images: Array,
-    numbers: Sequence[int],
-    target: Target,
-    *,
-    count: int,
-    where: object,
-    labels: Mapping[str, Array] | None = None,
-    workers: int | None = None,
-) -> Iterator[Chunk]:
-    """As `decoded`, of some images of an array, uint8 [N, H, W] or [N, H, W, 3].
+Decode: TypeAlias = Callable[..., Iterator[Chunk]]
+"""How a source decodes its images when they are wanted: from a function that makes the image with a
+number and, if there are labels, these by name, with a row per number."""
 
-    >>> grey = np.full((9, 4, 4), 7, np.uint8)
-    >>> target = Target(height=4, width=4, channels=3)
-    >>> next(fitted(grey, [0, 8], target, count=2, where="an array")).images.shape
-    (2, 3, 4, 4)
+
+def pictures(
+    request: Request,
+    target: Target,
+    chunks: Callable[[Decode], Iterator[Chunk]],
+    *,
+    kind: str,
+    where: object,
+    names: Sequence[str] | None = None,
+    numbers: Sequence[int] | None = None,
+    **settings: Any,
+) -> Source:
+    """A source of pictures that are decoded one by one.
+
+    Args:
+        request: what was asked for.
+        target: the size and colours of the images.
+        chunks: makes the images; called when they are wanted.
+        kind: as for `Source`, without the split.
+        where: the set, for messages.
+        names: what each image is called if it has to be skipped; by default by its number.
+        numbers: as for `Source`; none: the images are numbered as the names are.
+        settings: all that decides the bytes, besides the target.
     """
-    return decoded(
-        [f"image {number}" for number in numbers],
-        lambda k: target.fit(Image.fromarray(images[numbers[k]])),
-        shape=target.shape,
+    names = names or [f"image {number}" for number in numbers or ()]
+    places = range(len(names)) if numbers is None else numbers
+    count = min(request.count or len(names), len(names))
+
+    def decode(
+        read: Callable[[int], Pixels], labels: Mapping[str, Array] | None = None
+    ) -> Iterator[Chunk]:
+        return decoded(
+            names,
+            lambda k: read(places[k]),
+            shape=target.shape,
+            count=count,
+            where=where,
+            labels={name: values[places] for name, values in (labels or {}).items()},
+        )
+
+    return Source(
+        kind=f"{kind}-{request.split}",
+        settings={**settings, **asdict(target)},
+        numbers=numbers,
         count=count,
-        where=where,
-        labels={name: values[numbers] for name, values in (labels or {}).items()},
-        workers=workers,
+        chunks=lambda: chunks(decode),
     )

@@ -18,10 +18,6 @@ def source(request: Request) -> Source:
     """The file named after the colon in `fields:PATH`, as asked by `rgflow.data.load`.
 
     The values stay what they are, in float32.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it doesn't hold such fields, or not in the size asked for.
     """
     path = located(request.argument)
     fields = _open(path)

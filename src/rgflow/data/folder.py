@@ -3,12 +3,11 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 from rgflow.data import splitting
-from rgflow.data.decoding import Target, decoded
+from rgflow.data.decoding import Target, pictures
 from rgflow.data.source import SPLITS, Request, Source, Split, stamp
 from rgflow.files import located
 from rgflow.text import printable
@@ -22,13 +21,7 @@ SUFFIXES = {
 
 
 def source(request: Request) -> Source:
-    """The folder named after the colon in `folder:PATH`, as asked by `rgflow.data.load`.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: no path was given, it isn't a folder, it holds too few images, part of it can't
-            be read, or two of its subfolders are the same split.
-    """
+    """The folder named after the colon in `folder:PATH`, as asked by `rgflow.data.load`."""
     root = located(request.argument)
     if not root.exists():
         raise FileNotFoundError(
@@ -40,25 +33,17 @@ def source(request: Request) -> Source:
     target = Target.of(request)
     files = split_files(root, request.split)
     listing = [(file, *stamp(root / file)) for file in files]
-    count = min(request.count or len(files), len(files))
-    return Source(
-        kind=f"folder-{root.name[:40]}-{request.split}",
-        settings={
-            "source": "folder",
-            "root": str(root),
-            "files": hashlib.sha256(repr(listing).encode()).hexdigest(),
-            **asdict(target),
-            "version": 3,
-        },
-        count=count,
-        chunks=lambda: decoded(
-            files,
-            lambda k: target.read(root / files[k]),
-            shape=target.shape,
-            count=count,
-            where=root,
-            workers=request.workers,
-        ),
+    return pictures(
+        request,
+        target,
+        lambda decode: decode(lambda k: target.read(root / files[k])),
+        kind=f"folder-{root.name[:40]}",
+        where=root,
+        names=files,
+        source="folder",
+        root=str(root),
+        files=hashlib.sha256(repr(listing).encode()).hexdigest(),
+        version=3,
     )
 
 
@@ -91,13 +76,7 @@ def split_files(root: Path, split: Split) -> list[str]:
 
 
 def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
-    """Those of `split_files` that could be read.
-
-    Args:
-        root: The folder.
-        split: train, validation or test.
-        skipped: What `Images.skipped` says of the others.
-    """
+    """Those of `split_files` that could be read, as `Images.skipped` names the others."""
     files = split_files(root, split)
     by_words = {printable(f"{file}:"): file for file in files}
     lost = set()

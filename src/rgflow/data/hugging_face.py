@@ -1,8 +1,6 @@
 """Data sets of Hugging Face's library `datasets`: Parquet files, folders, names of the hub."""
 
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,9 @@ import numpy as np
 
 from rgflow.data import splitting
 from rgflow.data.cache import cache_folder
-from rgflow.data.decoding import Target, decoded
+from rgflow.data.decoding import Target, pictures
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import Chunk, Request, Source
+from rgflow.data.source import Request, Source
 from rgflow.files import located
 
 
@@ -21,9 +19,6 @@ def source(request: Request) -> Source:
     """What is named after the colon in `hf:NAME_OR_PATH`, as asked by `rgflow.data.load`.
 
     The images are those of the first column of images; columns of whole numbers are labels.
-
-    Raises:
-        ValueError: `datasets` isn't installed, there is no such set, or it has no images.
     """
     target = Target.of(request)
     name = request.argument
@@ -32,38 +27,26 @@ def source(request: Request) -> Source:
     sizes = {split: len(rows) for split, rows in parts.items()}
     part, numbers = splitting.members(sizes, request.split, name)
     rows = parts[part]
-    pictures = _pictures(name, rows)
-    count = min(request.count or len(numbers), len(numbers))
+    column = _pictures(name, rows)
 
-    def read(k: int) -> Pixels:
-        (picture,) = pictures[numbers[k]].values()
+    def read(n: int) -> Pixels:
+        (picture,) = column[n].values()
         content = picture["bytes"]
         return target.read(Path(picture["path"]) if content is None else BytesIO(content))
 
-    def chunks() -> Iterator[Chunk]:
-        return decoded(
-            [f"row {number} of {part}" for number in numbers],
-            read,
-            shape=target.shape,
-            count=count,
-            where=name,
-            labels={label: values[numbers] for label, values in _labels(rows).items()},
-            workers=request.workers,
-        )
-
-    return Source(
-        kind=f"hf-{Path(name).stem[:40]}-{request.split}",
-        settings={
-            "source": "hf",
-            "name": name,
-            "rows": rows._fingerprint,
-            "split": request.split,
-            **asdict(target),
-            "version": 3,
-        },
+    return pictures(
+        request,
+        target,
+        lambda decode: decode(read, _labels(rows)),
+        kind=f"hf-{Path(name).stem[:40]}",
+        where=name,
+        names=[f"row {number} of {part}" for number in numbers],
         numbers=numbers,
-        count=count,
-        chunks=chunks,
+        source="hf",
+        name=name,
+        rows=rows._fingerprint,
+        split=request.split,
+        version=3,
     )
 
 

@@ -11,14 +11,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
 
 from rgflow.data import official, splitting
-from rgflow.data.decoding import Target, fitted
+from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Pixels
 from rgflow.data.source import Chunk, Request, Source, Split, stamp
 from rgflow.reading import INFLATED, DamagedError, opened
@@ -37,20 +36,15 @@ MARGIN = 2
 
 
 def source(request: Request) -> Source:
-    """MNIST as asked by `rgflow.data.load`; the label is `class`, 0..9.
-
-    Raises:
-        FileNotFoundError: its files aren't there.
-        ValueError: one is damaged.
-    """
+    """MNIST as asked by `rgflow.data.load`; the label is `class`, 0..9."""
     target = Target.of(request)
     files = official.find(request, list(MD5), folders=FOLDERS, home=HOME, fetch=fetch)
     parts: dict[Split, list[Path]] = {"train": files[:2], "test": files[2:]}
-    sizes = {split: _shape(paths[0], 3)[0] for split, paths in parts.items()}
-    part, numbers = splitting.members(sizes, request.split, files[0].parent)
-    count = min(request.count or len(numbers), len(numbers))
+    sizes = {split: len(_read(paths[0], 3, header_only=True)) for split, paths in parts.items()}
+    where = files[0].parent
+    part, numbers = splitting.members(sizes, request.split, where)
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks(decode: Decode) -> Iterator[Chunk]:
         images, classes = _read(parts[part][0], 3), _read(parts[part][1], 1)
         if len(images) != len(classes):
             raise ValueError(
@@ -59,28 +53,19 @@ def source(request: Request) -> Source:
             )
         if (target.height, target.width, target.crop) == (32, 32, None):
             images = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
-        return fitted(
-            images,
-            numbers,
-            target,
-            count=count,
-            where=files[0].parent,
-            labels={"class": classes.astype(np.int64)},
-            workers=request.workers,
-        )
+        return decode(lambda n: target.fit(images[n]), {"class": classes.astype(np.int64)})
 
-    return Source(
-        kind=f"mnist-{request.split}",
-        settings={
-            "source": "mnist",
-            "files": [[str(path), *stamp(path)] for path in files],
-            "split": request.split,
-            **asdict(target),
-            "version": 2,
-        },
+    return pictures(
+        request,
+        target,
+        chunks,
+        kind="mnist",
+        where=where,
         numbers=numbers,
-        count=count,
-        chunks=chunks,
+        source="mnist",
+        files=[[str(path), *stamp(path)] for path in files],
+        split=request.split,
+        version=2,
     )
 
 
@@ -105,13 +90,9 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
             yield cast(IO[bytes], unpacked), min(claimed, size * INFLATED)
 
 
-def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
-    """What the header says: a magic number for bytes and how many dimensions, then their sizes."""
-    return _read(path, dimensions, header_only=True).shape
-
-
 def _read(path: Path, dimensions: int, *, header_only: bool = False) -> Pixels:
-    """The array in a file; with its header alone, one of that shape that takes no memory."""
+    """The array in a file, as its header says: a magic number for bytes and how many dimensions,
+    then their sizes; with the header alone, one of that shape that takes no memory."""
     offset = 4 * (dimensions + 1)
     try:
         with _open(path) as (file, size):

@@ -7,21 +7,16 @@ stays a float and is stored as drawn, so the labels say all there is to know abo
 Letters in shapes: N images, (i, j) column and row of an oval in 0..3.
 """
 
-import pickle
-import signal
-import subprocess
-import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, counted, processors
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, processors
 
 Kind: TypeAlias = Literal["msds1", "msds2"]
 Labels: TypeAlias = dict[str, Array]
@@ -35,11 +30,7 @@ WORTH_A_PROCESS = 1_500  # images drawn in about the time it takes to start a Py
 
 
 def source(request: Request) -> Source:
-    """MSDS1 or MSDS2 as asked by `rgflow.data.load`.
-
-    Raises:
-        ValueError: a size other than 32x32x3, or a crop.
-    """
+    """MSDS1 or MSDS2 as asked by `rgflow.data.load`."""
     kind = cast(Kind, request.name)
     size = (request.height, request.width, request.channels)
     if size != (32, 32, 3) or request.crop is not None:
@@ -52,9 +43,7 @@ def source(request: Request) -> Source:
         kind=f"{kind}-{request.split}",
         settings={"source": kind, "split": request.split, "seed": request.seed, "version": 1},
         count=count,
-        chunks=lambda: stream(
-            kind, count, split=request.split, seed=request.seed, workers=request.workers
-        ),
+        chunks=lambda: stream(kind, count, split=request.split, seed=request.seed),
     )
 
 
@@ -64,49 +53,22 @@ def generate(
     *,
     split: Split = "train",
     seed: int = 0,
-    start: int = 0,
     workers: int | None = None,
-    progress: bool = True,
 ) -> tuple[Pixels, Labels]:
-    """Make images `start` to `start + count` of a set, in memory.
-
-    Image n depends on (kind, seed, split, n) only, not on how many are made, where from, or by
-    how many workers.
-
-    Args:
-        kind: `msds1` or `msds2`.
-        count: how many images.
-        split: each has its own stream.
-        seed: another seed, other images.
-        start: number of the first image.
-        workers: processes that draw; 0 draws in this one, None takes what the machine has.
-        progress: show a bar, if stderr is a terminal.
-
-    Returns:
-        images, uint8 [N, 3, 32, 32], and labels, float32: `ovals` [N, 4 (i), 4 (j), 6], the last
-        axis being x and y of the tile's top left corner in pixels, the angle in degrees
-        (counter-clockwise), and R, G, B in 0..255; and `base_colour` [N, 3] (MSDS1, before the
-        ovals' own offsets) or `base_angle` [N] (MSDS2, likewise).
-
-    Raises:
-        ValueError: unknown kind or split, or a negative number.
+    """All images of a `stream` at once, [N, 3, 32, 32], and their labels.
 
     >>> images, labels = generate("msds2", 4)
     >>> images.shape, {name: label.shape for name, label in labels.items()}
     ((4, 3, 32, 32), {'ovals': (4, 4, 4, 6), 'base_angle': (4,)})
-    >>> (generate("msds2", 1, start=3)[0] == images[3:]).all()
-    np.True_
     """
-    chunks = stream(kind, count, split=split, seed=seed, start=start, workers=workers)
-    made = list(counted(chunks, total=count, title=f"Drawing {kind}", progress=progress))
+    made = list(stream(kind, count, split=split, seed=seed, workers=workers))
     images = np.concatenate([chunk.images for chunk in made])
     return images, {name: np.concatenate([c.labels[name] for c in made]) for name in made[0].labels}
 
 
 def endless(kind: Kind) -> Callable[[int, int], Pixels]:
-    """Training images without an end: a function of the number of the first one, and how many.
-
-    Those of `load` are the first of them.
+    """Training images without an end, of which `load` has the first: a function of the number of
+    the first one, and how many.
 
     >>> (endless("msds1")(2, 1) == generate("msds1", 3)[0][2:]).all()
     np.True_
@@ -124,30 +86,49 @@ def stream(
     *,
     split: Split = "train",
     seed: int = 0,
-    start: int = 0,
     workers: int | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[Chunk]:
-    """As `generate`, in chunks of at most `chunk` images, for sets larger than memory."""
+    """Make the first images of a set, chunk by chunk.
+
+    Image n depends on (kind, seed, split, n) only, not on how many are made, or by how many
+    workers.
+
+    Args:
+        kind: `msds1` or `msds2`.
+        count: how many images.
+        split: each has its own stream.
+        seed: another seed, other images.
+        workers: processes that draw; 0 draws in this one, None takes what the machine has.
+        chunk: images of a chunk at the most.
+
+    Returns:
+        images, uint8 [n, 3, 32, 32], and labels, float32: `ovals` [n, 4 (i), 4 (j), 6], the last
+        axis being x and y of the tile's top left corner in pixels, the angle in degrees
+        (counter-clockwise), and R, G, B in 0..255; and `base_colour` [n, 3] (MSDS1, before the
+        ovals' own offsets) or `base_angle` [n] (MSDS2, likewise).
+
+    Raises:
+        ValueError: unknown kind or split, or a negative number.
+    """
     if kind not in KINDS:
         raise ValueError(f"Expected kind to be msds1 or msds2; got {kind!r}.")
-    Request(name=kind, split=split, count=count, seed=seed, workers=workers)
-    if start < 0:
-        raise ValueError(f"Expected start to be at least 0; got {start}.")
+    Request(name=kind, split=split, count=count, seed=seed)
     if workers is None:
         workers = min(processors(), count // WORTH_A_PROCESS)
-    stop = start + count
     batches = (
-        sample(kind, min(chunk, stop - first), split=split, seed=seed, start=first)
-        for first in range(start, stop, chunk)
+        sample(kind, min(chunk, count - first), split=split, seed=seed, start=first)
+        for first in range(0, count, chunk)
     )
-    if workers == 0 or not sys.executable:  # no interpreter to start: embedded Python
-        return (Chunk(draw(labels["ovals"]), labels) for labels in batches)
-    return _draw_in_processes(batches, workers)
+    if workers == 0:
+        return map(_drawn, batches)
+    # joblib's processes don't run the user's script again, as those of multiprocessing would.
+    made: Iterator[Chunk] = Parallel(workers, return_as="generator")(map(delayed(_drawn), batches))
+    return made
 
 
 def sample(kind: Kind, count: int, *, split: Split, seed: int, start: int) -> Labels:
-    """Draw the labels of images `start` to `start + count` (described at `generate`).
+    """Draw the labels of images `start` to `start + count` (described at `stream`).
 
     All numbers come from one counter-based generator, image n owning blocks 25n + 1 to 25n + 25
     of four numbers each, so any image's are reached without making those before it.
@@ -203,63 +184,11 @@ def draw(ovals: NDArray[np.float32]) -> Pixels:
     return images
 
 
+def _drawn(labels: Labels) -> Chunk:
+    return Chunk(draw(labels["ovals"]), labels)
+
+
 def _integers(u: Array, low: int, high: int) -> Array:
     """Uniform in low..high, both included, from u uniform in [0, 1)."""
     integers: Array = low + np.floor(u * (high - low + 1))
     return integers
-
-
-def _draw_in_processes(batches: Iterable[Labels], workers: int) -> Iterator[Chunk]:
-    """Draw each batch in one of several processes, in turn, and give them back in order.
-
-    Plain subprocesses rather than `multiprocessing`, whose safe start methods run the user's
-    script again in every worker and so fail wherever it isn't guarded by `__main__`.
-    """
-    code = f"import sys; sys.path[:] = {sys.path!r}; from rgflow.data import msds; msds._serve()"
-    started: list[subprocess.Popen[bytes]] = []
-    busy: deque[tuple[subprocess.Popen[bytes], Labels]] = deque()
-
-    def finish() -> tuple[subprocess.Popen[bytes], Chunk]:
-        process, labels = busy.popleft()
-        assert process.stdout
-        return process, Chunk(pickle.load(process.stdout), labels)
-
-    def begin(process: subprocess.Popen[bytes], labels: Labels) -> None:
-        assert process.stdin
-        pickle.dump(labels["ovals"], process.stdin)
-        process.stdin.flush()
-        busy.append((process, labels))
-
-    try:
-        for labels in batches:
-            if len(started) < workers:
-                command = [sys.executable, "-c", code]
-                started.append(
-                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                )
-                begin(started[-1], labels)
-            else:
-                process, chunk = finish()
-                begin(process, labels)  # before the caller takes its time with the chunk
-                yield chunk
-        while busy:
-            yield finish()[1]
-    except (EOFError, BrokenPipeError) as error:
-        raise RuntimeError(
-            "Expected the drawing processes to finish; one ended early, for a reason it may have "
-            "printed above; pass workers=0 to draw without them."
-        ) from error
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()  # closes both pipes and waits
-
-
-def _serve() -> None:
-    """Be a drawing process: ovals in, images out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's Ctrl-C is the parent's to handle
-    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
-        while True:
-            images = draw(pickle.load(sys.stdin.buffer))
-            pickle.dump(images, sys.stdout.buffer)
-            sys.stdout.buffer.flush()

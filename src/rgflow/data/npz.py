@@ -5,7 +5,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from errno import EINVAL
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +13,7 @@ import numpy as np
 
 from rgflow.data import splitting
 from rgflow.data.cache import cache_folder
-from rgflow.data.decoding import Target, fitted
+from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
 from rgflow.files import located, locked
@@ -35,10 +34,6 @@ def source(request: Request) -> Source:
 
     The label is `class` if there are integers or truth values named `SPLIT_labels` or `y_SPLIT`;
     of a single array also `labels` or `y`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it isn't an archive of images, or has another number of labels than of images.
     """
     target = Target.of(request)
     path = located(request.argument)
@@ -56,9 +51,8 @@ def source(request: Request) -> Source:
     images = arrays[part]
     last = _channels_last(path, images, headers[images])
     labels = _labels(path, arrays, part, headers)
-    count = min(request.count or len(numbers), len(numbers))
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks(decode: Decode) -> Iterator[Chunk]:
         # An archive is compressed, and can't be mapped into memory as it is.
         cache_folder().mkdir(parents=True, exist_ok=True)
         made = tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".npz-")
@@ -66,29 +60,22 @@ def source(request: Request) -> Source:
             rows = _extract(path, images, folder)
             if rows.ndim == 4 and not last:
                 rows = rows.transpose(0, 2, 3, 1)
+            rows = rows.squeeze(3) if rows.shape[3:] == (1,) else rows
             classes = _extract(path, labels, folder).astype(np.int64).ravel() if labels else None
-            yield from fitted(
-                rows.squeeze(3) if rows.shape[3:] == (1,) else rows,
-                numbers,
-                target,
-                count=count,
-                where=path,
-                labels={} if classes is None else {"class": classes},
-                workers=request.workers,
-            )
+            known = {} if classes is None else {"class": classes}
+            yield from decode(lambda n: target.fit(rows[n]), known)
 
-    return Source(
-        kind=f"npz-{path.stem[:40]}-{request.split}",
-        settings={
-            "source": "npz",
-            "file": [str(path), *stamp(path)],
-            "split": request.split,
-            **asdict(target),
-            "version": 3,
-        },
+    return pictures(
+        request,
+        target,
+        chunks,
+        kind=f"npz-{path.stem[:40]}",
+        where=path,
         numbers=numbers,
-        count=count,
-        chunks=chunks,
+        source="npz",
+        file=[str(path), *stamp(path)],
+        split=request.split,
+        version=3,
     )
 
 

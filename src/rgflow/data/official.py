@@ -109,11 +109,8 @@ def download(address: str, path: Path, md5: str, *, progress: bool = True) -> No
 
 
 def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
-    """Take single files out of a `.tar.gz`, whatever folder they are in there.
-
-    Raises:
-        ValueError: one isn't there, or the archive is damaged.
-    """
+    """Take single files out of a `.tar.gz`, whatever folder they are in there; a `ValueError` if
+    one isn't there, or the archive is damaged."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
             inside = {Path(member.name).name: member for member in tar if member.isfile()}

@@ -61,10 +61,6 @@ def source(request: Request) -> Source:
 
     The labels are whole numbers: `photograph` (its place in `PHOTOGRAPHS`), `scale`, and `row`
     and `column` of the patch's top left corner, in pixels of the photograph.
-
-    Raises:
-        FileNotFoundError: a photograph isn't in its package.
-        ValueError: there is no such photograph, or the patches don't fit into the regions.
     """
     target = Target.of(request)
     _, colon, left_out = request.name.partition(":")

@@ -1,8 +1,9 @@
 """The contract between `load`, the sources and the cache.
 
 A source is a function from a `Request` to a `Source`: it checks what was asked, and says what
-decides the bytes and how to make them, but makes nothing yet. Adding one is writing that function
-and entering it in `rgflow.data.SOURCES`.
+decides the bytes and how to make them, but makes nothing yet. It raises a `FileNotFoundError` where
+files are missing, and a `ValueError` where they are damaged or don't give what was asked. Adding
+one is writing that function and entering it in `rgflow.data.SOURCES`.
 """
 
 import os
@@ -20,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from rgflow.checks import own_fields
+from rgflow.checks import check_name, check_whole, own_fields
 from rgflow.data.images import Array
 from rgflow.text import bars
 
@@ -45,7 +46,7 @@ class Request:
 
     >>> Request(name="folder:~/cats", height=0)
     Traceback (most recent call last):
-    ValueError: Expected height to be a whole number, at least 1 and below 2^63; got 0.
+    ValueError: Expected height to be at least 1; got 0.
     """
 
     name: str
@@ -56,31 +57,21 @@ class Request:
     count: int | None = None
     seed: int = 0
     crop: int | None = None
-    workers: int | None = None
     data_root: str | None = None
     download: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
         own_fields(self)
-        if self.split not in SPLITS:
-            raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}; got {self.split}.")
-        least = {"height": 1, "width": 1, "channels": 1, "count": 1, "crop": 1}
-        for field, low in (least | {"seed": 0, "workers": 0}).items():
-            value = getattr(self, field)
-            if value is not None and (not isinstance(value, int) or not low <= value < 2**63):
-                raise ValueError(
-                    f"Expected {field} to be a whole number, at least {low} and below 2^63; "
-                    f"got {value}."
-                )
+        check_name("split", self.split, SPLITS)
+        least = {"height": 1, "width": 1, "channels": 1, "count": 1, "crop": 1, "seed": 0}
+        for field, low in least.items():
+            if getattr(self, field) is not None:
+                check_whole(field, getattr(self, field), low)
 
     @property
     def argument(self) -> str:
-        """What follows the colon in the name.
-
-        Raises:
-            ValueError: nothing does.
-        """
+        """What follows the colon in the name; a `ValueError` if nothing does."""
         kind, _, argument = self.name.partition(":")
         if not argument:
             raise ValueError(f"Expected {kind}:PATH; got no path; write it after the colon.")

@@ -20,7 +20,7 @@ features.
 import hashlib
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,6 @@ from torch import Tensor
 from rgflow import tensors
 from rgflow.checks import check_whole
 from rgflow.files import expanded
-from rgflow.metrics.images import POOL3, extract
 from rgflow.metrics.reader import load_reader, weights_hash
 from rgflow.reading import DamagedError, opened
 from rgflow.torch_files import NeedsCodeError, load_tensors
@@ -40,6 +39,8 @@ from rgflow.torch_files import NeedsCodeError, load_tensors
 FID_WEIGHTS = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """SHA-256 of the Inception of 2015-12-05 in PyTorch's format, as pytorch-fid and torch-fidelity
 publish it: pt_inception-2015-12-05-6726825d.pth."""
+POOL3 = 2048
+"""How many features FID takes from Inception."""
 GROUPS = 10
 """Into which images are split for the standard error."""
 
@@ -121,8 +122,7 @@ def compare(
         references: Training images, [M, C, H, W], uint8.
         others: Test images, as many as samples.
         features: What the distance is over.
-        temperature: Of the samples, for the record.
-        seed: Of the first sample, for the record.
+        temperature, seed: Of the samples, for the record.
         batch_size: Images at a time.
         progress: Called with the number of images that were done since the last call.
 
@@ -143,7 +143,7 @@ def compare(
             f"can't be compared; got {len(others)} and {len(samples)}."
         )
     x, y, z = (
-        torch.cat(list(extract(images, features.extract, batch_size, progress)))
+        torch.cat(list(extract(images, features, batch_size, progress)))
         for images in (samples, references, others)
     )
     distance, error = _with_error(x, y)
@@ -164,19 +164,31 @@ def compare(
     )
 
 
+@torch.no_grad()
+def extract(
+    images: Tensor,
+    features: Features,
+    batch_size: int,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Tensor]:
+    """The features of 8-bit images, batch by batch, [N, F] in float64 and on the CPU; a
+    `ValueError` if a feature isn't finite."""
+    for batch in images.split(batch_size):
+        found = features.extract(batch).reshape(len(batch), -1).double().cpu()
+        if not found.isfinite().all():
+            raise ValueError("Expected finite features; got NaN or infinite ones.")
+        if progress:
+            progress(len(batch))
+        yield found
+
+
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """d² between the Gaussians that fit two sets of features, in float64.
+    """d² between the Gaussians that fit two sets of features, [N, F] and [M, F], in float64; 0 of
+    equal sets.
 
     With S1 = A1ᵀA1 and S2 = A2ᵀA2, tr (S1 S2)^½ is the sum of the singular values of A1A2ᵀ. The A
     are triangular and come from QR decompositions of the features less their mean: no covariance is
     formed or inverted, so that fewer images than features are no problem, and nothing is complex.
-
-    Args:
-        first: [N, F].
-        second: [M, F].
-
-    Returns:
-        d², at least 0; 0 of equal sets.
 
     Raises:
         ValueError: If a set has fewer than 2 images, or the numbers of features differ.
@@ -236,9 +248,6 @@ def oval_features(device: torch.device | str = "cpu") -> Features:
 
     Their distance is called FD-MSDS. It knows colours, angles and places of ovals, and how they go
     together; of images that aren't of MSDS it says nothing.
-
-    Args:
-        device: Where the network computes.
     """
     reader = load_reader().to(device)
     return Features(
@@ -254,10 +263,6 @@ def pixel_components(images: Tensor, count: int = 64) -> Features:
 
     They need no network and suit images of any kind, but know of a set no more than a Gaussian
     does: neither edges nor shapes.
-
-    Args:
-        images: Training images, [N, C, H, W], uint8.
-        count: How many components.
 
     Raises:
         ValueError: If there are fewer images or pixels than components.

@@ -60,11 +60,8 @@ class OvalReader(nn.Module):
         self.read_out = nn.Conv2d(PER_OVAL, 7, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features [N, F] of images [N, 3, 32, 32], uint8 or reals in [0, 256).
-
-        Raises:
-            ValueError: If the images are of another size.
-        """
+        """The features [N, F] of images [N, 3, 32, 32], uint8 or reals in [0, 256); a `ValueError`
+        if the images are of another size."""
         if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
             raise ValueError(
                 f"Expected images as those of MSDS, [N, 3, 32, 32]; got {list(images.shape)}."
@@ -74,7 +71,8 @@ class OvalReader(nn.Module):
     def standardised(self, images: Tensor) -> Tensor:
         """What is read in units of about its standard deviation, [N, 4 (i), 4 (j), 7].
 
-        The last axis is as the function `standardised` has it.
+        The last axis is red, green, blue, √2 cos 2θ, √2 sin 2θ (the same after 180°, as an oval
+        is), and by how much x and y are off the tile's usual place.
         """
         features = self(images).unflatten(1, (PER_OVAL, ACROSS, ACROSS))
         return self.read_out(features).permute(0, 3, 2, 1)
@@ -87,25 +85,12 @@ class OvalReader(nn.Module):
         [0, 180), and red, green and blue in grey levels. Nothing is rounded.
         """
         found = self.standardised(images)
-        place = found[..., 5:] * JITTER + _corners(found)
+        place = found[..., 5:] * JITTER + corners(found)
         angle = torch.rad2deg(torch.atan2(found[..., 4], found[..., 3])) / 2 % 180
         return torch.cat([place, angle[..., None], found[..., :3] * SCALE + GREY], -1)
 
 
-def standardised(ovals: Tensor) -> Tensor:
-    """Labels [N, 4 (i), 4 (j), 6] as the network is to read them, [N, 4 (i), 4 (j), 7].
-
-    The last axis is red, green, blue, √2 cos 2θ, √2 sin 2θ (the same after 180°, as an oval is),
-    and by how much x and y are off the tile's usual place; all in units of about their standard
-    deviation.
-    """
-    twice = torch.deg2rad(2 * ovals[..., 2:3])
-    angle = 2**0.5 * torch.cat([twice.cos(), twice.sin()], -1)
-    place = (ovals[..., :2] - _corners(ovals)) / JITTER
-    return torch.cat([(ovals[..., 3:] - GREY) / SCALE, angle, place], -1)
-
-
-def _corners(like: Tensor) -> Tensor:
+def corners(like: Tensor) -> Tensor:
     """x and y of the tiles' usual top left corners, [4 (i), 4 (j), 2]."""
     at = TILE * torch.arange(ACROSS, dtype=like.dtype, device=like.device)
     return torch.stack(torch.meshgrid(at, at, indexing="ij"), -1)

@@ -4,7 +4,7 @@ Letters in shapes: N test images, and as many samples; M training images; C chan
 columns.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +16,10 @@ from rgflow.metrics.frechet import (
     Features,
     FrechetDistance,
     compare,
+    extract,
     oval_features,
     pixel_components,
 )
-from rgflow.metrics.images import extract
 from rgflow.metrics.ovals import Spreads, spreads
 from rgflow.metrics.reader import load_reader
 from rgflow.text import Report, counter
@@ -43,6 +43,7 @@ class SampleScores:
     tests: Spreads | None
 
 
+@torch.no_grad()
 def score(
     flow: Flow,
     train: Tensor,
@@ -58,7 +59,6 @@ def score(
     """Draw as many samples as there are test images, and compare them with the training images.
 
     Args:
-        flow: The flow, on any device.
         train: Training images, [M, C, H, W], uint8.
         test: Test images, [N, C, H, W], uint8.
         ovals: Whether they are those of MSDS1 or MSDS2.
@@ -88,10 +88,14 @@ def score(
     kinds += [oval_features(device)] if ovals else []
     kinds += [inception] if inception else []
     for kind in kinds:  # refuse unsuitable images now, rather than after sampling
-        list(extract(train[:1], kind.extract, 1))
-    seeds = range(seed, seed + len(test))
-    drawn = _samples(flow, seeds, temperature, batch_size, counter(progress, "sampling", len(test)))
-    samples = torch.cat(list(drawn))
+        list(extract(train[:1], kind, 1))
+    seeds, drawn = range(seed, seed + len(test)), list[Tensor]()
+    advance = counter(progress, "sampling", len(test))
+    for k in range(0, len(test), batch_size):
+        x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
+        drawn.append(x.floor().clamp(0, 255).to(torch.uint8).cpu())  # as they would be saved
+        advance(len(x))
+    samples = torch.cat(drawn)
     total = 2 * len(test) + len(train)
     distances = tuple(
         compare(
@@ -108,21 +112,6 @@ def score(
     )
     of_samples, of_tests = (_spreads(x, batch_size) if ovals else None for x in (samples, test))
     return SampleScores(distances=distances, samples=of_samples, tests=of_tests)
-
-
-@torch.no_grad()
-def _samples(
-    flow: Flow,
-    seeds: range,
-    temperature: float | Sequence[float],
-    batch_size: int,
-    advance: Callable[[int], None],
-) -> Iterator[Tensor]:
-    """Samples as they would be saved, uint8 and on the CPU, batch by batch."""
-    for k in range(0, len(seeds), batch_size):
-        x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
-        yield x.floor().clamp(0, 255).to(torch.uint8).cpu()
-        advance(len(x))
 
 
 def _spreads(images: Tensor, batch_size: int) -> Spreads:

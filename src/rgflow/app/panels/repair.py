@@ -111,11 +111,6 @@ def outcome(work: Workspace) -> str:
 def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
     """Repair in a thread of its own, and show every step; the page stays usable meanwhile.
 
-    Args:
-        page: The page.
-        key: Its connection.
-        seed: Seed of all randomness.
-
     Yields:
         New values by component: the message, the buttons, the canvas, or "all".
     """
