@@ -14,7 +14,7 @@ ROOT = Path(rgflow.__file__).parent
 
 LAYERS = [
     ["checks", "text"],
-    ["cells", "kinds"],
+    ["cells", "kinds", "objectives"],
     ["geometries"],
     ["config", "lattice"],
     ["files", "reading"],
@@ -24,7 +24,7 @@ LAYERS = [
     ["bijectors"],
     ["flow"],
     ["model", "baselines"],
-    ["architectures", "released", "local", "metrics"],
+    ["architectures", "released", "local", "metrics", "photographs"],
     ["data", "evaluation", "analysis", "repair"],
     ["figures"],
     ["training"],

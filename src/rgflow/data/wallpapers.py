@@ -12,9 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from rgflow.data.decoding import Target
+from rgflow.data.decoding import Target, open_picture
 from rgflow.data.images import Pixels
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
 
@@ -155,8 +154,7 @@ def _stream(files: Sequence[tuple[int, Path]], request: Request, count: int) -> 
 def reductions(path: Path, request: Request) -> list[tuple[int, Pixels]]:
     """A photograph in all its sizes in which patches fit, each with the edge of the squares that
     were averaged, [h, w, C]."""
-    with Image.open(path) as opened:
-        image = opened.convert("L" if request.channels == 1 else "RGB")
+    image = open_picture(path).convert("L" if request.channels == 1 else "RGB")
     shorter = min(image.size)
     least = max(SHORTEST, request.height, request.width)
     first = -(-shorter // LONGEST)
