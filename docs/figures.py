@@ -37,7 +37,7 @@ def save(figure: plt.Figure, name: str) -> None:
 
 ROWS = [
     {"text": -1.2, "checks": 1.2},
-    {"kinds": -1.2, "cells": 1.6},
+    {"kinds": -1.6, "cells": 1.6, "objectives": -4.6},
     {"geometries": 0.6},
     {"config": -1.0, "lattice": 2.0},
     {"reading": -1.6, "files": 0.4},
@@ -47,7 +47,7 @@ ROWS = [
     {"bijectors": 3.0},
     {"flow": 0.0},
     {"model": -1.2, "baselines": 1.2},
-    {"architectures": 1.3, "released": -4.4, "local": -0.9, "metrics": 3.6},
+    {"architectures": 1.1, "released": -4.9, "local": -0.9, "metrics": 3.3, "photographs": 5.6},
     {"analysis": -4.05, "repair": -1.35, "evaluation": 1.35, "data": 4.05},
     {"figures": -3.0},
     {"training": 0.0},
@@ -58,6 +58,12 @@ ROWS = [
 """From the bottom up, as in tests/test_architecture.py; the numbers are places from the left."""
 WORDS = {
     "config": "plain settings, no torch",
+    "checks": "one sentence each",
+    "cells": "what a layer is",
+    "kinds": "tagged options",
+    "objectives": "what a step minimises",
+    "geometries": "blocks, windows, …",
+    "photographs": "of any size",
     "files": "whole or not there",
     "text": "fit to be shown",
     "reading": "whole, or refused",
@@ -66,7 +72,7 @@ WORDS = {
     "presets": "named settings",
     "checkpoint": "model ↔ folder",
     "pretrained": "the package's models",
-    "lattice": "blocks and cones",
+    "lattice": "levels and cones",
     "numerics": "units, formats",
     "priors": "p(z)",
     "conditioners": "networks",
@@ -102,7 +108,11 @@ def imports() -> dict[str, set[str]]:
         here = path.relative_to(root).parts[0].removesuffix(".py")
         if here not in names:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        code = ast.parse(path.read_text())
+        for node in code.body:  # what only names types is no import
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = []
+        for node in ast.walk(code):
             if isinstance(node, ast.ImportFrom) and node.module:
                 dotted = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
             elif isinstance(node, ast.Import):
