@@ -28,13 +28,12 @@ from rgflow.training.muon import Muon
 from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import LOG, Run, git_state
 from rgflow.training.trainer import Trainer
-from runs import tiny
+from runs import DRAW_CURVE, few_pictures, tiny
 
 
 @pytest.fixture(autouse=True)
-def _few_samples(monkeypatch):
-    """In pictures, which take as long as the training."""
-    monkeypatch.setattr(loop, "SAMPLES", 4)
+def _few_pictures(monkeypatch):
+    few_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +164,7 @@ def test_channels_in_a_random_order(images):
 
 def test_a_run_learns_and_leaves_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAMPLES", 64)
+    monkeypatch.setattr(Run, "draw_curve", DRAW_CURVE)
     result = train(tiny(steps=40), Run.create(tmp_path / "run"), progress=False)
     run = Run.open(tmp_path / "run")
     assert run.config() == resolved(tiny(steps=40))
@@ -632,14 +632,14 @@ def test_a_training_that_diverges_fails_and_leaves_no_model(tmp_path):
 
 
 def test_pictures_that_somebody_has_cleared_away_are_drawn_anew(tmp_path, monkeypatch):
-    run, draw = Run.create(tmp_path / "run"), Run.draw_curve
+    run = Run.create(tmp_path / "run")
 
     def cleared(self, unit):
         shutil.rmtree(self.pictures, ignore_errors=True)
-        draw(self, unit)
+        DRAW_CURVE(self, unit)
 
     monkeypatch.setattr(Run, "draw_curve", cleared)
-    train(tiny(validate_every=0, steps=3), run, progress=False)
+    train(tiny(validate_every=0, steps=2), run, progress=False)
     assert (run.pictures / "curve.png").is_file()
 
 
