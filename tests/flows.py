@@ -114,8 +114,8 @@ def flat(**options: Any) -> FlowConfig:
 
 
 def config(**options: Any) -> FlowConfig:
-    """A small flow's config, from such a list: one map per layer, of networks with one block, unless
-    it says otherwise, as cases of every kind do."""
+    """A small flow's config, from such a list, with one map per layer and one block per network
+    unless the list has more."""
     small: dict[str, Any] = {"height": 8, "width": 8, "depth": 1, "hidden": 8, "blocks": 1}
     return flat(**{**small, **options})
 

@@ -48,7 +48,7 @@ def changed(folder, other):
 
 def test_a_training_begins_with_the_weights_and_the_pixel_map_of_a_model(first, tmp_path):
     again = tmp_path / "again"
-    config = tiny(pretrained=str(first), steps=2, data="patches", seed=5, **STILL)
+    config = tiny(pretrained=str(first), steps=2, data="msds2", seed=5, **STILL)
     train(config, Run.create(again), progress=False)
     assert changed(again, first) == set()
     new = tmp_path / "new"
