@@ -124,7 +124,7 @@ def test_what_a_hole_holds_has_no_influence():
 
 
 def test_starts_are_the_best_draws():
-    flow, images = flow_and_images(**{**AFFINE, "depth": 2})
+    flow, images = flow_and_images(**AFFINE, hidden=16, blocks=2)
     masks = holes(flow.lattice)
     local = LocalFlow(flow, images)
     few = inpaint(local, masks, Climb(draws=1, steps=1), generator=torch.Generator().manual_seed(2))
