@@ -165,8 +165,9 @@ def test_commands(page, line, place, monkeypatch):
         first = dict(list(sections.SECTIONS.items())[:2])
         monkeypatch.setattr(sections, "SECTIONS", first)
         assert main([*arguments, "--count", "100", "--draws", "1", "--places", "1"]) == 0
-    elif arguments[0] == "app":  # everything but to wait for visitors
+    elif arguments[0] == "app":  # everything but to wait for visitors, and what is done meanwhile
         served = []
+        monkeypatch.setattr("rgflow.app.models.OpenModel.prepare", lambda model: None)
         monkeypatch.setattr("uvicorn.Server.run", lambda server: served.append(server.config.port))
         assert main([*arguments, "--port", str(free_port())]) == 0
         assert len(served) == 1
