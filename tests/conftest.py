@@ -2,7 +2,7 @@
 
 import pytest
 
-from visitors import FEW, Visitor, album, chromium, named, serving
+from visitors import FEW, Visitor, album, chromium, named, serving, settings
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,20 @@ def pictures(tmp_path_factory):
     return album(tmp_path_factory.mktemp("album")) if named() else None
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """Where people come one after the other: the explorer keeps nothing there, but its scripts are
+    compiled only once."""
+    found = settings(browser)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def me(browser, address, pictures, request, tmp_path_factory):
+def me(browser, address, pictures, context, request, tmp_path_factory):
     """A person, who in the end has met no error and asked nobody else."""
-    visitor, failed = Visitor(browser, address, pictures), request.session.testsfailed
+    visitor = Visitor(browser, address, pictures, context=context)
+    failed = request.session.testsfailed
     yield visitor
     try:
         if request.session.testsfailed > failed:

@@ -21,7 +21,7 @@ BIJECTORS: dict[str, dict[str, Any]] = {
     "autoregressive-affine": {"bijector": "autoregressive", "bins": 0},
     "cube": {"bijector": "cube", "conditioner": "trunk", "bins": 5},
     "cube-paper": {"bijector": "cube", "conditioner": "paper", "bins": 4},
-    "cube-released": {"bijector": "cube", "conditioner": "released", "bins": 4},
+    "cube-released": {"bijector": "cube", "conditioner": "released", "bins": 4, "depth": 2},
     "affine-mixed": {"bijector": "affine", "conditioner": "trunk", "channel_mixing": True},
     "spline-mixed": {"bijector": "spline", "conditioner": "trunk", "channel_mixing": True},
     "coarse-to-fine": {"bijector": "coarse_to_fine", "splits": 1},
@@ -36,7 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "open": {"boundary": "open"},
     "released-order": {"order": "released"},
     "released-order-open": {"order": "released", "boundary": "open"},
-    "tree": {"disentanglers": False},
+    "tree": {"disentanglers": False, "depth": 2},
     "m2": {"m": 2, "levels": 2},
     "m8": {"m": 8},
     "m6": {"m": 6, "height": 12, "width": 12},
@@ -46,7 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "edges-mixtures": {**BIJECTORS["coarse-to-finest"], "m": (4, 2), "stem": 8},
     "not-square": {"height": 8, "width": 16},
     "one-level": {"levels": 1},
-    "depths": {"depth": (1, 2)},
+    "depths": {"depth": (1, 2), "blocks": 2},
     "shared": {"shared": True},
     "shared-open": {"shared": True, "boundary": "open"},
     "grey": {"channels": 1},
@@ -141,8 +141,9 @@ def flat(**options: Any) -> FlowConfig:
 
 
 def config(**options: Any) -> FlowConfig:
-    """A small flow's config, from such a list."""
-    small: dict[str, Any] = {"height": 8, "width": 8, "depth": 2, "hidden": 16, "blocks": 2}
+    """A small flow's config, from such a list, with one map per layer and one block per network
+    unless the list has more."""
+    small: dict[str, Any] = {"height": 8, "width": 8, "depth": 1, "hidden": 8, "blocks": 1}
     return flat(**{**small, **options})
 
 

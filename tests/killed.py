@@ -24,6 +24,7 @@ from rgflow import tensors
 from rgflow.cli import main
 from rgflow.training import loop
 from rgflow.training.checkpoints import Checkpoints
+from rgflow.training.run import Run
 
 where, count = "never", 0
 saved = stepped = 0
@@ -88,7 +89,7 @@ def run(place: str, number: int, arguments: list[str], out: str, error: str) -> 
     for path, stream in ((out, sys.stdout), (error, sys.stderr)):
         with Path(path).open("wb") as file:
             os.dup2(file.fileno(), stream.fileno())
-    loop.SAMPLES = 4  # in a picture, which takes longer than what is tested
+    loop.SAMPLES, Run.draw_curve = 4, lambda *_: None  # which take longer than what is tested
     Checkpoints.save = counted_save
     torch.optim.AdamW.step = counted_step
     sys.exit(main(arguments))

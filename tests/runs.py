@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from flows import random_flow, random_images
@@ -18,6 +19,7 @@ from rgflow import TrainConfig, preset
 from rgflow.data import Images
 from rgflow.evaluation import term_quantiles, terms_of
 from rgflow.flow import Flow
+from rgflow.training import loop
 from rgflow.training.run import Run
 
 LOG = [
@@ -46,6 +48,15 @@ def tiny(**changes: Any) -> TrainConfig:
     settings |= {"compile": False, **changes}
     model = base.changed({"model": {"compute_dtype": "float32", "map": {"hidden": 16}}}).model
     return replace(base, **{"model": model, **settings})
+
+
+DRAW_CURVE = Run.draw_curve
+
+
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings draw four samples and no curve, which take longer than a few steps."""
+    monkeypatch.setattr(loop, "SAMPLES", 4)
+    monkeypatch.setattr(Run, "draw_curve", lambda run, unit: None)
 
 
 def small_run(folder: Path, **options: Any) -> Path:

@@ -212,8 +212,8 @@ def test_drawers_and_the_keyboard(me):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
-    me = Visitor(browser, address, pictures, dark)
+def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pictures):
+    me = Visitor(browser, address, pictures, dark, None if dark else context)
     if me.page.evaluate("document.body.classList.contains('dark')") != dark:
         me.click("#shade")
     me.page.locator("#shade", has_text="Light" if dark else "Dark").wait_for()
@@ -245,8 +245,8 @@ def test_everything_fits_by_day_and_by_night(dark, browser, address, pictures):
 @pytest.mark.parametrize(
     ("count", "late"),
     [
-        pytest.param(100, False, id="at-once"),
-        pytest.param(20, True, id="late"),
+        pytest.param(50, False, id="at-once"),
+        pytest.param(12, True, id="late"),
         pytest.param(500, False, id="500-at-once", marks=pytest.mark.slow),
         pytest.param(100, True, id="100-late", marks=pytest.mark.slow),
     ],
@@ -272,7 +272,7 @@ def test_no_event_is_lost(me, count, late):
 def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
     streams = [url for url in me.requests if "/queue/data" in url]
     assert len(streams) == 1
-    draw(me)
+    draw(me, count=1)
     assert [url for url in me.requests if "/queue/data" in url] == streams
     assert not any("/heartbeat/" in url for url in me.requests)  # browsers allow six connections
     me.page.wait_for_timeout(1000 * (BEAT + 1))
@@ -285,6 +285,7 @@ def test_many_tabs_of_one_browser(me):
         tab.goto(me.address)
     for tab in tabs:
         tab.locator("#canvas canvas[data-revision]").wait_for()
+        tab.fill("#count input[type=number]", "1")
         tab.click("#draw")
         tab.locator("#samples button").first.wait_for()
 
@@ -305,11 +306,11 @@ def test_fifty_pages_at_once(me):
             while b"process_generating" not in stream.readline():
                 pass
         assert health(me.address)["sessions"] > 50
-        draw(me)
+        draw(me, count=1)
 
 
-def test_who_has_left_is_noticed(browser, address):
-    me = Visitor(browser, address)
+def test_who_has_left_is_noticed(browser, context, address):
+    me = Visitor(browser, address, context=context)
     assert health(address)["sessions"] > 0
     me.close()
     end = time.monotonic() + PATIENCE
@@ -354,7 +355,7 @@ def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_p
     with serving(tmp_path, port=port, before=FEW):
         me.page.get_by_text(words).wait_for(state="detached")  # as the page is loaded again
         me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-        draw(me)
+        draw(me, count=1)
         me.close()
 
 

@@ -189,7 +189,7 @@ def test_mistakes(make, message):
 def flow_of(name: str, **options: Any) -> RGFlow:
     """A random flow of a geometry, whose coupling has a context."""
     lattice = lattice_of(name)
-    values = {"channels": 2, "bijector": "affine", "conditioner": "trunk", "hidden": 8}
+    values = {"channels": 2, "bijector": "affine", "conditioner": "trunk", "hidden": 8, "blocks": 1}
     size = {"height": lattice.height, "width": lattice.width, "levels": 2}
     made = flat(**{**size, **values, "depth": 1, **options})
     flow = RGFlow(replace(made, geometry=lattice.geometry)).double()

@@ -8,11 +8,14 @@ import re
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from rgflow.cli import main
+from rgflow import trained
+from rgflow.analysis import factors
+from rgflow.cli import main, traverse
 from rgflow.config import ConvolutionalMap, listed
 from rgflow.presets import PRESETS
 from rgflow.report import sections
@@ -63,7 +66,7 @@ def blocks(page):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def folder(tmp_path_factory):
     """A folder with a run as the pages speak of, but small and hardly trained."""
     folder = tmp_path_factory.mktemp("docs")
     small = ["--model.map.hidden", "8", "--model.map.depth", "1", *SMALL]
@@ -72,10 +75,10 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def place(trained, tmp_path, monkeypatch):
+def place(folder, tmp_path, monkeypatch):
     """An empty current folder, from which modules can be imported, with that run in it."""
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/first").symlink_to(trained / "runs/first", target_is_directory=True)
+    (tmp_path / "runs/first").symlink_to(folder / "runs/first", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
@@ -126,6 +129,9 @@ def different_commands():
 
 @pytest.mark.parametrize(("page", "line"), different_commands())
 def test_commands(page, line, place, monkeypatch):
+    monkeypatch.setattr(trained, "REFERENCE", 50)  # images
+    monkeypatch.setattr(traverse, "FRAMES", 4)
+    monkeypatch.setattr(factors, "probe_levels", partial(factors.probe_levels, trees=2))
     for block in blocks(page):
         if block.caption:
             (place / block.caption).write_text(block.text)
@@ -159,8 +165,9 @@ def test_commands(page, line, place, monkeypatch):
         first = dict(list(sections.SECTIONS.items())[:2])
         monkeypatch.setattr(sections, "SECTIONS", first)
         assert main([*arguments, "--count", "100", "--draws", "1", "--places", "1"]) == 0
-    elif arguments[0] == "app":  # everything but to wait for visitors
+    elif arguments[0] == "app":  # everything but to wait for visitors, and what is done meanwhile
         served = []
+        monkeypatch.setattr("rgflow.app.models.OpenModel.prepare", lambda model: None)
         monkeypatch.setattr("uvicorn.Server.run", lambda server: served.append(server.config.port))
         assert main([*arguments, "--port", str(free_port())]) == 0
         assert len(served) == 1

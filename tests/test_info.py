@@ -14,7 +14,7 @@ from runs import LOG, flow_of, small_run
 
 @pytest.fixture
 def run(tmp_path):
-    return small_run(tmp_path / "small")
+    return small_run(tmp_path / "small", depth=2)
 
 
 def test_a_run_is_described(run):

@@ -89,8 +89,8 @@ def test_it_climbs(options, variables):
 @pytest.mark.parametrize("variables", ["latents", "pixels"])
 def test_it_finds_the_mode(variables):
     """A new flow is the identity: the likeliest field is 0 wherever it isn't known."""
-    config = flat(height=8, width=8, depth=1, hidden=4, prior="gaussian", pixels=None)
-    flow = make_flow(config)
+    small = {"depth": 1, "hidden": 4, "blocks": 1}
+    flow = make_flow(flat(height=8, width=8, prior="gaussian", pixels=None, **small))
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     hole = flow.lattice.box(6, 2, 2, 3)
     found = inpaint(LocalFlow(flow, images), hole, Climb(variables=variables, draws=3, rate=0.1))
@@ -125,7 +125,7 @@ def test_what_a_hole_holds_has_no_influence():
 
 
 def test_starts_are_the_best_draws():
-    flow, images = flow_and_images(**AFFINE)
+    flow, images = flow_and_images(**AFFINE, hidden=16, blocks=2)
     masks = holes(flow.lattice)
     local = LocalFlow(flow, images)
     few = inpaint(local, masks, Climb(draws=1, steps=1), generator=torch.Generator().manual_seed(2))

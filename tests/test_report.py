@@ -16,8 +16,10 @@ from rgflow.analysis.fields import receptive_fields
 from rgflow.cli import main
 from rgflow.data import Images
 from rgflow.report import page, tables
+from rgflow.report import sections as chapters
 from rgflow.report.sections import cones, summary
 from rgflow.report.subject import ReportedFlow
+from rgflow.training import loop
 from rgflow.training.run import Run
 from runs import small_run
 
@@ -26,7 +28,17 @@ QUICK = ["--count", "100", "--draws", "1", "--places", "1"]
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory):
+def few_frames():
+    """What moves has fewer frames than usual, and a training draws fewer samples."""
+    animation = chapters._animation
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "SAMPLES", 4)
+        patch.setattr(chapters, "_animation", lambda frames, text: animation(frames[::6], text))
+        yield
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory, few_frames):
     """Of a trained flow on MSDS2; without labels of a model, and of a run beside a Real NVP."""
     folder = tmp_path_factory.mktemp("runs")
     settings = ["--train_count", "200", "--validate_count", "20", "--batch_size", "8"]

@@ -13,20 +13,19 @@ from rgflow import OwnMap, load_flow, pretrained
 from rgflow.bijectors import trust
 from rgflow.cli import main
 from rgflow.pretrained import Card, Start
-from rgflow.training import loop, shipping, train
+from rgflow.training import shipping, train
 from rgflow.training.loop import resolved
 from rgflow.training.run import Run
 from rgflow.training.trainer import Trainer
-from runs import tiny
+from runs import few_pictures, tiny
 
 STILL = {"lr": 0.0, "muon_lr": 0.0, "weight_decay": 0.0, "muon_decay": 0.0}
 """Settings with which nothing is learned."""
 
 
 @pytest.fixture(autouse=True)
-def _few_samples(monkeypatch):
-    """In pictures, which take as long as the training."""
-    monkeypatch.setattr(loop, "SAMPLES", 4)
+def _few_pictures(monkeypatch):
+    few_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def changed(folder, other):
 
 def test_a_training_begins_with_the_weights_and_the_pixel_map_of_a_model(first, tmp_path):
     again = tmp_path / "again"
-    config = tiny(pretrained=str(first), steps=2, data="patches", seed=5, **STILL)
+    config = tiny(pretrained=str(first), steps=2, data="msds2", seed=5, **STILL)
     train(config, Run.create(again), progress=False)
     assert changed(again, first) == set()
     new = tmp_path / "new"

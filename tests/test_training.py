@@ -30,13 +30,12 @@ from rgflow.training.muon import Muon
 from rgflow.training.optimisation import Optimisation
 from rgflow.training.run import LOG, Run, git_state
 from rgflow.training.trainer import Trainer
-from runs import tiny
+from runs import DRAW_CURVE, few_pictures, tiny
 
 
 @pytest.fixture(autouse=True)
-def _few_samples(monkeypatch):
-    """In pictures, which take as long as the training."""
-    monkeypatch.setattr(loop, "SAMPLES", 4)
+def _few_pictures(monkeypatch):
+    few_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +166,7 @@ def test_channels_in_a_random_order(images):
 
 def test_a_run_learns_and_leaves_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAMPLES", 64)
+    monkeypatch.setattr(Run, "draw_curve", DRAW_CURVE)
     result = train(tiny(steps=40), Run.create(tmp_path / "run"), progress=False)
     run = Run.open(tmp_path / "run")
     assert run.config() == resolved(tiny(steps=40)).changed({"model": {"levels": 4}})
@@ -208,15 +208,15 @@ def test_only_changes_of_sources_are_told(tmp_path, monkeypatch):
     assert git_state()["changes"] is True
 
 
-def test_the_same_seed_gives_the_same_run(whole, tmp_path):
-    run, result = whole
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    runs = [Run.create(tmp_path / str(k)) for k in range(3)]
     results = [
-        train(tiny(seed=seed), Run.create(tmp_path / str(seed)), progress=False) for seed in (0, 1)
+        train(tiny(seed=seed, steps=4), run, progress=False)
+        for seed, run in zip((0, 0, 1), runs, strict=True)
     ]
-    folders = (run.folder, tmp_path / "0", tmp_path / "1")
-    weights = [(folder / "model/model.safetensors").read_bytes() for folder in folders]
+    weights = [(run.model / "model.safetensors").read_bytes() for run in runs]
     assert weights[0] == weights[1] != weights[2]
-    assert result.validation == results[0].validation
+    assert results[0].validation == results[1].validation
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine(tmp_path):
@@ -594,7 +594,7 @@ def test_a_folder_of_photographs_is_learned(tmp_path):
         for k in range(40):
             y, x = 32 * (k // 8), 32 * (k % 8)
             Image.fromarray(photo[y : y + 32, x : x + 32]).save(folder / f"{name}-{k}.png")
-    config = tiny(data=f"folder:{folder}", train_count=None, steps=60, batch_size=8)
+    config = tiny(data=f"folder:{folder}", train_count=None, steps=40, batch_size=8)
     result = train(config, Run.create(tmp_path / "run"), progress=False)
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert result.validation < log[0]["nll"] - 0.3  # of the untrained flow
@@ -634,14 +634,14 @@ def test_a_training_that_diverges_fails_and_leaves_no_model(tmp_path):
 
 
 def test_pictures_that_somebody_has_cleared_away_are_drawn_anew(tmp_path, monkeypatch):
-    run, draw = Run.create(tmp_path / "run"), Run.draw_curve
+    run = Run.create(tmp_path / "run")
 
     def cleared(self, unit):
         shutil.rmtree(self.pictures, ignore_errors=True)
-        draw(self, unit)
+        DRAW_CURVE(self, unit)
 
     monkeypatch.setattr(Run, "draw_curve", cleared)
-    train(tiny(validate_every=0, steps=3), run, progress=False)
+    train(tiny(validate_every=0, steps=2), run, progress=False)
     assert (run.pictures / "curve.png").is_file()
 
 

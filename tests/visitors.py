@@ -138,6 +138,15 @@ MOVE = """value => {
 """Moves a slider, and takes the time until the canvas is drawn anew, in milliseconds."""
 
 
+def settings(browser, dark=False):
+    """What all pages of a person share."""
+    return browser.new_context(
+        viewport={"width": 1280, "height": 800},
+        color_scheme="dark" if dark else "light",
+        accept_downloads=True,
+    )
+
+
 class Visitor:
     """A person with the page open.
 
@@ -146,14 +155,13 @@ class Visitor:
         address: Of the server.
         pictures: A folder for screenshots.
         dark: Whether the person likes it dark.
+        context: Where the page is opened, and other people's may have been before, whose scripts
+            needn't be fetched and compiled again; by default in one of its own.
     """
 
-    def __init__(self, browser, address, pictures=None, dark=False):
-        self.context = browser.new_context(
-            viewport={"width": 1280, "height": 800},
-            color_scheme="dark" if dark else "light",
-            accept_downloads=True,
-        )
+    def __init__(self, browser, address, pictures=None, dark=False, context=None):
+        self.context = context or settings(browser, dark)
+        self.shared = context is not None
         self.address, self.pictures = address, pictures
         self.messages, self.requests, self.answers = [], [], []
         self.page = self.context.new_page()
@@ -176,7 +184,10 @@ class Visitor:
 
     def close(self):
         """Leave."""
-        self.context.close()
+        for page in self.context.pages if self.shared else ():
+            page.close()
+        if not self.shared:
+            self.context.close()
 
     # ------------------------------------------------------------ what is seen
 
