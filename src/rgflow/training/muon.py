@@ -23,6 +23,8 @@ class Muon(torch.optim.Optimizer):
         lr: Step size: the root mean square change of an entry is about lr/√w for w×w matrices.
         momentum: Decay of the average gradient (Nesterov's).
         decay: By how much weights shrink in every step, times lr.
+        dtype: Number format of the products; the same as the networks', as bfloat16 is slow where
+            a processor has no units for it.
 
     Example:
         >>> weights = torch.nn.Parameter(torch.zeros(3, 4, 4))
@@ -40,8 +42,10 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -62,7 +66,7 @@ class Muon(torch.optim.Optimizer):
             for shape, pairs in alike.items():
                 stack = torch.cat([ahead.reshape(-1, *shape) for _, ahead in pairs])
                 sizes = [p.numel() // shape.numel() for p, _ in pairs]
-                steps = orthogonal(stack).split(sizes)
+                steps = orthogonal(stack.to(self.dtype)).to(stack.dtype).split(sizes)
                 for (p, _), step in zip(pairs, steps, strict=True):
                     p.add_(step.view_as(p), alpha=-group["lr"])
 
@@ -73,9 +77,9 @@ def orthogonal(x: Tensor) -> Tensor:
         return orthogonal(x.mT).mT
     a, b, c = COEFFICIENTS
     y = x.flatten(0, -3) if x.ndim > 2 else x[None]
-    y = (y / (y.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    y = y / (y.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(ROUNDS):
         gram = torch.bmm(y, y.mT)
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         y = torch.baddbmm(y, factor, y, beta=a)  # (a + b g + c g²) y with g = y yᵀ
-    return y.to(x.dtype).view_as(x)
+    return y.view_as(x)

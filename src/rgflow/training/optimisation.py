@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from rgflow.config import TrainConfig
 from rgflow.flow import Flow
+from rgflow.numerics import training_dtype
 from rgflow.objectives import Batch, Objective
 from rgflow.training.muon import Muon
 
@@ -45,7 +46,9 @@ class Optimisation:
         self.losses: nn.Module = _Losses(flow, config.objective)
         self.optimizers: list[torch.optim.Optimizer] = [adamw]
         if matrices:
-            self.optimizers.append(Muon(matrices, lr=config.muon_lr, decay=config.muon_decay))
+            dtype = training_dtype(config.model.compute_dtype) or torch.float32
+            muon = Muon(matrices, lr=config.muon_lr, decay=config.muon_decay, dtype=dtype)
+            self.optimizers.append(muon)
         if accelerator:
             self.losses, *self.optimizers = accelerator.prepare(self.losses, *self.optimizers)
         self.average = (
