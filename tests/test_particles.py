@@ -16,9 +16,18 @@ KIND = {
 }
 
 
-def dark_flow(**options):
+WINDOWS = {
+    "bijector": "window",
+    "depth": 1,
+    "pixels": "uniform",
+    "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
+    "shared": True,
+}
+
+
+def dark_flow(kind=KIND, **options):
     """A random flow of 8×8 images of one channel, which have few values."""
-    flow = make_flow(config(**KIND, height=8, width=8, channels=1, **options)).double()
+    flow = make_flow(config(**kind, height=8, width=8, channels=1, **options)).double()
     randomise(flow)
     flow.fit_pixels(torch.randint(4, (40, 1, 8, 8), dtype=torch.uint8))
     return flow
@@ -51,8 +60,14 @@ def test_only_levels_of_pixels_are_drawn(options):
 @pytest.mark.parametrize("sweeps", [200, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("place", "options"),
-    [((2, 2), {}), ((3, 5), {}), ((2, 5), {"position_embedding": 4})],
-    ids=["coarse", "fine", "positions"],
+    [
+        ((2, 2), {}),
+        ((3, 5), {}),
+        ((2, 5), {"position_embedding": 4}),
+        ((0, 4), {"kind": WINDOWS}),
+        ((3, 5), {"kind": WINDOWS | {"geometry": "windows", "shared": False}}),
+    ],
+    ids=["coarse", "fine", "positions", "windows-coarse", "windows-fine"],
 )
 def test_a_pixel_is_drawn_from_its_distribution_given_all_others(place, options, sweeps):
     flow = dark_flow(**options)
@@ -72,9 +87,10 @@ def test_a_pixel_is_drawn_from_its_distribution_given_all_others(place, options,
 
 
 @pytest.mark.parametrize("sweeps", [250, pytest.param(1000, marks=pytest.mark.slow)])
-def test_two_pixels_are_drawn_together(sweeps):
+@pytest.mark.parametrize("kind", [KIND, WINDOWS], ids=["blocks", "windows"])
+def test_two_pixels_are_drawn_together(sweeps, kind):
     """The first is coarse and the second fine, and the third pixel beside them is known."""
-    flow = dark_flow()
+    flow = dark_flow(kind)
     image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
     hole = flow.lattice.box(2, 2, 1, 2)
     some = torch.cartesian_prod(torch.arange(16), torch.arange(16)).to(torch.uint8)
@@ -89,8 +105,9 @@ def test_two_pixels_are_drawn_together(sweeps):
     assert ((counts - expected).abs() < 4.5 * error + 2e-3).all()
 
 
-def test_what_is_told_is_so():
-    flow = dark_flow()
+@pytest.mark.parametrize("kind", [KIND, WINDOWS], ids=["blocks", "windows"])
+def test_what_is_told_is_so(kind):
+    flow = dark_flow(kind)
     image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
     hole = torch.zeros(8, 8, dtype=torch.bool).numpy()
     hole[1:6, 3:6] = True
@@ -104,8 +121,10 @@ def test_what_is_told_is_so():
         progress=lambda n, log_p: told.append((n, log_p)),
         preview=seen.append,
     )
-    assert torch.equal(torch.stack(seen[3::4]), found.samples)
-    assert [n for n, _ in told] == list(range(1, 13))  # four blocks hold parts of it
+    parts = 4 if kind is KIND else 1  # blocks that hold parts of it
+    assert len(parts_of(flow, hole)) == parts
+    assert torch.equal(torch.stack(seen[parts - 1 :: parts]), found.samples)
+    assert [n for n, _ in told] == list(range(1, 3 * parts + 1))
     assert found.curve == tuple(log_p for _, log_p in told)
     assert found.curve[-1] == pytest.approx(flow.log_prob(found.samples[-1:]).item(), abs=1e-6)
     assert found.log_prob >= max(flow.log_prob(found.samples)) - 1e-6

@@ -1,7 +1,8 @@
 """Completions of images that have holes, drawn group by group: particle Gibbs sampling.
 
-Where a flow maps every pixel once, from coarse to fine (`CoarseToFine` without disentanglers), its
-density is a product of the probabilities of single values given coarser ones. It has cliffs, as
+Where a flow maps every pixel once, from coarse to fine (`WindowMixture`, or `CoarseToFine` without
+disentanglers), its density is a product of the probabilities of single values given coarser ones,
+or those of earlier phases. It has cliffs, as
 most values nearly follow from others, so a climb along gradients gets stuck. But values can be
 drawn in that order. Many copies of the image, the particles, draw what is missing of one group of
 variables, each by itself; what is known of the next groups is likelier in some particles than in
@@ -9,8 +10,8 @@ others, which are replaced by copies of those. One particle keeps what the image
 doing this for one part of the hole after the other samples what is missing given all that is known
 (Andrieu, Doucet and Holenstein 2010, "Particle Markov chain Monte Carlo methods").
 
-A part is what the hole has of one block of level 0. Only the blocks that hold it are evaluated, one
-at every level: O(log L) of an image of edge L.
+A part is what the hole has of one block of level 0, or of 8×8 pixels. Only the cells that read it
+are evaluated, a number at every level that doesn't grow: O(log L) of an image of edge L.
 
 Letters in shapes: M particles; B blocks; G groups of e variables; C channels; H, W rows and
 columns; K sweeps.
@@ -18,6 +19,7 @@ columns; K sweeps.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +27,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.bijectors.base import Compose
+from rgflow.bijectors.base import Compose, Context
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.coarse_to_fine import CoarseToFine, Generation, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
+from rgflow.bijectors.pixels import LEVELS
+from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import check_whole
 from rgflow.config import MarginalPixels
 from rgflow.flow import Flow
@@ -38,6 +42,9 @@ from rgflow.model import RGFlow
 ENOUGH = 0.5
 """Share of the particles that must count, by the effective sample size; with less, they are drawn
 anew from themselves."""
+
+PART = 8
+"""Edge of the squares in which a hole is drawn, of windows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +81,7 @@ def complete(
     What the image holds inside its hole has no influence.
 
     Args:
-        flow: A flow of coarse-to-fine bijectors without disentanglers.
+        flow: A flow of windows, or of coarse-to-fine bijectors without disentanglers.
         image: uint8 [C, H, W].
         hole: Pixels to fill in, [H, W].
         particles: Copies that draw at a time, M.
@@ -98,7 +105,7 @@ def complete(
     """
     check_whole("particles", particles, 2)
     check_whole("sweeps", sweeps, 1)
-    levels = _levels(flow)
+    draw = _drawing(flow)
     if image.shape != flow.image_shape or image.dtype != torch.uint8:
         raise ValueError(
             f"Expected an image of shape {list(flow.image_shape)} and uint8; got "
@@ -113,14 +120,14 @@ def complete(
     parts = parts_of(flow, hole)
     with torch.no_grad():
         x = image.to(flow.device).long()
-        x = _draw(levels, x, hole, particles, random, keep=False).chosen
+        x = draw(_Particles(x, hole, particles, random, keep=False)).chosen
         log_p = best_log_p = flow.log_prob(x[None].to(torch.uint8)).item()
         best = x
         samples: list[Tensor] = []
         curve: list[float] = []
         for _ in range(sweeps):
             for k in torch.randperm(len(parts), generator=random).tolist():
-                drawn = _draw(levels, x, parts[k], particles, random, keep=True)
+                drawn = draw(_Particles(x, parts[k], particles, random, keep=True))
                 if log_p + drawn.best_gain > best_log_p:
                     best, best_log_p = drawn.best, log_p + drawn.best_gain
                 x, log_p = drawn.chosen, log_p + drawn.gain
@@ -160,6 +167,8 @@ class _Level(NamedTuple):
 def maps_once(flow: Flow) -> bool:
     """Whether a flow maps every pixel once, from its 256 levels, so that `complete` can fill its
     holes."""
+    if _windows(flow):
+        return True
     config = flow.config
     levels = isinstance(config.pixels, MarginalPixels) and config.pixels.dequantization == "uniform"
     return levels and len(_once(flow)) == flow.levels and not config.shared
@@ -169,9 +178,9 @@ def _levels(flow: Flow) -> list[_Level]:
     """The levels of a flow, if it maps every pixel once, level 0 first."""
     if not maps_once(flow):
         raise ValueError(
-            "Expected a flow that maps every pixel once: bijector coarse_to_fine, depth 1, pixels "
-            "marginal, uniform dequantization, no disentanglers, and weights of its own at every "
-            "level; this one isn't: use inpaint, and no particles."
+            "Expected a flow that maps every pixel once: of windows, or of the map coarse_to_fine "
+            "with depth 1, pixels marginal, uniform dequantization, no disentanglers, and weights "
+            "of its own at every level; this one isn't: use inpaint, and no particles."
         )
     return _once(flow)
 
@@ -188,12 +197,35 @@ def _once(flow: Flow) -> list[_Level]:
     return found
 
 
+def _windows(flow: Flow) -> list[tuple[int, Cellwise]]:
+    """The layers of a flow of windows in the order of generation, each with the stride of its
+    level; none of another flow."""
+    layers = [
+        (1 << h, layer)
+        for h, step in reversed(list(enumerate(flow.steps if isinstance(flow, RGFlow) else ())))
+        for layer in reversed(step.cellwise)
+    ]
+    for _, layer in layers:
+        inner = layer.bijector.bijectors if isinstance(layer.bijector, Compose) else ()
+        if len(inner) != 1 or not isinstance(inner[0], WindowMixture):
+            return []
+    uniform = flow.config.pixels is not None and flow.config.pixels.dequantization == "uniform"
+    return layers if uniform else []
+
+
 def parts_of(flow: Flow, hole: Mask) -> list[Mask]:
-    """The parts of a hole in each block of level 0, of a flow that maps every pixel once.
+    """The parts of a hole in each block of level 0, or of 8×8 pixels, of a flow that maps every
+    pixel once.
 
     Raises:
         ValueError: If the flow is of another kind.
     """
+    if _windows(flow):
+        corners = np.argwhere(np.ones([-(-edge // PART) for edge in hole.shape])) * PART
+        squares = [np.zeros_like(hole) for _ in corners]
+        for square, (i, j) in zip(squares, corners, strict=True):
+            square[i : i + PART, j : j + PART] = hole[i : i + PART, j : j + PART]
+        return [square for square in squares if square.any()]
     cells, parts = _levels(flow)[0].layer.cells, []
     for number in np.flatnonzero(cells.touched(hole)):
         part = np.zeros_like(hole)
@@ -203,64 +235,146 @@ def parts_of(flow: Flow, hole: Mask) -> list[Mask]:
     return parts
 
 
-def _draw(
-    levels: Sequence[_Level],
-    x: Tensor,
-    part: Mask,
-    particles: int,
-    random: torch.Generator,
-    *,
-    keep: bool,
-) -> _Drawn:
-    """Draw a part [H, W] of an image, given as levels [C, H, W], anew, given the rest. If asked to,
-    the first particle keeps what is there now."""
-    moving = torch.as_tensor(part, device=x.device)
-    sites = int(moving.sum())
-    number = torch.full(part.shape, -1, device=x.device)
-    number[moving] = torch.arange(sites, device=x.device)
-    # Of every channel and moving site, the number of its value among those of a particle.
-    numbers = torch.stack([torch.where(moving, number + c * sites, -1) for c in range(len(x))])
-    values = x[:, moving].flatten().expand(particles, -1).clone()
-    weight, log_p = (torch.zeros(particles, device=x.device) for _ in range(2))
+class _Particles:
+    """Copies of an image in which a part of it is drawn anew, given the rest.
+
+    Args:
+        x: The image, as levels [C, H, W].
+        part: What is drawn anew, [H, W].
+        count: Copies M.
+        random: Source of randomness, of the CPU.
+        keep: Whether the first one keeps what is there now.
+    """
+
+    def __init__(
+        self, x: Tensor, part: Mask, count: int, random: torch.Generator, *, keep: bool
+    ) -> None:
+        self.x, self.part, self.count, self.random, self.keep = x, part, count, random, keep
+        self.moving = torch.as_tensor(part, device=x.device)
+        self.sites = int(self.moving.sum())
+        number = torch.full(part.shape, -1, device=x.device)
+        number[self.moving] = torch.arange(self.sites, device=x.device)
+        # Of every channel and moving site, the number of its value among those of a particle.
+        self.numbers = torch.stack(
+            [torch.where(self.moving, number + c * self.sites, -1) for c in range(len(x))]
+        )
+        self.values = x[:, self.moving].flatten().expand(count, -1).clone()
+        self.weight, self.log_p = (torch.zeros(count, device=x.device) for _ in range(2))
+
+    def now(self, here: Tensor, place: Tensor) -> Tensor:
+        """The levels of all particles [M, …] at places among their values (−1: those given)."""
+        return torch.where(place >= 0, self.values[:, place.clamp(min=0)], here)
+
+    def resample(self) -> Tensor | None:
+        """Which particles go on, some of them several times, if too few count; none: all do."""
+        shares = self.weight.softmax(0)
+        if 1 / shares.square().sum() >= ENOUGH * self.count:
+            return None
+        again = _resampled(shares, self.random, self.keep)
+        self.values, self.log_p = self.values[again], self.log_p[again]
+        self.weight = torch.zeros_like(self.weight)
+        return again
+
+    def drawn(self) -> _Drawn:
+        """One of them by its weight, and the likeliest."""
+        shares = self.weight.softmax(0).cpu()
+        chosen = int(torch.multinomial(shares, 1, generator=self.random))
+        best = int(self.log_p.argmax())
+
+        def filled(particle: int) -> Tensor:
+            out = self.x.clone()
+            out[:, self.moving] = self.values[particle].view(len(self.x), self.sites)
+            return out
+
+        gains = (self.log_p - self.log_p[0]).tolist()
+        return _Drawn(filled(chosen), gains[chosen], filled(best), gains[best])
+
+
+def _drawing(flow: Flow) -> Callable[[_Particles], _Drawn]:
+    """How particles draw their part under a flow, which has to map every pixel once."""
+    if windows := _windows(flow):
+        return partial(_draw_windows, windows)
+    return partial(_draw_blocks, _levels(flow))
+
+
+def _draw_windows(layers: Sequence[tuple[int, Cellwise]], of: _Particles) -> _Drawn:
+    """Draw phase after phase: what a cell writes and is missing is drawn, and where it is known, it
+    says how likely the particle is."""
+    for stride, layer in layers:
+        part = of.part[::stride, ::stride]
+        touched = np.flatnonzero(layer.cells.touched(part))
+        if not len(touched):
+            continue
+        table = torch.as_tensor(layer.cells.table[touched], device=of.x.device)  # [B, 1 + S]
+        here, place = (
+            whole[:, ::stride, ::stride].flatten(1)[:, table.clamp(min=0)].permute(1, 2, 0)
+            for whole in (of.x, of.numbers)
+        )  # [B, 1 + S, C]
+        missing = (table < 0)[:, 1:]
+        now = of.now(here, place)  # [M, B, 1 + S, C]
+        dtype = next(layer.bijector.parameters()).dtype
+        rows = of.count * len(touched)
+        values = _cube(now[:, :, 1:].to(dtype)).masked_fill(missing[:, :, None], 0)
+        context = layer.of(
+            torch.as_tensor(touched, device=of.x.device).repeat(of.count),
+            Context(
+                values.reshape(rows, -1),
+                values.new_empty(rows, 0),
+                None if layer.cells.periodic else missing.repeat(of.count, 1),
+            ),
+        )
+        own, free = now[:, :, 0], place[:, 0, 0] >= 0  # [M, B, C] and [B]
+        if free.any():
+            u = torch.rand(own.shape, generator=of.random, dtype=dtype).to(own.device)
+            d = torch.where(u <= 0.5, u, u - 1).view(rows, -1)
+            found = (LEVELS * layer.bijector.inverse(d, context)[0]).floor().long() % LEVELS
+            found = found.view_as(own)
+            if of.keep:
+                found[0] = own[0]
+            own = torch.where(free[:, None], found, own)
+            of.values[:, place[free, 0].flatten()] = own[:, free].flatten(1)
+        log_probs = layer.bijector.forward(_cube(own.to(dtype)).view(rows, -1), context)[1]
+        log_probs = log_probs.view(of.count, -1)
+        of.log_p = of.log_p + log_probs.sum(1)
+        of.weight = of.weight + log_probs[:, ~free].sum(1)
+        of.resample()
+    return of.drawn()
+
+
+def _cube(levels: Tensor) -> Tensor:
+    """Cube coordinates of the middle of levels."""
+    u = (levels + 0.5) / LEVELS
+    return torch.where(u <= 0.5, u, u - 1)
+
+
+def _draw_blocks(levels: Sequence[_Level], of: _Particles) -> _Drawn:
+    """Draw group after group of the variables of blocks."""
     like = levels[0].bijector.networks.first
     for level in reversed(levels):
         s = level.stride
-        touched = np.flatnonzero(level.layer.cells.touched(part[::s, ::s]))
+        touched = np.flatnonzero(level.layer.cells.touched(of.part[::s, ::s]))
         if not len(touched):
             continue
         fixed, places = (
-            level.bijector.in_order(level.layer.read_all(of[None, :, ::s, ::s])[touched])
-            for of in (x, numbers)
+            level.bijector.in_order(level.layer.read_all(whole[None, :, ::s, ::s])[touched])
+            for whole in (of.x, of.numbers)
         )  # [G, e, B]
-        known = level.generation(touched, particles, like)
+        known = level.generation(touched, of.count, like)
         matters = False  # whether anything so far differs between particles
         for group, (here, place) in enumerate(zip(fixed, places, strict=True)):
             free = place >= 0
-            now = torch.where(free, values[:, place.clamp(min=0)], here).transpose(0, 1)
+            now = of.now(here, place).transpose(0, 1)
             if group >= level.bijector.kept and (matters or free.any()):
-                now, log_probs = _group(known.mixtures(), now, free, random, keep)
-                values[:, place[free]] = now.transpose(0, 1)[:, free]
-                log_p = log_p + log_probs.sum((0, 2))
-                weight = weight + torch.where(free[:, None], 0, log_probs).sum((0, 2))
+                now, log_probs = _group(known.mixtures(), now, free, of.random, of.keep)
+                of.values[:, place[free]] = now.transpose(0, 1)[:, free]
+                of.log_p = of.log_p + log_probs.sum((0, 2))
+                of.weight = of.weight + torch.where(free[:, None], 0, log_probs).sum((0, 2))
             known.add(now.flatten(1).to(like.dtype))
             matters = matters or bool(free.any())
-            shares = weight.softmax(0)
-            if 1 / shares.square().sum() < ENOUGH * particles:
-                again = _resampled(shares, random, keep)
-                values, log_p = values[again], log_p[again]
-                blocks = torch.arange(len(touched), device=x.device)
+            if (again := of.resample()) is not None:
+                blocks = torch.arange(len(touched), device=again.device)
                 known.pick((again[:, None] * len(touched) + blocks).flatten())
-                weight = torch.zeros_like(weight)
-    chosen = int(torch.multinomial(weight.softmax(0).cpu(), 1, generator=random))
-    best = int(log_p.argmax())
-
-    def filled(particle: int) -> Tensor:
-        out = x.clone()
-        out[:, moving] = values[particle].view(len(x), sites)
-        return out
-
-    gains = (log_p - log_p[0]).tolist()
-    return _Drawn(filled(chosen), gains[chosen], filled(best), gains[best])
+    return of.drawn()
 
 
 def _group(
