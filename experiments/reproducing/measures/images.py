@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
+from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.analysis.levels import decode, encode
 from rgflow.analysis.mixing import every_threshold, hyperbolic, mix, mixing_grid
 from rgflow.bijectors.pixels import dequantize
-from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid
 from rgflow.figures.levels import progressive
 from rgflow.figures.mixing import mixing_grid as grid_picture

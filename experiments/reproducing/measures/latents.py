@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.analysis.dependence import Stratum, dependence
 from rgflow.analysis.directions import directions
 from rgflow.analysis.disentanglement import CodeScores, disentanglement
@@ -22,7 +23,6 @@ from rgflow.architectures import make_flow
 from rgflow.bijectors.pixels import dequantize
 from rgflow.config import PRIORS
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid, pinwheels
 from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.traversals import Shown, labels, traversals

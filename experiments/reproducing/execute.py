@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reproducing.plan import Training
 from rgflow.config import TrainConfig
-from rgflow.experiments.plan import Training
 from rgflow.files import replacing
 from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, json_in

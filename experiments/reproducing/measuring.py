@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from reproducing.execute import done
+from reproducing.measures import MEASURES, WITHOUT_TRAINING, MeasuredFlow, check_options
+from reproducing.plan import Measurement, Plan, Training
 from rgflow.architectures import load_flow
-from rgflow.experiments.execute import done
-from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, MeasuredFlow, check_options
-from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import plain, replacing, write_json
 from rgflow.flow import Flow
 from rgflow.metrics.frechet import Features
