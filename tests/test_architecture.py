@@ -13,7 +13,8 @@ import rgflow
 ROOT = Path(rgflow.__file__).parent
 REPRODUCING = ROOT.parents[1] / "experiments" / "reproducing"
 """What `rgflow reproduce` runs; above the package, and no part of it."""
-SOURCES = sorted([*ROOT.rglob("*.py"), *REPRODUCING.rglob("*.py")])
+SOURCES = {path: top for top in (ROOT, REPRODUCING) for path in sorted(top.rglob("*.py"))}
+"""Every module, and which of these it is in."""
 
 LAYERS = [
     ["checks", "text"],
@@ -83,8 +84,8 @@ READERS = {
 @pytest.mark.parametrize("call", READERS)
 def test_files_are_read_in_one_place(call):
     found = {
-        str(path.relative_to(ROOT if path.is_relative_to(ROOT) else REPRODUCING))
-        for path in SOURCES
+        str(path.relative_to(top))
+        for path, top in SOURCES.items()
         if re.search(call, path.read_text())
     }
     assert found == set(READERS[call])
@@ -106,17 +107,13 @@ def test_the_picture_shows_every_place():
 
 
 def test_only_one_command_knows_what_reproduces():
-    found = [
-        path
-        for path in ROOT.rglob("*.py")
-        if re.search(r"import reproducing|from reproducing", path.read_text())
-    ]
+    call = r"(import|from) reproducing"
+    found = [path for path in ROOT.rglob("*.py") if re.search(call, path.read_text())]
     assert found == [ROOT / "cli" / "reproduce.py"]
 
 
 def test_every_public_name_has_a_docstring():
-    for path in SOURCES:
-        top = ROOT if path.is_relative_to(ROOT) else REPRODUCING
+    for path, top in SOURCES.items():
         name = ".".join(path.relative_to(top.parent).with_suffix("").parts)
         module = importlib.import_module(name.removesuffix(".__init__"))
         if name.endswith("__main__"):
@@ -124,9 +121,8 @@ def test_every_public_name_has_a_docstring():
         for owner, members in [(module, vars(module)), *_classes(module)]:
             for member, value in members.items():
                 public = not member.startswith("_") and callable(value)
-                if public and getattr(value, "__module__", "").startswith(
-                    ("rgflow", "reproducing")
-                ):
+                ours = getattr(value, "__module__", "").startswith(("rgflow", "reproducing"))
+                if public and ours:
                     assert inspect.getdoc(getattr(owner, member)), f"{name}: {owner} {member}"
 
 

@@ -89,7 +89,7 @@ def test_trainings_of_every_label_and_seed(experiments, tmp_path):
         first.config, model=replace(first.config.model, prior=GaussianPrior())
     )
     assert first.folder(tmp_path) == tmp_path / "one" / "10m" / "a-seed0"
-    assert yaml.safe_load(first.settings())["model"]["map"]["hidden"] == 128
+    assert first.config.model.map.hidden == 128
     assert [one.name for one in plan.only(["b"]).trainings] == ["b-seed0", "b-seed4"]
     assert [one.name for one in plan.only(["a-seed4"]).measurements] == ["bits"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from reproducing import manifest, results
     from reproducing.execute import train_all
-    from reproducing.measuring import device
+    from reproducing.measuring import measure_all
 
     if settings.inception and settings.train_only:
         raise ValueError(
@@ -62,9 +63,12 @@ def run(arguments: Sequence[str]) -> None:
         )
     network = None
     if settings.inception:
+        import torch
+
         from rgflow.metrics.frechet import inception
 
-        network = inception(settings.inception, device())
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = inception(settings.inception, device)
     known = set() if settings.again else results.settled(plan, work, experiments)
     if network:  # the samples of models can be measured at any time
         known -= {
@@ -88,8 +92,6 @@ def run(arguments: Sequence[str]) -> None:
     with _training_bar(trainings, work) as report:
         failed = train_all(trainings, work, jobs=settings.jobs, progress=report)
     if not settings.train_only:
-        from reproducing.measuring import measure_all
-
         with _measuring(left, work) as begun:
             measure_all(left, work, inception=network, progress=begun)
         if path := results.write(whole, work, experiments):
@@ -120,7 +122,6 @@ def _list(experiments: Path) -> None:
 def _list_plan(plan: Plan, work: Path) -> None:
     """List what would be done, and for how long."""
     from reproducing.execute import done
-    from reproducing.measuring import measured
 
     minutes, rows = 0.0, []
     for one in plan.trainings:
@@ -133,23 +134,24 @@ def _list_plan(plan: Plan, work: Path) -> None:
         rows.append((name, config.data, budget, f"{100 * so_far:.0f} %", time))
     head = ("training", "data", "budget", "done", "left")
     show_wide(head, rows)
-    waiting = sum(not measured(one, work) for one in plan.measurements)
     say(
         f"{len(plan.trainings)} trainings, {minutes / 60:.1f} hours of them left to do; "
-        f"{waiting} of {len(plan.measurements)} measurements left."
+        f"{_waiting(plan, work)} of {len(plan.measurements)} measurements left."
     )
+
+
+def _waiting(plan: Plan, work: Path) -> int:
+    """How many measurements aren't done."""
+    from reproducing.measuring import measured
+
+    return sum(not measured(one, work) for one in plan.measurements)
 
 
 @contextmanager
 def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
     """Print a line for every measurement, and show a bar with the time left."""
-    import time
-
-    from reproducing.measuring import measured
-
-    waiting = sum(not measured(one, work) for one in plan.measurements)
     with bars() as shown:
-        bar = shown.add_task("measuring", total=waiting)
+        bar = shown.add_task("measuring", total=_waiting(plan, work))
 
         def report(one: Measurement, ended: bool) -> None:
             name = f"{one.name} of {one.training.name}" if one.training else one.name
@@ -165,8 +167,6 @@ def _measuring(plan: Plan, work: Path) -> Iterator[Measuring]:
 @contextmanager
 def _training_bar(trainings: Sequence[Training], work: Path) -> Iterator[Progress]:
     """Show a bar with the time left, and print a line when a training begins or ends."""
-    import time
-
     from reproducing.execute import done
 
     shares = {one.name: done(one, work) for one in trainings}

@@ -25,15 +25,13 @@ __all__ = ["MEASURES", "WITHOUT_TRAINING", "Found", "MeasuredFlow", "Picture", "
 
 Measure = Callable[..., Found]
 
-WITHOUT_TRAINING: dict[str, Measure] = {"pinwheel": pinwheel}
+WITHOUT_TRAINING = ("pinwheel",)
 """Measures that learn what they need by themselves, in seconds."""
-OF_TRAINING: tuple[Measure, ...] = (
-    *(bits, overfitting, samples, speed, sample_grid, data_grid, probes, factors),
+_ALL: tuple[Measure, ...] = (
+    *(pinwheel, bits, overfitting, samples, speed, sample_grid, data_grid, probes, factors),
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
 )
-MEASURES: dict[str, Measure] = {
-    measure.__name__: measure for measure in (*WITHOUT_TRAINING.values(), *OF_TRAINING)
-}
+MEASURES = {measure.__name__: measure for measure in _ALL}
 """Every measure by name."""
 
 
