@@ -24,9 +24,10 @@ from typing import cast
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from reproducing.plan import read_experiment
 from rgflow import TrainConfig, data, make_flow
 from rgflow.data import msds
-from rgflow.experiments.plan import read_experiment
 from rgflow.files import write_json
 from rgflow.training.batches import Batches
 from rgflow.training.loop import resolved

@@ -51,7 +51,7 @@ ROWS = [
     {"analysis": -4.05, "repair": -1.35, "evaluation": 1.35, "data": 4.05},
     {"figures": -3.0},
     {"training": 0.0},
-    {"experiments": -2.6, "report": 0.0, "trained": 2.6},
+    {"report": -1.4, "trained": 1.4},
     {"app": 1.6},
     {"cli": 0.0},
 ]
@@ -92,7 +92,6 @@ WORDS = {
     "figures": "results → pictures",
     "training": "loop, run folder",
     "report": "all on one page",
-    "experiments": "results anew",
     "trained": "run or model → flow",
     "app": "the explorer",
     "cli": "the command rgflow",
@@ -164,7 +163,7 @@ def layers() -> None:
             (x0, y0), (x1, y1) = place[name], place[other]
             lean = max(-0.6, min(0.6, (x1 - x0) * 0.16))
             points = [(x0 + lean, y0 - half_height), (x1 - lean, y1 + half_height)]
-            if (name, other) == ("experiments", "presets"):  # around the others
+            if (name, other) == ("cli", "presets"):  # around the others
                 points = [(x0 - half_width, y0), (-6.1, y0), (-6.1, y1), (x1 - half_width, y1)]
             if (name, other) in (("data", "config"), ("data", "files")):
                 edge, low = (6.3, y1) if other == "files" else (6.05, y1 - 0.75)

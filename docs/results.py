@@ -23,6 +23,7 @@ and differences are taken place by place. A row `of` several labels is the mean 
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,8 +35,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 from scipy.stats import t
 
-from rgflow.experiments import manifest, results
-from rgflow.experiments.plan import BUDGETS, Experiment, names, read_experiment
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from reproducing import manifest, results
+from reproducing.plan import BUDGETS, Experiment, names, read_experiment
 from rgflow.figures.charts import SOFT, blank, literal, plain, rendered
 from rgflow.pretrained import commit_of
 

@@ -11,6 +11,10 @@ import pytest
 import rgflow
 
 ROOT = Path(rgflow.__file__).parent
+REPRODUCING = ROOT.parents[1] / "experiments" / "reproducing"
+"""What `rgflow reproduce` runs; above the package, and no part of it."""
+SOURCES = {path: top for top in (ROOT, REPRODUCING) for path in sorted(top.rglob("*.py"))}
+"""Every module, and which of these it is in."""
 
 LAYERS = [
     ["checks", "text"],
@@ -28,7 +32,7 @@ LAYERS = [
     ["data", "evaluation", "analysis", "repair"],
     ["figures"],
     ["training"],
-    ["report", "experiments", "trained"],
+    ["report", "trained"],
     ["app"],
     ["cli"],
 ]
@@ -80,8 +84,8 @@ READERS = {
 @pytest.mark.parametrize("call", READERS)
 def test_files_are_read_in_one_place(call):
     found = {
-        str(path.relative_to(ROOT))
-        for path in ROOT.rglob("*.py")
+        str(path.relative_to(top))
+        for path, top in SOURCES.items()
         if re.search(call, path.read_text())
     }
     assert found == set(READERS[call])
@@ -102,16 +106,23 @@ def test_the_picture_shows_every_place():
     assert [sorted(row) for row in rows] == [sorted(row) for row in LAYERS]
 
 
+def test_only_one_command_knows_what_reproduces():
+    call = r"(import|from) reproducing"
+    found = [path for path in ROOT.rglob("*.py") if re.search(call, path.read_text())]
+    assert found == [ROOT / "cli" / "reproduce.py"]
+
+
 def test_every_public_name_has_a_docstring():
-    for path in ROOT.rglob("*.py"):
-        name = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+    for path, top in SOURCES.items():
+        name = ".".join(path.relative_to(top.parent).with_suffix("").parts)
         module = importlib.import_module(name.removesuffix(".__init__"))
         if name.endswith("__main__"):
             continue
         for owner, members in [(module, vars(module)), *_classes(module)]:
             for member, value in members.items():
                 public = not member.startswith("_") and callable(value)
-                if public and getattr(value, "__module__", "").startswith("rgflow"):
+                ours = getattr(value, "__module__", "").startswith(("rgflow", "reproducing"))
+                if public and ours:
                     assert inspect.getdoc(getattr(owner, member)), f"{name}: {owner} {member}"
 
 
@@ -130,6 +141,6 @@ def test_the_architecture_page_names_every_module():
     if not page.is_file():
         pytest.skip("installed without its sources")
     text = page.read_text()
-    for path in ROOT.rglob("*.py"):
+    for path in SOURCES:
         if not path.name.startswith("__"):
             assert path.stem in text, path.stem

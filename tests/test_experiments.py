@@ -16,17 +16,17 @@ import pytest
 import torch
 import yaml
 
+from reproducing import execute, manifest, results
+from reproducing.execute import done, sessions, train_all
+from reproducing.measures import check_options
+from reproducing.measuring import measure_all, measured
+from reproducing.plan import names, read_experiment
 from rgflow import data, pretrained
 from rgflow.architectures import load_flow, make_flow
 from rgflow.checkpoint import sha256_of
-from rgflow.cli import main
+from rgflow.cli import main, reproduce
 from rgflow.config import GaussianPrior, TrainConfig
 from rgflow.evaluation import evaluate
-from rgflow.experiments import execute, manifest, results
-from rgflow.experiments.execute import done, sessions, train_all
-from rgflow.experiments.measures import check_options
-from rgflow.experiments.measuring import measure_all, measured
-from rgflow.experiments.plan import names, read_experiment
 from rgflow.metrics.frechet import Features
 from rgflow.pretrained import Card
 from rgflow.training import TrainingResult, shipping
@@ -89,7 +89,7 @@ def test_trainings_of_every_label_and_seed(experiments, tmp_path):
         first.config, model=replace(first.config.model, prior=GaussianPrior())
     )
     assert first.folder(tmp_path) == tmp_path / "one" / "10m" / "a-seed0"
-    assert yaml.safe_load(first.settings())["model"]["map"]["hidden"] == 128
+    assert first.config.model.map.hidden == 128
     assert [one.name for one in plan.only(["b"]).trainings] == ["b-seed0", "b-seed4"]
     assert [one.name for one in plan.only(["a-seed4"]).measurements] == ["bits"]
 
@@ -168,6 +168,25 @@ def test_mistakes_on_the_command_line(experiments, arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_only_a_checkout_has_experiments(tmp_path, monkeypatch, capsys):
+    for place in ("lib/site-packages", "src"):  # installed, or beside another's folder
+        module = tmp_path / place / "rgflow" / "cli" / "reproduce.py"
+        monkeypatch.setattr(reproduce, "__file__", str(module))
+        assert main(["reproduce", "--list"]) == 2
+        error = capsys.readouterr().err
+        assert f"part of the repository of rgflow; {tmp_path / place} has none" in error
+        assert error.count("\n") == 1
+
+
+def test_the_code_of_a_stranger_is_not_run(tmp_path):
+    stranger = tmp_path / "reproducing"
+    stranger.mkdir()
+    (stranger / "__init__.py").write_text("raise SystemExit('a stranger')")
+    command = [sys.executable, "-m", "rgflow", "reproduce", "--help"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (told.returncode, "--budget" in told.stdout) == (0, True), told.stderr
 
 
 def test_options_of_measures_are_checked():

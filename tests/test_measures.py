@@ -7,10 +7,7 @@ import pytest
 import torch
 
 from flows import BIJECTORS, random_flow
-from rgflow import data
-from rgflow.config import TrainConfig
-from rgflow.evaluation import evaluate
-from rgflow.experiments.measures import (
+from reproducing.measures import (
     MeasuredFlow,
     inheritance,
     inpainting,
@@ -19,6 +16,9 @@ from rgflow.experiments.measures import (
     samples,
     varied,
 )
+from rgflow import data
+from rgflow.config import TrainConfig
+from rgflow.evaluation import evaluate
 from rgflow.metrics.frechet import Features
 
 COARSE = {**BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "pixels": "marginal"}

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rgflow.experiments.plan import read_experiment
+from reproducing.plan import read_experiment
 from runs import program
 
 ROOT = Path(__file__).parents[1]

@@ -51,11 +51,6 @@ class MeasuredFlow:
         """The labels of the first test images."""
         return labels_of(data.load_for(self.config, "test", count=count, progress=False).labels)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the flow is."""
-        return self.flow.device
-
     def scale(self, width: int = 64) -> int:
         """How large to draw a pixel, for images to be about so many pixels wide."""
         return pixel_size(self.flow.config.width, width)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reproducing.measures.subject import Found, MeasuredFlow
 from rgflow import data
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures.subject import Found, MeasuredFlow
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.repair.particles import maps_once

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rgflow.experiments import results
-from rgflow.experiments.plan import Experiment, names, read_experiment
+from reproducing import results
+from reproducing.plan import Experiment, names, read_experiment
 from rgflow.files import write_json
 
 MANIFEST = "manifest.json"

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
+from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.analysis.levels import decode, encode
 from rgflow.analysis.mixing import every_threshold, hyperbolic, mix, mixing_grid
 from rgflow.bijectors.pixels import dequantize
-from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid
 from rgflow.figures.levels import progressive
 from rgflow.figures.mixing import mixing_grid as grid_picture
@@ -48,7 +48,7 @@ def mixing(subject: MeasuredFlow, *, high: int = 7, low: int = 4, threshold: int
     """Mixtures of test images by level, for every threshold and all with all (paper, Fig. 7)."""
     flow = subject.flow
     images = subject.images(high + low)
-    z = flow.encode(images.to(subject.device))
+    z = flow.encode(images.to(flow.device))
     ways = every_threshold(flow.levels)
     a, b = z.select(slice(0, 2)), z.select(slice(2, 4))
     one_way, other_way = mix(flow, a, b, ways), mix(flow, b, a, ways)
@@ -76,8 +76,8 @@ def inheritance(subject: MeasuredFlow, *, pairs: int = 500) -> Found:
     below it are those of the second image (paper, section 4.5). A network reads the ovals."""
     flow = subject.flow
     images = subject.images(2 * pairs)
-    z = encode(subject.flow, dequantize(images, dtype=flow.dtype))
-    a, b = (z.select(slice(k * pairs, (k + 1) * pairs)).to(device=subject.device) for k in (0, 1))
+    z = encode(flow, dequantize(images, dtype=flow.dtype))
+    a, b = (z.select(slice(k * pairs, (k + 1) * pairs)).to(device=flow.device) for k in (0, 1))
     reader = load_reader()
     first, second = (reader.read(part) for part in images.split(pairs))
     numbers: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def inpainting(
     particles: int = 0,
 ) -> Found:
     """Squares of test images filled in, beside another flow, constrained and free (Appendix F)."""
-    truth = subject.images(count).to(subject.device)
+    truth = subject.images(count).to(subject.flow.device)
     masks = random_boxes(subject.flow.lattice, count, edge)
     beside, climb = subject.beside[1] if subject.beside else None, Climb(steps=steps)
     filled = list(fill(subject.flow, truth, masks, climb, beside=beside, particles=particles))

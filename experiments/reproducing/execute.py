@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reproducing.plan import Training
 from rgflow.config import TrainConfig
-from rgflow.experiments.plan import Training
-from rgflow.files import replacing
+from rgflow.files import replacing, to_yaml
 from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, json_in
 from rgflow.training.log import read_log
@@ -127,7 +127,7 @@ class _Process:
         folder.parent.mkdir(parents=True, exist_ok=True)
         settings = _beside(training, work, ".yaml")
         with replacing(settings) as part:
-            part.write_text(training.settings())
+            part.write_text(to_yaml(training.config))
         self.printed = _beside(training, work, ".txt")
         self.sessions = _beside(training, work, ".sessions.jsonl")
         how = ["--config", str(settings), "--out", str(folder)]

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from reproducing.execute import done, sessions
+from reproducing.measuring import measured, picture_path
+from reproducing.plan import Measurement, Plan, Training
 from rgflow.config import TrainConfig
-from rgflow.experiments.execute import done, sessions
-from rgflow.experiments.measuring import measured, picture_path
-from rgflow.experiments.plan import Measurement, Plan, Training
 from rgflow.files import plain, write_json
 from rgflow.pretrained import Card, shipped
 from rgflow.reading import read_json

@@ -25,7 +25,6 @@ from typing import Any
 
 from rgflow.checks import check_name, check_type, check_whole
 from rgflow.config import FORMER, FlowConfig, TrainConfig, migrated
-from rgflow.files import to_yaml
 from rgflow.presets import preset
 from rgflow.pretrained import Card, shipped
 from rgflow.reading import read_yaml
@@ -68,10 +67,6 @@ class Training:
         """Its run folder. A model has none, but its measurements are stored beside it."""
         name = f"{self.label}-{self.model}" if self.model else self.name
         return work / self.experiment / self.budget / name
-
-    def settings(self) -> str:
-        """All its settings as YAML, which `rgflow train --config` takes."""
-        return to_yaml(self.config)
 
 
 @dataclass(frozen=True, kw_only=True)

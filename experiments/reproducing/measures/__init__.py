@@ -8,8 +8,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
-from rgflow.checks import check_name
-from rgflow.experiments.measures.images import (
+from reproducing.measures.images import (
     data_grid,
     inheritance,
     inpainting,
@@ -17,23 +16,22 @@ from rgflow.experiments.measures.images import (
     mixing,
     sample_grid,
 )
-from rgflow.experiments.measures.latents import factors, fields, pinwheel, priors, probes, varied
-from rgflow.experiments.measures.likelihoods import bits, overfitting, samples, speed
-from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
+from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
+from reproducing.measures.likelihoods import bits, overfitting, samples, speed
+from reproducing.measures.subject import Found, MeasuredFlow, Picture
+from rgflow.checks import check_name
 
 __all__ = ["MEASURES", "WITHOUT_TRAINING", "Found", "MeasuredFlow", "Picture", "check_options"]
 
 Measure = Callable[..., Found]
 
-WITHOUT_TRAINING: dict[str, Measure] = {"pinwheel": pinwheel}
+WITHOUT_TRAINING = ("pinwheel",)
 """Measures that learn what they need by themselves, in seconds."""
-OF_TRAINING: tuple[Measure, ...] = (
-    *(bits, overfitting, samples, speed, sample_grid, data_grid, probes, factors),
+_ALL: tuple[Measure, ...] = (
+    *(pinwheel, bits, overfitting, samples, speed, sample_grid, data_grid, probes, factors),
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
 )
-MEASURES: dict[str, Measure] = {
-    measure.__name__: measure for measure in (*WITHOUT_TRAINING.values(), *OF_TRAINING)
-}
+MEASURES = {measure.__name__: measure for measure in _ALL}
 """Every measure by name."""
 
 

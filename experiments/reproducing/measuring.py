@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from rgflow.architectures import load_flow
-from rgflow.experiments.execute import done
-from rgflow.experiments.measures import MEASURES, WITHOUT_TRAINING, MeasuredFlow, check_options
-from rgflow.experiments.plan import Measurement, Plan, Training
+from reproducing.execute import done
+from reproducing.measures import MEASURES, WITHOUT_TRAINING, MeasuredFlow, check_options
+from reproducing.plan import Measurement, Plan, Training
 from rgflow.files import plain, replacing, write_json
 from rgflow.flow import Flow
 from rgflow.metrics.frechet import Features
 from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, read_json
+from rgflow.trained import load
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, git_state, processor
 
@@ -111,14 +111,9 @@ def _subject(measurement: Measurement, work: Path, inception: Features | None) -
 
 
 def _flow(training: Training, work: Path) -> Flow:
-    if training.model:
-        return load_flow(shipped()[training.model]).to(device())
-    return Run.open(training.folder(work)).flow().to(device())
-
-
-def device() -> torch.device:
-    """The device of all measurements."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The flow of a training, on the GPU if there is one."""
+    folder = shipped()[training.model] if training.model else training.folder(work)
+    return load(str(folder)).flow
 
 
 def _trained(measurement: Measurement, work: Path) -> list[str]:

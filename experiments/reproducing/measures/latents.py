@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.analysis.dependence import Stratum, dependence
 from rgflow.analysis.directions import directions
 from rgflow.analysis.disentanglement import CodeScores, disentanglement
@@ -22,7 +23,6 @@ from rgflow.architectures import make_flow
 from rgflow.bijectors.pixels import dequantize
 from rgflow.config import PRIORS
 from rgflow.evaluation import evaluate
-from rgflow.experiments.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.figures import grid, pinwheels
 from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.traversals import Shown, labels, traversals
@@ -133,7 +133,7 @@ def factors(
     """
     flow, images, labels = subject.flow, subject.images(count), subject.labels(count)
     x = _dequantized(subject, images)
-    z = encode(subject.flow, x)
+    z = encode(flow, x)
     fields = receptive_fields(flow, draws=draws)
     some = spread(labels, places)
 
@@ -186,7 +186,7 @@ def priors(
     numbers, ways = {}, []
     for prior in PRIORS:
         config = replace(subject.flow.config, prior=PRIORS[prior]())
-        flow = make_flow(config).to(subject.device, subject.flow.dtype)
+        flow = make_flow(config).to(subject.flow.device, subject.flow.dtype)
         flow.load_state_dict(subject.flow.state_dict())
         z = encode(flow.eval(), x)
         fields = [
@@ -195,11 +195,11 @@ def priors(
         ]
         found = [direction for label in labels for direction in directions(z, label)]
         a, b = z.select(slice(0, pairs)), z.select(slice(pairs, 2 * pairs))
-        a, b = (one.to(device=subject.device) for one in (a, b))
+        a, b = (one.to(device=flow.device) for one in (a, b))
         way = mix(flow, a, b, straight(flow.levels, steps)).images.float().cpu()
         moved = way.diff(dim=1).square().flatten(2).mean(2).sqrt()
         with torch.no_grad():
-            halfway = flow.log_prob(way[:, steps // 2].to(subject.device, torch.uint8))
+            halfway = flow.log_prob(way[:, steps // 2].to(flow.device, torch.uint8))
         ways += list(way[:2].to(torch.uint8))
         numbers[prior] = {
             "nll": evaluate(flow, images[:pairs], subset=0).nll,
