@@ -37,13 +37,13 @@ napoleon_custom_sections = ["Returns"]  # types are in the signatures already
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(torch|nn|fastapi|threading|np|numpy|PIL|rich|collections|pathlib|typing|abc|io|zipfile)\..*",
+        r"(torch|nn|fastapi|contextlib|threading|np|numpy|PIL|rich|collections|pathlib|typing|abc|io|zipfile)\..*",
     ),
     (
         r"py:.*",
         r"(Tensor|NDArray|ArrayLike|rgflow\.kinds\.Kind|rgflow\.config\.Map|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any"
         r"|Self|Literal|Protocol|NamedTuple|UserWarning|ValueError|FileNotFoundError|Exception"
-        r"|dtype|device|Generator|ndarray|Axes|Split|optional|callable|rgflow\.reading\.T)",
+        r"|AbstractContextManager|dtype|device|Generator|ndarray|Axes|Split|optional|callable|rgflow\.reading\.T)",
     ),
 ]
 
