@@ -237,8 +237,18 @@ class Flow(nn.Module):
             Log-densities [N].
         """
         x = self.to_reals(images, generator)
-        levels, log_dets, log_det = self.infer(x, self.context(labels, len(x)))
+        self.precision.latents = not (self.domain == "cube" and self.writes_last)
+        try:
+            levels, log_dets, log_det = self.infer(x, self.context(labels, len(x)))
+        finally:
+            self.precision.latents = True
         return self._log_prob(levels, log_det + log_dets.sum(1))
+
+    @property
+    def writes_last(self) -> bool:
+        """Whether no layer reads what another one has written on the way to the latents, so that
+        likelihoods on the cube don't need it."""
+        return False
 
     def _log_prob(self, levels: Sequence[Tensor], log_det: Tensor) -> Tensor:
         """log p of images from what their levels factor out, in the steps' domain, and log |det| of

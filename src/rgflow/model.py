@@ -1,7 +1,9 @@
 """RG-Flow: images to latents at all scales, and back (paper, section 3.2)."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
+import numpy as np
 from torch import Tensor, nn
 
 from rgflow.bijectors import make_map
@@ -72,6 +74,22 @@ class RGFlow(Flow):
                     made[cells.name] = Compose(stack, config.checkpointing)
                 layers.append(Cellwise(made[cells.name], cells, config.channels, positions))
             yield RGStep(layers, top=level == lattice.top)
+
+    @cached_property
+    def writes_last(self) -> bool:
+        for level, step in enumerate(self.steps):
+            gone = np.zeros(self.lattice.grid(level), dtype=bool)
+            for layer in step.cellwise:
+                table, written = layer.cells.table, layer.cells.written
+                if gone.flat[table[table >= 0]].any():
+                    return False
+                gone.flat[table[:, :written]] = True
+            stack = [layer.bijector for layer in step.cellwise]
+            if any(not isinstance(of, Compose) or len(of.bijectors) > 1 for of in stack):
+                return False
+            if not step.top and gone[::2, ::2].any():
+                return False
+        return True
 
     def take_shared(self, other: "RGFlow") -> None:
         theirs = {of.cells.name: of for step in other.steps for of in step.cellwise}

@@ -70,10 +70,12 @@ class Precision:
         networks: Their number format; none: that of their input.
         fast: Whether maps may use what is fast in training, such as compiled kernels, whose
             results differ from the plain ones by rounding.
+        latents: Whether what layers make of an image is wanted, or its likelihood alone.
     """
 
     networks: torch.dtype | None = None
     fast: bool = False
+    latents: bool = True
 
 
 EXACT = Precision()

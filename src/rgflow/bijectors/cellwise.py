@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
 from rgflow.cells import SUBLATTICES, Cells
+from rgflow.numerics import EXACT, Precision
 
 
 def cut(x: Tensor, m: int) -> Tensor:
@@ -61,6 +62,7 @@ class Cellwise(Bijector):
     """
 
     table: Tensor
+    precision: Precision = EXACT
 
     def __init__(self, bijector: Bijector, cells: Cells, channels: int, embedding: int = 0) -> None:
         super().__init__((channels, *cells.grid))
@@ -80,7 +82,8 @@ class Cellwise(Bijector):
     def _map(self, function: Callable[..., Mapped], x: Tensor, given: Context | None) -> Mapped:
         cells, context = self.read(x, given)
         y, log_det = function(cells, context)
-        return self.write(x, y), log_det.reshape(len(x), -1).sum(1)
+        log_det = log_det.reshape(len(x), -1).sum(1)
+        return (self.write(x, y) if self.precision.latents else x), log_det
 
     def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context | None]:
         """What the cells of images [N, C, h, w] write, [N·n, D], image by image, and what they know
