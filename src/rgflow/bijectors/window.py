@@ -17,6 +17,7 @@ from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
 from rgflow.bijectors.mixture import (
     Units,
     find_level,
+    level_log_prob,
     mixture_forward,
     mixture_inverse,
 )
@@ -108,6 +109,27 @@ class WindowMixture(Bijector):
         params = _shifted(params, factors, known)
         x, log_slope, _ = mixture_inverse(d, torch.cat(levels), params, units, tables)
         return x.T, log_slope.sum(0)
+
+    def probabilities(self, context: Context, before: Tensor) -> Tensor:
+        """Of all 256 levels of the next channel, as a coder needs them, [R, 256].
+
+        Args:
+            context: Of the cells.
+            before: Levels of the channels before it, [R, c].
+        """
+        like = context.values.new_empty(len(before), self.channels)
+        units, seen = self._seen(context, like)
+        params, factors = _split(self.network(seen).to(like.dtype), self.channels, self.components)
+        channel = before.shape[1]
+        one = slice(channel, channel + 1)
+        known = like.new_zeros(like.T.shape)
+        known[:channel] = (before.T - units.centre[:channel]) / units.unit[:channel]
+        params = _shifted(params, factors, known)[one]
+        level = torch.arange(LEVELS, device=like.device).repeat_interleave(len(before))[None]
+        every = Units(*(u[one].repeat(1, LEVELS) for u in units))
+        tables = Tables(*(t[one] for t in self._tables(like.dtype)))
+        log_probs = level_log_prob(level, params.repeat(1, 1, LEVELS), every, tables)
+        return log_probs.exp().view(LEVELS, -1).T
 
     def _tables(self, dtype: torch.dtype) -> Tables:
         return Tables(*(table.to(dtype) for table in (self.share, self.below, self.above)))
