@@ -1,0 +1,206 @@
+"""Windows as a model of pictures: mixtures of one site, any size, the bits of files."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flows import random_flow
+from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows, preset
+from rgflow.bijectors.base import Context
+from rgflow.bijectors.window import LEAST
+from rgflow.data import load, wallpapers
+from rgflow.photographs import bits, padded
+
+OPEN = {
+    "bijector": "window",
+    "pixels": "uniform",
+    "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
+    "shared": True,
+    "depth": 1,
+}
+
+
+def noise(*shape):
+    return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def strange(height, width):
+    """Noise, black, white, and a picture of edges and a gradient."""
+    picture = torch.zeros(3, height, width, dtype=torch.uint8)
+    picture[0, height // 3 :] = 255
+    picture[1] = torch.arange(width) * 3 % 256
+    flat = [torch.full((3, height, width), value, dtype=torch.uint8) for value in (0, 255)]
+    return torch.stack([*noise(2, 3, height, width), *flat, picture])
+
+
+@pytest.mark.filterwarnings("ignore::rgflow.LosslessWarning")
+@pytest.mark.parametrize("options", [{}, {"geometry": "windows"}, {"channels": 3, "components": 1}])
+def test_every_picture_comes_back(options):
+    flow = random_flow(torch.float32, **OPEN | options)
+    x8 = strange(8, 8)
+    assert torch.equal(flow.decode(flow.encode(x8)).floor().to(torch.uint8), x8)
+
+
+def test_likelihoods_skip_only_what_nobody_reads():
+    """log p without what the layers write equals that with it, and the flag goes back."""
+    flow = random_flow(**OPEN)
+    x8 = noise(3, 3, 8, 8)
+    assert flow.writes_last
+    torch.testing.assert_close(flow.log_prob(x8), flow.terms(x8).total)
+    assert flow.precision.latents
+    # Two maps of a site, of which the second reads what the first writes; and blocks.
+    assert not random_flow(**OPEN | {"depth": 2}).writes_last
+    assert not random_flow(bijector="cube", pixels="marginal").writes_last
+    reads_back = {"kind": "windows", "offsets": ((0, 1),), "shifts": ((0, 0), (0, 1), (1, 0))}
+    assert not random_flow(**OPEN | {"geometry": reads_back, "shared": False}).writes_last
+
+
+def test_probabilities_of_levels_are_those_of_the_density():
+    flow = random_flow(**OPEN)
+    layer = flow.steps[0].cellwise[0]
+    bijector = layer.bijector.bijectors[0]
+    x8 = noise(2, 3, 8, 8)
+    x = flow.preprocess(flow.to_reals(x8))[0]
+    cells, context = layer.read(x)
+    levels = x8.flatten(2)[:, :, layer.table[:, 0]].permute(0, 2, 1).reshape(-1, 3).long()
+    log_p = torch.zeros(len(levels), dtype=torch.float64)
+    for channel in range(3):
+        p = bijector.probabilities(context, levels[:, :channel])
+        torch.testing.assert_close(p.sum(1), torch.ones_like(log_p))
+        log_p += p.gather(1, levels[:, channel : channel + 1])[:, 0].log()
+    expected = bijector.forward(cells, context)[1] - 3 * math.log(256)
+    torch.testing.assert_close(log_p, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_brightness_and_contrast_are_units():
+    """Mixtures of a window that is twice as contrasted, and brighter, are the same in its units."""
+    flow = random_flow(**OPEN | {"channels": 1, "geometry": "windows"})
+    bijector = flow.steps[0].cellwise[0].bijector.bijectors[0]
+    level = torch.randint(40, 80, (5, flow.steps[0].cellwise[0].table.shape[1] - 1)).double()
+
+    def seen(levels):
+        u = (levels + 0.5) / 256
+        values = torch.where(u <= 0.5, u, u - 1)
+        context = Context(values, values[:, :0])
+        return bijector._seen(context, values[:, :1])
+
+    (first, a), (second, b) = seen(level), seen(2 * level + 20)
+    torch.testing.assert_close(second.centre, 2 * first.centre + 20)
+    expected = ((2 * first.unit) ** 2 - 3 * LEAST**2).sqrt()
+    torch.testing.assert_close(second.unit, expected)
+    count = level.shape[1]
+    torch.testing.assert_close(a[:, :count] * first.unit.T * 2, b[:, :count] * second.unit.T)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 8), (21, 13), (16, 40), (5, 33)])
+def test_any_size_is_scored_and_what_lies_beyond_doesnt_matter(size):
+    flow = random_flow(**OPEN)
+    x8 = noise(2, 3, *size)
+    found = bits(flow, x8, seed=3)
+    assert found.dim == 3 * size[0] * size[1]
+    resized = flow.resized(*size)
+    whole = padded(resized, x8)
+    other = whole.clone()
+    other[:, :, size[0] :], other[:, :, :, size[1] :] = 255, 7
+    torch.testing.assert_close(resized.log_prob(whole), resized.log_prob(other))
+    # In the middle of levels, the density and the bits are of the same pixels.
+    beyond = whole[0].numel() - found.dim
+    at_middle = -(resized.log_prob(whole) / math.log(2)) - 8 * beyond
+    torch.testing.assert_close(found.total, at_middle, rtol=1e-9, atol=1e-6)
+    z = resized.encode(whole)
+    assert torch.equal(resized.decode(z).floor()[:, :, : size[0], : size[1]], x8.double())
+    if size == (8, 8):
+        torch.testing.assert_close(found.per_dim, flow.bits_per_dim(x8, seed=3).double())
+
+
+def test_a_small_photograph_is_a_part_of_no_larger_one():
+    """A pixel at the edge is not told what was cut off, but pixels far from it are as before."""
+    flow = random_flow(**OPEN)
+    resized = flow.resized(24, 24)
+    x8 = noise(1, 3, 24, 24)
+    changed = x8.clone()
+    changed[:, :, 20:] = 0
+    layer = resized.steps[0].cellwise[-1]  # that which reads coarse sites alone
+    terms = []
+    for image in (x8, changed):
+        cells, context = layer.read(resized.preprocess(resized.to_reals(image))[0])
+        terms.append(layer.bijector.forward(cells, context)[1].view(layer.cells.shape))
+    same = terms[0] == terms[1]
+    assert same[:7].all()
+    assert not same[-1].any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FlowConfig(map=WindowMap(), geometry=Windows()), "pixels uniform with the map"),
+        (
+            lambda: RGFlow(
+                FlowConfig(
+                    height=8,
+                    width=8,
+                    geometry=Windows(size=2, period=4, shifts=((0, 2),)),
+                    map=WindowMap(hidden=4),
+                    pixels=UniformPixels(),
+                )
+            ),
+            "cells that write one site for the map window; got 4",
+        ),
+        (lambda: Windows(inside=(3, 3)), "open boundary where inside is given"),
+        (lambda: padded(random_flow(**OPEN), noise(1, 3, 9, 8)), "at most 8×8 pixels; got 9×8"),
+        (lambda: random_flow(**OPEN | {"height": 1, "width": 8}), "at least 2 rows"),
+        (lambda: random_flow(**OPEN | {"geometry": "windows", "height": 9}), "to be a multiple of"),
+        (lambda: random_flow(bijector="cube").resized(9, 9), "to be a multiple of"),
+    ],
+)
+def test_mistakes(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", ["photos", "photos-64", "msds1-windows", "msds2-windows"])
+def test_presets_phases_are_all_that_is_not_coarse(name):
+    geometry = preset(name).model.geometry
+    period = geometry.period
+    coarse = {(i, j) for i in range(0, period, 2) for j in range(0, period, 2)}
+    every = {(i, j) for i in range(period) for j in range(period)}
+    assert set(geometry.shifts) == every - coarse
+    assert len(geometry.shifts) == len(every - coarse)
+
+
+def test_rolled_images_are_those_of_the_set():
+    rolled, plain = load("rolled:msds1", "test", count=40), load("msds1", "test", count=40)
+    moves = np.stack([rolled.labels["down"], rolled.labels["right"]], 1)
+    for image, before, move in zip(rolled.images, plain.images, moves, strict=True):
+        assert np.array_equal(image, np.roll(before, tuple(move), (1, 2)))
+    assert (rolled.labels["ovals"] == plain.labels["ovals"]).all()
+    assert len(np.unique(moves)) == 8
+    assert (load("rolled:msds1", "test", count=5).images == rolled.images[:5]).all()
+
+
+def test_wallpapers_say_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(wallpapers, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match="apt install budgie-backgrounds .*mate-backgr"):
+        load("wallpapers", count=2)
+
+
+def test_wallpapers_in_splits_share_no_photograph(tmp_path, monkeypatch):
+    monkeypatch.setattr(wallpapers, "ROOT", tmp_path)
+    rng = np.random.default_rng(0)
+    for files in wallpapers.FILES.values():
+        for file in files:
+            path = tmp_path / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (150, 170, 3), dtype=np.uint8)).save(path)
+    parts = {
+        split: load("wallpapers", split, count=60) for split in ("train", "validation", "test")
+    }
+    seen = [set(part.labels["photograph"].tolist()) for part in parts.values()]
+    assert len(seen[0] | seen[1] | seen[2]) == sum(map(len, seen))
+    assert len(seen[1] | seen[2]) == 12
+    assert (load("wallpapers", "test", count=9).images == parts["test"].images[:9]).all()
+    with pytest.raises(ValueError, match="no crop of wallpapers"):
+        load("wallpapers", crop=20)
