@@ -386,7 +386,15 @@ class Flow(nn.Module):
         Raises:
             ValueError: If the latents belong to a flow of another geometry.
         """
-        return self.decode_and_log_prob(latents, labels=labels)[0]
+        return self._decode(latents, labels)[0]
+
+    def _decode(self, latents: Latents, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The images of latents, and the log-determinant of the map from the steps' domain [N]."""
+        flow = self._for(latents)
+        context = flow.context(labels, len(latents))
+        stages, log_det = flow.generate(flow.from_latents(latents), context)
+        x, preprocess = flow.to_images(stages[0])
+        return x, log_det + preprocess
 
     def decode_and_log_prob(
         self, latents: Latents, *, labels: Tensor | None = None
@@ -396,11 +404,8 @@ class Flow(nn.Module):
         Raises:
             ValueError: As for `decode`.
         """
-        flow = self._for(latents)
-        levels = flow.from_latents(latents)
-        stages, log_det = flow.generate(levels, flow.context(labels, len(latents)))
-        x, preprocess = flow.to_images(stages[0])
-        return x, flow._log_prob(levels, -log_det - preprocess)
+        x, log_det = self._decode(latents, labels)
+        return x, self._log_prob(self.from_latents(latents), -log_det)
 
     def coarse(
         self,
