@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,27 @@ def test_the_architecture_page_names_every_module():
     for path in SOURCES:
         if not path.name.startswith("__"):
             assert path.stem in text, path.stem
+
+
+CORE = """
+import sys
+from rgflow import AffineMap, FlowConfig, Latents, Lattice, RGFlow
+
+flow = RGFlow(FlowConfig(height=8, width=8, map=AffineMap(depth=1, hidden=8)))
+flow.save_pretrained(sys.argv[1])
+RGFlow.from_pretrained(sys.argv[1]).sample(1)
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_the_core_needs_torch_numpy_safetensors_and_yaml_only(tmp_path):
+    def loaded(code):
+        command = [sys.executable, "-c", code, str(tmp_path / "model")]
+        return set(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        )
+
+    alone = "import sys, torch, numpy, yaml, safetensors.torch, lazy_loader; "
+    alone += "print(*{name.partition('.')[0] for name in sys.modules})"
+    names = loaded(CORE) - loaded(alone) - set(sys.stdlib_module_names)
+    assert {name for name in names if not name.startswith("_")} == {"rgflow"}

@@ -25,7 +25,6 @@ from rgflow.config import CoarseToFineMap, ConvolutionalMap, FlowConfig, TrainCo
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
 from rgflow.geometries import Blocks
 from rgflow.reading import DamagedError, instance, read_json, reason
-from rgflow.text import measured
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where they lie."""
@@ -280,6 +279,8 @@ class Card:
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """What it says, but for the settings, in words: what it is about, and a phrase."""
+        from rgflow.text import measured  # which draws tables, too
+
         training, model, found = self.training, self.config.model, self.likelihood
         yield "flow", in_words(model)
         yield "images", f"{model.height} × {model.width}, {model.channels} channels"
