@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from rgflow.config import CoarseToFineMap, ConvolutionalMap, FlowConfig, TrainConfig, listed
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
-from rgflow.geometries import Blocks
+from rgflow.geometries import Blocks, Windows
 from rgflow.reading import DamagedError, instance, read_json, reason
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
@@ -403,13 +403,18 @@ def in_words(config: FlowConfig) -> str:
     networks = getattr(map, "conditioner", "")
     if isinstance(map, CoarseToFineMap):
         networks = f"up to {config.channels * 4**map.splits}"
-    wide = f", {networks} networks {listed(map.hidden)} wide" if hasattr(map, "hidden") else ""
+    networks = f"{networks} networks".strip()
+    wide = f", {networks} {listed(map.hidden)} wide" if hasattr(map, "hidden") else ""
     stems = f" and stems {map.stem} wide" if isinstance(map, CoarseToFineMap) and map.stem else ""
     geometry, tree = kinds["geometry"], ""
     if isinstance(config.geometry, Blocks):
         geometry = f"m = {listed(config.geometry.m)}"
         tree = "" if config.geometry.disentanglers else " without disentanglers"
+    elif isinstance(config.geometry, Windows) and config.geometry.size == 1:
+        geometry = f"windows of {2 * config.geometry.reach + 1}² sites in "
+        geometry += f"{len(config.geometry.shifts)} phases a level"
+    shared = ", one set of weights for all levels" if config.shared else ""
     return (
-        f"RG-Flow{tree}, {geometry}, {kinds['map']} maps{wide}{stems}, {kinds['prior']} prior, "
-        f"{kinds.get('pixels', 'no')} pixel map"
+        f"RG-Flow{tree}, {geometry}{shared}, {kinds['map']} maps{wide}{stems}, "
+        f"{kinds['prior']} prior, {kinds.get('pixels', 'no')} pixel map"
     )
