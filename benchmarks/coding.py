@@ -19,12 +19,11 @@ import constriction
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from photographs import photograph
 from torch import Tensor
 
 from rgflow import RGFlow, data, load_flow
 from rgflow.bijectors.base import Context
-from rgflow.data.patches import PHOTOGRAPHS
+from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import bits
 from rgflow.training.run import git_state, processor
 
@@ -140,7 +139,7 @@ def main() -> None:
     patches = data.load("patches", "test", count=arguments.patches).images
     rows = {"patches": [measure(flow, torch.from_numpy(x.copy())) for x in patches]}
     for name in arguments.photographs:
-        rows[name] = [measure(flow, photograph(name, 1))]
+        rows[name] = [measure(flow, torch.from_numpy(photograph(name).copy()))]
     summary = {}
     for name, found in rows.items():
         file, promised, dim = (

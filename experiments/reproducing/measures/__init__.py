@@ -17,7 +17,14 @@ from reproducing.measures.images import (
     sample_grid,
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
-from reproducing.measures.likelihoods import bits, overfitting, samples, speed
+from reproducing.measures.likelihoods import (
+    bits,
+    overfitting,
+    photographs,
+    samples,
+    seams,
+    speed,
+)
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.checks import check_name
 
@@ -28,7 +35,19 @@ Measure = Callable[..., Found]
 WITHOUT_TRAINING = ("pinwheel",)
 """Measures that learn what they need by themselves, in seconds."""
 _ALL: tuple[Measure, ...] = (
-    *(pinwheel, bits, overfitting, samples, speed, sample_grid, data_grid, probes, factors),
+    *(
+        pinwheel,
+        bits,
+        overfitting,
+        photographs,
+        seams,
+        samples,
+        speed,
+        sample_grid,
+        data_grid,
+        probes,
+        factors,
+    ),
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}

@@ -2,17 +2,22 @@
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reproducing.measures.subject import Found, MeasuredFlow
 from rgflow import data
+from rgflow.data import patches
 from rgflow.evaluation import evaluate
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
+from rgflow.photographs import bits as photograph_bits
 from rgflow.repair.particles import maps_once
 from rgflow.repair.terms import local_terms
 from rgflow.text import mean_and_error
@@ -53,6 +58,71 @@ def overfitting(subject: MeasuredFlow, *, count: int = 10_000, seed: int = 20261
     seeds = {"unseen": seed, "noise": noise}
     numbers = {"images": count, "seeds": seeds, "training": seen, "unseen": unseen, "gap": gap}
     return Found(numbers=numbers)
+
+
+def photographs(subject: MeasuredFlow) -> Found:
+    """Bits per dimension of whole photographs, as they are and reduced by averaging 2×2 and 4×4
+    pixels, beside those of files that codecs write without loss, headers included: of the one that
+    was left out, or of all seven where a flow has learned from others."""
+    import imagecodecs
+
+    codecs = {
+        "JPEG XL": lambda x: imagecodecs.jpegxl_encode(x, effort=9, lossless=True),
+        "WebP": lambda x: imagecodecs.webp_encode(x, lossless=True, level=9, method=6),
+        "PNG": lambda x: imagecodecs.png_encode(x, level=9),
+    }
+    kind, _, left_out = subject.config.data.partition(":")
+    rows = []
+    for name in [left_out] if kind == "patches" else patches.PHOTOGRAPHS:
+        for scale in patches.SCALES:
+            x8 = patches.photograph(name, scale)
+            start = time.process_time()
+            found = photograph_bits(subject.flow, torch.tensor(x8)[None])
+            row = {"flow": found.per_dim.item(), "seconds": time.process_time() - start}
+            pixels = np.ascontiguousarray(x8.transpose(1, 2, 0))
+            row |= {codec: 8 * len(write(pixels)) / x8.size for codec, write in codecs.items()}
+            rows.append({"name": name, "scale": scale, "pixels": x8[0].size, **row})
+
+    def mean(key: str, scales: tuple[int, ...]) -> float:
+        return fmean(row[key] for row in rows if row["scale"] in scales)
+
+    keys = ("flow", *codecs)
+    numbers = {
+        "scale_1": {key: mean(key, (1,)) for key in keys},
+        "all_scales": {key: mean(key, patches.SCALES) for key in keys},
+        "rows": rows,
+    }
+    return Found(numbers=numbers)
+
+
+def seams(subject: MeasuredFlow, *, count: int = 64, size: int = 64) -> Found:
+    """How much neighbours differ across multiples of 2, 4, …, over how much they do elsewhere, in
+    samples and in test images; 1 where there are no seams. Flows that can be resized draw samples
+    of an edge of their own."""
+    flow = subject.flow
+    with suppress(ValueError):
+        flow = flow.resized(size, size)
+    drawn = flow.sample(count, generator=torch.Generator().manual_seed(0)).floor()
+    test = subject.images(count * (size // subject.flow.image_shape[1]) ** 2)
+    edges = [2**k for k in range(1, 6) if 2**k < min(flow.image_shape[1:])]
+    return Found(
+        numbers={
+            "edges": edges,
+            "samples": {str(edge): _seam(drawn, edge) for edge in edges},
+            "images": {str(edge): _seam(test, edge) for edge in edges if edge < test.shape[-1]},
+        }
+    )
+
+
+def _seam(images: Tensor, edge: int) -> float:
+    """The mean difference of neighbours across multiples of an edge over that elsewhere."""
+    across, elsewhere = [], []
+    for axis in (2, 3):
+        step = images.double().diff(dim=axis).abs().mean([a for a in range(4) if a != axis])
+        at = torch.arange(1, len(step) + 1) % edge == 0
+        across.append(step[at])
+        elsewhere.append(step[~at])
+    return (torch.cat(across).mean() / torch.cat(elsewhere).mean()).item()
 
 
 def samples(subject: MeasuredFlow, *, count: int = 10_000, temperature: float = 1.0) -> Found:

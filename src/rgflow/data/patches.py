@@ -131,6 +131,19 @@ def file_of(name: str) -> bytes:
         ) from error
 
 
+def photograph(name: str, scale: int = 1) -> Pixels:
+    """A whole photograph, the average of every square of `scale` x `scale` pixels, [3, H, W].
+
+    >>> photograph("chelsea", scale=2).shape
+    (3, 150, 225)
+    """
+    check_name("the photograph", name, PHOTOGRAPHS)
+    with Image.open(BytesIO(file_of(name))) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    height, width = (edge // scale * scale for edge in pixels.shape[:2])
+    return averaged(pixels, scale)[:height:scale, :width:scale].transpose(2, 0, 1)
+
+
 def _fitting(request: Request, regions: Sequence[Region]) -> list[int]:
     """The scales at which a patch fits into every region."""
     high, wide = min(r.height for r in regions), min(r.width for r in regions)
