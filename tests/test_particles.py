@@ -25,11 +25,11 @@ WINDOWS = {
 }
 
 
-def dark_flow(kind=KIND, **options):
+def dark_flow(kind=KIND, channels=1, **options):
     """A random flow of 8×8 images of one channel, which have few values."""
-    flow = make_flow(config(**kind, height=8, width=8, channels=1, **options)).double()
+    flow = make_flow(config(**kind, height=8, width=8, channels=channels, **options)).double()
     randomise(flow)
-    flow.fit_pixels(torch.randint(4, (40, 1, 8, 8), dtype=torch.uint8))
+    flow.fit_pixels(torch.randint(4, (40, channels, 8, 8), dtype=torch.uint8))
     return flow
 
 
@@ -107,8 +107,8 @@ def test_two_pixels_are_drawn_together(sweeps, kind):
 
 @pytest.mark.parametrize("kind", [KIND, WINDOWS], ids=["blocks", "windows"])
 def test_what_is_told_is_so(kind):
-    flow = dark_flow(kind)
-    image = torch.randint(4, (1, 8, 8), dtype=torch.uint8)
+    flow = dark_flow(kind, channels=2)
+    image = torch.randint(4, (2, 8, 8), dtype=torch.uint8)
     hole = torch.zeros(8, 8, dtype=torch.bool).numpy()
     hole[1:6, 3:6] = True
     told, seen = [], []

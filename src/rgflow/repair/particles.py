@@ -333,7 +333,7 @@ def _draw_windows(layers: Sequence[tuple[int, Cellwise]], of: _Particles) -> _Dr
                 found[0] = own[0]
             own = torch.where(free[:, None], found, own)
             of.values[:, place[free, 0].flatten()] = own[:, free].flatten(1)
-        log_probs = layer.bijector.forward(_cube(own.to(dtype)).view(rows, -1), context)[1]
+        log_probs = layer.bijector.forward(_cube(own.to(dtype)).reshape(rows, -1), context)[1]
         log_probs = log_probs.view(of.count, -1)
         of.log_p = of.log_p + log_probs.sum(1)
         of.weight = of.weight + log_probs[:, ~free].sum(1)
