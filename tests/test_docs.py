@@ -38,6 +38,7 @@ PAGES = [
     "guide/report.md",
     "guide/traversing-and-mixing.md",
     "guide/meaning.md",
+    "guide/photographs.md",
     "guide/repair.md",
     "guide/reproducing.md",
 ]
