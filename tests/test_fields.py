@@ -1,5 +1,7 @@
 """Receptive fields against plain autograd, cones and known maps."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -271,3 +273,11 @@ def test_bad_input():
         receptive_fields(flow, draws=1).field((7, 0, 0, 0))
     with pytest.raises(ValueError, match="whose field was computed"):
         receptive_fields(flow, draws=1).field((0, 0, 1, 7))
+
+
+def test_two_threads_may_look_for_fields():
+    flow = random_flow(width=8, height=8)
+    expected = receptive_fields(flow, draws=1).strengths
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: receptive_fields(flow, draws=1).strengths, range(8)))
+    assert all(torch.equal(one, expected) for one in found)

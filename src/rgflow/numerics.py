@@ -2,8 +2,11 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from threading import RLock
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,6 +90,15 @@ def training_dtype(name: ComputeDtype) -> torch.dtype | None:
     if name == "auto":
         return torch.bfloat16 if bfloat16_pays() else None
     return torch.bfloat16 if name == "bfloat16" else None
+
+
+_ONE_AT_A_TIME = RLock()
+
+
+def jvp(function: Callable[..., Any], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> Any:
+    """`torch.func.jvp`, one thread at a time: torch counts its levels for all of them together."""
+    with _ONE_AT_A_TIME:
+        return torch.func.jvp(function, at, along)
 
 
 def derivatives_wanted(by: Tensor | None = None) -> bool:

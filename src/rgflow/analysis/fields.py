@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
 from rgflow.checks import check_name, check_whole, own
@@ -33,6 +33,7 @@ from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
 from rgflow.model import RGFlow
+from rgflow.numerics import jvp
 
 Change = Literal["derivative", "redraw", "step"]
 """How a latent is changed: infinitesimally, by drawing it anew from the prior, or by adding 1."""

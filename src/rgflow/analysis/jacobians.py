@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vmap
 
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import Cellwise
@@ -23,6 +23,7 @@ from rgflow.checks import check_name
 from rgflow.flow import Flow
 from rgflow.latents import Latents, interleave
 from rgflow.model import RGFlow
+from rgflow.numerics import jvp
 
 Space = Literal["flow", "pixels"]
 """Where images are looked at: in the flow's own space y, before the pixel map, or as pixels."""
