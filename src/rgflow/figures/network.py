@@ -6,7 +6,7 @@ A site of level h is drawn with the 2^h pixels from its own on, which is what it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,9 @@ COLOURS = {"disentangler": "#8fcf9f", "decimator": "#f6d365"}
 BLUE = "#3b7dd8"
 """Pixels; latents are red."""
 WIRE, BLOCK, STEP = 0.55, 0.62, 3.0
-"""Heights in the side view: of a free piece of wire, of a block, of one level."""
+"""Heights in the side view: of a free piece of wire, of a block, of one level of two layers."""
+MOST = 6
+"""Layers of a level that are drawn in full height."""
 
 Place = tuple[int, int, int]
 """(h, i, j): level and pixel position of latents."""
@@ -52,7 +54,8 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     pixels = lattice.box(0, max(0, lattice.width // 2 - 2), lattice.height, 2)
     m = max(lattice.layers(0)[0].period)
     rows, columns = min(lattice.height, 2 * m), min(lattice.width, 6 * m)
-    heights = [0.5 + 0.95 * lattice.levels] * 2 + [10.7 * rows / columns]
+    high = _rows(lattice).step / STEP
+    heights = [0.5 + 0.95 * lattice.levels * high] * 2 + [10.7 * rows / columns]
     figure = blank(11, sum(heights) + 2)
     axes = figure.subplots(3, 1, height_ratios=heights)
     _side_view(axes[0], lattice, pixels, upward=True)
@@ -60,7 +63,7 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     _top_view(axes[2], lattice, rows, columns)
     kinds = _kinds(lattice)
     last = lattice.layers(0)[-1].name
-    both = f"what the cells of {last} write, under those of other layers, outlined"
+    both = f"{last}, filled, and the others, outlined"
     if last == "decimator":
         both = "disentanglers, outlined, over decimators"
     titles = (
@@ -70,8 +73,9 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", weight="bold", color=INK)
+    named = sorted(kinds) if len(kinds) <= MOST else ()
     handles = [
-        *(Patch(facecolor=_colour(kind), edgecolor=INK, label=kind) for kind in sorted(kinds)),
+        *(Patch(facecolor=_colour(kind), edgecolor=INK, label=kind) for kind in named),
         Line2D([], [], marker="x", color=RED, ls="", mew=2, ms=7, label="latent z"),
         Line2D([], [], marker="o", color=BLUE, ls="", ms=7, label="pixel x"),
         Patch(facecolor=BLUE, alpha=0.25, label="inference cone"),
@@ -172,6 +176,24 @@ def _walk(lattice: Lattice, start: Mask, upward: bool) -> list[Passed]:
     return found[way]
 
 
+class _Rows(NamedTuple):
+    """How high wires, cells and levels are drawn, and the layers that a level has room for."""
+
+    wire: float
+    block: float
+    step: float
+    names: list[str]
+
+
+def _rows(lattice: Lattice) -> _Rows:
+    """With many layers all are flatter."""
+    names = _kinds(lattice)
+    names = list(COLOURS) if set(names) <= set(COLOURS) else names
+    flat = min(1.0, MOST / len(names))
+    step = STEP + (len(names) * flat - len(COLOURS)) * (WIRE + BLOCK)
+    return _Rows(flat * WIRE, flat * BLOCK, step, names)
+
+
 def _side_view(axes: Axes, lattice: Lattice, start: Mask, upward: bool) -> None:
     """All wires, blocks and latents of one row of the lattice, with a cone shaded."""
     way = _walk(lattice, start, upward)
@@ -181,7 +203,7 @@ def _side_view(axes: Axes, lattice: Lattice, start: Mask, upward: bool) -> None:
         size, alpha = (7, 1.0) if way[0][0][x] else (5, 0.45)
         axes.plot(x, 0, "o", color=BLUE, markersize=size, alpha=alpha, zorder=6)
     axes.set_xlim(-0.8, lattice.width * 1.1)
-    axes.set_ylim(-0.6, lattice.levels * STEP)
+    axes.set_ylim(-0.6, lattice.levels * _rows(lattice).step)
     axes.axis("off")
 
 
@@ -190,14 +212,13 @@ def _level_from_the_side(
 ) -> None:
     from matplotlib.patches import Rectangle
 
-    scale, base, layers = 1 << level, level * STEP, lattice.layers(level)
-    names = _kinds(lattice)
-    names = list(COLOURS) if set(names) <= set(COLOURS) else names
-    bottoms = [base + WIRE + names.index(layer.name) * (WIRE + BLOCK) for layer in layers]
-    leaves = base + 2 * (WIRE + BLOCK)
+    wire, block, step, names = _rows(lattice)
+    scale, base, layers = 1 << level, level * step, lattice.layers(level)
+    bottoms = [base + wire + names.index(layer.name) * (wire + block) for layer in layers]
+    leaves = base + len(names) * (wire + block)
     # The cone behind every piece of wire reaches from the middle of a block to that of the next.
-    middles = [y + BLOCK / 2 for y in bottoms]
-    lowest = leaves - STEP if level else base - 0.35
+    middles = [y + block / 2 for y in bottoms]
+    lowest = leaves - step if level else base - 0.35
     highest = leaves + 0.3 if level == lattice.top else leaves
     style: dict[str, Any] = {"fc": BLUE if upward else RED, "alpha": 0.2, "lw": 0, "zorder": 1}
     for low, high, columns in zip([lowest, *middles], [*middles, highest], passed, strict=True):
@@ -209,24 +230,27 @@ def _level_from_the_side(
         strong = layer.touched(entered).ravel()
         columns_of = layer.origins[:, 1]
         for column in np.unique(columns_of).tolist():
-            _cell_from_the_side(axes, layer, column, y, strong[columns_of == column].any())
+            marked = strong[columns_of == column].any()
+            _cell_from_the_side(axes, layer, column, (y, block), marked)
     for i in range(lattice.grid(level)[1]):
         goes_up, x = level < lattice.top and i % 2 == 0, i * scale
-        top = base + STEP if goes_up else leaves
+        top = base + step if goes_up else leaves
         axes.plot((x, x), (base, top), color=INK, lw=0.8, zorder=3)
         if not goes_up:
             size, width, alpha = (7, 2.2, 1.0) if passed[-1][i] else (5.5, 1.1, 0.55)
             axes.plot(x, leaves + 0.12, "x", c=RED, ms=size, mew=width, alpha=alpha, zorder=6)
-    place = (lattice.width + 0.3, base + WIRE + BLOCK + WIRE / 2)
+    place = (lattice.width + 0.3, (base + leaves) / 2)
     axes.text(*place, f"level {level}", va="center", fontsize=11, color=INK)
 
 
-def _cell_from_the_side(axes: Axes, layer: Cells, column: int, y: float, strong: bool) -> None:
-    """The cells of one column; what they write is filled. One that wraps around is drawn as two
-    open halves."""
+def _cell_from_the_side(
+    axes: Axes, layer: Cells, column: int, place: tuple[float, float], strong: bool
+) -> None:
+    """The cells of one column, at a place from below and of a height; what they write is filled.
+    One that wraps around is drawn as two open halves."""
     from matplotlib.patches import FancyBboxPatch, Rectangle
 
-    scale, n = 1 << layer.level, layer.grid[1]
+    (y, block), scale, n = place, 1 << layer.level, layer.grid[1]
     line = {"edgecolor": INK if strong else SOFT, "linewidth": 1.5 if strong else 0.8}
     sites = np.array(layer.reads)[:, 1]
     for part, fill in ((sites, "none"), (sites[: layer.written], _colour(layer.name))):
@@ -238,14 +262,14 @@ def _cell_from_the_side(axes: Axes, layer: Cells, column: int, y: float, strong:
         if first >= 0 and end <= n:
             rounded = "round,pad=0,rounding_size=0.18"
             axes.add_patch(
-                FancyBboxPatch((left, y), right - left, BLOCK, boxstyle=rounded, **style)
+                FancyBboxPatch((left, y), right - left, block, boxstyle=rounded, **style)
             )
             continue
         pieces = [(max(left, -0.75), min(right, n * scale - 0.25))]
         if layer.periodic:
             pieces += [(-0.75, right - n * scale)] if end > n else [(left + n * scale, n * scale)]
         for a, b in pieces:
-            axes.add_patch(Rectangle((a, y), b - a, BLOCK, linestyle=(0, (3, 2)), **style))
+            axes.add_patch(Rectangle((a, y), b - a, block, linestyle=(0, (3, 2)), **style))
 
 
 def _colour(name: str) -> str:
