@@ -119,7 +119,7 @@ class Flow(nn.Module):
         self.labels = nn.Embedding(config.labels, config.label_embedding) if config.labels else None
         self.precision = Precision()
         for module in self.modules():
-            if hasattr(module, "precision"):  # a network
+            if isinstance(getattr(module, "precision", None), Precision):
                 setattr(module, "precision", self.precision)  # noqa: B010
         self._copies = _Copies()
         self.register_load_state_dict_pre_hook(_with_old_names)
@@ -202,12 +202,8 @@ class Flow(nn.Module):
         Args:
             networks: The number format of the networks, such as bfloat16; none: the parameters'.
         """
-        before = self.precision.networks, self.precision.fast
-        self.precision.networks, self.precision.fast = networks, True
-        try:
+        with self.precision.changed(networks=networks, fast=True):
             yield
-        finally:
-            self.precision.networks, self.precision.fast = before
 
     # ---------------------------------------------------------------- likelihood
 
@@ -237,11 +233,9 @@ class Flow(nn.Module):
             Log-densities [N].
         """
         x = self.to_reals(images, generator)
-        self.precision.latents = not (self.domain == "cube" and self.writes_last)
-        try:
+        wanted = self.domain == "real" or not self.writes_last
+        with self.precision.changed(latents=wanted):
             levels, log_dets, log_det = self.infer(x, self.context(labels, len(x)))
-        finally:
-            self.precision.latents = True
         return self._log_prob(levels, log_det + log_dets.sum(1))
 
     @property

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from threading import RLock
+from threading import RLock, local
 from typing import Any
 
 import torch
@@ -65,9 +66,9 @@ class Unit:
         return cls("nats/site", float(sites))
 
 
-@dataclass
-class Precision:
-    """How the networks of a flow compute; they all hold the same one, which `Flow.fast` changes.
+class Precision(local):
+    """How the networks of a flow compute; they all hold the same one, which `Flow.fast` changes for
+    the thread that it is in. Copies of a flow begin with the usual one.
 
     Attributes:
         networks: Their number format; none: that of their input.
@@ -79,6 +80,19 @@ class Precision:
     networks: torch.dtype | None = None
     fast: bool = False
     latents: bool = True
+
+    @contextmanager
+    def changed(self, **values: Any) -> Iterator[None]:
+        """Have other values inside."""
+        before = {name: getattr(self, name) for name in values}
+        vars(self).update(values)
+        try:
+            yield
+        finally:
+            vars(self).update(before)
+
+    def __deepcopy__(self, memo: object) -> "Precision":
+        return Precision()
 
 
 EXACT = Precision()

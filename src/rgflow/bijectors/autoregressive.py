@@ -66,7 +66,7 @@ class AutoregressiveBijector(Bijector):
 
     def _passes(self, context: Context | None, x: Tensor) -> list[AutoregressiveTransform]:
         known = x[:, :0]
-        if context is not None:
+        if context:
             known = torch.cat((context.features, context.embedding), 1)
         return [
             AutoregressiveTransform(partial(self._elementwise, net, known), self.dim)

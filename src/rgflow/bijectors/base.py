@@ -24,12 +24,14 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rgflow.numerics import EXACT, Precision
 from rgflow.priors import Prior
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ class Context:
     values: Tensor
     embedding: Tensor
     missing: Tensor | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is known."""
+        return bool(self.values.shape[1] or self.embedding.shape[1])
 
     @property
     def features(self) -> Tensor:
@@ -204,6 +210,8 @@ class Compose(Bijector):
         ValueError: If there is none, or if neighbours don't share a domain.
     """
 
+    precision: Precision = EXACT
+
     def __init__(self, bijectors: Iterable[Bijector], checkpointing: bool = False) -> None:
         bijectors = list(bijectors)
         if not bijectors:
@@ -219,11 +227,17 @@ class Compose(Bijector):
         self.domain, self.codomain = bijectors[0].domain, bijectors[-1].codomain
         self.checkpointing = checkpointing
 
+    def _as_now(self, bijector: Bijector, policy: dict[str, Any], *at: Any) -> Mapped:
+        """A map under a policy: that of the forward pass, when it is computed again."""
+        with self.precision.changed(**policy):
+            return bijector(*at)
+
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         log_dets = []
         for bijector in self.bijectors:
             if self.checkpointing and torch.is_grad_enabled():
-                x, log_det = checkpoint(bijector, x, context, use_reentrant=False)
+                again = partial(self._as_now, bijector, dict(vars(self.precision)))
+                x, log_det = checkpoint(again, x, context, use_reentrant=False)
             else:
                 x, log_det = bijector(x, context)
             log_dets.append(log_det)

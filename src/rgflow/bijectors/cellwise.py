@@ -85,7 +85,7 @@ class Cellwise(Bijector):
         log_det = log_det.reshape(len(x), -1).sum(1)
         return (self.write(x, y) if self.precision.latents else x), log_det
 
-    def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context | None]:
+    def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context]:
         """What the cells of images [N, C, h, w] write, [N·n, D], image by image, and what they know
         beside it.
 
@@ -101,8 +101,6 @@ class Cellwise(Bijector):
             if not self.cells.periodic:
                 missing = (self.table[:, self.cells.written :] < 0).repeat(len(x), 1)
         embedding = self._embedding(len(x), given, cells)
-        if values is None and not embedding.shape[1]:
-            return cells, None
         return cells, Context(cells[:, :0] if values is None else values, embedding, missing)
 
     def read_all(self, x: Tensor) -> Tensor:
@@ -143,7 +141,7 @@ class Cellwise(Bijector):
         if not self.positions:
             return context
         embedding = self.positions(numbers)
-        if context is None:
+        if not context:
             return Context(embedding[:, :0], embedding)
         return Context(
             context.values, torch.cat((embedding, context.embedding), 1), context.missing

@@ -209,7 +209,7 @@ class CoarseToFine(Bijector):
 
     def _known(self, context: Context | None, like: Tensor) -> Tensor:
         """What networks see of the context of blocks [R, …], in their number format, [., R]."""
-        if context is None or not self.known:
+        if not context or not self.known:
             return like.new_empty(0, len(like))
         values = replace(context, values=standardised(context.values)).features
         return torch.cat((context.embedding, values), 1).T.to(like.dtype)

@@ -83,9 +83,9 @@ class Coupling(Bijector):
 
     def networks(self, x: Tensor, half: int, context: Context | None) -> Tensor:
         """The same in the dtype of the networks, from what they are to see of x."""
-        if self.shift and context is not None:
+        if self.shift and context:
             x = x + self.shift(context.embedding).chunk(2, 1)[half]
-        features = None if context is None else self.seen(context)
+        features = self.seen(context) if context else None
         params: Tensor = self.conditioner(x, half, features)
         return params
 
