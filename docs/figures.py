@@ -37,7 +37,8 @@ def save(figure: plt.Figure, name: str) -> None:
 
 ROWS = [
     {"text": -1.2, "checks": 1.2},
-    {"kinds": -1.6, "cells": 1.6, "objectives": -4.6},
+    {"kinds": -1.6, "cells": 1.6},
+    {"objectives": -4.0},
     {"geometries": 0.6},
     {"config": -1.0, "lattice": 2.0},
     {"reading": -1.6, "files": 0.4},

@@ -1,5 +1,6 @@
 """Flows for tests: every bijector and every option, with every parameter random."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,8 +8,11 @@ from torch import Tensor, nn
 
 from rgflow import FlowConfig, make_flow
 from rgflow.bijectors import MapSpec
+from rgflow.cells import Geometry
 from rgflow.config import MarginalPixels
 from rgflow.flow import Flow
+from rgflow.geometries import GEOMETRIES
+from rgflow.kinds import from_tagged
 
 BIJECTORS: dict[str, dict[str, Any]] = {
     "affine-paper": {"bijector": "affine", "conditioner": "paper"},
@@ -137,7 +141,12 @@ def spec_of_square(m: int, channels: int = 3, **more: Any) -> MapSpec:
 
 def flat(**options: Any) -> FlowConfig:
     """A config from one flat list of options, as the first versions had it."""
-    return FlowConfig.from_dict(options)
+    geometry = options.get("geometry")
+    if geometry is None:
+        return FlowConfig.from_dict(options)
+    geometry = {"kind": geometry} if isinstance(geometry, str) else geometry
+    rest = FlowConfig.from_dict({name: x for name, x in options.items() if name != "geometry"})
+    return replace(rest, geometry=from_tagged("geometry", geometry, GEOMETRIES, Geometry))
 
 
 def config(**options: Any) -> FlowConfig:

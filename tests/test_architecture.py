@@ -20,7 +20,8 @@ SOURCES = {path: top for top in (ROOT, REPRODUCING) for path in sorted(top.rglob
 
 LAYERS = [
     ["checks", "text"],
-    ["cells", "kinds", "objectives"],
+    ["cells", "kinds"],
+    ["objectives"],
     ["geometries"],
     ["config", "lattice"],
     ["files", "reading"],

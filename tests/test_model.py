@@ -4,8 +4,9 @@ import copy
 import json
 import math
 import sys
+import threading
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 
 from flows import BIJECTORS, CASES, MIXTURES, config, random_flow, random_images
 from rgflow import (
+    AffineMap,
     FlowConfig,
     Lattice,
     LosslessWarning,
@@ -24,9 +26,14 @@ from rgflow import (
     load_flow,
     make_flow,
 )
-from rgflow.bijectors import Bijector, MapSpec, dequantize
+from rgflow.analysis import receptive_fields
+from rgflow.bijectors import Bijector, Logit, MapSpec, dequantize
+from rgflow.config import Pixels, PriorKind
 from rgflow.evaluation import evaluate
 from rgflow.geometries import Blocks
+from rgflow.local import LocalFlow
+from rgflow.priors import Gaussian
+from rgflow.repair.terms import local_terms
 
 
 class Reversed(Bijector):
@@ -625,3 +632,132 @@ def test_a_flow_of_another_size(geometry):
         own.resized(12, 9)
     with pytest.raises(ValueError, match="without position_embedding"):
         random_flow(position_embedding=2).resized(16, 16)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"boundary": "open", "m": 4},
+        {"boundary": "open", "m": 2, "levels": 2},
+        {"geometry": {"kind": "centred_blocks", "boundary": "open"}, "conditioner": "trunk"},
+    ],
+)
+def test_another_size_takes_the_weights_of_its_layers_or_says_that_there_are_none(options):
+    """By the level and the name of a layer: with an open boundary a small top has fewer layers."""
+    flow = random_flow(**options)
+
+    def names(flow):
+        return [{layer.cells.name for layer in step.cellwise} for step in flow.steps]
+
+    if names(flow) != names(make_flow(replace(flow.config, height=16, width=16))):
+        with pytest.raises(ValueError, match="for which there are no weights"):
+            flow.resized(16, 16)
+        return
+    resized = flow.resized(16, 16)
+    for mine, theirs in zip(resized.steps, flow.steps, strict=True):
+        of = {layer.cells.name: layer.bijector for layer in theirs.cellwise}
+        for layer in mine.cellwise:
+            found = of[layer.cells.name].state_dict()
+            for name, value in layer.bijector.state_dict().items():
+                assert torch.equal(value, found[name])
+
+
+def test_its_own_size_changes_nothing():
+    flow = random_flow(shared=True, levels=1)
+    x = random_images(flow, 2)
+    assert torch.equal(flow.resized(8, 8).log_prob(x), flow.log_prob(x))
+
+
+@pytest.mark.parametrize("of", [lambda f, x: LocalFlow(f, x), local_terms, receptive_fields])
+def test_what_knows_no_labels_refuses_them(of):
+    flow = random_flow(labels=3)
+    arguments = (flow,) if of is receptive_fields else (flow, random_images(flow, 1))
+    with pytest.raises(ValueError, match="Expected a flow without labels for"):
+        of(*arguments)
+    with pytest.raises(ValueError, match="Expected labels as a tensor; got list"):
+        flow(random_images(flow, 2), [0, 1])
+
+
+@pytest.mark.filterwarnings("ignore::rgflow.LosslessWarning")
+def test_threads_and_copies_have_a_precision_of_their_own():
+    """While one thread only asks for likelihoods, another one decodes; and what was computed in
+    bfloat16 leaves nothing behind."""
+    flow = random_flow(
+        torch.float32, bijector="window", pixels="uniform", depth=1, geometry={"kind": "windows"}
+    )
+    x8 = random_images(flow, 2).to(torch.uint8)
+    z = flow.encode(x8)
+    expected, stop = flow.decode(z), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            flow.log_prob(x8)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        assert all(torch.equal(flow.decode(z), expected) for _ in range(10))
+    finally:
+        stop.set()
+        asking.join()
+    flow = random_flow(torch.float32, bijector="affine")
+    z = flow.encode(x8[:, :, :8, :8], dtype=torch.float64)
+    exact = copy.deepcopy(flow).decode(z)
+    with flow.fast(torch.bfloat16):
+        flow.decode(z)
+    torch.testing.assert_close(flow.decode(z), exact)
+
+
+def test_recomputed_activations_are_those_of_the_step():
+    flow = random_flow(torch.float32, bijector="affine", checkpointing=True)
+    x = random_images(flow, 3)
+    with flow.fast(torch.bfloat16):
+        loss = -flow(x).mean()
+    loss.backward()
+    found = [p.grad.clone() for p in flow.parameters()]
+    flow.zero_grad()
+    with flow.fast(torch.bfloat16):
+        (-flow(x).mean()).backward()
+    for mine, p in zip(found, flow.parameters(), strict=True):
+        torch.testing.assert_close(mine, p.grad)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Narrow(PriorKind):
+    width: float = 0.5
+
+    def make(self):
+        return Gaussian(self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Pixels):
+    def make(self, channels):
+        return Logit(channels)
+
+
+def test_priors_and_pixel_maps_of_ones_own():
+    own = {"prior": {"kind": f"{__name__}.Narrow", "width": 0.25}}
+    own["pixels"] = {"kind": f"{__name__}.Plain"}
+    config = FlowConfig.from_dict({"height": 8, "width": 8, **own})
+    assert FlowConfig.from_dict(config.to_dict()) == config
+    flow = make_flow(replace(config, map=AffineMap(depth=1, hidden=4)))
+    assert flow.prior.scale == 0.25
+    assert isinstance(flow.pixels, Logit)
+    unmade = type("Unmade", (PriorKind,), {"__module__": __name__})
+    with pytest.raises(ValueError, match=r"Expected Unmade to have a method make\(\)"):
+        make_flow(replace(config, prior=unmade()))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"map": {"kind": "affine"}, "bins": 4},
+        {"map": "affine", "bins": 4},
+        {"prior": {"kind": "laplace"}, "prior_df": 4.0},
+        {"geometry": {"kind": "blocks"}, "m": 2},
+    ],
+)
+def test_old_names_beside_new_ones_are_mistakes(values):
+    with pytest.raises(ValueError, match="Expected a key of the flow's config to be one of"):
+        FlowConfig.from_dict(values)

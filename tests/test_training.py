@@ -714,7 +714,6 @@ def test_accumulated_parts_of_samples_are_one_batch():
         ({"objective": "likelihood"}, "Expected a data set for the objective likelihood; got"),
         ({"objective": {"kind": "likelihod"}}, "nearest: likelihood"),
         ({"objective": {"kind": "likelihood", "beta": 2}}, "it has none; got 'beta'"),
-        ({"objective": "no.such.Thing"}, "--trust no.such.Thing"),
     ],
 )
 def test_an_objective_and_data_fit(settings, message):
@@ -741,3 +740,31 @@ def test_a_flow_with_labels_learns_them(tmp_path):
     assert right > wrong + 10
     with pytest.raises(ValueError, match="one label of whole numbers.*grey has 0"):
         _ = Images(name="grey", images=images).classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneNumber(Springs):
+    def losses(self, flow, batch):
+        return super().losses(flow, batch).mean()
+
+
+def test_an_objective_gives_a_loss_each(tmp_path):
+    config = replace(free_field(steps=2), objective=OneNumber())
+    with pytest.raises(ValueError, match=r"a loss for each of 64 .*; OneNumber gave \[\]"):
+        train(config, Run.create(tmp_path / "run"), progress=False)
+
+
+def test_a_run_of_a_strange_objective_can_be_used_but_not_gone_on_with(tmp_path):
+    run = Run.create(tmp_path / "run")
+    train(free_field(steps=2, validate_count=5), run, progress=False)
+    path = run.folder / "config.yaml"
+    path.write_text(path.read_text().replace(f"{__name__}.Springs", "elsewhere.Springs"))
+    assert run.config().to_dict()["objective"] == {"kind": "elsewhere.Springs", "mass": 1.0}
+    assert run.flow().sample(1).shape == (1, 1, 4, 4)
+    with pytest.raises(ValueError, match="--trust elsewhere.Springs"):
+        train(run.config(), run, resume=True, progress=False)
+
+
+def test_labels_need_a_data_set():
+    with pytest.raises(ValueError, match="without labels where there is no data set"):
+        TrainConfig.from_dict(free_field().to_dict() | {"model": {"labels": 3}})

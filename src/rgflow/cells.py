@@ -178,6 +178,11 @@ class Geometry:
         return self, size
 
     @property
+    def inside(self) -> tuple[int, int] | None:
+        """Rows and columns of images, where they are smaller than the grid; none: they aren't."""
+        return None
+
+    @property
     def least_layers(self) -> int:
         """How many layers a level has at least."""
         return 1

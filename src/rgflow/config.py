@@ -4,6 +4,7 @@ Everything here is a frozen, keyword-only dataclass that imports no torch, so th
 can parse, print and check it in milliseconds. The modules that do the work take these objects.
 """
 
+import sys
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
@@ -24,7 +25,7 @@ from rgflow.checks import (
 )
 from rgflow.geometries import GEOMETRIES, Blocks, Squeeze
 from rgflow.kinds import from_tagged, tagged
-from rgflow.objectives import OBJECTIVES, MaximumLikelihood, Objective
+from rgflow.objectives import OBJECTIVES, MaximumLikelihood, Objective, UnknownObjective
 
 Conditioner = Literal["paper", "released", "trunk"]
 Dequantization = Literal["uniform", "variational"]
@@ -78,9 +79,13 @@ class Map:
         several = isinstance(getattr(self, name), list | tuple)
         object.__setattr__(self, name, values if several else values[0])
 
-    def depths(self, levels: int) -> tuple[int, ...]:
-        """Depth of every level, level 0 first; a `ValueError` if there are too few or too many."""
-        depths = self.depth if isinstance(self.depth, tuple) else (self.depth,) * levels
+    def depths(self, levels: int, *, shared: bool = False) -> tuple[int, ...]:
+        """Depth of every level, level 0 first; a `ValueError` if there are too few or too many,
+        unless levels share their maps."""
+        alike = isinstance(self.depth, int) or len(set(self.depth)) == 1
+        depths = (self.depth,) * levels if isinstance(self.depth, int) else self.depth
+        if alike and len(depths) != levels and shared:
+            depths = depths[:1] * levels
         if len(depths) != levels:
             raise ValueError(
                 f"Expected one depth, or one for each of the {levels} levels; "
@@ -252,7 +257,8 @@ MAPS: dict[str, type[Map]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PriorKind:
-    """Distribution of every latent; a kind of prior is a subclass."""
+    """Distribution of every latent; a kind of prior is a subclass. One of your own has a method
+    `make()` that gives the prior (`rgflow.priors.Prior`)."""
 
     scale: float | None = None
     """b, σ or s; none: unit variance."""
@@ -296,7 +302,8 @@ PRIORS: dict[str, type[PriorKind]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """From 8-bit pixels to the flow's own space; a kind of pixel map is a subclass."""
+    """From 8-bit pixels to the flow's own space; a kind of pixel map is a subclass. One of your own
+    has a method `make(channels)` that gives the bijector, from [0, 256)."""
 
     dequantization: Dequantization = "uniform"
     """Noise that makes 8-bit pixels real numbers: uniform, or learned, pixel by pixel
@@ -493,7 +500,11 @@ def migrated(values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]
         {'map': {'kind': 'cube', 'hidden': 32}}
     """
     words = {name: values[name] for name in _BASES if isinstance(values.get(name), str)}
-    flat = {name: value for name, value in values.items() if name in _FORMER} | words
+    nested = words.keys() & {"geometry", "map"} or any(
+        isinstance(values.get(name), dict) for name in _BASES
+    )
+    flat = {name: x for name, x in values.items() if name in _FORMER and (partial or not nested)}
+    flat |= words
     if not flat:
         return values
     out = {name: value for name, value in values.items() if name not in flat}
@@ -681,7 +692,13 @@ class TrainConfig:
         check_name("dtype", self.dtype, ("float32", "float64"))
         check_type("objective", self.objective, Objective, "an Objective")
         check_type("data", self.data, str, "a name")
-        if self.objective.needs_data == (self.data == "none"):
+        if self.data == "none" and self.model.labels:
+            raise ValueError(
+                "Expected a flow without labels where there is no data set; got one with some: set "
+                "model.labels to 0."
+            )
+        unknown = isinstance(self.objective, UnknownObjective)
+        if not unknown and self.objective.needs_data == (self.data == "none"):
             kind = tagged(self.objective, OBJECTIVES)["kind"]
             needs = "a data set" if self.objective.needs_data else "data none"
             raise ValueError(
@@ -718,7 +735,9 @@ class TrainConfig:
         """A dictionary of plain values, as JSON holds them."""
         return {one.name: getattr(self, one.name) for one in fields(self)} | {
             "model": self.model.to_dict(),
-            "objective": tagged(self.objective, OBJECTIVES),
+            "objective": self.objective.to_dict()
+            if isinstance(self.objective, UnknownObjective)
+            else tagged(self.objective, OBJECTIVES),
         }
 
     @classmethod
@@ -733,6 +752,10 @@ class TrainConfig:
         if (objective := found.get("objective")) is not None:
             if isinstance(objective, str):
                 objective = {"kind": objective}
+            own = isinstance(objective, dict) and "." in str(objective.get("kind"))
+            if own and str(objective["kind"]).rpartition(".")[0] not in sys.modules:
+                options = {name: x for name, x in objective.items() if name != "kind"}
+                objective = UnknownObjective(path=objective["kind"], own=options)
             found["objective"] = from_tagged(
                 "objective",
                 objective,

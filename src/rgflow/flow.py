@@ -114,7 +114,7 @@ class Flow(nn.Module):
         self.steps = cast(Sequence[Step], nn.ModuleList(self.make_steps()))
         self.domain = self.steps[0].domain
         self.quantile = Quantile(self.prior, (config.channels, None, None))
-        self.pixels = make_pixels(config)
+        self.pixels = make_pixels(config.pixels, config.channels) if config.pixels else None
         self.preprocess = self._make_preprocess()
         self.labels = nn.Embedding(config.labels, config.label_embedding) if config.labels else None
         self.precision = Precision()
@@ -277,7 +277,8 @@ class Flow(nn.Module):
             Bits per dimension [N].
 
         Raises:
-            ValueError: If they aren't uint8, or the flow is of fields.
+            ValueError: If they aren't uint8, or the flow is of fields, or of images smaller than
+                its grid.
 
         Example:
             >>> from rgflow import AffineMap, FlowConfig, RGFlow
@@ -292,6 +293,11 @@ class Flow(nn.Module):
             what = "fields" if self.pixels is None else _name(images.dtype)
             raise ValueError(
                 f"Expected uint8 images, as bits are of bytes; got {what}: use log_prob."
+            )
+        if inside := self.config.geometry.inside:
+            raise ValueError(
+                f"Expected a flow whose images fill its grid; got one of {inside[0]}×{inside[1]} "
+                f"pixels: use rgflow.photographs.bits."
             )
         generator, total = torch.Generator().manual_seed(seed), torch.zeros(len(images))
         for _ in range(draws):
@@ -529,6 +535,8 @@ class Flow(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Draw n images and their log-densities in one pass; gradients reach all parameters.
 
+        The logit map also has values somewhat outside [0, 256), which `log_prob` refuses.
+
         Args:
             n: Number of images.
             generator: Source of randomness.
@@ -621,6 +629,10 @@ class Flow(nn.Module):
         Raises:
             ValueError: If there are no labels and the flow needs them, or the other way round.
         """
+        if labels is not None and not isinstance(labels, Tensor):
+            raise ValueError(
+                f"Expected labels as a tensor; got {type(labels).__name__}: use torch.tensor."
+            )
         if self.labels is None:
             if labels is not None:
                 raise ValueError(
@@ -642,6 +654,14 @@ class Flow(nn.Module):
             )
         embedding = self.labels(labels)
         return Context(embedding[:, :0], embedding)
+
+    def refuse_labels(self, what: str) -> None:
+        """Raise a `ValueError` if this flow has labels, for what knows of none."""
+        if self.labels is not None:
+            raise ValueError(
+                f"Expected a flow without labels for {what}, which can't be given any yet; got one "
+                f"of {self.labels.num_embeddings}."
+            )
 
     def infer(
         self, x: Tensor, context: Context | None = None, stages: list[Tensor] | None = None
@@ -758,22 +778,23 @@ class Flow(nn.Module):
             >>> flow.resized(16, 24).sample(1).shape
             torch.Size([1, 3, 16, 24])
         """
-        levels = None if self.config.shared else self.levels
+        same = (height, width) == self.image_shape[1:]
+        levels = None if self.config.shared and not same else self.levels
         geometry, (height, width) = self.config.geometry.fitted((height, width), levels)
         config = replace(self.config, height=height, width=width, levels=levels, geometry=geometry)
-        if config.position_embedding and (height, width) != self.image_shape[1:]:
+        if config.position_embedding and not same:
             raise ValueError(
                 f"Expected a flow without position_embedding, which has numbers for every place; "
                 f"got {config.position_embedding}: train one without it to use other sizes."
             )
         flow = type(self)(config).to(self.device, self.dtype)
-        state = self.state_dict()
-        flow.load_state_dict({name: state.get(name, x) for name, x in flow.state_dict().items()})
-        flow.take_shared(self)
+        flow.take_weights(self)
         return flow.train(self.training)
 
-    def take_shared(self, other: Self) -> None:
-        """Take the weights that levels share from a flow of another size."""
+    def take_weights(self, other: Self) -> None:
+        """Take the weights of a flow that is like this one but for the size of images; a
+        `ValueError` if it lacks some."""
+        self.load_state_dict(other.state_dict())
 
     def to_reals(
         self,

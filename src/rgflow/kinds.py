@@ -101,3 +101,18 @@ def own_class(what: str, path: str, kinds: Mapping[str, type], base: type[Kind])
             f"Expected {path!r} to be a subclass of {base.__name__}; got {short(found)}."
         )
     return found
+
+
+def made_by(kind: object, signature: str, *arguments: object) -> Any:
+    """What a kind of somebody's own makes by its method `make`.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    make = getattr(kind, "make", None)
+    if make is None:
+        raise ValueError(
+            f"Expected {type(kind).__name__} to have a method {signature}, as kinds of your own "
+            f"need; it has none."
+        )
+    return make(*arguments)

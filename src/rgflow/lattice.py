@@ -244,7 +244,10 @@ class Lattice(Sites):
     @cached_property
     def _layers(self) -> tuple[tuple[Cells, ...], ...]:
         every = range(self.levels)
-        return tuple(tuple(self.geometry.layers(h, self.grid(h), h == self.top)) for h in every)
+        return tuple(
+            tuple(of for of in self.geometry.layers(h, self.grid(h), h == self.top) if len(of))
+            for h in every
+        )
 
     def period(self, level: int) -> tuple[int, int]:
         """By how many rows and columns of pixels the layers up to a level may all be moved without

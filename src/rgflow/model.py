@@ -64,7 +64,7 @@ class RGFlow(Flow):
         made: dict[str, Bijector] = {}
         positions = config.position_embedding
         embedding = positions + (config.label_embedding if config.labels else 0)
-        for level, depth in enumerate(config.map.depths(lattice.levels)):
+        for level, depth in enumerate(config.map.depths(lattice.levels, shared=config.shared)):
             of_level, layers = config.map.at(level, lattice.levels), []
             for cells in lattice.layers(level):
                 if not (config.shared and cells.name in made):
@@ -91,11 +91,29 @@ class RGFlow(Flow):
                 return False
         return True
 
-    def take_shared(self, other: "RGFlow") -> None:
-        theirs = {of.cells.name: of for step in other.steps for of in step.cellwise}
-        for step in self.steps if self.config.shared else ():
+    def take_weights(self, other: "RGFlow") -> None:
+        rest = {k: x for k, x in other.state_dict().items() if not k.startswith("steps.")}
+        self.load_state_dict(rest, strict=False)
+        shared = self.config.shared
+        theirs = {
+            (0 if shared else level, layer.cells.name): layer
+            for level, step in enumerate(other.steps)
+            for layer in step.cellwise
+        }
+        for level, step in enumerate(self.steps):
             for layer in step.cellwise:
-                layer.bijector.load_state_dict(theirs[layer.cells.name].bijector.state_dict())
+                found = theirs.get((0 if shared else level, layer.cells.name))
+                try:
+                    assert found is not None
+                    layer.bijector.load_state_dict(found.bijector.state_dict())
+                    if layer.positions and found.positions:
+                        layer.positions.load_state_dict(found.positions.state_dict())
+                except (AssertionError, RuntimeError) as error:
+                    raise ValueError(
+                        f"Expected a size with the same layers; of {self.config.height}×"
+                        f"{self.config.width} images, level {level} has {layer.cells.name}, for "
+                        f"which there are no weights: share them between levels, or keep the size."
+                    ) from error
 
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:

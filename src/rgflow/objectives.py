@@ -4,10 +4,11 @@ Like the settings themselves, this module imports no torch.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rgflow.checks import own_fields
+from rgflow.kinds import own_class
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +81,23 @@ class MaximumLikelihood(Objective):
     def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
         assert batch.images is not None
         return -flow.log_prob(batch.images, labels=batch.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownObjective(Objective):
+    """An objective of somebody's own whose module hasn't been imported: what it was trained with
+    doesn't matter to what a flow can do."""
+
+    path: str
+    own: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a config."""
+        return {"kind": self.path, **self.own}
+
+    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+        own_class("objective", self.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
+        raise AssertionError(self.path)
 
 
 OBJECTIVES: dict[str, type[Objective]] = {"likelihood": MaximumLikelihood}

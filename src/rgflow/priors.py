@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rgflow.checks import check_at_least, check_name
-from rgflow.config import GaussianPrior, PriorKind, StudentPrior
+from rgflow.config import GaussianPrior, LaplacePrior, PriorKind, StudentPrior
+from rgflow.kinds import made_by
 
 Convention = Literal["density", "scale"]
 Temperature = float | Tensor
@@ -272,8 +273,16 @@ class StudentT(_Scaled):
 
 
 def make_prior(kind: PriorKind) -> Prior:
-    """The prior that a config describes, with unit variance unless it says otherwise."""
+    """The prior of a kind, of those of the package with unit variance unless it says otherwise.
+
+    Raises:
+        ValueError: If it is a kind of somebody's own without a method `make`.
+    """
     if isinstance(kind, StudentPrior):
         return StudentT(kind.df, kind.scale)
-    made: type[Laplace | Gaussian] = Gaussian if isinstance(kind, GaussianPrior) else Laplace
-    return made() if kind.scale is None else made(kind.scale)
+    if isinstance(kind, LaplacePrior):
+        return Laplace() if kind.scale is None else Laplace(kind.scale)
+    if isinstance(kind, GaussianPrior):
+        return Gaussian() if kind.scale is None else Gaussian(kind.scale)
+    prior: Prior = made_by(kind, "make()")
+    return prior

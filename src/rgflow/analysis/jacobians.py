@@ -71,6 +71,7 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
     """The factors of ∂G/∂z at the latents of one image; a `ValueError` if there are several."""
     if len(z) != 1:
         raise ValueError(f"Expected the latents of one image; got {len(z)}.")
+    flow.refuse_labels("receptive fields")
     into, out = flow.to_domain, exit_to(flow, space)
     levels, slopes = zip(*(_elementwise(into, part) for part in z.levels), strict=True)
     layers: list[list[tuple[Cellwise, Tensor]]] = []

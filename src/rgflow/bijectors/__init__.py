@@ -1,6 +1,7 @@
 """Invertible maps with tractable log-determinants, and the layers of an image built from them."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rgflow.bijectors.coupling import (
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.bijectors.window import WindowMixture
+from rgflow.checks import check_name
 from rgflow.config import MAPS as MAP_KINDS
 from rgflow.config import (
     AffineMap,
@@ -140,6 +142,10 @@ imported (ModuleNotFoundError: No module named 'no').
 def _own(map: OwnMap, spec: MapSpec) -> Bijector:
     """A map whose class is at an import path such as `package.module.Class`."""
     make: Callable[..., Bijector] = own_class("map", map.path, MAP_KINDS, Bijector)
+    known = inspect.signature(make).parameters
+    if not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        for name in map.own:
+            check_name(f"an option of the map {map.path}", name, list(known)[1:])
     try:
         bijector = make(spec, **map.own)
     except Exception as error:  # whatever a user's class may raise

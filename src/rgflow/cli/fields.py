@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.analysis.fields import receptive_fields
 
     names = [settings.run] + ([settings.beside] if settings.beside else [])
-    models = {name: trained.load(name) for name in names}
+    models = {name: trained.load(name, settings.size) for name in names}
     results = {}
     for name, model in models.items():
         with bar(name, settings.draws) as progress:

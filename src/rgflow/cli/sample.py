@@ -69,6 +69,7 @@ def run(arguments: Sequence[str]) -> None:
     # they decide between two grey levels. In float64 they don't.
     device = flow.device
     exact = copy.deepcopy(flow).to(torch.float64)
+    height, width = flow.config.geometry.inside or flow.image_shape[1:]
 
     def labels(images: int) -> torch.Tensor | None:
         return None if settings.label is None else torch.full((images,), settings.label)
@@ -80,12 +81,14 @@ def run(arguments: Sequence[str]) -> None:
             z = flow.draw_each(part, settings.temperature, settings.convention)
             x = exact.decode(z.to(torch.float64, device), labels=labels(len(z))).cpu()
             check_finite(x, "samples")
+            x = x[..., :height, :width]
             samples.append(x.float() if fields else figures.to_bytes(x))
             if settings.single:
                 for seed, image in zip(part, samples[-1], strict=True):
                     write_picture(folder / "samples" / f"{seed:05d}.png", figures.picture(image))
         z = flow.draw_each(seeds[:STAGED], settings.temperature, settings.convention)
         coarse = exact.coarse(z.to(torch.float64, device), labels=labels(len(z)))
+        coarse = [x[..., : -(-height // 2**h), : -(-width // 2**h)] for h, x in enumerate(coarse)]
     images = torch.cat(samples)
 
     messages = []

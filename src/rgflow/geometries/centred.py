@@ -77,4 +77,4 @@ class CentredBlocks(Geometry):
                     shape=shape,
                 )
             )
-        return [layer for layer in made if len(layer)]
+        return made

@@ -57,6 +57,10 @@ class Windows(Geometry):
         if self.inside is not None:
             if self.periodic:
                 raise ValueError("Expected an open boundary where inside is given; got periodic.")
+            if not isinstance(self.inside, list | tuple) or len(self.inside) != 2:
+                raise ValueError(
+                    f"Expected inside to be rows and columns; got {self.inside!r:.60}."
+                )
             inside = tuple(check_whole("an edge of inside", edge, 1) for edge in self.inside)
             object.__setattr__(self, "inside", inside)
         if self.offsets is not None:

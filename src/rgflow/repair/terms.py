@@ -62,6 +62,7 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
         True
     """
     flow = with_blocks(flow)
+    flow.refuse_labels("terms of cells")
     x = flow.to_reals(images, generator)
     n, channels, height, width = x.shape
     pixels = x.new_zeros(n, height, width)

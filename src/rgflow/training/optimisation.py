@@ -146,7 +146,13 @@ class _Losses(nn.Module):
         self.flow, self.objective = flow, objective
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.objective.losses(self.flow, batch)
+        losses = self.objective.losses(self.flow, batch)
+        if losses.shape != (batch.size,):
+            raise ValueError(
+                f"Expected an objective to give a loss for each of {batch.size} images or samples; "
+                f"{type(self.objective).__name__} gave {list(losses.shape)}."
+            )
+        return losses
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
