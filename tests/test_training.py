@@ -364,7 +364,7 @@ def test_links_in_a_run_folder_are_refused(run, tmp_path):
 
 
 def test_resuming_needs_the_same_settings_and_images_and_a_budget(run, monkeypatch):
-    with pytest.raises(ValueError, match="has used it up at step 12"):
+    with pytest.raises(ValueError, match="has reached its end at step 12"):
         train(tiny(), run, resume=True, progress=False)
     with pytest.raises(ValueError, match="data, seed differ in its config"):
         train(tiny(steps=20, data="msds2", seed=3), run, resume=True, progress=False)
@@ -377,7 +377,7 @@ def test_resuming_needs_the_same_settings_and_images_and_a_budget(run, monkeypat
     run.checkpoints(2).save(12, state)
     with pytest.raises(ValueError, match="began with; model differ"):
         train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
-    with pytest.raises(ValueError, match="has used it up at step 12"):
+    with pytest.raises(ValueError, match="has reached its end at step 12"):
         train(tiny(), run, resume=True, progress=False)
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "_fingerprint", lambda images: "others")
@@ -713,7 +713,7 @@ def test_accumulated_parts_of_samples_are_one_batch():
         ({"data": "msds1"}, "Expected data none for the objective .*Springs; got data 'msds1'"),
         ({"objective": "likelihood"}, "Expected a data set for the objective likelihood; got"),
         ({"objective": {"kind": "likelihod"}}, "nearest: likelihood"),
-        ({"objective": {"kind": "likelihood", "beta": 2}}, "it has none; got 'beta'"),
+        ({"objective": {"kind": "likelihood", "beta": 2}}, "as it has none; got 'beta'"),
     ],
 )
 def test_an_objective_and_data_fit(settings, message):
@@ -738,7 +738,7 @@ def test_a_flow_with_labels_learns_them(tmp_path):
     x8, labels = torch.from_numpy(images), torch.from_numpy(grey)
     right, wrong = flow(x8, labels).mean(), flow(x8, 1 - labels).mean()
     assert right > wrong + 10
-    with pytest.raises(ValueError, match="one label of whole numbers.*grey has 0"):
+    with pytest.raises(ValueError, match="one class label per image.*grey has 0"):
         _ = Images(name="grey", images=images).classes
 
 

@@ -59,8 +59,8 @@ def save(
     content = {"format": FORMAT, "dtype": dtype, "storage": storage or dtype, "config": config}
     write_json(folder / CONFIG, content)
     kept, shared = _once(state)
-    told = {"config": json.dumps(plain(content), sort_keys=True)}
-    tensors.save(folder / WEIGHTS, kept, shared | told)
+    metadata = {"config": json.dumps(plain(content), sort_keys=True)}
+    tensors.save(folder / WEIGHTS, kept, shared | metadata)
 
 
 def _once(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

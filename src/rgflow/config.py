@@ -406,8 +406,8 @@ channel_mixing; got 'bins'.
             )
         if isinstance(self.map, WindowMap) and not isinstance(self.pixels, UniformPixels):
             raise ValueError(
-                "Expected pixels uniform with the map window, which knows pixels by their levels; "
-                "got others."
+                "Expected pixels uniform with the map window, which works on the levels of pixels; "
+                f"got {type(self.pixels).__name__}."
             )
         if isinstance(self.geometry, Squeeze) and (self.position_embedding or self.labels):
             raise ValueError(
@@ -612,7 +612,7 @@ class TrainConfig:
     """What minutes and seconds are of: time that passes, or time that the processors spend on this
     process, all threads together, which is fair on a machine that does other things besides."""
     steps: int | None = None
-    """Budget of optimiser steps; what ends first of minutes and steps ends the run."""
+    """Budget of optimiser steps; a run ends when minutes or steps are used up, whichever is first."""
     batch_size: int = 64
     """Images per step, over all processes together."""
     accumulate: int = 1

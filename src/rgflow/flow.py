@@ -649,8 +649,8 @@ class Flow(nn.Module):
         labels = labels.to(self.device).long()
         if labels.min() < 0 or labels.max() >= self.labels.num_embeddings:
             raise ValueError(
-                f"Expected labels from 0 to {self.labels.num_embeddings - 1}; got "
-                f"{labels.min().item()} to {labels.max().item()}."
+                f"Expected labels from 0 to {self.labels.num_embeddings - 1}; the lowest is "
+                f"{labels.min().item()}, the highest {labels.max().item()}."
             )
         embedding = self.labels(labels)
         return Context(embedding[:, :0], embedding)
@@ -742,7 +742,7 @@ class Flow(nn.Module):
         return self if dtype == self.dtype else cast(Self, self._copies.of(self, dtype))
 
     def frozen(self, dtype: torch.dtype | None = None) -> Self:
-        """This flow for use only: its parameters are fixed, and those of linear layers normed once.
+        """This flow for use only: its parameters are fixed, and weight norms are computed once.
 
         Parameters are shared with this flow, unless a number format other than its own is asked
         for; so training it further would leave the copy half changed.

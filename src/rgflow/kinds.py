@@ -70,10 +70,10 @@ got 'reach'.
         if name not in known:
             close = difflib.get_close_matches(str(name)[:100], known, n=1)
             hint = f" (nearest: {close[0]})" if close else ""
-            has = ", ".join(known) or "it has none"
-            raise ValueError(
-                f"Expected options of the {what} {kind}: {has}; got {short(name)}{hint}."
-            )
+            has = f"options of the {what} {kind}: {', '.join(known)}"
+            if not known:
+                has = f"no options of the {what} {kind}, as it has none"
+            raise ValueError(f"Expected {has}; got {short(name)}{hint}.")
     return cls(**options)
 
 

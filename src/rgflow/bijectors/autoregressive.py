@@ -1,4 +1,4 @@
-"""Masked autoregressive bijector: every variable told how by all variables before it.
+"""Masked autoregressive bijector: every variable is mapped conditionally on those before it.
 
 Letters in shapes: R rows (blocks); D variables of a block; P parameters per variable.
 """

@@ -78,7 +78,7 @@ class Mixtures(NamedTuple):
 
 
 class CoarseToFine(Bijector):
-    """Mixtures of logistics (`rgflow.bijectors.mixture`), each told by all coarser variables.
+    """Mixtures of logistics (`rgflow.bijectors.mixture`), each given all coarser variables.
 
     The sites that go up are left as they are, so that the next level sees an image with every other
     row and column left out; at the top all are mapped. `fit` makes levels those of pixels.
@@ -274,7 +274,7 @@ class Generation:
         self._known = [context]
         """The context and the groups so far, [., R]: levels until all that go up are there, and
         then what the networks see. The context comes first."""
-        self._told: Tensor | None = None
+        self._of_stem: Tensor | None = None
         """What the stem of the quarter says to each of its groups."""
         self._quarter = 0
 
@@ -284,10 +284,10 @@ class Generation:
         known = torch.cat(self._known)
         if group // trunk.quarter != self._quarter:
             self._quarter = group // trunk.quarter
-            self._told = trunk.features(self._quarter, known)
+            self._of_stem = trunk.features(self._quarter, known)
             self._known = [known]
-        told = None if self._told is None else self._told[group % trunk.quarter]
-        params = trunk.of_group(self._networks[group - self._kept], known, told)
+        of_stem = None if self._of_stem is None else self._of_stem[group % trunk.quarter]
+        params = trunk.of_group(self._networks[group - self._kept], known, of_stem)
         return Mixtures(params, Units(*self._units[group]), Tables(*self._tables[group]))
 
     def add(self, level: Tensor) -> None:
@@ -311,8 +311,8 @@ class Generation:
             self.units = Units(*each)
             self._units = _apart(self.units)
         self._known = [part[:, rows] for part in self._known]
-        if self._told is not None:
-            self._told = self._told[:, rows]
+        if self._of_stem is not None:
+            self._of_stem = self._of_stem[:, rows]
 
 
 def _apart(of_all: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:

@@ -1,4 +1,4 @@
-"""Couplings: each half of a block is mapped element by element, told how by the other half.
+"""Couplings: each half of a block is mapped element by element, conditioned on the other half.
 
 One coupling is the paper's RNVP block (Appendix A): the even half conditions first and the odd half
 is mapped; then the mapped odd half conditions and the even half is mapped.

@@ -23,7 +23,7 @@ class Dequantizer(Bijector):
     log S′(ε) of k + ε: dequantised by uniform noise as ever, with this map in front of the flow.
     It stays within the value of a pixel, so encoding is lossless as ever.
 
-    S is told by a network from the values of all channels at the site, and of no other site: so
+    A network computes S from the values of all channels at the site, and of no other site: so
     causal cones stay what they are. At the start it is the identity. What lies outside [0, 256),
     where the logit map has values too, stays.
 

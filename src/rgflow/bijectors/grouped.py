@@ -86,12 +86,12 @@ class GroupedTrunk(nn.Module):
         h = x.T @ weight.T
         if self.from_stems is not None:
             widths = [stem.first.shape[1] for stem in self.stems]
-            told = [
+            of_stems = [
                 stem(x[:width].T) @ matrix.flatten(0, 1).to(x.dtype).T
                 for stem, width, matrix in zip(self.stems, widths, self.from_stems, strict=True)
             ]
             last = 3 * self.quarter * self.hidden  # at the top the first quarter has networks too
-            h = torch.cat((h[:, :-last], h[:, -last:] + torch.cat(told, 1)), 1)
+            h = torch.cat((h[:, :-last], h[:, -last:] + torch.cat(of_stems, 1)), 1)
         h = h.view(x.shape[1], -1, self.hidden).transpose(0, 1)  # [groups, R, w]
         rest = self.compiled if self.precision.fast and self.compiled else _after_first
         blocks = [cast(_GroupedResidual, block).in_use() for block in self.blocks]
@@ -109,8 +109,8 @@ class GroupedTrunk(nn.Module):
             return None
         stem = self.stems[quarter - 1]
         features: Tensor = stem(known[: stem.first.shape[1]].T)
-        told = features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
-        return told.unflatten(1, (-1, self.hidden)).transpose(0, 1)
+        hidden = features @ self.from_stems[quarter - 1].flatten(0, 1).T.to(known.dtype)
+        return hidden.unflatten(1, (-1, self.hidden)).transpose(0, 1)
 
     def apart(self, dtype: torch.dtype) -> list["GroupNetwork"]:
         """The network of every mapped group by itself, in this number format."""
@@ -123,16 +123,16 @@ class GroupedTrunk(nn.Module):
         ends = split(self.first, self.first_bias, self.last, self.last_bias)
         return [GroupNetwork(a, b, y, z, of) for (a, b, y, z), of in zip(ends, blocks, strict=True)]
 
-    def of_group(self, network: "GroupNetwork", known: Tensor, told: Tensor | None) -> Tensor:
+    def of_group(self, network: "GroupNetwork", known: Tensor, of_stem: Tensor | None) -> Tensor:
         """Parameters [1, P, e·R] of one group, from the groups before it.
 
         Args:
             network: Of the group.
             known: The context and those groups [., R], of which there needn't be any.
-            told: What `features` says to it.
+            of_stem: What `features` gives for it.
         """
         h = known.T @ network.first[0, :, : len(known)].T
-        h = h if told is None else h + told
+        h = h if of_stem is None else h + of_stem
         out = _after_first(
             h[None], network.blocks, network.first_bias, network.last, network.last_bias
         )

@@ -1,7 +1,7 @@
 """Mixtures of logistic distributions as maps of the real line.
 
 As in Flow++ (Ho et al. 2019, section 3.2). With components of shares π_j, means μ_j and scales
-e^(s_j), all of them told by a network but the last, which is the standard one with a share of ε,
+e^(s_j), all of them given by a network but the last, which is the standard one with a share of ε,
 
     F(x)  = Σ_j π_j σ((x − μ_j) e^(−s_j)),
     y     = (1 − ε) log(F(x)/(1 − F(x))) + ε x,

@@ -2,7 +2,7 @@
 
 A variable u of the unit interval stands for a pixel through the marginal distribution (`Marginal`):
 level k, one of 256 values, is the stretch of u between β_k and β_(k+1), of length p_k. With
-x_k = (k − centre)/unit and components of shares π_j, means μ_j and scales s_j, all of them told by
+x_k = (k − centre)/unit and components of shares π_j, means μ_j and scales s_j, all of them from
 a network,
 
     F_k = Σ_j π_j σ((x_k − μ_j)/s_j),    F_0 = 0,    F_256 = 1,    P_k = F_(k+1) − F_k,

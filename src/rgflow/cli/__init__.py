@@ -23,7 +23,7 @@ COMMANDS = {
     "fields": "which pixels the latents of a trained flow change",
     "factors": "what latents mean: factors, labels, dependence",
     "inpaint": "regions of images filled in, and found",
-    "reproduce": "the paper's tables and figures, and what else was asked, end to end",
+    "reproduce": "repeat an experiment: the paper's tables and figures, and our own",
     "report": "everything about a trained flow on one page",
     "app": "see, edit, mix and repair images in the browser",
     "models": "the models that come with the package",

@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> None:
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
 
-    # Torch is slow to import, so a mistake above is told without it.
+    # Torch is slow to import, so mistakes are reported before it is needed.
     from rgflow.training import train
     from rgflow.training.run import Run, several_processes
 

@@ -67,8 +67,9 @@ class Images:
         ]
         if len(found) != 1:
             raise ValueError(
-                f"Expected a data set with one label of whole numbers, as the flow has labels; "
-                f"{self.name} has {len(found)}: use cifar10 or mnist, or set --model.labels 0."
+                f"Expected a data set with exactly one class label per image, as the flow has "
+                f"labels; {self.name} has {len(found)}: use cifar10 or mnist, or set "
+                f"--model.labels 0."
             )
         return found[0]
 

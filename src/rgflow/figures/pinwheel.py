@@ -62,8 +62,8 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]]) -> Image.Image:
                 _points(left, z, colours)
                 _data(right, many, generated, colours)
                 title = f"prior by {WORDS[cross]} → data"
-                told = _told(flows, cross)
-                left.text(REACH, -REACH, told, ha="center", va="top", color=INK, fontsize=12)
+                text = _text(flows, cross)
+                left.text(REACH, -REACH, text, ha="center", va="top", color=INK, fontsize=12)
             else:
                 _data(left, many, x, legs)
                 _prior(right, found, crosses)
@@ -78,7 +78,7 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]]) -> Image.Image:
     return rendered(figure)
 
 
-def _told(flows: Sequence[Pinwheel], cross: Cross) -> str:
+def _text(flows: Sequence[Pinwheel], cross: Cross) -> str:
     """Shares of the points whose leg is named: of the flow that is drawn, and of all."""
     mean = ""
     if len(flows) > 1:

@@ -284,7 +284,7 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
 
     Nothing is downloaded. The network is that of torch-fidelity, and images are resized as by
     TensorFlow 1, which FID is defined with. The distance is called FID only of the file that
-    pytorch-fid and torch-fidelity publish, told by its hash; of any other FD-*the file's name*.
+    pytorch-fid and torch-fidelity publish, known by its hash; of any other FD-*the file's name*.
 
     Args:
         path: Weights as a state dict of PyTorch, which loads without running code, or safetensors.

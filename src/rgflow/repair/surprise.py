@@ -127,7 +127,7 @@ class Reference:
         data: Of which data set.
         model: Which weights they went through, as a hash; a frozen copy of a flow, or one in
             another number format, counts as another.
-        pictures: Which images of the data set they were, as `kept_reference` was told.
+        pictures: Which images of the data set they were, as given to `kept_reference`.
     """
 
     sites: tuple[Tail, ...]

@@ -1,6 +1,6 @@
 """The log-likelihood of images place by place.
 
-It is a sum of a share of every pixel, and one of every block of every layer. Here it is told in
+It is a sum of a share of every pixel, and one of every block of every layer. Here it is given in
 cube coordinates, in which the prior is uniform: there, the term of a block is how much likelier
 what comes to it is than independent draws from the prior would be, whatever space the flow itself
 works in. On the real line this is the log-determinant of the block, and the log-density of the

@@ -84,7 +84,7 @@ class Checkpoints:
         if self.damaged:
             raise ValueError(
                 f"Expected a checkpoint in {self.folder} that is as it was written; none is: "
-                f"{self.told()}: begin anew, or with --pretrained from the model of the run."
+                f"{self.damage()}: begin anew, or with --pretrained from the model of the run."
             )
         if any(self.folder.glob("*.pt")):
             raise ValueError(
@@ -94,7 +94,7 @@ class Checkpoints:
             )
         return None
 
-    def told(self) -> str:
+    def damage(self) -> str:
         """Which are damaged, and how, in words."""
         return "; ".join(f"{path.name} is damaged, {how}" for path, how in self.damaged.items())
 

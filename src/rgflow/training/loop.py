@@ -103,7 +103,7 @@ def train(
         if flow.pixels and not config.pretrained:
             flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
     trainer = Trainer(config, flow, training_set, accelerator)
-    with _told_if_full(run), run.locked() if main else nullcontext():
+    with _one_sentence_if_full(run), run.locked() if main else nullcontext():
         if state:
             trainer.restore(state)
         elif resume and run.entries():
@@ -114,7 +114,7 @@ def train(
         # A process that is killed right at the end has its result still to write.
         if trainer.fraction() >= 1 and "result" in run.record():
             raise ValueError(
-                f"Expected something left of the budget; {run.folder} has used it up at step "
+                f"Expected a budget that isn't used up; {run.folder} has reached its end at step "
                 f"{trainer.step}: give a larger --steps or --minutes."
             )
         accelerator.wait_for_everyone()
@@ -129,7 +129,7 @@ def train(
             run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
         with display, Interruptions() as interruptions:
             if checkpoints.damaged:
-                session.tell(f"{checkpoints.told()}: goes on from step {trainer.step}")
+                session.tell(f"{checkpoints.damage()}: goes on from step {trainer.step}")
             if uncompiled:
                 session.tell(f"trains without compiled maps, which is slower: {uncompiled}")
             session.loop(interruptions, resumed=state is not None)
@@ -175,7 +175,7 @@ def _check_kind(config: TrainConfig, images: Images) -> None:
 
 
 @contextmanager
-def _told_if_full(run: Run) -> Iterator[None]:
+def _one_sentence_if_full(run: Run) -> Iterator[None]:
     """Say in one sentence that a folder can't be written, and what is left."""
     try:
         yield
