@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import devices
 from devices import CPU, DEVICE, DeviceTensor
 from flows import BIJECTORS, CASES, random_flow, random_images
+from reproducing.pinwheel import draw_pinwheel, name_legs
 from rgflow import Latents, TrainConfig, load_flow
 from rgflow.analysis import (
     at_temperatures,
@@ -28,7 +29,6 @@ from rgflow.analysis.associations import associations
 from rgflow.analysis.dependence import dependence
 from rgflow.analysis.directions import directions
 from rgflow.analysis.labels import Label
-from rgflow.analysis.pinwheel import draw_pinwheel, name_legs
 from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.visible import visible_latents
 from rgflow.evaluation import evaluate

@@ -8,10 +8,9 @@ import pytest
 import torch
 from PIL import ImageColor
 
-from rgflow import figures
-from rgflow.analysis import pinwheel
+from reproducing import pinwheel
+from reproducing.pinwheel_figures import COLOURS, pinwheels
 from rgflow.config import PRIORS
-from rgflow.figures.pinwheel import COLOURS
 from rgflow.priors import make_prior
 
 
@@ -109,8 +108,8 @@ def test_bad_input():
 
 
 def test_picture_has_a_row_for_each_prior(learned):
-    one = figures.pinwheels({"laplace": learned["laplace"][:1]})
-    two = figures.pinwheels(learned)
+    one = pinwheels({"laplace": learned["laplace"][:1]})
+    two = pinwheels(learned)
     assert one.width == two.width
     assert two.height > 1.5 * one.height
     for colour in COLOURS:

@@ -612,7 +612,7 @@ class TrainConfig:
     """What minutes and seconds are of: time that passes, or time that the processors spend on this
     process, all threads together, which is fair on a machine that does other things besides."""
     steps: int | None = None
-    """Budget of optimiser steps; a run ends when minutes or steps are used up, whichever is first."""
+    """Budget of optimiser steps; whichever of minutes and steps is used up first ends the run."""
     batch_size: int = 64
     """Images per step, over all processes together."""
     accumulate: int = 1

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
+from reproducing.pinwheel import POINTS, TURNS, Estimate, learn_pinwheels
+from reproducing.pinwheel_figures import pinwheels
 from rgflow.analysis.dependence import Stratum, dependence
 from rgflow.analysis.directions import directions
 from rgflow.analysis.disentanglement import CodeScores, disentanglement
@@ -16,14 +18,13 @@ from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.levels import encode
 from rgflow.analysis.mixing import mix, straight
-from rgflow.analysis.pinwheel import POINTS, TURNS, Estimate, learn_pinwheels
 from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.architectures import make_flow
 from rgflow.bijectors.pixels import dequantize
 from rgflow.config import PRIORS
 from rgflow.evaluation import evaluate
-from rgflow.figures import grid, pinwheels
+from rgflow.figures import grid
 from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.traversals import Shown, labels, traversals
 from rgflow.latents import Address, Latents

@@ -15,4 +15,3 @@ from .images import to_bytes as to_bytes
 from .network import generation_cones as generation_cones
 from .network import inference_cone as inference_cone
 from .network import network_views as network_views
-from .pinwheel import pinwheels as pinwheels

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rgflow.analysis.pinwheel import TURNS, Cross, Estimate, Pinwheel, draw_pinwheel, sectors
+from reproducing.pinwheel import TURNS, Cross, Estimate, Pinwheel, draw_pinwheel, sectors
 from rgflow.config import PRIORS
 from rgflow.figures.charts import INK, PALE, SOFT, blank, rendered
 from rgflow.priors import make_prior
