@@ -18,7 +18,7 @@ import torch
 from skimage import data as photographs
 from skimage.transform import resize
 
-from rgflow import LosslessWarning, bits_per_dim, data, load_flow
+from rgflow import LosslessWarning, data, load_flow
 from rgflow.training.run import processor
 
 
@@ -63,7 +63,7 @@ def main() -> None:
                 "lossless": bool((error < 0.5).all()),
                 "largest_error": error.max().item(),
                 "median_error": error.median().item(),
-                "bits_per_dim": bits_per_dim(flow.log_prob(x8), flow.dim).mean().item(),
+                "bits_per_dim": flow.unit(flow.log_prob(x8)).mean().item(),
             }
         )
         row = rows[-1]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from rgflow import Flow, bits_per_dim, data
+from rgflow import Flow, data
 from rgflow.bijectors import dequantize
 from rgflow.training.run import Run, processor
 
@@ -27,7 +27,7 @@ def measure(flow: Flow, x: torch.Tensor) -> dict[str, float]:
     back = torch.cat([flow.decode(flow.encode(part)) for part in x.split(100)])
     error = (back - x).abs()
     return {
-        "bits_per_dim": bits_per_dim(log_prob.double(), flow.dim).mean().item(),
+        "bits_per_dim": flow.unit(log_prob.double()).mean().item(),
         "median_error": error.median().item(),
         "largest_error": error.max().item(),
         "lost_values": (back.floor() != x.floor()).double().mean().item(),

@@ -21,7 +21,6 @@ from rgflow import (
     Lattice,
     LosslessWarning,
     RGFlow,
-    bits_per_dim,
     data,
     load_flow,
     make_flow,
@@ -170,12 +169,12 @@ def test_an_untrained_flow_starts_at_known_bits_per_dim():
     for name, expected in (("msds1", 9.53), ("msds2", 9.62)):
         x8 = torch.from_numpy(data.load(name, "train", count=400, progress=False).images.copy())
         log_prob = flow.log_prob(x8, torch.Generator().manual_seed(0))
-        assert bits_per_dim(log_prob, flow.dim).mean().item() == pytest.approx(expected, abs=0.03)
+        assert flow.unit(log_prob).mean().item() == pytest.approx(expected, abs=0.03)
 
 
 def test_uniform_pixels_cost_8_bits():
     flow = RGFlow(config(pixels="marginal", **BIJECTORS["cube"])).double()
-    bits = bits_per_dim(flow.log_prob(random_images(flow, 2)), flow.dim)
+    bits = flow.unit(flow.log_prob(random_images(flow, 2)))
     torch.testing.assert_close(bits, torch.full_like(bits, 8.0))
 
 

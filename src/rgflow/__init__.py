@@ -44,7 +44,6 @@ __getattr__, __dir__, _names = lazy_loader.attach(
         "latents": ["Latents"],
         "lattice": ["Lattice"],
         "model": ["RGFlow"],
-        "numerics": ["bits_per_dim"],
         "objectives": ["Batch", "Objective"],
         "presets": ["preset"],
     },
@@ -88,7 +87,6 @@ if TYPE_CHECKING:
     from rgflow.latents import Latents as Latents
     from rgflow.lattice import Lattice as Lattice
     from rgflow.model import RGFlow as RGFlow
-    from rgflow.numerics import bits_per_dim as bits_per_dim
     from rgflow.objectives import Batch as Batch
     from rgflow.objectives import Objective as Objective
     from rgflow.presets import preset as preset

@@ -16,27 +16,12 @@ from torch.autograd import forward_ad
 from rgflow.config import ComputeDtype
 
 
-def bits_per_dim(log_prob: Tensor, dim: int) -> Tensor:
-    """−log p / (D·ln 2): bits per dimension from log-densities in nats.
-
-    The densities are those of pixels in [0, 256), one unit per quantisation level, so nothing has
-    to be added; this is the only place that knows.
-
-    Args:
-        log_prob: Log-densities, of any shape.
-        dim: D = C·H·W.
-
-    Example:
-        >>> uniform = torch.tensor([-3072 * math.log(256)])  # the uniform density on [0, 256)^D
-        >>> bits_per_dim(uniform, 3072)
-        tensor([8.])
-    """
-    return Unit.of_images(dim)(log_prob)
-
-
 @dataclass(frozen=True)
 class Unit:
     """What negative log-likelihoods are reported in.
+
+    Densities are those of pixels in [0, 256), one unit per quantisation level, so bits per dimension
+    need no correction; this is the only place that knows.
 
     Attributes:
         name: bits/dim for images, nats/site for real-valued fields.
