@@ -20,8 +20,8 @@ from rgflow.config import ComputeDtype
 class Unit:
     """What negative log-likelihoods are reported in.
 
-    Densities are those of pixels in [0, 256), one unit per quantisation level, so bits per dimension
-    need no correction; this is the only place that knows.
+    Densities are those of pixels in [0, 256), one unit per quantisation level, so bits per
+    dimension need no correction; this is the only place that knows.
 
     Attributes:
         name: bits/dim for images, nats/site for real-valued fields.
