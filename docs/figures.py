@@ -19,11 +19,16 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 import rgflow
-from rgflow import Lattice, figures
+from rgflow import Lattice, figures, load_flow
 from rgflow.data import load, msds, patches
+from rgflow.figures import grid, picture, to_bytes
 from rgflow.figures.charts import INK, SOFT
+from rgflow.repair.particles import complete
 
 OUT = Path(__file__).parent / "_static"
+IMAGES = Path(__file__).parent / "images"
+TEXTURE = 3
+"""Seed of the textures."""
 
 plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 11, "text.color": INK})
 
@@ -256,8 +261,47 @@ def photographs() -> None:
     plt.close(figure)
 
 
+def textures() -> None:
+    """Samples of `photos` at 256×256, and one at 512×512 from coarse to fine."""
+    flow = load_flow("photos")
+    large, small = flow.resized(512, 512), flow.resized(256, 256)
+    with torch.no_grad():
+        z = large.draw(1, generator=torch.Generator().manual_seed(TEXTURE))
+        stages = [to_bytes(x)[0] for x in large.coarse(z)]
+        samples = to_bytes(small.sample(4, generator=torch.Generator().manual_seed(TEXTURE)))
+    square = grid(samples, 2, 1)
+    sheet = Image.new("RGB", (3 * 512 + 16, 512 + 4), "white")
+    sheet.paste(square.resize((512, 512), Image.Resampling.BICUBIC), (0, 0))
+    coarse = Image.new("RGB", (512, 512), "white")
+    places = ((0, 0), (256, 0), (0, 256), (256, 256))
+    for place, stage in zip(places, (stages[-3], stages[-4], stages[-5], stages[-6]), strict=True):
+        coarse.paste(picture(stage).resize((254, 254), Image.Resampling.NEAREST), place)
+    sheet.paste(coarse, (520, 0))
+    sheet.paste(picture(stages[0]), (1040, 0))
+    sheet.save(IMAGES / "photos.png", optimize=True)
+
+
+def repairs() -> None:
+    """A photograph that `photos` has never seen, scratched, with completions."""
+    x8 = torch.tensor(patches.photograph("chelsea"))[:, 100:196, 150:246].contiguous()
+    flow = load_flow("photos").resized(96, 96)
+    hole = np.zeros((96, 96), bool)
+    for i in range(90):
+        hole[2 + i, 16 + i // 2 : 19 + i // 2] = True
+    hole[40:52, 62:74] = True
+    damaged = x8.clone()
+    damaged[:, torch.tensor(hole)] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None]
+    found = complete(
+        flow, x8, hole, particles=64, sweeps=8, generator=torch.Generator().manual_seed(0)
+    )
+    shown = torch.stack([x8, damaged, found.image, *found.samples[[3, 7]]])
+    grid(shown, 5, 3).save(IMAGES / "photos-repair.png", optimize=True)
+
+
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
+    textures()
+    repairs()
     layers()
     network()
     cones()
