@@ -17,6 +17,7 @@ from rgflow import trained
 from rgflow.analysis import factors
 from rgflow.cli import main, traverse
 from rgflow.config import ConvolutionalMap, listed
+from rgflow.geometries import Windows
 from rgflow.presets import PRESETS
 from rgflow.report import sections
 from visitors import free_port
@@ -184,11 +185,16 @@ def test_every_preset_is_in_the_table():
         if isinstance(map_, ConvolutionalMap):
             row += [" ", " ", "affine", "Real NVP", listed(map_.hidden)]
         else:
-            networks = getattr(map_, "conditioner", None)
+            networks, geometry = getattr(map_, "conditioner", None), model.geometry
+            if isinstance(geometry, Windows):
+                networks = f"{len(geometry.shifts)} a level"
+                cells = f"windows of {2 * geometry.reach + 1}"
+            else:
+                cells = listed(geometry.m)
             if networks is None:
                 networks = f"{model.channels * 4**map_.splits} of their own"
             kind = model.to_dict()["map"]["kind"]
-            row += [listed(model.geometry.m), listed(map_.depth), kind, networks]
+            row += [cells, listed(map_.depth), kind, networks]
             row += [listed(map_.hidden)]
         assert f"| {' | '.join(map(str, row))} |".replace("|   |   |", "| | |") in text
 

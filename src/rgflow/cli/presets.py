@@ -38,10 +38,10 @@ def _flow(config: TrainConfig) -> tuple[str, str, str, str]:
     model, map = config.model, config.model.map
     if isinstance(map, ConvolutionalMap):
         return "Real NVP", "", "", f"{map.hidden} feature maps"
-    networks = f"{getattr(map, 'conditioner', '')}, "
+    networks = f"{map.conditioner}, " if hasattr(map, "conditioner") else ""
     if isinstance(map, CoarseToFineMap):
         networks = f"{model.channels * 4**map.splits} of "
     networks += f"{listed(getattr(map, 'hidden', 0))} wide"
     parts = model.to_dict()
-    m = listed(model.geometry.m) if isinstance(model.geometry, Blocks) else ""
+    m = listed(model.geometry.m) if isinstance(model.geometry, Blocks) else "windows"
     return parts["map"]["kind"], m, listed(map.depth), networks
