@@ -328,7 +328,10 @@ def test_a_model_of_the_package_does_as_well_on_images_that_nobody_has_seen(name
 def images_of(name, count):
     """The first test images of a model's data set."""
     config = Card.read(shipped()[name]).config
-    return torch.from_numpy(data.load_for(config, "test", count=count).images.copy())
+    try:
+        return torch.from_numpy(data.load_for(config, "test", count=count).images.copy())
+    except FileNotFoundError as error:  # of other packages than Python's
+        pytest.skip(str(error))
 
 
 def check_likelihood(name, count):
