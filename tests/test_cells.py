@@ -265,3 +265,20 @@ def test_fields_terms_and_pictures(name):
     x8 = torch.randint(256, (2, *flow.image_shape), dtype=torch.uint8)
     torch.testing.assert_close(local_terms(flow, x8).total, flow.log_prob(x8), rtol=1e-9, atol=1e-8)
     assert network_views(flow.lattice).size[0] > 500
+
+
+@pytest.mark.parametrize("name", [*GEOMETRIES, "windows-inside"])
+def test_single_sites_are_touched_as_the_table_says(name):
+    """Few marked sites are looked up by where cells are."""
+    if name == "windows-inside":
+        geometry = Windows(period=4, reach=3, inside=(7, 13), boundary="open")
+        lattice = Lattice(height=8, width=16, levels=2, geometry=geometry)
+    else:
+        lattice = lattice_of(name)
+    for level in range(lattice.levels):
+        for layer in lattice.layers(level):
+            masks = np.eye(int(np.prod(layer.grid)), dtype=bool).reshape(-1, *layer.grid)
+            every = np.stack([(layer.table == site).any(1) for site in range(len(masks))])
+            assert (layer.touched(masks).reshape(every.shape) == every).all()
+            for mask, expected in zip(masks, every, strict=True):
+                assert (layer.touched(mask).ravel() == expected).all()

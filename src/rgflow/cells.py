@@ -125,9 +125,31 @@ class Cells:
             )
         return table
 
+    @cached_property
+    def _numbers(self) -> Ids:
+        """The number of the cell at every place of the grid, where they wrap around; −1: none."""
+        numbers = np.full(self.grid, -1, dtype=np.int64)
+        i, j = (self.origins % np.array(self.grid)).T
+        numbers[i, j] = np.arange(len(self))
+        return numbers
+
     def touched(self, mask: Mask) -> Mask:
         """Which cells read a marked site: masks of the grid […, h, w] → of cells […, shape]."""
         lead = mask.shape[:-2]
+        marked = np.argwhere(mask)
+        if len(marked) * len(self.reads) < mask.size:  # rather look around them than at all cells
+            marked = marked[(marked[:, -2:] < np.array(self.extent)).all(1)]
+            where, sites = marked[:, :-2].repeat(len(self.reads), 0), marked[:, -2:]
+            at = sites[:, None] - np.array(self.reads, dtype=np.int64)
+            at = at.reshape(-1, 2)
+            i, j = (at % np.array(self.grid)).T
+            number = self._numbers[i, j]
+            found = number >= 0
+            if not self.periodic:
+                found &= (self.origins[number] == at).all(1)
+            out = np.zeros((*lead, len(self)), dtype=bool)
+            out[(*where[found].T, number[found])] = True
+            return out.reshape(*lead, *self.shape)
         flat = np.concatenate([mask.reshape(*lead, -1), np.zeros((*lead, 1), dtype=bool)], -1)
         return flat[..., self.table].any(-1).reshape(*lead, *self.shape)
 

@@ -254,12 +254,15 @@ class _Particles:
         self.sites = int(self.moving.sum())
         number = torch.full(part.shape, -1, device=x.device)
         number[self.moving] = torch.arange(self.sites, device=x.device)
-        # Of every channel and moving site, the number of its value among those of a particle.
-        self.numbers = torch.stack(
-            [torch.where(self.moving, number + c * self.sites, -1) for c in range(len(x))]
-        )
+        self.number = number
         self.values = x[:, self.moving].flatten().expand(count, -1).clone()
         self.weight, self.log_p = (torch.zeros(count, device=x.device) for _ in range(2))
+
+    def numbers(self, number: Tensor) -> Tensor:
+        """Of moving sites by their number […] (−1: of others), the numbers of their values among
+        those of a particle, […, C]."""
+        of_channel = torch.arange(len(self.x), device=number.device) * self.sites
+        return torch.where(number[..., None] >= 0, number[..., None] + of_channel, -1)
 
     def now(self, here: Tensor, place: Tensor) -> Tensor:
         """The levels of all particles [M, …] at places among their values (−1: those given)."""
@@ -306,10 +309,9 @@ def _draw_windows(layers: Sequence[tuple[int, Cellwise]], of: _Particles) -> _Dr
         if not len(touched):
             continue
         table = torch.as_tensor(layer.cells.table[touched], device=of.x.device)  # [B, 1 + S]
-        here, place = (
-            whole[:, ::stride, ::stride].flatten(1)[:, table.clamp(min=0)].permute(1, 2, 0)
-            for whole in (of.x, of.numbers)
-        )  # [B, 1 + S, C]
+        sites, columns = table.clamp(min=0), layer.cells.grid[1]
+        i, j = stride * (sites // columns), stride * (sites % columns)
+        here, place = of.x[:, i, j].permute(1, 2, 0), of.numbers(of.number[i, j])  # [B, 1 + S, C]
         missing = (table < 0)[:, 1:]
         now = of.now(here, place)  # [M, B, 1 + S, C]
         dtype = next(layer.bijector.parameters()).dtype
@@ -357,7 +359,7 @@ def _draw_blocks(levels: Sequence[_Level], of: _Particles) -> _Drawn:
             continue
         fixed, places = (
             level.bijector.in_order(level.layer.read_all(whole[None, :, ::s, ::s])[touched])
-            for whole in (of.x, of.numbers)
+            for whole in (of.x, of.numbers(of.number).permute(2, 0, 1))
         )  # [G, e, B]
         known = level.generation(touched, of.count, like)
         matters = False  # whether anything so far differs between particles
