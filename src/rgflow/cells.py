@@ -140,8 +140,7 @@ class Cells:
         if len(marked) * len(self.reads) < mask.size:  # rather look around them than at all cells
             marked = marked[(marked[:, -2:] < np.array(self.extent)).all(1)]
             where, sites = marked[:, :-2].repeat(len(self.reads), 0), marked[:, -2:]
-            at = sites[:, None] - np.array(self.reads, dtype=np.int64)
-            at = at.reshape(-1, 2)
+            at = (sites[:, None] - np.array(self.reads, dtype=np.int64)).reshape(-1, 2)
             i, j = (at % np.array(self.grid)).T
             number = self._numbers[i, j]
             found = number >= 0

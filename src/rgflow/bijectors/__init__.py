@@ -67,14 +67,11 @@ __all__ = [
 
 
 def _autoregressive(spec: MapSpec, **options: Any) -> Bijector:
-    # Of zuko, which nothing else here needs.
-    from rgflow.bijectors.autoregressive import AutoregressiveBijector
-
-    return AutoregressiveBijector(spec, **options)
+    return __getattr__("AutoregressiveBijector")(spec, **options)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AutoregressiveBijector":
+    if name == "AutoregressiveBijector":  # of zuko, which nothing else here needs
         return importlib.import_module("rgflow.bijectors.autoregressive").AutoregressiveBijector
     raise AttributeError(name)
 

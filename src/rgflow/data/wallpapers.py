@@ -90,7 +90,8 @@ def source(request: Request) -> Source:
     if request.crop is not None:
         raise ValueError(f"Expected no crop of wallpapers; got {request.crop}; leave it out.")
     paths = [ROOT / name for files in FILES.values() for name in files]
-    if missing := [package for package, of in FILES.items() if not all(map(_is_there, of))]:
+    there = {package: all((ROOT / name).is_file() for name in of) for package, of in FILES.items()}
+    if missing := [package for package in FILES if not there[package]]:
         raise FileNotFoundError(
             f"Expected the photographs of Debian's packages {', '.join(FILES)} below {ROOT}; those "
             f"of {', '.join(missing)} aren't there: apt install {' '.join(missing)}."
@@ -120,10 +121,6 @@ def source(request: Request) -> Source:
     )
 
 
-def _is_there(name: str) -> bool:
-    return (ROOT / name).is_file()
-
-
 @cache
 def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
@@ -140,10 +137,8 @@ def _stream(files: Sequence[tuple[int, Path]], request: Request, count: int) -> 
         for n in range(size):
             number, sizes = pictures[random.integers(len(pictures))]
             scale, pixels = sizes[random.integers(len(sizes))]
-            row, column = (
-                int(random.integers(edge - wanted + 1))
-                for edge, wanted in zip(pixels.shape, (request.height, request.width), strict=False)
-            )
+            row = int(random.integers(pixels.shape[0] - request.height + 1))
+            column = int(random.integers(pixels.shape[1] - request.width + 1))
             part = pixels[row : row + request.height, column : column + request.width]
             images[n] = part.transpose(2, 0, 1)
             labels[n] = number, scale, row, column
