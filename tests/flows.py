@@ -152,7 +152,9 @@ def flat(**options: Any) -> FlowConfig:
 def config(**options: Any) -> FlowConfig:
     """A small flow's config, from such a list, with one map per layer and one block per network
     unless the list has more."""
-    small: dict[str, Any] = {"height": 8, "width": 8, "depth": 1, "hidden": 8, "blocks": 1}
+    small: dict[str, Any] = {"height": 8, "width": 8}
+    if not isinstance(options.get("map"), dict):
+        small |= {"depth": 1, "hidden": 8, "blocks": 1}
     return flat(**{**small, **options})
 
 

@@ -62,9 +62,10 @@ class Precision(local):
         latents: Whether what layers make of an image is wanted, or its likelihood alone.
     """
 
-    networks: torch.dtype | None = None
-    fast: bool = False
-    latents: bool = True
+    def __init__(
+        self, networks: torch.dtype | None = None, fast: bool = False, latents: bool = True
+    ) -> None:
+        self.networks, self.fast, self.latents = networks, fast, latents
 
     @contextmanager
     def changed(self, **values: Any) -> Iterator[None]:
