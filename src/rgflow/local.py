@@ -221,8 +221,9 @@ class _Touched:
             return x, x.new_zeros(0)
         (dim,) = self.layer.bijector.event_shape
         assert dim
-        size = rows * dim
-        read = torch.cat((x[size:], self.known))[self.context].view(rows, -1)
+        size, read = rows * dim, x.new_empty(rows, 0)
+        if self.context.numel():
+            read = torch.cat((x[size:], self.known))[self.context].view(rows, -1)
         context = Context(read, read[:, :0], self.missing)
         y, log_det = function(x[:size].view(rows, -1), self.layer.of(self.numbers, context))
         return torch.cat((y.flatten(), x[size:])), log_det

@@ -77,7 +77,7 @@ def bits(flow: Flow, images: Tensor, seed: int = 0) -> Bits:
         ... )
         >>> found = bits(flow, torch.randint(256, (1, 3, 21, 13), dtype=torch.uint8))
         >>> found.levels.shape, found.dim
-        (torch.Size([1, 3]), 819)
+        (torch.Size([1, 4]), 819)
     """
     channels, height, width = images.shape[1:]
     flow = flow.resized(height, width)

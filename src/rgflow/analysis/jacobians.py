@@ -89,14 +89,12 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
 
 def _layer_jacobians(layer: Cellwise, y: Tensor) -> tuple[Tensor, Tensor]:
     """What a layer generates from y [1, C, H, W], and the transposed Jacobians of its cells."""
-    cells, context = layer.read(y)
-    none = Context(cells[:, :0], cells[:, :0])
-    known = context or none
+    cells, known = layer.read(y)
     read = torch.cat((cells, known.values), 1)
 
     def generate(read: Tensor) -> Tensor:
         own, values = read.split((cells.shape[1], known.values.shape[1]), 1)
-        given = Context(values, known.embedding, known.missing) if context else None
+        given = Context(values, known.embedding, known.missing)
         return layer.bijector.inverse(own, given)[0]
 
     def push(direction: Tensor) -> Tensor:
