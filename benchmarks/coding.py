@@ -39,7 +39,7 @@ def walk(flow: RGFlow, image: Tensor, code: Code) -> Tensor:
 
     Args:
         flow: Of windows, for this size.
-        image: Levels, of which those are read that are there already: all of them to write.
+        image: Levels; all of them when writing, zeros when reading.
         code: Writes, or reads, the levels of one channel at some pixels.
     """
     x = image.clone()
