@@ -90,7 +90,8 @@ def computed(flow: Flow, every: int = 1) -> dict[str, Tensor]:
 def every_flow() -> Iterator[tuple[str, Flow, int]]:
     """The package's models and the released code's: name, flow, which numbers are kept."""
     for name in shipped():
-        yield name, load_flow(name), 17
+        if name != "photos":  # younger than the file
+            yield name, load_flow(name), 17
     for name in ("colour", "grey"):
         yield name, load_released(HERE / "fixtures" / "released" / f"{name}.state"), 1
 

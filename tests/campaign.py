@@ -367,7 +367,7 @@ KINDS = [
     Kind("config.yaml, begun with", beside("config.yaml", run), begun, text=True),
     Kind("log.jsonl", run, described, text=True),
     Kind("evaluation.json", beside("evaluation.json", run), described, text=True),
-    Kind("surprise.json", reference, lambda path: Reference.load(path.parent).check(FLOW), True),
+    Kind("surprise.json", reference, lambda path: Reference.load(path.parent) and None, True),
     Kind("latents", latents, lambda path: hashed(Latents.load(path).levels)),
     Kind("released .state", state, lambda path: hashed(load_released(path).state_dict())),
     Kind("older .state", older_state, lambda path: load_released(path).eval() and None),

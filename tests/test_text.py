@@ -80,7 +80,7 @@ def test_a_training_shows_text_as_it_is(capsys, monkeypatch, terminal):
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
     flow = random_flow(torch.float32)
-    with Display(TrainConfig(data=STRANGE), flow, 10, enabled=True) as display:
+    with Display(TrainConfig(data=STRANGE), flow, None, enabled=True) as display:
         display.tell(STRANGE)
     said = capsys.readouterr().err
     assert said.count(SHOWN) >= 1 + terminal

@@ -144,12 +144,14 @@ def _own(page: Page) -> None:
 
 def opened_picture(path: Path) -> Image.Image:
     """A picture file, in its own size; a `ValueError` if it is none, or too large."""
+    wanted = f"Expected a picture, PNG, JPEG or WebP, of at most {MOST_PIXELS // 1_000_000} million"
     try:
         return open_picture(path, MOST_PIXELS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{wanted} pixels; got {error}: choose another.") from error
     except Exception as error:  # the only class Pillow's errors have in common
         raise ValueError(
-            f"Expected a picture, PNG, JPEG or WebP, of at most {MOST_PIXELS // 1_000_000} million "
-            "pixels; this file is larger, isn't one, or is damaged: choose another."
+            f"{wanted} pixels; this file isn't one, or is damaged: choose another."
         ) from error
 
 

@@ -95,13 +95,13 @@ def open_picture(file: Path | BinaryIO, most: float = math.inf) -> Image.Image:
     frame of an animation.
 
     Raises:
-        ValueError: it has more pixels than `most`, or than Pillow's limit.
+        PIL.Image.DecompressionBombError: it has more pixels than `most`, or than Pillow's limit.
         Exception: whatever Pillow raises for a damaged file.
     """
     with Image.open(file, formats=FORMATS) as opened:
         # Pillow only warns; to make that an error would change the filters of all threads.
         if opened.width * opened.height > min(most, Image.MAX_IMAGE_PIXELS or math.inf):
-            raise ValueError(
+            raise Image.DecompressionBombError(
                 f"{opened.width}x{opened.height} pixels, which could be a decompression bomb"
             )
         image = ImageOps.exif_transpose(opened)
