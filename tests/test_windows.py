@@ -65,7 +65,12 @@ def test_probabilities_of_levels_are_those_of_the_density():
     x8 = noise(2, 3, 8, 8)
     x = flow.preprocess(flow.to_reals(x8))[0]
     cells, context = layer.read(x)
-    levels = x8.flatten(2)[:, :, layer.table[:, 0]].permute(0, 2, 1).reshape(-1, 3).long()
+    levels = (
+        x8.flatten(2)[:, :, torch.from_numpy(layer.cells.table[:, 0])]
+        .permute(0, 2, 1)
+        .reshape(-1, 3)
+        .long()
+    )
     log_p = torch.zeros(len(levels), dtype=torch.float64)
     for channel in range(3):
         p = bijector.probabilities(context, levels[:, :channel])
@@ -79,7 +84,7 @@ def test_brightness_and_contrast_are_units():
     """Mixtures of a window that is twice as contrasted, and brighter, are the same in its units."""
     flow = random_flow(**OPEN | {"channels": 1, "geometry": "windows"})
     bijector = flow.steps[0].cellwise[0].bijector.bijectors[0]
-    level = torch.randint(40, 80, (5, flow.steps[0].cellwise[0].table.shape[1] - 1)).double()
+    level = torch.randint(40, 80, (5, len(flow.steps[0].cellwise[0].cells.reads) - 1)).double()
 
     def seen(levels):
         u = (levels + 0.5) / 256

@@ -11,7 +11,7 @@ Letters in shapes: h, w rows and columns of a grid; n cells; R sites that a cell
 writes the first W of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -82,6 +82,7 @@ class Cells:
         self.shape = shape or (len(origins),)
         self.extent = extent or grid
         self._origins = origins
+        self._offsets: Ids = np.array(self.reads, dtype=np.int64).reshape(-1, 2)
 
     def __len__(self) -> int:
         return int(np.prod(self.shape))
@@ -106,13 +107,9 @@ class Cells:
                 f"Expected at most {LARGEST:,} sites for the cells of a layer to read; got "
                 f"{len(self):,} cells of {len(self.reads)}, on the grid {self.grid}."
             )
-        size = np.array(self.grid)
-        at = self.origins[:, None] + np.array(self.reads, dtype=np.int64).reshape(1, -1, 2)
-        inside = ((at >= 0) & (at < np.array(self.extent))).all(2)
-        i, j = np.moveaxis(at % size, 2, 0)
-        table: Ids = np.where(inside | self.periodic, i * size[1] + j, -1)
+        table = self._sites_at(self.origins)
         own, context = table[:, : self.written].ravel(), table[:, self.written :]
-        counts = np.bincount(own[own >= 0], minlength=int(size.prod()))
+        counts = np.bincount(own[own >= 0], minlength=self.grid[0] * self.grid[1])
         if (own < 0).any() or counts.max(initial=0) > 1:
             raise ValueError(
                 f"Expected cells of {self.name} that write sites of the grid {self.grid}, each "
@@ -125,6 +122,17 @@ class Cells:
             )
         return table
 
+    def sites(self, numbers: Ids) -> Ids:
+        """The rows of `table` of some cells [k], [k, R]."""
+        return self.table[numbers]
+
+    def _sites_at(self, origins: Ids) -> Ids:
+        """What cells at these places [k, 2] read, as in `table`, [k, R]."""
+        at = origins[:, None] + self._offsets
+        inside = ((at >= 0) & (at < np.array(self.extent))).all(2)
+        i, j = np.moveaxis(at % np.array(self.grid), 2, 0)
+        return np.where(inside | self.periodic, i * self.grid[1] + j, -1)
+
     @cached_property
     def _numbers(self) -> Ids:
         """The number of the cell at every place of the grid, where they wrap around; −1: none."""
@@ -133,21 +141,35 @@ class Cells:
         numbers[i, j] = np.arange(len(self))
         return numbers
 
+    def _cells_at(self, places: Ids) -> Ids:
+        """The numbers of the cells at these places [k, 2]; −1: there is none."""
+        i, j = (places % np.array(self.grid)).T
+        numbers = self._numbers[i, j]
+        if self.periodic:
+            return numbers
+        return np.where((self.origins[numbers] == places).all(1), numbers, -1)
+
+    def _readers(self, sites: Ids) -> Ids:
+        """The numbers of the cells that read each of these sites [k, 2], [k, R]; −1: none."""
+        there = (sites < np.array(self.extent)).all(1)
+        found = self._cells_at((sites[:, None] - self._offsets).reshape(-1, 2))
+        return np.where(there[:, None], found.reshape(len(sites), len(self.reads)), -1)
+
+    def readers(self, sites: Ids) -> Ids:
+        """The numbers of all cells that read one of these sites [k, 2], each once, in order."""
+        found = np.unique(self._readers(sites))
+        return found[found >= 0]
+
     def touched(self, mask: Mask) -> Mask:
         """Which cells read a marked site: masks of the grid […, h, w] → of cells […, shape]."""
         lead = mask.shape[:-2]
         marked = np.argwhere(mask)
         if len(marked) * len(self.reads) < mask.size:  # rather look around them than at all cells
-            marked = marked[(marked[:, -2:] < np.array(self.extent)).all(1)]
-            where, sites = marked[:, :-2].repeat(len(self.reads), 0), marked[:, -2:]
-            at = (sites[:, None] - np.array(self.reads, dtype=np.int64)).reshape(-1, 2)
-            i, j = (at % np.array(self.grid)).T
-            number = self._numbers[i, j]
-            found = number >= 0
-            if not self.periodic:
-                found &= (self.origins[number] == at).all(1)
+            numbers = self._readers(marked[:, -2:])
+            found = numbers >= 0
+            where = marked[:, None, :-2].repeat(numbers.shape[1], 1)[found]
             out = np.zeros((*lead, len(self)), dtype=bool)
-            out[(*where[found].T, number[found])] = True
+            out[(*where.T, numbers[found])] = True
             return out.reshape(*lead, *self.shape)
         flat = np.concatenate([mask.reshape(*lead, -1), np.zeros((*lead, 1), dtype=bool)], -1)
         return flat[..., self.table].any(-1).reshape(*lead, *self.shape)
@@ -158,6 +180,90 @@ class Cells:
         out, touched = mask.reshape(*lead, -1).copy(), self.touched(mask).reshape(*lead, -1)
         out[..., self.table[:, : self.written].ravel()] |= touched.repeat(self.written, -1)
         return out.reshape(mask.shape)
+
+
+class Sublattice(Cells):
+    """Cells in rows and columns, one step apart both ways. Where they are, and what they read,
+    needs no table, and so no memory, whatever the grid.
+
+    Args:
+        start: Row and column of the first cell.
+        step: Distance p of neighbouring cells.
+        shape: Rows and columns of cells.
+        others: As of `Cells`, which has all others.
+
+    Example:
+        >>> reads = [(0, 0), (0, -1)]
+        >>> cells = Sublattice("odd", 0, (4, 6), (1, 1), 2, (2, 3), reads, 1)
+        >>> cells.origins[:2].tolist(), cells.readers(np.array([[1, 2]])).tolist()
+        ([[1, 1], [1, 3]], [1])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        level: int,
+        grid: tuple[int, int],
+        start: Offset,
+        step: int,
+        shape: tuple[int, int],
+        reads: Sequence[Offset],
+        written: int,
+        *,
+        periodic: bool = True,
+        groups: int = 1,
+        extent: tuple[int, int] | None = None,
+    ) -> None:
+        self.start, self.step = start, step
+        none, period = np.empty((0, 2), dtype=np.int64), (step, step)
+        super().__init__(
+            name, level, grid, none, reads, written,
+            periodic=periodic, period=period, groups=groups, shape=shape, extent=extent,
+        )  # fmt: skip
+
+    @property
+    def origins(self) -> Ids:
+        return self._places(np.arange(len(self)))
+
+    def _places(self, numbers: Ids) -> Ids:
+        """Where cells are, [k, 2]."""
+        found: Ids = self.start + self.step * np.stack(np.divmod(numbers, self.shape[1]), -1)
+        return found
+
+    def sites(self, numbers: Ids) -> Ids:
+        return self._sites_at(self._places(numbers))
+
+    def _cells_at(self, places: Ids) -> Ids:
+        from_first = places - np.array(self.start)
+        if self.periodic:
+            from_first = from_first % np.array(self.grid)
+        (i, j), off = from_first.T // self.step, (from_first % self.step).any(1)
+        there = ~off & (from_first >= 0).all(1) & (i < self.shape[0]) & (j < self.shape[1])
+        return np.where(there, i * self.shape[1] + j, -1)
+
+    def bands(self, most: int) -> Iterator[tuple[slice, "Sublattice"]]:
+        """The layer in parts of a few rows of cells, where the boundary is open: the rows of the
+        grid that a part reads, and its cells as a layer of these rows.
+
+        Args:
+            most: Cells of a part, if a row has no more.
+        """
+        rows, columns = self.shape
+        offsets, height = [i for i, _ in self.reads], self.extent[0]
+        for first in range(0, rows, number := max(most // max(columns, 1), 1)):
+            count = min(number, rows - first)
+            top = self.start[0] + self.step * first
+            low = max(top + min(offsets), 0)
+            high = min(top + self.step * (count - 1) + max(offsets) + 1, height)
+            grid = (high - low, self.grid[1])
+            yield (
+                slice(low, high),
+                Sublattice(
+                    self.name, self.level, grid, (top - low, self.start[1]), self.step,
+                    (count, columns), self.reads, self.written, periodic=False,
+                    groups=self.groups, extent=(high - low, self.extent[1]),
+                ),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,19 +334,17 @@ def square(edge: int, corner: Offset = (0, 0)) -> tuple[Offset, ...]:
     )
 
 
-def sublattice(
-    grid: tuple[int, int], shift: Offset, period: int, edge: int = 1, periodic: bool = True
-) -> tuple[Ids, tuple[int, int]]:
-    """Every `period`-th place of a grid both ways, row by row, and how many rows and columns.
+def fitting(
+    grid: tuple[int, int], shift: Offset, step: int, edge: int = 1, periodic: bool = True
+) -> tuple[int, int]:
+    """How many rows and columns of squares of an edge fit into a grid, the first at a shift, one
+    step apart both ways; unless periodic, those that would reach outside are left out.
 
-    Unless periodic, places at which a square of an edge would reach outside are left out.
-
-    >>> sublattice((4, 2), (1, 0), 2)[0].tolist()
-    [[1, 0], [3, 0]]
+    >>> fitting((4, 2), (1, 0), 2), fitting((4, 4), (1, 1), 2, edge=2, periodic=False)
+    ((2, 1), (1, 1))
     """
     rows, columns = (
-        np.arange(s % period, n if periodic else n - edge + 1, period)
-        for s, n in zip(shift, grid, strict=True)
+        len(range(first, n if periodic else n - edge + 1, step))
+        for first, n in zip(shift, grid, strict=True)
     )
-    places = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
-    return places, (len(rows), len(columns))
+    return rows, columns

@@ -4,14 +4,15 @@ Letters in shapes: N images; C channels; h, w rows and columns of a grid; n cell
 cell writes, D = C·W its variables; S sites of its context; E size of embeddings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
-from rgflow.cells import SUBLATTICES, Cells
-from rgflow.numerics import EXACT, Precision
+from rgflow.cells import SUBLATTICES, Cells, Offset, Sublattice
+from rgflow.numerics import EXACT, Precision, derivatives_wanted
 
 
 def cut(x: Tensor, m: int) -> Tensor:
@@ -34,6 +35,11 @@ def join(blocks: Tensor, m: int, channels: int, p: int, q: int) -> Tensor:
     even, even_, odd, odd_ = blocks.reshape(-1, p, q, 4, channels, n, n).unbind(3)
     x = torch.stack((even, odd, odd_, even_), 3).reshape(-1, p, q, 2, 2, channels, n, n)
     return x.permute(0, 5, 1, 6, 3, 2, 7, 4).reshape(-1, channels, p * m, q * m)
+
+
+BAND = 8192
+"""Cells that are mapped at a time where no gradient is wanted: few enough for the processor's
+caches, so that it is faster, and large images take little memory."""
 
 
 def spec_of(cells: Cells, channels: int, top: bool = True, embedding: int = 0) -> MapSpec:
@@ -61,7 +67,6 @@ class Cellwise(Bijector):
             know where a cell is.
     """
 
-    table: Tensor
     precision: Precision = EXACT
 
     def __init__(self, bijector: Bijector, cells: Cells, channels: int, embedding: int = 0) -> None:
@@ -69,9 +74,7 @@ class Cellwise(Bijector):
         self.bijector, self.cells, self.channels = bijector, cells, channels
         self.domain, self.codomain = bijector.domain, bijector.codomain
         self.positions = nn.Embedding(len(cells), embedding) if embedding else None
-        # Where nothing is missing, what would be is never asked for.
-        table = torch.empty(0) if cells.tile else torch.from_numpy(cells.table)
-        self.register_buffer("table", table, persistent=False)
+        self._tables: dict[torch.device, Tensor] = {}
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         return self._map(self.bijector.forward, x, context)
@@ -80,10 +83,33 @@ class Cellwise(Bijector):
         return self._map(self.bijector.inverse, y, context)
 
     def _map(self, function: Callable[..., Mapped], x: Tensor, given: Context | None) -> Mapped:
+        if self._in_bands(x, given):
+            return self._map_bands(function, x)
         cells, context = self.read(x, given)
         y, log_det = function(cells, context)
         log_det = log_det.reshape(len(x), -1).sum(1)
         return (self.write(x, y) if self.precision.latents else x), log_det
+
+    def _in_bands(self, x: Tensor, given: Context | None) -> bool:
+        cells, known = self.cells, self.positions is not None or given is not None
+        if torch.is_grad_enabled() or known or not isinstance(cells, Sublattice):
+            return False
+        return not cells.periodic and len(x) * len(cells) > BAND
+
+    def _map_bands(self, function: Callable[..., Mapped], x: Tensor) -> Mapped:
+        """The same in parts, each of which can be written before the next is read, as no cell reads
+        what another one writes."""
+        assert isinstance(self.cells, Sublattice)
+        total, wanted = x.new_zeros(len(x)), self.precision.latents
+        out = x.clone() if wanted else x
+        for rows, cells in self.cells.bands(BAND // len(x)):
+            band = out[:, :, rows]
+            own, context = _sliced(band, cells)
+            y, log_det = function(own, Context(context, own[:, :0], _missing(cells, band)))
+            total += log_det.reshape(len(x), -1).sum(1)
+            if wanted:
+                _overwrite(band, cells, y)
+        return out, total
 
     def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context]:
         """What the cells of images [N, C, h, w] write, [N·n, D], image by image, and what they know
@@ -97,9 +123,7 @@ class Cellwise(Bijector):
             cells, values, missing = cut(self._inside(x), self.cells.tile), None, None
         else:
             cells, values = self._gathered(x)
-            missing = None
-            if not self.cells.periodic:
-                missing = (self.table[:, self.cells.written :] < 0).repeat(len(x), 1)
+            missing = _missing(self.cells, x)
         embedding = self._embedding(len(x), given, cells)
         return cells, Context(cells[:, :0] if values is None else values, embedding, missing)
 
@@ -112,15 +136,23 @@ class Cellwise(Bijector):
 
     def _gathered(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The two parts of `read_all`."""
-        w, groups = self.cells.written, self.cells.groups
+        if isinstance(self.cells, Sublattice) and not derivatives_wanted(x):
+            return _sliced(x, self.cells)
+        w, groups, table = self.cells.written, self.cells.groups, self._table(x.device)
         flat = x.flatten(2)
-        own = flat[:, :, self.table[:, :w]].unflatten(3, (groups, -1)).permute(0, 2, 3, 1, 4)
+        own = flat[:, :, table[:, :w]].unflatten(3, (groups, -1)).permute(0, 2, 3, 1, 4)
         flat = flat.transpose(1, 2)
         if not self.cells.periodic:  # −1 is the last, which is 0
             flat = torch.cat((flat, flat.new_zeros(len(flat), 1, self.channels)), 1)
-        rest = flat[:, self.table[:, w:]]  # [N, n, S, C]
+        rest = flat[:, table[:, w:]]  # [N, n, S, C]
         rows = len(x) * len(self.cells)
         return own.reshape(rows, w * self.channels), rest.reshape(rows, -1)
+
+    def _table(self, device: torch.device) -> Tensor:
+        """The sites that every cell reads, on a device; made at the first use, as few need it."""
+        if device not in self._tables:
+            self._tables[device] = torch.from_numpy(self.cells.table).to(device)
+        return self._tables[device]
 
     def write(self, x: Tensor, cells: Tensor) -> Tensor:
         """Images [N, C, h, w] with other values of what cells write [N·n, D]."""
@@ -128,7 +160,7 @@ class Cellwise(Bijector):
             return self._outside(x, join(cells, m, self.channels, *self.cells.shape))
         n, w = len(self.cells), self.cells.written
         own = cells.view(len(x), n, self.cells.groups, self.channels, -1).permute(0, 3, 1, 2, 4)
-        places = self.table[:, :w].flatten()
+        places = self._table(x.device)[:, :w].flatten()
         return x.flatten(2).index_copy(2, places, own.reshape(*x.shape[:2], -1)).view_as(x)
 
     def of(self, numbers: Tensor, context: Context | None = None) -> Context | None:
@@ -176,3 +208,72 @@ class Cellwise(Bijector):
             return y.roll((s, s), (2, 3))
         down, along = s + y.shape[2], s + y.shape[3]
         return x.slice_scatter(x[:, :, s:down].slice_scatter(y, 3, s, along), 2, s, down)
+
+
+def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:
+    """What cells of images [N, C, h, w] write and read, as `Cellwise._gathered`, by slices; the
+    latter is a view of [S·C, N·n]."""
+    w, channels, rows = cells.written, x.shape[1], len(x) * len(cells)
+    x = x.transpose(0, 1)
+    own = _slices(x, cells, cells.reads[:w]).view(cells.groups, -1, channels, rows)
+    rest = _slices(x, cells, cells.reads[w:])
+    return own.permute(3, 0, 2, 1).reshape(rows, -1), rest.view(-1, rows).T
+
+
+def _slices(x: Tensor, cells: Sublattice, offsets: Sequence[Offset]) -> Tensor:
+    """Of images […, h, w] what lies at these offsets from every cell, or 0 where that is missing,
+    [S, …, rows, columns]."""
+    if not offsets:
+        return x.new_empty(0, *x.shape[:-2], *cells.shape)
+    shape = cells.grid if cells.periodic else cells.extent
+    parts = [x[..., : shape[0], : shape[1]]]
+    begins, ranges = [], []
+    for axis, size in enumerate(shape):
+        first = cells.start[axis] + min(offset[axis] for offset in offsets)
+        last = cells.start[axis] + cells.step * (cells.shape[axis] - 1)
+        last += max(offset[axis] for offset in offsets)
+        before, after = max(-first, 0), max(last + 1 - size, 0)
+        begins.append(cells.start[axis] + before)
+        ranges.append((before, after))
+    (above, below), (left, right) = ranges
+    if not cells.periodic:
+        padded = F.pad(parts[0], (left, right, above, below))
+    else:
+        padded = parts[0]
+        for axis, (before, after) in zip((-2, -1), ranges, strict=True):
+            if before or after:
+                size = shape[axis]
+                places = torch.arange(-before, size + after, device=x.device) % size
+                padded = padded.index_select(axis, places)
+    step, (rows, columns) = cells.step, cells.shape
+    down, along = step * (rows - 1) + 1, step * (columns - 1) + 1
+    return torch.stack(
+        [
+            padded[..., i : i + down : step, j : j + along : step]
+            for i, j in ((begins[0] + a, begins[1] + b) for a, b in offsets)
+        ]
+    )
+
+
+def _missing(cells: Cells, x: Tensor) -> Tensor | None:
+    """Which sites of the contexts of all cells of images are missing, [N·n, S]; none: nothing ever
+    is."""
+    if cells.periodic:
+        return None
+    if not isinstance(cells, Sublattice):
+        table = torch.from_numpy(cells.table[:, cells.written :] < 0).to(x.device)
+        return table.repeat(len(x), 1)
+    there = torch.ones(cells.grid, dtype=torch.bool, device=x.device)
+    missing = ~_slices(there, cells, cells.reads[cells.written :])
+    return missing.flatten(1).repeat(1, len(x)).T
+
+
+def _overwrite(x: Tensor, cells: Sublattice, values: Tensor) -> None:
+    """Write what cells write, [N·n, D], into images, where the boundary is open."""
+    (rows, columns), step, w = cells.shape, cells.step, cells.written
+    own = values.view(len(x), rows, columns, cells.groups, x.shape[1], -1)
+    own = own.permute(3, 5, 0, 4, 1, 2).reshape(w, len(x), x.shape[1], rows, columns)
+    for (a, b), one in zip(cells.reads[:w], own, strict=True):
+        i, j = cells.start[0] + a, cells.start[1] + b
+        down, along = step * (rows - 1) + 1, step * (columns - 1) + 1
+        x[:, :, i : i + down : step, j : j + along : step] = one

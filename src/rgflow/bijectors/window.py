@@ -145,36 +145,36 @@ class WindowMixture(Bijector):
         seen, mean, spread = _of_window(context.values, context.missing, self.channels)
         if context.embedding.shape[1]:
             seen = torch.cat((seen, context.embedding), 1)
-        return Units(mean.T, spread.T.expand(shape)), seen
+        return Units(mean, spread.expand(shape)), seen
 
 
 def _of_window(
     values: Tensor, missing: Tensor | None, channels: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is known of windows [R, S·C]: for the network [R, .], mean [R, C] and spread [R, 1]."""
-    level = _levels(values)  # site by site, [R, S·C]
-    sites = level.shape[1] // channels
-    of_channel = torch.eye(channels, dtype=level.dtype, device=level.device).repeat(sites, 1)
+    """What is known of windows [R, S·C]: for the network [R, .], mean [C, R] and spread [1, R].
+
+    Rows are last in memory, as they come from images by slices.
+    """
+    level = _levels(values).T.unflatten(0, (-1, channels))  # [S, C, R]
     if missing is None:
-        mean = (level @ of_channel) / sites
-        rest = level - mean.repeat(1, sites)
-        count: Tensor | int = sites
+        count: Tensor | int = len(level)
+        mean = level.sum(0) / count
+        rest = level - mean
     else:
-        there = (~missing).to(level.dtype)
-        count = there.sum(1, keepdim=True).clamp(min=1)
-        there = there.repeat_interleave(channels, 1)
-        mean = ((level * there) @ of_channel) / count
-        rest = (level - mean.repeat(1, sites)) * there
-    variance = rest.square().sum(1, keepdim=True) / (channels * count)
-    spread = (variance + LEAST**2).sqrt()
+        there = (~missing).T.to(level.dtype)[:, None]
+        count = there.sum(0).clamp(min=1)
+        mean = (level * there).sum(0) / count
+        rest = (level - mean) * there
+    variance = rest.square().sum((0, 1)) / (channels * count)
+    spread = (variance + LEAST**2).sqrt().view(1, -1)
     parts = [
-        rest / spread,
+        (rest / spread).flatten(0, 1),
         (mean - LEVELS / 2) / (LEVELS / 2),
         (spread / LEVELS).log(),
     ]
     if missing is not None:
-        parts.append(missing.to(level.dtype))
-    return torch.cat(parts, 1), mean, spread
+        parts.append(missing.T.to(level.dtype))
+    return torch.cat(parts).T, mean, spread
 
 
 def _split(out: Tensor, channels: int, components: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from rgflow.cells import Cells, Geometry, Ids, Mask, square, sublattice
+from rgflow.cells import Cells, Geometry, Ids, Mask, square
 from rgflow.checks import (
     MAX_SIZE,
     Boundary,
@@ -117,8 +117,8 @@ class Tiles(Cells):
 
     @cached_property
     def origins(self) -> Ids:
-        size = (self.shape[0] * self.tile, self.shape[1] * self.tile)
-        return sublattice(size, (0, 0), self.tile)[0] + self.shift
+        rows = np.stack(np.divmod(np.arange(len(self)), self.shape[1]), -1)
+        return rows * self.tile + self.shift
 
     # The same as of all cells, without a table.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from rgflow.cells import Cells, Geometry, Offset, square, sublattice
+from rgflow.cells import Cells, Geometry, Offset, Sublattice, fitting, square
 from rgflow.checks import MAX_SIZE, Boundary, check_name, check_offsets, check_whole, own_fields
 
 
@@ -62,19 +62,18 @@ class CentredBlocks(Geometry):
         made = []
         for k, (y, x) in enumerate(self.shifts):
             corner = ((y + rim) % m, (x + rim) % m)  # of what is written
-            places, shape = sublattice(grid, corner, m, n, self.periodic)
             made.append(
-                Cells(
+                Sublattice(
                     f"layer {k}",
                     level,
                     grid,
-                    places - rim,
+                    (corner[0] - rim, corner[1] - rim),
+                    m,
+                    fitting(grid, corner, m, n, self.periodic),
                     reads,
                     n * n,
                     periodic=self.periodic,
-                    period=(m, m),
                     groups=4,
-                    shape=shape,
                 )
             )
         return made

@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from rgflow.cells import Cells, Geometry, Offset, square, sublattice
+from rgflow.cells import Cells, Geometry, Offset, Sublattice, fitting, square
 from rgflow.checks import MAX_SIZE, Boundary, check_name, check_offsets, check_whole, own_fields
 
 
@@ -120,19 +120,18 @@ class Windows(Geometry):
         for k, (y, x) in enumerate(shifts):
             gone |= {((y + i) % p, (x + j) % p) for i, j in own}
             context = self._around(own, (y, x), gone) if self.offsets is None else self.offsets
-            places, shape = sublattice(extent, (y, x), p, s, self.periodic)
             made.append(
-                Cells(
+                Sublattice(
                     f"layer {k}",
                     level,
                     grid,
-                    places,
+                    (y, x),
+                    p,
+                    fitting(extent, (y, x), p, s, self.periodic),
                     (*own, *context),
                     len(own),
                     periodic=self.periodic,
-                    period=(p, p),
                     groups=4 if s > 1 else 1,
-                    shape=shape,
                     extent=extent,
                 )
             )
