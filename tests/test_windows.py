@@ -12,7 +12,7 @@ from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows, preset
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import LEAST
 from rgflow.data import load, wallpapers
-from rgflow.photographs import bits, padded
+from rgflow.photographs import bit_map, bits, padded
 
 OPEN = {
     "bijector": "window",
@@ -104,7 +104,7 @@ def test_brightness_and_contrast_are_units():
 def test_any_size_is_scored_and_what_lies_beyond_doesnt_matter(size):
     flow = random_flow(**OPEN)
     x8 = noise(2, 3, *size)
-    found = bits(flow, x8, seed=3)
+    found = bits(flow, x8)
     assert found.dim == 3 * size[0] * size[1]
     resized = flow.resized(*size)
     whole = padded(resized, x8)
@@ -114,6 +114,9 @@ def test_any_size_is_scored_and_what_lies_beyond_doesnt_matter(size):
     # In the middle of levels, the density and the bits are of the same pixels.
     beyond = whole[0].numel() - found.dim
     at_middle = -(resized.log_prob(whole) / math.log(2)) - 8 * beyond
+    torch.testing.assert_close(
+        bit_map(flow, x8).sum((1, 2)).double(), found.total, rtol=1e-5, atol=0
+    )
     torch.testing.assert_close(found.total, at_middle, rtol=1e-9, atol=1e-6)
     z = resized.encode(whole)
     assert torch.equal(resized.decode(z).floor()[:, :, : size[0], : size[1]], x8.double())

@@ -94,6 +94,8 @@ class RGFlow(Flow):
     def take_weights(self, other: "RGFlow") -> None:
         rest = {k: x for k, x in other.state_dict().items() if not k.startswith("steps.")}
         self.load_state_dict(rest, strict=False)
+        if other.levels > 1:  # as it doesn't depend on the size, and takes long for large ones
+            self.__dict__["writes_last"] = other.writes_last
         shared = self.config.shared
         theirs = {
             (0 if shared else level, layer.cells.name): layer

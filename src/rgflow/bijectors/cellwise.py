@@ -104,8 +104,7 @@ class Cellwise(Bijector):
         out = x.clone() if wanted else x
         for rows, cells in self.cells.bands(BAND // len(x)):
             band = out[:, :, rows]
-            own, context = _sliced(band, cells)
-            y, log_det = function(own, Context(context, own[:, :0], _missing(cells, band)))
+            y, log_det = function(*read_cells(band, cells))
             total += log_det.reshape(len(x), -1).sum(1)
             if wanted:
                 _overwrite(band, cells, y)
@@ -208,6 +207,13 @@ class Cellwise(Bijector):
             return y.roll((s, s), (2, 3))
         down, along = s + y.shape[2], s + y.shape[3]
         return x.slice_scatter(x[:, :, s:down].slice_scatter(y, 3, s, along), 2, s, down)
+
+
+def read_cells(x: Tensor, cells: Sublattice) -> tuple[Tensor, Context]:
+    """What cells of images [N, C, h, w] write, [N·n, D], image by image, and their context; by
+    slices, so that it takes no table."""
+    own, values = _sliced(x, cells)
+    return own, Context(values, own[:, :0], _missing(cells, x))
 
 
 def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:

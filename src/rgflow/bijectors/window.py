@@ -110,6 +110,31 @@ class WindowMixture(Bijector):
         x, log_slope, _ = mixture_inverse(d, torch.cat(levels), params, units, tables)
         return x.T, log_slope.sum(0)
 
+    def level_log_prob(
+        self, level: Tensor, around: Tensor, missing: Tensor | None = None
+    ) -> Tensor:
+        """Log-probability of bytes given those around them; `transform` gives densities on the cube.
+
+        Args:
+            level: Of the channels of sites, whole numbers 0 to 255, [R, C].
+            around: Of their contexts, as `Context.values`, but whole numbers, [R, S·C]; what is
+                missing is 0.
+            missing: As of `Context`.
+
+        Returns:
+            In nats, all channels together, [R].
+        """
+        level, dtype = level.T, self.network.first.weight.dtype
+        if around.shape[1]:
+            seen, mean, spread = _of_window(around.to(dtype), missing, self.channels)
+            units = Units(mean, spread.expand(level.shape))
+        else:
+            like = around.to(dtype)
+            units, seen = self._seen(None, like.new_empty(len(around), 1))
+        params, factors = _split(self.network(seen).to(dtype), self.channels, self.components)
+        params = _shifted(params, factors, (level.to(dtype) - units.centre) / units.unit)
+        return level_log_prob(level.long(), params, units, self._tables(dtype)).sum(0)
+
     def probabilities(self, context: Context, before: Tensor) -> Tensor:
         """Of all 256 levels of the next channel, as a coder needs them, [R, 256].
 
@@ -142,20 +167,22 @@ class WindowMixture(Bijector):
             if context is None or not context.embedding.shape[1]:
                 return units, like.new_ones(len(like), 1)
             return units, context.embedding
-        seen, mean, spread = _of_window(context.values, context.missing, self.channels)
+        level = _levels(context.values)
+        seen, mean, spread = _of_window(level, context.missing, self.channels)
         if context.embedding.shape[1]:
             seen = torch.cat((seen, context.embedding), 1)
         return Units(mean, spread.expand(shape)), seen
 
 
 def _of_window(
-    values: Tensor, missing: Tensor | None, channels: int
+    level: Tensor, missing: Tensor | None, channels: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is known of windows [R, S·C]: for the network [R, .], mean [C, R] and spread [1, R].
+    """What is known of windows with these levels [R, S·C]: for the network [R, .], mean [C, R] and
+    spread [1, R].
 
     Rows are last in memory, as they come from images by slices.
     """
-    level = _levels(values).T.unflatten(0, (-1, channels))  # [S, C, R]
+    level = level.T.unflatten(0, (-1, channels))  # [S, C, R]
     if missing is None:
         count: Tensor | int = len(level)
         mean = level.sum(0) / count

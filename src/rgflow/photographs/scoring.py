@@ -1,0 +1,231 @@
+"""How many bits photographs of any size take under a flow of windows.
+
+A cell of windows reads pixels and nothing else on the way to the latents, so cells can be scored in
+any order, a few rows at a time: memory doesn't grow with the photograph, beyond its bytes, and what
+is done needn't be done again.
+
+Letters in shapes: N images; C channels; H, W rows and columns of a photograph.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
+from rgflow.bijectors.pixels import LEVELS, dequantize
+from rgflow.cells import Sublattice
+from rgflow.config import UniformPixels
+from rgflow.flow import Flow
+from rgflow.model import RGFlow
+
+Done = Mapping[str, float]
+"""Bits of the parts of a photograph that have been scored, by their names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bits:
+    """How many bits a flow takes for photographs.
+
+    Attributes:
+        levels: For every level, level 0 first, [N, levels].
+        dim: Numbers of a photograph, C·H·W.
+    """
+
+    levels: Tensor
+    dim: int
+
+    @property
+    def total(self) -> Tensor:
+        """Of whole photographs, [N]."""
+        return self.levels.sum(1)
+
+    @property
+    def per_dim(self) -> Tensor:
+        """Bits per dimension, [N]."""
+        return self.total / self.dim
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of the cells of one layer.
+
+    Attributes:
+        name: Of the part, for `Done`.
+        level: At which it is.
+        layer: To which its cells belong.
+        rows: The rows of the level's grid that the cells read.
+        cells: The cells, as a layer of these rows.
+        first: The row of the grid in which the first of them write.
+    """
+
+    name: str
+    level: int
+    layer: Cellwise
+    rows: slice
+    cells: Sublattice
+    first: int
+
+
+def check_windows(flow: Flow) -> RGFlow:
+    """A flow of photographs of any size: of windows with an open boundary, and uniform pixels.
+
+    Raises:
+        ValueError: If it is another flow.
+    """
+    fits = isinstance(flow, RGFlow) and isinstance(flow.config.pixels, UniformPixels)
+    if not fits or flow.labels is not None or not flow.writes_last or flow.domain != "cube":
+        fits = False
+    if not fits or any(
+        layer.cells.periodic or not isinstance(layer.cells, Sublattice)
+        for step in flow.steps
+        for layer in step.cellwise
+    ):
+        raise ValueError(
+            "Expected a flow of photographs: geometry windows with an open boundary, map window, "
+            "uniform pixels, no labels, such as the model photos; this is another one."
+        )
+    assert isinstance(flow, RGFlow)
+    return flow
+
+
+def parts(flow: RGFlow, images: int = 1) -> Iterator[Part]:
+    """The parts of all layers, of some images that are scored together, level 0 first."""
+    for level, step in enumerate(flow.steps):
+        for number, layer in enumerate(step.cellwise):
+            assert isinstance(layer.cells, Sublattice)
+            top = layer.cells.start[0]
+            for k, (rows, cells) in enumerate(layer.cells.bands(BAND // images)):
+                yield Part(f"{level}/{number}/{k}", level, layer, rows, cells, top)
+                top += layer.cells.step * cells.shape[0]
+
+
+@torch.no_grad()
+def part_bits(flow: RGFlow, images: Tensor, part: Part) -> Tensor:
+    """Bits of the pixels that the cells of a part write, [N, rows, columns].
+
+    Args:
+        flow: Of the images' size.
+        images: uint8 [N, C, H, W].
+        part: One of `parts`.
+    """
+    x8 = images[:, :, :: 1 << part.level, :: 1 << part.level][:, :, part.rows]
+    levels, context = read_cells(x8.to(flow.device, flow.dtype), part.cells)
+    window = part.layer.bijector.bijectors[0]
+    log_prob = window.level_log_prob(levels, context.values, context.missing)
+    return -log_prob.view(len(images), *part.cells.shape) / math.log(2)
+
+
+def bits(
+    flow: Flow,
+    images: Tensor,
+    *,
+    done: Done | None = None,
+    progress: Callable[[str, float, float], None] | None = None,
+) -> Bits:
+    """How many bits photographs take.
+
+    Args:
+        flow: A flow of windows, of any size.
+        images: uint8 [N, C, H, W].
+        done: Of one image: what an earlier call, which was interrupted, told `progress`.
+        progress: Called after every part with its name, its bits, and the share of pixels so far.
+
+    Raises:
+        ValueError: If the flow can't take such images.
+
+    Example:
+        >>> from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
+        >>> kinds = {"geometry": Windows(boundary="open"), "map": WindowMap(hidden=8)}
+        >>> flow = RGFlow(
+        ...     FlowConfig(height=8, width=8, pixels=UniformPixels(), shared=True, **kinds)
+        ... )
+        >>> found = bits(flow, torch.randint(256, (1, 3, 21, 13), dtype=torch.uint8))
+        >>> found.levels.shape, found.dim
+        (torch.Size([1, 4]), 819)
+    """
+    flow = sized(flow, images)
+    count, *shape = images.shape
+    levels = torch.zeros(count, flow.levels, dtype=torch.float64)
+    pixels, so_far = shape[1] * shape[2], 0
+    for part in parts(flow, count):
+        if done and part.name in done:
+            found = torch.tensor([done[part.name]], dtype=torch.float64)
+        else:
+            found = part_bits(flow, images, part).double().sum((1, 2)).cpu()
+        levels[:, part.level] += found
+        so_far += len(part.cells)
+        if progress:
+            progress(part.name, found.sum().item(), so_far / pixels)
+    return Bits(levels, math.prod(shape))
+
+
+def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None = None) -> Tensor:
+    """Bits of every pixel, all channels together, [N, H, W]; arguments as of `bits`, the share of
+    pixels so far as that of `progress`.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> bit_map(load_flow("photos"), torch.zeros(1, 3, 9, 12, dtype=torch.uint8)).shape
+        torch.Size([1, 9, 12])
+    """
+    flow = sized(flow, images)
+    out = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
+    so_far = 0
+    for part in parts(flow, len(images)):
+        step, (_, j) = part.cells.step, part.layer.cells.start
+        grid = out[:, :: 1 << part.level, :: 1 << part.level]
+        rows, columns = part.cells.shape
+        grid[
+            :,
+            part.first : part.first + step * (rows - 1) + 1 : step,
+            j : j + step * (columns - 1) + 1 : step,
+        ] = part_bits(flow, images, part).to(out)
+        so_far += len(part.cells)
+        if progress:
+            progress(so_far / out[0].numel())
+    return out
+
+
+def sized(flow: Flow, images: Tensor) -> RGFlow:
+    """A flow of photographs for the size of some, uint8 [N, C, H, W].
+
+    Raises:
+        ValueError: If they are something else, or the flow is of another kind.
+    """
+    of = check_windows(flow)
+    if images.ndim != 4 or images.dtype != torch.uint8 or not len(images):
+        raise ValueError(
+            f"Expected photographs, uint8 [N, C, H, W]; got {list(images.shape)} of {images.dtype}."
+        )
+    channels, height, width = images.shape[1:]
+    if channels != flow.config.channels:
+        raise ValueError(
+            f"Expected photographs of {flow.config.channels} channels, as the flow has; got "
+            f"{channels}."
+        )
+    least = flow.config.geometry.smallest
+    if min(height, width) < least:
+        raise ValueError(
+            f"Expected photographs of at least {least}×{least} pixels; got {width}×{height}."
+        )
+    return of.resized(height, width)
+
+
+def padded(flow: Flow, images: Tensor) -> Tensor:
+    """Images [N, C, H, W] on the grid of a flow, the rest being 0.
+
+    Raises:
+        ValueError: If they are larger than the grid.
+    """
+    _, height, width = flow.image_shape
+    down, along = height - images.shape[2], width - images.shape[3]
+    if min(down, along) < 0:
+        raise ValueError(
+            f"Expected images of at most {height}×{width} pixels; got {images.shape[2]}×"
+            f"{images.shape[3]}: use flow.resized for their size."
+        )
+    return F.pad(images, (0, along, 0, down))
