@@ -5,7 +5,8 @@ import torch
 
 from flows import config, random_flow, randomise
 from rgflow import make_flow
-from rgflow.repair.particles import _resampled, complete, maps_once, parts_of
+from rgflow.repair.particles import complete, maps_once, parts
+from rgflow.repair.windows import resampled
 
 KIND = {
     "bijector": "coarse_to_fine",
@@ -42,7 +43,7 @@ def test_resampling_beside_a_kept_particle_leaves_its_distribution():
     others = torch.randint(3, (n, m), generator=random)
     for state, states in zip(before, others, strict=True):
         states[0] = state
-        again = _resampled(p[states] / p[states].sum(), random, True)
+        again = resampled((p[states] / p[states].sum())[None], random, True)[0]
         assert again[0] == 0
         counts[states[again[torch.randint(m, (), generator=random)]]] += 1
     error = (p * (1 - p) / n).sqrt()
@@ -54,7 +55,7 @@ def test_only_levels_of_pixels_are_drawn(options):
     flow = make_flow(config(**KIND | {"height": 8, "width": 8} | options))
     assert not maps_once(flow)
     with pytest.raises(ValueError, match="pixels marginal, uniform dequantization"):
-        parts_of(flow, flow.lattice.box(2, 2, 1, 1))
+        parts(flow, flow.lattice.box(2, 2, 1, 1))
 
 
 @pytest.mark.parametrize("sweeps", [200, pytest.param(1000, marks=pytest.mark.slow)])
@@ -121,10 +122,10 @@ def test_what_is_told_is_so(kind):
         progress=lambda n, log_p: told.append((n, log_p)),
         preview=seen.append,
     )
-    parts = 4 if kind is KIND else 1  # blocks that hold parts of it
-    assert len(parts_of(flow, hole)) == parts
-    assert torch.equal(torch.stack(seen[parts - 1 :: parts]), found.samples)
-    assert [n for n, _ in told] == list(range(1, 3 * parts + 1))
+    count = 4 if kind is KIND else 1  # blocks that hold parts of it
+    assert parts(flow, hole) == count
+    assert torch.equal(torch.stack(seen[count - 1 :: count]), found.samples)
+    assert [n for n, _ in told] == list(range(1, 3 * count + 1))
     assert found.curve == tuple(log_p for _, log_p in told)
     assert found.curve[-1] == pytest.approx(flow.log_prob(found.samples[-1:]).item(), abs=1e-6)
     assert found.log_prob >= max(flow.log_prob(found.samples)) - 1e-6

@@ -155,10 +155,12 @@ class Cells:
         found = self._cells_at((sites[:, None] - self._offsets).reshape(-1, 2))
         return np.where(there[:, None], found.reshape(len(sites), len(self.reads)), -1)
 
-    def readers(self, sites: Ids) -> Ids:
-        """The numbers of all cells that read one of these sites [k, 2], each once, in order."""
-        found = np.unique(self._readers(sites))
-        return found[found >= 0]
+    def readers(self, sites: Ids) -> tuple[Ids, Ids]:
+        """The numbers of all cells that read one of these sites [k, 2], each once, in order; and of
+        each a site that it reads, by its place among them."""
+        found, first = np.unique(self._readers(sites), return_index=True)
+        there = found >= 0
+        return found[there], first[there] // len(self.reads)
 
     def touched(self, mask: Mask) -> Mask:
         """Which cells read a marked site: masks of the grid […, h, w] → of cells […, shape]."""
@@ -195,7 +197,7 @@ class Sublattice(Cells):
     Example:
         >>> reads = [(0, 0), (0, -1)]
         >>> cells = Sublattice("odd", 0, (4, 6), (1, 1), 2, (2, 3), reads, 1)
-        >>> cells.origins[:2].tolist(), cells.readers(np.array([[1, 2]])).tolist()
+        >>> cells.origins[:2].tolist(), cells.readers(np.array([[1, 2]]))[0].tolist()
         ([[1, 1], [1, 3]], [1])
     """
 

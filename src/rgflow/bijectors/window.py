@@ -110,30 +110,61 @@ class WindowMixture(Bijector):
         x, log_slope, _ = mixture_inverse(d, torch.cat(levels), params, units, tables)
         return x.T, log_slope.sum(0)
 
-    def level_log_prob(
-        self, level: Tensor, around: Tensor, missing: Tensor | None = None
-    ) -> Tensor:
-        """Log-probability of bytes given those around them; `transform` gives densities on the cube.
+    def level_log_prob(self, level: Tensor, around: Context) -> Tensor:
+        """Log-probability of bytes given those around them, where `transform` gives densities.
 
         Args:
             level: Of the channels of sites, whole numbers 0 to 255, [R, C].
-            around: Of their contexts, as `Context.values`, but whole numbers, [R, S·C]; what is
-                missing is 0.
-            missing: As of `Context`.
+            around: As for `transform`, but values are whole numbers, and 0 where missing.
 
         Returns:
             In nats, all channels together, [R].
         """
-        level, dtype = level.T, self.network.first.weight.dtype
-        if around.shape[1]:
-            seen, mean, spread = _of_window(around.to(dtype), missing, self.channels)
-            units = Units(mean, spread.expand(level.shape))
-        else:
-            like = around.to(dtype)
-            units, seen = self._seen(None, like.new_empty(len(around), 1))
-        params, factors = _split(self.network(seen).to(dtype), self.channels, self.components)
-        params = _shifted(params, factors, (level.to(dtype) - units.centre) / units.unit)
-        return level_log_prob(level.long(), params, units, self._tables(dtype)).sum(0)
+        params, factors, units = self._given(around)
+        level = level.T.to(params.dtype)
+        params = _shifted(params, factors, (level - units.centre) / units.unit)
+        return level_log_prob(level.long(), params, units, self._tables(level.dtype)).sum(0)
+
+    def draw_levels(
+        self, level: Tensor, free: Tensor, u: Tensor, around: Context
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the bytes of some sites, with the log-probability of all, in one evaluation.
+
+        Args:
+            level: As for `level_log_prob`; of those to be drawn, anything.
+            free: Which are to be drawn, [R].
+            u: Uniform numbers, [R, C].
+            around: As for `level_log_prob`.
+
+        Returns:
+            Bytes [R, C], and log-probabilities in nats [R].
+        """
+        given, factors, units = self._given(around)
+        level, d = level.T.to(given.dtype).clone(), torch.where(u <= 0.5, u, u - 1).T[:, free]
+        tables = self._tables(given.dtype)
+        drawn = Units(*(of[:, free] for of in units))
+        own_params, own_factors = given[..., free], factors[..., free]
+        known = torch.zeros_like(d)
+        for channel in range(self.channels):
+            one = slice(channel, channel + 1)
+            of = (
+                _shifted(own_params, own_factors, known)[one],
+                Units(*(unit[one] for unit in drawn)),
+                Tables(*(table[one] for table in tables)),
+            )
+            found = find_level(d[one].contiguous(), *of).to(level.dtype)
+            level[one, free] = found
+            known[one] = (found - drawn.centre[one]) / drawn.unit[one]
+        params = _shifted(given, factors, (level - units.centre) / units.unit)
+        return level.T, level_log_prob(level.long(), params, units, tables).sum(0)
+
+    def _given(self, around: Context) -> tuple[Tensor, Tensor, Units]:
+        """Parameters before they are shifted, by how much means rise, and units, by what is around
+        in whole numbers."""
+        dtype = self.network.first.weight.dtype
+        like = around.values.new_empty(len(around.values), self.channels, dtype=dtype)
+        units, seen = self._seen(around, like, around.values.to(dtype))
+        return *_split(self.network(seen).to(dtype), self.channels, self.components), units
 
     def probabilities(self, context: Context, before: Tensor) -> Tensor:
         """Of all 256 levels of the next channel, as a coder needs them, [R, 256].
@@ -159,15 +190,18 @@ class WindowMixture(Bijector):
     def _tables(self, dtype: torch.dtype) -> Tables:
         return Tables(*(table.to(dtype) for table in (self.share, self.below, self.above)))
 
-    def _seen(self, context: Context | None, like: Tensor) -> tuple[Units, Tensor]:
-        """Units of every site, each [C, R], and what the network sees, [R, .]."""
+    def _seen(
+        self, context: Context | None, like: Tensor, level: Tensor | None = None
+    ) -> tuple[Units, Tensor]:
+        """Units of every site, each [C, R], and what the network sees, [R, .]; `level` are those of
+        the context, if they are known."""
         shape = self.channels, len(like)
         if context is None or not context.values.shape[1]:
             units = Units(like.new_full(shape, LEVELS / 2), like.new_full(shape, LEVELS / 4))
             if context is None or not context.embedding.shape[1]:
                 return units, like.new_ones(len(like), 1)
             return units, context.embedding
-        level = _levels(context.values)
+        level = _levels(context.values) if level is None else level
         seen, mean, spread = _of_window(level, context.missing, self.channels)
         if context.embedding.shape[1]:
             seen = torch.cat((seen, context.embedding), 1)

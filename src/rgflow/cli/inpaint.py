@@ -194,7 +194,7 @@ def _repair(
     """Fill in, draw, and write everything."""
     from rgflow.figures.repair import optimisation, repairs
     from rgflow.repair.comparison import fill, scores
-    from rgflow.repair.particles import maps_once, parts_of
+    from rgflow.repair.particles import maps_once, parts
 
     images, masks, truth, pictures = holes
     particles = settings.particles
@@ -203,7 +203,7 @@ def _repair(
     sweeps = max(settings.sweeps, settings.completions) if particles else 0
     steps = [settings.steps] * (3 if beside else 1)
     if particles:
-        steps[0] = sweeps * sum(len(parts_of(flow, mask)) for mask in masks)
+        steps[0] = sweeps * sum(parts(flow, mask) for mask in masks)
     unused = _unused(settings, bool(particles), beside is not None)
     with _steps(steps) as progress:
         filled = list(

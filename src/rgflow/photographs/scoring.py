@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
-from rgflow.bijectors.pixels import LEVELS, dequantize
 from rgflow.cells import Sublattice
 from rgflow.config import UniformPixels
 from rgflow.flow import Flow
@@ -115,7 +114,7 @@ def part_bits(flow: RGFlow, images: Tensor, part: Part) -> Tensor:
     x8 = images[:, :, :: 1 << part.level, :: 1 << part.level][:, :, part.rows]
     levels, context = read_cells(x8.to(flow.device, flow.dtype), part.cells)
     window = part.layer.bijector.bijectors[0]
-    log_prob = window.level_log_prob(levels, context.values, context.missing)
+    log_prob = window.level_log_prob(levels, context)
     return -log_prob.view(len(images), *part.cells.shape) / math.log(2)
 
 

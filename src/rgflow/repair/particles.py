@@ -19,32 +19,26 @@ columns; K sweeps.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.bijectors.base import Compose, Context
+from rgflow.bijectors.base import Compose
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.coarse_to_fine import CoarseToFine, Generation, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
-from rgflow.bijectors.pixels import LEVELS
-from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import check_whole
 from rgflow.config import MarginalPixels
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
+from rgflow.repair.windows import ENOUGH, WindowFilling, resampled, window_layers
 
-ENOUGH = 0.5
-"""Share of the particles that must count, by the effective sample size; with less, they are drawn
-anew from themselves."""
-
-PART = 8
-"""Edge of the squares in which a hole is drawn, of windows."""
+WHOLE = 1 << 21
+"""Pixels of the largest image whose log p is computed as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +48,8 @@ class Completion:
     Attributes:
         image: The likeliest completion that was met, uint8 [C, H, W].
         log_prob: Its log p, in nats.
+        expected: The mean of what may be there, which is nearest to the truth on average, uint8
+            [C, H, W]. It is smoother than any draw.
         samples: The image after every sweep, uint8 [K, C, H, W]: draws from what may be there, each
             of which began with the one before it.
         curve: log p after every part, in nats.
@@ -61,6 +57,7 @@ class Completion:
 
     image: Tensor
     log_prob: float
+    expected: Tensor
     samples: Tensor
     curve: tuple[float, ...]
 
@@ -105,7 +102,8 @@ def complete(
     """
     check_whole("particles", particles, 2)
     check_whole("sweeps", sweeps, 1)
-    draw = _drawing(flow)
+    layers = window_layers(flow)
+    levels = [] if layers else _levels(flow)
     if image.shape != flow.image_shape or image.dtype != torch.uint8:
         raise ValueError(
             f"Expected an image of shape {list(flow.image_shape)} and uint8; got "
@@ -117,37 +115,185 @@ def complete(
     random = torch.Generator().manual_seed(
         int(torch.randint(1 << 62, (), generator=generator, dtype=torch.int64))
     )
-    parts = parts_of(flow, hole)
+    x = image.to(flow.device).clone()
+    filling: _Filling
+    if layers:
+        filling = _OfWindows(WindowFilling(layers, hole, particles, random), x)
+    else:
+        filling = _OfBlocks(flow, levels, hole, particles, random, x)
     with torch.no_grad():
-        x = image.to(flow.device).long()
-        x = draw(_Particles(x, hole, particles, random, keep=False)).chosen
-        log_p = best_log_p = flow.log_prob(x[None].to(torch.uint8)).item()
-        best = x
+        filling.begin()
+        whole = x[0].numel() <= WHOLE
+        log_p = flow.log_prob(filling.x[None]).item() if whole else 0.0
+        best, best_log_p = filling.x.clone(), log_p
         samples: list[Tensor] = []
         curve: list[float] = []
-        for _ in range(sweeps):
-            for k in torch.randperm(len(parts), generator=random).tolist():
-                drawn = draw(_Particles(x, parts[k], particles, random, keep=True))
-                if log_p + drawn.best_gain > best_log_p:
-                    best, best_log_p = drawn.best, log_p + drawn.best_gain
-                x, log_p = drawn.chosen, log_p + drawn.gain
-                curve.append(log_p)
+        stopped = False
+        for sweep in range(sweeps):
+            for k in torch.randperm(filling.batches, generator=random).tolist():
+                gain, best_gain, likeliest, count = filling.step(k, first=sweep == 0)
+                if log_p + best_gain > best_log_p:
+                    best, best_log_p = likeliest(), log_p + best_gain
+                log_p += gain
+                curve += [log_p] * count
                 if preview:
-                    preview(x.to(torch.uint8))
-                if progress and progress(len(curve), log_p):
-                    return _completion(flow, best, [*samples, x], curve)
-            samples.append(x)
-    return _completion(flow, best, samples, curve)
+                    preview(filling.x.clone())
+                stopped = bool(progress and progress(len(curve), log_p))
+                if stopped:
+                    break
+            samples.append(filling.x.clone())
+            if stopped:
+                break
+        final = flow.log_prob(best[None]).item() if whole else best_log_p
+    return Completion(
+        image=best,
+        log_prob=final,
+        expected=filling.expected(),
+        samples=torch.stack(samples),
+        curve=tuple(curve),
+    )
+
+
+class _Filling(Protocol):
+    """How a hole is filled, batch by batch of its parts, in the image x."""
+
+    x: Tensor
+
+    @property
+    def batches(self) -> int:
+        """How many batches there are."""
+        ...
+
+    def begin(self) -> None:
+        """Draw all of the hole, from scratch."""
+        ...
+
+    def step(self, k: int, *, first: bool) -> tuple[float, float, Callable[[], Tensor], int]:
+        """Draw a batch anew: by how much log p rises, by how much for the likeliest image, what
+        makes that image, and how many parts there were."""
+        ...
+
+    def expected(self) -> Tensor:
+        """The mean over all steps after the first sweep, or if there are none of that."""
+        ...
+
+
+class _Mean:
+    """Means of some numbers, later ones instead of those of the first sweep."""
+
+    def __init__(self, shape: torch.Size, device: torch.device) -> None:
+        self._sum = torch.zeros(shape, device=device)
+        self._count = torch.zeros(shape[:1], device=device)
+        self._settled = torch.zeros(shape[:1], dtype=torch.bool, device=device)
+
+    def add(self, which: Tensor, values: Tensor, *, first: bool) -> None:
+        """Add values at some places."""
+        if not first:
+            fresh = which[~self._settled[which]]
+            self._sum[fresh], self._count[fresh], self._settled[fresh] = 0, 0, True
+        self._sum[which] += values
+        self._count[which] += 1
+
+    def means(self, others: Tensor) -> Tensor:
+        """As bytes; of places without any, the others."""
+        found = (self._sum / self._count.clamp(min=1)[:, None]).round().to(torch.uint8)
+        return torch.where(self._count[:, None] > 0, found, others)
+
+
+class _OfWindows:
+    """Holes of flows of windows."""
+
+    def __init__(self, filling: WindowFilling, x: Tensor) -> None:
+        self._filling, self.x = filling, x
+        sites = torch.as_tensor(filling.sites, device=x.device)
+        self._sites = sites
+        self._mean = _Mean(torch.Size((len(sites), len(x))), x.device)
+        self._places = [
+            torch.as_tensor(filling.places(parts), device=x.device) for parts in filling.batches
+        ]
+
+    @property
+    def batches(self) -> int:
+        return len(self._filling.batches)
+
+    def begin(self) -> None:
+        i, j = self._sites.T
+        self.x[:, i, j] = self._filling.draw(self.x, self._filling.whole, keep=False).chosen.T
+
+    def step(self, k: int, *, first: bool) -> tuple[float, float, Callable[[], Tensor], int]:
+        parts, which = self._filling.batches[k], self._places[k]
+        drawn = self._filling.draw(self.x, parts, keep=True)
+        i, j = self._sites[which].T
+
+        def likeliest() -> Tensor:
+            out = self.x.clone()
+            out[:, i, j] = drawn.best.T
+            return out
+
+        found = drawn.gains.sum().item(), drawn.best_gains.sum().item(), likeliest, parts.count
+        self._mean.add(which, drawn.mean, first=first)
+        self.x[:, i, j] = drawn.chosen.T
+        return found
+
+    def expected(self) -> Tensor:
+        out = self.x.clone()
+        i, j = self._sites.T
+        out[:, i, j] = self._mean.means(out[:, i, j].T).T
+        return out
+
+
+class _OfBlocks:
+    """Holes of flows of blocks, block after block."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        levels: list["_Level"],
+        hole: Mask,
+        particles: int,
+        random: torch.Generator,
+        x: Tensor,
+    ) -> None:
+        self._levels, self._hole, self._particles, self._random = levels, hole, particles, random
+        self._parts = _blocks_of(flow, hole)
+        self.x = x
+        self._mean = _Mean(torch.Size((hole.size, len(x))), x.device)
+
+    @property
+    def batches(self) -> int:
+        return len(self._parts)
+
+    def _draw(self, part: Mask, *, keep: bool) -> "_Drawn":
+        of = _Particles(self.x.long(), part, self._particles, self._random, keep=keep)
+        return _draw_blocks(self._levels, of)
+
+    def begin(self) -> None:
+        self.x = self._draw(self._hole, keep=False).chosen.to(torch.uint8)
+
+    def step(self, k: int, *, first: bool) -> tuple[float, float, Callable[[], Tensor], int]:
+        drawn = self._draw(self._parts[k], keep=True)
+        which = torch.as_tensor(np.flatnonzero(self._parts[k]), device=self.x.device)
+        self._mean.add(which, drawn.mean.T, first=first)
+        self.x = drawn.chosen.to(torch.uint8)
+        return drawn.gain, drawn.best_gain, lambda: drawn.best.to(torch.uint8), 1
+
+    def expected(self) -> Tensor:
+        out = self.x.clone()
+        hole = torch.as_tensor(self._hole, device=out.device)
+        means = self._mean.means(out.flatten(1).T).T.view_as(out)
+        return torch.where(hole, means, out)
 
 
 class _Drawn(NamedTuple):
     """What one part may be: an image drawn, and the likeliest that was met, as levels [C, H, W];
-    with what log p has gained, in nats, against the image before (if that was kept)."""
+    with what log p has gained, in nats, against the image before (if that was kept); and the mean
+    over particles of what was missing, [C, sites]."""
 
     chosen: Tensor
     gain: float
     best: Tensor
     best_gain: float
+    mean: Tensor
 
 
 class _Level(NamedTuple):
@@ -167,7 +313,7 @@ class _Level(NamedTuple):
 def maps_once(flow: Flow) -> bool:
     """Whether a flow maps every pixel once, from its 256 levels, so that `complete` can fill its
     holes."""
-    if _windows(flow):
+    if window_layers(flow):
         return True
     config = flow.config
     levels = isinstance(config.pixels, MarginalPixels) and config.pixels.dequantization == "uniform"
@@ -197,42 +343,26 @@ def _once(flow: Flow) -> list[_Level]:
     return found
 
 
-def _windows(flow: Flow) -> list[tuple[int, Cellwise]]:
-    """The layers of a flow of windows in the order of generation, each with the stride of its
-    level; none of another flow."""
-    layers = [
-        (1 << h, layer)
-        for h, step in reversed(list(enumerate(flow.steps if isinstance(flow, RGFlow) else ())))
-        for layer in reversed(step.cellwise)
-    ]
-    for _, layer in layers:
-        inner = layer.bijector.bijectors if isinstance(layer.bijector, Compose) else ()
-        if len(inner) != 1 or not isinstance(inner[0], WindowMixture):
-            return []
-    uniform = flow.config.pixels is not None and flow.config.pixels.dequantization == "uniform"
-    return layers if uniform else []
-
-
-def parts_of(flow: Flow, hole: Mask) -> list[Mask]:
-    """The parts of a hole in each block of level 0, or of 8×8 pixels, of a flow that maps every
-    pixel once.
+def parts(flow: Flow, hole: Mask) -> int:
+    """How many parts a hole has, which a sweep draws one after the other.
 
     Raises:
-        ValueError: If the flow is of another kind.
+        ValueError: If the flow isn't one that maps every pixel once.
     """
-    if _windows(flow):
-        corners = np.argwhere(np.ones([-(-edge // PART) for edge in hole.shape])) * PART
-        squares = [np.zeros_like(hole) for _ in corners]
-        for square, (i, j) in zip(squares, corners, strict=True):
-            square[i : i + PART, j : j + PART] = hole[i : i + PART, j : j + PART]
-        return [square for square in squares if square.any()]
-    cells, parts = _levels(flow)[0].layer.cells, []
+    if layers := window_layers(flow):
+        return WindowFilling(layers, hole, 1, torch.Generator()).count
+    return len(_blocks_of(flow, hole))
+
+
+def _blocks_of(flow: Flow, hole: Mask) -> list[Mask]:
+    """The parts of a hole in each block of level 0."""
+    cells, found = _levels(flow)[0].layer.cells, []
     for number in np.flatnonzero(cells.touched(hole)):
         part = np.zeros_like(hole)
         inside = cells.table[number, : cells.written]
         part.flat[inside] = hole.flat[inside]
-        parts.append(part)
-    return parts
+        found.append(part)
+    return found
 
 
 class _Particles:
@@ -273,7 +403,7 @@ class _Particles:
         shares = self.weight.softmax(0)
         if 1 / shares.square().sum() >= ENOUGH * self.count:
             return None
-        again = _resampled(shares, self.random, self.keep)
+        again = resampled(shares[None], self.random, self.keep)[0]
         self.values, self.log_p = self.values[again], self.log_p[again]
         self.weight = torch.zeros_like(self.weight)
         return again
@@ -290,63 +420,8 @@ class _Particles:
             return out
 
         gains = (self.log_p - self.log_p[0]).tolist()
-        return _Drawn(filled(chosen), gains[chosen], filled(best), gains[best])
-
-
-def _drawing(flow: Flow) -> Callable[[_Particles], _Drawn]:
-    """How particles draw their part under a flow, which has to map every pixel once."""
-    if windows := _windows(flow):
-        return partial(_draw_windows, windows)
-    return partial(_draw_blocks, _levels(flow))
-
-
-def _draw_windows(layers: Sequence[tuple[int, Cellwise]], of: _Particles) -> _Drawn:
-    """Draw phase after phase: what a cell writes and is missing is drawn, and where it is known, it
-    says how likely the particle is."""
-    for stride, layer in layers:
-        part = of.part[::stride, ::stride]
-        touched = np.flatnonzero(layer.cells.touched(part))
-        if not len(touched):
-            continue
-        table = torch.as_tensor(layer.cells.table[touched], device=of.x.device)  # [B, 1 + S]
-        sites, columns = table.clamp(min=0), layer.cells.grid[1]
-        i, j = stride * (sites // columns), stride * (sites % columns)
-        here, place = of.x[:, i, j].permute(1, 2, 0), of.numbers(of.number[i, j])  # [B, 1 + S, C]
-        missing = (table < 0)[:, 1:]
-        now = of.now(here, place)  # [M, B, 1 + S, C]
-        dtype = next(layer.bijector.parameters()).dtype
-        rows = of.count * len(touched)
-        values = _cube(now[:, :, 1:].to(dtype)).masked_fill(missing[:, :, None], 0)
-        context = layer.of(
-            torch.as_tensor(touched, device=of.x.device).repeat(of.count),
-            Context(
-                values.reshape(rows, -1),
-                values.new_empty(rows, 0),
-                None if layer.cells.periodic else missing.repeat(of.count, 1),
-            ),
-        )
-        own, free = now[:, :, 0], place[:, 0, 0] >= 0  # [M, B, C] and [B]
-        if free.any():
-            u = torch.rand(own.shape, generator=of.random, dtype=dtype).to(own.device)
-            d = torch.where(u <= 0.5, u, u - 1).view(rows, -1)
-            found = (LEVELS * layer.bijector.inverse(d, context)[0]).floor().long() % LEVELS
-            found = found.view_as(own)
-            if of.keep:
-                found[0] = own[0]
-            own = torch.where(free[:, None], found, own)
-            of.values[:, place[free, 0].flatten()] = own[:, free].flatten(1)
-        log_probs = layer.bijector.forward(_cube(own.to(dtype)).reshape(rows, -1), context)[1]
-        log_probs = log_probs.view(of.count, -1)
-        of.log_p = of.log_p + log_probs.sum(1)
-        of.weight = of.weight + log_probs[:, ~free].sum(1)
-        of.resample()
-    return of.drawn()
-
-
-def _cube(levels: Tensor) -> Tensor:
-    """Cube coordinates of the middle of levels."""
-    u = (levels + 0.5) / LEVELS
-    return torch.where(u <= 0.5, u, u - 1)
+        mean = (self.values.to(shares) * shares[:, None]).sum(0).view(len(self.x), self.sites)
+        return _Drawn(filled(chosen), gains[chosen], filled(best), gains[best], mean)
 
 
 def _draw_blocks(levels: Sequence[_Level], of: _Particles) -> _Drawn:
@@ -392,27 +467,3 @@ def _group(
             drawn[:, 0] = now[:, 0]
         now = torch.where(free[:, None], drawn, now)
     return now, level_log_prob(now.reshape(1, -1), *mixtures).view_as(now)
-
-
-def _resampled(shares: Tensor, random: torch.Generator, keep: bool) -> Tensor:
-    """Particles drawn by their shares: with as little noise as there can be (systematically) or,
-    where the first one is kept, independently, as only then the others are what they would be
-    given that it was drawn (Andrieu et al. 2010)."""
-    m = len(shares)
-    if keep:
-        again = torch.multinomial(shares.cpu(), m, replacement=True, generator=random)
-        again[0] = 0
-        return again.to(shares.device)
-    at = (torch.arange(m) + torch.rand((), generator=random)) / m
-    found = torch.searchsorted(shares.cumsum(0).cpu(), at.to(shares.dtype)).clamp(max=m - 1)
-    return found.to(shares.device)
-
-
-def _completion(flow: Flow, best: Tensor, samples: list[Tensor], curve: list[float]) -> Completion:
-    image = best.to(torch.uint8)
-    return Completion(
-        image=image,
-        log_prob=flow.log_prob(image[None]).item(),
-        samples=torch.stack(samples).to(torch.uint8),
-        curve=tuple(curve),
-    )
