@@ -1,0 +1,183 @@
+"""Pictures as they are in files: of any size and mode, and written back in the same mode.
+
+A flow sees 8-bit grey or colour. What a picture has beside that (transparency, 16 bits, a palette,
+four inks, a colour profile) is kept, and pixels that aren't replaced are written as they were read.
+
+Letters in shapes: C channels; H, W rows and columns.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageOps
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF", "PPM")
+"""What is read, as far as Pillow can here."""
+LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
+"""Endings of files in which nothing is lost, and their formats."""
+MOST_PIXELS = 250_000_000
+"""Of a picture; more could be a decompression bomb."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture, and what a flow sees of it.
+
+    Attributes:
+        seen: What a flow sees, uint8 [C, H, W]: 1 channel for grey, 3 for colour; what is
+            transparent, over the background.
+        image: The picture as it is, upright.
+        notes: What of it a flow doesn't see, in words; empty: nothing.
+    """
+
+    seen: Pixels
+    image: Image.Image
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.seen.shape[1], self.seen.shape[2]
+
+    def replaced(self, seen: Pixels, where: Mask) -> Image.Image:
+        """The picture with other pixels in some places, in its own size and mode.
+
+        Args:
+            seen: What a flow would see, uint8 [C, H, W]; it matters only in these places.
+            where: The places, [H, W]; all others stay byte for byte. New pixels are opaque.
+        """
+        new, out, mode = _image(seen), self.image.copy(), self.image.mode
+        if mode.startswith("I"):
+            deep, old = np.asarray(new.convert("L")).astype(np.int64) * 257, np.asarray(self.image)
+            out = Image.fromarray(np.where(where, deep, old).astype(old.dtype))
+        else:
+            if mode == "P":
+                new = new.convert("RGB").quantize(palette=self.image, dither=Image.Dither.NONE)
+            out.paste(new.convert(mode), mask=Image.fromarray(where.astype(np.uint8) * 255))
+        for name in ("icc_profile", "dpi"):
+            if name in self.image.info:
+                out.info[name] = self.image.info[name]
+        return out
+
+
+def read(file: Path | BinaryIO, background: str = "white") -> Picture:
+    """A picture file, whatever its name: upright as its EXIF orientation says, the first frame of
+    an animation.
+
+    Args:
+        file: Of any format of `FORMATS` that Pillow can read here.
+        background: The colour behind what is transparent, by name or as #rrggbb.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        ValueError: If it isn't such a file, is damaged or too large, or there is no such colour.
+    """
+    try:
+        behind = ImageColor.getrgb(background)[:3]
+    except ValueError as error:
+        raise ValueError(
+            f"Expected a colour by name or as #rrggbb; got {background:.40}."
+        ) from error
+    name = getattr(file, "name", file)
+    try:
+        with Image.open(file, formats=_readable()) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise ValueError(
+                    f"Expected a picture of at most {MOST_PIXELS / 1e6:.0f} megapixels; {name} has "
+                    f"{opened.width}×{opened.height} pixels: make it smaller first."
+                )
+            frames = getattr(opened, "n_frames", 1)
+            deep = opened.format == "PNG" and _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
+            image = ImageOps.exif_transpose(opened)
+            image.load()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"Expected a picture file; there is none at {name}.") from None
+    except ValueError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"Expected a picture of at most {MOST_PIXELS / 1e6:.0f} megapixels; {name} claims more."
+        ) from error
+    except Exception as error:  # the only class Pillow's errors have in common
+        raise ValueError(
+            f"Expected a picture file, such as PNG, JPEG or WebP; {name} isn't one, or is damaged."
+        ) from error
+    if image.mode == "F":
+        raise ValueError(
+            f"Expected a picture of 8 or 16 bits; {name} has reals, whose range nobody knows."
+        )
+    notes = []
+    if frames > 1:
+        notes.append(f"the first of {frames} frames is taken")
+    if deep:
+        notes.append("of 16 bits of colour the upper 8 are read, and written")
+    if image.has_transparency_data and (image.mode in ("P", "RGB", "L", "1")):
+        # Transparent by one colour: as a channel of its own, so that new pixels can be opaque.
+        image = image.convert("LA" if image.mode in ("L", "1") else "RGBA")
+    if image.has_transparency_data:
+        notes.append(f"what is transparent is seen over {background}")
+    return Picture(_seen(image, behind), image, tuple(notes))
+
+
+def write(picture: Image.Image, path: Path) -> Path:
+    """Write a picture without loss; where the name's ending has a format that loses something, or
+    can't hold the mode, as PNG or TIFF beside it.
+
+    Returns:
+        The file.
+    """
+    kind = LOSSLESS.get(path.suffix.lower())
+    if picture.mode not in _MODES.get(kind or "", ()):
+        kind = "PNG" if picture.mode in _MODES["PNG"] else "TIFF"
+        path = path.with_suffix(".png" if kind == "PNG" else ".tif")
+    options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    for name in ("icc_profile", "dpi"):
+        if name in picture.info and not (kind == "WEBP" and name == "dpi"):
+            options[name] = picture.info[name]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, kind, **options)
+    return path
+
+
+_MODES = {
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"),
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I", "CMYK", "YCbCr", "LAB"),
+    "WEBP": ("RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB"),
+}
+
+
+def _readable() -> list[str]:
+    """The formats that can be read here."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _bits(opened: Image.Image) -> int:
+    """Of a PNG file's channels."""
+    header = getattr(opened, "tile", None)
+    return 16 if header and ";16" in str(header[0][3]) else 8
+
+
+def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
+    """What a flow sees, [C, H, W]."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        return (values.clip(0, 65535) >> 8).astype(np.uint8)[None]
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[None]
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*behind, 255)), rgba)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+
+
+def _image(seen: Pixels) -> Image.Image:
+    """Pixels [C, H, W] as a picture, grey or colour."""
+    return Image.fromarray(seen[0] if len(seen) == 1 else seen.transpose(1, 2, 0).copy())

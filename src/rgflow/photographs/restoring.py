@@ -1,0 +1,220 @@
+"""What a flow of windows expects of single pixels, given all others: repair, and finding damage.
+
+The layer that generation applies last reads everything around a pixel, and no cell reads what it
+writes. So what its map says is the exact distribution of a pixel given all others. Whatever place
+in an image a pixel has, the levels can be laid so that this layer writes it; a photograph has no
+preferred place. One evaluation of the network then gives the distribution of any pixel, whatever
+the size of the photograph.
+
+Letters in shapes: C channels; H, W rows and columns; k sites; S sites of a window.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from rgflow.bijectors.base import Compose, Context
+from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
+from rgflow.bijectors.window import WindowMixture
+from rgflow.cells import Ids, Mask, Sublattice
+from rgflow.flow import Flow
+from rgflow.photographs.scoring import check_windows
+from rgflow.repair.biharmonic import biharmonic
+
+SWEEPS = 4
+"""How often every missing pixel is estimated anew."""
+TILE, MARGIN = 96, 16
+"""Edge of the squares whose holes are begun together, and how much is seen around them."""
+
+
+class Around:
+    """What the layer that generation applies last says of pixels of a photograph.
+
+    Args:
+        flow: Of windows, of any size.
+        image: uint8 [C, H, W].
+
+    Raises:
+        ValueError: If the flow is of another kind, or the image of other channels.
+    """
+
+    def __init__(self, flow: Flow, image: Tensor) -> None:
+        of = check_windows(flow)
+        if image.ndim != 3 or image.dtype != torch.uint8 or len(image) != of.config.channels:
+            raise ValueError(
+                f"Expected a photograph, uint8 [{of.config.channels}, H, W]; got "
+                f"{list(image.shape)} of {image.dtype}."
+            )
+        layer: Cellwise = of.steps[0].cellwise[0]
+        cells = cast(Sublattice, layer.cells)
+        self.image = image.to(of.device)
+        self.step, self.reads, self.dtype = cells.step, cells.reads, of.dtype
+        self._map = cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
+        self._offsets = torch.tensor(cells.reads[1:], device=of.device)
+
+    def median(self, sites: Tensor) -> Tensor:
+        """The median of every channel at some sites [k, 2], given those before it, [k, C]."""
+        context = self._context(sites)
+        half = torch.full((len(sites), len(self.image)), 0.5, dtype=self.dtype)
+        half = half.to(self.image.device)
+        free = torch.ones(len(sites), dtype=torch.bool, device=self.image.device)
+        return self._map.draw_levels(half, free, half, context)[0]
+
+    def excess(self, sites: Tensor) -> Tensor:
+        """By how much less likely than their medians pixels are, in nats, [k]."""
+        context, (i, j) = self._context(sites), sites.T
+        now = self._map.level_log_prob(self.image[:, i, j].T, context)
+        return self._map.level_log_prob(self.median(sites), context) - now
+
+    def excess_map(self, progress: Callable[[float], None] | None = None) -> Tensor:
+        """`excess` of every pixel, [H, W]."""
+        height, width = self.image.shape[1:]
+        every = Sublattice(
+            "every", 0, (height, width), (0, 0), 1, (height, width), self.reads, 1, periodic=False
+        )
+        out, first = torch.empty(height, width, dtype=self.dtype), 0
+        for rows, cells in every.bands(BAND):
+            own, context = read_cells(self.image[None, :, rows].to(self.dtype), cells)
+            half = torch.full_like(own, 0.5)
+            free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+            likely = self._map.draw_levels(own, free, half, context)[1]
+            found = likely - self._map.level_log_prob(own, context)
+            out[first : first + cells.shape[0]] = found.view(cells.shape).cpu()
+            first += cells.shape[0]
+            if progress:
+                progress(first / height)
+        return out
+
+    def _context(self, sites: Tensor) -> Context:
+        """The windows around sites [k, 2]."""
+        at = sites[:, None] + self._offsets
+        size = torch.tensor(self.image.shape[1:], device=at.device)
+        inside = ((at >= 0) & (at < size)).all(2)
+        i, j = torch.minimum(at.clamp(min=0), size - 1).unbind(2)
+        values = (self.image[:, i, j] * inside).to(self.dtype)  # [C, k, S]
+        rows = values.permute(2, 0, 1).reshape(-1, len(sites)).T
+        return Context(rows, rows[:, :0], ~inside)
+
+
+@torch.no_grad()
+def restore(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    *,
+    sweeps: int = SWEEPS,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Fill a hole with what the flow expects: deterministic, and without detail that nobody can
+    know. `rgflow.repair.particles.complete` draws such detail.
+
+    A smooth surface (`rgflow.repair.biharmonic`) is the beginning. Then every missing pixel takes
+    the median of its distribution given all others, again and again. This takes one evaluation of
+    the network for each, however large the photograph.
+
+    Args:
+        flow: Of windows, of any size.
+        image: uint8 [C, H, W]; what it holds inside the hole has no influence.
+        hole: What is missing, [H, W].
+        sweeps: How often.
+        progress: Called with the share of the work that is done.
+
+    Returns:
+        The photograph, uint8 [C, H, W].
+
+    Raises:
+        ValueError: If the flow is of another kind, sizes don't fit, nothing is missing, or all is.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
+        >>> hole = np.zeros((40, 60), dtype=bool)
+        >>> hole[10:12, 5:50] = True
+        >>> restore(load_flow("photos"), image, hole)[:, 10, 20]
+        tensor([99, 99, 99], dtype=torch.uint8)
+    """
+    hole = _checked(image, hole)
+    around = Around(flow, begin(image, hole))
+    sites = np.argwhere(hole)
+    colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
+    groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
+    parts = [part for group in groups for part in _parts(group)]
+    for sweep in range(sweeps):
+        for k, part in enumerate(parts):
+            where = torch.as_tensor(sites[part], device=around.image.device)
+            i, j = where.T
+            around.image[:, i, j] = around.median(where).T.to(torch.uint8)
+            if progress:
+                progress((sweep + (k + 1) / len(parts)) / sweeps)
+    return around.image
+
+
+def begin(image: Tensor, hole: Mask) -> Tensor:
+    """A smooth surface in a hole, uint8 [C, H, W]: of what is far from everything known by means of
+    what is around it, ever coarser ones, and then by the biharmonic equation, square by square."""
+    x = _means(image.cpu().numpy(), hole)
+    for i, j in np.argwhere(_any_in(hole, TILE)) * TILE:
+        rows, columns = (slice(max(at - MARGIN, 0), at + TILE + MARGIN) for at in (i, j))
+        mask, tile = hole[rows, columns], np.ascontiguousarray(x[:, rows, columns])
+        if mask.all():
+            continue
+        deep = ndimage.distance_transform_cdt(mask, "chessboard") > MARGIN
+        smooth = biharmonic(torch.from_numpy(tile)[None], mask & ~deep)[0].numpy()
+        own = slice(i, i + TILE), slice(j, j + TILE)
+        inside = slice(i - rows.start, None), slice(j - columns.start, None)
+        new = smooth[:, *inside][:, :TILE, :TILE]
+        x[:, *own] = np.where(hole[own], new, x[:, *own])
+    return torch.from_numpy(x)
+
+
+def _means(image: NDArray[np.uint8], hole: Mask) -> NDArray[np.uint8]:
+    """Every missing pixel by the mean of the smallest square of 2^h×2^h with a known one."""
+    if not hole.any():
+        return image.copy()
+    c, height, width = image.shape
+    padding = ((0, 0), (0, height % 2), (0, width % 2))
+    known = np.pad(~hole, padding[1:])
+    values = np.pad(np.where(hole, 0, image), padding).astype(np.float32)
+    fours = values.reshape(c, known.shape[0] // 2, 2, -1, 2)
+    counts = known.reshape(known.shape[0] // 2, 2, -1, 2).sum((1, 3))
+    means = (fours.sum((2, 4)) / np.maximum(counts, 1)).round().astype(np.uint8)
+    coarse = _means(means, counts == 0) if min(means.shape[1:]) > 1 else means
+    fine = coarse.repeat(2, 1).repeat(2, 2)[:, :height, :width]
+    return np.where(hole, fine, image)
+
+
+def _any_in(mask: Mask, edge: int) -> Mask:
+    """Which squares of an edge hold a marked pixel."""
+    rows, columns = (-(-size // edge) for size in mask.shape)
+    padded = np.zeros((rows * edge, columns * edge), dtype=bool)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return np.asarray(padded.reshape(rows, edge, columns, edge).any((1, 3)))
+
+
+def _parts(group: Ids) -> Iterator[Ids]:
+    """A group in parts of a size at which the network is fast."""
+    for start in range(0, len(group), BAND):
+        yield group[start : start + BAND]
+
+
+def _checked(image: Tensor, hole: Mask) -> Mask:
+    """A hole of an image.
+
+    Raises:
+        ValueError: If it isn't one, or nothing is missing, or all is.
+    """
+    hole = np.asarray(hole)
+    if hole.dtype != bool or hole.shape != tuple(image.shape[1:]):
+        raise ValueError(
+            f"Expected a boolean mask of shape {tuple(image.shape[1:])}; got {hole.dtype} of shape "
+            f"{hole.shape}."
+        )
+    if not hole.any() or hole.all():
+        what = "nothing" if not hole.any() else "everything"
+        raise ValueError(f"Expected some pixels to be missing; got a mask by which {what} is.")
+    return hole
