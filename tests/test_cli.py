@@ -146,7 +146,7 @@ def test_presets_are_listed(capsys):
         (["ship", "~nobody-of-this-name/run", "model"], "~nobody-of-this-name/run isn't there"),
         (["reproduce", "--list", "--experiments", "~nobody-of-this-name"], "~nobody-of-this-name"),
         (
-            ["score", "msds1-best", "--count", "2", "--inception", "~nobody-of-this-name/file"],
+            ["distances", "msds1-best", "--count", "2", "--inception", "~nobody-of-this-name/file"],
             "none at ~nobody-of-this-name/file",
         ),
         (["inpaint", "msds1-best", "~nobody-of-this-name/a.png", "--box", "[0,0,4,4]"], "a.png"),

@@ -151,7 +151,7 @@ def test_commands(page, line, place, monkeypatch):
         assert main([*arguments, "--count", "10"]) == 0
     elif arguments[0] in ("fields", "traverse") and "--draws" not in arguments:
         assert main([*arguments, "--draws", "1"]) == 0
-    elif arguments[0] == "score":
+    elif arguments[0] == "distances":
         assert main([*arguments, "--count", "20"]) == 0
     elif arguments[0] == "factors":
         assert main([*arguments, "--count", "60", "--draws", "1", "--places", "1"]) == 0

@@ -373,7 +373,7 @@ def run(tmp_path_factory):
 
 
 def test_command(run, file, capsys):
-    assert main(["score", str(run), "--count", "20", "--temperature", "0.9"]) == 0
+    assert main(["distances", str(run), "--count", "20", "--temperature", "0.9"]) == 0
     said = capsys.readouterr().out
     found = json.loads((run / "scores-T0.9.json").read_text())
     one = found["distances"][0]
@@ -381,7 +381,7 @@ def test_command(run, file, capsys):
     assert f"{one['distance']:.2f} ±" in said
     assert f"{one['floor']:.2f} ±" in said
     assert found["samples"] is None
-    assert main(["score", str(run), "--count", "3", "--inception", str(file)]) == 0
+    assert main(["distances", str(run), "--count", "3", "--inception", str(file)]) == 0
     found = json.loads((run / "scores.json").read_text())["distances"]
     assert [one["name"] for one in found] == ["FD-PCA3", "FD-random-inception"]
     assert found[1]["standard_error"] is None
@@ -399,7 +399,7 @@ def test_command(run, file, capsys):
     ],
 )
 def test_command_mistakes(run, capsys, option, message):
-    assert main(["score", str(run), *option]) == 2
+    assert main(["distances", str(run), *option]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
@@ -407,5 +407,5 @@ def test_command_mistakes(run, capsys, option, message):
 
 def test_fields_have_no_scores(tmp_path, capsys):
     folder = small_run(tmp_path / "fields", pixels=None, channels=1, hidden=8)
-    assert main(["score", str(folder), "--count", "10"]) == 2
+    assert main(["distances", str(folder), "--count", "10"]) == 2
     assert "Expected a flow of images" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     options.flag("dry_run", "list what would be done")
     options.flag("list", "list what is done of everything")
     options.word("data_root", None, "folder with official files of data")
-    options.word("inception", None, "weights of Inception for FID, as for `rgflow score`")
+    options.word("inception", None, "weights of Inception for FID, as for `rgflow distances`")
     options.word("work", "runs/reproduce", "folder for run folders")
     options.word("experiments", "experiments", "folder of the experiments")
     settings = parse(options, arguments)

@@ -107,7 +107,7 @@ class Cellwise(Bijector):
             y, log_det = function(*read_cells(band, cells))
             total += log_det.reshape(len(x), -1).sum(1)
             if wanted:
-                _overwrite(band, cells, y)
+                overwrite(band, cells, y)
         return out, total
 
     def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context]:
@@ -274,7 +274,7 @@ def _missing(cells: Cells, x: Tensor) -> Tensor | None:
     return missing.flatten(1).repeat(1, len(x)).T
 
 
-def _overwrite(x: Tensor, cells: Sublattice, values: Tensor) -> None:
+def overwrite(x: Tensor, cells: Sublattice, values: Tensor) -> None:
     """Write what cells write, [N·n, D], into images, where the boundary is open."""
     (rows, columns), step, w = cells.shape, cells.step, cells.written
     own = values.view(len(x), rows, columns, cells.groups, x.shape[1], -1)

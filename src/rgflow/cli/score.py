@@ -1,106 +1,285 @@
-"""`rgflow score`: how near the samples of a trained flow come to images."""
+"""`rgflow score`: how many bits pictures take, for any number of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rgflow.cli.parsing import Parser, parse, some
-from rgflow.files import as_name, write_json, writing
-from rgflow.text import Screen, measured, reporting, say, table
+from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded, write_json, writing
+from rgflow.text import Screen, bars, many, say, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rgflow.flow import Flow
+    from rgflow.photographs.collections import Shard
+    from rgflow.photographs.pictures import Picture
 
-    from rgflow.metrics.scores import SampleScores
+CODECS = ("png", "webp", "jpegxl")
+LEVELS = 16
+"""Levels that have a column of their own; a picture of more has as many as it needs."""
+SHOWN = 30
+"""Rows in the table on the screen."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, draw samples, compare them, and print."""
+    """Parse, score and write."""
     options = Parser(
         "score",
-        "How near samples of a trained flow come to images: Fréchet distances, each beside that of "
-        "as many test images, and for MSDS how much the ovals of an image differ.",
-        "rgflow score runs/first --count 2000 --temperature 0.9",
+        "How many bits a model takes for pictures of any size, level by level, beside lossless "
+        "codecs. Interrupted, it goes on; several processes (torchrun) share the work.",
+        "rgflow score ~/pictures --out bits.csv",
     )
-    options.model()
-    options.data()
-    options.whole("count", 10_000, "samples, test and training images at the most", least=2)
-    options.temperature()
-    options.word(
-        "inception",
-        None,
-        "a file with the weights of FID's Inception, for FID; nothing is downloaded",
+    what = "pictures, folders of them, Parquet files, or tar archives (WebDataset)"
+    options.add_argument("paths", nargs="+", type=str, help=what)
+    options.word("model", "photos", "a model of photographs: its name, folder, or a run")
+    options.word("out", None, "a file .csv, .parquet or .jsonl for the table")
+    options.word("background", "white", "the colour behind what is transparent")
+    options.several(
+        "codecs", str, [], f"also the sizes that these make of the same pixels: {', '.join(CODECS)}"
     )
-    options.whole("batch_size", 64, "images at a time")
-    options.whole("seed", 0, "seed; sample k has seed + k", least=0)
     settings = parse(options, arguments)
-
-    from dataclasses import asdict
-
-    import torch
+    out = expanded(settings.out) if settings.out else None
+    if out and out.suffix not in WRITERS:
+        raise ValueError(f"Expected --out to end in {', '.join(WRITERS)}; got {out.name}.")
+    for name in settings.codecs:
+        if name not in CODECS:
+            raise ValueError(f"Expected --codecs among {', '.join(CODECS)}; got {name}.")
 
     from rgflow import trained
-    from rgflow.data.msds import KINDS
-    from rgflow.metrics.frechet import inception
-    from rgflow.metrics.scores import score
+    from rgflow.photographs.collections import shards
+    from rgflow.photographs.scoring import check_windows
+    from rgflow.training.optimisation import prepare_machine
 
-    model = trained.load(settings.run, settings.size)
-    device = model.flow.device
-    network = inception(settings.inception, device) if settings.inception else None
-    test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))
-    with reporting() as report:
-        found = score(
-            model.flow,
-            torch.from_numpy(train.images.copy()),
-            torch.from_numpy(test.images.copy()),
-            ovals=test.name in KINDS,
-            inception=network,
-            **some(settings, "temperature", "seed", "batch_size"),
-            progress=report,
+    prepare_machine()
+    flow = trained.load(settings.model).flow
+    check_windows(flow)
+    every = shards(settings.paths)
+    rank, world = (
+        int(os.environ.get(name, least)) for name, least in (("RANK", 0), ("WORLD_SIZE", 1))
+    )
+    if world > 1 and out is None:
+        raise ValueError("Expected --out where several processes score; got none.")
+    folder = out.with_name(f"{out.name}.parts") if out else None
+    if folder:
+        _same_work(folder, settings, every)
+    rows: list[dict[str, Any]] = []
+    for shard in every[rank::world]:
+        rows += _shard(flow, shard, settings, folder)
+    if out and folder:
+        kept = [folder / f"{shard.name}.jsonl" for shard in every]
+        if not all(path.is_file() for path in kept):
+            say(f"Done with {many(len(every[rank::world]), 'shard')}; others are still at work.")
+            return
+        rows = [json.loads(line) for path in kept for line in path.read_text().splitlines()]
+        with writing(out) as path:
+            WRITERS[out.suffix](path, rows)
+    _show(rows, settings.codecs, out)
+
+
+def _same_work(folder: Path, settings: Any, every: Sequence[Shard]) -> None:
+    """Raise a `ValueError` if a folder of parts is of other pictures or another model."""
+    what = {
+        "model": settings.model,
+        "background": settings.background,
+        "codecs": settings.codecs,
+        "files": [[str(file) for file in shard.files] for shard in every],
+    }
+    kept = folder / "what.json"
+    if kept.is_file() and json.loads(kept.read_text()) != what:
+        raise ValueError(
+            f"Expected the same pictures and settings as those of which {folder} keeps parts; got "
+            f"others: delete it, or name another --out."
         )
-    path = model.folder / _file(settings.data, settings.temperature)
-    with writing(path):
-        write_json(path, {"data": test.name, **asdict(found)})
-    Screen().print(_distances(found), *([_spreads(found)] if found.samples else []))
-    say(f"All of it is in {path}.")
+    if not kept.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(kept, what)
 
 
-def _file(data: str | None, temperature: float | list[float]) -> str:
-    """The file of the results: others for another data set, and at another temperature."""
-    parts = [as_name(data)] if data else []
-    if temperature != 1:
-        each = temperature if isinstance(temperature, list) else [temperature]
-        parts.append("T" + "-".join(f"{t:g}" for t in each))
-    return "-".join(["scores", *parts]) + ".json"
+def _shard(
+    flow: Flow, shard: Shard, settings: Any, folder: Path | None
+) -> Iterator[dict[str, Any]]:
+    """The rows of a shard; those that are there already aren't made again."""
+    if not folder:
+        for name, picture in shard.pictures(settings.background):
+            yield _row(flow, name, picture, settings.codecs, None)
+        return
+    whole, part = folder / f"{shard.name}.jsonl", folder / f"{shard.name}.part"
+    if not whole.is_file():
+        done = _lines(part)
+        with part.open("a") as file:
+            for number, (name, picture) in enumerate(shard.pictures(settings.background)):
+                if number < len(done):
+                    continue
+                state = folder / f"{shard.name}-{number}.state"
+                row = _row(flow, name, picture, settings.codecs, state)
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                state.unlink(missing_ok=True)
+        part.rename(whole)
+    yield from _lines(whole)
 
 
-def _distances(found: SampleScores) -> Table:
-    """The distances beside their floors."""
-    first = found.distances[0]
-    head = ("", f"{first.samples} samples", f"{first.samples} test images: floor", "features")
-    rows = [
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of lines, of which the last may be cut off, and is then cut away."""
+    if not path.is_file():
+        return []
+    content = path.read_bytes()
+    if end := len(content) - (content.rfind(b"\n") + 1):
+        os.truncate(path, len(content) - end)
+    return [json.loads(line) for line in content[: len(content) - end].splitlines()]
+
+
+def _row(
+    flow: Flow,
+    name: str,
+    picture: Picture | ValueError,
+    codecs: Sequence[str],
+    state: Path | None,
+) -> dict[str, Any]:
+    """What is found of one picture."""
+    import torch
+
+    from rgflow.photographs.scoring import bits
+
+    if isinstance(picture, ValueError):
+        return {"file": name, "error": str(picture)}
+    seen = picture.seen
+    channels, height, width = seen.shape
+    row: dict[str, Any] = {"file": name, "width": width, "height": height, "channels": channels}
+    images = torch.from_numpy(seen.copy())[None].expand(1, flow.config.channels, -1, -1)
+    done = {one["part"]: one["bits"] for one in (_lines(state) if state else [])}
+    try:
+        with _keeping(state) as keep, bars() as shown:
+            task = shown.add_task(Path(name).name, total=1.0)
+
+            def progress(part: str, found: float, share: float) -> None:
+                if part not in done:
+                    keep(part, found)
+                shown.update(task, completed=share)
+
+            found = bits(flow, images, done=done, progress=progress)
+    except ValueError as error:
+        return {"file": name, "error": str(error)}
+    row["bits"] = found.per_dim.item()
+    row |= {
+        f"level_{level}": value / found.dim for level, value in enumerate(found.levels[0].tolist())
+    }
+    row |= {codec: 8 * _size(codec, picture) / seen.size for codec in codecs}
+    notes = [*picture.notes]
+    if channels == 1:
+        notes.append("grey, scored as colour with three equal channels")
+    return row | ({"note": "; ".join(notes)} if notes else {})
+
+
+@contextmanager
+def _keeping(path: Path | None) -> Iterator[Callable[[str, float], None]]:
+    """Keeps what the parts of a large picture take, in a file, while they are scored."""
+    if path is None:
+        yield lambda part, found: None
+        return
+    with path.open("a") as file:
+
+        def keep(part: str, found: float) -> None:
+            file.write(json.dumps({"part": part, "bits": found}) + "\n")
+            file.flush()
+
+        yield keep
+
+
+def _size(codec: str, picture: Picture) -> int:
+    """Bytes of the file that a codec makes of what the flow sees, at its best effort."""
+    import io
+
+    from PIL import Image
+
+    seen = picture.seen
+    values = seen[0] if len(seen) == 1 else seen.transpose(1, 2, 0).copy()
+    if codec == "jpegxl":
+        try:
+            import imagecodecs
+        except ImportError as error:
+            raise ValueError(
+                "Expected imagecodecs for --codecs jpegxl; it isn't installed: pip install "
+                "imagecodecs."
+            ) from error
+        return len(imagecodecs.jpegxl_encode(values, effort=9, lossless=True))
+    file = io.BytesIO()
+    if codec == "png":
+        Image.fromarray(values).save(file, "PNG", optimize=True)
+    else:
+        Image.fromarray(values).save(file, "WEBP", lossless=True, quality=100, method=6)
+    return file.tell()
+
+
+def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | None) -> None:
+    """The first rows and the mean on the screen; raises if pictures couldn't be read."""
+    good = [row for row in rows if "bits" in row]
+    head = ("file", "size", "bits/dim", *codecs)
+    shown = [
         (
-            one.name,
-            measured(one.distance, 2, one.standard_error),
-            measured(one.floor, 2, one.floor_error),
-            str(one.dim),
+            Path(row["file"]).name,
+            f"{row['width']}×{row['height']}",
+            *(f"{row[name]:.3f}" for name in ("bits", *codecs)),
         )
-        for one in found.distances
+        for row in good[:SHOWN]
     ]
-    return table(head, rows, f"Fréchet distances to {first.references} training images, ± s.e.")
+    if len(good) > 1:
+        means = (sum(row[name] for row in good) / len(good) for name in ("bits", *codecs))
+        shown.append((f"mean of {len(good)}", "", *(f"{mean:.3f}" for mean in means)))
+    if shown:
+        Screen().print(table(head, shown, None))
+    if out:
+        say(f"All of it is in {out}.")
+    bad = [row for row in rows if "error" in row]
+    if bad:
+        raise ValueError(
+            f"{many(len(bad), 'picture')} of {len(rows)} couldn't be scored, the others were; "
+            f"the first: {bad[0]['error']}"
+        )
 
 
-def _spreads(found: SampleScores) -> Table:
-    """The spreads of ovals."""
-    rows = [
-        (
-            name,
-            measured(one.colour, 2, one.colour_error),
-            measured(one.angle, 2, one.angle_error),
-        )
-        for name, one in (("samples", found.samples), ("test images", found.tests))
-        if one
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """All columns, levels in order."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    levels = sorted((n for n in names if n.startswith("level_")), key=lambda n: int(n[6:]))
+    first = [
+        name for name in names if not name.startswith("level_") and name not in ("note", "error")
     ]
-    head = ("", "colour, grey levels", "angle, degrees")
-    return table(head, rows, "how much the ovals of an image differ, ± s.e.")
+    return first + levels + [name for name in ("note", "error") if name in names]
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _columns(rows))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ValueError(
+            "Expected pyarrow to write Parquet; it isn't installed: pip install 'rgflow[hf]', or "
+            "end --out in .csv."
+        ) from error
+    columns = {name: [row.get(name) for row in rows] for name in _columns(rows)}
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+WRITERS: dict[str, Callable[[Path, Sequence[dict[str, Any]]], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".jsonl": _write_lines,
+}
+"""How the table is written, by the ending of the file."""

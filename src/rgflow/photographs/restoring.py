@@ -57,6 +57,7 @@ class Around:
         self._map = cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
         self._offsets = torch.tensor(cells.reads[1:], device=of.device)
 
+    @torch.no_grad()
     def median(self, sites: Tensor) -> Tensor:
         """The median of every channel at some sites [k, 2], given those before it, [k, C]."""
         context = self._context(sites)
@@ -65,12 +66,19 @@ class Around:
         free = torch.ones(len(sites), dtype=torch.bool, device=self.image.device)
         return self._map.draw_levels(half, free, half, context)[0]
 
-    def excess(self, sites: Tensor) -> Tensor:
-        """By how much less likely than their medians pixels are, in nats, [k]."""
-        context, (i, j) = self._context(sites), sites.T
-        now = self._map.level_log_prob(self.image[:, i, j].T, context)
-        return self._map.level_log_prob(self.median(sites), context) - now
+    @torch.no_grad()
+    def excess(self, sites: Tensor, image: Tensor | None = None) -> Tensor:
+        """By how much less likely than their medians pixels are, in nats, [k]: those of this image,
+        or of another one, amid this one."""
+        found = []
+        for some in sites.to(self.image.device).split(BAND):
+            context, (i, j) = self._context(some), some.T
+            own = (self.image if image is None else image)[:, i, j].T.to(self.image.device)
+            now = self._map.level_log_prob(own, context)
+            found.append(self._map.level_log_prob(self.median(some), context) - now)
+        return torch.cat(found).cpu()
 
+    @torch.no_grad()
     def excess_map(self, progress: Callable[[float], None] | None = None) -> Tensor:
         """`excess` of every pixel, [H, W]."""
         height, width = self.image.shape[1:]

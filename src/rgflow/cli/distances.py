@@ -1,0 +1,106 @@
+"""`rgflow distances`: how near the samples of a trained flow come to images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rgflow.cli.parsing import Parser, parse, some
+from rgflow.files import as_name, write_json, writing
+from rgflow.text import Screen, measured, reporting, say, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rgflow.metrics.scores import SampleScores
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, draw samples, compare them, and print."""
+    options = Parser(
+        "distances",
+        "How near samples of a trained flow come to images: Fréchet distances, each beside that of "
+        "as many test images, and for MSDS how much the ovals of an image differ.",
+        "rgflow distances runs/first --count 2000 --temperature 0.9",
+    )
+    options.model()
+    options.data()
+    options.whole("count", 10_000, "samples, test and training images at the most", least=2)
+    options.temperature()
+    options.word(
+        "inception",
+        None,
+        "a file with the weights of FID's Inception, for FID; nothing is downloaded",
+    )
+    options.whole("batch_size", 64, "images at a time")
+    options.whole("seed", 0, "seed; sample k has seed + k", least=0)
+    settings = parse(options, arguments)
+
+    from dataclasses import asdict
+
+    import torch
+
+    from rgflow import trained
+    from rgflow.data.msds import KINDS
+    from rgflow.metrics.frechet import inception
+    from rgflow.metrics.scores import score
+
+    model = trained.load(settings.run, settings.size)
+    device = model.flow.device
+    network = inception(settings.inception, device) if settings.inception else None
+    test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))
+    with reporting() as report:
+        found = score(
+            model.flow,
+            torch.from_numpy(train.images.copy()),
+            torch.from_numpy(test.images.copy()),
+            ovals=test.name in KINDS,
+            inception=network,
+            **some(settings, "temperature", "seed", "batch_size"),
+            progress=report,
+        )
+    path = model.folder / _file(settings.data, settings.temperature)
+    with writing(path):
+        write_json(path, {"data": test.name, **asdict(found)})
+    Screen().print(_distances(found), *([_spreads(found)] if found.samples else []))
+    say(f"All of it is in {path}.")
+
+
+def _file(data: str | None, temperature: float | list[float]) -> str:
+    """The file of the results: others for another data set, and at another temperature."""
+    parts = [as_name(data)] if data else []
+    if temperature != 1:
+        each = temperature if isinstance(temperature, list) else [temperature]
+        parts.append("T" + "-".join(f"{t:g}" for t in each))
+    return "-".join(["scores", *parts]) + ".json"
+
+
+def _distances(found: SampleScores) -> Table:
+    """The distances beside their floors."""
+    first = found.distances[0]
+    head = ("", f"{first.samples} samples", f"{first.samples} test images: floor", "features")
+    rows = [
+        (
+            one.name,
+            measured(one.distance, 2, one.standard_error),
+            measured(one.floor, 2, one.floor_error),
+            str(one.dim),
+        )
+        for one in found.distances
+    ]
+    return table(head, rows, f"Fréchet distances to {first.references} training images, ± s.e.")
+
+
+def _spreads(found: SampleScores) -> Table:
+    """The spreads of ovals."""
+    rows = [
+        (
+            name,
+            measured(one.colour, 2, one.colour_error),
+            measured(one.angle, 2, one.angle_error),
+        )
+        for name, one in (("samples", found.samples), ("test images", found.tests))
+        if one
+    ]
+    head = ("", "colour, grey levels", "angle, degrees")
+    return table(head, rows, "how much the ovals of an image differ, ± s.e.")

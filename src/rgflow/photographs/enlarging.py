@@ -1,0 +1,91 @@
+"""Photographs made larger: what is there is the coarse image, and finer levels are added.
+
+Letters in shapes: C channels; H, W rows and columns.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from rgflow.bijectors.base import Compose
+from rgflow.bijectors.cellwise import BAND, overwrite, read_cells
+from rgflow.bijectors.window import WindowMixture
+from rgflow.cells import Sublattice
+from rgflow.checks import check_at_least
+from rgflow.flow import Flow
+from rgflow.photographs.scoring import sized
+
+FACTORS = (2, 4, 8)
+
+
+@torch.no_grad()
+def enlarge(
+    flow: Flow,
+    image: Tensor,
+    factor: int = 2,
+    *,
+    temperature: float | None = None,
+    generator: torch.Generator | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Make a photograph larger by adding finer levels.
+
+    Its pixels stay, as every second, fourth or eighth of the result both ways. What is between them
+    is drawn phase after phase or, without a temperature, the median of what may be there.
+
+    Args:
+        flow: Of windows, with one set of weights for all levels.
+        image: uint8 [C, H, W].
+        factor: 2, 4 or 8.
+        temperature: T of p^(1/T), at which the finer levels are drawn; none: medians.
+        generator: Source of randomness, of the CPU.
+        progress: Called with the share of the work that is done.
+
+    Returns:
+        uint8 [C, factor·H, factor·W].
+
+    Raises:
+        ValueError: If the flow is of another kind, or there is no such factor.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> image = torch.full((3, 9, 14), 200, dtype=torch.uint8)
+        >>> large = enlarge(load_flow("photos"), image, 2)
+        >>> large.shape, torch.equal(large[:, ::2, ::2], image)
+        (torch.Size([3, 18, 28]), True)
+    """
+    if factor not in FACTORS:
+        raise ValueError(f"Expected a factor of {', '.join(map(str, FACTORS))}; got {factor}.")
+    if not flow.config.shared:
+        raise ValueError(
+            "Expected a flow with one set of weights for all levels, which knows finer ones; this "
+            "one has weights of its own at every level."
+        )
+    if temperature is not None:
+        check_at_least("temperature", temperature, 0)
+    done, total = 0, image[0].numel() * (factor**2 - 1)
+    while factor > 1:
+        larger = image.new_zeros(len(image), 2 * image.shape[1], 2 * image.shape[2])
+        larger[:, ::2, ::2] = image
+        of = sized(flow, larger[None])
+        for layer in reversed(of.steps[0].cellwise):
+            window = cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
+            for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
+                band = larger[None, :, rows]
+                own, context = read_cells(band.to(flow.device, flow.dtype), cells)
+                u = torch.full_like(own, 0.5)
+                if temperature is not None:
+                    prior = flow.prior.tempered(temperature, "density")
+                    z = prior.sample_like(torch.empty(own.shape, dtype=own.dtype), generator)
+                    d = flow.prior.to_cube(z).to(own)
+                    u = torch.where(d > 0, d, 1 + d)
+                free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+                drawn = window.draw_levels(own, free, u, context)[0]
+                overwrite(band, cells, drawn.to(torch.uint8).cpu())
+                done += len(cells)
+                if progress:
+                    progress(done / total)
+        image, factor = larger, factor // 2
+    return image
