@@ -8,6 +8,11 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
+from reproducing.measures.hands import (
+    damage_of_photographs,
+    enlarging_of_photographs,
+    repairs_of_photographs,
+)
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -49,6 +54,7 @@ _ALL: tuple[Measure, ...] = (
         factors,
     ),
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
+    *(repairs_of_photographs, damage_of_photographs, enlarging_of_photographs),
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}
 """Every measure by name."""

@@ -165,10 +165,9 @@ def _row(
             found = bits(flow, images, done=done, progress=progress)
     except ValueError as error:
         return {"file": name, "error": str(error)}
-    row["bits"] = found.per_dim.item()
-    row |= {
-        f"level_{level}": value / found.dim for level, value in enumerate(found.levels[0].tolist())
-    }
+    row["bits"] = found.total.item() / seen.size
+    levels = (found.levels[0] / seen.size).tolist()
+    row |= {f"level_{level}": value for level, value in enumerate(levels)}
     row |= {codec: 8 * _size(codec, picture) / seen.size for codec in codecs}
     notes = [*picture.notes]
     if channels == 1:

@@ -181,3 +181,10 @@ def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
 def _image(seen: Pixels) -> Image.Image:
     """Pixels [C, H, W] as a picture, grey or colour."""
     return Image.fromarray(seen[0] if len(seen) == 1 else seen.transpose(1, 2, 0).copy())
+
+
+def as_seen(pixels: Pixels, channels: int) -> Pixels:
+    """Pixels of a flow [C, H, W] in 1 channel or 3; grey is the mean of three."""
+    if len(pixels) == channels:
+        return pixels
+    return pixels.mean(0, keepdims=True).round().astype(np.uint8)

@@ -1,0 +1,326 @@
+"""What a flow of photographs is good for: repair, finding damage, enlarging, beside the methods
+that people would use; on crops of the seven photographs, which it must not have learned from."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+from skimage.metrics import structural_similarity
+from skimage.restoration import inpaint_biharmonic
+from sklearn.metrics import roc_auc_score
+
+from reproducing.measures.subject import Found, MeasuredFlow, Picture
+from rgflow.cells import Mask
+from rgflow.data import patches
+from rgflow.photographs.damage import find_damage
+from rgflow.photographs.enlarging import enlarge
+from rgflow.photographs.restoring import Around, restore
+from rgflow.photographs.scoring import bits
+
+Pixels = NDArray[np.uint8]
+"""A picture [H, W, C]."""
+Random = np.random.Generator
+
+
+@cache
+def crops(count: int, edge: int) -> tuple[Pixels, ...]:
+    """Crops of the photographs in turns, at random places of seed 0."""
+    random, found = np.random.default_rng(0), []
+    for number in range(count):
+        name = patches.PHOTOGRAPHS[number % len(patches.PHOTOGRAPHS)]
+        whole = patches.photograph(name).transpose(1, 2, 0)
+        i, j = (random.integers(size - edge + 1) for size in whole.shape[:2])
+        found.append(np.ascontiguousarray(whole[i : i + edge, j : j + edge]))
+    return tuple(found)
+
+
+def scratches(shape: tuple[int, int], random: Random) -> Mask:
+    """Nine lines across, 1 to 3 pixels wide."""
+    image = Image.new("1", shape[::-1])
+    for number in range(9):
+        ends = [(int(random.integers(shape[1])), int(random.integers(shape[0]))) for _ in range(2)]
+        ImageDraw.Draw(image).line(ends, fill=1, width=1 + number % 3)
+    return np.array(image.convert("L")) > 0
+
+
+def text(shape: tuple[int, int], random: Random) -> Mask:
+    """Lines of letters."""
+    image = Image.new("1", shape[::-1])
+    font = ImageFont.load_default(size=16)
+    for top in range(8, shape[0] - 16, 48):
+        words = "".join(chr(97 + int(c)) for c in random.integers(26, size=24))
+        ImageDraw.Draw(image).text((8, top), words, fill=1, font=font)
+    return np.array(image.convert("L")) > 0
+
+
+def blocks(edge: int, share: float) -> Callable[[tuple[int, int], Random], Mask]:
+    """Blocks on a grid, as a codec loses them."""
+
+    def made(shape: tuple[int, int], random: Random) -> Mask:
+        few = random.random([size // edge for size in shape]) < share
+        return few.repeat(edge, 0).repeat(edge, 1)
+
+    return made
+
+
+def dead(share: float) -> Callable[[tuple[int, int], Random], Mask]:
+    """Single pixels."""
+    return lambda shape, random: random.random(shape) < share
+
+
+DAMAGES: dict[str, Callable[[tuple[int, int], Random], Mask]] = {
+    "scratches": scratches,
+    "text": text,
+    "dead pixels, 5 %": dead(0.05),
+    "dead pixels, 20 %": dead(0.2),
+    "8×8 blocks, 10 %": blocks(8, 0.1),
+    "8×8 blocks, 30 %": blocks(8, 0.3),
+    "16×16 holes": blocks(16, 0.05),
+}
+
+
+def repair_methods(subject: MeasuredFlow) -> dict[str, Callable[[Pixels, Mask], Pixels]]:
+    """By name: a damaged picture and what is missing of it, to a whole one."""
+    import cv2
+
+    def flow(x: Pixels, hole: Mask) -> Pixels:
+        image = torch.from_numpy(x.transpose(2, 0, 1).copy())
+        return restore(subject.flow, image, hole).cpu().numpy().transpose(1, 2, 0)
+
+    def biharmonic(x: Pixels, hole: Mask) -> Pixels:
+        filled = inpaint_biharmonic(x / 255, hole, channel_axis=2)
+        return (255 * filled).round().clip(0, 255).astype(np.uint8)
+
+    def median(x: Pixels, hole: Mask) -> Pixels:
+        reals = np.where(hole[..., None], np.nan, x.astype(np.float32))
+        with warnings.catch_warnings():  # of squares without a known pixel
+            warnings.simplefilter("ignore", RuntimeWarning)
+            while np.isnan(reals).any():
+                padded = np.pad(reals, ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+                around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
+                middle = np.nanmedian(around.reshape(*reals.shape, 9), -1)
+                reals = np.where(np.isnan(reals), middle, reals)
+        return reals.round().astype(np.uint8)
+
+    def opencv(kind: int) -> Callable[[Pixels, Mask], Pixels]:
+        return lambda x, hole: cv2.inpaint(x, hole.astype(np.uint8), 3, kind)
+
+    return {
+        "flow": flow,
+        "biharmonic": biharmonic,
+        "Telea": opencv(cv2.INPAINT_TELEA),
+        "Navier–Stokes": opencv(cv2.INPAINT_NS),
+        "median": median,
+    }
+
+
+def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
+    """Photographs repaired where it is known what is damaged: PSNR of what was missing, structural
+    similarity of the whole, 1 less the gradient magnitude similarity deviation, and seconds of the
+    processor."""
+    import piq
+
+    methods, rows, shown = repair_methods(subject), [], {}
+    for name, make in DAMAGES.items():
+        random = np.random.default_rng(0)
+        for number, truth in enumerate(crops(count, edge)):
+            hole = make(truth.shape[:2], random)
+            x = np.where(hole[..., None], 0, truth).astype(np.uint8)
+            results = {"damaged": x, "truth": truth}
+            for method, fill in methods.items():
+                start = time.process_time()
+                filled = fill(x, hole)
+                seconds = time.process_time() - start
+                results[method] = filled
+                pair = [
+                    torch.from_numpy(one.transpose(2, 0, 1).copy())[None] for one in (filled, truth)
+                ]
+                rows.append(
+                    {
+                        "damage": name,
+                        "crop": number,
+                        "method": method,
+                        "psnr": psnr(filled[hole], truth[hole]),
+                        "ssim": float(structural_similarity(filled, truth, channel_axis=2)),
+                        "gms": 1 - piq.gmsd(*pair, data_range=255).item(),
+                        "seconds": seconds,
+                    }
+                )
+            if number == 1:
+                shown[name] = results
+    numbers = {"rows": rows, "means": _means(rows, ("psnr", "ssim", "gms", "seconds"))}
+    picture = Picture(
+        _beside(shown, 96), "What is missing, and repairs; below each other by damage."
+    )
+    return Found(numbers=numbers, pictures={"repairs": picture})
+
+
+def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
+    """How well damage is found: the area under the ROC curve of a map of the flow, of a noise
+    residual (what a median filter takes away) and of the local variance; and precision and recall
+    of what the flow marks, with how many pixels of undamaged crops it does."""
+    rows = []
+    for name, (make, value) in {
+        "scratches, white": (scratches, 255),
+        "scratches, grey": (scratches, 128),
+        "text, white": (text, 255),
+        "dead pixels, 0.5 %": (dead(0.005), None),
+        "8×8 blocks, 2 %, black": (blocks(8, 0.02), 0),
+    }.items():
+        random = np.random.default_rng(0)
+        for number, truth in enumerate(crops(count, edge)):
+            hole = make(truth.shape[:2], random)
+            colour = random.integers(256, size=truth.shape) if value is None else value
+            x = np.where(hole[..., None], colour, truth).astype(np.uint8)
+            image = torch.from_numpy(x.transpose(2, 0, 1).copy())
+            mean = x.mean(2)
+            maps = {
+                "flow": Around(subject.flow, image).excess_map().numpy(),
+                "noise residual": np.abs(x - ndimage.median_filter(x, (3, 3, 1)).astype(float)).sum(
+                    2
+                ),
+                "local variance": ndimage.uniform_filter(mean**2, 3)
+                - ndimage.uniform_filter(mean, 3) ** 2,
+            }
+            found = find_damage(subject.flow, image)
+            right = (found & hole).sum()
+            rows.append(
+                {
+                    "damage": name,
+                    "crop": number,
+                    "auc": {
+                        method: float(roc_auc_score(hole.ravel(), of.ravel()))
+                        for method, of in maps.items()
+                    },
+                    "precision": float(right / max(found.sum(), 1)),
+                    "recall": float(right / hole.sum()),
+                }
+            )
+    means = {
+        name: {
+            "auc": {method: fmean(row["auc"][method] for row in of) for method in of[0]["auc"]},
+            **{key: fmean(row[key] for row in of) for key in ("precision", "recall")},
+        }
+        for name, of in _grouped(rows).items()
+    }
+    clean = [
+        int(find_damage(subject.flow, torch.from_numpy(x.transpose(2, 0, 1).copy())).sum())
+        for x in crops(count, edge)
+    ]
+    false = {"pixels": clean, "share": sum(clean) / (count * edge**2)}
+    return Found(numbers={"rows": rows, "means": means, "undamaged": false})
+
+
+def enlarging_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
+    """Crops of which every second pixel both ways is left, enlarged to what they were: PSNR, SSIM,
+    seconds; and the bits of the true finest level."""
+    import cv2
+
+    def flow(x: Pixels) -> Pixels:
+        image = torch.from_numpy(x.transpose(2, 0, 1).copy())
+        return enlarge(subject.flow, image).numpy().transpose(1, 2, 0)
+
+    def opencv(kind: int) -> Callable[[Pixels], Pixels]:
+        # Pixels stay where they are, so that nothing is moved by half a pixel.
+        to = np.array([[0.5, 0, 0], [0, 0.5, 0]])
+        how = {"flags": kind | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+        return lambda x: cv2.warpAffine(x, to, (2 * x.shape[1], 2 * x.shape[0]), **how)
+
+    methods = {
+        "flow": flow,
+        "bicubic": opencv(cv2.INTER_CUBIC),
+        "Lanczos": opencv(cv2.INTER_LANCZOS4),
+        "bilinear": opencv(cv2.INTER_LINEAR),
+    }
+    rows, fine, shown = [], [], {}
+    for number, truth in enumerate(crops(count, edge)):
+        small = np.ascontiguousarray(truth[::2, ::2])
+        results = {"truth": truth}
+        for method, make in methods.items():
+            start = time.process_time()
+            large = make(small)
+            seconds = time.process_time() - start
+            results[method] = large
+            inside = slice(8, -8), slice(8, -8)
+            rows.append(
+                {
+                    "damage": "×2",
+                    "crop": number,
+                    "method": method,
+                    "psnr": psnr(large[inside], truth[inside]),
+                    "ssim": float(structural_similarity(large, truth, channel_axis=2)),
+                    "seconds": seconds,
+                }
+            )
+        x8 = torch.from_numpy(truth.transpose(2, 0, 1).copy())[None]
+        fine.append((bits(subject.flow, x8).levels[0, 0] / (0.75 * truth.size)).item())
+        if number in (0, 1, 4):
+            shown[str(number)] = results
+    numbers = {
+        "rows": rows,
+        "means": _means(rows, ("psnr", "ssim", "seconds")),
+        "bits_of_finest_level": {"mean": fmean(fine), "crops": fine},
+    }
+    picture = Picture(_beside(shown, 128), "The truth, and crops enlarged twice.")
+    return Found(numbers=numbers, pictures={"enlarged": picture})
+
+
+def psnr(x: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Decibels, of bytes."""
+    error = ((x.astype(float) - truth) ** 2).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-4)))
+
+
+def _grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [row for row in rows if row["damage"] == name]
+        for name in dict.fromkeys(row["damage"] for row in rows)
+    }
+
+
+def _means(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, Any]:
+    """By damage and method: means over crops; of PSNR also what the flow is ahead of the others,
+    crop by crop, with its standard error."""
+    found: dict[str, Any] = {}
+    for name, of in _grouped(rows).items():
+        methods = dict.fromkeys(row["method"] for row in of)
+        by = {method: [row for row in of if row["method"] == method] for method in methods}
+        found[name] = {
+            method: {key: fmean(row[key] for row in some) for key in keys}
+            for method, some in by.items()
+        }
+        for method, some in by.items():
+            ahead = [a["psnr"] - b["psnr"] for a, b in zip(by["flow"], some, strict=True)]
+            if method != "flow":
+                found[name][method]["flow_ahead"] = fmean(ahead)
+                found[name][method]["flow_ahead_error"] = stdev(ahead) / len(ahead) ** 0.5
+    return found
+
+
+def _beside(shown: dict[str, dict[str, Pixels]], edge: int) -> Image.Image:
+    """The middles of pictures, a row for each damage and a column for each method, with names."""
+
+    def rows() -> Iterator[NDArray[np.uint8]]:
+        for results in shown.values():
+            parts = []
+            for x in results.values():
+                i, j = ((size - edge) // 2 for size in x.shape[:2])
+                part = x[i : i + edge, j : j + edge].repeat(2, 0).repeat(2, 1)
+                parts.append(np.pad(part, ((0, 4), (0, 4), (0, 0)), constant_values=255))
+            yield np.concatenate(parts, 1)
+
+    body = np.concatenate(list(rows()))
+    sheet = Image.new("RGB", (body.shape[1], body.shape[0] + 22), "white")
+    sheet.paste(Image.fromarray(body), (0, 22))
+    font = ImageFont.load_default(size=14)
+    for number, name in enumerate(next(iter(shown.values()))):
+        ImageDraw.Draw(sheet).text((number * (2 * edge + 4) + 4, 2), name, fill="black", font=font)
+    return sheet

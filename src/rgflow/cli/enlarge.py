@@ -1,0 +1,69 @@
+"""`rgflow enlarge`: pictures of any size, larger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rgflow.checks import check_name
+from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded
+from rgflow.text import bars, say
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, enlarge and write."""
+    options = Parser(
+        "enlarge",
+        "Enlarge pictures of any size: their pixels stay, and the model adds finer levels, drawn "
+        "or, unless --temperature is given, as they are expected.",
+        "rgflow enlarge small.png --factor 4 --temperature 0.6",
+    )
+    options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
+    options.word("model", "photos", "a model of photographs: its name, folder, or a run")
+    options.whole("factor", 2, "2, 4 or 8")
+    options.add_argument(
+        "--temperature", type=float | None, default=None, help="at which finer levels are drawn"
+    )
+    options.whole("seed", 0, "seed of what is drawn", least=0)
+    options.word("background", "white", "the colour behind what is transparent")
+    options.word("out", "enlarged", "folder")
+    settings = parse(options, arguments)
+
+    import torch
+    from PIL import Image
+
+    from rgflow import trained
+    from rgflow.photographs.enlarging import FACTORS, enlarge
+    from rgflow.photographs.pictures import MOST_PIXELS, as_seen, read, write
+    from rgflow.training.optimisation import prepare_machine
+
+    check_name("--factor", str(settings.factor), [str(factor) for factor in FACTORS])
+    prepare_machine()
+    flow = trained.load(settings.model).flow
+    for name in settings.pictures:
+        path = expanded(name)
+        picture = read(path, settings.background)
+        height, width = (settings.factor * size for size in picture.size)
+        if height * width > MOST_PIXELS:
+            raise ValueError(
+                f"Expected a result of at most {MOST_PIXELS / 1e6:.0f} megapixels; {path.name} "
+                f"would have {height * width / 1e6:.0f}: use a smaller --factor."
+            )
+        image = torch.from_numpy(picture.seen.copy())
+        image = image.expand(flow.config.channels, -1, -1).contiguous()
+        with bars() as shown:
+            task = shown.add_task(path.name, total=1.0)
+            large = enlarge(
+                flow,
+                image,
+                settings.factor,
+                temperature=settings.temperature,
+                generator=torch.Generator().manual_seed(settings.seed),
+                progress=lambda share, task=task, shown=shown: shown.update(task, completed=share),
+            )
+        pixels = as_seen(large.numpy(), len(picture.seen))
+        out = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
+        if profile := picture.image.info.get("icc_profile"):
+            out.info["icc_profile"] = profile
+        written = write(out, expanded(settings.out) / path.name)
+        say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")

@@ -1,0 +1,195 @@
+"""`rgflow repair`: pictures of any size without what is damaged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded
+from rgflow.text import bars, many, say
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from torch import Tensor
+
+    from rgflow.cells import Mask
+    from rgflow.flow import Flow
+    from rgflow.photographs.pictures import Picture
+
+MOST_DRAWN = 1 << 18
+"""Missing pixels at the most where completions are drawn."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse, repair and write."""
+    options = Parser(
+        "repair",
+        "Repair pictures of any size: scratches, dust, dead pixels, text, missing patches. Without "
+        "--mask or --box, damage is looked for. All other pixels stay as they are.",
+        "rgflow repair scan.png --mask scratches.png",
+    )
+    options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
+    options.word("model", "photos", "a model of photographs: its name, folder, or a run")
+    options.files("mask", "pictures, white where to repair; one, or one each")
+    options.several("box", int, None, "[y, x, height, width] to repair")
+    options.number(
+        "odd", 25.0, "damage is what is so many nats less likely than usual; more finds less", 1.0
+    )
+    options.whole("sweeps", 4, "how often every pixel is estimated")
+    options.whole("completions", 0, "also draw so many completions from what is possible", least=0)
+    options.whole("particles", 32, "how many draw at a time", least=2)
+    options.whole("seed", 0, "seed of completions", least=0)
+    options.word("background", "white", "the colour behind what is transparent")
+    options.word("out", "repaired", "folder")
+    settings = parse(options, arguments)
+    if settings.mask and settings.box:
+        raise ValueError("Expected --mask or --box; got both: leave one out.")
+    if settings.mask and len(settings.mask) not in (1, len(settings.pictures)):
+        raise ValueError(
+            f"Expected one mask, or one for each of {len(settings.pictures)} pictures; got "
+            f"{len(settings.mask)}."
+        )
+    if settings.box is not None and len(settings.box) != 4:
+        raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
+
+    from rgflow import trained
+    from rgflow.photographs.pictures import read
+    from rgflow.photographs.scoring import check_windows
+    from rgflow.training.optimisation import prepare_machine
+
+    prepare_machine()
+    flow = trained.load(settings.model).flow
+    check_windows(flow)
+    masks = settings.mask or [None]
+    for number, name in enumerate(settings.pictures):
+        path = expanded(name)
+        picture = read(path, settings.background)
+        _repair(flow, path, picture, masks[min(number, len(masks) - 1)], settings)
+
+
+def _repair(
+    flow: Flow, path: Path, picture: Picture, mask: str | None, settings: Namespace
+) -> None:
+    """One picture."""
+    import torch
+    from PIL import Image
+
+    from rgflow.photographs.pictures import as_seen, write
+    from rgflow.photographs.restoring import restore
+
+    start = time.perf_counter()
+    seen, folder = picture.seen, expanded(settings.out)
+    image = torch.from_numpy(seen.copy()).expand(flow.config.channels, -1, -1).contiguous()
+    for note in picture.notes:
+        say(f"{path.name}: {note}.")
+    with bars() as shown:
+        task = shown.add_task(f"{path.name}, looking for damage", total=1.0)
+        hole = _hole(
+            flow, image, picture, mask, settings, lambda x: shown.update(task, completed=x)
+        )
+        if not hole.any():
+            say(f"{path.name}: no damage was found; mark it with --mask, or lower --odd.")
+            return
+        shown.update(task, description=f"{path.name}, repairing")
+        whole = restore(
+            flow, image, hole, sweeps=settings.sweeps,
+            progress=lambda x: shown.update(task, completed=x),
+        )  # fmt: skip
+    written = [
+        write(picture.replaced(as_seen(whole.cpu().numpy(), len(seen)), hole), folder / path.name)
+    ]
+    if not mask and settings.box is None:
+        found = Image.fromarray(hole.astype("uint8") * 255)
+        written.append(write(found, folder / f"{path.stem}-mask.png"))
+    if settings.completions:
+        written += _draw(flow, image, hole, picture, folder / path.name, settings)
+    spent = time.perf_counter() - start
+    names = ", ".join(one.name for one in written)
+    say(
+        f"{path.name}: {many(int(hole.sum()), 'pixel')} repaired in {spent:.1f} s; see {names} in "
+        f"{folder}."
+    )
+
+
+def _hole(
+    flow: Flow,
+    image: Tensor,
+    picture: Picture,
+    mask: str | None,
+    settings: Namespace,
+    progress: Any,
+) -> Mask:
+    """What to repair, [H, W]."""
+    import numpy as np
+
+    from rgflow.photographs.damage import find_damage
+    from rgflow.photographs.pictures import read
+
+    height, width = picture.size
+    if settings.box is not None:
+        y, x, rows, columns = settings.box
+        if min(rows, columns) < 1 or min(y, x) < 0 or y + rows > height or x + columns > width:
+            raise ValueError(
+                f"Expected a box inside the picture of {width}×{height} pixels; got "
+                f"{settings.box}, which is [y, x, height, width]."
+            )
+        out = np.zeros((height, width), dtype=bool)
+        out[y : y + rows, x : x + columns] = True
+        return out
+    if mask is None:
+        return find_damage(flow, image, odd=settings.odd, progress=progress)
+    path = expanded(mask)
+    grey = np.asarray(read(path, "black").image.convert("L"))
+    if grey.shape != (height, width):
+        raise ValueError(
+            f"Expected a mask of {width}×{height} pixels, as the picture; {path} has "
+            f"{grey.shape[1]}×{grey.shape[0]}."
+        )
+    out = np.asarray(grey >= 128)
+    if not out.any():
+        raise ValueError(f"Expected a mask that is white somewhere; {path} is black.")
+    return out
+
+
+def _draw(
+    flow: Flow, image: Tensor, hole: Mask, picture: Picture, path: Path, settings: Namespace
+) -> list[Path]:
+    """Completions that are drawn, each in a file."""
+    import numpy as np
+    import torch
+
+    from rgflow.photographs.pictures import as_seen, write
+    from rgflow.photographs.scoring import padded
+    from rgflow.repair.particles import complete, parts
+
+    if hole.sum() > MOST_DRAWN:
+        raise ValueError(
+            f"Expected at most {MOST_DRAWN:,} missing pixels for --completions; got "
+            f"{int(hole.sum()):,}: mark less."
+        )
+    flow = flow.resized(*image.shape[1:])
+    grid = padded(flow, image[None])[0]
+    mask = np.zeros(grid.shape[1:], dtype=bool)
+    mask[: hole.shape[0], : hole.shape[1]] = hole
+    total = settings.completions * parts(flow, mask)
+    with bars() as shown:
+        task = shown.add_task(f"{path.name}, drawing", total=total)
+        found = complete(
+            flow,
+            grid,
+            mask,
+            particles=settings.particles,
+            sweeps=settings.completions,
+            generator=torch.Generator().manual_seed(settings.seed),
+            progress=lambda done, _: shown.update(task, completed=done),
+        )
+    written = []
+    height, width = hole.shape
+    for number, sample in enumerate(found.samples):
+        seen = as_seen(sample[:, :height, :width].cpu().numpy(), len(picture.seen))
+        drawn = picture.replaced(seen, hole)
+        written.append(write(drawn, path.with_stem(f"{path.stem}-{number + 1}")))
+    return written
