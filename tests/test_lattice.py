@@ -54,7 +54,7 @@ def test_inference_cones_of_all_10x10_regions(order, shares, mean, per_level):
         (64, 1705),
         (128, 2060),
         (256, 2402),
-        (512, 2737),
+        pytest.param(512, 2737, marks=pytest.mark.slow),
         pytest.param(1024, 3067, marks=pytest.mark.slow),
     ],
 )
