@@ -27,8 +27,8 @@ sys.exit(main())
 """The command `rgflow`, which tells of everybody whom it asks for something."""
 FEW = """
 from rgflow import trained
-from rgflow.app import repairing, workspace
-repairing.PARTICLES, repairing.SWEEPS, workspace.DRAWS, trained.REFERENCE = 8, 2, 1, 100
+from rgflow.app import models, repairing
+models.DRAWS, repairing.PARTICLES, repairing.SWEEPS, trained.REFERENCE = 1, 8, 2, 100
 """
 """With fewer particles, draws and images of reference than usual, everything takes less long."""
 PATIENCE = 120
