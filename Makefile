@@ -21,13 +21,13 @@ demo: .venv/installed ## learn MSDS1 for 4 minutes, then evaluate and sample
 	@$(BIN)/rgflow evaluate $(DEMO_OUT) --count $(DEMO_TEST_IMAGES)
 	@$(BIN)/rgflow sample $(DEMO_OUT) -n 64
 
-test: .venv/installed-dev ## all tests that take less than a minute each
+test: .venv/installed-dev ## a test of everything, in a few minutes
 	@# Two processes with a thread each: with more they wait for one another. Each takes the next
 	@# file of the order in conftest.py.
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile \
 		--no-loadscope-reorder
 
-nightly: .venv/installed-dev ## the slow tests as well
+nightly: .venv/installed-dev ## all tests: of more cases, and slow ones as well
 	@$(BIN)/python -m pytest --timeout 3600
 
 lint: .venv/installed-dev ## style, format and types

@@ -1,8 +1,10 @@
 """Flows for tests: every bijector and every option, with every parameter random."""
 
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -132,6 +134,19 @@ REAL_NVP: dict[str, dict[str, Any]] = {
 
 CASES = BIJECTORS | OPTIONS | REAL_NVP
 """Every bijector kind, every option of a flow, and the baseline."""
+
+FEW = {
+    "affine-released", "spline-mixed", "mixture", "autoregressive-affine", "cube", "coarse-to-fine",
+    "open", "released-order", "tree", "stems", "edges-open", "not-square", "depths", "shared-open",
+    "student", "marginal", "fields", "variational-marginal", "positions-cube", "centred", "windows",
+    "window", "checkpointing", "real-nvp",
+}  # fmt: skip
+"""Every kind of map, of networks, of geometries and of pixels, and both boundaries."""
+
+
+def by_day(names: Iterable[Any], few: Container[Any] = FEW) -> list[Any]:
+    """Values of a test's parameter, of which all but a few are left to the night."""
+    return [x if x in few else pytest.param(x, marks=pytest.mark.slow) for x in names]
 
 
 def spec_of_square(m: int, channels: int = 3, **more: Any) -> MapSpec:

@@ -411,6 +411,7 @@ def test_all_ways_to_choose_a_second_image(me, tmp_path):
     me.drawer("own")
     me.upload(tmp_path / "mine.png")
     me.change("#mix-own")
+    me.click(".toast-close")  # of what is told, which for a while lies above the drawer's own
     me.close_drawer("own")
     me.change("#mixtures button", 4)  # all of the second
     me.page.locator("#mixtures button[aria-pressed=true]", has_text="Θ = 3").wait_for()

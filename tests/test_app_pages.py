@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 from PIL import Image
 
+from flows import by_day
 from rgflow.app.drawers import NAMES as DRAWERS
 from rgflow.app.layout import BEAT
 from strange_files import png, zeros
@@ -211,7 +212,7 @@ def test_drawers_and_the_keyboard(me):
     me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", by_day([False, True], [False]), ids=["light", "dark"])
 def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pictures):
     me = Visitor(browser, address, pictures, dark, None if dark else context)
     if me.page.evaluate("document.body.classList.contains('dark')") != dark:
@@ -245,7 +246,7 @@ def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pi
 @pytest.mark.parametrize(
     ("count", "late"),
     [
-        pytest.param(50, False, id="at-once"),
+        pytest.param(50, False, id="at-once", marks=pytest.mark.slow),
         pytest.param(12, True, id="late"),
         pytest.param(500, False, id="500-at-once", marks=pytest.mark.slow),
         pytest.param(100, True, id="100-late", marks=pytest.mark.slow),
@@ -279,6 +280,7 @@ def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
     assert me.page.evaluate(BUSY) == []
 
 
+@pytest.mark.slow
 def test_many_tabs_of_one_browser(me):
     tabs = [me.page, *(me.context.new_page() for _ in range(4))]
     for tab in tabs[1:]:
@@ -340,9 +342,8 @@ def test_pictures_that_are_too_large(me, address, tmp_path):
     assert most_memory(address) < before + 30
 
 
-@pytest.mark.parametrize(
-    "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["ended", "killed"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
 def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_path):
     port = free_port()
     with serving(tmp_path, port=port, before=FEW) as first:  # which ends though a page is open

@@ -24,11 +24,11 @@ def carried_out(campaign, numbers):
     return outcomes
 
 
-def test_a_hundred_files(campaign):
-    outcomes = carried_out(campaign, range(100))
+def test_fifty_files(campaign):
+    outcomes = carried_out(campaign, range(50))
     results = Counter(one.result for one in outcomes)
-    assert results["sentence"] > 40
-    assert results["other"] + results["same"] > 10
+    assert results["sentence"] > 20
+    assert results["other"] + results["same"] > 5
     assert {one.kind for one in outcomes} == {kind.name for kind in KINDS}
 
 
@@ -50,4 +50,4 @@ def test_a_thousand_single_bits_of_the_newest_checkpoint(campaign):
 
 @pytest.mark.slow
 def test_ten_thousand_files(campaign):
-    carried_out(campaign, range(100, 10_100))
+    carried_out(campaign, range(50, 10_050))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.func import jacrev
 
-from flows import config, flat, randomise
+from flows import by_day, config, flat, randomise
 from rgflow import RGFlow
 from rgflow.analysis.fields import plain_push, receptive_fields
 from rgflow.analysis.jacobians import factors
@@ -250,7 +250,10 @@ def test_local_evaluation_equals_the_whole(name):
     )
 
 
-@pytest.mark.parametrize("name", GEOMETRIES)
+BY_DAY = {"blocks-open", "centred", "windows", "bricks"}
+
+
+@pytest.mark.parametrize("name", by_day(GEOMETRIES, BY_DAY))
 def test_fields_terms_and_pictures(name):
     flow = flow_of(name)
     z = flow.draw_each([3])

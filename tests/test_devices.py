@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import devices
 from devices import CPU, DEVICE, DeviceTensor
-from flows import BIJECTORS, CASES, random_flow, random_images
+from flows import BIJECTORS, CASES, by_day, random_flow, random_images
 from reproducing.pinwheel import draw_pinwheel, name_legs
 from rgflow import Latents, TrainConfig, load_flow
 from rgflow.analysis import (
@@ -170,7 +170,7 @@ NUMBERS = {
 """Cases that differ from others in numbers alone, or have no more tensors."""
 
 
-@pytest.fixture(scope="module", params=[case for case in CASES if case not in NUMBERS])
+@pytest.fixture(scope="module", params=by_day(case for case in CASES if case not in NUMBERS))
 def pair(request):
     """A flow on the CPU, and the same on the device."""
     slow = SLOW if request.param.startswith("autoregressive") else {}

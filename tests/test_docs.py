@@ -133,7 +133,8 @@ def different_commands():
 def test_commands(page, line, place, monkeypatch):
     monkeypatch.setattr(trained, "REFERENCE", 50)  # images
     monkeypatch.setattr(traverse, "FRAMES", 4)
-    monkeypatch.setattr(factors, "probe_levels", partial(factors.probe_levels, trees=2))
+    for name in ("probe_levels", "disentanglement"):
+        monkeypatch.setattr(factors, name, partial(getattr(factors, name), trees=2))
     for block in blocks(page):
         if block.caption:
             (place / block.caption).write_text(block.text)

@@ -161,7 +161,7 @@ def examples(count):
 
 
 @given(flat=changes.map(dict), as_flags=st.booleans())
-@examples(60)
+@examples(45)
 def test_settings(flat, as_flags, pictures, tmp_path_factory, capsys):
     check(flat, as_flags, pictures, tmp_path_factory, capsys)
 

@@ -65,7 +65,7 @@ def test_only_levels_of_pixels_are_drawn(options):
         ((2, 2), {}),
         ((3, 5), {}),
         ((2, 5), {"position_embedding": 4}),
-        ((0, 4), {"kind": WINDOWS}),
+        pytest.param((0, 4), {"kind": WINDOWS}, marks=pytest.mark.slow),
         ((3, 5), {"kind": WINDOWS | {"geometry": "windows", "shared": False}}),
     ],
     ids=["coarse", "fine", "positions", "windows-coarse", "windows-fine"],

@@ -10,6 +10,7 @@ from statistics import fmean
 import pytest
 import torch
 
+from flows import by_day
 from rgflow import RGFlow, data, load_flow, pretrained
 from rgflow.architectures import make_flow
 from rgflow.checkpoint import WEIGHTS
@@ -254,10 +255,7 @@ def test_folders_that_cannot_be_written_or_read(run, tmp_path, capsys):
 every_model = pytest.mark.parametrize("name", shipped())
 BY_DAY = ("msds1-best", "msds2-realnvp", "patches-best")
 """One of each data set, and of each architecture."""
-by_day = pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n in BY_DAY else pytest.mark.slow) for n in shipped()],
-)
+few_models = pytest.mark.parametrize("name", by_day(shipped(), BY_DAY))
 every_generated = pytest.mark.parametrize(
     "name",
     [name for name, folder in shipped().items() if Card.read(folder).config.data in msds.KINDS],
@@ -286,7 +284,7 @@ def test_a_model_of_the_package_is_whole_small_and_quick(name):
     assert len(quantiles["levels"]) == flow.levels
 
 
-@by_day
+@few_models
 @pytest.mark.filterwarnings("ignore::rgflow.flow.LosslessWarning")
 def test_a_model_of_the_package_does_what_its_card_says(name):
     check_likelihood(name, 150)
@@ -294,7 +292,7 @@ def test_a_model_of_the_package_does_what_its_card_says(name):
     assert torch.equal(flow.decode(flow.encode(images)).floor().to(torch.uint8), images)
 
 
-@every_model
+@few_models
 @pytest.mark.filterwarnings("ignore::rgflow.flow.LosslessWarning")
 def test_a_model_of_the_package_loses_nothing_of_images_unlike_its_own(name):
     flow = load_flow(name)

@@ -62,7 +62,8 @@ def test_size_is_matched_within_5_percent(name):
 
     with torch.device("meta"):
         count = sum(p.numel() for p in RGFlow(preset(name).model).parameters())
-    matched = match_parameters(preset("msds1-realnvp").model, count)
+    few = preset("msds1-realnvp").changed({"model": {"map": {"blocks": 1}}}).model
+    matched = match_parameters(few, count)  # of few blocks, as it makes flows of many sizes
     with torch.device("meta"):
         found = sum(p.numel() for p in RealNVP(matched).parameters())
     assert abs(found - count) < 0.05 * count

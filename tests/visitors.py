@@ -25,8 +25,12 @@ from rgflow.cli import main
 sys.exit(main())
 """
 """The command `rgflow`, which tells of everybody whom it asks for something."""
-FEW = "from rgflow.app import repairing; repairing.PARTICLES = 8"
-"""With fewer particles than usual, repairs take less long."""
+FEW = """
+from rgflow import trained
+from rgflow.app import models, repairing
+models.DRAWS, repairing.PARTICLES, repairing.SWEEPS, trained.REFERENCE = 2, 8, 2, 100
+"""
+"""With fewer particles, draws and images of reference than usual, everything takes less long."""
 PATIENCE = 120
 """Seconds after which something won't come any more; enough for a busy machine."""
 
