@@ -151,7 +151,7 @@ class Cells:
 
     def _readers(self, sites: Ids) -> Ids:
         """The numbers of the cells that read each of these sites [k, 2], [k, R]; −1: none."""
-        there = (sites < np.array(self.extent)).all(1)
+        there: Mask = np.all(sites < np.array(self.extent), axis=1)
         found = self._cells_at((sites[:, None] - self._offsets).reshape(-1, 2))
         return np.where(there[:, None], found.reshape(len(sites), len(self.reads)), -1)
 
@@ -229,8 +229,8 @@ class Sublattice(Cells):
 
     def _places(self, numbers: Ids) -> Ids:
         """Where cells are, [k, 2]."""
-        found: Ids = self.start + self.step * np.stack(np.divmod(numbers, self.shape[1]), -1)
-        return found
+        found = np.stack(np.divmod(numbers, self.shape[1]), -1)
+        return np.array(self.start) + self.step * found
 
     def sites(self, numbers: Ids) -> Ids:
         return self._sites_at(self._places(numbers))

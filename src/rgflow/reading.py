@@ -165,6 +165,23 @@ def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
     return _names_and_values(path, what, json_in, most)
 
 
+def read_lines(path: Path, what: str, most: int = MOST_TABLE) -> list[dict[str, Any]]:
+    """The JSON objects in the lines of a file of our own; one that a crash has cut off, the last,
+    is left out.
+
+    Raises:
+        DamagedError: If another line holds something else; besides as `opened` does.
+    """
+    *lines, _ = read_text(path, most).split("\n")
+    found = []
+    for line in lines:
+        value = json_in(line)
+        if not isinstance(value, dict):
+            raise DamagedError(f"Expected {what}; {path} holds {short(value)}.")
+        found.append(value)
+    return found
+
+
 def _names_and_values(
     path: Path, what: str, value_in: Callable[[str], Any], most: int
 ) -> dict[str, Any]:

@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
+from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
+    median_filter,
+    uniform_filter,
+)
 from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
 from sklearn.metrics import roc_auc_score
@@ -111,7 +114,7 @@ def repair_methods(subject: MeasuredFlow) -> dict[str, Callable[[Pixels, Mask], 
         return reals.round().astype(np.uint8)
 
     def opencv(kind: int) -> Callable[[Pixels, Mask], Pixels]:
-        return lambda x, hole: cv2.inpaint(x, hole.astype(np.uint8), 3, kind)
+        return lambda x, hole: np.asarray(cv2.inpaint(x, hole.astype(np.uint8), 3, kind), np.uint8)
 
     return {
         "flow": flow,
@@ -184,11 +187,8 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
             mean = x.mean(2)
             maps = {
                 "flow": Around(subject.flow, image).excess_map().numpy(),
-                "noise residual": np.abs(x - ndimage.median_filter(x, (3, 3, 1)).astype(float)).sum(
-                    2
-                ),
-                "local variance": ndimage.uniform_filter(mean**2, 3)
-                - ndimage.uniform_filter(mean, 3) ** 2,
+                "noise residual": np.abs(x - median_filter(x, (3, 3, 1)).astype(float)).sum(2),
+                "local variance": uniform_filter(mean**2, 3) - uniform_filter(mean, 3) ** 2,
             }
             found = find_damage(subject.flow, image)
             right = (found & hole).sum()
@@ -231,8 +231,16 @@ def enlarging_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: in
     def opencv(kind: int) -> Callable[[Pixels], Pixels]:
         # Pixels stay where they are, so that nothing is moved by half a pixel.
         to = np.array([[0.5, 0, 0], [0, 0.5, 0]])
-        how = {"flags": kind | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
-        return lambda x: cv2.warpAffine(x, to, (2 * x.shape[1], 2 * x.shape[0]), **how)
+        how: dict[str, Any] = {
+            "flags": kind | cv2.WARP_INVERSE_MAP,
+            "borderMode": cv2.BORDER_REPLICATE,
+        }
+
+        def made(x: Pixels) -> Pixels:
+            size = 2 * x.shape[1], 2 * x.shape[0]
+            return np.asarray(cv2.warpAffine(x, to, size, **how), np.uint8)
+
+        return made
 
     methods = {
         "flow": flow,

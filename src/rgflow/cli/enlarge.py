@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rgflow.checks import check_name
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
 from rgflow.text import bars, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -59,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
                 settings.factor,
                 temperature=settings.temperature,
                 generator=torch.Generator().manual_seed(settings.seed),
-                progress=lambda share, task=task, shown=shown: shown.update(task, completed=share),
+                progress=partial(_show, shown, task),
             )
         pixels = as_seen(large.numpy(), len(picture.seen))
         out = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
@@ -67,3 +72,7 @@ def run(arguments: Sequence[str]) -> None:
             out.info["icc_profile"] = profile
         written = write(out, expanded(settings.out) / path.name)
         say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")
+
+
+def _show(shown: Progress, task: TaskID, share: float) -> None:
+    shown.update(task, completed=share)

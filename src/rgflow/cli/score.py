@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded, write_json, writing
+from rgflow.reading import read_json, read_lines
 from rgflow.text import Screen, bars, many, say, table
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(arguments: Sequence[str]) -> None:
         if not all(path.is_file() for path in kept):
             say(f"Done with {many(len(every[rank::world]), 'shard')}; others are still at work.")
             return
-        rows = [json.loads(line) for path in kept for line in path.read_text().splitlines()]
+        rows = [row for path in kept for row in _lines(path)]
         with writing(out) as path:
             WRITERS[out.suffix](path, rows)
     _show(rows, settings.codecs, out)
@@ -90,7 +91,7 @@ def _same_work(folder: Path, settings: Any, every: Sequence[Shard]) -> None:
         "files": [[str(file) for file in shard.files] for shard in every],
     }
     kept = folder / "what.json"
-    if kept.is_file() and json.loads(kept.read_text()) != what:
+    if kept.is_file() and read_json(kept, "a list of pictures, as rgflow score writes it") != what:
         raise ValueError(
             f"Expected the same pictures and settings as those of which {folder} keeps parts; got "
             f"others: delete it, or name another --out."
@@ -128,10 +129,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of lines, of which the last may be cut off, and is then cut away."""
     if not path.is_file():
         return []
+    found = read_lines(path, "what an earlier run found")
     content = path.read_bytes()
-    if end := len(content) - (content.rfind(b"\n") + 1):
-        os.truncate(path, len(content) - end)
-    return [json.loads(line) for line in content[: len(content) - end].splitlines()]
+    os.truncate(path, content.rfind(b"\n") + 1)
+    return found
 
 
 def _row(

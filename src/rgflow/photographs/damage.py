@@ -12,7 +12,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
+    binary_dilation,
+    generate_binary_structure,
+    label,
+    mean,
+)
 from torch import Tensor
 
 from rgflow.cells import Mask
@@ -22,9 +27,10 @@ from rgflow.photographs.restoring import Around, restore
 ODD, BESIDE = 25.0, 12.0
 """From how many nats on a pixel is odd, and how many it takes beside one."""
 ROUNDS = 4
-FLAT = 20
-"""Pixels of one colour that lie together, at the least, to be taken for a patch that is lost."""
-EDGES = ndimage.generate_binary_structure(2, 2)
+FLAT, LARGEST = 20, 0.05
+"""Pixels of one colour that lie together, at the least, to be taken for a patch that is lost; and
+the share of the picture that they are at the most."""
+EDGES = generate_binary_structure(2, 2)
 
 
 @torch.no_grad()
@@ -62,12 +68,12 @@ def find_damage(
         if not found.any() or found.all():
             break
         restored = Around(flow, restore(flow, image, found, sweeps=2))
-        judged = np.argwhere(ndimage.binary_dilation(found, EDGES))
+        judged = np.argwhere(binary_dilation(found, EDGES))
         excess = restored.excess(torch.as_tensor(judged), image).numpy()
         new = np.zeros_like(found)
         new[tuple(judged.T)] = excess > BESIDE
         if count:  # patches as a whole
-            lost = ndimage.mean(new, names, np.arange(1, count + 1)) > 0.5
+            lost = mean(new, names, np.arange(1, count + 1)) > 0.5
             new = np.where(names > 0, np.concatenate(([False], lost))[names], new)
         if (new == found).all():
             break
@@ -84,7 +90,8 @@ def _patches(image: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
         before[axis], after[axis] = slice(1, None), slice(None, -1)
         alike[axis][tuple(before)] |= same
         alike[axis][tuple(after)] |= same
-    names, count = ndimage.label(alike.all(0))
+    names, count = label(alike.all(0))
     sizes = np.bincount(names.ravel(), minlength=count + 1)
-    names, count = ndimage.label((sizes >= FLAT)[names] & (names > 0))
+    fits = (sizes >= FLAT) & (sizes <= LARGEST * names.size)
+    names, count = label(fits[names] & (names > 0))
     return names, count

@@ -9,13 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.base import Compose
 from rgflow.bijectors.cellwise import BAND, overwrite, read_cells
-from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Sublattice
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import sized
+from rgflow.photographs.scoring import sized, window_of
 
 FACTORS = (2, 4, 8)
 
@@ -71,7 +69,7 @@ def enlarge(
         larger[:, ::2, ::2] = image
         of = sized(flow, larger[None])
         for layer in reversed(of.steps[0].cellwise):
-            window = cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
+            window = window_of(layer)
             for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
                 band = larger[None, :, rows]
                 own, context = read_cells(band.to(flow.device, flow.dtype), cells)

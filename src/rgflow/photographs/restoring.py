@@ -15,15 +15,16 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when it runs
+    distance_transform_cdt,
+)
 from torch import Tensor
 
-from rgflow.bijectors.base import Compose, Context
+from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
-from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import check_windows
+from rgflow.photographs.scoring import check_windows, window_of
 from rgflow.repair.biharmonic import biharmonic
 
 SWEEPS, DEEPER = 4, 0.7
@@ -56,7 +57,7 @@ class Around:
         cells = cast(Sublattice, layer.cells)
         self.image = image.to(of.device)
         self.step, self.reads, self.dtype = cells.step, cells.reads, of.dtype
-        self._map = cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
+        self._map = window_of(layer)
         self._offsets = torch.tensor(cells.reads[1:], device=of.device)
 
     @torch.no_grad()
@@ -163,7 +164,7 @@ def restore(
             around.image[:, i, j] = around.median(where).T.to(torch.uint8)
             if progress:
                 progress((sweep + (k + 1) / len(parts)) / sweeps)
-    depth = ndimage.distance_transform_cdt(hole, "chessboard")[hole]
+    depth = distance_transform_cdt(hole, "chessboard")[hole]
     share = torch.as_tensor(DEEPER ** (depth - 1.0), device=around.image.device)
     i, j = torch.as_tensor(sites, device=around.image.device).T
     found = share * around.image[:, i, j] + (1 - share) * smooth.to(around.image.device)[:, i, j]
@@ -180,7 +181,7 @@ def begin(image: Tensor, hole: Mask) -> Tensor:
         mask, tile = hole[rows, columns], np.ascontiguousarray(x[:, rows, columns])
         if mask.all():
             continue
-        deep = ndimage.distance_transform_cdt(mask, "chessboard") > MARGIN
+        deep = distance_transform_cdt(mask, "chessboard") > MARGIN
         smooth = biharmonic(torch.from_numpy(tile)[None], mask & ~deep)[0].numpy()
         own = slice(i, i + TILE), slice(j, j + TILE)
         inside = slice(i - rows.start, None), slice(j - columns.start, None)

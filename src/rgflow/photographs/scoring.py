@@ -10,12 +10,15 @@ Letters in shapes: N images; C channels; H, W rows and columns of a photograph.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rgflow.bijectors.base import Compose
 from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
+from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Sublattice
 from rgflow.config import UniformPixels
 from rgflow.flow import Flow
@@ -75,20 +78,29 @@ def check_windows(flow: Flow) -> RGFlow:
     Raises:
         ValueError: If it is another flow.
     """
-    fits = isinstance(flow, RGFlow) and isinstance(flow.config.pixels, UniformPixels)
-    if not fits or flow.labels is not None or not flow.writes_last or flow.domain != "cube":
-        fits = False
-    if not fits or any(
-        layer.cells.periodic or not isinstance(layer.cells, Sublattice)
-        for step in flow.steps
-        for layer in step.cellwise
+    fits = isinstance(flow.config.pixels, UniformPixels) and flow.labels is None
+    if (
+        not isinstance(flow, RGFlow)
+        or not fits
+        or any(
+            layer.cells.periodic
+            or not isinstance(layer.cells, Sublattice)
+            or not isinstance(layer.bijector, Compose)
+            or [type(of) for of in layer.bijector.bijectors] != [WindowMixture]
+            for step in flow.steps
+            for layer in step.cellwise
+        )
     ):
         raise ValueError(
             "Expected a flow of photographs: geometry windows with an open boundary, map window, "
             "uniform pixels, no labels, such as the model photos; this is another one."
         )
-    assert isinstance(flow, RGFlow)
     return flow
+
+
+def window_of(layer: Cellwise) -> WindowMixture:
+    """The map of a layer of windows."""
+    return cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
 
 
 def parts(flow: RGFlow, images: int = 1) -> Iterator[Part]:
@@ -113,8 +125,7 @@ def part_bits(flow: RGFlow, images: Tensor, part: Part) -> Tensor:
     """
     x8 = images[:, :, :: 1 << part.level, :: 1 << part.level][:, :, part.rows]
     levels, context = read_cells(x8.to(flow.device, flow.dtype), part.cells)
-    window = part.layer.bijector.bijectors[0]
-    log_prob = window.level_log_prob(levels, context)
+    log_prob = window_of(part.layer).level_log_prob(levels, context)
     return -log_prob.view(len(images), *part.cells.shape) / math.log(2)
 
 
@@ -175,7 +186,7 @@ def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None
     out = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
     so_far = 0
     for part in parts(flow, len(images)):
-        step, (_, j) = part.cells.step, part.layer.cells.start
+        step, j = part.cells.step, part.cells.start[1]
         grid = out[:, :: 1 << part.level, :: 1 << part.level]
         rows, columns = part.cells.shape
         grid[

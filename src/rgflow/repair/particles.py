@@ -420,7 +420,8 @@ class _Particles:
             return out
 
         gains = (self.log_p - self.log_p[0]).tolist()
-        mean = (self.values.to(shares) * shares[:, None]).sum(0).view(len(self.x), self.sites)
+        weights = self.weight.softmax(0)[:, None]
+        mean = (self.values.to(weights) * weights).sum(0).view(len(self.x), self.sites)
         return _Drawn(filled(chosen), gains[chosen], filled(best), gains[best], mean)
 
 
