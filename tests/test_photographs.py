@@ -1,0 +1,415 @@
+"""Pictures of any size and mode: scored, repaired, searched for damage, enlarged; by commands."""
+
+import csv
+import io
+import json
+import os
+import re
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flows import random_flow
+from rgflow import load_flow, photographs
+from rgflow.bijectors import cellwise
+from rgflow.bijectors.base import Context
+from rgflow.cli import main
+from rgflow.data.patches import photograph
+from rgflow.photographs import collections, pictures, restoring, scoring
+from rgflow.photographs.damage import find_damage
+from rgflow.photographs.enlarging import enlarge
+from rgflow.photographs.restoring import Around, begin, restore
+
+OPEN = {
+    "bijector": "window",
+    "depth": 1,
+    "pixels": "uniform",
+    "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
+    "shared": True,
+    "height": 16,
+    "width": 16,
+}
+
+
+def noise(*shape):
+    return torch.randint(256, shape, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return load_flow("photos")
+
+
+@pytest.fixture(scope="module")
+def chelsea():
+    """A part of a photograph that the model hasn't seen."""
+    return torch.from_numpy(photograph("chelsea", 2)[:, 20:100, 30:150].copy())
+
+
+# ---------------------------------------------------------------------------------------- scoring
+
+
+@pytest.mark.parametrize("size", [(37, 53), (16, 16), (5, 90)])
+def test_bands_are_the_whole(size, monkeypatch):
+    """Parts of a few rows give the bits that the whole flow gives at once."""
+    flow = random_flow(**OPEN)
+    x8 = noise(2, 3, *size)
+    whole = photographs.bits(flow, x8)
+    monkeypatch.setattr(scoring, "BAND", 40)
+    told = []
+    found = photographs.bits(flow, x8, progress=lambda *part: told.append(part))
+    torch.testing.assert_close(found.levels, whole.levels, rtol=1e-12, atol=0)
+    assert len({name for name, *_ in told}) == len(told) > 10
+    assert told[-1][2] == pytest.approx(1)
+    assert [share for *_, share in told] == sorted(share for *_, share in told)
+    terms = flow.resized(*size)
+    grid = photographs.padded(terms, x8)
+    beyond = grid[0].numel() - found.dim
+    expected = -terms.log_prob(grid) / np.log(2) - 8 * beyond
+    torch.testing.assert_close(found.total, expected, rtol=1e-9, atol=1e-6)
+    map = photographs.bit_map(flow, x8)
+    torch.testing.assert_close(map.sum((1, 2)).double(), found.total, rtol=1e-5, atol=0)
+
+
+def test_what_is_done_is_not_done_again(monkeypatch):
+    flow = random_flow(**OPEN)
+    x8 = noise(1, 3, 40, 30)
+    monkeypatch.setattr(scoring, "BAND", 40)
+    done = {}
+
+    def stop(name, bits, share):
+        done[name] = bits
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        photographs.bits(flow, x8, progress=stop)
+    called = []
+    part_bits = scoring.part_bits
+    monkeypatch.setattr(
+        scoring, "part_bits", lambda *of: called.append(of[2].name) or part_bits(*of)
+    )
+    again = photographs.bits(flow, x8, done=done)
+    assert not set(called) & set(done)
+    assert torch.equal(again.levels, photographs.bits(flow, x8).levels)
+
+
+@pytest.mark.parametrize("forwards", [True, False])
+def test_layers_in_bands_are_the_whole(forwards, monkeypatch):
+    """Also where cells that are written are read by later ones, both ways, with any map."""
+    options = {
+        "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
+        "bijector": "affine",
+    }
+    flow = random_flow(**options, channels=2, height=16, width=24)
+    x = flow.preprocess(flow.to_reals(noise(3, 2, 16, 24)))[0]
+    found = []
+    for band in (cellwise.BAND, 10):
+        monkeypatch.setattr(cellwise, "BAND", band)
+        with torch.no_grad():
+            layers = flow.steps[0].layers
+            found.append(layers(x) if forwards else layers.inverse(x))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    assert not torch.equal(found[0][0], x)
+
+
+@pytest.mark.parametrize("boundary", ["open", "periodic"])
+@pytest.mark.parametrize("name", ["windows", "centred_blocks"])
+def test_slices_are_what_the_table_says(name, boundary):
+    geometry = {"kind": name, "boundary": boundary}
+    flow = random_flow(geometry=geometry, channels=2, height=16, width=24)
+    for layer in flow.steps[0].cellwise:
+        x = torch.randn(2, 2, 16, 24, dtype=torch.float64)
+        sliced = layer.read_all(x)
+        by_table = layer.read_all(x.requires_grad_())
+        assert torch.equal(sliced, by_table.detach())
+        missing = layer.read(x.detach())[1].missing
+        if missing is not None:
+            table = layer.cells.table[:, layer.cells.written :] < 0
+            assert torch.equal(missing, torch.from_numpy(table).repeat(2, 1))
+
+
+# --------------------------------------------------------------------------------- single pixels
+
+
+def test_a_pixel_given_all_others_is_as_the_flow_says():
+    """The layer that generation applies last writes pixels that no cell reads."""
+    flow = random_flow(**OPEN)
+    layer = flow.steps[0].cellwise[0]
+    i, j = layer.cells.origins[len(layer.cells) // 2].tolist()
+    image = noise(3, 16, 16)
+    every = image.repeat(256, 1, 1, 1)
+    every[:, 2, i, j] = torch.arange(256, dtype=torch.uint8)  # the last channel, given the others
+    p = flow.log_prob(every).softmax(0)
+    site = torch.tensor([[i, j]])
+    around = Around(flow, image)
+    of = around._map.probabilities
+    context = layer.read(flow.preprocess(flow.to_reals(image[None]))[0])[1]
+    row = len(layer.cells) // 2
+    parts = (context.values, context.embedding, context.missing)
+    one = Context(*(part[row : row + 1] for part in parts))
+    torch.testing.assert_close(of(one, image[:2, i, j][None].double())[0], p, rtol=1e-8, atol=1e-12)
+    # The first channel's median.
+    every = image.repeat(256, 1, 1, 1)
+    first = of(one, torch.empty(1, 0, dtype=torch.float64))[0].cumsum(0)
+    assert around.median(site)[0, 0] == int((first < 0.5).sum())
+
+
+def test_excess_of_every_pixel_is_that_of_single_ones(photos, chelsea, monkeypatch):
+    monkeypatch.setattr(restoring, "BAND", 1000)
+    around = Around(photos, chelsea)
+    map = around.excess_map()
+    sites = torch.tensor([[0, 0], [0, 119], [79, 60], [40, 61], [33, 5]])
+    torch.testing.assert_close(
+        map[sites.T[0], sites.T[1]], around.excess(sites), rtol=1e-3, atol=1e-3
+    )
+
+
+# -------------------------------------------------------------------------------- repair and damage
+
+
+def test_what_is_missing_is_expected(photos, chelsea):
+    random = np.random.default_rng(0)
+    hole = random.random(chelsea.shape[1:]) < 0.1
+    hole[30:50, 60:64] = True
+    told = []
+    found = restore(photos, chelsea, hole, progress=told.append)
+    assert torch.equal(found[:, ~hole], chelsea[:, ~hole])
+    assert told[-1] == pytest.approx(1)
+    other = chelsea.clone()
+    other[:, hole] = 7
+    assert torch.equal(restore(photos, other, hole), found)
+
+    def error(x):
+        return (x.float() - chelsea.float())[:, hole].square().mean().item()
+
+    assert error(found) < 0.85 * error(begin(chelsea, hole))
+
+
+def test_a_large_hole_and_one_at_the_edge(photos):
+    image = noise(3, 90, 300)
+    hole = np.zeros((90, 300), dtype=bool)
+    hole[:80, 40:290] = True
+    found = restore(photos, image, hole, sweeps=1)
+    assert torch.equal(found[:, ~hole], image[:, ~hole])
+    hole[:] = True
+    hole[5, 5] = False
+    assert restore(photos, image, hole, sweeps=1).shape == image.shape
+
+
+def test_damage_is_found_and_nothing_else(photos, chelsea):
+    bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
+    hole[10, 20], hole[40, 100] = True, True
+    hole[60:68, 40:48] = True
+    bad[:, hole] = torch.tensor([255, 10, 240], dtype=torch.uint8)[:, None]
+    found = find_damage(photos, bad)
+    assert (found & hole).sum() >= 0.9 * hole.sum()
+    assert (found & ~hole).sum() <= 3
+    assert find_damage(photos, chelsea).sum() <= 2
+
+
+@pytest.mark.parametrize("temperature", [None, 0.7])
+def test_enlarged_pictures_hold_what_was_there(photos, chelsea, temperature):
+    generator = torch.Generator().manual_seed(0)
+    found = enlarge(photos, chelsea[:, :31, :30], 4, temperature=temperature, generator=generator)
+    assert found.shape == (3, 124, 120)
+    assert torch.equal(found[:, ::4, ::4], chelsea[:, :31, :30])
+
+
+def test_enlarging_beats_doubled_pixels(photos, chelsea):
+    small = chelsea[:, ::2, ::2]
+    doubled = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    errors = [
+        (x.float() - chelsea.float()).square().mean().item()
+        for x in (enlarge(photos, small), doubled)
+    ]
+    assert errors[0] < 0.4 * errors[1]
+
+
+# ----------------------------------------------------------------------------------------- pictures
+
+MODES = ["RGB", "L", "RGBA", "LA", "P", "1", "CMYK", "I;16"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_come_back_in_their_mode(mode, tmp_path):
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray(random.integers(0, 65536, (20, 30)).astype(np.uint16))
+    else:
+        image = image.convert("L" if mode == "LA" else mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(random.integers(0, 256, (20, 30), dtype=np.uint8)))
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    image.save(path)
+    picture = pictures.read(path)
+    assert picture.image.mode == mode
+    assert picture.seen.shape == (1 if mode in ("L", "1", "I;16") else 3, 20, 30)
+    where = np.zeros((20, 30), dtype=bool)
+    where[3:6, 4:9] = True
+    seen = picture.seen.copy()
+    seen[:, where] = 255
+    written = pictures.write(picture.replaced(seen, where), tmp_path / f"y{path.suffix}")
+    again = pictures.read(written)
+    before, after = np.asarray(image), np.asarray(again.image)
+    assert again.image.mode == mode
+    assert np.array_equal(before[~where], after[~where])
+    if mode != "P":  # which has the nearest colour
+        assert (again.seen[:, where] == 255).all()
+
+
+def test_pictures_are_upright_and_named(tmp_path):
+    image = Image.effect_noise((30, 20), 60).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert pictures.read(tmp_path / "turned.jpg").size == (30, 20)
+    image.save(
+        tmp_path / "moving.gif", save_all=True, append_images=[image.rotate(90), image.rotate(180)]
+    )
+    assert pictures.read(tmp_path / "moving.gif").notes == ("the first of 3 frames is taken",)
+    image.putalpha(0)
+    image.save(tmp_path / "clear.png")
+    assert (pictures.read(tmp_path / "clear.png", "#0a141e").seen[:, 0, 0] == (10, 20, 30)).all()
+    # What would lose something is written as PNG.
+    assert pictures.write(image, tmp_path / "clear.jpg").name == "clear.png"
+
+
+# ----------------------------------------------------------------------------------------- commands
+
+
+@pytest.fixture
+def few(tmp_path, chelsea):
+    """A folder with pictures in files, a tar archive and Parquet."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0))
+    for number in range(3):
+        image.crop((0, 0, 30 + number, 25)).save(folder / f"{number}.png")
+    with tarfile.open(folder / "some.tar", "w") as archive:
+        for number in range(2):
+            content = io.BytesIO()
+            image.crop((number, 0, 33, 25)).save(content, "PNG")
+            entry = tarfile.TarInfo(f"a{number}.png")
+            entry.size = content.tell()
+            content.seek(0)
+            archive.addfile(entry, content)
+    return folder
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_any_number_of_processes_scores_the_same(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(collections, "OF_A_SHARD", 2)
+    arguments = ["score", str(few), "--codecs", "[png,webp]", "--out"]
+    assert main([*arguments, str(tmp_path / "one.csv")]) == 0
+    for rank in (1, 0):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert main([*arguments, str(tmp_path / "two.csv")]) == 0
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+    rows = rows_of(tmp_path / "one.csv")
+    assert [os.path.basename(row["file"]) for row in rows] == [
+        "0.png", "1.png", "2.png", "some.tar#a0", "some.tar#a1",
+    ]  # fmt: skip
+    assert float(rows[0]["bits"]) < float(rows[0]["png"])
+    levels = [float(rows[0][f"level_{level}"]) for level in range(3)]
+    assert sum(levels) == pytest.approx(float(rows[0]["bits"]))
+
+
+def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "BAND", 100)
+    assert main(["score", str(few), "--out", str(tmp_path / "whole.jsonl")]) == 0
+    part_bits, count = scoring.part_bits, []
+
+    def dies(*arguments):
+        count.append(1)
+        if len(count) == 40:
+            raise KeyboardInterrupt
+        return part_bits(*arguments)
+
+    monkeypatch.setattr(scoring, "part_bits", dies)
+    arguments = ["score", str(few), "--out", str(tmp_path / "cut.jsonl")]
+    assert main(arguments) == 130
+    states = list((tmp_path / "cut.jsonl.parts").glob("*.state"))
+    assert len(states) == 1
+    with states[0].open("ab") as file:
+        file.write(b'{"part": "0/')  # as a crash leaves it
+    assert main(arguments) == 0
+    assert (tmp_path / "cut.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
+    parts = tmp_path / "cut.jsonl.parts"
+    assert not list(parts.glob("*.state"))
+    assert len(json.loads((tmp_path / "cut.jsonl").read_text().splitlines()[0])) > 5
+
+
+def test_repairs_of_files(chelsea, tmp_path, capsys):
+    bad = chelsea.numpy().transpose(1, 2, 0).copy()
+    bad[30:32, 10:60] = 255
+    mask = np.zeros(bad.shape[:2], dtype=np.uint8)
+    mask[30:32, 10:60] = 255
+    Image.fromarray(bad).save(tmp_path / "bad.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(bad).convert("L").save(tmp_path / "grey.png")
+    out = ["--out", str(tmp_path / "out")]
+    how = ["--mask", str(tmp_path / "mask.png"), "--completions", "2", "--particles", "4"]
+    assert main(["repair", str(tmp_path / "bad.png"), *how, *out]) == 0
+    assert main(["repair", str(tmp_path / "grey.png"), "--box", "[30, 10, 2, 50]", *out]) == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["bad-1.png", "bad-2.png", "bad.png", "grey.png"]
+    for name in ("bad-1.png", "bad-2.png", "bad.png"):
+        found = np.asarray(Image.open(tmp_path / "out" / name))
+        assert np.array_equal(found[mask == 0], bad[mask == 0])
+        assert abs(found[mask > 0].mean() - chelsea.numpy()[:, mask > 0].mean()) < 12
+    assert Image.open(tmp_path / "out" / "grey.png").mode == "L"
+    # Found by itself.
+    assert main(["repair", str(tmp_path / "bad.png"), *out]) == 0
+    assert (tmp_path / "out" / "bad-mask.png").is_file()
+    assert "100 pixels repaired" in capsys.readouterr().out
+    assert main(["enlarge", str(tmp_path / "grey.png"), *out]) == 0
+    assert Image.open(tmp_path / "out" / "grey.png").size == (240, 160)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "NONE.png"], "Expected a picture, or a folder of some; .*NONE.png isn't there"),
+        (["score", "words.png"], "1 picture of 1 couldn't be scored.*isn't one, or is damaged"),
+        (["score", "small.png"], "at least 4×4 pixels; got 2×3"),
+        (["score", "good.png", "--out", "x.txt"], "--out to end in .csv, .parquet, .jsonl"),
+        (["score", "good.png", "--codecs", "[gif]"], "--codecs among png, webp, jpegxl; got gif"),
+        (["score", "good.png", "--model", "msds1-best"], "Expected a flow of photographs"),
+        (["score", "empty"], "folder with pictures, .parquet or .tar files; .*empty has none"),
+        (["repair", "good.png", "--mask", "small.png"], "a mask of 40×30 pixels"),
+        (["repair", "good.png", "--mask", "black.png"], "white somewhere; .*black.png is black"),
+        (["repair", "good.png", "--box", "[0, 0, 99, 2]"], "a box inside the picture of 40×30"),
+        (["repair", "good.png", "--box", "[0, 0, 30, 40]"], "by which everything is"),
+        (
+            ["repair", "good.png", "--background", "wite"],
+            "a colour by name or as #rrggbb; got wite",
+        ),
+        (
+            ["enlarge", "good.png", "--factor", "3"],
+            "Expected --factor to be one of 2, 4, 8; got '3'",
+        ),
+        (["enlarge", "words.png"], "Expected a picture file.*words.png isn't one, or is damaged"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.png").write_text("These are words.")
+    (tmp_path / "empty").mkdir()
+    Image.effect_noise((40, 30), 50).convert("RGB").save("good.png")
+    Image.effect_noise((2, 3), 50).save("small.png")
+    Image.new("L", (40, 30)).save("black.png")
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said)
+    assert said.count("\n") == 1
