@@ -2,25 +2,33 @@
 
 import ipaddress
 import logging
+from collections.abc import Callable
+from hmac import compare_digest
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
 import torch
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import RedirectResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from rgflow import __version__
+from rgflow import __version__, trained
 from rgflow.app.drawers import LARGEST_UPLOAD
 from rgflow.app.layout import PAGES, build
 from rgflow.app.models import ModelStore
 from rgflow.app.page import static
+from rgflow.app.photographs import make_router
 from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
+from rgflow.photographs.scoring import is_of_photographs
 
 CONCURRENT, BUSY, WAITING = 4, 40, 200
 """Events handled at a time, of one kind by default and of all kinds, and events that may wait."""
+PHOTOGRAPHS, LATENTS = "photos", "msds1-best"
+"""The models of the two pages, unless another one is asked for."""
 GOODBYE = 3
 """Seconds that the ending server waits for pages, which keep a connection open."""
 
@@ -37,8 +45,11 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
         FileNotFoundError: If there is no such model.
         ValueError: If it can't be read, or isn't of pictures.
     """
-    sessions = SessionStore(ModelStore(first, folders=folders))
-    opened = sessions.models.open(first)
+    model = trained.load(first)
+    photographs = is_of_photographs(model.flow)
+    latents = LATENTS if photographs else first
+    sessions = SessionStore(ModelStore(latents, folders=folders))
+    opened = sessions.models.open(latents)
     opened.prepare()
     blocks = build(sessions)
     blocks.max_threads = PAGES + BUSY  # each page has one event that is always worked on
@@ -55,12 +66,26 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
             "sessions": len(sessions),
         }
 
+    flow = model.flow if photographs else trained.load(PHOTOGRAPHS).flow
+    size = sum(p.numel() for p in flow.parameters()) / 1e6
+    about = (
+        f"{first if photographs else PHOTOGRAPHS} is a flow of photographs of any size, with "
+        f"{size:.1f} million parameters: it repairs what is damaged, and draws detail."
+    )
+    if not photographs:  # before the router, which has a page there too
+
+        @app.get("/")
+        async def start() -> RedirectResponse:
+            return RedirectResponse("/latents/")
+
+    router = make_router(flow.frozen(), about)
+    app.include_router(router, dependencies=[Depends(_asking(auth))] if auth else [])
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"])
     return gr.mount_gradio_app(
         app,
         blocks,
-        path="/",
+        path="/latents",
         auth=auth,
         max_file_size=LARGEST_UPLOAD,
         show_error=True,
@@ -71,6 +96,18 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
         css=static("style.css"),
         head=f"<script>const LARGEST_UPLOAD = {LARGEST_UPLOAD};\n{static('page.js')}</script>",
     )
+
+
+def _asking(auth: tuple[str, str]) -> Callable[..., None]:
+    """Asks for user and password, for what isn't Gradio's."""
+    basic = HTTPBasic()
+
+    def check(given: Annotated[HTTPBasicCredentials, Depends(basic)]) -> None:
+        pairs = zip((given.username, given.password), auth, strict=True)
+        if not all(compare_digest(a.encode(), b.encode()) for a, b in pairs):
+            raise HTTPException(401, "Wrong name or password.", {"WWW-Authenticate": "Basic"})
+
+    return check
 
 
 def serve(

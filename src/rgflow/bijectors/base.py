@@ -60,6 +60,11 @@ class Context:
         """Whether anything is known."""
         return bool(self.values.shape[1] or self.embedding.shape[1])
 
+    def rows(self, which: Tensor) -> "Context":
+        """Of some cells, by a mask or by numbers."""
+        missing = None if self.missing is None else self.missing[which]
+        return Context(self.values[which], self.embedding[which], missing)
+
     @property
     def features(self) -> Tensor:
         """Values, as numbers of about unit size in every domain, and flags of what is missing."""

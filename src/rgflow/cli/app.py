@@ -19,7 +19,7 @@ def run(arguments: Sequence[str]) -> None:
         "rgflow app runs/first",
     )
     options.add_argument(
-        "run", nargs="?", default="msds1-best", help="a run folder, or a model: its folder or name"
+        "run", nargs="?", default="photos", help="a run folder, or a model: its folder or name"
     )
     options.word("host", "127.0.0.1", "address to listen at; 0.0.0.0 is for all of a network")
     options.whole("port", 7860, "port to listen at", 1, 65535)

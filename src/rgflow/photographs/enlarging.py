@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rgflow.bijectors.cellwise import BAND, overwrite, read_cells
-from rgflow.cells import Sublattice
+from rgflow.cells import Mask, Sublattice
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
 from rgflow.photographs.scoring import sized, window_of
@@ -73,12 +73,7 @@ def enlarge(
             for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
                 band = larger[None, :, rows]
                 own, context = read_cells(band.to(flow.device, flow.dtype), cells)
-                u = torch.full_like(own, 0.5)
-                if temperature is not None:
-                    prior = flow.prior.tempered(temperature, "density")
-                    z = prior.sample_like(torch.empty(own.shape, dtype=own.dtype), generator)
-                    d = flow.prior.to_cube(z).to(own)
-                    u = torch.where(d > 0, d, 1 + d)
+                u = uniforms(flow, own, temperature, generator)
                 free = torch.ones(len(own), dtype=torch.bool, device=own.device)
                 drawn = window.draw_levels(own, free, u, context)[0]
                 overwrite(band, cells, drawn.to(torch.uint8).cpu())
@@ -87,3 +82,74 @@ def enlarge(
                     progress(done / total)
         image, factor = larger, factor // 2
     return image
+
+
+def uniforms(
+    flow: Flow, like: Tensor, temperature: float | None, generator: torch.Generator | None
+) -> Tensor:
+    """Numbers that are uniform at temperature 1, by which bytes are drawn; without one, ½."""
+    if temperature is None:
+        return torch.full_like(like, 0.5)
+    prior = flow.prior.tempered(temperature, "density")
+    z = prior.sample_like(torch.empty(like.shape, dtype=like.dtype), generator)
+    d = flow.prior.to_cube(z).to(like)
+    return torch.where(d > 0, d, 1 + d)
+
+
+@torch.no_grad()
+def redraw(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    *,
+    levels: int,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw the detail of a region anew, given what is coarse in it and all around.
+
+    Args:
+        flow: Of windows, of any size.
+        image: uint8 [C, H, W].
+        hole: The region, [H, W].
+        levels: How many of the finest levels are drawn anew.
+        temperature: T of p^(1/T).
+        generator: Source of randomness, of the CPU.
+
+    Returns:
+        uint8 [C, H, W].
+
+    Raises:
+        ValueError: As for `restore`.
+
+    Example:
+        >>> import numpy as np
+        >>> from rgflow import load_flow
+        >>> image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
+        >>> hole = np.zeros((32, 32), dtype=bool)
+        >>> hole[8:24, 8:24] = True
+        >>> new = redraw(load_flow("photos"), image, hole, levels=1)
+        >>> bool((new != image)[:, hole].any()), torch.equal(new[:, ::2, ::2], image[:, ::2, ::2])
+        (True, True)
+    """
+    of = sized(flow, image[None])
+    out = image.clone()
+    for level, step in reversed(list(enumerate(of.steps[:levels]))):
+        grid, marked = out[:, :: 1 << level, :: 1 << level], hole[:: 1 << level, :: 1 << level]
+        for layer in reversed(step.cellwise):
+            window = window_of(layer)
+            for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
+                band = grid[None, :, rows]
+                i, j = cells.start
+                free = torch.from_numpy(marked[rows][i :: cells.step, j :: cells.step].copy())
+                free = free[: cells.shape[0], : cells.shape[1]].flatten().to(flow.device)
+                if not free.any():
+                    continue
+                own, context = read_cells(band.to(flow.device, flow.dtype), cells)
+                own, context = own[free], context.rows(free)
+                u = uniforms(flow, own, temperature, generator)
+                drawn = window.draw_levels(own, torch.ones_like(free[free]), u, context)[0]
+                every = read_cells(band.to(flow.dtype), cells)[0].clone()
+                every[free.cpu()] = drawn.cpu().to(every)
+                overwrite(band, cells, every.to(torch.uint8))
+    return out

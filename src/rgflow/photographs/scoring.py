@@ -72,30 +72,33 @@ class Part:
     first: int
 
 
+def is_of_photographs(flow: Flow) -> bool:
+    """Whether a flow is of photographs of any size: of windows with an open boundary, and uniform
+    pixels."""
+    if not isinstance(flow, RGFlow) or flow.labels is not None:
+        return False
+    return isinstance(flow.config.pixels, UniformPixels) and all(
+        not layer.cells.periodic
+        and isinstance(layer.cells, Sublattice)
+        and isinstance(layer.bijector, Compose)
+        and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]
+        for step in flow.steps
+        for layer in step.cellwise
+    )
+
+
 def check_windows(flow: Flow) -> RGFlow:
-    """A flow of photographs of any size: of windows with an open boundary, and uniform pixels.
+    """A flow of photographs.
 
     Raises:
         ValueError: If it is another flow.
     """
-    fits = isinstance(flow.config.pixels, UniformPixels) and flow.labels is None
-    if (
-        not isinstance(flow, RGFlow)
-        or not fits
-        or any(
-            layer.cells.periodic
-            or not isinstance(layer.cells, Sublattice)
-            or not isinstance(layer.bijector, Compose)
-            or [type(of) for of in layer.bijector.bijectors] != [WindowMixture]
-            for step in flow.steps
-            for layer in step.cellwise
-        )
-    ):
+    if not is_of_photographs(flow):
         raise ValueError(
             "Expected a flow of photographs: geometry windows with an open boundary, map window, "
             "uniform pixels, no labels, such as the model photos; this is another one."
         )
-    return flow
+    return cast(RGFlow, flow)
 
 
 def window_of(layer: Cellwise) -> WindowMixture:

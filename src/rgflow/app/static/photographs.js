@@ -1,0 +1,306 @@
+"use strict";
+const $ = id => document.getElementById(id), TILE = 512;
+const canvas = $("view"), ctx = canvas.getContext("2d");
+let photo = null;          // {id, name, width, height, version}
+let scale = 1, x0 = 0, y0 = 0;   // pixels of the screen per pixel, and the corner in pixels
+let marks = null;          // a canvas of what is marked, as large as the picture
+let overlay = null;        // {image, top, left, height, width}: the map of surprise
+let split = 0.5, compared = false, busy = false, level = 0, dirty = null;
+const tiles = new Map();
+
+const say = (text, wrong = false) => { $("said").textContent = text; $("said").className = wrong ? "wrong" : ""; };
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+const size = () => [canvas.clientWidth, canvas.clientHeight];
+
+// ------------------------------------------------------------------------------------- drawing
+
+let asked = false;
+const draw = () => { if (!asked) { asked = true; requestAnimationFrame(paintAll); } };
+
+function tile(row, column, zoom, original) {
+  const key = [photo.id, original ? 0 : photo.version, original, row, column, zoom, level].join();
+  let found = tiles.get(key);
+  if (found) { tiles.delete(key); tiles.set(key, found); return found; }
+  const image = new Image();
+  found = { image, ready: false };
+  image.onload = () => { found.ready = true; document.body.dataset.shown = String(photo?.version); draw(); };
+  image.src = `photographs/${photo.id}/tile?row=${row}&column=${column}&zoom=${zoom}&original=${original}&level=${level}&version=${photo.version}`;
+  tiles.set(key, found);
+  if (tiles.size > 400) tiles.delete(tiles.keys().next().value);
+  return found;
+}
+
+function layer(original) {
+  const [w, h] = size(), zoom = clamp(Math.floor(-Math.log2(scale * devicePixelRatio) + 0.01), 0, 8), edge = TILE * 2 ** zoom;
+  const last = [Math.ceil(photo.height / edge) - 1, Math.ceil(photo.width / edge) - 1];
+  for (let r = Math.max(Math.floor(y0 / edge), 0); r <= Math.min(Math.floor((y0 + h / scale) / edge), last[0]); r++)
+    for (let c = Math.max(Math.floor(x0 / edge), 0); c <= Math.min(Math.floor((x0 + w / scale) / edge), last[1]); c++) {
+      const wide = Math.min(edge, photo.width - c * edge), high = Math.min(edge, photo.height - r * edge);
+      const place = [(c * edge - x0) * scale, (r * edge - y0) * scale, wide * scale, high * scale];
+      const found = tile(r, c, zoom, original);
+      if (found.ready) ctx.drawImage(found.image, ...place);
+      else {  // the version before, rather than nothing
+        for (let v = photo.version - 1; !original && v >= Math.max(photo.version - 8, 0); v--) {
+          const older = tiles.get([photo.id, v, false, r, c, zoom, level].join());
+          if (older?.ready) { ctx.drawImage(older.image, ...place); break; }
+        }
+      }
+    }
+}
+
+function paintAll() {
+  asked = false;
+  const [w, h] = size(), ratio = devicePixelRatio;
+  if (canvas.width !== Math.round(w * ratio) || canvas.height !== Math.round(h * ratio)) {
+    canvas.width = Math.round(w * ratio); canvas.height = Math.round(h * ratio);
+  }
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, w, h);
+  if (!photo) return;
+  ctx.imageSmoothingEnabled = scale < 1;
+  layer(false);
+  if (compared) {
+    ctx.save(); ctx.beginPath(); ctx.rect(0, 0, split * w, h); ctx.clip(); ctx.clearRect(0, 0, w, h); layer(true); ctx.restore();
+  } else {
+    if (overlay) {
+      ctx.globalAlpha = 0.75;
+      ctx.drawImage(overlay.shown, (overlay.left - x0) * scale, (overlay.top - y0) * scale, overlay.width * scale, overlay.height * scale);
+      ctx.globalAlpha = 1;
+    }
+    ctx.globalAlpha = 0.6;
+    ctx.drawImage(marks, -x0 * scale, -y0 * scale, photo.width * scale, photo.height * scale);
+    ctx.globalAlpha = 1;
+  }
+  $("divider").style.left = `${split * 100}%`;
+  $("where").textContent = `${photo.name}, ${photo.width}×${photo.height}, ${(100 * scale).toFixed(0)} %`;
+}
+
+function fit() {
+  const [w, h] = size();
+  scale = Math.min(w / photo.width, h / photo.height, 4);
+  x0 = (photo.width - w / scale) / 2; y0 = (photo.height - h / scale) / 2;
+  draw();
+}
+
+function zoomBy(factor, x = size()[0] / 2, y = size()[1] / 2) {
+  const next = clamp(scale * factor, 0.01, 40);
+  x0 += x / scale - x / next; y0 += y / scale - y / next; scale = next;
+  draw();
+}
+
+// -------------------------------------------------------------------------------------- asking
+
+async function ask(path, body, { quiet } = {}) {
+  const answer = await fetch(path, body).catch(() => { throw new Error("The server doesn't answer: is it still running?"); });
+  if (answer.ok) return answer;
+  let detail = `The server says ${answer.status}.`;
+  try { const told = (await answer.json()).detail; detail = typeof told === "string" ? told : "This was refused: check the values."; } catch {}
+  throw new Error(detail);
+}
+
+async function doing(words, work) {
+  if (busy) return;
+  busy = true; document.body.dataset.busy = "true";
+  for (const one of document.querySelectorAll("#tools button")) one.disabled = true;
+  say(words);
+  try { await work(); } catch (error) { say(error.message, true); }
+  busy = false; document.body.dataset.busy = "false";
+  for (const one of document.querySelectorAll("#tools button")) one.disabled = !photo && !one.closest("#examples");
+  $("progress").hidden = true;
+  draw();
+}
+
+async function working(what, region, onLine = () => {}) {
+  const answer = await ask(`photographs/${photo.id}/${what}`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(region ?? {}),
+  });
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "", result = null;
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const lines = (rest + value).split("\n"); rest = lines.pop();
+    for (const line of lines.map(one => JSON.parse(one))) {
+      if (line.error) throw new Error(line.error);
+      if (line.progress !== undefined) { $("progress").hidden = false; $("progress").value = line.progress; }
+      if (line.version !== undefined) { photo.version = line.version; draw(); }
+      onLine(line);
+      if (line.done) result = line;
+    }
+  }
+  if (!result) throw new Error("The connection broke off: try again.");
+  return result;
+}
+
+async function opened(answer) {
+  const found = await answer.json();
+  photo = { ...found, version: 0 };
+  tiles.clear(); overlay = null; level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
+  $("surprise").setAttribute("aria-pressed", "false"); $("bits").textContent = ""; $("drawn").replaceChildren();
+  marks = new OffscreenCanvas(found.width, found.height); dirty = null;
+  if (found.mask) { await markFrom(found.mask, 0, 0); dirty = [0, 0, found.width, found.height]; }
+  $("save").href = `photographs/${photo.id}/export`;
+  document.body.dataset.photo = photo.id;
+  fit();
+  return found;
+}
+
+const upload = file => doing(`Opening ${file.name}…`, async () => {
+  if (file.size > LARGEST) throw new Error(`Expected a file of at most ${LARGEST / 1e6} MB; ${file.name} has ${(file.size / 1e6).toFixed(1)}: make it smaller first.`);
+  const form = new FormData(); form.append("file", file);
+  const found = await opened(await ask("photographs", { method: "POST", body: form }));
+  say(`${found.name} is open${found.notes ? `: ${found.notes}` : ""}. Mark what is damaged, or let it be found.`);
+});
+
+const example = name => doing(`Opening ${name}…`, async () => {
+  await opened(await ask(`photographs/examples/${encodeURIComponent(name)}`, { method: "POST" }));
+  say("This photograph is damaged, and the damage is marked in red: press Repair.");
+});
+
+// --------------------------------------------------------------------------------------- marks
+
+function stroke(from, to, erase) {
+  const pen = marks.getContext("2d"), width = Number($("brush").value);
+  pen.globalCompositeOperation = erase ? "destination-out" : "source-over";
+  pen.strokeStyle = "rgb(255 60 40)"; pen.lineCap = pen.lineJoin = "round"; pen.lineWidth = width;
+  pen.beginPath(); pen.moveTo(...from); pen.lineTo(to[0] + 0.01, to[1]); pen.stroke();
+  const box = [Math.min(from[0], to[0]) - width, Math.min(from[1], to[1]) - width, Math.max(from[0], to[0]) + width, Math.max(from[1], to[1]) + width];
+  dirty = dirty ? [Math.min(dirty[0], box[0]), Math.min(dirty[1], box[1]), Math.max(dirty[2], box[2]), Math.max(dirty[3], box[3])] : box;
+  draw();
+}
+
+async function markFrom(url, left, top) {
+  const image = new Image(); image.src = url; await image.decode();
+  marks.getContext("2d").globalCompositeOperation = "source-over";
+  marks.getContext("2d").drawImage(image, left, top);
+}
+
+async function marked() {
+  if (!dirty) throw new Error("Expected some pixels to be marked; none are: paint over the damage first, or let it be found.");
+  const left = clamp(Math.floor(dirty[0]), 0, photo.width - 1), top = clamp(Math.floor(dirty[1]), 0, photo.height - 1);
+  const width = clamp(Math.ceil(dirty[2]), left + 1, photo.width) - left, height = clamp(Math.ceil(dirty[3]), top + 1, photo.height) - top;
+  const part = new OffscreenCanvas(width, height);
+  part.getContext("2d").drawImage(marks, -left, -top);
+  const blob = await part.convertToBlob({ type: "image/png" });
+  const mask = await new Promise(done => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
+  return { top, left, width, height, mask };
+}
+
+function unmark() { marks?.getContext("2d").clearRect(0, 0, marks.width, marks.height); dirty = null; draw(); }
+
+function inView() {
+  const [w, h] = size(), left = clamp(Math.floor(x0), 0, photo.width - 1), top = clamp(Math.floor(y0), 0, photo.height - 1);
+  return { left, top, width: clamp(Math.ceil(x0 + w / scale), left + 1, photo.width) - left, height: clamp(Math.ceil(y0 + h / scale), top + 1, photo.height) - top };
+}
+
+// -------------------------------------------------------------------------------------- events
+
+$("file").onchange = event => { if (event.target.files[0]) upload(event.target.files[0]); event.target.value = ""; };
+addEventListener("dragover", event => { event.preventDefault(); $("drop").hidden = false; });
+addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").hidden = true; });
+addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; const file = event.dataTransfer.files[0]; if (file) upload(file); else say("Expected a picture file; what was dropped is none.", true); });
+addEventListener("paste", event => { const file = event.clipboardData?.files[0]; if (file) upload(file); });
+
+$("repair").onclick = () => doing("Repairing…", async () => {
+  const region = await marked();
+  unmark();
+  const found = await working("repair", region);
+  overlay = null; $("surprise").setAttribute("aria-pressed", "false");
+  say(`${found.pixels.toLocaleString("en")} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows what has changed; Save keeps it.`);
+});
+$("find").onclick = () => doing("Looking for damage…", async () => {
+  const region = inView(), found = await working("find", region);
+  if (!found.pixels) { say("No damage was found in view: mark it yourself, or zoom in."); return; }
+  await markFrom(found.mask, region.left, region.top);
+  const box = [region.left, region.top, region.left + region.width, region.top + region.height];
+  dirty = dirty ? [Math.min(dirty[0], box[0]), Math.min(dirty[1], box[1]), Math.max(dirty[2], box[2]), Math.max(dirty[3], box[3])] : box;
+  say(`${found.pixels.toLocaleString("en")} pixels look damaged, in red. Unmark what isn't, then press Repair.`);
+});
+$("clear").onclick = () => { unmark(); say("Nothing is marked."); };
+$("undo").onclick = () => doing("Undoing…", async () => { photo.version = (await (await ask(`photographs/${photo.id}/undo`, { method: "POST" })).json()).version; say("Undone."); });
+$("redraw").onclick = () => doing("Drawing…", async () => {
+  const region = await marked();
+  const found = await working("redraw", { ...region, levels: Number($("levels").value), temperature: Number($("temperature").value), seed: Math.floor(Math.random() * 1e9), count: 3 });
+  $("drawn").replaceChildren(...found.drawn.map((url, number) => {
+    const button = document.createElement("button"), image = document.createElement("img");
+    image.src = url; image.alt = `Draw ${number + 1}`; button.title = "Take this one"; button.append(image);
+    button.onclick = () => doing("Taking it…", async () => {
+      const blob = await (await fetch(url)).blob();
+      const answer = await ask(`photographs/${photo.id}/take?top=${region.top}&left=${region.left}`, { method: "POST", body: blob });
+      photo.version = (await answer.json()).version; unmark(); say("Taken. Undo takes it back.");
+    });
+    return button;
+  }));
+  say(`Three draws in ${found.seconds.toFixed(1)} s: click one to take it.`);
+});
+
+async function showSurprise() {
+  const region = inView(), found = await working("surprise", region);
+  const image = new Image(); image.src = found.map; await image.decode();
+  overlay = { ...region, image }; shade();
+}
+function shade() {
+  if (!overlay) return;
+  const shown = new OffscreenCanvas(overlay.width, overlay.height), pen = shown.getContext("2d");
+  pen.drawImage(overlay.image, 0, 0);
+  const data = pen.getImageData(0, 0, shown.width, shown.height), from = 4 * Number($("threshold").value);
+  for (let k = 0; k < data.data.length; k += 4) {
+    const over = data.data[k] - from;
+    data.data[k] = 255; data.data[k + 1] = 200 - Math.min(over * 2, 200); data.data[k + 2] = 0; data.data[k + 3] = over > 0 ? 255 : 0;
+  }
+  pen.putImageData(data, 0, 0); overlay.shown = shown; draw();
+}
+$("surprise").onclick = () => {
+  const on = $("surprise").getAttribute("aria-pressed") !== "true";
+  if (!on) { overlay = null; $("surprise").setAttribute("aria-pressed", "false"); draw(); return; }
+  doing("Looking at every pixel in view…", async () => { await showSurprise(); $("surprise").setAttribute("aria-pressed", "true"); say("Pixels that are so many nats less likely than usual, given all others, in view."); });
+};
+$("count").onclick = () => doing("Counting…", async () => {
+  const found = await working("bits");
+  $("bits").textContent = `${found.bits.toFixed(3)} bits per sub-pixel; PNG takes ${found.png.toFixed(3)}. From fine to coarse: ${found.levels.slice(0, 6).map(one => one.toFixed(2)).join(", ")}.`;
+  say("Counted.");
+});
+$("compare").onclick = () => { compared = !compared; $("compare").setAttribute("aria-pressed", String(compared)); $("divider").hidden = !compared; draw(); };
+$("divider").onpointerdown = event => { event.target.setPointerCapture(event.pointerId); };
+$("divider").onpointermove = event => { if (event.buttons) { split = clamp((event.clientX - $("stage").getBoundingClientRect().left) / size()[0], 0.01, 0.99); draw(); } };
+$("in").onclick = () => zoomBy(1.6); $("out").onclick = () => zoomBy(1 / 1.6); $("fit").onclick = () => photo && fit();
+for (const slider of document.querySelectorAll(".slider input")) {
+  const output = slider.parentElement.querySelector("output");
+  slider.addEventListener("input", () => {
+    output.textContent = slider.id === "level" ? (slider.value === "0" ? "fine" : `1/${2 ** slider.value}`) : slider.value;
+  });
+  slider.dispatchEvent(new Event("input"));
+}
+$("level").addEventListener("input", () => { level = Number($("level").value); draw(); });
+$("threshold").addEventListener("input", shade);
+
+const mode = () => document.querySelector("[name=mode]:checked").value;
+for (const one of document.querySelectorAll("[name=mode]")) one.onchange = () => { canvas.className = mode() === "pan" ? "pan" : ""; };
+const pointers = new Map();
+let space = false, last = null;
+const at = event => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+const inPicture = ([x, y]) => [x0 + x / scale, y0 + y / scale];
+canvas.onpointerdown = event => { if (!photo) return; canvas.setPointerCapture(event.pointerId); pointers.set(event.pointerId, at(event)); last = at(event); if (moves(event)) return; stroke(inPicture(last), inPicture(last), mode() === "erase"); };
+const moves = event => mode() === "pan" || space || event.buttons === 4 || pointers.size > 1 || compared;
+canvas.onpointermove = event => {
+  if (!photo || !pointers.has(event.pointerId)) return;
+  const now = at(event);
+  if (pointers.size === 2) {
+    const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, place]) => place), before = pointers.get(event.pointerId);
+    const apart = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
+    zoomBy(clamp(apart(now, other) / Math.max(apart(before, other), 1), 0.5, 2), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
+    x0 -= (now[0] - before[0]) / 2 / scale; y0 -= (now[1] - before[1]) / 2 / scale;
+  } else if (moves(event)) { x0 -= (now[0] - last[0]) / scale; y0 -= (now[1] - last[1]) / scale; draw(); }
+  else stroke(inPicture(last), inPicture(now), mode() === "erase");
+  pointers.set(event.pointerId, now); last = now;
+};
+canvas.onpointerup = canvas.onpointercancel = event => pointers.delete(event.pointerId);
+canvas.addEventListener("wheel", event => { event.preventDefault(); if (photo) zoomBy(Math.exp(-event.deltaY * 0.0015), ...at(event)); }, { passive: false });
+addEventListener("keydown", event => { if (event.code === "Space" && event.target === canvas) { space = true; event.preventDefault(); } if ((event.ctrlKey || event.metaKey) && event.key === "z" && photo) { event.preventDefault(); $("undo").click(); } });
+addEventListener("keyup", event => { if (event.code === "Space") space = false; });
+new ResizeObserver(draw).observe(canvas);
+
+for (const name of EXAMPLES) {
+  const button = document.createElement("button"); button.textContent = name; button.onclick = () => example(name); $("examples").append(button);
+}
+example(EXAMPLES[0]);
