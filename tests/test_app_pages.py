@@ -307,7 +307,7 @@ def test_fifty_pages_at_once(me):
             stream = streams.enter_context(urllib.request.urlopen(f"{api}/data?{query}"))
             while b"process_generating" not in stream.readline():
                 pass
-        assert health(me.address)["sessions"] > 50
+        assert health(me.root)["sessions"] > 50
         draw(me, count=1)
 
 

@@ -206,10 +206,10 @@ def test_damage_is_found_and_nothing_else(photos, chelsea):
     hole[10, 20], hole[40, 100] = True, True
     hole[60:68, 40:48] = True
     bad[:, hole] = torch.tensor([255, 10, 240], dtype=torch.uint8)[:, None]
-    found = find_damage(photos, bad)
+    found = find_damage(photos, bad).found
     assert (found & hole).sum() >= 0.9 * hole.sum()
     assert (found & ~hole).sum() <= 3
-    assert find_damage(photos, chelsea).sum() <= 2
+    assert find_damage(photos, chelsea).found.sum() <= 2
 
 
 @pytest.mark.parametrize("temperature", [None, 0.7])

@@ -166,7 +166,7 @@ class Visitor:
     def __init__(self, browser, address, pictures=None, dark=False, context=None):
         self.context = context or settings(browser, dark)
         self.shared = context is not None
-        self.address, self.pictures = address, pictures
+        self.root, self.address, self.pictures = address, f"{address}/latents", pictures
         self.messages, self.requests, self.answers = [], [], []
         self.page = self.context.new_page()
         self.page.set_default_timeout(1000 * PATIENCE)
@@ -175,7 +175,7 @@ class Visitor:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("websocket", lambda socket: self.requests.append(socket.url))
         self.page.on("response", self._response)
-        self.page.goto(address)
+        self.page.goto(f"{self.address}/")
         self.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
 
     def _console(self, message):

@@ -25,7 +25,7 @@ from rgflow.cells import Mask
 from rgflow.data import patches
 from rgflow.photographs.damage import find_damage
 from rgflow.photographs.enlarging import enlarge
-from rgflow.photographs.restoring import Around, restore
+from rgflow.photographs.restoring import restore
 from rgflow.photographs.scoring import bits
 
 Pixels = NDArray[np.uint8]
@@ -185,12 +185,13 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
             x = np.where(hole[..., None], colour, truth).astype(np.uint8)
             image = torch.from_numpy(x.transpose(2, 0, 1).copy())
             mean = x.mean(2)
+            damage = find_damage(subject.flow, image)
+            found = damage.found
             maps = {
-                "flow": Around(subject.flow, image).excess_map().numpy(),
+                "flow": damage.excess,
                 "noise residual": np.abs(x - median_filter(x, (3, 3, 1)).astype(float)).sum(2),
                 "local variance": uniform_filter(mean**2, 3) - uniform_filter(mean, 3) ** 2,
             }
-            found = find_damage(subject.flow, image)
             right = (found & hole).sum()
             rows.append(
                 {
@@ -212,7 +213,7 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
         for name, of in _grouped(rows).items()
     }
     clean = [
-        int(find_damage(subject.flow, torch.from_numpy(x.transpose(2, 0, 1).copy())).sum())
+        int(find_damage(subject.flow, torch.from_numpy(x.transpose(2, 0, 1).copy())).found.sum())
         for x in crops(count, edge)
     ]
     false = {"pixels": clean, "share": sum(clean) / (count * edge**2)}

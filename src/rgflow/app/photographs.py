@@ -364,7 +364,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             image = torch.from_numpy(photo.now[:, rows, columns].copy())
             found = damage.find_damage(
                 flow, image, odd=region.odd, progress=lambda share: tell(progress=share)
-            )
+            ).found
             return {"mask": _mask_url(found), "pixels": int(found.sum())}
 
         return working(work)

@@ -140,7 +140,7 @@ def _hole(
         out[y : y + rows, x : x + columns] = True
         return out
     if mask is None:
-        return find_damage(flow, image, odd=settings.odd, progress=progress)
+        return find_damage(flow, image, odd=settings.odd, progress=progress).found
     path = expanded(mask)
     grey = np.asarray(read(path, "black").image.convert("L"))
     if grey.shape != (height, width):

@@ -8,16 +8,17 @@ Letters in shapes: H, W rows and columns.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     binary_dilation,
+    distance_transform_cdt,
     generate_binary_structure,
-    label,
-    mean,
 )
+from skimage.measure import label
 from torch import Tensor
 
 from rgflow.cells import Mask
@@ -27,10 +28,25 @@ from rgflow.photographs.restoring import Around, restore
 ODD, BESIDE = 25.0, 12.0
 """From how many nats on a pixel is odd, and how many it takes beside one."""
 ROUNDS = 4
-FLAT, LARGEST = 20, 0.05
-"""Pixels of one colour that lie together, at the least, to be taken for a patch that is lost; and
-the share of the picture that they are at the most."""
+FLAT, LARGEST, THIN = 12, 0.05, 3
+"""Pixels of one colour that lie together, at the least, to be taken for a patch that is lost; the
+share of the picture that they are at the most, unless they are lines; and how far from their edges
+pixels of lines are, at the most."""
 EDGES = generate_binary_structure(2, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Damage:
+    """What is damaged in a photograph.
+
+    Attributes:
+        found: Where there is damage, [H, W].
+        excess: By how much less likely than usual pixels are, in nats, [H, W]; of what was restored
+            meanwhile, given the rest restored.
+    """
+
+    found: Mask
+    excess: NDArray[np.float32]
 
 
 @torch.no_grad()
@@ -40,7 +56,7 @@ def find_damage(
     *,
     odd: float = ODD,
     progress: Callable[[float], None] | None = None,
-) -> Mask:
+) -> Damage:
     """Find dead pixels, dust, scratches, text and lost patches.
 
     Args:
@@ -49,9 +65,6 @@ def find_damage(
         odd: From how many nats on a pixel counts; more find less.
         progress: Called with the share of the work that is done.
 
-    Returns:
-        What is damaged, [H, W].
-
     Raises:
         ValueError: If the flow is of another kind.
 
@@ -59,39 +72,34 @@ def find_damage(
         >>> from rgflow import load_flow
         >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
         >>> image[:, 7, 20] = 255
-        >>> np.argwhere(find_damage(load_flow("photos"), image)).tolist()
+        >>> np.argwhere(find_damage(load_flow("photos"), image).found).tolist()
         [[7, 20]]
     """
-    names, count = _patches(image.cpu().numpy())
-    found = (Around(flow, image).excess_map(progress).numpy() > odd) | (names > 0)
+    excess = Around(flow, image).excess_map(progress).numpy()
+    found = (excess > odd) | _patches(image.cpu().numpy())
     for _ in range(ROUNDS):
         if not found.any() or found.all():
             break
         restored = Around(flow, restore(flow, image, found, sweeps=2))
         judged = np.argwhere(binary_dilation(found, EDGES))
-        excess = restored.excess(torch.as_tensor(judged), image).numpy()
+        excess[tuple(judged.T)] = restored.excess(torch.as_tensor(judged), image).numpy()
         new = np.zeros_like(found)
-        new[tuple(judged.T)] = excess > BESIDE
-        if count:  # patches as a whole
-            lost = mean(new, names, np.arange(1, count + 1)) > 0.5
-            new = np.where(names > 0, np.concatenate(([False], lost))[names], new)
+        new[tuple(judged.T)] = excess[tuple(judged.T)] > BESIDE
         if (new == found).all():
             break
         found = new
-    return found
+    return Damage(found, excess)
 
 
-def _patches(image: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
-    """Patches of exactly one colour, [H, W] by their numbers from 1 on, and how many there are."""
-    alike = np.zeros((2, *image.shape[1:]), dtype=bool)
-    for axis in (0, 1):
-        same = (np.diff(image.astype(np.int16), axis=axis + 1) == 0).all(0)
-        before, after = [slice(None)] * 2, [slice(None)] * 2
-        before[axis], after[axis] = slice(1, None), slice(None, -1)
-        alike[axis][tuple(before)] |= same
-        alike[axis][tuple(after)] |= same
-    names, count = label(alike.all(0))
-    sizes = np.bincount(names.ravel(), minlength=count + 1)
-    fits = (sizes >= FLAT) & (sizes <= LARGEST * names.size)
-    names, count = label(fits[names] & (names > 0))
-    return names, count
+def _patches(image: NDArray[np.uint8]) -> Mask:
+    """Where neighbours have exactly one colour."""
+    code = np.zeros(image.shape[1:], dtype=np.int64)
+    for channel in image:
+        code = code << 8 | channel
+    names = label(code, background=-1, connectivity=2)
+    sizes = np.bincount(names.ravel())
+    flat = (sizes >= FLAT)[names]
+    depth = np.zeros(len(sizes))
+    np.maximum.at(depth, names[flat], distance_transform_cdt(flat, "chessboard")[flat])
+    fits = (sizes <= LARGEST * names.size) | (depth <= THIN)
+    return np.asarray(flat & fits[names])

@@ -1,0 +1,315 @@
+"""The page of photographs, in a browser and by its requests."""
+
+import base64
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rgflow.data.patches import photograph
+from visitors import album, chromium, named, serving
+
+LARGE = (3000, 2200)
+"""Columns and rows of a photograph, 6.6 megapixels."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server"), "photos") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return album(tmp_path_factory.mktemp("album")) if named() else tmp_path_factory.mktemp("album")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A large photograph with a scratch, where it is, and the photograph before."""
+    small = photograph("china").transpose(1, 2, 0)
+    image = Image.fromarray(small).resize(LARGE, Image.Resampling.BICUBIC)
+    noise = np.random.default_rng(0).normal(0, 3, (LARGE[1], LARGE[0], 3))
+    truth = (np.asarray(image) + noise).clip(0, 255).astype(np.uint8)
+    mask = np.zeros(truth.shape[:2], dtype=bool)
+    for k in range(250):
+        mask[1000 + k // 3 : 1002 + k // 3, 1400 + k] = True
+    path = tmp_path_factory.mktemp("large") / "large.png"
+    Image.fromarray(np.where(mask[..., None], 255, truth).astype(np.uint8)).save(
+        path, compress_level=1
+    )
+    return path, mask, truth
+
+
+class Guest:
+    """A person with the page open."""
+
+    def __init__(self, browser, address, folder, **settings):
+        self.page = browser.new_page(**settings)
+        self.page.set_default_timeout(120_000)
+        self.folder, self.errors = folder, []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(address)
+        self.page.wait_for_function("document.body.dataset.photo")
+        self.idle()
+
+    def idle(self):
+        self.page.wait_for_function("document.body.dataset.busy === 'false'")
+
+    def press(self, place):
+        self.page.evaluate("document.body.dataset.busy = 'true'")
+        start = time.perf_counter()
+        self.page.click(place)
+        self.idle()
+        return self.said(), time.perf_counter() - start
+
+    def said(self):
+        return self.page.inner_text("#said")
+
+    def open(self, path):
+        self.page.evaluate("document.body.dataset.busy = 'true'")
+        self.page.set_input_files("#file", path)
+        self.idle()
+        return self.said()
+
+    def stroke(self, *places):
+        """Paint from one place of the picture to the next."""
+        box = self.page.locator("#view").bounding_box()
+        for number, (x, y) in enumerate(places):
+            at = self.page.evaluate("([x, y]) => [(x - x0) * scale, (y - y0) * scale]", [x, y])
+            self.page.mouse.move(box["x"] + at[0], box["y"] + at[1], steps=4)
+            if not number:
+                self.page.mouse.down()
+        self.page.mouse.up()
+
+    def shoot(self, name):
+        if named():
+            self.page.wait_for_timeout(300)
+            self.page.screenshot(path=self.folder / f"photographs-{name}.png")
+
+    def saved(self):
+        with self.page.expect_download() as download:
+            self.page.click("#save")
+        return np.asarray(Image.open(download.value.path()).convert("RGB"))
+
+    def close(self):
+        assert not self.errors
+        self.page.close()
+
+
+@pytest.fixture
+def me(browser, address, folder):
+    guest = Guest(browser, address, folder, viewport={"width": 1280, "height": 800})
+    yield guest
+    guest.close()
+
+
+def test_it_opens_on_a_damaged_photograph_one_click_from_repaired(me):
+    assert "press Repair" in me.said()
+    assert "flow of photographs" in me.page.inner_text("#about")
+    me.shoot("opened")
+    before = me.saved()
+    said, _ = me.press("#repair")
+    assert "pixels repaired" in said
+    me.page.click("#compare")
+    me.shoot("compared")
+    truth = photograph("china").transpose(1, 2, 0)
+    after = me.saved()
+    errors = [((x.astype(float) - truth) ** 2).mean() for x in (before, after)]
+    assert errors[1] < 0.05 * errors[0]
+    me.press("#undo")
+    assert np.array_equal(me.saved(), before)
+
+
+def test_a_large_photograph_is_repaired(me, large):
+    path, mask, truth = large
+    assert "large.png is open" in me.open(path)
+    me.shoot("large")
+    me.page.evaluate("scale = 1; x0 = 1200; y0 = 800; draw()")
+    # Marked by hand: only what was painted changes.
+    me.page.fill("#brush", "8")
+    me.stroke((1395, 998), (1520, 1041), (1655, 1086))
+    me.shoot("marked")
+    said, _ = me.press("#repair")
+    assert "pixels repaired" in said
+    after = me.saved()
+    damaged = np.asarray(Image.open(path))
+    changed = (after != damaged).any(2)
+    assert not changed[:980].any()
+    assert not changed[1110:].any()
+    error = np.abs(after.astype(float) - truth)[mask].mean()
+    assert error < 0.1 * np.abs(damaged.astype(float) - truth)[mask].mean()
+    # Found by itself.
+    me.press("#undo")
+    me.page.evaluate("scale = 2; x0 = 1350; y0 = 950; draw()")
+    said, _ = me.press("#find")
+    assert "look damaged" in said
+    me.shoot("found")
+    me.press("#repair")
+    after = me.saved()
+    assert np.abs(after.astype(float) - truth)[mask].mean() < 2 * error + 1
+    # Zooming and moving don't wait for the server.
+    frames = me.page.evaluate(
+        """async () => { const times = []; let last = performance.now();
+        for (let k = 0; k < 30; k++) { zoomBy(k % 2 ? 1.1 : 1 / 1.1); x0 += 5;
+          await new Promise(done => requestAnimationFrame(done));
+          times.push(performance.now() - last); last = performance.now(); }
+        return times.sort((a, b) => a - b)[15]; }"""
+    )
+    assert frames < 500
+
+
+def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
+    me.open(large[0])
+    me.page.evaluate("scale = 2; x0 = 300; y0 = 300; draw()")
+    me.stroke((350, 350), (420, 380))
+    me.page.click("summary >> nth=0")
+    said, _ = me.press("#redraw")
+    assert "click one to take it" in said
+    assert me.page.locator("#drawn img").count() == 3
+    before = me.saved()
+    me.press("#drawn button >> nth=0")
+    after = me.saved()
+    assert (before != after).any()
+    same = (before == after).all(2)
+    assert same[:330].all()
+    assert same[410:].all()
+    me.page.click("summary >> nth=1")
+    said, _ = me.press("#surprise")
+    assert "less likely than usual" in said
+    me.shoot("surprise")
+    me.page.fill("#level", "4")
+    assert me.page.inner_text("#level + output") == "1/16"
+    me.shoot("coarse")
+
+
+def test_pictures_that_are_none_get_a_sentence(me, tmp_path):
+    (tmp_path / "words.png").write_text("These are words.")
+    assert "words.png isn't one, or is damaged" in me.open(tmp_path / "words.png")
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    assert "at least 4×4 pixels" in me.open(tmp_path / "one.png")
+    Image.new("L", (9000, 9000)).save(tmp_path / "huge.png")
+    assert "at most 64 megapixels; huge.png has 9000×9000" in me.open(tmp_path / "huge.png")
+    assert "press Repair" not in me.said()
+    me.page.click("#clear")
+    said, _ = me.press("#repair")
+    assert "Expected some pixels to be marked; none are" in said
+    # A long thin one, and one with transparency, are shown.
+    Image.effect_noise((2000, 5), 50).save(tmp_path / "thin.png")
+    assert "thin.png is open" in me.open(tmp_path / "thin.png")
+    clear = Image.effect_noise((60, 50), 50).convert("RGB")
+    clear.putalpha(0)
+    clear.save(tmp_path / "clear.png")
+    assert "what is transparent is seen over white" in me.open(tmp_path / "clear.png")
+
+
+def test_a_telephone(browser, address, folder):
+    guest = Guest(browser, address, folder, viewport={"width": 390, "height": 800}, has_touch=True)
+    width = guest.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390
+    assert guest.page.locator("#repair").bounding_box()["y"] < 760
+    guest.shoot("telephone")
+    assert "pixels repaired" in guest.press("#repair")[0]
+    guest.close()
+
+
+# ----------------------------------------------------------------------------------- by requests
+
+
+def ask(address, path, body=None, kind="application/json"):
+    request = urllib.request.Request(f"{address}{path}", body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def upload(address, content, name="x.png"):
+    edge = "edge"
+    head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    body = head.encode() + content + f"\r\n--{edge}--\r\n".encode()
+    return ask(address, "/photographs", body, f"multipart/form-data; boundary={edge}")
+
+
+@pytest.fixture(scope="module")
+def photo(address):
+    content = io.BytesIO()
+    Image.effect_noise((64, 48), 50).convert("RGB").save(content, "PNG")
+    status, answer = upload(address, content.getvalue())
+    assert status == 200
+    return json.loads(answer)["id"]
+
+
+def whole(**changes):
+    return json.dumps({"top": 0, "left": 0, "height": 48, "width": 64} | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/photographs/other/tile?row=0&column=0&zoom=0", None, 404),
+        ("/photographs/{}/tile?row=0&column=0&zoom=99", None, 422),
+        ("/photographs/{}/tile?row=7&column=0&zoom=0", None, 404),
+        ("/photographs/{}/tile?row=-1&column=0&zoom=0", None, 422),
+        ("/photographs/{}/repair", whole(width=65), 422),
+        ("/photographs/{}/repair", whole(top=-1), 422),
+        ("/photographs/{}/repair", whole(mask="data:image/png;base64,AAAA"), 422),
+        ("/photographs/{}/repair", b"[]", 422),
+        ("/photographs/{}/redraw", whole(temperature=1e9), 422),
+        ("/photographs/{}/redraw", whole(count=1000), 422),
+        ("/photographs/{}/take?top=0&left=0", b"words", 422),
+        ("/photographs/{}/take?top=99999&left=0", b"words", 422),
+        ("/photographs/examples/none", b"", 404),
+    ],
+)
+def test_hostile_requests_are_refused(address, photo, path, body, status):
+    found, answer = ask(address, path.format(photo), body)
+    assert found == status
+    assert b"Traceback" not in answer
+    assert ask(address, f"/photographs/{photo}/tile?row=0&column=0&zoom=0")[0] == 200
+
+
+def test_a_region_without_surroundings_is_refused(address, photo):
+    status, answer = ask(address, f"/photographs/{photo}/repair", whole())
+    assert status == 200
+    assert "some pixels around what is marked" in json.loads(answer.splitlines()[-1])["error"]
+
+
+def test_every_picture_has_a_name_of_its_own(address):
+    """Ten at once, with what was changed of each."""
+    names = []
+    for value in range(10):
+        content = io.BytesIO()
+        Image.new("RGB", (64, 48), (value * 20,) * 3).save(content, "PNG")
+        names.append(json.loads(upload(address, content.getvalue())[1])["id"])
+    assert len(set(names)) == 10
+    marked = np.zeros((48, 64, 4), dtype=np.uint8)
+    marked[10:20, 10:20] = 255
+    content = io.BytesIO()
+    Image.fromarray(marked).save(content, "PNG")
+    mask = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    for value, name in enumerate(names):
+        status, _ = ask(address, f"/photographs/{name}/repair", whole(mask=mask))
+        assert status == 200
+        _, tile = ask(address, f"/photographs/{name}/tile?row=0&column=0&zoom=0")
+        pixels = np.asarray(Image.open(io.BytesIO(tile)))
+        assert np.abs(pixels.astype(int) - value * 20).max() <= 2
+
+
+def test_another_model_begins_with_its_latents(tmp_path):
+    with serving(tmp_path, "msds1-best") as address:
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert answer.url.endswith("/latents/")
+        assert ask(address, "/photographs")[0] == 200
