@@ -1013,18 +1013,21 @@ def test_health_and_passwords(models):
         assert found.headers["content-type"] == "application/json"
         assert found.json()["status"] == "ok"
         assert found.json()["sessions"] == 0
-        page = client.get("/")
+        page = client.get("/latents/")
         assert '"auth_required":true' in page.text.replace(" ", "")
         assert "Receptive fields" not in page.text
-        for path in ("/config", "/gradio_api/info"):
+        for path in ("/latents/config", "/latents/gradio_api/info"):
             assert client.get(path).status_code == 401
         called = client.post(
-            "/gradio_api/queue/join", json={"data": [], "fn_index": 0, "session_hash": "a"}
+            "/latents/gradio_api/queue/join", json={"data": [], "fn_index": 0, "session_hash": "a"}
         )
         assert called.status_code == 401
-        wrong = client.post("/login", data={"username": "me", "password": "guess"})
+        wrong = client.post("/latents/login", data={"username": "me", "password": "guess"})
         assert wrong.status_code == 400
-        right = client.post("/login", data={"username": "me", "password": "pass"})
+        right = client.post("/latents/login", data={"username": "me", "password": "pass"})
         assert right.status_code == 200
-        assert client.get("/config").status_code == 200
-        assert "Receptive fields" in client.get("/").text
+        assert client.get("/latents/config").status_code == 200
+        assert "Receptive fields" in client.get("/latents/").text
+        assert client.get("/photographs").status_code == 401
+        assert client.get("/photographs", auth=("me", "guess")).status_code == 401
+        assert "rgflow: photographs" in client.get("/photographs", auth=("me", "pass")).text

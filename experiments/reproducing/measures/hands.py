@@ -175,7 +175,7 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
         "scratches, white": (scratches, 255),
         "scratches, grey": (scratches, 128),
         "text, white": (text, 255),
-        "dead pixels, 0.5 %": (dead(0.005), None),
+        "dead pixels, one in 200": (dead(0.005), None),
         "8×8 blocks, 2 %, black": (blocks(8, 0.02), 0),
     }.items():
         random = np.random.default_rng(0)

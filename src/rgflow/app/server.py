@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import gradio as gr
 import torch
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
@@ -72,6 +72,11 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
         f"{first if photographs else PHOTOGRAPHS} is a flow of photographs of any size, with "
         f"{size:.1f} million parameters: it repairs what is damaged, and draws detail."
     )
+
+    @app.get("/favicon.ico")
+    async def icon() -> Response:
+        return Response(status_code=204)
+
     if not photographs:  # before the router, which has a page there too
 
         @app.get("/")
