@@ -7,19 +7,20 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	&& $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
-DEMO_PRESET ?= msds1-best
 DEMO_MINUTES ?= 4
-DEMO_TEST_IMAGES ?= 10000
 ifndef DEMO_OUT
-DEMO_OUT := demo/$(DEMO_PRESET)-$(shell date +%Y%m%d-%H%M%S)
+DEMO_OUT := demo/photos-$(shell date +%Y%m%d-%H%M%S)
 endif
 
 .PHONY: demo test nightly lint docs wheel clean help
 
-demo: .venv/installed ## learn MSDS1 for 4 minutes, then evaluate and sample
-	@$(BIN)/rgflow train $(DEMO_PRESET) --minutes $(DEMO_MINUTES) --out $(DEMO_OUT)
-	@$(BIN)/rgflow evaluate $(DEMO_OUT) --count $(DEMO_TEST_IMAGES)
-	@$(BIN)/rgflow sample $(DEMO_OUT) -n 64
+demo: .venv/installed ## learn photographs for 4 minutes; score, draw and repair others
+	@$(BIN)/rgflow train photos --data patches:chelsea --minutes $(DEMO_MINUTES) --out $(DEMO_OUT)
+	@$(BIN)/rgflow score $$($(BIN)/python -c "import skimage, pathlib as p; \
+		print(p.Path(skimage.__file__).parent / 'data' / 'chelsea.png')") \
+		--model $(DEMO_OUT) --codecs '[all]'
+	@$(BIN)/rgflow sample $(DEMO_OUT) -n 1 --size 128 192
+	@$(BIN)/rgflow repair example:scratches --model $(DEMO_OUT) --out $(DEMO_OUT)/pictures
 
 test: .venv/installed-dev ## a test of everything, in a few minutes
 	@# Two processes with a thread each: with more they wait for one another. Each takes the next

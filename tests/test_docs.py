@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rgflow import trained
 from rgflow.analysis import factors
 from rgflow.cli import main, traverse
 from rgflow.config import ConvolutionalMap, listed
+from rgflow.data.patches import photograph
 from rgflow.geometries import Windows
 from rgflow.presets import PRESETS
 from rgflow.report import sections
@@ -152,6 +154,15 @@ def test_commands(page, line, place, monkeypatch):
         assert main([*arguments, "--count", "10"]) == 0
     elif arguments[0] in ("fields", "traverse") and "--draws" not in arguments:
         assert main([*arguments, "--draws", "1"]) == 0
+    elif arguments[0] in ("repair", "score", "enlarge"):
+        (place / "pictures").mkdir()
+        pixels = photograph("chelsea", 4)[:, :40, :60].transpose(1, 2, 0).copy()
+        pixels[10:12, 5:50] = 255
+        for name in [*arguments, "pictures/a.png"]:
+            if name.endswith(".png"):
+                Image.fromarray(pixels if "mask" not in name else pixels // 255 * 255).save(name)
+        few = ["--sweeps", "1"] if arguments[0] == "repair" else []
+        assert main([*arguments, *few]) == 0
     elif arguments[0] == "distances":
         assert main([*arguments, "--count", "20"]) == 0
     elif arguments[0] == "factors":

@@ -8,11 +8,6 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
-from reproducing.measures.hands import (
-    damage_of_photographs,
-    enlarging_of_photographs,
-    repairs_of_photographs,
-)
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -29,6 +24,11 @@ from reproducing.measures.likelihoods import (
     samples,
     seams,
     speed,
+)
+from reproducing.measures.pictures import (
+    damage_of_photographs,
+    enlarging_of_photographs,
+    repairs_of_photographs,
 )
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.checks import check_name

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rgflow.checks import check_name
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
 from rgflow.text import bars, many, say
@@ -31,7 +32,12 @@ def run(arguments: Sequence[str]) -> None:
         "--mask or --box, damage is looked for. All other pixels stay as they are.",
         "rgflow repair scan.png --mask scratches.png",
     )
-    options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
+    options.add_argument(
+        "pictures",
+        nargs="+",
+        type=str,
+        help="picture files of any size and mode; or example:scratches, example:text, example:dust",
+    )
     options.word("model", "photos", "a model of photographs: its name, folder, or a run")
     options.files("mask", "pictures, white where to repair; one, or one each")
     options.several("box", int, None, "[y, x, height, width] to repair")
@@ -56,7 +62,8 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
 
     from rgflow import trained
-    from rgflow.photographs.pictures import read
+    from rgflow.photographs.examples import EXAMPLES, damaged
+    from rgflow.photographs.pictures import read, write
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
@@ -65,8 +72,15 @@ def run(arguments: Sequence[str]) -> None:
     check_windows(flow)
     masks = settings.mask or [None]
     for number, name in enumerate(settings.pictures):
-        path = expanded(name)
-        picture = read(path, settings.background)
+        kind, _, which = name.partition("example:")
+        if kind or not which:
+            path = expanded(name)
+            picture = read(path, settings.background)
+        else:
+            check_name("the example", which, EXAMPLES)
+            content, _ = damaged(which)
+            path, picture = Path(content.name), read(content)
+            write(picture.image, expanded(settings.out) / f"damaged-{path.name}")
         _repair(flow, path, picture, masks[min(number, len(masks) - 1)], settings)
 
 

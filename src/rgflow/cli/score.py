@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,15 +42,21 @@ def run(arguments: Sequence[str]) -> None:
     options.word("out", None, "a file .csv, .parquet or .jsonl for the table")
     options.word("background", "white", "the colour behind what is transparent")
     options.several(
-        "codecs", str, [], f"also the sizes that these make of the same pixels: {', '.join(CODECS)}"
+        "codecs",
+        str,
+        [],
+        f"also the sizes that these make of the same pixels: {', '.join(CODECS)}; or all",
     )
     settings = parse(options, arguments)
     out = expanded(settings.out) if settings.out else None
     if out and out.suffix not in WRITERS:
         raise ValueError(f"Expected --out to end in {', '.join(WRITERS)}; got {out.name}.")
     for name in settings.codecs:
-        if name not in CODECS:
-            raise ValueError(f"Expected --codecs among {', '.join(CODECS)}; got {name}.")
+        if name not in (*CODECS, "all"):
+            raise ValueError(f"Expected --codecs among {', '.join(CODECS)}, all; got {name}.")
+    if "all" in settings.codecs:
+        there = find_spec("imagecodecs") is not None
+        settings.codecs = [name for name in CODECS if name != "jpegxl" or there]
 
     from rgflow import trained
     from rgflow.photographs.collections import shards

@@ -53,7 +53,7 @@ EXAMPLES: dict[str, tuple[str, Callable[[tuple[int, int], Random], Mask], int]] 
     "scratches": ("china", _scratches, 250),
     "text": ("flower", _text, 255),
     "dust": ("astronaut", _dust, 0),
-    "lost blocks": ("coffee", _blocks, 40),
+    "blocks": ("coffee", _blocks, 40),
 }
 """By the damage: the photograph, what is damaged, and the grey level that it has then."""
 
