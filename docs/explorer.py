@@ -1,4 +1,4 @@
-"""The README's pictures of the explorer, taken of the page itself: `python docs/explorer.py`.
+"""The documentation's pictures of the explorer, taken of the page itself: `python docs/explorer.py`.
 
 Needs the extra `dev`, and Chromium.
 """
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import Browser
 
 from rgflow.figures.animations import animate
 
@@ -77,6 +78,19 @@ def take(me: Visitor) -> None:
     animate(frames, OUT / "explorer.gif", milliseconds=250, back=False)
 
 
+def take_photographs(browser: Browser, address: str) -> None:
+    """Repair the photograph with which the page of photographs begins, and compare."""
+    page = browser.new_page(viewport={"width": 1100, "height": 640})
+    page.goto(address)
+    page.wait_for_function("document.body.dataset.photo && document.body.dataset.busy === 'false'")
+    page.click("#repair")
+    page.locator("#said", has_text="pixels repaired").wait_for()
+    page.click("#compare")
+    time.sleep(2)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.save(OUT / "photographs-page.jpg", quality=88)
+
+
 def main() -> None:
     """Start the page, take the pictures, and stop it."""
     with (
@@ -85,6 +99,7 @@ def main() -> None:
         chromium() as browser,
     ):
         take(Visitor(browser, address))
+        take_photographs(browser, address)
 
 
 if __name__ == "__main__":

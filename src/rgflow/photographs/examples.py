@@ -63,7 +63,7 @@ def damaged(name: str) -> tuple[io.BytesIO, Mask]:
 
     Example:
         >>> file, mask = damaged("scratches")
-        >>> Image.open(file).size, mask.shape
+        >>> Image.open(file, formats=["PNG"]).size, mask.shape
         ((640, 427), (427, 640))
     """
     which, make, grey = EXAMPLES[name]
