@@ -1,4 +1,4 @@
-"""The documentation's pictures of the explorer, taken of the page itself: `python docs/explorer.py`.
+"""Pictures of the explorer for the documentation: `python docs/explorer.py`.
 
 Needs the extra `dev`, and Chromium.
 """
