@@ -331,5 +331,6 @@ def _beside(shown: dict[str, dict[str, Pixels]], edge: int) -> Image.Image:
     sheet.paste(Image.fromarray(body), (0, 22))
     font = ImageFont.load_default(size=14)
     for number, name in enumerate(next(iter(shown.values()))):
-        ImageDraw.Draw(sheet).text((number * (2 * edge + 4) + 4, 2), name, fill="black", font=font)
+        label = name.replace("–", "-")  # which the font lacks
+        ImageDraw.Draw(sheet).text((number * (2 * edge + 4) + 4, 2), label, fill="black", font=font)
     return sheet
