@@ -9,7 +9,7 @@ from PIL import Image, ImageSequence
 
 from rgflow import load_flow
 from rgflow.latents import Latents
-from visitors import BROWSER, CURSOR, atlas, draw, write
+from visitors import BROWSER, CURSOR, Visitor, atlas, draw, write
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
@@ -461,3 +461,37 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
         download.value.save_as(tmp_path / name)
         assert magic in (tmp_path / name).read_bytes()[:12]
     me.close_drawer("export")
+
+
+def test_a_picture_is_dropped_anywhere(me, tmp_path):
+    """Rather than that the browser leaves the page; and what is drawn next are other images."""
+    Image.effect_noise((40, 40), 80).convert("RGB").save(tmp_path / "dropped.png")
+    content = base64.b64encode((tmp_path / "dropped.png").read_bytes()).decode()
+    me.page.evaluate(
+        """async (content) => {
+          const blob = await (await fetch("data:image/png;base64," + content)).blob();
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+          const how = { dataTransfer: transfer, bubbles: true, cancelable: true };
+          const event = new DragEvent("drop", how);
+          document.getElementById("status").dispatchEvent(event);
+        }""",
+        content,
+    )
+    me.page.locator("#upload a[download='dropped.png']").wait_for()
+    me.change("#take-own")
+
+
+@pytest.mark.parametrize("width", [390, 820, 1024])
+def test_nothing_is_cut_on_narrow_screens(width, browser, address, pictures):
+    context = browser.new_context(viewport={"width": width, "height": 800})
+    visitor = Visitor(browser, address, pictures, context=context)
+    draw(visitor, count=1)
+    visitor.panel("Latents")
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+    right = visitor.page.locator("#right").bounding_box()
+    assert right["x"] >= 0
+    assert right["x"] + right["width"] <= width + 1
+    visitor.shoot(f"narrow-{width}")
+    visitor.close()
+    context.close()

@@ -190,6 +190,25 @@ for (const kind of ["change", "drop"])
     event.preventDefault(); event.stopImmediatePropagation();
     if (!dataTransfer) target.value = "";
   }, true);
+// A picture that is dropped or pasted anywhere opens as if it had been chosen.
+const given = (event, files) => {
+  const file = [...files || []][0];
+  if (!file || event.target.closest?.("#upload")) return;
+  event.preventDefault();
+  document.getElementById("open-own")?.click();
+  document.querySelector("#upload button[aria-label=Clear]")?.click();
+  const put = (left) => {
+    const input = document.querySelector("#upload input[type=file]");
+    if (!input) return left && setTimeout(put, 50, left - 1);
+    const transfer = new DataTransfer();
+    transfer.items.add(file); input.files = transfer.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  setTimeout(put, 50, 40);
+};
+document.addEventListener("dragover", (event) => { if (!event.target.closest?.("#upload")) event.preventDefault(); });
+document.addEventListener("drop", (event) => given(event, event.dataTransfer?.files));
+document.addEventListener("paste", (event) => given(event, event.clipboardData?.files));
 // Gradio tells of a slider's end only by the mouse: with the keyboard it is when keys rest.
 let resting = null;
 for (const kind of ["keyup", "change"])
