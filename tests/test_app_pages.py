@@ -150,6 +150,7 @@ def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
     me.messages.clear()  # of the connection that has ended
 
 
+@pytest.mark.slow
 def test_drawers_and_the_keyboard(me):
     me.drawer("models")
     me.page.locator("#card", has_text="parameters").wait_for()
@@ -311,6 +312,7 @@ def test_fifty_pages_at_once(me):
         draw(me, count=1)
 
 
+@pytest.mark.slow
 def test_who_has_left_is_noticed(browser, context, address):
     me = Visitor(browser, address, context=context)
     assert health(address)["sessions"] > 0
