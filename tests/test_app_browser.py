@@ -431,6 +431,7 @@ def test_all_ways_to_choose_a_second_image(me, tmp_path):
     me.close_drawer("own")
 
 
+@pytest.mark.slow
 def test_what_is_odd_is_found_and_repaired(me, tmp_path):
     draw(me, 3, 2)
     me.panel("Repair")
@@ -469,7 +470,7 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
 
 
 def test_a_picture_is_dropped_anywhere(me, tmp_path):
-    """Rather than that the browser leaves the page; and what is drawn next are other images."""
+    """Rather than that the browser leaves the page."""
     Image.effect_noise((40, 40), 80).convert("RGB").save(tmp_path / "dropped.png")
     content = base64.b64encode((tmp_path / "dropped.png").read_bytes()).decode()
     me.page.evaluate(

@@ -82,6 +82,7 @@ BUSY = """() => [...document.querySelectorAll(
 """Whatever looks as if something was under way."""
 
 
+@pytest.mark.slow
 def test_a_page_that_is_loaded_again(me):
     me.panel("Latents")
     me.page.locator("#atlas button").first.wait_for()
@@ -118,7 +119,9 @@ def test_a_page_that_is_loaded_again(me):
     me.messages.clear()
 
 
-@pytest.mark.parametrize("late", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize(
+    "late", [pytest.param(True, marks=pytest.mark.slow), False], ids=["after", "before"]
+)
 def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
     atlas(me)
     held, choice = [], []

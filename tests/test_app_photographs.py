@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from rgflow.data.patches import photograph
-from visitors import album, chromium, named, serving
+from visitors import FEW, album, chromium, named, serving
 
 LARGE = (3000, 2200)
 """Columns and rows of a photograph, 6.6 megapixels."""
@@ -20,7 +20,7 @@ LARGE = (3000, 2200)
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("server"), "photos") as found:
+    with serving(tmp_path_factory.mktemp("server"), "photos", before=FEW) as found:
         yield found
 
 
@@ -309,7 +309,7 @@ def test_every_picture_has_a_name_of_its_own(address):
 
 
 def test_another_model_begins_with_its_latents(tmp_path):
-    with serving(tmp_path, "msds1-best") as address:
+    with serving(tmp_path, "msds1-paper-small", before=FEW) as address:
         with urllib.request.urlopen(address, timeout=60) as answer:
             assert answer.url.endswith("/latents/")
         assert ask(address, "/photographs")[0] == 200

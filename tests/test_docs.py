@@ -92,7 +92,18 @@ def place(folder, tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", PAGES)
+BY_DAY = ("../README.md", "extending.md", "guide/flow.md", "guide/photographs.md")
+"""Pages whose code is run by day."""
+
+
+def by_day(cases):
+    """Cases that begin with a page; those of other pages are run at night."""
+    for page, *rest in cases:
+        marks = () if page in BY_DAY else pytest.mark.slow
+        yield pytest.param(page, *rest, marks=marks)
+
+
+@pytest.mark.parametrize("page", by_day([page] for page in PAGES))
 def test_python(page, place):
     names: dict[str, object] = {"__name__": "page"}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
@@ -131,7 +142,7 @@ def different_commands():
     return list(first.values())
 
 
-@pytest.mark.parametrize(("page", "line"), different_commands())
+@pytest.mark.parametrize(("page", "line"), by_day(different_commands()))
 def test_commands(page, line, place, monkeypatch):
     monkeypatch.setattr(trained, "REFERENCE", 50)  # images
     monkeypatch.setattr(traverse, "FRAMES", 4)

@@ -221,6 +221,7 @@ def test_the_last_checkpoint_stays_until_a_newer_one_is_read_back(tmp_path, monk
     assert [path.stem for path in checkpoints.paths()] == ["00000003"]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(settings, tmp_path):
     """The losses of 20 steps in float64, with noise, mirroring, and each share cut in two."""
     flags = ["--dtype", "float64", "--steps", "20", "--validate_every", "1000"]

@@ -51,14 +51,6 @@ def sample(page: Page) -> None:
         work.take(views.choice(event, samples, [one.caption for one in samples]))
 
     page.on(draw.click, draw_them, [seed, count, *sliders])
-    draw.click(  # the next ones are others
-        lambda seed, count: (seed or 0) + count,
-        [seed, count],
-        [seed],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
     alike.input(
         lambda value: [value] * MOST_LEVELS,
         [alike],
