@@ -5,6 +5,7 @@ cell writes, D = C·W its variables; S sites of its context; E size of embedding
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def join(blocks: Tensor, m: int, channels: int, p: int, q: int) -> Tensor:
     return x.permute(0, 5, 1, 6, 3, 2, 7, 4).reshape(-1, channels, p * m, q * m)
 
 
-BAND = 8192
+BAND = 4096
 """Cells that are mapped at a time where no gradient is wanted: few enough for the processor's
 caches, so that it is faster, and large images take little memory."""
 
@@ -269,9 +270,26 @@ def _missing(cells: Cells, x: Tensor) -> Tensor | None:
     if not isinstance(cells, Sublattice):
         table = torch.from_numpy(cells.table[:, cells.written :] < 0).to(x.device)
         return table.repeat(len(x), 1)
-    there = torch.ones(cells.grid, dtype=torch.bool, device=x.device)
-    missing = ~_slices(there, cells, cells.reads[cells.written :])
-    return missing.flatten(1).repeat(1, len(x)).T
+    where = (cells.grid, cells.extent, cells.start, cells.step, cells.shape)
+    missing = _missing_around(*where, cells.reads[cells.written :], x.device)
+    return missing.repeat(1, len(x)).T if len(x) > 1 else missing.T
+
+
+@lru_cache(maxsize=8)
+def _missing_around(
+    grid: Offset,
+    extent: Offset,
+    start: Offset,
+    step: int,
+    shape: Offset,
+    offsets: tuple[Offset, ...],
+    device: torch.device,
+) -> Tensor:
+    """The same of one image, [S, n], from what says where cells are; kept, as most bands are
+    alike."""
+    cells = Sublattice("", 0, grid, start, step, shape, offsets, 0, periodic=False, extent=extent)
+    there = torch.ones(grid, dtype=torch.bool, device=device)
+    return ~_slices(there, cells, offsets).flatten(1)
 
 
 def overwrite(x: Tensor, cells: Sublattice, values: Tensor) -> None:

@@ -292,9 +292,11 @@ class WindowNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.precision.networks or x.dtype)
-        h = F.silu(_linear(self.first, x))
+        place = not torch.is_grad_enabled()  # what is in place needs less memory, and time
+        h = F.silu(_linear(self.first, x), inplace=place)
         for block in self.blocks:
-            h = h + F.silu(_linear(cast(nn.Linear, block), h))
+            new = F.silu(_linear(cast(nn.Linear, block), h), inplace=place)
+            h = h.add_(new) if place else h + new
         return _linear(self.last, h)
 
     def hidden_matrices(self) -> list[Tensor]:
