@@ -19,7 +19,7 @@ demo: .venv/installed ## learn photographs for 4 minutes; score, draw and repair
 	@$(BIN)/rgflow score $$($(BIN)/python -c "import skimage, pathlib as p; \
 		print(p.Path(skimage.__file__).parent / 'data' / 'chelsea.png')") \
 		--model $(DEMO_OUT) --codecs '[all]'
-	@$(BIN)/rgflow sample $(DEMO_OUT) -n 1 --size 128 192
+	@$(BIN)/rgflow sample $(DEMO_OUT) -n 1 --size 128 192 --out $(DEMO_OUT)/pictures
 	@$(BIN)/rgflow repair example:scratches --model $(DEMO_OUT) --out $(DEMO_OUT)/pictures
 
 test: .venv/installed-dev ## a test of everything, in a few minutes
