@@ -271,6 +271,7 @@ def whole(**changes):
         ("/photographs/{}/redraw", whole(count=1000), 422),
         ("/photographs/{}/take?top=0&left=0", b"words", 422),
         ("/photographs/{}/take?top=99999&left=0", b"words", 422),
+        ("/photographs/{}/take?top=0&left=0", bytes(5_000_000), 413),
         ("/photographs/examples/none", b"", 404),
     ],
 )
