@@ -12,22 +12,10 @@ import pytest
 from PIL import Image
 
 from rgflow.data.patches import photograph
-from visitors import FEW, album, chromium, named, serving
+from visitors import FEW, album, named, serving
 
 LARGE = (3000, 2200)
 """Columns and rows of a photograph, 6.6 megapixels."""
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("server"), "photos", before=FEW) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
