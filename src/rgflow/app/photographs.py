@@ -11,6 +11,7 @@ import json
 import secrets
 import threading
 import time
+from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -165,8 +166,6 @@ class Region(BaseModel):
         """
         if self.mask is None:
             return np.ones((self.height, self.width), dtype=bool)
-        from base64 import b64decode
-
         try:
             content = b64decode(self.mask.partition(",")[2], validate=True)
             with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
@@ -282,13 +281,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             raise HTTPException(404, "Expected one of the examples.")
         content, mask = examples.damaged(name)
         found = opened(content, content.name)
-        edges = io.BytesIO()
-        values = np.zeros((*mask.shape, 4), dtype=np.uint8)
-        values[mask] = (255, 60, 40, 255)
-        Image.fromarray(values).save(edges, "PNG")
-        from base64 import b64encode
-
-        return found | {"mask": "data:image/png;base64," + b64encode(edges.getvalue()).decode()}
+        return found | {"mask": _mask_url(mask)}
 
     @router.get("/photographs/{name}/tile")
     def tile(
@@ -493,8 +486,6 @@ def _at_most(region: Region, most: int, what: str) -> None:
 
 def _url(image: Image.Image) -> str:
     """A picture as a data URL."""
-    from base64 import b64encode
-
     content = io.BytesIO()
     image.save(content, "PNG", compress_level=1)
     return "data:image/png;base64," + b64encode(content.getvalue()).decode()
