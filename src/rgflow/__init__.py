@@ -33,6 +33,7 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "MarginalPixels",
             "MixtureMap",
             "OwnMap",
+            "SiteMap",
             "SplineMap",
             "StudentPrior",
             "TrainConfig",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from rgflow.config import MarginalPixels as MarginalPixels
     from rgflow.config import MixtureMap as MixtureMap
     from rgflow.config import OwnMap as OwnMap
+    from rgflow.config import SiteMap as SiteMap
     from rgflow.config import SplineMap as SplineMap
     from rgflow.config import StudentPrior as StudentPrior
     from rgflow.config import TrainConfig as TrainConfig

@@ -205,6 +205,24 @@ class WindowMap(_Networks):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SiteMap(_Networks):
+    """Splines for the real values of one site, given those around it
+    (`rgflow.bijectors.SiteSpline`); for fields, with the geometry windows."""
+
+    depth: Sizes = 1
+    hidden: Sizes = 64
+    blocks: int = 1
+    bins: int = 8
+    """Bins of each spline."""
+    odd: bool = False
+    """Whether maps are odd, so that a field and its negative have the same density."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_type("odd", self.odd, bool, "true or false")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConvolutionalMap(_Networks):
     """Couplings of whole images, those of Real NVP (`rgflow.baselines.RealNVP`); `hidden` are
     feature maps of the first scale, and depth is always 1."""
@@ -251,6 +269,7 @@ MAPS: dict[str, type[Map]] = {
     "cube": CubeMap,
     "coarse_to_fine": CoarseToFineMap,
     "window": WindowMap,
+    "site": SiteMap,
     "convolutional": ConvolutionalMap,
 }
 
@@ -365,9 +384,11 @@ channel_mixing; got 'bins'.
     of Real NVP), or a class of your own by its import path."""
     map: Map = field(default_factory=AffineMap)
     """How a cell is mapped: affine, spline, mixture, autoregressive, cube, coarse_to_fine, window,
-    convolutional (that of Real NVP), or a class of your own by its import path."""
+    site, convolutional (that of Real NVP), or a class of your own by its import path."""
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths and widths."""
+    shared_from: int = 0
+    """The first of the levels that share their weights; those below it have their own."""
     position_embedding: int = 0
     """Size of a learned embedding of the position of every cell, which maps see; 0: none."""
     labels: int = 0
@@ -391,6 +412,12 @@ channel_mixing; got 'bins'.
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         for name in ("position_embedding", "labels"):
             check_whole(name, getattr(self, name), 0, MAX_SIZE)
+        check_whole("shared_from", self.shared_from, 0, MAX_LEVELS)
+        if self.shared_from and not self.shared:
+            raise ValueError(
+                f"Expected shared_from only where levels share their weights; got "
+                f"{self.shared_from}: set shared, or leave it out."
+            )
         if self.levels is not None:
             check_whole("levels", self.levels, 1, MAX_LEVELS)
         check_name("compute_dtype", self.compute_dtype, get_args(ComputeDtype))

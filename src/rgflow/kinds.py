@@ -2,13 +2,14 @@
 
 A registry of kinds is a dictionary of names and frozen dataclasses. Classes of one's own are named
 by their import path. Nothing is ever imported here: `rgflow.bijectors.trust` does, when asked to.
+An option may itself be of a kind: its field is `part(...)`.
 """
 
 import difflib
 import sys
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields
+from typing import Any, NamedTuple, TypeVar
 
 from rgflow.checks import check_type, short, unknown_name
 
@@ -26,7 +27,28 @@ def tagged(value: object, kinds: Mapping[str, type]) -> dict[str, Any]:
     path = f"{cls.__module__}.{cls.__qualname__}"
     name = next((name for name, known in kinds.items() if known is cls), path)
     options = {one.name: getattr(value, one.name) for one in fields(cls) if one.init}  # type: ignore[arg-type]
+    for name_of_part, of in parts(cls).items():
+        if options[name_of_part] is not None:
+            options[name_of_part] = of.to_dict(options[name_of_part])
     return {"kind": name, **options}
+
+
+class Part(NamedTuple):
+    """An option that is itself of a kind: how it becomes a tagged value, and comes back."""
+
+    to_dict: Callable[[Any], dict[str, Any]]
+    from_dict: Callable[[object], Any]
+
+
+def part(of: Part, **options: Any) -> Any:
+    """The field of such an option, to be written where `dataclasses.field` is."""
+    return field(metadata={"part": of}, **options)
+
+
+def parts(cls: type) -> dict[str, Part]:
+    """The options of a class that are themselves of a kind."""
+    found = fields(cls)  # type: ignore[arg-type]
+    return {one.name: one.metadata["part"] for one in found if "part" in one.metadata}
 
 
 def from_tagged(
@@ -74,6 +96,9 @@ got 'reach'.
             if not known:
                 has = f"no options of the {what} {kind}, as it has none"
             raise ValueError(f"Expected {has}; got {short(name)}{hint}.")
+    for name, of in parts(cls).items():
+        if options.get(name) is not None:
+            options[name] = of.from_dict(options[name])
     return cls(**options)
 
 

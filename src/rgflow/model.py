@@ -61,19 +61,25 @@ class RGFlow(Flow):
     def make_steps(self) -> Iterator["RGStep"]:
         """The layers of every level."""
         config, lattice = self.config, self.lattice
-        made: dict[str, Bijector] = {}
+        made: dict[tuple[int, str], Bijector] = {}
         positions = config.position_embedding
         embedding = positions + (config.label_embedding if config.labels else 0)
         for level, depth in enumerate(config.map.depths(lattice.levels, shared=config.shared)):
             of_level, layers = config.map.at(level, lattice.levels), []
             for cells in lattice.layers(level):
-                if not (config.shared and cells.name in made):
-                    top = config.shared or level == lattice.top
+                key = self._weights_of(level), cells.name
+                if key not in made:
+                    top = level == lattice.top or (config.shared and level >= config.shared_from)
                     spec = spec_of(cells, config.channels, top, embedding)
                     stack = [make_map(of_level, spec) for _ in range(depth)]
-                    made[cells.name] = Compose(stack, config.checkpointing)
-                layers.append(Cellwise(made[cells.name], cells, config.channels, positions))
+                    made[key] = Compose(stack, config.checkpointing)
+                layers.append(Cellwise(made[key], cells, config.channels, positions))
             yield RGStep(layers, top=level == lattice.top)
+
+    def _weights_of(self, level: int) -> int:
+        """The first level that has the same weights as a level."""
+        config = self.config
+        return min(level, config.shared_from) if config.shared else level
 
     @cached_property
     def writes_last(self) -> bool:
@@ -96,15 +102,14 @@ class RGFlow(Flow):
         self.load_state_dict(rest, strict=False)
         if other.levels > 1:  # as it doesn't depend on the size, and takes long for large ones
             self.__dict__["writes_last"] = other.writes_last
-        shared = self.config.shared
         theirs = {
-            (0 if shared else level, layer.cells.name): layer
+            (self._weights_of(level), layer.cells.name): layer
             for level, step in enumerate(other.steps)
             for layer in step.cellwise
         }
         for level, step in enumerate(self.steps):
             for layer in step.cellwise:
-                found = theirs.get((0 if shared else level, layer.cells.name))
+                found = theirs.get((self._weights_of(level), layer.cells.name))
                 try:
                     assert found is not None
                     layer.bijector.load_state_dict(found.bijector.state_dict())
@@ -125,7 +130,9 @@ class RGFlow(Flow):
         if isinstance(map, OwnMap):  # somebody's own, which may have none
             return total
         fit = largest_levels(config.height, config.width, geometry)
-        levels = 1 if config.shared else config.levels or max(fit, geometry.least_levels)
+        levels = config.levels or max(fit, geometry.least_levels)
+        if config.shared:
+            levels = min(levels, config.shared_from + 1)
         depths, hidden = (_listed(x) for x in (map.depth, getattr(map, "hidden", 1)))
         for level in range(levels):
             depth, width = (of[min(level, len(of) - 1)] for of in (depths, hidden))

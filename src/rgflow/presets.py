@@ -81,20 +81,10 @@ _REAL_NVP = TrainConfig(
 )
 
 
-def _phases(period: int) -> tuple[tuple[int, int], ...]:
-    """The phases of a level by row and column, those generated last first: the sites that are even
-    both ways are coarse; of the others the diagonal ones come first, each sublattice divided into
-    (period/2)² phases."""
-    within = (0, 0), (2, 2), (0, 2), (2, 0)
-    parts = within[: (period // 2) ** 2]
-    generated = [(i + p, j + q) for i, j in ((1, 1), (0, 1), (1, 0)) for p, q in parts]
-    return tuple(reversed(generated))
-
-
 _PHOTOS = TrainConfig(
     model=FlowConfig(
         levels=4,
-        geometry=Windows(period=4, shifts=_phases(4), reach=3, boundary="open"),
+        geometry=Windows(period=4, reach=3, boundary="open"),
         map=WindowMap(hidden=224),
         pixels=UniformPixels(),
         shared=True,
@@ -111,7 +101,7 @@ _WINDOWS = replace(
     _PHOTOS,
     model=replace(
         _PHOTOS.model,
-        geometry=Windows(period=4, shifts=_phases(4), reach=3),
+        geometry=Windows(period=4, reach=3),
         shared=False,
     ),
     flip=False,

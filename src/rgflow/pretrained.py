@@ -412,8 +412,10 @@ def in_words(config: FlowConfig) -> str:
         tree = "" if config.geometry.disentanglers else " without disentanglers"
     elif isinstance(config.geometry, Windows) and config.geometry.size == 1:
         geometry = f"windows of {2 * config.geometry.reach + 1}² sites in "
-        geometry += f"{len(config.geometry.shifts)} phases a level"
+        geometry += f"{config.geometry.least_layers} phases a level"
     shared = ", one set of weights for all levels" if config.shared else ""
+    if config.shared_from:
+        shared += f" from level {config.shared_from} on"
     return (
         f"RG-Flow{tree}, {geometry}{shared}, {kinds['map']} maps{wide}{stems}, "
         f"{kinds['prior']} prior, {kinds.get('pixels', 'no')} pixel map"

@@ -18,6 +18,7 @@ from rgflow.bijectors.coupling import (
 )
 from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
+from rgflow.bijectors.site import SiteSpline
 from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import check_name
 from rgflow.config import MAPS as MAP_KINDS
@@ -29,6 +30,7 @@ from rgflow.config import (
     Map,
     MixtureMap,
     OwnMap,
+    SiteMap,
     SplineMap,
     WindowMap,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "Marginal",
     "MixtureCoupling",
     "Quantile",
+    "SiteSpline",
     "SplineCoupling",
     "WindowMixture",
     "cut",
@@ -84,6 +87,7 @@ MAPS: dict[type[Map], Callable[..., Bijector]] = {
     CubeMap: CubeCoupling,
     CoarseToFineMap: CoarseToFine,
     WindowMap: WindowMixture,
+    SiteMap: SiteSpline,
 }
 """The class of every kind of map of cells."""
 

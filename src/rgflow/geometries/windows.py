@@ -2,12 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
 from typing import get_args
 
 import numpy as np
 
 from rgflow.cells import Cells, Geometry, Offset, Sublattice, fitting, square
-from rgflow.checks import MAX_SIZE, Boundary, check_name, check_offsets, check_whole, own_fields
+from rgflow.checks import (
+    MAX_SIZE,
+    Boundary,
+    check_name,
+    check_offsets,
+    check_per_level,
+    check_whole,
+    own_fields,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +26,12 @@ class Windows(Geometry):
 
     Args:
         size: Edge s of what a cell writes: 1, or an even number.
-        period: Distance p of neighbouring cells, both ways.
+        period: Distance p of neighbouring cells, both ways: one for all levels, or one for each,
+            level 0 first, where the last holds for all further levels. A top level may have the
+            edge of its grid, so that its sites are drawn one by one.
         shifts: Row and column of the first cell of each layer, in the order in which inference
             applies the layers. At the top a layer of the remaining sublattices is added for each.
+            None: those of `phases`.
         reach: How far around what a cell writes it reads, in sites of the grid: all sites but
             those that this layer or an earlier one of the level writes. So when a layer is
             inverted, all that it reads is known.
@@ -38,8 +51,8 @@ class Windows(Geometry):
     """
 
     size: int = 1
-    period: int = 2
-    shifts: tuple[Offset, ...] = ((0, 1), (1, 0), (1, 1))
+    period: int | tuple[int, ...] = 2
+    shifts: tuple[Offset, ...] | None = None
     reach: int = 2
     offsets: tuple[Offset, ...] | None = None
     boundary: Boundary = "periodic"
@@ -48,12 +61,24 @@ class Windows(Geometry):
     def __post_init__(self) -> None:
         own_fields(self)
         check_name("boundary", self.boundary, get_args(Boundary))
-        check_whole("period", self.period, 1, MAX_SIZE)
-        check_whole("size", self.size, 1, self.period)
+        periods = check_per_level("period", self.period, 1, MAX_SIZE)
+        while len(periods) > 1 and periods[-1] == periods[-2]:
+            periods = periods[:-1]
+        # In one form, so that equal geometries are equal.
+        object.__setattr__(self, "period", periods[0] if len(periods) == 1 else periods)
+        check_whole("size", self.size, 1, min(periods))
         check_whole("reach", self.reach, 0, MAX_SIZE)
         if self.size > 1 and self.size % 2:
             raise ValueError(f"Expected size to be 1 or even; got {self.size}.")
-        object.__setattr__(self, "shifts", check_offsets("shifts", self.shifts))
+        if self.shifts is not None:
+            shifts = check_offsets("shifts", self.shifts)
+            usual = self.size == 1 and len(periods) == 1 and shifts == phases(periods[0])
+            object.__setattr__(self, "shifts", None if usual else shifts)
+        elif self.size > 1:
+            raise ValueError(
+                f"Expected shifts where cells write more than one site; got none, and size "
+                f"{self.size}."
+            )
         if self.inside is not None:
             if self.periodic:
                 raise ValueError("Expected an open boundary where inside is given; got periodic.")
@@ -66,39 +91,51 @@ class Windows(Geometry):
         if self.offsets is not None:
             object.__setattr__(self, "offsets", check_offsets("offsets", self.offsets))
             own = range(self.size)
-            for y, x in self.offsets:
-                if y % self.period in own and x % self.period in own:
+            for p, (y, x) in product(periods, self.offsets):
+                if y % p in own and x % p in own:
                     raise ValueError(
                         f"Expected offsets of sites that the layer doesn't write; got {(y, x)}, "
-                        f"with cells of {self.size}×{self.size} sites every {self.period}."
+                        f"with cells of {self.size}×{self.size} sites every {p}."
                     )
 
     @property
     def periodic(self) -> bool:
         return self.boundary == "periodic"
 
+    @property
+    def periods(self) -> tuple[int, ...]:
+        """The periods p, level 0 first; the last holds for all further levels."""
+        return self.period if isinstance(self.period, tuple) else (self.period,)
+
+    def _period(self, level: int) -> int:
+        return self.periods[min(level, len(self.periods) - 1)]
+
     def unit(self, level: int) -> int:
         """The period p; where the boundary is open, cells fit anywhere."""
-        return self.period if self.periodic else 1
+        return self._period(level) if self.periodic else 1
 
     @property
     def smallest(self) -> int:
-        """The period p, so that every layer has cells."""
-        return self.period
+        """The last period, so that every layer has cells."""
+        return self.periods[-1]
 
     def written(self, level: int) -> int:
         return self.size**2
 
     @property
     def least_layers(self) -> int:
-        return len(self.shifts)
+        return len(self.shifts or phases(self.periods[0]))
+
+    @property
+    def least_levels(self) -> int:
+        return len(self.periods)
 
     def fitted(self, size: Offset, levels: int | None) -> tuple[Geometry, Offset]:
         """Where the boundary is open, any size fits, with a grid that is a multiple of all steps of
         the levels."""
         if self.periodic:
             return self, size
-        levels = levels or max(min(size) // self.period, 1).bit_length()
+        levels = levels or max(min(size) // self.smallest, 1).bit_length()
         unit = 1 << (levels - 1)
         grid = tuple(-(-edge // unit) * unit for edge in size)
         inside = None if grid == size else size
@@ -106,9 +143,9 @@ class Windows(Geometry):
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """One for each shift, and at the top one for each sublattice that has none."""
-        p, s = self.period, self.size
+        p, s = self._period(level), self.size
         own = square(s) if s > 1 else ((0, 0),)
-        shifts = [(y % p, x % p) for y, x in self.shifts]
+        shifts = [(y % p, x % p) for y, x in self.shifts or phases(p)]
         corners = [(y, x) for y in range(0, p, s) for x in range(0, p, s)]
         shifts += [corner for corner in corners if top and corner not in shifts]
         extent = grid
@@ -119,7 +156,9 @@ class Windows(Geometry):
         made = []
         for k, (y, x) in enumerate(shifts):
             gone |= {((y + i) % p, (x + j) % p) for i, j in own}
-            context = self._around(own, (y, x), gone) if self.offsets is None else self.offsets
+            context = self.offsets
+            if context is None:
+                context = tuple(self._around(p, (y, x), gone))
             made.append(
                 Sublattice(
                     f"layer {k}",
@@ -137,11 +176,48 @@ class Windows(Geometry):
             )
         return made
 
-    def _around(self, own: Sequence[Offset], at: Offset, gone: set[Offset]) -> list[Offset]:
+    def _around(self, p: int, at: Offset, gone: set[Offset]) -> list[Offset]:
         """All sites within reach whose sublattice isn't written yet."""
         near = range(-self.reach, self.size + self.reach)
         return [
             (i, j)
             for i, j in np.array(np.meshgrid(near, near, indexing="ij")).reshape(2, -1).T.tolist()
-            if ((at[0] + i) % self.period, (at[1] + j) % self.period) not in gone
+            if ((at[0] + i) % p, (at[1] + j) % p) not in gone
         ]
+
+
+@cache
+def phases(period: int) -> tuple[Offset, ...]:
+    """The shifts of all sites of a level but the coarse ones, which are even both ways.
+
+    Generation, which goes through them from the last to the first, begins with the sites that are
+    odd both ways, then takes those in odd columns and those in odd rows. Each of these sublattices
+    is divided into (p/2)² phases, every one as far as can be from those before it.
+
+    Args:
+        period: Period p; if it is odd, no sites are coarse, and phases are all sites row by row.
+
+    Example:
+        >>> phases(2)
+        ((1, 0), (0, 1), (1, 1))
+        >>> len(phases(4)), phases(4)[-3:]
+        (12, ((1, 3), (3, 3), (1, 1)))
+    """
+    if period % 2:
+        return tuple(product(range(period), repeat=2))
+    rest = list(product(range(0, period, 2), repeat=2))
+    within = [rest.pop(0)]
+    while rest:
+
+        def distance(at: Offset) -> int:
+            sides = [[min(d, period - d) for d in _apart(at, other)] for other in within]
+            return min(i * i + j * j for i, j in sides)
+
+        rest.remove(farthest := max(rest, key=distance))
+        within.append(farthest)
+    generated = [(i + p, j + q) for i, j in ((1, 1), (0, 1), (1, 0)) for p, q in within]
+    return tuple(reversed(generated))
+
+
+def _apart(one: Offset, other: Offset) -> Offset:
+    return abs(one[0] - other[0]), abs(one[1] - other[1])

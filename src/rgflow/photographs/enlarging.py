@@ -56,7 +56,7 @@ def enlarge(
     """
     if factor not in FACTORS:
         raise ValueError(f"Expected a factor of {', '.join(map(str, FACTORS))}; got {factor}.")
-    if not flow.config.shared:
+    if not flow.config.shared or flow.config.shared_from:
         raise ValueError(
             "Expected a flow with one set of weights for all levels, which knows finer ones; this "
             "one has weights of its own at every level."

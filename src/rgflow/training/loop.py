@@ -102,6 +102,8 @@ def train(
         _check_kind(config, training_set)
         if flow.pixels and not config.pretrained:
             flow.fit_pixels(torch.from_numpy(training_set.images[:FIT_COUNT].copy()))
+    if not config.pretrained:
+        config.objective.begin(flow)
     trainer = Trainer(config, flow, training_set, accelerator)
     with _one_sentence_if_full(run), run.locked() if main else nullcontext():
         if state:

@@ -4,6 +4,7 @@ import math
 import time
 import zlib
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -189,6 +190,7 @@ class Trainer:
             self.lr *= 0.5 * (1 + math.cos(math.pi * fraction))
         self.flow.train()
         batch = self.batches.at(self.step, self.accelerator.device)
+        batch = replace(batch, fraction=fraction)
         total = self.accelerator.reduce(self._backward(batch), "mean") / batch.size
         self.nll = self.flow.unit(-total).item()
         self.gradient_norm = self.optimisation.update(self.lr, valid=math.isfinite(self.nll))

@@ -1,0 +1,317 @@
+"""Actions of lattice fields: p(φ) = e^(−S(φ))/Z on a periodic square lattice.
+
+All are even, S(−φ) = S(φ), and sums over sites x and the two directions μ. Letters in shapes: N
+fields; C components of a field; H, W rows and columns.
+
+Like the settings themselves, this module imports no torch.
+"""
+
+import math
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
+
+from rgflow.checks import check_at_least, check_type, own_fields, short
+from rgflow.kinds import Part, from_tagged, tagged
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action(ABC):
+    """An action; a kind of action is a subclass, whose fields are its options. One of your own is a
+    function from fields [N, C, H, W] to [N], or such a subclass, named by its import path."""
+
+    def __post_init__(self) -> None:
+        own_fields(self)
+
+    @abstractmethod
+    def __call__(self, fields: "Tensor") -> "Tensor":
+        """S(φ) of fields [N, C, H, W], in nats [N]."""
+
+    def log_z(self, channels: int, height: int, width: int) -> float | None:
+        """ln Z in nats, where it is known exactly; none: it isn't."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phi4(Action):
+    """φ⁴ theory, S = Σ_x [c₁ Σ_μ φ_x·φ_(x+μ) + c₂ φ_x² + c₄ (φ_x²)²], with φ_x² = φ_x·φ_x, so
+    with C components it is O(C) symmetric.
+
+    Args:
+        c1: Of neighbours; negative where they tend to be alike.
+        c2: Of squares.
+        c4: Of fourth powers.
+
+    Raises:
+        ValueError: If it isn't bounded from below.
+
+    Example:
+        >>> import torch
+        >>> action = Phi4.albergo(mass2=-4, coupling=6.975)
+        >>> action
+        Phi4(c1=-2.0, c2=0.0, c4=6.975)
+        >>> action(torch.ones(1, 1, 6, 6)).item()  # 36·(−4 + 6.975)
+        107.1...
+    """
+
+    c1: float = -1.0
+    c2: float = 2.0
+    c4: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("c1", "c2", "c4"):
+            check_number(name, getattr(self, name))
+        if self.c4 < 0 or (self.c4 == 0 and self.c2 <= 2 * abs(self.c1)):
+            raise ValueError(
+                f"Expected an action that is bounded from below: c4 > 0, or c4 = 0 and "
+                f"c2 > 2·|c1|; got c1 = {self.c1:g}, c2 = {self.c2:g}, c4 = {self.c4:g}."
+            )
+
+    @classmethod
+    def albergo(cls, mass2: float, coupling: float) -> Self:
+        """From m² and λ of Albergo et al. 2019 (arXiv:1904.12072)."""
+        return cls(c1=-2.0, c2=float(4 + mass2), c4=float(coupling))
+
+    @classmethod
+    def nicoli(cls, kappa: float, coupling: float) -> Self:
+        """From κ and λ of Nicoli et al. 2020 (arXiv:2007.07115)."""
+        return cls(c1=-2.0 * kappa, c2=1 - 2.0 * coupling, c4=float(coupling))
+
+    @classmethod
+    def standard(cls, mass2: float, coupling: float) -> Self:
+        """From m² and g of ½(∂φ)² + ½m²φ² + g/4! φ⁴."""
+        return cls(c1=-1.0, c2=(4 + mass2) / 2, c4=coupling / 24)
+
+    def __call__(self, fields: "Tensor") -> "Tensor":
+        square = fields.square().sum(1)
+        around = fields.roll(1, 2) + fields.roll(1, 3)
+        near = (fields * around).sum(1)
+        return (self.c1 * near + square * (self.c2 + self.c4 * square)).sum((1, 2))
+
+    def log_z(self, channels: int, height: int, width: int) -> float | None:
+        from rgflow.field_theory.exact import gaussian_log_z, phi4_decoupled_log_z
+
+        if self.c4 == 0:
+            return channels * gaussian_log_z((height, width), self.c1, self.c2)
+        if self.c1 == 0 and channels == 1:
+            return phi4_decoupled_log_z(height * width, self.c2, self.c4)
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeField(Action):
+    """The Gaussian free field, S = ½ Σ_x [Σ_μ (φ_(x+μ) − φ_x)² + m² φ_x²].
+
+    Args:
+        mass2: m² in units of the lattice.
+
+    Raises:
+        ValueError: If m² isn't positive.
+
+    Example:
+        >>> round(FreeField(mass2=1.0).log_z(1, 8, 8), 6)
+        10.557825
+    """
+
+    mass2: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("mass2", self.mass2)
+
+    @property
+    def _normal(self) -> Phi4:
+        return Phi4.standard(self.mass2, 0.0)
+
+    def __call__(self, fields: "Tensor") -> "Tensor":
+        return self._normal(fields)
+
+    def log_z(self, channels: int, height: int, width: int) -> float:
+        found = self._normal.log_z(channels, height, width)
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class IsingDual(Action):
+    """The continuous dual of the two-dimensional Ising model with J = 1 (Li & Wang 2018,
+    arXiv:1802.02840): S(φ) = ½ φᵀK⁻¹φ − Σ_x ln cosh φ_x, K = A/T + off with A the adjacency matrix
+    and off such that the smallest eigenvalue of K is 0.1.
+
+    Given a field, spins are independent, with mean tanh φ_x.
+
+    Args:
+        temperature: T.
+
+    Raises:
+        ValueError: If T isn't positive.
+
+    Example:
+        >>> import torch
+        >>> action = IsingDual(temperature=2.269185314)
+        >>> action(torch.zeros(2, 1, 4, 4)).tolist()
+        [0.0, 0.0]
+        >>> round(action.log_z(1, 4, 4), 4)
+        37.3767
+    """
+
+    temperature: float = 2 / math.log(1 + math.sqrt(2))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("temperature", self.temperature)
+
+    def __call__(self, fields: "Tensor") -> "Tensor":
+        import torch
+        from torch.nn import functional
+
+        half = fields.shape[3] // 2 + 1
+        power = torch.fft.rfft2(fields).abs().square()
+        kernel = self.spectrum(*fields.shape[2:], fields.dtype, fields.device)
+        twice = torch.full((half,), 2.0, dtype=fields.dtype, device=fields.device)
+        twice[0] = 1.0
+        if fields.shape[3] % 2 == 0:
+            twice[-1] = 1.0
+        sites = fields.shape[2] * fields.shape[3]
+        quadratic = (power * twice / kernel[:, :half]).sum((1, 2, 3)) / (2 * sites)
+        log_cosh = fields.abs() + functional.softplus(-2 * fields.abs()) - math.log(2)
+        return quadratic - log_cosh.sum((1, 2, 3))
+
+    def spectrum(
+        self, height: int, width: int, dtype: "torch.dtype | None" = None, device: Any = None
+    ) -> "Tensor":
+        """The eigenvalues of K by wave vector, [H, W].
+
+        Raises:
+            ValueError: If an edge is odd or shorter than 4: the formula of ln Z is of even ones.
+        """
+        if height % 2 or width % 2 or min(height, width) < 4:
+            raise ValueError(
+                f"Expected even edges of at least 4 for the Ising model; got {height}×{width}."
+            )
+        return _spectrum(self.temperature, height, width).to(device, dtype)
+
+    def log_z(self, channels: int, height: int, width: int) -> float | None:
+        from rgflow.field_theory.exact import ising_dual_log_z
+
+        if channels == 1 and height == width:
+            return ising_dual_log_z(height, self.temperature)
+        return None
+
+
+@cache
+def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
+    import torch
+
+    cosines = [
+        (2 * math.pi * torch.arange(n, dtype=torch.float64) / n).cos() for n in (height, width)
+    ]
+    adjacency = 2 * (cosines[0][:, None] + cosines[1])
+    # The smallest eigenvalue of A is −4, as edges are even.
+    return (adjacency + 4) / temperature + 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnAction(Action):
+    """An action of one's own: a function from fields [N, C, H, W] to [N] by its import path, whose
+    module must have been imported, or be trusted."""
+
+    path: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a config."""
+        return {"kind": self.path}
+
+    def __call__(self, fields: "Tensor") -> "Tensor":
+        module, _, name = self.path.rpartition(".")
+        function = vars(sys.modules[module]).get(name) if module in sys.modules else None
+        if not callable(function):
+            raise ValueError(
+                f"Expected an action of a module that has been imported; {short(self.path)} would "
+                f"run code: if you know it, add --trust {module:.300}, or import it in Python."
+            )
+        found: Tensor = function(fields)
+        return found
+
+
+ACTIONS: dict[str, type[Action]] = {"free": FreeField, "phi4": Phi4, "ising": IsingDual}
+"""By the names that configs have for them."""
+
+
+def _to_dict(action: Action) -> dict[str, Any]:
+    return action.to_dict() if isinstance(action, OwnAction) else tagged(action, ACTIONS)
+
+
+def _from_dict(values: object) -> Action:
+    kind = values.get("kind") if isinstance(values, dict) else values
+    if isinstance(kind, str) and "." in kind:
+        module, _, name = kind.rpartition(".")
+        found = vars(sys.modules[module]).get(name) if module in sys.modules else None
+        if not isinstance(found, type):  # a function, or it isn't known yet what
+            if isinstance(values, dict) and len(values) > 1:
+                raise ValueError(
+                    f"Expected no options of the action {short(kind)}, which is a function or "
+                    f"hasn't been imported; got {short(list(values)[1])}."
+                )
+            return OwnAction(path=kind)
+    if isinstance(values, str):
+        values = {"kind": values}
+    return from_tagged("action", values, ACTIONS, Action)  # type: ignore[type-abstract]
+
+
+ACTION = Part(_to_dict, _from_dict)
+"""An action as an option of an objective."""
+
+
+def evaluated(action: Action, fields: "Tensor") -> "Tensor":
+    """S of fields, after a check that it is a finite number for every one.
+
+    Raises:
+        ValueError: If it isn't.
+
+    Example:
+        >>> import torch
+        >>> evaluated(FreeField(), torch.zeros(2, 1, 4, 4)).tolist()
+        [0.0, 0.0]
+    """
+    import torch
+
+    found = action(fields)
+    if not isinstance(found, torch.Tensor) or found.shape != (len(fields),):
+        got = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise ValueError(
+            f"Expected an action to give one number for each of {len(fields)} fields; "
+            f"{_name(action)} gave {got}: sum over all axes but the first."
+        )
+    if not torch.isfinite(found).all():
+        bad = int((~torch.isfinite(found)).sum())
+        raise ValueError(
+            f"Expected an action that is finite; {_name(action)} is NaN or infinite for {bad} of "
+            f"{len(fields)} fields, whose values reach {fields.abs().max().item():.3g}."
+        )
+    return found
+
+
+def _name(action: Action) -> str:
+    return action.path if isinstance(action, OwnAction) else type(action).__name__
+
+
+def check_number(what: str, value: object) -> None:
+    """Raise a `ValueError` unless `value` is a finite number."""
+    check_type(what, value, (int, float), "a number")
+    if isinstance(value, bool) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError(f"Expected {what} to be a finite number; got {short(value)}.")
+
+
+def check_positive(what: str, value: object) -> None:
+    """Raise a `ValueError` unless `value` is a finite number above 0."""
+    check_at_least(what, value, 0)
+    if not value:
+        raise ValueError(f"Expected {what} to be positive; got {short(value)}.")
