@@ -79,6 +79,8 @@ WORDS = {
     "checkpoint": "model ↔ folder",
     "pretrained": "the package's models",
     "lattice": "levels and cones",
+    "hmc": "all chains at once",
+    "field_theory": "exact values, errors",
     "numerics": "units, formats",
     "priors": "p(z)",
     "conditioners": "networks",
