@@ -18,6 +18,11 @@ Array = NDArray[np.float64]
 Value = TypeVar("Value", float, Array)
 
 
+_FEWEST = 8
+"""Independent draws; from fewer, no autocorrelation can be told. Chains that are stuck in different
+places give 4.3 of them, whatever their number and length."""
+
+
 class Estimate(NamedTuple, Generic[Value]):
     """A value and its standard error: numbers, or arrays of one shape."""
 
@@ -45,15 +50,17 @@ def tau_int(series: ArrayLike) -> AutocorrelationTime:
 
     The window is where the statistical error of the sum of ρ(t) and the systematic one of cutting
     it off are smallest together, with S = 1.5 (Wolff 2004, hep-lat/0306017, equations 31 to 52).
-    Chains have one common mean, so that chains that disagree show as long autocorrelations.
+    Chains have one common mean, so that chains that disagree show as long autocorrelations. The
+    window, but not τ_int, is found with |ρ(t)| in place of ρ(t): his own ends at 1 if successive
+    draws are anticorrelated, as they may be in Hamiltonian Monte Carlo.
 
     Args:
         series: [T], or [T, K] of K chains, T ≥ 2.
 
     Returns:
         τ_int, its error, and the window. NaN of a series that never changes, which says nothing
-        about autocorrelation. If no window up to T/2 is good enough, the error is infinite and
-        τ_int likely too small: draw for longer.
+        about autocorrelation. The error is infinite, and τ_int likely too small, if no window up to
+        T/2 is good enough or there are fewer than 8 independent draws: draw for longer.
 
     Raises:
         ValueError: If the series has another shape, or isn't finite.
@@ -122,20 +129,21 @@ def _gamma_method(values: Array) -> tuple[float, AutocorrelationTime]:
     products = np.fft.irfft((np.abs(spectrum) ** 2).sum(1), 2 * draws)[:draws]
     gamma = products / (n - chains * np.arange(draws))
     largest = draws // 2
-    tau = np.cumsum(gamma[: largest + 1]) / gamma[0] - 0.5  # of every window, equation 41
-    # Equations 51 and 52: the windows' decay times; those of no correlation are tiny.
-    correlated = tau > 0.5
-    ratio = np.where(correlated, (2 * tau + 1) / np.where(correlated, 2 * tau - 1, 1), math.inf)
-    decay = np.where(correlated, 1.5 / np.log(ratio), 1e-12)
+    # Equations 51 and 52: the decay time of every window, from the sum of ρ(t) up to there.
     w = np.arange(1, largest + 1)
-    good = np.exp(-w / decay[1:]) < decay[1:] / np.sqrt(w * n)
+    total = np.maximum(np.cumsum(np.abs(gamma[1 : largest + 1])) / gamma[0], 1e-100)
+    decay = 1.5 / np.log1p(1 / total)
+    good = np.exp(-w / decay) < decay / np.sqrt(w * n)
     window = int(w[good.argmax()]) if good.any() else largest
     # Equations 49 and 35: the mean's own error has lowered all of Γ.
-    gamma = gamma[: window + 1] + 2 * tau[window] * gamma[0] / n
-    value = gamma.sum() / gamma[0] - 0.5
+    gamma = gamma[: window + 1]
+    gamma = gamma + (2 * gamma.sum() - gamma[0]) / n
+    value = float(gamma.sum() / gamma[0] - 0.5)
     # Equation 42.
-    error = 2 * value * math.sqrt(max(window + 0.5 - value, 0.0) / n) if good.any() else math.inf
-    return float(gamma[0]), AutocorrelationTime(float(value), error, window)
+    error = 2 * value * math.sqrt(max(window + 0.5 - value, 0.0) / n)
+    if not good.any() or value <= 0 or n < 2 * value * _FEWEST:
+        error = math.inf
+    return float(gamma[0]), AutocorrelationTime(value, error, window)
 
 
 def jackknife(
@@ -206,15 +214,13 @@ def jackknife(
             return total / weight.reshape(weight.shape + (1,) * (total.ndim - weight.ndim))
 
     in_block, of_weight = [sums(one) for one in values], sums(np.ones(draws))
-    whole = function(*(means(one.sum(0), of_weight.sum(0)) for one in in_block))
+    whole: Any = function(*(means(one.sum(0), of_weight.sum(0)) for one in in_block))
     rest = _without_each(of_weight)
     without = [means(_without_each(one), rest) for one in in_block]
     found = np.stack([np.asarray(function(*one)) for one in zip(*without, strict=True)])
     with np.errstate(invalid="ignore"):
-        error = np.sqrt((len(starts) - 1) * found.var(0))
-    if np.ndim(whole):
-        return Estimate(np.asarray(whole), error)
-    return Estimate(float(whole), float(error))
+        error: Any = np.sqrt((len(starts) - 1) * found.var(0))
+    return Estimate(whole, error) if np.ndim(whole) else Estimate(float(whole), float(error))
 
 
 def _without_each(sums: Array) -> Array:
@@ -284,7 +290,8 @@ def log_mean_weight(log_weights: ArrayLike) -> Estimate[float]:
     if logs.max() == -math.inf:
         return Estimate(-math.inf, math.nan)
     weights = np.exp(logs - logs.max())
-    with np.errstate(divide="ignore", invalid="ignore"):  # if a single weight isn't 0
-        without = np.log(_without_each(weights) / (n - 1))
-        error = math.sqrt((n - 1) * without.var())
+    rest = _without_each(weights)
+    error = math.inf  # if a single weight isn't 0
+    if rest.all():
+        error = math.sqrt((n - 1) * np.log(rest / (n - 1)).var())
     return Estimate(float(logsumexp(logs)) - math.log(n), error)
