@@ -322,14 +322,15 @@ def test_swendsen_wang_against_brute_force(every, temperature):
     assert mean_with_error(found).error < 0.15
 
 
-def test_swendsen_wang_against_kaufman():
+@pytest.mark.parametrize("length", [16, pytest.param(64, marks=pytest.mark.slow)])
+def test_swendsen_wang_against_kaufman(length):
     t = CRITICAL_TEMPERATURE
-    found = np.array([energies(s) for s in swendsen_wang(16, t, chains=16, sweeps=500)])
-    assert abs(off_by(found, ising_energy(16, t))) < 3
-    assert 1 < tau_int(found).value < 6
+    found = np.array([energies(s) for s in swendsen_wang(length, t, chains=16, sweeps=500)])
+    assert abs(off_by(found, ising_energy(length, t))) < 3
+    assert 1 < tau_int(found).value < 10
     heat, error = jackknife(lambda e, e2: (e2 - e**2) / t**2, found, found**2)
-    assert abs(heat - ising_specific_heat(16, t)) < 3 * error
-    assert error < 0.05 * heat
+    assert abs(heat - ising_specific_heat(length, t)) < 3 * error
+    assert error < 0.07 * heat
 
 
 def dual_action(temperature, length):

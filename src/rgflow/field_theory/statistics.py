@@ -220,7 +220,9 @@ def jackknife(
     found = np.stack([np.asarray(function(*one)) for one in zip(*without, strict=True)])
     with np.errstate(invalid="ignore"):
         error: Any = np.sqrt((len(starts) - 1) * found.var(0))
-    return Estimate(whole, error) if np.ndim(whole) else Estimate(float(whole), float(error))
+    if not np.ndim(whole):
+        whole, error = float(whole), float(error)
+    return Estimate(whole, error)
 
 
 def _without_each(sums: Array) -> Array:
