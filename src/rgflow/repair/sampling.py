@@ -1,20 +1,16 @@
 """Completions of a region drawn from p(region | rest), what a flow holds possible there.
 
 The density of a region given all else is known but for a constant: `Region.log_density`, at the
-cost of a causal cone. Hamiltonian Monte Carlo with Metropolis correction (Neal 2011) draws from it,
-in the region's own variables and the flow's own space, where they may be any reals. In the latents
-of the cone it couldn't: they are more than the region's pixels, so their density has no integral.
-
-All chains of all images are one batch. In the warm-up, the step size of every image is found by
-dual averaging (Hoffman & Gelman 2014) and the scale of every variable from the chains themselves;
-then both stay, as a chain that goes on adapting draws from another distribution.
+cost of a causal cone. Hamiltonian Monte Carlo (`rgflow.hmc`) draws from it, in the region's own
+variables and the flow's own space, where they may be any reals. In the latents of the cone it
+couldn't: they are more than the region's pixels, so their density has no integral. All chains of
+all images are one batch; in the warm-up, step sizes and scales are found for every image.
 
 Letters in shapes: N images; K chains, those of an image follow one another; S pixels of all chains
 together; T draws; C channels; H, W rows and columns.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,23 +20,17 @@ from arviz_stats.base import array_stats
 from torch import Tensor
 
 from rgflow.checks import check_whole
+from rgflow.hmc import DIVERGED, Chains, acceptance
 from rgflow.local import Region
 
 R_HAT = 1.01
 """Above it, chains haven't mixed (Vehtari et al. 2021)."""
 ESS = 400
 """Below it, R-hat and all else are too uncertain (the same)."""
-_ACCEPTANCE = 0.8
 _CLIMB = 0.2
 """Share of the warm-up in which chains only climb to where the density is high."""
 _RATE = 0.05
 """Adam's rate there, at first; it falls to 0."""
-_WINDOWS = (0.1, 0.25, 0.5, 0.8, 1.0)
-"""Where windows of the rest end. Each but the last gives scales to the next."""
-_DIVERGED = 1000.0
-"""Nats by which the energy may be wrong."""
-_STEEPEST = 1e6
-"""Where the density is no number, or nearly a wall, chains get no push, or this one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,11 +160,11 @@ def draw_completions(
     chains.adapt(warm_up - climb, move)
     y = torch.empty(draws, *region.pixels.shape, dtype=region.pixels.dtype)
     log_density = y.new_empty(draws, len(region))
-    acceptance, divergences = torch.zeros(2, len(region), dtype=torch.float64)
+    accepted, divergences = torch.zeros(2, len(region), dtype=torch.float64)
     for draw in range(draws):
         lost = move()
-        acceptance += _probability(lost).cpu()
-        divergences += (~(lost < _DIVERGED)).cpu()
+        accepted += acceptance(lost).cpu()
+        divergences += (~(lost < DIVERGED)).cpu()
         y[draw], log_density[draw] = chains.y.cpu(), chains.log_p.cpu()
     ess, ess_median, r_hat = torch.tensor([_diagnose(part) for part in chains.parts(y)]).T
     for draw in y:  # in place, as there may be many
@@ -186,7 +176,7 @@ def draw_completions(
         mean=chains.in_images(region.local.images, means),
         spread=chains.in_images(torch.zeros_like(region.local.images), spreads),
         log_density=log_density,
-        acceptance=acceptance / draws,
+        acceptance=accepted / draws,
         divergences=divergences.long(),
         ess=ess,
         ess_median=ess_median,
@@ -195,40 +185,35 @@ def draw_completions(
     )
 
 
-class _Chains:
-    """All chains, and what their moves depend on.
-
-    Attributes:
-        y: Where they are, in the flow's own space [S, C].
-        scale: That of every variable, [S, C]; the same in all chains of an image.
-        step_size: Of every image, in units of these scales, [N].
-    """
+class _Chains(Chains):
+    """The chains of a region: those of an image are a group, a pixel is a row."""
 
     def __init__(self, region: Region, seed: int) -> None:
         self.region, images = region, len(region.local)
-        self.copies = len(region) // images
-        sizes = torch.bincount(region.owners, minlength=len(region)).tolist()[:: self.copies]
-        if self.copies < 2 or not all(sizes):
+        copies = len(region) // images
+        sizes = torch.bincount(region.owners, minlength=len(region)).tolist()[::copies]
+        if copies < 2 or not all(sizes):
             raise ValueError(
                 f"Expected at least one pixel to draw in every image, and two chains; got regions "
-                f"of {sizes} pixels, copies={self.copies}: change the masks, or pass copies=4."
+                f"of {sizes} pixels, copies={copies}: change the masks, or pass copies=4."
             )
-        self.rows = [size * self.copies for size in sizes]
-        self.image_of = region.owners // self.copies  # of every pixel
         states = [np.random.SeedSequence((seed, n)).generate_state(1)[0] for n in range(images)]
-        self.generators = [torch.Generator().manual_seed(int(state)) for state in states]
-        self._start(self._from_prior())
-        self.scale = torch.ones_like(self.y)
-        # Right but for a factor if all variables were independent and of their scale.
-        self.step_size = self.y.new_tensor(sizes).mul(self.y.shape[1]) ** -0.25
+        generators = [torch.Generator().manual_seed(int(state)) for state in states]
+        super().__init__(
+            region.log_density,
+            region.to_flow(region.pixels),
+            sizes=sizes,
+            copies=copies,
+            generators=generators,
+        )
+        self.start_at(self._from_prior())
 
-    def _start(self, pixels: Tensor) -> None:
+    def start_at(self, pixels: Tensor) -> None:
         """Go to some pixels, or stay with the image where the density there is no number."""
         region = self.region
-        log_p, _ = self._evaluate(region.to_flow(pixels))
+        log_p, _ = self.evaluate(region.to_flow(pixels))
         usable = log_p.isfinite()[region.owners][:, None]
-        self.y = region.to_flow(torch.where(usable, pixels, region.pixels)).detach()
-        self.log_p, self.push = self._evaluate(self.y)
+        self.start(region.to_flow(torch.where(usable, pixels, region.pixels)))
 
     def _from_prior(self) -> Tensor:
         """Pixels [S, C] of latents from the prior."""
@@ -239,10 +224,6 @@ class _Chains:
         with torch.no_grad():
             return region.decode(z)
 
-    def parts(self, values: Tensor) -> list[Tensor]:
-        """Values [..., S, C] of every image, [..., chains, pixels, C]."""
-        return [part.unflatten(-2, (self.copies, -1)) for part in values.split(self.rows, -2)]
-
     def in_images(self, images: Tensor, values: list[Tensor]) -> Tensor:
         """Images [N, C, H, W] with values [pixels, C] of every one at its region."""
         images = images.cpu().clone()
@@ -251,57 +232,6 @@ class _Chains:
             image[:, torch.as_tensor(mask)] = value.T.to(image)
         return images
 
-    def _alike(self, values: Tensor) -> Tensor:
-        """The mean over the chains of an image, for each of them: [..., S, C]."""
-        parts = [p.mean(-3, keepdim=True).expand_as(p) for p in self.parts(values)]
-        return torch.cat([p.flatten(-3, -2) for p in parts], -2)
-
-    def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-density [K] and its gradient [S, C], such that chains stay finite."""
-        y = y.detach().requires_grad_()
-        with torch.enable_grad():
-            log_p = self.region.log_density(y)
-            (push,) = torch.autograd.grad(log_p.sum(), y)
-        log_p = torch.where(log_p.isfinite(), log_p, -math.inf).detach()
-        return log_p, push.nan_to_num(0, 0, 0).clamp(-_STEEPEST, _STEEPEST)
-
-    def move(self, steps: int) -> Tensor:
-        """One transition of all chains, of so many leapfrog steps: by how much the energy rose, in
-        nats [K]. A chain has moved with probability exp of minus that."""
-        momentum = self._normal()
-        uniform = torch.cat([torch.rand(self.copies, generator=g) for g in self.generators])
-        energy = self._energy(self.log_p, momentum)
-        y, push = self.y, self.push
-        step = self.step_size[self.image_of][:, None] * self.scale
-        for _ in range(steps):
-            momentum = momentum + step / 2 * push
-            y = y + step * momentum
-            log_p, push = self._evaluate(y)
-            momentum = momentum + step / 2 * push
-        rise = self._energy(log_p, momentum) - energy
-        accepted = uniform.to(rise).log() < -rise  # never if that's no number
-        moved = accepted[self.region.owners][:, None]
-        self.y = torch.where(moved, y, self.y)
-        self.push = torch.where(moved, push, self.push)
-        self.log_p = torch.where(accepted, log_p, self.log_p)
-        return rise
-
-    def _normal(self) -> Tensor:
-        """Random numbers for every variable, [S, C]; an image's from its own generator."""
-        parts = self.y.split(self.rows)
-        drawn = [
-            torch.empty(part.shape, dtype=part.dtype).normal_(generator=generator)
-            for part, generator in zip(parts, self.generators, strict=True)
-        ]
-        return torch.cat(drawn).to(self.y.device)
-
-    def _energy(self, log_p: Tensor, momentum: Tensor) -> Tensor:
-        return self._sum(momentum.square().sum(1) / 2) - log_p
-
-    def _sum(self, values: Tensor) -> Tensor:
-        """The sum over every chain's pixels, [S] → [K]."""
-        return values.new_zeros(len(self.region)).index_add(0, self.region.owners, values)
-
     def climb(self, steps: Sequence[int], progress: Callable[[int], None]) -> None:
         """Go uphill by Adam, each chain for itself; falling there by `move` takes far longer. Each
         of `steps` is a number of Adam's, after which it is reported."""
@@ -309,43 +239,10 @@ class _Chains:
         for k, some in enumerate(steps):
             optimiser.param_groups[0]["lr"] = _RATE * (1 - k / len(steps))
             for _ in range(some):
-                self.y.grad = -self._evaluate(self.y)[1]
+                self.y.grad = -self.evaluate(self.y)[1]
                 optimiser.step()
             progress(1)
-        self._start(self.region.from_flow(self.y))
-
-    def adapt(self, transitions: int, move: Callable[[], Tensor]) -> None:
-        """Find step sizes and scales from all chains of an image at once.
-
-        A scale is the fourth root of a variable's variance over that of the gradient: right for a
-        normal distribution, and it is so even before chains have seen all of it (nutpie's choice).
-        """
-        ends = [round(transitions * end) for end in (0, *_WINDOWS)]
-        for begin, end in itertools.pairwise(ends):
-            total, squares = torch.zeros(2, 2, *self.y.shape, dtype=torch.float64)
-            centre = average = log_step = self.step_size.log()
-            error = torch.zeros_like(log_step)
-            n = end - begin
-            for t in range(1, n + 1):
-                self.step_size = log_step.exp()
-                acceptance = _probability(move()).view(-1, self.copies).mean(1)
-                # Stan's constants but for 0.2, its 0.05, with which steps come out too short here.
-                error = error + (_ACCEPTANCE - acceptance - error) / (t + 10)
-                log_step = centre - error * t**0.5 / 0.2
-                average = average + (log_step - average) * t**-0.75
-                both = torch.stack((self.y, self.push)).cpu().double()
-                total, squares = total + both, squares + both.square()
-            self.step_size = average.exp()
-            if end < transitions:
-                variance, steepness = self._alike(squares / n - (total / n) ** 2).to(self.y)
-                scale = (variance / steepness) ** 0.25
-                usable = scale.isfinite() & (scale > 0)  # not where nothing moved
-                self.scale = torch.where(usable, scale, self.scale)
-
-
-def _probability(rise: Tensor) -> Tensor:
-    """Of acceptance, from the rise of the energy [K]."""
-    return (-rise).exp().clamp(max=1).nan_to_num(0)
+        self.start_at(self.region.from_flow(self.y))
 
 
 def _diagnose(draws: Tensor) -> tuple[float, float, float]:
