@@ -108,6 +108,29 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "geometry": {"kind": "windows", "reach": 1},
         "position_embedding": 2,
     },
+    "site": {
+        "map": {"kind": "site", "hidden": 8, "bins": 4},
+        "geometry": {"kind": "windows", "period": (2, 4), "reach": 1},
+        "channels": 2,
+        "pixels": None,
+    },
+    "site-odd": {
+        "map": {"kind": "site", "hidden": 8, "bins": 3, "odd": True},
+        "geometry": {"kind": "windows", "period": 4, "reach": 3},
+        "channels": 1,
+        "shared": True,
+        "shared_from": 1,
+        "height": 16,
+        "width": 16,
+        "pixels": None,
+        "prior": "gaussian",
+    },
+    "site-open": {
+        "map": {"kind": "site", "hidden": 8, "bins": 4},
+        "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
+        "channels": 1,
+        "pixels": None,
+    },
     "checkpointing": {"checkpointing": True},
     "cube-logit": {**BIJECTORS["cube"], "pixels": "logit"},
     "cube-marginal": {**BIJECTORS["cube"], "pixels": "marginal"},
@@ -139,7 +162,7 @@ FEW = {
     "affine-released", "spline-mixed", "mixture", "autoregressive-affine", "cube", "coarse-to-fine",
     "open", "released-order", "tree", "stems", "edges-open", "not-square", "depths", "shared-open",
     "student", "marginal", "fields", "variational-marginal", "positions-cube", "centred", "windows",
-    "window", "checkpointing", "real-nvp",
+    "window", "site", "site-odd", "checkpointing", "real-nvp",
 }  # fmt: skip
 """Every kind of map, of networks, of geometries and of pixels, and both boundaries."""
 
@@ -197,8 +220,11 @@ def random_flow(
         "autoregressive": 0.3,
         "coarse_to_fine": 0.2,
         "window": 0.2,
+        "site": 0.3,
     }
-    randomise(flow, strength or steep.get(options.get("bijector", "affine"), 0.5), seed)
+    map = options.get("map")
+    kind = map["kind"] if isinstance(map, dict) else options.get("bijector", "affine")
+    randomise(flow, strength or steep.get(kind, 0.5), seed)
     if isinstance(flow.config.pixels, MarginalPixels):
         flow.fit_pixels(random_images(flow, 50, seed=seed + 1).sqrt().mul(16).to(torch.uint8))
     return flow.eval()

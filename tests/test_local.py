@@ -50,7 +50,10 @@ ALIKE = {
 }  # fmt: skip
 """Cases that generate as others do: they differ in their density, or in numbers alone. Mixtures of
 two splits are among those with edges."""
-WITH_CONTEXT = ("centred", "windows", "window", "window-open", "window-positions")
+WITH_CONTEXT = (
+    "centred", "windows", "window", "window-open", "window-positions",
+    "site", "site-odd", "site-open",
+)  # fmt: skip
 """Geometries whose cells read more than they write."""
 GENERATED = [case for case in CASES if case not in (*ALIKE, *WITH_CONTEXT)]
 EXTREMES = [

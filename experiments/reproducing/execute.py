@@ -17,13 +17,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from reproducing.plan import Training
-from rgflow.config import TrainConfig
 from rgflow.files import replacing, to_yaml
 from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, json_in
@@ -64,7 +63,7 @@ def done(training: Training, work: Path) -> float:
     if not (folder / CONFIG).is_file():
         return 0.0
     run = Run.unfinished(folder)
-    _check_settings(training.config, run)
+    _check_settings(training, run)
     result = run.record().get("result")
     if result and not result["interrupted"]:
         return 1.0
@@ -126,8 +125,12 @@ class _Process:
         folder = training.folder(work)
         folder.parent.mkdir(parents=True, exist_ok=True)
         settings = _beside(training, work, ".yaml")
+        config = training.config
+        if training.begins:
+            other = folder.parent / f"{training.begins}-seed{config.seed}"
+            config = replace(config, pretrained=str(other))
         with replacing(settings) as part:
-            part.write_text(to_yaml(training.config))
+            part.write_text(to_yaml(config))
         self.printed = _beside(training, work, ".txt")
         self.sessions = _beside(training, work, ".sessions.jsonl")
         how = ["--config", str(settings), "--out", str(folder)]
@@ -211,18 +214,20 @@ def _fraction(training: Training, work: Path) -> float:
     return float(min(max(of_time, of_steps), 1.0))
 
 
-def _check_settings(config: TrainConfig, run: Run) -> None:
+def _check_settings(training: Training, run: Run) -> None:
     """Raise a `ValueError` if a run folder is of other settings than planned.
 
     Where the data is, and what a run decides by its machine, may differ.
     """
-    may_differ = {"compile", "data_root"}
+    config, may_differ = training.config, {"compile", "data_root"}
     data = config.data.removeprefix("rolled:")
     if ":" in data and not data.startswith("patches:"):
         may_differ.add("data")
-    if config.pretrained not in (None, *shipped()):
+    if training.begins or config.pretrained not in (None, *shipped()):
         may_differ.add("pretrained")
     mine, theirs = config.to_dict(), run.config().to_dict()
+    if config.model.levels is None:
+        mine["model"]["levels"] = theirs["model"]["levels"]
     if config.model.compute_dtype == "auto":
         mine["model"]["compute_dtype"] = theirs["model"]["compute_dtype"]
     if different := [name for name in mine.keys() - may_differ if mine[name] != theirs[name]]:

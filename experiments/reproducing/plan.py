@@ -4,7 +4,8 @@ The config is `experiments/NAME/config.yaml`, and its keys are:
 
 title       what it is, in one line
 about       what the paper shows, and what is done here
-trainings   by label: a preset and settings that differ, another experiment's name, or a model
+trainings   by label: a preset and settings that differ, and an earlier one whose weights it
+            begins with; another experiment's name, or a model
 measures    by name: which measure, of which trainings (all), with which options
 budgets     by name: settings and seeds of all trainings; which trainings; options of measures
 tables      what `docs/results.py` makes tables of
@@ -34,7 +35,7 @@ BUDGETS = ("10m", "2h", "full")
 """Minutes on one core; an hour or two; the paper's setting, for those with a GPU and the data."""
 KEYS = ("title", "about", "trainings", "measures", "budgets", "tables")
 OF_BUDGET = ("settings", "seeds", "trainings", "measures")
-OF_TRAINING = ("preset", "settings", "model")
+OF_TRAINING = ("preset", "settings", "model", "begins")
 MODELS, WEIGHTS = "models", "model.safetensors"
 """The name in place of an experiment for models of the package; the file of their weights."""
 
@@ -50,6 +51,8 @@ class Training:
     """Its settings, with its seed."""
     model: str | None = None
     """The model of the package that it made, if any; it isn't trained again."""
+    begins: str | None = None
+    """The label of the training, of the same budget, with whose weights it begins."""
 
     @property
     def weights(self) -> str | None:
@@ -216,7 +219,12 @@ class Experiment:
             for settings in (given.get("settings", {}), one.get("settings", {})):
                 config = _changed(config, settings, where)
             where_kept = {"experiment": self.name, "budget": budget, "label": label}
-            found += [Training(**where_kept, config=replace(config, seed=seed)) for seed in seeds]
+            if (begins := one.get("begins")) is not None:
+                check_name(f"begins of {where}", begins, list(chosen)[: list(chosen).index(label)])
+            found += [
+                Training(**where_kept, config=replace(config, seed=seed), begins=begins)
+                for seed in seeds
+            ]
         # What is broken off has something of every label.
         place = {seed: k for k, seed in enumerate(seeds)}
         return sorted(found, key=lambda one: place.get(one.config.seed, -1))

@@ -174,7 +174,7 @@ class IsingDual(Action):
 
         half = fields.shape[3] // 2 + 1
         power = torch.fft.rfft2(fields).abs().square()
-        kernel = self.spectrum(*fields.shape[2:], fields.dtype, fields.device)
+        kernel = self.spectrum(fields.shape[2], fields.shape[3], fields.dtype, fields.device)
         twice = torch.full((half,), 2.0, dtype=fields.dtype, device=fields.device)
         twice[0] = 1.0
         if fields.shape[3] % 2 == 0:

@@ -47,7 +47,7 @@ def part(of: Part, **options: Any) -> Any:
 
 def parts(cls: type) -> dict[str, Part]:
     """The options of a class that are themselves of a kind."""
-    found = fields(cls)  # type: ignore[arg-type]
+    found = fields(cls)
     return {one.name: one.metadata["part"] for one in found if "part" in one.metadata}
 
 

@@ -81,6 +81,10 @@ class Objective(ABC):
             batch: Of the data set; without one only the number of samples, and a generator.
         """
 
+    def scores(self, losses: "Tensor") -> dict[str, float]:
+        """Further numbers that the losses of a validation [n] give, to be logged and shown."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaximumLikelihood(Objective):
@@ -161,6 +165,14 @@ class ReverseKL(Objective):
             return found
         share = fraction / self.anneal
         return share * found + (1 - share) * evaluated(self.start, fields)
+
+    def scores(self, losses: "Tensor") -> dict[str, float]:
+        """The effective sample size, and the acceptance of an independence Metropolis sampler."""
+        from rgflow.field_theory import accepted, effective_sample_size
+
+        log_w = -losses.double().cpu().numpy()
+        moved = (accepted(log_w)[1:] != accepted(log_w)[:-1]).mean()
+        return {"ess": effective_sample_size(log_w), "acceptance": float(moved)}
 
     def draw(
         self, flow: "Flow", n: int, generator: "torch.Generator | None" = None

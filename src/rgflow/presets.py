@@ -1,7 +1,9 @@
 """Named settings: the paper's (Appendix A, B and G), and small ones for a CPU."""
 
 from dataclasses import replace
+from typing import Any
 
+from rgflow.actions import Action, FreeField, IsingDual, Phi4
 from rgflow.checks import check_name
 from rgflow.config import (
     AffineMap,
@@ -9,12 +11,15 @@ from rgflow.config import (
     ConvolutionalMap,
     CubeMap,
     FlowConfig,
+    GaussianPrior,
     MarginalPixels,
+    SiteMap,
     TrainConfig,
     UniformPixels,
     WindowMap,
 )
 from rgflow.geometries import Blocks, Squeeze, Windows
+from rgflow.objectives import PathGradient
 
 _PAPER = TrainConfig(model=FlowConfig(map=AffineMap(depth=(8, 6, 4, 2)), compute_dtype="auto"))
 _FAST = TrainConfig(
@@ -108,6 +113,31 @@ _WINDOWS = replace(
 )
 
 
+def _fields(
+    length: int, action: Action, period: int | tuple[int, ...] = 4, **settings: Any
+) -> TrainConfig:
+    """A flow that learns an action on a square lattice: windows whose top level is drawn site by
+    site, with odd maps."""
+    return TrainConfig(
+        model=FlowConfig(
+            height=length,
+            width=length,
+            channels=1,
+            geometry=Windows(period=period, reach=3),
+            map=SiteMap(hidden=48, odd=True),
+            prior=GaussianPrior(),
+            pixels=None,
+        ),
+        objective=PathGradient(action=action),
+        data="none",
+        lr=5e-3,
+        betas=(0.9, 0.99),
+        schedule="cosine",
+        validate_count=1000,
+        **settings,
+    )
+
+
 def _with_depth(config: TrainConfig, depth: int) -> TrainConfig:
     return replace(config, model=replace(config.model, map=AffineMap(depth=depth)))
 
@@ -137,6 +167,14 @@ PRESETS: dict[str, TrainConfig] = {
     "msds1-m4": replace(_M4, data="msds1"),
     "msds2-m4": replace(_M4, data="msds2"),
     "msds1-tiny": replace(_TINY, data="msds1"),
+    "free-8": _fields(8, FreeField(mass2=1.0), batch_size=256),
+    "free-16": _fields(16, FreeField(mass2=1.0), batch_size=128),
+    "ising-16": _fields(16, IsingDual(), batch_size=128),
+    "ising-32": _fields(32, IsingDual(), batch_size=64),
+    "phi4-6": _fields(6, Phi4.albergo(-4, 6.975), 6, batch_size=512),
+    "phi4-12": _fields(12, Phi4.albergo(-4, 5.276), (4, 6), batch_size=256),
+    "phi4-20": _fields(20, Phi4.albergo(-4, 4.807), (4, 2, 5), batch_size=128),
+    "phi4-32": _fields(32, Phi4.albergo(-4, 4.572), batch_size=64),
     "msds1-realnvp": replace(_REAL_NVP, data="msds1"),
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
@@ -144,8 +182,10 @@ PRESETS: dict[str, TrainConfig] = {
 set of weights for all levels, so of images of any size. `…-small` is the paper's architecture
 at a size for a CPU. `…-best` is a tree of blocks on the tiles of MSDS, with mixtures from coarse to
 fine, `…-m4` is the same with the paper's blocks and levels, though without disentanglers, and
-`…-fast` has couplings on the unit cube. `…-tiny` is for trying things out, and `…-realnvp` is the
-baseline."""
+`…-fast` has couplings on the unit cube. `free-…`, `ising-…` and `phi4-…` learn lattice fields from
+an action: the free field with m² = 1, the Ising model's dual at its transition, and φ⁴ with m² = −4
+at a correlation length of about L/4 (arXiv:1904.12072). `…-tiny` is for trying things out, and
+`…-realnvp` is the baseline."""
 
 
 def preset(name: str) -> TrainConfig:

@@ -17,6 +17,7 @@ from reproducing.measures.images import (
     sample_grid,
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
+from reproducing.measures.lattice import observables
 from reproducing.measures.likelihoods import (
     bits,
     overfitting,
@@ -54,6 +55,7 @@ _ALL: tuple[Measure, ...] = (
         factors,
     ),
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
+    observables,
     *(repairs_of_photographs, damage_of_photographs, enlarging_of_photographs),
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}

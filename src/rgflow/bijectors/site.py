@@ -15,7 +15,7 @@ from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
 from rgflow.bijectors.window import WindowNetwork
 
 if TYPE_CHECKING:
-    from zuko.transforms import Transform
+    from zuko.transforms import MonotonicRQSTransform
 
 
 SQUASHED = 3.0
@@ -67,15 +67,16 @@ class SiteSpline(Bijector):
             )
         self.bins, self.odd = bins, odd
         seen = spec.features + spec.embedding
+        known = [spec.context + k for k in range(spec.dim)]
         self.linear = nn.ModuleList(
-            nn.Linear(spec.context + k, 1, bias=False) for k in range(spec.dim)
+            nn.Linear(n, 1, bias=False) if n else nn.Identity() for n in known
         )
         self.networks = nn.ModuleList(
             WindowNetwork(max(seen + k, 1), hidden, blocks, 3 * bins + 1) for k in range(spec.dim)
         )
         self.log_scale = nn.Parameter(torch.zeros(spec.dim))
-        for layer in self.linear:
-            nn.init.zeros_(cast(Tensor, layer.weight))
+        for weight in self.linear.parameters():
+            nn.init.zeros_(weight)
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         networks = cast(Iterable[WindowNetwork], self.networks)
@@ -85,7 +86,8 @@ class SiteSpline(Bijector):
         parts, total = [], x.new_zeros(len(x))
         for k, value in enumerate(x.T):
             mean, log_scale, spline = self._of(k, x[:, :k], context)
-            z, log_det = spline.inv.call_and_ladj((value - mean) * (-log_scale).exp())
+            z = spline.inv((value - mean) * (-log_scale).exp())
+            log_det = -spline.log_abs_det_jacobian(z, value)
             parts.append(z)
             total = total + log_det - log_scale
         return torch.stack(parts, 1), total
@@ -101,7 +103,7 @@ class SiteSpline(Bijector):
 
     def _of(
         self, k: int, before: Tensor, context: Context | None
-    ) -> tuple[Tensor, Tensor, "Transform"]:
+    ) -> tuple[Tensor, Tensor, "MonotonicRQSTransform"]:
         """Of channel k of all rows, given those before it [R, k]: mean and log-scale [R], and the
         spline."""
         from zuko.transforms import MonotonicRQSTransform
@@ -111,10 +113,11 @@ class SiteSpline(Bijector):
         if context is not None:
             seen = torch.cat((context.features, context.embedding, before), 1)
         network, linear = self.networks[k], self.linear[k]
-        if not seen.shape[1]:
-            seen = before.new_zeros(len(before), 1)
         seen = seen / (1 + (seen / SQUASHED).square()).sqrt()
-        out = network(torch.cat((seen, -seen)) if self.odd else seen).to(before.dtype)
+        opposite = -seen
+        if not seen.shape[1]:  # nothing is known, which has no sign
+            seen = opposite = before.new_ones(len(before), 1)
+        out = network(torch.cat((seen, opposite)) if self.odd else seen).to(before.dtype)
         mean, log_scale, spline = out.split((1, 1, 3 * self.bins - 1), 1)
         log_scale = MOST * (log_scale / MOST).tanh()
         widths, heights, slopes = spline.split((self.bins, self.bins, self.bins - 1), 1)

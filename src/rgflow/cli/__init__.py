@@ -26,6 +26,7 @@ COMMANDS = {
     "score": "how many bits pictures of any size take, beside codecs",
     "repair": "pictures of any size without scratches, dead pixels, holes",
     "enlarge": "pictures of any size, larger",
+    "measure": "ln Z and observables of lattice fields, with errors",
     "reproduce": "repeat an experiment: the paper's tables and figures, and our own",
     "report": "everything about a trained flow on one page",
     "app": "see, edit, mix and repair images in the browser",

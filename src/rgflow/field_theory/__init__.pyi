@@ -12,6 +12,14 @@ from .exact import ising_log_z as ising_log_z
 from .exact import ising_specific_heat as ising_specific_heat
 from .exact import phi4_decoupled_log_z as phi4_decoupled_log_z
 from .exact import phi4_decoupled_moments as phi4_decoupled_moments
+from .measuring import Measurement as Measurement
+from .measuring import Observables as Observables
+from .measuring import accepted as accepted
+from .measuring import as_json as as_json
+from .measuring import measure as measure
+from .measuring import moments as moments
+from .measuring import observables as observables
+from .measuring import reference_fields as reference_fields
 from .monte_carlo import FieldChains as FieldChains
 from .monte_carlo import hmc as hmc
 from .statistics import AutocorrelationTime as AutocorrelationTime

@@ -204,8 +204,8 @@ def phases(period: int) -> tuple[Offset, ...]:
         (12, ((1, 3), (3, 3), (1, 1)))
     """
     if period % 2:
-        return tuple(product(range(period), repeat=2))
-    rest = list(product(range(0, period, 2), repeat=2))
+        return tuple((i, j) for i in range(period) for j in range(period))
+    rest = [(i, j) for i in range(0, period, 2) for j in range(0, period, 2)]
     within = [rest.pop(0)]
     while rest:
 

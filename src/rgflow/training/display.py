@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Self
 
 from rich.console import Group
@@ -27,6 +28,7 @@ class Display:
     ) -> None:
         self.config, self.images, self.enabled = config, images, enabled
         self.unit = flow.unit.name
+        self.digits = 3 if flow.pixels else 5  # as errors of actions are small
         self.console = Screen(stderr=True)
         self.parameters = sum(p.numel() for p in flow.parameters())
         self.progress = Progress(
@@ -42,6 +44,7 @@ class Display:
         self.step, self.seconds, self.smoothed = 0, 0.0, math.nan
         self.began: tuple[int, float] | None = None
         self.last: Evaluation | None = None
+        self.scores = ""
         self.best = float("inf")
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._render)
 
@@ -64,13 +67,16 @@ class Display:
         self.step, self.seconds = step, seconds
         self.progress.update(self.task, completed=fraction)
 
-    def validated(self, result: Evaluation) -> None:
-        """Take note of a validation."""
+    def validated(self, result: Evaluation, scores: Mapping[str, float] | None = None) -> None:
+        """Take note of a validation, and of further scores of it."""
         self.last, self.best = result, min(self.best, result.nll)
+        self.scores = "".join(f", {name} {x:.3f}" for name, x in (scores or {}).items())
         if not self.live.is_started:
-            training = "" if math.isnan(self.smoothed) else f"training {self.smoothed:.3f}, "
-            found = measured(result.nll, 3, result.standard_error)
-            self.tell(f"{training}validation {found} {self.unit}")
+            training = (
+                "" if math.isnan(self.smoothed) else f"training {self.smoothed:.{self.digits}f}, "
+            )
+            found = measured(result.nll, self.digits, result.standard_error)
+            self.tell(f"{training}validation {found} {self.unit}{self.scores}")
 
     def tell(self, event: str) -> None:
         """Print something that happened, above the live table if there is one."""
@@ -89,12 +95,12 @@ class Display:
             f"{self.config.data}, {self.parameters / 1e6:.1f} M parameters",
             f"step {self.step}{epoch}",
             f"{speed:.0f} images/s",
-            f"{self.smoothed:.3f} {self.unit}",
+            f"{self.smoothed:.{self.digits}f} {self.unit}",
         )
         if self.last:
             table.add_row(
                 "validation",
-                f"{measured(self.last.nll, 3, self.last.standard_error)} {self.unit}",
-                f"best {self.best:.3f}",
+                f"{measured(self.last.nll, self.digits, self.last.standard_error)} {self.unit}",
+                f"best {self.best:.{self.digits}f}{self.scores}",
             )
         return Group(table, self.progress)

@@ -288,39 +288,41 @@ class _Session:
         trainer, run = self.trainer, self.run
         if self.main:
             flow = trainer.optimisation.averaged_flow()
-            terms, result = self._validated(flow)
+            terms, result, scores = self._validated(flow)
             self.last = trainer.step, result
             run.log.write(
                 trainer.step,
                 trainer.seconds,
                 validation_nll=result.nll,
                 standard_error=result.standard_error,
+                **scores,
             )
             if result.nll < trainer.best or (math.isfinite(result.nll) and not run.model.is_dir()):
                 trainer.best = min(trainer.best, result.nll)
                 run.save_model(flow, term_quantiles(terms))
             self.save()
             self._draw(flow)
-            self.display.validated(result)
+            self.display.validated(result, scores)
         self.validated_at = trainer.seconds
 
     @torch.no_grad()
-    def _validated(self, flow: Flow) -> tuple[Terms, Evaluation]:
-        """Terms of validation images, or of samples, and what the flow is judged by."""
+    def _validated(self, flow: Flow) -> tuple[Terms, Evaluation, dict[str, float]]:
+        """Terms of validation images, or of samples, what the flow is judged by, and scores."""
         config = self.trainer.config
         at_once = self._at_once()
         if self.validation:
             images = torch.from_numpy(self.validation.images.copy())
             labels = torch.from_numpy(self.validation.classes) if flow.labels else None
             terms = terms_of(flow, images, labels=labels, batch_size=at_once)
-            return terms, summary(flow, terms, seed=0)
+            return terms, summary(flow, terms, seed=0), {}
         generator = torch.Generator(flow.device).manual_seed(0)
         batch = Batch(size=config.validate_count, generator=generator)
         parts = batch.split(math.ceil(batch.size / at_once))
         losses = torch.cat([config.objective.losses(flow, part) for part in parts]).double().cpu()
         terms = terms_of(flow, flow.sample(batch.size, generator=generator), batch_size=at_once)
         nll, error = mean_and_error(flow.unit(-losses))
-        return terms, replace(summary(flow, terms, seed=0), nll=nll, standard_error=error)
+        result = replace(summary(flow, terms, seed=0), nll=nll, standard_error=error)
+        return terms, result, config.objective.scores(losses)
 
     def _at_once(self) -> int:
         """How many images may be looked at at a time where steps of the training fit in memory:

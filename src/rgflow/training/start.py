@@ -69,6 +69,9 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     Returns:
         What the model is, and how it had been trained.
 
+    A model whose levels share their weights may be of another size; the flow then has more or
+    fewer levels.
+
     Raises:
         FileNotFoundError: If there is no such model.
         ValueError: If its flow is another one.
@@ -76,6 +79,8 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     assert config.pretrained
     folder = folder_of(config.pretrained)
     model = load_flow(folder) if (folder / CONFIG).is_file() else Run.open(folder).flow()
+    if model.config.shared and model.image_shape[1:] != flow.image_shape[1:]:
+        model = model.resized(*flow.image_shape[1:])  # grow
     mine, theirs = _flat(flow.config), _flat(model.config)
     if different := [
         name

@@ -1,0 +1,488 @@
+"""What a flow of lattice fields says about an action: ln Z and observables, with errors.
+
+Samples of a flow have weights w = e^(−S)/q. Means are taken twice, once with these weights, and
+once over the chain of an independence Metropolis sampler whose proposals the samples are (Albergo
+et al. 2019, arXiv:1904.12072); where both agree with a reference, the flow covers all of p.
+
+Letters in shapes: T samples; N fields; C components; H, W rows and columns; V = H·W sites.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rgflow.actions import Action, IsingDual
+from rgflow.checks import check_whole
+from rgflow.field_theory.clusters import dual_fields, swendsen_wang
+from rgflow.field_theory.monte_carlo import hmc
+from rgflow.field_theory.statistics import (
+    AutocorrelationTime,
+    Estimate,
+    effective_sample_size,
+    jackknife,
+    log_mean_weight,
+    tau_int,
+)
+from rgflow.flow import Flow
+from rgflow.objectives import ReverseKL
+
+Array = NDArray[np.float64]
+AT_ONCE = 256
+"""Fields that are drawn at a time."""
+BLOCKS = 50
+"""Of the jackknife."""
+CERTAIN = 4.0
+"""Errors by which a share of positive magnetisations may differ from ½ by chance."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moments:
+    """What observables are computed from, of every field [T].
+
+    Attributes:
+        magnetisation: Mean of the field; of several components, the length of their mean.
+        energy: Action, or the energy of Ising spins.
+        longest: Square of the Fourier component with the smallest wave number, the mean of both
+            directions, divided by V.
+        correlation: Two-point function at zero momentum, [T, L//2 + 1].
+        signed: The mean of the first component, with its sign.
+    """
+
+    magnetisation: Array
+    energy: Array
+    longest: Array
+    correlation: Array
+    signed: Array
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def take(self, which: NDArray[np.int64]) -> "Moments":
+        """Those of some fields, or of some more than once."""
+        return Moments(**{name: values[which] for name, values in vars(self).items()})
+
+
+def moments(action: Action, fields: Tensor, generator: torch.Generator | None = None) -> Moments:
+    """The moments of fields [N, C, H, W]; of the Ising model's dual, those of spins drawn given the
+    fields, s_x = ±1 with mean tanh φ_x."""
+    if isinstance(action, IsingDual):
+        uniform = torch.rand(fields.shape, generator=generator, dtype=torch.float64)
+        spins = torch.where(uniform.to(fields.device) < torch.sigmoid(2 * fields.double()), 1, -1)
+        values = spins.double()
+        energy = -(values * (values.roll(1, 2) + values.roll(1, 3))).sum((1, 2, 3))
+    else:
+        values, energy = fields.double(), action(fields.double())
+    height, width = values.shape[2:]
+    mean = values.mean((2, 3))
+    rows, columns = values.mean(3), values.mean(2)
+    sites = height * width
+    longest = sum(
+        torch.fft.fft(line)[..., 1].abs().square().sum(1) * sites / (2 * line.shape[2] ** 2)
+        for line in (rows, columns)
+    )
+    distances = range(min(height, width) // 2 + 1)
+    lines = (rows, width), (columns, height)
+    correlation = torch.stack(
+        [
+            torch.stack([(x * x.roll(t, 2)).sum(1).mean(1) * across for x, across in lines]).mean(0)
+            for t in distances
+        ],
+        1,
+    )
+    return Moments(
+        magnetisation=_numpy(mean.square().sum(1).sqrt()),
+        energy=_numpy(energy),
+        longest=_numpy(longest),
+        correlation=_numpy(correlation),
+        signed=_numpy(mean[:, 0]),
+    )
+
+
+def _numpy(x: Any) -> Array:
+    return np.asarray(x.cpu(), dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observables:
+    """Estimates with errors.
+
+    Attributes:
+        magnetisation: ⟨|m|⟩ with m the mean of the field.
+        susceptibility: V·⟨m²⟩.
+        connected: V·(⟨m²⟩ − ⟨|m|⟩²).
+        binder: 1 − ⟨m⁴⟩/(3⟨m²⟩²).
+        correlation_length: Second-moment, √(χ/F − 1)/(2 sin(π/L)), in sites; F is χ at the smallest
+            wave number.
+        energy: ⟨S⟩/V in nats; of Ising spins ⟨E⟩/V.
+        specific_heat: (⟨S²⟩ − ⟨S⟩²)/V; of Ising spins (⟨E²⟩ − ⟨E⟩²)/(T²V).
+        correlation: L·⟨φ̄_0 φ̄_t⟩ of lines φ̄ for t = 0 … L/2, of both directions.
+    """
+
+    magnetisation: Estimate[float]
+    susceptibility: Estimate[float]
+    connected: Estimate[float]
+    binder: Estimate[float]
+    correlation_length: Estimate[float]
+    energy: Estimate[float]
+    specific_heat: Estimate[float]
+    correlation: Estimate[Array]
+
+    def numbers(self) -> dict[str, Estimate[float]]:
+        """All but the correlation function, by name."""
+        return {name: one for name, one in vars(self).items() if name != "correlation"}
+
+
+def observables(
+    found: Moments,
+    action: Action,
+    shape: tuple[int, int],
+    log_weights: Array | None = None,
+) -> Observables:
+    """Observables from moments, with errors of the jackknife.
+
+    Args:
+        found: Of fields, in the order in which a chain had them; several chains one after another.
+        action: Of which the fields are.
+        shape: Rows and columns H, W.
+        log_weights: ln w of every field [T]; none: all weigh the same.
+    """
+    sites, heat = shape[0] * shape[1], 1.0
+    if isinstance(action, IsingDual):
+        heat = action.temperature**-2
+    m, e, shortest = found.magnetisation, found.energy, math.sin(math.pi / min(shape))
+
+    def estimate(function: Callable[..., Any], *series: Array) -> Any:
+        return jackknife(function, *series, log_weights=log_weights, blocks=BLOCKS)
+
+    def length(m2: Array, longest: Array) -> Array:
+        ratio = np.maximum(sites * m2 / longest - 1, 0)
+        return np.sqrt(ratio) / (2 * shortest)
+
+    return Observables(
+        magnetisation=estimate(lambda m: m, m),
+        susceptibility=estimate(lambda m2: sites * m2, m**2),
+        connected=estimate(lambda m, m2: sites * (m2 - m**2), m, m**2),
+        binder=estimate(lambda m2, m4: 1 - m4 / (3 * m2**2), m**2, m**4),
+        correlation_length=estimate(length, m**2, found.longest),
+        energy=estimate(lambda e: e / sites, e),
+        # From the mean, as squares of large numbers lose digits.
+        specific_heat=estimate(
+            lambda e, e2: heat * (e2 - e**2) / sites, e - e.mean(), (e - e.mean()) ** 2
+        ),
+        correlation=estimate(lambda g: g, found.correlation[:, None]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metropolis:
+    """The chain of an independence Metropolis sampler.
+
+    Attributes:
+        acceptance: Share of proposals that are accepted.
+        tau_magnetisation: τ_int of |m|, in steps.
+        tau_energy: τ_int of the energy.
+        longest: Steps for which the chain stayed at one field, at the most.
+        observables: Over the chain.
+    """
+
+    acceptance: float
+    tau_magnetisation: AutocorrelationTime
+    tau_energy: AutocorrelationTime
+    longest: int
+    observables: Observables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modes:
+    """Whether a flow covers both signs of the magnetisation.
+
+    Attributes:
+        positive: Weighted share of fields with m > 0; ½ by the symmetry φ → −φ.
+        drawn: That share without weights.
+        covered: Whether the share is ½ within 4 errors, and both signs are drawn.
+    """
+
+    positive: Estimate[float]
+    drawn: float
+    covered: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """Fields of a Markov chain, and what the flow says about them.
+
+    Attributes:
+        method: `"hmc"` or `"clusters"`.
+        fields: How many there are.
+        observables: Over the chains.
+        tau_magnetisation: τ_int of |m|, in draws.
+        cost: Evaluations of the action and its gradient per draw of a chain, or sweeps.
+        upper_bound: E_p[ln w], which is at least ln Z: with the bound from below, what the flow
+            misses can't hide (Nicoli et al. 2023, arXiv:2302.14082).
+        forward_ess: Z/E_p[w], which is the ESS if the flow covers p, and smaller if it doesn't.
+        magnetisations: Signed, of every field.
+    """
+
+    method: str
+    fields: int
+    observables: Observables
+    tau_magnetisation: AutocorrelationTime
+    cost: float
+    upper_bound: Estimate[float]
+    forward_ess: float
+    magnetisations: Array = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurement:
+    """What samples of a flow say about an action.
+
+    Attributes:
+        samples: How many, T.
+        log_z_bound: E_q[ln w] ≤ ln Z, in nats.
+        log_z: ln E_q[w], in nats.
+        log_z_exact: Where it is known.
+        ess: (Σw)²/(T Σw²), 0 to 1.
+        reweighted: Observables by weights.
+        metropolis: The same by a Markov chain.
+        modes: Whether both signs are covered.
+        reference: Of HMC or clusters, if wanted.
+        log_weights: ln w of every sample, [T].
+        magnetisations: Signed, of every sample, [T].
+    """
+
+    samples: int
+    log_z_bound: Estimate[float]
+    log_z: Estimate[float]
+    log_z_exact: float | None
+    ess: float
+    reweighted: Observables
+    metropolis: Metropolis
+    modes: Modes
+    reference: Reference | None = None
+    log_weights: Array = field(repr=False)
+    magnetisations: Array = field(repr=False)
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """By how many errors each reweighted observable differs from the reference's."""
+        if self.reference is None:
+            return {}
+        theirs = self.reference.observables.numbers()
+        return {
+            name: (one.value - theirs[name].value)
+            / max(math.hypot(one.error, theirs[name].error), 1e-300)
+            for name, one in self.reweighted.numbers().items()
+        }
+
+
+@torch.no_grad()
+def measure(
+    flow: Flow,
+    objective: ReverseKL,
+    *,
+    samples: int = 10_000,
+    seed: int = 0,
+    reference: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Measurement:
+    """Measure with samples of a flow.
+
+    Args:
+        flow: Of fields.
+        objective: Which it has learned; says the action, and which symmetry the density has.
+        samples: T, at least 100.
+        seed: Of all randomness.
+        reference: Fields of a reference, about; 0: none. Of the Ising model they come from
+            clusters, of other actions from HMC, half of whose chains start at either sign.
+        progress: Called with the number of samples since the last call.
+
+    Raises:
+        ValueError: If there are too few samples, the action isn't finite, or it gives one number
+            for all fields.
+
+    Example:
+        >>> from rgflow import FlowConfig, GaussianPrior, RGFlow, SiteMap, Windows
+        >>> from rgflow.actions import FreeField
+        >>> shape = {"height": 4, "width": 4, "channels": 1}
+        >>> windows = {"geometry": Windows(period=4), "map": SiteMap(hidden=8, odd=True)}
+        >>> flow = RGFlow(FlowConfig(**shape, **windows, prior=GaussianPrior(), pixels=None))
+        >>> found = measure(flow, ReverseKL(action=FreeField(mass2=4.0)), samples=500)
+        >>> found.log_z_bound.value < found.log_z_exact, found.modes.covered
+        (True, True)
+    """
+    check_whole("samples", samples, 100)
+    check_whole("reference", reference, 0)
+    action, shape = objective.action, flow.image_shape[1:]
+    generator = torch.Generator(flow.device).manual_seed(seed)
+    spins = torch.Generator().manual_seed(seed + 1)
+    parts, weights = [], []
+    for start in range(0, samples, AT_ONCE):
+        n = min(AT_ONCE, samples - start)
+        fields, log_q = objective.draw(flow, n, generator)
+        weights.append(_numpy(-objective.energy(fields.double()) - log_q.double()))
+        parts.append(moments(action, fields, spins))
+        if progress:
+            progress(n)
+    log_w, found = np.concatenate(weights), _joined(parts)
+    if np.ptp(found.energy) == 0:
+        raise ValueError(
+            f"Expected an action that differs between fields; it is {found.energy[0]:g} for all "
+            f"{samples}: check its parameters, or what the function returns."
+        )
+    log_z = log_mean_weight(log_w)
+    return Measurement(
+        samples=samples,
+        log_z_bound=Estimate(float(log_w.mean()), float(log_w.std(ddof=1) / samples**0.5)),
+        log_z=log_z,
+        log_z_exact=action.log_z(*flow.image_shape),
+        ess=effective_sample_size(log_w),
+        reweighted=observables(found, action, shape, log_w),
+        metropolis=_metropolis(found, log_w, action, shape, seed),
+        modes=_modes(found, log_w),
+        reference=_reference(flow, objective, reference, seed, log_z.value) if reference else None,
+        log_weights=log_w,
+        magnetisations=found.signed,
+    )
+
+
+def _joined(parts: list[Moments]) -> Moments:
+    return Moments(
+        **{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
+    )
+
+
+def accepted(log_weights: Array, seed: int = 0) -> NDArray[np.int64]:
+    """Which proposal an independence Metropolis sampler holds after each of them, [T]; it begins
+    with the first.
+
+    Example:
+        >>> accepted(np.array([0.0, 50.0, 0.0, 60.0])).tolist()
+        [0, 1, 1, 3]
+    """
+    thresholds = np.log(np.random.default_rng(seed).random(len(log_weights)))
+    held, out = 0, np.zeros(len(log_weights), dtype=np.int64)
+    for k in range(1, len(log_weights)):
+        if thresholds[k] < log_weights[k] - log_weights[held]:
+            held = k
+        out[k] = held
+    return out
+
+
+def _metropolis(
+    found: Moments, log_w: Array, action: Action, shape: tuple[int, int], seed: int
+) -> Metropolis:
+    held = accepted(log_w, seed)
+    moved = np.flatnonzero(np.diff(held, prepend=-1))
+    chain = found.take(held)
+    return Metropolis(
+        acceptance=(len(moved) - 1) / (len(held) - 1),
+        tau_magnetisation=tau_int(chain.magnetisation),
+        tau_energy=tau_int(chain.energy),
+        longest=int(np.diff(np.append(moved, len(held))).max()),
+        observables=observables(chain, action, shape),
+    )
+
+
+def _modes(found: Moments, log_w: Array) -> Modes:
+    above = (found.signed > 0).astype(np.float64)
+    positive = jackknife(lambda share: share, above, log_weights=log_w, blocks=BLOCKS)
+    drawn = float(above.mean())
+    off = abs(positive.value - 0.5)
+    return Modes(
+        positive=positive,
+        drawn=drawn,
+        covered=0 < drawn < 1 and off <= CERTAIN * max(positive.error, len(above) ** -0.5 / 2),
+    )
+
+
+def reference_fields(
+    action: Action, shape: tuple[int, int, int], count: int, seed: int = 0
+) -> tuple[Tensor, str, float]:
+    """Fields of an action by a Markov chain, the method, and its cost per draw of a chain.
+
+    Of the Ising model's dual they come from Swendsen–Wang clusters, of other actions from HMC with
+    32 chains, half of which start at either sign.
+
+    Args:
+        action: The action.
+        shape: Of a field, (C, H, W).
+        count: Fields, about.
+        seed: Of all randomness.
+
+    Returns:
+        Fields [draws, chains, C, H, W], `"clusters"` or `"hmc"`, and sweeps, or evaluations of the
+        action and its gradient, per draw.
+    """
+    chains = 32
+    draws = max(count // chains, 4)
+    if isinstance(action, IsingDual):
+        length, generator = shape[1], torch.Generator().manual_seed(seed)
+        sweeps = swendsen_wang(
+            length, action.temperature, chains=chains, sweeps=draws, warm_up=200, seed=seed
+        )
+        fields = [dual_fields(spins, action.temperature, generator) for spins in sweeps]
+        return torch.stack(fields), "clusters", 1.0
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(chains, *shape, generator=generator, dtype=torch.float64).abs() / 2
+    start[::2] *= -1
+    with torch.enable_grad():
+        found = hmc(
+            action, shape, chains=chains, draws=draws, warm_up=500, leapfrog=10, thin=4,
+            start=start, seed=seed,
+        )  # fmt: skip
+    return found.fields, "hmc", found.evaluations / draws
+
+
+def _reference(flow: Flow, objective: ReverseKL, count: int, seed: int, log_z: float) -> Reference:
+    action, shape = objective.action, flow.image_shape
+    fields, method, cost = reference_fields(action, shape, count, seed)
+    draws, chains = fields.shape[:2]
+    # One chain after the other, as the jackknife wants them.
+    flat = fields.transpose(0, 1).reshape(-1, *shape)
+    log_w = np.concatenate(
+        [
+            _numpy(-objective.energy(part) - objective.log_q(flow, part.to(flow.dtype)).double())
+            for part in flat.split(AT_ONCE)
+        ]
+    )
+    found = moments(action, flat, torch.Generator().manual_seed(seed))
+    series = found.magnetisation.reshape(chains, draws).T
+    inverse = jackknife(lambda w: w, np.exp(np.minimum(log_w - log_z, 700)), blocks=BLOCKS)
+    return Reference(
+        method=method,
+        fields=len(flat),
+        observables=observables(found, action, shape[1:]),
+        tau_magnetisation=tau_int(series),
+        cost=cost,
+        upper_bound=jackknife(lambda w: w, log_w, blocks=BLOCKS),
+        forward_ess=1 / inverse.value,
+        magnetisations=found.signed,
+    )
+
+
+def as_json(found: Measurement) -> dict[str, Any]:
+    """A measurement as plain values, without the samples."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if hasattr(value, "_asdict"):
+            return plain(value._asdict())
+        if isinstance(value, Mapping):
+            return {name: plain(one) for name, one in value.items()}
+        if hasattr(value, "__dataclass_fields__"):
+            return plain({k: x for k, x in vars(value).items() if k not in LEFT_OUT})
+        return value
+
+    return {**plain(found), "differences": found.differences}
+
+
+LEFT_OUT = ("log_weights", "magnetisations")
+"""Of a file of a measurement."""

@@ -1,0 +1,346 @@
+"""Actions of lattice fields, what learns them, and what is measured of them."""
+
+import math
+import sys
+from itertools import product
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from flows import random_flow
+from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
+from rgflow.actions import FreeField, IsingDual, OwnAction, Phi4, evaluated
+from rgflow.cli import main
+from rgflow.field_theory import (
+    accepted,
+    free_propagator,
+    ising_energy,
+    measure,
+    moments,
+    observables,
+    reference_fields,
+)
+from rgflow.objectives import PathGradient, ReverseKL
+from rgflow.training import train
+from rgflow.training.run import Run
+from rgflow.training.start import load_start
+
+
+def small(length=4, **map):
+    """A flow of fields, with random weights."""
+    return RGFlow(
+        FlowConfig(
+            height=length,
+            width=length,
+            channels=1,
+            geometry=Windows(period=4, reach=3),
+            map=SiteMap(hidden=8, bins=4, **map),
+            prior=GaussianPrior(),
+            pixels=None,
+        )
+    )
+
+
+# ---------------------------------------------------------------- actions
+
+
+def slow_phi4(x, c1, c2, c4):
+    """S of one field [C, H, W], site by site."""
+    _, height, width = x.shape
+    total = 0.0
+    for i, j in product(range(height), range(width)):
+        here = x[:, i, j]
+        for other in (x[:, (i + 1) % height, j], x[:, i, (j + 1) % width]):
+            total += c1 * float(here @ other)
+        square = float(here @ here)
+        total += c2 * square + c4 * square**2
+    return total
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_phi4_against_loops(channels):
+    x = torch.randn(2, channels, 3, 4, dtype=torch.float64)
+    action = Phi4(c1=-0.7, c2=0.3, c4=1.9)
+    expected = [slow_phi4(one, -0.7, 0.3, 1.9) for one in x]
+    assert action(x).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_conventions():
+    assert Phi4.albergo(-4, 6.975) == Phi4(c1=-2.0, c2=0.0, c4=6.975)
+    assert Phi4.nicoli(0.3, 0.022) == Phi4(c1=-0.6, c2=1 - 0.044, c4=0.022)
+    assert Phi4.standard(1.0, 6.0) == Phi4(c1=-1.0, c2=2.5, c4=0.25)
+    x = torch.randn(3, 1, 4, 6, dtype=torch.float64)
+    gradient = (x.roll(-1, 2) - x).square() + (x.roll(-1, 3) - x).square()
+    free = (gradient + 1.3 * x.square()).sum((1, 2, 3)) / 2
+    assert torch.allclose(FreeField(mass2=1.3)(x), free)
+    assert torch.allclose(Phi4.standard(1.3, 0)(x), free)
+
+
+@pytest.mark.parametrize("temperature", [1.5, 2.269185314, 4.0])
+def test_ising_against_a_matrix(temperature):
+    length, action = 4, IsingDual(temperature=temperature)
+    adjacency = np.zeros((16, 16))
+    for i, j in product(range(4), repeat=2):
+        for a, b in ((i + 1) % 4, j), (i, (j + 1) % 4):
+            adjacency[4 * i + j, 4 * a + b] += 1
+            adjacency[4 * a + b, 4 * i + j] += 1
+    k = adjacency / temperature
+    k += (0.1 - np.linalg.eigvalsh(k).min()) * np.eye(16)
+    x = np.random.default_rng(0).normal(size=(5, 16))
+    expected = np.einsum("na,ab,nb->n", x, np.linalg.inv(k), x) / 2 - np.log(np.cosh(x)).sum(1)
+    found = action(torch.tensor(x).view(5, 1, length, length))
+    assert found.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Phi4(c4=-1.0), "bounded from below"),
+        (lambda: Phi4(c1=-2.0, c2=4.0, c4=0.0), "c2 > 2·.c1."),
+        (lambda: Phi4(c2=math.nan), "c2 to be a finite number; got nan"),
+        (lambda: FreeField(mass2=0.0), "mass2 to be positive; got 0.0"),
+        (lambda: IsingDual(temperature=-1.0), "temperature to be at least 0; got -1.0"),
+        (lambda: IsingDual(temperature=0.0), "temperature to be positive"),
+        (lambda: IsingDual()(torch.zeros(1, 1, 5, 5)), "even edges of at least 4"),
+        (lambda: ReverseKL(action="ising"), "action to be an Action; got 'ising'"),
+        (lambda: evaluated(lambda x: x.sum(), torch.zeros(2, 1, 4, 4)), "each of 2 fields"),
+        (lambda: evaluated(lambda x: x.sum((1, 2, 3)) / 0, torch.ones(2, 1, 4, 4)), "is finite"),
+        (lambda: OwnAction(path="not.there")(torch.zeros(1, 1, 4, 4)), "--trust not"),
+        (lambda: preset("phi4-6").changed({"model": {"height": 7}}).model, None),
+    ],
+)
+def test_what_is_wrong_is_said(make, message):
+    if message is None:
+        with pytest.raises(ValueError, match="multiple of"):
+            RGFlow(make())
+        return
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_action_of_ones_own_in_a_config(monkeypatch):
+    module = ModuleType("springs")
+    module.stretched = lambda x: x.square().sum((1, 2, 3))
+    monkeypatch.setitem(sys.modules, "springs", module)
+    values = {
+        "data": "none",
+        "model": {"pixels": None},
+        "objective": {"kind": "reverse_kl", "action": {"kind": "springs.stretched"}},
+    }
+    config = TrainConfig.from_dict(values)
+    assert config.objective.action == OwnAction(path="springs.stretched")
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert config.objective.energy(torch.ones(2, 1, 4, 4)).tolist() == [16, 16]
+    with pytest.raises(ValueError, match="no options of the action 'springs.stretched'"):
+        ReverseKLOf({"kind": "springs.stretched", "mass": 1})
+
+
+def ReverseKLOf(action):  # noqa: N802
+    """The objective with an action as a config has it."""
+    values = {"data": "none", "objective": {"kind": "reverse_kl", "action": action}}
+    return TrainConfig.from_dict(values).objective
+
+
+def test_an_unknown_option_of_an_action_is_named():
+    with pytest.raises(ValueError, match="options of the action ising: temperature; got 'beta'"):
+        ReverseKLOf({"kind": "ising", "beta": 0.4})
+
+
+# ---------------------------------------------------------------- maps and symmetry
+
+
+def test_odd_maps_have_the_symmetry():
+    flow = random_flow(
+        map={"kind": "site", "hidden": 8, "bins": 3, "odd": True},
+        geometry={"kind": "windows", "period": 4, "reach": 3},
+        channels=2, pixels=None, prior="gaussian",
+    )  # fmt: skip
+    x = torch.randn(4, 2, 8, 8, dtype=torch.float64)
+    assert torch.allclose(flow.log_prob(-x), flow.log_prob(x), rtol=1e-12)
+    assert flow.log_prob(x).abs().min() > 1
+    other = random_flow(
+        map={"kind": "site", "hidden": 8, "bins": 3},
+        geometry={"kind": "windows", "period": 4, "reach": 3},
+        channels=2, pixels=None, prior="gaussian",
+    )  # fmt: skip
+    assert (other.log_prob(-x) - other.log_prob(x)).abs().max() > 0.1
+
+
+def test_a_density_is_made_symmetric():
+    flow = random_flow(
+        map={"kind": "site", "hidden": 8, "bins": 3},
+        geometry={"kind": "windows", "reach": 1},
+        channels=1, pixels=None,
+    )  # fmt: skip
+    objective = ReverseKL(symmetric=True)
+    x, log_q = objective.draw(flow, 200, torch.Generator().manual_seed(0))
+    assert torch.allclose(log_q, objective.log_q(flow, x))
+    assert torch.allclose(log_q, objective.log_q(flow, -x))
+    both = torch.stack([flow.log_prob(x), flow.log_prob(-x)]).exp().mean(0).log()
+    assert torch.allclose(log_q, both)
+
+
+# ---------------------------------------------------------------- objectives
+
+
+def gradient(objective, flow, size, seed=0):
+    """The gradient of the mean loss by all weights."""
+    flow.zero_grad()
+    batch = Batch(size=size, generator=torch.Generator().manual_seed(seed))
+    objective.losses(flow, batch).mean().backward()
+    return torch.cat([p.grad.flatten() for p in flow.parameters()])
+
+
+def test_the_path_gradient_is_the_reparametrised_one_in_the_mean():
+    flow = random_flow(
+        map={"kind": "site", "hidden": 4, "bins": 3},
+        geometry={"kind": "windows", "reach": 1},
+        height=4, width=4, channels=1, pixels=None, prior="gaussian",
+    )  # fmt: skip
+    action = Phi4(c1=-0.3, c2=1.0, c4=0.2)
+    kinds = [objective(action=action) for objective in (ReverseKL, PathGradient)]
+    parts = [torch.stack([gradient(k, flow, 500, seed) for seed in range(24)]) for k in kinds]
+    difference = (parts[0] - parts[1]).mean(0)
+    error = (parts[0] - parts[1]).std(0) / 24**0.5 + 1e-9
+    assert (difference / error).square().mean() < 2  # 1 in the mean, of numbers that are 0
+    assert (parts[0].mean(0) / (parts[0].std(0) / 24**0.5 + 1e-9)).square().mean() > 10
+    batch = Batch(size=5, generator=torch.Generator().manual_seed(1))
+    again = Batch(size=5, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(kinds[0].losses(flow, batch), kinds[1].losses(flow, again))
+
+
+def test_the_path_gradient_vanishes_where_the_flow_is_right():
+    flow = small().double()  # the identity, of independent normal values
+    action = Phi4(c1=0.0, c2=0.5, c4=0.0)
+    assert gradient(PathGradient(action=action), flow, 64).abs().max() < 1e-12
+    assert gradient(ReverseKL(action=action), flow, 64).abs().max() > 1e-3
+
+
+def test_an_action_is_annealed():
+    start, end = FreeField(mass2=4.0), Phi4(c1=-1.0, c2=1.0, c4=1.0)
+    objective = ReverseKL(action=end, start=start, anneal=0.5)
+    x = torch.randn(3, 1, 4, 4)
+    assert torch.equal(objective.energy(x, 0.0), start(x))
+    assert torch.allclose(objective.energy(x, 0.25), (start(x) + end(x)) / 2)
+    assert torch.equal(objective.energy(x, 0.5), end(x))
+
+
+def test_a_flow_begins_with_the_scale_of_its_action():
+    flow, objective = small(), ReverseKL(action=FreeField(mass2=100.0))
+    before = objective.losses(flow, Batch(size=200)).mean()
+    objective.begin(flow)
+    assert objective.losses(flow, Batch(size=200)).mean() < before - 10
+
+
+# ---------------------------------------------------------------- learning and measuring
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that has learned a heavy free field."""
+    config = preset("free-8").changed(
+        {
+            "steps": 100, "batch_size": 64, "validate_count": 200, "compile": False,
+            "objective": {"kind": "path_gradient", "action": {"kind": "free", "mass2": 4.0}},
+            "model": {
+                "geometry": {"kind": "windows", "period": 2, "reach": 2},
+                "map": {"hidden": 8, "bins": 4},
+                "shared": True,
+            },
+        }
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("runs") / "free"
+    train(config, Run.create(folder), progress=False)
+    return folder
+
+
+def test_a_run_learns_and_logs_ess_and_acceptance(run):
+    last = [e for e in Run.open(run).entries() if "ess" in e][-1]
+    assert last["ess"] > 0.3
+    assert 0.5 < last["acceptance"] <= 1
+
+
+def test_measuring_a_run(run, capsys):
+    assert main(["measure", str(run), "--samples", "2000", "--reference", "2000"]) == 0
+    printed = capsys.readouterr().out
+    assert "ln Z, exact" in printed
+    assert "Not to be trusted" not in printed
+    assert (run / "pictures" / "measurement.png").is_file()
+    flow = Run.open(run).flow()
+    found = measure(flow, Run.open(run).config().objective, samples=3000, reference=3000)
+    exact = found.log_z_exact
+    assert found.log_z_bound.value < exact < found.reference.upper_bound.value
+    assert abs(found.log_z.value - exact) < 4 * found.log_z.error
+    assert max(map(abs, found.differences.values())) < 4.5
+    propagator = free_propagator((8, 8), 4.0)
+    for one in (found.reweighted, found.metropolis.observables, found.reference.observables):
+        assert abs(one.susceptibility.value - propagator.sum()) < 5 * one.susceptibility.error
+        lines = propagator.sum(0)[: len(one.correlation.value)]
+        assert (np.abs(one.correlation.value - lines) < 5 * one.correlation.error).all()
+
+
+def test_growing(run):
+    config = Run.open(run).config().changed({"pretrained": str(run), "model": {"levels": None}})
+    flow = RGFlow(config.changed({"model": {"height": 16, "width": 16, "levels": None}}).model)
+    load_start(flow, config.changed({"model": {"height": 16, "width": 16, "levels": None}}))
+    assert flow.levels == 4
+    objective = config.objective
+    with torch.no_grad():
+        grown = objective.losses(flow, Batch(size=100)).mean() / 256
+        learned = objective.losses(Run.open(run).flow(), Batch(size=100)).mean() / 64
+    assert abs(grown - learned) < 0.05  # of a heavy field, all sizes are alike
+
+
+def test_a_flow_without_an_action_is_refused(capsys):
+    assert main(["measure", "msds1-best"]) == 2
+    assert "has learned an action" in capsys.readouterr().err
+
+
+def test_an_independence_sampler_finds_the_distribution():
+    random = np.random.default_rng(0)
+    x = random.normal(scale=1.5, size=40_000)
+    log_w = -(x**2) / 2 + x**2 / (2 * 1.5**2)
+    assert x[accepted(log_w)].var() == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_missed_mode_is_seen():
+    class OneSided:
+        """Fields of one sign, of an action with two."""
+
+        image_shape, device, dtype = (1, 4, 4), torch.device("cpu"), torch.float32
+
+        def sample_and_log_prob(self, n, generator=None):
+            x = 1 + 0.1 * torch.randn(n, 1, 4, 4, generator=generator)
+            return x, self.log_prob(x)
+
+        def log_prob(self, x):
+            normal = torch.distributions.Normal(1.0, 0.1)
+            return normal.log_prob(x).sum((1, 2, 3))
+
+    action = Phi4(c1=0.0, c2=-100.0, c4=50.0)
+    one, both = (
+        measure(OneSided(), ReverseKL(action=action, symmetric=symmetric), samples=2000)
+        for symmetric in (False, True)
+    )
+    assert not one.modes.covered
+    assert one.modes.drawn == 1
+    assert both.modes.covered
+
+
+def test_ising_energies_are_those_of_spins():
+    fields, method, _ = reference_fields(IsingDual(temperature=3.0), (1, 8, 8), 6400)
+    assert method == "clusters"
+    found = moments(IsingDual(temperature=3.0), fields.flatten(0, 1))
+    energy = observables(found, IsingDual(temperature=3.0), (8, 8)).energy
+    assert abs(energy.value - ising_energy(8, 3.0) / 64) < 5 * energy.error
+
+
+def test_one_number_for_all_fields_is_refused(monkeypatch):
+    module = ModuleType("flat")
+    module.zero = lambda x: 0 * x.sum((1, 2, 3))
+    monkeypatch.setitem(sys.modules, "flat", module)
+    objective = ReverseKL(action=OwnAction(path="flat.zero"))
+    with pytest.raises(ValueError, match="an action that differs between fields"):
+        measure(small(), objective, samples=100)
