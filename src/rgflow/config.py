@@ -24,7 +24,7 @@ from rgflow.checks import (
     short,
 )
 from rgflow.geometries import GEOMETRIES, Blocks, Squeeze
-from rgflow.kinds import from_tagged, tagged
+from rgflow.kinds import from_tagged, merged, tagged
 from rgflow.objectives import OBJECTIVES, MaximumLikelihood, Objective, UnknownObjective
 
 Conditioner = Literal["paper", "released", "trunk"]
@@ -792,9 +792,13 @@ class TrainConfig:
         return cls(**{**found, "model": FlowConfig.from_dict(found.get("model", {}))})
 
     def changed(self, settings: dict[str, Any]) -> Self:
-        """With some settings changed, those of the flow, under `model`, as `changed` does."""
-        model = changed(self.model.to_dict(), settings.get("model", {}))
-        return type(self).from_dict(self.to_dict() | settings | {"model": model})
+        """With some settings changed, those of the flow, under `model`, as `changed` does. Options
+        of the objective, and of its action, stay where they have the same kind as before."""
+        mine = self.to_dict()
+        parts: dict[str, Any] = {"model": changed(mine["model"], settings.get("model", {}))}
+        if (objective := settings.get("objective")) is not None:
+            parts["objective"] = merged(mine["objective"], objective, OBJECTIVES)
+        return type(self).from_dict(mine | settings | parts)
 
 
 FORMER = {"clip": "max_grad_norm", "average": "ema_decay"}

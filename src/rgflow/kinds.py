@@ -102,6 +102,30 @@ got 'reach'.
     return cls(**options)
 
 
+def merged(before: Any, changes: Any, kinds: Mapping[str, type] | None = None) -> Any:
+    """A tagged value with changes. Where the kind changes, options stay that the new one has, if
+    its registry is given, and otherwise none.
+
+    Example:
+        >>> merged({"kind": "a", "x": 1, "of": {"kind": "b", "y": 2}}, {"of": {"y": 3}})
+        {'kind': 'a', 'x': 1, 'of': {'kind': 'b', 'y': 3}}
+    """
+    if isinstance(changes, str):
+        changes = {"kind": changes}
+    if not isinstance(before, dict) or not isinstance(changes, dict):
+        return changes
+    kind = changes.get("kind", before.get("kind"))
+    if kind != before.get("kind"):
+        cls = (kinds or {}).get(kind) if isinstance(kind, str) else None
+        known = [one.name for one in fields(cls)] if cls else []
+        before = {"kind": kind} | {name: x for name, x in before.items() if name in known}
+    nested = {
+        name: merged(before.get(name), x) if isinstance(x, dict) else x
+        for name, x in changes.items()
+    }
+    return before | nested
+
+
 def own_class(what: str, path: str, kinds: Mapping[str, type], base: type[Kind]) -> type[Kind]:
     """A class that isn't the package's, by its import path, which must have been imported.
 

@@ -136,19 +136,22 @@ class ReverseKL(Objective):
 
     def begin(self, flow: "Flow") -> None:
         """Give maps of sites the scale of independent normal values for which the loss is
-        lowest."""
+        lowest.
+
+        Raises:
+            ValueError: If the action isn't one finite number for each field.
+        """
         import torch
 
         from rgflow.bijectors import SiteSpline
 
         found = [bijector for bijector in flow.maps() if isinstance(bijector, SiteSpline)]
-        if not found:
-            return
         generator = torch.Generator().manual_seed(0)
         z = torch.randn((64, *flow.image_shape), generator=generator).to(flow.device, flow.dtype)
         action = self.start or self.action
+        evaluated(self.action, z)
         scales = [10 ** (k / 20) for k in range(-40, 41)]
-        losses = [action(s * z).mean().item() - flow.dim * math.log(s) for s in scales]
+        losses = [evaluated(action, s * z).mean().item() - flow.dim * math.log(s) for s in scales]
         best = min(zip(losses, scales, strict=True), key=lambda one: one[0])[1]
         with torch.no_grad():
             for bijector in found:

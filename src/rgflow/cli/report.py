@@ -34,18 +34,38 @@ def run(arguments: Sequence[str]) -> None:
     import rgflow
     from rgflow import trained
     from rgflow.analysis.labels import FEW
-    from rgflow.report import page
+    from rgflow.objectives import ReverseKL
+    from rgflow.report import lattice, page
     from rgflow.report.sections import SECTIONS
     from rgflow.report.subject import ReportedFlow
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
     model = trained.load(settings.run, settings.size)
-    if model.flow.pixels is None:
-        raise ValueError("Expected a flow of images to report on; this one is of real fields.")
     beside = trained.load(settings.beside) if settings.beside else None
+    other = (beside.name, beside.flow) if beside else None
     path = expanded(settings.out) if settings.out else model.folder / "report.html"
     _check_writable(path)
+    when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    objective = model.config and model.config.objective
+    if isinstance(objective, ReverseKL):
+        with reporting() as report:
+            of_action = lattice.ReportedAction(
+                flow=model.flow,
+                objective=objective,
+                **some(settings, "draws", "seed", "threshold"),
+                beside=other,
+                progress=report,
+            )
+            sections = [section(of_action) for section in lattice.SECTIONS.values()]
+        page.write(path, model.name, sections, when)
+        say(f"The report is {path}: open it in a browser.")
+        return
+    if model.flow.pixels is None:
+        raise ValueError(
+            "Expected a flow of images, or one that has learned an action, to report on; this one "
+            "has learned real fields from data."
+        )
     test = model.images(settings.data, "test", settings.count)
     if len(test) < FEW:
         raise ValueError(
@@ -58,14 +78,13 @@ def run(arguments: Sequence[str]) -> None:
             test=test,
             run=model.run,
             **some(settings, "draws", "seed", "threshold", "places"),
-            beside=(beside.name, beside.flow) if beside else None,
+            beside=other,
             progress=report,
         )
         sections = []
         for number, section in enumerate(SECTIONS.values()):
             report("report", number, len(SECTIONS))
             sections.append(section(subject))
-    when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     page.write(path, f"{test.name}, {model.name}", sections, when)
     say(f"The report is {path}: open it in a browser.")
 

@@ -162,18 +162,18 @@ def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     return left, found
 
 
-def _put(model: dict[str, Any], name: str, value: object) -> None:
-    """Set one value of a flow's settings, by its name or, of a part, by `map.bins`."""
-    name, _, key = name.partition(".")
-    if not key:
-        there = model.get(name)
+def _put(settings: dict[str, Any], name: str, value: object) -> None:
+    """Set one value by its name, or of a part by a dotted one, such as `map.bins`."""
+    name, _, rest = name.partition(".")
+    there = settings.get(name)
+    if rest:
+        if not isinstance(there, dict):  # its kind, or nothing yet
+            there = settings[name] = {} if there is None else {"kind": there}
+        _put(there, rest, value)
+    else:
         # Options may come before their kind.
-        both = isinstance(there, dict) and isinstance(value, str)
-        model[name] = {**there, "kind": value} if both and there else value
-    elif isinstance(there := model.setdefault(name, {}), dict):
-        there[key] = value
-    else:  # after its kind
-        model[name] = {"kind": there, key: value}
+        both = isinstance(there, dict) and there and isinstance(value, str)
+        settings[name] = {**there, "kind": value} if both else value  # type: ignore[dict-item]
 
 
 def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

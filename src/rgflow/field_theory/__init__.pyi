@@ -22,6 +22,8 @@ from .measuring import observables as observables
 from .measuring import reference_fields as reference_fields
 from .monte_carlo import FieldChains as FieldChains
 from .monte_carlo import hmc as hmc
+from .scales import Scale as Scale
+from .scales import scales as scales
 from .statistics import AutocorrelationTime as AutocorrelationTime
 from .statistics import Estimate as Estimate
 from .statistics import effective_sample_size as effective_sample_size

@@ -31,6 +31,7 @@ from rgflow.field_theory.statistics import (
 )
 from rgflow.flow import Flow
 from rgflow.objectives import ReverseKL
+from rgflow.text import measured
 
 Array = NDArray[np.float64]
 AT_ONCE = 256
@@ -486,3 +487,85 @@ def as_json(found: Measurement) -> dict[str, Any]:
 
 LEFT_OUT = ("log_weights", "magnetisations")
 """Of a file of a measurement."""
+
+
+# ---------------------------------------------------------------- in words
+
+
+@torch.no_grad()
+def examples(flow: Flow, count: int = 4) -> list[list[Array]]:
+    """Some fields of a flow from coarse to fine, each a list of arrays [h, w], coarse first."""
+    z = flow.draw(count, generator=torch.Generator(flow.device).manual_seed(0))
+    stages = flow.coarse(z)
+    return [[_numpy(stage[k, 0]) for stage in reversed(stages)] for k in range(count)]
+
+
+FEW = 100
+"""Effective samples below which errors mean little."""
+FAR = 4.0
+"""Errors by which an observable may differ from a reference by chance."""
+
+
+def cautions(found: Measurement) -> list[str]:
+    """What speaks against a measurement, a sentence each."""
+    said = []
+    if not found.modes.covered:
+        said.append(
+            f"Not to be trusted: the flow misses a mode, as {found.modes.positive.value:.3f} of "
+            f"its weight has a positive magnetisation, and not a half; give its maps "
+            f"--model.map.odd true, or set --objective.symmetric true."
+        )
+    if found.ess * found.samples < FEW:
+        said.append(
+            f"Not to be trusted yet: {found.samples} samples are effectively "
+            f"{found.ess * found.samples:.0f}; train longer, or draw more with --samples."
+        )
+    if far := {name: x for name, x in found.differences.items() if abs(x) > FAR}:
+        listed = ", ".join(f"{name.replace('_', ' ')} by {x:+.1f}" for name, x in far.items())
+        said.append(
+            f"Not as the reference says: {listed} errors; one of the two hasn't seen all modes, or "
+            f"its errors are too small."
+        )
+    return said
+
+
+def facts(found: Measurement) -> list[tuple[str, str]]:
+    """How well a flow has learned an action: names, each with a number in words."""
+    chain, bound, log_z = found.metropolis, found.log_z_bound, found.log_z
+    out = [
+        ("ln Z, at least", measured(bound.value, 3, bound.error)),
+        ("ln Z by weights", measured(log_z.value, 3, log_z.error)),
+    ]
+    if found.log_z_exact is not None:
+        out.append(("ln Z, exact", measured(found.log_z_exact, 3)))
+    if found.reference:
+        upper = found.reference.upper_bound
+        out.append(("ln Z, at most", measured(upper.value, 3, upper.error)))
+    tau, positive = chain.tau_magnetisation, found.modes.positive
+    return [
+        *out,
+        ("effective sample size", f"{found.ess:.3f}"),
+        ("acceptance", f"{chain.acceptance:.3f}"),
+        ("τ_int of |m|", measured(tau.value, 2, tau.error)),
+        ("weight of m > 0", measured(positive.value, 3, positive.error)),
+    ]
+
+
+def rows(found: Measurement) -> list[tuple[str, ...]]:
+    """Observables in words: by weights, by the chain, and if there is a reference, of that, and by
+    how many errors the first differs."""
+    theirs = found.reference.observables.numbers() if found.reference else {}
+    chain, out = found.metropolis.observables.numbers(), []
+    for name, one in found.reweighted.numbers().items():
+        several = [one, chain[name], *([theirs[name]] if theirs else [])]
+        difference = [f"{found.differences[name]:+.1f}"] if theirs else []
+        out.append((name.replace("_", " "), *map(_in_words, several), *difference))
+    return out
+
+
+def _in_words(one: Estimate[float]) -> str:
+    """A number with two digits of its error."""
+    digits = 3
+    if one.error > 0 and math.isfinite(one.error):
+        digits = max(0, min(6, 1 - math.floor(math.log10(one.error))))
+    return measured(one.value, digits, one.error)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.figures.charts import INK, RED, SOFT, blank, plain, rendered
+from rgflow.figures.charts import INK, RED, SOFT, blank, level_colours, plain, rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL import Image
 
-    from rgflow.field_theory import Measurement
+    from rgflow.field_theory import Measurement, Scale
 
 Array = NDArray[np.float64]
 
@@ -95,3 +95,33 @@ def _weights(axes: Axes, found: Measurement) -> None:
     title = f"weights: ESS {found.ess:.3f}, acceptance {found.metropolis.acceptance:.2f}"
     axes.set_title(title, fontsize=9, color=INK)
     plain(axes, "ln w − ln Z in nats", "density")
+
+
+def renormalization(levels: Sequence[Scale]) -> Image.Image:
+    """Levels of a flow beside one another: two-point functions over the distance in sites of the
+    finest grid, distributions of sites, and entropies."""
+    figure = blank(10, 3)
+    correlation, sites, entropy = figure.subplots(1, 3)
+    colours = level_colours(len(levels))
+    for one, colour in zip(levels, colours, strict=True):
+        label = f"level {one.level}, {one.grid[0]}×{one.grid[1]}"
+        distance = np.arange(len(one.correlation)) * 2**one.level
+        share = one.correlation / one.correlation[0]
+        correlation.plot(distance, share, "o-", ms=3, lw=1, color=colour, label=label)
+        scaled = one.sites / one.second.value**0.5
+        sites.hist(scaled, 60, density=True, histtype="step", color=colour)
+    correlation.legend(frameon=False, fontsize=8)
+    correlation.set_title("two-point function, as a share", fontsize=9, color=INK)
+    plain(correlation, "distance in sites of level 0", "")
+    sites.set_title("sites, in units of their spread", fontsize=9, color=INK)
+    plain(sites, "x/√⟨x²⟩", "density")
+    added = [one.entropy.value for one in levels]
+    per_site = [
+        x / (one.grid[0] * one.grid[1] * (0.75 if k < len(levels) - 1 else 1))
+        for k, (x, one) in enumerate(zip(added, levels, strict=True))
+    ]
+    entropy.bar([str(one.level) for one in levels], per_site, color=colours)
+    entropy.set_title("entropy that a level adds, per site", fontsize=9, color=INK)
+    plain(entropy, "level", "nats")
+    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.2, top=0.88, wspace=0.3)
+    return rendered(figure)
