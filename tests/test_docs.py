@@ -201,7 +201,7 @@ def test_commands(page, line, place, monkeypatch):
 
 
 def test_every_preset_is_in_the_table():
-    text = (DOCS / "guide/training.md").read_text()
+    text = (DOCS / "api/presets.md").read_text()
     for name, config in PRESETS.items():
         model, map_ = config.model, config.model.map
         row = [f"`{name}`", config.data]
@@ -210,12 +210,12 @@ def test_every_preset_is_in_the_table():
         else:
             networks, geometry = getattr(map_, "conditioner", None), model.geometry
             if isinstance(geometry, Windows):
-                networks = f"{len(geometry.shifts)} a level"
+                networks = f"{len(geometry.shifts)} per level"
                 cells = f"windows of {2 * geometry.reach + 1}"
             else:
                 cells = listed(geometry.m)
             if networks is None:
-                networks = f"{model.channels * 4**map_.splits} of their own"
+                networks = f"{model.channels * 4**map_.splits}, one per group"
             kind = model.to_dict()["map"]["kind"]
             row += [cells, listed(map_.depth), kind, networks]
             row += [listed(map_.hidden)]
