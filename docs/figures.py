@@ -42,14 +42,16 @@ def save(figure: plt.Figure, name: str) -> None:
 
 ROWS = [
     {"text": -1.2, "checks": 1.2},
-    {"kinds": -1.6, "cells": 1.6},
+    {"kinds": -1.6, "cells": 1.6, "hmc": -4.4},
+    {"field_theory": -4.4},
+    {"actions": -4.4},
     {"objectives": -4.0},
     {"geometries": 0.6},
     {"config": -1.0, "lattice": 2.0},
     {"reading": -1.6, "files": 0.4},
-    {"tensors": -3.3, "torch_files": 4.2, "hmc": 0.6},
+    {"tensors": -3.3, "torch_files": 4.2},
     {"presets": -4.0, "pretrained": -1.6, "numerics": 1.0, "priors": 3.6},
-    {"checkpoint": -1.6, "latents": 1.0, "conditioners": 4.2, "field_theory": -4.4},
+    {"checkpoint": -1.6, "latents": 1.0, "conditioners": 4.2},
     {"bijectors": 3.0},
     {"flow": 0.0},
     {"model": -1.2, "baselines": 1.2},
@@ -68,6 +70,7 @@ WORDS = {
     "cells": "what a layer is",
     "kinds": "tagged options",
     "objectives": "what a step minimises",
+    "actions": "of lattice fields",
     "geometries": "blocks, windows, …",
     "photographs": "of any size",
     "files": "whole or not there",
@@ -149,7 +152,7 @@ def layers() -> None:
     place = {name: (x, 1.5 * y) for y, row in enumerate(ROWS) for name, x in row.items()}
     half_width, half_height = 0.92, 0.42
     for y, row in enumerate(ROWS):
-        tint = plt.get_cmap("YlGnBu")(0.1 + 0.04 * y)
+        tint = plt.get_cmap("YlGnBu")(0.1 + 0.45 * y / len(ROWS))
         for name, x in row.items():
             wide = 1.35 if len(row) == 1 else half_width
             ax.add_patch(

@@ -12,16 +12,9 @@ import torch
 from flows import random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
 from rgflow.actions import FreeField, IsingDual, OwnAction, Phi4, evaluated
+from rgflow.analysis.observables import measure, moments, observables, reference_fields
 from rgflow.cli import main
-from rgflow.field_theory import (
-    accepted,
-    free_propagator,
-    ising_energy,
-    measure,
-    moments,
-    observables,
-    reference_fields,
-)
+from rgflow.field_theory import accepted, free_propagator, ising_energy
 from rgflow.objectives import PathGradient, ReverseKL
 from rgflow.training import train
 from rgflow.training.run import Run

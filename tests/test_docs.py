@@ -27,8 +27,7 @@ from visitors import free_port
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
     "../README.md",
-    "index.md",
-    "architecture.md",
+    "start.md",
     "extending.md",
     "guide/flow.md",
     "guide/bijectors.md",
@@ -44,7 +43,12 @@ PAGES = [
     "guide/photographs.md",
     "guide/repair.md",
     "guide/reproducing.md",
+    "guide/lattice.md",
 ]
+UNCOUNTED = ("api/", "results/")
+"""Folders with pages of any length."""
+LONGEST, MOST = 1200, 30_000
+"""Words of a page, and of all of them."""
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 SMALL += ["--compile", "false"]
 
@@ -92,7 +96,7 @@ def place(folder, tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-BY_DAY = ("../README.md", "extending.md", "guide/flow.md", "guide/photographs.md")
+BY_DAY = ("../README.md", "start.md", "extending.md", "guide/flow.md", "guide/photographs.md")
 """Pages whose code is run by day."""
 
 
@@ -152,6 +156,13 @@ def test_commands(page, line, place, monkeypatch):
         if block.caption:
             (place / block.caption).write_text(block.text)
     arguments = shlex.split(line.removeprefix("python -m "), comments=True)[1:]
+    for preset, run in (("phi4-6", "runs/phi4"), ("phi4-32", "runs/grow-8")):
+        if run in arguments and arguments[arguments.index(run) - 1] != "--out":
+            tiny = ["--model.map.hidden", "4", "--steps", "1", "--batch_size", "4"]
+            if run.endswith("grow-8"):
+                tiny += ["--model.height", "8", "--model.width", "8", "--model.shared", "true"]
+            tiny += ["--validate_count", "100", "--out", run]
+            assert main(["train", preset, *tiny]) == 0
     if "--resume" in arguments:  # for one step more
         folder = arguments[arguments.index("--resume") + 1]
         steps = json.loads((place / folder / "run.json").read_text())["result"]["steps"]
@@ -170,10 +181,12 @@ def test_commands(page, line, place, monkeypatch):
         pixels = photograph("chelsea", 4)[:, :40, :60].transpose(1, 2, 0).copy()
         pixels[10:12, 5:50] = 255
         for name in [*arguments, "pictures/a.png"]:
-            if name.endswith(".png"):
+            if name.endswith((".png", ".jpg")):
                 Image.fromarray(pixels if "mask" not in name else pixels // 255 * 255).save(name)
         few = ["--sweeps", "1"] if arguments[0] == "repair" else []
         assert main([*arguments, *few]) == 0
+    elif arguments[0] == "measure":
+        assert main([*arguments, "--samples", "100", "--reference", "200"]) == 0
     elif arguments[0] == "distances":
         assert main([*arguments, "--count", "20"]) == 0
     elif arguments[0] == "factors":
@@ -201,7 +214,7 @@ def test_commands(page, line, place, monkeypatch):
 
 
 def test_every_preset_is_in_the_table():
-    text = (DOCS / "guide/training.md").read_text()
+    text = (DOCS / "api/presets.md").read_text()
     for name, config in PRESETS.items():
         model, map_ = config.model, config.model.map
         row = [f"`{name}`", config.data]
@@ -210,19 +223,85 @@ def test_every_preset_is_in_the_table():
         else:
             networks, geometry = getattr(map_, "conditioner", None), model.geometry
             if isinstance(geometry, Windows):
-                networks = f"{len(geometry.shifts)} a level"
+                networks = f"{geometry.least_layers} per level"
                 cells = f"windows of {2 * geometry.reach + 1}"
             else:
                 cells = listed(geometry.m)
             if networks is None:
-                networks = f"{model.channels * 4**map_.splits} of their own"
+                networks = f"{model.channels * 4**map_.splits}, one per group"
             kind = model.to_dict()["map"]["kind"]
             row += [cells, listed(map_.depth), kind, networks]
             row += [listed(map_.hidden)]
         assert f"| {' | '.join(map(str, row))} |".replace("|   |   |", "| | |") in text
 
 
+def every_page():
+    """All pages, and the README; `_build` holds none of ours."""
+    found = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    return ["../README.md", *sorted(page for page in found if not page.startswith("_build"))]
+
+
 def test_every_page_is_tested():
-    found = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    with_code = {page for page in found if "```python" in (DOCS / page).read_text()}
+    with_code = {page for page in every_page() if "```python" in (DOCS / page).read_text()}
+    with_code |= {
+        page for page in every_page() if not page.startswith(UNCOUNTED) and commands(page)
+    }
     assert with_code <= set(PAGES)
+
+
+def words(text):
+    """Words, numbers and names; not the bars of tables."""
+    return len(re.findall(r"\S*\w\S*", text))
+
+
+def test_pages_are_short():
+    counts = {
+        page: words((DOCS / page).read_text())
+        for page in every_page()
+        if not page.startswith(UNCOUNTED)
+    }
+    assert {page: count for page, count in counts.items() if count > LONGEST} == {}
+    assert sum(counts.values()) <= MOST
+    assert len((DOCS.parent / "README.md").read_text().splitlines()) <= 120
+
+
+def slug(heading):
+    """The anchor of a heading, as GitHub and MyST make it."""
+    plain = re.sub(r"[`*]|\{\w+\}|\]\([^)]*\)|\[", "", heading).strip().lower()
+    return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+
+
+def anchors(path):
+    """What links to a page may name after a #."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {slug(heading) for heading in headings} | set(re.findall(r"^\((.+)\)=$", text, re.M))
+
+
+@pytest.mark.parametrize("page", every_page())
+def test_links_lead_somewhere(page):
+    """On GitHub as in Sphinx: files and headings; pages of the web aren't asked."""
+    path = DOCS / page
+    text = re.sub(r"^```(?!\{figure\}).*?^```$", "", path.read_text(), flags=re.DOTALL | re.M)
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^```\{figure\} (\S+)", text, re.M)
+    for link in links:
+        file, _, anchor = link.partition("#")
+        if "://" in file:
+            continue
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def test_every_picture_of_the_gallery_has_its_command():
+    """A picture, and below it, or below those that follow it, a paragraph with a command."""
+    text = (DOCS / "gallery.md").read_text()
+    parts = [part for part in re.split(r"\n\n+|\n(?=#)", text) if part and not part.startswith("#")]
+    waiting = 0
+    for part in parts[1:]:
+        if part.startswith("!["):
+            waiting += 1
+        elif waiting:
+            assert re.search(r"`(rgflow|python) [^`]+`", part), part
+            waiting = 0
+    assert not waiting

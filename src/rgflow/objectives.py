@@ -135,7 +135,7 @@ class ReverseKL(Objective):
         check_type("symmetric", self.symmetric, bool, "true or false")
 
     def begin(self, flow: "Flow") -> None:
-        """Give maps of sites the scale of independent normal values for which the loss is
+        """Give maps the scale of independent normal values for which the loss is
         lowest.
 
         Raises:
@@ -143,9 +143,6 @@ class ReverseKL(Objective):
         """
         import torch
 
-        from rgflow.bijectors import SiteSpline
-
-        found = [bijector for bijector in flow.maps() if isinstance(bijector, SiteSpline)]
         generator = torch.Generator().manual_seed(0)
         z = torch.randn((64, *flow.image_shape), generator=generator).to(flow.device, flow.dtype)
         action = self.start or self.action
@@ -153,9 +150,8 @@ class ReverseKL(Objective):
         scales = [10 ** (k / 20) for k in range(-40, 41)]
         losses = [evaluated(action, s * z).mean().item() - flow.dim * math.log(s) for s in scales]
         best = min(zip(losses, scales, strict=True), key=lambda one: one[0])[1]
-        with torch.no_grad():
-            for bijector in found:
-                bijector.log_scale.fill_(math.log(best))
+        for bijector in flow.maps():
+            bijector.rescale(best)
 
     def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
         fields, log_q = self.draw(flow, batch.size, batch.generator)

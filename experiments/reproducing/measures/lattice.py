@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
-from rgflow.field_theory import as_json, measure, reference_fields
-from rgflow.field_theory.measuring import examples
+from rgflow.analysis.observables import as_json, examples, measure, reference_fields
 from rgflow.figures.field_theory import overview
 from rgflow.objectives import ReverseKL
 

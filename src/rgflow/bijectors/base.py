@@ -180,6 +180,9 @@ class Bijector(nn.Module):
     def fit(self, pixels: "Marginal") -> None:
         """Take what is known of pixels before training."""
 
+    def rescale(self, scale: float) -> None:
+        """Take the spread of fields before training, where these don't come from data."""
+
     def compile_kernels(self, on: bool = True) -> bool:
         """Compile what is used within `Flow.fast`, or don't; whether there is anything to."""
         return False

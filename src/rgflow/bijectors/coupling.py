@@ -43,6 +43,21 @@ class Coupling(Bijector):
         conditioner: The kind of the networks.
         hidden: Width of their hidden layers.
         blocks: Residual blocks of each.
+
+    Example:
+        >>> class Additive(Coupling):
+        ...     def __init__(self, spec: MapSpec, hidden: int = 64) -> None:
+        ...         super().__init__(spec, 1, conditioner="trunk", hidden=hidden, blocks=1)
+        ...
+        ...     def elementwise(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        ...         return x + params[:, 0], torch.zeros_like(x)
+        ...
+        ...     def elementwise_inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        ...         return y - params[:, 0], torch.zeros_like(y)
+        >>> additive = Additive(MapSpec(channels=3, sites=4))
+        >>> x = torch.randn(5, 12)
+        >>> torch.allclose(additive.inverse(additive(x)[0])[0], x, atol=1e-6)
+        True
     """
 
     def __init__(

@@ -4,6 +4,7 @@ Letters in shapes: R rows (sites); C channels; S sites of the context; E numbers
 K bins; P parameters of a variable.
 """
 
+import math
 from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, cast
@@ -81,6 +82,9 @@ class SiteSpline(Bijector):
     def hidden_matrices(self) -> Iterable[Tensor]:
         networks = cast(Iterable[WindowNetwork], self.networks)
         return chain.from_iterable(network.hidden_matrices() for network in networks)
+
+    def rescale(self, scale: float) -> None:
+        nn.init.constant_(self.log_scale, math.log(scale))
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         parts, total = [], x.new_zeros(len(x))

@@ -10,7 +10,7 @@ from rgflow.files import write_json, write_picture, writing
 from rgflow.text import Screen, bar, say, table
 
 if TYPE_CHECKING:
-    from rgflow.field_theory import Measurement
+    from rgflow.analysis.observables import Measurement
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -34,8 +34,7 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
 
     from rgflow import trained
-    from rgflow.field_theory import as_json, measure
-    from rgflow.field_theory.measuring import cautions, examples, facts, rows
+    from rgflow.analysis.observables import as_json, cautions, examples, facts, measure, rows
     from rgflow.figures.field_theory import overview
     from rgflow.objectives import ReverseKL
     from rgflow.training.optimisation import prepare_machine

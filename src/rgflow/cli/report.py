@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
             of_action = lattice.ReportedAction(
                 flow=model.flow,
                 objective=objective,
-                **some(settings, "draws", "seed", "threshold"),
+                **some(settings, "draws", "seed"),
                 beside=other,
                 progress=report,
             )

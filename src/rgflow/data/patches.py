@@ -1,9 +1,28 @@
-"""Patches of photographs that scikit-image and scikit-learn bring along: natural images offline.
+"""Patches of photographs that scikit-image and scikit-learn include: natural images offline.
 
-`patches` holds regions of every photograph out for validation and test; `patches:NAME` holds out
-the whole photograph NAME for the test. A patch is cut at a random place and reduced by averaging
-squares of `scale` x `scale` pixels, so that it depends on no pixel outside its square, and images
-in different splits share none.
+A patch is cut at a random place of a photograph and reduced by averaging squares of `scale` x
+`scale` pixels (1, 2 or 4), so that it depends on no pixel outside its square. No pixel is in two
+splits:
+
+- `patches`: training patches come from the left of every photograph, validation patches from the
+  upper right, test patches from the lower right.
+- `patches:NAME`: training patches come from the left and the lower right of the six other
+  photographs, validation patches from their upper right, test patches from the whole photograph
+  NAME.
+
+The regions for training hold 1.2 million pixels, 1,108 patches of scale 1 side by side, so the
+50,000 training patches overlap. Patches of more than 134 x 135 pixels fit nowhere and are refused.
+
+Sources and licences, as `skimage.data` and `sklearn.datasets` state them:
+
+- astronaut (512 x 512): NASA, public domain
+- chelsea (451 x 300): Stefan van der Walt, CC0
+- coffee (600 x 400): Rachel Michetti, courtesy of Pikolo Espresso Bar, CC0
+- rocket (640 x 427): SpaceX, public domain
+- motorcycle (741 x 500): the left image of the Middlebury 2014 stereo benchmark by N. Nesic,
+  P. Westling, X. Wang, Y. Kitajima, G. Krathwohl and D. Scharstein; no licence stated
+- china (640 x 427): danielbuechele on Flickr, CC BY 2.0
+- flower (640 x 427): vultilion on Flickr, CC BY 2.0
 
 Letters in shapes: H, W of a patch, C channels.
 """

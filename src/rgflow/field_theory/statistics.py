@@ -297,3 +297,27 @@ def log_mean_weight(log_weights: ArrayLike) -> Estimate[float]:
     if rest.all():
         error = math.sqrt((n - 1) * np.log(rest / (n - 1)).var())
     return Estimate(float(logsumexp(logs)) - math.log(n), error)
+
+
+def accepted(log_weights: Array, seed: int = 0) -> NDArray[np.int64]:
+    """Which proposal an independence Metropolis sampler holds after each of them, from the first on
+    (Albergo et al. 2019, arXiv:1904.12072).
+
+    Args:
+        log_weights: ln w of independent proposals, [T].
+        seed: Of the decisions.
+
+    Returns:
+        Numbers of proposals [T].
+
+    Example:
+        >>> accepted(np.array([0.0, 50.0, 0.0, 60.0])).tolist()
+        [0, 1, 1, 3]
+    """
+    thresholds = np.log(np.random.default_rng(seed).random(len(log_weights)))
+    held, out = 0, np.zeros(len(log_weights), dtype=np.int64)
+    for k in range(1, len(log_weights)):
+        if thresholds[k] < log_weights[k] - log_weights[held]:
+            held = k
+        out[k] = held
+    return out

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL import Image
 
-    from rgflow.field_theory import Measurement, Scale
+    from rgflow.analysis.observables import Measurement
+    from rgflow.analysis.scales import Scale
 
 Array = NDArray[np.float64]
 

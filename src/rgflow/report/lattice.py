@@ -4,9 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
-from rgflow.field_theory import Measurement, Scale, measure, reference_fields, scales
-from rgflow.field_theory.measuring import cautions, examples, facts, rows
+from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.analysis.observables import (
+    Measurement,
+    cautions,
+    examples,
+    facts,
+    measure,
+    reference_fields,
+    rows,
+)
+from rgflow.analysis.scales import Scale, scales
 from rgflow.figures.field_theory import overview, renormalization
 from rgflow.figures.fields import strengths, strongest
 from rgflow.figures.network import generation_cones, network_views
@@ -20,6 +28,8 @@ from rgflow.text import Report, counter
 
 SAMPLES = 5000
 """Samples of the flow, and fields of the reference."""
+VISIBLE = 0.01
+"""Strength above which a latent is visible, in units of the field, where pixels have 256."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +43,6 @@ class ReportedAction:
     objective: ReverseKL
     draws: int = 4
     seed: int = 0
-    threshold: float = VISIBLE
     beside: tuple[str, Flow] | None = None
     """The name of another flow, such as one off criticality, and the flow."""
     progress: Report | None = None
@@ -146,17 +155,17 @@ def fields(subject: ReportedAction) -> Section:
         text=["The receptive field of a latent shows which sites it changes, and how much."],
         parts=[
             still(
-                strongest(results, 8 // len(results), subject.threshold),
+                strongest(results, 8 // len(results), VISIBLE),
                 "The strongest receptive fields of every level, each with row, column and channel "
                 "of the latent and its strength",
             ),
             still(
-                strengths(results, subject.threshold),
+                strengths(results, VISIBLE),
                 "Strengths of all latents",
                 least=max(LEAST, 450 * len(results)),
             ),
             *(
-                tables.strengths(one, subject.threshold, name if len(results) > 1 else "")
+                tables.strengths(one, VISIBLE, name if len(results) > 1 else "")
                 for name, one in results.items()
             ),
         ],

@@ -24,6 +24,7 @@ from rgflow.field_theory.monte_carlo import hmc
 from rgflow.field_theory.statistics import (
     AutocorrelationTime,
     Estimate,
+    accepted,
     effective_sample_size,
     jackknife,
     log_mean_weight,
@@ -31,7 +32,7 @@ from rgflow.field_theory.statistics import (
 )
 from rgflow.flow import Flow
 from rgflow.objectives import ReverseKL
-from rgflow.text import measured
+from rgflow.text import measured, minus
 
 Array = NDArray[np.float64]
 AT_ONCE = 256
@@ -359,23 +360,6 @@ def _joined(parts: list[Moments]) -> Moments:
     )
 
 
-def accepted(log_weights: Array, seed: int = 0) -> NDArray[np.int64]:
-    """Which proposal an independence Metropolis sampler holds after each of them, [T]; it begins
-    with the first.
-
-    Example:
-        >>> accepted(np.array([0.0, 50.0, 0.0, 60.0])).tolist()
-        [0, 1, 1, 3]
-    """
-    thresholds = np.log(np.random.default_rng(seed).random(len(log_weights)))
-    held, out = 0, np.zeros(len(log_weights), dtype=np.int64)
-    for k in range(1, len(log_weights)):
-        if thresholds[k] < log_weights[k] - log_weights[held]:
-            held = k
-        out[k] = held
-    return out
-
-
 def _metropolis(
     found: Moments, log_w: Array, action: Action, shape: tuple[int, int], seed: int
 ) -> Metropolis:
@@ -558,7 +542,7 @@ def rows(found: Measurement) -> list[tuple[str, ...]]:
     chain, out = found.metropolis.observables.numbers(), []
     for name, one in found.reweighted.numbers().items():
         several = [one, chain[name], *([theirs[name]] if theirs else [])]
-        difference = [f"{found.differences[name]:+.1f}"] if theirs else []
+        difference = [minus(f"{found.differences[name]:+.1f}")] if theirs else []
         out.append((name.replace("_", " "), *map(_in_words, several), *difference))
     return out
 
@@ -568,4 +552,4 @@ def _in_words(one: Estimate[float]) -> str:
     digits = 3
     if one.error > 0 and math.isfinite(one.error):
         digits = max(0, min(6, 1 - math.floor(math.log10(one.error))))
-    return measured(one.value, digits, one.error)
+    return minus(measured(one.value, digits, one.error))
