@@ -530,8 +530,7 @@ def page(experiment: Experiment, *others: Experiment) -> str:
         method = one.folder / "method.md"
         if method.is_file():
             lines += [filled(method.read_text(), one, read_results(one)), ""]
-    for one in (experiment, *others):
-        lines += [_done(one, budget) for budget in one.budgets]
+    lines += [_done(one) for one in (experiment, *others)]
     lines += [*_made_with(experiment, *others), "", "</details>", ""]
     return "\n".join(lines)
 
@@ -545,7 +544,7 @@ def _section(experiment: Experiment, heading: str) -> Iterator[str]:
 
     def shown(picture: dict[str, Any]) -> Iterator[str]:
         caption = fill(picture["caption"])
-        alt = re.split("[,:;]", caption)[0]
+        alt = re.split("[,:;] ", caption)[0]
         yield from (f"![{alt}]({picture_file(experiment, picture)})", "", f"*{caption}.*", "")
 
     if experiment.answer:
@@ -568,21 +567,22 @@ def _section(experiment: Experiment, heading: str) -> Iterator[str]:
         yield from shown(picture)
 
 
-def _done(experiment: Experiment, budget: str) -> str:
-    """How much was trained and measured for a budget, and when."""
-    plan = experiment.plan(budget)
-    content = results.read(EXPERIMENTS, experiment.name, budget)
-    command = f"rgflow reproduce {experiment.name} --budget {budget}"
-    if content is results.EMPTY:
-        return f"- `{command}`: not run."
-    trainings, measures = content["trainings"], content["measures"]
-    now = manifest.entry(experiment, budget)
-    told = (
-        *[_count("training", now.trainings, now.of_trainings, trainings)] * bool(plan.trainings),
-        _count("measurement", now.measures, now.of_measures, measures),
-        _dates(one["started"] for one in (*trainings, *measures)),
-    )
-    return f"- `{command}`: {', '.join(told)}."
+def _done(experiment: Experiment) -> str:
+    """How much was trained and measured for every budget, and when."""
+    told = []
+    for budget in experiment.budgets:
+        content = results.read(EXPERIMENTS, experiment.name, budget)
+        if content is results.EMPTY:
+            told.append(f"`{budget}` not run")
+            continue
+        trainings, measures = content["trainings"], content["measures"]
+        now = manifest.entry(experiment, budget)
+        counts = [_count("measurement", now.measures, now.of_measures, measures)]
+        if now.of_trainings:
+            counts.insert(0, _count("training", now.trainings, now.of_trainings, trainings))
+        counts.append(_dates(one["started"] for one in (*trainings, *measures)))
+        told.append(f"`{budget}` {', '.join(counts)}")
+    return f"- `rgflow reproduce {experiment.name}`: {'; '.join(told)}."
 
 
 def _made_with(*experiments: Experiment) -> list[str]:
@@ -595,7 +595,9 @@ def _made_with(*experiments: Experiment) -> list[str]:
     if made:
         machines = (f"{m['processor']}, {m['cores']} cores" for m in (o["machine"] for o in made))
         versions = (f"torch {one['versions']['torch']}" for one in made)
-        lines.append(f"- Made with: {'; '.join(sorted({*machines}) + sorted({*versions}))}.")
+        lines.append(
+            f"- Machines and versions: {'; '.join(sorted({*machines}) + sorted({*versions}))}."
+        )
     peers = [
         peer
         for one in experiments
@@ -756,7 +758,7 @@ def chart(rows: Dots, unit: str) -> Image.Image:
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot(xlabel=unit)
     plain(axes)
-    markers = iter("osD^vP")
+    hollow, solid = iter("sD^"), iter("oPXv")
     colours = (colormaps["tab10"](k) for k in range(10))
     for name in series:
         places = [k for k, row in enumerate(rows.values()) if name in row]
@@ -767,7 +769,7 @@ def chart(rows: Dots, unit: str) -> Image.Image:
             values,
             places,
             xerr=errors,
-            fmt=next(markers),
+            fmt=next(hollow if published else solid),
             color=colour,
             markerfacecolor="white" if published else colour,
             label=literal(name) if len(series) > 1 else None,
@@ -790,6 +792,7 @@ def dots(experiment: Experiment, picture: dict[str, Any]) -> Dots:
     rows: dict[str, dict[str, tuple[float, float]]] = {}
     for row in said["rows"]:
         drawn = {text: (float(row[key]), 0.0) for key, text in PUBLISHED.items() if key in row}
+        given = len(drawn)
         for value in values:
             if value["name"] not in picture.get("columns", [value["name"]]):
                 continue
@@ -797,9 +800,10 @@ def dots(experiment: Experiment, picture: dict[str, Any]) -> Dots:
                 number = one.number(value["value"], row) if budget in budgets else None
                 if number:
                     error = 0.0 if math.isnan(number.error) else number.error
-                    drawn[value["name"] or one.called] = (number.mean, error)
-        if drawn:
-            rows[row["name"]] = drawn
+                    series = value["name"] or (one.called if len(found) > 1 else "here")
+                    drawn[series.replace("`", "")] = (number.mean, error)
+        if len(drawn) > given:
+            rows[row["name"].replace("`", "")] = drawn
     if picture.get("sorted"):
         rows = dict(sorted(rows.items(), key=lambda item: next(iter(item[1].values()))))
     return rows
