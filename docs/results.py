@@ -64,19 +64,19 @@ READING = """
 
 - Bits per dimension (bits/dim) are those of 8-bit images; lower is better. PSNR is in decibels;
   higher is better.
-- A number is the mean over seeds. After ± stands its standard error, which includes that of the
-  measurement; with one seed it is the measurement's alone.
+- Numbers are means over seeds ± the standard error, which includes that of the measurement; with
+  one seed it is the measurement's alone.
 - A claim is **decided** if the 95 % confidence interval of the paired difference excludes 0. With
   one seed, the spread of seeds is taken from the budget that has several; without one, the claim
-  stays undecided. A claim over images, with one training each, is about those trainings only.
-- Training time is processor time on one core. Different processors do different amounts of work in
-  the same time, so compare numbers within a page and from the same processor.
+  stays undecided. Claims over images, with one training each, are about those trainings only.
+- Training time is processor time on one core. Processors differ, so compare numbers within a page
+  and from the same processor.
 
-`rgflow reproduce NAME --budget 10m` repeats an experiment ([guide](../guide/reproducing.md)). The
-budget `10m` is ten minutes or less per training, `2h` is an hour or less, or a model of the
-package, and `full` is the paper's setting, which needs a GPU and the official data and was never
-run. Settings, seeds, steps, machine, versions and commit of every training and measurement are in
-`experiments/NAME/BUDGET.json`, and `experiments/manifest.json` lists what is done."""
+`rgflow reproduce NAME --budget 10m` repeats an experiment ([guide](../guide/reproducing.md)).
+Budget `10m` is at most ten minutes per training; `2h` is at most an hour, or models of the package;
+`full` is the paper's setting, which needs a GPU and the official data and was never run. Settings,
+seeds, steps, machine, versions and commit of everything are in `experiments/NAME/BUDGET.json`;
+`experiments/manifest.json` lists what is done."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
@@ -459,7 +459,8 @@ def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str
                 for factor, by_level in best.items():
                     levels = max(levels, *(level + 1 for level in by_level))
                     cells = [f"{by_level[level]:.2f}" for level in sorted(by_level)]
-                    rows.append([f"{row['name']}: {factor}", *cells, outcomes[factor]])
+                    name = said.get("factors", {}).get(factor, factor)
+                    rows.append([f"{row['name']}: {name}", *cells, outcomes[factor]])
         for cells in rows:
             cells[-1:] = [""] * (levels + 2 - len(cells)) + cells[-1:]
         if rows:
@@ -619,8 +620,9 @@ def _made_with(*experiments: Experiment) -> list[str]:
             for one in peers
             if one["revision"]
         }
+        told = sorted(used) + sorted({one["machine"]["processor"] for one in peers})
         when = _dates(one["started"] for one in peers if "started" in one)
-        lines.append(f"- Flows of other libraries: {'; '.join(sorted(used))}, {when}.")
+        lines.append(f"- Flows of other libraries: {'; '.join(told)}; {when}.")
     return lines
 
 
