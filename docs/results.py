@@ -657,9 +657,12 @@ def _with_changes() -> str:
 
 
 def _count(what: str, done: int, planned: int, there: Sequence[Any]) -> str:
-    """How many of those planned are done, and how many more there are, of a former plan."""
+    """How many are done, of how many if some are missing, and how many more there are, of a former
+    plan."""
     former = len(there) - done
-    return f"{done} of {planned} {what}s" + f" ({former} more of former settings)" * (former > 0)
+    number = f"{done:,}" if done == planned else f"{done} of {planned}"
+    plural = "s" * (planned != 1)
+    return f"{number} {what}{plural}" + f" ({former} more of former settings)" * (former > 0)
 
 
 def overview(pages: Mapping[str, Sequence[Experiment]]) -> str:
