@@ -15,7 +15,8 @@ claims                     statements of the paper, each with two numbers that s
 verdicts                   what probes of each level find, and whether the paper's statement holds
 
 `budgets` limits a table to some of the budgets, `unit` is the unit of its numbers, `over` what
-differences are averaged over if not seeds, `how` replaces the sentence about that.
+differences are averaged over if not seeds, `how` replaces the sentence about that. A column with
+`error: false` leaves its errors out; `factors` gives those of the probes other names.
 
 `pictures` are files of the experiment, charts of a table, or learning curves; the first one opens
 the page. `numbers` names the numbers that the texts contain as {name}.
@@ -503,12 +504,11 @@ def filled(text: str, experiment: Experiment, found: Mapping[str, Results]) -> s
         row = experiment.numbers.get(name)
         if row is None:
             raise ValueError(f"Expected {name} among the numbers of {experiment.name}.")
-        of = found.get(row["budget"])
-        path = row["value"]
-        if "minus" in row:
-            there = of and of.difference(path, row, {**row, **row["minus"]})
-        else:
-            there = of and of.number(path, row)
+        of, there = found.get(row["budget"]), None
+        if of and "minus" in row:
+            there = of.difference(row["value"], row, {**row, **row["minus"]})
+        elif of:
+            there = of.number(row["value"], row)
         if there is None:
             raise ValueError(f"Expected {name} of {experiment.name} to be measured.")
         mean = there.mean * row.get("times", 1)
