@@ -1,30 +1,37 @@
-"""Write the pages of results into `results`, and the manifest: `python docs/results.py`.
+"""Write the results pages in `results` and the manifest: `python docs/results.py`.
 
-No number is typed: published ones come from the configs of the experiments, ours from the JSON that
-`rgflow reproduce` writes. What the numbers mean is in `notes.md` beside a config.
+A page is made from the `config.yaml`, `notes.md` and `method.md` of one or more experiments and
+from the JSON that `rgflow reproduce` writes: the answer, its picture, the tables and the notes,
+then one folded section on the method. An experiment whose config names a `page` has a section on
+the page of that experiment.
 
 A config's `tables` are of several kinds, which differ by their keys:
 
-value, rows                one number: published ones, and ours under every budget
+value, rows                one number: published ones, and ours for every budget
 values, rows, baseline     several numbers, a table for every budget; differences from the baseline,
-                           or from that of a row, but of numbers with `compared: false`
-claims                     sentences of the paper, each with two numbers that it says to differ;
-                           with `near`, it is how far they are from that number that differs
-verdicts                   what the probes of each level say about the paper's sentences
-curves                     validations against time, a picture for every budget: rows as above
+                           or from that of a row, except of numbers with `compared: false`
+claims                     statements of the paper, each with two numbers that should differ;
+                           with `near`, what differs is their distance from that number
+verdicts                   what probes of each level find, and whether the paper's statement holds
 
-What differences are the mean `over`, if not seeds, a table says too, or `how` they are taken.
+`budgets` limits a table to some of the budgets, `unit` is the unit of its numbers, `over` what
+differences are averaged over if not seeds, `how` replaces the sentence about that. A column with
+`error: false` leaves its errors out; `factors` gives those of the probes other names.
 
-A number of ours is named by a path: the name of a measure, and keys within its numbers; or
-training.steps, and what else a training is recorded with. It is the mean over the seeds; its error
-is that of the mean, and of the measurement. Where a path leads to a list, it is the mean over that,
-and differences are taken place by place. A row `of` several labels is the mean over them all.
+`pictures` are files of the experiment, charts of a table, or learning curves; the first one opens
+the page. `numbers` names the numbers that the texts contain as {name}.
+
+A number is found by a path: the name of a measure and keys within its numbers, or
+training.steps and whatever else is recorded of a training. It is the mean over the seeds; its error
+is that of the mean and of the measurement. Where a path leads to a list, it is the mean over the
+list, and differences are taken element by element. A row `of` several labels is the mean over them.
 """
 
 import json
 import math
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -37,36 +44,44 @@ from scipy.stats import t
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from reproducing import manifest, results
-from reproducing.plan import BUDGETS, Experiment, names, read_experiment
-from rgflow.figures.charts import SOFT, blank, literal, plain, rendered
-from rgflow.pretrained import commit_of
+from reproducing.plan import Experiment, names, read_experiment
+from rgflow.figures.charts import INK, SOFT, blank, literal, plain, rendered
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 PAGES = Path(__file__).parent / "results"
 PUBLISHED = {"paper": "paper", "reproduction": "independent reproduction", "aim": "our aim"}
 """Columns of numbers that are given, by the key of a row, which has them as they are printed."""
-DONE = {"done": "done", "partly": "partly done", "not": "not run here"}
 PREFACE = """
 # Results
 
-The tables and figures of the paper, done again, and questions of our own. The paper trained on a
-GPU for days. What is committed here was trained on a CPU for minutes, so it says which of several
-flows is better for the same time, and rarely reaches the paper's numbers. Where these were missed,
-it says so.
+Every table and figure of the RG-Flow paper
+([Hu et al. 2022](https://doi.org/10.1088/2632-2153/ac8393)), reproduced as far as a CPU allows, and
+questions of our own. The paper trained on a GPU for days; the flows here trained on one CPU core
+for minutes. So the pages say which flow is better for the same time. They rarely reach the paper's
+numbers, and each page says where they fall short."""
+READING = """
+## How to read the numbers
 
-`rgflow reproduce NAME --budget 10m` does an experiment again; [how](../guide/reproducing.md). With
-the budget 10m every training has ten minutes of one core or less, with 2h, which is only a name,
-an hour or less, and figures are of models that come with the package; full is the paper's setting,
-for those with a GPU and the data. An experiment has those budgets under which it is worth doing:
-what needs official files only the last. What different processors do in the same time differs much,
-so compare numbers within a page, and there only of one processor.
+- Bits per dimension (bits/dim) are those of 8-bit images; lower is better. PSNR is in decibels;
+  higher is better.
+- Numbers are means over seeds ± the standard error, which includes that of the measurement; with
+  one seed it is the measurement's alone.
+- A claim is **decided** if the 95 % confidence interval of the paired difference excludes 0. With
+  one seed, the spread of seeds is taken from the budget that has several; without one, the claim
+  stays undecided. Claims over images, with one training each, are about those trainings only.
+- Training time is processor time on one core. Processors differ, so compare numbers within a page
+  and from the same processor.
 
-At the end of every page stand machines, versions and commits. *With changes* beside a commit says
-that there were code or settings that weren't committed yet when a training or a measurement began;
-which these were isn't recorded."""
+`rgflow reproduce NAME --budget 10m` repeats an experiment ([guide](../guide/reproducing.md)).
+Budget `10m` is at most ten minutes per training; `2h` is at most an hour, or models of the package;
+`full` is the paper's setting, which needs a GPU and the official data and was never run. Settings,
+seeds, steps, machine, versions and commit of everything are in `experiments/NAME/BUDGET.json`;
+`experiments/manifest.json` lists what is done."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
+PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
+"""A number in a text, by its name in the config."""
 CONFIDENCE = 0.95
 """Of the interval of a difference that must leave out 0 for a claim to be decided."""
 
@@ -103,12 +118,12 @@ class Number:
             return False
         return bool(abs(self.mean) > t(of.count - 1).ppf((1 + CONFIDENCE) / 2) * error)
 
-    def text(self, digits: int, signed: bool = False) -> str:
-        """With so many digits after the point; without an error if there is none, or it is 0, as
-        of steps that were told beforehand."""
+    def text(self, digits: int, signed: bool = False, bare: bool = False) -> str:
+        """With so many digits after the point; without the error if there is none, if it is 0, as
+        of a planned number of steps, or if only the bare number is asked for."""
         sign = "+" if signed else ""
         said = f"{self.mean:{sign}.{digits}f}"
-        if self.error and not math.isnan(self.error):
+        if self.error and not math.isnan(self.error) and not bare:
             said += f" ± {self.error:.{digits}f}"
         return said.replace("-", "−")
 
@@ -123,13 +138,13 @@ class Results:
 
     @property
     def called(self) -> str:
-        """The budget, and how long its trainings are, where its name doesn't say so."""
-        own = [one for one in self.trainings if "model" not in one]
-        minutes = {one.get("settings", {}).get("minutes") for one in own}
-        length = minutes.pop() if len(minutes) == 1 else None
-        if length is None or self.budget == f"{length:g}m":
-            return self.budget
-        return f"{self.budget} ({length:g} min)"
+        """How long its trainings are, if they are all equally long; otherwise the budget."""
+        own = [one.get("settings", {}) for one in self.trainings if "model" not in one]
+        for key, unit in (("minutes", "min"), ("steps", "steps")):
+            lengths = {one.get(key) for one in own}
+            if len(lengths) == 1 and (length := lengths.pop()) is not None:
+                return f"{length:,g} {unit}"
+        return self.budget
 
     @classmethod
     def as_planned(cls, experiment: Experiment, budget: str, content: dict[str, Any]) -> "Results":
@@ -329,11 +344,12 @@ def of_one_number(said: dict[str, Any], found: dict[str, Results]) -> Iterator[s
     digits = said.get("digits", 3)
     columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
     if not (columns or found):
-        yield from ("Not measured yet.", "")
         return
     better = said.get("better") if found else None
     given = [PUBLISHED[key] for key in columns]
     head = ["", *given, *(f"here, {one.called}" for one in found.values())]
+    if len(found) == 1:
+        head[-1] = "here" if columns else said.get("unit", "here")
     rows = []
     for row in said["rows"]:
         ours = [one.number(said["value"], row) for one in found.values()]
@@ -362,7 +378,7 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
     bases: dict[str, None] = {}
     columns = [key for key in PUBLISHED if any(key in row for row in said["rows"])]
     given = [PUBLISHED[key] for key in columns]
-    head, told, most = ["", *given, *(value["name"] for value in said["values"])], False, 1
+    head, most = ["", *given, *(value["name"] for value in said["values"])], 1
     for one in found.values():
         rows = []
         for row in said["rows"]:
@@ -370,26 +386,25 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
             base = by_label.get(row.get("baseline", said.get("baseline")))
             for value in said["values"]:
                 number, digits = one.number(value["value"], row), value.get("digits", 3)
-                cells.append(number.text(digits) if number else "")
+                bare = not value.get("error", True)
+                cells.append(number.text(digits, bare=bare) if number else "")
                 if number and base and row is not base and value.get("compared", True):
                     less = one.difference(value["value"], row, base)
                     bases[base["name"]] = None
-                    cells[-1] += f" ({less.text(digits, signed=True)})" if less else ""
+                    cells[-1] += f" ({less.text(digits, signed=True, bare=bare)})" if less else ""
                     most = max(most, less.count if less else 1)
             if any(cells):
                 rows.append([row["name"], *(row.get(key, "") for key in columns), *cells])
         if rows:
-            told = True
-            yield from (f"Budget {one.called}:", "", *table(head, rows))
-    if not told:
-        yield "Not measured yet."
-        yield ""
-    elif bases:
+            if len(found) > 1:
+                yield from (f"{one.called}:", "")
+            yield from table(head, rows)
+    if bases:
         over = said.get("over", "seed")
-        how = f"{over} by {over}" if most > 1 else f"of one {over}; errors are of measuring alone"
+        how = f"paired by {over}" if most > 1 else f"one {over}; errors are of the measurement"
         how = said.get("how", how)
         names = " or ".join(f"“{name}”" for name in bases)
-        yield f"In brackets: the difference from {names}, {how}."
+        yield f"In brackets: difference from {names}, {how}."
         yield ""
 
 
@@ -414,56 +429,48 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
             told = more.text(digits, signed=True)
             told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
             if more.count > 1 and more.trainings == 1:
-                told += ", of one training each"
+                told += ", one training each"
             if len(one.processors(larger, smaller)) > 1:
                 told += ", trained on different processors"
-            outcomes.append(f"{one.called}: **{verdict}** ({told})")
-        yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured yet'}."
+            when = f"{one.called}: " if len(differences) > 1 else ""
+            outcomes.append(f"{when}**{verdict}** ({told})")
+        yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured'}."
     yield ""
 
 
 def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
-    """What the probes of each level say about the paper's sentences."""
-    any_there = False
+    """How well latents of each level predict each factor, and what that says of the paper's
+    statement."""
     for of in found.values():
-        told: dict[str, list[str]] = {}
-        for one in of.measures:
-            label, _ = of.labels[one["training"]] if one["training"] else ("", 0)
-            if one["name"] == said["verdicts"] and label not in told:
-                told[label] = [
-                    f"- {label}: {claim['text']} **{claim['outcome'].capitalize()}.**"
-                    for claim in one["numbers"]["verdict"]
-                ]
-        if told:
-            any_there = True
-            lines = [line for lines in told.values() for line in lines]
-            yield from (f"Budget {of.called}, first seed:", "", *lines, "")
-    if not any_there:
-        yield "Not measured yet."
-        yield ""
-
-
-def of_curves(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
-    """Pictures of validations against time, which `draw` draws."""
-    shown = [one for one in found.values() if one.curves(said["curves"])]
-    if not shown:
-        yield "Not measured yet."
-        yield ""
-    for one in shown:
-        file = curves_file(one, said)
-        yield from (f"Budget {one.called}:", "", f"![{said['title']}]({file})", "")
-
-
-def curves_file(of: Results, said: dict[str, Any]) -> str:
-    """The picture of the curves of an experiment under a budget; what several are of stands in
-    front of a comma in their titles."""
-    of_what, comma, _ = said["title"].partition(",")
-    return f"{of.experiment.name}-{of.budget}-curves{f'-{of_what.lower()}' * bool(comma)}.png"
+        rows: list[list[str]] = []
+        levels = 0
+        for row in said["rows"]:
+            measured = (m for m in of.measures if m["name"] == said["verdicts"])
+            numbers = [m["numbers"] for m in measured if of.labels[m["training"]][0] == row["of"]]
+            for one in numbers[:1]:
+                best: dict[str, dict[int, float]] = {}
+                for score in one["scores"]:
+                    if score["inputs"] == "own":
+                        by_level = best.setdefault(score["group"], {})
+                        r2 = max(score["r2"], by_level.get(score["level"], 0.0))
+                        by_level[score["level"]] = r2
+                outcomes: dict[str, str] = {}
+                for claim in one["verdict"]:
+                    outcomes.setdefault(claim["text"].split(":")[0], claim["outcome"])
+                for factor, by_level in best.items():
+                    levels = max(levels, *(level + 1 for level in by_level))
+                    cells = [f"{by_level[level]:.2f}" for level in sorted(by_level)]
+                    name = said.get("factors", {}).get(factor, factor)
+                    rows.append([f"{row['name']}: {name}", *cells, outcomes[factor]])
+        for cells in rows:
+            cells[-1:] = [""] * (levels + 2 - len(cells)) + cells[-1:]
+        if rows:
+            head = ["", *(f"level {level}" for level in range(levels)), "the paper's statement"]
+            yield from table(head, rows)
 
 
 KINDS = {
     "claims": of_claims,
-    "curves": of_curves,
     "verdicts": of_verdicts,
     "values": of_several_numbers,
     "value": of_one_number,
@@ -473,161 +480,155 @@ KINDS = {
 # ---------------------------------------------------------------- pages
 
 
-def page(experiment: Experiment) -> str:
-    """The page of one experiment."""
-    lines = [f"# {experiment.title}", "", experiment.about.strip(), ""]
+def read_results(experiment: Experiment) -> dict[str, Results]:
+    """What an experiment has come to, by budget, of those that were run."""
     read = {
         budget: results.read(EXPERIMENTS, experiment.name, budget) for budget in experiment.budgets
     }
-    found = {
+    return {
         budget: Results.as_planned(experiment, budget, content)
         for budget, content in read.items()
         if content is not results.EMPTY
     }
-    for said in experiment.tables:
-        lines += [f"## {said['title']}", ""]
-        if "text" in said:
-            lines += [said["text"].strip(), ""]
-        kind = next(KINDS[key] for key in KINDS if key in said)
-        lines += kind(said, found)
-    notes = experiment.folder / "notes.md"
-    if notes.is_file():
-        lines += [notes.read_text().strip(), ""]
-    lines += _pictures(found)
-    lines += ["## How it was done", ""]
-    if found:
-        lines += [
-            "Numbers are means over seeds, with standard errors of these and of the measurement; a "
-            "claim is decided if the 95 % interval of the difference, seed by seed, leaves out 0. "
-            "Of one seed, the error is that of the measurement alone; how much seeds differ is "
-            "then taken from the budget that has several, and without one nothing is decided. "
-            "A claim over images of one training each is about these trainings, not about others.",
-            "",
-        ]
-    for budget in experiment.budgets:
-        lines += _done(experiment, budget, read[budget])
-    lines += [
-        f"This page is made by `python docs/results.py` from `experiments/{experiment.name}`.",
-        "",
-    ]
+
+
+def filled(text: str, experiment: Experiment, found: Mapping[str, Results]) -> str:
+    """A text with its numbers, each the mean of a row, or by how much it is above another row.
+
+    Raises:
+        ValueError: If the config doesn't name a number, or it was not measured.
+    """
+
+    def number(match: re.Match[str]) -> str:
+        name = match[1]
+        row = experiment.numbers.get(name)
+        if row is None:
+            raise ValueError(f"Expected {name} among the numbers of {experiment.name}.")
+        of, there = found.get(row["budget"]), None
+        if of and "minus" in row:
+            there = of.difference(row["value"], row, {**row, **row["minus"]})
+        elif of:
+            there = of.number(row["value"], row)
+        if there is None:
+            raise ValueError(f"Expected {name} of {experiment.name} to be measured.")
+        mean = there.mean * row.get("times", 1)
+        return f"{mean:,.{row.get('digits', 2)}f}".replace("-", "−")
+
+    return PLACEHOLDER.sub(number, text.strip())
+
+
+def page(experiment: Experiment, *others: Experiment) -> str:
+    """The page of an experiment, with a section for each of the others.
+
+    Raises:
+        ValueError: If a text has a number that isn't there.
+    """
+    lines = [f"# {experiment.title}", "", *_section(experiment, "##")]
+    for other in others:
+        lines += [f"## {other.title}", "", *_section(other, "###")]
+    lines += ["<details>", "<summary>How it was done</summary>", ""]
+    for one in (experiment, *others):
+        method = one.folder / "method.md"
+        if method.is_file():
+            lines += [filled(method.read_text(), one, read_results(one)), ""]
+    lines += [_done(one) for one in (experiment, *others)]
+    lines += [*_made_with(experiment, *others), "", "</details>", ""]
     return "\n".join(lines)
 
 
-def _pictures(found: dict[str, Results]) -> Iterator[str]:
-    """The pictures of the longest training that has any."""
-    for budget, one in reversed(found.items()):
-        shown = [
-            (of["training"], of.get("beside"), file, caption)
-            for of in one.measures
-            for file, caption in of["pictures"].items()
-        ]
-        if not shown:
+def _section(experiment: Experiment, heading: str) -> Iterator[str]:
+    """Answer, picture, tables, notes and further pictures of an experiment."""
+    found = read_results(experiment)
+
+    def fill(text: str) -> str:
+        return filled(text, experiment, found)
+
+    def shown(picture: dict[str, Any]) -> Iterator[str]:
+        caption = fill(picture["caption"])
+        alt = re.split("[,:;] ", caption)[0]
+        yield from (f"![{alt}]({picture_file(experiment, picture)})", "", f"*{caption}.*", "")
+
+    if experiment.answer:
+        yield from (f"**{fill(experiment.answer)}**", "")
+    for picture in experiment.pictures[:1]:
+        yield from shown(picture)
+    yield from (fill(experiment.about), "")
+    for said in experiment.tables:
+        kind = next(KINDS[key] for key in KINDS if key in said)
+        budgets = said.get("budgets", experiment.budgets)
+        if lines := list(kind(said, {b: one for b, one in found.items() if b in budgets})):
+            yield from (f"{heading} {said['title']}", "")
+            if "text" in said:
+                yield from (fill(said["text"]), "")
+            yield from lines
+    notes = experiment.folder / "notes.md"
+    if notes.is_file():
+        yield from (fill(notes.read_text()), "")
+    for picture in experiment.pictures[1:]:
+        yield from shown(picture)
+
+
+def _done(experiment: Experiment) -> str:
+    """How much was trained and measured for every budget, and when."""
+    told = []
+    for budget in experiment.budgets:
+        content = results.read(EXPERIMENTS, experiment.name, budget)
+        if content is results.EMPTY:
+            told.append(f"`{budget}` not run")
             continue
-        yield from ("## Pictures", "", f"Budget {one.called}.", "")
-        for training, beside, file, caption in shown:
-            label = f"{one.labels[training][0]}: " if training else ""
-            if beside:
-                label = label.replace(":", f" and {one.labels[beside][0]}:")
-            path = f"../../experiments/{one.experiment.name}/{budget}/{file}"
-            yield from (f"{label}{caption}.", "", f"![{label}{caption}]({path})", "")
-        return
+        trainings, measures = content["trainings"], content["measures"]
+        now = manifest.entry(experiment, budget)
+        counts = [_count("measurement", now.measures, now.of_measures, measures)]
+        if now.of_trainings:
+            counts.insert(0, _count("training", now.trainings, now.of_trainings, trainings))
+        counts.append(_dates(one["started"] for one in (*trainings, *measures)))
+        told.append(f"`{budget}` {', '.join(counts)}")
+    return f"- `rgflow reproduce {experiment.name}`: {'; '.join(told)}."
 
 
-def _done(experiment: Experiment, budget: str, content: dict[str, Any]) -> Iterator[str]:
-    """What was trained and measured under a budget, on what, and for how long."""
-    plan = experiment.plan(budget)
-    command = f"rgflow reproduce {experiment.name} --budget {budget}"
-    if content is results.EMPTY:
-        count = f"{len(plan.trainings)} training{'s' * (len(plan.trainings) != 1)}"
-        yield f"- **{budget}**: not run here; {count}. `{command}`"
-        yield ""
-        return
-    trainings, measures = content["trainings"], content["measures"]
-    all_of = (*trainings, *measures)
-    machines = (f"{m['processor']}, {m['cores']} cores" for m in (o["machine"] for o in all_of))
-    versions = (
-        f"rgflow {v['rgflow']}, torch {v['torch']}" for v in (o["versions"] for o in all_of)
-    )
-    commits = (commit_of(one["git"]) for one in all_of if one["git"])
-    dates = sorted(one["started"][:10] for one in all_of)
-    now = manifest.entry(experiment, budget)
-    told = (
-        *[_count("training", now.trainings, now.of_trainings, trainings)] * bool(plan.trainings),
-        _count("measurement", now.measures, now.of_measures, measures),
-        f"{_hours(content):.2g} machine-hours",
-        *("; ".join(sorted(set(some))) for some in (machines, versions, commits)),
-        " to ".join(dict.fromkeys((dates[0], dates[-1]))),
-    )
-    yield f"- **{budget}**: `{command}`. {'; '.join(told)}."
-    yield ""
-    labels = dict.fromkeys(one["label"] for one in trainings)
-    rows = []
-    for label in labels:
-        of = [one for one in trainings if one["label"] == label]
-        settings = of[0]["settings"]
-        minutes = settings.get("minutes")
-        length = f"{minutes:g} min" if minutes else f"{settings['steps']:,} steps"
-        if settings.get("clock") == "processor":
-            length += " of a core"
-        if settings.get("pretrained"):
-            length = f"the last {length}"
-        rows.append(
-            [
-                label,
-                f"{of[0]['parameters'] / 1e6:.2f} M",
-                length,
-                ", ".join(str(one["seed"]) for one in of),
-                f"{fmean(one['steps'] for one in of):,.0f}",
-                ""
-                if any(one["processor_seconds"] is None for one in of)
-                else f"{sum(one['processor_seconds'] for one in of) / 60:.0f} min",
-                f"{sum(one['seconds'] for one in of) / 60:.0f} min",
-            ]
+def _made_with(*experiments: Experiment) -> list[str]:
+    """Machines and versions, and those of the flows of other libraries in the tables."""
+    contents = [
+        results.read(EXPERIMENTS, one.name, budget) for one in experiments for budget in one.budgets
+    ]
+    made = [one for content in contents for one in (*content["trainings"], *content["measures"])]
+    lines = []
+    if made:
+        machines = (f"{m['processor']}, {m['cores']} cores" for m in (o["machine"] for o in made))
+        versions = (f"torch {one['versions']['torch']}" for one in made)
+        lines.append(
+            f"- Machines and versions: {'; '.join(sorted({*machines}) + sorted({*versions}))}."
         )
-    if rows:
-        head = ["training", "parameters", "budget", "seeds", "steps", "processor time", "time"]
-        yield from table(head, rows)
-    if former := list(dict.fromkeys(_former(experiment, budget, trainings))):
-        yield f"Trained before what stands there now, with the same settings: {'; '.join(former)}."
-        yield ""
-    if others := _of_others(Results(experiment, budget, content)):
-        head = ["flow of another library", "minutes of a core", "seed", "learning rate", "steps"]
-        yield from table([*head, "versions", "commit", "processor", "on"], others)
+    peers = [
+        peer
+        for one in experiments
+        for found in read_results(one).values()
+        for said in one.tables
+        for row in said.get("rows", [])
+        for peer in found.files(row)
+        if "peer" in peer.get("settings", {})
+    ]
+    if peers:
+        used = {
+            f"{name} {version}"
+            for one in peers
+            for name, version in one["versions"].items()
+            if name not in ("rgflow", "torch")
+        }
+        used |= {
+            f"{one['settings']['peer']} at commit {one['revision'][:9]}"
+            for one in peers
+            if one["revision"]
+        }
+        told = sorted(used) + sorted({one["machine"]["processor"] for one in peers})
+        when = _dates(one["started"] for one in peers if "started" in one)
+        lines.append(f"- Flows of other libraries: {'; '.join(told)}; {when}.")
+    return lines
 
 
-def _former(
-    experiment: Experiment, budget: str, trainings: Sequence[dict[str, Any]]
-) -> Iterator[str]:
-    """Trainings of other experiments that aren't those whose numbers are there now."""
-    for one in trainings:
-        if "model" in one or one["experiment"] == experiment.name:
-            continue
-        there = results.read(EXPERIMENTS, one["experiment"], budget)
-        now = [other["started"] for other in there["trainings"] if other["name"] == one["name"]]
-        if now != [one["started"]]:
-            yield f"{one['label']} of [{one['experiment']}]({one['experiment']}.md)"
-
-
-def _of_others(found: Results) -> list[list[str]]:
-    """How flows of other libraries were trained whose numbers are in the tables."""
-    told = {}
-    for row in (row for said in found.experiment.tables for row in said.get("rows", [])):
-        for one in (one for one in found.files(row) if "peer" in one.get("settings", {})):
-            settings, versions = one["settings"], one["versions"]
-            if one["revision"]:
-                versions = {**versions, "its code at": one["revision"][:9]}
-            told[json.dumps(settings)] = [
-                f"{settings['peer']}, {settings['data']}",
-                f"{settings['minutes']:g}",
-                str(settings["seed"]),
-                f"{settings['lr']:g}",
-                f"{one['steps']:,}",
-                ", ".join(f"{name} {version}" for name, version in versions.items()),
-                commit_of(one["git"]).removeprefix("commit "),
-                one["machine"]["processor"],
-                one.get("started", "")[:10],
-            ]
-    return list(told.values())
+def _dates(started: Iterable[str]) -> str:
+    days = sorted(one[:10] for one in started)
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
 
 
 def _with_changes() -> str:
@@ -649,47 +650,43 @@ def _with_changes() -> str:
         for kind in ("trainings", "measures", "others")
     )
     return (
-        "A miss: there were such changes when they began for "
-        f"{trainings} trainings, {measures} measurements, and {others} flows of other libraries."
+        "A miss: uncommitted changes were present when "
+        f"{trainings} trainings, {measures} measurements and {others} flows of other libraries "
+        "began; what they changed was not recorded."
     )
 
 
-def _hours(content: dict[str, Any]) -> float:
-    """Hours of a machine that an experiment took by itself: processor time by number of cores.
-
-    What another experiment has trained or measured counts there.
-    """
-    own = [
-        one
-        for one in (*content["trainings"], *content["measures"])
-        if one["experiment"] == content["experiment"]
-    ]
-    return sum(one["processor_seconds"] / one["machine"]["cores"] for one in own) / 3600
-
-
 def _count(what: str, done: int, planned: int, there: Sequence[Any]) -> str:
-    """How many of those planned are done, and how many more there are, of a former plan."""
+    """How many are done, of how many if some are missing, and how many more there are, of a former
+    plan."""
     former = len(there) - done
-    return f"{done} of {planned} {what}s" + f" ({former} more of former settings)" * (former > 0)
+    number = f"{done:,}" if done == planned else f"{done} of {planned}"
+    plural = "s" * (planned != 1)
+    return f"{number} {what}{plural}" + f" ({former} more of former settings)" * (former > 0)
 
 
-def overview(pages: dict[str, Experiment]) -> str:
-    """The page that leads to all others."""
-    entries = manifest.make(EXPERIMENTS)
-    lines = [f"{PREFACE.strip()} {_with_changes()}"]
+def overview(pages: Mapping[str, Sequence[Experiment]]) -> str:
+    """The page that leads to all others: a question, its answer and a link for each."""
     rows = []
-    for name, experiment in pages.items():
-        states = {one.budget: one for one in entries if one.experiment == name}
-        cells = [DONE[states[b].state] if b in states else "" for b in BUDGETS]
-        rows.append([f"[{experiment.title}]({name}.md)", *cells])
-    lines += ["", *table(["", *BUDGETS], rows)]
-    lines += [
-        "A machine-hour, on the pages, is an hour of all cores of a machine, which had two: two "
-        "hours on the clock for a training of one core that was alone.",
-        "",
-    ]
+    for name, (experiment, *_) in pages.items():
+        answer = filled(experiment.answer, experiment, read_results(experiment))
+        rows.append([experiment.question, answer, f"[{experiment.title}]({name}.md)"])
+    lines = [PREFACE.strip(), ""]
+    head, bar, *body, _ = table(["question", "answer", "page"], rows)
+    lines += [head, bar.replace("---:", "---"), *body, ""]
+    lines += [f"{READING.strip()} {_with_changes()}", ""]
     lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]
     return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def picture_file(experiment: Experiment, picture: dict[str, Any]) -> str:
+    """The path of a picture from the page: of the experiment, or drawn by `draw`."""
+    if "file" in picture:
+        return f"../../experiments/{experiment.name}/{picture['file']}"
+    return f"{experiment.name}-{'chart' if 'chart' in picture else 'curves'}.png"
 
 
 Points = Sequence[tuple[float, float]]
@@ -741,24 +738,106 @@ def learning_curves(curves: Mapping[str, Sequence[Points]], unit: str) -> Image.
     return rendered(figure)
 
 
+Dots = Mapping[str, Mapping[str, tuple[float, float]]]
+
+
+def chart(rows: Dots, unit: str) -> Image.Image:
+    """Numbers as dots with error bars, a line for every row and a colour for every series.
+
+    Args:
+        rows: By name of the row and of the series, the number and its error. Series of published
+            numbers are drawn hollow.
+        unit: What the numbers are.
+
+    Raises:
+        ValueError: If there is no number.
+
+    Example:
+        >>> chart({"A": {"paper": (0.9, 0.0), "10 min": (1.2, 0.1)}}, "bits/dim").width
+        1440
+    """
+    series = list(dict.fromkeys(name for row in rows.values() for name in row))
+    if not series:
+        raise ValueError("Expected at least one number; got none.")
+    figure = blank(9, 1.1 + 0.3 * len(rows))
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot(xlabel=unit)
+    plain(axes)
+    hollow, solid = iter("sD^"), iter("oPXv")
+    colours = (colormaps["tab10"](k) for k in range(10))
+    for name in series:
+        places = [k for k, row in enumerate(rows.values()) if name in row]
+        values, errors = zip(*(row[name] for row in rows.values() if name in row), strict=True)
+        published = name in PUBLISHED.values()
+        colour = INK if published else next(colours)
+        axes.errorbar(
+            values,
+            places,
+            xerr=errors,
+            fmt=next(hollow if published else solid),
+            color=colour,
+            markerfacecolor="white" if published else colour,
+            label=literal(name) if len(series) > 1 else None,
+        )
+    axes.set_yticks(range(len(rows)), [literal(name) for name in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="both", color=SOFT, alpha=0.3, linewidth=0.6)
+    if len(series) > 1:
+        figure.legend(loc="outside upper right", frameon=False, fontsize=9, ncols=len(series))
+    return rendered(figure)
+
+
+def dots(experiment: Experiment, picture: dict[str, Any]) -> Dots:
+    """The numbers of the table that a picture is a chart of: its `columns`, or all of them, sorted
+    if asked to."""
+    said = next(said for said in experiment.tables if said["title"] == picture["chart"])
+    found = read_results(experiment)
+    budgets = picture.get("budgets", said.get("budgets", experiment.budgets))
+    values = said.get("values", [{"name": None, "value": said.get("value")}])
+    rows: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in said["rows"]:
+        drawn = {text: (float(row[key]), 0.0) for key, text in PUBLISHED.items() if key in row}
+        given = len(drawn)
+        for value in values:
+            if value["name"] not in picture.get("columns", [value["name"]]):
+                continue
+            for budget, one in found.items():
+                number = one.number(value["value"], row) if budget in budgets else None
+                if number:
+                    error = 0.0 if math.isnan(number.error) else number.error
+                    series = value["name"] or (one.called if len(found) > 1 else "here")
+                    drawn[series.replace("`", "")] = (number.mean, error)
+        if len(drawn) > given:
+            rows[row["name"].replace("`", "")] = drawn
+    if picture.get("sorted"):
+        rows = dict(sorted(rows.items(), key=lambda item: next(iter(item[1].values()))))
+    return rows
+
+
 def make() -> dict[str, str]:
     """All pages by the name of the file."""
     experiments = {name: read_experiment(EXPERIMENTS, name) for name in names(EXPERIMENTS)}
-    made = {f"{name}.md": page(experiment) for name, experiment in experiments.items()}
-    return {"index.md": overview(experiments), **made}
+    pages = {name: [one] for name, one in experiments.items() if not one.page}
+    for one in experiments.values():
+        if one.page:
+            pages[one.page].append(one)
+    made = {f"{name}.md": page(*some) for name, some in pages.items()}
+    return {"index.md": overview(pages), **made}
 
 
 def draw() -> None:
-    """The pictures of all curves."""
+    """All charts and learning curves."""
     for name in names(EXPERIMENTS):
         experiment = read_experiment(EXPERIMENTS, name)
-        for said in experiment.tables:
-            for budget in experiment.budgets if "curves" in said else ():
-                content = results.read(EXPERIMENTS, name, budget)
-                one = Results.as_planned(experiment, budget, content)
-                if curves := one.curves(said["curves"]):
-                    picture = learning_curves(curves, "bits/dim")
-                    picture.save(PAGES / curves_file(one, said), optimize=True)
+        for picture in experiment.pictures:
+            if "file" in picture:
+                continue
+            if "chart" in picture:
+                image = chart(dots(experiment, picture), picture["unit"])
+            else:
+                found = read_results(experiment)[picture["budget"]]
+                image = learning_curves(found.curves(picture["curves"]), "bits/dim")
+            image.save(PAGES / picture_file(experiment, picture), optimize=True)
 
 
 if __name__ == "__main__":

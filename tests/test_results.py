@@ -73,6 +73,11 @@ def test_every_number_of_a_table_names_something_that_is_there(pages):
         labels = {one.label for b in experiment.budgets for one in experiment.plan(b).trainings} | {
             None
         }
+        for picture in experiment.pictures:
+            for row in picture.get("curves", []):
+                assert row.get("of") in labels, (name, row)
+            titles = {said["title"] for said in experiment.tables}
+            assert picture.get("chart") in titles | {None}, (name, picture)
         for said in experiment.tables:
             rows = [*said.get("rows", [])]
             for claim in said.get("claims", []):
@@ -82,8 +87,6 @@ def test_every_number_of_a_table_names_something_that_is_there(pages):
                     for side in sides
                 ]
             paths = []
-            for row in said.get("curves", []):
-                assert row.get("of") in labels, (name, row)
             for row in rows:
                 of = row.get("of")
                 assert labels.issuperset(of if isinstance(of, list) else [of]), (name, row)
@@ -110,17 +113,19 @@ def test_means_over_seeds_and_their_errors(found):
 
 
 @pytest.mark.parametrize(
-    ("budget", "minutes", "called"),
-    [("2h", (60, 60), "2h (60 min)"), ("10m", (10, 10), "10m"), ("2h", (60, 30), "2h")],
+    ("lengths", "called"),
+    [
+        ([{"minutes": 60}, {"minutes": 60}], "60 min"),
+        ([{"steps": 1700}, {"steps": 1700}], "1,700 steps"),
+        ([{"minutes": 60}, {"minutes": 30}], "2h"),
+    ],
 )
-def test_a_budget_is_called_by_its_length_where_its_name_does_not_say_it(
-    pages, budget, minutes, called
-):
+def test_a_budget_is_called_by_the_length_of_its_trainings(pages, lengths, called):
     trainings = [
-        {"name": str(n), "label": str(n), "seed": 0, "settings": {"minutes": length}}
-        for n, length in enumerate(minutes)
+        {"name": str(n), "label": str(n), "seed": 0, "settings": length}
+        for n, length in enumerate(lengths)
     ]
-    results = pages.Results(None, budget, {"trainings": trainings, "measures": []})
+    results = pages.Results(None, "2h", {"trainings": trainings, "measures": []})
     assert results.called == called
 
 
@@ -139,7 +144,7 @@ def test_means_over_labels(pages, found):
     claim = {"text": "One.", "value": "bits.nll"}
     claim |= {"smaller": {"of": ["a", "b"]}, "larger": {"of": ["b", "a"]}}
     told = next(pages.of_claims({"claims": [claim], "over": "photograph"}, {"2h": found["2h"]}))
-    assert told == "- One. 2h: **undecided** (+0.000 ± 0.050, 2 photographs)."
+    assert told == "- One. **undecided** (+0.000 ± 0.050, 2 photographs)."
 
 
 def paired(pages):
@@ -158,10 +163,10 @@ def test_differences_are_taken_place_by_place(pages):
     claim = {"text": "One.", "digits": 2}
     by_place = {side: {"of": "a", "value": f"bits.{x}.values"} for side, x in sides.items()}
     told = next(pages.of_claims({"claims": [claim | by_place], "over": "image"}, paired(pages)))
-    assert told == "- One. 10m: **agrees** (+0.11 ± 0.01, 3 images, of one training each)."
+    assert told == "- One. **agrees** (+0.11 ± 0.01, 3 images, one training each)."
     by_mean = {side: {"of": "a", "value": f"bits.{x}.mean"} for side, x in sides.items()}
     told = next(pages.of_claims({"claims": [claim | by_mean]}, paired(pages)))
-    assert told == "- One. 10m: **undecided** (+0.10 ± 1.63, 1 seed)."
+    assert told == "- One. **undecided** (+0.10 ± 1.63, 1 seed)."
 
 
 def test_a_difference_without_an_error_is_undecided(pages):
@@ -170,7 +175,7 @@ def test_a_difference_without_an_error_is_undecided(pages):
         del one["numbers"]["standard_error"]
     claim = {"text": "One.", "value": "bits.nll", "smaller": "a", "larger": "b"}
     told = next(pages.of_claims({"claims": [claim]}, {"2h": pages.Results(None, "2h", there)}))
-    assert told == "- One. 2h: **undecided** (+1.000, 1 seed)."
+    assert told == "- One. **undecided** (+1.000, 1 seed)."
 
 
 def test_what_is_nearer_to_something(pages, found):
@@ -181,7 +186,7 @@ def test_what_is_nearer_to_something(pages, found):
     claim = {"text": "One.", "value": "bits.nll", "near": "bits.aim"}
     claim |= {"smaller": "a", "larger": "b", "digits": 2}
     told = next(pages.of_claims({"claims": [claim]}, {"10m": found["10m"]}))
-    assert told == "- One. 10m: **undecided** (+0.23 ± 0.15, 3 seeds)."
+    assert told == "- One. **undecided** (+0.23 ± 0.15, 3 seeds)."
 
 
 def test_files_in_the_order_of_labels(pages, tmp_path):
@@ -191,7 +196,7 @@ def test_files_in_the_order_of_labels(pages, tmp_path):
     row = {"files": {"2h": ["z.json", "a.json"]}, "value": "test.nll"}
     claim = {"text": "One.", "smaller": {"of": ["a", "b"], "value": "bits.nll"}, "larger": row}
     told = next(pages.of_claims({"claims": [claim], "over": "photograph"}, {"2h": there}))
-    assert told == "- One. 2h: **undecided** (+0.750 ± 0.250, 2 photographs)."
+    assert told == "- One. **undecided** (+0.750 ± 0.250, 2 photographs)."
     missing = {**row, "files": {"2h": ["z.json", "none.json"]}}
     assert there.number("", missing) is None
 
@@ -239,9 +244,9 @@ def test_claims_are_decided_by_what_lies_outside_their_interval(pages, found):
         pages.of_claims({"claims": claims}, found)
     )
     alone = {"2h": found["2h"]}
-    assert "2h: **undecided** (+0.300" in next(pages.of_claims({"claims": claims}, alone))
+    assert "One. **undecided** (+0.300" in next(pages.of_claims({"claims": claims}, alone))
     assert "10m: **contradicts**" in told[1]
-    assert told[2] == "- Three. Not measured yet."
+    assert told[2] == "- Three. Not measured."
     close = {"10m": pages.Results(None, "10m", content(a=[1.0, 1.2, 1.1], b=[1.1, 1.1, 1.2]))}
     assert "**undecided**" in next(pages.of_claims({"claims": claims[:1]}, close))
 
@@ -302,13 +307,11 @@ def test_several_numbers_beside_a_baseline(pages, found):
     told = list(pages.of_several_numbers({"values": values, "rows": rows, "baseline": "a"}, found))
     assert "| A | 1.10 ± 0.06 |" in told
     assert "| B | 2.13 ± 0.09 (+1.03 ± 0.03) |" in told
-    assert "Budget 2h:" in told
-    assert told[-2] == "In brackets: the difference from “A”, seed by seed."
+    assert "2h:" in told
+    assert told[-2] == "In brackets: difference from “A”, paired by seed."
     said = {"values": values, "rows": rows, "baseline": "a"}
     alone = list(pages.of_several_numbers(said, {"2h": found["2h"]}))
-    assert alone[-2].endswith(
-        "the difference from “A”, of one seed; errors are of measuring alone."
-    )
+    assert alone[-2].endswith("difference from “A”, one seed; errors are of the measurement.")
 
 
 def test_rows_with_a_baseline_of_their_own_and_several_of_one_label(pages, found):
@@ -325,7 +328,7 @@ def test_rows_with_a_baseline_of_their_own_and_several_of_one_label(pages, found
     assert "| B | 2.13 ± 0.09 |" in told
     assert any(line.startswith("| C |") and "(" in line for line in told)
     assert any(line.startswith("| A again | 1.10 ± 0.06 (+0.00") for line in told)
-    assert told[-2] == "In brackets: the difference from “B” or “A”, seed by seed."
+    assert told[-2] == "In brackets: difference from “B” or “A”, paired by seed."
 
 
 def test_numbers_of_trainings_that_arent_compared(pages, found):
@@ -347,20 +350,6 @@ def test_numbers_of_other_commands(pages, tmp_path):
     assert results.number("", {**row, "files": {"2h": "results/*.json"}}) is None
 
 
-def test_trainings_that_arent_those_of_their_experiment_any_more(pages, tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "EXPERIMENTS", tmp_path)
-    (tmp_path / "one").mkdir()
-    there = {"trainings": [{"name": "a-seed0", "started": "2026-11-27T10:00:00"}], "measures": []}
-    (tmp_path / "one" / "10m.json").write_text(json.dumps(there))
-    experiment = type("Two", (), {"name": "two"})()
-    mine = {"name": "a-seed0", "label": "a", "experiment": "one", "started": "2026-11-27T10:00:00"}
-    before = {**mine, "started": "2026-11-26T10:00:00"}
-    gone = {**mine, "name": "b-seed0", "label": "b"}
-    own, model = {**before, "experiment": "two"}, {**before, "model": "msds1-best"}
-    told = pages._former(experiment, "10m", [mine, before, gone, own, model])
-    assert list(told) == ["a of [one](one.md)", "b of [one](one.md)"]
-
-
 def test_curves_against_time(pages, tmp_path):
     file = '{"curve": [{"minutes": 1, "nll": 3.5, "error": 0.1}]}'
     (tmp_path / "glow.json").write_text(file)
@@ -378,6 +367,80 @@ def test_curves_against_time(pages, tmp_path):
         "A": [[(2.5, 1.5)], [(2.5, 1.7)]],
         "Glow": [[(1, 3.5)]],
     }
-    said = {"title": "Curves", "curves": rows}
-    assert "![Curves](one-10m-curves.png)" in pages.of_curves(said, found)
-    assert "Not measured yet." in pages.of_curves({**said, "curves": rows[1:2]}, found)
+
+
+def test_numbers_in_texts(pages, found):
+    numbers = {
+        "a": {"budget": "10m", "of": "a", "value": "bits.nll"},
+        "more": {"budget": "10m", "of": "b", "minus": {"of": "a"}, "value": "bits.nll"},
+        "percent": {"budget": "2h", "of": "a", "value": "bits.nll", "times": 100, "digits": 0},
+        "none": {"budget": "2h", "of": "c", "value": "bits.nll"},
+    }
+    experiment = SimpleNamespace(name="one", numbers=numbers)
+    text = "{a} and {more} more, {percent} %; {} and {10m} stay."
+    assert pages.filled(text, experiment, found) == "1.10 and 1.03 more, 90 %; {} and {10m} stay."
+    with pytest.raises(ValueError, match="none of one to be measured"):
+        pages.filled("{none}", experiment, found)
+    with pytest.raises(ValueError, match="typo among the numbers of one"):
+        pages.filled("{typo}", experiment, found)
+
+
+def test_probes_beside_the_statement_of_the_paper(pages):
+    there = content(a=[1.0])
+    scores = [("colour", 0, "own", 0.5), ("colour", 0, "own", 0.4), ("colour", 1, "own", -0.1)]
+    scores += [("colour", 1, "shuffled", 0.9), ("place", 0, "own", 0.2), ("place", 1, "own", 0.3)]
+    keys = ("group", "level", "inputs", "r2")
+    verdict = [("colour: is low.", "agrees"), ("place: is high.", "contradicts")]
+    numbers = {
+        "scores": [dict(zip(keys, one, strict=True)) for one in scores],
+        "verdict": [{"text": text, "outcome": outcome} for text, outcome in verdict],
+    }
+    there["measures"] = [{"name": "probes", "training": "a-seed0", "numbers": numbers}]
+    said = {"verdicts": "probes", "rows": [{"name": "A", "of": "a"}], "factors": {"place": "site"}}
+    told = list(pages.of_verdicts(said, {"2h": pages.Results(None, "2h", there)}))
+    assert told[2:4] == [
+        "| A: colour | 0.50 | 0.00 | agrees |",
+        "| A: site | 0.20 | 0.30 | contradicts |",
+    ]
+
+
+def test_a_chart_shows_what_was_measured_beside_what_was_published(pages, found, monkeypatch):
+    rows = [
+        {"name": "`A`", "of": "a", "paper": "0.906"},
+        {"name": "none", "of": "none", "paper": "2.0"},
+        {"name": "B", "of": "b"},
+    ]
+    said = {"title": "Bits", "value": "bits.nll", "rows": rows}
+    experiment = SimpleNamespace(tables=[said], budgets=("10m", "2h"))
+    monkeypatch.setattr(pages, "read_results", lambda _: found)
+    drawn = pages.dots(experiment, {"chart": "Bits", "budgets": ["2h"], "sorted": True})
+    assert drawn == {
+        "A": {"paper": (0.906, 0.0), "2h": (0.9, 0.01)},
+        "B": {"2h": (0.95, 0.01)},
+    }
+    assert pages.chart(drawn, "bits/dim").height > 100
+    with pytest.raises(ValueError, match="at least one number"):
+        pages.chart({}, "bits/dim")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.md")), ids=str)
+def test_a_page_is_short_and_opens_with_its_answer(path):
+    text = path.read_text()
+    assert len(text.split()) <= 1200
+    if path.name != "index.md":
+        title, _, answer, _, picture = text.splitlines()[:5]
+        assert title.startswith("# ")
+        assert answer.startswith("**")
+        assert picture.startswith("![") or path.name == "G1.md"  # of which nothing was run
+        assert text.count("<details>") == text.count("</details>") == 1
+        assert text.endswith("</details>\n")
+
+
+def test_every_number_that_a_config_names_is_in_a_text(pages):
+    for name in pages.names(pages.EXPERIMENTS):
+        experiment = read_experiment(pages.EXPERIMENTS, name)
+        folder = experiment.folder
+        texts = [folder / file for file in ("config.yaml", "notes.md", "method.md")]
+        text = "".join(path.read_text() for path in texts if path.is_file())
+        unused = [number for number in experiment.numbers if f"{{{number}}}" not in text]
+        assert not unused, (name, unused)

@@ -4,11 +4,16 @@ The config is `experiments/NAME/config.yaml`, and its keys are:
 
 title       what it is, in one line
 about       what the paper shows, and what is done here
+question    what it asks, in one line
+answer      the answer, in one sentence
+page        the experiment on whose page its results are, if not on one of its own
 trainings   by label: a preset and settings that differ, and an earlier one whose weights it
             begins with; another experiment's name, or a model
 measures    by name: which measure, of which trainings (all), with which options
 budgets     by name: settings and seeds of all trainings; which trainings; options of measures
 tables      what `docs/results.py` makes tables of
+pictures    the pictures of its page, the one that shows the answer first
+numbers     numbers in its texts, by name
 
 The name of another experiment stands for its training of the same label, so that nothing is trained
 twice. A budget may name some of the labels, or define other trainings.
@@ -33,7 +38,10 @@ from rgflow.reading import read_yaml
 CONFIG = "config.yaml"
 BUDGETS = ("10m", "2h", "full")
 """Minutes on one core; an hour or two; the paper's setting, for those with a GPU and the data."""
-KEYS = ("title", "about", "trainings", "measures", "budgets", "tables")
+KEYS = (
+    *("title", "about", "question", "answer", "page", "trainings", "measures", "budgets"),
+    *("tables", "pictures", "numbers"),
+)
 OF_BUDGET = ("settings", "seeds", "trainings", "measures")
 OF_TRAINING = ("preset", "settings", "model", "begins")
 MODELS, WEIGHTS = "models", "model.safetensors"
@@ -135,9 +143,14 @@ class Experiment:
     title: str
     about: str
     budgets: dict[str, dict[str, Any]]
+    question: str = ""
+    answer: str = ""
+    page: str = ""
     trainings: dict[str, Any] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     tables: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
