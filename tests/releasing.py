@@ -8,33 +8,30 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def version() -> str:
+def version(root: Path = ROOT) -> str:
     """That of the package, without importing it."""
-    text = (ROOT / "src/rgflow/__init__.py").read_text(encoding="utf-8")
+    text = (root / "src/rgflow/__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     assert found
     return found[1]
 
 
-def git(*words: str, where: Path = ROOT) -> str:
-    """What git prints."""
-    return subprocess.run(
-        ["git", *words], cwd=where, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def wrong(where: Path = ROOT) -> list[str]:
+def wrong(root: Path = ROOT) -> list[str]:
     """What stands in the way of a release, a sentence each."""
-    now = version()
-    found = []
-    if changes := git("status", "--porcelain", where=where):
-        found.append(f"Expected a clean tree; there are {len(changes.splitlines())} changes.")
-    if f"v{now}" not in git("tag", "--points-at", "HEAD", where=where).split():
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    now, found = version(root), []
+    if changes := git("status", "--porcelain"):
+        found.append(f"Expected a clean tree; changed: {len(changes.splitlines())} files.")
+    if f"v{now}" not in git("tag", "--points-at", "HEAD").split():
         found.append(f"Expected the tag v{now} at this commit: run git tag -a v{now}.")
-    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    if not re.search(rf"^## \[?{re.escape(now)}\]? - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE):
-        found.append(f"Expected a section {now} with its date in CHANGELOG.md.")
-    if f"version: {now}\n" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8"):
+    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    if not re.search(rf"^## \[{re.escape(now)}\] - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE):
+        found.append(f"Expected a section [{now}] with its date in CHANGELOG.md.")
+    if f"version: {now}\n" not in (root / "CITATION.cff").read_text(encoding="utf-8"):
         found.append(f"Expected version: {now} in CITATION.cff.")
     return found
 

@@ -42,7 +42,7 @@ def main(wheel: Path) -> None:
     assert list(cards()) == sorted(path.name for path in SOURCES.iterdir()), list(cards())
     for name in CARRIED:
         assert rgflow.load_flow(name).sample(1).isfinite().all()
-    repaired = run("repair", "example:scratches")
+    repaired = run("repair", "example:scratches", "--sweeps", "1")
     assert repaired.returncode == 0, repaired.stderr
     print(repaired.stdout.strip())
     refused = run("sample", "msds2-best", "-n", "1")
