@@ -88,7 +88,7 @@ def test_links_and_targets_exist(page):
     for target in re.findall(r"^`?make ([a-z]+)|`make ([a-z]+)`", text, re.MULTILINE):
         assert f"\n{''.join(target)}:" in makefile, target
     for path in re.findall(r"`((?:src|tests|docs|experiments)/[\w./-]+)`", text):
-        assert (ROOT / path).exists(), path
+        assert "NAME" in path or (ROOT / path).exists(), path
 
 
 def test_the_forge_runs_the_same_checks():
@@ -102,9 +102,7 @@ def test_the_forge_runs_the_same_checks():
 def test_forms_and_settings_can_be_read():
     for path in (*(ROOT / ".github/ISSUE_TEMPLATE").iterdir(), ROOT / ".readthedocs.yaml"):
         assert yaml.safe_load(path.read_text())
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     read = yaml.safe_load((ROOT / ".readthedocs.yaml").read_text())
     (installed,) = read["python"]["install"]
     assert set(installed["extra_requirements"]) <= project["optional-dependencies"].keys()

@@ -85,7 +85,7 @@ def push(
         ) from error
 
     class Model(
-        ModelHubMixin,  # type: ignore[misc]
+        ModelHubMixin,
         library_name="rgflow",
         license=licence,
         pipeline_tag="unconditional-image-generation",
