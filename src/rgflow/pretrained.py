@@ -134,7 +134,7 @@ def folder_of(name: str | Path, revision: str | None = None) -> Path:
 
 def missing(name: str) -> str:
     """What to say of a name at which there is no model."""
-    sentence = f"Expected a folder with a model; there is none at {name}"
+    sentence = f"Expected the folder of a run or a model; there is none at {name}"
     if os.path.dirname(name):
         return f"{sentence}."
     known = list(cards())
