@@ -37,4 +37,4 @@ def wrong(root: Path = ROOT) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join(wrong()))
+    sys.exit("\n".join(wrong()) or 0)
