@@ -12,7 +12,9 @@ ifndef DEMO_OUT
 DEMO_OUT := demo/photos-$(shell date +%Y%m%d-%H%M%S)
 endif
 
-.PHONY: demo test nightly lint docs wheel clean help
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test nightly lint docs wheel release clean help
 
 demo: .venv/installed ## learn photographs for 4 minutes; score, draw and repair others
 	@$(BIN)/rgflow train photos --data patches:chelsea --minutes $(DEMO_MINUTES) --out $(DEMO_OUT)
@@ -24,34 +26,40 @@ demo: .venv/installed ## learn photographs for 4 minutes; score, draw and repair
 
 test: .venv/installed-dev ## a test of everything, in a few minutes
 	@# Two processes with a thread each: with more they wait for one another. Each takes the next
-	@# file of the order in conftest.py.
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile \
+	@# file of the order in conftest.py. In the end comes what was skipped, and why.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m "not slow" -n 2 --dist loadfile \
 		--no-loadscope-reorder
 
-nightly: .venv/installed-dev ## all tests: of more cases, and slow ones as well
-	@$(BIN)/python -m pytest --timeout 3600
+nightly: .venv/installed-dev .venv/installed-nightly ## all tests: of more cases, and slow ones as well
+	@$(BIN)/python -m pytest -rs --timeout 3600
 
 lint: .venv/installed-dev ## style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-docs: .venv/installed-dev ## the documentation, into docs/_build/html
+docs: .venv/installed-docs ## the documentation, into docs/_build/html
 	@$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
 	@echo "The documentation is in docs/_build/html/index.html."
 
-wheel: .venv/installed-dev ## build the wheel, and run it outside the repository
+wheel: .venv/installed-dev ## build the wheel, print its size, and use it where nothing else of rgflow is
 	@rm -rf dist build/wheel
-	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
-	@$(BIN)/python -m pip install -q --no-deps --target build/wheel dist/rgflow-*.whl
-	@cd / && PYTHONPATH=$(CURDIR)/build/wheel $(CURDIR)/$(BIN)/python -c "import rgflow; \
-		assert 'build/wheel' in rgflow.__file__, rgflow.__file__; \
-		from rgflow.pretrained import shipped; \
-		names = list(shipped()); \
-		assert names == '$(notdir $(sort $(wildcard src/rgflow/models/*)))'.split(), names; \
-		flows = [rgflow.load_flow(name) for name in names]; \
-		flows += [rgflow.RGFlow(rgflow.FlowConfig(height=16, width=16, map=rgflow.AffineMap(depth=1)))]; \
-		print('The wheel works:', *flows[0].sample(2).shape, *names)"
+	@$(PIP) wheel -q --no-deps --no-build-isolation -w dist .
+	@# An environment of its own, which finds the packages of .venv, but not its rgflow.
+	@$(BIN)/python -m venv --without-pip build/wheel
+	@$(BIN)/python -c "import sysconfig as s; print(s.get_path('purelib'))" \
+		> $$(build/wheel/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/venv.pth
+	@$(PIP) --python build/wheel/bin/python install -q --no-deps dist/*.whl
+	@build/wheel/bin/python tests/wheel.py dist/*.whl
+
+release: .venv/installed-release ## check that all is ready for a release, and build its files
+	@$(BIN)/python tests/releasing.py
+	@$(MAKE) wheel
+	@rm -rf dist
+	@$(BIN)/python -m build
+	@$(BIN)/python -m twine check --strict dist/*
+	@ls -l dist
+	@echo "Nothing was uploaded: \`$(BIN)/twine upload dist/*\` does that."
 
 clean: ## remove what these commands made, except runs
 	rm -rf .venv build dist docs/_build .pytest_cache .mypy_cache .ruff_cache
@@ -65,9 +73,11 @@ help: ## this list
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install -q -e .
+	@echo "Installing into .venv; torch is large, so this may take minutes."
+	@$(PIP) install -e .
 	@touch $@
 
-.venv/installed-dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install -q -e '.[dev,docs]'
+.venv/installed-%: pyproject.toml | .venv/bin/python
+	@echo "Installing what '$*' needs into .venv; torch is large, so this may take minutes."
+	@$(PIP) install -e '.[$*]'
 	@touch .venv/installed $@

@@ -26,7 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache() -> Iterator[None]:
-    """Tests leave the user's cache of data sets alone."""
+    """Tests leave the user's cache of data sets alone, and see the package's models only."""
+    for name in ("RGFLOW_MODELS", "RGFLOW_HUB"):
+        os.environ.pop(name, None)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RGFLOW_CACHE"] = folder
         # Fixtures of a module come before those of its tests.

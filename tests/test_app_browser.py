@@ -13,7 +13,7 @@ from visitors import BROWSER, CURSOR, Visitor, atlas, draw, write
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
 
 
 @pytest.fixture

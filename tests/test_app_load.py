@@ -15,7 +15,7 @@ from visitors import BROWSER, Visitor, album, chromium, health, serving
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
 
 CHANGED = "before => document.querySelector('#canvas canvas').dataset.pixels !== before"
 

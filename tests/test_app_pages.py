@@ -33,7 +33,7 @@ from visitors import (
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
 PANELS = ("Sample", "Latents", "Mix", "Repair")
 UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.shown *")]
   .filter((one) => one.matches("button:not([tabindex='-1']), input, textarea"))

@@ -126,55 +126,17 @@ def test_shared_weights_are_stored_once(tmp_path):
     assert size < 1.3 * 4 * sum(p.numel() for p in flow.parameters()) + 20_000
 
 
-# ---------------------------------------------------------------- from the hub
+# ---------------------------------------------------------------- code of others
 
 
-@pytest.fixture
-def hub(folder, monkeypatch, tmp_path):
-    """The hub with one model, owner/name; what was asked of it."""
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    asked = []
-
-    def download(name, **options):
-        asked.append(options)
-        if name != "owner/name":
-            raise OSError("404")
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.chdir(tmp_path)
-    return asked
-
-
-def test_only_the_files_of_a_model_are_downloaded(hub, folder, capsys):
-    flow = load_flow("owner/name")
-    assert flow.config == config(levels=2)
-    (asked,) = hub
-    wanted = {"config.json", "model.safetensors", "card.json", "quantiles.json"}
-    assert wanted <= set(asked["allow_patterns"])
-    assert not any("*" in pattern for pattern in asked["allow_patterns"])
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "No folder owner/name: looking for it on the Hugging Face hub." in said.err
-    with pytest.raises(FileNotFoundError, match="found neither"):
-        load_flow("owner/other")
-
-
-def test_a_mistyped_folder_is_not_looked_for_on_the_hub(hub, tmp_path):
-    (tmp_path / "owner").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"there is none at owner/name\.$"):
-        load_flow("owner/name")
-    assert not hub
-
-
-def test_code_that_a_model_names_is_not_run(hub, folder, tmp_path, monkeypatch):
+def test_code_that_a_model_names_is_not_run(folder, tmp_path, monkeypatch):
     (tmp_path / "trap.py").write_text("from pathlib import Path; Path('sprung').touch()")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     edit(folder, map={"kind": "trap.Bijector"})
     for load in (load_flow, RGFlow.from_pretrained):
-        for name in ("owner/name", folder):
-            with pytest.raises(ValueError, match="'trap.Bijector' would run code: if you know it"):
-                load(name)
+        with pytest.raises(ValueError, match="'trap.Bijector' would run code: if you know it"):
+            load(folder)
     assert not (tmp_path / "sprung").exists()
     with pytest.raises(ValueError, match="'trap.Bijector' can't be imported"):
         load_flow(folder, trust="trap.Bijector")  # there is no such class in it

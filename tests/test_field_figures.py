@@ -261,7 +261,10 @@ def test_command_of_some_latents(run, tmp_path):
         (["--threshold", "-1"], "Expected --threshold to be at least 0"),
         (["--temperature", "[1.0, 2.0]"], "one for each of the 3 levels"),
         (["--out", "/proc/none/there", "--draws", "1"], "Expected to write into"),
-        (["--beside", "nowhere"], "Expected a folder with a model; there is none at nowhere"),
+        (
+            ["--beside", "nowhere"],
+            "the folder of a run or a model; there is none at nowhere",
+        ),
     ],
 )
 def test_mistakes(run, arguments, message, capsys):

@@ -146,7 +146,7 @@ def test_values_of_other_types_end_nothing(run, step):
 def test_what_is_no_run(tmp_path, run, capsys):
     (run / "config.yaml").write_text("model: 3")
     for folder, message in (
-        (tmp_path / "nothing", "has neither"),
+        (tmp_path / "nothing", "there is none at"),
         (tmp_path, "has neither"),
         (run, "config.yaml is damaged"),
     ):

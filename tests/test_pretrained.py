@@ -2,6 +2,8 @@
 
 import json
 import math
+import shlex
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +11,26 @@ from statistics import fmean
 
 import pytest
 import torch
+import yaml
 
 from flows import by_day
-from rgflow import RGFlow, data, load_flow, pretrained
+from rgflow import (
+    AutoregressiveMap,
+    FlowConfig,
+    RGFlow,
+    StudentPrior,
+    TrainConfig,
+    data,
+    load_flow,
+    pretrained,
+)
 from rgflow.architectures import make_flow
 from rgflow.checkpoint import WEIGHTS
 from rgflow.cli import main
 from rgflow.data import msds
 from rgflow.evaluation import evaluate
-from rgflow.pretrained import Card, shipped
+from rgflow.geometries import CentredBlocks
+from rgflow.pretrained import Card, cards, shipped
 from rgflow.training import shipping
 from rgflow.training.run import Run
 from runs import small_run
@@ -113,9 +126,11 @@ def test_a_local_folder_wins(models):
 
 
 def test_an_unknown_name(models, capsys):
-    sentence = "none at smal-one, nor is it one of the package's models, small-one, small-two "
-    with pytest.raises(FileNotFoundError, match=sentence + r"\(nearest: small-one\)"):
+    sentence = "there is none at smal-one, nor is it one of the models small-one, small-two "
+    with pytest.raises(FileNotFoundError, match=sentence + r"\(nearest: small-one\)") as found:
         load_flow("smal-one")
+    for where in ("RGFLOW_MODELS", "a Hugging Face repository that does in RGFLOW_HUB", "its card"):
+        assert where in str(found.value)
     for command in ("evaluate", "sample", "info", "fields", "traverse", "report", "models"):
         assert main([command, "smal-one"]) == 2
         err = capsys.readouterr().err
@@ -125,10 +140,50 @@ def test_an_unknown_name(models, capsys):
 
 def test_nothing_is_near_if_the_package_has_no_models(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "models")
-    with pytest.raises(FileNotFoundError, match=r"there is none at small-one\.$"):
+    with pytest.raises(FileNotFoundError, match=r"there is none at small-one\. If it is a model"):
         load_flow("small-one")
     assert main(["models"]) == 0
     assert "small" not in capsys.readouterr().out
+
+
+def test_a_model_whose_card_alone_is_there(models, made, tmp_path, monkeypatch, capsys):
+    light = tmp_path / "light"
+    for name in NAMES:
+        (light / name).mkdir(parents=True)
+        shutil.copyfile(made / name / "card.json", light / name / "card.json")
+    shutil.copyfile(made / NAMES[0] / WEIGHTS, light / NAMES[0] / WEIGHTS)
+    monkeypatch.setattr(pretrained, "FOLDER", light)
+    assert (list(shipped()), list(cards())) == (NAMES[:1], NAMES)
+    sentence = "Expected the weights of small-two, which aren't on this machine: name a folder that"
+    for command in ("sample", "info", "evaluate"):
+        assert main([command, "small-two"]) == 2
+        err = capsys.readouterr().err
+        assert sentence in err
+        assert all(where in err for where in ("RGFLOW_MODELS", "RGFLOW_HUB", "on its card"))
+        assert err.count("\n") == 1
+    assert main(["models"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "To use a model that isn't here, name a folder" in out
+    assert main(["models", "small-two"]) == 0
+    assert "rgflow ship runs/small-two models/small-two" in capsys.readouterr().out
+    # And where a folder that is named has them.
+    monkeypatch.setenv("RGFLOW_MODELS", str(made))
+    assert shipped()["small-two"] == made / "small-two"
+    assert main(["sample", "small-two", "-n", "1"]) == 0
+    assert Path("results/small-two/pictures/samples.png").is_file()
+
+
+def test_a_folder_of_models_that_a_variable_names(made, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made / "small-one", tmp_path / "more" / "photos")
+    shutil.copytree(made / "small-one", tmp_path / "more" / "small-one")
+    monkeypatch.setenv("RGFLOW_MODELS", str(tmp_path / "more"))
+    assert {"small-one", "msds1-best"} <= shipped().keys()
+    assert load_flow("photos").config == load_flow(made / "small-one").config  # before the package
+    monkeypatch.setenv("RGFLOW_MODELS", "nowhere")
+    assert main(["models"]) == 2
+    err = capsys.readouterr().err
+    assert "Expected a folder with models in the variable RGFLOW_MODELS; nowhere isn't one." in err
 
 
 @pytest.mark.parametrize(
@@ -170,6 +225,54 @@ def test_a_card_is_printed(models, capsys):
     for name in ("small-one", str(models / "small-one")):
         assert main(["models", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == json.loads(text)
+
+
+def trainings(card):
+    """The settings of a model's trainings, the first one first."""
+    return [*(start.config for start in reversed(card.training.starts)), card.config]
+
+
+@pytest.mark.parametrize("name", cards())
+def test_the_commands_on_a_card_have_its_settings(name, tmp_path, monkeypatch, capsys):
+    card = Card.read(cards()[name])
+    *commands, last = card.commands()
+    assert last == f"rgflow ship runs/{name}{'-3' * (len(commands) > 1)} models/{name}"
+    monkeypatch.chdir(tmp_path)
+    before = None
+    for command, config in zip(commands, trainings(card), strict=True):
+        rgflow, *words = shlex.split(command)
+        assert rgflow == "rgflow"
+        assert main([*words, "--print_config"]) == 0
+        found = yaml.safe_load(capsys.readouterr().out)
+        out = found.pop("out")
+        assert out == f"runs/{name}" + f"-{commands.index(command) + 1}" * (len(commands) > 1)
+        found = TrainConfig.from_dict(found)
+        assert found.pretrained == before
+        same = {"compute_dtype": "auto", "levels": None}
+        assert replace(found, compile=None, model=replace(found.model, **same)) == replace(
+            config, compile=None, pretrained=before, model=replace(config.model, **same)
+        )
+        # What the next one begins with.
+        before = out
+        if command != commands[-1]:
+            Path("runs").mkdir(exist_ok=True)
+            Path(out).symlink_to(cards()[name])
+
+
+def test_commands_of_other_kinds_than_any_preset_has(tmp_path, monkeypatch, capsys):
+    model = FlowConfig(
+        height=16, width=8, channels=1, map=AutoregressiveMap(depth=(1, 2), bins=3),
+        geometry=CentredBlocks(), prior=StudentPrior(df=3.5), pixels=None,
+    )  # fmt: skip
+    config = TrainConfig(model=model, data="folder:my pictures", steps=7, betas=(0.8, 1e-5))
+    card = replace(Card.read(cards()["photos"]), name="own", config=config)
+    (command, _) = card.commands()
+    assert main([*shlex.split(command)[1:], "--print_config"]) == 0
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert found.pop("out") == "runs/own"
+    found = TrainConfig.from_dict(found)
+    usual = replace(found.model, compute_dtype=model.compute_dtype)
+    assert replace(found, model=usual, compile=config.compile) == config
 
 
 def test_an_error_that_a_single_image_lacks_comes_back(made, tmp_path):
@@ -263,7 +366,7 @@ every_generated = pytest.mark.parametrize(
 
 
 def test_the_package_has_models():
-    assert "msds1-best" in shipped()
+    assert {"msds1-best", "msds1-paper-small", "photos"} <= shipped().keys()
 
 
 @every_model

@@ -158,14 +158,14 @@ def test_a_threshold_counts(reports):
     assert sum(counts[:2]) > 0
 
 
-@pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+@pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(reports, width):
     look(reports.values(), width)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+@pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
 @pytest.mark.parametrize("data", ["msds1", "msds2"])
 def test_of_a_trained_flow_in_a_browser(data, tmp_path):
     run = tmp_path / "run"

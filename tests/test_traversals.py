@@ -365,7 +365,7 @@ def test_mistakes(run, capsys, options, message):
 def test_mistakes_with_other_folders(run, tmp_path, capsys):
     fields = small_run(tmp_path / "fields", pixels=None, channels=1)
     for arguments, message in (
-        (["/no/such"], "/no/such isn't there"),
+        (["/no/such"], "there is none at /no/such"),
         ([str(run / "model"), "--split", "test"], "give --data"),
         ([str(fields), "--images", "a.png"], "a flow of images for --images"),
     ):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-np.product = np.prod  # which numpy 2 has no more
+vars(np)["product"] = np.prod  # which numpy 2 has no more
 from normflow import Model  # noqa: E402
 from normflow.action import ScalarPhi4Action  # noqa: E402
 from normflow.mask import EvenOddMask  # noqa: E402

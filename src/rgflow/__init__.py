@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Names are imported when first used, so that `rgflow --help` doesn't import torch.
 __getattr__, __dir__, _names = lazy_loader.attach(

@@ -9,6 +9,7 @@ from rgflow.config import FlowConfig
 from rgflow.flow import Flow
 from rgflow.geometries import Squeeze
 from rgflow.model import RGFlow
+from rgflow.pretrained import folder_of
 
 
 def flow_class(config: FlowConfig) -> type[Flow]:
@@ -28,18 +29,21 @@ def make_flow(config: FlowConfig) -> Flow:
     return flow_class(config)(config)
 
 
-def load_flow(name: str | Path, *, trust: str | Sequence[str] = ()) -> Flow:
-    """The flow in a folder, of a model that the package brings along, or on the Hugging Face hub.
+def load_flow(
+    name: str | Path, *, trust: str | Sequence[str] = (), revision: str | None = None
+) -> Flow:
+    """The flow in a folder, of a model by its name, or on the Hugging Face hub.
 
     Args:
         name: As for `Flow.from_pretrained`.
         trust: As for `Flow.from_pretrained`.
+        revision: As for `Flow.from_pretrained`.
 
     Raises:
         FileNotFoundError: If there is none.
         PermissionError: If a file may not be read.
         ValueError: If it is damaged, or needs a bijector that isn't trusted.
     """
-    folder = checkpoint.find(name)
+    folder = folder_of(name, revision)
     config = FlowConfig.from_dict(checkpoint.load_config(folder)[0])
     return flow_class(config).from_pretrained(folder, trust=trust)

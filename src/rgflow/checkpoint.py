@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +10,12 @@ from torch import Tensor, nn
 
 from rgflow import tensors
 from rgflow.checks import check_name, short
-from rgflow.files import expanded, plain, write_json
-from rgflow.pretrained import CARD, FACTORS, PAGE, QUANTILES, shipped, unknown_model
+from rgflow.files import plain, write_json
+from rgflow.pretrained import CARD, CONFIG, WEIGHTS
 from rgflow.reading import DamagedError, json_in, opened, read_json
 
 FORMAT = 1
 DTYPES = ("float32", "float64")
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-FILES = [CONFIG, WEIGHTS, CARD, PAGE, FACTORS, QUANTILES]
-"""All that the folder of a model holds."""
 LARGEST_ERROR = 0.01
 """Of the numbers of a tensor that are rounded, relative to the largest of them; of those that
 float16 holds as normal numbers it is below 0.0005."""
@@ -94,41 +90,6 @@ def _rounded(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
                     f"in their own format."
                 )
     return out
-
-
-def find(name: str | Path) -> Path:
-    """The folder of a model: a local one, that of a model in the package, or `owner/name`
-    downloaded from the Hugging Face hub.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If one on the hub is damaged, or needs code that isn't the package's.
-    """
-    folder = expanded(name)
-    if folder.is_dir():
-        return folder
-    if str(name) in (known := shipped()):
-        return known[str(name)]
-    parts = str(name).split("/")
-    local = Path(parts[0]).exists()  # so it is more likely a slip of the keyboard
-    if len(parts) == 2 and all(parts) and not str(name).startswith((".", "~")) and not local:
-        try:
-            from huggingface_hub import snapshot_download
-        except ImportError as error:
-            raise FileNotFoundError(
-                f"Expected a folder with a model at {name}; there is none, and to look for it on "
-                f"the Hugging Face hub the package huggingface_hub must be installed."
-            ) from error
-        print(f"No folder {name}: looking for it on the Hugging Face hub.", file=sys.stderr)
-        try:
-            folder = Path(snapshot_download(str(name), allow_patterns=FILES))
-        except Exception as error:
-            raise FileNotFoundError(
-                f"Expected a folder with a model at {name}, or one of that name on the Hugging "
-                f"Face hub; found neither ({type(error).__name__})."
-            ) from error
-        return folder
-    raise FileNotFoundError(unknown_model(name))
 
 
 def load_config(folder: Path) -> tuple[dict[str, Any], str]:

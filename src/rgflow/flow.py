@@ -10,12 +10,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self, cast
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from rgflow import bijectors, checkpoint
+from rgflow import bijectors, checkpoint, pretrained
 from rgflow.bijectors.base import (
     Bijector,
     Compose,
@@ -587,10 +588,39 @@ class Flow(nn.Module):
         """
         checkpoint.save(self, self.config.to_dict(), _name(self.dtype), folder, storage)
 
+    def push_to_hub(
+        self, repository: str, storage: checkpoint.Storage | None = None, **options: Any
+    ) -> str:
+        """Upload weights and config to the Hugging Face hub, from where `from_pretrained` loads
+        them. A model with a card is uploaded by `rgflow ship --push`.
+
+        Args:
+            repository: `owner/name`; it is made if it isn't there.
+            storage: As for `save_pretrained`.
+            options: As for `huggingface_hub.ModelHubMixin.push_to_hub`: `private`, `token`,
+                `branch`, `create_pr`, `commit_message`.
+
+        Returns:
+            Where the hub shows it.
+
+        Raises:
+            OSError: If huggingface_hub isn't installed, or the hub doesn't take it.
+            ValueError: If float16 can't hold the weights.
+        """
+        with TemporaryDirectory() as place:
+            self.save_pretrained(place, storage)
+            return pretrained.push_to_hub(Path(place), repository, **options)
+
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, trust: str | Sequence[str] = ()) -> Self:
-        """Load a flow: of a folder, of a model that the package brings along, or of `owner/name` on
-        the Hugging Face hub; in this order, so that a local folder wins.
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        trust: str | Sequence[str] = (),
+        revision: str | None = None,
+    ) -> Self:
+        """Load a flow: of a folder, of a model by its name, or of `owner/name` on the Hugging Face
+        hub; in this order, so that a local folder wins.
 
         Loading runs no code that comes with a model, and imports no module that its config names.
 
@@ -598,15 +628,16 @@ class Flow(nn.Module):
             name: Of the folder or the model.
             trust: Modules with bijectors of your own, or such bijectors (`module.Class`), which are
                 imported first, as by `rgflow.bijectors.trust`.
+            revision: Of a model on the hub, a branch, a tag or a commit; none: the newest.
 
         Raises:
-            FileNotFoundError: If there is none; it lists the models of the package.
+            FileNotFoundError: If there is none; it says where to get one.
             PermissionError: If a file may not be read.
             ValueError: If the config or the weights are damaged or don't belong together, or the
                 flow has a bijector of somebody's own that hasn't been imported.
         """
         bijectors.trust(trust)
-        folder = checkpoint.find(name)
+        folder = pretrained.folder_of(name, revision)
         values, dtype = checkpoint.load_config(folder)
         config = FlowConfig.from_dict(values)
         state = checkpoint.load_weights(folder)

@@ -1,19 +1,25 @@
-"""The models that the package brings along, and the card of each: all that is known of it.
+"""Trained models by name, and the card of each: all that is known of it.
 
-rgflow/models/NAME/config.json        what the flow is made of
-rgflow/models/NAME/model.safetensors  its weights
-rgflow/models/NAME/quantiles.json     how the levels' shares of the log-likelihood spread
-rgflow/models/NAME/factors.json       what its latents mean, of some
-rgflow/models/NAME/card.json          where it comes from, and what was measured
-rgflow/models/NAME/README.md          the same for people
+NAME/config.json        what the flow is made of
+NAME/model.safetensors  its weights
+NAME/quantiles.json     how the levels' shares of the log-likelihood spread
+NAME/factors.json       what its latents mean, of some
+NAME/card.json          where it comes from, what was measured, and how it is made again
+NAME/README.md          the same for people
 
-What lies there is found by looking. `rgflow.training.shipping` makes such a folder from a run, and
-wherever it lies, `load_flow` takes it.
+Such folders lie in the package, in the folder that the variable RGFLOW_MODELS names, or in the
+Hugging Face repository that RGFLOW_HUB names. In the package there are the cards of all models; a
+checkout of the repository also has all weights, an installed package those of a few
+(`pyproject.toml` lists them). `rgflow.training.shipping` makes such a folder from a run.
 """
 
 import difflib
+import json
 import math
 import os
+import re
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,14 +27,36 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from rgflow.config import CoarseToFineMap, ConvolutionalMap, FlowConfig, TrainConfig, listed
+from rgflow import hub
+from rgflow.config import (
+    CoarseToFineMap,
+    ConvolutionalMap,
+    FlowConfig,
+    TrainConfig,
+    changed,
+    listed,
+)
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
 from rgflow.geometries import Blocks, Windows
+from rgflow.presets import PRESETS
 from rgflow.reading import DamagedError, instance, read_json, reason
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
-"""Where they lie."""
+"""Where the package's models lie."""
+MODELS, HUB = "RGFLOW_MODELS", "RGFLOW_HUB"
+"""Variables of the environment: a folder with more models, and a Hugging Face repository with such
+a folder for each."""
+ELSEWHERE = (
+    f"name a folder that holds it in {MODELS}, or a Hugging Face repository that does in {HUB}, or "
+    f"make it by the commands on its card (`rgflow models NAME`)"
+)
+"""What to do for a model whose weights aren't on this machine."""
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CARD, PAGE, FACTORS, QUANTILES = "card.json", "README.md", "factors.json", "quantiles.json"
+FILES = [CONFIG, WEIGHTS, CARD, PAGE, FACTORS, QUANTILES]
+"""All that the folder of a model holds."""
+OF_MACHINE = {"compute_dtype", "checkpointing", "compile"}
+"""Settings that say how numbers are computed, and not what."""
 OF_PATCHES = (
     "overlapping regions of the same seven photographs, 219 of which don't overlap: errors that "
     "count every image are too small by far, and they show other things than the training images "
@@ -37,37 +65,120 @@ OF_PATCHES = (
 """What one has to know of the test images of the data set `patches`."""
 
 
-def shipped() -> dict[str, Path]:
-    """The folders of the package's models, by name.
+def cards() -> dict[str, Path]:
+    """The folders of all models with a card, by name; those of the package may lack the weights.
+
+    A model in the folder that `RGFLOW_MODELS` names comes before one of the package.
+
+    Raises:
+        FileNotFoundError: If `RGFLOW_MODELS` names no folder.
 
     Example:
-        >>> all((folder / "config.json").is_file() for folder in shipped().values())
+        >>> all((folder / "card.json").is_file() for folder in cards().values())
         True
     """
-    return {path.parent.name: path.parent for path in sorted(FOLDER.glob(f"*/{CARD}"))}
+    folders = [FOLDER]
+    if named := os.environ.get(MODELS):
+        folders.append(expanded(named))
+        if not folders[-1].is_dir():
+            raise FileNotFoundError(
+                f"Expected a folder with models in the variable {MODELS}; {named} isn't one."
+            )
+    found = {path.parent.name: path.parent for top in folders for path in top.glob(f"*/{CARD}")}
+    return dict(sorted(found.items()))
 
 
-def folder_of(name: str) -> Path:
-    """The folder of a run or a model, by its path, or of a model of the package; a local folder
-    wins; a `FileNotFoundError` if there is neither."""
-    folder = expanded(name)
-    if not folder.is_dir() and name in (known := shipped()):
-        return known[name]
-    if not folder.exists() and folder.name == name:
-        raise FileNotFoundError(unknown_model(name))
-    return folder
+def shipped() -> dict[str, Path]:
+    """The folders of those models whose weights are on this machine, by name.
+
+    Example:
+        >>> all((folder / "model.safetensors").is_file() for folder in shipped().values())
+        True
+    """
+    return {name: folder for name, folder in cards().items() if (folder / WEIGHTS).is_file()}
 
 
-def unknown_model(name: str | Path) -> str:
-    """The sentence for a name at which there is no model: of a single word it says which is nearest
-    in the package."""
-    sentence = f"Expected a folder with a model; there is none at {name}"
-    known = list(shipped())
-    if not known or os.path.dirname(name):
+def folder_of(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of a run or a model: a local one; that of a model by its name; or that of a model
+    on the Hugging Face hub, as `owner/name`, which is downloaded. In this order.
+
+    Args:
+        name: Of the folder or the model.
+        revision: Of a model on the hub, a branch, a tag or a commit; none: the newest.
+
+    Raises:
+        FileNotFoundError: If there is none; it says where to get one.
+        ValueError: If a revision is given of a model that isn't on the hub.
+    """
+    folder, name = expanded(name), str(name)
+    found = folder if folder.is_dir() else shipped().get(name)
+    if found is not None:
+        if revision is not None:
+            raise ValueError(
+                f"Expected a revision only of a model on the Hugging Face hub; {name} is in "
+                f"{found}: leave the revision out."
+            )
+        return found
+    # In a folder that is there, it is rather a slip of the keyboard.
+    if hub.is_address(name) and not Path(name).parent.exists():
+        print(f"No folder {name}: looking for it on the Hugging Face hub.", file=sys.stderr)
+        return hub.download(name, FILES, revision)
+    repository = os.environ.get(HUB)
+    if repository and re.fullmatch(hub.WORD, name, re.ASCII) and not folder.exists():
+        print(f"Looking for {name} in {repository} on the Hugging Face hub.", file=sys.stderr)
+        top = hub.download(repository, [f"{name}/{file}" for file in FILES], revision)
+        if (top / name / CONFIG).is_file():
+            return top / name
+    raise FileNotFoundError(missing(name))
+
+
+def missing(name: str) -> str:
+    """What to say of a name at which there is no model."""
+    sentence = f"Expected the folder of a run or a model; there is none at {name}"
+    if os.path.dirname(name):
         return f"{sentence}."
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    known = list(cards())
+    if name in known:
+        return f"Expected the weights of {name}, which aren't on this machine: {ELSEWHERE}."
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" (nearest: {close[0]})" if close else ""
-    return f"{sentence}, nor is it one of the package's models, {', '.join(known)}{hint}."
+    if known:
+        sentence += f", nor is it one of the models {', '.join(known)}{hint}"
+    return f"{sentence}. If it is a model that isn't on this machine, {ELSEWHERE}."
+
+
+def push_to_hub(folder: Path, repository: str, **options: Any) -> str:
+    """Upload the model in a folder to the Hugging Face hub, with its card if it has one.
+
+    Args:
+        folder: As `Flow.save_pretrained` or `rgflow ship` writes it.
+        repository: `owner/name`; it is made if it isn't there.
+        options: As for `rgflow.hub.push`.
+
+    Returns:
+        Where the hub shows it.
+
+    Raises:
+        OSError: If the hub doesn't take it.
+        ValueError: If the card or the config is damaged.
+    """
+    licence = None
+    if (folder / CARD).is_file():
+        card = Card.read(folder)
+        page, licence = card.page(repository), card.licence.lower()
+    else:
+        config = read_json(folder / CONFIG, "the config of a model")["config"]
+        page = f"{_opening(repository, repository)}{in_words(FlowConfig.from_dict(config))}.\n"
+    files = [folder / name for name in FILES if name != PAGE and (folder / name).is_file()]
+    return hub.push(files, repository, page, licence, **options)
+
+
+def _opening(title: str, address: str) -> str:
+    """How a page about a model begins."""
+    return (
+        f"# {title}\n\n"
+        f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{address}")\n```\n\n'
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,8 +447,28 @@ class Card:
         if self.remarks:
             yield "remarks", " ".join(self.remarks.split())  # one row of a table
 
-    def page(self) -> str:
-        """The card for people, in Markdown."""
+    def commands(self) -> list[str]:
+        """Commands of a shell that make the model again: its trainings, one after the other, each
+        as a preset and what differs from it, then `rgflow ship`. How numbers are computed is left
+        to the machine."""
+        parts = [self.config]
+        for start in self.training.starts:
+            if start.config is None:
+                break
+            parts.insert(0, start.config)
+        lines, out = [], None
+        for k, config in enumerate(parts, 1):
+            config = replace(config, pretrained=out or config.pretrained)
+            out = f"runs/{self.name}" + f"-{k}" * (len(parts) > 1)
+            lines.append(shlex.join(["rgflow", "train", *_as_words(config), "--out", out]))
+        return [*lines, shlex.join(["rgflow", "ship", str(out), f"models/{self.name}"])]
+
+    def page(self, address: str | None = None) -> str:
+        """The card for people, in Markdown.
+
+        Args:
+            address: By what `load_flow` finds the model; none: by its name.
+        """
         rows = "\n".join(f"| {name} | {text} |" for name, text in self.facts())
         starts = self.training.starts
         how = f"Trained on from the weights of {starts[0].model} " if starts else "Trained "
@@ -348,13 +479,48 @@ class Card:
             for start in starts
             if start.config
         )
+        commands = "\n".join(self.commands())
         return (
-            f"# {self.name}\n\n"
-            f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{self.name}")\n```\n\n'
+            f"{_opening(self.name, address or self.name)}"
             f"| | |\n|---|---|\n{rows}\n\n"
+            f"These commands make it again:\n\n```sh\n{commands}\n```\n\n"
             f"{how}with `rgflow train --config settings.yaml`, and these settings:\n\n"
             f"```yaml\n{to_yaml(self.config)}```\n{before}"
         )
+
+
+def _as_words(config: TrainConfig) -> list[str]:
+    """What to write after `rgflow train` for a config: the nearest preset, and what differs."""
+    wanted = dict(_flat(config.to_dict()))
+    kinds = {name: part for name, part in config.model.to_dict().items() if isinstance(part, dict)}
+
+    def differing(preset: TrainConfig) -> list[str]:
+        usual = preset.to_dict()
+        before = dict(_flat(usual))
+        # Another kind keeps those options that it has, too.
+        kind_of = {name: {"kind": part["kind"]} for name, part in kinds.items()}
+        after = dict(_flat(usual | {"model": changed(usual["model"], kind_of)}))
+        words = []
+        for option, value in wanted.items():
+            there = before if option.removeprefix("--model.") in kinds else after
+            if option not in there or there[option] != value:
+                words += [option, value if isinstance(value, str) else json.dumps(value)]
+        return words
+
+    words = {name: differing(preset) for name, preset in PRESETS.items()}
+    nearest = min(words, key=lambda name: len(words[name]))
+    return [nearest, *words[nearest]]
+
+
+def _flat(values: dict[str, Any], before: str = "--") -> Iterator[tuple[str, Any]]:
+    """Settings as options of `rgflow train`, but for those of the machine."""
+    for name, value in plain(values).items():
+        if isinstance(value, dict):
+            if "kind" in value:
+                yield before + name, value.pop("kind")
+            yield from _flat(value, f"{before}{name}.")
+        elif name not in OF_MACHINE:
+            yield before + name, value
 
 
 def _where(start: Start) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.pretrained import CARD, Card, folder_of, shipped
+from rgflow.files import expanded
+from rgflow.pretrained import CARD, Card, folder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,10 +109,10 @@ class Model:
 
 def locate(name: str) -> tuple[Path, Path]:
     """The folder of a run or a model, and the folder for its results: the same, or `results/NAME`
-    for a model of the package. A local folder takes precedence. A `FileNotFoundError` if there is
-    neither."""
+    for a model that is found by its name. A local folder takes precedence. A `FileNotFoundError` if
+    there is neither."""
     folder = folder_of(name)
-    return folder, RESULTS / name if folder == shipped().get(name) else folder
+    return folder, folder if folder == expanded(name) else RESULTS / name
 
 
 def load(name: str, size: Sequence[int] | None = None) -> Model:
@@ -158,5 +159,7 @@ def _load(name: str) -> Model:
     if (folder / CARD).is_file():
         card = Card.read(folder)
         return Model(card.name, flow, results, None, card.config)
+    if results != folder:
+        return Model(name, flow, results, None, None)
     called = "/".join(folder.resolve().parts[-2:])  # `model` alone says little
     return Model(called, flow, results, None, None)

@@ -1,4 +1,4 @@
-"""`rgflow models`: the models that the package brings along."""
+"""`rgflow models`: the models that are known by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded, plain
-from rgflow.pretrained import Card, in_words, shipped, unknown_model
+from rgflow.pretrained import ELSEWHERE, Card, cards, folder_of, in_words, shipped
 from rgflow.text import measured, say, show_facts, show_wide
 
 
@@ -15,25 +15,23 @@ def run(arguments: Sequence[str]) -> None:
     """Print a table of all, or all that is known of one."""
     options = Parser(
         "models",
-        "List the models that come with the package; of one of them, or of a folder that `rgflow "
-        "ship` has written, print the card.",
+        "List the models that have a name; of one of them, or of a folder that `rgflow ship` has "
+        "written, print the card, with the commands that make the model again.",
         "rgflow models msds1-best",
     )
     options.add_argument("name", nargs="?", help="a model, or the folder of one")
     options.flag("json", "print JSON, with all settings")
     settings = parse(options, arguments)
     if settings.name is None:
-        cards = [Card.read(folder) for folder in shipped().values()]
+        known = [Card.read(folder) for folder in cards().values()]
         if settings.json:
-            print(json.dumps([plain(card) for card in cards], indent=2))
+            print(json.dumps([plain(card) for card in known], indent=2))
         else:
-            _list(cards)
+            _list(known)
         return
     folder = expanded(settings.name)
-    if not folder.is_dir():
-        if settings.name not in shipped():
-            raise FileNotFoundError(unknown_model(settings.name))
-        folder = shipped()[settings.name]
+    if not folder.is_dir():  # a card is there without weights, too
+        folder = cards().get(settings.name) or folder_of(settings.name)
     card = Card.read(folder)
     if settings.json:
         print(json.dumps(plain(card), indent=2))
@@ -41,27 +39,31 @@ def run(arguments: Sequence[str]) -> None:
         show(card)
 
 
-def _list(cards: Sequence[Card]) -> None:
-    units = " or ".join(sorted({card.likelihood.unit for card in cards}))
-    rows = []
-    for card in cards:
+def _list(known: Sequence[Card]) -> None:
+    here, rows = shipped(), []
+    units = " or ".join(sorted({card.likelihood.unit for card in known}))
+    for card in known:
         found, model = card.likelihood, card.config.model
         rows.append(
             (
                 card.name,
                 card.config.data,
                 in_words(model),
+                "yes" if card.name in here else "no",
                 f"{card.parameters:,}",
                 f"{card.bytes / 1e6:.1f}",
                 measured(found.nll, 4, found.standard_error),
                 f"{card.training.all_seconds / 60:.0f}",
             )
         )
-    head = ("model", "data", "flow", "parameters", "MB", units, "minutes")
-    show_wide(head, rows, left=3)
-    say("`rgflow models NAME` tells all about one; every command takes its name for a run.")
+    head = ("model", "data", "flow", "here", "parameters", "MB", units, "minutes")
+    show_wide(head, rows, left=4)
+    say("`rgflow models NAME` prints the card of one; every command takes its name for a run.")
+    if any(card.name not in here for card in known):
+        say(f"To use a model that isn't here, {ELSEWHERE}.")
 
 
 def show(card: Card) -> None:
-    """Print a card."""
+    """Print a card, and the commands that make the model again."""
     show_facts([("model", card.name), *card.facts()])
+    print("\nThese commands make it again:\n", *card.commands(), sep="\n")

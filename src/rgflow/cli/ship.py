@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
+from rgflow.checks import short
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded
+from rgflow.hub import is_address
 from rgflow.text import reporting, say
 
 
@@ -30,9 +33,21 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.flag("unfinished", "also take a run that was interrupted")
     options.word("remarks", "", "what else should stand on the card")
+    options.word("push", None, "OWNER/NAME on the Hugging Face hub, to upload the model to")
+    options.flag("private", "make that a repository of the hub that only you can see")
     settings = parse(options, arguments)
+    if settings.push and not is_address(settings.push):
+        raise ValueError(f"Expected --push to be OWNER/NAME; got {short(settings.push)}.")
+    if settings.private and not settings.push:
+        raise ValueError("Expected --push OWNER/NAME beside --private; got none.")
+    if settings.push and find_spec("huggingface_hub") is None:  # before anything takes long
+        raise ValueError(
+            "Expected the package huggingface_hub, which uploads; it isn't installed: run "
+            "pip install 'rgflow[hub]'."
+        )
 
     from rgflow.cli.models import show
+    from rgflow.pretrained import push_to_hub
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
     from rgflow.training.shipping import ship
@@ -48,3 +63,6 @@ def run(arguments: Sequence[str]) -> None:
         )
     show(card)
     say(f"The model is in {folder}.")
+    if settings.push:
+        private = settings.private or None  # none: as the hub has it for the owner
+        say(f"It is at {push_to_hub(folder, settings.push, private=private)}.")

@@ -8,12 +8,10 @@ from torch import nn
 from rgflow.architectures import load_flow
 from rgflow.checkpoint import CONFIG, load_config
 from rgflow.config import FlowConfig, TrainConfig
+from rgflow.files import expanded
 from rgflow.flow import Flow
-from rgflow.pretrained import CARD, Card, Start, folder_of
+from rgflow.pretrained import CARD, OF_MACHINE, Card, Start, folder_of
 from rgflow.training.run import Run
-
-OF_COMPUTING = {"compute_dtype", "checkpointing"}
-"""Settings of a flow that its weights don't depend on."""
 
 
 def settings(name: str) -> tuple[FlowConfig, TrainConfig | None]:
@@ -59,7 +57,7 @@ def past(name: str) -> Start:
             git=made.git,
         )
     # The name of a folder `model` alone says little.
-    called = "/".join(folder.resolve().parts[-2:])
+    called = "/".join(folder.resolve().parts[-2:]) if folder == expanded(name) else name
     return Start(model=called, steps=None, seconds=None)
 
 
@@ -85,7 +83,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     if different := [
         name
         for name in dict.fromkeys((*mine, *theirs))
-        if name not in OF_COMPUTING and mine.get(name) != theirs.get(name)
+        if name not in OF_MACHINE and mine.get(name) != theirs.get(name)
     ]:
         wanted = ", ".join(f"{name} {theirs.get(name)}" for name in different)
         raise ValueError(
