@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from itertools import product
 from types import ModuleType
 
@@ -34,6 +35,14 @@ def small(length=4, **map):
             pixels=None,
         )
     )
+
+
+TINY = {
+    "geometry": {"kind": "windows", "period": 2, "reach": 2},
+    "map": {"hidden": 8, "bins": 4},
+    "shared": True,
+}
+"""A flow of fields that learns in seconds."""
 
 
 # ---------------------------------------------------------------- actions
@@ -237,11 +246,7 @@ def run(tmp_path_factory):
         {
             "steps": 100, "batch_size": 64, "validate_count": 200, "compile": False,
             "objective": {"kind": "path_gradient", "action": {"kind": "free", "mass2": 4.0}},
-            "model": {
-                "geometry": {"kind": "windows", "period": 2, "reach": 2},
-                "map": {"hidden": 8, "bins": 4},
-                "shared": True,
-            },
+            "model": TINY,
         }
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("runs") / "free"
@@ -253,6 +258,23 @@ def test_a_run_learns_and_logs_ess_and_acceptance(run):
     last = [e for e in Run.open(run).entries() if "ess" in e][-1]
     assert last["ess"] > 0.3
     assert 0.5 < last["acceptance"] <= 1
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+    config = preset("free-8").changed(
+        {
+            "steps": 6, "batch_size": 4, "validate_count": 10, "compile": False, "model": TINY,
+            "schedule": "constant",
+            "objective": {"action": {"mass2": 4.0}},
+        }
+    )  # fmt: skip
+    flows = []
+    for name, steps in (("whole", [6]), ("parts", [2, 6])):
+        for k, until in enumerate(steps):
+            run = Run.unfinished(tmp_path / name) if k else Run.create(tmp_path / name)
+            train(replace(config, steps=until), run, resume=bool(k), progress=False)
+        flows.append(Run.open(tmp_path / name).checkpoints(1).load()["flow"])
+    assert all(torch.equal(flows[0][name], flows[1][name]) for name in flows[0])
 
 
 def test_measuring_a_run(run, capsys):

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from flows import random_flow
-from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows, preset
+from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import LEAST
 from rgflow.data import load, wallpapers
+from rgflow.geometries.windows import phases
 from rgflow.photographs import bit_map, bits, padded
 
 OPEN = {
@@ -169,14 +170,58 @@ def test_mistakes(make, message):
         make()
 
 
-@pytest.mark.parametrize("name", ["photos", "photos-64", "msds1-windows", "msds2-windows"])
-def test_presets_phases_are_all_that_is_not_coarse(name):
-    geometry = preset(name).model.geometry
-    period = geometry.period
+@pytest.mark.parametrize("period", [2, 4, 6, 8])
+def test_phases_are_all_that_is_not_coarse(period):
     coarse = {(i, j) for i in range(0, period, 2) for j in range(0, period, 2)}
     every = {(i, j) for i in range(period) for j in range(period)}
-    assert set(geometry.shifts) == every - coarse
-    assert len(geometry.shifts) == len(every - coarse)
+    assert set(phases(period)) == every - coarse
+    assert len(phases(period)) == len(every - coarse)
+
+
+def test_phases_that_are_written_out_are_the_usual_ones():
+    assert Windows(period=4, shifts=phases(4)) == Windows(period=4)
+    assert Windows(period=(4, 4)) == Windows(period=4)
+    assert Windows(period=4, shifts=tuple(reversed(phases(4)))) != Windows(period=4)
+
+
+def test_periods_differ_between_levels():
+    """The top level is drawn site by site, from nothing to all others."""
+    flow = random_flow(
+        map={"kind": "site", "hidden": 4, "bins": 3},
+        geometry={"kind": "windows", "period": (4, 2, 5), "reach": 3},
+        height=20, width=20, channels=1, pixels=None,
+    )  # fmt: skip
+    assert [len(flow.lattice.layers(level)) for level in range(3)] == [12, 3, 25]
+    assert [len(layer) for layer in flow.lattice.layers(2)] == [1] * 25
+    reads = [len(set(layer.table[0].tolist())) for layer in flow.lattice.layers(2)]
+    assert sorted(reads) == list(range(1, 26))
+    x = torch.randn(2, 1, 20, 20, dtype=torch.float64)
+    z = flow.encode(x)
+    assert torch.allclose(flow.decode(z), x, atol=1e-9)
+    with pytest.raises(ValueError, match="to be a multiple of"):
+        random_flow(
+            geometry={"kind": "windows", "period": (4, 2, 5)}, height=12, width=12, pixels=None
+        )
+
+
+def test_levels_share_weights_from_one_on():
+    options = {
+        "map": {"kind": "site", "hidden": 4, "bins": 3},
+        "geometry": {"kind": "windows", "reach": 1},
+        "channels": 1, "pixels": None, "shared": True,
+    }  # fmt: skip
+    flow = random_flow(height=16, width=16, shared_from=1, **options)
+    layers = [step.cellwise for step in flow.steps]
+    assert layers[1][0].bijector is layers[2][0].bijector
+    assert layers[0][0].bijector is not layers[1][0].bijector
+    larger = flow.resized(32, 32)
+    for theirs, mine in ((0, 0), (1, 1), (1, 4)):
+        old, new = (of.steps[h].cellwise[0] for of, h in ((flow, theirs), (larger, mine)))
+        x = torch.randn(5, 1, dtype=torch.float64)
+        context = Context(torch.randn(5, old.cells.table.shape[1] - 1).double(), x[:, :0])
+        assert torch.equal(old.bijector(x, context)[0], new.bijector(x, context)[0])
+    with pytest.raises(ValueError, match="shared_from only where levels share"):
+        FlowConfig(shared_from=1)
 
 
 def test_rolled_images_are_those_of_the_set():

@@ -39,7 +39,7 @@ def observables(
     numbers["independent_fields_per_second"] = {
         "flow": found.ess / of_flow,
         "metropolis": 1 / (2 * found.metropolis.tau_magnetisation.value * of_flow),
-        found.reference.method: 1 / (2 * tau * of_chain),
+        "reference": 1 / (2 * tau * of_chain),
     }
     numbers |= derived(numbers)
     return Found(numbers=numbers, pictures={"overview": Picture(picture, CAPTION)})
