@@ -12,7 +12,9 @@ COPY src src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.13-slim
-RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
+# A package index with builds of torch for CPUs alone makes the image much smaller.
+ARG TORCH_INDEX
+RUN pip install --no-cache-dir torch ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 RUN --mount=from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir "$(echo /wheels/rgflow-*.whl)[app]"
 RUN useradd --create-home --uid 10001 rgflow

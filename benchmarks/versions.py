@@ -1,15 +1,16 @@
 """How long the package takes for what it does most, against another version of itself, in turns.
 
-    python benchmarks/versions.py --other ../before --rounds 7
+    python benchmarks/versions.py --other ../before
 
-`--other` is a checkout of the other version. Every measurement is of a fresh process with one
-thread; both versions take turns, and the ratio is that of the medians of processor time. Results go
-to `benchmarks/results/versions.json`.
+`--other` is a checkout of the other version. Two processes with a thread each share a core and do
+one run of a task in turns; the ratio is the median of those of neighbouring runs, so that what the
+machine does meanwhile touches both. Results go to `benchmarks/results/versions.json`.
 """
 
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -24,8 +25,9 @@ PRESETS = ("msds1-small", "msds1-fast", "msds1-best")
 TASKS = ("step", "sample", "repair", "fields")
 
 
-def work(task: str, name: str, repeats: int) -> list[float]:
-    """Seconds of processor time of one task, with a new flow of a preset."""
+def work(task: str, name: str) -> None:
+    """Do one task with a new flow of a preset, once for every line of standard input, and print the
+    seconds of processor time."""
     import numpy as np
     import torch
 
@@ -78,48 +80,73 @@ def work(task: str, name: str, repeats: int) -> list[float]:
             receptive_fields(flow.eval(), draws=1)
 
     run()
-    found = []
-    for _ in range(repeats):
+    for _ in sys.stdin:  # once for every line
         start = time.process_time()
         run()
-        found.append(time.process_time() - start)
-    return found
+        print(time.process_time() - start, flush=True)
+
+
+class Worker:
+    """A process that does one task of one version again and again, on one core."""
+
+    def __init__(self, checkout: Path, task: str, name: str) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--work", task, name],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def seconds(self) -> float:
+        """Of processor time, of one more run."""
+        assert self.process.stdin
+        assert self.process.stdout
+        print(file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        self.process.communicate()
+
+
+def compared(checkouts: list[Path], task: str, name: str, pairs: int) -> dict[str, float]:
+    """The median ratio of the times of two versions, which take turns, and its standard error."""
+    workers = [Worker(checkout, task, name) for checkout in checkouts]
+    ratios = []
+    for pair in range(pairs + 1):
+        order = workers if pair % 2 else workers[::-1]
+        times = {worker: worker.seconds() for worker in order}
+        ratios.append(times[workers[0]] / times[workers[1]])
+    for worker in workers:
+        worker.close()
+    ratios = ratios[1:]  # the first warms up
+    draws = (statistics.median(random.choices(ratios, k=pairs)) for _ in range(1000))
+    return {"ratio": statistics.median(ratios), "standard_error": statistics.stdev(draws)}
 
 
 def main() -> None:
     """Compare, or, as a child, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--other", type=Path)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--work", nargs=2, metavar=("TASK", "PRESET"))
     arguments = parser.parse_args()
     if arguments.work:
-        print(json.dumps(work(*arguments.work, arguments.repeats)))
+        work(*arguments.work)
         return
     from rgflow.training.run import git_state, processor
 
-    checkouts = {"now": ROOT, "other": arguments.other.resolve()}
+    random.seed(0)
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # all of it on one core
     rows = []
     for name in PRESETS:
         for task in TASKS:
-            times: dict[str, list[float]] = {key: [] for key in checkouts}
-            for _ in range(arguments.rounds):
-                for key, checkout in checkouts.items():
-                    command = [sys.executable, __file__, "--work", task, name]
-                    environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
-                    environment["OMP_NUM_THREADS"] = "1"
-                    said = subprocess.run(
-                        [*command, "--repeats", str(arguments.repeats)],
-                        env=environment,
-                        check=True,
-                        capture_output=True,
-                        text=True,
-                    ).stdout
-                    times[key].append(min(json.loads(said.splitlines()[-1])))
-            ratio = statistics.median(times["now"]) / statistics.median(times["other"])
-            rows.append({"preset": name, "task": task, "ratio": round(ratio, 3), **times})
-            print(f"{name:12} {task:7} {ratio:.3f}", flush=True)
+            found = compared([ROOT, arguments.other.resolve()], task, name, arguments.pairs)
+            rows.append({"preset": name, "task": task, **found})
+            ratio, error = found["ratio"], found["standard_error"]
+            print(f"{name:12} {task:7} {ratio:.3f} ± {error:.3f}", flush=True)
     content = {
         "command": "python benchmarks/versions.py --other CHECKOUT",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
