@@ -1,6 +1,6 @@
 """How long pictures of any size take, and how much memory: `python benchmarks/photographs.py`.
 
-Scoring at several sizes, by one process and two; a scratch of 500 pixels in 12 megapixels, from the
+Names measure a part alone: scoring, repair, page, one_megapixel. Scoring at several sizes, by one process and two; a scratch of 500 pixels in 12 megapixels, from the
 command to the file; the page of photographs in a browser, with ten people. Results go to
 `benchmarks/results/photographs.json`. Needs the extra `dev`, and Chromium.
 """
@@ -164,11 +164,59 @@ def page(folder: Path) -> dict[str, object]:
         }
 
 
+ONE_MEGAPIXEL = """
+import json, resource, time, torch
+from rgflow import load_flow, preset, RGFlow
+from rgflow.training.optimisation import Optimisation, prepare_machine
+torch.set_num_threads(2)
+prepare_machine()
+flow = load_flow("photos").resized(1024, 1024)
+x8 = torch.randint(256, (1, 3, 1024, 1024), dtype=torch.uint8)
+found = {}
+with torch.no_grad():
+    for name, run in (("log_prob", lambda: flow.log_prob(x8)), ("sample", lambda: flow.sample(1))):
+        start = time.perf_counter()
+        run()
+        found[name + "_seconds"] = time.perf_counter() - start
+found["GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+config = preset("photos")
+flow = RGFlow(config.model).train()
+optimisation = Optimisation(flow, config)
+x = torch.rand(32, 3, 32, 32) * 255
+times = []
+for _ in range(6):
+    start = time.perf_counter()
+    with flow.fast():
+        optimisation.backward(-flow(x).mean() / flow.dim)
+    optimisation.update(1e-4)
+    times.append(time.perf_counter() - start)
+found["training_step_seconds"] = sorted(times)[2]
+print(json.dumps(found))
+"""
+
+
+def one_megapixel() -> dict[str, float]:
+    """log p and sampling of one megapixel on two cores, with the most memory, and a training step
+    of the preset at batch 32."""
+    said = subprocess.run(
+        [sys.executable, "-c", ONE_MEGAPIXEL], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    return dict(json.loads(said.splitlines()[-1]))
+
+
 def main() -> None:
-    """Measure everything, and write it."""
+    """Measure everything, or what is named, and write it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = {"scoring": scoring(folder), "repair": repairing(folder), "page": page(folder)}
+        parts = {
+            "scoring": lambda: scoring(folder),
+            "repair": lambda: repairing(folder),
+            "page": lambda: page(folder),
+            "one_megapixel": one_megapixel,
+        }
+        wanted = sys.argv[1:] or list(parts)
+        found = json.loads(RESULTS.read_text()) if sys.argv[1:] else {}
+        found |= {part: parts[part]() for part in wanted}
     model = next(
         (x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
     )
