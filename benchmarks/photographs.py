@@ -1,7 +1,8 @@
 """How long pictures of any size take, and how much memory: `python benchmarks/photographs.py`.
 
-Names measure a part alone: scoring, repair, page, one_megapixel. Scoring at several sizes, by one process and two; a scratch of 500 pixels in 12 megapixels, from the
-command to the file; the page of photographs in a browser, with ten people. Results go to
+Scoring at several sizes, by one process and two; a scratch of 500 pixels in 12 megapixels, from the
+command to the file; the page of photographs in a browser, with ten people; log p and sampling of
+one megapixel. The names scoring, repair, page and one_megapixel measure these alone. Results go to
 `benchmarks/results/photographs.json`. Needs the extra `dev`, and Chromium.
 """
 
