@@ -359,3 +359,12 @@ def test_one_number_for_all_fields_is_refused(monkeypatch):
     objective = ReverseKL(action=OwnAction(path="flat.zero"))
     with pytest.raises(ValueError, match="an action that differs between fields"):
         measure(small(), objective, samples=100)
+
+
+def test_the_command_goes_on_with_the_action_of_a_model(run, capsys):
+    grown = ["--model.height", "16", "--model.width", "16", "--model.levels", "null"]
+    command = ["train", "--pretrained", str(run), *grown, "--minutes", "1", "--print_config"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "mass2: 4.0" in printed
+    assert "data: none" in printed

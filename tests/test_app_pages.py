@@ -12,7 +12,6 @@ import urllib.request
 import pytest
 from PIL import Image
 
-from flows import by_day
 from rgflow.app.drawers import NAMES as DRAWERS
 from rgflow.app.layout import BEAT
 from strange_files import png, zeros
@@ -216,7 +215,8 @@ def test_drawers_and_the_keyboard(me):
     me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
 
 
-@pytest.mark.parametrize("dark", by_day([False, True], [False]), ids=["light", "dark"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pictures):
     me = Visitor(browser, address, pictures, dark, None if dark else context)
     if me.page.evaluate("document.body.classList.contains('dark')") != dark:
@@ -250,8 +250,8 @@ def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pi
 @pytest.mark.parametrize(
     ("count", "late"),
     [
-        pytest.param(50, False, id="at-once", marks=pytest.mark.slow),
-        pytest.param(12, True, id="late"),
+        pytest.param(12, False, id="at-once"),
+        pytest.param(12, True, id="late", marks=pytest.mark.slow),
         pytest.param(500, False, id="500-at-once", marks=pytest.mark.slow),
         pytest.param(100, True, id="100-late", marks=pytest.mark.slow),
     ],
@@ -296,6 +296,7 @@ def test_many_tabs_of_one_browser(me):
         tab.locator("#samples button").first.wait_for()
 
 
+@pytest.mark.slow
 def test_fifty_pages_at_once(me):
     with urllib.request.urlopen(f"{me.address}/config") as answer:
         events = json.load(answer)["dependencies"]

@@ -97,8 +97,8 @@ def run(arguments: Sequence[str]) -> None:
     _tell(train(config, run), config, run)
 
 
-OF_DATA = ("data", "data_root", "crop", "flip", "shuffle_channels")
-"""Settings that belong to a data set."""
+OF_DATA = ("objective", "data", "data_root", "crop", "flip", "shuffle_channels")
+"""Settings that belong to a data set, or to an action."""
 OF_OPTIMISER = (
     "batch_size", "optimizer", "lr", "muon_lr", "weight_decay", "muon_decay", "betas", "warmup",
     "schedule", "max_grad_norm", "ema_decay",
