@@ -368,3 +368,26 @@ def test_the_command_goes_on_with_the_action_of_a_model(run, capsys):
     printed = capsys.readouterr().out
     assert "mass2: 4.0" in printed
     assert "data: none" in printed
+
+
+def test_levels_with_weights_of_their_own_grow(tmp_path):
+    """A larger flow begins with its finest levels as they were, and with the top as it was."""
+    config = preset("free-8").changed({"model": TINY | {"shared": False}})
+    small = RGFlow(config.model)
+    for k, parameter in enumerate(small.parameters()):
+        torch.nn.init.constant_(parameter, 0.01 * k)
+    run = Run.create(tmp_path / "small")
+    run.model.parent.mkdir(parents=True)
+    small.save_pretrained(run.model)
+    large = config.changed(
+        {
+            "pretrained": str(run.model),
+            "model": {"height": 16, "width": 16, "levels": None},
+        }
+    )
+    flow = RGFlow(large.model)
+    load_start(flow, large)
+    origins = [0, 1, 1, 2]  # of four levels, from three
+    for step, origin in zip(flow.steps, origins, strict=True):
+        theirs = small.steps[origin].state_dict()
+        assert all(torch.equal(x, theirs[name]) for name, x in step.state_dict().items())

@@ -103,13 +103,13 @@ class RGFlow(Flow):
         if other.levels > 1:  # as it doesn't depend on the size, and takes long for large ones
             self.__dict__["writes_last"] = other.writes_last
         theirs = {
-            (self._weights_of(level), layer.cells.name): layer
+            (other._weights_of(level), layer.cells.name): layer
             for level, step in enumerate(other.steps)
             for layer in step.cellwise
         }
         for level, step in enumerate(self.steps):
             for layer in step.cellwise:
-                found = theirs.get((self._weights_of(level), layer.cells.name))
+                found = theirs.get((self._origin(level, other), layer.cells.name))
                 try:
                     assert found is not None
                     layer.bijector.load_state_dict(found.bijector.state_dict())
@@ -121,6 +121,15 @@ class RGFlow(Flow):
                         f"{self.config.width} images, level {level} has {layer.cells.name}, for "
                         f"which there are no weights: share them between levels, or keep the size."
                     ) from error
+
+    def _origin(self, level: int, other: "RGFlow") -> int:
+        """Whose weights a level takes: those of the same level, counted from the finest, as it sees
+        the same scale; the highest those of the highest; in between those of the last before it."""
+        if self.config.shared:
+            return self._weights_of(level)
+        if level == self.levels - 1:
+            return other.levels - 1
+        return min(level, max(other.levels - 2, 0))
 
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:

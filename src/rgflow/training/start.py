@@ -10,6 +10,7 @@ from rgflow.checkpoint import CONFIG, load_config
 from rgflow.config import FlowConfig, TrainConfig
 from rgflow.files import expanded
 from rgflow.flow import Flow
+from rgflow.geometries import Windows
 from rgflow.pretrained import CARD, OF_MACHINE, Card, Start, folder_of
 from rgflow.training.run import Run
 
@@ -67,8 +68,8 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     Returns:
         What the model is, and how it had been trained.
 
-    A model whose levels share their weights may be of another size; the flow then has more or
-    fewer levels.
+    A model of windows, or one whose levels share their weights, may be smaller than the flow, whose
+    further levels then begin with the weights of those below them.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -77,13 +78,12 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     assert config.pretrained
     folder = folder_of(config.pretrained)
     model = load_flow(folder) if (folder / CONFIG).is_file() else Run.open(folder).flow()
-    if model.config.shared and model.image_shape[1:] != flow.image_shape[1:]:
-        model = model.resized(*flow.image_shape[1:])  # grow
     mine, theirs = _flat(flow.config), _flat(model.config)
+    of_size = {"height", "width", "levels"} if _grows(flow, model) else set()
     if different := [
         name
         for name in dict.fromkeys((*mine, *theirs))
-        if name not in OF_MACHINE and mine.get(name) != theirs.get(name)
+        if name not in OF_MACHINE | of_size and mine.get(name) != theirs.get(name)
     ]:
         wanted = ", ".join(f"{name} {theirs.get(name)}" for name in different)
         raise ValueError(
@@ -91,8 +91,17 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
             f"{wanted}; got {', '.join(str(mine.get(name)) for name in different)}: leave these "
             f"settings to the model, or begin with new weights."
         )
-    flow.load_state_dict(model.state_dict())
+    if of_size:
+        flow.take_weights(model)
+    else:
+        flow.load_state_dict(model.state_dict())
     return past(config.pretrained)
+
+
+def _grows(flow: Flow, model: Flow) -> bool:
+    """Whether a flow may begin with the weights of a model of another size."""
+    alike = flow.config.shared or isinstance(flow.config.geometry, Windows)
+    return alike and flow.image_shape[1:] != model.image_shape[1:] and model.levels > 1
 
 
 def _flat(config: FlowConfig) -> dict[str, Any]:
