@@ -7,17 +7,14 @@ K bins; P parameters of a variable.
 import math
 from collections.abc import Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
+from rgflow.bijectors.rational_quadratic import rational_quadratic
 from rgflow.bijectors.window import WindowNetwork
-
-if TYPE_CHECKING:
-    from zuko.transforms import MonotonicRQSTransform
-
 
 SQUASHED = 3.0
 """Networks see values squashed into ±this, so that rare large ones lead to no larger ones still."""
@@ -28,7 +25,7 @@ MOST = 2.0
 class SiteSpline(Bijector):
     """Real values of one site, x = μ + σ·f(y), given the context.
 
-    f is a rational-quadratic spline (Durkan et al. 2019, arXiv:1906.04032; zuko's), μ a linear
+    f is a rational-quadratic spline (Durkan et al. 2019, arXiv:1906.04032), μ a linear
     function of the context plus a network's output, and σ and the spline are the network's. So
     fields whose distribution is Gaussian can be learned exactly, as far as windows reach. Channels
     come in order, each with a network that also sees the channels before it. Both directions
@@ -90,28 +87,24 @@ class SiteSpline(Bijector):
         parts, total = [], x.new_zeros(len(x))
         for k, value in enumerate(x.T):
             mean, log_scale, spline = self._of(k, x[:, :k], context)
-            z = spline.inv((value - mean) * (-log_scale).exp())
-            log_det = -spline.log_abs_det_jacobian(z, value)
+            inner = (value - mean) * (-log_scale).exp()
+            z, log_slope = rational_quadratic(inner, spline, inverse=True)
             parts.append(z)
-            total = total + log_det - log_scale
+            total = total + log_slope - log_scale
         return torch.stack(parts, 1), total
 
     def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         x, total = y[:, :0], y.new_zeros(len(y))
         for k, z in enumerate(y.T):
             mean, log_scale, spline = self._of(k, x, context)
-            value, log_det = spline.call_and_ladj(z)
+            value, log_slope = rational_quadratic(z, spline)
             x = torch.cat((x, (mean + log_scale.exp() * value)[:, None]), 1)
-            total = total + log_det + log_scale
+            total = total + log_slope + log_scale
         return x, total
 
-    def _of(
-        self, k: int, before: Tensor, context: Context | None
-    ) -> tuple[Tensor, Tensor, "MonotonicRQSTransform"]:
+    def _of(self, k: int, before: Tensor, context: Context | None) -> tuple[Tensor, Tensor, Tensor]:
         """Of channel k of all rows, given those before it [R, k]: mean and log-scale [R], and the
-        spline."""
-        from zuko.transforms import MonotonicRQSTransform
-
+        parameters of the splines [P, R]."""
         known = before if context is None else torch.cat((context.values, before), 1)
         seen = known
         if context is not None:
@@ -121,26 +114,21 @@ class SiteSpline(Bijector):
         opposite = -seen
         if not seen.shape[1]:  # nothing is known, which has no sign
             seen = opposite = before.new_ones(len(before), 1)
-        out = network(torch.cat((seen, opposite)) if self.odd else seen).to(before.dtype)
-        mean, log_scale, spline = out.split((1, 1, 3 * self.bins - 1), 1)
+        out = network(torch.cat((seen, opposite)) if self.odd else seen).to(before.dtype).T
+        mean, log_scale, spline = out.split((1, 1, 3 * self.bins - 1))
         log_scale = MOST * (log_scale / MOST).tanh()
-        widths, heights, slopes = spline.split((self.bins, self.bins, self.bins - 1), 1)
         if self.odd:
-            mean = _half(mean, -1)
-            log_scale, widths, heights, slopes = (
-                _half(part, 1) for part in (log_scale, widths, heights, slopes)
-            )
+            mean, log_scale = _half(mean, -1), _half(log_scale, 1)
+            parts = spline.split((self.bins, self.bins, self.bins - 1))
+            spline = torch.cat([_half(part, 1) for part in parts])
+        found = mean[0]
         if known.shape[1]:
-            mean = mean + linear(known)
-        return (
-            mean[:, 0],
-            self.log_scale[k] + log_scale[:, 0],
-            MonotonicRQSTransform(widths, heights, slopes),
-        )
+            found = found + linear(known)[:, 0]
+        return found, self.log_scale[k] + log_scale[0], spline
 
 
 def _half(both: Tensor, sign: int) -> Tensor:
-    """The even (sign 1) or odd (−1) part of outputs at the context, and at its negative [2R, P],
+    """The even (sign 1) or odd (−1) part of outputs at the context, and at its negative [P, 2R],
     of which the order is mirrored."""
-    at, opposite = both.chunk(2)
-    return (at + sign * opposite.flip(1)) / 2
+    at, opposite = both.chunk(2, 1)
+    return (at + sign * opposite.flip(0)) / 2
