@@ -110,7 +110,7 @@ def _add_options(options: Parser) -> None:
         "and -m4 do; 0, and otherwise: climb by gradients",
         least=0,
     )
-    options.whole("sweeps", PARTICLE["sweeps"], "sweeps of particles over every region")
+    options.whole("sweeps", PARTICLE["sweeps"], "number of sweeps of particles over every region")
     options.add_class_arguments(Climb, as_group=False)
     options.whole(
         "completions",

@@ -53,8 +53,8 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
     options.files("images", "take picture files instead: PNG, JPEG or WebP")
     options.temperature(
         None,
-        "of samples: one number, or one per level, level 0 first; by default 0.2 at level 0 and "
-        "0.6 above, as for the paper's Fig. 6",
+        "temperature of samples: one number, or one per level, level 0 first; by default 0.2 at "
+        "level 0 and 0.6 above, as for the paper's Fig. 6",
     )
     what = f"edge of a drawn pixel; by default images are about {WIDTH} pixels wide"
     options.whole("scale", None, what, 1, 64)
