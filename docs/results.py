@@ -58,26 +58,26 @@ PREFACE = """
 Every table and figure of the RG-Flow paper
 ([Hu et al. 2022](https://doi.org/10.1088/2632-2153/ac8393)), reproduced as far as a CPU allows, and
 questions of our own. The paper trained on a GPU for days; the flows here trained on one CPU core
-for minutes. So the pages say which flow is better for the same time. They rarely reach the paper's
-numbers, and each page says where they fall short."""
+for minutes. So the pages tell which flow is better after the same training time. The flows rarely
+reach the paper's numbers, and each page says where they fall short."""
 READING = """
 ## How to read the numbers
 
 - Bits per dimension (bits/dim) are those of 8-bit images; lower is better. PSNR is in decibels;
   higher is better.
-- Numbers are means over seeds ± the standard error, which includes that of the measurement; with
-  one seed it is the measurement's alone.
+- Numbers are means over seeds ± the standard error, which includes the error of the measurement;
+  with one seed, it is the error of the measurement alone.
 - A claim is **decided** if the 95 % confidence interval of the paired difference excludes 0. With
-  one seed, the spread of seeds is taken from the budget that has several; without one, the claim
-  stays undecided. Claims over images, with one training each, are about those trainings only.
+  one seed, the spread over seeds is taken from a budget that has several; if there is none, the
+  claim stays undecided. Claims over images, with one training each, hold for those trainings only.
 - Training time is processor time on one core. Processors differ, so compare numbers within a page
   and from the same processor.
 
 `rgflow reproduce NAME --budget 10m` repeats an experiment ([guide](../guide/reproducing.md)).
-Budget `10m` is at most ten minutes per training; `2h` is at most an hour, or models of the package;
-`full` is the paper's setting, which needs a GPU and the official data and was never run. Settings,
-seeds, steps, machine, versions and commit of everything are in `experiments/NAME/BUDGET.json`;
-`experiments/manifest.json` lists what is done."""
+Budget `10m` is at most ten minutes per training; `2h` is at most an hour, or uses models of the
+package; `full` is the paper's setting, which needs a GPU and the official data and was never run.
+The settings, seeds, steps, machine, versions and commit of every run are in
+`experiments/NAME/BUDGET.json`; `experiments/manifest.json` lists what was run."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
@@ -650,7 +650,7 @@ def _with_changes() -> str:
         for kind in ("trainings", "measures", "others")
     )
     return (
-        "A miss: uncommitted changes were present when "
+        "One shortcoming: uncommitted changes were present when "
         f"{trainings} trainings, {measures} measurements and {others} flows of other libraries "
         "began; what they changed was not recorded."
     )

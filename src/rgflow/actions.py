@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Action(ABC):
-    """An action; a kind of action is a subclass, whose fields are its options. One of your own is a
-    function from fields [N, C, H, W] to [N], or such a subclass, named by its import path."""
+    """An action; each kind is a subclass, whose fields are its options. An action of your own is a
+    function from fields [N, C, H, W] to [N], or such a subclass, given by its import path."""
 
     def __post_init__(self) -> None:
         own_fields(self)
@@ -34,7 +34,7 @@ class Action(ABC):
         """S(φ) of fields [N, C, H, W], in nats [N]."""
 
     def log_z(self, channels: int, height: int, width: int) -> float | None:
-        """ln Z in nats, where it is known exactly; none: it isn't."""
+        """ln Z in nats, or none where it isn't known exactly."""
         return None
 
 
@@ -44,12 +44,12 @@ class Phi4(Action):
     with C components it is O(C) symmetric.
 
     Args:
-        c1: Of neighbours; negative where they tend to be alike.
-        c2: Of squares.
-        c4: Of fourth powers.
+        c1: Coefficient of the neighbour term; negative if neighbours tend to be alike.
+        c2: Coefficient of the squares.
+        c4: Coefficient of the fourth powers.
 
     Raises:
-        ValueError: If it isn't bounded from below.
+        ValueError: If the action isn't bounded from below.
 
     Example:
         >>> import torch
@@ -110,7 +110,7 @@ class FreeField(Action):
     """The Gaussian free field, S = ½ Σ_x [Σ_μ (φ_(x+μ) − φ_x)² + m² φ_x²].
 
     Args:
-        mass2: m² in units of the lattice.
+        mass2: m² in lattice units.
 
     Raises:
         ValueError: If m² isn't positive.
@@ -190,7 +190,7 @@ class IsingDual(Action):
         """The eigenvalues of K by wave vector, [H, W].
 
         Raises:
-            ValueError: If an edge is odd or shorter than 4: the formula of ln Z is of even ones.
+            ValueError: If an edge is odd or shorter than 4: the formula for ln Z needs even edges.
         """
         if height % 2 or width % 2 or min(height, width) < 4:
             raise ValueError(
@@ -220,8 +220,8 @@ def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
 
 @dataclass(frozen=True, kw_only=True)
 class OwnAction(Action):
-    """An action of one's own: a function from fields [N, C, H, W] to [N] by its import path, whose
-    module must have been imported, or be trusted."""
+    """A custom action: a function from fields [N, C, H, W] to [N] given by its import path. Its
+    module must have been imported or be trusted."""
 
     path: str
 
@@ -242,7 +242,7 @@ class OwnAction(Action):
 
 
 ACTIONS: dict[str, type[Action]] = {"free": FreeField, "phi4": Phi4, "ising": IsingDual}
-"""By the names that configs have for them."""
+"""Actions by their names in configs."""
 
 
 def _to_dict(action: Action) -> dict[str, Any]:
@@ -271,7 +271,7 @@ ACTION = Part(_to_dict, _from_dict)
 
 
 def evaluated(action: Action, fields: "Tensor") -> "Tensor":
-    """S of fields, after a check that it is a finite number for every one.
+    """S of fields, after a check that it is a finite number for every field.
 
     Raises:
         ValueError: If it isn't.

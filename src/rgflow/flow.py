@@ -1,4 +1,4 @@
-"""What all flows of images have in common: images to latents level by level, and back.
+"""What all flows of images have in common: they map images to latents level by level, and back.
 
 Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 """
@@ -41,7 +41,7 @@ Temperatures = float | Sequence[float] | Latents
 
 
 class LosslessWarning(UserWarning):
-    """Says in which number format images were encoded, where it isn't the flow's own."""
+    """Says in which number format images were encoded if it isn't the flow's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +78,17 @@ class Step(Protocol):
     def inverse(
         self, coarse: Tensor, factored_out: Tensor, context: Context | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What came to this step, and the log-determinant [N]."""
+        """The input of this step, and the log-determinant [N]."""
         ...
 
 
 class Flow(nn.Module):
     """A normalizing flow of images in steps, each of which leaves the latents of one level behind.
 
-    This is all that `RGFlow` and the baselines have in common; they say what a step is. Images are
-    uint8, or reals in [0, 256) that are dequantised already, [N, C, H, W]. With `pixels=None` they
+    This is all that `RGFlow` and the baselines have in common; they define what a step is. Images
+    are uint8, or already dequantised reals in [0, 256), [N, C, H, W]. With `pixels=None` they
     are real-valued fields. Log-densities are in nats, per unit of those numbers: bits per dimension
-    are −log_prob/(D·ln 2). A flow of a config with `labels` needs the label of every image, whole
+    are −log_prob/(D·ln 2). A flow whose config has `labels` needs the label of every image, whole
     numbers [N], wherever `labels` is an argument.
 
     Args:
@@ -149,7 +149,7 @@ class Flow(nn.Module):
 
     @property
     def unit(self) -> Unit:
-        """What its negative log-likelihoods are reported in: bits/dim, or nats/site of fields."""
+        """The unit of reported negative log-likelihoods: bits/dim, or nats/site for fields."""
         if self.config.pixels is None:
             return Unit.of_fields(self.config.height * self.config.width)
         return Unit.of_images(self.dim)
@@ -171,20 +171,20 @@ class Flow(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are, or if there are none the buffers."""
+        """The device of the parameters, or of the buffers if there are no parameters."""
         held = chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in held), torch.device("cpu"))
 
     def compile_maps(self, on: bool = True) -> bool:
-        """Compile what maps can for use within `fast`; the first step then takes longer.
+        """Compile the kernels of maps for use within `fast`; the first step then takes longer.
 
         Needs a C++ compiler on a CPU. Everything outside `fast` stays as it is.
 
         Args:
-            on: Whether to; otherwise the plain functions are used again.
+            on: Whether to compile; otherwise the plain functions are used again.
 
         Returns:
-            Whether there are any.
+            Whether any map has such kernels.
         """
         found = [bijector.compile_kernels(on) for bijector in self.maps()]
         return any(found)
@@ -195,10 +195,10 @@ class Flow(nn.Module):
 
     @contextmanager
     def fast(self, networks: torch.dtype | None = None) -> Iterator[None]:
-        """What a training step computes with: networks in a number format, compiled kernels.
+        """A context for training steps: networks in a lower precision, compiled kernels.
 
-        Everything is exact outside, whether the flow is in training mode or not. Inside, values of
-        images aren't checked.
+        Outside it, everything is exact, whether the flow is in training mode or not. Inside it, the
+        values of images aren't checked.
 
         Args:
             networks: The number format of the networks, such as bfloat16; none: the parameters'.
@@ -221,14 +221,14 @@ class Flow(nn.Module):
     ) -> Tensor:
         """log p(x) in nats (paper, eq. 1).
 
-        Of uint8 without a generator this is the density at the middle of every level, which is no
-        bound on the probability of bytes: a density may be higher there than elsewhere.
-        `bits_per_dim` is.
+        For uint8 without a generator, this is the density at the middle of every grey level, which
+        doesn't bound the probability of bytes: the density may be higher there than elsewhere.
+        `bits_per_dim` gives a bound.
 
         Args:
             images: [N, C, H, W].
-            generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
-            labels: Of the images, [N].
+            generator: Source of the noise that dequantises uint8; none: ½ everywhere.
+            labels: Labels of the images, [N].
 
         Returns:
             Log-densities [N].
@@ -269,17 +269,17 @@ class Flow(nn.Module):
 
         Args:
             images: uint8 [N, C, H, W].
-            draws: Over how many draws of the noise the log-densities are averaged.
-            seed: Of the noise: that of an image depends on its place among the images.
-            labels: Of the images, [N].
+            draws: Number of draws of the noise over which the log-densities are averaged.
+            seed: Seed of the noise; the noise of an image also depends on its index.
+            labels: Labels of the images, [N].
             batch_size: Images at a time.
 
         Returns:
             Bits per dimension [N].
 
         Raises:
-            ValueError: If they aren't uint8, or the flow is of fields, or of images smaller than
-                its grid.
+            ValueError: If the images aren't uint8, or the flow is for real-valued fields, or for
+                images smaller than its grid.
 
         Example:
             >>> from rgflow import AffineMap, FlowConfig, RGFlow
@@ -321,7 +321,7 @@ class Flow(nn.Module):
         Args:
             images: [N, C, H, W].
             generator: As for `log_prob`.
-            labels: Of the images, [N].
+            labels: Labels of the images, [N].
         """
         x = self.to_reals(images, generator)
         levels, log_dets, preprocess = self.infer(x, self.context(labels, len(x)))
@@ -342,16 +342,17 @@ class Flow(nn.Module):
         """The latents of images: z = R(x).
 
         Deterministic unless a generator is given, and lossless for uint8 either way:
-        `decode(encode(x8)).floor()` is x8. This is checked, by decoding, and where the flow's own
-        number format can't hold it, all is encoded in float64 and a `LosslessWarning` says so. The
-        dtype of the latents says in which format `decode` computes.
+        `decode(encode(x8)).floor()` is x8. This is checked by decoding. If the precision of the
+        flow's own number format is too low, all images are encoded in float64 and a
+        `LosslessWarning` says so. The dtype of the latents determines in which format `decode`
+        computes.
 
         Args:
             images: [N, C, H, W].
-            generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
-            dtype: The number format to compute in; none: as above. Given one, nothing is checked,
-                and nothing decoded.
-            labels: Of the images, [N].
+            generator: Source of the noise that dequantises uint8; none: ½ everywhere.
+            dtype: The number format to compute in; none: as above. If it is given, nothing is
+                decoded or checked.
+            labels: Labels of the images, [N].
         """
         x = self.to_reals(images, generator, dtype or self.dtype)
         z = self._encode(x, labels)
@@ -382,10 +383,10 @@ class Flow(nn.Module):
     def decode(self, latents: Latents, *, labels: Tensor | None = None) -> Tensor:
         """The images of latents: x = G(z), reals [N, C, H, W] in the dtype of the latents.
 
-        The logit map also has values somewhat outside [0, 256); they come back as they are.
+        The logit map can give values slightly outside [0, 256); they are returned as they are.
 
         Raises:
-            ValueError: If the latents belong to a flow of another geometry.
+            ValueError: If the latents belong to a flow with another geometry.
         """
         return self._decode(latents, labels)[0]
 
@@ -417,14 +418,14 @@ class Flow(nn.Module):
     ) -> list[Tensor]:
         """The images x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h] (paper, Fig. 5a).
 
-        Where a flow has more channels at a level than an image, they are the first of them.
+        Where a flow has more channels at a level than an image has, these are the first ones.
 
         Args:
-            source: Images, which are encoded on the way up, or latents, which are decoded on the
-                way down; the result is the same for an image and its latents.
+            source: Images, which are encoded from fine to coarse, or latents, which are decoded
+                from coarse to fine; the result is the same for an image and its latents.
             space: `"pixels"` maps the values back to those of images; `"flow"` leaves them in the
                 flow's own space, that of the prior.
-            labels: Of the images, [N].
+            labels: Labels of the images, [N].
         """
         check_name("space", space, ("pixels", "flow"))
         flow = self._for(source) if isinstance(source, Latents) else self
@@ -463,12 +464,12 @@ class Flow(nn.Module):
             n: Number of images.
             temperature: T of p^(1/T); one, one per level, or one per latent (a `Latents` of one
                 image or of n).
-            generator: Source of randomness; the same generator state gives the same draws. With one
-                of the CPU they are the same on all devices.
+            generator: Source of randomness; the same generator state gives the same draws. With a
+                CPU generator, they are the same on all devices.
             convention: `"density"`, or the released code's `"scale"`.
 
         Raises:
-            ValueError: If temperatures are of another number of images, or of levels.
+            ValueError: If the temperatures are for another number of images or levels.
         """
         n = check_whole("the number of images", n, 1)
         if isinstance(temperature, Latents) and len(temperature) not in (1, n):
@@ -492,7 +493,7 @@ class Flow(nn.Module):
         temperature: float | Sequence[float] = 1.0,
         convention: Convention = "density",
     ) -> Latents:
-        """Draw latents of images that have a seed each: an image is the same among any others.
+        """Draw latents of images with a seed each: an image depends on its own seed alone.
 
         Args:
             seeds: One for every image.
@@ -520,8 +521,8 @@ class Flow(nn.Module):
     ) -> Tensor:
         """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`.
 
-        With `low_precision` the networks compute in bfloat16: faster where that pays, and good
-        enough to look at, but encoding such images doesn't give back the latents exactly.
+        With `low_precision` the networks compute in bfloat16: faster on machines that support it,
+        and good enough to look at, but encoding such images doesn't give back the latents exactly.
         """
         z = self.draw(n, temperature, generator, convention)
         with self.fast(torch.bfloat16) if low_precision else nullcontext():
@@ -536,12 +537,12 @@ class Flow(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Draw n images and their log-densities in one pass; gradients reach all parameters.
 
-        The logit map also has values somewhat outside [0, 256), which `log_prob` refuses.
+        The logit map can give values slightly outside [0, 256), which `log_prob` rejects.
 
         Args:
             n: Number of images.
             generator: Source of randomness.
-            labels: Of the images, [N].
+            labels: Labels of the images, [N].
 
         Returns:
             The images as `decode` gives them, [N, C, H, W], and log p of each in nats [N].
@@ -579,9 +580,9 @@ class Flow(nn.Module):
         """Write weights (safetensors) and config (JSON) into a folder.
 
         Args:
-            folder: Where to; it is made if it isn't there.
-            storage: `"float16"` halves the file; what is loaded again computes in this flow's
-                format, with the weights as rounded. None: nothing is rounded.
+            folder: The folder to write; it is created if it doesn't exist.
+            storage: `"float16"` halves the file; a flow loaded from it computes in this flow's
+                format, with the rounded weights. None: nothing is rounded.
 
         Raises:
             ValueError: If float16 can't hold the weights.
@@ -591,20 +592,20 @@ class Flow(nn.Module):
     def push_to_hub(
         self, repository: str, storage: checkpoint.Storage | None = None, **options: Any
     ) -> str:
-        """Upload weights and config to the Hugging Face hub, from where `from_pretrained` loads
-        them. A model with a card is uploaded by `rgflow ship --push`.
+        """Upload weights and config to the Hugging Face hub, from which `from_pretrained` loads
+        them. To upload a model with its card, use `rgflow ship --push`.
 
         Args:
-            repository: `owner/name`; it is made if it isn't there.
+            repository: `owner/name`; it is created if it doesn't exist.
             storage: As for `save_pretrained`.
             options: As for `huggingface_hub.ModelHubMixin.push_to_hub`: `private`, `token`,
                 `branch`, `create_pr`, `commit_message`.
 
         Returns:
-            Where the hub shows it.
+            The address of the repository.
 
         Raises:
-            OSError: If huggingface_hub isn't installed, or the hub doesn't take it.
+            OSError: If huggingface_hub isn't installed, or the hub rejects the upload.
             ValueError: If float16 can't hold the weights.
         """
         with TemporaryDirectory() as place:
@@ -619,22 +620,22 @@ class Flow(nn.Module):
         trust: str | Sequence[str] = (),
         revision: str | None = None,
     ) -> Self:
-        """Load a flow: of a folder, of a model by its name, or of `owner/name` on the Hugging Face
-        hub; in this order, so that a local folder wins.
+        """Load a flow from a folder, by the name of a model, or from `owner/name` on the Hugging
+        Face hub. They are tried in this order, so a local folder wins.
 
         Loading runs no code that comes with a model, and imports no module that its config names.
 
         Args:
-            name: Of the folder or the model.
+            name: Name of the folder or the model.
             trust: Modules with bijectors of your own, or such bijectors (`module.Class`), which are
                 imported first, as by `rgflow.bijectors.trust`.
-            revision: Of a model on the hub, a branch, a tag or a commit; none: the newest.
+            revision: Branch, tag or commit of a model on the hub; none: the newest.
 
         Raises:
-            FileNotFoundError: If there is none; it says where to get one.
+            FileNotFoundError: If there is no such model; the message says where to get one.
             PermissionError: If a file may not be read.
             ValueError: If the config or the weights are damaged or don't belong together, or the
-                flow has a bijector of somebody's own that hasn't been imported.
+                flow has a custom bijector that hasn't been imported.
         """
         bijectors.trust(trust)
         folder = pretrained.folder_of(name, revision)
@@ -648,8 +649,8 @@ class Flow(nn.Module):
 
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:
-        """Fewer parameters than a flow of a config has, but of the same order: what can be known
-        before anything is made."""
+        """A lower bound, of the right order, on the number of parameters; known before anything is
+        built."""
         return 0
 
     # ---------------------------------------------------------------- inside
@@ -687,7 +688,7 @@ class Flow(nn.Module):
         return Context(embedding[:, :0], embedding)
 
     def refuse_labels(self, what: str) -> None:
-        """Raise a `ValueError` if this flow has labels, for what knows of none."""
+        """Raise a `ValueError` if this flow has labels, for methods that can't use them."""
         if self.labels is not None:
             raise ValueError(
                 f"Expected a flow without labels for {what}, which can't be given any yet; got one "
@@ -773,7 +774,8 @@ class Flow(nn.Module):
         return self if dtype == self.dtype else cast(Self, self._copies.of(self, dtype))
 
     def frozen(self, dtype: torch.dtype | None = None) -> Self:
-        """This flow for use only: its parameters are fixed, and weight norms are computed once.
+        """This flow for inference only: its parameters are fixed, and weight norms are computed
+        once.
 
         Parameters are shared with this flow, unless a number format other than its own is asked
         for; so training it further would leave the copy half changed.
@@ -791,8 +793,8 @@ class Flow(nn.Module):
     def resized(self, height: int, width: int) -> Self:
         """This flow for images of another size, with the same weights.
 
-        Levels that share their weights become as many as fit; others keep their number. Where the
-        geometry takes any size, the grid may be larger than the images (`rgflow.photographs`).
+        If levels share their weights, there are as many as fit; otherwise their number stays. If
+        the geometry takes any size, the grid may be larger than the images (`rgflow.photographs`).
 
         Args:
             height: Rows.
@@ -823,7 +825,7 @@ class Flow(nn.Module):
         return flow.train(self.training)
 
     def take_weights(self, other: Self) -> None:
-        """Take the weights of a flow that is like this one but for the size of images; a
+        """Load the weights of a flow that differs from this one only in the size of images; a
         `ValueError` if it lacks some."""
         self.load_state_dict(other.state_dict())
 
@@ -881,8 +883,8 @@ class Flow(nn.Module):
 
 
 class _Copies:
-    """Copies of a flow in other number formats, as long as its weights stay what they are; copies
-    of a flow have none."""
+    """Copies of a flow in other number formats, valid as long as its weights don't change; a copied
+    flow starts with none."""
 
     def __init__(self) -> None:
         self._held: dict[torch.dtype, tuple[object, Flow]] = {}

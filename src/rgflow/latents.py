@@ -1,4 +1,4 @@
-"""The latents z = {z^(h)} of a batch of images: one tensor per level, and other ways to see them.
+"""The latents z = {z^(h)} of a batch of images: one tensor per level, and other views of them.
 
 Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 """
@@ -33,8 +33,8 @@ class Latents:
     """Latents of N images.
 
     Args:
-        levels: z^(h) for every level, level 0 first. Of an RG-Flow: [N, 3, C, rows/2, columns/2]
-            with the rows and columns of that level's grid, the three being the sublattices (0, 1),
+        levels: z^(h) for every level, level 0 first. For an RG-Flow: [N, 3, C, rows/2, columns/2]
+            with the rows and columns of that level's grid, where the 3 are the sublattices (0, 1),
             (1, 0) and (1, 1) that stay; at the top [N, C, rows, columns].
         lattice: The geometry.
 
@@ -166,7 +166,7 @@ class Latents:
         return Latents(tuple(mixed), self.lattice)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Latents":
-        """The latents with a function applied to every level, as in `z.map(torch.abs)`."""
+        """These latents with a function applied to every level, as in `z.map(torch.abs)`."""
         return Latents(tuple(function(z) for z in self.levels), self.lattice)
 
     def to(self, *where: Any, **named: Any) -> "Latents":
@@ -179,8 +179,8 @@ class Latents:
 
     @staticmethod
     def cat(batches: Iterable["Latents"]) -> "Latents":
-        """The latents of several batches as one; a `ValueError` if there is none, or they are of
-        different flows."""
+        """The latents of several batches as one; a `ValueError` if there are none, or they come
+        from different flows."""
         batches = list(batches)
         if not batches:
             raise ValueError("Expected at least one batch of latents; got none.")

@@ -49,7 +49,7 @@ class RGFlow(Flow):
     steps: Sequence["RGStep"]
 
     def make_lattice(self) -> Lattice:
-        """Cells and levels as the config says."""
+        """The cells and levels given by the config."""
         config = self.config
         return Lattice(
             height=config.height,

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """What one step, or a part of one, learns from.
+    """What one training step, or a part of it, learns from.
 
     Attributes:
         size: Number of images n, or of samples to draw.
         images: Reals in [0, 256), or fields, [n, C, H, W]; none: the objective needs none.
-        labels: Of the images, if the flow has labels, [n].
+        labels: Labels of the images, if the flow has labels, [n].
         generator: Source of randomness, which depends on the run's seed and the step alone.
-        fraction: How much of the training's budget is used, 0 to 1; in a validation 1.
+        fraction: Share of the training budget that has been used, 0 to 1; in a validation 1.
     """
 
     size: int
@@ -56,11 +56,11 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
-    """What a step of training minimises; a kind of objective is a subclass, whose fields are its
-    options. One of your own is named by its import path.
+    """What a step of training minimises; each kind of objective is a subclass, whose fields are its
+    options. An objective of your own is given by its import path.
 
-    Training minimises the mean of `losses`, and reports it, and the same of validation images, in
-    the unit of the flow's likelihoods.
+    Training minimises the mean of `losses`. It reports that mean, for training and for validation,
+    in the unit of the flow's likelihoods.
     """
 
     needs_data: ClassVar[bool] = True
@@ -77,12 +77,13 @@ class Objective(ABC):
         """What is minimised, for each image or sample of a batch, in nats [n].
 
         Args:
-            flow: The flow, of which the parameters are learned.
-            batch: Of the data set; without one only the number of samples, and a generator.
+            flow: The flow whose parameters are learned.
+            batch: A batch of the data set; without a data set it has only the number of samples and
+                a generator.
         """
 
     def scores(self, losses: "Tensor") -> dict[str, float]:
-        """Further numbers that the losses of a validation [n] give, to be logged and shown."""
+        """Further numbers from the losses of a validation [n], to be logged and shown."""
         return {}
 
 
@@ -117,13 +118,13 @@ class ReverseKL(Objective):
     action: Action = part(ACTION, default_factory=FreeField)
     """The action S: free, phi4, ising, or a function of your own by its import path."""
     start: Action | None = part(ACTION, default=None)
-    """The action that the first steps are for, which then goes linearly to the other; none: there
-    is none."""
+    """The action at the first step, from which training moves linearly to `action`; none: `action`
+    from the start."""
     anneal: float = 0.5
-    """Share of the budget in which it does."""
+    """Share of the budget in which it moves there."""
     symmetric: bool = False
-    """Whether q is taken as the mean of the flow's density at φ and at −φ, which has the symmetry
-    Z₂ whatever the maps are."""
+    """Whether q is the mean of the flow's density at φ and at −φ, which has the Z₂ symmetry
+    whatever the maps are."""
     needs_data: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -199,9 +200,9 @@ class ReverseKL(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class PathGradient(ReverseKL):
-    """The same by the path gradient (Vaitl et al. 2022, arXiv:2207.08219): only how fields move
-    with the weights counts, d/dθ [ln q(φ) + S(φ)] along φ_θ(z), as the rest is 0 in the mean. Where
-    q is almost p it has almost no noise; a step takes about twice as long."""
+    """The same with the path gradient (Vaitl et al. 2022, arXiv:2207.08219): d/dθ [ln q(φ) + S(φ)]
+    only through the fields φ_θ(z), as the rest of the gradient is 0 on average. Where q is almost
+    p, it has almost no noise; a step takes about twice as long."""
 
     def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
         import torch
@@ -218,8 +219,8 @@ class PathGradient(ReverseKL):
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownObjective(Objective):
-    """An objective of somebody's own whose module hasn't been imported: what it was trained with
-    doesn't matter to what a flow can do."""
+    """A custom objective whose module hasn't been imported: a flow can be used without the
+    objective that it was trained with."""
 
     path: str
     own: dict[str, Any] = field(default_factory=dict)

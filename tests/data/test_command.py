@@ -34,7 +34,7 @@ def test_splits_are_prepared(capsys: Capture, cache_folder: Path) -> None:
     assert folder.parent == cache_folder
     made = r"\(made in [\d.]+ s, \d+ images/s\)"
     assert re.fullmatch(rf"train: 70 images in {folder} {made}\.", lines[0])
-    assert lines[1] == f"The first of them are in {folder / 'first.png'}."
+    assert lines[1] == f"The first images are in {folder / 'first.png'}."
     assert re.fullmatch(rf"validation: 5 images in .*msds1-validation-.* {made}\.", lines[2])
     assert len(lines) == 3
     with Image.open(folder / "first.png") as sheet:

@@ -1,8 +1,8 @@
 """What a flow of lattice fields says about an action: ln Z and observables, with errors.
 
 Samples of a flow have weights w = e^(−S)/q. Means are taken twice, once with these weights, and
-once over the chain of an independence Metropolis sampler whose proposals the samples are (Albergo
-et al. 2019, arXiv:1904.12072); where both agree with a reference, the flow covers all of p.
+once over the chain of an independence Metropolis sampler that uses the samples as proposals
+(Albergo et al. 2019, arXiv:1904.12072). If both agree with a reference, the flow covers all of p.
 
 Letters in shapes: T samples; N fields; C components; H, W rows and columns; V = H·W sites.
 """
@@ -36,9 +36,9 @@ from rgflow.text import measured, minus
 
 Array = NDArray[np.float64]
 AT_ONCE = 256
-"""Fields that are drawn at a time."""
+"""Fields drawn at a time."""
 BLOCKS = 50
-"""Of the jackknife."""
+"""Blocks of the jackknife."""
 CERTAIN = 4.0
 """Errors by which a share of positive magnetisations may differ from ½ by chance."""
 
@@ -49,11 +49,11 @@ class Moments:
 
     Attributes:
         magnetisation: Mean of the field; of several components, the length of their mean.
-        energy: Action, or the energy of Ising spins.
+        energy: The action, or the energy of Ising spins.
         longest: Square of the Fourier component with the smallest wave number, the mean of both
             directions, divided by V.
         correlation: Two-point function at zero momentum, [T, L//2 + 1].
-        signed: The mean of the first component, with its sign.
+        signed: Mean of the first component, with its sign.
     """
 
     magnetisation: Array
@@ -71,8 +71,8 @@ class Moments:
 
 
 def moments(action: Action, fields: Tensor, generator: torch.Generator | None = None) -> Moments:
-    """The moments of fields [N, C, H, W]; of the Ising model's dual, those of spins drawn given the
-    fields, s_x = ±1 with mean tanh φ_x."""
+    """The moments of fields [N, C, H, W]; for the Ising model's dual, those of spins drawn given
+    the fields, s_x = ±1 with mean tanh φ_x."""
     if isinstance(action, IsingDual):
         uniform = torch.rand(fields.shape, generator=generator, dtype=torch.float64)
         spins = torch.where(uniform.to(fields.device) < torch.sigmoid(2 * fields.double()), 1, -1)
@@ -121,9 +121,9 @@ class Observables:
         binder: 1 − ⟨m⁴⟩/(3⟨m²⟩²).
         correlation_length: Second-moment, √(χ/F − 1)/(2 sin(π/L)), in sites; F is χ at the smallest
             wave number.
-        energy: ⟨S⟩/V in nats; of Ising spins ⟨E⟩/V.
-        specific_heat: (⟨S²⟩ − ⟨S⟩²)/V; of Ising spins (⟨E²⟩ − ⟨E⟩²)/(T²V).
-        correlation: L·⟨φ̄_0 φ̄_t⟩ of lines φ̄ for t = 0 … L/2, of both directions.
+        energy: ⟨S⟩/V in nats; for Ising spins ⟨E⟩/V.
+        specific_heat: (⟨S²⟩ − ⟨S⟩²)/V; for Ising spins (⟨E²⟩ − ⟨E⟩²)/(T²V).
+        correlation: L·⟨φ̄_0 φ̄_t⟩ for t = 0 … L/2, with φ̄ the mean of a line, for both directions.
     """
 
     magnetisation: Estimate[float]
@@ -146,13 +146,13 @@ def observables(
     shape: tuple[int, int],
     log_weights: Array | None = None,
 ) -> Observables:
-    """Observables from moments, with errors of the jackknife.
+    """Observables from moments, with jackknife errors.
 
     Args:
-        found: Of fields, in the order in which a chain had them; several chains one after another.
-        action: Of which the fields are.
+        found: Moments of fields, in the order of the chain; several chains one after another.
+        action: The action of the fields.
         shape: Rows and columns H, W.
-        log_weights: ln w of every field [T]; none: all weigh the same.
+        log_weights: ln w of every field [T]; none: all have the same weight.
     """
     sites, heat = shape[0] * shape[1], 1.0
     if isinstance(action, IsingDual):
@@ -189,8 +189,8 @@ class Metropolis:
         acceptance: Share of proposals that are accepted.
         tau_magnetisation: τ_int of |m|, in steps.
         tau_energy: τ_int of the energy.
-        longest: Steps for which the chain stayed at one field, at the most.
-        observables: Over the chain.
+        longest: Largest number of steps for which the chain stayed at one field.
+        observables: Estimates over the chain.
     """
 
     acceptance: float
@@ -206,7 +206,7 @@ class Modes:
 
     Attributes:
         positive: Weighted share of fields with m > 0; ½ by the symmetry φ → −φ.
-        drawn: That share without weights.
+        drawn: The same share without weights.
         covered: Whether the share is ½ within 4 errors, and both signs are drawn.
     """
 
@@ -221,14 +221,14 @@ class Reference:
 
     Attributes:
         method: `"hmc"` or `"clusters"`.
-        fields: How many there are.
-        observables: Over the chains.
+        fields: Number of fields.
+        observables: Estimates over the chains.
         tau_magnetisation: τ_int of |m|, in draws.
         cost: Evaluations of the action and its gradient per draw of a chain, or sweeps.
-        upper_bound: E_p[ln w], which is at least ln Z: with the bound from below, what the flow
-            misses can't hide (Nicoli et al. 2023, arXiv:2302.14082).
+        upper_bound: E_p[ln w], which is at least ln Z: together with the lower bound, it reveals
+            modes that the flow misses (Nicoli et al. 2023, arXiv:2302.14082).
         forward_ess: Z/E_p[w], which is the ESS if the flow covers p, and smaller if it doesn't.
-        magnetisations: Signed, of every field.
+        magnetisations: Signed magnetisation of every field.
     """
 
     method: str
@@ -246,17 +246,17 @@ class Measurement:
     """What samples of a flow say about an action.
 
     Attributes:
-        samples: How many, T.
+        samples: Number of samples T.
         log_z_bound: E_q[ln w] ≤ ln Z, in nats.
         log_z: ln E_q[w], in nats.
-        log_z_exact: Where it is known.
+        log_z_exact: The exact ln Z, where it is known.
         ess: (Σw)²/(T Σw²), 0 to 1.
-        reweighted: Observables by weights.
-        metropolis: The same by a Markov chain.
+        reweighted: Observables by reweighting.
+        metropolis: Observables from the Metropolis chain.
         modes: Whether both signs are covered.
-        reference: Of HMC or clusters, if wanted.
+        reference: Results of HMC or clusters, if requested.
         log_weights: ln w of every sample, [T].
-        magnetisations: Signed, of every sample, [T].
+        magnetisations: Signed magnetisation of every sample, [T].
     """
 
     samples: int
@@ -297,12 +297,14 @@ def measure(
     """Measure with samples of a flow.
 
     Args:
-        flow: Of fields.
-        objective: Which it has learned; says the action, and which symmetry the density has.
-        samples: T, at least 100.
-        seed: Of all randomness.
-        reference: Fields of a reference, about; 0: none. Of the Ising model they come from
-            clusters, of other actions from HMC, half of whose chains start at either sign.
+        flow: A flow of fields.
+        objective: The objective it was trained with, which gives the action and the symmetry of
+            the density.
+        samples: Number of samples T, at least 100.
+        seed: Seed of all randomness.
+        reference: Approximate number of reference fields; 0: none. For the Ising model they come
+            from clusters, for other actions from HMC, with half of the chains starting at each
+            sign.
         progress: Called with the number of samples since the last call.
 
     Raises:
@@ -392,14 +394,14 @@ def reference_fields(
 ) -> tuple[Tensor, str, float]:
     """Fields of an action by a Markov chain, the method, and its cost per draw of a chain.
 
-    Of the Ising model's dual they come from Swendsen–Wang clusters, of other actions from HMC with
-    32 chains, half of which start at either sign.
+    For the Ising model's dual they come from Swendsen–Wang clusters, for other actions from HMC
+    with 32 chains, half of which start at each sign.
 
     Args:
         action: The action.
-        shape: Of a field, (C, H, W).
-        count: Fields, about.
-        seed: Of all randomness.
+        shape: Shape of a field, (C, H, W).
+        count: Approximate number of fields.
+        seed: Seed of all randomness.
 
     Returns:
         Fields [draws, chains, C, H, W], `"clusters"` or `"hmc"`, and sweeps, or evaluations of the
@@ -470,7 +472,7 @@ def as_json(found: Measurement) -> dict[str, Any]:
 
 
 LEFT_OUT = ("log_weights", "magnetisations")
-"""Of a file of a measurement."""
+"""Arrays that a measurement file leaves out."""
 
 
 # ---------------------------------------------------------------- in words
@@ -491,7 +493,7 @@ FAR = 4.0
 
 
 def cautions(found: Measurement) -> list[str]:
-    """What speaks against a measurement, a sentence each."""
+    """Reasons to doubt a measurement, one sentence each."""
     said = []
     if not found.modes.covered:
         said.append(
@@ -536,8 +538,8 @@ def facts(found: Measurement) -> list[tuple[str, str]]:
 
 
 def rows(found: Measurement) -> list[tuple[str, ...]]:
-    """Observables in words: by weights, by the chain, and if there is a reference, of that, and by
-    how many errors the first differs."""
+    """Observables in words: by reweighting, from the chain and, if there is a reference, from that,
+    with the difference from reweighting in errors."""
     theirs = found.reference.observables.numbers() if found.reference else {}
     chain, out = found.metropolis.observables.numbers(), []
     for name, one in found.reweighted.numbers().items():
@@ -548,7 +550,7 @@ def rows(found: Measurement) -> list[tuple[str, ...]]:
 
 
 def _in_words(one: Estimate[float]) -> str:
-    """A number with two digits of its error."""
+    """A number rounded to two digits of its error."""
     digits = 3
     if one.error > 0 and math.isfinite(one.error):
         digits = max(0, min(6, 1 - math.floor(math.log10(one.error))))

@@ -12,27 +12,27 @@ from rgflow.checks import check_name
 from rgflow.text import printable, show_warning
 
 COMMANDS = {
-    "data": "make or decode a data set, and look at it",
+    "data": "generate or decode a data set, and preview it",
     "train": "learn a flow from images",
     "evaluate": "bits per dimension of a trained flow on test images",
-    "sample": "new images from a trained flow",
-    "distances": "how near samples come to images: Fréchet distances",
-    "levels": "images from coarse to fine, each level drawn anew, temperatures",
-    "traverse": "vary latents, and see what becomes of images",
-    "mix": "images with the coarse of one and the fine of another",
+    "sample": "generate images with a trained flow",
+    "distances": "Fréchet distances between samples and images",
+    "levels": "show images from coarse to fine, resample levels, vary temperatures",
+    "traverse": "vary latents, and see how images change",
+    "mix": "combine coarse levels of one image with fine levels of another",
     "fields": "which pixels the latents of a trained flow change",
     "factors": "what latents mean: factors, labels, dependence",
-    "inpaint": "regions of images filled in, and found",
-    "score": "how many bits pictures of any size take, beside codecs",
-    "repair": "pictures of any size without scratches, dead pixels, holes",
-    "enlarge": "pictures of any size, larger",
+    "inpaint": "fill in regions of images, or find odd ones",
+    "score": "bits for pictures of any size, compared with codecs",
+    "repair": "remove scratches, dead pixels and holes from pictures of any size",
+    "enlarge": "enlarge pictures of any size",
     "measure": "ln Z and observables of lattice fields, with errors",
     "reproduce": "repeat an experiment: the paper's tables and figures, and our own",
     "report": "everything about a trained flow on one page",
     "app": "see, edit, mix and repair images in the browser",
-    "models": "the models that come with the package",
-    "ship": "the model of a run as one for others",
-    "info": "what is in a run folder, or in the folder of a model",
+    "models": "list the models that come with the package",
+    "ship": "package the model of a run for others",
+    "info": "show what is in a run folder or a model folder",
     "presets": "list the named settings",
 }
 
@@ -47,8 +47,8 @@ Hierarchical, explainable normalizing flows of images.
 commands:
 {commands}
 
-`rgflow COMMAND --help` explains one of them. Flows with bijectors of your own need --trust MODULE,
-or MODULE.CLASS, beside any command: it is imported, from the current folder too. A first run:
+`rgflow COMMAND --help` explains a command. Flows with bijectors of your own need --trust MODULE, or
+MODULE.CLASS, with any command; the module is imported, also from the current folder. A first run:
   rgflow train msds1-best --minutes 4 --out runs/first
   rgflow evaluate runs/first
   rgflow sample runs/first"""
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    if not sys.warnoptions:  # whoever asks with -W sees all
+    if not sys.warnoptions:  # with -W, Python shows them its own way
         warnings.showwarning = show_warning  # type: ignore[assignment]
     for stream in (sys.stdout, sys.stderr):  # an old encoding is no reason to end
         if isinstance(stream, io.TextIOWrapper):
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = trusting(arguments)
         module = importlib.import_module(f"rgflow.cli.{arguments[0]}")
         module.run(arguments[1:])
-    except BrokenPipeError:  # whoever reads has seen enough, such as `head`
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as Python flushes it at its end
         return 0
     except (ValueError, OSError) as error:
@@ -90,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, RuntimeError) and not any(x in str(error) for x in NO_MEMORY):
             raise
         print(
-            "rgflow: Expected enough memory for these settings; there isn't: make the flow, the "
-            "batch or the picture smaller.",
+            "rgflow: Expected enough memory for these settings; there isn't enough: make the flow, "
+            "the batch or the picture smaller.",
             file=sys.stderr,
         )
         return 2

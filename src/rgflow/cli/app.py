@@ -14,17 +14,16 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, and serve the page."""
     options = Parser(
         "app",
-        "A page in the browser to see, edit, mix and repair images with. Nothing leaves this "
-        "machine.",
+        "A page in the browser to see, edit, mix and repair images. Nothing leaves this machine.",
         "rgflow app runs/first",
     )
     options.add_argument(
         "run", nargs="?", default="photos", help="a run folder, or a model: its folder or name"
     )
-    options.word("host", "127.0.0.1", "address to listen at; 0.0.0.0 is for all of a network")
-    options.whole("port", 7860, "port to listen at", 1, 65535)
+    options.word("host", "127.0.0.1", "address to listen on; 0.0.0.0 opens it to the network")
+    options.whole("port", 7860, "port to listen on", 1, 65535)
     options.word("auth", None, "user:password that the page asks for")
-    options.whole("threads", 1, "of one computation")
+    options.whole("threads", 1, "threads of one computation")
     settings = parse(options, arguments)
     auth = None
     if settings.auth is not None:

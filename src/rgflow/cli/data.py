@@ -1,4 +1,4 @@
-"""`rgflow data`: make or decode a data set before it is needed, and look at it."""
+"""`rgflow data`: generate or decode a data set before it is needed, and preview it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,23 +22,27 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, prepare the splits, and show."""
     options = Parser(
         "data",
-        "Make or decode a data set, and keep it in the cache folder for training.",
+        "Generate or decode a data set, and keep it in the cache folder for training.",
         "rgflow data msds1 --train 90000 --test 10000",
     )
     options.add_argument("name", help="such as msds1, celeba or folder:PATH")
     for split in SPLITS:
-        options.whole(split, None, f"{split} images at the most, 0 for none; all there are", 0)
+        options.whole(split, None, f"at most so many {split} images; by default all", 0)
     options.add_argument("--height", type=int, default=32, help="rows of pixels")
     options.add_argument("--width", type=int, default=32, help="columns of pixels")
     options.add_argument("--channels", type=int, default=3, help="3 for colour, 1 for grey")
     options.add_argument(
-        "--crop", type=int | None, default=None, help="cut the centre CROP × CROP pixels out first"
+        "--crop", type=int | None, default=None, help="first crop to the central CROP × CROP pixels"
     )
-    options.word("data_root", None, "folder with the official files; downloads in the cache folder")
+    options.word(
+        "data_root", None, "folder with the official files; by default in the cache folder"
+    )
     options.add_argument(
         "--download", type=bool, default=False, help="whether missing files may be downloaded"
     )
-    options.word("picture", None, "PNG file for a sheet of the first images; one beside the set")
+    options.word(
+        "picture", None, "PNG file for a sheet of the first images; by default beside the set"
+    )
     settings = parse(options, arguments)
 
     from rgflow import data
@@ -65,7 +69,7 @@ def run(arguments: Sequence[str]) -> None:
             assert images.folder
             picture = settings.picture or images.folder / "first.png"
             _draw(images, located(str(picture)))
-            say(f"The first of them are in {picture}.")
+            say(f"The first images are in {picture}.")
 
 
 def _list_skipped(images: "Images") -> None:
@@ -76,7 +80,8 @@ def _list_skipped(images: "Images") -> None:
 
 
 def _draw(images: "Images", path: Path) -> None:
-    """A sheet of the first images; of fields, the first channel from its least to its most."""
+    """A sheet of the first images; for fields, the first channel from its least to its largest
+    value."""
     import torch
 
     from rgflow import figures

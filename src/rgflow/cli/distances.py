@@ -1,4 +1,4 @@
-"""`rgflow distances`: how near the samples of a trained flow come to images."""
+"""`rgflow distances`: how close the samples of a trained flow come to images."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, draw samples, compare them, and print."""
     options = Parser(
         "distances",
-        "How near samples of a trained flow come to images: Fréchet distances, each beside that of "
-        "as many test images, and for MSDS how much the ovals of an image differ.",
+        "How close samples of a trained flow come to images: Fréchet distances, each beside that "
+        "of as many test images, and for MSDS how much the ovals of an image differ.",
         "rgflow distances runs/first --count 2000 --temperature 0.9",
     )
     options.model()
     options.data()
-    options.whole("count", 10_000, "samples, test and training images at the most", least=2)
+    options.whole("count", 10_000, "at most so many samples, test and training images", least=2)
     options.temperature()
     options.word(
         "inception",
         None,
-        "a file with the weights of FID's Inception, for FID; nothing is downloaded",
+        "a file with the weights of FID's Inception network, for FID; nothing is downloaded",
     )
     options.whole("batch_size", 64, "images at a time")
     options.whole("seed", 0, "seed; sample k has seed + k", least=0)
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     with writing(path):
         write_json(path, {"data": test.name, **asdict(found)})
     Screen().print(_distances(found), *([_spreads(found)] if found.samples else []))
-    say(f"All of it is in {path}.")
+    say(f"All results are in {path}.")
 
 
 def _file(data: str | None, temperature: float | list[float]) -> str:

@@ -1,4 +1,4 @@
-"""`rgflow enlarge`: pictures of any size, larger."""
+"""`rgflow enlarge`: enlarge pictures of any size."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, enlarge and write."""
     options = Parser(
         "enlarge",
-        "Enlarge pictures of any size: their pixels stay, and the model adds finer levels, drawn "
-        "or, unless --temperature is given, as they are expected.",
+        "Enlarge pictures of any size: their pixels are kept, and the model adds finer levels: "
+        "the expected ones or, with --temperature, samples.",
         "rgflow enlarge small.png --factor 4 --temperature 0.6",
     )
     options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
     options.word("model", "photos", "a model of photographs: its name, folder, or a run")
-    options.whole("factor", 2, "2, 4 or 8")
+    options.whole("factor", 2, "factor by which both edges grow: 2, 4 or 8")
     options.add_argument(
-        "--temperature", type=float | None, default=None, help="at which finer levels are drawn"
+        "--temperature", type=float | None, default=None, help="sample the finer levels at this T"
     )
-    options.whole("seed", 0, "seed of what is drawn", least=0)
-    options.word("background", "white", "the colour behind what is transparent")
-    options.word("out", "enlarged", "folder")
+    options.whole("seed", 0, "seed of the samples", least=0)
+    options.word("background", "white", "the colour behind transparent pixels")
+    options.word("out", "enlarged", "output folder")
     settings = parse(options, arguments)
 
     import torch

@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.model()
     options.data()
-    options.whole("count", 10_000, "test images at the most")
+    options.whole("count", 10_000, "at most so many test images")
     options.whole("draws", 1, "draws of noise for every image")
     options.whole("importance", 8, "draws of noise for the importance-weighted bound; 1: no bound")
     options.whole(
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
         f"{measured(result.nll, 4, result.standard_error)} {result.unit} on "
         f"{many(result.images, 'test image')} of {images.name}."
     )
-    say(f"All of it is in {path}.")
+    say(f"All results are in {path}.")
 
 
 def _results(result: Evaluation) -> Table:

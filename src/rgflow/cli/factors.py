@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "factors",
         "What the latents of a trained flow mean: which level holds which factor of the images, "
-        "which latent goes with which label, and how dependent latents are.",
+        "which latent goes with which label, and how much latents depend on each other.",
         "rgflow factors runs/first --count 3000",
     )
     options.model()
@@ -38,22 +38,22 @@ def run(arguments: Sequence[str]) -> None:
         "labels",
         None,
         "a CSV file: a line with names, then a row of numbers per image, in the order of the "
-        "images or with file names in the first column; the labels of the data set",
+        "images or with file names in the first column; by default the labels of the data set",
     )
     options.data()
     options.word("split", "test", "train, validation or test", SPLITS)
-    options.whole("count", 2000, "images at the most")
+    options.whole("count", 2000, "at most so many images")
     options.several(
-        "levels", int, None, "levels in which a direction is looked for for every label; all"
+        "levels", int, None, "levels to search for a direction for every label; by default all"
     )
-    options.whole("folds", 1, "fifths of the images that are held out in turn")
-    options.whole("places", 8, "places in the image that are probed at the most")
-    options.whole("strongest", 200, "latents for the scores MIG and DCI", least=2)
-    options.whole("draws", 2, "latents over which receptive fields are averaged")
+    options.whole("folds", 1, "how many fifths of the images are held out in turn")
+    options.whole("places", 8, "probe at most so many places in the image")
+    options.whole("strongest", 200, "strongest latents, for the scores MIG and DCI", least=2)
+    options.whole("draws", 2, "draws of the latents over which receptive fields are averaged")
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
-    options.whole("seed", 0, "seed of all that is random", least=0)
+    options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("batch_size", 128, "images encoded at a time")
-    options.word("out", None, "folder; that of the run")
+    options.word("out", None, "output folder; by default that of the run")
     settings = parse(options, arguments)
     if settings.levels == []:
         raise ValueError("Expected --levels to have at least one level; got none.")
@@ -161,7 +161,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         drawn["ranking"] = ranking(found.associations, found.labels)
     for name, picture in drawn.items():
         write_picture(pictures / f"{name}.png", picture)
-    text = f"All of it is in {out / FACTORS}"
+    text = f"All results are in {out / FACTORS}"
     if found.associations:
         text += ", every latent with every label in associations.safetensors"
     text += "; see "

@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
         "rgflow fields runs/first --beside runs/realnvp",
     )
     options.model()
-    options.whole("level", None, "only this level; all", least=0)
+    options.whole("level", None, "only this level; by default all", least=0)
     options.several(
         "latents",
         list[int],
@@ -42,20 +42,20 @@ def run(arguments: Sequence[str]) -> None:
     options.word(
         "space",
         None,
-        "flow (its own space, before the pixel map), or pixels; what suits --change",
+        "flow (its own space, before the pixel map), or pixels; by default what suits --change",
     )
     options.word(
         "change",
         None,
-        "derivative; or what changes if a latent is drawn anew (redraw) or moved by 1 (step); "
-        "what suits the flow",
+        "derivative; or what changes if a latent is resampled (redraw) or moved by 1 (step); "
+        "by default what suits the flow",
     )
-    options.whole("draws", 16, "latents drawn, to average over")
+    options.whole("draws", 16, "draws of the latents to average over")
     options.temperature(help="of the draws: one number, or one per level, level 0 first")
     options.whole("seed", 0, "seed; draw k has seed + k", least=0)
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
     options.word("beside", None, "another run to compare with")
-    options.word("out", None, "folder; that of the run")
+    options.word("out", None, "output folder; by default that of the run")
     settings = parse(options, arguments)
     for other in ("level", "beside"):
         if settings.latents is not None and settings[other] is not None:
@@ -126,7 +126,7 @@ def _sites(flow: Flow, level: int | None, latents: list[list[int]] | None) -> Ma
 
 
 def _levels(found: ReceptiveFields) -> list[int]:
-    """The levels of which there are fields, the highest first."""
+    """The levels that have fields, the highest first."""
     return [h for h in reversed(range(found.lattice.levels)) if len(found.fields[h])]
 
 

@@ -1,4 +1,4 @@
-"""`rgflow info`: what is in a run folder, or in the folder of a model."""
+"""`rgflow info`: what is in a run folder or a model folder."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, and print what is known."""
     options = Parser(
         "info",
-        "What is in a run folder, or in the folder of a model.",
+        "Show what is in a run folder or a model folder.",
         "rgflow info runs/first",
     )
     options.add_argument(

@@ -42,8 +42,8 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, fill in and draw."""
     options = Parser(
         "inpaint",
-        "Fill in regions of images with what makes them likeliest, beside other methods; or find "
-        "regions that are odd.",
+        "Fill in regions of images so that the images become likeliest, and compare with other "
+        "methods; or find odd regions.",
         "rgflow inpaint runs/first --split test --pick '[0, 1, 2]' --box '[8, 8, 10, 10]'",
     )
     _add_options(options)
@@ -86,36 +86,36 @@ def _add_options(options: Parser) -> None:
     options.word(
         "split",
         None,
-        "instead of files: images of a data set: train, validation or test; they are the truth as "
-        "well",
+        "take images of a data set instead of files: train, validation or test; they are also the "
+        "truth",
         SPLITS,
     )
-    options.word("data", None, "the data set for --split; that of the run")
-    options.several("pick", int, None, "which images of the data set: their places; [0]")
+    options.word("data", None, "the data set for --split; by default that of the run")
+    options.several("pick", int, None, "indices of images in the data set; by default [0]")
     options.whole(
         "benchmark",
         None,
-        "so many test images, each with a square of 10×10 pixels at random (the paper's Table F1)",
+        "so many test images, each with a random square of 10×10 pixels (the paper's Table F1)",
         least=2,
     )
-    options.files("mask", "picture files, white where to fill in; one, or one each")
+    options.files("mask", "picture files, white where to fill in: one for all images, or one each")
     options.several("box", int, None, "[y, x, height, width] to fill in")
     options.flag("find", "look for odd regions; draw them and write masks")
-    options.flag("accept", "with --find: fill in what it has found")
-    options.number("false_alarms", 0.05, "share of clean images found odd")
+    options.flag("accept", "with --find: fill in what it finds")
+    options.number("false_alarms", 0.05, "share of clean images that may be found odd")
     options.whole(
         "particles",
         None,
-        "how many draw at a time, instead of a climb, if the flow maps every pixel once, as "
-        "presets -best and -m4 do: 128 then; 0: climb",
+        "number of particles; by default 128 if the flow maps every pixel once, as presets -best "
+        "and -m4 do; 0, and otherwise: climb by gradients",
         least=0,
     )
-    options.whole("sweeps", PARTICLE["sweeps"], "of particles over every region")
+    options.whole("sweeps", PARTICLE["sweeps"], "number of sweeps of particles over every region")
     options.add_class_arguments(Climb, as_group=False)
     options.whole(
         "completions",
         0,
-        "also draw so many completions of each image from what is possible",
+        "also sample so many possible completions of each image",
         least=0,
     )
     options.whole("warm_up", CHAIN["warm_up"], "transitions of each chain before completions", 20)
@@ -123,11 +123,11 @@ def _add_options(options: Parser) -> None:
     options.word(
         "beside",
         None,
-        "a run to compare with, such as a Real NVP: constrained to as many latents, and free",
+        "a run to compare with, such as a Real NVP: once constrained to as many latents, once free",
     )
-    options.whole("seed", 0, "seed of whatever is random", least=0)
+    options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("scale", None, "edge of a drawn pixel", 1, 64)
-    options.word("out", None, "folder; RUN/pictures")
+    options.word("out", None, "output folder; by default RUN/pictures")
 
 
 def _check(settings: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`rgflow levels`: images from coarse to fine, what each level carries, and temperatures."""
+"""`rgflow levels`: images from coarse to fine, what each level holds, and temperatures."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, compute and draw."""
     options = Parser(
         "levels",
-        "Images level by level: from coarse to fine, each level drawn anew while the others stay, "
-        "and samples at a grid of temperatures.",
+        "Images level by level: from coarse to fine, with each level resampled while the others "
+        "stay, and samples at a grid of temperatures.",
         "rgflow levels runs/first --pick '[0, 1, 2]' --draws 6",
     )
     subjects.add_options(options, PICK)
@@ -36,10 +36,10 @@ def run(arguments: Sequence[str]) -> None:
         "temperatures",
         float,
         [0.2, 0.4, 0.6, 0.8, 1.0],
-        "of the grids: one for all levels, and one for the low against one for the high",
+        "temperatures of two grids: one for all levels, and low levels against high levels",
     )
     options.add_argument(
-        "--split_at", type=int, default=1, help="the first of the high levels, for the latter"
+        "--split_at", type=int, default=1, help="first high level of the second grid"
     )
     settings = parse(options, arguments)
     subjects.check(settings, PICK, drawn=True)

@@ -1,4 +1,4 @@
-"""`rgflow measure`: what a flow that has learned an action says of it."""
+"""`rgflow measure`: what a flow that has learned an action says about it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, sample, measure, print and draw."""
     options = Parser(
         "measure",
-        "ln Z, effective sample size and observables of lattice fields by samples of a flow that "
-        "has learned an action: by weights, by an independence Metropolis sampler, and beside a "
-        "reference.",
+        "ln Z, effective sample size and observables of lattice fields from samples of a flow that "
+        "has learned an action: by reweighting and by an independence Metropolis sampler, beside "
+        "a reference.",
         "rgflow measure runs/fields --samples 20000",
     )
     options.model()
@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> None:
     options.whole(
         "reference",
         4000,
-        "fields of HMC, or of clusters for the Ising model, to compare with; 0: none",
+        "number of reference fields, from HMC or, for the Ising model, clusters; 0: none",
         least=0,
     )
     options.whole("seed", 0, "seed of all randomness", least=0)
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     for caution in cautions(found):
         say(caution)
-    say(f"All of it is in {path}, and a picture in {picture}.")
+    say(f"All results are in {path}, and a picture in {picture}.")
 
 
 def _head(found: Measurement) -> list[str]:

@@ -1,4 +1,4 @@
-"""`rgflow mix`: images with the coarse of one and the fine of another."""
+"""`rgflow mix`: combine coarse levels of one image with fine levels of another."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "mix",
         "Mix images by level: the first two for every threshold Θ, both ways, and along paths "
-        "from one to the other; and all with all at one Θ.",
+        "from one to the other; and all pairs of images at one Θ.",
         "rgflow mix runs/first --pick '[3, 8, 12]' --threshold 2",
     )
     subjects.add_options(options, PICK)
     options.whole(
         "threshold",
         None,
-        "Θ of the grid of all images: levels from Θ on are from the image above, the others from "
-        "that on the left; the highest level",
+        "Θ of the grid of all pairs: levels from Θ up are from the image above, the others from "
+        "the one on the left; by default the highest level",
         least=0,
     )
     options.several(
         "share",
         float,
         None,
-        "also mix the first two with this λ of the second at every level, level 0 first",
+        "also mix the first two with this share λ of the second at each level, level 0 first",
     )
     subjects.add_video(options, "the paths")
     settings = parse(options, arguments)

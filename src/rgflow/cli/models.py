@@ -1,4 +1,4 @@
-"""`rgflow models`: the models that are known by name."""
+"""`rgflow models`: the models that can be loaded by name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def run(arguments: Sequence[str]) -> None:
     """Print a table of all, or all that is known of one."""
     options = Parser(
         "models",
-        "List the models that have a name; of one of them, or of a folder that `rgflow ship` has "
-        "written, print the card, with the commands that make the model again.",
+        "List the models that can be loaded by name. For one of them, or for a folder written by "
+        "`rgflow ship`, print the card, with the commands that reproduce the model.",
         "rgflow models msds1-best",
     )
     options.add_argument("name", nargs="?", help="a model, or the folder of one")
@@ -58,7 +58,7 @@ def _list(known: Sequence[Card]) -> None:
         )
     head = ("model", "data", "flow", "here", "parameters", "MB", units, "minutes")
     show_wide(head, rows, left=4)
-    say("`rgflow models NAME` prints the card of one; every command takes its name for a run.")
+    say("`rgflow models NAME` prints a card; every command takes a model's name instead of a run.")
     if any(card.name not in here for card in known):
         say(f"To use a model that isn't here, {ELSEWHERE}.")
 
@@ -66,4 +66,4 @@ def _list(known: Sequence[Card]) -> None:
 def show(card: Card) -> None:
     """Print a card, and the commands that make the model again."""
     show_facts([("model", card.name), *card.facts()])
-    print("\nThese commands make it again:\n", *card.commands(), sep="\n")
+    print("\nThese commands reproduce it:\n", *card.commands(), sep="\n")

@@ -36,7 +36,7 @@ class Parser(ArgumentParser):
     def model(self) -> None:
         """The model that the command is about, and the size of its images."""
         self.add_argument("run", help="a run folder, or a model: its folder or name")
-        what = "rows and columns of images, where the flow can take others than it learned from"
+        what = "rows and columns of the images, if other than in training and the flow allows it"
         self.add_argument("--size", nargs=2, type=int, default=None, metavar=("H", "W"), help=what)
 
     def whole(
@@ -78,7 +78,7 @@ class Parser(ArgumentParser):
 
     def data(self) -> None:
         """The option for another data set than that of the run."""
-        self.word("data", None, "data set; that of the run")
+        self.word("data", None, "data set; by default that of the run")
 
 
 def extracted(

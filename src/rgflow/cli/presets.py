@@ -14,7 +14,7 @@ def run(arguments: Sequence[str]) -> None:
     """Print a table of all presets, or all settings of one."""
     options = Parser(
         "presets",
-        "List the named settings; of one of them, print all as YAML, which --config takes.",
+        "List the presets; for one of them, print all settings as YAML, which --config reads.",
         "rgflow presets msds1-best > mine.yaml",
     )
     options.add_argument("name", nargs="?", help="a preset")

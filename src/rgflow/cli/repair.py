@@ -1,4 +1,4 @@
-"""`rgflow repair`: pictures of any size without what is damaged."""
+"""`rgflow repair`: repair damage in pictures of any size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "repair",
         "Repair pictures of any size: scratches, dust, dead pixels, text, missing patches. Without "
-        "--mask or --box, damage is looked for. All other pixels stay as they are.",
+        "--mask or --box, it looks for damage. All other pixels stay as they are.",
         "rgflow repair scan.png --mask scratches.png",
     )
     options.add_argument(
@@ -39,17 +39,20 @@ def run(arguments: Sequence[str]) -> None:
         help="picture files of any size and mode; or example:scratches, example:text, example:dust",
     )
     options.word("model", "photos", "a model of photographs: its name, folder, or a run")
-    options.files("mask", "pictures, white where to repair; one, or one each")
+    options.files("mask", "pictures, white where to repair: one for all, or one each")
     options.several("box", int, None, "[y, x, height, width] to repair")
     options.number(
-        "odd", 25.0, "damage is what is so many nats less likely than usual; more finds less", 1.0
+        "odd",
+        25.0,
+        "nats below the usual log-likelihood that count as damage; more finds less",
+        1.0,
     )
     options.whole("sweeps", 4, "how often every pixel is estimated")
-    options.whole("completions", 0, "also draw so many completions from what is possible", least=0)
-    options.whole("particles", 32, "how many draw at a time", least=2)
+    options.whole("completions", 0, "also sample so many possible completions", least=0)
+    options.whole("particles", 32, "number of particles for --completions", least=2)
     options.whole("seed", 0, "seed of completions", least=0)
-    options.word("background", "white", "the colour behind what is transparent")
-    options.word("out", "repaired", "folder")
+    options.word("background", "white", "the colour behind transparent pixels")
+    options.word("out", "repaired", "output folder")
     settings = parse(options, arguments)
     if settings.mask and settings.box:
         raise ValueError("Expected --mask or --box; got both: leave one out.")

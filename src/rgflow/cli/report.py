@@ -15,18 +15,18 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, make the sections, and write the page."""
     options = Parser(
         "report",
-        "Everything about a trained flow on one page, which needs no network.",
+        "Everything about a trained flow on one HTML page, which works offline.",
         "rgflow report runs/first",
     )
     options.model()
     options.data()
-    options.word("beside", None, "another run, or folder of a model, for its receptive fields")
+    options.word("beside", None, "another run or model folder, to compare receptive fields")
     options.whole("count", 2000, "test images to evaluate", least=100)
-    options.whole("draws", 4, "draws for receptive fields")
-    options.whole("places", 8, "places in the image that are probed at the most")
+    options.whole("draws", 4, "draws of the latents over which receptive fields are averaged")
+    options.whole("places", 8, "probe at most so many places in the image")
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
-    options.whole("seed", 0, "seed of whatever is random", least=0)
-    options.word("out", None, "the HTML file; RUN/report.html")
+    options.whole("seed", 0, "seed of all randomness", least=0)
+    options.word("out", None, "the HTML file; by default RUN/report.html")
     settings = parse(options, arguments)
 
     from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`rgflow reproduce`: an experiment end to end, by the code beside the repository's experiments."""
+"""`rgflow reproduce`: run an experiment end to end, with the code in the repository."""
 
 import sys
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Hand over to `experiments/reproducing` of the checkout that this module is of."""
+    """Hand over to `experiments/reproducing` in the checkout of this module."""
     sources = Path(__file__).parents[2]
     experiments = sources.parent / "experiments"
     # The code of nobody else is run, so neither the current folder is searched nor one that happens

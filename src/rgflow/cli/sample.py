@@ -1,4 +1,4 @@
-"""`rgflow sample`: new images from a trained flow."""
+"""`rgflow sample`: generate images with a trained flow."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse and sample."""
     options = Parser(
         "sample",
-        "New images from a trained flow: a grid, and some of them from coarse to fine.",
+        "Generate images with a trained flow: a grid, and some of them from coarse to fine.",
         "rgflow sample runs/first -n 64 --temperature '[0.7, 0.9, 1.0]'",
     )
     options.model()
@@ -26,12 +26,12 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("seed", 0, "seed; image k has seed + k", least=0)
     options.temperature()
     options.word("convention", "density", "density (the paper's), or the released code's scale")
-    options.whole("label", None, "class of the images, of a flow with labels", least=0)
+    options.whole("label", None, "class of the images, for a flow with labels", least=0)
     options.whole("batch_size", 64, "images at a time")
-    options.flag("single", "a file for each image too, samples/SEED.png")
-    options.whole("columns", None, "images in a row of the grid; a square")
+    options.flag("single", "also write each image to a file of its own, samples/SEED.png")
+    options.whole("columns", None, "images per row of the grid; by default the grid is square")
     options.whole("scale", 2, "edge of a drawn pixel", 1, LARGEST_SCALE)
-    options.word("out", None, "folder; RUN/pictures")
+    options.word("out", None, "output folder; by default RUN/pictures")
     settings = parse(options, arguments)
     check_whole("--number", settings.number, 1)
     seeds = range(settings.seed, settings.seed + settings.number)

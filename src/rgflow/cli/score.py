@@ -32,20 +32,21 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, score and write."""
     options = Parser(
         "score",
-        "How many bits a model takes for pictures of any size, level by level, beside lossless "
-        "codecs. Interrupted, it goes on; several processes (torchrun) share the work.",
+        "How many bits a model needs for pictures of any size, level by level, beside lossless "
+        "codecs. Run it again to continue after an interruption; several processes (torchrun) "
+        "share the work.",
         "rgflow score ~/pictures --out bits.csv",
     )
     what = "pictures, folders of them, Parquet files, or tar archives (WebDataset)"
     options.add_argument("paths", nargs="+", type=str, help=what)
     options.word("model", "photos", "a model of photographs: its name, folder, or a run")
-    options.word("out", None, "a file .csv, .parquet or .jsonl for the table")
-    options.word("background", "white", "the colour behind what is transparent")
+    options.word("out", None, "a .csv, .parquet or .jsonl file for the table")
+    options.word("background", "white", "the colour behind transparent pixels")
     options.several(
         "codecs",
         str,
         [],
-        f"also the sizes that these make of the same pixels: {', '.join(CODECS)}; or all",
+        f"also list the sizes of the same pixels in these codecs: {', '.join(CODECS)}; or all",
     )
     settings = parse(options, arguments)
     out = expanded(settings.out) if settings.out else None
@@ -241,7 +242,7 @@ def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | Non
     if shown:
         Screen().print(table(head, shown, None))
     if out:
-        say(f"All of it is in {out}.")
+        say(f"All results are in {out}.")
     bad = [row for row in rows if "error" in row]
     if bad:
         raise ValueError(

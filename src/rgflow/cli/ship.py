@@ -1,4 +1,4 @@
-"""`rgflow ship`: the model of a run as one to share."""
+"""`rgflow ship`: package the model of a run to share it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, measure, and write the folder."""
     options = Parser(
         "ship",
-        "Write the model of a run into a folder of its name, for others: weights in float16, a "
-        "card with what was measured on them as stored, a README. load_flow and every command take "
-        "such a folder.",
+        "Write the model of a run to a folder to share: weights in float16, a card with "
+        "measurements of the stored weights, and a README. load_flow and every command take such a "
+        "folder.",
         "rgflow ship runs/first my-models/msds1-first",
     )
     options.add_argument("run", help="the run folder")
     options.add_argument("folder", help="the folder to write; its name is that of the model")
-    options.whole("count", 10_000, "test images at the most")
+    options.whole("count", 10_000, "at most so many test images")
     options.whole("seed", 0, "seed of the dequantisation noise", least=0)
     options.whole(
         "samples",
@@ -31,10 +31,10 @@ def run(arguments: Sequence[str]) -> None:
         "samples, for Fréchet distances to as many training images; 0: none",
         least=0,
     )
-    options.flag("unfinished", "also take a run that was interrupted")
-    options.word("remarks", "", "what else should stand on the card")
-    options.word("push", None, "OWNER/NAME on the Hugging Face hub, to upload the model to")
-    options.flag("private", "make that a repository of the hub that only you can see")
+    options.flag("unfinished", "accept a run that was interrupted")
+    options.word("remarks", "", "remarks to add to the card")
+    options.word("push", None, "upload the model to OWNER/NAME on the Hugging Face hub")
+    options.flag("private", "make that repository private")
     settings = parse(options, arguments)
     if settings.push and not is_address(settings.push):
         raise ValueError(f"Expected --push to be OWNER/NAME; got {short(settings.push)}.")

@@ -45,18 +45,20 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
         "pick",
         int,
         None,
-        f"which images: seeds of samples or, with --split, places in the data set; {list(pick)}",
+        "which images: seeds of samples or, with --split, indices in the data set; by default "
+        f"{list(pick)}",
     )
     options.word("split", None, "take images of a data set: train, validation or test", SPLITS)
-    options.word("data", None, "the data set for --split; that of the run")
+    options.word("data", None, "the data set for --split; by default that of the run")
     options.files("images", "take picture files instead: PNG, JPEG or WebP")
     options.temperature(
         None,
-        "of samples: one number, or one per level, level 0 first; 0.2 at level 0 and 0.6 above, as "
-        "for the paper's Fig. 6",
+        "temperature of samples: one number, or one per level, level 0 first; by default 0.2 at "
+        "level 0 and 0.6 above, as for the paper's Fig. 6",
     )
-    options.whole("scale", None, f"edge of a drawn pixel; images about {WIDTH} pixels wide", 1, 64)
-    options.word("out", None, "folder; RUN/pictures")
+    what = f"edge of a drawn pixel; by default images are about {WIDTH} pixels wide"
+    options.whole("scale", None, what, 1, 64)
+    options.word("out", None, "output folder; by default RUN/pictures")
 
 
 def add_video(options: Parser, what: str) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rgflow.training import TrainingResult
     from rgflow.training.run import Run
 
-_RESUME = "go on with the run in this folder; only --minutes and --steps may be changed"
+_RESUME = "continue the run in this folder; only --minutes and --steps may be changed"
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> None:
         return
     options = Parser(
         "train",
-        "Learn a flow from images; everything is left in a run folder.",
+        "Train a flow on images; everything is written to a run folder.",
         "rgflow train msds1-best --minutes 4 --out runs/first",
     )
     options.add_argument(
@@ -46,9 +46,9 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("--config", type=str | None, default=None, help="a YAML file of settings")
     options.add_argument(
-        "--print_config", action="store_true", help="print the settings as YAML, and end"
+        "--print_config", action="store_true", help="print the settings as YAML, and exit"
     )
-    options.add_argument("--out", type=str | None, default=None, help="the run folder, a new one")
+    options.add_argument("--out", type=str | None, default=None, help="the new run folder")
     options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
     options.add_class_arguments(TrainConfig, as_group=False, skip={"model", "objective"})
     options.add_class_arguments(FlowConfig, "model", as_group=False, skip=set(KINDS))
@@ -218,11 +218,11 @@ OTHERS = ("preset", "out")
 
 
 def _resume(arguments: Sequence[str]) -> None:
-    """Go on with a run."""
-    options = Parser("train", "Go on with a run.", "rgflow train --resume runs/first --minutes 10")
+    """Continue a run."""
+    options = Parser("train", "Continue a run.", "rgflow train --resume runs/first --minutes 10")
     options.add_argument("--resume", type=str, required=True, help=_RESUME)
-    options.add_argument("--minutes", type=float | None, default=None, help="another budget")
-    options.add_argument("--steps", type=int | None, default=None, help="another budget")
+    options.add_argument("--minutes", type=float | None, default=None, help="another total budget")
+    options.add_argument("--steps", type=int | None, default=None, help="another total budget")
     for word in arguments:
         name = word.split("=")[0]
         if name.startswith("--") and name not in ("--resume", "--minutes", "--steps", "--help"):
@@ -260,10 +260,10 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
             else f"Maps of the unit cube ran uncompiled, {why}."
         )
     if result.skipped_steps:
-        print(f"{result.skipped_steps} steps were left out, as they weren't finite; see log.jsonl.")
+        print(f"{result.skipped_steps} steps weren't finite and were skipped; see log.jsonl.")
     say(
         f"{'Stopped by hand: ' if result.interrupted else ''}{result.steps} steps in "
         f"{result.seconds:.0f} s, {result.images_per_second:.0f} images/s; validation "
         f"{result.validation:.3f} {result.unit}, best {result.best:.3f}. The run is in {run.folder}"
-        + (f"; go on with --resume {run.folder}." if result.interrupted else ".")
+        + (f"; continue with --resume {run.folder}." if result.interrupted else ".")
     )

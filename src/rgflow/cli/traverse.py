@@ -1,4 +1,4 @@
-"""`rgflow traverse`: what becomes of images while one of their latents is varied."""
+"""`rgflow traverse`: how images change while one of their latents is varied."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, traverse and draw."""
     options = Parser(
         "traverse",
-        "Vary one latent of some images, or the most visible latents of every level in turn: each "
-        "receptive field beside the varied images, and an animation.",
+        "Vary one latent of some images, or the most visible latents of every level in turn. Shows "
+        "each receptive field beside the varied images, and an animation.",
         "rgflow traverse runs/first --latent '[2, 0, 4, 1]' --range '[0, 6]'",
     )
     subjects.add_options(options, PICK)
@@ -37,12 +37,12 @@ def run(arguments: Sequence[str]) -> None:
         "latent",
         int,
         None,
-        "[h, i, j, c]: level, position and channel; the most visible ones",
+        "[h, i, j, c]: level, position and channel; by default the most visible ones",
     )
     options.word(
         "direction",
         None,
-        "vary a direction: the latents of one image, a file that Latents.save wrote",
+        "vary a direction: the latents of one image, in a file written by Latents.save",
     )
     options.whole("strongest", 2, "how many of the most visible latents per level")
     options.several("range", float, [-3.0, 3.0], "the first and the last value")
@@ -50,11 +50,11 @@ def run(arguments: Sequence[str]) -> None:
     options.word(
         "unit",
         "latent",
-        "of these values: latent, or prior, the scale b or σ of the prior",
+        "unit of these values: latent, or prior, the scale b or σ of the prior",
         ("latent", "prior"),
     )
-    options.flag("add", "add them to the latent instead of putting them in its place")
-    options.whole("draws", 4, "latents over which receptive fields are averaged")
+    options.flag("add", "add the values to the latent instead of replacing it")
+    options.whole("draws", 4, "draws of the latents over which receptive fields are averaged")
     subjects.add_video(options, "the animation")
     settings = parse(options, arguments)
     _check(settings)

@@ -28,15 +28,15 @@ class Climb:
     variables: Variables = "latents"
     """What is varied: the latents of the cone, or the pixels."""
     draws: int = 200
-    """Random draws of the latents per image, of which the best are starts."""
+    """Random draws of the latents per image; the climb starts from the best ones."""
     temperature: float = 1.0
-    """Of these draws."""
+    """Temperature of these draws."""
     restarts: int = 1
-    """How many of the best draws are starts."""
+    """How many of the best draws to start from."""
     steps: int = 1000
-    """The most steps; the climb ends earlier if it comes to rest."""
+    """Largest number of steps; the climb ends earlier if it converges."""
     rate: float = 0.03
-    """Of Adam at the start, in units of the flow's own space."""
+    """Initial learning rate of Adam, in units of the flow's own space."""
 
     def __post_init__(self) -> None:
         check_name("variables", self.variables, get_args(Variables))
