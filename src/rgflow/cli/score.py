@@ -159,9 +159,9 @@ def _row(
     seen = picture.seen
     channels, height, width = seen.shape
     row: dict[str, Any] = {"file": name, "width": width, "height": height, "channels": channels}
-    images = torch.from_numpy(seen.copy())[None].expand(1, flow.config.channels, -1, -1)
     done = {one["part"]: one["bits"] for one in (_lines(state) if state else [])}
     try:
+        images = torch.from_numpy(picture.pixels(flow.config.channels))[None]
         with _keeping(state) as keep, bars() as shown:
             task = shown.add_task(Path(name).name, total=1.0)
 

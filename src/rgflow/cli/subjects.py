@@ -49,7 +49,11 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
     )
     options.word("split", None, "take images of a data set: train, validation or test", SPLITS)
     options.word("data", None, "the data set for --split; that of the run")
-    options.files("images", "take picture files instead: PNG, JPEG or WebP")
+    options.files(
+        "images",
+        "take picture files instead; models of photographs take them at full size, unless --size "
+        "is given",
+    )
     options.temperature(
         None,
         "of samples: one number, or one per level, level 0 first; 0.2 at level 0 and 0.6 above, as "
