@@ -6,12 +6,15 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+import torch
+from torch import Tensor
 
 from rgflow.app import drawers, panels, views
 from rgflow.app.page import Page, drawn
 from rgflow.app.panels.repair import following
 from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
+from rgflow.figures import to_bytes
 
 TOUCHED = """async () => {
   const touched = window.rgflow.touched;
@@ -45,6 +48,7 @@ def build(sessions: SessionStore) -> gr.Blocks:
             tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
             settle = gr.Button("Settle", visible="hidden", elem_id="settle")  # what sliders show
             shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
+        purpose = gr.HTML(elem_id="purpose")
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="left", scale=0, min_width=500):
                 page.canvas = page.html(
@@ -52,8 +56,12 @@ def build(sessions: SessionStore) -> gr.Blocks:
                     "canvas.js",
                     elem_id="canvas",
                 )
+                strip = page.sheet("The image from coarse to fine", elem_id="strip")
                 status = gr.HTML(elem_id="status")
-                gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
+                gr.HTML(
+                    '<p id="doing" role="status"></p><p id="help" role="status" '
+                    'aria-live="polite"></p>'
+                )
             touched = gr.Checkbox(visible="hidden")
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
                 for title, panel in panels.PANELS.items():
@@ -66,9 +74,18 @@ def build(sessions: SessionStore) -> gr.Blocks:
                         ),
                         [touched],
                         js=TOUCHED,
+                        words="Looking at receptive fields" if title == "Latents" else "",
                     )
+
+            def look(work: Workspace, event: gr.EventData) -> Any:
+                work.view.level = work.opened.flow.levels - 1 - int(event.index)
+                work.view.show("Latents")
+                return gr.update(selected="Latents")
+
         drawers.build(page, blocks, tabs)
         page.show([page.canvas, status], lambda work: [drawn(work), status_line(work)])
+        page.show([strip, purpose], lambda work: [coarse_to_fine(work), about(work)])
+        page.on(strip.choose, look, outputs=[tabs], event=True)
         page.show(
             [undo, redo], lambda work: [gr.update(interactive=bool(n)) for n in work.undoable]
         )
@@ -129,6 +146,34 @@ def picked(work: Workspace, event: gr.EventData) -> None:
 def painted(work: Workspace, event: gr.EventData) -> None:
     """Take the mask that was painted."""
     work.paint(views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
+
+
+def about(work: Workspace) -> str:
+    """Model, data and purpose, in a sentence, as HTML."""
+    opened = work.opened
+    learned = f", which learned {escape(opened.data)}" if opened.data else ""
+    return (
+        f"<p>This is <b>{escape(opened.name)}</b>, a model of small images{learned}: draw new "
+        f"ones, see which latents make what at which scale, mix two, repair what is damaged.</p>"
+    )
+
+
+def coarse_to_fine(work: Workspace) -> str:
+    """What every level sees of the current image, the coarsest first."""
+
+    def made() -> list[Tensor]:
+        with torch.no_grad():
+            stages = work.opened.flow.coarse(work.image.pixels[None])
+        return [to_bytes(stage)[0] for stage in stages]
+
+    stages = work.cached("coarse", (work.image,), made)
+    top = len(stages) - 1
+    ends = {0: "level 0, fine", top: f"level {top}, coarse"}
+    items = [
+        views.item(views.rgb(stage), ends.get(level, f"level {level}"))
+        for level, stage in reversed(list(enumerate(stages)))
+    ]
+    return views.sheet(items, size=64)
 
 
 def status_line(work: Workspace) -> str:

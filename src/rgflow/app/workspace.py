@@ -264,7 +264,9 @@ class Workspace(History):
         for address, value in self._moves(values):
             recipe = Recipe(f"{{0}}.set({address}, {value * self.unit!r})", (recipe,))
         if recipe is not self.image.recipe:
-            self.change(decoded(self.opened, self._moved(values), recipe, "latents moved"))
+            caption = self.state.base.caption
+            moved = decoded(self.opened, self._moved(values), recipe, f"{caption}, latents moved")
+            self.change(moved)
 
     def reset(self) -> None:
         """Go back to the image before latents were moved."""

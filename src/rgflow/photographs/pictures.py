@@ -78,13 +78,14 @@ class Picture:
         return out
 
 
-def read(file: Path | BinaryIO, background: str = "white") -> Picture:
+def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_PIXELS) -> Picture:
     """A picture file, whatever its name: upright as its EXIF orientation says, the first frame of
     an animation.
 
     Args:
         file: Of any format of `FORMATS` that Pillow can read here.
         background: The colour behind what is transparent, by name or as #rrggbb.
+        most: Pixels.
 
     Raises:
         FileNotFoundError: If it isn't there.
@@ -99,9 +100,9 @@ def read(file: Path | BinaryIO, background: str = "white") -> Picture:
     name = getattr(file, "name", file)
     try:
         with Image.open(file, formats=_readable()) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
+            if opened.width * opened.height > most:
                 raise ValueError(
-                    f"Expected a picture of at most {MOST_PIXELS / 1e6:.0f} megapixels; {name} has "
+                    f"Expected a picture of at most {most / 1e6:.0f} megapixels; {name} has "
                     f"{opened.width}×{opened.height} pixels: make it smaller first."
                 )
             frames = getattr(opened, "n_frames", 1)
@@ -114,7 +115,7 @@ def read(file: Path | BinaryIO, background: str = "white") -> Picture:
         raise
     except Image.DecompressionBombError as error:
         raise ValueError(
-            f"Expected a picture of at most {MOST_PIXELS / 1e6:.0f} megapixels; {name} claims more."
+            f"Expected a picture of at most {most / 1e6:.0f} megapixels; {name} claims more."
         ) from error
     except Exception as error:  # the only class Pillow's errors have in common
         raise ValueError(

@@ -76,8 +76,8 @@ def repair(page: Page) -> None:
         page.sessions.stop(str(request.session_hash))
 
     page.on(wipe.click, lambda work: work.paint(np.zeros_like(work.state.mask)))
-    page.on(damage.click, lambda work: work.damage(work.revision))
-    page.on(find.click, look, show_progress="minimal")
+    page.on(damage.click, lambda work: work.damage(work.revision), words="Damaging it")
+    page.on(find.click, look, words="Looking for what is odd; the first time takes longest")
     page.on(found.choose, choose, event=True)
     stop.click(halt, queue=False, api_visibility="private")
     page.when_built(
