@@ -5,7 +5,11 @@ import io
 import json
 import os
 import re
+import resource
+import subprocess
+import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -17,7 +21,7 @@ from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
 from rgflow.cli import main
-from rgflow.data.patches import photograph
+from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import collections, pictures, restoring, scoring
 from rgflow.photographs.changing import draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
@@ -392,6 +396,54 @@ def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypat
     assert len(json.loads((tmp_path / "cut.jsonl").read_text().splitlines()[0])) > 5
 
 
+def test_named_sets_are_scored_in_a_stream(few, tmp_path):
+    """`hf:` before a folder, whose shards are shared like others."""
+    pytest.importorskip("datasets")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        rows = [{"bytes": (few / f"{number}.png").read_bytes(), "path": None}]
+        parquet.write_table(
+            pyarrow.table({"image": rows}), tmp_path / "set" / f"train-{number}.parquet"
+        )
+    name = f"hf:{tmp_path / 'set'}"
+    assert main(["score", name, "--out", str(tmp_path / "named.csv")]) == 0
+    rows = rows_of(tmp_path / "named.csv")
+    assert [row["file"] for row in rows] == [f"{name}/train-0#0", f"{name}/train-1#0"]
+    assert main(["score", str(few / "1.png"), "--out", str(tmp_path / "file.csv")]) == 0
+    assert rows_of(tmp_path / "file.csv")[0]["bits"] == rows[1]["bits"]
+    assert len(list((tmp_path / "named.csv.parts").glob("*.jsonl"))) == 2
+
+
+@pytest.mark.slow
+def test_24_megapixels_are_scored_after_a_kill_as_without(tmp_path):
+    """With a small flow, as only the way there is of interest; within 4 GiB."""
+    random_flow(**OPEN).float().save_pretrained(tmp_path / "model")
+    row = np.concatenate([photograph(name)[:, :300] for name in PHOTOGRAPHS], 2)
+    row = np.concatenate([row] * (6000 // row.shape[2] + 1), 2)[:, :, :6000]
+    whole = np.concatenate([np.roll(row, 997 * k, 2) for k in range(14)], 1)[:, :4000]
+    Image.fromarray(whole.transpose(1, 2, 0).copy()).save(tmp_path / "large.png", compress_level=1)
+    command = [
+        sys.executable, "-m", "rgflow", "score", str(tmp_path / "large.png"), "--model",
+        str(tmp_path / "model"), "--out",
+    ]  # fmt: skip
+    subprocess.run([*command, str(tmp_path / "whole.csv")], check=True)
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # from KiB to GiB
+    assert most < 4
+    state = tmp_path / "cut.csv.parts" / "000000-0.state"
+    process = subprocess.Popen([*command, str(tmp_path / "cut.csv")])
+    while not (state.is_file() and state.stat().st_size > 100_000):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    done = state.read_bytes().count(b"\n")
+    assert not (tmp_path / "cut.csv").exists()
+    subprocess.run([*command, str(tmp_path / "cut.csv")], check=True)
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    print(f"killed after {done} parts; at most {most:.2f} GiB")
+
+
 def test_repairs_of_files(chelsea, tmp_path, capsys):
     bad = chelsea.numpy().transpose(1, 2, 0).copy()
     bad[30:32, 10:60] = 255
@@ -455,6 +507,7 @@ def test_levels_of_files(chelsea, tmp_path):
         (["score", "good.png", "--out", "x.txt"], "--out to end in .csv, .parquet, .jsonl"),
         (["score", "good.png", "--codecs", "[gif]"], "--codecs among png, .*, all; got gif"),
         (["score", "good.png", "--model", "msds1-best"], "Expected a flow of photographs"),
+        (["score", "hf:nowhere"], "Expected a file or folder after hf:; nowhere isn't there"),
         (["score", "empty"], "folder with pictures, .parquet or .tar files; .*empty has none"),
         (["repair", "good.png", "--mask", "small.png"], "a mask of 40×30 pixels"),
         (["repair", "good.png", "--mask", "black.png"], "white somewhere; .*black.png is black"),

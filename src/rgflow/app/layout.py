@@ -173,7 +173,7 @@ def coarse_to_fine(work: Workspace) -> str:
         views.item(views.rgb(stage), ends.get(level, f"level {level}"))
         for level, stage in reversed(list(enumerate(stages)))
     ]
-    return views.sheet(items, size=64)
+    return views.sheet(items, size=48)
 
 
 def status_line(work: Workspace) -> str:

@@ -36,11 +36,15 @@ def run(arguments: Sequence[str]) -> None:
         "codecs. Interrupted, it goes on; several processes (torchrun) share the work.",
         "rgflow score ~/pictures --out bits.csv",
     )
-    what = "pictures, folders of them, Parquet files, or tar archives (WebDataset)"
+    what = (
+        "pictures, folders of them, Parquet files, tar archives (WebDataset), or hf:NAME_OR_PATH "
+        "(Hugging Face datasets), read in a stream"
+    )
     options.add_argument("paths", nargs="+", type=str, help=what)
     options.word("model", "photos", "a model of photographs: its name, folder, or a run")
     options.word("out", None, "a file .csv, .parquet or .jsonl for the table")
     options.word("background", "white", "the colour behind what is transparent")
+    options.flag("download", "whether hf:NAME may be read from the hub")
     options.several(
         "codecs",
         str,
@@ -66,7 +70,7 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
-    every = shards(settings.paths)
+    every = shards(settings.paths, settings.download)
     rank, world = (
         int(os.environ.get(name, least)) for name, least in (("RANK", 0), ("WORLD_SIZE", 1))
     )
@@ -95,7 +99,7 @@ def _same_work(folder: Path, settings: Any, every: Sequence[Shard]) -> None:
         "model": settings.model,
         "background": settings.background,
         "codecs": settings.codecs,
-        "files": [[str(file) for file in shard.files] for shard in every],
+        "files": [list(shard.places) for shard in every],
     }
     kept = folder / "what.json"
     if kept.is_file() and read_json(kept, "a list of pictures, as rgflow score writes it") != what:
