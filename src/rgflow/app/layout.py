@@ -40,6 +40,7 @@ def build(sessions: SessionStore) -> gr.Blocks:
     ) as blocks:
         with gr.Row(elem_id="bar"):
             gr.HTML("<h1>rgflow <span>explorer</span></h1>", elem_id="title")
+            purpose = gr.HTML(elem_id="purpose")
             for name, label in drawers.NAMES.items():
                 button = gr.Button(label, size="sm", elem_id=f"open-{name}", scale=0, min_width=76)
                 button.click(None, js=f"() => window.rgflow.open('{name}')")
@@ -48,7 +49,6 @@ def build(sessions: SessionStore) -> gr.Blocks:
             tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
             settle = gr.Button("Settle", visible="hidden", elem_id="settle")  # what sliders show
             shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
-        purpose = gr.HTML(elem_id="purpose")
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="left", scale=0, min_width=500):
                 page.canvas = page.html(
@@ -56,8 +56,9 @@ def build(sessions: SessionStore) -> gr.Blocks:
                     "canvas.js",
                     elem_id="canvas",
                 )
-                strip = page.sheet("The image from coarse to fine", elem_id="strip")
-                status = gr.HTML(elem_id="status")
+                with gr.Row(elem_id="facts"):
+                    strip = page.sheet("The image from coarse to fine", elem_id="strip")
+                    status = gr.HTML(elem_id="status")
                 gr.HTML(
                     '<p id="doing" role="status"></p><p id="help" role="status" '
                     'aria-live="polite"></p>'
@@ -151,10 +152,10 @@ def painted(work: Workspace, event: gr.EventData) -> None:
 def about(work: Workspace) -> str:
     """Model, data and purpose, in a sentence, as HTML."""
     opened = work.opened
-    learned = f", which learned {escape(opened.data)}" if opened.data else ""
+    learned = f"has learned {escape(opened.data)}" if opened.data else "is a model of small images"
     return (
-        f"<p>This is <b>{escape(opened.name)}</b>, a model of small images{learned}: draw new "
-        f"ones, see which latents make what at which scale, mix two, repair what is damaged.</p>"
+        f"<b>{escape(opened.name)}</b> {learned}: draw images, see which latents make what at "
+        f"which scale, mix two, repair what is damaged."
     )
 
 
