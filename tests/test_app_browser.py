@@ -25,7 +25,7 @@ COVERED = """() => {
         && its.top < toast.bottom && its.bottom > toast.top;
     }).map((one) => one.outerHTML.slice(0, 200));
 }"""
-"""Whatever can be used and lies under a message; the strip from coarse to fine is but a short cut."""
+"""Whatever can be used and lies under a message, but for the strip from coarse to fine."""
 
 
 @pytest.fixture

@@ -41,8 +41,9 @@ ORDER, CROPS = 17, 18
 """What random numbers are for, beside what `rgflow.training.batches` has."""
 
 
-def rows_of(dataset: Any, name: str) -> Iterator[bytes | None]:
-    """The encoded pictures of a set of Hugging Face's `datasets`, in its first column of images.
+def rows_of(dataset: Any, name: str) -> Iterator[tuple[str, bytes | None]]:
+    """The encoded pictures of a set of Hugging Face's `datasets`, in its first column of images,
+    each with its key or number.
 
     Args:
         dataset: Streamed, or in memory.
@@ -54,10 +55,12 @@ def rows_of(dataset: Any, name: str) -> Iterator[bytes | None]:
     from datasets import Image as Picture
 
     column = picture_column(dataset.features or {}, name)
-    for row in dataset.cast_column(column, Picture(decode=False)):
+    for number, row in enumerate(dataset.cast_column(column, Picture(decode=False))):
         value = row[column] or {}
         content, path = value.get("bytes"), value.get("path")
-        yield Path(path).read_bytes() if content is None and path else content
+        if content is None and path:
+            content = Path(path).read_bytes()
+        yield str(row.get("__key__", number)), content
 
 
 def picture_column(features: Mapping[str, Any], name: str) -> str:
@@ -188,7 +191,7 @@ class _Reader:
 
     def __call__(self, row: int) -> bytes | None:
         skipped, self.at = row - self.at, row + 1
-        return next(islice(self._contents, skipped, None), None)
+        return next(islice(self._contents, skipped, None), ("", None))[1]
 
 
 @dataclass(eq=False)

@@ -108,11 +108,11 @@ def _or_error(file: Any, background: str) -> Picture | ValueError:
 
 
 def _streamed(
-    contents: Iterable[bytes | None], place: str, background: str
+    contents: Iterable[tuple[str, bytes | None]], place: str, background: str
 ) -> Iterator[tuple[str, Picture | ValueError]]:
     """Encoded pictures, read one after the other."""
-    for number, content in enumerate(contents):
-        name = f"{place}#{number}"
+    for key, content in contents:
+        name = f"{place}#{key}"
         if not content:
             yield name, ValueError(f"Expected the bytes of a picture; {name} has none.")
             continue
