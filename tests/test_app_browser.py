@@ -502,12 +502,17 @@ def test_draw_takes_new_seeds_and_says_what_is_under_way(me):
 
     me.page.fill("#count input[type=number]", "2")
     me.page.fill("#seed input", "4")
-    held = []
-    me.page.route("**/queue/join?*", lambda route: held.append(route))
+    held, waited = [], []
+
+    def hold(route):
+        route.continue_() if waited else held.append(route)
+
+    me.page.route("**/queue/join?*", hold)
     me.click("#draw")
     me.page.locator("#doing", has_text="Drawing").wait_for()
-    me.page.unroute("**/queue/join?*")
+    waited.append(True)
     me.changing(lambda: [route.continue_() for route in held])
+    me.page.unroute("**/queue/join?*", hold)
     me.wait("() => !document.querySelector('#doing').innerText")
     assert drawn() == ["sample 4", "sample 5"]
     me.change("#draw")

@@ -154,8 +154,8 @@ def about(work: Workspace) -> str:
     opened = work.opened
     learned = f"has learned {escape(opened.data)}" if opened.data else "is a model of small images"
     return (
-        f"<b>{escape(opened.name)}</b> {learned}: draw images, see which latents make what at "
-        f"which scale, mix two, repair what is damaged."
+        f"<b>{escape(opened.name)}</b> {learned}: draw such images, take them apart by scale, mix "
+        f"and repair them."
     )
 
 
