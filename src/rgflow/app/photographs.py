@@ -412,7 +412,7 @@ def _mixed(
     """A part of a mixture, of every 2^zoom-th pixel both ways: these are a photograph as well, with
     fewer levels."""
     step, levels = 1 << zoom, max(region.levels - zoom, 0)
-    rim, unit = 4 << levels, 4 << levels  # so that all levels lie as in the whole
+    rim, unit = 8 << levels, 4 << levels  # so that all levels lie as in the whole
     grids = [pixels[:, ::step, ::step] for pixels in (first, second)]
     inside = [slice(of.start >> zoom, of.stop >> zoom) for of in part]
     wide = [slice(max(of.start - rim, 0) // unit * unit, of.stop + rim) for of in inside]
