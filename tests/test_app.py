@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -30,7 +31,7 @@ from rgflow.app.page import Page
 from rgflow.app.panels.repair import following
 from rgflow.app.panels.repair import repairing as steps_of
 from rgflow.app.recipe import Recipe
-from rgflow.app.repairing import completions
+from rgflow.app.repairing import completions, less_likely
 from rgflow.app.server import make_app
 from rgflow.app.sessions import FairLock, SessionStore
 from rgflow.app.views import choice
@@ -1031,3 +1032,16 @@ def test_health_and_passwords(models):
         assert client.get("/photographs").status_code == 401
         assert client.get("/photographs", auth=("me", "guess")).status_code == 401
         assert "rgflow: photographs" in client.get("/photographs", auth=("me", "pass")).text
+
+
+def test_a_repair_that_is_less_likely_says_so():
+    opened = ModelStore("msds1-best").open("msds1-best")
+    usual = sampled(opened, [0], 0.8)[0]
+    work = Workspace(opened)
+    noise = torch.randint(256, usual.pixels.shape, dtype=torch.uint8)
+    odd = replace(usual, pixels=noise)
+    work.take(usual)
+    assert "It is less likely than what was there, by " in less_likely(work.state, odd)
+    assert less_likely(work.state, usual) == ""
+    work.take(odd)
+    assert less_likely(work.state, usual) == ""

@@ -15,6 +15,18 @@ pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
 
+COVERED = """() => {
+  const toast = document.querySelector(".toast-body").getBoundingClientRect();
+  return [...document.querySelectorAll("button, input, textarea")]
+    .filter((one) => one.checkVisibility() && !one.closest(".toast-wrap, #strip"))
+    .filter((one) => {
+      const its = one.getBoundingClientRect();
+      return its.left < toast.right && its.right > toast.left
+        && its.top < toast.bottom && its.bottom > toast.top;
+    }).map((one) => one.outerHTML.slice(0, 200));
+}"""
+"""Whatever can be used and lies under a message, but for the strip from coarse to fine."""
+
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
@@ -467,6 +479,112 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
         download.value.save_as(tmp_path / name)
         assert magic in (tmp_path / name).read_bytes()[:12]
     me.close_drawer("export")
+
+
+def test_the_first_screen_says_what_it_is_about(me):
+    assert "msds1-best has learned msds1" in me.text("#purpose")
+    strip = me.page.locator("#strip button")
+    assert [one.inner_text() for one in strip.all()] == [
+        "level 2, coarse", "level 1", "level 0, fine",
+    ]  # fmt: skip
+    sizes = strip.locator("canvas").evaluate_all("all => all.map(one => one.width)")
+    assert sizes == [8, 16, 32]
+    strip.nth(1).click()  # leads to the latents of that level
+    me.page.locator("#atlas button[title*='level 1']").first.wait_for()
+    assert "from coarse to fine" in me.text("#level")
+    me.fits()
+    me.shoot("21-first")
+
+
+def test_draw_takes_new_seeds_and_says_what_is_under_way(me):
+    def drawn():
+        return [one.inner_text() for one in me.page.locator("#samples button").all()]
+
+    me.page.fill("#count input[type=number]", "2")
+    me.page.fill("#seed input", "4")
+    held, waited = [], []
+
+    def hold(route):
+        route.continue_() if waited else held.append(route)
+
+    me.page.route("**/queue/join?*", hold)
+    me.click("#draw")
+    me.page.locator("#doing", has_text="Drawing").wait_for()
+    waited.append(True)
+    me.changing(lambda: [route.continue_() for route in held])
+    me.page.unroute("**/queue/join?*", hold)
+    me.wait("() => !document.querySelector('#doing').innerText")
+    assert drawn() == ["sample 4", "sample 5"]
+    me.change("#draw")
+    me.wait("() => document.querySelector('#seed input').value === '8'")
+    assert drawn() == ["sample 6", "sample 7"]
+    me.click("#fresh input")
+    me.change("#draw")
+    me.change("#draw")
+    assert drawn() == ["sample 8", "sample 9"]
+
+
+def test_what_is_clicked_stays_where_it_is(me):
+    """Neither a pixel that is picked nor a message moves or covers anything; a drawer closes by a
+    click beside it."""
+    atlas(me)
+    buttons = ("#reset", "#play", "#save-direction", "#name")
+
+    def places():
+        return [me.page.locator(one).bounding_box() for one in buttons]
+
+    before = places()
+    me.stroke((12, 12))  # a click
+    me.page.locator("#hint", has_text="pixel (12, 12)").wait_for()
+    assert places() == before
+    me.click("#play")
+    me.page.locator(".toast-body").first.wait_for()
+    me.page.wait_for_timeout(500)  # it slides in
+    me.shoot("22-message")
+    assert me.page.evaluate(COVERED) == []
+    me.warned("Expected a latent to play")
+    me.drawer("models")
+    me.click("#status")
+    me.page.locator("#drawer-models").wait_for(state="hidden")
+
+
+def test_outlines_are_seen_on_dark_images(me, tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "dark.png")
+    me.drawer("own")
+    me.upload(tmp_path / "dark.png")
+    me.change("#take-own")
+    me.close_drawer("own")
+    atlas(me)
+    me.stroke((12, 12))  # a click
+    me.page.locator("#hint", has_text="pixel (12, 12)").wait_for()
+    me.page.wait_for_timeout(300)
+    light = me.page.evaluate(
+        """() => { const canvas = document.querySelector("#canvas canvas");
+        const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        let light = 0;
+        for (let k = 0; k < data.length; k += 4)
+          light += data[k] + data[k + 1] + data[k + 2] > 450;
+        return light; }"""
+    )
+    assert light > 3000  # far more than the white square of one pixel, 15 wide
+    me.shoot("23-dark")
+
+
+def test_two_equal_images_give_no_mixtures_and_names_stay(me):
+    draw(me, 5, 1)
+    me.panel("Mix")
+    me.change("#use-second")
+    me.page.locator("#mixtures", has_text="choose another as the first").wait_for()
+    assert me.items("#mixtures") == 0
+    me.panel("Sample")
+    draw(me, 6, 1)
+    me.panel("Mix")
+    me.page.locator("#mixtures button").nth(4).wait_for()
+    atlas(me)
+    me.change("#atlas button", 1)
+    me.page.locator("#latent-0 input[type=range]").wait_for()
+    me.changing(lambda: me.drag("#latent-0", 0.9), "pixels")
+    me.page.locator("#status", has_text="sample 6, latents moved").wait_for()
 
 
 def test_a_picture_is_dropped_anywhere(me, tmp_path):

@@ -9,9 +9,12 @@ import urllib.request
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from rgflow import load_flow
 from rgflow.data.patches import photograph
+from rgflow.photographs import changing
 from visitors import FEW, album, named, serving
 
 LARGE = (3000, 2200)
@@ -173,13 +176,103 @@ def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
     same = (before == after).all(2)
     assert same[:330].all()
     assert same[410:].all()
-    me.page.click("summary >> nth=1")
+    me.page.click("summary:text-is('Look')")
     said, _ = me.press("#surprise")
     assert "less likely than usual" in said
     me.shoot("surprise")
     me.page.fill("#level", "4")
     assert me.page.inner_text("#level + output") == "1/16"
     me.shoot("coarse")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another large photograph, of other proportions."""
+    path = tmp_path_factory.mktemp("other") / "other.jpg"
+    image = Image.fromarray(photograph("flower").transpose(1, 2, 0))
+    image.resize((2400, 2600), Image.Resampling.BICUBIC).save(path, quality=95)
+    return path
+
+
+def choose_other(me, path):
+    me.page.click("#mixing summary")
+    me.page.evaluate("document.body.dataset.busy = 'true'")
+    me.page.set_input_files("#other", path)
+    me.idle()
+    return me.said()
+
+
+def test_two_large_photographs_are_mixed_in_view(me, large, other):
+    me.open(large[0])
+    assert "resized to the size of the first" in choose_other(me, other)
+    me.page.wait_for_function("Number(document.body.dataset.mixed) > 0")  # long before all is
+    me.shoot("mixed-whole")
+    me.page.evaluate("scale = 6; x0 = 1200; y0 = 800; draw()")
+    me.page.wait_for_timeout(300)
+    me.page.fill("#fine", "2")  # another mixture, while that one is under way
+    me.page.wait_for_function("document.body.dataset.mixed === 'all'")
+    assert "the fine of other.jpg" in me.said()
+    me.shoot("mixed")
+    # What is seen is what the library says; the picture itself hasn't changed.
+    seen = me.page.evaluate(
+        """() => { const pen = mixture.shown.getContext("2d");
+        return [mixture.left, mixture.top, ...pen.getImageData(50, 50, 40, 40).data]; }"""
+    )
+    left, top = (at + 50 for at in seen[:2])
+    found = np.array(seen[2:], dtype=np.uint8).reshape(40, 40, 4)[..., :3].transpose(2, 0, 1)
+    first, second = (np.asarray(Image.open(one).convert("RGB")) for one in (large[0], other))
+    first, second = (one.transpose(2, 0, 1) for one in (first, second))
+    second = changing.fitted(second, *first.shape[1:])
+    part = slice(top // 64 * 64 - 64, top + 128), slice(left // 64 * 64 - 64, left + 128)
+    parts = [torch.from_numpy(one[:, *part].copy()) for one in (first, second)]
+    mixed = changing.mix(load_flow("photos"), *parts, (1, 1)).numpy()
+    cut = [
+        slice(at - of.start, at - of.start + 40) for at, of in zip((top, left), part, strict=True)
+    ]
+    assert (found == mixed[:, *cut]).mean() > 0.97
+    assert (found != parts[0].numpy()[:, *cut]).mean() > 0.5
+    me.press("#away")
+    assert me.page.evaluate("mixture === null && other === null")
+    assert np.array_equal(me.saved().transpose(2, 0, 1), first)
+
+
+@pytest.mark.slow
+def test_a_mixture_of_large_photographs_is_kept(me, large, other):
+    me.open(large[0])
+    choose_other(me, other)
+    me.page.fill("#fine", "1")
+    said, _ = me.press("#keep")
+    assert "Mixed in" in said
+    after, before = me.saved(), np.asarray(Image.open(large[0]))
+    assert np.array_equal(after[::2, ::2], before[::2, ::2])
+    assert (after != before).any(2).mean() > 0.5
+    me.press("#undo")
+    assert np.array_equal(me.saved(), before)
+
+
+def test_an_example_is_mixed_with_one_that_is_dropped(me, tmp_path):
+    me.page.evaluate("scale = 10; draw()")  # so that there is little to be seen
+    me.page.click("#mixing summary")
+    me.press("#others button >> nth=1")
+    me.page.wait_for_function("document.body.dataset.mixed === 'all'")
+    me.shoot("mixed-example")
+    Image.effect_noise((90, 60), 60).convert("RGB").save(tmp_path / "dropped.png")
+    content = base64.b64encode((tmp_path / "dropped.png").read_bytes()).decode()
+    me.page.evaluate("document.body.dataset.busy = 'true'")
+    me.page.evaluate(
+        """async (content) => {
+          const blob = await (await fetch("data:image/png;base64," + content)).blob();
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+          const how = { dataTransfer: transfer, bubbles: true, cancelable: true };
+          document.getElementById("mixed").dispatchEvent(new DragEvent("drop", how));
+        }""",
+        content,
+    )
+    me.idle()
+    assert me.page.evaluate("[other, photo.name]") == ["dropped.png", "china.png"]
+    me.press("#away")
+    assert me.page.locator("#mixed").is_hidden()
 
 
 def test_pictures_that_are_none_get_a_sentence(me, tmp_path):
@@ -261,6 +354,9 @@ def whole(**changes):
         ("/photographs/{}/take?top=99999&left=0", b"words", 422),
         ("/photographs/{}/take?top=0&left=0", bytes(5_000_000), 413),
         ("/photographs/examples/none", b"", 404),
+        ("/photographs/{}/second/none", b"", 404),
+        ("/photographs/{}/mix", whole(), 422),
+        ("/photographs/{}/mix/all", whole(), 422),
     ],
 )
 def test_hostile_requests_are_refused(address, photo, path, body, status):

@@ -5,7 +5,11 @@ import io
 import json
 import os
 import re
+import resource
+import subprocess
+import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -17,8 +21,9 @@ from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
 from rgflow.cli import main
-from rgflow.data.patches import photograph
+from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import collections, pictures, restoring, scoring
+from rgflow.photographs.changing import draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
 from rgflow.photographs.enlarging import enlarge
 from rgflow.photographs.restoring import Around, begin, restore
@@ -230,6 +235,47 @@ def test_enlarging_beats_doubled_pixels(photos, chelsea):
     assert errors[0] < 0.4 * errors[1]
 
 
+# --------------------------------------------------------------------------------- other latents
+
+
+def test_mixtures_are_those_of_the_latents():
+    """What is found cell by cell, the whole flow finds by encoding, mixing and decoding."""
+    flow = random_flow(**OPEN).resized(16, 24)
+    first, second = noise(2, 3, 16, 24)
+    a, b = (flow.encode(x[None], dtype=torch.float64) for x in (first, second))
+    for shares in (
+        (1, 0, 0, 0),
+        (1, 1, 0, 0),
+        (1,) * 4,
+        (0.3, 0.6, 0, 0),
+        (0, 0.5, 0, 0),
+        (0,) * 4,
+    ):
+        expected = flow.decode(a.mix(b, shares)).floor()[0]
+        assert torch.equal(mix(flow, first, second, shares).double(), expected), shares
+    z = a.replace(1, torch.zeros_like(a.levels[1]))
+    expected = flow.decode(z).floor()[0]
+    assert torch.equal(draw_level(flow, first, 1, temperature=0).double(), expected)
+    assert torch.equal(mix(flow, first, second, (1, 1, 1, 1)), second)
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_a_latent_is_varied_where_it_reaches(add):
+    flow = random_flow(**OPEN)
+    x = noise(3, 90, 130)
+    whole = flow.resized(90, 130)
+    z = whole.encode(photographs.padded(whole, x[None]), dtype=torch.float64)
+    for address in ((0, 41, 64, 1), (1, 42, 60, 0), (3, 0, 8, 2)):
+        found, (rows, columns) = vary(flow, x, address, 1.7, add=add)
+        moved = z.set(address, z[address] + 1.7 if add else 1.7)
+        expected = whole.decode(moved).floor()[0, :, :90, :130]
+        assert torch.equal(found.double(), expected)
+        if address[0] == 0:
+            assert (rows.stop - rows.start) * (columns.stop - columns.start) < 40 * 40
+    with pytest.raises(ValueError, match=r"position of level 0; got \(0, 0\)"):
+        vary(flow, x, (0, 0, 0, 0), 1.0)
+
+
 # ----------------------------------------------------------------------------------------- pictures
 
 MODES = ["RGB", "L", "RGBA", "LA", "P", "1", "CMYK", "I;16"]
@@ -350,6 +396,54 @@ def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypat
     assert len(json.loads((tmp_path / "cut.jsonl").read_text().splitlines()[0])) > 5
 
 
+def test_named_sets_are_scored_in_a_stream(few, tmp_path):
+    """`hf:` before a folder, whose shards are shared like others."""
+    pytest.importorskip("datasets")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        rows = [{"bytes": (few / f"{number}.png").read_bytes(), "path": None}]
+        parquet.write_table(
+            pyarrow.table({"image": rows}), tmp_path / "set" / f"train-{number}.parquet"
+        )
+    name = f"hf:{tmp_path / 'set'}"
+    assert main(["score", name, "--out", str(tmp_path / "named.csv")]) == 0
+    rows = rows_of(tmp_path / "named.csv")
+    assert [row["file"] for row in rows] == [f"{name}/train-0#0", f"{name}/train-1#0"]
+    assert main(["score", str(few / "1.png"), "--out", str(tmp_path / "file.csv")]) == 0
+    assert rows_of(tmp_path / "file.csv")[0]["bits"] == rows[1]["bits"]
+    assert len(list((tmp_path / "named.csv.parts").glob("*.jsonl"))) == 2
+
+
+@pytest.mark.slow
+def test_24_megapixels_are_scored_after_a_kill_as_without(tmp_path):
+    """With a small flow, as only the way there is of interest; within 4 GiB."""
+    random_flow(**OPEN).float().save_pretrained(tmp_path / "model")
+    row = np.concatenate([photograph(name)[:, :300] for name in PHOTOGRAPHS], 2)
+    row = np.concatenate([row] * (6000 // row.shape[2] + 1), 2)[:, :, :6000]
+    whole = np.concatenate([np.roll(row, 997 * k, 2) for k in range(14)], 1)[:, :4000]
+    Image.fromarray(whole.transpose(1, 2, 0).copy()).save(tmp_path / "large.png", compress_level=1)
+    command = [
+        sys.executable, "-m", "rgflow", "score", str(tmp_path / "large.png"), "--model",
+        str(tmp_path / "model"), "--out",
+    ]  # fmt: skip
+    subprocess.run([*command, str(tmp_path / "whole.csv")], check=True)
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # from KiB to GiB
+    assert most < 4
+    state = tmp_path / "cut.csv.parts" / "000000-0.state"
+    process = subprocess.Popen([*command, str(tmp_path / "cut.csv")])
+    while not (state.is_file() and state.stat().st_size > 100_000):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    done = state.read_bytes().count(b"\n")
+    assert not (tmp_path / "cut.csv").exists()
+    subprocess.run([*command, str(tmp_path / "cut.csv")], check=True)
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    print(f"killed after {done} parts; at most {most:.2f} GiB")
+
+
 def test_repairs_of_files(chelsea, tmp_path, capsys):
     bad = chelsea.numpy().transpose(1, 2, 0).copy()
     bad[30:32, 10:60] = 255
@@ -377,6 +471,33 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
     assert Image.open(tmp_path / "out" / "grey.png").size == (240, 160)
 
 
+def test_levels_of_files(chelsea, tmp_path):
+    """Of any size and mode, which stay."""
+    image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0)).crop((0, 0, 45, 31))
+    image.putalpha(Image.effect_noise((45, 31), 60))
+    image.save(tmp_path / "clear.png")
+    image.convert("RGB").rotate(90, expand=True).save(tmp_path / "other.jpg")
+    out, clear = ["--out", str(tmp_path / "out")], str(tmp_path / "clear.png")
+    assert main(["levels", "photos", "--images", clear, *out]) == 0
+    assert main(["mix", "photos", "--images", clear, str(tmp_path / "other.jpg"), *out]) == 0
+    latent = ["--latent", "[1, 6, 12, 0]", "--values", "2"]
+    assert main(["traverse", "photos", "--images", clear, *latent, *out]) == 0
+    found = {path.name: Image.open(path) for path in (tmp_path / "out").iterdir()}
+    assert sorted(found) == [
+        "clear-latent-1-6-12-0-1.png", "clear-latent-1-6-12-0-2.png",
+        "clear-level-0-drawn-1.png", "clear-level-1-drawn-1.png", "clear-level-1.png",
+        "clear-level-2-drawn-1.png", "clear-level-2.png", "clear-level-3-drawn-1.png",
+        "clear-level-3.png", "clear-with-other.png",
+    ]  # fmt: skip
+    assert {(one.size, one.mode) for one in found.values()} == {((45, 31), "RGBA")}
+    seen = pictures.read(tmp_path / "clear.png").seen
+    mixed = pictures.read(tmp_path / "out" / "clear-with-other.png").seen
+    assert np.array_equal(mixed[:, ::8, ::8], seen[:, ::8, ::8])
+    assert (mixed != seen).mean() > 0.5
+    near = pictures.read(tmp_path / "out" / "clear-latent-1-6-12-0-1.png").seen
+    assert 0 < (near != seen).any(0).mean() < 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -386,6 +507,7 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
         (["score", "good.png", "--out", "x.txt"], "--out to end in .csv, .parquet, .jsonl"),
         (["score", "good.png", "--codecs", "[gif]"], "--codecs among png, .*, all; got gif"),
         (["score", "good.png", "--model", "msds1-best"], "Expected a flow of photographs"),
+        (["score", "hf:nowhere"], "Expected a file or folder after hf:; nowhere isn't there"),
         (["score", "empty"], "folder with pictures, .parquet or .tar files; .*empty has none"),
         (["repair", "good.png", "--mask", "small.png"], "a mask of 40×30 pixels"),
         (["repair", "good.png", "--mask", "black.png"], "white somewhere; .*black.png is black"),
@@ -399,6 +521,14 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
             ["enlarge", "good.png", "--factor", "3"],
             "Expected --factor to be one of 2, 4, 8; got '3'",
         ),
+        (["mix", "photos", "--images", "good.png"], "at least two images to mix; got one"),
+        (["traverse", "photos", "--images", "good.png"], "Expected --latent"),
+        (
+            ["traverse", "photos", "--images", "good.png", "--latent", "[0, 0, 0, 0]"],
+            "a position of level 0",
+        ),
+        (["levels", "photos", "--images", "small.png"], "at least 4×4 pixels"),
+        (["inpaint", "photos", "good.png", "--find"], "Expected rgflow repair"),
         (["enlarge", "words.png"], "Expected a picture file.*words.png isn't one, or is damaged"),
     ],
 )

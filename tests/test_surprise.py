@@ -16,6 +16,7 @@ from rgflow.repair.corruptions import KINDS, corrupt
 from rgflow.repair.surprise import (
     CEILING,
     FILE,
+    HEIGHT,
     Reference,
     Surprise,
     Tail,
@@ -287,7 +288,7 @@ class TestProposal:
         levels = torch.as_tensor(field)[None, None]
         return Surprise(levels=levels, reference=reference).propose().masks[0]
 
-    def test_half_the_height(self, reference):
+    def test_near_the_height_of_the_peak(self, reference):
         y, x = np.mgrid[:32, :40]
         field = 1 + 9.0 * ((abs(y - 8) < 4) & (abs(x - 10) < 4))
         field += 13.0 * np.exp(-((y - 22) ** 2 + (x - 30) ** 2) / 8)
@@ -296,7 +297,7 @@ class TestProposal:
         assert mask[4:13, 7:14].all()
         assert not mask[3:14, 15:19].any()
         wide = np.flatnonzero(mask[22, 20:])
-        assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(2)) + 2, abs=1)
+        assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(1 / HEIGHT)) + 2, abs=1)
         assert mask.sum() < 9 * 9 + len(wide) ** 2
 
     def test_what_is_far_less_surprising_is_left_out(self, reference):

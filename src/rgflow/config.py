@@ -619,9 +619,10 @@ class TrainConfig:
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
     NAME), wallpapers, cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
-    fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), rolled:NAME (each
-    image of NAME moved by 0 to 7 pixels both ways, on the torus), or none where the objective needs
-    none."""
+    fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), stream:PATH (random
+    crops of the pictures in Parquet or WebDataset shards, read in a stream, nothing cached),
+    rolled:NAME (each image of NAME moved by 0 to 7 pixels both ways, on the torus), or none where
+    the objective needs none."""
     data_root: str | None = None
     """Folder with the official files of cifar10, mnist, celeba or chairs."""
     download: bool = False

@@ -81,8 +81,8 @@ def _models(page: Page) -> None:
             raise ValueError("Expected the folder of a run: write its path.")
         choose(work, page.sessions.models.open_folder(path.strip()).name)
 
-    page.on(choice.input, choose, [choice], show_progress="minimal")
-    page.on(load.click, open_folder, [folder], show_progress="minimal")
+    page.on(choice.input, choose, [choice], words="Opening the model")
+    page.on(load.click, open_folder, [folder], words="Opening the model")
     page.show(
         [choice],
         lambda work: [gr.update(choices=page.sessions.models.names, value=work.opened.name)],
@@ -137,8 +137,8 @@ def _own(page: Page) -> None:
 
     page.on(file.change, look, [file], [part], refresh=False)
     page.on(part.move, move, event=True, refresh=False)
-    page.on(take.click, current, [file, zoom], show_progress="minimal")
-    page.on(second.click, other, [file, zoom], show_progress="minimal")
+    page.on(take.click, current, [file, zoom], words="Encoding")
+    page.on(second.click, other, [file, zoom], words="Encoding")
     page.show([notes], lambda work: [work.image.notes])
 
 
@@ -273,7 +273,7 @@ def _export(page: Page) -> None:
         for label, stem, make in makers:
             button = gr.Button(label, size="sm", elem_id=f"save-{stem}")
             save = partial(_saved, make=make, stem=stem)
-            how: dict[str, Any] = {"refresh": False, "show_progress": "minimal"}
+            how: dict[str, Any] = {"refresh": False, "words": "Making the file"}
             page.on(button.click, save, [scale, kind], [saved], **how)
     # Only the page knows what is drawn over the image.
     as_shown.click(None, js="() => window.rgflow.save()")

@@ -6,12 +6,15 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+import torch
+from torch import Tensor
 
 from rgflow.app import drawers, panels, views
 from rgflow.app.page import Page, drawn
 from rgflow.app.panels.repair import following
 from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
+from rgflow.figures import to_bytes
 
 TOUCHED = """async () => {
   const touched = window.rgflow.touched;
@@ -37,6 +40,7 @@ def build(sessions: SessionStore) -> gr.Blocks:
     ) as blocks:
         with gr.Row(elem_id="bar"):
             gr.HTML("<h1>rgflow <span>explorer</span></h1>", elem_id="title")
+            purpose = gr.HTML(elem_id="purpose")
             for name, label in drawers.NAMES.items():
                 button = gr.Button(label, size="sm", elem_id=f"open-{name}", scale=0, min_width=76)
                 button.click(None, js=f"() => window.rgflow.open('{name}')")
@@ -52,8 +56,13 @@ def build(sessions: SessionStore) -> gr.Blocks:
                     "canvas.js",
                     elem_id="canvas",
                 )
-                status = gr.HTML(elem_id="status")
-                gr.HTML('<p id="help" role="status" aria-live="polite"></p>')
+                with gr.Row(elem_id="facts"):
+                    strip = page.sheet("The image from coarse to fine", elem_id="strip")
+                    status = gr.HTML(elem_id="status")
+                gr.HTML(
+                    '<p id="doing" role="status"></p><p id="help" role="status" '
+                    'aria-live="polite"></p>'
+                )
             touched = gr.Checkbox(visible="hidden")
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
                 for title, panel in panels.PANELS.items():
@@ -66,9 +75,18 @@ def build(sessions: SessionStore) -> gr.Blocks:
                         ),
                         [touched],
                         js=TOUCHED,
+                        words="Looking at receptive fields" if title == "Latents" else "",
                     )
+
+            def look(work: Workspace, event: gr.EventData) -> Any:
+                work.view.level = work.opened.flow.levels - 1 - int(event.index)
+                work.view.show("Latents")
+                return gr.update(selected="Latents")
+
         drawers.build(page, blocks, tabs)
         page.show([page.canvas, status], lambda work: [drawn(work), status_line(work)])
+        page.show([strip, purpose], lambda work: [coarse_to_fine(work), about(work)])
+        page.on(strip.choose, look, outputs=[tabs], event=True)
         page.show(
             [undo, redo], lambda work: [gr.update(interactive=bool(n)) for n in work.undoable]
         )
@@ -129,6 +147,34 @@ def picked(work: Workspace, event: gr.EventData) -> None:
 def painted(work: Workspace, event: gr.EventData) -> None:
     """Take the mask that was painted."""
     work.paint(views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
+
+
+def about(work: Workspace) -> str:
+    """Model, data and purpose, in a sentence, as HTML."""
+    opened = work.opened
+    learned = f"has learned {escape(opened.data)}" if opened.data else "is a model of small images"
+    return (
+        f"<b>{escape(opened.name)}</b> {learned}: draw such images, take them apart by scale, mix "
+        f"and repair them."
+    )
+
+
+def coarse_to_fine(work: Workspace) -> str:
+    """What every level sees of the current image, the coarsest first."""
+
+    def made() -> list[Tensor]:
+        with torch.no_grad():
+            stages = work.opened.flow.coarse(work.image.pixels[None])
+        return [to_bytes(stage)[0] for stage in stages]
+
+    stages = work.cached("coarse", (work.image,), made)
+    top = len(stages) - 1
+    ends = {0: "level 0, fine", top: f"level {top}, coarse"}
+    items = [
+        views.item(views.rgb(stage), ends.get(level, f"level {level}"))
+        for level, stage in reversed(list(enumerate(stages)))
+    ]
+    return views.sheet(items, size=48)
 
 
 def status_line(work: Workspace) -> str:

@@ -82,10 +82,20 @@ class OpenModel:
         Thread(target=lambda: self.fields).start()
 
     @cached_property
+    def facts(self) -> dict[str, str]:
+        """What is known of it, in words."""
+        folder, _ = trained.locate(self.name)
+        return dict(Card.read(folder).facts() if (folder / CARD).is_file() else self._facts())
+
+    @property
+    def data(self) -> str:
+        """What it learned from, in words; empty: nobody knows."""
+        return self.facts.get("data", "")
+
+    @cached_property
     def card(self) -> str:
         """What is known of it, as HTML: the main facts, then all others."""
-        folder, _ = trained.locate(self.name)
-        rows = list(Card.read(folder).facts() if (folder / CARD).is_file() else self._facts())
+        rows = list(self.facts.items())
         rows.append(("levels", str(self.flow.levels)))
         names = (*FIRST_FACTS, self.flow.unit.name)
         first = [row for name in names for row in rows if row[0] == name]

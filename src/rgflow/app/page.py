@@ -99,6 +99,7 @@ class Page:
         event: bool = False,
         apply_pending: bool = True,
         refresh: bool = True,
+        words: str = "",
         **options: Any,
     ) -> None:
         """Call a function of the workspace at an event.
@@ -114,8 +115,12 @@ class Page:
             event: Whether the function takes the event's data.
             apply_pending: Whether to apply sliders that were moved first.
             refresh: Whether to update what is kept up to date.
+            words: What is under way, for whoever waits longer than half a second.
             options: Options of Gradio.
         """
+        js = options.pop("js", CONNECTED)
+        if words:
+            js = js.replace("=> {", f"=> {{ window.rgflow.busy({words!r});", 1)
 
         def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
             with self.sessions.using(str(request.session_hash)) as work:
@@ -136,8 +141,8 @@ class Page:
         def with_event(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
             return call(request, (event,), values)
 
-        self.when_built(
-            lambda: trigger(
+        def wire() -> None:
+            dependency = trigger(
                 with_event if event else plain,
                 inputs=list(inputs),
                 outputs=[*outputs, *(self.updated if refresh else [])],
@@ -148,11 +153,14 @@ class Page:
                     "show_progress": "hidden",
                     "api_visibility": "private",
                     "trigger_mode": "multiple",  # nothing that a person does is lost
-                    "js": CONNECTED,
+                    "js": js,
                     **options,
                 },
             )
-        )
+            if words:
+                dependency.then(None, js="() => window.rgflow.rest()")
+
+        self.when_built(wire)
 
     def live(
         self,

@@ -8,177 +8,43 @@ Letters in shapes: C channels; H, W rows and columns.
 
 import io
 import json
-import secrets
 import threading
 import time
-from base64 import b64decode, b64encode
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from queue import Queue
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
-from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, Field
 
+from rgflow.app.album import Album, Photo, Pixels, Region, mask_url, url
 from rgflow.app.page import static
-from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import damage, examples
+from rgflow.photographs.changing import coarse, fitted, mix
 from rgflow.photographs.enlarging import redraw
-from rgflow.photographs.pictures import Picture, as_seen, read
+from rgflow.photographs.pictures import Picture, read
 from rgflow.photographs.restoring import Around, restore
-from rgflow.photographs.scoring import bits
+from rgflow.photographs.scoring import bits, check_size
 
 LARGEST_FILE, MOST_PIXELS = 100_000_000, 64_000_000
 """Bytes and pixels of a picture."""
-KEPT = 400_000_000
-"""Pixels of all pictures that are kept; the ones that weren't used for longest are forgotten."""
 MOST_SEARCHED, MOST_DRAWN = 2_000_000, 262_144
 """Pixels of a region that is searched, and of one that is drawn anew."""
-STEPS = 100
-"""How many changes can be undone."""
 AT_WORK = 2
 """Computations at a time."""
 TILE = 512
-
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(eq=False)
-class Photo:
-    """A picture, and what was changed of it.
-
-    Attributes:
-        name: Of the file.
-        picture: As it was.
-        original: What a flow sees of it, [C, H, W] with as many channels as the flow has.
-        now: The same, changed.
-        changed: Where, [H, W].
-        version: Rises with every change.
-    """
-
-    name: str
-    picture: Picture
-    original: Pixels
-    now: Pixels
-    changed: Mask
-    version: int = 0
-    steps: list[tuple[int, int, Pixels, Mask]] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def change(
-        self, top: int, left: int, pixels: Pixels, where: Mask, *, again: bool = False
-    ) -> None:
-        """Write pixels [C, h, w] where a mask says, as a step that can be undone; `again`: as part
-        of the step before."""
-        part = slice(top, top + where.shape[0]), slice(left, left + where.shape[1])
-        with self.lock:
-            if not again:
-                before = self.now[:, *part].copy()
-                self.steps.append((top, left, before, self.changed[part].copy()))
-                del self.steps[:-STEPS]
-            self.now[:, *part] = np.where(where, pixels, self.now[:, *part])
-            self.changed[part] |= where
-            self.version += 1
-
-    def undo(self) -> bool:
-        """Take the last step back; false: there is none."""
-        with self.lock:
-            if not self.steps:
-                return False
-            top, left, before, changed = self.steps.pop()
-            part = slice(top, top + changed.shape[0]), slice(left, left + changed.shape[1])
-            self.now[:, *part], self.changed[part] = before, changed
-            self.version += 1
-            return True
-
-    def exported(self) -> Image.Image:
-        """In the mode of the file."""
-        return self.picture.replaced(as_seen(self.now, len(self.picture.seen)), self.changed)
+FIRST, NEXT = 96, 256
+"""Edges of the squares in which a mixture appears, the coarsest at first, and then finer ones."""
 
 
-class Album:
-    """The pictures that are open, by their names."""
-
-    def __init__(self) -> None:
-        self._photos: OrderedDict[str, Photo] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._photos)
-
-    def add(self, photo: Photo) -> str:
-        """Keep a picture; returns its name."""
-        name = secrets.token_urlsafe(18)
-        with self._lock:
-            self._photos[name] = photo
-            while len(self) > 1 and sum(one.changed.size for one in self._photos.values()) > KEPT:
-                self._photos.popitem(last=False)
-        return name
-
-    def __getitem__(self, name: str) -> Photo:
-        with self._lock:
-            found = self._photos.get(name)
-            if found is None:
-                raise HTTPException(404, "This picture isn't open any more: open it again.")
-            self._photos.move_to_end(name)
-            return found
-
-
-class Region(BaseModel):
-    """A rectangle, and what of it is marked, a picture as a data URL; none: all."""
-
-    top: Annotated[int, Field(ge=0)]
-    left: Annotated[int, Field(ge=0)]
-    height: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
-    mask: str | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    levels: Annotated[int, Field(ge=1, le=12)] = 2
-    seed: Annotated[int, Field(ge=0)] = 0
-    count: Annotated[int, Field(ge=1, le=6)] = 3
-    odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD
-
-    def within(self, photo: Photo) -> tuple[slice, slice]:
-        """Rows and columns.
-
-        Raises:
-            HTTPException: If it reaches outside the picture.
-        """
-        height, width = photo.changed.shape
-        if self.top + self.height > height or self.left + self.width > width:
-            raise HTTPException(422, f"Expected a region inside {width}×{height} pixels.")
-        rows = slice(self.top, self.top + self.height)
-        return rows, slice(self.left, self.left + self.width)
-
-    def marked(self) -> Mask:
-        """The mask [h, w].
-
-        Raises:
-            HTTPException: If it isn't one.
-        """
-        if self.mask is None:
-            return np.ones((self.height, self.width), dtype=bool)
-        try:
-            content = b64decode(self.mask.partition(",")[2], validate=True)
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-                if image.size != (self.width, self.height):
-                    raise ValueError
-                found = np.asarray(image.convert("RGBA"))[..., 3] >= 128
-        except Exception as error:
-            raise HTTPException(422, "Expected a mask of the region, as a PNG picture.") from error
-        if not found.any():
-            raise HTTPException(
-                422, "Expected some pixels to be marked; none are: paint them first."
-            )
-        return found
+class _SupersededError(Exception):
+    """Somebody has asked for another mixture meanwhile."""
 
 
 def make_router(flow: Flow, about: str) -> APIRouter:
@@ -190,27 +56,19 @@ def make_router(flow: Flow, about: str) -> APIRouter:
     """
     router, album, at_work = APIRouter(), Album(), threading.Semaphore(AT_WORK)
 
-    def opened(content: Any, name: str) -> dict[str, Any]:
+    def pixels_of(content: Any) -> tuple[Picture, Pixels]:
+        """A picture file, and what the flow sees of it."""
         try:
-            picture = read(content)
-            height, width = picture.size
-            if height * width > MOST_PIXELS:
-                raise ValueError(
-                    f"Expected a picture of at most {MOST_PIXELS / 1e6:.0f} megapixels; {name} has "
-                    f"{width}×{height} pixels: make it smaller first."
-                )
-            least = flow.config.geometry.smallest
-            if min(height, width) < least:
-                raise ValueError(
-                    f"Expected a picture of at least {least}×{least} pixels; {name} has "
-                    f"{width}×{height}."
-                )
+            picture = read(content, most=MOST_PIXELS)
+            check_size(flow, *picture.size)
+            return picture, picture.pixels(flow.config.channels)
         except (ValueError, OSError) as error:
             raise HTTPException(422, str(error)) from error
-        channels = flow.config.channels
-        seen = np.broadcast_to(picture.seen, (channels, height, width)).copy()
-        where = np.zeros((height, width), dtype=bool)
-        photo = Photo(name, picture, seen, seen.copy(), where)
+
+    def opened(content: Any, name: str) -> dict[str, Any]:
+        picture, seen = pixels_of(content)
+        height, width = picture.size
+        photo = Photo(name, picture, seen, seen.copy(), np.zeros((height, width), dtype=bool))
         return {
             "id": album.add(photo),
             "name": name,
@@ -218,6 +76,17 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             "height": height,
             "notes": "; ".join(picture.notes),
         }
+
+    def sent(file: UploadFile) -> tuple[io.BytesIO, str]:
+        """A file that is sent, and its name."""
+        if file.size is None or file.size > LARGEST_FILE:
+            raise HTTPException(
+                413, f"Expected a file of at most {LARGEST_FILE / 1e6:.0f} MB; this one is larger."
+            )
+        name = Path(file.filename or "picture").name[:80]
+        content = io.BytesIO(file.file.read())
+        content.name = name
+        return content, name
 
     def working(work: Callable[[Callable[..., None]], dict[str, Any]]) -> StreamingResponse:
         """Lines of JSON: how far it is, and in the end what came of it."""
@@ -231,6 +100,8 @@ def make_router(flow: Flow, about: str) -> APIRouter:
                 lines.put({"done": True, "seconds": time.perf_counter() - started, **result})
             except HTTPException as error:
                 lines.put({"error": error.detail})
+            except _SupersededError:
+                lines.put({"done": True, "superseded": True})
             except Exception:
                 lines.put({"error": "This failed on the server, whose log says why."})
                 raise
@@ -261,19 +132,13 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             .replace("/*script*/", static("photographs.js"))
             .replace("{{about}}", about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
+            .replace("{{others}}", json.dumps({k: of[0] for k, of in examples.EXAMPLES.items()}))
             .replace("{{largest}}", str(LARGEST_FILE))
         )
 
     @router.post("/photographs")
     def upload(file: UploadFile) -> dict[str, Any]:
-        if file.size is None or file.size > LARGEST_FILE:
-            raise HTTPException(
-                413, f"Expected a file of at most {LARGEST_FILE / 1e6:.0f} MB; this one is larger."
-            )
-        name = Path(file.filename or "picture").name[:80]
-        content = io.BytesIO(file.file.read())
-        content.name = name
-        return opened(content, name)
+        return opened(*sent(file))
 
     @router.post("/photographs/examples/{name}")
     def example(name: str) -> dict[str, Any]:
@@ -281,7 +146,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             raise HTTPException(404, "Expected one of the examples.")
         content, mask = examples.damaged(name)
         found = opened(content, content.name)
-        return found | {"mask": _mask_url(mask)}
+        return found | {"mask": mask_url(mask)}
 
     @router.get("/photographs/{name}/tile")
     def tile(
@@ -298,13 +163,8 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         part = pixels[:, top : top + edge, left : left + edge]
         if not part.size:
             raise HTTPException(404, "Expected a tile inside the picture.")
-        if level:
-            step = 1 << level
-            if step > 1 << zoom:
-                part = part[:, ::step, ::step].repeat(step, 1).repeat(step, 2)
-                part = part[
-                    :, : min(edge, pixels.shape[1] - top), : min(edge, pixels.shape[2] - left)
-                ]
+        if level > zoom:
+            part = coarse(part, level)
         image = Image.fromarray(part.transpose(1, 2, 0).copy())
         if zoom:
             image = image.reduce(1 << zoom)
@@ -358,7 +218,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             found = damage.find_damage(
                 flow, image, odd=region.odd, progress=lambda share: tell(progress=share)
             ).found
-            return {"mask": _mask_url(found), "pixels": int(found.sum())}
+            return {"mask": mask_url(found), "pixels": int(found.sum())}
 
         return working(work)
 
@@ -372,7 +232,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             image = torch.from_numpy(photo.now[:, rows, columns].copy())
             excess = Around(flow, image).excess_map(lambda share: tell(progress=share)).numpy()
             grey = Image.fromarray((4 * excess).clip(0, 255).astype(np.uint8))
-            return {"map": _url(grey)}  # quarters of a nat
+            return {"map": url(grey)}  # quarters of a nat
 
         return working(work)
 
@@ -405,7 +265,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
                     generator=generator,
                 )
                 pixels = found.numpy()[:, *inside]
-                drawn.append(_url(Image.fromarray(pixels.transpose(1, 2, 0).copy())))
+                drawn.append(url(Image.fromarray(pixels.transpose(1, 2, 0).copy())))
                 tell(progress=(number + 1) / region.count)
             return {"drawn": drawn}
 
@@ -432,6 +292,62 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         where = (photo.now[:, top : top + height, left : left + width] != pixels).any(0)
         photo.change(top, left, pixels, where)
         return {"version": photo.version}
+
+    def take_second(name: str, content: Any) -> dict[str, Any]:
+        """Keep a picture to mix another with."""
+        photo, (picture, seen) = album[name], pixels_of(content)
+        photo.second = fitted(seen, *photo.changed.shape)
+        notes = [*picture.notes]
+        if seen.shape != photo.second.shape:
+            notes.append("it is cropped and resized to the size of the first")
+        return {"name": content.name, "notes": "; ".join(notes)}
+
+    @router.post("/photographs/{name}/second")
+    def second(name: str, file: UploadFile) -> dict[str, Any]:
+        return take_second(name, sent(file)[0])
+
+    @router.post("/photographs/{name}/second/{example}")
+    def second_example(name: str, example: str) -> dict[str, Any]:
+        if example not in examples.EXAMPLES:
+            raise HTTPException(404, "Expected one of the examples.")
+        return take_second(name, examples.whole(example))
+
+    @router.post("/photographs/{name}/mix")
+    def mixture(name: str, region: Region) -> StreamingResponse:
+        """A mixture of a region, from coarse to fine as far as the zoom shows it."""
+        photo, (pixels, other) = _pair(album[name])
+        rows, columns = region.within(photo)
+        photo.turn += 1
+        turn = photo.turn
+
+        def work(tell: Callable[..., None]) -> dict[str, Any]:
+            for zoom in range(max(region.levels - 1, region.zoom), region.zoom - 1, -1):
+                edge = FIRST if zoom == region.levels - 1 else NEXT
+                for part in _squares(rows, columns, edge << zoom):
+                    if photo.turn != turn:
+                        raise _SupersededError
+                    mixed = _mixed(flow, pixels, other, part, zoom, region)
+                    image = Image.fromarray(mixed.transpose(1, 2, 0).copy())
+                    tell(mixed=url(image), top=part[0].start, left=part[1].start, step=1 << zoom)
+            return {}
+
+        return working(work)
+
+    @router.post("/photographs/{name}/mix/all")
+    def mix_all(name: str, region: Region) -> StreamingResponse:
+        photo, (pixels, other) = _pair(album[name])
+        photo.turn += 1
+
+        def work(tell: Callable[..., None]) -> dict[str, Any]:
+            first, second = (torch.from_numpy(one.copy()) for one in (pixels, other))
+            mixed = mix(
+                flow, first, second, [region.share] * region.levels,
+                progress=lambda share: tell(progress=share),
+            ).numpy()  # fmt: skip
+            photo.change(0, 0, mixed, (mixed != pixels).any(0))
+            return {"version": photo.version}
+
+        return working(work)
 
     @router.post("/photographs/{name}/undo")
     def undo(name: str) -> dict[str, Any]:
@@ -474,6 +390,39 @@ def make_router(flow: Flow, about: str) -> APIRouter:
     return router
 
 
+def _pair(photo: Photo) -> tuple[Photo, tuple[Pixels, Pixels]]:
+    """A picture, its pixels as they are now, and those of the one to mix it with."""
+    if photo.second is None:
+        raise HTTPException(422, "Expected a picture to mix this one with: open one first.")
+    return photo, (photo.now, photo.second)
+
+
+def _squares(rows: slice, columns: slice, edge: int) -> list[tuple[slice, slice]]:
+    """Squares of a grid that cover a region, those in its middle first."""
+    starts = (range(of.start // edge * edge, of.stop, edge) for of in (rows, columns))
+    middle = [(of.start + of.stop - edge) / 2 for of in (rows, columns)]
+    found = [(i, j) for i, j in product(*starts)]
+    found.sort(key=lambda at: (at[0] - middle[0]) ** 2 + (at[1] - middle[1]) ** 2)
+    return [(slice(i, i + edge), slice(j, j + edge)) for i, j in found]
+
+
+def _mixed(
+    flow: Flow, first: Pixels, second: Pixels, part: tuple[slice, slice], zoom: int, region: Region
+) -> Pixels:
+    """A part of a mixture, of every 2^zoom-th pixel both ways: these are a photograph as well, with
+    fewer levels."""
+    step, levels = 1 << zoom, max(region.levels - zoom, 0)
+    rim, unit = 8 << levels, 4 << levels  # so that all levels lie as in the whole
+    grids = [pixels[:, ::step, ::step] for pixels in (first, second)]
+    inside = [slice(of.start >> zoom, of.stop >> zoom) for of in part]
+    wide = [slice(max(of.start - rim, 0) // unit * unit, of.stop + rim) for of in inside]
+    image, other = (torch.from_numpy(grid[:, *wide].copy()) for grid in grids)
+    if levels and min(image.shape[1:]) >= flow.config.geometry.smallest:
+        image = mix(flow, image, other, [region.share] * levels)
+    cut = [slice(of.start - w.start, of.stop - w.start) for of, w in zip(inside, wide, strict=True)]
+    return image[:, *cut].numpy()
+
+
 def _at_most(region: Region, most: int, what: str) -> None:
     """Raise an error if a region is too large."""
     if region.height * region.width > most:
@@ -482,17 +431,3 @@ def _at_most(region: Region, most: int, what: str) -> None:
             f"Expected at most {most / 1e6:.1f} megapixels to be {what} at once: zoom in, or mark "
             f"less.",
         )
-
-
-def _url(image: Image.Image) -> str:
-    """A picture as a data URL."""
-    content = io.BytesIO()
-    image.save(content, "PNG", compress_level=1)
-    return "data:image/png;base64," + b64encode(content.getvalue()).decode()
-
-
-def _mask_url(mask: Mask) -> str:
-    """A mask as a picture that is transparent elsewhere."""
-    values = np.zeros((*mask.shape, 4), dtype=np.uint8)
-    values[mask] = (255, 60, 40, 255)
-    return _url(Image.fromarray(values))

@@ -19,6 +19,8 @@ from rgflow.repair.surprise import Proposal, Surprise, surprise
 
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """Settings for filling in holes, by particles or by a climb."""
+NOISES, NOISE = 4, 1.0
+"""Draws of the noise by which likelihoods are compared, and nats that are none."""
 FILL = "from rgflow.repair.comparison import fill"
 CLIMB = "from rgflow.repair.climb import Climb"
 """Imports of a script that does it again."""
@@ -85,6 +87,19 @@ def completions(
         if stopping():
             break
     return found
+
+
+def less_likely(start: State, found: LatentImage) -> str:
+    """A sentence, if a completion is less likely than what was there."""
+    flow = start.opened.flow
+    both = torch.stack([start.image.pixels, found.pixels])
+    before, after = (-flow.unit.nats * flow.bits_per_dim(both, draws=NOISES)).tolist()
+    if after >= before - NOISE:
+        return ""
+    return (
+        f" It is less likely than what was there, by {before - after:.0f} nats: that was no "
+        f"damage, as far as the model knows. Undo brings it back."
+    )
 
 
 def _images(state: State, filled: Filled, steps: int, seed: int) -> list[LatentImage]:

@@ -160,7 +160,11 @@ class Workspace(History):
         ones, {0}, and from the sources, {1} and so on.
         """
         recipe = Recipe(code, (self.image.recipe, *sources), imports)
-        self.change(decoded(self.opened, z, recipe, caption))
+        self.change(decoded(self.opened, z, recipe, self._after(caption)))
+
+    def _after(self, change: str) -> str:
+        """What the image is called after a change: the name that it had before any stays."""
+        return f"{self.state.base.caption}, {change}"
 
     def cached(self, name: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         """The last value of this name, made again if the key has changed."""
@@ -264,7 +268,9 @@ class Workspace(History):
         for address, value in self._moves(values):
             recipe = Recipe(f"{{0}}.set({address}, {value * self.unit!r})", (recipe,))
         if recipe is not self.image.recipe:
-            self.change(decoded(self.opened, self._moved(values), recipe, "latents moved"))
+            self.change(
+                decoded(self.opened, self._moved(values), recipe, self._after("latents moved"))
+            )
 
     def reset(self) -> None:
         """Go back to the image before latents were moved."""

@@ -158,6 +158,24 @@ class WindowMixture(Bijector):
         params = _shifted(given, factors, (level - units.centre) / units.unit)
         return level.T, level_log_prob(level.long(), params, units, tables).sum(0)
 
+    def places(self, level: Tensor, around: Context) -> Tensor:
+        """Where in their distributions the bytes of some sites lie, from which `draw_levels` would
+        draw them: the middles of their shares of the unit interval.
+
+        Args:
+            level: As for `level_log_prob`.
+            around: As for `level_log_prob`.
+
+        Returns:
+            Cube coordinates (`rgflow.priors`), [R, C].
+        """
+        params, factors, units = self._given(around)
+        level = level.T.to(params.dtype)
+        params = _shifted(params, factors, (level - units.centre) / units.unit)
+        u = (level + 0.5) / LEVELS
+        place = find_place(torch.where(u <= 0.5, u, u - 1), self._tables(level.dtype))
+        return mixture_forward(place, params, units)[0].T
+
     def _given(self, around: Context) -> tuple[Tensor, Tensor, Units]:
         """Parameters before they are shifted, by how much means rise, and units, by what is around
         in whole numbers."""

@@ -35,11 +35,10 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
 
     import torch
-    from PIL import Image
 
     from rgflow import trained
     from rgflow.photographs.enlarging import FACTORS, enlarge
-    from rgflow.photographs.pictures import MOST_PIXELS, as_seen, read, write
+    from rgflow.photographs.pictures import MOST_PIXELS, as_seen, image_of, read, write
     from rgflow.training.optimisation import prepare_machine
 
     check_name("--factor", str(settings.factor), [str(factor) for factor in FACTORS])
@@ -54,8 +53,7 @@ def run(arguments: Sequence[str]) -> None:
                 f"Expected a result of at most {MOST_PIXELS / 1e6:.0f} megapixels; {path.name} "
                 f"would have {height * width / 1e6:.0f}: use a smaller --factor."
             )
-        image = torch.from_numpy(picture.seen.copy())
-        image = image.expand(flow.config.channels, -1, -1).contiguous()
+        image = torch.from_numpy(picture.pixels(flow.config.channels))
         with bars() as shown:
             task = shown.add_task(path.name, total=1.0)
             large = enlarge(
@@ -66,8 +64,7 @@ def run(arguments: Sequence[str]) -> None:
                 generator=torch.Generator().manual_seed(settings.seed),
                 progress=partial(_show, shown, task),
             )
-        pixels = as_seen(large.numpy(), len(picture.seen))
-        out = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
+        out = image_of(as_seen(large.cpu().numpy(), len(picture.seen)))
         if profile := picture.image.info.get("icc_profile"):
             out.info["icc_profile"] = profile
         written = write(out, expanded(settings.out) / path.name)

@@ -52,11 +52,17 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.model import RGFlow
+    from rgflow.photographs.scoring import is_of_photographs
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
     model = trained.load(settings.run, settings.size)
     flow = model.flow
+    if settings.images and settings.size is None and is_of_photographs(flow):
+        raise ValueError(
+            f"Expected rgflow repair for pictures of any size, as {settings.run} is a model of "
+            f"photographs; got rgflow inpaint: use that, or add --size."
+        )
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
     if not isinstance(flow, RGFlow) and (settings.find or settings.completions):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rgflow.checks import check_at_least, check_whole
-from rgflow.cli import subjects
+from rgflow.cli import full_size, subjects
 from rgflow.cli.parsing import Parser, parse
 from rgflow.text import bar, say
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PICK = range(4)
 """Images unless --pick says which."""
+DRAWS = 6
+"""Draws of each level's latents."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -30,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
         "rgflow levels runs/first --pick '[0, 1, 2]' --draws 6",
     )
     subjects.add_options(options, PICK)
-    options.whole("draws", 6, "draws of each level's latents")
+    options.whole("draws", None, "draws of each level's latents; 6, or 1 at full size")
     options.whole("seed", 1000, "seed of these draws", least=0)
     options.several(
         "temperatures",
@@ -47,7 +49,11 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError("Expected at least one temperature; got --temperatures [].")
     for temperature in settings.temperatures:
         check_at_least("--temperatures", temperature, 0)
-    _draw(subjects.load(settings), settings)
+    if pictures := full_size.opened(settings):
+        full_size.levels(pictures, settings)
+    else:
+        settings.draws = settings.draws or DRAWS
+        _draw(subjects.load(settings), settings)
 
 
 def _draw(found: Subjects, settings: Namespace) -> None:

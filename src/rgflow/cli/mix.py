@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rgflow.cli import subjects
+from rgflow.cli import full_size, subjects
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import writing
 from rgflow.text import bar, say
@@ -35,8 +35,9 @@ def run(arguments: Sequence[str]) -> None:
     options.whole(
         "threshold",
         None,
-        "Θ of the grid of all pairs: levels from Θ up are from the image above, the others from "
-        "the one on the left; by default the highest level",
+        "Θ of the grid of all images: levels from Θ up are from the image above, the others from "
+        "the one on the left; by default the highest level, or 3 for photographs at full size, "
+        "where the first is mixed with each of the others",
         least=0,
     )
     options.several(
@@ -49,7 +50,10 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     subjects.check(settings, PICK)
     subjects.check_video(settings.video)
-    _draw(subjects.load(settings), settings)
+    if pictures := full_size.opened(settings):
+        full_size.mix(pictures, settings)
+    else:
+        _draw(subjects.load(settings), settings)
 
 
 def _draw(found: Subjects, settings: Namespace) -> None:

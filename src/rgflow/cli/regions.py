@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rgflow.cli.subjects import Pictures
-    from rgflow.flow import Flow
     from rgflow.lattice import Mask
     from rgflow.trained import Model
 
@@ -48,6 +46,7 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
     """The regions to fill in, [N, H, W]; none: there is nothing to do."""
     import numpy as np
 
+    from rgflow.photographs.pictures import read_mask
     from rgflow.repair.comparison import random_boxes
 
     n, flow = len(images), model.flow
@@ -62,30 +61,10 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
         return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
     if settings.find:
         return _found(settings, model, images, pictures)
-    read = [_read_mask(expanded(file), flow) for file in settings.mask]
+    read = [read_mask(expanded(file), flow.image_shape[1:]) for file in settings.mask]
     if len(read) not in (1, n):
         raise ValueError(f"Expected one mask, or one for each of {n} images; got {len(read)}.")
     return np.stack(read * (n // len(read)))
-
-
-def _read_mask(path: Path, flow: Flow) -> Mask:
-    """A picture, white where to fill in, as a mask [H, W]."""
-    import numpy as np
-
-    from rgflow.data.decoding import open_picture
-
-    what = "a picture of a mask"
-    grey = subjects.opened(path, what, lambda path: np.asarray(open_picture(path).convert("L")))
-    _, height, width = flow.image_shape
-    if grey.shape != (height, width):
-        raise ValueError(
-            f"Expected a mask of {width}×{height} pixels, as the flow's images; {path} has "
-            f"{grey.shape[1]}×{grey.shape[0]}."
-        )
-    mask = np.asarray(grey >= 128)
-    if not mask.any():
-        raise ValueError(f"Expected a mask that is white somewhere; {path} is empty.")
-    return mask
 
 
 def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:

@@ -94,12 +94,11 @@ def _repair(
     import torch
     from PIL import Image
 
-    from rgflow.photographs.pictures import as_seen, write
+    from rgflow.photographs.pictures import write
     from rgflow.photographs.restoring import restore
 
-    start = time.perf_counter()
-    seen, folder = picture.seen, expanded(settings.out)
-    image = torch.from_numpy(seen.copy()).expand(flow.config.channels, -1, -1).contiguous()
+    start, folder = time.perf_counter(), expanded(settings.out)
+    image = torch.from_numpy(picture.pixels(flow.config.channels))
     for note in picture.notes:
         say(f"{path.name}: {note}.")
     with bars() as shown:
@@ -115,9 +114,7 @@ def _repair(
             flow, image, hole, sweeps=settings.sweeps,
             progress=lambda x: shown.update(task, completed=x),
         )  # fmt: skip
-    written = [
-        write(picture.replaced(as_seen(whole.cpu().numpy(), len(seen)), hole), folder / path.name)
-    ]
+    written = [write(picture.replaced(whole.cpu().numpy(), hole), folder / path.name)]
     if not mask and settings.box is None:
         found = Image.fromarray(hole.astype("uint8") * 255)
         written.append(write(found, folder / f"{path.stem}-mask.png"))
@@ -143,7 +140,7 @@ def _hole(
     import numpy as np
 
     from rgflow.photographs.damage import find_damage
-    from rgflow.photographs.pictures import read
+    from rgflow.photographs.pictures import read_mask
 
     height, width = picture.size
     if settings.box is not None:
@@ -158,17 +155,7 @@ def _hole(
         return out
     if mask is None:
         return find_damage(flow, image, odd=settings.odd, progress=progress).found
-    path = expanded(mask)
-    grey = np.asarray(read(path, "black").image.convert("L"))
-    if grey.shape != (height, width):
-        raise ValueError(
-            f"Expected a mask of {width}×{height} pixels, as the picture; {path} has "
-            f"{grey.shape[1]}×{grey.shape[0]}."
-        )
-    out = np.asarray(grey >= 128)
-    if not out.any():
-        raise ValueError(f"Expected a mask that is white somewhere; {path} is black.")
-    return out
+    return read_mask(expanded(mask), picture.size)
 
 
 def _draw(
@@ -178,7 +165,7 @@ def _draw(
     import numpy as np
     import torch
 
-    from rgflow.photographs.pictures import as_seen, write
+    from rgflow.photographs.pictures import write
     from rgflow.photographs.scoring import padded
     from rgflow.repair.particles import complete, parts
 
@@ -206,7 +193,6 @@ def _draw(
     written = []
     height, width = hole.shape
     for number, sample in enumerate(found.samples):
-        seen = as_seen(sample[:, :height, :width].cpu().numpy(), len(picture.seen))
-        drawn = picture.replaced(seen, hole)
+        drawn = picture.replaced(sample[:, :height, :width].cpu().numpy(), hole)
         written.append(write(drawn, path.with_stem(f"{path.stem}-{number + 1}")))
     return written

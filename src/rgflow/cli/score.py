@@ -37,11 +37,15 @@ def run(arguments: Sequence[str]) -> None:
         "share the work.",
         "rgflow score ~/pictures --out bits.csv",
     )
-    what = "pictures, folders of them, Parquet files, or tar archives (WebDataset)"
+    what = (
+        "pictures, folders of them, Parquet files, tar archives (WebDataset), or hf:NAME_OR_PATH "
+        "(Hugging Face datasets), read in a stream"
+    )
     options.add_argument("paths", nargs="+", type=str, help=what)
     options.word("model", "photos", "a model of photographs: its name, folder, or a run")
     options.word("out", None, "a .csv, .parquet or .jsonl file for the table")
     options.word("background", "white", "the colour behind transparent pixels")
+    options.flag("download", "allow hf:NAME to be read from the hub")
     options.several(
         "codecs",
         str,
@@ -67,7 +71,7 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
-    every = shards(settings.paths)
+    every = shards(settings.paths, settings.download)
     rank, world = (
         int(os.environ.get(name, least)) for name, least in (("RANK", 0), ("WORLD_SIZE", 1))
     )
@@ -96,7 +100,7 @@ def _same_work(folder: Path, settings: Any, every: Sequence[Shard]) -> None:
         "model": settings.model,
         "background": settings.background,
         "codecs": settings.codecs,
-        "files": [[str(file) for file in shard.files] for shard in every],
+        "files": [list(shard.places) for shard in every],
     }
     kept = folder / "what.json"
     if kept.is_file() and read_json(kept, "a list of pictures, as rgflow score writes it") != what:
@@ -160,9 +164,9 @@ def _row(
     seen = picture.seen
     channels, height, width = seen.shape
     row: dict[str, Any] = {"file": name, "width": width, "height": height, "channels": channels}
-    images = torch.from_numpy(seen.copy())[None].expand(1, flow.config.channels, -1, -1)
     done = {one["part"]: one["bits"] for one in (_lines(state) if state else [])}
     try:
+        images = torch.from_numpy(picture.pixels(flow.config.channels))[None]
         with _keeping(state) as keep, bars() as shown:
             task = shown.add_task(Path(name).name, total=1.0)
 

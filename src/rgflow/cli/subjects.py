@@ -50,7 +50,11 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
     )
     options.word("split", None, "take images of a data set: train, validation or test", SPLITS)
     options.word("data", None, "the data set for --split; by default that of the run")
-    options.files("images", "take picture files instead: PNG, JPEG or WebP")
+    options.files(
+        "images",
+        "take picture files instead; models of photographs take them at full size, unless --size "
+        "is given",
+    )
     options.temperature(
         None,
         "temperature of samples: one number, or one per level, level 0 first; by default 0.2 at "

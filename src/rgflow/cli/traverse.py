@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli import subjects
+from rgflow.cli import full_size, subjects
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import writing
 from rgflow.text import bar, say, with_error
@@ -58,7 +58,10 @@ def run(arguments: Sequence[str]) -> None:
     subjects.add_video(options, "the animation")
     settings = parse(options, arguments)
     _check(settings)
-    _draw(subjects.load(settings), settings)
+    if pictures := full_size.opened(settings):
+        full_size.traverse(pictures, settings)
+    else:
+        _draw(subjects.load(settings), settings)
 
 
 def _check(settings: Namespace) -> None:

@@ -21,6 +21,7 @@ from rgflow.data import (
     msds,
     npz,
     patches,
+    stream,
     wallpapers,
 )
 from rgflow.data.images import Images
@@ -60,6 +61,7 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "npz:PATH": npz.source,
     "fields:PATH": fields.source,
     "hf:NAME_OR_PATH": hugging_face.source,
+    "stream:PATH": stream.source,
     "rolled:NAME": _rolled,
 }
 """All that `load` knows; a word in capitals after a colon stands for the user's."""
@@ -84,8 +86,9 @@ def load(
     Args:
         name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
             `wallpapers`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
-            and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`, or
-            `rolled:NAME`, each image of the set NAME moved by 0 to 7 pixels both ways on the torus.
+            and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
+            `stream:PATH` for some crops of the pictures in shards, or `rolled:NAME`, each image of
+            the set NAME moved by 0 to 7 pixels both ways on the torus.
         split: `train`, `validation` or `test`; no image is in two of them.
         height: rows of pixels wanted.
         width: columns of pixels wanted.

@@ -12,6 +12,7 @@ from rgflow.data.cache import cache_folder
 from rgflow.data.decoding import Target, pictures
 from rgflow.data.images import Array, Pixels
 from rgflow.data.source import Request, Source
+from rgflow.data.stream import picture_column
 from rgflow.files import located
 
 
@@ -90,15 +91,8 @@ def _pictures(name: str, rows: Any) -> Any:
     """The column of images alone, still encoded: each {column: {bytes, path}}."""
     from datasets import Image
 
-    for column, feature in rows.features.items():
-        if isinstance(feature, Image) or (
-            isinstance(feature, dict) and feature.keys() == {"bytes", "path"}
-        ):
-            return rows.select_columns([column]).cast_column(column, Image(decode=False))
-    raise ValueError(
-        f"Expected a column of images, or of bytes and path, in {name}; got "
-        f"{', '.join(rows.column_names) or 'none'}; convert it."
-    )
+    column = picture_column(rows.features, name)
+    return rows.select_columns([column]).cast_column(column, Image(decode=False))
 
 
 def _labels(rows: Any) -> dict[str, Array]:

@@ -1,16 +1,17 @@
-"""Any number of pictures, in shards: files and folders, Parquet, and tar archives (WebDataset).
+"""Any number of pictures, in shards: files, Parquet, tar archives (WebDataset), named sets.
 
 A shard is worked on as a whole, by one process; what was found of it is kept in a file. So the work
 can be divided among processes and machines, and goes on where it was interrupted.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rgflow.files import expanded
+from rgflow.data.stream import SHARDS, open_shard, rows_of
+from rgflow.files import expanded, located
 from rgflow.photographs.pictures import Picture, read
 
 ENDINGS = (
@@ -20,8 +21,6 @@ ENDINGS = (
 """Of the files that are taken from a folder."""
 OF_A_SHARD = 32
 """Pictures of a folder in one shard."""
-STREAMED = {".parquet": "parquet", ".tar": "webdataset"}
-"""Endings of shards with many pictures, and what Hugging Face's `datasets` calls them."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +29,33 @@ class Shard:
 
     Attributes:
         name: Of the shard, as a part of a file name.
-        files: Picture files, or one file with many pictures.
+        places: Picture files, one file with many pictures, or the part of a named set.
+        rows: A part of a set of Hugging Face's `datasets`; none: files.
     """
 
     name: str
-    files: tuple[Path, ...]
+    places: tuple[str, ...]
+    rows: Any = None
 
     def pictures(self, background: str) -> Iterator[tuple[str, Picture | ValueError]]:
         """Name and picture, or what is wrong with it, one after the other."""
-        if self.files[0].suffix.lower() in STREAMED:
-            yield from _streamed(self.files[0], background)
+        first = Path(self.places[0])
+        rows = self.rows
+        if rows is None and first.suffix.lower() in SHARDS:
+            rows = open_shard(first)
+        if rows is not None:
+            yield from _streamed(rows_of(rows, self.places[0]), self.places[0], background)
             return
-        for file in self.files:
-            yield str(file), _or_error(file, background)
+        for file in self.places:
+            yield file, _or_error(Path(file), background)
 
 
-def shards(paths: Sequence[str]) -> list[Shard]:
-    """The shards of files and folders, in order.
+def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
+    """The shards of files, folders, and `hf:NAME_OR_PATH`, in order.
+
+    Args:
+        paths: Their paths.
+        download: Whether sets may be read from the hub.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
@@ -57,14 +66,22 @@ def shards(paths: Sequence[str]) -> list[Shard]:
 
     def close() -> None:
         for start in range(0, len(some), OF_A_SHARD):
-            part = tuple(some[start : start + OF_A_SHARD])
+            part = tuple(map(str, some[start : start + OF_A_SHARD]))
             found.append(Shard(f"{len(found):06d}", part))
         some.clear()
 
     for text in paths:
+        if text.startswith("hf:"):
+            close()
+            for split, rows in _sets(text[3:], download).items():
+                for number in range(count := rows.num_shards):
+                    place = f"{text}/{split}-{number}"
+                    part = rows.shard(num_shards=count, index=number)
+                    found.append(Shard(f"{len(found):06d}", (place,), part))
+            continue
         path = expanded(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*ENDINGS, *STREAMED))
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*ENDINGS, *SHARDS))
             if not inside:
                 raise ValueError(
                     f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
@@ -74,9 +91,9 @@ def shards(paths: Sequence[str]) -> list[Shard]:
         else:
             raise FileNotFoundError(f"Expected a picture, or a folder of some; {path} isn't there.")
         for file in inside:
-            if file.suffix.lower() in STREAMED:
+            if file.suffix.lower() in SHARDS:
                 close()
-                found.append(Shard(f"{len(found):06d}", (file,)))
+                found.append(Shard(f"{len(found):06d}", (str(file),)))
             else:
                 some.append(file)
     close()
@@ -90,27 +107,41 @@ def _or_error(file: Any, background: str) -> Picture | ValueError:
         return ValueError(str(error))
 
 
-def _streamed(file: Path, background: str) -> Iterator[tuple[str, Picture | ValueError]]:
-    """The pictures of a Parquet file or a tar archive, without reading it as a whole."""
+def _streamed(
+    contents: Iterable[tuple[str, bytes | None]], place: str, background: str
+) -> Iterator[tuple[str, Picture | ValueError]]:
+    """Encoded pictures, read one after the other."""
+    for key, content in contents:
+        name = f"{place}#{key}"
+        if not content:
+            yield name, ValueError(f"Expected the bytes of a picture; {name} has none.")
+            continue
+        file = io.BytesIO(content)
+        file.name = name
+        yield name, _or_error(file, background)
+
+
+def _sets(name: str, download: bool) -> dict[str, Any]:
+    """The splits of a set that Hugging Face's `datasets` reads in a stream."""
     try:
         import datasets
     except ImportError as error:
         raise ValueError(
-            f"Expected Hugging Face's datasets for {file.name}; it isn't installed: "
-            f"pip install 'rgflow[hf]'."
+            "Expected the package datasets, which hf: needs; it isn't installed; run pip install "
+            "'rgflow[hf]'."
         ) from error
-    kind = STREAMED[file.suffix.lower()]
-    rows = datasets.load_dataset(kind, data_files=str(file), split="train", streaming=True)
-    columns = [name for name, of in (rows.features or {}).items() if isinstance(of, datasets.Image)]
-    if not columns:
-        raise ValueError(f"Expected a column of images in {file}; there is none.")
-    rows = rows.cast_column(columns[0], datasets.Image(decode=False))
-    for number, row in enumerate(rows):
-        value = row[columns[0]]
-        name = f"{file}#{row.get('__key__', number)}"
-        if not value or not value.get("bytes"):
-            yield name, ValueError(f"Expected the bytes of a picture; {name} has none.")
-            continue
-        content = io.BytesIO(value["bytes"])
-        content.name = name
-        yield name, _or_error(content, background)
+    path = located(name)
+    if not path.exists() and not download:
+        raise FileNotFoundError(
+            f"Expected a file or folder after hf:; {name} isn't there: check the path, or allow a "
+            f"set of that name to be read from the hub with --download."
+        )
+    try:
+        found = datasets.load_dataset(str(path) if path.exists() else name, streaming=True)
+    except Exception as error:  # of many kinds, from several libraries
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(
+            f"Expected a data set that Hugging Face's datasets can read; got {name} ({reason}): "
+            f"check it."
+        ) from error
+    return dict(found)

@@ -92,8 +92,12 @@ def uniforms(
         return torch.full_like(like, 0.5)
     prior = flow.prior.tempered(temperature, "density")
     z = prior.sample_like(torch.empty(like.shape, dtype=like.dtype), generator)
-    d = flow.prior.to_cube(z).to(like)
-    return torch.where(d > 0, d, 1 + d)
+    return from_cube(flow.prior.to_cube(z).to(like))
+
+
+def from_cube(d: Tensor) -> Tensor:
+    """Uniform numbers below 1 from cube coordinates (`rgflow.priors`)."""
+    return torch.where(d > 0, d, (1 + d).clamp(max=1 - torch.finfo(d.dtype).eps))
 
 
 @torch.no_grad()

@@ -58,6 +58,17 @@ EXAMPLES: dict[str, tuple[str, Callable[[tuple[int, int], Random], Mask], int]] 
 """By the damage: the photograph, what is damaged, and the grey level that it has then."""
 
 
+def whole(name: str) -> io.BytesIO:
+    """A PNG file of a photograph of `EXAMPLES` without damage.
+
+    Example:
+        >>> Image.open(whole("dust"), formats=["PNG"]).size
+        (512, 512)
+    """
+    which = EXAMPLES[name][0]
+    return _file(photograph(which).transpose(1, 2, 0), which)
+
+
 def damaged(name: str) -> tuple[io.BytesIO, Mask]:
     """A PNG file of a damaged photograph, and what is damaged, [H, W].
 
@@ -70,8 +81,13 @@ def damaged(name: str) -> tuple[io.BytesIO, Mask]:
     pixels: NDArray[np.uint8] = photograph(which).transpose(1, 2, 0)
     mask = make((pixels.shape[0], pixels.shape[1]), np.random.default_rng(4))
     bad = np.where(mask[..., None], grey, pixels).astype(np.uint8)
+    return _file(bad, which), mask
+
+
+def _file(pixels: NDArray[np.uint8], name: str) -> io.BytesIO:
+    """Pixels [H, W, 3] as a PNG file of some name."""
     file = io.BytesIO()
-    Image.fromarray(bad).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     file.seek(0)
-    file.name = f"{which}.png"
-    return file, mask
+    file.name = f"{name}.png"
+    return file

@@ -45,14 +45,26 @@ class Picture:
         """Rows and columns."""
         return self.seen.shape[1], self.seen.shape[2]
 
-    def replaced(self, seen: Pixels, where: Mask) -> Image.Image:
+    def pixels(self, channels: int) -> Pixels:
+        """What a flow of so many channels sees, uint8 [C, H, W]; grey as three equal channels.
+
+        Raises:
+            ValueError: If the picture has colours, and the flow has none.
+        """
+        if len(self.seen) not in (1, channels):
+            raise ValueError("Expected a grey picture, as the model is of grey ones; got colours.")
+        return np.broadcast_to(self.seen, (channels, *self.size)).copy()
+
+    def replaced(self, pixels: Pixels, where: Mask) -> Image.Image:
         """The picture with other pixels in some places, in its own size and mode.
 
         Args:
-            seen: What a flow would see, uint8 [C, H, W]; it matters only in these places.
+            pixels: As of a flow, uint8 [C, H, W]; they matter only in these places. Where the
+                picture is grey, the mean of three channels is taken.
             where: The places, [H, W]; all others stay byte for byte. New pixels are opaque.
         """
-        new, out, mode = _image(seen), self.image.copy(), self.image.mode
+        new, out = image_of(as_seen(pixels, len(self.seen))), self.image.copy()
+        mode = self.image.mode
         if mode.startswith("I"):
             deep, old = np.asarray(new.convert("L")).astype(np.int64) * 257, np.asarray(self.image)
             out = Image.fromarray(np.where(where, deep, old).astype(old.dtype))
@@ -66,13 +78,14 @@ class Picture:
         return out
 
 
-def read(file: Path | BinaryIO, background: str = "white") -> Picture:
+def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_PIXELS) -> Picture:
     """A picture file, whatever its name: upright as its EXIF orientation says, the first frame of
     an animation.
 
     Args:
         file: Of any format of `FORMATS` that Pillow can read here.
         background: The colour behind what is transparent, by name or as #rrggbb.
+        most: Pixels.
 
     Raises:
         FileNotFoundError: If it isn't there.
@@ -87,9 +100,9 @@ def read(file: Path | BinaryIO, background: str = "white") -> Picture:
     name = getattr(file, "name", file)
     try:
         with Image.open(file, formats=_readable()) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
+            if opened.width * opened.height > most:
                 raise ValueError(
-                    f"Expected a picture of at most {MOST_PIXELS / 1e6:.0f} megapixels; {name} has "
+                    f"Expected a picture of at most {most / 1e6:.0f} megapixels; {name} has "
                     f"{opened.width}×{opened.height} pixels: make it smaller first."
                 )
             frames = getattr(opened, "n_frames", 1)
@@ -102,7 +115,7 @@ def read(file: Path | BinaryIO, background: str = "white") -> Picture:
         raise
     except Image.DecompressionBombError as error:
         raise ValueError(
-            f"Expected a picture of at most {MOST_PIXELS / 1e6:.0f} megapixels; {name} claims more."
+            f"Expected a picture of at most {most / 1e6:.0f} megapixels; {name} claims more."
         ) from error
     except Exception as error:  # the only class Pillow's errors have in common
         raise ValueError(
@@ -178,7 +191,30 @@ def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
     return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
 
 
-def _image(seen: Pixels) -> Image.Image:
+def read_mask(file: Path, size: tuple[int, int]) -> Mask:
+    """The mask in a picture file that is white, and not transparent, where it holds, [H, W].
+
+    Args:
+        file: The file.
+        size: Rows and columns that it must have.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        ValueError: If it can't be read, has another size, or is white nowhere.
+    """
+    grey = np.asarray(image_of(read(file, "black").seen).convert("L"))
+    if grey.shape != size:
+        raise ValueError(
+            f"Expected a mask of {size[1]}×{size[0]} pixels, as the picture; {file} has "
+            f"{grey.shape[1]}×{grey.shape[0]}."
+        )
+    mask = np.asarray(grey >= 128)
+    if not mask.any():
+        raise ValueError(f"Expected a mask that is white somewhere; {file} is black.")
+    return mask
+
+
+def image_of(seen: Pixels) -> Image.Image:
     """Pixels [C, H, W] as a picture, grey or colour."""
     return Image.fromarray(seen[0] if len(seen) == 1 else seen.transpose(1, 2, 0).copy())
 

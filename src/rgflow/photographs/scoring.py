@@ -220,12 +220,17 @@ def sized(flow: Flow, images: Tensor) -> RGFlow:
             f"Expected photographs of {flow.config.channels} channels, as the flow has; got "
             f"{channels}."
         )
+    check_size(flow, height, width)
+    return of.resized(height, width)
+
+
+def check_size(flow: Flow, height: int, width: int) -> None:
+    """Raise a `ValueError` if photographs of a size are too small for a flow."""
     least = flow.config.geometry.smallest
     if min(height, width) < least:
         raise ValueError(
             f"Expected photographs of at least {least}×{least} pixels; got {width}×{height}."
         )
-    return of.resized(height, width)
 
 
 def padded(flow: Flow, images: Tensor) -> Tensor:

@@ -54,6 +54,10 @@ SMALLEST = 1e-3
 """The smallest excess, in nats, so that rounding is never surprising."""
 CEILING = 1e6
 """The highest surprise of a number, in nats, and that of what is none."""
+HEIGHT = 0.65
+"""Where a region ends, between what is usual and its peak. Among 0.5 to 0.8 it gives the largest
+overlap with squares of 6 and 10 pixels in generated images of MSDS1 (validation) that still finds
+0.8 of their pixels."""
 WIDTH = 3.0
 """Standard deviation of the smoothing, in pixels; at half its height it is 7 pixels wide."""
 
@@ -308,9 +312,9 @@ class Surprise:
     def propose(self, false_alarms: float = 0.05) -> Proposal:
         """Where something may be wrong, in images with a peak as clean images have none.
 
-        It is what lies above half the height of the highest peak, measured from the median of the
-        image, for there the smoothed map of an evenly odd region has its edge. Holes are filled,
-        and a pixel is added all around: one too many is redrawn, one too few misleads what is.
+        It is what lies above a share of the height of the highest peak (`HEIGHT`), measured from
+        the median of the image. Holes are filled, and a pixel is added all around: one too many is
+        redrawn, one too few misleads what is.
         What is far less surprising than something else in the image is left out, as the latter
         casts some surprise on all the rest; it is found once that is repaired.
 
@@ -430,9 +434,9 @@ def _spread(layer: Cellwise, values: Tensor) -> Tensor:
 
 
 def _region(field: NDArray[np.float64], threshold: float) -> Mask:
-    """What is above half the height of a field [H, W], if that is above a threshold."""
+    """What is near the height of a field [H, W], if that is above a threshold."""
     highest = field.max()
     if highest <= threshold:
         return np.zeros(field.shape, dtype=bool)
     usual = min(np.median(field), threshold)  # the median is odd if most of the image is
-    return binary_dilation(binary_fill_holes(field > (highest + usual) / 2))
+    return binary_dilation(binary_fill_holes(field > usual + HEIGHT * (highest - usual)))

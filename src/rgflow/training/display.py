@@ -90,7 +90,8 @@ class Display:
         elapsed = self.seconds - start
         speed = (self.step - since - 1) * self.config.batch_size / elapsed if elapsed else 0.0
         seen = self.step * self.config.batch_size
-        epoch = f", epoch {seen / len(self.images):.1f}" if self.images else ""
+        streamed = self.config.data.startswith("stream:")  # whose images never come again, or late
+        epoch = f", epoch {seen / len(self.images):.1f}" if self.images and not streamed else ""
         table.add_row(
             f"{self.config.data}, {self.parameters / 1e6:.1f} M parameters",
             f"step {self.step}{epoch}",

@@ -3,6 +3,7 @@
 import math
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
@@ -17,6 +18,9 @@ from rgflow.architectures import flow_class
 from rgflow.checks import check_at_least, check_whole
 from rgflow.config import TrainConfig
 from rgflow.data import Images, msds
+from rgflow.data.decoding import Target
+from rgflow.data.images import Array
+from rgflow.data.stream import Stream
 from rgflow.flow import Flow
 from rgflow.numerics import training_dtype
 from rgflow.objectives import Batch
@@ -78,7 +82,7 @@ class Trainer:
             rank=accelerator.process_index,
             world=accelerator.num_processes,
             dtype=getattr(torch, config.dtype),
-            endless=msds.endless(cast(msds.Kind, config.data)) if config.fresh else None,
+            endless=_endless(config, accelerator),
             labels=images.classes if images and flow.labels else None,
         )
         self.networks = training_dtype(config.model.compute_dtype)
@@ -212,6 +216,23 @@ class Trainer:
                 self.optimisation.backward(loss / (batch.size * self.flow.dim))
             total += loss.detach()
         return total
+
+
+def _endless(config: TrainConfig, accelerator: Accelerator) -> Callable[[int, int], Array] | None:
+    """What gives new images in every step; none: those of the training set come again."""
+    if config.fresh:
+        return msds.endless(cast(msds.Kind, config.data))
+    kind, _, path = config.data.partition(":")
+    if kind != "stream":
+        return None
+    size = config.model
+    return Stream(
+        path,
+        Target(height=size.height, width=size.width, channels=size.channels),
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
 
 
 def _fingerprint(images: Images) -> str:

@@ -16,7 +16,9 @@ from rgflow.app.workspace import FARTHEST, MOST_CHOSEN, USUAL, Workspace
 def latents(page: Page) -> None:
     """Which latents there are, what they change, and how to move them."""
     with gr.Row():
-        level = gr.Radio([], label="Receptive fields of level", elem_id="level", scale=3)
+        level = gr.Radio(
+            [], label="Receptive fields of level, from coarse to fine", elem_id="level", scale=3
+        )
         overlay = gr.Checkbox(True, label="Over the image", elem_id="overlay", scale=1)
         every = gr.Button("Strongest", size="sm", scale=0, min_width=90, elem_id="strongest")
     film = gr.HTML(elem_id="film")
@@ -55,7 +57,10 @@ def latents(page: Page) -> None:
             fields = work.opened.fields
         found = views.listed(work)
         if work.view.pixel:
-            text = f"Latents of level {work.level} that change pixel {work.view.pixel} most."
+            text = (
+                f"Latents of level {work.level} that change pixel {work.view.pixel} most. Choose "
+                f"one for a slider."
+            )
         else:
             text = (
                 f"The strongest latents of level {work.level} (row, column, colour): bright where "
@@ -138,7 +143,7 @@ def latents(page: Page) -> None:
     page.on(saved.input, set_view("direction"), [saved], refresh=False)
     page.on(apply.click, along, [saved, amount])
     page.on(forget.click, lambda work, name: work.delete_direction(known(work, name)), [saved])
-    page.on(play.click, film_of, show_progress="minimal")
+    page.on(play.click, film_of, words="Drawing the frames")
     page.show([film], lambda work: [playing(work, "latent")])
     page.show([level, atlas, hint], show)
     page.show([saved], menu)

@@ -50,7 +50,6 @@ def mixing(page: Page) -> None:
 
     def take_current(work: Workspace) -> None:
         work.set_second(work.image)
-        gr.Info("The current image is the second now: choose another current one to mix with it.")
 
     def captions(ways: int) -> list[str]:
         return ["second", "Θ = 0: first", *(f"Θ = {k}" for k in range(1, ways))]
@@ -59,6 +58,13 @@ def mixing(page: Page) -> None:
         if work.state.second is None or work.view.panel != "Mix":
             work.view.mixtures = []
             return views.sheet([], empty="No second image yet.")
+        if work.state.second is work.first:
+            work.view.mixtures = []
+            return views.sheet(
+                [],
+                empty="The current image is the second now: draw or choose another as the first, "
+                "to mix the two.",
+            )
         ways = every_threshold(work.opened.flow.levels)
         mixed = work.cached(
             "mixtures", (work.first, work.state.second), lambda: work.mixed(list(ways))
@@ -80,7 +86,7 @@ def mixing(page: Page) -> None:
         work.mixing = per_level(work, values)
 
     def bars(work: Workspace) -> list[Any]:
-        now, able = work.state, work.state.second is not None
+        now, able = work.state, work.state.second not in (None, work.first)
         shares = now.shares or (0.0,) * work.opened.flow.levels
         found = [
             gr.update(**update, value=round(share, 2), interactive=able)
@@ -104,13 +110,13 @@ def mixing(page: Page) -> None:
             lambda: animated(path_film(work, scale), "The path from one image to the other"),
         )
 
-    page.on(other.click, draw, [seed])
+    page.on(other.click, draw, [seed], words="Drawing")
     page.on(use.click, take_current)
     page.on(swap.click, lambda work: work.swap())
-    page.on(second.choose, choose, event=True)
+    page.on(second.choose, choose, event=True, words="Mixing")
     page.live(sliders, slider_revision, preview, put)
     page.live([linear], slider_revision, preview, put, others=sliders)
-    page.on(play.click, film_of, show_progress="minimal")
+    page.on(play.click, film_of, words="Drawing the path")
     page.show([film], lambda work: [playing(work, "path")])
     page.show([second], lambda work: [show(work)])
     page.show([*sliders, slider_revision], bars, lambda work: work.slider_revision)

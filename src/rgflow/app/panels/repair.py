@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rgflow.app import views
 from rgflow.app.page import CONNECTED, Page, seed_field, seed_from, slider
-from rgflow.app.repairing import completions, most_steps, odd
+from rgflow.app.repairing import completions, less_likely, most_steps, odd
 from rgflow.app.sessions import Session
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
@@ -76,8 +76,8 @@ def repair(page: Page) -> None:
         page.sessions.stop(str(request.session_hash))
 
     page.on(wipe.click, lambda work: work.paint(np.zeros_like(work.state.mask)))
-    page.on(damage.click, lambda work: work.damage(work.revision))
-    page.on(find.click, look, show_progress="minimal")
+    page.on(damage.click, lambda work: work.damage(work.revision), words="Damaging it")
+    page.on(find.click, look, words="Looking for what is odd; the first time takes longest")
     page.on(found.choose, choose, event=True)
     stop.click(halt, queue=False, api_visibility="private")
     page.when_built(
@@ -145,8 +145,10 @@ def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
         try:
             with page.sessions.computing:
                 found = completions(start, seed, step, stopping)
+            with page.sessions.computing:
+                worse = less_likely(start, found[0])
             with page.sessions.opened(session):
-                words = f"Repaired ({'stopped' if work.stopping else 'done'})."
+                words = f"Repaired ({'stopped' if work.stopping else 'done'}).{worse}"
                 work.show_completions(start, found, words, curve)
         except Exception as error:  # shown below, whatever it is
             errors.append(error)

@@ -26,6 +26,7 @@ def sample(page: Page) -> None:
     )
     with gr.Row():
         seed = seed_field(0, "seed")
+        fresh = gr.Checkbox(True, label="New seeds", elem_id="fresh", min_width=90, scale=1)
         count = slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
         draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
     scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": 0.8, "step": 0.05}
@@ -34,11 +35,12 @@ def sample(page: Page) -> None:
         sliders = level_sliders("temperature", **scale)
     found = page.sheet("Samples", elem_id="samples")
 
-    def draw_them(work: Workspace, seed: float, count: float, *values: float) -> None:
+    def draw_them(work: Workspace, seed: float, fresh: bool, count: float, *values: float) -> float:
         first = seed_from(seed)
         temperature = per_level(work, values)
         same = temperature[0] if len(set(temperature)) == 1 else temperature
         work.sample(range(first, first + int(count)), same)
+        return seed_from(first + count) if fresh else first
 
     def listed(work: Workspace) -> str:
         samples = work.state.samples
@@ -50,7 +52,7 @@ def sample(page: Page) -> None:
         samples = work.state.samples
         work.take(views.choice(event, samples, [one.caption for one in samples]))
 
-    page.on(draw.click, draw_them, [seed, count, *sliders])
+    page.on(draw.click, draw_them, [seed, fresh, count, *sliders], [seed], words="Drawing")
     alike.input(
         lambda value: [value] * MOST_LEVELS,
         [alike],

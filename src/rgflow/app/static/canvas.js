@@ -35,7 +35,9 @@ function outline(marks, colour, width) {
     if (!j || !marks[i * w + j - 1]) { context.moveTo(j * x, i * y); context.lineTo(j * x, (i + 1) * y); }
     if (j == w - 1 || !marks[i * w + j + 1]) { context.moveTo((j + 1) * x, i * y); context.lineTo((j + 1) * x, (i + 1) * y); }
   }
-  context.lineWidth = width + 2; context.strokeStyle = "rgba(0,0,0,.55)"; context.stroke();
+  // Dark and light beside the colour, so that one of them is seen on any image.
+  context.lineWidth = width + 4; context.strokeStyle = "rgba(0,0,0,.55)"; context.stroke();
+  context.lineWidth = width + 2; context.strokeStyle = "rgba(255,255,255,.8)"; context.stroke();
   context.lineWidth = width; context.strokeStyle = colour; context.stroke();
 }
 

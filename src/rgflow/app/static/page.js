@@ -34,6 +34,20 @@ window.rgflow = {
       await new Promise((resolve) => setTimeout(resolve, 2000));
     location.reload();
   },
+  // What is under way, in words, for whoever waits longer than half a second.
+  waiting: 0, ticking: 0,
+  busy(words) {
+    this.waiting++; clearInterval(this.ticking);
+    const start = performance.now(), place = document.getElementById("doing");
+    this.ticking = setInterval(() => {
+      const seconds = Math.round((performance.now() - start) / 1000);
+      place.textContent = `${words} … ${seconds ? `${seconds} s` : ""}`;
+    }, 500);
+  },
+  rest() {
+    if (--this.waiting > 0) return;
+    this.waiting = 0; clearInterval(this.ticking); document.getElementById("doing").textContent = "";
+  },
   shade() { document.body.classList.toggle("dark"); },
   save() {
     document.querySelector("#canvas canvas").toBlob((blob) => {
@@ -63,7 +77,10 @@ window.rgflow = {
     "psnr": "Peak signal-to-noise ratio: how near it comes to the image before; above 40 dB one hardly sees a difference.",
     "code": "Copy it into a file, and run it with Python.", "meanings": "Click a latent to get a slider for it.",
     "card": "What is known of the model: its data, its size, its likelihood.",
-    "progress": "log p, step by step: how likely the model finds the whole image; higher is better.",
+    "progress": "log p, step by step: how likely the model finds the whole image. It may fall; the likeliest that was met is kept.",
+    "strip": "The image from coarse to fine: what each level of the model sees. Choose one to see its latents.",
+    "fresh": "Every press of Draw takes the next seeds; without it, the same seeds give the same images.",
+    "purpose": "What this page is about; another model can be chosen under Models.",
     "hint": "Which latents are listed.",
     "canvas": "The current image. Click a pixel to see which latents change it; under Repair, paint.",
     "open-models": "Which model is asked, and what is known of it.",
@@ -73,7 +90,7 @@ window.rgflow = {
     "open-python": "The code that makes the current image again.",
     "undo": "Take back the last step (Ctrl+Z).", "redo": "Do it again (Ctrl+Shift+Z).",
     "open-tour": "Two minutes through everything.", "shade": "Dark or light.",
-    "seed": "The same seed gives the same images, always.", "count": "How many images are drawn.",
+    "seed": "The first seed of the next images; the same seed gives the same image, always.", "count": "How many images are drawn.",
     "draw": "Draw images with these settings.", "samples": "Choose an image to look into.",
     "temperature-0": "How far the finest details may stray.", "temperature-#": "How far this level may stray.",
     "temperature": "How far all levels may stray, one like the other.",
@@ -179,6 +196,10 @@ new MutationObserver(() => {
   const label = document.body?.classList.contains("dark") ? "Light" : "Dark";
   if (button && button.textContent.trim() !== label) button.textContent = label;
 }).observe(document.documentElement, { attributeFilter: ["class"], childList: true, subtree: true });
+// A click beside a drawer closes it, but not one on the bar, which may be about what it shows.
+document.addEventListener("pointerdown", (event) => {
+  if (!event.target.closest?.(".drawer, #bar, #tour, .toast-wrap, [role=listbox], [role=option]")) window.rgflow.shut();
+});
 // Files that the server would refuse aren't sent.
 for (const kind of ["change", "drop"])
   document.addEventListener(kind, (event) => {

@@ -5,6 +5,8 @@ let photo = null;          // {id, name, width, height, version}
 let scale = 1, x0 = 0, y0 = 0;   // pixels of the screen per pixel, and the corner in pixels
 let marks = null;          // a canvas of what is marked, as large as the picture
 let overlay = null;        // {image, top, left, height, width}: the map of surprise
+let other = null;          // the name of a second picture, to mix this one with
+let mixture = null;        // {shown, left, top, step}: what is mixed of the view
 let split = 0.5, compared = false, busy = false, level = 0, dirty = null;
 const tiles = new Map();
 
@@ -59,6 +61,8 @@ function paintAll() {
   if (!photo) return;
   ctx.imageSmoothingEnabled = scale < 1;
   layer(false);
+  if (mixture) ctx.drawImage(mixture.shown, (mixture.left - x0) * scale, (mixture.top - y0) * scale, mixture.shown.width * mixture.step * scale, mixture.shown.height * mixture.step * scale);
+  if (other) mixSoon();
   if (compared) {
     ctx.save(); ctx.beginPath(); ctx.rect(0, 0, split * w, h); ctx.clip(); ctx.clearRect(0, 0, w, h); layer(true); ctx.restore();
   } else {
@@ -124,7 +128,7 @@ async function working(what, region, onLine = () => {}) {
       if (line.error) throw new Error(line.error);
       if (line.progress !== undefined) { $("progress").hidden = false; $("progress").value = line.progress; }
       if (line.version !== undefined) { photo.version = line.version; draw(); }
-      onLine(line);
+      await onLine(line);
       if (line.done) result = line;
     }
   }
@@ -135,7 +139,7 @@ async function working(what, region, onLine = () => {}) {
 async function opened(answer) {
   const found = await answer.json();
   photo = { ...found, version: 0 };
-  tiles.clear(); overlay = null; level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
+  tiles.clear(); overlay = null; putAway(); level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
   $("surprise").setAttribute("aria-pressed", "false"); $("bits").textContent = ""; $("drawn").replaceChildren();
   marks = new OffscreenCanvas(found.width, found.height); dirty = null;
   if (found.mask) { await markFrom(found.mask, 0, 0); dirty = [0, 0, found.width, found.height]; }
@@ -145,10 +149,14 @@ async function opened(answer) {
   return found;
 }
 
-const upload = file => doing(`Opening ${file.name}…`, async () => {
+function sending(file) {
   if (file.size > LARGEST) throw new Error(`Expected a file of at most ${LARGEST / 1e6} MB; ${file.name} has ${(file.size / 1e6).toFixed(1)}: make it smaller first.`);
   const form = new FormData(); form.append("file", file);
-  const found = await opened(await ask("photographs", { method: "POST", body: form }));
+  return { method: "POST", body: form };
+}
+
+const upload = file => doing(`Opening ${file.name}…`, async () => {
+  const found = await opened(await ask("photographs", sending(file)));
   say(`${found.name} is open${found.notes ? `: ${found.notes}` : ""}. Mark what is damaged, or let it be found.`);
 });
 
@@ -156,6 +164,46 @@ const example = name => doing(`Opening ${name}…`, async () => {
   await opened(await ask(`photographs/examples/${encodeURIComponent(name)}`, { method: "POST" }));
   say("This photograph is damaged, and the damage is marked in red: press Repair.");
 });
+
+// ------------------------------------------------------------------------------- two pictures
+
+async function openOther(path, body) {
+  const found = await (await ask(`photographs/${photo.id}/second${path}`, body)).json();
+  other = found.name; mixture = null; mixedFor = ""; $("mixed").hidden = false; $("mixing").open = true;
+  say(`${found.name} is open to mix with${found.notes ? `: ${found.notes}` : ""}.`);
+}
+const uploadOther = file => doing(`Opening ${file.name}…`, async () => openOther("", sending(file)));
+const exampleOther = name => doing(`Opening ${OTHERS[name]}…`, () => openOther(`/${encodeURIComponent(name)}`, { method: "POST" }));
+function putAway() { other = mixture = null; mixedFor = ""; $("mixed").hidden = true; draw(); }
+
+let mixedFor = "", mixTimer = 0;   // what the mixture is of
+const mixed = () => ({ ...inView(), levels: Number($("fine").value), share: Number($("share").value), zoom: clamp(Math.ceil(-Math.log2(scale) - 0.01), 0, 8) });
+function mixSoon() {
+  const key = JSON.stringify([mixed(), photo.version, other]);
+  if (key === mixedFor || busy) return;
+  mixedFor = key; clearTimeout(mixTimer); mixTimer = setTimeout(mixInView, 120, key);
+}
+async function mixInView(key) {
+  const region = mixed(), step = 2 ** region.zoom, start = performance.now(), name = other;
+  const shown = new OffscreenCanvas(Math.ceil(region.width / step), Math.ceil(region.height / step)), pen = shown.getContext("2d");
+  pen.imageSmoothingEnabled = false; delete document.body.dataset.mixed;
+  let first = true;
+  say("Mixing what is in view…");
+  try {
+    const found = await working("mix", region, async line => {
+      if (!line.mixed || key !== mixedFor) return;
+      const image = new Image(); image.src = line.mixed; await image.decode();
+      if (key !== mixedFor) return;
+      if (first) {  // whatever was there before stays below
+        if (mixture) pen.drawImage(mixture.shown, (mixture.left - region.left) / step, (mixture.top - region.top) / step, mixture.shown.width * mixture.step / step, mixture.shown.height * mixture.step / step);
+        mixture = { shown, left: region.left, top: region.top, step }; document.body.dataset.mixed = String(performance.now() - start); first = false;
+      }
+      pen.drawImage(image, (line.left - region.left) / step, (line.top - region.top) / step, image.width * line.step / step, image.height * line.step / step);
+      draw();
+    });
+    if (!found.superseded && key === mixedFor) { document.body.dataset.mixed = "all"; say(`The coarse of ${photo.name} with the fine of ${name}. Keep the mixture makes all of it, at full size.`); }
+  } catch (error) { if (key === mixedFor) say(error.message, true); }
+}
 
 // --------------------------------------------------------------------------------------- marks
 
@@ -198,7 +246,9 @@ function inView() {
 $("file").onchange = event => { if (event.target.files[0]) upload(event.target.files[0]); event.target.value = ""; };
 addEventListener("dragover", event => { event.preventDefault(); $("drop").hidden = false; });
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").hidden = true; });
-addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; const file = event.dataTransfer.files[0]; if (file) upload(file); else say("Expected a picture file; what was dropped is none.", true); });
+$("other").onchange = event => { if (event.target.files[0]) uploadOther(event.target.files[0]); event.target.value = ""; };
+addEventListener("dragover", event => $("mixing").classList.toggle("over", Boolean(photo && event.target.closest?.("#mixing"))));
+addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; $("mixing").classList.remove("over"); const file = event.dataTransfer.files[0]; if (file) (photo && event.target.closest?.("#mixing") ? uploadOther : upload)(file); else say("Expected a picture file; what was dropped is none.", true); });
 addEventListener("paste", event => { const file = event.clipboardData?.files[0]; if (file) upload(file); });
 
 $("repair").onclick = () => doing("Repairing…", async () => {
@@ -233,6 +283,14 @@ $("redraw").onclick = () => doing("Drawing…", async () => {
   }));
   say(`Three draws in ${found.seconds.toFixed(1)} s: click one to take it.`);
 });
+
+$("keep").onclick = () => doing("Mixing all of it, at full size…", async () => {
+  const found = await working("mix/all", mixed());
+  putAway();
+  say(`Mixed in ${found.seconds.toFixed(1)} s. Save keeps it; Undo takes it back.`);
+});
+$("away").onclick = () => { putAway(); say("The other is put away."); };
+for (const one of ["fine", "share"]) $(one).addEventListener("input", draw);
 
 async function showSurprise() {
   const region = inView(), found = await working("surprise", region);
@@ -302,5 +360,8 @@ new ResizeObserver(draw).observe(canvas);
 
 for (const name of EXAMPLES) {
   const button = document.createElement("button"); button.textContent = name; button.onclick = () => example(name); $("examples").append(button);
+}
+for (const name of Object.keys(OTHERS)) {
+  const button = document.createElement("button"); button.textContent = OTHERS[name]; button.onclick = () => exampleOther(name); $("others").append(button);
 }
 example(EXAMPLES[0]);

@@ -1,0 +1,189 @@
+"""The pictures that are open on the page of photographs, and what was changed of them.
+
+Letters in shapes: C channels; H, W rows and columns.
+"""
+
+import io
+import secrets
+import threading
+from base64 import b64decode, b64encode
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+from fastapi import HTTPException
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from rgflow.cells import Mask
+from rgflow.photographs import damage
+from rgflow.photographs.pictures import Picture
+
+KEPT = 400_000_000
+"""Pixels of all pictures that are kept; the ones that weren't used for longest are forgotten."""
+MOST_STEPS = 4
+"""How many changes of the whole picture can be undone; more of smaller regions."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(eq=False)
+class Photo:
+    """A picture, and what was changed of it.
+
+    Attributes:
+        name: Of the file.
+        picture: As it was.
+        original: What a flow sees of it, [C, H, W] with as many channels as the flow has.
+        now: The same, changed.
+        changed: Where, [H, W].
+        second: Another one to mix it with, as large.
+        version: Rises with every change.
+        turn: Rises with every request for a mixture, so that those before it end.
+    """
+
+    name: str
+    picture: Picture
+    original: Pixels
+    now: Pixels
+    changed: Mask
+    second: Pixels | None = None
+    version: int = 0
+    turn: int = 0
+    steps: list[tuple[int, int, Pixels, Mask]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def change(
+        self, top: int, left: int, pixels: Pixels, where: Mask, *, again: bool = False
+    ) -> None:
+        """Write pixels [C, h, w] where a mask says, as a step that can be undone; `again`: as part
+        of the step before."""
+        part = slice(top, top + where.shape[0]), slice(left, left + where.shape[1])
+        with self.lock:
+            if not again:
+                before = self.now[:, *part].copy()
+                self.steps.append((top, left, before, self.changed[part].copy()))
+                while len(self.steps) > 1 and self._remembered() > MOST_STEPS * self.changed.size:
+                    del self.steps[0]
+            self.now[:, *part] = np.where(where, pixels, self.now[:, *part])
+            self.changed[part] |= where
+            self.version += 1
+
+    @property
+    def size(self) -> int:
+        """Pixels, with those of the second picture."""
+        return self.changed.size * (1 if self.second is None else 2)
+
+    def _remembered(self) -> int:
+        """Pixels of all steps."""
+        return sum(changed.size for *_, changed in self.steps)
+
+    def undo(self) -> bool:
+        """Take the last step back; false: there is none."""
+        with self.lock:
+            if not self.steps:
+                return False
+            top, left, before, changed = self.steps.pop()
+            part = slice(top, top + changed.shape[0]), slice(left, left + changed.shape[1])
+            self.now[:, *part], self.changed[part] = before, changed
+            self.version += 1
+            return True
+
+    def exported(self) -> Image.Image:
+        """In the mode of the file."""
+        return self.picture.replaced(self.now, self.changed)
+
+
+class Album:
+    """The pictures that are open, by their names."""
+
+    def __init__(self) -> None:
+        self._photos: OrderedDict[str, Photo] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def add(self, photo: Photo) -> str:
+        """Keep a picture; returns its name."""
+        name = secrets.token_urlsafe(18)
+        with self._lock:
+            self._photos[name] = photo
+            while len(self) > 1 and sum(one.size for one in self._photos.values()) > KEPT:
+                self._photos.popitem(last=False)
+        return name
+
+    def __getitem__(self, name: str) -> Photo:
+        with self._lock:
+            found = self._photos.get(name)
+            if found is None:
+                raise HTTPException(404, "This picture isn't open any more: open it again.")
+            self._photos.move_to_end(name)
+            return found
+
+
+class Region(BaseModel):
+    """A rectangle, and what of it is marked, a picture as a data URL; none: all."""
+
+    top: Annotated[int, Field(ge=0)]
+    left: Annotated[int, Field(ge=0)]
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    mask: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    levels: Annotated[int, Field(ge=1, le=12)] = 2
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    zoom: Annotated[int, Field(ge=0, le=8)] = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+    count: Annotated[int, Field(ge=1, le=6)] = 3
+    odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD
+
+    def within(self, photo: Photo) -> tuple[slice, slice]:
+        """Rows and columns.
+
+        Raises:
+            HTTPException: If it reaches outside the picture.
+        """
+        height, width = photo.changed.shape
+        if self.top + self.height > height or self.left + self.width > width:
+            raise HTTPException(422, f"Expected a region inside {width}×{height} pixels.")
+        rows = slice(self.top, self.top + self.height)
+        return rows, slice(self.left, self.left + self.width)
+
+    def marked(self) -> Mask:
+        """The mask [h, w].
+
+        Raises:
+            HTTPException: If it isn't one.
+        """
+        if self.mask is None:
+            return np.ones((self.height, self.width), dtype=bool)
+        try:
+            content = b64decode(self.mask.partition(",")[2], validate=True)
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                if image.size != (self.width, self.height):
+                    raise ValueError
+                found = np.asarray(image.convert("RGBA"))[..., 3] >= 128
+        except Exception as error:
+            raise HTTPException(422, "Expected a mask of the region, as a PNG picture.") from error
+        if not found.any():
+            raise HTTPException(
+                422, "Expected some pixels to be marked; none are: paint them first."
+            )
+        return found
+
+
+def url(image: Image.Image) -> str:
+    """A picture as a data URL."""
+    content = io.BytesIO()
+    image.save(content, "PNG", compress_level=1)
+    return "data:image/png;base64," + b64encode(content.getvalue()).decode()
+
+
+def mask_url(mask: Mask) -> str:
+    """A mask as a picture that is transparent elsewhere."""
+    values = np.zeros((*mask.shape, 4), dtype=np.uint8)
+    values[mask] = (255, 60, 40, 255)
+    return url(Image.fromarray(values))

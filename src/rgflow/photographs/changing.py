@@ -1,0 +1,311 @@
+"""Photographs with other latents: levels of two mixed, a level drawn anew, one latent moved.
+
+One cell writes each pixel, and its latents say where in their distributions, given what the cell
+reads, the channels lie. So a photograph with other latents is written cell by cell, coarse levels
+first: the latents of a pixel are read off in the photograph, changed, and put in place given what
+is around the pixel now. Where neither the latents nor what the cell reads has changed, the pixel
+stays as it is, and nothing is evaluated.
+
+Letters in shapes: C channels; H, W rows and columns; k cells.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from rgflow.bijectors.base import Context
+from rgflow.bijectors.cellwise import overwrite, read_cells
+from rgflow.cells import Sublattice
+from rgflow.checks import check_at_least, check_whole
+from rgflow.flow import Flow
+from rgflow.latents import Address
+from rgflow.photographs.enlarging import from_cube
+from rgflow.photographs.pictures import Pixels, image_of
+from rgflow.photographs.scoring import Part, parts, sized, window_of
+
+Progress = Callable[[float], None]
+
+
+class _Change(Protocol):
+    """How the latents of cells change."""
+
+    def touches(self, part: Part) -> bool | Tensor:
+        """Which cells get other latents: all, none, or a mask [k]."""
+        ...
+
+    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+        """The new latents of some cells, whose own latents are those [k, C]."""
+        ...
+
+
+@torch.no_grad()
+def _changed(flow: Flow, image: Tensor, change: _Change, progress: Progress | None) -> Tensor:
+    """A photograph, uint8 [C, H, W], with other latents."""
+    of = sized(flow, image[None])
+    out, done = image.clone()[None], 0
+    for part in reversed(list(parts(of))):
+        levels, around = _read(flow, image[None], part)
+        now = _rows(out, part)
+        _, given = read_cells(now.to(flow.device, flow.dtype), part.cells)
+        which = (around.values != given.values).any(1) | change.touches(part)
+        if which.any():
+            window, own = window_of(part.layer), levels[which]
+
+            def latents(which: Tensor = which, read: tuple[Tensor, Context] = (levels, around),
+                        part: Part = part) -> Tensor:  # fmt: skip
+                return _latents(flow, part, *read, which)
+
+            u = from_cube(flow.prior.to_cube(change.latents(part, which, latents)).to(own))
+            free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+            levels = levels.clone()
+            levels[which] = window.draw_levels(own, free, u, given.rows(which))[0].to(levels)
+            overwrite(now, part.cells, levels.to(torch.uint8).cpu())
+        done += len(part.cells)
+        if progress:
+            progress(done / image[0].numel())
+    return out[0]
+
+
+def _rows(images: Tensor, part: Part) -> Tensor:
+    """The rows of a level's grid that a part reads, a view of images [1, C, H, W]."""
+    return images[:, :, :: 1 << part.level, :: 1 << part.level][:, :, part.rows]
+
+
+def _read(flow: Flow, images: Tensor, part: Part) -> tuple[Tensor, Context]:
+    """What the cells of a part write, in bytes [k, C], and what they read."""
+    return read_cells(_rows(images, part).to(flow.device, flow.dtype), part.cells)
+
+
+def _latents(flow: Flow, part: Part, levels: Tensor, around: Context, which: Tensor) -> Tensor:
+    """The latents of some cells, [k, C]."""
+    places = window_of(part.layer).places(levels[which], around.rows(which))
+    return flow.prior.from_cube(places)
+
+
+class _Mixed:
+    """Latents between those of two photographs, by the share of the second at every level."""
+
+    def __init__(self, flow: Flow, second: Tensor, shares: Sequence[float]) -> None:
+        self.flow, self.second, self.shares = flow, second[None], shares
+
+    def _share(self, part: Part) -> float:
+        return self.shares[part.level] if part.level < len(self.shares) else 0.0
+
+    def touches(self, part: Part) -> bool:
+        return self._share(part) != 0
+
+    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+        if not (share := self._share(part)):
+            return own()
+        other = _latents(self.flow, part, *_read(self.flow, self.second, part), which)
+        return other if share == 1 else torch.lerp(own(), other, share)
+
+
+class _Anew:
+    """Latents of one level drawn from the prior."""
+
+    def __init__(
+        self, flow: Flow, level: int, temperature: float, generator: torch.Generator | None
+    ) -> None:
+        self.level, self.generator = level, generator
+        self.prior = flow.prior.tempered(temperature, "density")
+
+    def touches(self, part: Part) -> bool:
+        return part.level == self.level
+
+    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+        z = own()
+        if part.level != self.level:
+            return z
+        new = torch.empty(z.shape, dtype=z.dtype)  # on the CPU, so that seeds mean the same
+        return self.prior.sample_like(new, self.generator).to(z)
+
+
+class _Moved:
+    """One latent at another value."""
+
+    def __init__(self, address: Address, value: float, add: bool) -> None:
+        self.address, self.value, self.add = address, value, add
+
+    def touches(self, part: Part) -> Tensor:
+        level, i, j, _ = self.address
+        rows, columns = part.cells.shape
+        there = torch.zeros(rows, columns, dtype=torch.bool)
+        row, inside = divmod((i >> level) - part.first, part.cells.step)
+        column, along = divmod((j >> level) - part.cells.start[1], part.cells.step)
+        if (
+            part.level == level
+            and inside == along == 0
+            and 0 <= row < rows
+            and 0 <= column < columns
+        ):
+            there[row, column] = True
+        return there.flatten()
+
+    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+        z, channel = own(), self.address[3]
+        here = self.touches(part).to(which.device)[which]
+        z[here, channel] = z[here, channel] + self.value if self.add else self.value
+        return z
+
+
+def mix(
+    flow: Flow,
+    first: Tensor,
+    second: Tensor,
+    shares: Sequence[float],
+    *,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Mix two photographs by level (`rgflow.analysis.mixing`).
+
+    Args:
+        flow: Of windows, of any size.
+        first: uint8 [C, H, W].
+        second: As large.
+        shares: λ of the second at every level, level 0 first; 0 at levels beyond.
+        progress: Called with the share of the work that is done.
+
+    Returns:
+        uint8 [C, H, W].
+
+    Raises:
+        ValueError: If the flow is of another kind, sizes differ, or a share isn't finite.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> first, second = torch.randint(256, (2, 3, 24, 32), dtype=torch.uint8)
+        >>> mixed = mix(load_flow("photos"), first, second, (1, 1))
+        >>> torch.equal(mixed[:, ::4, ::4], first[:, ::4, ::4]), torch.equal(mixed, first)
+        (True, False)
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"Expected two photographs of one size; got {list(first.shape)} and "
+            f"{list(second.shape)}."
+        )
+    if not all(map(math.isfinite, shares)):
+        raise ValueError(f"Expected finite shares; got {list(shares)}.")
+    sized(flow, second[None])
+    return _changed(flow, first, _Mixed(flow, second, shares), progress)
+
+
+def draw_level(
+    flow: Flow,
+    image: Tensor,
+    level: int,
+    *,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Draw the latents of one level of a photograph anew, and keep those of all others.
+
+    Args:
+        flow: Of windows, of any size.
+        image: uint8 [C, H, W].
+        level: The level.
+        temperature: T of p^(1/T).
+        generator: Source of randomness, of the CPU.
+        progress: Called with the share of the work that is done.
+
+    Returns:
+        uint8 [C, H, W].
+
+    Raises:
+        ValueError: If the flow is of another kind, or has no such level at this size.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> image = torch.randint(256, (3, 24, 32), dtype=torch.uint8)
+        >>> new = draw_level(load_flow("photos"), image, 1)
+        >>> torch.equal(new[:, ::4, ::4], image[:, ::4, ::4]), torch.equal(new, image)
+        (True, False)
+    """
+    check_whole("level", level, 0, sized(flow, image[None]).levels - 1)
+    check_at_least("temperature", temperature, 0)
+    return _changed(flow, image, _Anew(flow, level, temperature, generator), progress)
+
+
+def vary(
+    flow: Flow, image: Tensor, address: Address, value: float, *, add: bool = False
+) -> tuple[Tensor, tuple[slice, slice]]:
+    """Set one latent of a photograph. Only what may depend on it is evaluated.
+
+    Args:
+        flow: Of windows, of any size.
+        image: uint8 [C, H, W].
+        address: (h, i, j, c), level, pixel position of the site, channel.
+        value: The value.
+        add: Add it to what is there.
+
+    Returns:
+        uint8 [C, H, W], and the rows and columns outside of which it can't differ.
+
+    Raises:
+        ValueError: If the flow is of another kind, or there is no such latent.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> image = torch.randint(256, (3, 40, 40), dtype=torch.uint8)
+        >>> new, (rows, columns) = vary(load_flow("photos"), image, (1, 2, 4, 0), 3.0)
+        >>> torch.equal(new[:, ::4, ::4], image[:, ::4, ::4]), torch.equal(new, image)
+        (True, False)
+    """
+    of = sized(flow, image[None])
+    level, i, j, channel = address
+    height, width = image.shape[1:]
+    of.lattice.check_site(level, i, j)
+    if not (0 <= channel < len(image) and i < height and j < width and math.isfinite(value)):
+        raise ValueError(
+            f"Expected a latent at a pixel of {width}×{height}, and a finite value; got "
+            f"{list(address)} and {value}."
+        )
+    reach = sum(
+        max(map(abs, offset)) << h
+        for h, step in enumerate(of.steps[: level + 1])
+        for layer in step.cellwise
+        for offset in [max(layer.cells.reads, key=lambda o: max(map(abs, o)))]
+    )
+    unit = (
+        cast(Sublattice, of.steps[0].cellwise[0].cells).step << level
+    )  # so that all these levels lie as before
+    rows, columns = (
+        slice(max(at - reach, 0) // unit * unit, min(at + reach + 1, size))
+        for at, size in ((i, height), (j, width))
+    )
+    moved = _Moved((level, i - rows.start, j - columns.start, channel), value, add)
+    out = image.clone()
+    out[:, rows, columns] = _changed(flow, image[:, rows, columns].contiguous(), moved, None)
+    return out, (rows, columns)
+
+
+def coarse(pixels: Pixels, level: int) -> Pixels:
+    """A photograph [C, H, W] by the pixels alone that are left at a level, each a square.
+
+    Example:
+        >>> coarse(np.arange(6, dtype=np.uint8).reshape(1, 2, 3), 1)
+        array([[[0, 0, 2],
+                [0, 0, 2]]], dtype=uint8)
+    """
+    step = 1 << level
+    large = pixels[:, ::step, ::step].repeat(step, 1).repeat(step, 2)
+    return large[:, : pixels.shape[1], : pixels.shape[2]]
+
+
+def fitted(pixels: Pixels, height: int, width: int) -> Pixels:
+    """A photograph [C, H, W] in another size: its centre, of the wanted proportions, resized.
+
+    Example:
+        >>> fitted(np.zeros((3, 40, 90), dtype=np.uint8), 20, 20).shape
+        (3, 20, 20)
+    """
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    image = ImageOps.fit(image_of(pixels), (width, height), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1))
