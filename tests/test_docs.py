@@ -160,7 +160,7 @@ def test_commands(page, line, place, monkeypatch):
         if run in arguments and arguments[arguments.index(run) - 1] != "--out":
             tiny = ["--model.map.hidden", "4", "--steps", "1", "--batch_size", "4"]
             if run.endswith("grow-8"):
-                tiny += ["--model.height", "8", "--model.width", "8", "--model.shared", "true"]
+                tiny += ["--model.height", "8", "--model.width", "8"]
             tiny += ["--validate_count", "100", "--out", run]
             assert main(["train", preset, *tiny]) == 0
     if "--resume" in arguments:  # for one step more
