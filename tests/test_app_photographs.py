@@ -231,7 +231,7 @@ def test_two_large_photographs_are_mixed_in_view(me, large, other):
     ]
     assert (found == mixed[:, *cut]).mean() > 0.97
     assert (found != parts[0].numpy()[:, *cut]).mean() > 0.5
-    me.press("#away")
+    me.page.click("#away")
     assert me.page.evaluate("mixture === null && other === null")
     assert np.array_equal(me.saved().transpose(2, 0, 1), first)
 
@@ -271,7 +271,7 @@ def test_an_example_is_mixed_with_one_that_is_dropped(me, tmp_path):
     )
     me.idle()
     assert me.page.evaluate("[other, photo.name]") == ["dropped.png", "china.png"]
-    me.press("#away")
+    me.page.click("#away")
     assert me.page.locator("#mixed").is_hidden()
 
 

@@ -6,6 +6,7 @@ let scale = 1, x0 = 0, y0 = 0;   // pixels of the screen per pixel, and the corn
 let marks = null;          // a canvas of what is marked, as large as the picture
 let overlay = null;        // {image, top, left, height, width}: the map of surprise
 let other = null;          // the name of a second picture, to mix this one with
+let noted = "";            // what was done to it, in words
 let mixture = null;        // {shown, left, top, step}: what is mixed of the view
 let split = 0.5, compared = false, busy = false, level = 0, dirty = null;
 const tiles = new Map();
@@ -169,8 +170,8 @@ const example = name => doing(`Opening ${name}…`, async () => {
 
 async function openOther(path, body) {
   const found = await (await ask(`photographs/${photo.id}/second${path}`, body)).json();
-  other = found.name; mixture = null; mixedFor = ""; $("mixed").hidden = false; $("mixing").open = true;
-  say(`${found.name} is open to mix with${found.notes ? `: ${found.notes}` : ""}.`);
+  other = found.name; noted = found.notes ? ` (${found.notes})` : ""; mixture = null; mixedFor = ""; $("mixed").hidden = false; $("mixing").open = true;
+  say(`${found.name} is open to mix with${noted}.`);
 }
 const uploadOther = file => doing(`Opening ${file.name}…`, async () => openOther("", sending(file)));
 const exampleOther = name => doing(`Opening ${OTHERS[name]}…`, () => openOther(`/${encodeURIComponent(name)}`, { method: "POST" }));
@@ -188,7 +189,7 @@ async function mixInView(key) {
   const shown = new OffscreenCanvas(Math.ceil(region.width / step), Math.ceil(region.height / step)), pen = shown.getContext("2d");
   pen.imageSmoothingEnabled = false; delete document.body.dataset.mixed;
   let first = true;
-  say("Mixing what is in view…");
+  say(`Mixing what is in view with ${name}${noted}…`);
   try {
     const found = await working("mix", region, async line => {
       if (!line.mixed || key !== mixedFor) return;
@@ -201,7 +202,7 @@ async function mixInView(key) {
       pen.drawImage(image, (line.left - region.left) / step, (line.top - region.top) / step, image.width * line.step / step, image.height * line.step / step);
       draw();
     });
-    if (!found.superseded && key === mixedFor) { document.body.dataset.mixed = "all"; say(`The coarse of ${photo.name} with the fine of ${name}. Keep the mixture makes all of it, at full size.`); }
+    if (!found.superseded && key === mixedFor) { document.body.dataset.mixed = "all"; say(`The coarse of ${photo.name} with the fine of ${name}${noted}. Keep the mixture makes all of it, at full size.`); }
   } catch (error) { if (key === mixedFor) say(error.message, true); }
 }
 
