@@ -58,8 +58,7 @@ PREFACE = """
 Every table and figure of the RG-Flow paper
 ([Hu et al. 2022](https://doi.org/10.1088/2632-2153/ac8393)), reproduced as far as a CPU allows, and
 questions of our own. The paper trained on a GPU for days; the flows here trained on one CPU core
-for minutes. So the pages tell which flow is better after the same training time. The flows rarely
-reach the paper's numbers, and each page says where they fall short."""
+for minutes. So the pages tell which flow is better after the same training time."""
 READING = """
 ## How to read the numbers
 
@@ -70,8 +69,7 @@ READING = """
 - A claim is **decided** if the 95 % confidence interval of the paired difference excludes 0. With
   one seed, the spread over seeds is taken from a budget that has several; if there is none, the
   claim stays undecided. Claims over images, with one training each, hold for those trainings only.
-- Training time is processor time on one core. Processors differ, so compare numbers within a page
-  and from the same processor.
+- Training time is processor time on one core. Compare numbers within a page.
 
 `rgflow reproduce NAME --budget 10m` repeats an experiment ([guide](../guide/reproducing.md)).
 Budget `10m` is at most ten minutes per training; `2h` is at most an hour, or uses models of the

@@ -176,13 +176,15 @@ def test_commands(page, line, place, monkeypatch):
         assert main([*arguments, "--count", "10"]) == 0
     elif arguments[0] in ("fields", "traverse") and "--draws" not in arguments:
         assert main([*arguments, "--draws", "1"]) == 0
-    elif arguments[0] in ("repair", "score", "enlarge"):
+    elif arguments[0] in ("repair", "score", "enlarge") or "photos" in arguments[:2]:
         (place / "pictures").mkdir()
         pixels = photograph("chelsea", 4)[:, :40, :60].transpose(1, 2, 0).copy()
         pixels[10:12, 5:50] = 255
         for name in [*arguments, "pictures/a.png"]:
             if name.endswith((".png", ".jpg")):
                 Image.fromarray(pixels if "mask" not in name else pixels // 255 * 255).save(name)
+        if arguments[0] == "sample":
+            arguments += ["-n", "2"]
         few = ["--sweeps", "1"] if arguments[0] == "repair" else []
         assert main([*arguments, *few]) == 0
     elif arguments[0] == "measure":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from reproducing.plan import Training
+from rgflow.config import TrainConfig
 from rgflow.files import replacing, to_yaml
 from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, json_in
@@ -63,7 +64,7 @@ def done(training: Training, work: Path) -> float:
     if not (folder / CONFIG).is_file():
         return 0.0
     run = Run.unfinished(folder)
-    _check_settings(training, run)
+    _check_settings(training.config, run, begins=bool(training.begins))
     result = run.record().get("result")
     if result and not result["interrupted"]:
         return 1.0
@@ -214,16 +215,16 @@ def _fraction(training: Training, work: Path) -> float:
     return float(min(max(of_time, of_steps), 1.0))
 
 
-def _check_settings(training: Training, run: Run) -> None:
+def _check_settings(config: TrainConfig, run: Run, *, begins: bool = False) -> None:
     """Raise a `ValueError` if a run folder is of other settings than planned.
 
     Where the data is, and what a run decides by its machine, may differ.
     """
-    config, may_differ = training.config, {"compile", "data_root"}
+    may_differ = {"compile", "data_root"}
     data = config.data.removeprefix("rolled:")
     if ":" in data and not data.startswith("patches:"):
         may_differ.add("data")
-    if training.begins or config.pretrained not in (None, *shipped()):
+    if begins or config.pretrained not in (None, *shipped()):
         may_differ.add("pretrained")
     mine, theirs = config.to_dict(), run.config().to_dict()
     if config.model.levels is None:
