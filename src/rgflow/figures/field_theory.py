@@ -39,7 +39,7 @@ def overview(found: Measurement, fields: Sequence[Sequence[Array]]) -> Image.Ima
     _correlation(correlation, found)
     _magnetisation(magnetisation, found)
     _weights(weights, found)
-    lower.subplots_adjust(left=0.1, right=0.98, bottom=0.2, top=0.88, wspace=0.32)
+    lower.subplots_adjust(left=0.11, right=0.98, bottom=0.2, top=0.88, wspace=0.32)
     upper.subplots_adjust(left=0.02, right=0.98, bottom=0, top=1 - 0.3 / high, wspace=0.08)
     return rendered(figure)
 
@@ -68,7 +68,7 @@ def _correlation(axes: Axes, found: Measurement) -> None:
         theirs = found.reference.observables.correlation
         label = "HMC" if found.reference.method == "hmc" else "clusters"
         axes.errorbar(distance + 0.12, theirs.value, theirs.error, color=RED, label=label, **style)
-    if (ours.value > 0).all():
+    if (ours.value > 0).all() and ours.value.max() > 3 * ours.value.min():
         axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8)
     axes.set_title("two-point function at zero momentum", fontsize=9, color=INK)
