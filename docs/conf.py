@@ -35,6 +35,7 @@ napoleon_custom_sections = ["Returns"]  # types are in the signatures already
 
 # Without intersphinx, as a build needs no network: names of other packages lead nowhere.
 nitpick_ignore_regex = [
+    (r"py:class", r"rgflow\.field_theory\.statistics\.Value"),  # a type variable
     (
         r"py:.*",
         r"(torch|nn|fastapi|contextlib|threading|np|numpy|PIL|rich|collections|pathlib|typing|abc|io|zipfile)\..*",
