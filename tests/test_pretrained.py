@@ -140,7 +140,7 @@ def test_an_unknown_name(models, capsys):
 
 def test_nothing_is_near_if_the_package_has_no_models(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "models")
-    with pytest.raises(FileNotFoundError, match=r"there is none at small-one\. If it is a model"):
+    with pytest.raises(FileNotFoundError, match=r"there is none at small-one; if it is a model"):
         load_flow("small-one")
     assert main(["models"]) == 0
     assert "small" not in capsys.readouterr().out

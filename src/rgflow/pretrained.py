@@ -144,7 +144,7 @@ def missing(name: str) -> str:
     hint = f" (nearest: {close[0]})" if close else ""
     if known:
         sentence += f", nor is it one of the models {', '.join(known)}{hint}"
-    return f"{sentence}. If it is a model that isn't on this machine, {ELSEWHERE}."
+    return f"{sentence}; if it is a model that isn't on this machine, {ELSEWHERE}."
 
 
 def push_to_hub(folder: Path, repository: str, **options: Any) -> str:
