@@ -202,7 +202,7 @@ class ReverseKL(Objective):
 class PathGradient(ReverseKL):
     """The same with the path gradient (Vaitl et al. 2022, arXiv:2207.08219): d/dθ [ln q(φ) + S(φ)]
     only through the fields φ_θ(z), as the rest of the gradient is 0 on average. Where q is almost
-    p, it has almost no noise; a step takes about twice as long."""
+    p, it has almost no noise; a step also evaluates the flow in the other direction."""
 
     def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
         import torch

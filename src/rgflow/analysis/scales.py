@@ -28,7 +28,7 @@ class Scale:
         level: h.
         grid: Rows and columns of its field x^(h).
         entropy: −⟨ln q⟩ of what the level adds to the coarser one, in nats; over all levels they
-            add up to the entropy of the flow's density, S − F = ⟨S⟩ + ln Z if it is right.
+            add up to the entropy of the flow's density, ⟨S⟩ + ln Z if it is right.
         second: ⟨x²⟩.
         kurtosis: ⟨x⁴⟩/⟨x²⟩², 3 of a Gaussian field.
         neighbours: ⟨x x′⟩/⟨x²⟩ of neighbouring sites.
