@@ -44,6 +44,7 @@ def runs(tmp_path, monkeypatch):
     return check
 
 
+@pytest.mark.slow
 def test_from_samples_to_a_direction(me, runs):
     me.shoot("1-first")
     draw(me)
@@ -138,6 +139,7 @@ def test_a_number_that_is_typed(me, runs):
     me.page.locator("#film img").wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_four_sliders_fit(me):
     draw(me, count=1)
     atlas(me)
@@ -154,6 +156,7 @@ def test_four_sliders_fit(me):
     me.warned("Expected a latent to play")
 
 
+@pytest.mark.slow
 def test_a_slider_that_is_moved_on_isnt_put_back(me):
     atlas(me)
     me.change("#atlas button", 1)
@@ -280,6 +283,7 @@ def test_repair(me, runs, tmp_path):
     runs(me, "fill(")
 
 
+@pytest.mark.slow
 def test_a_repair_is_stopped(me):
     draw(me, 8, 1)
     me.panel("Repair")
@@ -496,6 +500,7 @@ def test_the_first_screen_says_what_it_is_about(me):
     me.shoot("21-first")
 
 
+@pytest.mark.slow
 def test_draw_takes_new_seeds_and_says_what_is_under_way(me):
     def drawn():
         return [one.inner_text() for one in me.page.locator("#samples button").all()]
@@ -524,6 +529,7 @@ def test_draw_takes_new_seeds_and_says_what_is_under_way(me):
     assert drawn() == ["sample 8", "sample 9"]
 
 
+@pytest.mark.slow
 def test_what_is_clicked_stays_where_it_is(me):
     """Neither a pixel that is picked nor a message moves or covers anything; a drawer closes by a
     click beside it."""
@@ -548,6 +554,7 @@ def test_what_is_clicked_stays_where_it_is(me):
     me.page.locator("#drawer-models").wait_for(state="hidden")
 
 
+@pytest.mark.slow
 def test_outlines_are_seen_on_dark_images(me, tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "dark.png")
     me.drawer("own")
@@ -570,6 +577,7 @@ def test_outlines_are_seen_on_dark_images(me, tmp_path):
     me.shoot("23-dark")
 
 
+@pytest.mark.slow
 def test_two_equal_images_give_no_mixtures_and_names_stay(me):
     draw(me, 5, 1)
     me.panel("Mix")

@@ -32,7 +32,10 @@ from visitors import (
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
+pytestmark = [
+    pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed"),
+    pytest.mark.slow,
+]
 PANELS = ("Sample", "Latents", "Mix", "Repair")
 UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.shown *")]
   .filter((one) => one.matches("button:not([tabindex='-1']), input, textarea"))
@@ -81,7 +84,6 @@ BUSY = """() => [...document.querySelectorAll(
 """Whatever looks as if something was under way."""
 
 
-@pytest.mark.slow
 def test_a_page_that_is_loaded_again(me):
     me.panel("Latents")
     me.page.locator("#atlas button").first.wait_for()
@@ -118,9 +120,7 @@ def test_a_page_that_is_loaded_again(me):
     me.messages.clear()
 
 
-@pytest.mark.parametrize(
-    "late", [pytest.param(True, marks=pytest.mark.slow), False], ids=["after", "before"]
-)
+@pytest.mark.parametrize("late", [True, False], ids=["after", "before"])
 def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
     atlas(me)
     held, choice = [], []
@@ -152,7 +152,6 @@ def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
     me.messages.clear()  # of the connection that has ended
 
 
-@pytest.mark.slow
 def test_drawers_and_the_keyboard(me):
     me.drawer("models")
     me.page.locator("#card", has_text="parameters").wait_for()
@@ -215,7 +214,6 @@ def test_drawers_and_the_keyboard(me):
     me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pictures):
     me = Visitor(browser, address, pictures, dark, None if dark else context)
@@ -251,9 +249,9 @@ def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pi
     ("count", "late"),
     [
         pytest.param(12, False, id="at-once"),
-        pytest.param(12, True, id="late", marks=pytest.mark.slow),
-        pytest.param(500, False, id="500-at-once", marks=pytest.mark.slow),
-        pytest.param(100, True, id="100-late", marks=pytest.mark.slow),
+        pytest.param(12, True, id="late"),
+        pytest.param(500, False, id="500-at-once"),
+        pytest.param(100, True, id="100-late"),
     ],
 )
 def test_no_event_is_lost(me, count, late):
@@ -284,7 +282,6 @@ def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
     assert me.page.evaluate(BUSY) == []
 
 
-@pytest.mark.slow
 def test_many_tabs_of_one_browser(me):
     tabs = [me.page, *(me.context.new_page() for _ in range(4))]
     for tab in tabs[1:]:
@@ -296,7 +293,6 @@ def test_many_tabs_of_one_browser(me):
         tab.locator("#samples button").first.wait_for()
 
 
-@pytest.mark.slow
 def test_fifty_pages_at_once(me):
     with urllib.request.urlopen(f"{me.address}/config") as answer:
         events = json.load(answer)["dependencies"]
@@ -316,7 +312,6 @@ def test_fifty_pages_at_once(me):
         draw(me, count=1)
 
 
-@pytest.mark.slow
 def test_who_has_left_is_noticed(browser, context, address):
     me = Visitor(browser, address, context=context)
     assert health(address)["sessions"] > 0
@@ -348,7 +343,6 @@ def test_pictures_that_are_too_large(me, address, tmp_path):
     assert most_memory(address) < before + 30
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
 def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_path):
     port = free_port()

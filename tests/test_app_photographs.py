@@ -202,6 +202,7 @@ def choose_other(me, path):
     return me.said()
 
 
+@pytest.mark.slow
 def test_two_large_photographs_are_mixed_in_view(me, large, other):
     me.open(large[0])
     assert "resized to the size of the first" in choose_other(me, other)
@@ -393,6 +394,7 @@ def test_every_picture_has_a_name_of_its_own(address):
         assert np.abs(pixels.astype(int) - value * 20).max() <= 2
 
 
+@pytest.mark.slow
 def test_another_model_begins_with_its_latents(tmp_path):
     with serving(tmp_path, "msds1-paper-small", before=FEW) as address:
         with urllib.request.urlopen(address, timeout=60) as answer:
