@@ -30,8 +30,15 @@ from rgflow.figures.traversals import Shown, labels, traversals
 from rgflow.latents import Address, Latents
 
 
-def fields(subject: MeasuredFlow, *, draws: int = 4, all_of_them: bool = False) -> Found:
-    """Receptive fields: how strong they are, and the strongest of every level, or all of them."""
+def fields(
+    subject: MeasuredFlow,
+    *,
+    draws: int = 4,
+    all_of_them: bool = False,
+    threshold: float = VISIBLE,
+) -> Found:
+    """Receptive fields: how strong they are, and the strongest of every level, or all of them;
+    weaker ones than the threshold are invisible."""
     of = {subject.name: subject.flow}
     of |= dict([subject.beside]) if subject.beside else {}
     found = {name: receptive_fields(flow, draws=draws) for name, flow in of.items()}
@@ -47,19 +54,19 @@ def fields(subject: MeasuredFlow, *, draws: int = 4, all_of_them: bool = False) 
     else:
         pictures = {
             "strongest": Picture(
-                strongest(found, 8 // len(found)),
+                strongest(found, 8 // len(found), threshold),
                 "The strongest receptive fields of every level, each scaled to its largest value; "
                 "below: row, column and channel of the latent, and its strength",
             ),
             "strengths": Picture(
-                strengths(found), "Strengths of the receptive fields of all latents"
+                strengths(found, threshold), "Strengths of the receptive fields of all latents"
             ),
         }
     return Found(
         numbers={
             "draws": draws,
-            "threshold": VISIBLE,
-            "flows": {name: _strengths(one) for name, one in found.items()},
+            "threshold": threshold,
+            "flows": {name: _strengths(one, threshold) for name, one in found.items()},
         },
         pictures=pictures,
     )
@@ -251,7 +258,7 @@ def _disentangled(z: Latents, of: Sequence[Address], labels: Sequence[Label]) ->
     return scores | {"shuffled": found.shuffled._asdict()}
 
 
-def _strengths(found: ReceptiveFields) -> list[dict[str, float]]:
+def _strengths(found: ReceptiveFields, threshold: float) -> list[dict[str, float]]:
     """Of every level, level 0 first, how many fields are visible, and how strong they are."""
     rows = []
     for level in range(found.lattice.levels):
@@ -259,7 +266,7 @@ def _strengths(found: ReceptiveFields) -> list[dict[str, float]]:
         rows.append(
             {
                 "latents": len(values),
-                "visible": int((values > VISIBLE).sum()),
+                "visible": int((values > threshold).sum()),
                 "median": values.median().item(),
                 "largest": values.max().item(),
             }
