@@ -457,7 +457,10 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
     assert main(["repair", str(tmp_path / "bad.png"), *how, *out]) == 0
     assert main(["repair", str(tmp_path / "grey.png"), "--box", "[30, 10, 2, 50]", *out]) == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["bad-1.png", "bad-2.png", "bad.png", "grey.png"]
+    compared = ["bad-before-after.png", "grey-before-after.png"]
+    assert names == sorted(["bad-1.png", "bad-2.png", "bad.png", "grey.png", *compared])
+    seen = np.asarray(Image.open(tmp_path / "out" / compared[0]))
+    assert np.array_equal(seen[:, : seen.shape[1] // 2 - 4], bad[:96])
     for name in ("bad-1.png", "bad-2.png", "bad.png"):
         found = np.asarray(Image.open(tmp_path / "out" / name))
         assert np.array_equal(found[mask == 0], bad[mask == 0])

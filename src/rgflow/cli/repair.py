@@ -94,6 +94,7 @@ def _repair(
     import torch
     from PIL import Image
 
+    from rgflow.figures.repair import before_after
     from rgflow.photographs.pictures import write
     from rgflow.photographs.restoring import restore
 
@@ -118,6 +119,8 @@ def _repair(
     if not mask and settings.box is None:
         found = Image.fromarray(hole.astype("uint8") * 255)
         written.append(write(found, folder / f"{path.stem}-mask.png"))
+    compared = before_after(image, whole.cpu(), hole)
+    written.append(write(compared, folder / f"{path.stem}-before-after.png"))
     if settings.completions:
         written += _draw(flow, image, hole, picture, folder / path.name, settings)
     spent = time.perf_counter() - start

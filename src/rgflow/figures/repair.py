@@ -40,6 +40,8 @@ from rgflow.text import minus
 
 ACROSS, CURVES_ACROSS = 8, 3
 """Images, and charts, side by side."""
+AROUND, WIDEST = 64, 640
+"""Pixels around a repair that are shown at least; the most of a picture's edge."""
 
 
 def marked(images: Tensor, masks: Mask) -> Tensor:
@@ -54,6 +56,32 @@ def marked(images: Tensor, masks: Mask) -> Tensor:
     regions = torch.tensor(Sites(height=height, width=width).masks(masks, n))[:, None]
     red = torch.tensor(ImageColor.getrgb(RED), dtype=torch.uint8)[:, None, None]
     return torch.where(regions, red, to_bytes(images.detach().cpu()))
+
+
+def before_after(before: Tensor, after: Tensor, hole: Mask) -> Image.Image:
+    """The part of a picture around its repair, before and after, side by side.
+
+    Args:
+        before: uint8 [C, H, W], C of 1 or 3.
+        after: Like `before`.
+        hole: What was repaired, [H, W], at least one pixel.
+
+    Example:
+        >>> hole = np.zeros((200, 300), dtype=bool)
+        >>> hole[90:110, 40:60] = True
+        >>> black = torch.zeros(3, 200, 300, dtype=torch.uint8)
+        >>> before_after(black, black + 255, hole).size
+        (256, 148)
+    """
+    part = []
+    for edges in np.nonzero(hole):
+        first, last = int(edges.min()), int(edges.max()) + 1
+        around = max((last - first) // 4, AROUND)
+        part.append(slice(max(first - around, 0), last + around))
+    shown = [picture(image[:, *part]) for image in (before, after)]
+    for image in shown:
+        image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    return beside(shown, GUTTER)
 
 
 def repairs(
