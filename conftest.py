@@ -29,7 +29,8 @@ def _own_cache() -> Iterator[None]:
     """Tests leave the user's cache of data sets alone, and see the package's models only."""
     for name in ("RGFLOW_MODELS", "RGFLOW_HUB"):
         os.environ.pop(name, None)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # nothing here has to outlast a power cut
         os.environ["RGFLOW_CACHE"] = folder
         # Fixtures of a module come before those of its tests.
         torch.set_num_threads(1)
