@@ -301,6 +301,7 @@ def test_a_repair_is_stopped(me):
     assert "sample 8" in me.text("#status")
 
 
+@pytest.mark.slow
 def test_own_images(me, tmp_path):
     noise = np.random.default_rng(0).integers(256, size=(40, 50, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "mine.png")
@@ -614,7 +615,7 @@ def test_a_picture_is_dropped_anywhere(me, tmp_path):
     me.change("#take-own")
 
 
-@pytest.mark.parametrize("width", [390, 1024])
+@pytest.mark.parametrize("width", [390, pytest.param(1024, marks=pytest.mark.slow)])
 def test_nothing_is_cut_on_narrow_screens(width, browser, address, pictures):
     context = browser.new_context(viewport={"width": width, "height": 800})
     visitor = Visitor(browser, address, pictures, context=context)

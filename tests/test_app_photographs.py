@@ -161,6 +161,7 @@ def test_a_large_photograph_is_repaired(me, large):
     assert frames < 500
 
 
+@pytest.mark.slow
 def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
     me.open(large[0])
     me.page.evaluate("scale = 2; x0 = 300; y0 = 300; draw()")
