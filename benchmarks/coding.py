@@ -54,11 +54,8 @@ def walk(flow: RGFlow, image: Tensor, code: Code) -> Tensor:
             missing = (rows < 0)[:, 1:]
             values = flat[:, rows[:, 1:].clamp(min=0)].permute(1, 2, 0)  # [R, S, C]
             values = cube(values).masked_fill(missing[:, :, None], 0)
-            context = Context(
-                values.flatten(1),
-                values.new_empty(len(rows), 0),
-                None if cells.periodic else missing,
-            )
+            values = values.flatten(1)
+            context = Context(values, layer.coded(values), None if cells.periodic else missing)
             bijector = layer.bijector.bijectors[0]
             own = flat[:, rows[:, 0]]  # [C, R]
             for channel in range(len(x)):

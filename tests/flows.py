@@ -108,6 +108,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "geometry": {"kind": "windows", "reach": 1},
         "position_embedding": 2,
     },
+    "levels": {"level_embedding": 2, "shared": True, "conditioner": "trunk"},
+    "levels-from-one": {
+        **BIJECTORS["coarse-to-fine"],
+        "m": 2,
+        "height": 16,
+        "width": 8,
+        "shared": True,
+        "shared_from": 1,
+        "level_embedding": 2,
+        "position_embedding": 2,
+    },
+    "window-levels": {
+        "bijector": "window",
+        "components": 2,
+        "pixels": "uniform",
+        "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
+        "shared": True,
+        "level_embedding": 2,
+        "channels": 2,
+    },
     "site": {
         "map": {"kind": "site", "hidden": 8, "bins": 4},
         "geometry": {"kind": "windows", "period": (2, 4), "reach": 1},
@@ -162,7 +182,7 @@ FEW = {
     "affine-released", "spline-mixed", "mixture", "autoregressive-affine", "cube", "coarse-to-fine",
     "open", "released-order", "tree", "stems", "edges-open", "not-square", "depths", "shared-open",
     "student", "marginal", "fields", "variational-marginal", "positions-cube", "centred", "windows",
-    "window", "site", "site-odd", "checkpointing", "real-nvp",
+    "window", "window-levels", "site", "site-odd", "checkpointing", "real-nvp",
 }  # fmt: skip
 """Every kind of map, of networks, of geometries and of pixels, and both boundaries."""
 

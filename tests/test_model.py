@@ -504,6 +504,12 @@ def test_geometries_and_maps_that_do_not_belong_together():
         ({"hidden": (8, 4, 2)}, "at most one for each of the 2 levels; got 3"),
         ({"hidden": (8, 4), "architecture": "real_nvp"}, r"one number for hidden.*got \(8, 4\)"),
         ({"m": (2, 4), "shared": True}, r"same m .* got \(2, 4\): use m=2"),
+        ({"level_embedding": 2}, "level_embedding only where levels share their weights; got 2"),
+        ({"level_embedding": 1, "shared": True}, "at least 2 kinds of levels apart; got 1"),
+        (
+            {"level_embedding": 2, "shared": True, "architecture": "real_nvp"},
+            "no position_embedding, level_embedding or labels for a Real NVP",
+        ),
         ({"m": (4, 2, 4), "levels": 2}, "at least the 3 levels that .* got 2"),
         ({"depth": 0}, "depth to be at least 1"),
         ({"prior": "cauchy"}, "kind to be one of laplace, gaussian, student; got 'cauchy'"),

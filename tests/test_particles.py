@@ -23,7 +23,10 @@ WINDOWS = {
     "pixels": "uniform",
     "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
     "shared": True,
+    "level_embedding": 2,
 }
+OWN = WINDOWS | {"geometry": "windows", "shared": False, "level_embedding": 0}
+"""With weights of their own at every level."""
 
 
 def dark_flow(kind=KIND, channels=1, **options):
@@ -66,7 +69,7 @@ def test_only_levels_of_pixels_are_drawn(options):
         ((3, 5), {}),
         ((2, 5), {"position_embedding": 4}),
         pytest.param((0, 4), {"kind": WINDOWS}, marks=pytest.mark.slow),
-        ((3, 5), {"kind": WINDOWS | {"geometry": "windows", "shared": False}}),
+        ((3, 5), {"kind": OWN}),
     ],
     ids=["coarse", "fine", "positions", "windows-coarse", "windows-fine"],
 )

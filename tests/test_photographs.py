@@ -38,6 +38,10 @@ OPEN = {
     "width": 16,
 }
 
+TOLD = OPEN | {"level_embedding": 3}
+"""Maps know their level."""
+both = pytest.mark.parametrize("options", [OPEN, TOLD], ids=["plain", "levels"])
+
 
 def noise(*shape):
     return torch.randint(256, shape, dtype=torch.uint8)
@@ -57,10 +61,11 @@ def chelsea():
 # ---------------------------------------------------------------------------------------- scoring
 
 
+@both
 @pytest.mark.parametrize("size", [(37, 53), (16, 16), (5, 90)])
-def test_bands_are_the_whole(size, monkeypatch):
+def test_bands_are_the_whole(size, options, monkeypatch):
     """Parts of a few rows give the bits that the whole flow gives at once."""
-    flow = random_flow(**OPEN)
+    flow = random_flow(**options)
     x8 = noise(2, 3, *size)
     whole = photographs.bits(flow, x8)
     monkeypatch.setattr(scoring, "BAND", 40)
@@ -108,6 +113,8 @@ def test_layers_in_bands_are_the_whole(forwards, monkeypatch):
     options = {
         "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
         "bijector": "affine",
+        "shared": True,
+        "level_embedding": 2,
     }
     flow = random_flow(**options, channels=2, height=16, width=24)
     x = flow.preprocess(flow.to_reals(noise(3, 2, 16, 24)))[0]
@@ -141,9 +148,10 @@ def test_slices_are_what_the_table_says(name, boundary):
 # --------------------------------------------------------------------------------- single pixels
 
 
-def test_a_pixel_given_all_others_is_as_the_flow_says():
+@both
+def test_a_pixel_given_all_others_is_as_the_flow_says(options):
     """The layer that generation applies last writes pixels that no cell reads."""
-    flow = random_flow(**OPEN)
+    flow = random_flow(**options)
     layer = flow.steps[0].cellwise[0]
     i, j = layer.cells.origins[len(layer.cells) // 2].tolist()
     image = noise(3, 16, 16)
@@ -158,6 +166,8 @@ def test_a_pixel_given_all_others_is_as_the_flow_says():
     parts = (context.values, context.embedding, context.missing)
     one = Context(*(part[row : row + 1] for part in parts))
     torch.testing.assert_close(of(one, image[:2, i, j][None].double())[0], p, rtol=1e-8, atol=1e-12)
+    terms = around.excess(site), around.excess_map()[i, j][None]
+    torch.testing.assert_close(*terms)
     # The first channel's median.
     every = image.repeat(256, 1, 1, 1)
     first = of(one, torch.empty(1, 0, dtype=torch.float64))[0].cumsum(0)
@@ -238,9 +248,10 @@ def test_enlarging_beats_doubled_pixels(photos, chelsea):
 # --------------------------------------------------------------------------------- other latents
 
 
-def test_mixtures_are_those_of_the_latents():
+@both
+def test_mixtures_are_those_of_the_latents(options):
     """What is found cell by cell, the whole flow finds by encoding, mixing and decoding."""
-    flow = random_flow(**OPEN).resized(16, 24)
+    flow = random_flow(**options).resized(16, 24)
     first, second = noise(2, 3, 16, 24)
     a, b = (flow.encode(x[None], dtype=torch.float64) for x in (first, second))
     for shares in (
@@ -259,9 +270,9 @@ def test_mixtures_are_those_of_the_latents():
     assert torch.equal(mix(flow, first, second, (1, 1, 1, 1)), second)
 
 
-@pytest.mark.parametrize("add", [False, True])
-def test_a_latent_is_varied_where_it_reaches(add):
-    flow = random_flow(**OPEN)
+@pytest.mark.parametrize(("add", "options"), [(False, OPEN), (True, OPEN), (True, TOLD)])
+def test_a_latent_is_varied_where_it_reaches(add, options):
+    flow = random_flow(**options)
     x = noise(3, 90, 130)
     whole = flow.resized(90, 130)
     z = whole.encode(photographs.padded(whole, x[None]), dtype=torch.float64)

@@ -148,6 +148,9 @@ def test_what_is_refused(first, tmp_path):
     shared = replace(tiny().model, shared=True)
     with pytest.raises(ValueError, match="they are shared"):
         train(tiny(model=shared, train_levels=(1,)), run, progress=False)
+    told = replace(shared, level_embedding=5)
+    with pytest.raises(ValueError, match="level_embedding tells apart, 5; got 4: tell fewer"):
+        train(tiny(model=told), run, progress=False)
     with pytest.raises(FileNotFoundError, match="none at nowhere"):
         train(tiny(pretrained="nowhere"), run, progress=False)
     with pytest.raises(ValueError, match="a model in pretrained, or null"):

@@ -224,6 +224,36 @@ def test_levels_share_weights_from_one_on():
         FlowConfig(shared_from=1)
 
 
+def test_levels_are_told_apart_and_larger_images_have_the_same_kinds():
+    options = OPEN | {"height": 16, "width": 16}
+    flow = random_flow(**options, level_embedding=3)
+
+    def kinds(flow):
+        for step in flow.steps:
+            for layer in step.cellwise:
+                assert torch.equal(layer.code, step.cellwise[0].code)
+                assert layer.code.sum() == 1
+        return [step.cellwise[0].code.argmax().item() for step in flow.steps]
+
+    assert kinds(flow) == [0, 1, 2, 2]
+    larger = flow.resized(64, 40)
+    assert kinds(larger) == [0, 1, 2, 2, 2]
+    assert kinds(flow.resized(4, 4)) == [0, 2]  # the top as in training, where nothing is coarser
+    assert kinds(random_flow(**options, level_embedding=2, shared_from=1)) == [0, 0, 1, 1]
+    back, x8 = larger.resized(16, 16), noise(2, 3, 16, 16)
+    assert torch.equal(back.log_prob(x8), flow.log_prob(x8))
+    first = [step.cellwise[0] for step in larger.steps]
+    cells, context = first[0].read(noise(1, 3, 64, 40).double() / 256 - 0.5)
+    plain = Context(context.values, context.embedding[:, :0], context.missing)
+    given = [layer.of(torch.arange(len(cells)), plain) for layer in first]
+    found = [layer.bijector(cells, of)[1] for layer, of in zip(first, given, strict=True)]
+    assert torch.equal(given[0].embedding, context.embedding)
+    assert not torch.isclose(found[0], found[1]).any()
+    assert not torch.isclose(found[1], found[2]).any()
+    assert torch.equal(found[2], found[3])
+    assert torch.equal(found[3], found[4])
+
+
 def test_rolled_images_are_those_of_the_set():
     rolled, plain = load("rolled:msds1", "test", count=40), load("msds1", "test", count=40)
     moves = np.stack([rolled.labels["down"], rolled.labels["right"]], 1)

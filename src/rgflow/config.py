@@ -391,6 +391,10 @@ channel_mixing; got 'bins'.
     """The first of the levels that share their weights; those below it have their own."""
     position_embedding: int = 0
     """Size of a learned embedding of the position of every cell, which maps see; 0: none."""
+    level_embedding: int = 0
+    """How many kinds of levels maps can tell apart where levels share their weights: each of the
+    finest is one, and all further ones, the top included, are the last, so that larger images have
+    no levels of a kind that wasn't trained; 0: maps don't know their level."""
     labels: int = 0
     """Number of classes whose label is given with every image; 0: there are no labels."""
     label_embedding: int = 16
@@ -412,11 +416,17 @@ channel_mixing; got 'bins'.
             check_whole(name, getattr(self, name), 1, MAX_SIZE)
         for name in ("position_embedding", "labels"):
             check_whole(name, getattr(self, name), 0, MAX_SIZE)
-        check_whole("shared_from", self.shared_from, 0, MAX_LEVELS)
-        if self.shared_from and not self.shared:
+        for name in ("level_embedding", "shared_from"):
+            check_whole(name, getattr(self, name), 0, MAX_LEVELS)
+            if getattr(self, name) and not self.shared:
+                raise ValueError(
+                    f"Expected {name} only where levels share their weights; got "
+                    f"{getattr(self, name)}: set shared, or leave it out."
+                )
+        if self.level_embedding == 1:
             raise ValueError(
-                f"Expected shared_from only where levels share their weights; got "
-                f"{self.shared_from}: set shared, or leave it out."
+                "Expected level_embedding to tell at least 2 kinds of levels apart; got 1: leave "
+                "it out."
             )
         if self.levels is not None:
             check_whole("levels", self.levels, 1, MAX_LEVELS)
@@ -436,10 +446,11 @@ channel_mixing; got 'bins'.
                 "Expected pixels uniform with the map window, which works on the levels of pixels; "
                 f"got {type(self.pixels).__name__}."
             )
-        if isinstance(self.geometry, Squeeze) and (self.position_embedding or self.labels):
+        told = self.position_embedding, self.level_embedding, self.labels
+        if isinstance(self.geometry, Squeeze) and any(told):
             raise ValueError(
-                "Expected no position_embedding and no labels for a Real NVP; got some: leave them "
-                "out."
+                "Expected no position_embedding, level_embedding or labels for a Real NVP; got "
+                "some: leave them out."
             )
         if self.shared:
             for of, name in ((self.geometry, "m"), (self.map, "depth"), (self.map, "hidden")):

@@ -63,7 +63,8 @@ class RGFlow(Flow):
         config, lattice = self.config, self.lattice
         made: dict[tuple[int, str], Bijector] = {}
         positions = config.position_embedding
-        embedding = positions + (config.label_embedding if config.labels else 0)
+        embedding = positions + config.level_embedding
+        embedding += config.label_embedding if config.labels else 0
         for level, depth in enumerate(config.map.depths(lattice.levels, shared=config.shared)):
             of_level, layers = config.map.at(level, lattice.levels), []
             for cells in lattice.layers(level):
@@ -73,13 +74,26 @@ class RGFlow(Flow):
                     spec = spec_of(cells, config.channels, top, embedding)
                     stack = [make_map(of_level, spec) for _ in range(depth)]
                     made[key] = Compose(stack, config.checkpointing)
-                layers.append(Cellwise(made[key], cells, config.channels, positions))
+                code = self._code_of(level)
+                layers.append(Cellwise(made[key], cells, config.channels, positions, code))
             yield RGStep(layers, top=level == lattice.top)
 
     def _weights_of(self, level: int) -> int:
         """The first level that has the same weights as a level."""
         config = self.config
         return min(level, config.shared_from) if config.shared else level
+
+    def _code_of(self, level: int) -> tuple[float, ...]:
+        """What maps are told of a level: 1 for its kind, and 0 for others.
+
+        The top is of the last kind even in small images, as it has layers that were trained as that
+        alone. Levels with weights of their own are of the first.
+        """
+        kinds, first = self.config.level_embedding, self.config.shared_from
+        kind = min(max(level - first, 0), kinds - 1)
+        if first <= level == self.lattice.top:
+            kind = kinds - 1
+        return tuple(float(one == kind) for one in range(kinds))
 
     @cached_property
     def writes_last(self) -> bool:

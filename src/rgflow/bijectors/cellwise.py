@@ -66,15 +66,25 @@ class Cellwise(Bijector):
         channels: Channels C of the images.
         embedding: Size of a learned embedding of every cell's position; 0: the bijector doesn't
             know where a cell is.
+        code: What all cells know besides, such as their level: any numbers.
     """
 
     precision: Precision = EXACT
+    code: Tensor
 
-    def __init__(self, bijector: Bijector, cells: Cells, channels: int, embedding: int = 0) -> None:
+    def __init__(
+        self,
+        bijector: Bijector,
+        cells: Cells,
+        channels: int,
+        embedding: int = 0,
+        code: Sequence[float] = (),
+    ) -> None:
         super().__init__((channels, *cells.grid))
         self.bijector, self.cells, self.channels = bijector, cells, channels
         self.domain, self.codomain = bijector.domain, bijector.codomain
         self.positions = nn.Embedding(len(cells), embedding) if embedding else None
+        self.register_buffer("code", torch.tensor(code), persistent=False)
         self._tables: dict[torch.device, Tensor] = {}
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
@@ -105,7 +115,7 @@ class Cellwise(Bijector):
         out = x.clone() if wanted else x
         for rows, cells in self.cells.bands(BAND // len(x)):
             band = out[:, :, rows]
-            y, log_det = function(*read_cells(band, cells))
+            y, log_det = function(*self.read_band(band, cells))
             total += log_det.reshape(len(x), -1).sum(1)
             if wanted:
                 overwrite(band, cells, y)
@@ -126,6 +136,20 @@ class Cellwise(Bijector):
             missing = _missing(self.cells, x)
         embedding = self._embedding(len(x), given, cells)
         return cells, Context(cells[:, :0] if values is None else values, embedding, missing)
+
+    def read_band(self, x: Tensor, cells: Sublattice) -> tuple[Tensor, Context]:
+        """As `read`, by slices, so that it takes no table, where positions aren't known.
+
+        Args:
+            x: Some rows of images.
+            cells: The cells of the layer that lie there, as a layer of these rows.
+        """
+        own, values = _sliced(x, cells)
+        return own, Context(values, self.coded(own), _missing(cells, x))
+
+    def coded(self, like: Tensor) -> Tensor:
+        """The code, once for every row of a tensor, in its number format: [R, E]."""
+        return self.code.to(like).expand(len(like), -1)
 
     def read_all(self, x: Tensor) -> Tensor:
         """All that the cells of images read, [N·n, C·(W + S)]: the variables that they write, and
@@ -170,9 +194,11 @@ class Cellwise(Bijector):
             numbers: Of the cells.
             context: What they read; none: nothing.
         """
-        if not self.positions:
+        embedding = self.code.expand(len(numbers), -1)
+        if self.positions:
+            embedding = torch.cat((self.positions(numbers), embedding), 1)
+        if not embedding.shape[1]:
             return context
-        embedding = self.positions(numbers)
         if not context:
             return Context(embedding[:, :0], embedding)
         return Context(
@@ -181,12 +207,11 @@ class Cellwise(Bijector):
 
     def _embedding(self, images: int, given: Context | None, like: Tensor) -> Tensor:
         """The embeddings of all cells of so many images, [N·n, E]."""
-        parts = []
-        if self.positions:
-            parts.append(self.positions.weight.repeat(images, 1))
+        parts = [self.positions.weight.repeat(images, 1)] if self.positions else []
+        parts.append(self.coded(like))
         if given is not None and given.embedding.shape[1]:
             parts.append(given.embedding.repeat_interleave(len(self.cells), 0))
-        return torch.cat(parts, 1) if parts else like[:, :0]
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def _inside(self, x: Tensor) -> Tensor:
         """The part of images that is cut into blocks."""
@@ -208,13 +233,6 @@ class Cellwise(Bijector):
             return y.roll((s, s), (2, 3))
         down, along = s + y.shape[2], s + y.shape[3]
         return x.slice_scatter(x[:, :, s:down].slice_scatter(y, 3, s, along), 2, s, down)
-
-
-def read_cells(x: Tensor, cells: Sublattice) -> tuple[Tensor, Context]:
-    """What cells of images [N, C, h, w] write, [N·n, D], image by image, and their context; by
-    slices, so that it takes no table."""
-    own, values = _sliced(x, cells)
-    return own, Context(values, own[:, :0], _missing(cells, x))
 
 
 def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:

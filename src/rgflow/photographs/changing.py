@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from rgflow.bijectors.base import Context
-from rgflow.bijectors.cellwise import overwrite, read_cells
+from rgflow.bijectors.cellwise import overwrite
 from rgflow.cells import Sublattice
 from rgflow.checks import check_at_least, check_whole
 from rgflow.flow import Flow
@@ -51,7 +51,7 @@ def _changed(flow: Flow, image: Tensor, change: _Change, progress: Progress | No
     for part in reversed(list(parts(of))):
         levels, around = _read(flow, image[None], part)
         now = _rows(out, part)
-        _, given = read_cells(now.to(flow.device, flow.dtype), part.cells)
+        _, given = part.layer.read_band(now.to(flow.device, flow.dtype), part.cells)
         which = (around.values != given.values).any(1) | change.touches(part)
         if which.any():
             window, own = window_of(part.layer), levels[which]
@@ -78,7 +78,7 @@ def _rows(images: Tensor, part: Part) -> Tensor:
 
 def _read(flow: Flow, images: Tensor, part: Part) -> tuple[Tensor, Context]:
     """What the cells of a part write, in bytes [k, C], and what they read."""
-    return read_cells(_rows(images, part).to(flow.device, flow.dtype), part.cells)
+    return part.layer.read_band(_rows(images, part).to(flow.device, flow.dtype), part.cells)
 
 
 def _latents(flow: Flow, part: Part, levels: Tensor, around: Context, which: Tensor) -> Tensor:

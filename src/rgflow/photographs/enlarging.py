@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.cellwise import BAND, overwrite, read_cells
+from rgflow.bijectors.cellwise import BAND, overwrite
 from rgflow.cells import Mask, Sublattice
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
@@ -72,7 +72,7 @@ def enlarge(
             window = window_of(layer)
             for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
                 band = larger[None, :, rows]
-                own, context = read_cells(band.to(flow.device, flow.dtype), cells)
+                own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
                 u = uniforms(flow, own, temperature, generator)
                 free = torch.ones(len(own), dtype=torch.bool, device=own.device)
                 drawn = window.draw_levels(own, free, u, context)[0]
@@ -149,11 +149,11 @@ def redraw(
                 free = free[: cells.shape[0], : cells.shape[1]].flatten().to(flow.device)
                 if not free.any():
                     continue
-                own, context = read_cells(band.to(flow.device, flow.dtype), cells)
+                own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
                 own, context = own[free], context.rows(free)
                 u = uniforms(flow, own, temperature, generator)
                 drawn = window.draw_levels(own, torch.ones_like(free[free]), u, context)[0]
-                every = read_cells(band.to(flow.dtype), cells)[0].clone()
+                every = layer.read_band(band.to(flow.dtype), cells)[0].clone()
                 every[free.cpu()] = drawn.cpu().to(every)
                 overwrite(band, cells, every.to(torch.uint8))
     return out

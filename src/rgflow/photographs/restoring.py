@@ -21,7 +21,7 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when
 from torch import Tensor
 
 from rgflow.bijectors.base import Context
-from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
+from rgflow.bijectors.cellwise import BAND
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
 from rgflow.photographs.scoring import check_windows, window_of
@@ -53,11 +53,11 @@ class Around:
                 f"Expected a photograph, uint8 [{of.config.channels}, H, W]; got "
                 f"{list(image.shape)} of {image.dtype}."
             )
-        layer: Cellwise = of.steps[0].cellwise[0]
-        cells = cast(Sublattice, layer.cells)
+        self._layer = of.steps[0].cellwise[0]
+        cells = cast(Sublattice, self._layer.cells)
         self.image = image.to(of.device)
         self.step, self.reads, self.dtype = cells.step, cells.reads, of.dtype
-        self._map = window_of(layer)
+        self._map = window_of(self._layer)
         self._offsets = torch.tensor(cells.reads[1:], device=of.device)
 
     @torch.no_grad()
@@ -90,7 +90,7 @@ class Around:
         )
         out, first = torch.empty(height, width, dtype=self.dtype), 0
         for rows, cells in every.bands(BAND):
-            own, context = read_cells(self.image[None, :, rows].to(self.dtype), cells)
+            own, context = self._layer.read_band(self.image[None, :, rows].to(self.dtype), cells)
             half = torch.full_like(own, 0.5)
             free = torch.ones(len(own), dtype=torch.bool, device=own.device)
             likely = self._map.draw_levels(own, free, half, context)[1]
@@ -109,7 +109,7 @@ class Around:
         i, j = torch.minimum(at.clamp(min=0), size - 1).unbind(2)
         values = (self.image[:, i, j] * inside).to(self.dtype)  # [C, k, S]
         rows = values.permute(2, 0, 1).reshape(-1, len(sites)).T
-        return Context(rows, rows[:, :0], ~inside)
+        return Context(rows, self._layer.coded(rows), ~inside)
 
 
 @torch.no_grad()

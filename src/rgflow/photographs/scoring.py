@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.bijectors.base import Compose
-from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
+from rgflow.bijectors.cellwise import BAND, Cellwise
 from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Sublattice
 from rgflow.config import UniformPixels
@@ -127,7 +127,7 @@ def part_bits(flow: RGFlow, images: Tensor, part: Part) -> Tensor:
         part: One of `parts`.
     """
     x8 = images[:, :, :: 1 << part.level, :: 1 << part.level][:, :, part.rows]
-    levels, context = read_cells(x8.to(flow.device, flow.dtype), part.cells)
+    levels, context = part.layer.read_band(x8.to(flow.device, flow.dtype), part.cells)
     log_prob = window_of(part.layer).level_log_prob(levels, context)
     return -log_prob.view(len(images), *part.cells.shape) / math.log(2)
 

@@ -27,7 +27,7 @@ from rgflow.training.interruptions import Interruptions
 from rgflow.training.log import check_tensorboard
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, TrainingResult
-from rgflow.training.start import learn_levels, load_start
+from rgflow.training.start import check_kinds, learn_levels, load_start
 from rgflow.training.trainer import Trainer, check_state
 
 SAMPLES = 64
@@ -86,6 +86,7 @@ def train(
         check_state(state, config)
     torch.manual_seed(config.seed)
     flow = make_flow(config.model).to(getattr(torch, config.dtype))
+    check_kinds(flow)
     config = replace(config, model=flow.config)  # with the number of levels
     start = load_start(flow, config) if config.pretrained and not state else None
     if config.train_levels is not None:

@@ -113,6 +113,17 @@ def _flat(config: FlowConfig) -> dict[str, Any]:
     }
 
 
+def check_kinds(flow: Flow) -> None:
+    """Raise a `ValueError` if a flow tells kinds of levels apart that it doesn't have, as larger
+    images would have levels of a kind that wasn't trained."""
+    kinds, alike = flow.config.level_embedding, max(flow.levels - flow.config.shared_from, 0)
+    if kinds > alike:
+        raise ValueError(
+            f"Expected as many levels that share their weights as level_embedding tells apart, "
+            f"{kinds}; got {alike}: tell fewer apart, or train on larger images."
+        )
+
+
 def learn_levels(flow: Flow, levels: Sequence[int]) -> None:
     """Let only the weights of some levels be learned; those of the others need no gradient.
 
