@@ -982,8 +982,8 @@ def test_mistakes_on_the_command_line(capsys):
             (["--auth", ":"], "Expected --auth to be user:password"),
             (["--auth", "me:"], "Expected --auth to be user:password"),
             (["--prot", "7"], "nearest: --port"),
-            (["--port", port], f"Expected to listen at 127.0.0.1, port {port}; Address already"),
-            (["--host", "nowhere.invalid"], "Expected to listen at nowhere.invalid, port"),
+            (["--port", port], f"Expected to listen on 127.0.0.1, port {port}; Address already"),
+            (["--host", "nowhere.invalid"], "Expected to listen on nowhere.invalid, port"),
             (["msds1-bets"], "there is none at msds1-bets"),
         ):
             assert main(["app", *arguments]) == 2, arguments

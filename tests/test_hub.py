@@ -204,7 +204,7 @@ def test_a_run_is_shipped_to_the_hub(there, tmp_path, capsys):
     assert equal(load_flow("owner/given"), load_flow("./given"))
     for wrong, sentence in (
         (["--push", "given"], "Expected --push to be OWNER/NAME; got 'given'."),
-        (["--private"], "Expected --push OWNER/NAME beside --private; got none."),
+        (["--private"], "Expected --push OWNER/NAME with --private; got none."),
     ):
         assert main([*to, *wrong]) == 2
         assert sentence in capsys.readouterr().err

@@ -603,7 +603,7 @@ def test_a_folder_of_photographs_is_learned(tmp_path):
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ValueError, match="a budget of training"):
+    with pytest.raises(ValueError, match="a training budget"):
         train(tiny(steps=None), Run.create(tmp_path / "a"), progress=False)
     assert not (tmp_path / "a").exists()
     (tmp_path / "full").mkdir()

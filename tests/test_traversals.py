@@ -256,13 +256,13 @@ def test_how_pictures_are_changed(tmp_path):
             target = Target(height=8, width=8, channels=channels)
             said[mode, size, channels] = _change(path, target)
     assert said == {
-        ("RGB", (8, 8), 1): "turned grey",
+        ("RGB", (8, 8), 1): "converted to grey",
         ("RGB", (8, 8), 3): "",
         ("L", (8, 8), 1): "",
         ("L", (8, 8), 3): "",
-        ("RGB", (16, 16), 1): "resized from 16×16 to 8×8 pixels, turned grey",
+        ("RGB", (16, 16), 1): "resized from 16×16 to 8×8 pixels, converted to grey",
         ("RGB", (16, 16), 3): "resized from 16×16 to 8×8 pixels",
-        ("RGBA", (8, 10), 1): "cropped from 8×10 to 8×8 pixels, turned grey",
+        ("RGBA", (8, 10), 1): "cropped from 8×10 to 8×8 pixels, converted to grey",
         ("RGBA", (8, 10), 3): "cropped from 8×10 to 8×8 pixels",
     }
     target = Target(height=8, width=8, channels=3, crop=8)
@@ -341,14 +341,14 @@ def test_fields_are_drawn_as_numbers(tmp_path):
         (["--pick", "[]"], "--pick to have 1 to 100 images; got 0"),
         (["--pick", "[-1]"], "--pick to be at least 0"),
         (["--split", "tests"], "nearest: test"),
-        (["--data", "msds1"], "--split beside --data"),
+        (["--data", "msds1"], "--split with --data"),
         (["--split", "test", "--images", "a.png"], "got both"),
         (["--images", "a.png", "--pick", "[1]"], "--images without --pick"),
         (["--images", "a.png", "--temperature", "0.5"], "--temperature for samples only"),
         (["--split", "test", "--temperature", "0.5"], "--temperature for samples only"),
         (["--images", "/no/such.png"], "there is none at /no/such.png"),
         (["--images", __file__], "can't be read"),
-        (["--split", "test", "--pick", "[500]"], "Expected places below 180"),
+        (["--split", "test", "--pick", "[500]"], "Expected indices below 180"),
         (["--temperature", "-1"], "temperature to be at least 0"),
         (["--temperature", "[1, 1, 1]"], "one for each of the 2 levels; got 3"),
         (["--scale", "0"], "--scale to be at least 1"),
