@@ -293,7 +293,7 @@ def test_pictures_that_are_none_get_a_sentence(me, tmp_path):
     clear = Image.effect_noise((60, 50), 50).convert("RGB")
     clear.putalpha(0)
     clear.save(tmp_path / "clear.png")
-    assert "what is transparent is seen over white" in me.open(tmp_path / "clear.png")
+    assert "transparent pixels are seen over white" in me.open(tmp_path / "clear.png")
 
 
 def test_a_telephone(browser, address, folder):
