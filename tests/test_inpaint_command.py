@@ -78,7 +78,7 @@ def test_options_that_say_nothing_are_refused(runs, tmp_path, capsys):
     for run, option in (("once", "--draws"), ("once", "--chain"), ("nvp", "--sweeps")):
         assert main(["inpaint", str(runs / run), *where, option, "7"]) == 2
         said = capsys.readouterr().err
-        assert f"Expected no {option} where" in said
+        assert f"Expected no {option} with" in said
         assert ("add --particles 0" in said) == (run == "once")
 
 

@@ -277,7 +277,7 @@ def test_the_same_data_set_by_another_name(first, tmp_path, capsys, monkeypatch)
 
 def test_a_model_without_a_card_names_no_data(first, capsys):
     assert main(["train", "--pretrained", str(first / "model"), "--steps", "1"]) == 2
-    assert "names none; give one with --data, or a preset" in capsys.readouterr().err
+    assert "names none: give one with --data, or a preset" in capsys.readouterr().err
     named = printed(capsys, "--pretrained", str(first / "model"), "--steps", "1", "--data", "msds2")
     assert {"data: msds2", "    hidden: 16", "batch_size: 64"} <= set(named)
 

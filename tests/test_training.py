@@ -767,5 +767,5 @@ def test_a_run_of_a_strange_objective_can_be_used_but_not_gone_on_with(tmp_path)
 
 
 def test_labels_need_a_data_set():
-    with pytest.raises(ValueError, match="without labels where there is no data set"):
+    with pytest.raises(ValueError, match="without labels if there is no data set"):
         TrainConfig.from_dict(free_field().to_dict() | {"model": {"labels": 3}})

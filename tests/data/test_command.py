@@ -82,7 +82,7 @@ def test_official_files_from_a_folder(capsys: Capture, tmp_path: Path) -> None:
 def test_mistakes(capsys: Capture, tmp_path: Path, cache_folder: Path) -> None:
     assert "nearest: celeba" in refused(capsys, "celebA")
     assert "got none of them" in refused(capsys, "chairs", "--data_root", str(tmp_path))
-    assert "got 0 of each split" in refused(
+    assert "got 0 for every split" in refused(
         capsys, "msds1", "--train", "0", "--validation", "0", "--test", "0"
     )
     assert "Expected --train to be at least 0; got -3" in refused(capsys, "msds1", "--train", "-3")
