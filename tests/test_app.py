@@ -205,10 +205,10 @@ def test_a_deleted_direction_comes_back(models):
     work.set([-1.0])
     work.save_direction("far")  # another one by that name
     assert list(work.directions) == ["far", "near"]
-    with pytest.raises(ValueError, match="no saved move has; got “far”"):
+    with pytest.raises(ValueError, match="“far” is taken"):
         work.save_direction("far")
     work.add_direction("far", 1.0)
-    with pytest.raises(ValueError, match="−100 to 100 times"):
+    with pytest.raises(ValueError, match="a factor from −100 to 100"):
         work.add_direction("far", float("inf"))
 
 
@@ -374,14 +374,14 @@ def test_all_else_goes_on_during_a_repair(models, monkeypatch):
     page.sessions.stop("me")
     *_, last = going
     assert "(stopped)" in work.state.message
-    assert "The image is another by now" in work.state.message
+    assert "The image has changed meanwhile" in work.state.message
     assert torch.equal(last["all"][0], second.pixels)
     assert not work.repairing
     assert work.image is second
     assert len(work.state.completions) == 1
     assert [words.split(":")[0] for words in said] == [
-        "Expected something to repair",
-        "Expected the repair that is under way to end first",
+        "Expected a region to repair",
+        "Expected the running repair to end first",
     ]
 
 
@@ -393,7 +393,7 @@ def test_a_repair_on_the_page(models, monkeypatch):
         work.view.show("Repair")
         work.paint(hole(work))
     first, *between, last = steps_of(page, "me", 0)
-    assert "Looking" in first["message"]
+    assert "Starting" in first["message"]
     assert between
     assert all("of 18, log p" in one["message"] for one in between)
     assert all(json.loads(one["canvas"])["filled"] for one in between)
@@ -469,7 +469,7 @@ def test_a_picture_that_is_no_longer_there_is_not_chosen():
     shown = ["sample 7", "sample 8"]
     assert choice(event(1, "sample 8"), ["a", "b"], shown) == "b"
     for index, caption in ((1, "sample 1"), (5, "sample 5")):
-        with pytest.raises(ValueError, match="chosen of those before") as error:
+        with pytest.raises(ValueError, match="one of those shown before") as error:
             choice(event(index, caption), ["a", "b"], shown)
         sentence(error)
 
@@ -691,12 +691,12 @@ def test_what_latents_mean(tmp_path):
         choose_latent(work, SimpleNamespace(address=",".join(map(str, address))))
         assert work.state.chosen == (address,)
     assert work.view.level == address[0]
-    with pytest.raises(ValueError, match=r"\(0, 99, 0, 0\) is none") as error:
+    with pytest.raises(ValueError, match=r"got \(0, 99, 0, 0\)") as error:
         choose_latent(work, SimpleNamespace(address="0,99,0,0"))
     sentence(error)
     for damage in ("", "[]", "null", '{"images": null}', json.dumps({**FACTORS, "visible": [1]})):
         path.write_text(damage)
-        assert "it is damaged: run that again" in meanings(work)
+        assert "it is damaged: run the command again" in meanings(work)
 
 
 # ------------------------------------------------------------------------------- many people
@@ -982,8 +982,8 @@ def test_mistakes_on_the_command_line(capsys):
             (["--auth", ":"], "Expected --auth to be user:password"),
             (["--auth", "me:"], "Expected --auth to be user:password"),
             (["--prot", "7"], "nearest: --port"),
-            (["--port", port], f"Expected to listen at 127.0.0.1, port {port}; Address already"),
-            (["--host", "nowhere.invalid"], "Expected to listen at nowhere.invalid, port"),
+            (["--port", port], f"Expected to listen on 127.0.0.1, port {port}; Address already"),
+            (["--host", "nowhere.invalid"], "Expected to listen on nowhere.invalid, port"),
             (["msds1-bets"], "there is none at msds1-bets"),
         ):
             assert main(["app", *arguments]) == 2, arguments
@@ -1041,7 +1041,7 @@ def test_a_repair_that_is_less_likely_says_so():
     noise = torch.randint(256, usual.pixels.shape, dtype=torch.uint8)
     odd = replace(usual, pixels=noise)
     work.take(usual)
-    assert "It is less likely than what was there, by " in less_likely(work.state, odd)
+    assert "nats less likely than what was there" in less_likely(work.state, odd)
     assert less_likely(work.state, usual) == ""
     work.take(odd)
     assert less_likely(work.state, usual) == ""

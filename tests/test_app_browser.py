@@ -85,7 +85,7 @@ def test_from_samples_to_a_direction(me, runs):
     me.page.mouse.click(box["x"] + 20.5 / 32 * box["width"], box["y"] + 4.5 / 32 * box["height"])
     me.wait("() => document.querySelector('#hint').innerText.includes('(4, 20)')")
     assert "pixel (4, 20)" in me.text("#status")
-    assert "how far each could reach" in me.text("#status")
+    assert "how far each latent could reach" in me.text("#status")
     assert listed() != before
     me.shoot("6-pixel-picked")
     me.fits()
@@ -248,7 +248,7 @@ def test_repair(me, runs, tmp_path):
     me.panel("Repair")
     me.wait(f"() => {CURSOR} === 'crosshair'")
     me.click("#repair")
-    me.warned("something to repair")
+    me.warned("a region to repair")
     me.page.wait_for_timeout(200)
     assert [me.text(f"#{one}") for one in ("repair", "stop", "undo")] == ["Repair", "Stop", "Undo"]
     assert me.marked() == []
@@ -487,7 +487,7 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
 
 
 def test_the_first_screen_says_what_it_is_about(me):
-    assert "msds1-best has learned msds1" in me.text("#purpose")
+    assert "msds1-best was trained on msds1" in me.text("#purpose")
     strip = me.page.locator("#strip button")
     assert [one.inner_text() for one in strip.all()] == [
         "level 2, coarse", "level 1", "level 0, fine",

@@ -168,7 +168,7 @@ def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
     me.stroke((350, 350), (420, 380))
     me.page.click("summary >> nth=0")
     said, _ = me.press("#redraw")
-    assert "click one to take it" in said
+    assert "click one to use it" in said
     assert me.page.locator("#drawn img").count() == 3
     before = me.saved()
     me.press("#drawn button >> nth=0")
@@ -177,7 +177,7 @@ def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
     same = (before == after).all(2)
     assert same[:330].all()
     assert same[410:].all()
-    me.page.click("summary:text-is('Look')")
+    me.page.click("summary:text-is('Inspect')")
     said, _ = me.press("#surprise")
     assert "less likely than usual" in said
     me.shoot("surprise")
@@ -213,7 +213,7 @@ def test_two_large_photographs_are_mixed_in_view(me, large, other):
     me.page.wait_for_timeout(300)
     me.page.fill("#fine", "2")  # another mixture, while that one is under way
     me.page.wait_for_function("document.body.dataset.mixed === 'all'")
-    assert "the fine of other.jpg" in me.said()
+    assert "the fine detail of other.jpg" in me.said()
     me.shoot("mixed")
     # What is seen is what the library says; the picture itself hasn't changed.
     seen = me.page.evaluate(
@@ -294,7 +294,7 @@ def test_pictures_that_are_none_get_a_sentence(me, tmp_path):
     clear = Image.effect_noise((60, 50), 50).convert("RGB")
     clear.putalpha(0)
     clear.save(tmp_path / "clear.png")
-    assert "what is transparent is seen over white" in me.open(tmp_path / "clear.png")
+    assert "transparent pixels are seen over white" in me.open(tmp_path / "clear.png")
 
 
 def test_a_telephone(browser, address, folder):
@@ -371,7 +371,10 @@ def test_hostile_requests_are_refused(address, photo, path, body, status):
 def test_a_region_without_surroundings_is_refused(address, photo):
     status, answer = ask(address, f"/photographs/{photo}/repair", whole())
     assert status == 200
-    assert "some pixels around what is marked" in json.loads(answer.splitlines()[-1])["error"]
+    assert (
+        "some unmarked pixels around the marked ones"
+        in json.loads(answer.splitlines()[-1])["error"]
+    )
 
 
 def test_every_picture_has_a_name_of_its_own(address):

@@ -176,7 +176,7 @@ def test_only_a_checkout_has_experiments(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(reproduce, "__file__", str(module))
         assert main(["reproduce", "--list"]) == 2
         error = capsys.readouterr().err
-        assert f"part of the repository of rgflow; {tmp_path / place} has none" in error
+        assert f"there are none beside {tmp_path / place}: clone" in error
         assert error.count("\n") == 1
 
 

@@ -155,7 +155,9 @@ def test_a_local_folder_comes_first(there):
     flow = random_flow(torch.float32)
     flow.save_pretrained("owner/name")
     assert equal(load_flow("owner/name"), flow)
-    with pytest.raises(ValueError, match="Expected a revision only of a model on the Hugging Face"):
+    with pytest.raises(
+        ValueError, match="Expected a revision only for a model on the Hugging Face"
+    ):
         load_flow("owner/name", revision="v1")
     # Beside what is there, it is a slip of the keyboard.
     with pytest.raises(FileNotFoundError, match=r"there is none at owner/nam\.$"):
@@ -204,7 +206,7 @@ def test_a_run_is_shipped_to_the_hub(there, tmp_path, capsys):
     assert equal(load_flow("owner/given"), load_flow("./given"))
     for wrong, sentence in (
         (["--push", "given"], "Expected --push to be OWNER/NAME; got 'given'."),
-        (["--private"], "Expected --push OWNER/NAME beside --private; got none."),
+        (["--private"], "Expected --push OWNER/NAME with --private; got none."),
     ):
         assert main([*to, *wrong]) == 2
         assert sentence in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
     assert main(["inpaint", str(runs / "cube"), *where, *FEW, "--beside", str(runs / "nvp")]) == 0
     out = capsys.readouterr().out
     assert "Real NVP" in out
-    assert "Image 2: log p hadn't come to rest after 3 steps." in out
+    assert "Image 2: log p hadn't converged after 3 steps." in out
     written = json.loads((tmp_path / "inpainting.json").read_text())
     names = ["RG-Flow", "Real NVP, constrained", "Real NVP", "biharmonic"]
     assert [method["name"] for method in written["methods"]] == names
@@ -78,7 +78,7 @@ def test_options_that_say_nothing_are_refused(runs, tmp_path, capsys):
     for run, option in (("once", "--draws"), ("once", "--chain"), ("nvp", "--sweeps")):
         assert main(["inpaint", str(runs / run), *where, option, "7"]) == 2
         said = capsys.readouterr().err
-        assert f"Expected no {option} where" in said
+        assert f"Expected no {option} with" in said
         assert ("add --particles 0" in said) == (run == "once")
 
 
@@ -144,7 +144,7 @@ def test_benchmark(runs, tmp_path, capsys):
     assert "of the first" not in capsys.readouterr().out
     options = ["--benchmark", "13", *FEW, "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), *options]) == 0
-    assert capsys.readouterr().out.endswith(" Curves are of the first 12 of 13 images.\n")
+    assert capsys.readouterr().out.endswith(" Curves show the first 12 of 13 images.\n")
 
 
 def test_find_and_accept(runs, tmp_path, capsys):
@@ -203,8 +203,8 @@ BOX = ["--box", "[1, 1, 3, 3]"]
             ["image.png", "--mask", "mask.png", "mask.png"],
             "one for each of 1 images; got 2",
         ),
-        ("cube", ["image.png", *BOX, "--accept"], "--find beside --accept"),
-        ("cube", ["image.png", *BOX, "--truth", "image.png", "image.png"], "one for each"),
+        ("cube", ["image.png", *BOX, "--accept"], "--find with --accept"),
+        ("cube", ["image.png", *BOX, "--truth", "image.png", "image.png"], "for each picture"),
         ("cube", ["image.png", *BOX, "--variables", "latent"], "nearest: latents"),
         ("cube", ["image.png", *BOX, "--rate", "0"], "rate to be above 0"),
         ("cube", ["image.png", *BOX, "--beside", "other"], "images of shape (3, 16, 16)"),
@@ -212,12 +212,12 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["--benchmark", "3", *BOX], "no region with --benchmark"),
         ("cube", ["--benchmark", "100000"], "at most 180 images"),
         ("cube", ["--split", "test", "--pick", "[]", *BOX], "1 to 100 images; got 0"),
-        ("cube", ["image.png", *BOX, "--pick", "[1]"], "--split beside --pick"),
-        ("cube", ["--benchmark", "3", "--pick", "[1]"], "--split beside --pick"),
+        ("cube", ["image.png", *BOX, "--pick", "[1]"], "--split with --pick"),
+        ("cube", ["--benchmark", "3", "--pick", "[1]"], "--split with --pick"),
         ("cube", ["--split", "test", "--pick", "[-1]", *BOX], "--pick to be at least 0"),
         ("cube", ["image.png", *BOX, "--completions", "4", "--chain", "1"], "--chain"),
         ("cube", ["image.png", *BOX, "--false_alarms", "2"], "between 0 and 1; got 2"),
-        ("cube", ["image.png", *BOX, "--data", "msds1"], "--split beside --data"),
+        ("cube", ["image.png", *BOX, "--data", "msds1"], "--split with --data"),
         ("cube", ["image.png", *BOX, "--beside", "fields"], "a flow of images; it is one of real"),
         ("other", ["--benchmark", "3"], "at least 10×10 pixels for --benchmark"),
         ("fields", ["--benchmark", "3"], "a flow of images to repair"),

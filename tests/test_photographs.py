@@ -329,7 +329,7 @@ def test_pictures_are_upright_and_named(tmp_path):
     image.save(
         tmp_path / "moving.gif", save_all=True, append_images=[image.rotate(90), image.rotate(180)]
     )
-    assert pictures.read(tmp_path / "moving.gif").notes == ("the first of 3 frames is taken",)
+    assert pictures.read(tmp_path / "moving.gif").notes == ("the first of 3 frames is used",)
     image.putalpha(0)
     image.save(tmp_path / "clear.png")
     assert (pictures.read(tmp_path / "clear.png", "#0a141e").seen[:, 0, 0] == (10, 20, 30)).all()
@@ -515,7 +515,7 @@ def test_levels_of_files(chelsea, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["score", "NONE.png"], "Expected a picture, or a folder of some; .*NONE.png isn't there"),
+        (["score", "NONE.png"], "Expected a picture or a folder of them; .*NONE.png isn't there"),
         (["score", "words.png"], "1 picture of 1 couldn't be scored.*isn't one, or is damaged"),
         (["score", "small.png"], "at least 4×4 pixels; got 2×3"),
         (["score", "good.png", "--out", "x.txt"], "--out to end in .csv, .parquet, .jsonl"),
@@ -526,7 +526,7 @@ def test_levels_of_files(chelsea, tmp_path):
         (["repair", "good.png", "--mask", "small.png"], "a mask of 40×30 pixels"),
         (["repair", "good.png", "--mask", "black.png"], "white somewhere; .*black.png is black"),
         (["repair", "good.png", "--box", "[0, 0, 99, 2]"], "a box inside the picture of 40×30"),
-        (["repair", "good.png", "--box", "[0, 0, 30, 40]"], "by which everything is"),
+        (["repair", "good.png", "--box", "[0, 0, 30, 40]"], "in which everything is"),
         (
             ["repair", "good.png", "--background", "wite"],
             "a colour by name or as #rrggbb; got wite",

@@ -105,7 +105,11 @@ def test_the_page_says_what_the_card_says(made):
     card = Card.read(made / NAMES[0])
     page = (made / NAMES[0] / "README.md").read_text(encoding="utf-8")
     assert page == card.page()
-    for text in ("RG-Flow, m = 4", "1.5 minutes on the clock", f"{card.likelihood.nll:.4f} ± "):
+    for text in (
+        "RG-Flow, m = 4",
+        "1.5 minutes of wall-clock time",
+        f"{card.likelihood.nll:.4f} ± ",
+    ):
         assert text in page
     assert 'load_flow("small-one")' in page
     assert f"| {card.distances[0]['name']} | " in page

@@ -165,7 +165,7 @@ def test_ctrl_c_and_closed_terminals_end_a_run_that_then_goes_on(number, setting
     os.kill(training.process.pid, number)
     code, out = training.finished()
     assert code == 0
-    assert "Stopped by hand" in out
+    assert "Interrupted" in out
     assert Run.open(folder).record()["result"]["interrupted"]
     assert trained("--resume", folder) == 0
     assert_same_run(folder, whole)

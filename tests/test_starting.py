@@ -225,8 +225,8 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     page = (tmp_path / "again" / "README.md").read_text()
     weights = r"from the weights of shipped \(3 steps in \d\.\d minutes, from the weights of fi"
     assert re.search(weights, page)
-    ran = r"were trained, begun 20.* on .*, with the same settings, but for\n\n"
-    _, of_second, of_first = re.split(f"Those of .* {ran}", page)
+    ran = r"were trained, started 20.* on .*, with the same settings except\n\n"
+    _, of_second, of_first = re.split(f"The weights of .* {ran}", page)
     assert of_second.startswith("```yaml\npretrained: first\ntrain_levels:\n- 1\n- 2\n```\n")
     assert of_first.startswith("```yaml\n")
     for start, run in ((card.training.start, second), (card.training.start.start, first)):
@@ -236,7 +236,7 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     # A folder of this machine is nowhere else.
     assert Card.read(tmp_path / "again").config.pretrained == "shipped"
     assert str(tmp_path) not in page
-    assert "of the weights of levels 1, 2 alone" in (tmp_path / "shipped/README.md").read_text()
+    assert "weights of levels 1, 2 only" in (tmp_path / "shipped/README.md").read_text()
     assert load_flow(tmp_path / "again").config == Run.open(third).config().model
 
 
@@ -280,7 +280,7 @@ def test_the_same_data_set_by_another_name(first, tmp_path, capsys, monkeypatch)
 
 def test_a_model_without_a_card_names_no_data(first, capsys):
     assert main(["train", "--pretrained", str(first / "model"), "--steps", "1"]) == 2
-    assert "names none; give one with --data, or a preset" in capsys.readouterr().err
+    assert "names none: give one with --data, or a preset" in capsys.readouterr().err
     named = printed(capsys, "--pretrained", str(first / "model"), "--steps", "1", "--data", "msds2")
     assert {"data: msds2", "    hidden: 16", "batch_size: 64"} <= set(named)
 
@@ -301,8 +301,8 @@ def test_a_description_says_what_it_began_with(first, tmp_path, capsys):
     capsys.readouterr()
     assert main(["info", str(run)]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "of levels 0, 2 alone" in told
-    assert re.search(r"began with first \(12 steps in \d\.\d minutes\)", told)
+    assert "levels 0, 2 only" in told
+    assert re.search(r"started from first \(12 steps in \d\.\d minutes\)", told)
 
 
 def test_from_the_command_line(first, tmp_path, capsys):

@@ -603,7 +603,7 @@ def test_a_folder_of_photographs_is_learned(tmp_path):
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ValueError, match="a budget of training"):
+    with pytest.raises(ValueError, match="a training budget"):
         train(tiny(steps=None), Run.create(tmp_path / "a"), progress=False)
     assert not (tmp_path / "a").exists()
     (tmp_path / "full").mkdir()
@@ -767,5 +767,5 @@ def test_a_run_of_a_strange_objective_can_be_used_but_not_gone_on_with(tmp_path)
 
 
 def test_labels_need_a_data_set():
-    with pytest.raises(ValueError, match="without labels where there is no data set"):
+    with pytest.raises(ValueError, match="without labels if there is no data set"):
         TrainConfig.from_dict(free_field().to_dict() | {"model": {"labels": 3}})

@@ -139,7 +139,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     if shipped_as and shipped_as != sha256_of(folder):
         raise ValueError(
             f"Expected {path} and {CONFIG} beside it as they were shipped, with the SHA-256 on the "
-            f"card; they are others or were changed: get them anew, or delete the card, {CARD}."
+            f"card; they are others or were changed: get them again, or delete the card, {CARD}."
         )
     config = metadata.pop("config", None)
     beside = read_json(folder / CONFIG, "the config of a model")

@@ -185,17 +185,17 @@ class CoarseToFineMap(_Networks):
     components: int = 3
     """Logistic distributions in each mixture."""
     splits: int = 2
-    """How often a block's sites are divided into four sublattices, or as often as its edge allows:
-    its variables form C·4^splits groups, and generation takes as many steps."""
+    """How often a block's sites are divided into four sublattices, at most as often as its edge
+    allows. Its variables form C·4^splits groups, which are generated one after another."""
     stem: int = 0
-    """Width of the networks that groups share, one for every quarter of a block but the first, in
-    front of their own; 0: there are none."""
+    """Width of the networks that groups share, in front of their own: one for each quarter of a
+    block but the first; 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowMap(_Networks):
     """Mixtures of logistics for one site, given those around it (`rgflow.bijectors.WindowMixture`);
-    of the geometry windows."""
+    for the geometry windows."""
 
     depth: Sizes = 1
     hidden: Sizes = 160
@@ -215,7 +215,7 @@ class SiteMap(_Networks):
     bins: int = 8
     """Bins of each spline."""
     odd: bool = False
-    """Whether maps are odd, so that a field and its negative have the same density."""
+    """Whether maps are odd functions, so that a field and its negative have the same density."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,8 +224,8 @@ class SiteMap(_Networks):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalMap(_Networks):
-    """Couplings of whole images, those of Real NVP (`rgflow.baselines.RealNVP`); `hidden` are
-    feature maps of the first scale, and depth is always 1."""
+    """Couplings of whole images, those of Real NVP (`rgflow.baselines.RealNVP`); `hidden` is the
+    number of feature maps at the first scale, and depth is always 1."""
 
     depth: Sizes = field(default=1, init=False)
 
@@ -233,15 +233,15 @@ class ConvolutionalMap(_Networks):
         super().__post_init__()
         if not isinstance(self.hidden, int):
             raise ValueError(
-                f"Expected one number for hidden, as the scales of a Real NVP double it by "
-                f"themselves; got {self.hidden}."
+                f"Expected one number for hidden, as each scale of a Real NVP doubles it; got "
+                f"{self.hidden}."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnMap(Map):
-    """A map of one's own: a `rgflow.bijectors.Bijector` by its import path, which must have been
-    imported, or be trusted; all further options are those of its constructor."""
+    """A map of your own: a `rgflow.bijectors.Bijector` by its import path, which must have been
+    imported or be trusted; all further options are arguments of its constructor."""
 
     path: str
     """The import path."""
@@ -277,7 +277,7 @@ MAPS: dict[str, type[Map]] = {
 @dataclass(frozen=True, kw_only=True)
 class PriorKind:
     """Distribution of every latent; a kind of prior is a subclass. One of your own has a method
-    `make()` that gives the prior (`rgflow.priors.Prior`)."""
+    `make()` that returns the prior (`rgflow.priors.Prior`)."""
 
     scale: float | None = None
     """b, σ or s; none: unit variance."""
@@ -321,11 +321,11 @@ PRIORS: dict[str, type[PriorKind]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """From 8-bit pixels to the flow's own space; a kind of pixel map is a subclass. One of your own
-    has a method `make(channels)` that gives the bijector, from [0, 256)."""
+    """Map from 8-bit pixels to the flow's own space; a kind of pixel map is a subclass. One of your
+    own has a method `make(channels)` that returns the bijector, from [0, 256)."""
 
     dequantization: Dequantization = "uniform"
-    """Noise that makes 8-bit pixels real numbers: uniform, or learned, pixel by pixel
+    """Noise that turns 8-bit pixels into real numbers: uniform, or learned for each pixel
     (variational)."""
 
     def __post_init__(self) -> None:
@@ -344,7 +344,7 @@ class MarginalPixels(Pixels):
 
 @dataclass(frozen=True, kw_only=True)
 class UniformPixels(Pixels):
-    """Values as they are, as numbers between 0 and 1."""
+    """Values divided by 256, between 0 and 1."""
 
 
 PIXELS: dict[str, type[Pixels]] = {
@@ -390,15 +390,15 @@ channel_mixing; got 'bins'.
     shared_from: int = 0
     """The first of the levels that share their weights; those below it have their own."""
     position_embedding: int = 0
-    """Size of a learned embedding of the position of every cell, which maps see; 0: none."""
+    """Size of a learned embedding of each cell's position, an input of its map; 0: none."""
     level_embedding: int = 0
-    """How many kinds of levels maps can tell apart where levels share their weights: each of the
-    finest is one, and all further ones, the top included, are the last, so that larger images have
-    no levels of a kind that wasn't trained; 0: maps don't know their level."""
+    """How many kinds of levels maps tell apart, if levels share their weights: each of the finest
+    is a kind, and all others, with the top, are the last, so that larger images have no level of an
+    untrained kind. 0: the level isn't an input."""
     labels: int = 0
-    """Number of classes whose label is given with every image; 0: there are no labels."""
+    """Number of classes, if every image comes with a class label; 0: no labels."""
     label_embedding: int = 16
-    """Size of a learned embedding of the label, which maps see."""
+    """Size of a learned embedding of the label, an input of all maps."""
     prior: PriorKind = field(default_factory=LaplacePrior)
     """Distribution of every latent: laplace, gaussian or student."""
     pixels: Pixels | None = field(default_factory=LogitPixels)
@@ -407,8 +407,8 @@ channel_mixing; got 'bins'.
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     compute_dtype: ComputeDtype = "float32"
-    """Number format of the networks in training steps; auto: bfloat16 where a timed product says
-    that it pays. Everything else runs in the format of the parameters."""
+    """Number format of the networks in training steps; auto: bfloat16 if a timed matrix product is
+    faster in it. Everything else runs in the format of the parameters."""
 
     def __post_init__(self) -> None:
         own_fields(self)
@@ -449,8 +449,8 @@ channel_mixing; got 'bins'.
         told = self.position_embedding, self.level_embedding, self.labels
         if isinstance(self.geometry, Squeeze) and any(told):
             raise ValueError(
-                "Expected no position_embedding, level_embedding or labels for a Real NVP; got "
-                "some: leave them out."
+                "Expected no position_embedding, level_embedding or labels for a Real NVP; got at "
+                "least one: leave them out."
             )
         if self.shared:
             for of, name in ((self.geometry, "m"), (self.map, "depth"), (self.map, "hidden")):
@@ -621,45 +621,45 @@ class TrainConfig:
     model: FlowConfig = field(default_factory=FlowConfig)
     """The flow to train."""
     pretrained: str | None = None
-    """Begin with the weights of this model, whose flow it then has to be: a run folder, that of a
-    model, or the name of a model of the package; none: with new weights."""
+    """Start from the weights of this model: a run folder, a model folder, or the name of an
+    included model. The flow must be the same. None: new weights."""
     train_levels: tuple[int, ...] | None = None
-    """Levels whose weights are learned; the others keep those they begin with. None: all."""
+    """Levels whose weights are trained; the others keep their initial weights. None: all."""
     objective: Objective = field(default_factory=MaximumLikelihood)
     """What a step minimises: likelihood, or a class of your own by its import path."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
     NAME), wallpapers, cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
     fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), stream:PATH (random
-    crops of the pictures in Parquet or WebDataset shards, read in a stream, nothing cached),
-    rolled:NAME (each image of NAME moved by 0 to 7 pixels both ways, on the torus), or none where
-    the objective needs none."""
+    crops of the pictures in Parquet or WebDataset shards, read in a stream without a cache),
+    rolled:NAME (each image of NAME shifted by 0 to 7 pixels in both directions, on the torus), or
+    none if the objective needs no data."""
     data_root: str | None = None
     """Folder with the official files of cifar10, mnist, celeba or chairs."""
     download: bool = False
-    """Whether files that aren't there may be downloaded."""
+    """Whether missing files may be downloaded."""
     crop: int | None = None
-    """Cut the centre crop × crop pixels out of each picture before it is resized (CelebA: 148)."""
+    """Crop each picture to its central crop × crop pixels before it is resized (CelebA: 148)."""
     train_count: int | None = None
     """Number of training images; none: all there are (90,000 for MSDS)."""
     fresh: bool = False
-    """Draw images that no step has seen before, without an end, instead of using those there are
-    again and again; of msds1 and msds2, which are drawn at random in any case."""
+    """Draw new images for every step instead of reusing a fixed training set; only for msds1 and
+    msds2, whose images are generated."""
     minutes: float | None = None
     """Budget of training time in minutes, validation included."""
     clock: Literal["wall", "processor"] = "wall"
-    """What minutes and seconds are of: time that passes, or time that the processors spend on this
-    process, all threads together, which is fair on a machine that does other things besides."""
+    """Clock for minutes and seconds: wall-clock time, or the processor time of this process, summed
+    over its threads, which is fair on a busy machine."""
     steps: int | None = None
-    """Budget of optimiser steps; whichever of minutes and steps is used up first ends the run."""
+    """Budget of optimiser steps; the run ends when minutes or steps are used up."""
     batch_size: int = 64
     """Images per step, over all processes together."""
     accumulate: int = 1
-    """Parts into which each process cuts its share of a step's images, one after the other: less
-    memory for the same gradient."""
+    """Number of parts into which each process splits its share of a batch, processed one after
+    another: less memory for the same gradient."""
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """adamw, or muon, which takes steps with orthogonal directions for the matrices that lead to
-    hidden layers, and AdamW for all else."""
+    """adamw, or muon, which takes orthogonalised steps for the matrices that lead to hidden layers,
+    and AdamW steps for everything else."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     muon_lr: float = 0.02
@@ -668,7 +668,7 @@ class TrainConfig:
     """Weight decay of AdamW."""
     muon_decay: float = 0.02
     """Weight decay of Muon: weights shrink by this times the learning rate in every step, so no
-    singular value grows above its inverse."""
+    singular value exceeds its inverse."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of AdamW's two moments."""
     warmup: int = 50
@@ -678,16 +678,16 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """Largest global norm of the gradient of the loss per dimension (in nats)."""
     ema_decay: float = 0.99
-    """Decay per step of the moving average of the weights, which is evaluated and kept; 0: none.
-    It is less at the beginning: (1 + n)/(10 + n) after n steps."""
+    """Decay per step of the moving average of the weights, which is validated and saved; 0: none.
+    After n steps it is at most (1 + n)/(10 + n)."""
     compile: bool | None = None
-    """Compile maps of the unit cube, and coarse_to_fine's networks; none: where there is
-    a C++ compiler. It takes some tens of seconds, which aren't counted as training time."""
+    """Compile maps of the unit cube, and coarse_to_fine's networks; none: if there is a C++
+    compiler. This takes tens of seconds, which don't count as training time."""
     flip: bool = False
-    """Mirror every other training image, at random."""
+    """Mirror each training image with probability 1/2."""
     shuffle_channels: bool = False
-    """Give the channels of every training image a random order; of sets in which all orders are
-    equally likely, such as msds1 and msds2, it makes six images out of one."""
+    """Permute the channels of each training image at random. If all orders are equally likely, as
+    in msds1 and msds2, this gives six images for each one."""
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of parameters and images; float64 is for checking."""
     validate_every: float = 60.0
@@ -695,9 +695,9 @@ class TrainConfig:
     validate_count: int = 500
     """Number of validation images."""
     keep: int = 2
-    """Number of checkpoints that are kept, the newest; the best model is kept besides."""
+    """Number of checkpoints to keep, the newest ones; the best model is kept as well."""
     tensorboard: bool = False
-    """Whether to write TensorBoard's files too."""
+    """Whether to write TensorBoard files as well."""
     seed: int = 0
     """Seed of weights, data order and dequantisation."""
 
@@ -733,7 +733,7 @@ class TrainConfig:
         check_type("data", self.data, str, "a name")
         if self.data == "none" and self.model.labels:
             raise ValueError(
-                "Expected a flow without labels where there is no data set; got one with some: set "
+                "Expected a flow without labels if there is no data set; got one with labels: set "
                 "model.labels to 0."
             )
         unknown = isinstance(self.objective, UnknownObjective)

@@ -1,10 +1,10 @@
-"""Trained models by name, and the card of each: all that is known of it.
+"""Trained models by name, and the card of each: all that is known about it.
 
-NAME/config.json        what the flow is made of
+NAME/config.json        the architecture of the flow
 NAME/model.safetensors  its weights
 NAME/quantiles.json     how the levels' shares of the log-likelihood spread
-NAME/factors.json       what its latents mean, of some
-NAME/card.json          where it comes from, what was measured, and how it is made again
+NAME/factors.json       what its latents mean; some models only
+NAME/card.json          how it was trained, what was measured, and how to reproduce it
 NAME/README.md          the same for people
 
 Such folders lie in the package, in the folder that the variable RGFLOW_MODELS names, or in the
@@ -48,7 +48,7 @@ MODELS, HUB = "RGFLOW_MODELS", "RGFLOW_HUB"
 a folder for each."""
 ELSEWHERE = (
     f"name a folder that holds it in {MODELS}, or a Hugging Face repository that does in {HUB}, or "
-    f"make it by the commands on its card (`rgflow models NAME`)"
+    f"train it with the commands on its card (`rgflow models NAME`)"
 )
 """What to do for a model whose weights aren't on this machine."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -58,11 +58,11 @@ FILES = [CONFIG, WEIGHTS, CARD, PAGE, FACTORS, QUANTILES]
 OF_MACHINE = {"compute_dtype", "checkpointing", "compile"}
 """Settings that say how numbers are computed, and not what."""
 OF_PATCHES = (
-    "overlapping regions of the same seven photographs, 219 of which don't overlap: errors that "
-    "count every image are too small by far, and they show other things than the training images "
-    "do, which samples can be nearer to"
+    "overlapping regions of the same seven photographs (219 don't overlap), so errors computed "
+    "over all of them are far too small; they show other things than the training images, to which "
+    "samples can be closer"
 )
-"""What one has to know of the test images of the data set `patches`."""
+"""A warning about the test images of the data set `patches`."""
 
 
 def cards() -> dict[str, Path]:
@@ -115,7 +115,7 @@ def folder_of(name: str | Path, revision: str | None = None) -> Path:
     if found is not None:
         if revision is not None:
             raise ValueError(
-                f"Expected a revision only of a model on the Hugging Face hub; {name} is in "
+                f"Expected a revision only for a model on the Hugging Face hub; {name} is in "
                 f"{found}: leave the revision out."
             )
         return found
@@ -133,7 +133,7 @@ def folder_of(name: str | Path, revision: str | None = None) -> Path:
 
 
 def missing(name: str) -> str:
-    """What to say of a name at which there is no model."""
+    """The error message for a name at which there is no model."""
     sentence = f"Expected the folder of a run or a model; there is none at {name}"
     if os.path.dirname(name):
         return f"{sentence}."
@@ -152,14 +152,14 @@ def push_to_hub(folder: Path, repository: str, **options: Any) -> str:
 
     Args:
         folder: As `Flow.save_pretrained` or `rgflow ship` writes it.
-        repository: `owner/name`; it is made if it isn't there.
+        repository: `owner/name`; it is created if it doesn't exist.
         options: As for `rgflow.hub.push`.
 
     Returns:
         Where the hub shows it.
 
     Raises:
-        OSError: If the hub doesn't take it.
+        OSError: If the hub rejects the upload.
         ValueError: If the card or the config is damaged.
     """
     licence = None
@@ -174,7 +174,7 @@ def push_to_hub(folder: Path, repository: str, **options: Any) -> str:
 
 
 def _opening(title: str, address: str) -> str:
-    """How a page about a model begins."""
+    """The beginning of a page about a model."""
     return (
         f"# {title}\n\n"
         f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{address}")\n```\n\n'
@@ -183,14 +183,14 @@ def _opening(title: str, address: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A model whose weights a training began with, and how it had been trained itself.
+    """A model whose weights a training started from, and how that model was trained.
 
     Attributes:
         model: What it is called.
         steps: Steps of its optimiser; none: unknown, as of a model without a card.
         seconds: Their time.
-        start: What it began with itself.
-        config: The settings of its training; none: unknown, as in what follows.
+        start: What it started from itself.
+        config: The settings of its training; none: unknown, here and below.
         began: When, in UTC.
         machine: What it ran on.
         versions: Of Python and packages.
@@ -212,7 +212,7 @@ class Start:
         """The inverse of `dataclasses.asdict`; settings of another version aren't known; a
         `ValueError` if a value is missing or of another type."""
         if not isinstance(values, dict):
-            raise DamagedError("what a training began with isn't an object")
+            raise DamagedError("the start of a training isn't an object")
         known: dict[str, Any] = {"steps": None, "seconds": None} | values
         made = instance(cls, known | {"start": None, "config": None})
         start, config = known.get("start"), None
@@ -247,7 +247,7 @@ class Training:
         machine: What it ran on: processor, cores, threads, GPU, processes.
         versions: Of Python and packages.
         git: The commit of the source, and whether it had changes; none where that isn't known.
-        start: What its weights were at the start; none: new.
+        start: The model whose weights it started from; none: new weights.
     """
 
     began: str
@@ -261,7 +261,7 @@ class Training:
 
     @property
     def starts(self) -> list[Start]:
-        """What its weights began with, what those had begun with, and so on."""
+        """The model it started from, the model that one started from, and so on."""
         found, start = [], self.start
         while start:
             found.append(start)
@@ -270,7 +270,7 @@ class Training:
 
     @property
     def all_steps(self) -> int:
-        """Steps with those that its first weights had taken, as far as they are known."""
+        """Steps, including those of the models it started from, as far as they are known."""
         return self.steps + sum(one.steps or 0 for one in self.starts)
 
     @property
@@ -289,7 +289,7 @@ class Likelihood:
         standard_error: Of the mean, over the images.
         images: Number of images.
         seed: Seed of the noise, as for `rgflow.evaluation.evaluate`.
-        floor: The entropy of what makes the images, which no mean falls below; none: unknown.
+        floor: The entropy of the distribution of images, a lower bound of the mean; none: unknown.
     """
 
     unit: str
@@ -309,11 +309,11 @@ class Likelihood:
 
 @dataclass(frozen=True, kw_only=True)
 class Lossless:
-    """The first test images, all of which come back from their latents to the last bit.
+    """The first test images, all of which are recovered from their latents bit for bit.
 
     Attributes:
         images: Number of images.
-        float32: How many of them float32 is enough for; `encode` takes float64 for the others.
+        float32: For how many of them float32 is enough; `encode` uses float64 for the others.
     """
 
     images: int
@@ -322,12 +322,12 @@ class Lossless:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """All that is known of a model. Everything in it was measured on the weights as stored.
+    """All that is known about a model. Everything in it was measured on the stored weights.
 
     Attributes:
         name: Of the model, and of its folder.
         date: When it was measured.
-        rgflow: The version of this package with which it was.
+        rgflow: The version of this package that measured it.
         parameters: Number of weights.
         bytes: Size of the file with the weights.
         sha256: Of the config followed by the weights, as they are on the disk; none: unknown.
@@ -335,10 +335,10 @@ class Card:
         config: The settings of its training; those of the flow are among them.
         training: How it was trained.
         likelihood: How likely test images are.
-        lossless: Whether they come back from their latents; none of real-valued fields.
+        lossless: Whether they are recovered from their latents; none for real-valued fields.
         distances: Fréchet distances of samples, each a `rgflow.metrics.frechet.FrechetDistance`.
         licence: Of the weights.
-        remarks: What else should be known, such as what its settings don't tell of its training.
+        remarks: What else should be known, such as what settings don't show.
     """
 
     name: str
@@ -389,7 +389,7 @@ class Card:
             part.write_text(self.page(), encoding="utf-8")
 
     def facts(self) -> Iterator[tuple[str, str]]:
-        """What it says, but for the settings, in words: what it is about, and a phrase."""
+        """What it says in words, except the settings: pairs of a name and a phrase."""
         from rgflow.text import measured  # which draws tables, too
 
         training, model, found = self.training, self.config.model, self.likelihood
@@ -415,17 +415,17 @@ class Card:
             )
         yield (
             "parameters",
-            f"{self.parameters:,}, stored as {self.storage} in {self.bytes / 1e6:.1f} MB; they "
-            f"compute in {self.config.dtype}",
+            f"{self.parameters:,}, stored as {self.storage} in {self.bytes / 1e6:.1f} MB, used "
+            f"in {self.config.dtype}",
         )
         yield "data", f"{self.config.data}, {training.images:,} training images"
-        clock = {"wall": "on the clock", "processor": "of the processor"}[self.config.clock]
+        clock = {"wall": "wall-clock time", "processor": "processor time"}[self.config.clock]
         text = (
             f"{training.steps:,} steps of {self.config.batch_size} images in "
-            f"{training.seconds / 60:.1f} minutes {clock}, begun {training.began}"
+            f"{training.seconds / 60:.1f} minutes of {clock}, started {training.began}"
         )
         if levels := self.config.train_levels:
-            text += f", of the weights of level{'s' * (len(levels) > 1)} {listed(levels)} alone"
+            text += f", weights of level{'s' * (len(levels) > 1)} {listed(levels)} only"
         if training.start:
             text += f", from the weights of {training.start}"
         yield "training", text
@@ -440,7 +440,7 @@ class Card:
         )
         if git := training.git:
             yield "source", commit_of(git)
-        yield "measured", f"{self.date}, on the weights as stored, with rgflow {self.rgflow}"
+        yield "measured", f"{self.date}, on the stored weights, with rgflow {self.rgflow}"
         if self.sha256:
             yield "SHA-256", f"{self.sha256} of config.json followed by model.safetensors"
         yield "licence", self.licence
@@ -448,7 +448,7 @@ class Card:
             yield "remarks", " ".join(self.remarks.split())  # one row of a table
 
     def commands(self) -> list[str]:
-        """Commands of a shell that make the model again: its trainings, one after the other, each
+        """Shell commands that reproduce the model: its trainings, one after another, each
         as a preset and what differs from it, then `rgflow ship`. How numbers are computed is left
         to the machine."""
         parts = [self.config]
@@ -467,14 +467,14 @@ class Card:
         """The card for people, in Markdown.
 
         Args:
-            address: By what `load_flow` finds the model; none: by its name.
+            address: Where `load_flow` finds the model; none: under its name.
         """
         rows = "\n".join(f"| {name} | {text} |" for name, text in self.facts())
         starts = self.training.starts
-        how = f"Trained on from the weights of {starts[0].model} " if starts else "Trained "
+        how = f"Trained from the weights of {starts[0].model} " if starts else "Trained "
         before = "".join(
-            f"\nThose of {start.model} were trained{_where(start)} with the same settings, but "
-            f"for\n\n"
+            f"\nThe weights of {start.model} were trained{_where(start)} with the same settings "
+            f"except\n\n"
             f"```yaml\n{to_yaml(_others(plain(start.config), plain(self.config)))}```\n"
             for start in starts
             if start.config
@@ -483,8 +483,8 @@ class Card:
         return (
             f"{_opening(self.name, address or self.name)}"
             f"| | |\n|---|---|\n{rows}\n\n"
-            f"These commands make it again:\n\n```sh\n{commands}\n```\n\n"
-            f"{how}with `rgflow train --config settings.yaml`, and these settings:\n\n"
+            f"These commands reproduce it:\n\n```sh\n{commands}\n```\n\n"
+            f"{how}with `rgflow train --config settings.yaml` and these settings:\n\n"
             f"```yaml\n{to_yaml(self.config)}```\n{before}"
         )
 
@@ -513,7 +513,7 @@ def _as_words(config: TrainConfig) -> list[str]:
 
 
 def _flat(values: dict[str, Any], before: str = "--") -> Iterator[tuple[str, Any]]:
-    """Settings as options of `rgflow train`, but for those of the machine."""
+    """Settings as options of `rgflow train`, except those of the machine."""
     for name, value in plain(values).items():
         if isinstance(value, dict):
             if "kind" in value:
@@ -524,17 +524,17 @@ def _flat(values: dict[str, Any], before: str = "--") -> Iterator[tuple[str, Any
 
 
 def _where(start: Start) -> str:
-    """When and on what a training ran that others went on from, as far as it is known."""
+    """When and on what an earlier training ran, as far as it is known."""
     if not start.began or not start.machine:
         return ""
-    text = f", begun {start.began} on {start.machine['processor']}"
+    text = f", started {start.began} on {start.machine['processor']}"
     if git := start.git:
         text += f", {commit_of(git)}"
     return f"{text},"
 
 
 def commit_of(git: dict[str, Any]) -> str:
-    """By which code something was made, from a record of it."""
+    """The commit that something was made with, from its record."""
     return f"commit {git['commit'][:9]}{' with changes' if git['changes'] else ''}"
 
 
@@ -556,7 +556,7 @@ def _with_errors(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_words(config: FlowConfig) -> str:
-    """What a flow is made of, in a phrase.
+    """The architecture of a flow, in a phrase.
 
     Example:
         >>> in_words(FlowConfig())

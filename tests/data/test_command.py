@@ -42,7 +42,7 @@ def test_splits_are_prepared(capsys: Capture, cache_folder: Path) -> None:
         first = np.asarray(sheet)[2:66:2, 2:66:2].transpose(2, 0, 1)
     np.testing.assert_array_equal(first, load("msds1", count=70).images[0])
     again = said(capsys, "msds1", *counts).splitlines()
-    assert again[0] == f"train: 70 images in {folder} (there already)."
+    assert again[0] == f"train: 70 images in {folder} (already in the cache)."
 
 
 def test_what_is_left_out_is_named(capsys: Capture, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_official_files_from_a_folder(capsys: Capture, tmp_path: Path) -> None:
 def test_mistakes(capsys: Capture, tmp_path: Path, cache_folder: Path) -> None:
     assert "nearest: celeba" in refused(capsys, "celebA")
     assert "got none of them" in refused(capsys, "chairs", "--data_root", str(tmp_path))
-    assert "got 0 of each split" in refused(
+    assert "got 0 for every split" in refused(
         capsys, "msds1", "--train", "0", "--validation", "0", "--test", "0"
     )
     assert "Expected --train to be at least 0; got -3" in refused(capsys, "msds1", "--train", "-3")

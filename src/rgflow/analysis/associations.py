@@ -24,9 +24,9 @@ from rgflow.latents import Address, Latents
 from rgflow.lattice import Sites
 
 BINS = 8
-"""Bins of equally many images for the mutual information, at the most (`bins_for`)."""
+"""Maximum number of bins of equally many images for the mutual information (`bins_for`)."""
 RATE = 0.05
-"""The share of chance findings to be expected among the significant pairs."""
+"""Expected share of false discoveries among the significant pairs."""
 
 
 class Association(NamedTuple):
@@ -72,8 +72,8 @@ class Associations:
     rate: float = RATE
 
     def latents_of(self, label: str, count: int = 5, level: int | None = None) -> list[Association]:
-        """The latents that tell most about a label, of one level or of all; a `ValueError` if there
-        is no such label or level."""
+        """The latents with most information about a label, of one level or of all; a `ValueError`
+        if there is no such label or level."""
         check_name("label", label, self.labels)
         k = self.labels.index(label)
         found = self.information[k]
@@ -85,7 +85,8 @@ class Associations:
         return [self._at(k, c, i, j) for c, i, j in places if np.isfinite(found[c, i, j])]
 
     def labels_of(self, address: Address, count: int = 5) -> list[Association]:
-        """The labels that a latent tells most about; a `ValueError` if there is no such latent."""
+        """The labels that a latent has most information about; a `ValueError` if there is no such
+        latent."""
         h, i, j, c = address
         self.lattice.check_site(h, i, j)
         check_whole("the channel", c, 0, self.information.shape[1] - 1)
@@ -93,7 +94,8 @@ class Associations:
         return [self._at(k, c, i, j) for k in order.tolist()]
 
     def names(self) -> dict[Address, str]:
-        """For every latent that significantly goes with a label, the one it tells most about."""
+        """For every latent that significantly goes with a label, the label it has most information
+        about."""
         found = self.significant.any(0)
         best = np.where(self.significant, self.information, -np.inf).argmax(0)
         return {
@@ -102,7 +104,7 @@ class Associations:
         }
 
     def by_level(self) -> NDArray[np.float64]:
-        """The most that a single latent of a level tells about a label, [K, levels]."""
+        """The highest information of a single latent of a level about a label, [K, levels]."""
         return np.stack(
             [
                 self.information[:, :, self.lattice.site_levels == level].max((1, 2))
@@ -142,7 +144,7 @@ class Associations:
 
 
 def associations(z: Latents, labels: Sequence[Label]) -> Associations:
-    """Rank the latents of N images by what is known about these images, and labels by latents.
+    """Find which latents of N images go with which labels.
 
     Raises:
         ValueError: If there are no labels, or not one finite value per image.

@@ -11,8 +11,8 @@ from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 
 PENALTIES = (10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
-"""From which each linear model has its own: the largest leave next to nothing of many latents that
-tell nothing, so that a held-out R² isn't far below 0."""
+"""Penalties from which each linear model chooses its own. The largest shrink uninformative latents
+to almost nothing, so that a held-out R² isn't far below 0."""
 
 
 def columns(z: Latents) -> NDArray[np.float32]:

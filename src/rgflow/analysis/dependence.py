@@ -2,7 +2,7 @@
 
 The tree is that of the decimators: four sites of a level's grid become one of the next, and above
 the top all sites become one, the root. The distance of two latents on it is the number of RG steps
-from the lower one up to the lowest place where both have an ancestor in common.
+from the lower one up to their lowest common ancestor.
 
 Letters in shapes: N images; P pairs of latents; C channels; H, W rows and columns.
 """
@@ -22,7 +22,7 @@ from rgflow.lattice import Sites
 from rgflow.text import mean_and_error
 
 BINS = 12
-"""Bins of equally many images for the mutual information, at the most (`bins_for`)."""
+"""Maximum number of bins of equally many images for the mutual information (`bins_for`)."""
 
 
 class Measured(NamedTuple):
@@ -32,7 +32,7 @@ class Measured(NamedTuple):
     error: float
     """Its standard error over the pairs."""
     floor: float
-    """The same with the images of one of each pair in another order, so that the two are
+    """The same with the images of one latent of each pair shuffled, which makes the two
     independent."""
 
 
@@ -57,9 +57,9 @@ class Dependence:
     Attributes:
         strata: By levels and by distance on the tree.
         images: N.
-        bins: For the mutual information.
-        pairs: Pairs of a stratum at the most.
-        seed: Of their choice.
+        bins: Bins for the mutual information.
+        pairs: Maximum number of pairs in a stratum.
+        seed: Seed of their choice.
     """
 
     strata: tuple[Stratum, ...]
@@ -77,9 +77,9 @@ def dependence(z: Latents, *, pairs: int = 200, seed: int = 0) -> Dependence:
     """Correlation of z and of |z| and mutual information, by levels and by distance on the tree.
 
     Args:
-        z: The latents of N images; or, to compare with, `Latents.from_image` of the images.
-        pairs: Pairs chosen at random for any two levels and any distance; as many as there are
-            latents of the lower level, if these are fewer.
+        z: The latents of N images; or, for comparison, `Latents.from_image` of the images.
+        pairs: Number of pairs chosen at random for any two levels and any distance; at most as many
+            as the lower level has latents.
         seed: Of the choice.
 
     Raises:

@@ -22,22 +22,22 @@ from rgflow.lattice import Sites
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Direction:
-    """Where latents go when a label rises.
+    """A direction of latents in which a label rises.
 
     Attributes:
-        label: Name of the label; of an angle θ with "cosine" or "sine" behind it, as it's cos 2θ or
+        label: Name of the label; for an angle θ, followed by "cosine" or "sine", as it is cos 2θ or
             sin 2θ that rises.
-        levels: Levels in which it was looked for.
+        levels: Levels in which it was fitted.
         box: The part of the image that the label is about. Only latents move whose generation cone
             meets it.
         vector: A unit vector, as the latents of one image; 0 for latents that don't move.
         measure: How the score is measured: R² of a number, the area under the ROC curve of a
             binary label.
-        score: On the images held out.
-        penalty: Of the squared length of the weights, in a ridge or logistic regression; chosen.
-        images: Images that it was fitted to.
-        held_out: Images that it was scored on.
-        seed: Of the choice of the latter.
+        score: The score on held-out images.
+        penalty: Penalty on the squared weights of the ridge or logistic regression, as chosen.
+        images: Number of images that it was fitted to.
+        held_out: Number of images that it was scored on.
+        seed: Seed of the choice of held-out images.
     """
 
     label: str
@@ -63,8 +63,8 @@ def check_levels(lattice: Sites, levels: Sequence[int]) -> None:
 def directions(
     z: Latents, label: Label, levels: Sequence[int] | None = None, *, seed: int = 0
 ) -> tuple[Direction, ...]:
-    """Fit the direction in which a label rises, within some levels: of an angle θ two, those of
-    cos 2θ and of sin 2θ.
+    """Fit the direction in which a label rises, within some levels; for an angle θ two directions,
+    those of cos 2θ and sin 2θ.
 
     A quarter of the images is held out for the score, and a quarter of the others chooses the
     penalty.
@@ -73,7 +73,7 @@ def directions(
         z: The latents of N images.
         label: A number or an angle (ridge regression), or a binary label (logistic regression).
         levels: The levels whose latents may move; none: all.
-        seed: Of the choice of images held out.
+        seed: Seed of the choice of held-out images.
 
     Raises:
         ValueError: If there is no such level or none at all, or one class is rare.

@@ -18,13 +18,13 @@ from rgflow.analysis.labels import Label
 from rgflow.text import mean_and_error
 
 BINS = 20
-"""Bins of equally many images for the mutual information, at the most (`bins_for`)."""
+"""Maximum number of bins of equally many images for the mutual information (`bins_for`)."""
 DEPTH = 8
-"""Of the trees of the random forests."""
+"""Depth of the trees of the random forests."""
 
 
 class CodeScores(NamedTuple):
-    """The scores of a code; what they mean says `Disentanglement`."""
+    """The scores of a code, explained in `Disentanglement`."""
 
     mig: float
     disentanglement: float
@@ -34,13 +34,14 @@ class CodeScores(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Disentanglement:
-    """CodeScores of a code, each 1 at best.
+    """The scores of a code, each 1 at best.
 
-    Few images let a code look tidy that says nothing, so each is to be compared with its floor.
+    With few images even a meaningless code scores above 0, so compare each score with `shuffled`.
 
     Attributes:
         mig: Mutual information gap (Chen et al. 2018): the mean over factors of the information of
-            the latent that tells most about it less that of the next, divided by its entropy.
+            the most informative latent minus that of the second, divided by the entropy of the
+            factor.
         mig_error: Its standard error over the factors.
         disentanglement: Does a latent matter for one factor only? (Eastwood and Williams 2018.)
         completeness: Does one latent alone matter for a factor?
@@ -145,8 +146,8 @@ def dci(importance: NDArray[np.float64]) -> tuple[float, float]:
     """Disentanglement and completeness (Eastwood and Williams 2018, section 2) from how much each
     latent matters for each factor, [D, K], at least 0.
 
-    With these importances R_dk, disentanglement is 1 less the entropy of P_dk = R_dk / Σ_k R_dk in
-    logarithms of base K, the mean over latents weighted by Σ_k R_dk; completeness is 1 less the
+    With these importances R_dk, disentanglement is 1 minus the entropy of P_dk = R_dk / Σ_k R_dk in
+    logarithms of base K, the mean over latents weighted by Σ_k R_dk; completeness is 1 minus the
     entropy of R_dk / Σ_d R_dk in logarithms of base D, the mean over factors. Latents and factors
     whose importances are all 0 don't count.
 

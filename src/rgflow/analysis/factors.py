@@ -1,4 +1,4 @@
-"""What the latents of a trained flow say about the factors of images: all of it at once.
+"""What the latents of a trained flow say about the factors of images: all analyses at once.
 
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
@@ -31,11 +31,11 @@ from rgflow.text import Report, counter
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Factors:
-    """What is found of the meaning of latents.
+    """What was found about the meaning of latents.
 
     Attributes:
         images: N.
-        seed: Of the dequantisation noise, and of whatever else is random.
+        seed: Seed of the dequantisation noise and all other randomness.
         draws: Latents drawn for the receptive fields.
         visible: The latents that visibly change an image.
         latents: How dependent latents are.
@@ -44,8 +44,7 @@ class Factors:
         associations: Which latents go with which labels.
         probes: Which level holds which factor.
         scores: MIG and DCI of the strongest latents.
-        directions: Where latents go when a label rises: those of the whole image, and of four
-            places.
+        directions: Directions in which labels rise: labels of the whole image, and of four places.
     """
 
     images: int
@@ -113,22 +112,22 @@ def find_factors(
 ) -> Factors:
     """Find what latents mean.
 
-    Images of 8 bits are encoded with noise, which makes their latents those that the flow knows.
+    8-bit images are encoded with noise, as in training.
 
     Args:
         images: [N, C, H, W].
         labels: What is known about them; none: only what needs no labels. Binary ones that fewer
             than 8 images have, or lack, are neither probed nor given directions.
-        levels: In which directions are looked for; none: all.
+        levels: Levels in which directions are fitted; none: all.
         folds: As for `probe_levels`.
         places: As for `probe_levels`; for MIG, DCI and directions at most four.
         strongest: Number of latents for MIG and DCI, those with the strongest receptive fields.
-        fields: The receptive fields of all latents, if they are ready.
+        fields: The receptive fields of all latents, if they are known.
         threshold: Strength of a field above which a latent counts as visible.
         draws: Latents drawn for the receptive fields, if these aren't given.
-        seed: Of whatever is random.
+        seed: Seed of all randomness.
         batch_size: Images encoded at a time.
-        progress: Called as things go on.
+        progress: Called with the progress of each part.
 
     Raises:
         ValueError: If images or fields don't fit the flow, the labels don't fit the images, or a

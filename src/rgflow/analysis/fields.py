@@ -2,14 +2,15 @@
 
 RF_l = E_{z~p} |∂G/∂z_l|, with the sum of absolute values over channels: one H×W picture per latent.
 The paper doesn't say where ∂G is taken; a strength of 1 as the threshold of visibility makes sense
-in the flow's own space y, before pixels are made of it, so this is the default.
+in the flow's own space y, before the pixel map, so this is the default.
 
 A flow whose networks see pixels as whole levels (`CoarseToFine`) is a staircase: its derivative
-says nothing of what happens a step further. There a latent is drawn anew instead, or moved by one
-unit, and RF_l = E |ΔG| is by how much pixels change, in grey levels.
+says nothing about larger steps. There a latent is redrawn instead, or moved by one unit, and RF_l =
+E |ΔG| is the change of pixels, in grey levels.
 
-Of an RG-Flow, latents whose generation cones don't meet share a column of ∂G/∂z: they are told
-apart by where the column isn't zero. Of other flows, every latent takes a Jacobian-vector product.
+In an RG-Flow, latents whose generation cones don't meet share a column of ∂G/∂z: they are
+distinguished by where the column is nonzero. In other flows, every latent takes a Jacobian-vector
+product.
 
 Letters in shapes: C channels; H, W rows and columns; n latents of one level; K columns; w, v rows
 and columns of the window that holds a level's cones.
@@ -36,13 +37,13 @@ from rgflow.model import RGFlow
 from rgflow.numerics import jvp
 
 Change = Literal["derivative", "redraw", "step"]
-"""How a latent is changed: infinitesimally, by drawing it anew from the prior, or by adding 1."""
+"""How a latent is changed: infinitesimally, by redrawing it from the prior, or by adding 1."""
 MEMORY = 1 << 28
-"""Bytes that the columns under way may take."""
+"""Maximum bytes of the columns that are computed at a time."""
 ANOTHER = 1 << 31
-"""Between the seeds of latents and of those that replace them; seeds have 32 bits."""
+"""Offset between the seeds of latents and those of their replacements; seeds have 32 bits."""
 LARGEST = 7 << 29
-"""Bytes of all fields asked for at the most: with a copy, as when they are written, 7 GiB."""
+"""Maximum bytes of all fields; with a copy, as when they are written, 7 GiB."""
 VISIBLE = 1.0
 """Strength above which a latent counts as visible (paper, section 4.4)."""
 
@@ -74,7 +75,7 @@ def how_found(one: Found) -> str:
 
 
 class Windows(NamedTuple):
-    """Where the latents of one level may be seen."""
+    """Where the latents of one level can change pixels."""
 
     addresses: NDArray[np.int64]
     """(h, i, j, c) of the n latents, [n, 4]."""
@@ -83,7 +84,7 @@ class Windows(NamedTuple):
     columns: Tensor
     """Columns of pixels, [n, v]."""
     colours: NDArray[np.int64]
-    """Latents with the same number don't meet, [n]."""
+    """Cones of latents with the same number don't meet, [n]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +94,7 @@ class ReceptiveFields(Found):
     Attributes:
         lattice: The geometry.
         channels: C.
-        windows: Where the latents of every level may be seen, level 0 first.
+        windows: Where the latents of every level can change pixels, level 0 first.
         fields: The fields inside these windows, [n, w, v] per level.
         strengths: Mean of each field over all H·W pixels, in the image layout [C, H, W]; NaN for
             latents that weren't asked for.
@@ -166,9 +167,9 @@ def receptive_fields(
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
         space: The flow's own space, or pixels; none: its own for derivatives, pixels for all else.
-        change: The derivative, or what changes if a latent is drawn anew (redraw) or moved by 1
-            (step); none: redraw for flows whose networks see pixels as whole levels.
-        sites: The positions whose latents are wanted, a mask [H, W]; none: all.
+        change: The derivative, or the change if a latent is redrawn (redraw) or moved by 1 (step);
+            none: redraw for flows whose networks see pixels as whole levels.
+        sites: The positions whose latents to compute, a mask [H, W]; none: all.
         progress: Called with the number of draws done.
 
     Raises:
@@ -239,7 +240,7 @@ def receptive_fields(
 
 
 def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Change, Space]:
-    """How latents of a flow are changed and where it is looked at, where that isn't given."""
+    """How latents are changed and in which space changes are measured, with defaults resolved."""
     if change is None:
         whole = any(bijector.staircase for bijector in flow.maps())
         change = "redraw" if whole else "derivative"

@@ -2,9 +2,9 @@
 
 Each column is cut into bins of equally many values, a column of few values into these. The
 information between bins is a lower bound of that between the numbers. Entropies are corrected
-for the number of images after Miller (1955): half the number of bins that aren't empty, less one,
-divided by the number of images. All in nats. Corrections hold only while the bins of both columns
-together aren't many for the number of images, so few images get few bins.
+for the number of images after Miller (1955): half the number of nonempty bins minus one, divided by
+the number of images. All in nats. Corrections hold only if each pair of bins has enough images, so
+few images get few bins.
 
 Letters in shapes: N images; D and K columns; P pairs of columns; B bins.
 """
@@ -31,7 +31,7 @@ class Information(NamedTuple):
 
 
 def bins_for(images: int, most: int) -> int:
-    """So many bins, from two to `most`, that five images or more fall into both bins of a pair, on
+    """The largest number of bins, from two to `most`, with at least five images per pair of bins on
     average.
 
     Example:

@@ -1,9 +1,9 @@
 """The Jacobian of generation, ∂G/∂z, in factors that are never multiplied out.
 
-A layer of an RG-Flow maps each of its cells by itself, so its Jacobian consists of small ones, of
-what a cell writes by what it reads. As many tangents as a cell reads variables, each set in all
-cells at once, through that layer alone give all of them; columns of ∂G/∂z then follow from small
-matrix products.
+A layer of an RG-Flow maps each of its cells by itself, so its Jacobian consists of small blocks:
+what a cell writes, by what it reads. All of them follow from pushing as many tangents as a cell
+reads variables through that layer alone, each set in all cells at once; columns of ∂G/∂z then
+follow from small matrix products.
 
 Letters in shapes: K tangents; C channels; H, W rows and columns; n cells; A variables that a cell
 reads. It writes the first D of them.
@@ -26,9 +26,9 @@ from rgflow.model import RGFlow
 from rgflow.numerics import jvp
 
 Space = Literal["flow", "pixels"]
-"""Where images are looked at: in the flow's own space y, before the pixel map, or as pixels."""
+"""Where changes are measured: in the flow's own space y, before the pixel map, or in pixels."""
 ROWS_AT_ONCE = 1 << 16
-"""Cells times tangents that go through a layer together, for the sake of memory."""
+"""Cells times tangents that go through a layer together, to limit memory."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,19 +27,19 @@ Box = tuple[int, int, int, int]
 """(y, x, height, width) of a rectangle of pixels."""
 
 CLASSES = 50
-"""So many classes at the most make a binary label each; more are names rather than classes."""
+"""Maximum number of classes that make a binary label each; more are names rather than classes."""
 CLASSY = ("class", "classes", "label", "labels", "chair", "photograph", "id")
 """Last words of names of labels whose values are classes, and not numbers."""
 LIST = ".txt"
-"""How the names of files end that are read as CelebA's list of attributes."""
+"""Ending of files that are read as CelebA's list of attributes."""
 LONGEST = 500
-"""Characters of a name or a value at the most."""
+"""Maximum number of characters of a name or a value."""
 TILE = 8
 """Edge of an oval's tile in MSDS."""
 FEW = 8
-"""Fewer images than that say nothing."""
+"""Fewer images than this say nothing."""
 LEAST = 1e-6
-"""Of a label's values the largest is at least so large, and at most its inverse."""
+"""Lower bound of the largest value of a label; its inverse is the upper bound."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -184,7 +184,7 @@ def check_labels(images: Sized, labels: Sequence[Label]) -> None:
 
 
 def spread(labels: Sequence[Label], places: int) -> list[Label]:
-    """The labels of the whole image, and those of so many places, evenly spread over all.
+    """The labels of the whole image, and those of a number of places spread evenly over it.
 
     These are the places next to the points of a Hammersley set: of 4 × 4 ovals, four are one of
     each row and each column, eight a chessboard.
@@ -224,8 +224,8 @@ def read_csv(
     an axis, the same after 180°, and `hair:class` are names of classes, text or numbers, as are
     those of a column that is called `class`.
 
-    A file whose name ends in .txt is CelebA's list of attributes; of its rows, those for other
-    files are left out.
+    A file whose name ends in .txt is CelebA's list of attributes; rows for other files are left
+    out.
 
     Args:
         path: The file.

@@ -29,7 +29,7 @@ def decode(
     Args:
         latents: In the number format to compute in, on any device.
         batch_size: Images at a time; the result depends on it by rounding only.
-        progress: Told of every batch.
+        progress: Called after every batch.
 
     Returns:
         Reals [N, C, H, W] in the number format of the latents.
@@ -75,13 +75,13 @@ def encode(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resampled:
-    """Images whose latents of one level were drawn anew while all others stayed.
+    """Images with the latents of one level redrawn and all others kept.
 
     Attributes:
         originals: The images themselves, [N, C, H, W].
         images: [N, levels, K, C, H, W].
-        temperature: At which the new latents were drawn.
-        seed: Of the first draw; draw k has seed + k, and is the same for every image.
+        temperature: Temperature of the new latents.
+        seed: Seed of the first draw; draw k has seed + k, and is the same for every image.
     """
 
     originals: Tensor
@@ -105,7 +105,7 @@ def resample(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Resampled:
-    """Draw the latents of each level anew, and keep all others.
+    """Redraw the latents of each level in turn, and keep all others.
 
     Args:
         latents: Of N images.

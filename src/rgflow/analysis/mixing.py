@@ -41,7 +41,7 @@ def every_threshold(levels: int) -> list[Shares]:
 
 
 def straight(levels: int, steps: int) -> list[Shares]:
-    """The straight way from one image to another, all levels at once, in so many steps.
+    """The straight path from one image to another, all levels at once, in a number of steps.
 
     Example:
         >>> straight(2, 2)
@@ -52,8 +52,8 @@ def straight(levels: int, steps: int) -> list[Shares]:
 
 
 def level_by_level(levels: int, steps: int) -> list[Shares]:
-    """From one image to another one level after the other, the details first, in so many
-    steps each.
+    """The path from one image to another level by level, the details first, in a number of steps
+    each.
 
     Example:
         >>> level_by_level(2, 2)
@@ -88,7 +88,7 @@ def mix(
     *,
     progress: Progress | None = None,
 ) -> Mixtures:
-    """Mix pairs of images in every one of some ways.
+    """Mix pairs of images in several ways.
 
     Args:
         first: Latents of N images.

@@ -29,9 +29,10 @@ labels of other images."""
 MARGIN = 0.05
 """Difference of two R² below which they are alike, however small their errors."""
 LITTLE = 0.25
-"""R² below which a probe tells too little for a factor to be held anywhere."""
+"""R² below which no level counts as holding a factor."""
 BINS = 8
-"""Bins at the most for the mutual information, by which boosted probes choose their latents."""
+"""Maximum number of bins for the mutual information, by which boosted probes choose their
+latents."""
 FEATURES = 32
 """Latents of a boosted probe."""
 PARTS = 5
@@ -50,15 +51,15 @@ class Score(NamedTuple):
     error: float
     """Its standard error: over the places, or over the images held out if there is one place."""
     places: int
-    """Places in the image that it's a mean over; 0: the factors are of the whole image."""
+    """Number of places in the image that it averages over; 0: factors of the whole image."""
     latents: float
-    """Number of latents that the probe got, the mean over places."""
+    """Mean number of latents of the probe, over places."""
     near: float
     """Share of these that are the place's own, the mean over places."""
 
 
 class Claim(NamedTuple):
-    """A sentence of the paper's section 4.1, as the scores have it."""
+    """A claim of the paper's section 4.1, compared with the scores."""
 
     text: str
     outcome: Literal["agrees", "contradicts", "undecided"]
@@ -74,11 +75,11 @@ class ProbeTable:
         images: N.
         folds: Parts held out in turn.
         trees: Number of trees of a boosted probe.
-        places: Those that were looked at.
-        seed: Of the parts, the random sets and the shuffled labels.
-        penalties: From which each linear probe has its own, chosen on a part of its own.
-        features: Latents that a boosted probe gets: those that tell most about the factor among
-            the images fitted to.
+        places: Places that were probed.
+        seed: Seed of the parts, the random sets and the shuffled labels.
+        penalties: Penalties from which each linear probe chooses its own, on a separate part.
+        features: Number of latents of a boosted probe: the most informative ones among the images
+            fitted to.
     """
 
     scores: tuple[Score, ...]
@@ -210,22 +211,22 @@ def probe_levels(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProbeTable:
-    """Find every factor from the latents of each level alone, by linear and by boosted probes.
+    """Predict every factor from the latents of each level alone, by linear and by boosted probes.
 
     The linear probe is a ridge regression, the boosted one `HistGradientBoostingRegressor`. A
     binary label is predicted as the number 0 or 1.
 
-    Where a label says too little there is no score: a binary one that fewer than 8 images have, or
-    lack, is left out, and any is from a fold whose images held out all have the same value of it,
-    or got the same when labels were shuffled.
+    A label that varies too little has no score: a binary label that fewer than 8 images have or
+    lack is left out, and so is any label in a fold whose held-out images all have the same value of
+    it, before or after shuffling.
 
     Args:
         z: The latents of N images.
         labels: The factors.
         folds: How many of the five parts of the images are held out in turn.
         trees: Number of trees of a boosted probe.
-        places: Places at the most, evenly spread over those that the labels are about.
-        seed: Of whatever is random.
+        places: Maximum number of places, evenly spread over those that the labels are about.
+        seed: Seed of all randomness.
         progress: Called with the number of steps done, and in all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Traversals: what becomes of images while one of their latents, or a direction, is varied.
+"""Traversals: how images change while one of their latents, or a direction, is varied.
 
 Letters in shapes: N images; V values; C channels; H, W rows and columns; D = C·H·W.
 """
@@ -58,7 +58,7 @@ def traverse(
         latents: Of N images.
         along: What to vary, as for `move`.
         values: Its V values, in units of the latents; `prior_scale` gives that of the prior.
-        add: Add them to what is there, instead of putting them in its place.
+        add: Add them to the current values instead of replacing these.
         progress: As for `decode`, N·V images in all.
 
     Raises:
@@ -90,7 +90,7 @@ def move(latents: Latents, along: Address | Latents, value: float, *, add: bool 
         along: The address (h, i, j, c) of a latent, or a direction d, the latents of one image:
             the coordinate along it is ⟨z, d⟩/⟨d, d⟩, and what is orthogonal to it stays.
         value: The value.
-        add: Add it to what is there.
+        add: Add it to the current value instead of replacing it.
 
     Raises:
         ValueError: If there is no such latent, or the direction doesn't fit.
@@ -152,8 +152,8 @@ def field_along(
     """The receptive field of one latent or of a direction d: E |∂G/∂z · d|, summed over channels.
 
     For a latent it is that of `receptive_fields` (paper, eq. 14), but found by a single
-    Jacobian-vector product per draw, without the Jacobians of all blocks. A direction, where
-    latents are drawn anew, is followed as far as a number from the prior says; with steps, by 1.
+    Jacobian-vector product per draw, without the Jacobians of all blocks. With `redraw`, a
+    direction is followed by a distance drawn from the prior; with `step`, by 1.
 
     Args:
         along: The address of a latent, or a direction, the latents of one image.

@@ -13,7 +13,7 @@ from rgflow.latents import Address
 from rgflow.lattice import Sites
 
 SIMILARITY = 0.8
-"""What fields of one group have in common on average, at the least."""
+"""Minimum average similarity of the fields of one group."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +35,8 @@ class Visible(Found):
             underestimate.
         threshold: Strength above which a latent counts as visible.
         similarity: What fields of one group have in common on average, from 0 to 1.
-        most: Latents that are ranked, and that `distinct` looks at in each level, at the most.
+        most: Maximum number of latents that are ranked, and that `distinct` considers in each
+            level.
     """
 
     addresses: tuple[Address, ...]
@@ -62,12 +63,12 @@ def visible_latents(
 
     The effective number of visible latents of the high levels says whether a flow, which has to
     have as many latents as there are pixels, spreads few factors over many of them (section 5).
-    Over all latents of a level it also counts those that nobody sees.
+    Over all latents of a level it also counts invisible ones.
 
     Args:
         fields: The receptive fields.
         threshold: Strength above which a latent counts as visible.
-        most: How many of the strongest latents are ranked and grouped.
+        most: Number of strongest latents to rank and group.
 
     Raises:
         ValueError: If a number is out of range.

@@ -119,7 +119,7 @@ class Album:
         with self._lock:
             found = self._photos.get(name)
             if found is None:
-                raise HTTPException(404, "This picture isn't open any more: open it again.")
+                raise HTTPException(404, "This picture is no longer open: open it again.")
             self._photos.move_to_end(name)
             return found
 
@@ -170,7 +170,7 @@ class Region(BaseModel):
             raise HTTPException(422, "Expected a mask of the region, as a PNG picture.") from error
         if not found.any():
             raise HTTPException(
-                422, "Expected some pixels to be marked; none are: paint them first."
+                422, "Expected some pixels to be marked; none are: paint over them first."
             )
         return found
 

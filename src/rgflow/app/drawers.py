@@ -56,7 +56,7 @@ def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
         _meaning(page, tabs)
     with drawer("export", "Export"):
         _export(page)
-    with drawer("python", "The Python that makes this image"):
+    with drawer("python", "The Python code for this image"):
         _python(page)
 
 
@@ -78,7 +78,7 @@ def _models(page: Page) -> None:
 
     def open_folder(work: Workspace, path: str) -> None:
         if not (path or "").strip():
-            raise ValueError("Expected the folder of a run: write its path.")
+            raise ValueError("Expected the folder of a run: enter its path.")
         choose(work, page.sessions.models.open_folder(path.strip()).name)
 
     page.on(choice.input, choose, [choice], words="Opening the model")
@@ -92,8 +92,8 @@ def _models(page: Page) -> None:
 
 def _own(page: Page) -> None:
     gr.Markdown(
-        "PNG, JPEG or WebP, up to 10 MB. What is inside the frame is shrunk to the model's size; "
-        "how unusual each level of it is tells you whether the model has seen the like."
+        "PNG, JPEG or WebP, up to 10 MB. The part inside the frame is resized to the model's size. "
+        "How unusual its levels are tells you whether the model was trained on such pictures."
     )
     file = gr.File(
         label="Picture", file_types=["image"], type="filepath", height=110, elem_id="upload"
@@ -101,7 +101,7 @@ def _own(page: Page) -> None:
     gr.HTML('<p id="refused" role="alert"></p>')
     part = page.html(
         '<div class="crop" hidden><img alt="The picture">'
-        '<div tabindex="0" role="application" aria-label="The part that is taken"></div></div>',
+        '<div tabindex="0" role="application" aria-label="The part to use"></div></div>',
         "crop.js",
         elem_id="crop",
     )
@@ -133,7 +133,7 @@ def _own(page: Page) -> None:
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
         work.set_second(work.encode(picture(work, path, zoom), named(path)))
-        gr.Info(f"{named(path)} is the second image now: see the panel Mix.")
+        gr.Info(f"{named(path)} is now the second image: see the panel Mix.")
 
     page.on(file.change, look, [file], [part], refresh=False)
     page.on(part.move, move, event=True, refresh=False)
@@ -227,11 +227,11 @@ def _meaning(page: Page, tabs: Any) -> None:
 
 
 def _export(page: Page) -> None:
-    scale = slider(1, 32, 8, step=1, label="Edge of a pixel", elem_id="export-scale")
+    scale = slider(1, 32, 8, step=1, label="Enlarge by", elem_id="export-scale")
     kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     row = gr.Row()
     saved = page.html("", "file.js", elem_id="file")
-    gr.Markdown("Pictures are PNG; latents are a file for `rgflow.Latents.load`.")
+    gr.Markdown("Pictures are saved as PNG, latents as a file for `rgflow.Latents.load`.")
 
     def shown(work: Workspace, scale: int) -> Image.Image:
         now = work.state
@@ -251,16 +251,16 @@ def _export(page: Page) -> None:
 
     def curve(work: Workspace, _: int) -> Image.Image:
         if not work.state.curve:
-            raise ValueError("Expected a repair whose curve is to be saved: fill in a hole first.")
+            raise ValueError("Expected a repair, to save its curve: fill in a hole first.")
         return optimisation(torch.tensor([[work.state.curve]]), names=["repair"])
 
     makers: list[tuple[str, str, Callable[[Workspace, int], Export]]] = [
         ("Image", "image", lambda work, scale: enlarged(work.image.pixels, scale)),
         ("All images shown", "shown", shown),
         ("Receptive fields", "fields", fields),
-        ("Path to the second", "path", path_film),
+        ("Path to the second image", "path", path_film),
         (
-            "Latent played",
+            "Latent animated",
             "latent",
             lambda work, scale: [enlarged(one, scale) for one in latent_film(work)[1]],
         ),
@@ -300,5 +300,5 @@ def _saved(
 
 
 def _python(page: Page) -> None:
-    code = gr.Code(language="python", label="Runs as it stands", elem_id="code", lines=18)
+    code = gr.Code(language="python", label="A complete script", elem_id="code", lines=18)
     page.show([code], lambda work: [work.image.recipe.script(work.opened.source)])

@@ -37,7 +37,7 @@ def path_film(work: Workspace, scale: int) -> list[Image.Image]:
     """The path from the first image to the second: level by level and, beside it, all at once; a
     `ValueError` if there is no second image."""
     if work.state.second is None:
-        raise ValueError("Expected a second image for the path to: choose one under Mix.")
+        raise ValueError("Expected a second image to end the path: choose one under Mix.")
     flow, a, b = work.opened.exact, work.first.latents, work.state.second.latents
     steps = max(2, FRAMES // flow.levels)
     paths = {

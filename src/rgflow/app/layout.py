@@ -75,7 +75,7 @@ def build(sessions: SessionStore) -> gr.Blocks:
                         ),
                         [touched],
                         js=TOUCHED,
-                        words="Looking at receptive fields" if title == "Latents" else "",
+                        words="Computing receptive fields" if title == "Latents" else "",
                     )
 
             def look(work: Workspace, event: gr.EventData) -> Any:
@@ -152,10 +152,12 @@ def painted(work: Workspace, event: gr.EventData) -> None:
 def about(work: Workspace) -> str:
     """Model, data and purpose, in a sentence, as HTML."""
     opened = work.opened
-    learned = f"has learned {escape(opened.data)}" if opened.data else "is a model of small images"
+    learned = (
+        f"was trained on {escape(opened.data)}" if opened.data else "is a flow of small images"
+    )
     return (
-        f"<b>{escape(opened.name)}</b> {learned}: draw such images, take them apart by scale, mix "
-        f"and repair them."
+        f"<b>{escape(opened.name)}</b> {learned}: draw such images, take them apart level by "
+        f"level, mix and repair them."
     )
 
 

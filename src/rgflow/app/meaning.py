@@ -26,15 +26,15 @@ def meanings(work: Workspace) -> str:
     path = next((one / FACTORS for one in folders if (one / FACTORS).is_file()), None)
     if path is None:
         return (
-            f"<p>Nothing is known yet of what the latents of {escape(name)} mean. To find out, run"
-            f"</p><pre>rgflow factors {escape(name)}</pre><p>and open this page anew.</p>"
+            f"<p>Nothing is known yet about the meaning of the latents of {escape(name)}. To find "
+            f"out, run</p><pre>rgflow factors {escape(name)}</pre><p>and reload this page.</p>"
         )
     try:
         return "".join(_parts(read_json(path, "what latents mean"), channels))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return (
             f"<p>Expected <code>{escape(str(path))}</code> as <code>rgflow factors</code> writes "
-            f"it; it is damaged: run that again.</p>"
+            f"it; it is damaged: run the command again.</p>"
         )
 
 
@@ -49,13 +49,13 @@ def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
             for label, best in list(associations["labels"].items())
             if best
         ]
-        yield "<h3>What tells most about each label</h3>"
-        yield _table(("label", "latent", "tells"), rows)
+        yield "<h3>The most informative latent for each label</h3>"
+        yield _table(("label", "latent", "information"), rows)
     visible = found["visible"]
     pairs = zip(visible["addresses"], visible["strengths"], strict=True)
     strongest = [(latent(address), f"{value:.2f}") for address, value in islice(pairs, MOST)]
     yield "<h3>The strongest latents</h3>"
-    yield "<p>How much they change images, on average; the maps average over other samples.</p>"
+    yield "<p>How much they change images on average; the maps average over other samples.</p>"
     yield _table(("latent", "strength"), strongest)
     for one in found.get("tables", []):
         cells = [[escape(cell) for cell in row] for row in one["rows"]]
@@ -64,7 +64,7 @@ def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
         yield f"<p>{escape(one['settings'])}</p></details>"
     if claims := found.get("verdict"):
         items = "".join(f"<li>{escape(claim)}</li>" for claim in claims)
-        yield f"<details><summary>What the paper says of levels</summary><ul>{items}</ul></details>"
+        yield f"<details><summary>The paper's claims on levels</summary><ul>{items}</ul></details>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -88,7 +88,7 @@ def choose_latent(work: Workspace, event: gr.EventData) -> None:
     rows, columns = levels.shape
     inside = 0 <= i < rows and 0 <= j < columns and 0 <= c < work.opened.flow.config.channels
     if not (inside and levels[i, j] == h):
-        raise ValueError(f"Expected a latent of this model; ({h}, {i}, {j}, {c}) is none.")
+        raise ValueError(f"Expected a latent of this model; got ({h}, {i}, {j}, {c}).")
     if (h, i, j, c) not in work.state.chosen:
         work.choose((h, i, j, c))
     work.view.level = h

@@ -100,10 +100,8 @@ class OpenModel:
         names = (*FIRST_FACTS, self.flow.unit.name)
         first = [row for name in names for row in rows if row[0] == name]
         rest = [row for row in rows if row not in first]
-        more = (
-            f"<details><summary>All that is known</summary>{_table(rest)}</details>" if rest else ""
-        )
-        hint = "<p>Fewer bits per dimension: the model knows its images better.</p>"
+        more = f"<details><summary>All details</summary>{_table(rest)}</details>" if rest else ""
+        hint = "<p>The fewer bits per dimension, the better the model fits its images.</p>"
         return f"{_table(first)}{hint}{more}"
 
     def _facts(self) -> Iterable[tuple[str, str]]:
@@ -166,8 +164,8 @@ class ModelStore:
                 model = replace(model, flow=model.flow.cpu())
                 if model.flow.pixels is None or model.flow.config.channels not in (1, 3):
                     raise ValueError(
-                        f"Expected a flow of pictures; {name} is of real-valued fields, or has "
-                        f"{model.flow.config.channels} channels: use the commands instead."
+                        f"Expected a flow of pictures; {name} is a flow of real-valued fields, or "
+                        f"has {model.flow.config.channels} channels: use the commands instead."
                     )
                 self._opened[name] = changed, OpenModel(name, model)
                 if name not in self.names:
@@ -183,8 +181,8 @@ class ModelStore:
         """
         if not self.folders:
             raise ValueError(
-                "Expected a page that only its own machine can see, for opening folders; this one "
-                "can be seen by others: name the folder when you start `rgflow app`."
+                "Expected a page that only its own machine can reach, to open folders; others can "
+                "reach this one: name the folder when you start `rgflow app`."
             )
         return self.open(str(expanded(path)))
 

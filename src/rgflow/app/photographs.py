@@ -103,7 +103,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             except _SupersededError:
                 lines.put({"done": True, "superseded": True})
             except Exception:
-                lines.put({"error": "This failed on the server, whose log says why."})
+                lines.put({"error": "This failed on the server; its log says why."})
                 raise
             finally:
                 lines.put(None)
@@ -191,7 +191,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             hole[inside] = mask
             if hole.all():
                 raise HTTPException(
-                    422, "Expected some pixels around what is marked; there are none."
+                    422, "Expected some unmarked pixels around the marked ones; there are none."
                 )
             image = torch.from_numpy(photo.now[:, *wide].copy())
             for sweeps in (1, 4):  # something to see soon
@@ -226,7 +226,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
     def surprise(name: str, region: Region) -> StreamingResponse:
         photo = album[name]
         rows, columns = region.within(photo)
-        _at_most(region, MOST_SEARCHED, "looked at")
+        _at_most(region, MOST_SEARCHED, "mapped")
 
         def work(tell: Callable[..., None]) -> dict[str, Any]:
             image = torch.from_numpy(photo.now[:, rows, columns].copy())
@@ -240,7 +240,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
     def draw(name: str, region: Region) -> StreamingResponse:
         photo, mask = album[name], region.marked()
         rows, columns = region.within(photo)
-        _at_most(region, MOST_DRAWN, "drawn anew")
+        _at_most(region, MOST_DRAWN, "redrawn")
 
         def work(tell: Callable[..., None]) -> dict[str, Any]:
             wide = around(photo, rows, columns, 8 << region.levels)
@@ -279,7 +279,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         async for chunk in request.stream():  # to its end: who still sends reads no answer
             content += chunk[: most + 1 - len(content)]
         if len(content) > most:
-            raise HTTPException(413, "Expected a region as a PNG picture; this is larger.")
+            raise HTTPException(413, "Expected a region as a PNG picture; this one is too large.")
         try:
             with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
                 if image.width * image.height > MOST_DRAWN:

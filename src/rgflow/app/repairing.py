@@ -97,8 +97,8 @@ def less_likely(start: State, found: LatentImage) -> str:
     if after >= before - NOISE:
         return ""
     return (
-        f" It is less likely than what was there, by {before - after:.0f} nats: that was no "
-        f"damage, as far as the model knows. Undo brings it back."
+        f" It is {before - after:.0f} nats less likely than what was there, so the model saw no "
+        f"damage there. Undo restores it."
     )
 
 

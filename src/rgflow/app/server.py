@@ -70,7 +70,7 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
     size = sum(p.numel() for p in flow.parameters()) / 1e6
     about = (
         f"{first if photographs else PHOTOGRAPHS} is a flow of photographs of any size, with "
-        f"{size:.1f} million parameters: it repairs what is damaged, and draws detail."
+        f"{size:.1f} million parameters. It repairs damage and redraws detail."
     )
 
     @app.get("/favicon.ico")
@@ -110,7 +110,7 @@ def _asking(auth: tuple[str, str]) -> Callable[..., None]:
     def check(given: Annotated[HTTPBasicCredentials, Depends(basic)]) -> None:
         pairs = zip((given.username, given.password), auth, strict=True)
         if not all(compare_digest(a.encode(), b.encode()) for a, b in pairs):
-            raise HTTPException(401, "Wrong name or password.", {"WWW-Authenticate": "Basic"})
+            raise HTTPException(401, "Wrong user or password.", {"WWW-Authenticate": "Basic"})
 
     return check
 

@@ -124,8 +124,8 @@ def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) ->
     index, caption = int(event.index), str(event.caption)
     if not (index < len(things) and captions[index] == caption):
         raise ValueError(
-            f"Expected one of the pictures that are there now; {caption!r} was chosen of those "
-            f"before: choose again."
+            f"Expected one of the pictures shown now; {caption!r} is one of those shown before: "
+            f"choose again."
         )
     return things[index]
 
@@ -166,7 +166,7 @@ def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
             for one in addresses
         ],
         size=64,
-        empty="No latent of this level changes it noticeably in samples: try a coarser level.",
+        empty="No latent of this level changes this pixel noticeably: try a coarser level.",
     )
 
 
@@ -211,8 +211,8 @@ def legend(work: Workspace) -> str:
         return ""
     if work.state.chosen:
         return (
-            "Yellow: where the last chosen latent acts most, in samples. Other outlines: how far "
-            "each could reach."
+            "Yellow: where the last chosen latent changes samples most. Other outlines: how far "
+            "each latent could reach."
         )
     if not view.pixel:
         return ""

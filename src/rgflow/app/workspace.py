@@ -311,7 +311,7 @@ class Workspace(History):
         a saved move has this name."""
         if name in self.directions:
             raise ValueError(
-                f"Expected a name that no saved move has; got “{name}”: write another, or delete "
+                f"Expected a new name for the move; “{name}” is taken: enter another, or delete "
                 f"that move first."
             )
         z, base = self.image.latents, self.state.base.latents
@@ -319,7 +319,7 @@ class Workspace(History):
         if not change.any():
             raise ValueError(
                 "Expected an image whose latents were moved: move a slider first, then save the "
-                "way there as a direction."
+                "move."
             )
         recipe = Recipe(
             "Latents.from_flat({0}.flat() - {1}.flat(), flow.lattice, flow.config.channels)",
@@ -332,7 +332,7 @@ class Workspace(History):
     def add_direction(self, name: str, amount: float) -> None:
         """Apply a multiple of a saved move."""
         if not abs(amount) <= FARTHEST:  # nor is it, if it is no number
-            raise ValueError(f"Expected −{FARTHEST} to {FARTHEST} times; got {amount:g}.")
+            raise ValueError(f"Expected a factor from −{FARTHEST} to {FARTHEST}; got {amount:g}.")
         direction = self.directions[name]
         self._edit(
             move(self.image.latents, direction.change, amount, add=True),
@@ -424,7 +424,7 @@ class Workspace(History):
             return False
         same = now.image is start.image and now.mask is start.mask
         if not same:
-            message += " The image is another by now: choose a completion to go on with that one."
+            message += " The image has changed meanwhile: choose a completion to use it anyway."
         # Without its own start, as every state would keep all before it.
         offered = replace(
             now,

@@ -13,7 +13,7 @@ from rgflow.text import printable, show_warning
 
 COMMANDS = {
     "data": "generate or decode a data set, and preview it",
-    "train": "learn a flow from images",
+    "train": "train a flow on images",
     "evaluate": "bits per dimension of a trained flow on test images",
     "sample": "generate images with a trained flow",
     "distances": "Fréchet distances between samples and images",
@@ -32,7 +32,7 @@ COMMANDS = {
     "app": "see, edit, mix and repair images in the browser",
     "models": "list the models that come with the package",
     "ship": "package the model of a run for others",
-    "info": "show what is in a run folder or a model folder",
+    "info": "describe a run folder or a model folder",
     "presets": "list the named settings",
 }
 
@@ -47,8 +47,8 @@ Hierarchical, explainable normalizing flows of images.
 commands:
 {commands}
 
-`rgflow COMMAND --help` explains a command. Flows with bijectors of your own need --trust MODULE, or
-MODULE.CLASS, with any command; the module is imported, also from the current folder. A first run:
+`rgflow COMMAND --help` explains a command. Flows with bijectors of your own need --trust MODULE or
+--trust MODULE.CLASS with every command; the current folder is searched, too. A first run:
   rgflow train msds1-best --minutes 4 --out runs/first
   rgflow evaluate runs/first
   rgflow sample runs/first"""

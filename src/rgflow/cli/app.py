@@ -14,7 +14,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, and serve the page."""
     options = Parser(
         "app",
-        "A page in the browser to see, edit, mix and repair images. Nothing leaves this machine.",
+        "See, edit, mix and repair images in the browser. Nothing leaves this machine.",
         "rgflow app runs/first",
     )
     options.add_argument(
@@ -22,8 +22,8 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.word("host", "127.0.0.1", "address to listen on; 0.0.0.0 opens it to the network")
     options.whole("port", 7860, "port to listen on", 1, 65535)
-    options.word("auth", None, "user:password that the page asks for")
-    options.whole("threads", 1, "threads of one computation")
+    options.word("auth", None, "user:password to protect the page with")
+    options.whole("threads", 1, "number of threads per computation")
     settings = parse(options, arguments)
     auth = None
     if settings.auth is not None:
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> None:
         auth = user, password
     if find_spec("gradio") is None:
         raise ValueError(
-            "Expected the package gradio, which makes the page; it isn't installed: run "
+            "Expected the package gradio, which builds the page; it isn't installed: run "
             "pip install 'rgflow[app]'."
         )
     locate(settings.run)  # before a port is looked for
@@ -53,6 +53,6 @@ def _check_free(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise OSError(
-            f"Expected to listen at {host}, port {port}; {error.strerror or error}: give another "
+            f"Expected to listen on {host}, port {port}; {error.strerror or error}: give another "
             f"--port or --host."
         ) from error

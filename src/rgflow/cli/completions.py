@@ -83,7 +83,7 @@ def of_chains(
         written.append(holes.draw(n, some[n, :count], found.mean[n], found.spread[n]))
         say(
             f"Image {n + 1}: {CHAINS} chains of {draws} draws; R-hat {found.r_hat[n]:.3f}, "
-            f"effectively {found.ess[n]:.0f} draws of the worst variable."
+            f"effective sample size of the worst variable {found.ess[n]:.0f}."
         )
         if caution:
             say(f"Image {n + 1}: {caution}")

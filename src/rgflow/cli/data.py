@@ -27,12 +27,12 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("name", help="such as msds1, celeba or folder:PATH")
     for split in SPLITS:
-        options.whole(split, None, f"at most so many {split} images; by default all", 0)
+        options.whole(split, None, f"maximum number of {split} images; by default all", 0)
     options.add_argument("--height", type=int, default=32, help="rows of pixels")
     options.add_argument("--width", type=int, default=32, help="columns of pixels")
     options.add_argument("--channels", type=int, default=3, help="3 for colour, 1 for grey")
     options.add_argument(
-        "--crop", type=int | None, default=None, help="first crop to the central CROP × CROP pixels"
+        "--crop", type=int | None, default=None, help="crop to the central CROP × CROP pixels first"
     )
     options.word(
         "data_root", None, "folder with the official files; by default in the cache folder"
@@ -41,7 +41,9 @@ def run(arguments: Sequence[str]) -> None:
         "--download", type=bool, default=False, help="whether missing files may be downloaded"
     )
     options.word(
-        "picture", None, "PNG file for a sheet of the first images; by default beside the set"
+        "picture",
+        None,
+        "PNG file for a sheet of the first images; by default first.png in the folder of the set",
     )
     settings = parse(options, arguments)
 
@@ -50,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
     counts = {split: settings[split] for split in SPLITS}
     wanted = [split for split in SPLITS if counts[split] != 0]
     if not wanted:
-        raise ValueError("Expected images to prepare; got 0 of each split; raise one of them.")
+        raise ValueError("Expected images to prepare; got 0 for every split: raise one of them.")
     for split in wanted:
         images = data.load(
             settings.name,
@@ -61,7 +63,7 @@ def run(arguments: Sequence[str]) -> None:
         how = (
             f"made in {images.seconds:.1f} s, {len(images) / images.seconds:.0f} images/s"
             if images.seconds
-            else "there already"
+            else "already in the cache"
         )
         say(f"{split}: {len(images)} images in {images.folder} ({how}).")
         _list_skipped(images)

@@ -19,18 +19,18 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, draw samples, compare them, and print."""
     options = Parser(
         "distances",
-        "How close samples of a trained flow come to images: Fréchet distances, each beside that "
+        "How close samples of a trained flow are to images: Fréchet distances, each beside that "
         "of as many test images, and for MSDS how much the ovals of an image differ.",
         "rgflow distances runs/first --count 2000 --temperature 0.9",
     )
     options.model()
     options.data()
-    options.whole("count", 10_000, "at most so many samples, test and training images", least=2)
+    options.whole("count", 10_000, "maximum number of samples, test and training images", least=2)
     options.temperature()
     options.word(
         "inception",
         None,
-        "a file with the weights of FID's Inception network, for FID; nothing is downloaded",
+        "file with the weights of the Inception network, for FID; nothing is downloaded",
     )
     options.whole("batch_size", 64, "images at a time")
     options.whole("seed", 0, "seed; sample k has seed + k", least=0)

@@ -19,12 +19,12 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, enlarge and write."""
     options = Parser(
         "enlarge",
-        "Enlarge pictures of any size: their pixels are kept, and the model adds finer levels: "
+        "Enlarge pictures of any size. Their pixels are kept, and the model adds finer levels: "
         "the expected ones or, with --temperature, samples.",
         "rgflow enlarge small.png --factor 4 --temperature 0.6",
     )
     options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
-    options.word("model", "photos", "a model of photographs: its name, folder, or a run")
+    options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     options.whole("factor", 2, "factor by which both edges grow: 2, 4 or 8")
     options.add_argument(
         "--temperature", type=float | None, default=None, help="sample the finer levels at this T"

@@ -29,13 +29,13 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.model()
     options.data()
-    options.whole("count", 10_000, "at most so many test images")
-    options.whole("draws", 1, "draws of noise for every image")
+    options.whole("count", 10_000, "maximum number of test images")
+    options.whole("draws", 1, "draws of noise per image")
     options.whole("importance", 8, "draws of noise for the importance-weighted bound; 1: no bound")
     options.whole(
         "subset",
         100,
-        "images for that bound, for the error over draws and for bfloat16; 0: none of these",
+        "images for the bound, the error over draws and the effect of bfloat16; 0: none of these",
         least=0,
     )
     options.whole("batch_size", 128, "images at a time")
@@ -90,7 +90,7 @@ def _results(result: Evaluation) -> Table:
     if (bound := result.bound) is not None:
         what = f"importance-weighted, {bound.draws} draws"
         row(what, bound.nll, bound.standard_error, bound.images)
-        row("… less the mean of these", f"{-bound.gain:+.5f}", bound.gain_error, bound.images)
+        row("… minus the mean of these", f"{-bound.gain:+.5f}", bound.gain_error, bound.images)
     if (rough := result.bfloat16) is not None:
         what = "bfloat16 networks, change"
         row(what, f"{rough.difference:+.5f}", rough.standard_error, rough.images)

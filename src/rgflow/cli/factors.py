@@ -29,8 +29,8 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, analyse, print and draw."""
     options = Parser(
         "factors",
-        "What the latents of a trained flow mean: which level holds which factor of the images, "
-        "which latent goes with which label, and how much latents depend on each other.",
+        "Find what the latents of a trained flow mean: which level holds which factor of the "
+        "images, which latent goes with which label, and how much latents depend on each other.",
         "rgflow factors runs/first --count 3000",
     )
     options.model()
@@ -42,18 +42,18 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.data()
     options.word("split", "test", "train, validation or test", SPLITS)
-    options.whole("count", 2000, "at most so many images")
+    options.whole("count", 2000, "maximum number of images")
     options.several(
-        "levels", int, None, "levels to search for a direction for every label; by default all"
+        "levels", int, None, "levels in which to fit a direction for every label; by default all"
     )
-    options.whole("folds", 1, "how many fifths of the images are held out in turn")
-    options.whole("places", 8, "probe at most so many places in the image")
-    options.whole("strongest", 200, "strongest latents, for the scores MIG and DCI", least=2)
+    options.whole("folds", 1, "number of fifths of the images to hold out in turn")
+    options.whole("places", 8, "maximum number of places in the image to probe")
+    options.whole("strongest", 200, "number of strongest latents for MIG and DCI", least=2)
     options.whole("draws", 2, "draws of the latents over which receptive fields are averaged")
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("batch_size", 128, "images encoded at a time")
-    options.word("out", None, "output folder; by default that of the run")
+    options.word("out", None, "output folder; by default the run folder")
     settings = parse(options, arguments)
     if settings.levels == []:
         raise ValueError("Expected --levels to have at least one level; got none.")
@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> None:
     if rare := [label.name for label in found.labels if not label.common]:
         more = f" and {len(rare) - NAMED} more" if len(rare) > NAMED else ""
         say(
-            f"Neither probed nor given a direction, as fewer than {FEW} images have it or lack it: "
+            f"Neither probed nor given a direction, as fewer than {FEW} images have or lack it: "
             f"{', '.join(rare[:NAMED])}{more}."
         )
     content = {

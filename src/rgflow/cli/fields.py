@@ -42,13 +42,13 @@ def run(arguments: Sequence[str]) -> None:
     options.word(
         "space",
         None,
-        "flow (its own space, before the pixel map), or pixels; by default what suits --change",
+        "flow (its own space, before the pixel map) or pixels; the default depends on --change",
     )
     options.word(
         "change",
         None,
-        "derivative; or what changes if a latent is resampled (redraw) or moved by 1 (step); "
-        "by default what suits the flow",
+        "derivative, or the change when a latent is resampled (redraw) or moved by 1 (step); the "
+        "default depends on the flow",
     )
     options.whole("draws", 16, "draws of the latents to average over")
     options.temperature(help="of the draws: one number, or one per level, level 0 first")
@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> None:
         Screen().print(_table(name, one, threshold))
     say(
         f"Fields, strengths and errors are in {folder / f'fields{part}.safetensors'}, the "
-        f"strongest in fields{part}.json there, {len(drawn)} pictures in {pictures}."
+        f"strongest in fields{part}.json in the same folder, {len(drawn)} pictures in {pictures}."
         + f" Those of {settings.beside} are in beside{part}.safetensors and beside{part}.json."
         * (len(results) > 1)
     )

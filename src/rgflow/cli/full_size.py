@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rgflow.photographs.pictures import Picture
 
 FINEST = 5
-"""Levels that are taken apart: coarser ones change the whole picture."""
+"""Number of finest levels to show: coarser ones change the whole picture."""
 THRESHOLD = 3
 """Levels that mixtures take from the other picture, unless --threshold or --share says."""
 
@@ -136,8 +136,8 @@ def mix(pictures: list[Opened], settings: Namespace) -> None:
     shares = [1.0] * threshold if settings.share is None else settings.share
     if len(shares) > count:
         raise ValueError(
-            f"Expected --share of at most {count} levels, as {first.path.name} has; got "
-            f"{len(shares)}."
+            f"Expected at most {count} values of --share, one for each level of "
+            f"{first.path.name}; got {len(shares)}."
         )
     written = []
     for other in others:

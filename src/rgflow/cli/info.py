@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, and print what is known."""
     options = Parser(
         "info",
-        "Show what is in a run folder or a model folder.",
+        "Describe a run folder or a model folder.",
         "rgflow info runs/first",
     )
     options.add_argument(
@@ -157,7 +157,7 @@ def _facts(about: Described) -> Iterator[tuple[str, str]]:
     yield "images", f"{config['height']} × {config['width']}, {config['channels']} channels"
     if "run" in about:
         yield from _facts_of_run(about, unit)
-    yield "on the disk", f"{about['bytes'] / 1e6:,.1f} MB"
+    yield "on disk", f"{about['bytes'] / 1e6:,.1f} MB"
 
 
 def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
@@ -166,11 +166,11 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
     if skipped := about["skipped"]:
         yield "left out", f"{skipped[0]}" + f", and {len(skipped) - 1} more" * (len(skipped) > 1)
     epochs = f" ({about['epochs']:.2f} epochs)" if about["epochs"] else ""
-    only = f", of levels {listed(levels)} alone" if (levels := about["train_levels"]) else ""
+    only = f", levels {listed(levels)} only" if (levels := about["train_levels"]) else ""
     time = timedelta(seconds=round(about["seconds"]))
     yield "trained", f"{about['steps']:,} steps{epochs} in {time}{only}"
     if about["start"]:
-        yield "began with", str(Start.from_dict(about["start"]))
+        yield "started from", str(Start.from_dict(about["start"]))
     for name in ("best", "last"):
         if entry := about[f"{name}_validation"]:
             error = entry.get("standard_error")

@@ -42,8 +42,8 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, fill in and draw."""
     options = Parser(
         "inpaint",
-        "Fill in regions of images so that the images become likeliest, and compare with other "
-        "methods; or find odd regions.",
+        "Fill in regions of images with likely completions, and compare with other methods; or "
+        "find odd regions.",
         "rgflow inpaint runs/first --split test --pick '[0, 1, 2]' --box '[8, 8, 10, 10]'",
     )
     _add_options(options)
@@ -67,15 +67,17 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
     if not isinstance(flow, RGFlow) and (settings.find or settings.completions):
         raise ValueError(
-            "Expected an RG-Flow for --find and --completions; this is another flow, in which "
-            "everything depends on everything."
+            "Expected an RG-Flow for --find and --completions; this is another kind of flow, "
+            "without causal cones: leave them out."
         )
     beside = trained.load(settings.beside).flow if settings.beside else None
     if beside is not None and beside.pixels is None:
-        raise ValueError("Expected --beside to be a flow of images; it is one of real fields.")
+        raise ValueError(
+            "Expected --beside to be a flow of images; it is one of real-valued fields."
+        )
     if beside is not None and beside.image_shape != flow.image_shape:
         raise ValueError(
-            f"Expected --beside to be a flow of images of shape {flow.image_shape}, as this one; "
+            f"Expected --beside to be a flow of images of shape {flow.image_shape}, like this one; "
             f"got {beside.image_shape}."
         )
     images, truth = regions.images(settings, model)
@@ -88,12 +90,12 @@ def run(arguments: Sequence[str]) -> None:
 def _add_options(options: Parser) -> None:
     options.model()
     options.add_argument("images", nargs="*", type=str, help="picture files: PNG, JPEG or WebP")
-    options.files("truth", "picture files of the images as they should be")
+    options.files("truth", "picture files of the ground truth")
     options.word(
         "split",
         None,
         "take images of a data set instead of files: train, validation or test; they are also the "
-        "truth",
+        "ground truth",
         SPLITS,
     )
     options.word("data", None, "the data set for --split; by default that of the run")
@@ -101,19 +103,19 @@ def _add_options(options: Parser) -> None:
     options.whole(
         "benchmark",
         None,
-        "so many test images, each with a random square of 10×10 pixels (the paper's Table F1)",
+        "number of test images, each with a random square of 10×10 pixels (the paper's Table F1)",
         least=2,
     )
     options.files("mask", "picture files, white where to fill in: one for all images, or one each")
     options.several("box", int, None, "[y, x, height, width] to fill in")
-    options.flag("find", "look for odd regions; draw them and write masks")
+    options.flag("find", "find odd regions; draw them and write masks")
     options.flag("accept", "with --find: fill in what it finds")
-    options.number("false_alarms", 0.05, "share of clean images that may be found odd")
+    options.number("false_alarms", 0.05, "share of clean images in which a region may be found")
     options.whole(
         "particles",
         None,
         "number of particles; by default 128 if the flow maps every pixel once, as presets -best "
-        "and -m4 do; 0, and otherwise: climb by gradients",
+        "and -m4 do, otherwise 0; 0: climb along gradients",
         least=0,
     )
     options.whole("sweeps", PARTICLE["sweeps"], "number of sweeps of particles over every region")
@@ -121,7 +123,7 @@ def _add_options(options: Parser) -> None:
     options.whole(
         "completions",
         0,
-        "also sample so many possible completions of each image",
+        "number of possible completions of each image to sample as well",
         least=0,
     )
     options.whole("warm_up", CHAIN["warm_up"], "transitions of each chain before completions", 20)
@@ -129,7 +131,7 @@ def _add_options(options: Parser) -> None:
     options.word(
         "beside",
         None,
-        "a run to compare with, such as a Real NVP: once constrained to as many latents, once free",
+        "a run to compare with, such as a Real NVP: with as many free latents, and with all free",
     )
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("scale", None, "edge of a drawn pixel", 1, 64)
@@ -156,18 +158,18 @@ def _check(settings: Namespace) -> None:
     if settings.box is not None and len(settings.box) != 4:
         raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
     if settings.accept and not settings.find:
-        raise ValueError("Expected --find beside --accept; got none.")
+        raise ValueError("Expected --find with --accept; got none: add --find.")
     if settings.truth and (settings.split or len(settings.truth) != len(settings.images)):
         raise ValueError(
-            "Expected --truth with picture files, one for each; with --split the images are the "
-            "truth themselves."
+            "Expected one file in --truth for each picture file, and no --truth with --split, "
+            "where the images themselves are the ground truth."
         )
     check_whole("--completions", settings.completions, 0, completions.CHAINS * settings.chain)
     if settings.pick is not None and settings.split is None:
-        raise ValueError("Expected --split beside --pick; got none: give --split test.")
+        raise ValueError("Expected --split with --pick; got none: give --split test.")
     subjects.check_pick(settings, [0])
     if settings.data is not None and settings.images and not settings.find:
-        raise ValueError("Expected --split beside --data; got none: give --split test.")
+        raise ValueError("Expected --split with --data; got none: give --split test.")
     if not 0 < settings.false_alarms < 1:
         raise ValueError(f"Expected --false_alarms between 0 and 1; got {settings.false_alarms:g}.")
     if settings.particles:
@@ -183,10 +185,10 @@ def _unused(settings: Namespace, particles: bool, beside: bool) -> set[str]:
     options = CHAIN | (CLIMB if not beside else {}) if particles else PARTICLE
     given = [name for name, usual in options.items() if settings[name] != usual]
     if given:
-        how = "add --particles 0 for a climb" if particles else "this flow isn't filled in so"
+        how = "add --particles 0 for a climb, or " if particles else ""
         raise ValueError(
-            f"Expected no --{given[0]} where {'' if particles else 'no '}particles fill in: {how}, "
-            f"or leave it out."
+            f"Expected no --{given[0]} with{'' if particles else 'out'} particles: {how}leave it "
+            f"out."
         )
     return set(options)
 
@@ -271,7 +273,7 @@ def _repair(
             if lost:
                 say(f"Image {number + 1}: the climb diverged; its best state is kept.")
             elif not rested and settings.benchmark is None:
-                say(f"Image {number + 1}: log p hadn't come to rest after {climb.steps} steps.")
+                say(f"Image {number + 1}: log p hadn't converged after {climb.steps} steps.")
     if settings.completions:
         if ours.completions:
             written += completions.of_particles(holes, settings.completions, ours.completions)
@@ -282,7 +284,7 @@ def _repair(
             write_json(path, result)
             written += drawn
     limits = "".join(
-        f" {what} are of the first {most} of {len(images)} images."
+        f" {what} show the first {most} of {len(images)} images."
         for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
         if len(images) > most
     )

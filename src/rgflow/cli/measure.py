@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "measure",
         "ln Z, effective sample size and observables of lattice fields from samples of a flow that "
-        "has learned an action: by reweighting and by an independence Metropolis sampler, beside "
+        "has learned an action, by reweighting and by an independence Metropolis sampler, beside "
         "a reference.",
         "rgflow measure runs/fields --samples 20000",
     )

@@ -35,8 +35,8 @@ def run(arguments: Sequence[str]) -> None:
     options.whole(
         "threshold",
         None,
-        "Θ of the grid of all images: levels from Θ up are from the image above, the others from "
-        "the one on the left; by default the highest level, or 3 for photographs at full size, "
+        "Θ of the grid of all images: levels from Θ up come from the image above, the others from "
+        "the image on the left; by default the highest level, or 3 for photographs at full size, "
         "where the first is mixed with each of the others",
         least=0,
     )

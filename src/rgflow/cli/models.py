@@ -19,7 +19,7 @@ def run(arguments: Sequence[str]) -> None:
         "`rgflow ship`, print the card, with the commands that reproduce the model.",
         "rgflow models msds1-best",
     )
-    options.add_argument("name", nargs="?", help="a model, or the folder of one")
+    options.add_argument("name", nargs="?", help="a model: its name or folder")
     options.flag("json", "print JSON, with all settings")
     settings = parse(options, arguments)
     if settings.name is None:

@@ -36,7 +36,7 @@ class Parser(ArgumentParser):
     def model(self) -> None:
         """The model that the command is about, and the size of its images."""
         self.add_argument("run", help="a run folder, or a model: its folder or name")
-        what = "rows and columns of the images, if other than in training and the flow allows it"
+        what = "rows and columns of the images, if they differ from training and the flow allows it"
         self.add_argument("--size", nargs=2, type=int, default=None, metavar=("H", "W"), help=what)
 
     def whole(
@@ -130,7 +130,7 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
         return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}{hint}."
     if loading := re.search(r'Parser key "(\w+)": Unable to load config (\S+)', message):
         name, given = loading.groups()
-        return f"Expected --{name} to be a YAML file of its settings; got {given}."
+        return f"Expected --{name} to be a YAML file of settings; got {given}."
     message = re.sub(r"Group '(\w+)' does not accept option '([\w.]+)'", r"Option '\1.\2'", message)
     unknown = re.search(r"(?:nrecognized arguments:|Key|Option) ['\"]?-*([\w.\-]+)", message)
     if unknown and unknown.group(1) not in actions:

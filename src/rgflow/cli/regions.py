@@ -30,8 +30,8 @@ def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
         found = model.images(settings.data, "test", settings.benchmark)
         if len(found) < settings.benchmark:
             raise ValueError(
-                f"Expected at most {len(found)} images for --benchmark, which the test set of "
-                f"{found.name} has; got {settings.benchmark}."
+                f"Expected at most {len(found)} images for --benchmark, the size of the test set "
+                f"of {found.name}; got {settings.benchmark}."
             )
         test = torch.from_numpy(found.images[: settings.benchmark].copy())
         return test, test
@@ -78,7 +78,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
     flow, own = model.flow, model.config.data if model.config else None
     name = settings.data if settings.images and settings.data else own or settings.data
     with reporting() as report:
-        reference = model.reference(name, partial(report, "what is usual"))
+        reference = model.reference(name, partial(report, "clean images"))
     maps = surprise(flow, images.to(flow.device), reference)
     proposal = maps.propose(settings.false_alarms)
     names = [str(k + 1) for k in range(len(images))]
@@ -103,7 +103,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
         odd = [name for name, mask in zip(names, proposal.masks, strict=True) if mask.any()]
         if odd:
             raise ValueError(
-                f"Expected something odd in every image to fill in; there is only in "
+                f"Expected an odd region in every image to fill in; found one only in "
                 f"{', '.join(odd)}: leave the others out."
             )
         return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rgflow.photographs.pictures import Picture
 
 MOST_DRAWN = 1 << 18
-"""Missing pixels at the most where completions are drawn."""
+"""Maximum number of missing pixels for which completions are drawn."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -38,17 +38,17 @@ def run(arguments: Sequence[str]) -> None:
         type=str,
         help="picture files of any size and mode; or example:scratches, example:text, example:dust",
     )
-    options.word("model", "photos", "a model of photographs: its name, folder, or a run")
+    options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     options.files("mask", "pictures, white where to repair: one for all, or one each")
     options.several("box", int, None, "[y, x, height, width] to repair")
     options.number(
         "odd",
         25.0,
-        "nats below the usual log-likelihood that count as damage; more finds less",
+        "nats below the usual log-likelihood that count as damage; a larger value finds less",
         1.0,
     )
-    options.whole("sweeps", 4, "how often every pixel is estimated")
-    options.whole("completions", 0, "also sample so many possible completions", least=0)
+    options.whole("sweeps", 4, "number of times every missing pixel is estimated")
+    options.whole("completions", 0, "number of possible completions to sample as well", least=0)
     options.whole("particles", 32, "number of particles for --completions", least=2)
     options.whole("seed", 0, "seed of completions", least=0)
     options.word("background", "white", "the colour behind transparent pixels")

@@ -15,7 +15,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, make the sections, and write the page."""
     options = Parser(
         "report",
-        "Everything about a trained flow on one HTML page, which works offline.",
+        "Write everything about a trained flow to one HTML page that works offline.",
         "rgflow report runs/first",
     )
     options.model()
@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> None:
     options.word("beside", None, "another run or model folder, to compare receptive fields")
     options.whole("count", 2000, "test images to evaluate", least=100)
     options.whole("draws", 4, "draws of the latents over which receptive fields are averaged")
-    options.whole("places", 8, "probe at most so many places in the image")
+    options.whole("places", 8, "maximum number of places in the image to probe")
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.word("out", None, "the HTML file; by default RUN/report.html")
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
     if model.flow.pixels is None:
         raise ValueError(
             "Expected a flow of images, or one that has learned an action, to report on; this one "
-            "has learned real fields from data."
+            "has learned real-valued fields from data."
         )
     test = model.images(settings.data, "test", settings.count)
     if len(test) < FEW:
@@ -94,6 +94,6 @@ def _check_writable(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"Expected to write {path}; it is a folder.")
     if path.parent.exists() and not path.parent.is_dir():
-        raise NotADirectoryError(f"Expected to write {path}; {path.parent} is no folder.")
+        raise NotADirectoryError(f"Expected to write {path}; {path.parent} isn't a folder.")
     with writing(path), TemporaryFile(dir=path.parent):
         pass

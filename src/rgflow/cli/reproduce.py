@@ -13,8 +13,8 @@ def run(arguments: Sequence[str]) -> None:
     # to lie beside an installed package.
     if sources.name != "src" or not (experiments / "reproducing" / "command.py").is_file():
         raise FileNotFoundError(
-            "Expected the folder of experiments, which is part of the repository of rgflow; "
-            f"{sources} has none beside it: clone the repository, and `pip install -e` it."
+            "Expected the experiments in a clone of the repository of rgflow; there are none "
+            f"beside {sources}: clone the repository, and install it with `pip install -e`."
         )
     sys.path.insert(0, str(experiments))
     from reproducing import command

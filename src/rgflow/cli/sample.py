@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     if settings.number > IN_A_GRID and not settings.single:
         raise ValueError(
             f"Expected at most {IN_A_GRID} images for one grid; got {settings.number}: "
-            f"ask for a file each with --single."
+            f"use --single for a file each."
         )
 
     import copy
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> None:
         )
     if not fields and flow.config.channels not in (1, 3):
         raise ValueError(
-            f"Expected a flow of pictures, of 1 or 3 channels; this one has "
+            f"Expected a flow of pictures with 1 or 3 channels; this one has "
             f"{flow.config.channels}: draw images from Python, with flow.sample."
         )
     folder = expanded(settings.out) if settings.out else model.pictures

@@ -39,10 +39,10 @@ def run(arguments: Sequence[str]) -> None:
     )
     what = (
         "pictures, folders of them, Parquet files, tar archives (WebDataset), or hf:NAME_OR_PATH "
-        "(Hugging Face datasets), read in a stream"
+        "(Hugging Face datasets), read as a stream"
     )
     options.add_argument("paths", nargs="+", type=str, help=what)
-    options.word("model", "photos", "a model of photographs: its name, folder, or a run")
+    options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     options.word("out", None, "a .csv, .parquet or .jsonl file for the table")
     options.word("background", "white", "the colour behind transparent pixels")
     options.flag("download", "allow hf:NAME to be read from the hub")
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> None:
         int(os.environ.get(name, least)) for name, least in (("RANK", 0), ("WORLD_SIZE", 1))
     )
     if world > 1 and out is None:
-        raise ValueError("Expected --out where several processes score; got none.")
+        raise ValueError("Expected --out when several processes share the work; got none.")
     folder = out.with_name(f"{out.name}.parts") if out else None
     if folder:
         _same_work(folder, settings, every)
@@ -86,7 +86,9 @@ def run(arguments: Sequence[str]) -> None:
     if out and folder:
         kept = [folder / f"{shard.name}.jsonl" for shard in every]
         if not all(path.is_file() for path in kept):
-            say(f"Done with {many(len(every[rank::world]), 'shard')}; others are still at work.")
+            say(
+                f"{many(len(every[rank::world]), 'shard')} done; other processes are still at work."
+            )
             return
         rows = [row for path in kept for row in _lines(path)]
         with writing(out) as path:
@@ -105,8 +107,8 @@ def _same_work(folder: Path, settings: Any, every: Sequence[Shard]) -> None:
     kept = folder / "what.json"
     if kept.is_file() and read_json(kept, "a list of pictures, as rgflow score writes it") != what:
         raise ValueError(
-            f"Expected the same pictures and settings as those of which {folder} keeps parts; got "
-            f"others: delete it, or name another --out."
+            f"Expected the pictures and settings whose results are in {folder}; got others: delete "
+            f"it, or name another --out."
         )
     if not kept.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -250,8 +252,8 @@ def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | Non
     bad = [row for row in rows if "error" in row]
     if bad:
         raise ValueError(
-            f"{many(len(bad), 'picture')} of {len(rows)} couldn't be scored, the others were; "
-            f"the first: {bad[0]['error']}"
+            f"{many(len(bad), 'picture')} of {len(rows)} couldn't be scored; the first error: "
+            f"{bad[0]['error']}"
         )
 
 

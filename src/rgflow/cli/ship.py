@@ -22,8 +22,8 @@ def run(arguments: Sequence[str]) -> None:
         "rgflow ship runs/first my-models/msds1-first",
     )
     options.add_argument("run", help="the run folder")
-    options.add_argument("folder", help="the folder to write; its name is that of the model")
-    options.whole("count", 10_000, "at most so many test images")
+    options.add_argument("folder", help="the folder to write, which gives the model its name")
+    options.whole("count", 10_000, "maximum number of test images")
     options.whole("seed", 0, "seed of the dequantisation noise", least=0)
     options.whole(
         "samples",
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     if settings.push and not is_address(settings.push):
         raise ValueError(f"Expected --push to be OWNER/NAME; got {short(settings.push)}.")
     if settings.private and not settings.push:
-        raise ValueError("Expected --push OWNER/NAME beside --private; got none.")
+        raise ValueError("Expected --push OWNER/NAME with --private; got none.")
     if settings.push and find_spec("huggingface_hub") is None:  # before anything takes long
         raise ValueError(
             "Expected the package huggingface_hub, which uploads; it isn't installed: run "

@@ -52,8 +52,8 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
     options.word("data", None, "the data set for --split; by default that of the run")
     options.files(
         "images",
-        "take picture files instead; models of photographs take them at full size, unless --size "
-        "is given",
+        "use picture files instead; models of photographs use them at full size, unless --size is "
+        "given",
     )
     options.temperature(
         None,
@@ -78,14 +78,14 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
         ValueError: If the options don't fit together.
     """
     if settings.images and settings.pick is not None:
-        raise ValueError("Expected --images without --pick, which picks others; got both.")
+        raise ValueError("Expected --images or --pick; got both: leave one out.")
     if settings.temperature is not None and (settings.images or settings.split) and not drawn:
         raise ValueError(
-            "Expected --temperature for samples only; got it with given images: leave it out."
+            "Expected --temperature only for samples; got it for given images: leave it out."
         )
     check_pick(settings, pick)
     if settings.split is None and settings.data is not None:
-        raise ValueError("Expected --split beside --data; got none: give --split test.")
+        raise ValueError("Expected --split with --data; got none: give --split test.")
     if settings.images and settings.split:
         raise ValueError("Expected --images or --split; got both: leave one out.")
 
@@ -95,7 +95,7 @@ def check_pick(settings: Namespace, pick: Sequence[int]) -> None:
     if settings.pick is None:
         settings.pick = list(pick)
     if not 1 <= len(settings.pick) <= MOST:
-        raise ValueError(f"Expected --pick to have 1 to {MOST} images; got {len(settings.pick)}.")
+        raise ValueError(f"Expected --pick to list 1 to {MOST} images; got {len(settings.pick)}.")
     for place in settings.pick:
         check_whole("--pick", place, 0)
 
@@ -268,7 +268,7 @@ def _change(path: Path, target: Target) -> str:
         [f"{words} from {width}×{height} to {target.width}×{target.height} pixels"] if words else []
     )
     if target.channels == 1 and Image.getmodebase(image.mode) != "L":
-        changes.append("turned grey")
+        changes.append("converted to grey")
     return ", ".join(changes)
 
 
@@ -278,14 +278,14 @@ def picked(settings: Namespace, model: Model) -> Tensor:
 
     if settings.data is None and model.config is None:
         raise ValueError(
-            "Expected a data set beside --split, as the folder of a model names none; give --data."
+            "Expected a data set for --split; the folder of a model names none: give --data."
         )
     count = max(settings.pick) + 1
     found = model.images(settings.data, settings.split, count)
     if len(found) < count:
         raise ValueError(
-            f"Expected places below {len(found)}, the images in the {settings.split} split of "
-            f"{found.name}; got {count - 1}."
+            f"Expected indices below {len(found)}, the number of images in the {settings.split} "
+            f"split of {found.name}; got {count - 1}."
         )
     if settings.data is not None:
         _tell_fitting(found, settings, model.flow.config, model.config)

@@ -42,11 +42,13 @@ def run(arguments: Sequence[str]) -> None:
         "rgflow train msds1-best --minutes 4 --out runs/first",
     )
     options.add_argument(
-        "preset", nargs="?", help=f"where the settings start: {', '.join(PRESETS)}"
+        "preset", nargs="?", help=f"the preset to start from: {', '.join(PRESETS)}"
     )
-    options.add_argument("--config", type=str | None, default=None, help="a YAML file of settings")
     options.add_argument(
-        "--print_config", action="store_true", help="print the settings as YAML, and exit"
+        "--config", type=str | None, default=None, help="a YAML file with settings"
+    )
+    options.add_argument(
+        "--print_config", action="store_true", help="print the settings as YAML and exit"
     )
     options.add_argument("--out", type=str | None, default=None, help="the new run folder")
     options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
@@ -84,14 +86,14 @@ def run(arguments: Sequence[str]) -> None:
         print(to_yaml({"out": out, **config.to_dict()}), end="")
         return
     if config.minutes is None and config.steps is None:
-        raise ValueError("Expected a budget of training: give --minutes, --steps or both.")
+        raise ValueError("Expected a training budget: give --minutes, --steps or both.")
 
     # Torch is slow to import, so mistakes are reported before it is needed.
     from rgflow.training import train
     from rgflow.training.run import Run, several_processes
 
     if several_processes() and not out:
-        raise ValueError("Expected --out FOLDER where several processes train together; got none.")
+        raise ValueError("Expected --out FOLDER when several processes train together; got none.")
     name = preset or config.data.partition(":")[0]
     run = Run.create(out or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
     _tell(train(config, run), config, run)
@@ -136,8 +138,8 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     if there is None:
         if not data:
             raise ValueError(
-                f"Expected a data set to learn from, as the model {pretrained} names none; give "
-                f"one with --data, or a preset."
+                f"Expected a data set to train on, as the model {pretrained} names none: give one "
+                f"with --data, or a preset."
             )
         return config
     same = not data or absolute(data) == absolute(there.data)
@@ -227,8 +229,8 @@ def _resume(arguments: Sequence[str]) -> None:
         name = word.split("=")[0]
         if name.startswith("--") and name not in ("--resume", "--minutes", "--steps", "--help"):
             raise ValueError(
-                f"Expected only --minutes and --steps beside --resume; got {name}: the other "
-                f"settings of a run stay as they are."
+                f"Expected only --minutes and --steps with --resume; got {name}: the other "
+                f"settings of a run can't change."
             )
     settings = parse(options, arguments)
 
@@ -253,7 +255,7 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
     if len(result.skipped) > 5:
         print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
     if isinstance(config.model.map, CubeMap | CoarseToFineMap):
-        why = "as wanted" if config.compile is False else "as no C++ compiler was found"
+        why = "as requested" if config.compile is False else "as no C++ compiler was found"
         print(
             f"Maps of the unit cube were compiled in {result.compile_seconds:.0f} s."
             if result.compile_seconds
@@ -262,7 +264,7 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
     if result.skipped_steps:
         print(f"{result.skipped_steps} steps weren't finite and were skipped; see log.jsonl.")
     say(
-        f"{'Stopped by hand: ' if result.interrupted else ''}{result.steps} steps in "
+        f"{'Interrupted: ' if result.interrupted else ''}{result.steps} steps in "
         f"{result.seconds:.0f} s, {result.images_per_second:.0f} images/s; validation "
         f"{result.validation:.3f} {result.unit}, best {result.best:.3f}. The run is in {run.folder}"
         + (f"; continue with --resume {run.folder}." if result.interrupted else ".")

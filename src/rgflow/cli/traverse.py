@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, traverse and draw."""
     options = Parser(
         "traverse",
-        "Vary one latent of some images, or the most visible latents of every level in turn. Shows "
+        "Vary one latent of some images, or the most visible latents of every level in turn. Show "
         "each receptive field beside the varied images, and an animation.",
         "rgflow traverse runs/first --latent '[2, 0, 4, 1]' --range '[0, 6]'",
     )
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
         None,
         "vary a direction: the latents of one image, in a file written by Latents.save",
     )
-    options.whole("strongest", 2, "how many of the most visible latents per level")
+    options.whole("strongest", 2, "number of most visible latents per level")
     options.several("range", float, [-3.0, 3.0], "the first and the last value")
     options.whole("values", 7, "values in the picture", 2, 100)
     options.word(

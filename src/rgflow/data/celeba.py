@@ -63,13 +63,13 @@ def _files(partition: Path, part: int) -> list[str]:
         if not name or which not in ("0", "1", "2") or Path(name).name != name:
             raise ValueError(
                 f"Expected lines such as '000001.jpg 0' in {partition}; got {line[:60]!r} as line "
-                f"{number}; get the file anew."
+                f"{number}; get the file again."
             )
         if int(which) == part:
             files.append(name)
     if not files:
         raise ValueError(
-            f"Expected {SPLITS[part]} images in {partition}; got none; get the file anew."
+            f"Expected {SPLITS[part]} images in {partition}; got none; get the file again."
         )
     return files
 
@@ -86,7 +86,7 @@ def _attributes(path: Path, files: list[str]) -> dict[str, Array]:
     except (KeyError, ValueError, OverflowError) as error:
         raise ValueError(
             f"Expected a line of names and, for each picture, as many values -1 or 1 in {path}; "
-            f"got {error}; get the file anew."
+            f"got {error}; get the file again."
         ) from error
     return dict(zip(names, values.T, strict=True))
 

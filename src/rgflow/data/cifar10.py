@@ -65,7 +65,7 @@ def _records(path: Path) -> int:
     if not size or size % RECORD:
         raise ValueError(
             f"Expected whole records of {RECORD} bytes in {path}; got {size} bytes; get the file "
-            "anew."
+            "again."
         )
     return size // RECORD
 
@@ -75,6 +75,6 @@ def _read(path: Path) -> Pixels:
     records = np.fromfile(path, np.uint8).reshape(-1, RECORD)
     if records[:, 0].max() > 9:
         raise ValueError(
-            f"Expected labels 0 to 9 in {path}; got {records[:, 0].max()}; get the file anew."
+            f"Expected labels 0 to 9 in {path}; got {records[:, 0].max()}; get the file again."
         )
     return records

@@ -49,7 +49,7 @@ def source(request: Request) -> Source:
         if len(images) != len(classes):
             raise ValueError(
                 f"Expected a label for each image of {parts[part][0]}; got {len(classes)} for "
-                f"{len(images)} in {parts[part][1]}; get both files anew."
+                f"{len(images)} in {parts[part][1]}; get both files again."
             )
         if (target.height, target.width, target.crop) == (32, 32, None):
             images = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
@@ -109,5 +109,5 @@ def _read(path: Path, dimensions: int, *, header_only: bool = False) -> Pixels:
     except (struct.error, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise ValueError(
             f"Expected {path} to be an idx file of bytes in {dimensions} dimensions; got {error}; "
-            "get the file anew."
+            "get the file again."
         ) from error

@@ -178,8 +178,8 @@ def _extract(path: Path, name: str, folder: str) -> Array:
         check_member(member)
         if member.file_size > (free := shutil.disk_usage(folder).free):
             raise OSError(
-                f"Expected room for {member.file_size:,} bytes of {name} in {path}; the cache "
-                f"folder has {free:,}: set RGFLOW_CACHE to another."
+                f"Expected {member.file_size:,} bytes of free space for {name} in {path}; the "
+                f"cache folder has {free:,}: set RGFLOW_CACHE to another folder."
             )
         with archive.open(member) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)

@@ -1,10 +1,10 @@
-"""Photographs with other latents: levels of two mixed, a level drawn anew, one latent moved.
+"""Photographs with changed latents: two mixed by level, a level redrawn, one latent moved.
 
-One cell writes each pixel, and its latents say where in their distributions, given what the cell
-reads, the channels lie. So a photograph with other latents is written cell by cell, coarse levels
-first: the latents of a pixel are read off in the photograph, changed, and put in place given what
-is around the pixel now. Where neither the latents nor what the cell reads has changed, the pixel
-stays as it is, and nothing is evaluated.
+One cell writes each pixel, and its latents are the positions of the channels in their
+distributions, given the context of the cell. So a photograph with changed latents is written cell
+by cell, coarse levels first: the latents of a pixel are computed from the photograph, changed, and
+decoded given the pixels around it as they are now. Where neither the latents nor the context have
+changed, the pixel stays as it is, and nothing is evaluated.
 
 Letters in shapes: C channels; H, W rows and columns; k cells.
 """
@@ -165,10 +165,10 @@ def mix(
     """Mix two photographs by level (`rgflow.analysis.mixing`).
 
     Args:
-        flow: Of windows, of any size.
+        flow: A flow of windows, of any size.
         first: uint8 [C, H, W].
-        second: As large.
-        shares: λ of the second at every level, level 0 first; 0 at levels beyond.
+        second: A photograph of the same size.
+        shares: λ of the second at every level, level 0 first; 0 at all further levels.
         progress: Called with the share of the work that is done.
 
     Returns:
@@ -204,14 +204,14 @@ def draw_level(
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Draw the latents of one level of a photograph anew, and keep those of all others.
+    """Redraw the latents of one level of a photograph, and keep all others.
 
     Args:
-        flow: Of windows, of any size.
+        flow: A flow of windows, of any size.
         image: uint8 [C, H, W].
         level: The level.
         temperature: T of p^(1/T).
-        generator: Source of randomness, of the CPU.
+        generator: Source of randomness, on the CPU.
         progress: Called with the share of the work that is done.
 
     Returns:
@@ -238,14 +238,14 @@ def vary(
     """Set one latent of a photograph. Only what may depend on it is evaluated.
 
     Args:
-        flow: Of windows, of any size.
+        flow: A flow of windows, of any size.
         image: uint8 [C, H, W].
         address: (h, i, j, c), level, pixel position of the site, channel.
         value: The value.
-        add: Add it to what is there.
+        add: Add it to the latent instead of replacing it.
 
     Returns:
-        uint8 [C, H, W], and the rows and columns outside of which it can't differ.
+        uint8 [C, H, W], and the rows and columns outside which nothing changes.
 
     Raises:
         ValueError: If the flow is of another kind, or there is no such latent.
@@ -286,7 +286,7 @@ def vary(
 
 
 def coarse(pixels: Pixels, level: int) -> Pixels:
-    """A photograph [C, H, W] by the pixels alone that are left at a level, each a square.
+    """A photograph [C, H, W] with only the pixels that remain at a level, each drawn as a square.
 
     Example:
         >>> coarse(np.arange(6, dtype=np.uint8).reshape(1, 2, 3), 1)
@@ -299,7 +299,7 @@ def coarse(pixels: Pixels, level: int) -> Pixels:
 
 
 def fitted(pixels: Pixels, height: int, width: int) -> Pixels:
-    """A photograph [C, H, W] in another size: its centre, of the wanted proportions, resized.
+    """A photograph [C, H, W], cropped at its centre and resized to another size.
 
     Example:
         >>> fitted(np.zeros((3, 40, 90), dtype=np.uint8), 20, 20).shape

@@ -1,7 +1,7 @@
 """Any number of pictures, in shards: files, Parquet, tar archives (WebDataset), named sets.
 
-A shard is worked on as a whole, by one process; what was found of it is kept in a file. So the work
-can be divided among processes and machines, and goes on where it was interrupted.
+One process scores a whole shard and keeps the results in a file. So the work can be shared among
+processes and machines, and continues where it was interrupted.
 """
 
 import io
@@ -18,7 +18,7 @@ ENDINGS = (
     ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".gif", ".ppm",
     ".pgm",
 )  # fmt: skip
-"""Of the files that are taken from a folder."""
+"""Endings of the files that are read from a folder."""
 OF_A_SHARD = 32
 """Pictures of a folder in one shard."""
 
@@ -28,7 +28,7 @@ class Shard:
     """Some pictures.
 
     Attributes:
-        name: Of the shard, as a part of a file name.
+        name: Name of the shard, part of a file name.
         places: Picture files, one file with many pictures, or the part of a named set.
         rows: A part of a set of Hugging Face's `datasets`; none: files.
     """
@@ -38,7 +38,7 @@ class Shard:
     rows: Any = None
 
     def pictures(self, background: str) -> Iterator[tuple[str, Picture | ValueError]]:
-        """Name and picture, or what is wrong with it, one after the other."""
+        """Names and pictures, or errors, one after another."""
         first = Path(self.places[0])
         rows = self.rows
         if rows is None and first.suffix.lower() in SHARDS:
@@ -89,7 +89,7 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
         elif path.is_file():
             inside = [path]
         else:
-            raise FileNotFoundError(f"Expected a picture, or a folder of some; {path} isn't there.")
+            raise FileNotFoundError(f"Expected a picture or a folder of them; {path} isn't there.")
         for file in inside:
             if file.suffix.lower() in SHARDS:
                 close()

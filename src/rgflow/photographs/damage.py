@@ -1,8 +1,8 @@
 """Finding damage in photographs: pixels that the flow doesn't expect, and flat patches.
 
-A pixel is odd if it is far less likely, given all others, than the median of its distribution: in
-noise and texture little is odd, in a smooth sky a speck of dust is. What is odd makes its
-neighbours look odd; so what was found is restored, and the neighbours are judged again.
+A pixel is odd if it is far less likely, given all others, than the median of its distribution. So
+little is odd in noise and texture, but a speck of dust in a smooth sky is. An odd pixel makes its
+neighbours look odd, so odd pixels are restored and their neighbours judged again.
 
 Letters in shapes: H, W rows and columns.
 """
@@ -26,12 +26,11 @@ from rgflow.flow import Flow
 from rgflow.photographs.restoring import Around, restore
 
 ODD, BESIDE = 25.0, 12.0
-"""From how many nats on a pixel is odd, and how many it takes beside one."""
+"""Excess in nats above which a pixel is odd, and above which a neighbour of an odd pixel is."""
 ROUNDS = 4
 FLAT, LARGEST, THIN = 12, 0.05, 3
-"""Pixels of one colour that lie together, at the least, to be taken for a patch that is lost; the
-share of the picture that they are at the most, unless they are lines; and how far from their edges
-pixels of lines are, at the most."""
+"""Limits for a lost patch of one colour: its minimum number of connected pixels; its maximum share
+of the picture, unless it is a line; and the maximum distance of a line's pixels from its edge."""
 EDGES = generate_binary_structure(2, 2)
 
 
@@ -41,8 +40,8 @@ class Damage:
 
     Attributes:
         found: Where there is damage, [H, W].
-        excess: By how much less likely than usual pixels are, in nats, [H, W]; of what was restored
-            meanwhile, given the rest restored.
+        excess: How much less likely than usual each pixel is, in nats, [H, W]; found pixels and
+            their neighbours are judged given the restored photograph.
     """
 
     found: Mask
@@ -60,9 +59,9 @@ def find_damage(
     """Find dead pixels, dust, scratches, text and lost patches.
 
     Args:
-        flow: Of windows, of any size.
+        flow: A flow of windows, of any size.
         image: uint8 [C, H, W].
-        odd: From how many nats on a pixel counts; more find less.
+        odd: Excess in nats above which a pixel is odd; larger values find less.
         progress: Called with the share of the work that is done.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Photographs made larger: what is there is the coarse image, and finer levels are added.
+"""Enlarging photographs: a photograph is taken as the coarse image, and finer levels are added.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
@@ -28,17 +28,18 @@ def enlarge(
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Make a photograph larger by adding finer levels.
+    """Enlarge a photograph by adding finer levels.
 
-    Its pixels stay, as every second, fourth or eighth of the result both ways. What is between them
-    is drawn phase after phase or, without a temperature, the median of what may be there.
+    Its pixels stay, as every second, fourth or eighth pixel of the result in both directions. The
+    pixels between them are drawn phase by phase or, without a temperature, set to the medians of
+    their distributions.
 
     Args:
-        flow: Of windows, with one set of weights for all levels.
+        flow: A flow of windows, with one set of weights for all levels.
         image: uint8 [C, H, W].
         factor: 2, 4 or 8.
         temperature: T of p^(1/T), at which the finer levels are drawn; none: medians.
-        generator: Source of randomness, of the CPU.
+        generator: Source of randomness, on the CPU.
         progress: Called with the share of the work that is done.
 
     Returns:
@@ -58,8 +59,8 @@ def enlarge(
         raise ValueError(f"Expected a factor of {', '.join(map(str, FACTORS))}; got {factor}.")
     if not flow.config.shared or flow.config.shared_from:
         raise ValueError(
-            "Expected a flow with one set of weights for all levels, which knows finer ones; this "
-            "one has weights of its own at every level."
+            "Expected a flow with one set of weights for all levels, which also serves finer ones; "
+            "this one has weights of its own at some levels."
         )
     if temperature is not None:
         check_at_least("temperature", temperature, 0)
@@ -87,7 +88,7 @@ def enlarge(
 def uniforms(
     flow: Flow, like: Tensor, temperature: float | None, generator: torch.Generator | None
 ) -> Tensor:
-    """Numbers that are uniform at temperature 1, by which bytes are drawn; without one, ½."""
+    """Numbers by which bytes are drawn, uniform at temperature 1; without a temperature, ½."""
     if temperature is None:
         return torch.full_like(like, 0.5)
     prior = flow.prior.tempered(temperature, "density")
@@ -110,15 +111,15 @@ def redraw(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draw the detail of a region anew, given what is coarse in it and all around.
+    """Redraw the detail of a region, given its coarse levels and its surroundings.
 
     Args:
-        flow: Of windows, of any size.
+        flow: A flow of windows, of any size.
         image: uint8 [C, H, W].
         hole: The region, [H, W].
-        levels: How many of the finest levels are drawn anew.
+        levels: Number of finest levels to redraw.
         temperature: T of p^(1/T).
-        generator: Source of randomness, of the CPU.
+        generator: Source of randomness, on the CPU.
 
     Returns:
         uint8 [C, H, W].

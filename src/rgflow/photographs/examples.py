@@ -1,4 +1,4 @@
-"""Photographs that the packages we depend on bring along, damaged, to be repaired."""
+"""Damaged photographs to try repairs on, from packages that rgflow depends on."""
 
 import io
 from collections.abc import Callable
@@ -55,7 +55,8 @@ EXAMPLES: dict[str, tuple[str, Callable[[tuple[int, int], Random], Mask], int]] 
     "dust": ("astronaut", _dust, 0),
     "blocks": ("coffee", _blocks, 40),
 }
-"""By the damage: the photograph, what is damaged, and the grey level that it has then."""
+"""By kind of damage: the photograph, the function that makes the mask, and the grey level of
+damaged pixels."""
 
 
 def whole(name: str) -> io.BytesIO:

@@ -1,7 +1,7 @@
 """Pictures as they are in files: of any size and mode, and written back in the same mode.
 
-A flow sees 8-bit grey or colour. What a picture has beside that (transparency, 16 bits, a palette,
-four inks, a colour profile) is kept, and pixels that aren't replaced are written as they were read.
+A flow sees 8-bit grey or colour. Everything else in a picture (transparency, 16 bits, a palette,
+CMYK, a colour profile) is kept, and pixels that aren't replaced are written as they were read.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
@@ -18,11 +18,11 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF", "PPM")
-"""What is read, as far as Pillow can here."""
+"""Formats that are read, if the installed Pillow supports them."""
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
-"""Endings of files in which nothing is lost, and their formats."""
+"""Endings of lossless files, and their formats."""
 MOST_PIXELS = 250_000_000
-"""Of a picture; more could be a decompression bomb."""
+"""Maximum number of pixels; more could be a decompression bomb."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,10 @@ class Picture:
     """A picture, and what a flow sees of it.
 
     Attributes:
-        seen: What a flow sees, uint8 [C, H, W]: 1 channel for grey, 3 for colour; what is
-            transparent, over the background.
+        seen: What a flow sees, uint8 [C, H, W]: 1 channel for grey, 3 for colour; transparent
+            pixels are blended with the background.
         image: The picture as it is, upright.
-        notes: What of it a flow doesn't see, in words; empty: nothing.
+        notes: What a flow doesn't see of it, in words.
     """
 
     seen: Pixels
@@ -46,21 +46,21 @@ class Picture:
         return self.seen.shape[1], self.seen.shape[2]
 
     def pixels(self, channels: int) -> Pixels:
-        """What a flow of so many channels sees, uint8 [C, H, W]; grey as three equal channels.
+        """What a flow with that many channels sees, uint8 [C, H, W]; grey as three equal channels.
 
         Raises:
             ValueError: If the picture has colours, and the flow has none.
         """
         if len(self.seen) not in (1, channels):
-            raise ValueError("Expected a grey picture, as the model is of grey ones; got colours.")
+            raise ValueError("Expected a grey picture, as the model has one channel; got colours.")
         return np.broadcast_to(self.seen, (channels, *self.size)).copy()
 
     def replaced(self, pixels: Pixels, where: Mask) -> Image.Image:
         """The picture with other pixels in some places, in its own size and mode.
 
         Args:
-            pixels: As of a flow, uint8 [C, H, W]; they matter only in these places. Where the
-                picture is grey, the mean of three channels is taken.
+            pixels: New pixels as a flow sees them, uint8 [C, H, W]; only those in these places
+                matter. Where the picture is grey, the mean of three channels is taken.
             where: The places, [H, W]; all others stay byte for byte. New pixels are opaque.
         """
         new, out = image_of(as_seen(pixels, len(self.seen))), self.image.copy()
@@ -79,13 +79,13 @@ class Picture:
 
 
 def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_PIXELS) -> Picture:
-    """A picture file, whatever its name: upright as its EXIF orientation says, the first frame of
-    an animation.
+    """Read a picture file, whatever its name: upright by its EXIF orientation, and the first frame
+    of an animation.
 
     Args:
         file: Of any format of `FORMATS` that Pillow can read here.
-        background: The colour behind what is transparent, by name or as #rrggbb.
-        most: Pixels.
+        background: The colour behind transparent pixels, by name or as #rrggbb.
+        most: Maximum number of pixels.
 
     Raises:
         FileNotFoundError: If it isn't there.
@@ -123,24 +123,24 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
         ) from error
     if image.mode == "F":
         raise ValueError(
-            f"Expected a picture of 8 or 16 bits; {name} has reals, whose range nobody knows."
+            f"Expected a picture of 8 or 16 bits; {name} has real values of unknown range."
         )
     notes = []
     if frames > 1:
-        notes.append(f"the first of {frames} frames is taken")
+        notes.append(f"the first of {frames} frames is used")
     if deep:
-        notes.append("of 16 bits of colour the upper 8 are read, and written")
+        notes.append("only the upper 8 of 16 bits per colour are read and written")
     if image.has_transparency_data and (image.mode in ("P", "RGB", "L", "1")):
         # Transparent by one colour: as a channel of its own, so that new pixels can be opaque.
         image = image.convert("LA" if image.mode in ("L", "1") else "RGBA")
     if image.has_transparency_data:
-        notes.append(f"what is transparent is seen over {background}")
+        notes.append(f"transparent pixels are seen over {background}")
     return Picture(_seen(image, behind), image, tuple(notes))
 
 
 def write(picture: Image.Image, path: Path) -> Path:
-    """Write a picture without loss; where the name's ending has a format that loses something, or
-    can't hold the mode, as PNG or TIFF beside it.
+    """Write a picture without loss. If the format of the name's ending is lossy or can't hold the
+    mode, write PNG or TIFF instead.
 
     Returns:
         The file.
@@ -173,7 +173,7 @@ def _readable() -> list[str]:
 
 
 def _bits(opened: Image.Image) -> int:
-    """Of a PNG file's channels."""
+    """Bits per channel of a PNG file."""
     header = getattr(opened, "tile", None)
     return 16 if header and ";16" in str(header[0][3]) else 8
 
@@ -192,7 +192,7 @@ def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
 
 
 def read_mask(file: Path, size: tuple[int, int]) -> Mask:
-    """The mask in a picture file that is white, and not transparent, where it holds, [H, W].
+    """Read a mask [H, W] from a picture file: true where it is white and opaque.
 
     Args:
         file: The file.
@@ -205,7 +205,7 @@ def read_mask(file: Path, size: tuple[int, int]) -> Mask:
     grey = np.asarray(image_of(read(file, "black").seen).convert("L"))
     if grey.shape != size:
         raise ValueError(
-            f"Expected a mask of {size[1]}×{size[0]} pixels, as the picture; {file} has "
+            f"Expected a mask of {size[1]}×{size[0]} pixels, like the picture; {file} has "
             f"{grey.shape[1]}×{grey.shape[0]}."
         )
     mask = np.asarray(grey >= 128)

@@ -1,10 +1,10 @@
 """What a flow of windows expects of single pixels, given all others: repair, and finding damage.
 
 The layer that generation applies last reads everything around a pixel, and no cell reads what it
-writes. So what its map says is the exact distribution of a pixel given all others. Whatever place
-in an image a pixel has, the levels can be laid so that this layer writes it; a photograph has no
-preferred place. One evaluation of the network then gives the distribution of any pixel, whatever
-the size of the photograph.
+writes. So its map gives the exact distribution of a pixel given all others. The grids of the levels
+can be placed so that this layer writes any given pixel, as a photograph has no preferred position.
+So one evaluation of the network gives the distribution of any pixel, whatever the size of the
+photograph.
 
 Letters in shapes: C channels; H, W rows and columns; k sites; S sites of a window.
 """
@@ -28,18 +28,18 @@ from rgflow.photographs.scoring import check_windows, window_of
 from rgflow.repair.biharmonic import biharmonic
 
 SWEEPS, DEEPER = 4, 0.7
-"""How often every missing pixel is estimated anew, and by how much the estimate counts less beside
-the smooth surface with every pixel from the edge of the hole; chosen on validation photographs of
-`wallpapers`."""
+"""Number of times every missing pixel is estimated, and the factor by which the weight of the
+estimate against the smooth surface falls with every pixel from the edge of the hole; chosen on
+validation photographs of `wallpapers`."""
 TILE, MARGIN = 96, 16
-"""Edge of the squares whose holes are begun together, and how much is seen around them."""
+"""Edge of the squares whose holes are initialised together, and the margin seen around them."""
 
 
 class Around:
-    """What the layer that generation applies last says of pixels of a photograph.
+    """The distributions of single pixels of a photograph, given all others.
 
     Args:
-        flow: Of windows, of any size.
+        flow: A flow of windows, of any size.
         image: uint8 [C, H, W].
 
     Raises:
@@ -71,8 +71,8 @@ class Around:
 
     @torch.no_grad()
     def excess(self, sites: Tensor, image: Tensor | None = None) -> Tensor:
-        """By how much less likely than their medians pixels are, in nats, [k]: those of this image,
-        or of another one, amid this one."""
+        """How much less likely than their medians pixels are, in nats, [k]: those of this image, or
+        those of another image surrounded by this one."""
         found = []
         for some in sites.to(self.image.device).split(BAND):
             context, (i, j) = self._context(some), some.T
@@ -121,19 +121,19 @@ def restore(
     sweeps: int = SWEEPS,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Fill a hole with what the flow expects: deterministic, and without detail that nobody can
-    know. `rgflow.repair.particles.complete` draws such detail.
+    """Fill a hole with what the flow expects: deterministic, and without invented detail, which
+    `rgflow.repair.particles.complete` draws.
 
-    A smooth surface (`rgflow.repair.biharmonic`) is the beginning. Then every missing pixel takes
-    the median of its distribution given all others, again and again. This takes one evaluation of
-    the network for each, however large the photograph. Deep inside a hole, where less is known, the
-    smooth surface counts as well.
+    The hole starts as a smooth surface (`rgflow.repair.biharmonic`). Then every missing pixel is
+    set to the median of its distribution given all others, in several sweeps. Each update takes one
+    evaluation of the network, however large the photograph. Deep inside a hole, where less is
+    known, the result is blended with the smooth surface.
 
     Args:
-        flow: Of windows, of any size.
+        flow: A flow of windows, of any size.
         image: uint8 [C, H, W]; what it holds inside the hole has no influence.
         hole: What is missing, [H, W].
-        sweeps: How often.
+        sweeps: Number of sweeps over the hole.
         progress: Called with the share of the work that is done.
 
     Returns:
@@ -173,8 +173,8 @@ def restore(
 
 
 def begin(image: Tensor, hole: Mask) -> Tensor:
-    """A smooth surface in a hole, uint8 [C, H, W]: of what is far from everything known by means of
-    what is around it, ever coarser ones, and then by the biharmonic equation, square by square."""
+    """A smooth surface in a hole, uint8 [C, H, W]: first from means over ever larger squares, then,
+    near known pixels, from the biharmonic equation, square by square."""
     x = _means(image.cpu().numpy(), hole)
     for i, j in np.argwhere(_any_in(hole, TILE)) * TILE:
         rows, columns = (slice(max(at - MARGIN, 0), at + TILE + MARGIN) for at in (i, j))
@@ -234,5 +234,5 @@ def _checked(image: Tensor, hole: Mask) -> Mask:
         )
     if not hole.any() or hole.all():
         what = "nothing" if not hole.any() else "everything"
-        raise ValueError(f"Expected some pixels to be missing; got a mask by which {what} is.")
+        raise ValueError(f"Expected some pixels to be missing; got a mask in which {what} is.")
     return hole

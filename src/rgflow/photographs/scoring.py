@@ -1,8 +1,8 @@
 """How many bits photographs of any size take under a flow of windows.
 
-A cell of windows reads pixels and nothing else on the way to the latents, so cells can be scored in
-any order, a few rows at a time: memory doesn't grow with the photograph, beyond its bytes, and what
-is done needn't be done again.
+In encoding, a cell of windows reads nothing but pixels, so cells can be scored in any order, a few
+rows at a time: beyond the photograph itself, memory doesn't grow with its size, and interrupted
+work can continue.
 
 Letters in shapes: N images; C channels; H, W rows and columns of a photograph.
 """
@@ -33,8 +33,8 @@ class Bits:
     """How many bits a flow takes for photographs.
 
     Attributes:
-        levels: For every level, level 0 first, [N, levels].
-        dim: Numbers of a photograph, C·H·W.
+        levels: Bits of every level, level 0 first, [N, levels].
+        dim: Number of values of a photograph, C·H·W.
     """
 
     levels: Tensor
@@ -42,7 +42,7 @@ class Bits:
 
     @property
     def total(self) -> Tensor:
-        """Of whole photographs, [N]."""
+        """Bits of whole photographs, [N]."""
         return self.levels.sum(1)
 
     @property
@@ -56,9 +56,9 @@ class Part:
     """Some rows of the cells of one layer.
 
     Attributes:
-        name: Of the part, for `Done`.
-        level: At which it is.
-        layer: To which its cells belong.
+        name: Name of the part, for `Done`.
+        level: Its level.
+        layer: The layer of its cells.
         rows: The rows of the level's grid that the cells read.
         cells: The cells, as a layer of these rows.
         first: The row of the grid in which the first of them write.
@@ -144,7 +144,7 @@ def bits(
     Args:
         flow: A flow of windows, of any size.
         images: uint8 [N, C, H, W].
-        done: Of one image: what an earlier call, which was interrupted, told `progress`.
+        done: For a single image: what an earlier, interrupted call reported to `progress`.
         progress: Called after every part with its name, its bits, and the share of pixels so far.
 
     Raises:
@@ -204,7 +204,7 @@ def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None
 
 
 def sized(flow: Flow, images: Tensor) -> RGFlow:
-    """A flow of photographs for the size of some, uint8 [N, C, H, W].
+    """A flow of photographs, resized for photographs uint8 [N, C, H, W].
 
     Raises:
         ValueError: If they are something else, or the flow is of another kind.
@@ -234,7 +234,7 @@ def check_size(flow: Flow, height: int, width: int) -> None:
 
 
 def padded(flow: Flow, images: Tensor) -> Tensor:
-    """Images [N, C, H, W] on the grid of a flow, the rest being 0.
+    """Images [N, C, H, W], padded with zeros to the grid of a flow.
 
     Raises:
         ValueError: If they are larger than the grid.

@@ -1,1 +1,1 @@
-"""Regions of images repaired: filled in, drawn anew, and found."""
+"""Repair of images: find regions, fill them in, and redraw them."""

@@ -1,7 +1,8 @@
 """Regions of images filled in smoothly from their edges: the classical floor for inpainting.
 
 The region solves the biharmonic equation, Δ²x = 0, discretised with 13 points, with the pixels
-around it as boundary values, for every channel alone (Damelin and Hoang 2018). Nothing is learned.
+around it as boundary values, for each channel separately (Damelin and Hoang 2018). Nothing is
+learned.
 """
 
 import torch
@@ -15,7 +16,7 @@ from rgflow.lattice import Mask, Sites
 def biharmonic(images: Tensor, masks: Mask) -> Tensor:
     """Fill in regions of images; all other pixels stay as they are.
 
-    New values lie between the lowest and the highest known one of their channel. The edges of an
+    New values lie between the lowest and the highest known value of their channel. The edges of an
     image don't wrap around. What is in the regions, NaN included, doesn't matter.
 
     Args:

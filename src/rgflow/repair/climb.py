@@ -1,4 +1,4 @@
-"""Settings of the climb that fills holes in, as plain data: it imports no torch."""
+"""Settings of the climb that fills in holes, as plain data, without torch."""
 
 import math
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Literal, get_args
 from rgflow.checks import check_at_least, check_name, check_whole
 
 Variables = Literal["latents", "pixels"]
-"""What is varied: the free latents, of which an RG-Flow has those of the inference cone (the
+"""What is varied: the free latents, which in an RG-Flow are those of the inference cone (the
 paper's way), or the hole's pixels themselves, in the flow's own space."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Climb:
-    """How the likeliest completion of a hole is looked for (paper, Appendix F).
+    """How to search for the likeliest completion of a hole (paper, Appendix F).
 
     Raises:
         ValueError: If a number is out of range.
@@ -32,9 +32,9 @@ class Climb:
     temperature: float = 1.0
     """Temperature of these draws."""
     restarts: int = 1
-    """How many of the best draws to start from."""
+    """Number of best draws to start from."""
     steps: int = 1000
-    """Largest number of steps; the climb ends earlier if it converges."""
+    """Maximum number of steps; the climb ends earlier if it converges."""
     rate: float = 0.03
     """Initial learning rate of Adam, in units of the flow's own space."""
 

@@ -42,9 +42,9 @@ class Filled:
     flow: Flow | None = None
     """The flow that it used, if any."""
     inpainting: Inpainting | None = None
-    """How that found them, if it climbed."""
+    """The result of the climb, if it climbed."""
     completions: tuple[Completion, ...] = ()
-    """Or what particles drew, of every image."""
+    """The completions that particles drew, one per image."""
 
     @property
     def log_prob(self) -> Tensor | None:
@@ -64,7 +64,7 @@ class Filled:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairScores:
-    """How near one method's images come to the truth."""
+    """How close one method's images are to the ground truth."""
 
     name: str
     """Of the method."""
@@ -74,19 +74,19 @@ class RepairScores:
     """Over the regions alone."""
     ssim: Metric
     log_prob: float | None
-    """Mean log p of the images in nats, less that of the truth; none without a flow."""
+    """Mean log p of the images minus that of the ground truth, in nats; none without a flow."""
     log_prob_error: float
-    """Its standard error; NaN of one image, and without a flow."""
+    """Its standard error; NaN for one image, and without a flow."""
     free: float | None
     """Variables per image, on average; none without a climb."""
     steps: int | None
-    """Of the climb or the particles; none without a flow."""
+    """Steps of the climb or the particles; none without a flow."""
     seconds: float
     """Per image."""
 
 
 def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> Mask:
-    """A square region at random in each of N images, inside the image, [N, H, W].
+    """A random square inside each of N images, [N, H, W].
 
     Raises:
         ValueError: If the square is larger than the image.
@@ -104,7 +104,7 @@ def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> 
 
 
 def blanked(images: Tensor, masks: Mask) -> Tensor:
-    """Images with nothing, 0, in their holes: masks [H, W] or [N, H, W]."""
+    """Images with zeros in their holes: masks [H, W] or [N, H, W]."""
     holes = torch.as_tensor(np.broadcast_to(masks, (len(images), *masks.shape[-2:])).copy())
     return images.masked_fill(holes[:, None].to(images.device), 0)
 
@@ -122,26 +122,28 @@ def fill(
     progress: Progress | None = None,
     preview: Callable[[Tensor], None] | None = None,
 ) -> Iterator[Filled]:
-    """Holes filled in by a flow, by another with as many free latents and with all, and without.
+    """Fill holes with a flow, with another flow (as many free latents, and all), and without a
+    flow.
 
     Args:
         flow: The flow: if it is an RG-Flow, in the inference cones of the holes.
-        images: uint8 [N, C, H, W]. What they hold inside the holes has no influence on anything.
+        images: uint8 [N, C, H, W]. What they hold inside the holes has no influence.
         masks: The holes, [H, W] or [N, H, W].
-        climb: How `inpaint` climbs, where something does.
+        climb: Settings of `inpaint`, for methods that climb.
         beside: A flow of the same size to compare with, such as a Real NVP, "constrained" to as
             many latents, chosen at random, as the inference cones have, and with all (Appendix F).
-        particles: For a flow that maps every pixel once: how many draw, instead of the climb; 0: it
-            climbs too.
-        sweeps: Of the particles.
-        seed: Of the noise that dequantises what is known, once and for all methods; of the draws;
-            of the choice of latents.
+        particles: Number of particles, which replace the climb for a flow that maps every pixel
+            once; 0: climb.
+        sweeps: Sweeps of the particles.
+        seed: Seed of the noise that dequantises the known pixels, the same for all methods; of the
+            draws; and of the choice of latents.
         progress: See `Progress`; if it returns True, the method ends with what it has.
-        preview: Called before it, by the first method, with the images as they are now, of
-            particles one after the other: [N, C, H, W] or [1, C, H, W].
+        preview: Called before `progress`, by the first method, with the current images, [N, C, H,
+            W]; by particles with one image at a time, [1, C, H, W].
 
     Yields:
-        One method after the other; last, biharmonic inpainting, unless a hole is all of its image.
+        One result per method, the last from biharmonic inpainting, unless a hole covers its whole
+        image.
 
     Raises:
         ValueError: As for `inpaint` and `biharmonic`.
@@ -223,7 +225,7 @@ def _name(flow: Flow) -> str:
 
 @torch.no_grad()
 def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> RepairScores:
-    """How near a method's images come to the truth, uint8 [N, C, H, W]; holes and seed as for
+    """Compare a method's images with the ground truth, uint8 [N, C, H, W]; holes and seed as for
     `fill`."""
     found, flow, n = filled.log_prob, filled.flow, len(truth)
     log_prob, error = None, math.nan

@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corrupted:
-    """Images [N, C, H, W] of which one square each, [N, H, W], was replaced."""
+    """Images [N, C, H, W] with one square of each replaced, and the squares as masks [N, H, W]."""
 
     images: Tensor
     masks: Mask
@@ -32,12 +32,13 @@ def corrupt(images: Tensor, kind: Kind, *, size: int = 10, seed: int = 0) -> Cor
 
     Args:
         images: uint8 [N, C, H, W].
-        kind: What with.
+        kind: What to replace it with.
         size: Edge of the squares.
-        seed: With the place of an image among the others it decides what becomes of it.
+        seed: Seed; what becomes of an image also depends on its index.
 
     Raises:
-        ValueError: If the images aren't uint8 or too small, or a patch is wanted of a single one.
+        ValueError: If the images aren't uint8 or are too small, or a single image has no other to
+            take a patch from.
 
     Example:
         >>> black = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)

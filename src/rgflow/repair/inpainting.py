@@ -1,7 +1,7 @@
 """The likeliest completion of images that have holes (paper, section 4.6 and Appendix F).
 
-Some variables generate the pixels of the hole; these are pasted into what is known, and the
-log-likelihood of the result is climbed by Adam, from the best of many random draws.
+Some variables generate the pixels of the hole; these are pasted into the known pixels, and Adam
+climbs the log-likelihood of the result, from the best of many random draws.
 
 Letters in shapes: N images; C channels; H, W rows and columns; R restarts; T steps; S pixels of all
 holes together.
@@ -19,7 +19,7 @@ from rgflow.repair.climb import Climb
 from rgflow.repair.problems import Poses, Problems
 
 PIXELS_AT_ONCE = 1 << 15
-"""Pixels of draws that are evaluated together, for the sake of memory."""
+"""Pixels of draws that are evaluated together, to limit memory."""
 SITES_AT_ONCE = 1 << 24
 """Sites of their whole images, likewise."""
 PATIENCE = 60
@@ -40,10 +40,10 @@ class Inpainting:
         start: log p where the climb to it began, at one of the best draws, [N].
         curves: log p at every step, [T, N, R].
         best: Which restart was the best, [N].
-        converged: Whether its climb had come to rest, [N].
-        diverged: Whether log p was ever not a finite number, or ended below where it began, [N];
-            the best state was kept.
-        free: How many variables each image had, [N].
+        converged: Whether its climb had converged, [N].
+        diverged: Whether log p was ever not finite, or ended below where it began, [N]; the best
+            state was kept.
+        free: Number of variables of each image, [N].
         climb: The settings.
     """
 
@@ -74,17 +74,17 @@ def inpaint(
 ) -> Inpainting:
     """Fill holes with what makes the whole images likeliest.
 
-    All images and restarts are one batch, and each comes to rest by itself. What the images hold
+    All images and restarts are one batch, and each converges on its own. What the images hold
     inside their holes has no influence.
 
     Args:
         poses: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
         masks: The holes, [H, W] for all images alike, or [N, H, W].
-        climb: What is varied, and how it is looked for.
-        generator: Source of randomness, of the CPU.
+        climb: What is varied, and how to search.
+        generator: Source of randomness, on the CPU.
         progress: Called after every step with its number and log p [N, R], and with 0 while starts
             are drawn; to stop the climb, return True.
-        preview: Called before that with the best so far, reals [N·R, C, H, W].
+        preview: Called before `progress` with the best so far, reals [N·R, C, H, W].
 
     Raises:
         ValueError: If a mask is empty or of another size.

@@ -1,17 +1,17 @@
-"""Completions of images that have holes, drawn group by group: particle Gibbs sampling.
+"""Completions of holes, drawn group by group: particle Gibbs sampling.
 
 Where a flow maps every pixel once, from coarse to fine (`WindowMixture`, or `CoarseToFine` without
 disentanglers), its density is a product of the probabilities of single values given coarser ones,
-or those of earlier phases. It has cliffs, as
-most values nearly follow from others, so a climb along gradients gets stuck. But values can be
-drawn in that order. Many copies of the image, the particles, draw what is missing of one group of
-variables, each by itself; what is known of the next groups is likelier in some particles than in
-others, which are replaced by copies of those. One particle keeps what the image holds now, so that
-doing this for one part of the hole after the other samples what is missing given all that is known
-(Andrieu, Doucet and Holenstein 2010, "Particle Markov chain Monte Carlo methods").
+or those of earlier phases. It has cliffs, as most values are nearly determined by others, so a
+climb along gradients gets stuck. But values can be drawn in that order. Many copies of the image,
+the particles, each draw the missing values of one group of variables. The known values of the next
+groups are likelier in some particles than in others, and unlikely particles are replaced by copies
+of likely ones. One particle keeps the current image, so that doing this for one part of the hole
+after another samples the missing pixels given all known ones (Andrieu, Doucet and Holenstein 2010,
+"Particle Markov chain Monte Carlo methods").
 
-A part is what the hole has of one block of level 0, or of 8×8 pixels. Only the cells that read it
-are evaluated, a number at every level that doesn't grow: O(log L) of an image of edge L.
+A part is what a hole has in one block of level 0, or in 8×8 pixels. Only the cells that read it are
+evaluated, a constant number at every level: O(log L) for an image of edge L.
 
 Letters in shapes: M particles; B blocks; G groups of e variables; C channels; H, W rows and
 columns; K sweeps.
@@ -46,12 +46,12 @@ class Completion:
     """An image whose hole is filled in.
 
     Attributes:
-        image: The likeliest completion that was met, uint8 [C, H, W].
+        image: The likeliest completion found, uint8 [C, H, W].
         log_prob: Its log p, in nats.
-        expected: The mean of what may be there, which is nearest to the truth on average, uint8
-            [C, H, W]. It is smoother than any draw.
-        samples: The image after every sweep, uint8 [K, C, H, W]: draws from what may be there, each
-            of which began with the one before it.
+        expected: The mean of all completions, which is closest to the ground truth on average,
+            uint8 [C, H, W]. It is smoother than any draw.
+        samples: The image after every sweep, uint8 [K, C, H, W]: successive draws of a Markov
+            chain.
         curve: log p after every part, in nats.
     """
 
@@ -73,7 +73,7 @@ def complete(
     progress: Callable[[int, float], bool | None] | None = None,
     preview: Callable[[Tensor], None] | None = None,
 ) -> Completion:
-    """Fill a hole with what may be there.
+    """Draw completions of a hole.
 
     What the image holds inside its hole has no influence.
 
@@ -81,11 +81,11 @@ def complete(
         flow: A flow of windows, or of coarse-to-fine bijectors without disentanglers.
         image: uint8 [C, H, W].
         hole: Pixels to fill in, [H, W].
-        particles: Copies that draw at a time, M.
-        sweeps: How often every part of the hole is drawn anew, K.
-        generator: Source of randomness, of the CPU.
+        particles: Number of particles, M.
+        sweeps: Number of times every part of the hole is redrawn, K.
+        generator: Source of randomness, on the CPU.
         progress: Called after every part with their number so far and log p; to stop, return True.
-        preview: Called before that with the image as it is now, uint8 [C, H, W].
+        preview: Called before `progress` with the current image, uint8 [C, H, W].
 
     Raises:
         ValueError: If the flow is of another kind, sizes don't fit, or the hole is empty.
@@ -169,8 +169,8 @@ class _Filling(Protocol):
         ...
 
     def step(self, k: int, *, first: bool) -> tuple[float, float, Callable[[], Tensor], int]:
-        """Draw a batch anew: by how much log p rises, by how much for the likeliest image, what
-        makes that image, and how many parts there were."""
+        """Redraw a batch: by how much log p rises, by how much for the likeliest image, what makes
+        that image, and how many parts there were."""
         ...
 
     def expected(self) -> Tensor:
@@ -344,7 +344,7 @@ def _once(flow: Flow) -> list[_Level]:
 
 
 def parts(flow: Flow, hole: Mask) -> int:
-    """How many parts a hole has, which a sweep draws one after the other.
+    """Number of parts of a hole, which a sweep draws one after another.
 
     Raises:
         ValueError: If the flow isn't one that maps every pixel once.
@@ -366,13 +366,13 @@ def _blocks_of(flow: Flow, hole: Mask) -> list[Mask]:
 
 
 class _Particles:
-    """Copies of an image in which a part of it is drawn anew, given the rest.
+    """Copies of an image in which a part is redrawn, given the rest.
 
     Args:
         x: The image, as levels [C, H, W].
-        part: What is drawn anew, [H, W].
+        part: What to redraw, [H, W].
         count: Copies M.
-        random: Source of randomness, of the CPU.
+        random: Source of randomness, on the CPU.
         keep: Whether the first one keeps what is there now.
     """
 

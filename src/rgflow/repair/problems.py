@@ -1,4 +1,4 @@
-"""What is repaired: a region of an image, all that is known around it, and what may vary.
+"""Problems of repair: a region of an image, the known pixels around it, and the free variables.
 
 `rgflow.local.LocalFlow` poses such problems in an RG-Flow, evaluated only where cones reach. The
 class here does the same in any flow, and evaluates whole images: to compare with, and to test
@@ -29,12 +29,12 @@ class WholeFlow:
 
     Args:
         flow: The flow. Its parameters are shared and taken as fixed.
-        images: [N, C, H, W]. If some latents are fixed, what a region holds is part of them: blank
+        images: [N, C, H, W]. If some latents are fixed, they depend on what a region holds: blank
             it first.
-        free: How many latents of each image may vary, chosen at random (the paper's "constrained
-            Real NVP", Appendix F); one number or one per image; none: all of them.
-        generator: Where noise that dequantises uint8 comes from; none: ½ everywhere.
-        seed: Of the choice of latents.
+        free: Number of latents of each image that may vary, chosen at random (the paper's
+            "constrained Real NVP", Appendix F); one number or one per image; none: all of them.
+        generator: Source of the noise that dequantises uint8; none: ½ everywhere.
+        seed: Seed of the choice of latents.
 
     Raises:
         ValueError: If the images don't fit the flow, or the numbers the images.

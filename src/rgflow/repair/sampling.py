@@ -1,10 +1,10 @@
-"""Completions of a region drawn from p(region | rest), what a flow holds possible there.
+"""Completions of a region, drawn from p(region | rest), the conditional density of a flow.
 
-The density of a region given all else is known but for a constant: `Region.log_density`, at the
-cost of a causal cone. Hamiltonian Monte Carlo (`rgflow.hmc`) draws from it, in the region's own
-variables and the flow's own space, where they may be any reals. In the latents of the cone it
-couldn't: they are more than the region's pixels, so their density has no integral. All chains of
-all images are one batch; in the warm-up, step sizes and scales are found for every image.
+The density of a region given all else is known up to a constant: `Region.log_density`, at the cost
+of a causal cone. Hamiltonian Monte Carlo (`rgflow.hmc`) draws from it, in the region's own
+variables and the flow's own space, where they may be any reals. It couldn't draw in the latents of
+the cone: there are more of them than pixels in the region, so their density isn't integrable. All
+chains of all images are one batch; in the warm-up, step sizes and scales are tuned for every image.
 
 Letters in shapes: N images; K chains, those of an image follow one another; S pixels of all chains
 together; T draws; C channels; H, W rows and columns.
@@ -42,12 +42,13 @@ class Completions:
 
     Attributes:
         pixels: The draws, [T, S, C], reals in [0, 256); `Region.paste` makes images of each.
-        mean: Of every pixel over all draws of all chains, [N, C, H, W]; elsewhere the image.
-        spread: Standard deviation of the same, [N, C, H, W]; elsewhere 0.
-        log_density: Of every draw, but for a constant, in the flow's own space [T, K]. A chain that
-            stays far below another has found only an unlikely kind of completions.
-        acceptance: Mean probability to be accepted, of every chain [K].
-        divergences: How often a chain's energy wasn't kept at all, [K].
+        mean: Mean of every pixel over all draws of all chains, [N, C, H, W]; outside the region,
+            the image.
+        spread: Standard deviation of the same, [N, C, H, W]; 0 outside the region.
+        log_density: Log-density of every draw, up to a constant, in the flow's own space [T, K]. A
+            chain that stays far below another has found only an unlikely mode.
+        acceptance: Mean acceptance probability of every chain, [K].
+        divergences: Number of divergent transitions of every chain, [K].
         ess: Effective sample size of an image's worst variable, [N].
         ess_median: That of its median variable, [N].
         r_hat: R-hat of its worst variable, [N].
@@ -67,7 +68,7 @@ class Completions:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What speaks against the draws of every image, in a sentence; nothing: an empty one."""
+        """A warning about the draws of every image, in a sentence; empty if there is none."""
         return tuple(
             _caution(*numbers)
             for numbers in zip(
@@ -107,24 +108,24 @@ def draw_completions(
     """Draw completions of the regions of some images.
 
     Every problem of the region is a chain: `local.region(mask, copies=4)` makes four per image.
-    They start from draws of the prior for the latents of the cones, far apart, and at first go
-    uphill, each to the nearest place where completions are likely. So chains that agree in the end
-    have forgotten their starts. Where there are several kinds of completions, with nothing likely
-    between them, they don't agree, and how many chains there are of a kind says little.
+    They start far apart, from prior draws of the latents of the cones, and first climb to the
+    nearest likely completions. So chains that agree in the end have forgotten their starts. If
+    there are several modes with nothing likely between them, chains don't agree, and the number of
+    chains in a mode says little.
 
     With the logit map the flow gives some probability to values outside [0, 256); draws there come
     back as the nearest pixels inside.
 
     Args:
         region: The region, with at least two problems per image. A chain whose start has no finite
-            density begins at what the region holds: blank that first if it has to be unknown.
-        draws: Draws of every chain, T, all of which are held: T·S·C numbers. More of them continue
+            density begins at what the region holds: blank it first if that must stay unknown.
+        draws: Draws of every chain, T, all kept in memory: T·S·C numbers. A larger number continues
             the same chains.
         warm_up: Transitions before the first of them.
         leapfrog: Leapfrog steps in a transition, each of which evaluates the density and its
             gradient once; their number is random, and this its mean. Adam's steps uphill are as
             many, for a fifth of the warm-up.
-        seed: Of all randomness. An image's depends on it and on its place in the batch.
+        seed: Seed of all randomness; that of an image also depends on its index.
         progress: Called with the number of transitions since the last call, of `warm_up + draws`.
 
     Raises:

@@ -1,19 +1,19 @@
-"""Where an image is unlike those that a flow has learned, though nobody says where to look.
+"""Regions where an image is unlike those that a flow was trained on.
 
 The log-likelihood of an image has a term for every block of every layer (`rgflow.repair.terms`).
 What the blocks leave behind, the latents, should look like draws from the prior, and the density of
 a latent site tells whether it does.
 
-Every one of these numbers is compared with what it is for clean images, as −log of the share of
-them that have one as low: its *surprise*, in nats. Where everything is as usual its mean is 1, and
-independent ones add up (Fisher's method). A site's belongs to its pixel, a block's is shared by the
+Every one of these numbers is compared with clean images: −log of the share of them with a value as
+low is its *surprise*, in nats. In clean images its mean is 1, and independent surprises add up
+(Fisher's method). The surprise of a site belongs to its pixel, that of a block is shared by the
 pixels below the block, and the sum over all levels, smoothed over about the width of a block, is
-the map of surprise. It says where to inpaint (paper, section 4.6) when nobody else does.
+the map of surprise. It proposes where to inpaint (paper, section 4.6).
 
-All places of a level are compared with the same clean numbers. To tell them apart by position, to
-count what is too probable as improbable too, or to take the highest level instead of the sum finds
-corruptions of MSDS1 no better. How much log p rises when the latents of a small square are set to 0
-finds them no better either, and takes a hundred encodings.
+All places of a level are compared with the same clean numbers. Distinguishing positions, counting
+too probable values as improbable, or taking the highest level instead of the sum doesn't find
+corruptions of MSDS1 better. Nor does the rise of log p when the latents of a small square are set
+to 0, which takes a hundred encodings.
 
 Letters in shapes: N images; C channels; H, W rows and columns; h level; p, q rows and columns of
 blocks.
@@ -49,11 +49,11 @@ FILE = "surprise.json"
 """Where a reference is kept in the folder of a model."""
 FORMAT = 2
 HALVINGS = 4
-"""Below the quantile of 2^−4, tails are taken for exponential."""
+"""Below the quantile of 2^−4, tails are assumed exponential."""
 SMALLEST = 1e-3
 """The smallest excess, in nats, so that rounding is never surprising."""
 CEILING = 1e6
-"""The highest surprise of a number, in nats, and that of what is none."""
+"""The highest surprise of a number, in nats, and that of NaN."""
 HEIGHT = 0.65
 """Where a region ends, between what is usual and its peak. Among 0.5 to 0.8 it gives the largest
 overlap with squares of 6 and 10 pixels in generated images of MSDS1 (validation) that still finds
@@ -71,8 +71,8 @@ class Tail:
 
     Attributes:
         quantiles: Below which a share of 1, 1/2, … 1/16 of them lies.
-        excess: By how much those below the last are below it, on average; beyond it, the tail is
-            taken for exponential, so that unheard-of numbers are still told apart.
+        excess: Mean distance below the last quantile of the values below it; there the tail is
+            assumed exponential, so that values lower than any seen are still distinguished.
     """
 
     quantiles: tuple[float, ...]
@@ -121,16 +121,16 @@ class Tail:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the parts of the log-likelihood are for clean images, all places of a level alike.
+    """The terms of the log-likelihood of clean images, pooled over all places of a level.
 
     Attributes:
         sites: The log-density of latent sites, for every level.
         blocks: The terms of blocks, for every level and layer.
         highest: Minus the highest surprise in the map of an image.
-        images: How many clean images there were.
-        data: Of which data set.
-        model: Which weights they went through, as a hash; a frozen copy of a flow, or one in
-            another number format, counts as another.
+        images: Number of clean images.
+        data: Their data set.
+        model: A hash of the weights; a frozen copy of a flow, or one in another number format,
+            counts as another.
         pictures: Which images of the data set they were, as given to `kept_reference`.
     """
 
@@ -164,7 +164,7 @@ class Reference:
             return instance(cls, content)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"Expected what is usual in clean images; {path} isn't there."
+                f"Expected a reference of clean images; {path} isn't there."
             ) from error
         except ValueError as error:
             raise ValueError(
@@ -190,12 +190,12 @@ def make_reference(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
-    """What is usual in clean images.
+    """The terms of the log-likelihood of clean images.
 
     Args:
         flow: An RG-Flow.
-        images: [N, C, H, W], clean ones that look like those it was trained on; some hundreds.
-        data: What they are called.
+        images: [N, C, H, W], a few hundred clean images like those it was trained on.
+        data: Name of their data set.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of images done so far, and in all.
 
@@ -239,16 +239,16 @@ def kept_reference(
     pictures: str | None = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
-    """The reference in the folder of a model, made and written if it isn't there or is outdated.
+    """The reference in the folder of a model, created if it is missing or outdated.
 
     Args:
         folder: The folder of the model.
         flow: The flow in it.
         images: Gives clean images, [N, C, H, W]; called only if they are needed.
-        data: Of which data set; a reference of another is made anew.
-        pictures: Which of that data set they are, such as the name of their cache entry, which
-            tells whether files or their crop have changed; so is a reference of others. None: those
-            are gone, and any will do.
+        data: Their data set; a reference of another data set is replaced.
+        pictures: Which images of the data set they are, such as the name of their cache entry,
+            which changes with the files and their crop; a reference of other images is replaced.
+            None: accept any.
         progress: As for `make_reference`.
 
     Raises:
@@ -294,10 +294,10 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surprise:
-    """How improbable every place of N images is, in nats per pixel; about 1 where all is as usual.
+    """How improbable every place of N images is, in nats per pixel; about 1 in clean images.
 
     Attributes:
-        levels: What the blocks and latents of each level say, [N, levels, H, W].
+        levels: The surprise of the blocks and latents of each level, [N, levels, H, W].
         reference: What they were compared with.
     """
 
@@ -310,15 +310,15 @@ class Surprise:
         return self.levels.sum(1)
 
     def propose(self, false_alarms: float = 0.05) -> Proposal:
-        """Where something may be wrong, in images with a peak as clean images have none.
+        """Propose regions in images whose highest peak exceeds those of most clean images.
 
-        It is what lies above a share of the height of the highest peak (`HEIGHT`), measured from
-        the median of the image. Holes are filled, and a pixel is added all around: one too many is
-        redrawn, one too few misleads what is.
-        What is far less surprising than something else in the image is left out, as the latter
-        casts some surprise on all the rest; it is found once that is repaired.
+        A region is what lies above a share of the height of the highest peak (`HEIGHT`), measured
+        from the median of the image. Holes are filled, and a margin of one pixel is added: a pixel
+        too many is only redrawn, a pixel too few misleads the repair. What is far less surprising
+        than another region is left out, as that region raises the surprise of all others; it is
+        found once that region is repaired.
 
-        In a share of clean images, that of the `false_alarms`, something is proposed too.
+        In a share `false_alarms` of clean images, something is proposed, too.
 
         Raises:
             ValueError: If that share isn't between 0 and 1.
@@ -344,8 +344,8 @@ def surprise(
     *,
     batch_size: int = 64,
 ) -> Surprise:
-    """A map of how improbable every place of some images [N, C, H, W] is, beside what is usual, as
-    `make_reference` finds it with the same flow.
+    """Map how improbable every place of images [N, C, H, W] is, compared with clean images
+    (`make_reference`, with the same flow).
 
     Raises:
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.

@@ -1,11 +1,11 @@
 """The log-likelihood of images place by place.
 
-It is a sum of a share of every pixel, and one of every block of every layer. Here it is given in
-cube coordinates, in which the prior is uniform: there, the term of a block is how much likelier
-what comes to it is than independent draws from the prior would be, whatever space the flow itself
-works in. On the real line this is the log-determinant of the block, and the log-density of the
-prior at what leaves it, less that at what came; only what came to the first layer and what the last
-ones leave remains of these in the sum.
+It is a sum with a term for every pixel and one for every block of every layer. Here it is given in
+cube coordinates, in which the prior is uniform: there, the term of a block says how much likelier
+its input is than independent draws from the prior, whatever space the flow itself works in. On the
+real line this is the log-determinant of the block, plus the prior's log-density at its output,
+minus that at its input; in the sum, only the input of the first layer and the outputs of the last
+ones remain.
 
 Letters in shapes: N images; C channels; H, W rows and columns; p, q rows and columns of blocks.
 """
@@ -25,7 +25,7 @@ class LocalTerms:
     """The log-likelihood of N images, in nats, as the sum of its parts, place by place.
 
     Attributes:
-        pixels: The log-density that every pixel would have if all that the steps get were draws
+        pixels: The log-density that every pixel would have if the input of the steps were draws
             from the prior, [N, H, W].
         blocks: For every level, level 0 first, and each of its layers: what every block adds to
             that, [N, p, q].

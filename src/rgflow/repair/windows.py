@@ -30,10 +30,9 @@ from rgflow.model import RGFlow
 PART, LEVELS_OF_A_PART = 8, 3
 """Edge of a part in sites of its coarsest grid but two, and the levels whose sites it holds."""
 ENOUGH = 0.5
-"""Share of the particles that must count, by the effective sample size; with less, they are drawn
-anew from themselves."""
+"""Effective share of the particles below which they are resampled."""
 MOST = 1 << 24
-"""Numbers that cells read at a time, of all particles."""
+"""Maximum number of values that cells read at a time, over all particles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +52,12 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What parts may be.
+    """A draw of parts.
 
     Attributes:
         chosen: The missing sites of a draw by the particles' weights, [k, C].
-        gains: By how much log p rises with each part of it, in nats [G]; against the image before,
-            if that was kept.
+        gains: The rise of log p by each part of it, in nats [G]; from the previous image, if that
+            was kept.
         best: Those of the likeliest particles.
         best_gains: Likewise.
         mean: The mean over particles, by their weights, [k, C].
@@ -91,7 +90,7 @@ class WindowFilling:
         layers: Of the flow, as `window_layers` gives them.
         hole: What is missing, [H, W].
         particles: M.
-        random: Source of randomness, of the CPU.
+        random: Source of randomness, on the CPU.
     """
 
     def __init__(
@@ -159,7 +158,7 @@ class WindowFilling:
 
         Args:
             x: The image as it is, bytes [C, H, W].
-            parts: What is drawn anew.
+            parts: What to redraw.
             keep: Whether the first particle keeps what is there now.
         """
         m, k, device = self.particles, len(parts.sites), x.device
@@ -196,7 +195,7 @@ class WindowFilling:
     def _resample(
         self, values: Tensor, log_p: Tensor, weight: Tensor, owners: Tensor, keep: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of parts in which too few particles count, draw these anew from themselves."""
+        """Resample the particles of parts in which too few of them count."""
         m = weight.shape[1]
         shares = weight.softmax(1)
         poor = 1 / shares.square().sum(1) < ENOUGH * m

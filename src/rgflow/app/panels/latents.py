@@ -17,7 +17,7 @@ def latents(page: Page) -> None:
     """Which latents there are, what they change, and how to move them."""
     with gr.Row():
         level = gr.Radio(
-            [], label="Receptive fields of level, from coarse to fine", elem_id="level", scale=3
+            [], label="Level of the receptive fields, from coarse to fine", elem_id="level", scale=3
         )
         overlay = gr.Checkbox(True, label="Over the image", elem_id="overlay", scale=1)
         every = gr.Button("Strongest", size="sm", scale=0, min_width=90, elem_id="strongest")
@@ -30,7 +30,7 @@ def latents(page: Page) -> None:
     ]
     with gr.Row():
         reset = gr.Button("Reset all", size="sm", min_width=60, elem_id="reset")
-        clear = gr.Button("No sliders", size="sm", min_width=60, elem_id="unchoose")
+        clear = gr.Button("Clear sliders", size="sm", min_width=60, elem_id="unchoose")
         zero = gr.Button("Zero level", size="sm", min_width=60, elem_id="zero")
         anew = gr.Button("Redraw level", size="sm", min_width=60, elem_id="anew")
         back = gr.Button("Restore level", size="sm", min_width=60, elem_id="back")
@@ -102,13 +102,13 @@ def latents(page: Page) -> None:
 
     def keep(work: Workspace, name: str) -> None:
         if not (name or "").strip():
-            raise ValueError("Expected a name for the direction: write one beside the button.")
+            raise ValueError("Expected a name for the move: enter one beside the button.")
         work.save_direction(name.strip())
         work.view.direction = name.strip()
 
     def known(work: Workspace, name: str | None) -> str:
         if name not in work.directions:
-            raise ValueError("Expected a saved move: choose one, or save what was moved.")
+            raise ValueError("Expected a saved move: choose one, or save one first.")
         return str(name)
 
     def along(work: Workspace, name: str | None, amount: float | None) -> None:

@@ -26,9 +26,9 @@ from rgflow.app.workspace import USUAL, Workspace
 def mixing(page: Page) -> None:
     """The coarse of one image with the fine of another."""
     gr.Markdown(
-        "The coarse levels of the **current image** with the fine ones of a **second**: levels "
-        "below Θ are of the second. Draw a second image, or take the current one and then choose "
-        "another."
+        "Combine the coarse levels of the **current image** with the fine levels of a **second**: "
+        "levels below Θ come from the second. Draw a second image, or take the current one and "
+        "then choose another."
     )
     with gr.Row():
         seed = seed_field(100, "mix-seed")
@@ -38,11 +38,11 @@ def mixing(page: Page) -> None:
         play = gr.Button("Animate", size="sm", min_width=60, elem_id="animate-mix")
     film = gr.HTML(elem_id="mix-film")
     second = page.sheet("Second image and mixtures", elem_id="mixtures")
-    gr.Markdown("How much of the second image, level by level:")
+    gr.Markdown("Share of the second image at each level:")
     with gr.Row():
         sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
     with gr.Row():
-        linear = slider(0, 1, 0, step=0.05, label="All levels alike (linear)", elem_id="linear")
+        linear = slider(0, 1, 0, step=0.05, label="All levels (linear)", elem_id="linear")
     slider_revision = gr.Number(0, precision=0, visible="hidden")
 
     def draw(work: Workspace, seed: float) -> None:
@@ -62,8 +62,8 @@ def mixing(page: Page) -> None:
             work.view.mixtures = []
             return views.sheet(
                 [],
-                empty="The current image is the second now: draw or choose another as the first, "
-                "to mix the two.",
+                empty="The current image is now the second: draw or choose another as the first to "
+                "mix the two.",
             )
         ways = every_threshold(work.opened.flow.levels)
         mixed = work.cached(

@@ -24,8 +24,8 @@ MAX_REPAIRS = 16
 def repair(page: Page) -> None:
     """Paint a hole, and let the model fill it in."""
     gr.Markdown(
-        "**Paint** over what is wrong, or let the model find it. Then it fills in what fits to "
-        "all the rest."
+        "**Paint** over what is wrong, or let the model find it. Then press Repair: the model "
+        "fills in what fits the rest."
     )
     with gr.Row():
         slider(1, 9, 3, step=2, label="Brush", min_width=100, elem_id="brush", interactive=True)
@@ -62,7 +62,7 @@ def repair(page: Page) -> None:
         one, two = (x.pixels[None] for x in (work.image, work.state.original))
         decibels = psnr(one, two).values[0]
         text = "identical" if np.isinf(decibels) else f"PSNR {decibels:.1f} dB"
-        return f"<p>Against the image before: {text}.</p>"
+        return f"<p>Compared with the original image: {text}.</p>"
 
     def choose(work: Workspace, event: gr.EventData) -> None:
         work.accept(views.choice(event, work.state.completions, captions(work)))
@@ -76,8 +76,8 @@ def repair(page: Page) -> None:
         page.sessions.stop(str(request.session_hash))
 
     page.on(wipe.click, lambda work: work.paint(np.zeros_like(work.state.mask)))
-    page.on(damage.click, lambda work: work.damage(work.revision), words="Damaging it")
-    page.on(find.click, look, words="Looking for what is odd; the first time takes longest")
+    page.on(damage.click, lambda work: work.damage(work.revision), words="Damaging the image")
+    page.on(find.click, look, words="Looking for odd regions; the first search takes longest")
     page.on(found.choose, choose, event=True)
     stop.click(halt, queue=False, api_visibility="private")
     page.when_built(
@@ -123,9 +123,9 @@ def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
             work.repairing, work.stopping = True, False
     if not wanted:
         gr.Warning(
-            "Expected the repair that is under way to end first: wait, or stop it."
+            "Expected the running repair to end first: wait, or stop it."
             if busy
-            else "Expected something to repair: paint over it, or let the model find it."
+            else "Expected a region to repair: paint one, or let the model find it."
         )
         yield {"stop": gr.skip()}  # of nothing at all, Gradio would empty every component
         return
@@ -160,7 +160,7 @@ def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
     threading.Thread(target=run).start()
     most = most_steps(start.opened.flow)
     yield {
-        "message": "<p>Looking at the hole …</p>",
+        "message": "<p>Starting the repair …</p>",
         "stop": gr.update(interactive=True),
         "start": gr.update(interactive=False),
     }

@@ -21,8 +21,8 @@ from rgflow.app.workspace import Workspace
 def sample(page: Page) -> None:
     """Draw images, and take one of them."""
     gr.Markdown(
-        "Draw new images, and choose one: it becomes the current image. The **temperature** of a "
-        "level says how far it may stray: low gives typical images, high gives odd ones."
+        "Draw new images, and choose one: it becomes the current image. The lower the "
+        "**temperature** of a level, the more typical it is; high temperatures give odd images."
     )
     with gr.Row():
         seed = seed_field(0, "seed")

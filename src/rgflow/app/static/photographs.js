@@ -98,8 +98,8 @@ function zoomBy(factor, x = size()[0] / 2, y = size()[1] / 2) {
 async function ask(path, body, { quiet } = {}) {
   const answer = await fetch(path, body).catch(() => { throw new Error("The server doesn't answer: is it still running?"); });
   if (answer.ok) return answer;
-  let detail = `The server says ${answer.status}.`;
-  try { const told = (await answer.json()).detail; detail = typeof told === "string" ? told : "This was refused: check the values."; } catch {}
+  let detail = `The server answered with status ${answer.status}.`;
+  try { const told = (await answer.json()).detail; detail = typeof told === "string" ? told : "The server refused this: check the values."; } catch {}
   throw new Error(detail);
 }
 
@@ -133,7 +133,7 @@ async function working(what, region, onLine = () => {}) {
       if (line.done) result = line;
     }
   }
-  if (!result) throw new Error("The connection broke off: try again.");
+  if (!result) throw new Error("The connection was lost: try again.");
   return result;
 }
 
@@ -151,14 +151,14 @@ async function opened(answer) {
 }
 
 function sending(file) {
-  if (file.size > LARGEST) throw new Error(`Expected a file of at most ${LARGEST / 1e6} MB; ${file.name} has ${(file.size / 1e6).toFixed(1)}: make it smaller first.`);
+  if (file.size > LARGEST) throw new Error(`Expected a file of at most ${LARGEST / 1e6} MB; ${file.name} has ${(file.size / 1e6).toFixed(1)} MB: make it smaller first.`);
   const form = new FormData(); form.append("file", file);
   return { method: "POST", body: form };
 }
 
 const upload = file => doing(`Opening ${file.name}…`, async () => {
   const found = await opened(await ask("photographs", sending(file)));
-  say(`${found.name} is open${found.notes ? `: ${found.notes}` : ""}. Mark what is damaged, or let it be found.`);
+  say(`${found.name} is open${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage in view.`);
 });
 
 const example = name => doing(`Opening ${name}…`, async () => {
@@ -171,7 +171,7 @@ const example = name => doing(`Opening ${name}…`, async () => {
 async function openOther(path, body) {
   const found = await (await ask(`photographs/${photo.id}/second${path}`, body)).json();
   other = found.name; noted = found.notes ? ` (${found.notes})` : ""; mixture = null; mixedFor = ""; $("mixed").hidden = false; $("mixing").open = true;
-  say(`${found.name} is open to mix with${noted}.`);
+  say(`${found.name} is ready to mix with${noted}.`);
 }
 const uploadOther = file => doing(`Opening ${file.name}…`, async () => openOther("", sending(file)));
 const exampleOther = name => doing(`Opening ${OTHERS[name]}…`, () => openOther(`/${encodeURIComponent(name)}`, { method: "POST" }));
@@ -189,7 +189,7 @@ async function mixInView(key) {
   const shown = new OffscreenCanvas(Math.ceil(region.width / step), Math.ceil(region.height / step)), pen = shown.getContext("2d");
   pen.imageSmoothingEnabled = false; delete document.body.dataset.mixed;
   let first = true;
-  say(`Mixing what is in view with ${name}${noted}…`);
+  say(`Mixing the view with ${name}${noted}…`);
   try {
     const found = await working("mix", region, async line => {
       if (!line.mixed || key !== mixedFor) return;
@@ -202,7 +202,7 @@ async function mixInView(key) {
       pen.drawImage(image, (line.left - region.left) / step, (line.top - region.top) / step, image.width * line.step / step, image.height * line.step / step);
       draw();
     });
-    if (!found.superseded && key === mixedFor) { document.body.dataset.mixed = "all"; say(`The coarse of ${photo.name} with the fine of ${name}${noted}. Keep the mixture makes all of it, at full size.`); }
+    if (!found.superseded && key === mixedFor) { document.body.dataset.mixed = "all"; say(`Coarse structure of ${photo.name} with the fine detail of ${name}${noted}. Keep the mixture mixes the whole picture at full size.`); }
   } catch (error) { if (key === mixedFor) say(error.message, true); }
 }
 
@@ -225,7 +225,7 @@ async function markFrom(url, left, top) {
 }
 
 async function marked() {
-  if (!dirty) throw new Error("Expected some pixels to be marked; none are: paint over the damage first, or let it be found.");
+  if (!dirty) throw new Error("Expected some pixels to be marked; none are: paint over the damage, or press Find damage in view.");
   const left = clamp(Math.floor(dirty[0]), 0, photo.width - 1), top = clamp(Math.floor(dirty[1]), 0, photo.height - 1);
   const width = clamp(Math.ceil(dirty[2]), left + 1, photo.width) - left, height = clamp(Math.ceil(dirty[3]), top + 1, photo.height) - top;
   const part = new OffscreenCanvas(width, height);
@@ -249,7 +249,7 @@ addEventListener("dragover", event => { event.preventDefault(); $("drop").hidden
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").hidden = true; });
 $("other").onchange = event => { if (event.target.files[0]) uploadOther(event.target.files[0]); event.target.value = ""; };
 addEventListener("dragover", event => $("mixing").classList.toggle("over", Boolean(photo && event.target.closest?.("#mixing"))));
-addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; $("mixing").classList.remove("over"); const file = event.dataTransfer.files[0]; if (file) (photo && event.target.closest?.("#mixing") ? uploadOther : upload)(file); else say("Expected a picture file; what was dropped is none.", true); });
+addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; $("mixing").classList.remove("over"); const file = event.dataTransfer.files[0]; if (file) (photo && event.target.closest?.("#mixing") ? uploadOther : upload)(file); else say("Expected a picture file; something else was dropped.", true); });
 addEventListener("paste", event => { const file = event.clipboardData?.files[0]; if (file) upload(file); });
 
 $("repair").onclick = () => doing("Repairing…", async () => {
@@ -257,7 +257,7 @@ $("repair").onclick = () => doing("Repairing…", async () => {
   unmark();
   const found = await working("repair", region);
   overlay = null; $("surprise").setAttribute("aria-pressed", "false");
-  say(`${found.pixels.toLocaleString("en")} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows what has changed; Save keeps it.`);
+  say(`${found.pixels.toLocaleString("en")} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.`);
 });
 $("find").onclick = () => doing("Looking for damage…", async () => {
   const region = inView(), found = await working("find", region);
@@ -265,32 +265,32 @@ $("find").onclick = () => doing("Looking for damage…", async () => {
   await markFrom(found.mask, region.left, region.top);
   const box = [region.left, region.top, region.left + region.width, region.top + region.height];
   dirty = dirty ? [Math.min(dirty[0], box[0]), Math.min(dirty[1], box[1]), Math.max(dirty[2], box[2]), Math.max(dirty[3], box[3])] : box;
-  say(`${found.pixels.toLocaleString("en")} pixels look damaged, in red. Unmark what isn't, then press Repair.`);
+  say(`${found.pixels.toLocaleString("en")} pixels look damaged and are marked in red. Unmark what isn't damaged, then press Repair.`);
 });
-$("clear").onclick = () => { unmark(); say("Nothing is marked."); };
+$("clear").onclick = () => { unmark(); say("All marks are removed."); };
 $("undo").onclick = () => doing("Undoing…", async () => { photo.version = (await (await ask(`photographs/${photo.id}/undo`, { method: "POST" })).json()).version; say("Undone."); });
 $("redraw").onclick = () => doing("Drawing…", async () => {
   const region = await marked();
   const found = await working("redraw", { ...region, levels: Number($("levels").value), temperature: Number($("temperature").value), seed: Math.floor(Math.random() * 1e9), count: 3 });
   $("drawn").replaceChildren(...found.drawn.map((url, number) => {
     const button = document.createElement("button"), image = document.createElement("img");
-    image.src = url; image.alt = `Draw ${number + 1}`; button.title = "Take this one"; button.append(image);
-    button.onclick = () => doing("Taking it…", async () => {
+    image.src = url; image.alt = `Draw ${number + 1}`; button.title = "Use this one"; button.append(image);
+    button.onclick = () => doing("Applying it…", async () => {
       const blob = await (await fetch(url)).blob();
       const answer = await ask(`photographs/${photo.id}/take?top=${region.top}&left=${region.left}`, { method: "POST", body: blob });
-      photo.version = (await answer.json()).version; unmark(); say("Taken. Undo takes it back.");
+      photo.version = (await answer.json()).version; unmark(); say("Applied. Undo reverts it.");
     });
     return button;
   }));
-  say(`Three draws in ${found.seconds.toFixed(1)} s: click one to take it.`);
+  say(`Three draws in ${found.seconds.toFixed(1)} s: click one to use it.`);
 });
 
-$("keep").onclick = () => doing("Mixing all of it, at full size…", async () => {
+$("keep").onclick = () => doing("Mixing the whole picture at full size…", async () => {
   const found = await working("mix/all", mixed());
   putAway();
-  say(`Mixed in ${found.seconds.toFixed(1)} s. Save keeps it; Undo takes it back.`);
+  say(`Mixed in ${found.seconds.toFixed(1)} s. Save at full size saves it; Undo reverts it.`);
 });
-$("away").onclick = () => { putAway(); say("The other is put away."); };
+$("away").onclick = () => { putAway(); say("The other picture is closed."); };
 for (const one of ["fine", "share"]) $(one).addEventListener("input", draw);
 
 async function showSurprise() {
@@ -312,11 +312,11 @@ function shade() {
 $("surprise").onclick = () => {
   const on = $("surprise").getAttribute("aria-pressed") !== "true";
   if (!on) { overlay = null; $("surprise").setAttribute("aria-pressed", "false"); draw(); return; }
-  doing("Looking at every pixel in view…", async () => { await showSurprise(); $("surprise").setAttribute("aria-pressed", "true"); say("Pixels that are so many nats less likely than usual, given all others, in view."); });
+  doing("Computing the map of surprise…", async () => { await showSurprise(); $("surprise").setAttribute("aria-pressed", "true"); say("Coloured pixels are less likely than usual, given all others, by more nats than the threshold."); });
 };
 $("count").onclick = () => doing("Counting…", async () => {
   const found = await working("bits");
-  $("bits").textContent = `${found.bits.toFixed(3)} bits per sub-pixel; PNG takes ${found.png.toFixed(3)}. From fine to coarse: ${found.levels.slice(0, 6).map(one => one.toFixed(2)).join(", ")}.`;
+  $("bits").textContent = `${found.bits.toFixed(3)} bits per sub-pixel; PNG needs ${found.png.toFixed(3)}. Levels from fine to coarse: ${found.levels.slice(0, 6).map(one => one.toFixed(2)).join(", ")}.`;
   say("Counted.");
 });
 $("compare").onclick = () => { compared = !compared; $("compare").setAttribute("aria-pressed", String(compared)); $("divider").hidden = !compared; draw(); };
