@@ -89,7 +89,12 @@ class Cellwise(Bijector):
         cells, context = self.read(x, given)
         y, log_det = function(cells, context)
         log_det = log_det.reshape(len(x), -1).sum(1)
-        return (self.write(x, y) if self.precision.latents else x), log_det
+        return (self.write(x, y) if self._written else x), log_det
+
+    @property
+    def _written(self) -> bool:
+        """Whether anybody wants what cells write; that of fixed maps is read by other layers."""
+        return self.precision.latents or self.cells.map is not None
 
     def _in_bands(self, x: Tensor, given: Context | None) -> bool:
         cells, known = self.cells, self.positions is not None or given is not None
@@ -101,7 +106,7 @@ class Cellwise(Bijector):
         """The same in parts, each of which can be written before the next is read, as no cell reads
         what another one writes."""
         assert isinstance(self.cells, Sublattice)
-        total, wanted = x.new_zeros(len(x)), self.precision.latents
+        total, wanted = x.new_zeros(len(x)), self._written
         out = x.clone() if wanted else x
         for rows, cells in self.cells.bands(BAND // len(x)):
             band = out[:, :, rows]
