@@ -112,7 +112,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "pixels": "uniform",
         "channels": 1,
         "geometry": {
-            "kind": "windows", "reach": 2, "boundary": "open", "inside": (15, 7),
+            "kind": "windows",
+            "reach": 2,
+            "boundary": "open",
+            "inside": (15, 7),
             "coarse": "averages",
         },
         "shared": True,

@@ -1,5 +1,5 @@
-"""Averages of squares of four pixels, and back: whole numbers to whole numbers, as lossless wavelets
-have them (Calderbank et al. 1998, "Wavelet transforms that map integers to integers").
+"""Averages of squares of four pixels, and back: whole numbers to whole numbers, as in lossless
+wavelets (Calderbank et al. 1998, "Wavelet transforms that map integers to integers").
 
 With the levels a, x_1, x_2, x_3 of a square, 0 to 255, a at the site that goes up, and differences
 d_i = x_i − a, of −128 to 127 modulo 256,

@@ -4,7 +4,8 @@ The layer that generation applies last reads everything around a pixel, and no c
 writes. So what its map says is the exact distribution of a pixel given all others. Whatever place
 in an image a pixel has, the levels can be laid so that this layer writes it; a photograph has no
 preferred place. One evaluation of the network then gives the distribution of any pixel, whatever
-the size of the photograph.
+the size of the photograph. Where coarse images are averages, no pixel has a layer of its own, so
+none of this applies.
 
 Letters in shapes: C channels; H, W rows and columns; k sites; S sites of a window.
 """
@@ -24,7 +25,7 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import check_windows, window_of
+from rgflow.photographs.scoring import check_sites, check_windows, window_of
 from rgflow.repair.biharmonic import biharmonic
 
 SWEEPS, DEEPER = 4, 0.7
@@ -43,11 +44,13 @@ class Around:
         image: uint8 [C, H, W].
 
     Raises:
-        ValueError: If the flow is of another kind, or the image of other channels.
+        ValueError: If the flow is of another kind, or its coarse images are averages, or the image
+            is of other channels.
     """
 
     def __init__(self, flow: Flow, image: Tensor) -> None:
         of = check_windows(flow)
+        check_sites(flow, "repairs by medians, and to find damage")
         if image.ndim != 3 or image.dtype != torch.uint8 or len(image) != of.config.channels:
             raise ValueError(
                 f"Expected a photograph, uint8 [{of.config.channels}, H, W]; got "
