@@ -25,7 +25,7 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Cellwise, read_cells
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import check_sites, check_windows, window_of
+from rgflow.photographs.scoring import check_windows, has_averages, window_of
 from rgflow.repair.biharmonic import biharmonic
 
 SWEEPS, DEEPER = 4, 0.7
@@ -50,7 +50,12 @@ class Around:
 
     def __init__(self, flow: Flow, image: Tensor) -> None:
         of = check_windows(flow)
-        check_sites(flow, "repairs by medians, and to find damage")
+        if has_averages(flow):
+            raise ValueError(
+                "Expected a flow whose coarse images are sites for repairs by medians and for "
+                "finding damage, which need the distribution of single pixels; those of this one "
+                "are averages: use the model photos."
+            )
         if image.ndim != 3 or image.dtype != torch.uint8 or len(image) != of.config.channels:
             raise ValueError(
                 f"Expected a photograph, uint8 [{of.config.channels}, H, W]; got "

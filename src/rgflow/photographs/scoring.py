@@ -100,15 +100,6 @@ def has_averages(flow: Flow) -> bool:
     return getattr(flow.config.geometry, "coarse", "sites") == "averages"
 
 
-def check_sites(flow: Flow, what: str) -> None:
-    """Raise a `ValueError`, which says what for, if coarse images are averages."""
-    if has_averages(flow):
-        raise ValueError(
-            f"Expected a flow whose coarse images are sites for {what}, which needs the "
-            f"distribution of single pixels; those of this one are averages: use the model photos."
-        )
-
-
 def check_windows(flow: Flow) -> RGFlow:
     """A flow of photographs.
 
