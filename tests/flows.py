@@ -101,6 +101,28 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "height": 16,
         "width": 8,
     },
+    "window-averages": {
+        "bijector": "window",
+        "pixels": "uniform",
+        "geometry": {"kind": "windows", "reach": 1, "coarse": "averages"},
+        "channels": 2,
+    },
+    "window-averages-open": {
+        "bijector": "window",
+        "pixels": "uniform",
+        "channels": 1,
+        "geometry": {
+            "kind": "windows",
+            "reach": 2,
+            "boundary": "open",
+            "inside": (15, 7),
+            "coarse": "averages",
+        },
+        "shared": True,
+        "height": 16,
+        "width": 8,
+        "position_embedding": 2,
+    },
     "window-positions": {
         "bijector": "window",
         "pixels": "uniform",
@@ -182,7 +204,7 @@ FEW = {
     "affine-released", "spline-mixed", "mixture", "autoregressive-affine", "cube", "coarse-to-fine",
     "open", "released-order", "tree", "stems", "edges-open", "not-square", "depths", "shared-open",
     "student", "marginal", "fields", "variational-marginal", "positions-cube", "centred", "windows",
-    "window", "window-levels", "site", "site-odd", "checkpointing", "real-nvp",
+    "window", "window-levels", "window-averages", "site", "site-odd", "checkpointing", "real-nvp",
 }  # fmt: skip
 """Every kind of map, of networks, of geometries and of pixels, and both boundaries."""
 

@@ -55,6 +55,8 @@ GEOMETRIES: dict[str, Geometry] = {
     "centred": CentredBlocks(),
     "centred-open": CentredBlocks(m=6, n=2, shifts=((0, 0), (3, 1), (1, 4)), **OPEN),
     "windows": Windows(reach=1),
+    "windows-averages": Windows(reach=1, coarse="averages"),
+    "windows-averages-open": Windows(reach=1, coarse="averages", inside=(8, 13), **OPEN),
     "windows-open": Windows(size=2, period=4, shifts=((1, 1), (0, 2)), reach=1, **OPEN),
     "windows-offsets": Windows(
         period=3, offsets=((0, 1), (-1, 0), (2, 2)), shifts=((0, 1), (2, 1))
@@ -99,7 +101,7 @@ def test_touched_and_spread_equal_a_loop_over_cells(name):
                     y, x = i + a, j + b
                     if layer.periodic:
                         y, x = y % layer.grid[0], x % layer.grid[1]
-                    inside = 0 <= y < layer.grid[0] and 0 <= x < layer.grid[1]
+                    inside = 0 <= y < layer.extent[0] and 0 <= x < layer.extent[1]
                     sites.append((y, x) if inside else None)
                 expected.append(any(mask[at] for at in sites if at))
                 if expected[-1]:
@@ -191,9 +193,12 @@ def flow_of(name: str, **options: Any) -> RGFlow:
     lattice = lattice_of(name)
     values = {"channels": 2, "bijector": "affine", "conditioner": "trunk", "hidden": 8, "blocks": 1}
     size = {"height": lattice.height, "width": lattice.width, "levels": 2}
+    if "averages" in name:  # which are of the levels of pixels
+        values |= {"bijector": "window", "pixels": "uniform"}
+        options.pop("pixels", None)
     made = flat(**{**size, **values, "depth": 1, **options})
     flow = RGFlow(replace(made, geometry=lattice.geometry)).double()
-    randomise(flow, 1.0)
+    randomise(flow, 0.4 if "averages" in name else 1.0)
     return flow.eval()
 
 
@@ -202,6 +207,7 @@ def test_cones_equal_the_support_of_jacobians(name):
     flow = flow_of(name, pixels=None, depth=2)  # one coupling leaves half of a cell apart
     lattice, size = flow.lattice, (flow.lattice.height, flow.lattice.width)
     x = torch.randn(1, 2, *size, dtype=torch.float64)
+    x = 128 + 32 * x if flow.pixels else x
     jacobian = jacrev(lambda v: flow.encode(v, dtype=torch.float64).image()[0])(x)[:, :, :, 0]
     reached = (jacobian != 0).any(3).any(0).numpy()  # [h, w, h, w]
     sites = np.random.default_rng(0).permutation(list(np.ndindex(*size)))[:40]
@@ -260,7 +266,7 @@ def test_fields_terms_and_pictures(name):
     tangents = torch.randn(3, *flow.image_shape, dtype=torch.float64)
     found = factors(flow, z).push(tangents.clone(), flow.lattice.top)
     torch.testing.assert_close(found, plain_push(flow, z, "flow")(tangents), rtol=1e-8, atol=1e-8)
-    fields = receptive_fields(flow, draws=1, seed=3)
+    fields = receptive_fields(flow, draws=1, seed=3, change="derivative")
     naive = plain_push(flow, z, "flow")(torch.eye(flow.dim).double().view(-1, *flow.image_shape))
     strengths = naive.abs().sum(1).mean((1, 2)).view(flow.image_shape)
     torch.testing.assert_close(fields.strengths, strengths, rtol=1e-7, atol=1e-10)

@@ -51,7 +51,8 @@ ALIKE = {
 """Cases that generate as others do: they differ in their density, or in numbers alone. Mixtures of
 two splits are among those with edges."""
 WITH_CONTEXT = (
-    "centred", "windows", "window", "window-open", "window-positions", "window-levels",
+    "centred", "windows", "window", "window-open", "window-averages", "window-averages-open",
+    "window-positions", "window-levels",
     "site", "site-odd", "site-open",
 )  # fmt: skip
 """Geometries whose cells read more than they write."""

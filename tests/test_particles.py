@@ -53,11 +53,18 @@ def test_resampling_beside_a_kept_particle_leaves_its_distribution():
     assert ((counts / n - p).abs() < 4 * error).all()
 
 
-@pytest.mark.parametrize("options", [{"pixels": "logit"}, {"dequantization": "variational"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pixels": "logit"},
+        {"dequantization": "variational"},
+        WINDOWS | {"geometry": {"kind": "windows", "coarse": "averages"}},
+    ],
+)
 def test_only_levels_of_pixels_are_drawn(options):
     flow = make_flow(config(**KIND | {"height": 8, "width": 8} | options))
     assert not maps_once(flow)
-    with pytest.raises(ValueError, match="pixels marginal, uniform dequantization"):
+    with pytest.raises(ValueError, match=r"images are sites, .* pixels marginal, uniform dequant"):
         parts(flow, flow.lattice.box(2, 2, 1, 1))
 
 

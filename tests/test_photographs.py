@@ -23,9 +23,9 @@ from rgflow.bijectors.base import Context
 from rgflow.cli import main
 from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import collections, pictures, restoring, scoring
-from rgflow.photographs.changing import draw_level, mix, vary
+from rgflow.photographs.changing import coarse, draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
-from rgflow.photographs.enlarging import enlarge
+from rgflow.photographs.enlarging import enlarge, redraw
 from rgflow.photographs.restoring import Around, begin, restore
 
 OPEN = {
@@ -37,10 +37,12 @@ OPEN = {
     "height": 16,
     "width": 16,
 }
-
-TOLD = OPEN | {"level_embedding": 3}
+AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"coarse": "averages"}}
+LEVELS = OPEN | {"level_embedding": 3}
 """Maps know their level."""
-both = pytest.mark.parametrize("options", [OPEN, TOLD], ids=["plain", "levels"])
+every = pytest.mark.parametrize(
+    "options", [OPEN, AVERAGES, LEVELS], ids=["plain", "averages", "levels"]
+)
 
 
 def noise(*shape):
@@ -61,7 +63,7 @@ def chelsea():
 # ---------------------------------------------------------------------------------------- scoring
 
 
-@both
+@every
 @pytest.mark.parametrize("size", [(37, 53), (16, 16), (5, 90)])
 def test_bands_are_the_whole(size, options, monkeypatch):
     """Parts of a few rows give the bits that the whole flow gives at once."""
@@ -148,7 +150,7 @@ def test_slices_are_what_the_table_says(name, boundary):
 # --------------------------------------------------------------------------------- single pixels
 
 
-@both
+@pytest.mark.parametrize("options", [OPEN, LEVELS], ids=["plain", "levels"])
 def test_a_pixel_given_all_others_is_as_the_flow_says(options):
     """The layer that generation applies last writes pixels that no cell reads."""
     flow = random_flow(**options)
@@ -245,10 +247,50 @@ def test_enlarging_beats_doubled_pixels(photos, chelsea):
     assert errors[0] < 0.4 * errors[1]
 
 
+def grid_of(x8, h):
+    """The coarse image of level h by averages, square by square."""
+    for _ in range(h):
+        x8 = x8.clone().long()
+        for i, j in np.ndindex(x8.shape[1] // 2, x8.shape[2] // 2):
+            square = x8[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].flatten(1)
+            apart = (square - square[:, :1] + 128) % 256 - 128
+            x8[:, 2 * i, 2 * j] = (square[:, 0] + (apart.sum(1) + 2) // 4) % 256
+        x8 = x8[:, ::2, ::2]
+    return x8
+
+
+@pytest.mark.parametrize("temperature", [None, 0.7])
+def test_averages_are_enlarged_and_kept_where_detail_is_drawn_anew(chelsea, temperature):
+    flow = random_flow(torch.float32, **AVERAGES)
+    small = chelsea[:, :15, :20]
+    generator = torch.Generator().manual_seed(0)
+    found = enlarge(flow, small, 4, temperature=temperature, generator=generator)
+    assert torch.equal(grid_of(found, 2), small.long())
+    hole = np.zeros(chelsea.shape[1:], dtype=bool)
+    hole[11:40, 30:71] = True
+    new = redraw(flow, chelsea, hole, levels=2, generator=generator)
+    assert torch.equal(new[:, ~hole], chelsea[:, ~hole])
+    assert (new != chelsea)[:, 12:40, 32:68].float().mean() > 0.5
+    assert torch.equal(grid_of(new, 2), grid_of(chelsea, 2))
+    assert torch.equal(
+        torch.from_numpy(coarse(flow, chelsea.numpy(), 2)[:, ::4, ::4].copy()).long(),
+        grid_of(chelsea, 2),
+    )
+
+
+@pytest.mark.parametrize(
+    "use",
+    [Around, lambda flow, x: restore(flow, x, np.eye(16, dtype=bool)), find_damage],
+)
+def test_averages_have_no_distribution_of_single_pixels(use):
+    with pytest.raises(ValueError, match=r"coarse images are sites .* use the model photos"):
+        use(random_flow(**AVERAGES), noise(3, 16, 16))
+
+
 # --------------------------------------------------------------------------------- other latents
 
 
-@both
+@every
 def test_mixtures_are_those_of_the_latents(options):
     """What is found cell by cell, the whole flow finds by encoding, mixing and decoding."""
     flow = random_flow(**options).resized(16, 24)
@@ -270,16 +312,17 @@ def test_mixtures_are_those_of_the_latents(options):
     assert torch.equal(mix(flow, first, second, (1, 1, 1, 1)), second)
 
 
-@pytest.mark.parametrize(("add", "options"), [(False, OPEN), (True, OPEN), (True, TOLD)])
+@every
+@pytest.mark.parametrize("add", [False, True])
 def test_a_latent_is_varied_where_it_reaches(add, options):
     flow = random_flow(**options)
-    x = noise(3, 90, 130)
-    whole = flow.resized(90, 130)
+    x = noise(3, 91, 131)
+    whole = flow.resized(91, 131)
     z = whole.encode(photographs.padded(whole, x[None]), dtype=torch.float64)
     for address in ((0, 41, 64, 1), (1, 42, 60, 0), (3, 0, 8, 2)):
         found, (rows, columns) = vary(flow, x, address, 1.7, add=add)
         moved = z.set(address, z[address] + 1.7 if add else 1.7)
-        expected = whole.decode(moved).floor()[0, :, :90, :130]
+        expected = whole.decode(moved).floor()[0, :, :91, :131]
         assert torch.equal(found.double(), expected)
         if address[0] == 0:
             assert (rows.stop - rows.start) * (columns.stop - columns.start) < 40 * 40

@@ -9,11 +9,14 @@ from PIL import Image
 
 from flows import random_flow
 from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
+from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import LEAST
 from rgflow.data import load, wallpapers
+from rgflow.data.patches import photograph
 from rgflow.geometries.windows import phases
 from rgflow.photographs import bit_map, bits, padded
+from rgflow.photographs.scoring import averaged
 
 OPEN = {
     "bijector": "window",
@@ -23,31 +26,46 @@ OPEN = {
     "depth": 1,
 }
 
+AVERAGES = OPEN["geometry"] | {"coarse": "averages"}
+both = pytest.mark.parametrize("geometry", [OPEN["geometry"], AVERAGES], ids=["sites", "averages"])
+
 
 def noise(*shape):
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def strange(height, width):
-    """Noise, black, white, and a picture of edges and a gradient."""
+    """Noise, black, white, a picture of edges and a gradient, and a checkerboard."""
     picture = torch.zeros(3, height, width, dtype=torch.uint8)
     picture[0, height // 3 :] = 255
     picture[1] = torch.arange(width) * 3 % 256
     flat = [torch.full((3, height, width), value, dtype=torch.uint8) for value in (0, 255)]
-    return torch.stack([*noise(2, 3, height, width), *flat, picture])
+    odd = (torch.arange(height)[:, None] + torch.arange(width)) % 2
+    board = (255 * odd).to(torch.uint8).expand(3, -1, -1)
+    return torch.stack([*noise(2, 3, height, width), *flat, picture, board])
 
 
 @pytest.mark.filterwarnings("ignore::rgflow.LosslessWarning")
-@pytest.mark.parametrize("options", [{}, {"geometry": "windows"}, {"channels": 3, "components": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"geometry": "windows"},
+        {"channels": 3, "components": 1},
+        {"geometry": AVERAGES},
+        {"geometry": {"kind": "windows", "coarse": "averages"}},
+    ],
+)
 def test_every_picture_comes_back(options):
     flow = random_flow(torch.float32, **OPEN | options)
     x8 = strange(8, 8)
     assert torch.equal(flow.decode(flow.encode(x8)).floor().to(torch.uint8), x8)
 
 
-def test_likelihoods_skip_only_what_nobody_reads():
+@both
+def test_likelihoods_skip_only_what_nobody_reads(geometry):
     """log p without what the layers write equals that with it, and the flag goes back."""
-    flow = random_flow(**OPEN)
+    flow = random_flow(**OPEN | {"geometry": geometry})
     x8 = noise(3, 3, 8, 8)
     assert flow.writes_last
     torch.testing.assert_close(flow.log_prob(x8), flow.terms(x8).total)
@@ -101,9 +119,10 @@ def test_brightness_and_contrast_are_units():
     torch.testing.assert_close(a[:, :count] * first.unit.T * 2, b[:, :count] * second.unit.T)
 
 
+@both
 @pytest.mark.parametrize("size", [(8, 8), (9, 8), (21, 13), (16, 40), (5, 33)])
-def test_any_size_is_scored_and_what_lies_beyond_doesnt_matter(size):
-    flow = random_flow(**OPEN)
+def test_any_size_is_scored_and_what_lies_beyond_doesnt_matter(size, geometry):
+    flow = random_flow(**OPEN | {"geometry": geometry})
     x8 = noise(2, 3, *size)
     found = bits(flow, x8)
     assert found.dim == 3 * size[0] * size[1]
@@ -158,6 +177,11 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
             ),
             "cells that write one site for the map window; got 4",
         ),
+        (
+            lambda: FlowConfig(geometry=Windows(coarse="averages"), pixels=UniformPixels()),
+            "map window where coarse images are averages.* got AffineMap",
+        ),
+        (lambda: Windows(coarse="means"), "coarse to be one of sites, averages"),
         (lambda: Windows(inside=(3, 3)), "open boundary where inside is given"),
         (lambda: padded(random_flow(**OPEN), noise(1, 3, 9, 8)), "at most 8×8 pixels; got 9×8"),
         (lambda: random_flow(**OPEN | {"height": 1, "width": 8}), "at least 2 rows"),
@@ -168,6 +192,83 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def by_pixel(x8):
+    """Averages and differences of the squares of one channel, number by number."""
+    out = x8.tolist()
+    for i in range(0, len(out) - 1, 2):
+        for j in range(0, len(out[0]) - 1, 2):
+            sites = [(i, j), (i, j + 1), (i + 1, j), (i + 1, j + 1)]
+            first, *others = (out[p][q] for p, q in sites)
+            apart = [(x - first + 128) % 256 - 128 for x in others]
+            mean = (first + math.floor((sum(apart) + 2) / 4)) % 256
+            for (p, q), d in zip(sites, [0, *apart], strict=True):
+                out[p][q] = (mean + d) % 256
+    return torch.tensor(out)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 2)])
+def test_averages_are_those_of_a_loop(size):
+    """And fractions of levels stay, the log-determinant is 0, and the way back is exact."""
+    grid = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    cells = Windows(coarse="averages", boundary="open", inside=size).layers(0, grid, top=False)[0]
+    layer = Cellwise(Averages(spec_of(cells, 3)), cells, 3)
+    x8 = strange(*grid)
+    for dtype in (torch.float32, torch.float64):
+        x = dequantize(x8, torch.Generator().manual_seed(0), dtype) / 256
+        y, log_det = layer.forward(torch.where(x <= 0.5, x, x - 1))
+        pixels = 256 * torch.where(y > 0, y, y + 1)
+        for k, c in np.ndindex(len(x8), 3):
+            one = slice(size[0]), slice(size[1])
+            assert torch.equal(pixels[k, c].floor()[one].long(), by_pixel(x8[k, c][one]))
+        assert torch.equal(pixels - pixels.floor(), 256 * x - x8)
+        assert not log_det.any()
+        assert torch.equal(layer.inverse(y)[0] % 1, x)
+        assert torch.equal(averaged(averaged(x8, 1), -1), x8)
+    assert torch.equal(averaged(x8[:, :, : size[0], : size[1]], 1)[0, 0], by_pixel(x8[0, 0][one]))
+
+
+def test_smooth_pictures_are_averaged():
+    """Where no difference exceeds 127, a coarse image is the rounded average."""
+    x8 = torch.from_numpy(photograph("chelsea", 1)[None])
+    squares = x8[:, :, : x8.shape[2] // 2 * 2, : x8.shape[3] // 2 * 2].double()
+    squares = squares.unflatten(2, (-1, 2)).unflatten(4, (-1, 2))
+    smooth = squares.amax((3, 5)) - squares.amin((3, 5)) <= 127
+    rows, columns = smooth.shape[2:]
+    found = averaged(x8, 1)[:, :, ::2, ::2][:, :, :rows, :columns]
+    assert smooth.double().mean() > 0.99
+    assert torch.equal(found[smooth].double(), (squares.mean((3, 5)) + 0.5).floor()[smooth])
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_derivatives_of_averages_are_those_without_rounding(inverse):
+    bijector = Averages(MapSpec(channels=2, sites=4))
+    x = torch.rand(1, 8, dtype=torch.float64) - 0.5
+    function = bijector.inverse if inverse else bijector.forward
+    square = torch.eye(4).double()
+    square[0] = 0.25
+    square[1:, 0] = -0.75
+    square[1:, 1:] += 0.25
+    expected = torch.kron(square, torch.eye(2).double())
+    expected = expected.inverse() if inverse else expected
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        found = jacobian(lambda v: function(v[None])[0][0])(x[0])
+        torch.testing.assert_close(found, expected)
+    assert torch.linalg.slogdet(expected)[1].abs() < 1e-12
+
+
+def test_averages_go_with_other_sizes_and_weights_of_own_levels():
+    options = OPEN | {"geometry": {"kind": "windows", "reach": 1, "coarse": "averages"}}
+    for shared in (True, False):
+        flow = random_flow(**options | {"shared": shared, "height": 8, "width": 8})
+        larger = flow.resized(16, 16)
+        x8 = strange(16, 16)
+        assert torch.equal(larger.decode(larger.encode(x8)).floor().to(torch.uint8), x8)
+        maps = [of.steps[0].cellwise[1].bijector for of in (flow, larger)]
+        for one, other in zip(*(of.parameters() for of in maps), strict=True):
+            assert torch.equal(one, other)
+        assert [len(step.cellwise) for step in larger.steps][-2:] == [4, 4]  # one, and three; four
 
 
 @pytest.mark.parametrize("period", [2, 4, 6, 8])

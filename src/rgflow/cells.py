@@ -60,6 +60,9 @@ class Cells:
     """The edge m, where the cells are the m×m squares into which the grid is cut at `shift`, and
     write all that they read; they can then be cut out without a table."""
     shift = 0
+    map: str | None = None
+    """The name of a fixed map that the cells bring with them (`rgflow.bijectors.FIXED`); none: that
+    of the config."""
 
     def __init__(
         self,

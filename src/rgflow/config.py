@@ -446,6 +446,13 @@ channel_mixing; got 'bins'.
                 "Expected pixels uniform with the map window, which works on the levels of pixels; "
                 f"got {type(self.pixels).__name__}."
             )
+        if getattr(self.geometry, "coarse", "sites") == "averages" and not isinstance(
+            self.map, WindowMap
+        ):
+            raise ValueError(
+                "Expected the map window where coarse images are averages, as these are of the "
+                f"levels of pixels; got {type(self.map).__name__}: use it, or coarse=sites."
+            )
         told = self.position_embedding, self.level_embedding, self.labels
         if isinstance(self.geometry, Squeeze) and any(told):
             raise ValueError(

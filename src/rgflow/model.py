@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor, nn
 
-from rgflow.bijectors import make_map
+from rgflow.bijectors import FIXED, make_map
 from rgflow.bijectors.base import Bijector, Compose, Context
 from rgflow.bijectors.cellwise import Cellwise, spec_of
 from rgflow.config import (
@@ -68,6 +68,10 @@ class RGFlow(Flow):
         for level, depth in enumerate(config.map.depths(lattice.levels, shared=config.shared)):
             of_level, layers = config.map.at(level, lattice.levels), []
             for cells in lattice.layers(level):
+                if cells.map:
+                    fixed = FIXED[cells.map](spec_of(cells, config.channels))
+                    layers.append(Cellwise(fixed, cells, config.channels))
+                    continue
                 key = self._weights_of(level), cells.name
                 if key not in made:
                     top = level == lattice.top or (config.shared and level >= config.shared_from)
@@ -99,12 +103,13 @@ class RGFlow(Flow):
     def writes_last(self) -> bool:
         for level, step in enumerate(self.steps):
             gone = np.zeros(self.lattice.grid(level), dtype=bool)
-            for layer in step.cellwise:
+            layers = [layer for layer in step.cellwise if not layer.cells.map]
+            for layer in layers:
                 table, written = layer.cells.table, layer.cells.written
                 if gone.flat[table[table >= 0]].any():
                     return False
                 gone.flat[table[:, :written]] = True
-            stack = [layer.bijector for layer in step.cellwise]
+            stack = [layer.bijector for layer in layers]
             if any(not isinstance(of, Compose) or len(of.bijectors) > 1 for of in stack):
                 return False
             if not step.top and gone[::2, ::2].any():
@@ -123,6 +128,8 @@ class RGFlow(Flow):
         }
         for level, step in enumerate(self.steps):
             for layer in step.cellwise:
+                if layer.cells.map:
+                    continue
                 found = theirs.get((self._origin(level, other), layer.cells.name))
                 try:
                     assert found is not None

@@ -579,6 +579,7 @@ def in_words(config: FlowConfig) -> str:
     elif isinstance(config.geometry, Windows) and config.geometry.size == 1:
         geometry = f"windows of {2 * config.geometry.reach + 1}² sites in "
         geometry += f"{config.geometry.least_layers} phases a level"
+        geometry += " after averages" if config.geometry.coarse == "averages" else ""
     shared = ", one set of weights for all levels" if config.shared else ""
     if config.shared_from:
         shared += f" from level {config.shared_from} on"

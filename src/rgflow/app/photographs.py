@@ -164,7 +164,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         if not part.size:
             raise HTTPException(404, "Expected a tile inside the picture.")
         if level > zoom:
-            part = coarse(part, level)
+            part = coarse(flow, part, level)
         image = Image.fromarray(part.transpose(1, 2, 0).copy())
         if zoom:
             image = image.reduce(1 << zoom)

@@ -23,7 +23,7 @@ from rgflow.app.page import static
 from rgflow.app.photographs import make_router
 from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
-from rgflow.photographs.scoring import is_of_photographs
+from rgflow.photographs.scoring import has_averages, is_of_photographs
 
 CONCURRENT, BUSY, WAITING = 4, 40, 200
 """Events handled at a time, of one kind by default and of all kinds, and events that may wait."""
@@ -46,7 +46,7 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
         ValueError: If it can't be read, or isn't of pictures.
     """
     model = trained.load(first)
-    photographs = is_of_photographs(model.flow)
+    photographs = is_of_photographs(model.flow) and not has_averages(model.flow)
     latents = LATENTS if photographs else first
     sessions = SessionStore(ModelStore(latents, folders=folders))
     opened = sessions.models.open(latents)

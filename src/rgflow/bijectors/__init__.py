@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from rgflow.bijectors.averages import Averages
 from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
 from rgflow.bijectors.cellwise import Cellwise, cut, join, spec_of
 from rgflow.bijectors.channels import ChannelMixing
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AffineCoupling",
     "AutoregressiveBijector",
+    "Averages",
     "Bijector",
     "Cellwise",
     "ChannelMixing",
@@ -90,6 +92,8 @@ MAPS: dict[type[Map], Callable[..., Bijector]] = {
     SiteMap: SiteSpline,
 }
 """The class of every kind of map of cells."""
+FIXED: dict[str, Callable[[MapSpec], Bijector]] = {"averages": Averages}
+"""Maps that cells bring with them, which have no parameters and a log-determinant of 0."""
 
 
 def make_map(map: Map, spec: MapSpec) -> Bijector:

@@ -5,6 +5,7 @@ cell writes, D = C·W its variables; S sites of its context; E size of embedding
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -99,7 +100,12 @@ class Cellwise(Bijector):
         cells, context = self.read(x, given)
         y, log_det = function(cells, context)
         log_det = log_det.reshape(len(x), -1).sum(1)
-        return (self.write(x, y) if self.precision.latents else x), log_det
+        return (self.write(x, y) if self._written else x), log_det
+
+    @property
+    def _written(self) -> bool:
+        """Whether anybody wants what cells write; that of fixed maps is read by other layers."""
+        return self.precision.latents or self.cells.map is not None
 
     def _in_bands(self, x: Tensor, given: Context | None) -> bool:
         cells, known = self.cells, self.positions is not None or given is not None
@@ -111,7 +117,7 @@ class Cellwise(Bijector):
         """The same in parts, each of which can be written before the next is read, as no cell reads
         what another one writes."""
         assert isinstance(self.cells, Sublattice)
-        total, wanted = x.new_zeros(len(x)), self.precision.latents
+        total, wanted = x.new_zeros(len(x)), self._written
         out = x.clone() if wanted else x
         for rows, cells in self.cells.bands(BAND // len(x)):
             band = out[:, :, rows]
@@ -144,8 +150,8 @@ class Cellwise(Bijector):
             x: Some rows of images.
             cells: The cells of the layer that lie there, as a layer of these rows.
         """
-        own, values = _sliced(x, cells)
-        return own, Context(values, self.coded(own), _missing(cells, x))
+        own, context = read_cells(x, cells)
+        return own, replace(context, embedding=self.coded(own))
 
     def coded(self, like: Tensor) -> Tensor:
         """The code, once for every row of a tensor, in its number format: [R, E]."""
@@ -233,6 +239,13 @@ class Cellwise(Bijector):
             return y.roll((s, s), (2, 3))
         down, along = s + y.shape[2], s + y.shape[3]
         return x.slice_scatter(x[:, :, s:down].slice_scatter(y, 3, s, along), 2, s, down)
+
+
+def read_cells(x: Tensor, cells: Sublattice) -> tuple[Tensor, Context]:
+    """What cells of images [N, C, h, w] write, [N·n, D], image by image, and their context; by
+    slices, so that it takes no table."""
+    own, values = _sliced(x, cells)
+    return own, Context(values, own[:, :0], _missing(cells, x))
 
 
 def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:

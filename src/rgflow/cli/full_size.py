@@ -105,7 +105,7 @@ def levels(pictures: list[Opened], settings: Namespace) -> None:
         of_level = per_level("temperature", temperature, count)
         finest = range(min(FINEST, count))
         written = [
-            one.save(torch.from_numpy(coarse(one.image.numpy(), level)), f"level-{level}")
+            one.save(torch.from_numpy(coarse(one.flow, one.image.numpy(), level)), f"level-{level}")
             for level in finest[1:]
         ]
         for level in finest:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from rgflow.checks import (
     check_whole,
     own_fields,
 )
+
+Coarse = Literal["sites", "averages"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,9 @@ class Windows(Geometry):
         inside: Rows and columns of images that there are, where the boundary is open; the rest,
             below and at the right, only makes a size that fits: it is never read, and stays as it
             is. None: all.
+        coarse: What goes on to the next level: `"sites"`, every second one both ways as it is, or
+            `"averages"`, to which each level first maps its squares of 2×2 sites, reversibly
+            (`rgflow.bijectors.averages`). Squares that the edge of an image cuts stay as they are.
 
     Raises:
         ValueError: If a value isn't one of these.
@@ -57,10 +62,12 @@ class Windows(Geometry):
     offsets: tuple[Offset, ...] | None = None
     boundary: Boundary = "periodic"
     inside: tuple[int, int] | None = None
+    coarse: Coarse = "sites"
 
     def __post_init__(self) -> None:
         own_fields(self)
         check_name("boundary", self.boundary, get_args(Boundary))
+        check_name("coarse", self.coarse, get_args(Coarse))
         periods = check_per_level("period", self.period, 1, MAX_SIZE)
         while len(periods) > 1 and periods[-1] == periods[-2]:
             periods = periods[:-1]
@@ -142,7 +149,8 @@ class Windows(Geometry):
         return replace(self, inside=inside), (grid[0], grid[1])
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
-        """One for each shift, and at the top one for each sublattice that has none."""
+        """One for each shift, and at the top one for each sublattice that has none; below it,
+        where coarse images are averages, these come first."""
         p, s = self._period(level), self.size
         own = square(s) if s > 1 else ((0, 0),)
         shifts = [(y % p, x % p) for y, x in self.shifts or phases(p)]
@@ -153,7 +161,9 @@ class Windows(Geometry):
             rows, columns = (-(-edge // 2**level) for edge in self.inside)
             extent = min(rows, grid[0]), min(columns, grid[1])
         gone: set[Offset] = set()
-        made = []
+        made: list[Cells] = []
+        if self.coarse == "averages" and not top:
+            made.append(Squares(level, grid, extent, periodic=self.periodic))
         for k, (y, x) in enumerate(shifts):
             gone |= {((y + i) % p, (x + j) % p) for i, j in own}
             context = self.offsets
@@ -184,6 +194,28 @@ class Windows(Geometry):
             for i, j in np.array(np.meshgrid(near, near, indexing="ij")).reshape(2, -1).T.tolist()
             if ((at[0] + i) % p, (at[1] + j) % p) not in gone
         ]
+
+
+class Squares(Sublattice):
+    """The squares of 2×2 sites of a level, each of which writes its average where a site goes up,
+    and differences elsewhere.
+
+    Args:
+        level: As of `Cells`, like all others.
+
+    Example:
+        >>> squares = Squares(0, (4, 6), (3, 5), periodic=False)
+        >>> squares.shape, squares.map
+        ((1, 2), 'averages')
+    """
+
+    map = "averages"
+
+    def __init__(self, level: int, grid: Offset, extent: Offset, *, periodic: bool) -> None:
+        super().__init__(
+            "averages", level, grid, (0, 0), 2, fitting(extent, (0, 0), 2, 2, periodic),
+            square(2), 4, periodic=periodic, groups=4, extent=extent,
+        )  # fmt: skip
 
 
 @cache

@@ -11,7 +11,7 @@ Letters in shapes: C channels; H, W rows and columns; k cells.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,13 +20,22 @@ from torch import Tensor
 
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import overwrite
-from rgflow.cells import Sublattice
 from rgflow.checks import check_at_least, check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address
+from rgflow.model import RGFlow
 from rgflow.photographs.enlarging import from_cube
 from rgflow.photographs.pictures import Pixels, image_of
-from rgflow.photographs.scoring import Part, parts, sized, window_of
+from rgflow.photographs.scoring import (
+    Part,
+    averaged,
+    grids,
+    has_averages,
+    parts_of,
+    sized,
+    unaveraged,
+    window_of,
+)
 
 Progress = Callable[[float], None]
 
@@ -47,38 +56,37 @@ class _Change(Protocol):
 def _changed(flow: Flow, image: Tensor, change: _Change, progress: Progress | None) -> Tensor:
     """A photograph, uint8 [C, H, W], with other latents."""
     of = sized(flow, image[None])
-    out, done = image.clone()[None], 0
-    for part in reversed(list(parts(of))):
-        levels, around = _read(flow, image[None], part)
-        now = _rows(out, part)
-        _, given = part.layer.read_band(now.to(flow.device, flow.dtype), part.cells)
-        which = (around.values != given.values).any(1) | change.touches(part)
-        if which.any():
-            window, own = window_of(part.layer), levels[which]
+    before, out, done = grids(of, image[None]), grids(of, image[None].clone()), 0
+    for level in reversed(range(of.levels)):
+        if level + 1 < of.levels:
+            out[level][:, :, ::2, ::2] = unaveraged(of, out, level + 1)
+        for part in reversed(list(parts_of(of, level))):
+            levels, around = _read(flow, before, part)
+            now = out[level][:, :, part.rows]
+            _, given = part.layer.read_band(now.to(flow.device, flow.dtype), part.cells)
+            which = (around.values != given.values).any(1) | change.touches(part)
+            if which.any():
+                window, own = window_of(part.layer), levels[which]
 
-            def latents(which: Tensor = which, read: tuple[Tensor, Context] = (levels, around),
-                        part: Part = part) -> Tensor:  # fmt: skip
-                return _latents(flow, part, *read, which)
+                def latents(which: Tensor = which, read: tuple[Tensor, Context] = (levels, around),
+                            part: Part = part) -> Tensor:  # fmt: skip
+                    return _latents(flow, part, *read, which)
 
-            u = from_cube(flow.prior.to_cube(change.latents(part, which, latents)).to(own))
-            free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-            levels = levels.clone()
-            levels[which] = window.draw_levels(own, free, u, given.rows(which))[0].to(levels)
-            overwrite(now, part.cells, levels.to(torch.uint8).cpu())
-        done += len(part.cells)
-        if progress:
-            progress(done / image[0].numel())
-    return out[0]
-
-
-def _rows(images: Tensor, part: Part) -> Tensor:
-    """The rows of a level's grid that a part reads, a view of images [1, C, H, W]."""
-    return images[:, :, :: 1 << part.level, :: 1 << part.level][:, :, part.rows]
+                u = from_cube(flow.prior.to_cube(change.latents(part, which, latents)).to(own))
+                free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+                levels = levels.clone()
+                levels[which] = window.draw_levels(own, free, u, given.rows(which))[0].to(levels)
+                overwrite(now, part.cells, levels.to(torch.uint8).cpu())
+            done += len(part.cells)
+            if progress:
+                progress(done / image[0].numel())
+    return unaveraged(of, out, 0)[0]
 
 
-def _read(flow: Flow, images: Tensor, part: Part) -> tuple[Tensor, Context]:
-    """What the cells of a part write, in bytes [k, C], and what they read."""
-    return part.layer.read_band(_rows(images, part).to(flow.device, flow.dtype), part.cells)
+def _read(flow: Flow, found: list[Tensor], part: Part) -> tuple[Tensor, Context]:
+    """What the cells of a part write, in bytes [k, C], and what they read, of some `grids`."""
+    rows = found[part.level][:, :, part.rows]
+    return part.layer.read_band(rows.to(flow.device, flow.dtype), part.cells)
 
 
 def _latents(flow: Flow, part: Part, levels: Tensor, around: Context, which: Tensor) -> Tensor:
@@ -90,8 +98,8 @@ def _latents(flow: Flow, part: Part, levels: Tensor, around: Context, which: Ten
 class _Mixed:
     """Latents between those of two photographs, by the share of the second at every level."""
 
-    def __init__(self, flow: Flow, second: Tensor, shares: Sequence[float]) -> None:
-        self.flow, self.second, self.shares = flow, second[None], shares
+    def __init__(self, flow: RGFlow, second: Tensor, shares: Sequence[float]) -> None:
+        self.flow, self.second, self.shares = flow, grids(flow, second[None]), shares
 
     def _share(self, part: Part) -> float:
         return self.shares[part.level] if part.level < len(self.shares) else 0.0
@@ -191,8 +199,8 @@ def mix(
         )
     if not all(map(math.isfinite, shares)):
         raise ValueError(f"Expected finite shares; got {list(shares)}.")
-    sized(flow, second[None])
-    return _changed(flow, first, _Mixed(flow, second, shares), progress)
+    mixed = _Mixed(sized(flow, second[None]), second, shares)
+    return _changed(flow, first, mixed, progress)
 
 
 def draw_level(
@@ -272,12 +280,9 @@ def vary(
         for layer in step.cellwise
         for offset in [max(layer.cells.reads, key=lambda o: max(map(abs, o)))]
     )
-    unit = (
-        cast(Sublattice, of.steps[0].cellwise[0].cells).step << level
-    )  # so that all these levels lie as before
-    rows, columns = (
-        slice(max(at - reach, 0) // unit * unit, min(at + reach + 1, size))
-        for at, size in ((i, height), (j, width))
+    rows, columns = (  # in which all these levels lie as before
+        slice(max(at - reach, 0) // unit * unit, min(-(-(at + reach + 1) // unit) * unit, size))
+        for at, size, unit in zip((i, j), (height, width), of.lattice.period(level), strict=True)
     )
     moved = _Moved((level, i - rows.start, j - columns.start, channel), value, add)
     out = image.clone()
@@ -285,16 +290,19 @@ def vary(
     return out, (rows, columns)
 
 
-def coarse(pixels: Pixels, level: int) -> Pixels:
-    """A photograph [C, H, W] with only the pixels that remain at a level, each drawn as a square.
+def coarse(flow: Flow, pixels: Pixels, level: int) -> Pixels:
+    """The coarse image of a photograph [C, H, W] at a level, each pixel drawn as a square.
 
     Example:
-        >>> coarse(np.arange(6, dtype=np.uint8).reshape(1, 2, 3), 1)
+        >>> from rgflow import load_flow
+        >>> coarse(load_flow("photos"), np.arange(6, dtype=np.uint8).reshape(1, 2, 3), 1)
         array([[[0, 0, 2],
                 [0, 0, 2]]], dtype=uint8)
     """
-    step = 1 << level
-    large = pixels[:, ::step, ::step].repeat(step, 1).repeat(step, 2)
+    small = torch.from_numpy(pixels)[None]
+    for _ in range(level):
+        small = (averaged(small, 1) if has_averages(flow) else small)[:, :, ::2, ::2]
+    large = small[0].numpy().repeat(1 << level, 1).repeat(1 << level, 2)
     return large[:, : pixels.shape[1], : pixels.shape[2]]
 
 

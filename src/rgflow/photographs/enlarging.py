@@ -13,7 +13,17 @@ from rgflow.bijectors.cellwise import BAND, overwrite
 from rgflow.cells import Mask, Sublattice
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import sized, window_of
+from rgflow.geometries.windows import Squares
+from rgflow.model import RGFlow
+from rgflow.photographs.scoring import (
+    averaged,
+    grids,
+    has_averages,
+    sized,
+    unaveraged,
+    window_of,
+    windows_of,
+)
 
 FACTORS = (2, 4, 8)
 
@@ -30,7 +40,8 @@ def enlarge(
 ) -> Tensor:
     """Enlarge a photograph by adding finer levels.
 
-    Its pixels stay, as every second, fourth or eighth pixel of the result in both directions. The
+    Its pixels stay, as every second, fourth or eighth pixel of the result in both directions or, if
+    the flow's coarse images are averages, as averages of squares of 2×2 pixels, level by level. The
     pixels between them are drawn phase by phase or, without a temperature, set to the medians of
     their distributions.
 
@@ -69,7 +80,7 @@ def enlarge(
         larger = image.new_zeros(len(image), 2 * image.shape[1], 2 * image.shape[2])
         larger[:, ::2, ::2] = image
         of = sized(flow, larger[None])
-        for layer in reversed(of.steps[0].cellwise):
+        for layer in reversed(windows_of(of.steps[0])):
             window = window_of(layer)
             for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
                 band = larger[None, :, rows]
@@ -81,6 +92,8 @@ def enlarge(
                 done += len(cells)
                 if progress:
                     progress(done / total)
+        if has_averages(flow):
+            larger = averaged(larger[None], -1)[0]
         image, factor = larger, factor // 2
     return image
 
@@ -111,7 +124,8 @@ def redraw(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Redraw the detail of a region, given its coarse levels and its surroundings.
+    """Redraw the detail of a region, given its coarse levels and its surroundings. Where coarse
+    images are averages, this is the detail of all squares inside the region.
 
     Args:
         flow: A flow of windows, of any size.
@@ -138,13 +152,16 @@ def redraw(
         (True, True)
     """
     of = sized(flow, image[None])
-    out = image.clone()
-    for level, step in reversed(list(enumerate(of.steps[:levels]))):
-        grid, marked = out[:, :: 1 << level, :: 1 << level], hole[:: 1 << level, :: 1 << level]
-        for layer in reversed(step.cellwise):
+    found = grids(of, image[None].clone())
+    inside, count = _inside(of, hole), min(levels, of.levels)
+    for level in reversed(range(count)):
+        if level + 1 < count:
+            found[level][:, :, ::2, ::2] = unaveraged(of, found, level + 1)
+        marked = inside[level]
+        for layer in reversed(windows_of(of.steps[level])):
             window = window_of(layer)
             for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
-                band = grid[None, :, rows]
+                band = found[level][:, :, rows]
                 i, j = cells.start
                 free = torch.from_numpy(marked[rows][i :: cells.step, j :: cells.step].copy())
                 free = free[: cells.shape[0], : cells.shape[1]].flatten().to(flow.device)
@@ -157,4 +174,15 @@ def redraw(
                 every = layer.read_band(band.to(flow.dtype), cells)[0].clone()
                 every[free.cpu()] = drawn.cpu().to(every)
                 overwrite(band, cells, every.to(torch.uint8))
-    return out
+    return unaveraged(of, found, 0)[0]
+
+
+def _inside(flow: RGFlow, hole: Mask) -> list[Mask]:
+    """The sites on the grid of every level that change nothing outside a region [H, W]."""
+    found = []
+    for step in flow.steps:
+        if not step.top and has_averages(flow):
+            hole = ~Squares(0, hole.shape, hole.shape, periodic=False).spread(~hole)
+        found.append(hole)
+        hole = hole[::2, ::2]
+    return found

@@ -4,7 +4,7 @@ The layer that generation applies last reads everything around a pixel, and no c
 writes. So its map gives the exact distribution of a pixel given all others. The grids of the levels
 can be placed so that this layer writes any given pixel, as a photograph has no preferred position.
 So one evaluation of the network gives the distribution of any pixel, whatever the size of the
-photograph.
+photograph. Where coarse images are averages no layer writes single pixels, so none of this applies.
 
 Letters in shapes: C channels; H, W rows and columns; k sites; S sites of a window.
 """
@@ -24,7 +24,7 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import check_windows, window_of
+from rgflow.photographs.scoring import check_windows, has_averages, window_of
 from rgflow.repair.biharmonic import biharmonic
 
 SWEEPS, DEEPER = 4, 0.7
@@ -43,11 +43,18 @@ class Around:
         image: uint8 [C, H, W].
 
     Raises:
-        ValueError: If the flow is of another kind, or the image of other channels.
+        ValueError: If the flow is of another kind, or its coarse images are averages, or the image
+            is of other channels.
     """
 
     def __init__(self, flow: Flow, image: Tensor) -> None:
         of = check_windows(flow)
+        if has_averages(flow):
+            raise ValueError(
+                "Expected a flow whose coarse images are sites for repairs by medians and for "
+                "finding damage, which need the distribution of single pixels; those of this one "
+                "are averages: use the model photos."
+            )
         if image.ndim != 3 or image.dtype != torch.uint8 or len(image) != of.config.channels:
             raise ValueError(
                 f"Expected a photograph, uint8 [{of.config.channels}, H, W]; got "

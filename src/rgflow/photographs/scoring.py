@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rgflow.bijectors.averages import Sign, map_levels
 from rgflow.bijectors.base import Compose
-from rgflow.bijectors.cellwise import BAND, Cellwise
+from rgflow.bijectors.cellwise import BAND, Cellwise, overwrite, read_cells
 from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Sublattice
 from rgflow.config import UniformPixels
 from rgflow.flow import Flow
-from rgflow.model import RGFlow
+from rgflow.geometries.windows import Squares
+from rgflow.model import RGFlow, RGStep
 
 Done = Mapping[str, float]
 """Bits of the parts of a photograph that have been scored, by their names."""
@@ -83,8 +85,19 @@ def is_of_photographs(flow: Flow) -> bool:
         and isinstance(layer.bijector, Compose)
         and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]
         for step in flow.steps
-        for layer in step.cellwise
+        for layer in windows_of(step)
     )
+
+
+def windows_of(step: RGStep) -> list[Cellwise]:
+    """The layers of a level but the fixed one of averages, if there is one."""
+    return [layer for layer in step.cellwise if not layer.cells.map]
+
+
+def has_averages(flow: Flow) -> bool:
+    """Whether coarse images are averages (`rgflow.geometries.Windows`), so that what is written at
+    one site changes all pixels of a square."""
+    return getattr(flow.config.geometry, "coarse", "sites") == "averages"
 
 
 def check_windows(flow: Flow) -> RGFlow:
@@ -106,30 +119,71 @@ def window_of(layer: Cellwise) -> WindowMixture:
     return cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
 
 
-def parts(flow: RGFlow, images: int = 1) -> Iterator[Part]:
-    """The parts of all layers, of some images that are scored together, level 0 first."""
-    for level, step in enumerate(flow.steps):
-        for number, layer in enumerate(step.cellwise):
-            assert isinstance(layer.cells, Sublattice)
-            top = layer.cells.start[0]
-            for k, (rows, cells) in enumerate(layer.cells.bands(BAND // images)):
-                yield Part(f"{level}/{number}/{k}", level, layer, rows, cells, top)
-                top += layer.cells.step * cells.shape[0]
+def averaged(x8: Tensor, sign: Sign) -> Tensor:
+    """Images, uint8 [N, C, H, W], of whose squares of 2×2 pixels the first is the average, and the
+    others are differences (`rgflow.bijectors.averages`), or the way back."""
+    out, grid = x8.clone(), (x8.shape[2], x8.shape[3])
+    for rows, cells in Squares(0, grid, grid, periodic=False).bands(BAND):
+        own = read_cells(out[:, :, rows], cells)[0].short()
+        mapped = map_levels(own.view(len(own), 4, -1), sign)
+        overwrite(out[:, :, rows], cells, mapped.flatten(1).to(torch.uint8))
+    return out
 
 
-@torch.no_grad()
-def part_bits(flow: RGFlow, images: Tensor, part: Part) -> Tensor:
-    """Bits of the pixels that the cells of a part write, [N, rows, columns].
+def grids(flow: RGFlow, images: Tensor) -> list[Tensor]:
+    """What the windows of every level read and write, uint8 [N, C, rows, columns], level 0 first;
+    views of the images, where coarse images are sites.
 
     Args:
         flow: Of the images' size.
         images: uint8 [N, C, H, W].
+    """
+    found = []
+    for step in flow.steps:
+        if not step.top and has_averages(flow):
+            images = averaged(images, 1)
+        found.append(images)
+        images = images[:, :, ::2, ::2]
+    return found
+
+
+def unaveraged(flow: RGFlow, found: list[Tensor], level: int) -> Tensor:
+    """What comes to the windows of a level, from its grid among `grids`: of level 0 the images, of
+    another one the coarse sites of the next finer grid."""
+    if flow.steps[level].top or not has_averages(flow):
+        return found[level]
+    return averaged(found[level], -1)
+
+
+def parts(flow: RGFlow, images: int = 1) -> Iterator[Part]:
+    """The parts of all layers, of some images that are scored together, level 0 first."""
+    for level in range(flow.levels):
+        yield from parts_of(flow, level, images)
+
+
+def parts_of(flow: RGFlow, level: int, images: int = 1) -> Iterator[Part]:
+    """The parts of the layers of one level."""
+    for number, layer in enumerate(windows_of(flow.steps[level])):
+        assert isinstance(layer.cells, Sublattice)
+        top = layer.cells.start[0]
+        for k, (rows, cells) in enumerate(layer.cells.bands(BAND // images)):
+            yield Part(f"{level}/{number}/{k}", level, layer, rows, cells, top)
+            top += layer.cells.step * cells.shape[0]
+
+
+@torch.no_grad()
+def part_bits(flow: RGFlow, found: list[Tensor], part: Part) -> Tensor:
+    """Bits of what the cells of a part write, [N, rows, columns].
+
+    Args:
+        flow: Of the images' size.
+        found: The images, as `grids` gives them.
         part: One of `parts`.
     """
-    x8 = images[:, :, :: 1 << part.level, :: 1 << part.level][:, :, part.rows]
+    x8 = found[part.level][:, :, part.rows]
     levels, context = part.layer.read_band(x8.to(flow.device, flow.dtype), part.cells)
     log_prob = window_of(part.layer).level_log_prob(levels, context)
-    return -log_prob.view(len(images), *part.cells.shape) / math.log(2)
+    return -log_prob.view(len(x8), *part.cells.shape) / math.log(2)
 
 
 def bits(
@@ -163,12 +217,12 @@ def bits(
     flow = sized(flow, images)
     count, *shape = images.shape
     levels = torch.zeros(count, flow.levels, dtype=torch.float64)
-    pixels, so_far = shape[1] * shape[2], 0
+    pixels, so_far, read = shape[1] * shape[2], 0, grids(flow, images)
     for part in parts(flow, count):
         if done and part.name in done:
             found = torch.tensor([done[part.name]], dtype=torch.float64)
         else:
-            found = part_bits(flow, images, part).double().sum((1, 2)).cpu()
+            found = part_bits(flow, read, part).double().sum((1, 2)).cpu()
         levels[:, part.level] += found
         so_far += len(part.cells)
         if progress:
@@ -178,7 +232,8 @@ def bits(
 
 def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None = None) -> Tensor:
     """Bits of every pixel, all channels together, [N, H, W]; arguments as of `bits`, the share of
-    pixels so far as that of `progress`.
+    pixels so far as that of `progress`. Where coarse images are averages, they are those of the
+    average or difference at its site.
 
     Example:
         >>> from rgflow import load_flow
@@ -187,7 +242,7 @@ def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None
     """
     flow = sized(flow, images)
     out = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
-    so_far = 0
+    so_far, read = 0, grids(flow, images)
     for part in parts(flow, len(images)):
         step, j = part.cells.step, part.cells.start[1]
         grid = out[:, :: 1 << part.level, :: 1 << part.level]
@@ -196,7 +251,7 @@ def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None
             :,
             part.first : part.first + step * (rows - 1) + 1 : step,
             j : j + step * (columns - 1) + 1 : step,
-        ] = part_bits(flow, images, part).to(out)
+        ] = part_bits(flow, read, part).to(out)
         so_far += len(part.cells)
         if progress:
             progress(so_far / out[0].numel())

@@ -324,7 +324,8 @@ def _levels(flow: Flow) -> list[_Level]:
     """The levels of a flow, if it maps every pixel once, level 0 first."""
     if not maps_once(flow):
         raise ValueError(
-            "Expected a flow that maps every pixel once: of windows, or of the map coarse_to_fine "
+            "Expected a flow that maps every pixel once: of windows whose coarse images are sites, "
+            "or of the map coarse_to_fine "
             "with depth 1, pixels marginal, uniform dequantization, no disentanglers, and weights "
             "of its own at every level; this one isn't: use inpaint, and no particles."
         )

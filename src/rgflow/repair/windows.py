@@ -71,7 +71,8 @@ class Drawn:
 
 
 def window_layers(flow: Flow) -> list[Cellwise]:
-    """The layers of a flow of windows of bytes in the order of generation; none of another flow."""
+    """The layers of a flow of windows of bytes in the order of generation; none of another flow, or
+    where coarse images are averages, as no layer then says what a pixel that is known is."""
     if not isinstance(flow, RGFlow) or flow.labels is not None:
         return []
     layers = [layer for step in reversed(flow.steps) for layer in reversed(step.cellwise)]
