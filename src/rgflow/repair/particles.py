@@ -327,7 +327,8 @@ def _levels(flow: Flow) -> list[_Level]:
             "Expected a flow that maps every pixel once: of windows whose coarse images are sites, "
             "or of the map coarse_to_fine "
             "with depth 1, pixels marginal, uniform dequantization, no disentanglers, and weights "
-            "of its own at every level; this one isn't: use inpaint, and no particles."
+            "of its own at every level; this one isn't: flows of blocks can use inpaint, and no "
+            "particles."
         )
     return _once(flow)
 
