@@ -220,7 +220,7 @@ def test_mistakes(tmp_path, capsys):
         ([str(run), "--threshold", "-1"], "--threshold to be at least 0"),
         (
             [str(run), "--out", "/dev/null/x.html"],
-            "Expected to write /dev/null/x.html; /dev/null is no",
+            "Expected to write /dev/null/x.html; /dev/null isn't a folder",
         ),
         ([str(run), "--out", str(tmp_path)], f"Expected to write {tmp_path}; it is a folder."),
         ([str(run), "--beside", str(tmp_path)], "has no config.yaml"),

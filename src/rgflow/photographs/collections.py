@@ -123,6 +123,12 @@ def _streamed(
 
 def _sets(name: str, download: bool) -> dict[str, Any]:
     """The splits of a set that Hugging Face's `datasets` reads in a stream."""
+    path = located(name)
+    if not path.exists() and not download:
+        raise FileNotFoundError(
+            f"Expected a file or folder after hf:; {name} isn't there: check the path, or allow a "
+            f"set of that name to be read from the hub with --download."
+        )
     try:
         import datasets
     except ImportError as error:
@@ -130,12 +136,6 @@ def _sets(name: str, download: bool) -> dict[str, Any]:
             "Expected the package datasets, which hf: needs; it isn't installed; run pip install "
             "'rgflow[hf]'."
         ) from error
-    path = located(name)
-    if not path.exists() and not download:
-        raise FileNotFoundError(
-            f"Expected a file or folder after hf:; {name} isn't there: check the path, or allow a "
-            f"set of that name to be read from the hub with --download."
-        )
     try:
         found = datasets.load_dataset(str(path) if path.exists() else name, streaming=True)
     except Exception as error:  # of many kinds, from several libraries

@@ -67,7 +67,7 @@ def train(
         OSError: If the folder can't be written; the last checkpoint is intact then.
     """
     if config.minutes is None and config.steps is None:
-        raise ValueError("Expected a budget of training: give minutes, steps or both; got neither.")
+        raise ValueError("Expected a training budget: give minutes, steps or both; got neither.")
     if isinstance(objective := config.objective, UnknownObjective):
         own_class("objective", objective.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
     prepare_machine()
