@@ -278,7 +278,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
 
 
 def test_measuring_a_run(run, capsys):
-    assert main(["measure", str(run), "--samples", "2000", "--reference", "2000"]) == 0
+    assert main(["measure", str(run), "--samples", "500", "--reference", "500"]) == 0
     printed = capsys.readouterr().out
     assert "ln Z, exact" in printed
     assert "Not to be trusted" not in printed

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import BIJECTORS, random_flow
+from flows import BIJECTORS, by_day, random_flow
 from rgflow.app import repairing
 from rgflow.app.drawers import opened_picture, preview, read, unusual
 from rgflow.app.films import playing, toggle
@@ -474,7 +474,7 @@ def test_a_picture_that_is_no_longer_there_is_not_chosen():
         sentence(error)
 
 
-@pytest.mark.parametrize("work", MODELS, indirect=True)
+@pytest.mark.parametrize("work", by_day(MODELS, SMALL), indirect=True)
 def test_a_chain_of_everything(work, same):
     random.seed(0)
     levels = work.opened.flow.levels

@@ -615,7 +615,8 @@ def test_a_picture_is_dropped_anywhere(me, tmp_path):
     me.change("#take-own")
 
 
-@pytest.mark.parametrize("width", [390, pytest.param(1024, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1024])
 def test_nothing_is_cut_on_narrow_screens(width, browser, address, pictures):
     context = browser.new_context(viewport={"width": width, "height": 800})
     visitor = Visitor(browser, address, pictures, context=context)

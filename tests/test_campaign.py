@@ -40,7 +40,7 @@ def flipped(campaign, kind, count):
 
 
 def test_single_bits_of_the_newest_checkpoint(campaign):
-    assert all(one.right for one in flipped(campaign, KINDS[0], 30))
+    assert all(one.right for one in flipped(campaign, KINDS[0], 15))
 
 
 @pytest.mark.slow

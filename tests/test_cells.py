@@ -256,7 +256,7 @@ def test_local_evaluation_equals_the_whole(name):
     )
 
 
-BY_DAY = {"blocks-open", "centred", "windows", "bricks"}
+BY_DAY = {"windows", "bricks"}
 
 
 @pytest.mark.parametrize("name", by_day(GEOMETRIES, BY_DAY))

@@ -505,6 +505,7 @@ def test_factors_with_a_csv_file(tmp_path, capsys):
     assert found["probes"]["verdict"] == []
 
 
+@pytest.mark.slow
 def test_factors_of_rare_labels_with_strange_names(tmp_path, capsys):
     """One label is rare, and one has a name that Matplotlib would take for a broken formula."""
     run = small_run(tmp_path / "run", channels=1)
@@ -523,6 +524,7 @@ def test_factors_of_rare_labels_with_strange_names(tmp_path, capsys):
     assert "have or lack it: one." in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_factors_of_labels_of_any_name_and_size(tmp_path, capsys, monkeypatch):
     """Markup, formulas and commands of terminals in names; numbers whose squares overflow."""
     monkeypatch.setenv("COLUMNS", "100")

@@ -178,6 +178,7 @@ def test_a_folder_of_the_models_name_changes_nothing_afterwards(first, tmp_path,
     assert train(config, run, resume=True, progress=False).steps == 3
 
 
+@pytest.mark.slow
 def test_scales_of_a_real_nvp(tmp_path):
     model = flat(architecture="real_nvp", levels=3, hidden=4, blocks=1)
     whole, part = tmp_path / "whole", tmp_path / "part"
