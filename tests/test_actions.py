@@ -13,7 +13,14 @@ import torch
 from flows import random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
 from rgflow.actions import FreeField, IsingDual, OwnAction, Phi4, evaluated
-from rgflow.analysis.observables import measure, moments, observables, reference_fields
+from rgflow.analysis.observables import (
+    Moments,
+    cautions,
+    measure,
+    moments,
+    observables,
+    reference_fields,
+)
 from rgflow.cli import main
 from rgflow.field_theory import accepted, free_propagator, ising_energy
 from rgflow.objectives import PathGradient, ReverseKL
@@ -103,8 +110,8 @@ def test_ising_against_a_matrix(temperature):
         (lambda: Phi4(c1=-2.0, c2=4.0, c4=0.0), "c2 > 2·.c1."),
         (lambda: Phi4(c2=math.nan), "c2 to be a finite number; got nan"),
         (lambda: FreeField(mass2=0.0), "mass2 to be positive; got 0.0"),
-        (lambda: IsingDual(temperature=-1.0), "temperature to be at least 0; got -1.0"),
-        (lambda: IsingDual(temperature=0.0), "temperature to be positive"),
+        (lambda: IsingDual(temperature=-1.0), "temperature to be at least 0.01; got -1.0"),
+        (lambda: IsingDual(temperature=0.0), "temperature to be at least 0.01; got 0.0"),
         (lambda: IsingDual()(torch.zeros(1, 1, 5, 5)), "even edges of at least 4"),
         (lambda: ReverseKL(action="ising"), "action to be an Action; got 'ising'"),
         (lambda: evaluated(lambda x: x.sum(), torch.zeros(2, 1, 4, 4)), "each of 2 fields"),
@@ -391,3 +398,72 @@ def test_levels_with_weights_of_their_own_grow(tmp_path):
     for step, origin in zip(flow.steps, origins, strict=True):
         theirs = small.steps[origin].state_dict()
         assert all(torch.equal(x, theirs[name]) for name, x in step.state_dict().items())
+
+
+def ar1(decay, draws, seed):
+    """A chain whose τ_int is ½ (1 + decay)/(1 − decay), with a standard deviation of 1."""
+    noise = np.random.default_rng(seed).normal(size=draws) * (1 - decay**2) ** 0.5
+    x, out = 0.0, []
+    for one in noise:
+        x = decay * x + one
+        out.append(x)
+    return np.array(out)
+
+
+def test_errors_of_a_chain_are_for_its_autocorrelation():
+    """Blocks grow with τ_int; where too few fit, an error is infinite rather than too small."""
+    for decay, finite in ((0.9, True), (0.98, True), (0.999, False)):
+        tau = (1 + decay) / (1 - decay) / 2
+        errors = []
+        for seed in range(10):
+            x = ar1(decay, 10_000, seed)
+            found = Moments(
+                magnetisation=x, energy=x, longest=1 + x**2, correlation=x[:, None], signed=x
+            )
+            errors.append(observables(found, FreeField(), (4, 4), tau=tau).magnetisation.error)
+        expected = (2 * tau / 10_000) ** 0.5
+        assert (
+            np.mean(errors) == pytest.approx(expected, rel=0.2)
+            if finite
+            else np.isinf(errors).all()
+        )
+
+
+def test_an_action_that_is_not_even_has_no_modes_to_miss(monkeypatch):
+    module = ModuleType("tilted")
+    module.action = lambda x: (x.square() / 2 - 0.4 * x).sum((1, 2, 3))
+    monkeypatch.setitem(sys.modules, "tilted", module)
+    action = OwnAction(path="tilted.action")
+    found = measure(small(), ReverseKL(action=action), samples=500)
+    assert found.modes is None
+    assert not any("mode" in said for said in cautions(found))
+    with pytest.raises(ValueError, match="for odd maps or a symmetric density"):
+        ReverseKL(action=action, symmetric=True).begin(small())
+
+
+def test_the_zero_mode_is_looked_at_apart():
+    found = measure(small(), ReverseKL(action=FreeField(mass2=0.05)), samples=5000)
+    m2, weights = found.magnetisations**2, np.exp(found.log_weights - found.log_weights.max())
+    expected = m2.mean() / (m2 @ weights / weights.sum())
+    assert found.modes.zero_mode.value == pytest.approx(expected)
+    assert found.modes.zero_mode.value < 0.5  # an untrained flow draws too narrow ones
+
+
+def test_the_correlation_length_of_an_oblong_lattice():
+    """That of a free field, from the exact propagator along the longer edge."""
+    action, shape = FreeField(mass2=0.3), (1, 4, 16)
+    fields, *_ = reference_fields(action, shape, 32_000)
+    found = observables(moments(action, fields.flatten(0, 1)), action, shape[1:])
+    step = 2 * np.sin(np.pi / 16)
+    ratio = (0.3 + step**2) / 0.3
+    expected = (ratio - 1) ** 0.5 / step
+    assert abs(found.correlation_length.value - expected) < 4 * found.correlation_length.error
+    assert found.correlation_length.error < 0.1 * expected
+
+
+def test_clusters_need_a_square():
+    assert IsingDual().mean_energy(1, 8, 16) is None
+    assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising_energy(8, 3.0) / 64
+    for shape in ((1, 4, 8), (2, 8, 8)):
+        with pytest.raises(ValueError, match="a square lattice and one component"):
+            reference_fields(IsingDual(), shape, 100)

@@ -1,7 +1,7 @@
 """Actions of lattice fields: p(φ) = e^(−S(φ))/Z on a periodic square lattice.
 
-All are even, S(−φ) = S(φ), and sums over sites x and the two directions μ. Letters in shapes: N
-fields; C components of a field; H, W rows and columns.
+All but your own are even, S(−φ) = S(φ), and sums over sites x and the two directions μ. Letters in
+shapes: N fields; C components of a field; H, W rows and columns.
 
 Like the settings themselves, this module imports no torch.
 """
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))
+"""Of the Ising model on the infinite square lattice (Onsager 1944): 2.269185…"""
+COLDEST = 0.01
+"""Temperature of the Ising model at the least: sinh(2/T) is a number of float64 there."""
+FLOOR = 0.1
+"""The smallest eigenvalue of the couplings of the Ising model's continuous dual."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Action(ABC):
     """An action; each kind is a subclass, whose fields are its options. An action of your own is a
@@ -35,6 +43,11 @@ class Action(ABC):
 
     def log_z(self, channels: int, height: int, width: int) -> float | None:
         """ln Z in nats, or none where it isn't known exactly."""
+        return None
+
+    def mean_energy(self, channels: int, height: int, width: int) -> float | None:
+        """The mean energy per site, as `rgflow measure` defines it, or none where it isn't known
+        exactly."""
         return None
 
 
@@ -162,11 +175,11 @@ class IsingDual(Action):
         37.3767
     """
 
-    temperature: float = 2 / math.log(1 + math.sqrt(2))
+    temperature: float = CRITICAL_TEMPERATURE
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("temperature", self.temperature)
+        check_at_least("temperature", self.temperature, COLDEST)
 
     def __call__(self, fields: "Tensor") -> "Tensor":
         import torch
@@ -205,6 +218,13 @@ class IsingDual(Action):
             return ising_dual_log_z(height, self.temperature)
         return None
 
+    def mean_energy(self, channels: int, height: int, width: int) -> float | None:
+        from rgflow.field_theory.exact import ising_energy
+
+        if channels == 1 and height == width:
+            return ising_energy(height, self.temperature) / height**2
+        return None
+
 
 @cache
 def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
@@ -215,7 +235,7 @@ def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
     ]
     adjacency = 2 * (cosines[0][:, None] + cosines[1])
     # The smallest eigenvalue of A is −4, as edges are even.
-    return (adjacency + 4) / temperature + 0.1
+    return (adjacency + 4) / temperature + FLOOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +317,18 @@ def evaluated(action: Action, fields: "Tensor") -> "Tensor":
             f"{len(fields)} fields, whose values reach {fields.abs().max().item():.3g}."
         )
     return found
+
+
+def is_even(action: Action, fields: "Tensor") -> bool:
+    """Whether S(−φ) = S(φ), up to rounding, for some fields [N, C, H, W].
+
+    Example:
+        >>> import torch
+        >>> is_even(FreeField(), torch.randn(5, 1, 4, 4))
+        True
+    """
+    here, there = evaluated(action, fields), evaluated(action, -fields)
+    return bool((here - there).abs().max() <= 1e-5 * here.abs().max())
 
 
 def _name(action: Action) -> str:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rgflow.actions import ACTION, Action, FreeField, evaluated
+from rgflow.actions import ACTION, Action, FreeField, evaluated, is_even
 from rgflow.checks import check_at_least, check_type, own_fields
 from rgflow.kinds import own_class, part
 
@@ -133,6 +133,10 @@ class ReverseKL(Objective):
         if self.start is not None:
             check_type("start", self.start, Action, "an Action")
         check_at_least("anneal", self.anneal, 0)
+        if self.anneal > 1:
+            raise ValueError(
+                f"Expected anneal, a share of the budget, to be at most 1; got {self.anneal:g}."
+            )
         check_type("symmetric", self.symmetric, bool, "true or false")
 
     def begin(self, flow: "Flow") -> None:
@@ -140,13 +144,21 @@ class ReverseKL(Objective):
         lowest.
 
         Raises:
-            ValueError: If the action isn't one finite number for each field.
+            ValueError: If the action isn't one finite number for each field, or isn't even where
+                the flow's density is.
         """
         import torch
 
         generator = torch.Generator().manual_seed(0)
         z = torch.randn((64, *flow.image_shape), generator=generator).to(flow.device, flow.dtype)
         action = self.start or self.action
+        if (self.symmetric or getattr(flow.config.map, "odd", False)) and not is_even(
+            self.action, z
+        ):
+            raise ValueError(
+                "Expected an action with S(−φ) = S(φ) for odd maps or a symmetric density; this "
+                "one differs: set --model.map.odd false and --objective.symmetric false."
+            )
         evaluated(self.action, z)
         scales = [10 ** (k / 20) for k in range(-40, 41)]
         losses = [evaluated(action, s * z).mean().item() - flow.dim * math.log(s) for s in scales]

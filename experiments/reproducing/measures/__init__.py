@@ -17,7 +17,7 @@ from reproducing.measures.images import (
     sample_grid,
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
-from reproducing.measures.lattice import observables
+from reproducing.measures.lattice import observables, pace
 from reproducing.measures.likelihoods import (
     bits,
     overfitting,
@@ -56,6 +56,7 @@ _ALL: tuple[Measure, ...] = (
     ),
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
     observables,
+    pace,
     *(repairs_of_photographs, damage_of_photographs, enlarging_of_photographs),
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}

@@ -1,48 +1,72 @@
 """Measures of flows that have learned an action."""
 
 import time
+from statistics import median
 from typing import Any
 
 import torch
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
-from rgflow.analysis.observables import as_json, examples, measure, reference_fields
+from rgflow.analysis.observables import AT_ONCE, as_json, examples, measure, reference_fields
+from rgflow.field_theory import accepted, effective_sample_size, tau_int
 from rgflow.figures.field_theory import overview
 from rgflow.objectives import ReverseKL
 
 
-def observables(
-    subject: MeasuredFlow, *, samples: int = 20_000, reference: int = 20_000, timed: int = 512
-) -> Found:
-    """ln Z, ESS, acceptance and observables by samples of the flow, beside HMC or clusters, and how
-    many independent fields a second of a core brings each way.
+def observables(subject: MeasuredFlow, *, samples: int = 20_000, reference: int = 20_000) -> Found:
+    """ln Z, ESS, acceptance and observables by samples of the flow, beside HMC or clusters.
 
     Raises:
         ValueError: If the flow hasn't learned an action.
     """
-    flow, objective = subject.flow, subject.config.objective
-    if not isinstance(objective, ReverseKL):
-        raise ValueError(f"Expected a flow that has learned an action; {subject.name} hasn't.")
-    found = measure(flow, objective, samples=samples, reference=reference)
-    assert found.reference
+    found = measure(subject.flow, _objective(subject), samples=samples, reference=reference)
     numbers = as_json(found)
-    picture = overview(found, examples(flow))
-    with torch.no_grad():
-        start = time.process_time()
-        for _ in range(timed // 128):
-            objective.draw(flow, 128)
-        of_flow = (time.process_time() - start) / (timed // 128 * 128)
-    start = time.process_time()
-    fields, _, _ = reference_fields(objective.action, flow.image_shape, 32 * 100)
-    of_chain = (time.process_time() - start) / (len(fields) * fields.shape[1])
-    tau = max(found.reference.tau_magnetisation.value, 0.5)
-    numbers["independent_fields_per_second"] = {
-        "flow": found.ess / of_flow,
-        "metropolis": 1 / (2 * found.metropolis.tau_magnetisation.value * of_flow),
-        "reference": 1 / (2 * tau * of_chain),
-    }
     numbers |= derived(numbers)
+    picture = overview(found, examples(subject.flow))
     return Found(numbers=numbers, pictures={"overview": Picture(picture, CAPTION)})
+
+
+def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Found:
+    """How many independent fields a second of a core brings: by weights, ESS over the time of all
+    samples; by chains, 1/(2 τ_int) of |m| over the time of a step, without warm-up.
+
+    Of HMC a draw is a single trajectory here, as it has to be thinned nowhere.
+    """
+    flow, objective = subject.flow, _objective(subject)
+    log_w, series, spent = [], [], []
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _ in range(samples // AT_ONCE):
+            start = time.process_time()
+            fields, log_q = objective.draw(flow, AT_ONCE, generator)
+            log_w.append(-objective.energy(fields.double()) - log_q.double())
+            spent.append(time.process_time() - start)
+            series.append(fields.double().mean((2, 3)).square().sum(1).sqrt())
+    weights, size = torch.cat(log_w).numpy(), torch.cat(series).numpy()
+    each = median(spent) / AT_ONCE
+    times = []
+    for count in (draws, 2 * draws):
+        start = time.process_time()
+        chains, _, _ = reference_fields(objective.action, flow.image_shape, 32 * count, thin=1)
+        times.append(time.process_time() - start)
+    tau = tau_int(chains.mean((3, 4)).square().sum(2).sqrt().numpy())
+    per_draw = (times[1] - times[0]) / (draws * chains.shape[1])
+    return Found(
+        numbers={
+            "flow": effective_sample_size(weights) / each,
+            "metropolis": 1 / (2 * max(tau_int(size[accepted(weights)]).value, 0.5) * each),
+            "reference": 1 / (2 * max(tau.value, 0.5) * per_draw),
+            "tau_reference": tau._asdict(),
+            "seconds_per_field": {"flow": each, "reference": per_draw},
+        },
+        pictures={},
+    )
+
+
+def _objective(subject: MeasuredFlow) -> ReverseKL:
+    if not isinstance(subject.config.objective, ReverseKL):
+        raise ValueError(f"Expected a flow that has learned an action; {subject.name} hasn't.")
+    return subject.config.objective
 
 
 CAPTION = (
@@ -55,8 +79,10 @@ def derived(numbers: dict[str, Any]) -> dict[str, Any]:
     """What tables show of a measurement beside its own numbers: the gap of the bound, and by how
     many errors ln Z is off, where it is known; the largest difference of an observable."""
     exact, bound, log_z = (numbers[name] for name in ("log_z_exact", "log_z_bound", "log_z"))
-    largest = max(numbers["differences"].values(), key=abs)
-    out: dict[str, Any] = {"largest_difference": largest}
+    out: dict[str, Any] = {
+        "largest_difference": max(numbers["differences"].values(), key=abs),
+        "largest_chain_difference": max(numbers["chain_differences"].values(), key=abs),
+    }
     if exact is not None:
         out |= {
             "gap": exact - bound["value"],

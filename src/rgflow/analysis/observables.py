@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.actions import Action, IsingDual
+from rgflow.actions import Action, IsingDual, is_even
 from rgflow.checks import check_whole
 from rgflow.field_theory.clusters import dual_fields, swendsen_wang
 from rgflow.field_theory.monte_carlo import hmc
@@ -38,7 +38,9 @@ Array = NDArray[np.float64]
 AT_ONCE = 256
 """Fields drawn at a time."""
 BLOCKS = 50
-"""Blocks of the jackknife."""
+"""Blocks of the jackknife, at the most."""
+FEWEST = 8
+"""Blocks that an error needs."""
 CERTAIN = 4.0
 """Errors by which a share of positive magnetisations may differ from ½ by chance."""
 
@@ -50,8 +52,8 @@ class Moments:
     Attributes:
         magnetisation: Mean of the field; of several components, the length of their mean.
         energy: The action, or the energy of Ising spins.
-        longest: Square of the Fourier component with the smallest wave number, the mean of both
-            directions, divided by V.
+        longest: Square of the Fourier component with the smallest wave number, the mean of the
+            directions that have it, divided by V.
         correlation: Two-point function at zero momentum, [T, L//2 + 1].
         signed: Mean of the first component, with its sign.
     """
@@ -84,10 +86,14 @@ def moments(action: Action, fields: Tensor, generator: torch.Generator | None = 
     mean = values.mean((2, 3))
     rows, columns = values.mean(3), values.mean(2)
     sites = height * width
-    longest = sum(
-        torch.fft.fft(line)[..., 1].abs().square().sum(1) * sites / (2 * line.shape[2] ** 2)
-        for line in (rows, columns)
-    )
+    edge = max(height, width)
+    longest = torch.stack(
+        [
+            torch.fft.fft(line)[..., 1].abs().square().sum(1) * sites / edge**2
+            for line in (rows, columns)
+            if line.shape[2] == edge
+        ]
+    ).mean(0)
     distances = range(min(height, width) // 2 + 1)
     lines = (rows, width), (columns, height)
     correlation = torch.stack(
@@ -120,7 +126,7 @@ class Observables:
         connected: V·(⟨m²⟩ − ⟨|m|⟩²).
         binder: 1 − ⟨m⁴⟩/(3⟨m²⟩²).
         correlation_length: Second-moment, √(χ/F − 1)/(2 sin(π/L)), in sites; F is χ at the smallest
-            wave number.
+            wave number 2π/L.
         energy: ⟨S⟩/V in nats; for Ising spins ⟨E⟩/V.
         specific_heat: (⟨S²⟩ − ⟨S⟩²)/V; for Ising spins (⟨E²⟩ − ⟨E⟩²)/(T²V).
         correlation: L·⟨φ̄_0 φ̄_t⟩ for t = 0 … L/2, with φ̄ the mean of a line, for both directions.
@@ -145,6 +151,7 @@ def observables(
     action: Action,
     shape: tuple[int, int],
     log_weights: Array | None = None,
+    tau: float = 0.5,
 ) -> Observables:
     """Observables from moments, with jackknife errors.
 
@@ -153,14 +160,18 @@ def observables(
         action: The action of the fields.
         shape: Rows and columns H, W.
         log_weights: ln w of every field [T]; none: all have the same weight.
+        tau: τ_int of the chain, in draws. Blocks are at least 10 times as long; where fewer than 8
+            such blocks fit, errors are infinite.
     """
+    blocks = int(min(BLOCKS, len(found) / (10 * tau))) if math.isfinite(tau) else 0
     sites, heat = shape[0] * shape[1], 1.0
     if isinstance(action, IsingDual):
         heat = action.temperature**-2
-    m, e, shortest = found.magnetisation, found.energy, math.sin(math.pi / min(shape))
+    m, e, shortest = found.magnetisation, found.energy, math.sin(math.pi / max(shape))
 
     def estimate(function: Callable[..., Any], *series: Array) -> Any:
-        return jackknife(function, *series, log_weights=log_weights, blocks=BLOCKS)
+        found = jackknife(function, *series, log_weights=log_weights, blocks=max(blocks, 2))
+        return found if blocks >= FEWEST else found._replace(error=found.error + math.inf)
 
     def length(m2: Array, longest: Array) -> Array:
         ratio = np.maximum(sites * m2 / longest - 1, 0)
@@ -208,11 +219,14 @@ class Modes:
         positive: Weighted share of fields with m > 0; ½ by the symmetry φ → −φ.
         drawn: The same share without weights.
         covered: Whether the share is ½ within 4 errors, and both signs are drawn.
+        zero_mode: ⟨m²⟩ of the samples over ⟨m²⟩ by weights: 1 where the flow's zero mode is right,
+            which is the last to be learned.
     """
 
     positive: Estimate[float]
     drawn: float
     covered: bool
+    zero_mode: Estimate[float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -250,10 +264,11 @@ class Measurement:
         log_z_bound: E_q[ln w] ≤ ln Z, in nats.
         log_z: ln E_q[w], in nats.
         log_z_exact: The exact ln Z, where it is known.
+        energy_exact: The exact mean energy per site, where it is known.
         ess: (Σw)²/(T Σw²), 0 to 1.
         reweighted: Observables by reweighting.
         metropolis: Observables from the Metropolis chain.
-        modes: Whether both signs are covered.
+        modes: Whether both signs are covered; none where the action isn't even.
         reference: Results of HMC or clusters, if requested.
         log_weights: ln w of every sample, [T].
         magnetisations: Signed magnetisation of every sample, [T].
@@ -263,10 +278,11 @@ class Measurement:
     log_z_bound: Estimate[float]
     log_z: Estimate[float]
     log_z_exact: float | None
+    energy_exact: float | None
     ess: float
     reweighted: Observables
     metropolis: Metropolis
-    modes: Modes
+    modes: Modes | None
     reference: Reference | None = None
     log_weights: Array = field(repr=False)
     magnetisations: Array = field(repr=False)
@@ -274,13 +290,21 @@ class Measurement:
     @property
     def differences(self) -> dict[str, float]:
         """By how many errors each reweighted observable differs from the reference's."""
+        return self._beside(self.reweighted)
+
+    @property
+    def chain_differences(self) -> dict[str, float]:
+        """The same of the Metropolis chain; 0 where its errors are infinite."""
+        return self._beside(self.metropolis.observables)
+
+    def _beside(self, found: Observables) -> dict[str, float]:
         if self.reference is None:
             return {}
         theirs = self.reference.observables.numbers()
         return {
             name: (one.value - theirs[name].value)
             / max(math.hypot(one.error, theirs[name].error), 1e-300)
-            for name, one in self.reweighted.numbers().items()
+            for name, one in found.numbers().items()
         }
 
 
@@ -332,6 +356,7 @@ def measure(
         fields, log_q = objective.draw(flow, n, generator)
         weights.append(_numpy(-objective.energy(fields.double()) - log_q.double()))
         parts.append(moments(action, fields, spins))
+        even = is_even(action, fields.double())
         if progress:
             progress(n)
     log_w, found = np.concatenate(weights), _joined(parts)
@@ -346,10 +371,11 @@ def measure(
         log_z_bound=Estimate(float(log_w.mean()), float(log_w.std(ddof=1) / samples**0.5)),
         log_z=log_z,
         log_z_exact=action.log_z(*flow.image_shape),
+        energy_exact=action.mean_energy(*flow.image_shape),
         ess=effective_sample_size(log_w),
         reweighted=observables(found, action, shape, log_w),
         metropolis=_metropolis(found, log_w, action, shape, seed),
-        modes=_modes(found, log_w),
+        modes=_modes(found, log_w) if even else None,
         reference=_reference(flow, objective, reference, seed, log_z.value) if reference else None,
         log_weights=log_w,
         magnetisations=found.signed,
@@ -368,13 +394,19 @@ def _metropolis(
     held = accepted(log_w, seed)
     moved = np.flatnonzero(np.diff(held, prepend=-1))
     chain = found.take(held)
+    of_m, of_energy = tau_int(chain.magnetisation), tau_int(chain.energy)
     return Metropolis(
         acceptance=(len(moved) - 1) / (len(held) - 1),
-        tau_magnetisation=tau_int(chain.magnetisation),
-        tau_energy=tau_int(chain.energy),
+        tau_magnetisation=of_m,
+        tau_energy=of_energy,
         longest=int(np.diff(np.append(moved, len(held))).max()),
-        observables=observables(chain, action, shape),
+        observables=observables(chain, action, shape, tau=_longest(of_m, of_energy)),
     )
+
+
+def _longest(*times: AutocorrelationTime) -> float:
+    """The longest of several τ_int; infinite where a series was too short to tell."""
+    return max(math.inf if one.error == math.inf else max(one.value, 0.5) for one in times)
 
 
 def _modes(found: Moments, log_w: Array) -> Modes:
@@ -382,15 +414,24 @@ def _modes(found: Moments, log_w: Array) -> Modes:
     positive = jackknife(lambda share: share, above, log_weights=log_w, blocks=BLOCKS)
     drawn = float(above.mean())
     off = abs(positive.value - 0.5)
+    square = found.signed**2
+    here, there = (
+        jackknife(lambda m2: m2, square, log_weights=weights, blocks=BLOCKS)
+        for weights in (None, log_w)
+    )
+    ratio = here.value / there.value
     return Modes(
         positive=positive,
         drawn=drawn,
         covered=0 < drawn < 1 and off <= CERTAIN * max(positive.error, len(above) ** -0.5 / 2),
+        zero_mode=Estimate(
+            ratio, ratio * math.hypot(here.error / here.value, there.error / there.value)
+        ),
     )
 
 
 def reference_fields(
-    action: Action, shape: tuple[int, int, int], count: int, seed: int = 0
+    action: Action, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
 ) -> tuple[Tensor, str, float]:
     """Fields of an action by a Markov chain, the method, and its cost per draw of a chain.
 
@@ -402,6 +443,10 @@ def reference_fields(
         shape: Shape of a field, (C, H, W).
         count: Approximate number of fields.
         seed: Seed of all randomness.
+        thin: Trajectories of HMC per draw.
+
+    Raises:
+        ValueError: If the Ising model's lattice isn't square, or has several components.
 
     Returns:
         Fields [draws, chains, C, H, W], `"clusters"` or `"hmc"`, and sweeps, or evaluations of the
@@ -410,6 +455,11 @@ def reference_fields(
     chains = 32
     draws = max(count // chains, 4)
     if isinstance(action, IsingDual):
+        if shape[0] != 1 or shape[1] != shape[2]:
+            raise ValueError(
+                f"Expected a square lattice and one component for the clusters of the Ising model; "
+                f"got {shape[1]}×{shape[2]} and {shape[0]}: measure without a reference."
+            )
         length, generator = shape[1], torch.Generator().manual_seed(seed)
         sweeps = swendsen_wang(
             length, action.temperature, chains=chains, sweeps=draws, warm_up=200, seed=seed
@@ -421,7 +471,7 @@ def reference_fields(
     start[::2] *= -1
     with torch.enable_grad():
         found = hmc(
-            action, shape, chains=chains, draws=draws, warm_up=500, leapfrog=10, thin=4,
+            action, shape, chains=chains, draws=draws, warm_up=500, leapfrog=10, thin=thin,
             start=start, seed=seed,
         )  # fmt: skip
     return found.fields, "hmc", found.evaluations / draws
@@ -439,17 +489,17 @@ def _reference(flow: Flow, objective: ReverseKL, count: int, seed: int, log_z: f
             for part in flat.split(AT_ONCE)
         ]
     )
-    found = moments(action, flat, torch.Generator().manual_seed(seed))
+    found = moments(action, flat, torch.Generator().manual_seed(seed + 2))
     series = found.magnetisation.reshape(chains, draws).T
-    inverse = jackknife(lambda w: w, np.exp(np.minimum(log_w - log_z, 700)), blocks=BLOCKS)
+    tau = tau_int(series)
     return Reference(
         method=method,
         fields=len(flat),
-        observables=observables(found, action, shape[1:]),
-        tau_magnetisation=tau_int(series),
+        observables=observables(found, action, shape[1:], tau=_longest(tau)),
+        tau_magnetisation=tau,
         cost=cost,
         upper_bound=jackknife(lambda w: w, log_w, blocks=BLOCKS),
-        forward_ess=1 / inverse.value,
+        forward_ess=float(1 / np.exp(np.minimum(log_w - log_z, 700)).mean()),
         magnetisations=found.signed,
     )
 
@@ -468,7 +518,11 @@ def as_json(found: Measurement) -> dict[str, Any]:
             return plain({k: x for k, x in vars(value).items() if k not in LEFT_OUT})
         return value
 
-    return {**plain(found), "differences": found.differences}
+    return {
+        **plain(found),
+        "differences": found.differences,
+        "chain_differences": found.chain_differences,
+    }
 
 
 LEFT_OUT = ("log_weights", "magnetisations")
@@ -495,7 +549,7 @@ FAR = 4.0
 def cautions(found: Measurement) -> list[str]:
     """Reasons to doubt a measurement, one sentence each."""
     said = []
-    if not found.modes.covered:
+    if found.modes and not found.modes.covered:
         said.append(
             f"Not to be trusted: the flow misses a mode, as {found.modes.positive.value:.3f} of "
             f"its weight has a positive magnetisation, and not a half; give its maps "
@@ -506,12 +560,22 @@ def cautions(found: Measurement) -> list[str]:
             f"Not to be trusted yet: {found.samples} samples are effectively "
             f"{found.ess * found.samples:.0f}; train longer, or draw more with --samples."
         )
-    if far := {name: x for name, x in found.differences.items() if abs(x) > FAR}:
-        listed = ", ".join(f"{name.replace('_', ' ')} by {x:+.1f}" for name, x in far.items())
+    if not math.isfinite(found.metropolis.observables.energy.error):
         said.append(
-            f"Not as the reference says: {listed} errors; one of the two hasn't seen all modes, or "
-            f"its errors are too small."
+            f"The Metropolis chain is too short for errors: its τ_int is about "
+            f"{found.metropolis.tau_magnetisation.value:.0f} of {found.samples} steps; train "
+            f"longer, or draw more with --samples."
         )
+    for what, differences in (
+        ("by weights", found.differences),
+        ("of the chain", found.chain_differences),
+    ):
+        if far := {name: x for name, x in differences.items() if abs(x) > FAR}:
+            listed = ", ".join(f"{name.replace('_', ' ')} by {x:+.1f}" for name, x in far.items())
+            said.append(
+                f"Not as the reference says: {listed} errors {what}; one of the two hasn't seen "
+                f"all modes, or its errors are too small."
+            )
     return said
 
 
@@ -527,14 +591,21 @@ def facts(found: Measurement) -> list[tuple[str, str]]:
     if found.reference:
         upper = found.reference.upper_bound
         out.append(("ln Z, at most", measured(upper.value, 3, upper.error)))
-    tau, positive = chain.tau_magnetisation, found.modes.positive
-    return [
-        *out,
+    tau = chain.tau_magnetisation
+    out += [
         ("effective sample size", f"{found.ess:.3f}"),
         ("acceptance", f"{chain.acceptance:.3f}"),
         ("τ_int of |m|", measured(tau.value, 2, tau.error)),
-        ("weight of m > 0", measured(positive.value, 3, positive.error)),
     ]
+    if found.modes:
+        positive, zero = found.modes.positive, found.modes.zero_mode
+        out += [
+            ("weight of m > 0", measured(positive.value, 3, positive.error)),
+            ("⟨m²⟩, samples over weighted", measured(zero.value, 3, zero.error)),
+        ]
+    if found.energy_exact is not None:
+        out.append(("energy per site, exact", measured(found.energy_exact, 5)))
+    return out
 
 
 def rows(found: Measurement) -> list[tuple[str, ...]]:
