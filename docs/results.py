@@ -19,7 +19,8 @@ differences are averaged over if not seeds, `how` replaces the sentence about th
 `error: false` leaves its errors out; `factors` gives those of the probes other names.
 
 `pictures` are files of the experiment, charts of a table, or learning curves; the first one opens
-the page. `numbers` names the numbers that the texts contain as {name}.
+the page. A chart with `against` has sizes on its axis, by which the table's rows are named.
+`numbers` names the numbers that the texts contain as {name}.
 
 A number is found by a path: the name of a measure and keys within its numbers, or
 training.steps and whatever else is recorded of a training. It is the mean over the seeds; its error
@@ -785,6 +786,38 @@ def chart(rows: Dots, unit: str) -> Image.Image:
     return rendered(figure)
 
 
+def against(rows: Dots, x: str, unit: str) -> Image.Image:
+    """Numbers against a size, a line for everything that was measured at several sizes.
+
+    Args:
+        rows: As of `chart`, each named by a size and then by its line: "8×8, HMC".
+        x: What the sizes are.
+        unit: What the numbers are.
+
+    Example:
+        >>> rows = {"8×8, HMC": {"here": (0.9, 0.0)}, "16×16, HMC": {"here": (0.7, 0.1)}}
+        >>> against(rows, "edge", "ESS").size
+        (1120, 640)
+    """
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for name, row in rows.items():
+        size, _, line = name.partition(", ")
+        for value, error in row.values():
+            lines.setdefault(line, []).append((float(size.partition("×")[0]), value, error))
+    figure = blank(7, 4)
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot(xlabel=literal(x), ylabel=literal(unit))
+    plain(axes)
+    for line, points in lines.items():
+        sizes, values, errors = zip(*sorted(points), strict=True)
+        axes.errorbar(sizes, values, yerr=errors, fmt="o-", label=literal(line))
+    axes.set_xticks(sorted({size for points in lines.values() for size, *_ in points}))
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color=SOFT, alpha=0.3, linewidth=0.6)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    return rendered(figure)
+
+
 def dots(experiment: Experiment, picture: dict[str, Any]) -> Dots:
     """The numbers of the table that a picture is a chart of: its `columns`, or all of them, sorted
     if asked to."""
@@ -831,7 +864,9 @@ def draw() -> None:
             if "file" in picture:
                 continue
             if "chart" in picture:
-                image = chart(dots(experiment, picture), picture["unit"])
+                rows, unit = dots(experiment, picture), picture["unit"]
+                of = picture.get("against")
+                image = against(rows, of, unit) if of else chart(rows, unit)
             else:
                 found = read_results(experiment)[picture["budget"]]
                 image = learning_curves(found.curves(picture["curves"]), "bits/dim")
