@@ -451,6 +451,58 @@ def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypat
     assert len(json.loads((tmp_path / "cut.jsonl").read_text().splitlines()[0])) > 5
 
 
+def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
+    """Pictures, archives or the model; not what is as it was, nor what was begun of the old."""
+    monkeypatch.setattr(collections, "OF_A_SHARD", 2)
+    monkeypatch.setattr(scoring, "BAND", 100)
+    random_flow(**OPEN).float().save_pretrained(tmp_path / "model")
+    arguments = ["score", str(few), "--model", str(tmp_path / "model"), "--out"]
+    part_bits, sizes, last = scoring.part_bits, set(), 10**9
+
+    def counted(flow, found, part):
+        sizes.add(tuple(found[0].shape[2:]))
+        nonlocal last
+        last -= 1
+        if not last:
+            raise KeyboardInterrupt
+        return part_bits(flow, found, part)
+
+    monkeypatch.setattr(scoring, "part_bits", counted)
+
+    def scored(*expected, said):
+        """Exactly these sizes are scored, and the table is that of a new file."""
+        sizes.clear()
+        capsys.readouterr()
+        assert main([*arguments, str(tmp_path / "kept.csv")]) == 0
+        assert sizes == set(expected)
+        assert ("changed since the last run" in (text := capsys.readouterr().out)) == bool(said)
+        assert said in text
+        new = tmp_path / f"new-{time.monotonic_ns()}.csv"
+        assert main([*arguments, str(new)]) == 0
+        assert (tmp_path / "kept.csv").read_bytes() == new.read_bytes()
+        assert not list((tmp_path / "kept.csv.parts").glob("*.state"))
+
+    every = [(25, 30), (25, 31), (25, 32), (25, 33)]
+    scored(*every, said="")
+    scored(said="")
+    image = Image.open(few / "2.png").copy()
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(few / "2.png")
+    scored((25, 32), said="2 of 3 shards are kept")
+    scored(said="")
+    # Begun, and replaced by another of the same size before the end.
+    image.rotate(180).save(few / "2.png")
+    last = 3
+    assert main([*arguments, str(tmp_path / "kept.csv")]) == 130
+    assert len(list((tmp_path / "kept.csv.parts").glob("*.state"))) == 1
+    image.save(few / "2.png")
+    scored((25, 32), said="2 of 3 shards are kept")
+    os.utime(few / "some.tar", (1, 1))
+    scored((25, 32), (25, 33), said="2 of 3 shards are kept")
+    random_flow(seed=1, **OPEN).float().save_pretrained(tmp_path / "model")
+    scored(*every, said="0 of 3 shards are kept")
+    assert len(list((tmp_path / "kept.csv.parts").iterdir())) == 4
+
+
 def test_named_sets_are_scored_in_a_stream(few, tmp_path):
     """`hf:` before a folder, whose shards are shared like others."""
     pytest.importorskip("datasets")
@@ -485,13 +537,13 @@ def test_24_megapixels_are_scored_after_a_kill_as_without(tmp_path):
     subprocess.run([*command, str(tmp_path / "whole.csv")], check=True)
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # from KiB to GiB
     assert most < 4
-    state = tmp_path / "cut.csv.parts" / "000000-0.state"
     process = subprocess.Popen([*command, str(tmp_path / "cut.csv")])
-    while not (state.is_file() and state.stat().st_size > 100_000):
+    while not sum(path.stat().st_size for path in tmp_path.glob("cut.csv.parts/*.state")) > 100_000:
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
+    (state,) = tmp_path.glob("cut.csv.parts/*.state")
     done = state.read_bytes().count(b"\n")
     assert not (tmp_path / "cut.csv").exists()
     subprocess.run([*command, str(tmp_path / "cut.csv")], check=True)
