@@ -363,6 +363,16 @@ def test_pictures_come_back_in_their_mode(mode, tmp_path):
         assert (again.seen[:, where] == 255).all()
 
 
+def test_black_and_white_is_repaired_without_dots(tmp_path):
+    """The nearer of the two, pixel by pixel."""
+    Image.new("1", (30, 20)).save(tmp_path / "x.png")
+    picture = pictures.read(tmp_path / "x.png")
+    grey = np.broadcast_to(np.arange(30, dtype=np.uint8) * 8, (3, 20, 30))
+    out = picture.replaced(grey, np.ones((20, 30), dtype=bool))
+    assert out.mode == "1"
+    assert np.array_equal(np.asarray(out), grey[0] >= 128)
+
+
 def test_pictures_are_upright_and_named(tmp_path):
     image = Image.effect_noise((30, 20), 60).convert("RGB")
     exif = Image.Exif()

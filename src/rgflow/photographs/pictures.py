@@ -71,7 +71,8 @@ class Picture:
         else:
             if mode == "P":
                 new = new.convert("RGB").quantize(palette=self.image, dither=Image.Dither.NONE)
-            out.paste(new.convert(mode), mask=Image.fromarray(where.astype(np.uint8) * 255))
+            new = new.convert(mode, dither=Image.Dither.NONE)
+            out.paste(new, mask=Image.fromarray(where.astype(np.uint8) * 255))
         for name in ("icc_profile", "dpi"):
             if name in self.image.info:
                 out.info[name] = self.image.info[name]
