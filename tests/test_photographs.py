@@ -591,6 +591,55 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
     assert Image.open(tmp_path / "out" / "grey.png").size == (240, 160)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_enlarged_files_keep_their_mode(mode, chelsea, tmp_path, capsys):
+    """If it holds the new colours, which is said otherwise; with all old pixels as they were."""
+    image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0)).crop((0, 0, 20, 15))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257 - 100)
+    else:
+        image = image.convert(mode)
+    if "A" in mode:
+        image.putalpha(Image.linear_gradient("L").resize((20, 15)))
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    image.save(path, icc_profile=b"of these colours")
+    out = tmp_path / "out"
+    arguments = ["enlarge", str(path), "--background", "#203040", "--out", str(out)]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    found = Image.open(out / path.name)
+    result = {"P": "RGB", "CMYK": "RGB", "1": "L"}.get(mode, mode)
+    assert (found.mode, found.size) == (result, (40, 30))
+    assert said.count(f"x{path.suffix}: the result is {result}, as ") == (result != mode)
+    assert ("icc_profile" in found.info) == (mode != "CMYK")
+    if result == mode:
+        assert np.array_equal(np.asarray(found)[::2, ::2], np.asarray(image))
+    if mode == "I;16":
+        assert (np.asarray(found)[1::2] % 257 == 0).all()
+        assert "new pixels have 8 of 16 bits" in said
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_transparent_pixels_look_as_the_flow_made_them(averages, tmp_path):
+    """Over the background that it saw, and not mixed with it twice."""
+    colour, shift = (200, 90, 30), 0.5 if averages else 0
+
+    def alpha(rows, columns):
+        return 128 + 100 * np.sin(rows / 4) * np.cos(columns / 5)
+
+    image = Image.new("RGBA", (30, 20), colour)
+    image.putalpha(Image.fromarray(alpha(*np.indices((20, 30))).astype(np.uint8)))
+    image.save(tmp_path / "x.png")
+    picture = pictures.read(tmp_path / "x.png", "black")
+    smooth = alpha(*((np.indices((40, 60)) - shift) / 2))
+    large = (smooth * np.reshape(colour, (3, 1, 1)) / 255).astype(np.uint8)
+    out = np.asarray(picture.enlarged(large, averages=averages).image).astype(int)
+    inside = np.s_[2:-2, 2:-2]
+    assert np.abs(out[..., 3] - smooth)[inside].max() < 3
+    seen = out[..., :3] * out[..., 3:] / 255
+    assert np.abs(seen - large.transpose(1, 2, 0))[inside].max() < 3
+
+
 def test_levels_of_files(chelsea, tmp_path):
     """Of any size and mode, which stay."""
     image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0)).crop((0, 0, 45, 31))

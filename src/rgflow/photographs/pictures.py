@@ -34,11 +34,13 @@ class Picture:
             pixels are blended with the background.
         image: The picture as it is, upright.
         notes: What a flow doesn't see of it, in words.
+        behind: The colour behind transparent pixels.
     """
 
     seen: Pixels
     image: Image.Image
     notes: tuple[str, ...] = field(default=())
+    behind: tuple[int, ...] = (255, 255, 255)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,6 +79,58 @@ class Picture:
             if name in self.image.info:
                 out.info[name] = self.image.info[name]
         return out
+
+    def enlarged(self, pixels: Pixels, *, averages: bool = False) -> "Picture":
+        """The picture with more pixels, in its own mode if that can hold them; notes say if not.
+
+        Alpha is enlarged by Lanczos. New pixels of 16 bits are those of 8 bits, times 257.
+
+        Args:
+            pixels: What a flow made of what it saw, uint8 [C, factor·H, factor·W].
+            averages: Whether old pixels are averages of these, rather than every `factor`-th of
+                them, which are then as they were, whatever a flow sees of them.
+        """
+        seen, mode, notes = as_seen(pixels, len(self.seen)), self.image.mode, list(self.notes)
+        factor = seen.shape[1] // self.size[0]
+        if mode.startswith("I"):
+            deep = seen[0].astype(np.uint16) * 257
+            image = Image.fromarray(deep.astype(np.asarray(self.image).dtype))
+            notes.append("new pixels have 8 of 16 bits")
+        elif "A" in self.image.getbands():
+            alpha = _enlarged(self.image.getchannel("A"), factor, averages)
+            image = image_of(_uncovered(seen, np.asarray(alpha), self.behind))
+            image.putalpha(alpha)
+            image = image.convert(mode) if mode == "LA" else image
+        else:
+            image = image_of(seen)
+        if image.mode != mode:
+            lacking = {"P": "its palette", "1": "black and white"}.get(mode, mode)
+            notes.append(f"the result is {image.mode}, as {lacking} lacks some of the new colours")
+        elif not averages and mode not in ("L", "RGB"):
+            values = np.array(image)
+            values[::factor, ::factor] = np.asarray(self.image)
+            image = Image.fromarray(values)
+        if "icc_profile" in self.image.info and mode != "CMYK":  # whose profile fits no RGB
+            image.info["icc_profile"] = self.image.info["icc_profile"]
+        return Picture(seen, image, tuple(notes), self.behind)
+
+
+def _enlarged(channel: Image.Image, factor: int, averages: bool) -> Image.Image:
+    """A channel enlarged by Lanczos, whose pixels stay as every `factor`-th of both directions, or
+    in the middle of squares."""
+    width, height = channel.size
+    left = 0.0 if averages else (1 - 1 / factor) / 2
+    wider = Image.fromarray(np.pad(np.asarray(channel), (0, 1), "edge"))
+    box = (left, left, width + left, height + left)
+    return wider.resize((factor * width, factor * height), Image.Resampling.LANCZOS, box)
+
+
+def _uncovered(seen: Pixels, alpha: Pixels, behind: tuple[int, ...]) -> Pixels:
+    """The colours of transparent pixels [C, H, W] that look as these do over a background."""
+    out, share = seen.copy(), np.maximum(alpha, 1) / np.float32(255)
+    for channel, colour in zip(out, behind, strict=True):
+        channel[:] = ((channel - np.float32(colour)) / share + colour).round().clip(0, 255)
+    return out
 
 
 def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_PIXELS) -> Picture:
@@ -136,7 +190,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
         image = image.convert("LA" if image.mode in ("L", "1") else "RGBA")
     if image.has_transparency_data:
         notes.append(f"transparent pixels are seen over {background}")
-    return Picture(_seen(image, behind), image, tuple(notes))
+    return Picture(_seen(image, behind), image, tuple(notes), behind)
 
 
 def write(picture: Image.Image, path: Path) -> Path:
