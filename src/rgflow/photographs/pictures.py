@@ -48,13 +48,16 @@ class Picture:
         return self.seen.shape[1], self.seen.shape[2]
 
     def pixels(self, channels: int) -> Pixels:
-        """What a flow with that many channels sees, uint8 [C, H, W]; grey as three equal channels.
+        """What a flow with that many channels sees, uint8 [C, H, W], to read only; grey as three
+        equal channels.
 
         Raises:
             ValueError: If the picture has colours, and the flow has none.
         """
         if len(self.seen) not in (1, channels):
             raise ValueError("Expected a grey picture, as the model has one channel; got colours.")
+        if len(self.seen) == channels:
+            return self.seen
         return np.broadcast_to(self.seen, (channels, *self.size)).copy()
 
     def replaced(self, pixels: Pixels, where: Mask) -> Image.Image:
@@ -164,6 +167,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
             deep = opened.format == "PNG" and _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
             image = ImageOps.exif_transpose(opened)
             image.load()
+        del opened  # and its pixels, of which the image is a copy
     except FileNotFoundError:
         raise FileNotFoundError(f"Expected a picture file; there is none at {name}.") from None
     except ValueError:
@@ -239,11 +243,12 @@ def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
         values = np.asarray(image).astype(np.int64)
         return (values.clip(0, 65535) >> 8).astype(np.uint8)[None]
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[None]
+        return np.array(image.convert("L"))[None]
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*behind, 255)), rgba)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    image = image if image.mode == "RGB" else image.convert("RGB")  # which copies anyway
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def read_mask(file: Path, size: tuple[int, int]) -> Mask:
