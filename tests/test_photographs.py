@@ -20,7 +20,7 @@ from flows import random_flow
 from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
-from rgflow.cli import main
+from rgflow.cli import main, score
 from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import collections, pictures, restoring, scoring
 from rgflow.photographs.changing import coarse, draw_level, mix, vary
@@ -511,6 +511,17 @@ def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
     random_flow(seed=1, **OPEN).float().save_pretrained(tmp_path / "model")
     scored(*every, said="0 of 3 shards are kept")
     assert len(list((tmp_path / "kept.csv.parts").iterdir())) == 4
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_all_codecs_are_those_that_are_installed(there, few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(score, "find_spec", lambda name: there or None)
+    monkeypatch.setattr(score, "_size", lambda codec, picture: 100)
+    out = tmp_path / "x.csv"
+    assert main(["score", str(few / "0.png"), "--codecs", "[all]", "--out", str(out)]) == 0
+    assert ("jpegxl" in rows_of(out)[0]) == there
+    left_out = "JPEG XL is left out, as imagecodecs isn't installed: pip install 'rgflow[benchm"
+    assert (left_out in capsys.readouterr().out) != there
 
 
 def test_named_sets_are_scored_in_a_stream(few, tmp_path):

@@ -62,8 +62,13 @@ def run(arguments: Sequence[str]) -> None:
         if name not in (*CODECS, "all"):
             raise ValueError(f"Expected --codecs among {', '.join(CODECS)}, all; got {name}.")
     if "all" in settings.codecs:
-        there = find_spec("imagecodecs") is not None
-        settings.codecs = [name for name in CODECS if name != "jpegxl" or there]
+        settings.codecs = list(CODECS)
+        if find_spec("imagecodecs") is None:
+            settings.codecs.remove("jpegxl")
+            say(
+                "JPEG XL is left out, as imagecodecs isn't installed: pip install "
+                "'rgflow[benchmarks]'."
+            )
 
     from rgflow import trained
     from rgflow.photographs.collections import shards
@@ -262,7 +267,7 @@ def _size(codec: str, picture: Picture) -> int:
         except ImportError as error:
             raise ValueError(
                 "Expected imagecodecs for --codecs jpegxl; it isn't installed: pip install "
-                "imagecodecs."
+                "'rgflow[benchmarks]'."
             ) from error
         return len(imagecodecs.jpegxl_encode(values, effort=9, lossless=True))
     file = io.BytesIO()
