@@ -20,7 +20,7 @@ from flows import random_flow
 from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
-from rgflow.cli import main
+from rgflow.cli import main, score
 from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import collections, pictures, restoring, scoring
 from rgflow.photographs.changing import coarse, draw_level, mix, vary
@@ -363,6 +363,16 @@ def test_pictures_come_back_in_their_mode(mode, tmp_path):
         assert (again.seen[:, where] == 255).all()
 
 
+def test_black_and_white_is_repaired_without_dots(tmp_path):
+    """The nearer of the two, pixel by pixel."""
+    Image.new("1", (30, 20)).save(tmp_path / "x.png")
+    picture = pictures.read(tmp_path / "x.png")
+    grey = np.broadcast_to(np.arange(30, dtype=np.uint8) * 8, (3, 20, 30))
+    out = picture.replaced(grey, np.ones((20, 30), dtype=bool))
+    assert out.mode == "1"
+    assert np.array_equal(np.asarray(out), grey[0] >= 128)
+
+
 def test_pictures_are_upright_and_named(tmp_path):
     image = Image.effect_noise((30, 20), 60).convert("RGB")
     exif = Image.Exif()
@@ -451,6 +461,69 @@ def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypat
     assert len(json.loads((tmp_path / "cut.jsonl").read_text().splitlines()[0])) > 5
 
 
+def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
+    """Pictures, archives or the model; not what is as it was, nor what was begun of the old."""
+    monkeypatch.setattr(collections, "OF_A_SHARD", 2)
+    monkeypatch.setattr(scoring, "BAND", 100)
+    random_flow(**OPEN).float().save_pretrained(tmp_path / "model")
+    arguments = ["score", str(few), "--model", str(tmp_path / "model"), "--out"]
+    part_bits, sizes, last = scoring.part_bits, set(), 10**9
+
+    def counted(flow, found, part):
+        sizes.add(tuple(found[0].shape[2:]))
+        nonlocal last
+        last -= 1
+        if not last:
+            raise KeyboardInterrupt
+        return part_bits(flow, found, part)
+
+    monkeypatch.setattr(scoring, "part_bits", counted)
+
+    def scored(*expected, said):
+        """Exactly these sizes are scored, and the table is that of a new file."""
+        sizes.clear()
+        capsys.readouterr()
+        assert main([*arguments, str(tmp_path / "kept.csv")]) == 0
+        assert sizes == set(expected)
+        assert ("changed since the last run" in (text := capsys.readouterr().out)) == bool(said)
+        assert said in text
+        new = tmp_path / f"new-{time.monotonic_ns()}.csv"
+        assert main([*arguments, str(new)]) == 0
+        assert (tmp_path / "kept.csv").read_bytes() == new.read_bytes()
+        assert not list((tmp_path / "kept.csv.parts").glob("*.state"))
+
+    every = [(25, 30), (25, 31), (25, 32), (25, 33)]
+    scored(*every, said="")
+    scored(said="")
+    image = Image.open(few / "2.png").copy()
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(few / "2.png")
+    scored((25, 32), said="2 of 3 shards are kept")
+    scored(said="")
+    # Begun, and replaced by another of the same size before the end.
+    image.rotate(180).save(few / "2.png")
+    last = 3
+    assert main([*arguments, str(tmp_path / "kept.csv")]) == 130
+    assert len(list((tmp_path / "kept.csv.parts").glob("*.state"))) == 1
+    image.save(few / "2.png")
+    scored((25, 32), said="2 of 3 shards are kept")
+    os.utime(few / "some.tar", (1, 1))
+    scored((25, 32), (25, 33), said="2 of 3 shards are kept")
+    random_flow(seed=1, **OPEN).float().save_pretrained(tmp_path / "model")
+    scored(*every, said="0 of 3 shards are kept")
+    assert len(list((tmp_path / "kept.csv.parts").iterdir())) == 4
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_all_codecs_are_those_that_are_installed(there, few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(score, "find_spec", lambda name: there or None)
+    monkeypatch.setattr(score, "_size", lambda codec, picture: 100)
+    out = tmp_path / "x.csv"
+    assert main(["score", str(few / "0.png"), "--codecs", "[all]", "--out", str(out)]) == 0
+    assert ("jpegxl" in rows_of(out)[0]) == there
+    left_out = "JPEG XL is left out, as imagecodecs isn't installed: pip install 'rgflow[benchm"
+    assert (left_out in capsys.readouterr().out) != there
+
+
 def test_named_sets_are_scored_in_a_stream(few, tmp_path):
     """`hf:` before a folder, whose shards are shared like others."""
     pytest.importorskip("datasets")
@@ -485,13 +558,13 @@ def test_24_megapixels_are_scored_after_a_kill_as_without(tmp_path):
     subprocess.run([*command, str(tmp_path / "whole.csv")], check=True)
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # from KiB to GiB
     assert most < 4
-    state = tmp_path / "cut.csv.parts" / "000000-0.state"
     process = subprocess.Popen([*command, str(tmp_path / "cut.csv")])
-    while not (state.is_file() and state.stat().st_size > 100_000):
+    while not sum(path.stat().st_size for path in tmp_path.glob("cut.csv.parts/*.state")) > 100_000:
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
+    (state,) = tmp_path.glob("cut.csv.parts/*.state")
     done = state.read_bytes().count(b"\n")
     assert not (tmp_path / "cut.csv").exists()
     subprocess.run([*command, str(tmp_path / "cut.csv")], check=True)
@@ -527,6 +600,55 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
     assert "100 pixels repaired" in capsys.readouterr().out
     assert main(["enlarge", str(tmp_path / "grey.png"), *out]) == 0
     assert Image.open(tmp_path / "out" / "grey.png").size == (240, 160)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_enlarged_files_keep_their_mode(mode, chelsea, tmp_path, capsys):
+    """If it holds the new colours, which is said otherwise; with all old pixels as they were."""
+    image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0)).crop((0, 0, 20, 15))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257 - 100)
+    else:
+        image = image.convert(mode)
+    if "A" in mode:
+        image.putalpha(Image.linear_gradient("L").resize((20, 15)))
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    image.save(path, icc_profile=b"of these colours")
+    out = tmp_path / "out"
+    arguments = ["enlarge", str(path), "--background", "#203040", "--out", str(out)]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    found = Image.open(out / path.name)
+    result = {"P": "RGB", "CMYK": "RGB", "1": "L"}.get(mode, mode)
+    assert (found.mode, found.size) == (result, (40, 30))
+    assert said.count(f"x{path.suffix}: the result is {result}, as ") == (result != mode)
+    assert ("icc_profile" in found.info) == (mode != "CMYK")
+    if result == mode:
+        assert np.array_equal(np.asarray(found)[::2, ::2], np.asarray(image))
+    if mode == "I;16":
+        assert (np.asarray(found)[1::2] % 257 == 0).all()
+        assert "new pixels have 8 of 16 bits" in said
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_transparent_pixels_look_as_the_flow_made_them(averages, tmp_path):
+    """Over the background that it saw, and not mixed with it twice."""
+    colour, shift = (200, 90, 30), 0.5 if averages else 0
+
+    def alpha(rows, columns):
+        return 128 + 100 * np.sin(rows / 4) * np.cos(columns / 5)
+
+    image = Image.new("RGBA", (30, 20), colour)
+    image.putalpha(Image.fromarray(alpha(*np.indices((20, 30))).astype(np.uint8)))
+    image.save(tmp_path / "x.png")
+    picture = pictures.read(tmp_path / "x.png", "black")
+    smooth = alpha(*((np.indices((40, 60)) - shift) / 2))
+    large = (smooth * np.reshape(colour, (3, 1, 1)) / 255).astype(np.uint8)
+    out = np.asarray(picture.enlarged(large, averages=averages).image).astype(int)
+    inside = np.s_[2:-2, 2:-2]
+    assert np.abs(out[..., 3] - smooth)[inside].max() < 3
+    seen = out[..., :3] * out[..., 3:] / 255
+    assert np.abs(seen - large.transpose(1, 2, 0))[inside].max() < 3
 
 
 def test_levels_of_files(chelsea, tmp_path):

@@ -38,7 +38,8 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.enlarging import FACTORS, enlarge
-    from rgflow.photographs.pictures import MOST_PIXELS, as_seen, image_of, read, write
+    from rgflow.photographs.pictures import MOST_PIXELS, read, write
+    from rgflow.photographs.scoring import has_averages
     from rgflow.training.optimisation import prepare_machine
 
     check_name("--factor", str(settings.factor), [str(factor) for factor in FACTORS])
@@ -64,10 +65,10 @@ def run(arguments: Sequence[str]) -> None:
                 generator=torch.Generator().manual_seed(settings.seed),
                 progress=partial(_show, shown, task),
             )
-        out = image_of(as_seen(large.cpu().numpy(), len(picture.seen)))
-        if profile := picture.image.info.get("icc_profile"):
-            out.info["icc_profile"] = profile
-        written = write(out, expanded(settings.out) / path.name)
+        out = picture.enlarged(large.cpu().numpy(), averages=has_averages(flow))
+        for note in out.notes:
+            say(f"{path.name}: {note}.")
+        written = write(out.image, expanded(settings.out) / path.name)
         say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")
 
 

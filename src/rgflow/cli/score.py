@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse
-from rgflow.files import expanded, write_json, writing
+from rgflow.files import expanded, plain, write_json, writing
 from rgflow.reading import read_json, read_lines
 from rgflow.text import Screen, bars, many, say, table
 
@@ -60,8 +62,13 @@ def run(arguments: Sequence[str]) -> None:
         if name not in (*CODECS, "all"):
             raise ValueError(f"Expected --codecs among {', '.join(CODECS)}, all; got {name}.")
     if "all" in settings.codecs:
-        there = find_spec("imagecodecs") is not None
-        settings.codecs = [name for name in CODECS if name != "jpegxl" or there]
+        settings.codecs = list(CODECS)
+        if find_spec("imagecodecs") is None:
+            settings.codecs.remove("jpegxl")
+            say(
+                "JPEG XL is left out, as imagecodecs isn't installed: pip install "
+                "'rgflow[benchmarks]'."
+            )
 
     from rgflow import trained
     from rgflow.photographs.collections import shards
@@ -71,15 +78,17 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
-    every = shards(settings.paths, settings.download)
+    every = _marked(flow, shards(settings.paths, settings.download), settings)
     rank, world = (
         int(os.environ.get(name, least)) for name, least in (("RANK", 0), ("WORLD_SIZE", 1))
     )
     if world > 1 and out is None:
         raise ValueError("Expected --out when several processes share the work; got none.")
     folder = out.with_name(f"{out.name}.parts") if out else None
+    old: list[Path] = []
     if folder:
         _same_work(folder, settings, every)
+        old = _changed(folder, every)
     rows: list[dict[str, Any]] = []
     for shard in every[rank::world]:
         rows += _shard(flow, shard, settings, folder)
@@ -93,11 +102,50 @@ def run(arguments: Sequence[str]) -> None:
         rows = [row for path in kept for row in _lines(path)]
         with writing(out) as path:
             WRITERS[out.suffix](path, rows)
+        for path in old:
+            path.unlink(missing_ok=True)
     _show(rows, settings.codecs, out)
 
 
+def _marked(flow: Flow, every: Sequence[Shard], settings: Any) -> list[Shard]:
+    """The shards, with a hash in their names of all that their results depend on: weights,
+    settings, and sizes and times of change of their files. So no results of others are taken for
+    theirs."""
+    import torch
+
+    same = hashlib.sha256()
+    for name, value in flow.state_dict().items():
+        same.update(name.encode())
+        same.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    what = [same.hexdigest(), plain(flow.config), settings.background, settings.codecs]
+    marked = []
+    for shard in every:
+        text = json.dumps([what, shard.places, shard.stamps()])
+        mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+        marked.append(replace(shard, name=f"{shard.name}-{mark}"))
+    return marked
+
+
+def _changed(folder: Path, every: Sequence[Shard]) -> list[Path]:
+    """Files in a folder of parts with results of pictures or a model that have changed since, which
+    is said."""
+    names = tuple(shard.name for shard in every)
+    old = [
+        path
+        for path in folder.iterdir()
+        if path.suffix in (".jsonl", ".part", ".state") and not path.name.startswith(names)
+    ]
+    if old:
+        kept = sum((folder / f"{name}.jsonl").is_file() for name in names)
+        say(
+            f"Pictures or the model changed since the last run: the results of {kept} of "
+            f"{many(len(every), 'shard')} are kept."
+        )
+    return old
+
+
 def _same_work(folder: Path, settings: Any, every: Sequence[Shard]) -> None:
-    """Raise a `ValueError` if a folder of parts is of other pictures or another model."""
+    """Raise a `ValueError` if a folder of parts is of other names or settings."""
     what = {
         "model": settings.model,
         "background": settings.background,
@@ -219,7 +267,7 @@ def _size(codec: str, picture: Picture) -> int:
         except ImportError as error:
             raise ValueError(
                 "Expected imagecodecs for --codecs jpegxl; it isn't installed: pip install "
-                "imagecodecs."
+                "'rgflow[benchmarks]'."
             ) from error
         return len(imagecodecs.jpegxl_encode(values, effort=9, lossless=True))
     file = io.BytesIO()

@@ -6,6 +6,7 @@ processes and machines, and continues where it was interrupted.
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,26 @@ class Shard:
         name: Name of the shard, part of a file name.
         places: Picture files, one file with many pictures, or the part of a named set.
         rows: A part of a set of Hugging Face's `datasets`; none: files.
+        folder: Where that set is, unless it is on the hub.
     """
 
     name: str
     places: tuple[str, ...]
     rows: Any = None
+    folder: Path | None = None
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Names, sizes and times of change, in nanoseconds, of its files, or of all in the folder
+        of its set, if they are there; nothing for a set on the hub."""
+        files = [Path(place) for place in self.places] if self.rows is None else []
+        if self.folder:
+            files = _inside(self.folder)
+        found = []
+        for file in files:
+            with suppress(OSError):
+                about = file.stat()
+                found.append((str(file), about.st_size, about.st_mtime_ns))
+        return found
 
     def pictures(self, background: str) -> Iterator[tuple[str, Picture | ValueError]]:
         """Names and pictures, or errors, one after another."""
@@ -73,15 +89,17 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
     for text in paths:
         if text.startswith("hf:"):
             close()
+            path = located(text[3:])
+            folder = path if path.is_dir() else None
             for split, rows in _sets(text[3:], download).items():
                 for number in range(count := rows.num_shards):
                     place = f"{text}/{split}-{number}"
                     part = rows.shard(num_shards=count, index=number)
-                    found.append(Shard(f"{len(found):06d}", (place,), part))
+                    found.append(Shard(f"{len(found):06d}", (place,), part, folder))
             continue
         path = expanded(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*ENDINGS, *SHARDS))
+            inside = _inside(path)
             if not inside:
                 raise ValueError(
                     f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
@@ -98,6 +116,11 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
                 some.append(file)
     close()
     return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Files with pictures in a folder and those below it, in order."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (*ENDINGS, *SHARDS))
 
 
 def _or_error(file: Any, background: str) -> Picture | ValueError:

@@ -34,11 +34,13 @@ class Picture:
             pixels are blended with the background.
         image: The picture as it is, upright.
         notes: What a flow doesn't see of it, in words.
+        behind: The colour behind transparent pixels.
     """
 
     seen: Pixels
     image: Image.Image
     notes: tuple[str, ...] = field(default=())
+    behind: tuple[int, ...] = (255, 255, 255)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,13 +48,16 @@ class Picture:
         return self.seen.shape[1], self.seen.shape[2]
 
     def pixels(self, channels: int) -> Pixels:
-        """What a flow with that many channels sees, uint8 [C, H, W]; grey as three equal channels.
+        """What a flow with that many channels sees, uint8 [C, H, W], to read only; grey as three
+        equal channels.
 
         Raises:
             ValueError: If the picture has colours, and the flow has none.
         """
         if len(self.seen) not in (1, channels):
             raise ValueError("Expected a grey picture, as the model has one channel; got colours.")
+        if len(self.seen) == channels:
+            return self.seen
         return np.broadcast_to(self.seen, (channels, *self.size)).copy()
 
     def replaced(self, pixels: Pixels, where: Mask) -> Image.Image:
@@ -71,11 +76,64 @@ class Picture:
         else:
             if mode == "P":
                 new = new.convert("RGB").quantize(palette=self.image, dither=Image.Dither.NONE)
-            out.paste(new.convert(mode), mask=Image.fromarray(where.astype(np.uint8) * 255))
+            new = new.convert(mode, dither=Image.Dither.NONE)
+            out.paste(new, mask=Image.fromarray(where.astype(np.uint8) * 255))
         for name in ("icc_profile", "dpi"):
             if name in self.image.info:
                 out.info[name] = self.image.info[name]
         return out
+
+    def enlarged(self, pixels: Pixels, *, averages: bool = False) -> "Picture":
+        """The picture with more pixels, in its own mode if that can hold them; notes say if not.
+
+        Alpha is enlarged by Lanczos. New pixels of 16 bits are those of 8 bits, times 257.
+
+        Args:
+            pixels: What a flow made of what it saw, uint8 [C, factor·H, factor·W].
+            averages: Whether old pixels are averages of these, rather than every `factor`-th of
+                them, which are then as they were, whatever a flow sees of them.
+        """
+        seen, mode, notes = as_seen(pixels, len(self.seen)), self.image.mode, list(self.notes)
+        factor = seen.shape[1] // self.size[0]
+        if mode.startswith("I"):
+            deep = seen[0].astype(np.uint16) * 257
+            image = Image.fromarray(deep.astype(np.asarray(self.image).dtype))
+            notes.append("new pixels have 8 of 16 bits")
+        elif "A" in self.image.getbands():
+            alpha = _enlarged(self.image.getchannel("A"), factor, averages)
+            image = image_of(_uncovered(seen, np.asarray(alpha), self.behind))
+            image.putalpha(alpha)
+            image = image.convert(mode) if mode == "LA" else image
+        else:
+            image = image_of(seen)
+        if image.mode != mode:
+            lacking = {"P": "its palette", "1": "black and white"}.get(mode, mode)
+            notes.append(f"the result is {image.mode}, as {lacking} lacks some of the new colours")
+        elif not averages and mode not in ("L", "RGB"):
+            values = np.array(image)
+            values[::factor, ::factor] = np.asarray(self.image)
+            image = Image.fromarray(values)
+        if "icc_profile" in self.image.info and mode != "CMYK":  # whose profile fits no RGB
+            image.info["icc_profile"] = self.image.info["icc_profile"]
+        return Picture(seen, image, tuple(notes), self.behind)
+
+
+def _enlarged(channel: Image.Image, factor: int, averages: bool) -> Image.Image:
+    """A channel enlarged by Lanczos, whose pixels stay as every `factor`-th of both directions, or
+    in the middle of squares."""
+    width, height = channel.size
+    left = 0.0 if averages else (1 - 1 / factor) / 2
+    wider = Image.fromarray(np.pad(np.asarray(channel), (0, 1), "edge"))
+    box = (left, left, width + left, height + left)
+    return wider.resize((factor * width, factor * height), Image.Resampling.LANCZOS, box)
+
+
+def _uncovered(seen: Pixels, alpha: Pixels, behind: tuple[int, ...]) -> Pixels:
+    """The colours of transparent pixels [C, H, W] that look as these do over a background."""
+    out, share = seen.copy(), np.maximum(alpha, 1) / np.float32(255)
+    for channel, colour in zip(out, behind, strict=True):
+        channel[:] = ((channel - np.float32(colour)) / share + colour).round().clip(0, 255)
+    return out
 
 
 def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_PIXELS) -> Picture:
@@ -109,6 +167,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
             deep = opened.format == "PNG" and _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
             image = ImageOps.exif_transpose(opened)
             image.load()
+        del opened  # and its pixels, of which the image is a copy
     except FileNotFoundError:
         raise FileNotFoundError(f"Expected a picture file; there is none at {name}.") from None
     except ValueError:
@@ -135,7 +194,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
         image = image.convert("LA" if image.mode in ("L", "1") else "RGBA")
     if image.has_transparency_data:
         notes.append(f"transparent pixels are seen over {background}")
-    return Picture(_seen(image, behind), image, tuple(notes))
+    return Picture(_seen(image, behind), image, tuple(notes), behind)
 
 
 def write(picture: Image.Image, path: Path) -> Path:
@@ -184,11 +243,12 @@ def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
         values = np.asarray(image).astype(np.int64)
         return (values.clip(0, 65535) >> 8).astype(np.uint8)[None]
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[None]
+        return np.array(image.convert("L"))[None]
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*behind, 255)), rgba)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    image = image if image.mode == "RGB" else image.convert("RGB")  # which copies anyway
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def read_mask(file: Path, size: tuple[int, int]) -> Mask:
