@@ -183,7 +183,8 @@ class ReverseKL(Objective):
         from rgflow.field_theory import accepted, effective_sample_size
 
         log_w = -losses.double().cpu().numpy()
-        moved = (accepted(log_w)[1:] != accepted(log_w)[:-1]).mean()
+        held = accepted(log_w)
+        moved = (held[1:] != held[:-1]).mean()
         return {"ess": effective_sample_size(log_w), "acceptance": float(moved)}
 
     def draw(
