@@ -6,13 +6,19 @@ import json
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
+from itertools import combinations
 
+import fastapi
 import numpy as np
 import pytest
 import torch
+from fastapi import testclient
 from PIL import Image
 
-from rgflow import load_flow
+from rgflow import load_flow, make_flow
+from rgflow.app.album import mask_url
+from rgflow.app.photographs import make_router
 from rgflow.data.patches import photograph
 from rgflow.photographs import changing
 from visitors import FEW, album, named, serving
@@ -150,6 +156,23 @@ def test_a_large_photograph_is_repaired(me, large):
     me.press("#repair")
     after = me.saved()
     assert np.abs(after.astype(float) - truth)[mask].mean() < 2 * error + 1
+    # Possible completions are drawn.
+    me.press("#undo")
+    me.page.evaluate("scale = 6; x0 = 1380; y0 = 970; draw()")
+    me.page.fill("#brush", "5")
+    me.stroke((1420, 1008), (1432, 1012))
+    said, _ = me.press("#complete")
+    assert "Three draws" in said
+    me.shoot("completions")
+    before = me.saved()
+    me.press("#drawn button >> nth=2")
+    me.shoot("completed")
+    rows, columns = (before != me.saved()).any(2).nonzero()
+    assert 20 < len(rows) < 200
+    assert 1000 < rows.min() <= rows.max() < 1020
+    assert 1410 < columns.min() <= columns.max() < 1440
+    me.press("#undo")
+    assert np.array_equal(me.saved(), before)
     # Zooming and moving don't wait for the server.
     frames = me.page.evaluate(
         """async () => { const times = []; let last = performance.now();
@@ -159,6 +182,39 @@ def test_a_large_photograph_is_repaired(me, large):
         return times.sort((a, b) => a - b)[15]; }"""
     )
     assert frames < 500
+
+
+def test_marks_are_kept_in_squares_as_on_one_canvas(me, large):
+    me.open(large[0])
+    assert me.page.evaluate("marks.size") == 0
+    found = me.page.evaluate(
+        """async () => {
+        const whole = new OffscreenCanvas(photo.width, photo.height);
+        const strokes = [[[400, 500], [1100, 1040], false], [[-9, 600], [700, 514], false],
+          [[700, 400], [720, 1030], true], [[2995, 2190], [3100, 2190], false]];
+        $("brush").value = 40;
+        for (const [from, to, erase] of strokes) stroke(from, to, erase);
+        const squares = marks.size, region = await marked();
+        marks.clear();
+        marks.set("0,0", { pen: whole.getContext("2d"), left: 0, top: 0 });
+        const only = paint;
+        paint = (_, onto, erase) => {
+          const { pen } = marks.get("0,0");
+          pen.globalCompositeOperation = erase ? "destination-out" : "source-over"; onto(pen); };
+        for (const [from, to, erase] of strokes) stroke(from, to, erase);
+        paint = only;
+        return [squares, region, await marked()];
+        }"""
+    )
+    squares, (region, same) = found[0], found[1:]
+    assert 6 <= squares <= 12  # of 30
+    masks = [np.asarray(Image.open(io.BytesIO(decoded(one["mask"]))))[..., 3] for one in found[1:]]
+    assert {**region, "mask": ""} == {**same, "mask": ""}
+    assert (region["left"], region["left"] + region["width"]) == (0, LARGE[0])
+    assert (np.abs(masks[0].astype(int) - masks[1]) < 80).all()  # edges are smoothed otherwise
+    me.page.evaluate("unmark()")
+    me.page.evaluate("stroke([300, 300], [300, 300], false); stroke([300, 300], [310, 300], true)")
+    assert me.page.evaluate("[bounds(), marks.size]") == [None, 0]
 
 
 @pytest.mark.slow
@@ -377,6 +433,72 @@ def test_a_region_without_surroundings_is_refused(address, photo):
     )
 
 
+def decoded(url):
+    return base64.b64decode(url.partition(",")[2])
+
+
+def pixels_of(address, name):
+    _, tile = ask(address, f"/photographs/{name}/tile?row=0&column=0&zoom=0")
+    return np.asarray(Image.open(io.BytesIO(tile)))
+
+
+def test_completions_are_drawn_and_one_is_taken(address):
+    content = io.BytesIO()
+    Image.effect_noise((64, 48), 50).convert("RGB").save(content, "PNG")
+    name = json.loads(upload(address, content.getvalue())[1])["id"]
+    before, marked = pixels_of(address, name), np.zeros((20, 30), dtype=bool)
+    marked[5:7, 4:16] = True
+    region = {"top": 20, "left": 10, "height": 20, "width": 30, "mask": mask_url(marked)}
+
+    def drawn(seed, **changes):
+        body = json.dumps(region | {"complete": True, "seed": seed} | changes).encode()
+        status, answer = ask(address, f"/photographs/{name}/redraw", body)
+        lines = [json.loads(line) for line in answer.splitlines()]
+        assert status == 200
+        assert [line["progress"] for line in lines[:-1]][-1] == 1
+        return [decoded(url) for url in lines[-1]["drawn"]]
+
+    found = drawn(0)
+    assert found == drawn(0)
+    assert found[0] != drawn(1, count=1)[0]
+    images = [np.asarray(Image.open(io.BytesIO(one))) for one in found]
+    inside = before[20:40, 10:40]
+    for image in images:
+        assert np.array_equal(image[~marked], inside[~marked])
+        assert (image != inside)[marked].any(1).mean() > 0.5
+    for first, second in combinations(images, 2):
+        assert (first != second)[marked].any()
+    assert ask(address, f"/photographs/{name}/take?top=20&left=10", found[1], "image/png")[0] == 200
+    after = pixels_of(address, name)
+    assert np.array_equal(after[20:40, 10:40], images[1])
+    assert ask(address, f"/photographs/{name}/undo", b"")[0] == 200
+    assert np.array_equal(pixels_of(address, name), before)
+
+
+def test_too_many_completed_pixels_are_refused(address):
+    content = io.BytesIO()
+    Image.new("RGB", (80, 80)).save(content, "PNG")
+    name = json.loads(upload(address, content.getvalue())[1])["id"]
+    body = json.dumps({"top": 0, "left": 0, "height": 80, "width": 60, "complete": True}).encode()
+    status, answer = ask(address, f"/photographs/{name}/redraw", body)
+    assert status == 422
+    assert "at most 4,096 marked pixels for completions; got 4,800" in json.loads(answer)["detail"]
+
+
+def test_completions_by_a_flow_of_averages_are_refused():
+    config = load_flow("photos").config
+    flow = make_flow(replace(config, geometry=replace(config.geometry, coarse="averages")))
+    app = fastapi.FastAPI()
+    app.include_router(make_router(flow, ""))
+    with testclient.TestClient(app) as client:
+        content = io.BytesIO()
+        Image.new("RGB", (16, 16)).save(content, "PNG")
+        name = client.post("/photographs", files={"file": content.getvalue()}).json()["id"]
+        region = {"top": 4, "left": 4, "height": 2, "width": 2, "complete": True}
+        answer = client.post(f"/photographs/{name}/redraw", json=region)
+    assert "whose coarse images are sites for completions" in json.loads(answer.text)["error"]
+
+
 def test_every_picture_has_a_name_of_its_own(address):
     """Ten at once, with what was changed of each."""
     names = []
@@ -385,17 +507,13 @@ def test_every_picture_has_a_name_of_its_own(address):
         Image.new("RGB", (64, 48), (value * 20,) * 3).save(content, "PNG")
         names.append(json.loads(upload(address, content.getvalue())[1])["id"])
     assert len(set(names)) == 10
-    marked = np.zeros((48, 64, 4), dtype=np.uint8)
-    marked[10:20, 10:20] = 255
-    content = io.BytesIO()
-    Image.fromarray(marked).save(content, "PNG")
-    mask = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    marked = np.zeros((48, 64), dtype=bool)
+    marked[10:20, 10:20] = True
+    mask = mask_url(marked)
     for value, name in enumerate(names):
         status, _ = ask(address, f"/photographs/{name}/repair", whole(mask=mask))
         assert status == 200
-        _, tile = ask(address, f"/photographs/{name}/tile?row=0&column=0&zoom=0")
-        pixels = np.asarray(Image.open(io.BytesIO(tile)))
-        assert np.abs(pixels.astype(int) - value * 20).max() <= 2
+        assert np.abs(pixels_of(address, name).astype(int) - value * 20).max() <= 2
 
 
 @pytest.mark.slow

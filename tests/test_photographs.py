@@ -26,7 +26,7 @@ from rgflow.photographs import collections, pictures, restoring, scoring
 from rgflow.photographs.changing import coarse, draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
 from rgflow.photographs.enlarging import enlarge, redraw
-from rgflow.photographs.restoring import Around, begin, restore
+from rgflow.photographs.restoring import Around, begin, completions, restore
 
 OPEN = {
     "bijector": "window",
@@ -280,7 +280,12 @@ def test_averages_are_enlarged_and_kept_where_detail_is_drawn_anew(chelsea, temp
 
 @pytest.mark.parametrize(
     "use",
-    [Around, lambda flow, x: restore(flow, x, np.eye(16, dtype=bool)), find_damage],
+    [
+        Around,
+        lambda flow, x: restore(flow, x, np.eye(16, dtype=bool)),
+        lambda flow, x: completions(flow, x, np.eye(16, dtype=bool), 2),
+        find_damage,
+    ],
 )
 def test_averages_have_no_distribution_of_single_pixels(use):
     with pytest.raises(ValueError, match=r"coarse images are sites .* use the model photos"):

@@ -125,7 +125,8 @@ class Album:
 
 
 class Region(BaseModel):
-    """A rectangle, and what of it is marked, a picture as a data URL; none: all."""
+    """A rectangle, and what of it is marked, a picture as a data URL; none: all. `complete`: draw
+    what is marked from its surroundings alone, rather than its detail."""
 
     top: Annotated[int, Field(ge=0)]
     left: Annotated[int, Field(ge=0)]
@@ -138,6 +139,7 @@ class Region(BaseModel):
     zoom: Annotated[int, Field(ge=0, le=8)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
     count: Annotated[int, Field(ge=1, le=6)] = 3
+    complete: bool = False
     odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD
 
     def within(self, photo: Photo) -> tuple[slice, slice]:

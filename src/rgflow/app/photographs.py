@@ -10,7 +10,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from queue import Queue
@@ -21,21 +21,27 @@ import torch
 from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
 from PIL import Image
+from torch import Tensor
 
 from rgflow.app.album import Album, Photo, Pixels, Region, mask_url, url
 from rgflow.app.page import static
+from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import damage, examples
 from rgflow.photographs.changing import coarse, fitted, mix
 from rgflow.photographs.enlarging import redraw
 from rgflow.photographs.pictures import Picture, read
-from rgflow.photographs.restoring import Around, restore
+from rgflow.photographs.restoring import Around, completions, restore
 from rgflow.photographs.scoring import bits, check_size
 
 LARGEST_FILE, MOST_PIXELS = 100_000_000, 64_000_000
 """Bytes and pixels of a picture."""
-MOST_SEARCHED, MOST_DRAWN = 2_000_000, 262_144
-"""Pixels of a region that is searched, and of one that is drawn anew."""
+MOST_SEARCHED, MOST_DRAWN, MOST_COMPLETED = 2_000_000, 524_288, 4096
+"""Pixels of a region that is searched, of one that is drawn anew, and marked ones that are
+completed."""
+PARTICLES, LEVELS = 16, 5
+"""Number of particles that draw completions, and of the finest levels for which these see all that
+they would see in the whole picture."""
 AT_WORK = 2
 """Computations at a time."""
 TILE = 512
@@ -241,9 +247,19 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         photo, mask = album[name], region.marked()
         rows, columns = region.within(photo)
         _at_most(region, MOST_DRAWN, "redrawn")
+        if region.complete and mask.sum() > MOST_COMPLETED:
+            raise HTTPException(
+                422,
+                f"Expected at most {MOST_COMPLETED:,} marked pixels for completions; got "
+                f"{int(mask.sum()):,}: mark less.",
+            )
 
         def work(tell: Callable[..., None]) -> dict[str, Any]:
-            wide = around(photo, rows, columns, 8 << region.levels)
+            # A cell of level h reads what is up to reach·2^h away. So what a missing pixel of this
+            # level depends on is up to twice as far: for a reach of 3, 3 << LEVELS of the finest
+            # levels. Of coarser ones it sees what the crop holds.
+            rim = 3 << LEVELS if region.complete else 8 << region.levels
+            wide = around(photo, rows, columns, rim)
             part = tuple(
                 slice(of.start // 64 * 64, of.stop) for of in wide
             )  # where all levels have a site
@@ -253,21 +269,13 @@ def make_router(flow: Flow, about: str) -> APIRouter:
                 for of, w in zip((rows, columns), part, strict=True)
             )
             hole[inside] = mask
-            drawn = []
-            for number in range(region.count):
-                generator = torch.Generator().manual_seed(region.seed + number)
-                found = redraw(
-                    flow,
-                    torch.from_numpy(photo.now[:, *part].copy()),
-                    hole,
-                    levels=region.levels,
-                    temperature=region.temperature,
-                    generator=generator,
-                )
-                pixels = found.numpy()[:, *inside]
-                drawn.append(url(Image.fromarray(pixels.transpose(1, 2, 0).copy())))
-                tell(progress=(number + 1) / region.count)
-            return {"drawn": drawn}
+            image = torch.from_numpy(photo.now[:, *part].copy())
+            try:
+                found = _drawn(flow, image, hole, region, lambda share: tell(progress=share))
+            except ValueError as error:
+                raise HTTPException(422, str(error)) from error
+            cut = [one.cpu().numpy()[:, *inside].transpose(1, 2, 0).copy() for one in found]
+            return {"drawn": [url(Image.fromarray(pixels)) for pixels in cut]}
 
         return working(work)
 
@@ -388,6 +396,29 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         )
 
     return router
+
+
+def _drawn(
+    flow: Flow, image: Tensor, hole: Mask, region: Region, progress: Callable[[float], None]
+) -> Iterable[Tensor]:
+    """Completions of a hole, or the same hole with other detail."""
+    if region.complete:
+        generator = torch.Generator().manual_seed(region.seed)
+        return completions(
+            flow, image, hole, region.count,
+            particles=PARTICLES, generator=generator, progress=progress,
+        )  # fmt: skip
+    found = []
+    for number in range(region.count):
+        generator = torch.Generator().manual_seed(region.seed + number)
+        found.append(
+            redraw(
+                flow, image, hole,
+                levels=region.levels, temperature=region.temperature, generator=generator,
+            )
+        )  # fmt: skip
+        progress((number + 1) / region.count)
+    return found
 
 
 def _pair(photo: Photo) -> tuple[Photo, tuple[Pixels, Pixels]]:

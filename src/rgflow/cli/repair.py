@@ -165,37 +165,29 @@ def _draw(
     flow: Flow, image: Tensor, hole: Mask, picture: Picture, path: Path, settings: Namespace
 ) -> list[Path]:
     """Completions that are drawn, each in a file."""
-    import numpy as np
     import torch
 
     from rgflow.photographs.pictures import write
-    from rgflow.photographs.scoring import padded
-    from rgflow.repair.particles import complete, parts
+    from rgflow.photographs.restoring import completions
 
     if hole.sum() > MOST_DRAWN:
         raise ValueError(
             f"Expected at most {MOST_DRAWN:,} missing pixels for --completions; got "
             f"{int(hole.sum()):,}: mark less."
         )
-    flow = flow.resized(*image.shape[1:])
-    grid = padded(flow, image[None])[0]
-    mask = np.zeros(grid.shape[1:], dtype=bool)
-    mask[: hole.shape[0], : hole.shape[1]] = hole
-    total = settings.completions * parts(flow, mask)
     with bars() as shown:
-        task = shown.add_task(f"{path.name}, drawing", total=total)
-        found = complete(
+        task = shown.add_task(f"{path.name}, drawing", total=1.0)
+        found = completions(
             flow,
-            grid,
-            mask,
+            image,
+            hole,
+            settings.completions,
             particles=settings.particles,
-            sweeps=settings.completions,
             generator=torch.Generator().manual_seed(settings.seed),
-            progress=lambda done, _: shown.update(task, completed=done),
+            progress=lambda x: shown.update(task, completed=x),
         )
     written = []
-    height, width = hole.shape
-    for number, sample in enumerate(found.samples):
-        drawn = picture.replaced(sample[:, :height, :width].cpu().numpy(), hole)
+    for number, sample in enumerate(found):
+        drawn = picture.replaced(sample.cpu().numpy(), hole)
         written.append(write(drawn, path.with_stem(f"{path.stem}-{number + 1}")))
     return written

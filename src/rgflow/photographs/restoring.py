@@ -24,8 +24,9 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import check_windows, has_averages, window_of
+from rgflow.photographs.scoring import check_windows, has_averages, padded, sized, window_of
 from rgflow.repair.biharmonic import biharmonic
+from rgflow.repair.particles import complete, parts
 
 SWEEPS, DEEPER = 4, 0.7
 """Number of times every missing pixel is estimated, and the factor by which the weight of the
@@ -49,12 +50,7 @@ class Around:
 
     def __init__(self, flow: Flow, image: Tensor) -> None:
         of = check_windows(flow)
-        if has_averages(flow):
-            raise ValueError(
-                "Expected a flow whose coarse images are sites for repairs by medians and for "
-                "finding damage, which need the distribution of single pixels; those of this one "
-                "are averages: use the model photos."
-            )
+        _check_sites(flow, "repairs by medians and for finding damage")
         if image.ndim != 3 or image.dtype != torch.uint8 or len(image) != of.config.channels:
             raise ValueError(
                 f"Expected a photograph, uint8 [{of.config.channels}, H, W]; got "
@@ -179,6 +175,56 @@ def restore(
     return around.image
 
 
+def completions(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    count: int,
+    *,
+    particles: int = 32,
+    generator: torch.Generator | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Draw possible completions of a hole with detail, by `rgflow.repair.particles.complete`.
+
+    Args:
+        flow: A flow of windows, of any size.
+        image: uint8 [C, H, W]; what it holds inside the hole has no influence.
+        hole: What is missing, [H, W].
+        count: Number of completions K, successive draws of a Markov chain.
+        particles: Number of particles.
+        generator: Source of randomness, on the CPU.
+        progress: Called with the share of the work that is done.
+
+    Returns:
+        uint8 [K, C, H, W].
+
+    Raises:
+        ValueError: If the flow is of another kind, or its coarse images are averages, or sizes
+            don't fit, or nothing is missing, or all is.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> image = torch.full((3, 10, 12), 99, dtype=torch.uint8)
+        >>> hole = np.zeros((10, 12), dtype=bool)
+        >>> hole[4, 3:8] = True
+        >>> completions(load_flow("photos"), image, hole, 2, particles=4).shape
+        torch.Size([2, 3, 10, 12])
+    """
+    hole, of = _checked(image, hole), sized(flow, image[None])
+    _check_sites(flow, "completions")
+    height, width = image.shape[1:]
+    grid = padded(of, image[None])[0]
+    missing = np.zeros(grid.shape[1:], dtype=bool)
+    missing[:height, :width] = hole
+    total = count * parts(of, missing)
+    found = complete(
+        of, grid, missing, particles=particles, sweeps=count, generator=generator,
+        progress=lambda done, _: progress(done / total) if progress else None,
+    )  # fmt: skip
+    return found.samples[:, :, :height, :width]
+
+
 def begin(image: Tensor, hole: Mask) -> Tensor:
     """A smooth surface in a hole, uint8 [C, H, W]: first from means over ever larger squares, then,
     near known pixels, from the biharmonic equation, square by square."""
@@ -225,6 +271,15 @@ def _parts(group: Ids) -> Iterator[Ids]:
     """A group in parts of a size at which the network is fast."""
     for start in range(0, len(group), BAND):
         yield group[start : start + BAND]
+
+
+def _check_sites(flow: Flow, what: str) -> None:
+    """Raise a `ValueError` if a flow's coarse images are averages."""
+    if has_averages(flow):
+        raise ValueError(
+            f"Expected a flow whose coarse images are sites for {what}, which need the "
+            "distribution of single pixels; those of this one are averages: use the model photos."
+        )
 
 
 def _checked(image: Tensor, hole: Mask) -> Mask:

@@ -3,12 +3,12 @@ const $ = id => document.getElementById(id), TILE = 512;
 const canvas = $("view"), ctx = canvas.getContext("2d");
 let photo = null;          // {id, name, width, height, version}
 let scale = 1, x0 = 0, y0 = 0;   // pixels of the screen per pixel, and the corner in pixels
-let marks = null;          // a canvas of what is marked, as large as the picture
+const marks = new Map();   // squares of what is marked, each made when first painted: {pen, left, top}
 let overlay = null;        // {image, top, left, height, width}: the map of surprise
 let other = null;          // the name of a second picture, to mix this one with
 let noted = "";            // what was done to it, in words
 let mixture = null;        // {shown, left, top, step}: what is mixed of the view
-let split = 0.5, compared = false, busy = false, level = 0, dirty = null;
+let split = 0.5, compared = false, busy = false, level = 0;
 const tiles = new Map();
 
 const say = (text, wrong = false) => { $("said").textContent = text; $("said").className = wrong ? "wrong" : ""; };
@@ -73,7 +73,11 @@ function paintAll() {
       ctx.globalAlpha = 1;
     }
     ctx.globalAlpha = 0.6;
-    ctx.drawImage(marks, -x0 * scale, -y0 * scale, photo.width * scale, photo.height * scale);
+    const onScreen = x => Math.round(x * ratio) / ratio;  // so that no seams are seen
+    for (const { pen, left, top } of marks.values()) {
+      const [x, y, right, bottom] = [left - x0, top - y0, left + pen.canvas.width - x0, top + pen.canvas.height - y0].map(one => onScreen(one * scale));
+      ctx.drawImage(pen.canvas, x, y, right - x, bottom - y);
+    }
     ctx.globalAlpha = 1;
   }
   $("divider").style.left = `${split * 100}%`;
@@ -142,8 +146,8 @@ async function opened(answer) {
   photo = { ...found, version: 0 };
   tiles.clear(); overlay = null; putAway(); level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
   $("surprise").setAttribute("aria-pressed", "false"); $("bits").textContent = ""; $("drawn").replaceChildren();
-  marks = new OffscreenCanvas(found.width, found.height); dirty = null;
-  if (found.mask) { await markFrom(found.mask, 0, 0); dirty = [0, 0, found.width, found.height]; }
+  marks.clear();
+  if (found.mask) await markFrom(found.mask, 0, 0);
   $("save").href = `photographs/${photo.id}/export`;
   document.body.dataset.photo = photo.id;
   fit();
@@ -208,34 +212,63 @@ async function mixInView(key) {
 
 // --------------------------------------------------------------------------------------- marks
 
-function stroke(from, to, erase) {
-  const pen = marks.getContext("2d"), width = Number($("brush").value);
-  pen.globalCompositeOperation = erase ? "destination-out" : "source-over";
-  pen.strokeStyle = "rgb(255 60 40)"; pen.lineCap = pen.lineJoin = "round"; pen.lineWidth = width;
-  pen.beginPath(); pen.moveTo(...from); pen.lineTo(to[0] + 0.01, to[1]); pen.stroke();
-  const box = [Math.min(from[0], to[0]) - width, Math.min(from[1], to[1]) - width, Math.max(from[0], to[0]) + width, Math.max(from[1], to[1]) + width];
-  dirty = dirty ? [Math.min(dirty[0], box[0]), Math.min(dirty[1], box[1]), Math.max(dirty[2], box[2]), Math.max(dirty[3], box[3])] : box;
+function paint([left, top, right, bottom], onto, erase = false) {  // on all squares that a box touches
+  for (let y = Math.max(Math.floor(top / TILE), 0) * TILE; y < Math.min(bottom, photo.height); y += TILE)
+    for (let x = Math.max(Math.floor(left / TILE), 0) * TILE; x < Math.min(right, photo.width); x += TILE) {
+      const key = `${x},${y}`;
+      if (!marks.has(key)) {
+        if (erase) continue;
+        const pen = new OffscreenCanvas(Math.min(TILE, photo.width - x), Math.min(TILE, photo.height - y)).getContext("2d");
+        pen.translate(-x, -y); marks.set(key, { pen, left: x, top: y });
+      }
+      const { pen } = marks.get(key);
+      pen.globalCompositeOperation = erase ? "destination-out" : "source-over";
+      onto(pen);
+    }
   draw();
+}
+
+function stroke(from, to, erase) {
+  const width = Number($("brush").value), ends = [0, 1].map(k => [from[k], to[k]]);
+  paint([...ends.map(of => Math.min(...of) - width), ...ends.map(of => Math.max(...of) + width)], pen => {
+    pen.strokeStyle = "rgb(255 60 40)"; pen.lineCap = pen.lineJoin = "round"; pen.lineWidth = width;
+    pen.beginPath(); pen.moveTo(...from); pen.lineTo(to[0] + 0.01, to[1]); pen.stroke();
+  }, erase);
 }
 
 async function markFrom(url, left, top) {
   const image = new Image(); image.src = url; await image.decode();
-  marks.getContext("2d").globalCompositeOperation = "source-over";
-  marks.getContext("2d").drawImage(image, left, top);
+  paint([left, top, left + image.width, top + image.height], pen => pen.drawImage(image, left, top));
 }
 
-async function marked() {
-  if (!dirty) throw new Error("Expected some pixels to be marked; none are: paint over the damage, or press Find damage in view.");
-  const left = clamp(Math.floor(dirty[0]), 0, photo.width - 1), top = clamp(Math.floor(dirty[1]), 0, photo.height - 1);
-  const width = clamp(Math.ceil(dirty[2]), left + 1, photo.width) - left, height = clamp(Math.ceil(dirty[3]), top + 1, photo.height) - top;
-  const part = new OffscreenCanvas(width, height);
-  part.getContext("2d").drawImage(marks, -left, -top);
+function bounds() {  // of what is marked; squares without marks are dropped
+  let box = null;
+  for (const [key, { pen, left, top }] of marks) {
+    const { data, width, height } = pen.getImageData(0, 0, pen.canvas.width, pen.canvas.height);
+    let found = null;
+    for (let k = 3, y = 0; y < height; y++)
+      for (let x = 0; x < width; x++, k += 4)
+        if (data[k] >= 128) found = found ? [Math.min(found[0], x), found[1], Math.max(found[2], x), y] : [x, y, x, y];
+    if (!found) { marks.delete(key); continue; }
+    const [l, t, r, b] = [left + found[0], top + found[1], left + found[2] + 1, top + found[3] + 1];
+    box = box ? [Math.min(box[0], l), Math.min(box[1], t), Math.max(box[2], r), Math.max(box[3], b)] : [l, t, r, b];
+  }
+  return box;
+}
+
+async function marked(margin = 0) {  // with some surroundings
+  const box = bounds();
+  if (!box) throw new Error("Expected some pixels to be marked; none are: paint over the damage, or press Find damage in view.");
+  const left = Math.max(box[0] - margin, 0), top = Math.max(box[1] - margin, 0);
+  const width = Math.min(box[2] + margin, photo.width) - left, height = Math.min(box[3] + margin, photo.height) - top;
+  const part = new OffscreenCanvas(width, height), whole = part.getContext("2d");
+  for (const one of marks.values()) whole.drawImage(one.pen.canvas, one.left - left, one.top - top);
   const blob = await part.convertToBlob({ type: "image/png" });
   const mask = await new Promise(done => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
   return { top, left, width, height, mask };
 }
 
-function unmark() { marks?.getContext("2d").clearRect(0, 0, marks.width, marks.height); dirty = null; draw(); }
+function unmark() { marks.clear(); draw(); }
 
 function inView() {
   const [w, h] = size(), left = clamp(Math.floor(x0), 0, photo.width - 1), top = clamp(Math.floor(y0), 0, photo.height - 1);
@@ -263,15 +296,13 @@ $("find").onclick = () => doing("Looking for damage…", async () => {
   const region = inView(), found = await working("find", region);
   if (!found.pixels) { say("No damage was found in view: mark it yourself, or zoom in."); return; }
   await markFrom(found.mask, region.left, region.top);
-  const box = [region.left, region.top, region.left + region.width, region.top + region.height];
-  dirty = dirty ? [Math.min(dirty[0], box[0]), Math.min(dirty[1], box[1]), Math.max(dirty[2], box[2]), Math.max(dirty[3], box[3])] : box;
   say(`${found.pixels.toLocaleString("en")} pixels look damaged and are marked in red. Unmark what isn't damaged, then press Repair.`);
 });
 $("clear").onclick = () => { unmark(); say("All marks are removed."); };
 $("undo").onclick = () => doing("Undoing…", async () => { photo.version = (await (await ask(`photographs/${photo.id}/undo`, { method: "POST" })).json()).version; say("Undone."); });
-$("redraw").onclick = () => doing("Drawing…", async () => {
-  const region = await marked();
-  const found = await working("redraw", { ...region, levels: Number($("levels").value), temperature: Number($("temperature").value), seed: Math.floor(Math.random() * 1e9), count: 3 });
+const drawing = complete => doing("Drawing…", async () => {
+  const region = await marked(16);
+  const found = await working("redraw", { ...region, complete, levels: Number($("levels").value), temperature: Number($("temperature").value), seed: Math.floor(Math.random() * 1e9), count: 3 });
   $("drawn").replaceChildren(...found.drawn.map((url, number) => {
     const button = document.createElement("button"), image = document.createElement("img");
     image.src = url; image.alt = `Draw ${number + 1}`; button.title = "Use this one"; button.append(image);
@@ -284,6 +315,8 @@ $("redraw").onclick = () => doing("Drawing…", async () => {
   }));
   say(`Three draws in ${found.seconds.toFixed(1)} s: click one to use it.`);
 });
+$("complete").onclick = () => drawing(true);
+$("redraw").onclick = () => drawing(false);
 
 $("keep").onclick = () => doing("Mixing the whole picture at full size…", async () => {
   const found = await working("mix/all", mixed());
