@@ -80,8 +80,8 @@ def derived(numbers: dict[str, Any]) -> dict[str, Any]:
     many errors ln Z is off, where it is known; the largest difference of an observable."""
     exact, bound, log_z = (numbers[name] for name in ("log_z_exact", "log_z_bound", "log_z"))
     out: dict[str, Any] = {
-        "largest_difference": max(numbers["differences"].values(), key=abs),
-        "largest_chain_difference": max(numbers["chain_differences"].values(), key=abs),
+        "largest_difference": max(map(abs, numbers["differences"].values())),
+        "largest_chain_difference": max(map(abs, numbers["chain_differences"].values())),
     }
     if exact is not None:
         out |= {
