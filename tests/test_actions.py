@@ -348,6 +348,8 @@ def test_a_missed_mode_is_seen():
     )
     assert not one.modes.covered
     assert one.modes.drawn == 1
+    seen = measure(OneSided(), ReverseKL(action=action), samples=500, reference=64)
+    assert any("misses fields that the reference has" in said for said in cautions(seen))
     assert both.modes.covered
 
 

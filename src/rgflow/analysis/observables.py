@@ -542,6 +542,9 @@ def examples(flow: Flow, count: int = 4) -> list[list[Array]]:
 
 FEW = 100
 """Effective samples below which errors mean little."""
+BEYOND = 10.0
+"""How much further from ln Z the upper bound may be than the lower one: both are Kullback–Leibler
+divergences, alike where the flow is close."""
 FAR = 4.0
 """Errors by which an observable may differ from a reference by chance."""
 
@@ -560,6 +563,15 @@ def cautions(found: Measurement) -> list[str]:
             f"Not to be trusted yet: {found.samples} samples are effectively "
             f"{found.ess * found.samples:.0f}; train longer, or draw more with --samples."
         )
+    if found.reference:
+        above = found.reference.upper_bound.value - found.log_z.value
+        below = found.log_z.value - found.log_z_bound.value
+        if above > BEYOND * max(below, 1):
+            said.append(
+                f"Not to be trusted: the flow misses fields that the reference has, as the upper "
+                f"bound on ln Z is {above:.0f} nats above the weighted estimate, and the lower one "
+                f"{below:.1f} below; train longer, or anneal the action."
+            )
     if not math.isfinite(found.metropolis.observables.energy.error):
         said.append(
             f"The Metropolis chain is too short for errors: its τ_int is about "
