@@ -12,7 +12,7 @@ import torch
 
 from flows import random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
-from rgflow.actions import FreeField, IsingDual, OwnAction, Phi4, evaluated
+from rgflow.actions import COLDEST, FreeField, IsingDual, OwnAction, Phi4, evaluated
 from rgflow.analysis.observables import (
     Moments,
     cautions,
@@ -22,7 +22,7 @@ from rgflow.analysis.observables import (
     reference_fields,
 )
 from rgflow.cli import main
-from rgflow.field_theory import accepted, free_propagator, ising_energy
+from rgflow.field_theory import accepted, exact, free_propagator, ising_energy
 from rgflow.objectives import PathGradient, ReverseKL
 from rgflow.training import train
 from rgflow.training.run import Run
@@ -464,6 +464,7 @@ def test_the_correlation_length_of_an_oblong_lattice():
 
 
 def test_clusters_need_a_square():
+    assert COLDEST == exact.COLDEST
     assert IsingDual().mean_energy(1, 8, 16) is None
     assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising_energy(8, 3.0) / 64
     for shape in ((1, 4, 8), (2, 8, 8)):

@@ -21,12 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))
-"""Of the Ising model on the infinite square lattice (Onsager 1944): 2.269185…"""
 COLDEST = 0.01
-"""Temperature of the Ising model at the least: sinh(2/T) is a number of float64 there."""
-FLOOR = 0.1
-"""The smallest eigenvalue of the couplings of the Ising model's continuous dual."""
+"""As `rgflow.field_theory.exact.COLDEST`, which needs more imports than settings should."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +171,7 @@ class IsingDual(Action):
         37.3767
     """
 
-    temperature: float = CRITICAL_TEMPERATURE
+    temperature: float = 2 / math.log(1 + math.sqrt(2))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -229,6 +225,8 @@ class IsingDual(Action):
 @cache
 def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
     import torch
+
+    from rgflow.field_theory.exact import FLOOR
 
     cosines = [
         (2 * math.pi * torch.arange(n, dtype=torch.float64) / n).cos() for n in (height, width)

@@ -10,11 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.actions import COLDEST, FLOOR
-from rgflow.actions import CRITICAL_TEMPERATURE as CRITICAL_TEMPERATURE
 from rgflow.checks import MAX_SIZE, check_at_least, check_whole, own, short
 
 Array = NDArray[np.float64]
+
+CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))
+"""Of the Ising model on the infinite square lattice (Onsager 1944): 2.269185…"""
+COLDEST = 0.01
+"""Temperature of the Ising model at the least: sinh(2/T) is a number of float64 there."""
+FLOOR = 0.1
+"""The smallest eigenvalue of the couplings of the Ising model's continuous dual."""
 
 
 # ------------------------------------------------------------------------------- the Ising model
