@@ -88,7 +88,7 @@ class RGFlow(Flow):
         return min(level, config.shared_from) if config.shared else level
 
     def _code_of(self, level: int) -> tuple[float, ...]:
-        """What maps are told of a level: 1 for its kind, and 0 for others.
+        """The code of a level that maps see: 1 for its kind, and 0 for others.
 
         The top is of the last kind even in small images, as it has layers that were trained as that
         alone. Levels with weights of their own are of the first.
