@@ -243,6 +243,7 @@ def test_mix_and_export(me, runs, tmp_path):
     me.close_drawer("export")
 
 
+@pytest.mark.slow
 def test_repair(me, runs, tmp_path):
     draw(me, 7, 1)
     me.panel("Repair")
