@@ -19,6 +19,7 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when
     distance_transform_cdt,
 )
 from torch import Tensor
+from torch.nn.functional import interpolate, pad
 
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND
@@ -28,10 +29,11 @@ from rgflow.photographs.scoring import check_windows, has_averages, padded, size
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.particles import complete, parts
 
-SWEEPS, DEEPER = 4, 0.7
-"""Number of times every missing pixel is estimated, and the factor by which the weight of the
-estimate against the smooth surface falls with every pixel from the edge of the hole; chosen on
-validation photographs of `wallpapers`."""
+SWEEPS, DEEPER, DEEP = 4, 0.7, 8
+"""Number of times every missing pixel is estimated; the factor by which the weight of the estimate
+against the first guess falls with every pixel from the edge of the hole; and the distance from
+that edge above which the guess comes from the coarse image. Chosen on validation photographs of
+`wallpapers`."""
 TILE, MARGIN = 96, 16
 """Edge of the squares whose holes are initialised together, and the margin seen around them."""
 
@@ -127,10 +129,11 @@ def restore(
     """Fill a hole with what the flow expects: deterministic, and without invented detail, which
     `rgflow.repair.particles.complete` draws.
 
-    The hole starts as a smooth surface (`rgflow.repair.biharmonic`). Then every missing pixel is
-    set to the median of its distribution given all others, in several sweeps. Each update takes one
-    evaluation of the network, however large the photograph. Deep inside a hole, where less is
-    known, the result is blended with the smooth surface.
+    The hole starts as a smooth surface (`rgflow.repair.biharmonic`), and deep inside as the coarse
+    image, every second pixel both ways, restored in the same way. Then every missing pixel is set
+    to the median of its distribution given all others, in several sweeps. Each update takes one
+    evaluation of the network, however large the photograph. The farther from the edge, where less
+    is known, the more the result is blended with the start.
 
     Args:
         flow: A flow of windows, of any size.
@@ -154,8 +157,11 @@ def restore(
         tensor([99, 99, 99], dtype=torch.uint8)
     """
     hole = _checked(image, hole)
-    smooth = begin(image, hole)
-    around = Around(flow, smooth.clone())
+    depth = distance_transform_cdt(hole, "chessboard")
+    first = 0.25 if depth.max() > DEEP else 0.0  # the share of the coarser images
+    coarse = (lambda x: progress(first * x)) if progress else None
+    start = _begin(flow, image, hole, depth, sweeps, coarse)
+    around = Around(flow, start.clone())
     sites = np.argwhere(hole)
     colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
     groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
@@ -166,11 +172,11 @@ def restore(
             i, j = where.T
             around.image[:, i, j] = around.median(where).T.to(torch.uint8)
             if progress:
-                progress((sweep + (k + 1) / len(parts)) / sweeps)
-    depth = distance_transform_cdt(hole, "chessboard")[hole]
-    share = torch.as_tensor(DEEPER ** (depth - 1.0), device=around.image.device)
+                done = (sweep + (k + 1) / len(parts)) / sweeps
+                progress(first + (1 - first) * done)
+    share = torch.as_tensor(DEEPER ** (depth[hole] - 1.0), device=around.image.device)
     i, j = torch.as_tensor(sites, device=around.image.device).T
-    found = share * around.image[:, i, j] + (1 - share) * smooth.to(around.image.device)[:, i, j]
+    found = share * around.image[:, i, j] + (1 - share) * start.to(around.image.device)[:, i, j]
     around.image[:, i, j] = found.round().to(torch.uint8)
     return around.image
 
@@ -225,17 +231,23 @@ def completions(
     return found.samples[:, :, :height, :width]
 
 
-def begin(image: Tensor, hole: Mask) -> Tensor:
-    """A smooth surface in a hole, uint8 [C, H, W]: first from means over ever larger squares, then,
-    near known pixels, from the biharmonic equation, square by square."""
-    x = _means(image.cpu().numpy(), hole)
-    for i, j in np.argwhere(_any_in(hole, TILE)) * TILE:
+def _begin(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    depth: Ids,
+    sweeps: int,
+    progress: Callable[[float], None] | None,
+) -> Tensor:
+    """Where the sweeps start, uint8 [C, H, W]: deep inside a hole from the coarse image, elsewhere
+    from the biharmonic equation, square by square."""
+    x, deep = image.cpu().numpy().copy(), depth > DEEP
+    if deep.any():
+        x[:, deep] = _from_coarse(flow, image, hole, sweeps, progress)[:, deep]
+    for i, j in np.argwhere(_any_in(hole & ~deep, TILE)) * TILE:
         rows, columns = (slice(max(at - MARGIN, 0), at + TILE + MARGIN) for at in (i, j))
-        mask, tile = hole[rows, columns], np.ascontiguousarray(x[:, rows, columns])
-        if mask.all():
-            continue
-        deep = distance_transform_cdt(mask, "chessboard") > MARGIN
-        smooth = biharmonic(torch.from_numpy(tile)[None], mask & ~deep)[0].numpy()
+        mask, tile = (hole & ~deep)[rows, columns], np.ascontiguousarray(x[:, rows, columns])
+        smooth = biharmonic(torch.from_numpy(tile)[None], mask)[0].numpy()
         own = slice(i, i + TILE), slice(j, j + TILE)
         inside = slice(i - rows.start, None), slice(j - columns.start, None)
         new = smooth[:, *inside][:, :TILE, :TILE]
@@ -243,20 +255,23 @@ def begin(image: Tensor, hole: Mask) -> Tensor:
     return torch.from_numpy(x)
 
 
-def _means(image: NDArray[np.uint8], hole: Mask) -> NDArray[np.uint8]:
-    """Every missing pixel by the mean of the smallest square of 2^h×2^h with a known one."""
-    if not hole.any():
-        return image.copy()
-    c, height, width = image.shape
-    padding = ((0, 0), (0, height % 2), (0, width % 2))
-    known = np.pad(~hole, padding[1:])
-    values = np.pad(np.where(hole, 0, image), padding).astype(np.float32)
-    fours = values.reshape(c, known.shape[0] // 2, 2, -1, 2)
-    counts = known.reshape(known.shape[0] // 2, 2, -1, 2).sum((1, 3))
-    means = (fours.sum((2, 4)) / np.maximum(counts, 1)).round().astype(np.uint8)
-    coarse = _means(means, counts == 0) if min(means.shape[1:]) > 1 else means
-    fine = coarse.repeat(2, 1).repeat(2, 2)[:, :height, :width]
-    return np.where(hole, fine, image)
+def _from_coarse(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    sweeps: int,
+    progress: Callable[[float], None] | None,
+) -> NDArray[np.uint8]:
+    """Every second pixel, restored, with straight lines between them, [C, H, W]."""
+    coarse, missing = image[:, ::2, ::2].contiguous(), hole[::2, ::2]
+    if missing.all():  # the mean of the few that are known
+        known = image.cpu().numpy()[:, ~hole].mean(1).round().astype(np.uint8)
+        return np.broadcast_to(known[:, None, None], image.shape)
+    found = restore(flow, coarse, missing, sweeps=sweeps, progress=progress).float()[None].cpu()
+    found = pad(found, (0, 1, 0, 1), mode="replicate")
+    edges = [2 * edge - 1 for edge in found.shape[2:]]
+    between = interpolate(found, edges, mode="bilinear", align_corners=True)[0]
+    return between[:, : len(hole), : hole.shape[1]].round().to(torch.uint8).numpy()
 
 
 def _any_in(mask: Mask, edge: int) -> Mask:
