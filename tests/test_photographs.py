@@ -395,9 +395,16 @@ def test_black_and_white_is_repaired_without_dots(tmp_path):
 def test_pictures_are_upright_and_named(tmp_path):
     image = Image.effect_noise((30, 20), 60).convert("RGB")
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112], exif[0x0110] = 6, "a camera"
     image.save(tmp_path / "turned.jpg", exif=exif)
-    assert pictures.read(tmp_path / "turned.jpg").size == (30, 20)
+    turned = pictures.read(tmp_path / "turned.jpg")
+    assert turned.size == (30, 20)
+    part = turned.replaced(turned.seen, np.ones((30, 20), dtype=bool))
+    for name in ("turned.png", "turned.tif", "turned.webp"):
+        for one in (part, turned.enlarged(turned.seen.repeat(2, 1).repeat(2, 2)).image):
+            found = Image.open(pictures.write(one, tmp_path / name)).getexif()
+            assert found[0x0110] == "a camera"
+            assert found.get(0x0112, 1) == 1  # it is upright already
     image.save(
         tmp_path / "moving.gif", save_all=True, append_images=[image.rotate(90), image.rotate(180)]
     )

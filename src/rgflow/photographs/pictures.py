@@ -1,7 +1,8 @@
 """Pictures as they are in files: of any size and mode, and written back in the same mode.
 
 A flow sees 8-bit grey or colour. Everything else in a picture (transparency, 16 bits, a palette,
-CMYK, a colour profile) is kept, and pixels that aren't replaced are written as they were read.
+CMYK, a colour profile, EXIF) is kept, and pixels that aren't replaced are written as they were
+read.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
@@ -78,9 +79,7 @@ class Picture:
                 new = new.convert("RGB").quantize(palette=self.image, dither=Image.Dither.NONE)
             new = new.convert(mode, dither=Image.Dither.NONE)
             out.paste(new, mask=Image.fromarray(where.astype(np.uint8) * 255))
-        for name in ("icc_profile", "dpi"):
-            if name in self.image.info:
-                out.info[name] = self.image.info[name]
+        out.info.update({name: self.image.info[name] for name in _KEPT if name in self.image.info})
         return out
 
     def enlarged(self, pixels: Pixels, *, averages: bool = False) -> "Picture":
@@ -113,8 +112,9 @@ class Picture:
             values = np.array(image)
             values[::factor, ::factor] = np.asarray(self.image)
             image = Image.fromarray(values)
-        if "icc_profile" in self.image.info and mode != "CMYK":  # whose profile fits no RGB
-            image.info["icc_profile"] = self.image.info["icc_profile"]
+        for name in ("icc_profile", "exif"):
+            if name in self.image.info and not (name == "icc_profile" and mode == "CMYK"):
+                image.info[name] = self.image.info[name]  # but a profile of CMYK fits no RGB
         return Picture(seen, image, tuple(notes), self.behind)
 
 
@@ -209,7 +209,7 @@ def write(picture: Image.Image, path: Path) -> Path:
         kind = "PNG" if picture.mode in _MODES["PNG"] else "TIFF"
         path = path.with_suffix(".png" if kind == "PNG" else ".tif")
     options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    for name in ("icc_profile", "dpi"):
+    for name in _KEPT:
         if name in picture.info and not (kind == "WEBP" and name == "dpi"):
             options[name] = picture.info[name]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,6 +217,7 @@ def write(picture: Image.Image, path: Path) -> Path:
     return path
 
 
+_KEPT = ("icc_profile", "dpi", "exif")
 _MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"),
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I", "CMYK", "YCbCr", "LAB"),
