@@ -106,7 +106,7 @@ _WINDOWS = replace(
     _PHOTOS,
     model=replace(
         _PHOTOS.model,
-        geometry=Windows(period=4, reach=3),
+        geometry=Windows(period=2, reach=3),
         shared=False,
     ),
     flip=False,
