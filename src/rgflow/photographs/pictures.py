@@ -22,6 +22,8 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF", "
 """Formats that are read, if the installed Pillow supports them."""
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
 """Endings of lossless files, and their formats."""
+ROWS = 256
+"""Rows of a picture that are taken from Pillow at a time."""
 MOST_PIXELS = 250_000_000
 """Maximum number of pixels; more could be a decompression bomb."""
 
@@ -165,9 +167,9 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
                 )
             frames = getattr(opened, "n_frames", 1)
             deep = opened.format == "PNG" and _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
-            image = ImageOps.exif_transpose(opened)
-            image.load()
-        del opened  # and its pixels, of which the image is a copy
+            opened.load()
+            ImageOps.exif_transpose(opened, in_place=True)
+            image: Image.Image = opened
     except FileNotFoundError:
         raise FileNotFoundError(f"Expected a picture file; there is none at {name}.") from None
     except ValueError:
@@ -249,7 +251,11 @@ def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*behind, 255)), rgba)
     image = image if image.mode == "RGB" else image.convert("RGB")  # which copies anyway
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    out = np.empty((3, image.height, image.width), np.uint8)
+    for top in range(0, image.height, ROWS):  # as Pillow copies what it gives away
+        rows = image.crop((0, top, image.width, min(top + ROWS, image.height)))
+        out[:, top : top + ROWS] = np.asarray(rows).transpose(2, 0, 1)
+    return out
 
 
 def read_mask(file: Path, size: tuple[int, int]) -> Mask:
