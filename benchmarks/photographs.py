@@ -2,7 +2,8 @@
 
 Scoring at several sizes, by one process and two; a scratch of 500 pixels in 12 megapixels, from the
 command to the file; the page of photographs in a browser, with ten people; log p and sampling of
-one megapixel. The names scoring, repair, page and one_megapixel measure these alone. Results go to
+one megapixel; drawing 10×10 pixels in a small and in a large image. The names
+scoring, repair, page, one_megapixel and repair_step measure these alone. Results go to
 `benchmarks/results/photographs.json`. Needs the extra `dev`, and Chromium.
 """
 
@@ -21,7 +22,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from rgflow import load_flow
 from rgflow.data.patches import photograph
+from rgflow.repair.particles import complete
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "photographs.json"
@@ -205,6 +208,28 @@ def one_megapixel() -> dict[str, float]:
     return dict(json.loads(said.splitlines()[-1]))
 
 
+def repair_step() -> dict[str, float]:
+    """Drawing 10×10 pixels by 16 particles under the trained `photos`: in an image of 1024×1024
+    pixels and in one of 32×32, in turns, on one core."""
+    torch.set_num_threads(1)
+    seconds: dict[int, list[float]] = {32: [], 1024: []}
+    flow, whole = load_flow("photos"), torch.from_numpy(photograph("china"))
+    hole, image = {}, {}
+    for size in seconds:
+        of = flow.resized(size, size)
+        image[size] = of, whole.repeat(1, 3, 2)[:, :size, :size].contiguous()
+        hole[size] = np.zeros((size, size), dtype=bool)
+        hole[size][11:21, 11:21] = True
+    for _ in range(10):
+        for size, found in seconds.items():
+            generator = torch.Generator().manual_seed(0)
+            start = time.perf_counter()
+            complete(*image[size], hole[size], particles=16, sweeps=1, generator=generator)
+            found.append(time.perf_counter() - start)
+    small, large = (median(found[1:]) for found in seconds.values())
+    return {"seconds_32": small, "seconds_1024": large, "ratio": large / small}
+
+
 def main() -> None:
     """Measure everything, or what is named, and write it."""
     with tempfile.TemporaryDirectory() as name:
@@ -214,6 +239,7 @@ def main() -> None:
             "repair": lambda: repairing(folder),
             "page": lambda: page(folder),
             "one_megapixel": one_megapixel,
+            "repair_step": repair_step,
         }
         wanted = sys.argv[1:] or list(parts)
         found = json.loads(RESULTS.read_text()) if sys.argv[1:] else {}

@@ -5,6 +5,7 @@ import torch
 
 from flows import config, random_flow, randomise
 from rgflow import make_flow
+from rgflow.repair import particles
 from rgflow.repair.particles import complete, maps_once, parts
 from rgflow.repair.windows import resampled
 
@@ -117,7 +118,7 @@ def test_two_pixels_are_drawn_together(sweeps, kind):
 
 
 @pytest.mark.parametrize("kind", [KIND, WINDOWS], ids=["blocks", "windows"])
-def test_what_is_told_is_so(kind):
+def test_what_is_told_is_so(kind, monkeypatch):
     flow = dark_flow(kind, channels=2)
     image = torch.randint(4, (2, 8, 8), dtype=torch.uint8)
     hole = torch.zeros(8, 8, dtype=torch.bool).numpy()
@@ -150,6 +151,15 @@ def test_what_is_told_is_so(kind):
         for x in (image, other)
     )
     assert torch.equal(first.samples, second.samples)
+    # In large images log p is relative to the first completion's, and nothing is read as a whole.
+    monkeypatch.setattr(particles, "WHOLE", 1)
+    generator = torch.Generator().manual_seed(3)
+    third = complete(flow, image, hole, particles=6, sweeps=2, generator=generator)
+    assert torch.equal(third.samples, first.samples)
+    assert torch.equal(third.image, first.image)
+    rises = (torch.tensor(third.curve) - torch.tensor(first.curve)).unique(dim=0)
+    assert torch.allclose(rises, rises[:1], atol=1e-4)
+    assert third.log_prob == pytest.approx(first.log_prob + rises[0].item(), abs=1e-4)
 
 
 def test_it_can_be_stopped():

@@ -37,8 +37,9 @@ from rgflow.lattice import Mask
 from rgflow.model import RGFlow
 from rgflow.repair.windows import ENOUGH, WindowFilling, resampled, window_layers
 
-WHOLE = 1 << 21
-"""Pixels of the largest image whose log p is computed as a whole."""
+WHOLE = 1 << 16
+"""Pixels of the largest image whose log p is computed as a whole. A step reads the surroundings of
+the hole alone, so in a larger one log p would cost far more than the steps."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,12 +48,13 @@ class Completion:
 
     Attributes:
         image: The likeliest completion found, uint8 [C, H, W].
-        log_prob: Its log p, in nats.
+        log_prob: Its log p, in nats; of images above 65,536 pixels, how much larger it is than that
+            of the first completion.
         expected: The mean of all completions, which is closest to the ground truth on average,
             uint8 [C, H, W]. It is smoother than any draw.
         samples: The image after every sweep, uint8 [K, C, H, W]: successive draws of a Markov
             chain.
-        curve: log p after every part, in nats.
+        curve: log p after every part, in nats, likewise.
     """
 
     image: Tensor
