@@ -251,6 +251,30 @@ def test_enlarged_pictures_hold_what_was_there(photos, chelsea, temperature):
     assert torch.equal(found[:, ::4, ::4], chelsea[:, :31, :30])
 
 
+def test_enlarging_continues_after_an_interruption(photos, chelsea, tmp_path):
+    def enlarged(keep, progress=None):
+        generator = torch.Generator().manual_seed(0)
+        return enlarge(
+            photos, chelsea[:, :40, :50], 4, temperature=0.7, generator=generator, keep=keep,
+            progress=progress,
+        )  # fmt: skip
+
+    def interrupt(share):
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        enlarged(tmp_path / "kept", interrupt)
+    drawn = []
+    window = type(scoring.window_of(photos.steps[0].cellwise[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        old = window.draw_levels
+        patch.setattr(window, "draw_levels", lambda *a: drawn.append(len(a[1])) or old(*a))
+        found = enlarged(tmp_path / "kept")
+    assert torch.equal(found, enlarged(None))
+    assert 0 < sum(drawn) < 0.5 * found[0].numel()
+
+
 def test_enlarging_beats_doubled_pixels(photos, chelsea):
     small = chelsea[:, ::2, ::2]
     doubled = small.repeat_interleave(2, 1).repeat_interleave(2, 2)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.files import expanded
+from rgflow.files import expanded, plain
 from rgflow.pretrained import CARD, Card, folder_of
 
 if TYPE_CHECKING:
@@ -139,6 +141,17 @@ def load(name: str, size: Sequence[int] | None = None) -> Model:
         None,
         model.config and replace(model.config, model=flow.config),
     )
+
+
+def fingerprint(flow: Flow) -> str:
+    """A hash of a flow's weights and config: what it computes is the same where this is."""
+    import torch
+
+    found = hashlib.sha256(json.dumps(plain(flow.config)).encode())
+    for name, value in flow.state_dict().items():
+        found.update(name.encode())
+        found.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def _load(name: str) -> Model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +22,8 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "enlarge",
         "Enlarge pictures of any size. Their pixels are kept, and the model adds finer levels: "
-        "the expected ones or, with --temperature, samples.",
+        "the expected ones or, with --temperature, samples. After an interruption the same command "
+        "continues.",
         "rgflow enlarge small.png --factor 4 --temperature 0.6",
     )
     options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
@@ -55,6 +58,10 @@ def run(arguments: Sequence[str]) -> None:
                 f"would have {height * width / 1e6:.0f}: use a smaller --factor."
             )
         image = torch.from_numpy(picture.pixels(flow.config.channels))
+        folder = expanded(settings.out)
+        same = [trained.fingerprint(flow), settings.factor, settings.temperature, settings.seed]
+        mark = hashlib.sha256(repr(same).encode() + picture.seen.tobytes()).hexdigest()[:16]
+        keep = folder / f".{path.stem}-{mark}"
         with bars() as shown:
             task = shown.add_task(path.name, total=1.0)
             large = enlarge(
@@ -63,12 +70,14 @@ def run(arguments: Sequence[str]) -> None:
                 settings.factor,
                 temperature=settings.temperature,
                 generator=torch.Generator().manual_seed(settings.seed),
+                keep=keep,
                 progress=partial(_show, shown, task),
             )
         out = picture.enlarged(large.cpu().numpy(), averages=has_averages(flow))
         for note in out.notes:
             say(f"{path.name}: {note}.")
-        written = write(out.image, expanded(settings.out) / path.name)
+        written = write(out.image, folder / path.name)
+        shutil.rmtree(keep)
         say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse
-from rgflow.files import expanded, plain, write_json, writing
+from rgflow.files import expanded, write_json, writing
 from rgflow.reading import read_json, read_lines
 from rgflow.text import Screen, bars, many, say, table
 
@@ -111,13 +111,9 @@ def _marked(flow: Flow, every: Sequence[Shard], settings: Any) -> list[Shard]:
     """The shards, with a hash in their names of all that their results depend on: weights,
     settings, and sizes and times of change of their files. So no results of others are taken for
     theirs."""
-    import torch
+    from rgflow.trained import fingerprint
 
-    same = hashlib.sha256()
-    for name, value in flow.state_dict().items():
-        same.update(name.encode())
-        same.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    what = [same.hexdigest(), plain(flow.config), settings.background, settings.codecs]
+    what = [fingerprint(flow), settings.background, settings.codecs]
     marked = []
     for shard in every:
         text = json.dumps([what, shard.places, shard.stamps()])

@@ -3,7 +3,9 @@
 Letters in shapes: C channels; H, W rows and columns.
 """
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -36,6 +38,7 @@ def enlarge(
     *,
     temperature: float | None = None,
     generator: torch.Generator | None = None,
+    keep: Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Enlarge a photograph by adding finer levels.
@@ -51,6 +54,8 @@ def enlarge(
         factor: 2, 4 or 8.
         temperature: T of p^(1/T), at which the finer levels are drawn; none: medians.
         generator: Source of randomness, on the CPU.
+        keep: A folder that keeps what is done, so that the same call continues after an
+            interruption. It has to be empty for other arguments, and isn't removed.
         progress: Called with the share of the work that is done.
 
     Returns:
@@ -76,8 +81,9 @@ def enlarge(
     if temperature is not None:
         check_at_least("temperature", temperature, 0)
     done, total = 0, image[0].numel() * (factor**2 - 1)
+    kept = _Kept(keep)
     while factor > 1:
-        larger = image.new_zeros(len(image), 2 * image.shape[1], 2 * image.shape[2])
+        larger = kept.image((len(image), 2 * image.shape[1], 2 * image.shape[2]))
         larger[:, ::2, ::2] = image
         of = sized(flow, larger[None])
         for layer in reversed(windows_of(of.steps[0])):
@@ -86,16 +92,43 @@ def enlarge(
                 band = larger[None, :, rows]
                 own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
                 u = uniforms(flow, own, temperature, generator)
-                free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-                drawn = window.draw_levels(own, free, u, context)[0]
-                overwrite(band, cells, drawn.to(torch.uint8).cpu())
                 done += len(cells)
+                if done > kept.done:
+                    free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+                    drawn = window.draw_levels(own, free, u, context)[0]
+                    overwrite(band, cells, drawn.to(torch.uint8).cpu())
+                    kept.write(done)
                 if progress:
                     progress(done / total)
         if has_averages(flow):
             larger = averaged(larger[None], -1)[0]
         image, factor = larger, factor // 2
     return image
+
+
+class _Kept:
+    """Images in files of a folder, and how many of their pixels are done; without a folder, in
+    memory."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder, self.done = folder, 0
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._count = folder / "done.txt"
+            self.done = int(self._count.read_text() or 0) if self._count.is_file() else 0
+
+    def image(self, shape: tuple[int, int, int]) -> Tensor:
+        """An image of bytes, with what is kept of it."""
+        if not self._folder:
+            return torch.zeros(shape, dtype=torch.uint8)
+        name = str(self._folder / f"{shape[1]}.raw")
+        kept = torch.from_file(name, shared=True, size=math.prod(shape), dtype=torch.uint8)
+        return kept.view(shape)
+
+    def write(self, done: int) -> None:
+        """Note that so many pixels are done."""
+        if self._folder:
+            self._count.write_text(str(done))
 
 
 def uniforms(
