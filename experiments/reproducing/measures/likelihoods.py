@@ -64,7 +64,13 @@ def photographs(subject: MeasuredFlow) -> Found:
     """Bits per dimension of whole photographs, as they are and reduced by averaging 2×2 and 4×4
     pixels, beside those of files that codecs write without loss, headers included: of the one that
     was left out, or of all seven where a flow has learned from others."""
-    import imagecodecs
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise ValueError(
+            "Expected imagecodecs for photographs beside codecs; it isn't installed: pip install "
+            "'rgflow[benchmarks]'."
+        ) from error
 
     codecs = {
         "JPEG XL": lambda x: imagecodecs.jpegxl_encode(x, effort=9, lossless=True),
