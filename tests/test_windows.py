@@ -1,6 +1,7 @@
 """Windows as a model of pictures: mixtures of one site, any size, the bits of files."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from flows import random_flow
 from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
 from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
+from rgflow.bijectors.averages import _folded, _unfolded
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import LEAST
 from rgflow.data import load, wallpapers
@@ -204,8 +206,19 @@ def by_pixel(x8):
             apart = [(x - first + 128) % 256 - 128 for x in others]
             mean = (first + math.floor((sum(apart) + 2) / 4)) % 256
             for (p, q), d in zip(sites, [0, *apart], strict=True):
-                out[p][q] = (mean + d) % 256
+                out[p][q] = differences(mean)[d]
     return torch.tensor(out)
+
+
+@cache
+def differences(mean):
+    """Levels for differences: around the mean as far as there is room on both sides, then by turns
+    in what is left."""
+    end = min(mean, 255 - mean)
+    near = {d: mean + d for d in range(-end, end + 1)}
+    left = sorted(set(range(256)) - set(near.values()), reverse=mean > 127)
+    far = [d for k in range(end + 1, 129) for d in (-k, k) if d < 128]
+    return near | dict(zip(far, left, strict=True))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 2)])
@@ -227,6 +240,13 @@ def test_averages_are_those_of_a_loop(size):
         assert torch.equal(layer.inverse(y)[0] % 1, x)
         assert torch.equal(averaged(averaged(x8, 1), -1), x8)
     assert torch.equal(averaged(x8[:, :, : size[0], : size[1]], 1)[0, 0], by_pixel(x8[0, 0][one]))
+
+
+def test_every_difference_from_every_average_comes_back():
+    average, apart = torch.arange(256)[:, None], torch.arange(-128, 128)[None]
+    level = _folded(average, apart)
+    assert torch.equal(level.sort(1).values, torch.arange(256).expand(256, 256))
+    assert torch.equal(_unfolded(average, level), apart.expand(256, 256))
 
 
 def test_smooth_pictures_are_averaged():

@@ -4,12 +4,14 @@ wavelets (Calderbank et al. 1998, "Wavelet transforms that map integers to integ
 With the levels a, x_1, x_2, x_3 of a square, 0 to 255, a at the site that goes up, and differences
 d_i = x_i − a, of −128 to 127 modulo 256,
 
-    s   = a + ⌊(d_1 + d_2 + d_3 + 2)/4⌋,
-    e_i = s + d_i,
+    s   = a + ⌊(d_1 + d_2 + d_3 + 2)/4⌋ modulo 256,
+    e_i = s + d_i where |d_i| is at most t, the distance of s from the nearer end of 0 to 255.
 
-both modulo 256. So s is the rounded average where no difference is beyond that range, and the e_i
-are the differences, centred on s so that they are grey levels too. The d_i are e_i − s, so the way
-back is a = s − ⌊(d_1 + d_2 + d_3 + 2)/4⌋ and x_i = a + d_i.
+So s is the rounded average where no difference is beyond that range, and the e_i are the
+differences, centred on s so that they are grey levels too. Beyond t, differences of either sign
+take turns from there to the other end (2|d_i|, less 1 where d_i < 0, counted from the end that is
+nearer to s), as black and white are frequent in images, and close differences stay close so. The
+e_i and s give the d_i; the way back is a = s − ⌊(d_1 + d_2 + d_3 + 2)/4⌋ and x_i = a + d_i.
 
 Letters in shapes: R squares; C channels.
 """
@@ -78,11 +80,35 @@ def map_levels(levels: Tensor, sign: Sign) -> Tensor:
         >>> torch.equal(map_levels(there, -1), white_on_black)
         True
     """
-    first = levels[:, :1]
-    apart = (levels[:, 1:] - first + LEVELS // 2) % LEVELS - LEVELS // 2
+    first, rest = levels[:, :1], levels[:, 1:]
+    if sign > 0:
+        apart = (rest - first + LEVELS // 2) % LEVELS - LEVELS // 2
+    else:
+        apart = _unfolded(first, rest)
     rise = (apart.sum(1, keepdim=True) + 2).div(4, rounding_mode="floor")
     moved = (first + sign * rise) % LEVELS
-    return torch.cat((moved, (moved + apart) % LEVELS), 1)
+    return torch.cat((moved, _folded(moved, apart) if sign > 0 else (moved + apart) % LEVELS), 1)
+
+
+def _folded(average: Tensor, apart: Tensor) -> Tensor:
+    """Differences −128 to 127 as levels around an average."""
+    low = average < LEVELS // 2
+    end = torch.where(low, average, LEVELS - 1 - average)
+    near = end + torch.where(low, apart, -apart)
+    far = 2 * apart.abs() - (apart < 0).to(apart.dtype)
+    level = torch.where(apart.abs() <= end, near, far)
+    return torch.where(low, level, LEVELS - 1 - level)
+
+
+def _unfolded(average: Tensor, level: Tensor) -> Tensor:
+    """The differences of `_folded`."""
+    low = average < LEVELS // 2
+    end = torch.where(low, average, LEVELS - 1 - average)
+    level = torch.where(low, level, LEVELS - 1 - level)
+    near = torch.where(low, level - end, end - level)
+    half = (level + 1).div(2, rounding_mode="floor")
+    far = torch.where(level % 2 > 0, -half, half)
+    return torch.where(level <= 2 * end, near, far)
 
 
 def _map_cube(d: Tensor, sign: Sign) -> Tensor:
