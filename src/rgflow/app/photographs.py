@@ -48,7 +48,8 @@ drawn anew have a site."""
 TILE, SMALL = 512, 384
 """Edges of tiles, and of small pictures of what was drawn."""
 FIRST, NEXT = 96, 256
-"""Edges of the squares in which a mixture appears, the coarsest at first, and then finer ones."""
+"""Edges of the squares in which a mixture appears: of the first, so that it is seen soon, and of
+all others."""
 FACTORS = (2, 4)
 """By which pictures are enlarged."""
 SCRIPTS = ("asking.js", "marking.js", "photographs.js")
@@ -327,23 +328,16 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         photo, (pixels, other) = _pair(album[name])
         rows, columns = region.within(photo)
         zooms = range(max(region.levels - 1, region.zoom), region.zoom - 1, -1)
-        edges = [FIRST if zoom == region.levels - 1 else NEXT for zoom in zooms]
 
         def work(tell: Tell) -> dict[str, Any]:
-            parts = [
-                (edge, zoom, part)
-                for edge, zoom in zip(edges, zooms, strict=True)
-                for part in _squares(rows, columns, edge << zoom)
-            ]
-            done, total = 0, sum(edge**2 for edge, *_ in parts)
-            for edge, zoom, part in parts:
-                tell()
+            parts = [(zooms[0], part) for part in _squares(rows, columns, FIRST << zooms[0])[:1]]
+            for zoom in zooms:
+                parts += [(zoom, part) for part in _squares(rows, columns, NEXT << zoom)]
+            for number, (zoom, part) in enumerate(parts):
+                tell(progress=number / len(parts))
                 mixed = _mixed(flow, pixels, other, part, zoom, region)
-                image, done = Image.fromarray(mixed.transpose(1, 2, 0).copy()), done + edge**2
-                tell(
-                    mixed=url(image), top=part[0].start, left=part[1].start, step=1 << zoom,
-                    progress=done / total,
-                )  # fmt: skip
+                image = Image.fromarray(mixed.transpose(1, 2, 0).copy())
+                tell(mixed=url(image), top=part[0].start, left=part[1].start, step=1 << zoom)
             return {}
 
         return jobs.start(photo, work)

@@ -248,7 +248,7 @@ const drawing = complete => doing("Drawing…", async () => {
     const button = document.createElement("button"), image = document.createElement("img");
     image.src = line.drawn; image.alt = `Draw ${line.number + 1}`; button.title = "Use this one"; button.append(image);
     button.onclick = () => using(line.number, of);
-    $("drawn").append(button);
+    $("drawn").append(button); $("drawn").scrollIntoView({ block: "nearest" });
     say("Drawing others; click one to use it.");
   }).catch(error => { throw error instanceof Stopped ? new Stopped($("drawn").childElementCount ? "Stopped: click one to use it." : "Stopped.") : error; });
   say(`Three draws in ${found.seconds.toFixed(1)} s: click one to use it.`);
