@@ -337,6 +337,7 @@ def test_a_mixture_of_large_photographs_is_kept(me, large, other):
     me.open(large[0])
     choose_other(me, other)
     me.page.fill("#fine", "1")
+    me.page.set_default_timeout(600_000)
     said, _ = me.press("#keep")
     assert "Mixed in" in said
     after, before = me.saved(), np.asarray(Image.open(large[0]))

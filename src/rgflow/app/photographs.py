@@ -392,9 +392,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
     def export(name: str, like: bool = False) -> Response:
         """The picture as a file, without loss, or `like` the one it came in."""
         photo = album[name]
-        content, ending = saved(
-            photo.exported(), photo.lossy if like else None, photo.picture.image.info
-        )
+        content, ending = saved(photo.exported(), photo.lossy if like else None)
         called = quote(f"{Path(photo.name).stem}-{photo.made}.{ending}")
         return Response(
             content,

@@ -63,16 +63,15 @@ def _lossless(webp: BinaryIO) -> bool:
     return False
 
 
-def saved(image: Image.Image, like: Lossy | None, info: dict[Any, Any]) -> tuple[bytes, str]:
-    """A picture file, and how its name ends.
+def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:
+    """A picture file with its EXIF, colour profile and resolution, and how its name ends.
 
     Args:
         image: The picture.
         like: How to compress it; none: without loss, as `rgflow.photographs.pictures.write` does.
-        info: Pillow's `info` of the picture it was, whose EXIF, colour profile and resolution stay.
     """
     if like:
-        content = io.BytesIO()
+        content, info = io.BytesIO(), image.info
         kept = {name: info[name] for name in ("exif", "icc_profile", "dpi") if name in info}
         image.save(content, like.kind, **like.options, **kept)
         return content.getvalue(), ENDINGS[like.kind]
