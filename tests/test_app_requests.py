@@ -71,15 +71,17 @@ def decoded(url):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
 
 
-@pytest.mark.parametrize("path", ["other/tile?row=0&column=0&zoom=0", "{}/tile?row=7&column=0"
-                                  "&zoom=0"])  # fmt: skip
-def test_tiles_that_are_none(client, photo, path):
-    assert client.get(f"/photographs/{path.format(photo)}").status_code == 404
-
-
-@pytest.mark.parametrize("where", ["row=0&column=0&zoom=99", "row=-1&column=0&zoom=0"])
-def test_tiles_of_no_picture(client, photo, where):
-    assert client.get(f"/photographs/{photo}/tile?{where}").status_code == 422
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("other/tile?row=0&column=0&zoom=0", 404),
+        ("{}/tile?row=7&column=0&zoom=0", 404),
+        ("{}/tile?row=0&column=0&zoom=99", 422),
+        ("{}/tile?row=-1&column=0&zoom=0", 422),
+    ],
+)
+def test_tiles_that_are_none(client, photo, path, status):
+    assert client.get(f"/photographs/{path.format(photo)}").status_code == status
 
 
 @pytest.mark.parametrize(
@@ -219,8 +221,8 @@ def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
     assert 0 < off.mean() < 3
     # Files without loss are offered as such only.
     content = io.BytesIO()
-    for kind, options, lossy in (("WEBP", {"lossless": True}, None), ("WEBP", {}, "WEBP"),
-                                 ("PNG", {}, None)):  # fmt: skip
+    kinds = [("WEBP", {"lossless": True}, None), ("WEBP", {}, "WEBP"), ("PNG", {}, None)]
+    for kind, options, lossy in kinds:
         content.seek(0)
         sent.save(content, kind, **options)
         found = client.post("/photographs", files={"file": content.getvalue()}).json()
