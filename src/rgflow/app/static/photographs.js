@@ -326,6 +326,7 @@ $("surprise").onclick = () => {
 $("count").onclick = () => doing("Counting…", async () => {
   const found = await working("bits");
   $("bits").textContent = `${found.bits.toFixed(3)} bits per sub-pixel; PNG needs ${found.png.toFixed(3)}. Levels from fine to coarse: ${found.levels.slice(0, 6).map(one => one.toFixed(2)).join(", ")}.`;
+  $("bits").scrollIntoView({ block: "nearest" });
   say("Counted.");
 });
 $("compare").onclick = () => {
