@@ -143,19 +143,18 @@ def page(folder: Path) -> dict[str, object]:
         slider = me.evaluate(
             """async () => { const times = []; scale = 0.25; x0 = y0 = 0; draw();
             for (const value of [5, 4, 3, 2, 1, 0]) { const start = performance.now();
-              document.body.dataset.shown = ""; $("level").value = value;
-              $("level").dispatchEvent(new Event("input"));
-              const until = performance.now() + 5000;
-              while (!document.body.dataset.shown && performance.now() < until)
-                await new Promise(done => setTimeout(done, 5));
+              $("level").value = value; $("level").dispatchEvent(new Event("input"));
+              await visible();
               times.push(performance.now() - start); } return times; }"""
         )
         first = me.evaluate(
-            """async () => { unmark(); scale = 4; x0 = 1000; y0 = 1000; draw();
-            $("brush").value = 32; stroke([1100, 1100], [1101, 1101], false);
-            const start = performance.now(), region = await marked(); let seen = 0;
+            """async () => { marks.clear(); scale = 4; x0 = 1000; y0 = 1000; draw();
+            stroke([1100, 1100], [1101, 1101], false, 32);
+            const start = performance.now(), region = await marked(), mine = new Job();
+            let seen = 0;
             const end = await working("repair", region,
               line => { if (line.version && !seen) seen = performance.now() - start; });
+            mine.end();
             return [seen, performance.now() - start]; }"""
         )
         return {

@@ -1,24 +1,16 @@
-"""The page of photographs, in a browser and by its requests."""
+"""The page of photographs, in a browser; `test_app_requests.py` asks its server."""
 
 import base64
 import io
-import json
 import time
-import urllib.error
 import urllib.request
-from dataclasses import replace
-from itertools import combinations
 
-import fastapi
 import numpy as np
 import pytest
 import torch
-from fastapi import testclient
 from PIL import Image
 
-from rgflow import load_flow, make_flow
-from rgflow.app.album import mask_url
-from rgflow.app.photographs import make_router
+from rgflow import load_flow
 from rgflow.data.patches import photograph
 from rgflow.photographs import changing
 from visitors import FEW, album, named, serving
@@ -96,9 +88,24 @@ class Guest:
             self.page.screenshot(path=self.folder / f"photographs-{name}.png")
 
     def saved(self):
+        self.file = self.downloaded()
+        return np.asarray(Image.open(self.file.path()).convert("RGB"))
+
+    def downloaded(self):
         with self.page.expect_download() as download:
-            self.page.click("#save")
-        return np.asarray(Image.open(download.value.path()).convert("RGB"))
+            said, _ = self.press("#save")
+        assert f"Saved as {download.value.suggested_filename}" in said
+        return download.value
+
+    def steps(self):
+        """How many there are, how many aren't undone, and whether anything is marked."""
+        return self.page.evaluate("[past.length, now, bounds() !== null]")
+
+    def keys(self, which):
+        self.page.evaluate("document.body.dataset.busy = 'true'")
+        self.page.keyboard.press(which)
+        self.idle()
+        return self.said()
 
     def close(self):
         assert not self.errors
@@ -119,14 +126,34 @@ def test_it_opens_on_a_damaged_photograph_one_click_from_repaired(me):
     before = me.saved()
     said, _ = me.press("#repair")
     assert "pixels repaired" in said
+    assert me.steps() == [2, 2, False]
     me.page.click("#compare")
+    assert "Before is left" in me.said()  # what was said before is no longer there
     me.shoot("compared")
+    me.page.click("#compare")
     truth = photograph("china").transpose(1, 2, 0)
     after = me.saved()
     errors = [((x.astype(float) - truth) ** 2).mean() for x in (before, after)]
     assert errors[1] < 0.05 * errors[0]
-    me.press("#undo")
+    # All that was done is undone in order, and done again.
+    me.stroke((300, 200), (320, 210))
+    assert "Marked in red" in me.said()
+    me.stroke((400, 200), (420, 210))
+    assert me.steps() == [4, 4, True]
+    assert me.keys("Control+z") == "Undone: marking."
+    assert me.keys("Control+z") == "Undone: marking."
+    assert me.steps() == [4, 2, False]
+    assert me.press("#undo")[0] == "Undone: the repair."
+    assert me.steps() == [4, 1, True]  # the marks are back
     assert np.array_equal(me.saved(), before)
+    assert me.keys("Control+Shift+Z") == "Done again: the repair."
+    assert np.array_equal(me.saved(), after)
+    assert me.press("#redo")[0] == "Done again: marking."
+    assert me.steps() == [4, 3, True]
+    me.page.click("#clear")
+    assert me.steps() == [4, 4, False]
+    me.page.click("#redo")
+    assert me.said() == "There is nothing to redo."
 
 
 def test_a_large_photograph_is_repaired(me, large):
@@ -147,10 +174,18 @@ def test_a_large_photograph_is_repaired(me, large):
     assert not changed[1110:].any()
     error = np.abs(after.astype(float) - truth)[mask].mean()
     assert error < 0.1 * np.abs(damaged.astype(float) - truth)[mask].mean()
-    # Found by itself.
+    # Searched as a whole, which can be stopped.
     me.press("#undo")
+    me.page.click("#clear")
+    me.page.click("#find")
+    me.page.wait_for_selector("#progress[value]")  # that's shown if it takes long
+    me.page.click("#stop")
+    me.idle()
+    assert me.said().startswith("Stopped before the end.")
+    assert me.page.locator("#bar").is_hidden()
+    # Found by itself in view.
     me.page.evaluate("scale = 2; x0 = 1350; y0 = 950; draw()")
-    said, _ = me.press("#find")
+    said, _ = me.press("#find-here")
     assert "look damaged" in said
     me.shoot("found")
     me.press("#repair")
@@ -158,14 +193,15 @@ def test_a_large_photograph_is_repaired(me, large):
     assert np.abs(after.astype(float) - truth)[mask].mean() < 2 * error + 1
     # Possible completions are drawn.
     me.press("#undo")
+    me.page.click("#clear")
     me.page.evaluate("scale = 6; x0 = 1380; y0 = 970; draw()")
     me.page.fill("#brush", "5")
     me.stroke((1420, 1008), (1432, 1012))
-    said, _ = me.press("#complete")
-    assert "Three draws" in said
-    me.shoot("completions")
     before = me.saved()
-    me.press("#drawn button >> nth=2")
+    me.page.click("#complete")
+    me.press("#drawn button >> nth=0")  # as soon as it's there
+    assert "Applied" in me.said()
+    me.shoot("completions")
     me.shoot("completed")
     rows, columns = (before != me.saved()).any(2).nonzero()
     assert 20 < len(rows) < 200
@@ -192,8 +228,7 @@ def test_marks_are_kept_in_squares_as_on_one_canvas(me, large):
         const whole = new OffscreenCanvas(photo.width, photo.height);
         const strokes = [[[400, 500], [1100, 1040], false], [[-9, 600], [700, 514], false],
           [[700, 400], [720, 1030], true], [[2995, 2190], [3100, 2190], false]];
-        $("brush").value = 40;
-        for (const [from, to, erase] of strokes) stroke(from, to, erase);
+        for (const [from, to, erase] of strokes) stroke(from, to, erase, 40);
         const squares = marks.size, region = await marked();
         marks.clear();
         marks.set("0,0", { pen: whole.getContext("2d"), left: 0, top: 0 });
@@ -201,19 +236,22 @@ def test_marks_are_kept_in_squares_as_on_one_canvas(me, large):
         paint = (_, onto, erase) => {
           const { pen } = marks.get("0,0");
           pen.globalCompositeOperation = erase ? "destination-out" : "source-over"; onto(pen); };
-        for (const [from, to, erase] of strokes) stroke(from, to, erase);
+        for (const [from, to, erase] of strokes) stroke(from, to, erase, 40);
         paint = only;
         return [squares, region, await marked()];
         }"""
     )
     squares, (region, same) = found[0], found[1:]
     assert 6 <= squares <= 12  # of 30
-    masks = [np.asarray(Image.open(io.BytesIO(decoded(one["mask"]))))[..., 3] for one in found[1:]]
+    urls = [one["mask"].partition(",")[2] for one in found[1:]]
+    masks = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))[..., 3] for one in urls]
     assert {**region, "mask": ""} == {**same, "mask": ""}
     assert (region["left"], region["left"] + region["width"]) == (0, LARGE[0])
     assert (np.abs(masks[0].astype(int) - masks[1]) < 80).all()  # edges are smoothed otherwise
-    me.page.evaluate("unmark()")
-    me.page.evaluate("stroke([300, 300], [300, 300], false); stroke([300, 300], [310, 300], true)")
+    me.page.evaluate("remark()")  # there are no steps
+    assert me.page.evaluate("marks.size") == 0
+    me.page.evaluate("stroke([300, 300], [300, 300], false, 9)")
+    me.page.evaluate("stroke([300, 300], [310, 300], true, 12)")
     assert me.page.evaluate("[bounds(), marks.size]") == [None, 0]
 
 
@@ -222,7 +260,7 @@ def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
     me.open(large[0])
     me.page.evaluate("scale = 2; x0 = 300; y0 = 300; draw()")
     me.stroke((350, 350), (420, 380))
-    me.page.click("summary >> nth=0")
+    me.page.click("summary:text-is('Redraw detail')")
     said, _ = me.press("#redraw")
     assert "click one to use it" in said
     assert me.page.locator("#drawn img").count() == 3
@@ -299,6 +337,7 @@ def test_a_mixture_of_large_photographs_is_kept(me, large, other):
     me.open(large[0])
     choose_other(me, other)
     me.page.fill("#fine", "1")
+    me.page.set_default_timeout(600_000)
     said, _ = me.press("#keep")
     assert "Mixed in" in said
     after, before = me.saved(), np.asarray(Image.open(large[0]))
@@ -342,11 +381,22 @@ def test_pictures_that_are_none_get_a_sentence(me, tmp_path):
     assert "at most 64 megapixels; huge.png has 9000×9000" in me.open(tmp_path / "huge.png")
     assert "press Repair" not in me.said()
     me.page.click("#clear")
+    assert me.said() == "All marks are removed."
     said, _ = me.press("#repair")
     assert "Expected some pixels to be marked; none are" in said
-    # A long thin one, and one with transparency, are shown.
-    Image.effect_noise((2000, 5), 50).save(tmp_path / "thin.png")
-    assert "thin.png is open" in me.open(tmp_path / "thin.png")
+    # A long thin one, and one with transparency, are shown; one is enlarged, and saved as it came.
+    Image.effect_noise((500, 5), 50).save(tmp_path / "thin.jpg")
+    assert "thin.jpg is open" in me.open(tmp_path / "thin.jpg")
+    me.page.click("summary:text-is('Enlarge')")
+    assert "Enlarged to 2000×20 pixels" in me.press("#enlarge-4")[0]
+    assert me.downloaded().suggested_filename == "thin-enlarged.jpg"
+    me.page.check("#formats label >> nth=1")
+    assert me.saved().shape == (20, 2000, 3)
+    assert me.file.suggested_filename == "thin-enlarged.png"
+    assert me.press("#undo")[0] == "Undone: enlarging."
+    assert me.saved().shape == (5, 500, 3)
+    assert me.press("#redo")[0] == "Done again: enlarging."
+    assert me.page.evaluate("photo.width") == 2000
     clear = Image.effect_noise((60, 50), 50).convert("RGB")
     clear.putalpha(0)
     clear.save(tmp_path / "clear.png")
@@ -363,162 +413,10 @@ def test_a_telephone(browser, address, folder):
     guest.close()
 
 
-# ----------------------------------------------------------------------------------- by requests
-
-
-def ask(address, path, body=None, kind="application/json"):
-    request = urllib.request.Request(f"{address}{path}", body, {"Content-Type": kind})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def upload(address, content, name="x.png"):
-    edge = "edge"
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-    body = head.encode() + content + f"\r\n--{edge}--\r\n".encode()
-    return ask(address, "/photographs", body, f"multipart/form-data; boundary={edge}")
-
-
-@pytest.fixture(scope="module")
-def photo(address):
-    content = io.BytesIO()
-    Image.effect_noise((64, 48), 50).convert("RGB").save(content, "PNG")
-    status, answer = upload(address, content.getvalue())
-    assert status == 200
-    return json.loads(answer)["id"]
-
-
-def whole(**changes):
-    return json.dumps({"top": 0, "left": 0, "height": 48, "width": 64} | changes).encode()
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
-        ("/photographs/other/tile?row=0&column=0&zoom=0", None, 404),
-        ("/photographs/{}/tile?row=0&column=0&zoom=99", None, 422),
-        ("/photographs/{}/tile?row=7&column=0&zoom=0", None, 404),
-        ("/photographs/{}/tile?row=-1&column=0&zoom=0", None, 422),
-        ("/photographs/{}/repair", whole(width=65), 422),
-        ("/photographs/{}/repair", whole(top=-1), 422),
-        ("/photographs/{}/repair", whole(mask="data:image/png;base64,AAAA"), 422),
-        ("/photographs/{}/repair", b"[]", 422),
-        ("/photographs/{}/redraw", whole(temperature=1e9), 422),
-        ("/photographs/{}/redraw", whole(count=1000), 422),
-        ("/photographs/{}/take?top=0&left=0", b"words", 422),
-        ("/photographs/{}/take?top=99999&left=0", b"words", 422),
-        ("/photographs/{}/take?top=0&left=0", bytes(5_000_000), 413),
-        ("/photographs/examples/none", b"", 404),
-        ("/photographs/{}/second/none", b"", 404),
-        ("/photographs/{}/mix", whole(), 422),
-        ("/photographs/{}/mix/all", whole(), 422),
-    ],
-)
-def test_hostile_requests_are_refused(address, photo, path, body, status):
-    found, answer = ask(address, path.format(photo), body)
-    assert found == status
-    assert b"Traceback" not in answer
-    assert ask(address, f"/photographs/{photo}/tile?row=0&column=0&zoom=0")[0] == 200
-
-
-def test_a_region_without_surroundings_is_refused(address, photo):
-    status, answer = ask(address, f"/photographs/{photo}/repair", whole())
-    assert status == 200
-    assert (
-        "some unmarked pixels around the marked ones"
-        in json.loads(answer.splitlines()[-1])["error"]
-    )
-
-
-def decoded(url):
-    return base64.b64decode(url.partition(",")[2])
-
-
-def pixels_of(address, name):
-    _, tile = ask(address, f"/photographs/{name}/tile?row=0&column=0&zoom=0")
-    return np.asarray(Image.open(io.BytesIO(tile)))
-
-
-def test_completions_are_drawn_and_one_is_taken(address):
-    content = io.BytesIO()
-    Image.effect_noise((64, 48), 50).convert("RGB").save(content, "PNG")
-    name = json.loads(upload(address, content.getvalue())[1])["id"]
-    before, marked = pixels_of(address, name), np.zeros((20, 30), dtype=bool)
-    marked[5:7, 4:16] = True
-    region = {"top": 20, "left": 10, "height": 20, "width": 30, "mask": mask_url(marked)}
-
-    def drawn(seed, **changes):
-        body = json.dumps(region | {"complete": True, "seed": seed} | changes).encode()
-        status, answer = ask(address, f"/photographs/{name}/redraw", body)
-        lines = [json.loads(line) for line in answer.splitlines()]
-        assert status == 200
-        assert [line["progress"] for line in lines[:-1]][-1] == 1
-        return [decoded(url) for url in lines[-1]["drawn"]]
-
-    found = drawn(0)
-    assert found == drawn(0)
-    assert found[0] != drawn(1, count=1)[0]
-    images = [np.asarray(Image.open(io.BytesIO(one))) for one in found]
-    inside = before[20:40, 10:40]
-    for image in images:
-        assert np.array_equal(image[~marked], inside[~marked])
-        assert (image != inside)[marked].any(1).mean() > 0.5
-    for first, second in combinations(images, 2):
-        assert (first != second)[marked].any()
-    assert ask(address, f"/photographs/{name}/take?top=20&left=10", found[1], "image/png")[0] == 200
-    after = pixels_of(address, name)
-    assert np.array_equal(after[20:40, 10:40], images[1])
-    assert ask(address, f"/photographs/{name}/undo", b"")[0] == 200
-    assert np.array_equal(pixels_of(address, name), before)
-
-
-def test_too_many_completed_pixels_are_refused(address):
-    content = io.BytesIO()
-    Image.new("RGB", (80, 80)).save(content, "PNG")
-    name = json.loads(upload(address, content.getvalue())[1])["id"]
-    body = json.dumps({"top": 0, "left": 0, "height": 80, "width": 60, "complete": True}).encode()
-    status, answer = ask(address, f"/photographs/{name}/redraw", body)
-    assert status == 422
-    assert "at most 4,096 marked pixels for completions; got 4,800" in json.loads(answer)["detail"]
-
-
-def test_completions_by_a_flow_of_averages_are_refused():
-    config = load_flow("photos").config
-    flow = make_flow(replace(config, geometry=replace(config.geometry, coarse="averages")))
-    app = fastapi.FastAPI()
-    app.include_router(make_router(flow, ""))
-    with testclient.TestClient(app) as client:
-        content = io.BytesIO()
-        Image.new("RGB", (16, 16)).save(content, "PNG")
-        name = client.post("/photographs", files={"file": content.getvalue()}).json()["id"]
-        region = {"top": 4, "left": 4, "height": 2, "width": 2, "complete": True}
-        answer = client.post(f"/photographs/{name}/redraw", json=region)
-    assert "whose coarse images are sites for completions" in json.loads(answer.text)["error"]
-
-
-def test_every_picture_has_a_name_of_its_own(address):
-    """Ten at once, with what was changed of each."""
-    names = []
-    for value in range(10):
-        content = io.BytesIO()
-        Image.new("RGB", (64, 48), (value * 20,) * 3).save(content, "PNG")
-        names.append(json.loads(upload(address, content.getvalue())[1])["id"])
-    assert len(set(names)) == 10
-    marked = np.zeros((48, 64), dtype=bool)
-    marked[10:20, 10:20] = True
-    mask = mask_url(marked)
-    for value, name in enumerate(names):
-        status, _ = ask(address, f"/photographs/{name}/repair", whole(mask=mask))
-        assert status == 200
-        assert np.abs(pixels_of(address, name).astype(int) - value * 20).max() <= 2
-
-
 @pytest.mark.slow
 def test_another_model_begins_with_its_latents(tmp_path):
     with serving(tmp_path, "msds1-paper-small", before=FEW) as address:
         with urllib.request.urlopen(address, timeout=60) as answer:
             assert answer.url.endswith("/latents/")
-        assert ask(address, "/photographs")[0] == 200
+        with urllib.request.urlopen(f"{address}/photographs", timeout=60) as answer:
+            assert answer.status == 200

@@ -194,8 +194,10 @@ def test_what_is_missing_is_expected(photos, chelsea):
     random = np.random.default_rng(0)
     hole = random.random(chelsea.shape[1:]) < 0.1
     hole[30:50, 60:64] = True
-    told = []
-    found = restore(photos, chelsea, hole, progress=told.append)
+    told, seen = [], []
+    found = restore(photos, chelsea, hole, progress=told.append, preview=seen.append)
+    assert torch.equal(seen[0], restore(photos, chelsea, hole, sweeps=1))
+    assert told == sorted(told)
     assert torch.equal(found[:, ~hole], chelsea[:, ~hole])
     assert told[-1] == pytest.approx(1)
     other = chelsea.clone()

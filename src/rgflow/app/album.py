@@ -9,7 +9,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from fastapi import HTTPException
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, Field
 
+from rgflow.app.saving import Lossy
 from rgflow.cells import Mask
 from rgflow.photographs import damage
 from rgflow.photographs.pictures import Picture
@@ -29,6 +30,15 @@ MOST_STEPS = 4
 Pixels = NDArray[np.uint8]
 
 
+class Drawn(NamedTuple):
+    """Other pixels [C, h, w] for a region, and where they differ from the picture, [h, w]."""
+
+    top: int
+    left: int
+    pixels: Pixels
+    where: Mask
+
+
 @dataclass(eq=False)
 class Photo:
     """A picture, and what was changed of it.
@@ -39,9 +49,13 @@ class Photo:
         original: What a flow sees of it, [C, H, W] with as many channels as the flow has.
         now: The same, changed.
         changed: Where, [H, W].
+        lossy: How its file was compressed, if with loss.
+        made: What its saved file is called besides its name.
         second: Another one to mix it with, as large.
+        drawn: What was drawn of it last, to choose from.
         version: Rises with every change.
-        turn: Rises with every request for a mixture, so that those before it end.
+        turn: Rises with every computation, so that the one before it ends.
+        at_work: Held by the computation under way.
     """
 
     name: str
@@ -49,26 +63,28 @@ class Photo:
     original: Pixels
     now: Pixels
     changed: Mask
+    lossy: Lossy | None = None
+    made: str = "repaired"
     second: Pixels | None = None
+    drawn: list[Drawn] = field(default_factory=list)
     version: int = 0
     turn: int = 0
-    steps: list[tuple[int, int, Pixels, Mask]] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    at_work: threading.Lock = field(default_factory=threading.Lock)
+    _steps: list[Drawn] = field(default_factory=list)
+    _undone: list[Drawn] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def change(
-        self, top: int, left: int, pixels: Pixels, where: Mask, *, again: bool = False
-    ) -> None:
-        """Write pixels [C, h, w] where a mask says, as a step that can be undone; `again`: as part
-        of the step before."""
-        part = slice(top, top + where.shape[0]), slice(left, left + where.shape[1])
-        with self.lock:
+    def change(self, new: Drawn, *, again: bool = False) -> None:
+        """Write pixels as a step that can be undone; `again`: as part of the step before."""
+        with self._lock:
             if not again:
-                before = self.now[:, *part].copy()
-                self.steps.append((top, left, before, self.changed[part].copy()))
-                while len(self.steps) > 1 and self._remembered() > MOST_STEPS * self.changed.size:
-                    del self.steps[0]
-            self.now[:, *part] = np.where(where, pixels, self.now[:, *part])
-            self.changed[part] |= where
+                self._steps.append(self._as_is(new))
+                self._undone.clear()
+                while len(self._steps) > 1 and self._remembered() > MOST_STEPS * self.changed.size:
+                    del self._steps[0]
+            part = _part(new)
+            self.now[:, *part] = np.where(new.where, new.pixels, self.now[:, *part])
+            self.changed[part] |= new.where
             self.version += 1
 
     @property
@@ -76,24 +92,54 @@ class Photo:
         """Pixels, with those of the second picture."""
         return self.changed.size * (1 if self.second is None else 2)
 
-    def _remembered(self) -> int:
-        """Pixels of all steps."""
-        return sum(changed.size for *_, changed in self.steps)
-
     def undo(self) -> bool:
         """Take the last step back; false: there is none."""
-        with self.lock:
-            if not self.steps:
+        return self._swap(self._steps, self._undone)
+
+    def redo(self) -> bool:
+        """Do again what was undone last; false: there is nothing."""
+        return self._swap(self._undone, self._steps)
+
+    def _swap(self, from_: list[Drawn], to: list[Drawn]) -> bool:
+        """Bring back the pixels of a step, and remember those that were there."""
+        with self._lock:
+            if not from_:
                 return False
-            top, left, before, changed = self.steps.pop()
-            part = slice(top, top + changed.shape[0]), slice(left, left + changed.shape[1])
-            self.now[:, *part], self.changed[part] = before, changed
+            step = from_.pop()
+            to.append(self._as_is(step))
+            part = _part(step)
+            self.now[:, *part], self.changed[part] = step.pixels, step.where
             self.version += 1
             return True
+
+    def _as_is(self, region: Drawn) -> Drawn:
+        """The pixels of a region as they are now, and where they are changed."""
+        part = _part(region)
+        return Drawn(region.top, region.left, self.now[:, *part].copy(), self.changed[part].copy())
+
+    def _remembered(self) -> int:
+        """Pixels of all steps."""
+        return sum(step.where.size for step in self._steps)
+
+    def take_turn(self) -> int:
+        """End the computation under way; the number of the next one."""
+        with self._lock:
+            self.turn += 1
+            return self.turn
+
+    def stop(self, turn: int | None = None) -> None:
+        """End the computation under way; given a number, only if it has this one."""
+        with self._lock:
+            self.turn += turn is None or self.turn == turn
 
     def exported(self) -> Image.Image:
         """In the mode of the file."""
         return self.picture.replaced(self.now, self.changed)
+
+
+def _part(region: Drawn) -> tuple[slice, slice]:
+    height, width = region.where.shape
+    return slice(region.top, region.top + height), slice(region.left, region.left + width)
 
 
 class Album:

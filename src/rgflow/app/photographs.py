@@ -8,49 +8,51 @@ Letters in shapes: C channels; H, W rows and columns.
 
 import io
 import json
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from queue import Queue
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
-from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
+from fastapi import APIRouter, HTTPException, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
 from PIL import Image
 from torch import Tensor
 
-from rgflow.app.album import Album, Photo, Pixels, Region, mask_url, url
+from rgflow.app.album import Album, Drawn, Photo, Pixels, Region, mask_url, url
+from rgflow.app.jobs import Jobs, Tell
 from rgflow.app.page import static
+from rgflow.app.saving import lossy, saved
+from rgflow.app.searching import around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
-from rgflow.photographs import damage, examples
+from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse, fitted, mix
-from rgflow.photographs.enlarging import redraw
-from rgflow.photographs.pictures import Picture, read
-from rgflow.photographs.restoring import Around, completions, restore
-from rgflow.photographs.scoring import bits, check_size
+from rgflow.photographs.enlarging import enlarge, redraw
+from rgflow.photographs.pictures import Picture, as_seen, read
+from rgflow.photographs.restoring import MOST_COMPLETED, completions, restore
+from rgflow.photographs.scoring import bits, check_size, has_averages
 
 LARGEST_FILE, MOST_PIXELS = 100_000_000, 64_000_000
 """Bytes and pixels of a picture."""
-MOST_SEARCHED, MOST_DRAWN, MOST_COMPLETED = 2_000_000, 524_288, 4096
-"""Pixels of a region that is searched, of one that is drawn anew, and marked ones that are
-completed."""
 PARTICLES, LEVELS = 16, 5
 """Number of particles that draw completions, and of the finest levels for which these see all that
 they would see in the whole picture."""
 AT_WORK = 2
 """Computations at a time."""
-TILE = 512
+RIM, UNIT = 40, 64
+"""Width of the surroundings that a repair sees, and edge of squares in which all levels that are
+drawn anew have a site."""
+TILE, SMALL = 512, 384
+"""Edges of tiles, and of small pictures of what was drawn."""
 FIRST, NEXT = 96, 256
-"""Edges of the squares in which a mixture appears, the coarsest at first, and then finer ones."""
-
-
-class _SupersededError(Exception):
-    """Somebody has asked for another mixture meanwhile."""
+"""Edges of the squares in which a mixture appears: of the first, so that it is seen soon, and of
+all others."""
+FACTORS = (2, 4)
+"""By which pictures are enlarged."""
+SCRIPTS = ("asking.js", "marking.js", "photographs.js")
 
 
 def make_router(flow: Flow, about: str) -> APIRouter:
@@ -60,7 +62,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         flow: Of photographs.
         about: Which model it is, and what it learned, in a sentence.
     """
-    router, album, at_work = APIRouter(), Album(), threading.Semaphore(AT_WORK)
+    router, album, jobs = APIRouter(), Album(), Jobs(AT_WORK)
 
     def pixels_of(content: Any) -> tuple[Picture, Pixels]:
         """A picture file, and what the flow sees of it."""
@@ -73,14 +75,19 @@ def make_router(flow: Flow, about: str) -> APIRouter:
 
     def opened(content: Any, name: str) -> dict[str, Any]:
         picture, seen = pixels_of(content)
-        height, width = picture.size
-        photo = Photo(name, picture, seen, seen.copy(), np.zeros((height, width), dtype=bool))
+        changed = np.zeros(picture.size, dtype=bool)
+        return added(Photo(name, picture, seen, seen.copy(), changed, lossy(content)))
+
+    def added(photo: Photo) -> dict[str, Any]:
+        """Keep a picture, and what the page is to know of it."""
+        height, width = photo.changed.shape
         return {
             "id": album.add(photo),
-            "name": name,
+            "name": photo.name,
             "width": width,
             "height": height,
-            "notes": "; ".join(picture.notes),
+            "notes": "; ".join(photo.picture.notes),
+            "lossy": photo.lossy.kind if photo.lossy else None,
         }
 
     def sent(file: UploadFile) -> tuple[io.BytesIO, str]:
@@ -94,48 +101,13 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         content.name = name
         return content, name
 
-    def working(work: Callable[[Callable[..., None]], dict[str, Any]]) -> StreamingResponse:
-        """Lines of JSON: how far it is, and in the end what came of it."""
-        lines: Queue[dict[str, Any] | None] = Queue()
-
-        def run() -> None:
-            started = time.perf_counter()
-            try:
-                with at_work:
-                    result = work(lambda **what: lines.put(what))
-                lines.put({"done": True, "seconds": time.perf_counter() - started, **result})
-            except HTTPException as error:
-                lines.put({"error": error.detail})
-            except _SupersededError:
-                lines.put({"done": True, "superseded": True})
-            except Exception:
-                lines.put({"error": "This failed on the server; its log says why."})
-                raise
-            finally:
-                lines.put(None)
-
-        def told() -> Iterator[str]:
-            threading.Thread(target=run, daemon=True).start()
-            while (line := lines.get()) is not None:
-                yield json.dumps(line) + "\n"
-
-        return StreamingResponse(told(), media_type="application/x-ndjson")
-
-    def around(photo: Photo, rows: slice, columns: slice, rim: int = 40) -> tuple[slice, slice]:
-        """A region with its surroundings, on whose pixels it depends."""
-        height, width = photo.changed.shape
-        return (
-            slice(max(rows.start - rim, 0), min(rows.stop + rim, height)),
-            slice(max(columns.start - rim, 0), min(columns.stop + rim, width)),
-        )
-
     @router.get("/photographs", response_class=HTMLResponse)
     @router.get("/", response_class=HTMLResponse)
     def page() -> str:
         return (
             static("photographs.html")
             .replace("/*style*/", static("photographs.css"))
-            .replace("/*script*/", static("photographs.js"))
+            .replace("/*script*/", "\n".join(map(static, SCRIPTS)))
             .replace("{{about}}", about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
             .replace("{{others}}", json.dumps({k: of[0] for k, of in examples.EXAMPLES.items()}))
@@ -182,124 +154,154 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             headers={"Cache-Control": "private, max-age=3600, immutable"},
         )
 
+    @router.post("/photographs/{name}/stop")
+    def stop(name: str) -> None:
+        album[name].stop()
+
     @router.post("/photographs/{name}/repair")
     def repair(name: str, region: Region) -> StreamingResponse:
         photo, mask = album[name], region.marked()
         rows, columns = region.within(photo)
 
-        def work(tell: Callable[..., None]) -> dict[str, Any]:
-            wide = around(photo, rows, columns)
+        def work(tell: Tell) -> dict[str, Any]:
+            wide, inside = around(photo.now, rows, columns, RIM)
             hole = np.zeros_like(photo.changed[wide])
-            inside = tuple(
-                slice(of.start - w.start, of.stop - w.start)
-                for of, w in zip((rows, columns), wide, strict=True)
-            )
             hole[inside] = mask
             if hole.all():
                 raise HTTPException(
                     422, "Expected some unmarked pixels around the marked ones; there are none."
                 )
-            image = torch.from_numpy(photo.now[:, *wide].copy())
-            for sweeps in (1, 4):  # something to see soon
-                found = restore(
-                    flow, image, hole, sweeps=sweeps,
-                    progress=lambda share: tell(progress=share),
-                )  # fmt: skip
-                photo.change(
-                    wide[0].start, wide[1].start, found.cpu().numpy(), hole, again=sweeps > 1
-                )
-                tell(version=photo.version)
-            return {"version": photo.version, "pixels": int(mask.sum())}
+            seen = False
 
-        return working(work)
+            def show(found: Tensor) -> None:
+                nonlocal seen
+                new = Drawn(wide[0].start, wide[1].start, found.cpu().numpy(), hole)
+                photo.change(new, again=seen)
+                seen = True
+                tell(version=photo.version)
+
+            try:
+                show(
+                    restore(
+                        flow, torch.from_numpy(photo.now[:, *wide].copy()), hole,
+                        progress=lambda share: tell(progress=share), preview=show,
+                    )
+                )  # fmt: skip
+            except Exception:
+                if seen:
+                    photo.undo()
+                raise
+            return {"pixels": int(mask.sum())}
+
+        return jobs.start(photo, work)
 
     @router.post("/photographs/{name}/find")
     def find(name: str, region: Region) -> StreamingResponse:
         photo = album[name]
         rows, columns = region.within(photo)
-        _at_most(region, MOST_SEARCHED, "searched")
 
-        def work(tell: Callable[..., None]) -> dict[str, Any]:
-            image = torch.from_numpy(photo.now[:, rows, columns].copy())
-            found = damage.find_damage(
-                flow, image, odd=region.odd, progress=lambda share: tell(progress=share)
-            ).found
-            return {"mask": mask_url(found), "pixels": int(found.sum())}
+        def work(tell: Tell) -> dict[str, Any]:
+            for own, found in searched(
+                flow, photo.now, rows, columns, region.odd, lambda share: tell(progress=share)
+            ):
+                if found.any():
+                    tell(
+                        mask=mask_url(found), top=own.start, left=columns.start,
+                        pixels=int(found.sum()),
+                    )  # fmt: skip
+            return {}
 
-        return working(work)
+        return jobs.start(photo, work)
 
     @router.post("/photographs/{name}/surprise")
     def surprise(name: str, region: Region) -> StreamingResponse:
         photo = album[name]
         rows, columns = region.within(photo)
-        _at_most(region, MOST_SEARCHED, "mapped")
 
-        def work(tell: Callable[..., None]) -> dict[str, Any]:
-            image = torch.from_numpy(photo.now[:, rows, columns].copy())
-            excess = Around(flow, image).excess_map(lambda share: tell(progress=share)).numpy()
-            grey = Image.fromarray((4 * excess).clip(0, 255).astype(np.uint8))
-            return {"map": url(grey)}  # quarters of a nat
+        def work(tell: Tell) -> dict[str, Any]:
+            for own, excess in surprises(
+                flow, photo.now, rows, columns, region.zoom, lambda share: tell(progress=share)
+            ):
+                grey = Image.fromarray((4 * excess).clip(0, 255).astype(np.uint8))
+                tell(map=url(grey), top=own.start, left=columns.start)  # quarters of a nat
+            return {}
 
-        return working(work)
+        return jobs.start(photo, work)
 
     @router.post("/photographs/{name}/redraw")
     def draw(name: str, region: Region) -> StreamingResponse:
         photo, mask = album[name], region.marked()
         rows, columns = region.within(photo)
-        _at_most(region, MOST_DRAWN, "redrawn")
         if region.complete and mask.sum() > MOST_COMPLETED:
             raise HTTPException(
                 422,
                 f"Expected at most {MOST_COMPLETED:,} marked pixels for completions; got "
-                f"{int(mask.sum()):,}: mark less.",
+                f"{int(mask.sum()):,}: unmark some of them.",
             )
 
-        def work(tell: Callable[..., None]) -> dict[str, Any]:
+        def work(tell: Tell) -> dict[str, Any]:
             # A cell of level h reads what is up to reach·2^h away. So what a missing pixel of this
             # level depends on is up to twice as far: for a reach of 3, 3 << LEVELS of the finest
             # levels. Of coarser ones it sees what the crop holds.
             rim = 3 << LEVELS if region.complete else 8 << region.levels
-            wide = around(photo, rows, columns, rim)
-            part = tuple(
-                slice(of.start // 64 * 64, of.stop) for of in wide
-            )  # where all levels have a site
-            hole = np.zeros_like(photo.changed[part])
-            inside = tuple(
-                slice(of.start - w.start, of.stop - w.start)
-                for of, w in zip((rows, columns), part, strict=True)
-            )
+            wide, inside = around(photo.now, rows, columns, rim, UNIT)
+            hole = np.zeros_like(photo.changed[wide])
             hole[inside] = mask
-            image = torch.from_numpy(photo.now[:, *part].copy())
+            image = torch.from_numpy(photo.now[:, *wide].copy())
+            photo.drawn = []
             try:
-                found = _drawn(flow, image, hole, region, lambda share: tell(progress=share))
+                for found in _drawn(flow, image, hole, region, tell):
+                    pixels = found[:, *inside].cpu().numpy()
+                    small = Image.fromarray(pixels.transpose(1, 2, 0).copy())
+                    small.thumbnail((SMALL, SMALL))
+                    photo.drawn.append(Drawn(region.top, region.left, pixels, mask))
+                    tell(drawn=url(small), number=len(photo.drawn) - 1)
             except ValueError as error:
                 raise HTTPException(422, str(error)) from error
-            cut = [one.cpu().numpy()[:, *inside].transpose(1, 2, 0).copy() for one in found]
-            return {"drawn": [url(Image.fromarray(pixels)) for pixels in cut]}
+            return {}
 
-        return working(work)
+        return jobs.start(photo, work)
 
-    @router.post("/photographs/{name}/take")
-    async def take(name: str, top: int, left: int, request: Request) -> dict[str, Any]:
-        """Pixels of a region, one of those drawn, as a PNG picture."""
+    @router.post("/photographs/{name}/take/{number}")
+    def take(name: str, number: int) -> dict[str, Any]:
+        """Use one of those drawn."""
         photo = album[name]
-        content, most = bytearray(), 8 * MOST_DRAWN
-        async for chunk in request.stream():  # to its end: who still sends reads no answer
-            content += chunk[: most + 1 - len(content)]
-        if len(content) > most:
-            raise HTTPException(413, "Expected a region as a PNG picture; this one is too large.")
-        try:
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-                if image.width * image.height > MOST_DRAWN:
-                    raise ValueError
-                pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        except Exception as error:
-            raise HTTPException(422, "Expected a region as a PNG picture.") from error
-        height, width = pixels.shape[1:]
-        Region(top=top, left=left, height=height, width=width).within(photo)
-        where = (photo.now[:, top : top + height, left : left + width] != pixels).any(0)
-        photo.change(top, left, pixels, where)
+        if not 0 <= number < len(photo.drawn):
+            raise HTTPException(404, "Expected one of the draws; this one is no longer kept.")
+        photo.change(photo.drawn[number])
         return {"version": photo.version}
+
+    @router.post("/photographs/{name}/enlarge/{factor}")
+    def enlarged(name: str, factor: int) -> StreamingResponse:
+        photo = album[name]
+        if factor not in FACTORS:
+            raise HTTPException(422, f"Expected a factor of 2 or 4; got {factor}.")
+        megapixels, most = photo.changed.size * factor**2 / 1e6, MOST_PIXELS / 1e6
+        if megapixels > most:
+            instead = "choose ×2" if 4 * photo.changed.size <= MOST_PIXELS else "use rgflow enlarge"
+            raise HTTPException(
+                422,
+                f"Expected a result of at most {most:.0f} megapixels; ×{factor} would have "
+                f"{megapixels:.0f}: {instead}.",
+            )
+
+        def work(tell: Tell) -> dict[str, Any]:
+            try:
+                large = enlarge(
+                    flow, torch.from_numpy(photo.now.copy()), factor,
+                    progress=lambda share: tell(progress=share),
+                ).cpu().numpy()  # fmt: skip
+            except ValueError as error:
+                raise HTTPException(422, str(error)) from error
+            was, seen = photo.picture, as_seen(photo.now, len(photo.picture.seen))
+            now = Picture(seen, photo.exported(), was.notes, was.behind)
+            picture = now.enlarged(large, averages=has_averages(flow))
+            changed = np.zeros(picture.size, dtype=bool)
+            return added(
+                Photo(photo.name, picture, large, large.copy(), changed, photo.lossy, "enlarged")
+            )
+
+        return jobs.start(photo, work)
 
     def take_second(name: str, content: Any) -> dict[str, Any]:
         """Keep a picture to mix another with."""
@@ -325,100 +327,101 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         """A mixture of a region, from coarse to fine as far as the zoom shows it."""
         photo, (pixels, other) = _pair(album[name])
         rows, columns = region.within(photo)
-        photo.turn += 1
-        turn = photo.turn
+        zooms = range(max(region.levels - 1, region.zoom), region.zoom - 1, -1)
 
-        def work(tell: Callable[..., None]) -> dict[str, Any]:
-            for zoom in range(max(region.levels - 1, region.zoom), region.zoom - 1, -1):
-                edge = FIRST if zoom == region.levels - 1 else NEXT
-                for part in _squares(rows, columns, edge << zoom):
-                    if photo.turn != turn:
-                        raise _SupersededError
-                    mixed = _mixed(flow, pixels, other, part, zoom, region)
-                    image = Image.fromarray(mixed.transpose(1, 2, 0).copy())
-                    tell(mixed=url(image), top=part[0].start, left=part[1].start, step=1 << zoom)
+        def work(tell: Tell) -> dict[str, Any]:
+            parts = [(zooms[0], part) for part in _squares(rows, columns, FIRST << zooms[0])[:1]]
+            for zoom in zooms:
+                parts += [(zoom, part) for part in _squares(rows, columns, NEXT << zoom)]
+            for number, (zoom, part) in enumerate(parts):
+                tell(progress=number / len(parts))
+                mixed = _mixed(flow, pixels, other, part, zoom, region)
+                image = Image.fromarray(mixed.transpose(1, 2, 0).copy())
+                tell(mixed=url(image), top=part[0].start, left=part[1].start, step=1 << zoom)
             return {}
 
-        return working(work)
+        return jobs.start(photo, work)
 
     @router.post("/photographs/{name}/mix/all")
     def mix_all(name: str, region: Region) -> StreamingResponse:
         photo, (pixels, other) = _pair(album[name])
-        photo.turn += 1
 
-        def work(tell: Callable[..., None]) -> dict[str, Any]:
+        def work(tell: Tell) -> dict[str, Any]:
             first, second = (torch.from_numpy(one.copy()) for one in (pixels, other))
             mixed = mix(
                 flow, first, second, [region.share] * region.levels,
                 progress=lambda share: tell(progress=share),
             ).numpy()  # fmt: skip
-            photo.change(0, 0, mixed, (mixed != pixels).any(0))
-            return {"version": photo.version}
+            photo.change(Drawn(0, 0, mixed, (mixed != pixels).any(0)))
+            return {}
 
-        return working(work)
+        return jobs.start(photo, work)
 
     @router.post("/photographs/{name}/undo")
     def undo(name: str) -> dict[str, Any]:
         photo = album[name]
         if not photo.undo():
-            raise HTTPException(422, "There is nothing to undo.")
+            raise HTTPException(422, "Expected a step to undo; none is kept.")
+        return {"version": photo.version}
+
+    @router.post("/photographs/{name}/redo")
+    def redo(name: str) -> dict[str, Any]:
+        photo = album[name]
+        if not photo.redo():
+            raise HTTPException(422, "Expected a step to redo; none is kept.")
         return {"version": photo.version}
 
     @router.post("/photographs/{name}/bits")
     def count(name: str) -> StreamingResponse:
         photo = album[name]
 
-        def work(tell: Callable[..., None]) -> dict[str, Any]:
-            images = torch.from_numpy(photo.now.copy())[None]
-            found = bits(flow, images, progress=lambda _, __, share: tell(progress=share))
+        def work(tell: Tell) -> dict[str, Any]:
             png = io.BytesIO()
             photo.exported().convert("RGB").save(png, "PNG", optimize=True)
+            images = torch.from_numpy(photo.now.copy())[None]
+            found = bits(flow, images, progress=lambda _, __, share: tell(progress=share))
             return {
                 "bits": found.per_dim.item(),
                 "levels": (found.levels[0] / found.dim).tolist(),
                 "png": 8 * png.tell() / found.dim,
             }
 
-        return working(work)
+        return jobs.start(photo, work)
 
     @router.get("/photographs/{name}/export")
-    def export(name: str) -> Response:
+    def export(name: str, like: bool = False) -> Response:
+        """The picture as a file, without loss, or `like` the one it came in."""
         photo = album[name]
-        content, image = io.BytesIO(), photo.exported()
-        kind = "TIFF" if image.mode in ("CMYK", "YCbCr", "LAB") else "PNG"
-        image.save(content, kind)
-        stem = Path(photo.name).stem.encode("ascii", "replace").decode().replace('"', "")
-        ending = {"PNG": "png", "TIFF": "tif"}[kind]
+        content, ending = saved(photo.exported(), photo.lossy if like else None)
+        called = quote(f"{Path(photo.name).stem}-{photo.made}.{ending}")
         return Response(
-            content.getvalue(),
-            media_type=f"image/{kind.lower()}",
-            headers={"Content-Disposition": f'attachment; filename="{stem}-repaired.{ending}"'},
+            content,
+            media_type="application/octet-stream",
+            headers={"Content-Disposition": f"attachment; filename*=UTF-8''{called}"},
         )
 
     return router
 
 
-def _drawn(
-    flow: Flow, image: Tensor, hole: Mask, region: Region, progress: Callable[[float], None]
-) -> Iterable[Tensor]:
+def _drawn(flow: Flow, image: Tensor, hole: Mask, region: Region, tell: Tell) -> Iterator[Tensor]:
     """Completions of a hole, or the same hole with other detail."""
     if region.complete:
         generator = torch.Generator().manual_seed(region.seed)
-        return completions(
-            flow, image, hole, region.count,
-            particles=PARTICLES, generator=generator, progress=progress,
+        yield from completions(
+            flow, image, hole, region.count, particles=PARTICLES, generator=generator,
+            progress=lambda share: tell(progress=share),
         )  # fmt: skip
-    found = []
+        return
     for number in range(region.count):
         generator = torch.Generator().manual_seed(region.seed + number)
-        found.append(
-            redraw(
-                flow, image, hole,
-                levels=region.levels, temperature=region.temperature, generator=generator,
-            )
+
+        def progress(share: float, number: int = number) -> None:
+            tell(progress=(number + share) / region.count)
+
+        yield redraw(
+            flow, image, hole, levels=region.levels, temperature=region.temperature,
+            generator=generator, progress=progress,
         )  # fmt: skip
-        progress((number + 1) / region.count)
-    return found
 
 
 def _pair(photo: Photo) -> tuple[Photo, tuple[Pixels, Pixels]]:
@@ -452,13 +455,3 @@ def _mixed(
         image = mix(flow, image, other, [region.share] * levels)
     cut = [slice(of.start - w.start, of.stop - w.start) for of, w in zip(inside, wide, strict=True)]
     return image[:, *cut].numpy()
-
-
-def _at_most(region: Region, most: int, what: str) -> None:
-    """Raise an error if a region is too large."""
-    if region.height * region.width > most:
-        raise HTTPException(
-            422,
-            f"Expected at most {most / 1e6:.1f} megapixels to be {what} at once: zoom in, or mark "
-            f"less.",
-        )

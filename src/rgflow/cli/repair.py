@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from rgflow.flow import Flow
     from rgflow.photographs.pictures import Picture
 
-MOST_DRAWN = 1 << 18
-"""Maximum number of missing pixels for which completions are drawn."""
-
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, repair and write."""
@@ -168,13 +165,14 @@ def _draw(
     import torch
 
     from rgflow.photographs.pictures import write
-    from rgflow.photographs.restoring import completions
+    from rgflow.photographs.restoring import MOST_COMPLETED, completions
 
-    if hole.sum() > MOST_DRAWN:
+    if hole.sum() > MOST_COMPLETED:
         raise ValueError(
-            f"Expected at most {MOST_DRAWN:,} missing pixels for --completions; got "
+            f"Expected at most {MOST_COMPLETED:,} missing pixels for --completions; got "
             f"{int(hole.sum()):,}: mark less."
         )
+    written = []
     with bars() as shown:
         task = shown.add_task(f"{path.name}, drawing", total=1.0)
         found = completions(
@@ -186,8 +184,7 @@ def _draw(
             generator=torch.Generator().manual_seed(settings.seed),
             progress=lambda x: shown.update(task, completed=x),
         )
-    written = []
-    for number, sample in enumerate(found):
-        drawn = picture.replaced(sample.cpu().numpy(), hole)
-        written.append(write(drawn, path.with_stem(f"{path.stem}-{number + 1}")))
+        for number, sample in enumerate(found):
+            drawn = picture.replaced(sample.cpu().numpy(), hole)
+            written.append(write(drawn, path.with_stem(f"{path.stem}-{number + 1}")))
     return written

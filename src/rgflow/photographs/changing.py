@@ -53,14 +53,13 @@ class _Change(Protocol):
 
 
 @torch.no_grad()
-def _changed(flow: Flow, image: Tensor, change: _Change, progress: Progress | None) -> Tensor:
-    """A photograph, uint8 [C, H, W], with other latents."""
-    of = sized(flow, image[None])
-    before, out, done = grids(of, image[None]), grids(of, image[None].clone()), 0
-    for level in reversed(range(of.levels)):
-        if level + 1 < of.levels:
-            out[level][:, :, ::2, ::2] = unaveraged(of, out, level + 1)
-        for part in reversed(list(parts_of(of, level))):
+def _changed(flow: RGFlow, image: Tensor, change: _Change, progress: Progress | None) -> Tensor:
+    """A photograph, uint8 [C, H, W], with other latents; the flow is of its size."""
+    before, out, done = grids(flow, image[None]), grids(flow, image[None].clone()), 0
+    for level in reversed(range(flow.levels)):
+        if level + 1 < flow.levels:
+            out[level][:, :, ::2, ::2] = unaveraged(flow, out, level + 1)
+        for part in reversed(list(parts_of(flow, level))):
             levels, around = _read(flow, before, part)
             now = out[level][:, :, part.rows]
             _, given = part.layer.read_band(now.to(flow.device, flow.dtype), part.cells)
@@ -80,7 +79,7 @@ def _changed(flow: Flow, image: Tensor, change: _Change, progress: Progress | No
             done += len(part.cells)
             if progress:
                 progress(done / image[0].numel())
-    return unaveraged(of, out, 0)[0]
+    return unaveraged(flow, out, 0)[0]
 
 
 def _read(flow: Flow, found: list[Tensor], part: Part) -> tuple[Tensor, Context]:
@@ -199,8 +198,8 @@ def mix(
         )
     if not all(map(math.isfinite, shares)):
         raise ValueError(f"Expected finite shares; got {list(shares)}.")
-    mixed = _Mixed(sized(flow, second[None]), second, shares)
-    return _changed(flow, first, mixed, progress)
+    of = sized(flow, second[None])
+    return _changed(of, first, _Mixed(of, second, shares), progress)
 
 
 def draw_level(
@@ -235,9 +234,10 @@ def draw_level(
         >>> torch.equal(new[:, ::4, ::4], image[:, ::4, ::4]), torch.equal(new, image)
         (True, False)
     """
-    check_whole("level", level, 0, sized(flow, image[None]).levels - 1)
+    of = sized(flow, image[None])
+    check_whole("level", level, 0, of.levels - 1)
     check_at_least("temperature", temperature, 0)
-    return _changed(flow, image, _Anew(flow, level, temperature, generator), progress)
+    return _changed(of, image, _Anew(of, level, temperature, generator), progress)
 
 
 def vary(
@@ -285,8 +285,8 @@ def vary(
         for at, size, unit in zip((i, j), (height, width), of.lattice.period(level), strict=True)
     )
     moved = _Moved((level, i - rows.start, j - columns.start, channel), value, add)
-    out = image.clone()
-    out[:, rows, columns] = _changed(flow, image[:, rows, columns].contiguous(), moved, None)
+    out, part = image.clone(), image[:, rows, columns].contiguous()
+    out[:, rows, columns] = _changed(sized(flow, part[None]), part, moved, None)
     return out, (rows, columns)
 
 

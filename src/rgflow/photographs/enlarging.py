@@ -156,6 +156,7 @@ def redraw(
     levels: int,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Redraw the detail of a region, given its coarse levels and its surroundings. Where coarse
     images are averages, this is the detail of all squares inside the region.
@@ -167,6 +168,7 @@ def redraw(
         levels: Number of finest levels to redraw.
         temperature: T of p^(1/T).
         generator: Source of randomness, on the CPU.
+        progress: Called with the share of the work that is done.
 
     Returns:
         uint8 [C, H, W].
@@ -186,7 +188,11 @@ def redraw(
     """
     of = sized(flow, image[None])
     found = grids(of, image[None].clone())
-    inside, count = _inside(of, hole), min(levels, of.levels)
+    inside, count, done = _inside(of, hole), min(levels, of.levels), 0
+    total = sum(
+        int(marked.sum() - (0 if step.top else marked[::2, ::2].sum()))
+        for marked, step in zip(inside[:count], of.steps, strict=False)
+    )
     for level in reversed(range(count)):
         if level + 1 < count:
             found[level][:, :, ::2, ::2] = unaveraged(of, found, level + 1)
@@ -207,6 +213,9 @@ def redraw(
                 every = layer.read_band(band.to(flow.dtype), cells)[0].clone()
                 every[free.cpu()] = drawn.cpu().to(every)
                 overwrite(band, cells, every.to(torch.uint8))
+                done += len(own)
+                if progress:
+                    progress(done / total)
     return unaveraged(of, found, 0)[0]
 
 

@@ -27,15 +27,18 @@ from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
 from rgflow.photographs.scoring import check_windows, has_averages, padded, sized, window_of
 from rgflow.repair.biharmonic import biharmonic
-from rgflow.repair.particles import complete, parts
+from rgflow.repair.windows import Parts, WindowFilling, window_layers
 
 SWEEPS, DEEPER, DEEP = 4, 0.7, 8
 """Number of times every missing pixel is estimated; the factor by which the weight of the estimate
 against the first guess falls with every pixel from the edge of the hole; and the distance from
 that edge above which the guess comes from the coarse image. Chosen on validation photographs of
 `wallpapers`."""
-TILE, MARGIN = 96, 16
-"""Edge of the squares whose holes are initialised together, and the margin seen around them."""
+TILE, MARGIN, PACE = 96, 16, 500
+"""Edge of the squares whose holes are initialised together, the margin seen around them, and how
+many pixels a sweep estimates in the time that one square takes."""
+MOST_COMPLETED = 1 << 18
+"""Largest hole, in pixels, for which completions are worth waiting for: 10 minutes on one core."""
 
 
 class Around:
@@ -125,6 +128,7 @@ def restore(
     *,
     sweeps: int = SWEEPS,
     progress: Callable[[float], None] | None = None,
+    preview: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Fill a hole with what the flow expects: deterministic, and without invented detail, which
     `rgflow.repair.particles.complete` draws.
@@ -141,6 +145,7 @@ def restore(
         hole: What is missing, [H, W].
         sweeps: Number of sweeps over the hole.
         progress: Called with the share of the work that is done.
+        preview: Called after the first sweep, if more follow, with the photograph as it is then.
 
     Returns:
         The photograph, uint8 [C, H, W].
@@ -157,28 +162,42 @@ def restore(
         tensor([99, 99, 99], dtype=torch.uint8)
     """
     hole = _checked(image, hole)
-    depth = distance_transform_cdt(hole, "chessboard")
-    first = 0.25 if depth.max() > DEEP else 0.0  # the share of the coarser images
-    coarse = (lambda x: progress(first * x)) if progress else None
-    start = _begin(flow, image, hole, depth, sweeps, coarse)
-    around = Around(flow, start.clone())
-    sites = np.argwhere(hole)
+    depth, sites = distance_transform_cdt(hole, "chessboard"), np.argwhere(hole)
+    deep = depth > DEEP
+    first = 0.25 if deep.any() else 0.0  # the share of the coarser images
+    done = PACE * int(_any_in(hole & ~deep, TILE).sum())
+    total = done + sweeps * len(sites)
+
+    def tell(pixels: float) -> None:
+        if progress:
+            progress(first + (1 - first) * pixels / total)
+
+    start = image.cpu().numpy().copy()
+    if deep.any():
+        coarse = (lambda x: progress(first * x)) if progress else None
+        start[:, deep] = _from_coarse(flow, image, hole, sweeps, coarse)[:, deep]
+    _smooth(start, hole & ~deep, lambda share: tell(share * done))
+    around = Around(flow, torch.from_numpy(start))
+    i, j = torch.as_tensor(sites, device=around.image.device).T
+    begun = around.image[:, i, j].clone()
+    share = torch.as_tensor(DEEPER ** (depth[hole] - 1.0), device=around.image.device)
+
+    def blended() -> Tensor:
+        out = around.image.clone()
+        out[:, i, j] = (share * out[:, i, j] + (1 - share) * begun).round().to(torch.uint8)
+        return out
+
     colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
     groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
-    parts = [part for group in groups for part in _parts(group)]
     for sweep in range(sweeps):
-        for k, part in enumerate(parts):
+        for part in (part for group in groups for part in _parts(group)):
             where = torch.as_tensor(sites[part], device=around.image.device)
-            i, j = where.T
-            around.image[:, i, j] = around.median(where).T.to(torch.uint8)
-            if progress:
-                done = (sweep + (k + 1) / len(parts)) / sweeps
-                progress(first + (1 - first) * done)
-    share = torch.as_tensor(DEEPER ** (depth[hole] - 1.0), device=around.image.device)
-    i, j = torch.as_tensor(sites, device=around.image.device).T
-    found = share * around.image[:, i, j] + (1 - share) * start.to(around.image.device)[:, i, j]
-    around.image[:, i, j] = found.round().to(torch.uint8)
-    return around.image
+            around.image[:, *where.T] = around.median(where).T.to(torch.uint8)
+            done += len(part)
+            tell(done)
+        if preview and sweep == 0 and sweeps > 1:
+            preview(blended())
+    return blended()
 
 
 def completions(
@@ -190,20 +209,21 @@ def completions(
     particles: int = 32,
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Tensor:
-    """Draw possible completions of a hole with detail, by `rgflow.repair.particles.complete`.
+) -> Iterator[Tensor]:
+    """Draw possible completions of a hole with detail, as `rgflow.repair.particles.complete` does,
+    one after another.
 
     Args:
         flow: A flow of windows, of any size.
         image: uint8 [C, H, W]; what it holds inside the hole has no influence.
         hole: What is missing, [H, W].
-        count: Number of completions K, successive draws of a Markov chain.
+        count: Number of completions, successive draws of a Markov chain.
         particles: Number of particles.
         generator: Source of randomness, on the CPU.
         progress: Called with the share of the work that is done.
 
     Returns:
-        uint8 [K, C, H, W].
+        Each, uint8 [C, H, W], as soon as it is drawn.
 
     Raises:
         ValueError: If the flow is of another kind, or its coarse images are averages, or sizes
@@ -214,45 +234,56 @@ def completions(
         >>> image = torch.full((3, 10, 12), 99, dtype=torch.uint8)
         >>> hole = np.zeros((10, 12), dtype=bool)
         >>> hole[4, 3:8] = True
-        >>> completions(load_flow("photos"), image, hole, 2, particles=4).shape
-        torch.Size([2, 3, 10, 12])
+        >>> found = completions(load_flow("photos"), image, hole, 2, particles=4)
+        >>> [one.shape for one in found]
+        [torch.Size([3, 10, 12]), torch.Size([3, 10, 12])]
     """
     hole, of = _checked(image, hole), sized(flow, image[None])
     _check_sites(flow, "completions")
     height, width = image.shape[1:]
-    grid = padded(of, image[None])[0]
-    missing = np.zeros(grid.shape[1:], dtype=bool)
+    x = padded(of, image[None])[0].to(of.device, copy=True)
+    missing = np.zeros(x.shape[1:], dtype=bool)
     missing[:height, :width] = hole
-    total = count * parts(of, missing)
-    found = complete(
-        of, grid, missing, particles=particles, sweeps=count, generator=generator,
-        progress=lambda done, _: progress(done / total) if progress else None,
-    )  # fmt: skip
-    return found.samples[:, :, :height, :width]
+    random = torch.Generator().manual_seed(
+        int(torch.randint(1 << 62, (), generator=generator, dtype=torch.int64))
+    )
+    filling = WindowFilling(window_layers(of), missing, particles, random)
+    drawn = _drawn(filling, x, count, progress or (lambda _: None))
+    return (one[:, :height, :width] for one in drawn)
 
 
-def _begin(
-    flow: Flow,
-    image: Tensor,
-    hole: Mask,
-    depth: Ids,
-    sweeps: int,
-    progress: Callable[[float], None] | None,
-) -> Tensor:
-    """Where the sweeps start, uint8 [C, H, W]: deep inside a hole from the coarse image, elsewhere
-    from the biharmonic equation, square by square."""
-    x, deep = image.cpu().numpy().copy(), depth > DEEP
-    if deep.any():
-        x[:, deep] = _from_coarse(flow, image, hole, sweeps, progress)[:, deep]
-    for i, j in np.argwhere(_any_in(hole & ~deep, TILE)) * TILE:
+@torch.no_grad()
+def _drawn(
+    filling: WindowFilling, x: Tensor, count: int, progress: Callable[[float], None]
+) -> Iterator[Tensor]:
+    """Draws of the hole of an image x [C, H, W], a Markov chain."""
+
+    def draw(parts: Parts, *, keep: bool) -> None:
+        i, j = torch.as_tensor(parts.sites, device=x.device).T
+        x[:, i, j] = filling.draw(x, parts, keep=keep).chosen.T
+
+    draw(filling.whole, keep=False)
+    done, total = 0, count * filling.count
+    for _ in range(count):
+        for k in torch.randperm(len(filling.batches), generator=filling.random).tolist():
+            draw(filling.batches[k], keep=True)
+            done += filling.batches[k].count
+            progress(done / total)
+        yield x.clone()
+
+
+def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None]) -> None:
+    """Fill a hole of an image [C, H, W] by the biharmonic equation, square by square."""
+    corners = np.argwhere(_any_in(hole, TILE)) * TILE
+    for number, (i, j) in enumerate(corners):
+        progress(number / len(corners))
         rows, columns = (slice(max(at - MARGIN, 0), at + TILE + MARGIN) for at in (i, j))
-        mask, tile = (hole & ~deep)[rows, columns], np.ascontiguousarray(x[:, rows, columns])
-        smooth = biharmonic(torch.from_numpy(tile)[None], mask)[0].numpy()
+        tile = np.ascontiguousarray(x[:, rows, columns])
+        smooth = biharmonic(torch.from_numpy(tile)[None], hole[rows, columns])[0].numpy()
         own = slice(i, i + TILE), slice(j, j + TILE)
         inside = slice(i - rows.start, None), slice(j - columns.start, None)
         new = smooth[:, *inside][:, :TILE, :TILE]
         x[:, *own] = np.where(hole[own], new, x[:, *own])
-    return torch.from_numpy(x)
 
 
 def _from_coarse(

@@ -1,0 +1,100 @@
+"""What takes a while, on the page of photographs: it tells how far it is, and can be stopped."""
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from fastapi import HTTPException
+from fastapi.responses import StreamingResponse
+
+from rgflow.app.album import Photo
+
+Tell = Callable[..., None]
+"""Takes what the page is to know, by name; raises `StoppedError` if nobody wants the rest."""
+PATIENCE = 0.2
+"""Seconds between two looks at whether a job that waits is still wanted."""
+
+
+class StoppedError(Exception):
+    """Somebody has stopped this, has asked for something else, or has left."""
+
+
+class Jobs:
+    """Computes a few things at a time, and one at a time of each picture.
+
+    Args:
+        most: Number of computations at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._slots = threading.Semaphore(most)
+
+    def start(self, photo: Photo, work: Callable[[Tell], dict[str, Any]]) -> StreamingResponse:
+        """Lines of JSON: what the work tells, and in the end what came of it. What was computed of
+        this picture before stops.
+
+        Args:
+            photo: The picture.
+            work: Computes, and returns what the page is to know.
+        """
+        turn = photo.take_turn()
+
+        def run(put: Callable[[dict[str, Any] | None], None]) -> None:
+            def tell(**what: Any) -> None:
+                if photo.turn != turn:
+                    raise StoppedError
+                if what:
+                    put(what)
+
+            try:
+                with _held(photo.at_work, tell), _held(self._slots, tell):
+                    started = time.perf_counter()
+                    result = work(tell)
+                    seconds = time.perf_counter() - started
+                put({"done": True, "seconds": seconds, "version": photo.version, **result})
+            except StoppedError:
+                put({"done": True, "stopped": True, "version": photo.version})
+            except HTTPException as error:
+                put({"error": error.detail, "version": photo.version})
+            except Exception:
+                put(
+                    {
+                        "error": "This failed on the server; its log says why.",
+                        "version": photo.version,
+                    }
+                )
+                raise
+            finally:
+                put(None)
+
+        async def told() -> AsyncIterator[str]:
+            loop, lines = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
+
+            def put(line: dict[str, Any] | None) -> None:
+                with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+                    loop.call_soon_threadsafe(lines.put_nowait, line)
+
+            threading.Thread(target=run, args=(put,), daemon=True).start()
+            try:
+                while (line := await lines.get()) is not None:
+                    yield json.dumps(line) + "\n"
+            finally:  # also if who asked has left
+                photo.stop(turn)
+
+        return StreamingResponse(told(), media_type="application/x-ndjson")
+
+
+@contextlib.contextmanager
+def _held(lock: "threading.Lock | threading.Semaphore", tell: Tell) -> Iterator[None]:
+    """Hold a lock, unless this is stopped while it waits for it."""
+    while not lock.acquire(timeout=PATIENCE):
+        tell()
+    try:
+        tell()
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,80 @@
+"""Saving pictures of the page of photographs: without loss, or in the format they came in."""
+
+import io
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image, JpegImagePlugin
+
+from rgflow.photographs.pictures import write
+
+ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
+"""Formats that may lose something, and how the names of their files end."""
+QUALITY = 95
+"""Of formats whose files don't tell what quality they were written with."""
+
+
+@dataclass(frozen=True)
+class Lossy:
+    """How a file is compressed that isn't exactly what somebody saw when it was written.
+
+    Attributes:
+        kind: The format, one of `ENDINGS`.
+        options: For writing another one like it.
+    """
+
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def lossy(content: BinaryIO) -> Lossy | None:
+    """How a picture file is compressed, if with loss.
+
+    Example:
+        >>> content = io.BytesIO()
+        >>> Image.new("RGB", (8, 8)).save(content, "JPEG")
+        >>> lossy(content).kind
+        'JPEG'
+    """
+    content.seek(0)
+    with Image.open(content) as opened:
+        kind = {"MPO": "JPEG"}.get(opened.format or "", opened.format or "")
+        options: dict[str, Any] = {"quality": QUALITY}
+        if isinstance(opened, JpegImagePlugin.JpegImageFile):
+            # As it was, so that what hasn't changed loses next to nothing.
+            options = {"qtables": opened.quantization}
+            if (sampling := JpegImagePlugin.get_sampling(opened)) >= 0:
+                options["subsampling"] = sampling
+    if kind not in ENDINGS or kind not in Image.SAVE or (kind == "WEBP" and _lossless(content)):
+        return None
+    return Lossy(kind, options)
+
+
+def _lossless(webp: BinaryIO) -> bool:
+    """Whether the chunks of a WebP file hold a picture without loss."""
+    webp.seek(12)
+    while len(head := webp.read(8)) == 8 and head[:4] not in (b"VP8 ", b"ANMF"):
+        if head[:4] == b"VP8L":
+            return True
+        size = int.from_bytes(head[4:], "little")
+        webp.seek(size + size % 2, io.SEEK_CUR)
+    return False
+
+
+def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:
+    """A picture file with its EXIF, colour profile and resolution, and how its name ends.
+
+    Args:
+        image: The picture.
+        like: How to compress it; none: without loss, as `rgflow.photographs.pictures.write` does.
+    """
+    if like:
+        content, info = io.BytesIO(), image.info
+        kept = {name: info[name] for name in ("exif", "icc_profile", "dpi") if name in info}
+        image.save(content, like.kind, **like.options, **kept)
+        return content.getvalue(), ENDINGS[like.kind]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(image, Path(folder) / "picture.png")
+        return path.read_bytes(), path.suffix[1:]

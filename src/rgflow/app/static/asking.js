@@ -1,0 +1,96 @@
+// What the page asks of the server, and the bar that shows how far that is.
+"use strict";
+const $ = id => document.getElementById(id);
+const say = (text, wrong = false) => { $("said").textContent = text; $("said").className = wrong ? "wrong" : ""; };
+const BAR_AFTER = 500, GUESS_AFTER = 1000;   // milliseconds until the bar is shown, and the time that is left
+
+class Stopped extends Error {}
+
+let job = null;   // what is under way
+const busy = () => Boolean(job && !job.quiet);
+
+class Job {   // quiet: people can do something else meanwhile, which ends it
+  constructor(quiet = false) {
+    job?.stop();
+    this.quiet = quiet; this.controller = new AbortController(); this.id = null; this.first = null;
+    job = this;
+    $("bar").hidden = true; $("progress").removeAttribute("value"); $("left").textContent = ""; $("stop").disabled = false;
+    this.timer = setTimeout(() => { $("bar").hidden = false; }, BAR_AFTER);
+  }
+
+  at(share) {
+    if (job !== this) return;
+    const now = performance.now();
+    this.first ??= [share, now];
+    const spent = now - this.first[1], done = share - this.first[0];
+    $("progress").value = share;
+    if (done > 0 && spent > GUESS_AFTER) $("left").textContent = `${inWords(spent / done * (1 - share) / 1000)} left`;
+  }
+
+  stop() {   // the server says when it has stopped; who only waits for an answer needn't
+    $("stop").disabled = true;
+    if (this.id && !this.quiet) fetch(`photographs/${this.id}/stop`, { method: "POST" });
+    else this.controller.abort();
+  }
+
+  end() {
+    clearTimeout(this.timer);
+    if (job !== this) return;
+    job = null; $("bar").hidden = true;
+  }
+}
+
+const inWords = seconds => seconds < 90 ? `${Math.max(Math.round(seconds), 1)} s` : `${Math.round(seconds / 60)} min`;
+
+async function ask(path, how = {}) {
+  const mine = job;
+  const answer = await fetch(path, { signal: mine?.controller.signal, ...how }).catch(error => {
+    throw error.name === "AbortError" ? new Stopped("Stopped.") : new Error("The server doesn't answer: is it still running?");
+  });
+  if (answer.ok) return answer;
+  let detail = `The server answered with status ${answer.status}.`;
+  try {
+    const told = (await answer.json()).detail;
+    detail = typeof told === "string" ? told : "The server refused this: check the values.";
+  } catch {}
+  throw new Error(detail);
+}
+
+async function doing(words, work) {
+  if (busy()) return;
+  const mine = new Job();
+  document.body.dataset.busy = "true";
+  for (const one of document.querySelectorAll("#tools button")) if (!one.closest("#drawn")) one.disabled = true;
+  say(words);
+  try { await work(); } catch (error) { say(error.message, !(error instanceof Stopped)); }
+  mine.end();
+  document.body.dataset.busy = "false";
+  for (const one of document.querySelectorAll("#tools button")) one.disabled = !photo && !one.closest("#examples");
+  draw();
+}
+
+// Lines of JSON, as the server computes; what came of it is the last one.
+async function working(what, region, onLine = () => {}) {
+  const mine = job, of = photo;
+  mine.id = of.id;
+  const answer = await ask(`photographs/${of.id}/${what}`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(region ?? {}),
+  });
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read().catch(() => { throw new Stopped("Stopped."); });
+    if (done) throw new Error("The connection was lost: try again.");
+    const lines = (rest + value).split("\n"); rest = lines.pop();
+    for (const line of lines.map(one => JSON.parse(one))) {
+      if (line.progress !== undefined) mine.at(line.progress);
+      if (line.version !== undefined) { of.version = line.version; draw(); }
+      if (line.error) throw new Error(line.error);
+      if (line.stopped) throw new Stopped("Stopped: the picture is as it was.");
+      await onLine(line);
+      if (line.done) return line;
+    }
+  }
+}
+
+$("stop").onclick = () => job?.stop();

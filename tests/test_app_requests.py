@@ -1,0 +1,332 @@
+"""The page of photographs, by what it asks of the server."""
+
+import asyncio
+import base64
+import io
+import json
+import threading
+from dataclasses import replace
+from itertools import combinations
+
+import fastapi
+import numpy as np
+import pytest
+import torch
+from fastapi import testclient
+from PIL import Image
+
+from rgflow import load_flow, make_flow
+from rgflow.app import photographs, searching
+from rgflow.app.album import Drawn, Photo, mask_url
+from rgflow.app.jobs import Jobs, StoppedError
+from rgflow.data.patches import photograph
+from rgflow.photographs import damage
+
+
+def asking(flow):
+    app = fastapi.FastAPI()
+    app.include_router(photographs.make_router(flow, ""))
+    return testclient.TestClient(app)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with asking(load_flow("photos").frozen()) as found:
+        yield found
+
+
+def noise(width=64, height=48):
+    return Image.effect_noise((width, height), 50).convert("RGB")
+
+
+def upload(client, image, kind="PNG", name="x.png", **how):
+    content = io.BytesIO()
+    image.save(content, kind, **how)
+    answer = client.post("/photographs", files={"file": (name, content.getvalue())})
+    assert answer.status_code == 200
+    return answer.json()["id"]
+
+
+@pytest.fixture(scope="module")
+def photo(client):
+    return upload(client, noise())
+
+
+def whole(**changes):
+    return {"top": 0, "left": 0, "height": 48, "width": 64} | changes
+
+
+def lines(answer):
+    """What came of something, line by line."""
+    assert answer.status_code == 200
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def pixels_of(client, name):
+    tile = client.get(f"/photographs/{name}/tile?row=0&column=0&zoom=0")
+    return np.asarray(Image.open(io.BytesIO(tile.content)))
+
+
+def decoded(url):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("other/tile?row=0&column=0&zoom=0", 404),
+        ("{}/tile?row=7&column=0&zoom=0", 404),
+        ("{}/tile?row=0&column=0&zoom=99", 422),
+        ("{}/tile?row=-1&column=0&zoom=0", 422),
+    ],
+)
+def test_tiles_that_are_none(client, photo, path, status):
+    assert client.get(f"/photographs/{path.format(photo)}").status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("{}/repair", whole(width=65), 422),
+        ("{}/repair", whole(top=-1), 422),
+        ("{}/repair", whole(mask="data:image/png;base64,AAAA"), 422),
+        ("{}/repair", [], 422),
+        ("{}/redraw", whole(temperature=1e9), 422),
+        ("{}/redraw", whole(count=1000), 422),
+        ("{}/take/0", None, 404),
+        ("{}/take/-1", None, 404),
+        ("{}/undo", None, 422),
+        ("{}/redo", None, 422),
+        ("{}/enlarge/3", None, 422),
+        ("other/stop", None, 404),
+        ("examples/none", None, 404),
+        ("{}/second/none", None, 404),
+        ("{}/mix", whole(), 422),
+        ("{}/mix/all", whole(), 422),
+    ],
+)
+def test_hostile_requests_are_refused(client, photo, path, body, status):
+    answer = client.post(f"/photographs/{path.format(photo)}", json=body)
+    assert answer.status_code == status
+    assert "Traceback" not in answer.text
+    assert pixels_of(client, photo).shape == (48, 64, 3)
+
+
+def test_a_region_without_surroundings_is_refused(client, photo):
+    found = lines(client.post(f"/photographs/{photo}/repair", json=whole()))
+    assert "some unmarked pixels around the marked ones" in found[-1]["error"]
+
+
+def test_completions_are_drawn_and_one_is_taken(client):
+    name = upload(client, noise())
+    before, marked = pixels_of(client, name), np.zeros((20, 30), dtype=bool)
+    marked[5:7, 4:16] = True
+    region = {"top": 20, "left": 10, "height": 20, "width": 30, "mask": mask_url(marked)}
+
+    def drawn(seed, **changes):
+        body = region | {"complete": True, "seed": seed} | changes
+        found = lines(client.post(f"/photographs/{name}/redraw", json=body))
+        shares = [line["progress"] for line in found if "progress" in line]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        draws = [k for k, line in enumerate(found) if "drawn" in line]
+        assert found[draws[0] - 1]["progress"] == pytest.approx(1 / len(draws))  # before the others
+        return [decoded(found[k]["drawn"]) for k in draws]
+
+    images = drawn(0)
+    assert len(images) == 3
+    assert np.array_equal(images, drawn(0))
+    assert not np.array_equal(images[0], drawn(1, count=1)[0])
+    inside = before[20:40, 10:40]
+    for image in images:
+        assert np.array_equal(image[~marked], inside[~marked])
+        assert (image != inside)[marked].any(1).mean() > 0.5
+    for first, second in combinations(images, 2):
+        assert (first != second)[marked].any()
+    drawn(0)
+    assert client.post(f"/photographs/{name}/take/1").status_code == 200
+    after = pixels_of(client, name)
+    assert np.array_equal(after[20:40, 10:40], images[1])
+    assert client.post(f"/photographs/{name}/undo").status_code == 200
+    assert np.array_equal(pixels_of(client, name), before)
+    assert client.post(f"/photographs/{name}/redo").status_code == 200
+    assert np.array_equal(pixels_of(client, name), after)
+
+
+def test_too_many_completed_pixels_are_refused(client):
+    name = upload(client, Image.new("RGB", (600, 600)))
+    body = {"top": 0, "left": 0, "height": 500, "width": 600, "complete": True}
+    answer = client.post(f"/photographs/{name}/redraw", json=body)
+    assert answer.status_code == 422
+    assert "at most 262,144 marked pixels for completions; got 300,000" in answer.json()["detail"]
+
+
+def test_completions_by_a_flow_of_averages_are_refused():
+    config = load_flow("photos").config
+    flow = make_flow(replace(config, geometry=replace(config.geometry, coarse="averages")))
+    with asking(flow) as client:
+        name = upload(client, Image.new("RGB", (16, 16)))
+        region = {"top": 4, "left": 4, "height": 2, "width": 2, "complete": True}
+        found = lines(client.post(f"/photographs/{name}/redraw", json=region))
+    assert "whose coarse images are sites for completions" in found[-1]["error"]
+
+
+def test_every_picture_has_a_name_of_its_own(client):
+    """Ten at once, with what was changed of each."""
+    names = [upload(client, Image.new("RGB", (64, 48), (value * 20,) * 3)) for value in range(10)]
+    assert len(set(names)) == 10
+    marked = np.zeros((48, 64), dtype=bool)
+    marked[10:20, 10:20] = True
+    for value, name in enumerate(names):
+        body = whole(mask=mask_url(marked))
+        assert lines(client.post(f"/photographs/{name}/repair", json=body))[-1]["pixels"] == 100
+        assert np.abs(pixels_of(client, name).astype(int) - value * 20).max() <= 2
+
+
+def test_pictures_are_enlarged(client, monkeypatch):
+    image = noise(30, 20)
+    name = upload(client, image)
+    found = lines(client.post(f"/photographs/{name}/enlarge/4"))
+    assert found[0]["progress"] < found[-2]["progress"] == 1
+    assert (found[-1]["width"], found[-1]["height"]) == (120, 80)
+    assert np.array_equal(pixels_of(client, found[-1]["id"])[::4, ::4], np.asarray(image))
+    monkeypatch.setattr(photographs, "MOST_PIXELS", 4000)
+    for factor, instead in ((4, "choose ×2"), (2, "")):
+        answer = client.post(f"/photographs/{name}/enlarge/{factor}")
+        assert instead in answer.text
+    monkeypatch.setattr(photographs, "MOST_PIXELS", 2000)
+    assert "use rgflow enlarge" in client.post(f"/photographs/{name}/enlarge/2").json()["detail"]
+
+
+def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"  # turned, by a camera
+    sent, how = Image.fromarray(photograph("china").transpose(1, 2, 0)[:48, :64]), {"quality": 83}
+    name = upload(client, sent, "JPEG", "é.jpg", exif=exif.tobytes(), icc_profile=b"of", **how)
+    region = {"top": 10, "left": 10, "height": 20, "width": 20}
+    assert "done" in lines(client.post(f"/photographs/{name}/repair", json=region))[-1]
+    answers = [client.get(f"/photographs/{name}/export?like={like}") for like in (True, False)]
+    assert "%C3%A9-repaired.jpg" in answers[0].headers["Content-Disposition"]
+    like, exact = (Image.open(io.BytesIO(answer.content)) for answer in answers)
+    content = io.BytesIO()
+    sent.save(content, "JPEG", **how)
+    assert (like.format, exact.format) == ("JPEG", "PNG")
+    assert like.quantization == Image.open(content).quantization
+    assert like.size == exact.size == (48, 64)
+    for image in (like, exact):
+        assert image.getexif()[0x010F] == "Maker"
+        assert 0x0112 not in image.getexif()
+        assert image.info["icc_profile"] == b"of"
+    off = np.abs(np.asarray(like).astype(int) - np.asarray(exact))
+    assert 0 < off.mean() < 3
+    # Files without loss are offered as such only.
+    content = io.BytesIO()
+    kinds = [("WEBP", {"lossless": True}, None), ("WEBP", {}, "WEBP"), ("PNG", {}, None)]
+    for kind, options, lossy in kinds:
+        content.seek(0)
+        sent.save(content, kind, **options)
+        found = client.post("/photographs", files={"file": content.getvalue()}).json()
+        assert found["lossy"] == lossy
+
+
+def test_strips_are_searched_as_the_whole(monkeypatch):
+    """And a large area of one colour isn't damage, though little of it lies in one of them."""
+    flow, pixels = (
+        load_flow("photos").frozen(),
+        photograph("chelsea", scale=2)[:, :140, :200].copy(),
+    )
+    pixels[:, :131, :12] = 255
+    for i, j in ((63, 150), (64, 160), (100, 30), (130, 199)):
+        pixels[:, i, j] = (255, 0, 255)
+    expected = damage.find_damage(flow, torch.from_numpy(pixels)).found
+    assert not expected[:131, :12].any()
+    monkeypatch.setattr(searching, "STRIP", 1)
+    monkeypatch.setattr(searching, "LEAST", 64)
+    found, shares = np.zeros_like(expected), []
+    for rows, part in searching.searched(
+        flow, pixels, slice(0, 140), slice(0, 200), damage.ODD, shares.append
+    ):
+        found[rows] = part
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] == 1
+    assert np.array_equal(found, expected)
+    maps = list(searching.surprises(flow, pixels, slice(10, 139), slice(3, 190), 2, shares.append))
+    assert [excess.shape for _, excess in maps] == [(16, 47), (16, 47), (1, 47)]
+    assert maps[1][1][(100 - 74) // 4, (30 - 3) // 4] > damage.ODD
+
+
+# ------------------------------------------------------------------------------------- jobs
+
+
+def small():
+    pixels = np.zeros((3, 6, 6), dtype=np.uint8)
+    return Photo("x", None, pixels, pixels.copy(), np.zeros((6, 6), dtype=bool))
+
+
+def test_a_job_stops_when_asked_and_when_nobody_listens():
+    photo, jobs, ended = small(), Jobs(1), threading.Semaphore(0)
+
+    def work(tell):
+        try:
+            while True:
+                tell(progress=0.5)
+        finally:
+            ended.release()
+
+    async def follow():
+        asked = jobs.start(photo, work).body_iterator
+        assert json.loads(await anext(asked)) == {"progress": 0.5}
+        photo.stop()
+        async for line in asked:
+            last = json.loads(line)
+        assert last == {"done": True, "stopped": True, "version": 0}
+        # Another one ends the one before, and waits for its end.
+        first = jobs.start(photo, work).body_iterator
+        await anext(first)
+        second = jobs.start(photo, work).body_iterator
+        assert json.loads(await anext(second)) == {"progress": 0.5}
+        await second.aclose()
+        await first.aclose()
+
+    asyncio.run(follow())
+    for _ in range(3):
+        assert ended.acquire(timeout=60)
+
+
+def test_a_repair_that_stops_leaves_nothing(client, photo, monkeypatch):
+    before = pixels_of(client, photo)
+
+    def half(flow, image, hole, *, progress, preview):
+        progress(0.5)
+        preview(255 - image)
+        assert not np.array_equal(pixels_of(client, photo), before)
+        raise StoppedError
+
+    monkeypatch.setattr(photographs, "restore", half)
+    region = whole(height=20)
+    found = lines(client.post(f"/photographs/{photo}/repair", json=region))
+    assert found[-1]["stopped"]
+    assert found[-1]["version"] > found[1]["version"]
+    assert np.array_equal(pixels_of(client, photo), before)
+
+
+def test_steps_are_undone_and_done_again():
+    photo = small()
+    states = [photo.now.copy()]
+    for value in range(3):
+        pixels, where = np.full((3, 2, 2), 9 + value, dtype=np.uint8), np.eye(2, dtype=bool)
+        photo.change(Drawn(value, 1, pixels, where))
+        states.append(photo.now.copy())
+    for state in states[2:0:-1]:
+        assert photo.undo()
+        assert np.array_equal(photo.now, state)
+    assert photo.changed.sum() == 2
+    for state in states[2:]:
+        assert photo.redo()
+        assert np.array_equal(photo.now, state)
+    assert not photo.redo()
+    photo.undo()
+    photo.change(Drawn(0, 0, pixels, where))
+    assert not photo.redo()  # as something else was done
+    assert photo.undo()
+    assert np.array_equal(photo.now, states[2])
