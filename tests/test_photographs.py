@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from flows import random_flow
 from rgflow import load_flow, photographs
@@ -243,6 +244,27 @@ def test_damage_is_found_and_nothing_else(photos, chelsea):
     assert (found & hole).sum() >= 0.9 * hole.sum()
     assert (found & ~hole).sum() <= 3
     assert find_damage(photos, chelsea).found.sum() <= 2
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+def test_damage_is_found_after_compression_with_loss(photos, quality):
+    chelsea = torch.tensor(photograph("chelsea", scale=4))
+    bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
+    hole[10:60, 30:32] = True
+    hole[40, 50:110] = True
+    bad[:, hole] = 255
+    pictures_of = []
+    for image in (bad, chelsea):
+        file = io.BytesIO()
+        Image.fromarray(image.numpy().transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
+        pictures_of.append(pictures.read(file))
+    damaged, whole = (
+        find_damage(photos, torch.from_numpy(one.seen), loss=one.loss).found for one in pictures_of
+    )
+    assert (damaged & hole).sum() >= 0.8 * hole.sum()
+    assert (damaged & ~binary_dilation(hole, np.ones((3, 3)), 2)).sum() <= 5
+    assert whole.sum() <= 5
+    assert pictures_of[0].loss > 1
 
 
 @pytest.mark.parametrize("temperature", [None, 0.7])

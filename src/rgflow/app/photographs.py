@@ -202,8 +202,9 @@ def make_router(flow: Flow, about: str) -> APIRouter:
 
         def work(tell: Tell) -> dict[str, Any]:
             for own, found in searched(
-                flow, photo.now, rows, columns, region.odd, lambda share: tell(progress=share)
-            ):
+                flow, photo.now, rows, columns, region.odd, photo.picture.loss,
+                lambda share: tell(progress=share),
+            ):  # fmt: skip
                 if found.any():
                     tell(
                         mask=mask_url(found), top=own.start, left=columns.start,

@@ -27,6 +27,7 @@ def searched(
     rows: slice,
     columns: slice,
     odd: float,
+    loss: float,
     progress: Callable[[float], None],
 ) -> Iterator[tuple[slice, Mask]]:
     """Rows of a region and what is damaged in them, strip by strip
@@ -39,12 +40,12 @@ def searched(
         flow: Of photographs.
         pixels: The photograph, [C, H, W].
         rows, columns: The region.
-        odd: As for `find_damage`.
+        odd, loss: As for `find_damage`.
         progress: Called with the share of the work that is done.
     """
     large = _large(pixels)
     for own, image, inside, share in _strips(pixels, rows, columns, progress):
-        found = damage.find_damage(flow, image, odd=odd, progress=share).found
+        found = damage.find_damage(flow, image, odd=odd, loss=loss, progress=share).found
         yield own, found[inside] & ~large[own, columns]
 
 

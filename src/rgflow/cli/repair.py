@@ -104,20 +104,22 @@ def _repair(
         hole = _hole(
             flow, image, picture, mask, settings, lambda x: shown.update(task, completed=x)
         )
+        searched = not mask and settings.box is None
         if not hole.any():
             say(f"{path.name}: no damage was found; mark it with --mask, or lower --odd.")
             return
+        written = []
+        if searched:  # what took longest is kept, whatever happens next
+            found = Image.fromarray(hole.astype("uint8") * 255)
+            written.append(write(found, folder / f"{path.stem}-mask.png"))
         shown.update(task, description=f"{path.name}, repairing")
         whole = restore(
             flow, image, hole, sweeps=settings.sweeps,
             progress=lambda x: shown.update(task, completed=x),
         )  # fmt: skip
-    written = [write(picture.replaced(whole.cpu().numpy(), hole), folder / path.name)]
-    if not mask and settings.box is None:
-        found = Image.fromarray(hole.astype("uint8") * 255)
-        written.append(write(found, folder / f"{path.stem}-mask.png"))
-    compared = before_after(image, whole.cpu(), hole)
-    written.append(write(compared, folder / f"{path.stem}-before-after.png"))
+    written.insert(0, write(picture.replaced(whole.cpu().numpy(), hole), folder / path.name))
+    compared = folder / f"{path.stem}-before-after.png"
+    written.append(write(before_after(image, whole.cpu(), hole), compared))
     if settings.completions:
         written += _draw(flow, image, hole, picture, folder / path.name, settings)
     spent = time.perf_counter() - start
@@ -126,6 +128,16 @@ def _repair(
         f"{path.name}: {many(int(hole.sum()), 'pixel')} repaired in {spent:.1f} s; see {names} in "
         f"{folder}."
     )
+    if picture.loss:
+        say(
+            f"{path.name} was compressed with loss, so it's written as {written[0].suffix[1:]}, "
+            "which keeps all other pixels."
+        )
+    if picture.loss and searched:
+        say(
+            "In such files grey scratches, faint dust and dead pixels are often missed: look at "
+            f"{compared.name}, and mark what is left with --mask."
+        )
 
 
 def _hole(
@@ -154,7 +166,8 @@ def _hole(
         out[y : y + rows, x : x + columns] = True
         return out
     if mask is None:
-        return find_damage(flow, image, odd=settings.odd, progress=progress).found
+        found = find_damage(flow, image, odd=settings.odd, loss=picture.loss, progress=progress)
+        return found.found
     return read_mask(expanded(mask), picture.size)
 
 
