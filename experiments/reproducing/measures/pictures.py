@@ -1,6 +1,7 @@
 """What a flow of photographs is good for: repair, finding damage, enlarging, beside the methods
 that people would use; on crops of the seven photographs, which it must not have learned from."""
 
+import io
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,12 +26,16 @@ from rgflow.cells import Mask
 from rgflow.data import patches
 from rgflow.photographs.damage import find_damage
 from rgflow.photographs.enlarging import enlarge
-from rgflow.photographs.restoring import restore
+from rgflow.photographs.pictures import read
+from rgflow.photographs.restoring import Around, restore
 from rgflow.photographs.scoring import bits
 
 Pixels = NDArray[np.uint8]
 """A picture [H, W, C]."""
 Random = np.random.Generator
+QUALITY, BLURRED = 90, 4
+"""Of the JPEGs in which damage is looked for, and levels by which a pixel next to damage differs
+because of it."""
 
 
 @cache
@@ -166,33 +171,42 @@ def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int 
     return Found(numbers=numbers, pictures={"repairs": picture})
 
 
+DAMAGE: dict[str, tuple[Callable[[tuple[int, int], Random], Mask], int | None, int | None]] = {
+    "scratches, white": (scratches, 255, None),
+    "scratches, grey": (scratches, 128, None),
+    "text, white": (text, 255, None),
+    "dead pixels, one in 200": (dead(0.005), None, None),
+    "8×8 blocks, 2 %, black": (blocks(8, 0.02), 0, None),
+    "scratches, white, JPEG": (scratches, 255, QUALITY),
+    "scratches, grey, JPEG": (scratches, 128, QUALITY),
+    "text, white, JPEG": (text, 255, QUALITY),
+    "dead pixels, one in 200, JPEG": (dead(0.005), None, QUALITY),
+    "8×8 blocks, 2 %, black, JPEG": (blocks(8, 0.02), 0, QUALITY),
+}
+"""By name: where there is damage, of which value; and the quality of the JPEG, if it is one."""
+
+
 def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
     """How well damage is found: the area under the ROC curve of a map of the flow, of a noise
     residual (what a median filter takes away) and of the local variance; and precision and recall
-    of what the flow marks, with how many pixels of undamaged crops it does."""
+    of what the flow marks, with how many pixels of undamaged crops it does. In a JPEG damage blurs:
+    right is what differs by more than `BLURRED` levels from the undamaged crop, saved likewise."""
     rows = []
-    for name, (make, value) in {
-        "scratches, white": (scratches, 255),
-        "scratches, grey": (scratches, 128),
-        "text, white": (text, 255),
-        "dead pixels, one in 200": (dead(0.005), None),
-        "8×8 blocks, 2 %, black": (blocks(8, 0.02), 0),
-    }.items():
+    for name, (make, value, quality) in DAMAGE.items():
         random = np.random.default_rng(0)
         for number, truth in enumerate(crops(count, edge)):
             hole = make(truth.shape[:2], random)
             colour = random.integers(256, size=truth.shape) if value is None else value
-            x = np.where(hole[..., None], colour, truth).astype(np.uint8)
-            image = torch.from_numpy(x.transpose(2, 0, 1).copy())
+            damaged = np.where(hole[..., None], colour, truth).astype(np.uint8)
+            x, excess, found = _searched(subject, damaged, quality)
             mean = x.mean(2)
-            damage = find_damage(subject.flow, image)
-            found = damage.found
             maps = {
-                "flow": damage.excess,
+                "flow": excess,
                 "noise residual": np.abs(x - median_filter(x, (3, 3, 1)).astype(float)).sum(2),
                 "local variance": uniform_filter(mean**2, 3) - uniform_filter(mean, 3) ** 2,
             }
-            right = (found & hole).sum()
+            changed = np.abs(x.astype(int) - _saved(truth, quality)[0]).max(2) > BLURRED
+            right = found & (hole | changed)
             rows.append(
                 {
                     "damage": name,
@@ -201,8 +215,8 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
                         method: float(roc_auc_score(hole.ravel(), of.ravel()))
                         for method, of in maps.items()
                     },
-                    "precision": float(right / max(found.sum(), 1)),
-                    "recall": float(right / hole.sum()),
+                    "precision": float(right.sum() / max(found.sum(), 1)),
+                    "recall": float((found & hole).sum() / hole.sum()),
                 }
             )
     means = {
@@ -212,12 +226,31 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
         }
         for name, of in _grouped(rows).items()
     }
-    clean = [
-        int(find_damage(subject.flow, torch.from_numpy(x.transpose(2, 0, 1).copy())).found.sum())
-        for x in crops(count, edge)
-    ]
-    false = {"pixels": clean, "share": sum(clean) / (count * edge**2)}
-    return Found(numbers={"rows": rows, "means": means, "undamaged": false})
+    undamaged = {}
+    for name, quality in (("PNG", None), ("JPEG", QUALITY)):
+        clean = [int(_searched(subject, x, quality)[2].sum()) for x in crops(count, edge)]
+        undamaged[name] = {"pixels": clean, "share": sum(clean) / (count * edge**2)}
+    return Found(numbers={"rows": rows, "means": means, "undamaged": undamaged})
+
+
+def _saved(x: Pixels, quality: int | None) -> tuple[Pixels, float]:
+    """A picture as it comes back from a JPEG, or from a PNG, and its `loss`."""
+    file = io.BytesIO()
+    how = {} if quality is None else {"quality": quality}
+    Image.fromarray(x).save(file, "JPEG" if how else "PNG", **how)
+    picture = read(file)
+    return picture.seen.transpose(1, 2, 0), picture.loss
+
+
+def _searched(
+    subject: MeasuredFlow, x: Pixels, quality: int | None
+) -> tuple[Pixels, NDArray[np.float32], Mask]:
+    """A picture as it is saved, the map of the flow, and what is marked."""
+    saved, loss = _saved(x, quality)
+    image = torch.from_numpy(saved.transpose(2, 0, 1).copy())
+    damage = find_damage(subject.flow, image, loss=loss)
+    every = Around(subject.flow, image).excess_map().numpy()
+    return saved, np.where(np.isnan(damage.excess), every, damage.excess), damage.found
 
 
 def enlarging_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
