@@ -336,7 +336,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
                 parts += [(zoom, part) for part in _squares(rows, columns, NEXT << zoom)]
             for number, (zoom, part) in enumerate(parts):
                 tell(progress=number / len(parts))
-                mixed = _mixed(flow, pixels, other, part, zoom, region)
+                mixed = _mixed(flow, pixels, other, part, zoom, region, tell)
                 image = Image.fromarray(mixed.transpose(1, 2, 0).copy())
                 tell(mixed=url(image), top=part[0].start, left=part[1].start, step=1 << zoom)
             return {}
@@ -442,17 +442,23 @@ def _squares(rows: slice, columns: slice, edge: int) -> list[tuple[slice, slice]
 
 
 def _mixed(
-    flow: Flow, first: Pixels, second: Pixels, part: tuple[slice, slice], zoom: int, region: Region
+    flow: Flow,
+    first: Pixels,
+    second: Pixels,
+    part: tuple[slice, slice],
+    zoom: int,
+    region: Region,
+    tell: Tell,
 ) -> Pixels:
     """A part of a mixture, of every 2^zoom-th pixel both ways: these are a photograph as well, with
     fewer levels."""
     step, levels = 1 << zoom, max(region.levels - zoom, 0)
-    rim, unit = 8 << levels, 4 << levels  # so that all levels lie as in the whole
     grids = [pixels[:, ::step, ::step] for pixels in (first, second)]
-    inside = [slice(of.start >> zoom, of.stop >> zoom) for of in part]
-    wide = [slice(max(of.start - rim, 0) // unit * unit, of.stop + rim) for of in inside]
+    rows, columns = (slice(of.start >> zoom, of.stop >> zoom) for of in part)
+    # So that all levels lie as in the whole.
+    wide, inside = around(grids[0], rows, columns, 8 << levels, 4 << levels)
     image, other = (torch.from_numpy(grid[:, *wide].copy()) for grid in grids)
     if levels and min(image.shape[1:]) >= flow.config.geometry.smallest:
-        image = mix(flow, image, other, [region.share] * levels)
-    cut = [slice(of.start - w.start, of.stop - w.start) for of, w in zip(inside, wide, strict=True)]
-    return image[:, *cut].numpy()
+        shares = [region.share] * levels
+        image = mix(flow, image, other, shares, progress=lambda _: tell())
+    return image[:, *inside].numpy()

@@ -56,30 +56,44 @@ class _Change(Protocol):
 def _changed(flow: RGFlow, image: Tensor, change: _Change, progress: Progress | None) -> Tensor:
     """A photograph, uint8 [C, H, W], with other latents; the flow is of its size."""
     before, out, done = grids(flow, image[None]), grids(flow, image[None].clone()), 0
+    changed = False
     for level in reversed(range(flow.levels)):
         if level + 1 < flow.levels:
             out[level][:, :, ::2, ::2] = unaveraged(flow, out, level + 1)
         for part in reversed(list(parts_of(flow, level))):
-            levels, around = _read(flow, before, part)
-            now = out[level][:, :, part.rows]
-            _, given = part.layer.read_band(now.to(flow.device, flow.dtype), part.cells)
-            which = (around.values != given.values).any(1) | change.touches(part)
-            if which.any():
-                window, own = window_of(part.layer), levels[which]
-
-                def latents(which: Tensor = which, read: tuple[Tensor, Context] = (levels, around),
-                            part: Part = part) -> Tensor:  # fmt: skip
-                    return _latents(flow, part, *read, which)
-
-                u = from_cube(flow.prior.to_cube(change.latents(part, which, latents)).to(own))
-                free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-                levels = levels.clone()
-                levels[which] = window.draw_levels(own, free, u, given.rows(which))[0].to(levels)
-                overwrite(now, part.cells, levels.to(torch.uint8).cpu())
+            touched = torch.as_tensor(change.touches(part), device=flow.device)
+            if changed or touched.any():  # otherwise all that it reads is as before
+                changed |= _rewrite(flow, before, out, part, change, touched)
             done += len(part.cells)
             if progress:
                 progress(done / image[0].numel())
     return unaveraged(flow, out, 0)[0]
+
+
+def _rewrite(
+    flow: RGFlow,
+    before: list[Tensor],
+    out: list[Tensor],
+    part: Part,
+    change: _Change,
+    touched: Tensor,
+) -> bool:
+    """Write the cells of a part, of `grids` as they were and as they are to be; whether any are
+    others."""
+    levels, around = _read(flow, before, part)
+    now = out[part.level][:, :, part.rows]
+    _, given = part.layer.read_band(now.to(flow.device, flow.dtype), part.cells)
+    which = (around.values != given.values).any(1) | touched
+    if not which.any():
+        return False
+    window, own = window_of(part.layer), levels[which]
+    z = change.latents(part, which, lambda: _latents(flow, part, levels, around, which))
+    u = from_cube(flow.prior.to_cube(z).to(own))
+    free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+    new = levels.clone()
+    new[which] = window.draw_levels(own, free, u, given.rows(which))[0].to(levels)
+    overwrite(now, part.cells, new.to(torch.uint8).cpu())
+    return True
 
 
 def _read(flow: Flow, found: list[Tensor], part: Part) -> tuple[Tensor, Context]:

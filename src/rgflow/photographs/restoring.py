@@ -255,10 +255,10 @@ def completions(
     )
     filling = WindowFilling(window_layers(of), missing, particles, random)
     drawn = _drawn(filling, x, count, progress or (lambda _: None))
-    return (one[:, :height, :width] for one in drawn)
+    return (one[:, :height, :width].clone() for one in drawn)
 
 
-@torch.no_grad()
+@torch.inference_mode()  # which makes many small steps a third faster
 def _drawn(
     filling: WindowFilling, x: Tensor, count: int, progress: Callable[[float], None]
 ) -> Iterator[Tensor]:
@@ -275,7 +275,7 @@ def _drawn(
             draw(filling.batches[k], keep=True)
             done += filling.batches[k].count
             progress(done / total)
-        yield x.clone()
+        yield x
 
 
 def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None]) -> None:
