@@ -222,7 +222,11 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         def work(tell: Callable[..., None]) -> dict[str, Any]:
             image = torch.from_numpy(photo.now[:, rows, columns].copy())
             found = damage.find_damage(
-                flow, image, odd=region.odd, progress=lambda share: tell(progress=share)
+                flow,
+                image,
+                odd=region.odd,
+                loss=photo.picture.loss,
+                progress=lambda share: tell(progress=share),
             ).found
             return {"mask": mask_url(found), "pixels": int(found.sum())}
 

@@ -1,36 +1,52 @@
-"""Finding damage in photographs: pixels that the flow doesn't expect, and flat patches.
+"""Finding damage in photographs: pixels that the flow doesn't expect, and shapes of one colour.
 
 A pixel is odd if it is far less likely, given all others, than the median of its distribution. So
-little is odd in noise and texture, but a speck of dust in a smooth sky is. An odd pixel makes its
-neighbours look odd, so odd pixels are restored and their neighbours judged again.
+little is odd in noise and texture, but a speck of dust in a smooth sky is. Pixels of a scratch, a
+letter or a lost block expect each other instead, so shapes that look like these are candidates: of
+one colour with sharp edges, or narrow and nearly white or black. Compression with loss changes
+colours, so there it is the brightness that is the same, but for the errors of compression. Odd
+pixels and candidates are restored, and judged again given what surrounds them then.
 
-Letters in shapes: H, W rows and columns.
+Letters in shapes: C channels; H, W rows and columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     binary_dilation,
-    distance_transform_cdt,
     generate_binary_structure,
+    grey_closing,
+    grey_opening,
 )
 from skimage.measure import label
 from torch import Tensor
 
 from rgflow.cells import Mask
 from rgflow.flow import Flow
+from rgflow.photographs.pictures import as_seen, image_of
 from rgflow.photographs.restoring import Around, restore
 
 ODD, BESIDE = 25.0, 12.0
 """Excess in nats above which a pixel is odd, and above which a neighbour of an odd pixel is."""
+APART = 4
+"""Levels by which an odd pixel is above all but one of its neighbours, or below, in a channel; few
+pixels are, and only these are judged by the flow."""
 ROUNDS = 4
 FLAT, LARGEST, THIN = 12, 0.05, 3
-"""Limits for a lost patch of one colour: its minimum number of connected pixels; its maximum share
-of the picture, unless it is a line; and the maximum distance of a line's pixels from its edge."""
+"""Limits for a shape: its minimum number of pixels; and its maximum share of the picture, unless it
+has at most so many pixels for each of its edge."""
+CONTRAST, SHARP, NARROW = 10, 0.65, 11
+"""By how many levels a shape differs from what surrounds it, at which share of its edge; and the
+width from which a shape isn't narrow."""
+BLACK, WHITE = 6, 243
+"""The brightest black and the darkest white: JPEG gives white lines some of the colours beside them,
+which makes them darker."""
 EDGES = generate_binary_structure(2, 2)
 
 
@@ -40,8 +56,8 @@ class Damage:
 
     Attributes:
         found: Where there is damage, [H, W].
-        excess: How much less likely than usual each pixel is, in nats, [H, W]; found pixels and
-            their neighbours are judged given the restored photograph.
+        excess: How much less likely than usual pixels are, in nats, [H, W]: given the restored
+            photograph where that was judged, and NaN where nothing looks like damage.
     """
 
     found: Mask
@@ -54,6 +70,7 @@ def find_damage(
     image: Tensor,
     *,
     odd: float = ODD,
+    loss: float = 0.0,
     progress: Callable[[float], None] | None = None,
 ) -> Damage:
     """Find dead pixels, dust, scratches, text and lost patches.
@@ -62,6 +79,8 @@ def find_damage(
         flow: A flow of windows, of any size.
         image: uint8 [C, H, W].
         odd: Excess in nats above which a pixel is odd; larger values find less.
+        loss: Standard error of the brightness after compression, in levels, as
+            `rgflow.photographs.pictures.read` finds it; 0: nothing was lost.
         progress: Called with the share of the work that is done.
 
     Raises:
@@ -74,31 +93,112 @@ def find_damage(
         >>> np.argwhere(find_damage(load_flow("photos"), image).found).tolist()
         [[7, 20]]
     """
-    excess = Around(flow, image).excess_map(progress).numpy()
-    found = (excess > odd) | _patches(image.cpu().numpy())
+    around, pixels = Around(flow, image), image.cpu().numpy()
+    excess = np.full(pixels.shape[1:], np.nan, dtype=np.float32)
+
+    def judge(by: Around, where: Mask, told: Callable[[float], None] | None) -> None:
+        sites = np.argwhere(where)
+        excess[where] = by.excess(torch.as_tensor(sites), image, told).numpy()
+
+    stage = _stages(progress, 1 + 2 * ROUNDS)
+    judge(around, _apart(pixels), next(stage))
+    found = (excess > odd) | _candidates(pixels, loss)
     for _ in range(ROUNDS):
         if not found.any() or found.all():
             break
-        restored = Around(flow, restore(flow, image, found, sweeps=2))
-        judged = np.argwhere(binary_dilation(found, EDGES))
-        excess[tuple(judged.T)] = restored.excess(torch.as_tensor(judged), image).numpy()
-        new = np.zeros_like(found)
-        new[tuple(judged.T)] = excess[tuple(judged.T)] > BESIDE
+        restored = Around(flow, restore(flow, image, found, sweeps=2, progress=next(stage)))
+        judged = binary_dilation(found, EDGES)
+        judge(restored, judged, next(stage))
+        new = judged & (excess > BESIDE)
+        if loss:  # which hides some pixels of a shape
+            stays = _unlikely(found, excess)
+            new = stays | (new & binary_dilation(stays, EDGES))
         if (new == found).all():
             break
         found = new
+    if loss:  # which blurs the edges of damage
+        found = binary_dilation(found, EDGES)
     return Damage(found, excess)
 
 
-def _patches(image: NDArray[np.uint8]) -> Mask:
-    """Where neighbours have exactly one colour."""
-    code = np.zeros(image.shape[1:], dtype=np.int64)
-    for channel in image:
-        code = code << 8 | channel
-    names = label(code, background=-1, connectivity=2)
+def _stages(
+    progress: Callable[[float], None] | None, count: int
+) -> Iterator[Callable[[float], None] | None]:
+    """For each of so many stages, what to call with the share of it that is done."""
+    for k in range(count):
+        yield partial(_tell, progress, k, count) if progress else None
+
+
+def _tell(progress: Callable[[float], None], stage: int, count: int, share: float) -> None:
+    """Call with the share of all stages."""
+    progress((stage + share) / count)
+
+
+def _apart(image: NDArray[np.uint8]) -> Mask:
+    """Where some channel is above, or below, all but one of the neighbours by more than `APART`."""
+    out = np.zeros(image.shape[1:], dtype=bool)
+    for channel in image.astype(np.int16):
+        for values in (channel, -channel):
+            wide = np.pad(values, 1, constant_values=np.iinfo(np.int16).min)
+            most = second = np.full_like(values, np.iinfo(np.int16).min)
+            for i, j in product(range(3), range(3)):
+                if (i, j) != (1, 1):
+                    beside = wide[i : i + len(values), j : j + values.shape[1]]
+                    second = np.maximum(second, np.minimum(most, beside))
+                    most = np.maximum(most, beside)
+            out |= values > second + APART
+    return out
+
+
+def _candidates(image: NDArray[np.uint8], loss: float) -> Mask:
+    """Shapes that look like damage; loss is that of `find_damage`."""
+    grey = np.asarray(image_of(as_seen(image, 3 if len(image) == 3 else 1)).convert("L"))
+    contrast, edge = CONTRAST + 4 * loss, (NARROW, NARROW)
+    narrow = np.maximum(grey - grey_opening(grey, edge), grey_closing(grey, edge) - grey) > contrast
+    black, white = grey <= BLACK + 2 * loss, grey >= WHITE - 2 * loss
+    out = _shapes(narrow & black) | _shapes(narrow & white)
+    if not loss:
+        return out | _sharp(_colours(image), image, contrast)
+    for start in (0.0, 2.5 * loss):  # as a range may end amid the brightness of a shape
+        ranges = 1 + ((grey + start) // (5 * loss)).astype(int)
+        ranges[black], ranges[white] = 0, 256
+        out |= _sharp(ranges, grey[None], contrast)
+    return out
+
+
+def _shapes(where: Mask) -> Mask:
+    """The connected shapes that are large enough."""
+    names = label(where, connectivity=2)
+    return np.asarray(where & (np.bincount(names.ravel()) >= FLAT)[names])
+
+
+def _sharp(colours: NDArray[np.int_], image: NDArray[np.uint8], contrast: float) -> Mask:
+    """The connected shapes of one colour [H, W] whose edges are sharp in an image [C, H, W]."""
+    names = label(colours, background=-1, connectivity=2)
     sizes = np.bincount(names.ravel())
-    flat = (sizes >= FLAT)[names]
-    depth = np.zeros(len(sizes))
-    np.maximum.at(depth, names[flat], distance_transform_cdt(flat, "chessboard")[flat])
-    fits = (sizes <= LARGEST * names.size) | (depth <= THIN)
-    return np.asarray(flat & fits[names])
+    edges, sharp = np.zeros((2, len(sizes)), dtype=int)
+    for axis in (0, 1):
+        step = np.abs(np.diff(image.astype(np.int16), axis=1 + axis)).max(0) > contrast
+        end = np.diff(names, axis=axis) != 0
+        for side in (slice(None, -1), slice(1, None)):
+            of = names[side] if axis == 0 else names[:, side]
+            edges += np.bincount(of[end], minlength=len(sizes))
+            sharp += np.bincount(of[end & step], minlength=len(sizes))
+    fits = (sizes <= LARGEST * names.size) | (sizes <= THIN * edges)
+    return np.asarray(((sizes >= FLAT) & fits & (sharp >= SHARP * edges))[names])
+
+
+def _colours(image: NDArray[np.uint8]) -> NDArray[np.int_]:
+    """A number for every colour, [H, W]."""
+    out = np.zeros(image.shape[1:], dtype=int)
+    for channel in image:
+        out = out << 8 | channel
+    return out
+
+
+def _unlikely(found: Mask, excess: NDArray[np.float32]) -> Mask:
+    """The connected shapes that are unlikely as a whole."""
+    names = label(found, connectivity=2)
+    own = names[found]
+    mean = np.bincount(own, excess[found]) / np.maximum(np.bincount(own), 1)
+    return np.asarray((mean > BESIDE)[names])

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps
+from PIL.ImageFile import ImageFile
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -23,6 +24,8 @@ LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".b
 """Endings of lossless files, and their formats."""
 MOST_PIXELS = 250_000_000
 """Maximum number of pixels; more could be a decompression bomb."""
+LOSS = 4.0
+"""Of formats that don't say what they lost: that of JPEG at quality 90."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,14 @@ class Picture:
         image: The picture as it is, upright.
         notes: What a flow doesn't see of it, in words.
         behind: The colour behind transparent pixels.
+        loss: Standard error of the brightness after compression, in levels; 0: nothing was lost.
     """
 
     seen: Pixels
     image: Image.Image
     notes: tuple[str, ...] = field(default=())
     behind: tuple[int, ...] = (255, 255, 255)
+    loss: float = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -165,6 +170,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
                 )
             frames = getattr(opened, "n_frames", 1)
             deep = opened.format == "PNG" and _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
+            loss = _loss(opened)
             image = ImageOps.exif_transpose(opened)
             image.load()
         del opened  # and its pixels, of which the image is a copy
@@ -194,7 +200,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
         image = image.convert("LA" if image.mode in ("L", "1") else "RGBA")
     if image.has_transparency_data:
         notes.append(f"transparent pixels are seen over {background}")
-    return Picture(_seen(image, behind), image, tuple(notes), behind)
+    return Picture(_seen(image, behind), image, tuple(notes), behind, loss)
 
 
 def write(picture: Image.Image, path: Path) -> Path:
@@ -235,6 +241,18 @@ def _bits(opened: Image.Image) -> int:
     """Bits per channel of a PNG file."""
     header = getattr(opened, "tile", None)
     return 16 if header and ";16" in str(header[0][3]) else 8
+
+
+def _loss(opened: Image.Image) -> float:
+    """The standard error of the brightness after compression, in levels; at least 1 for JPEG, which
+    also rounds colours."""
+    if tables := getattr(opened, "quantization", None):  # steps of the coefficients of JPEG
+        steps = np.array(next(iter(tables.values())), dtype=float)
+        return max(float(((steps**2).mean() / 12) ** 0.5), 1.0)
+    if opened.format == "WEBP" and isinstance(opened, ImageFile) and opened.fp:
+        opened.fp.seek(0)
+        return LOSS if b"VP8 " in opened.fp.read(1 << 16) else 0.0  # the name of the lossy part
+    return LOSS if opened.format in ("AVIF", "HEIF") else 0.0
 
 
 def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:

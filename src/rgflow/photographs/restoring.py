@@ -66,22 +66,24 @@ class Around:
     @torch.no_grad()
     def median(self, sites: Tensor) -> Tensor:
         """The median of every channel at some sites [k, 2], given those before it, [k, C]."""
-        context = self._context(sites)
-        half = torch.full((len(sites), len(self.image)), 0.5, dtype=self.dtype)
-        half = half.to(self.image.device)
-        free = torch.ones(len(sites), dtype=torch.bool, device=self.image.device)
-        return self._map.draw_levels(half, free, half, context)[0]
+        return self._median(self._context(sites))[0]
 
     @torch.no_grad()
-    def excess(self, sites: Tensor, image: Tensor | None = None) -> Tensor:
+    def excess(
+        self,
+        sites: Tensor,
+        image: Tensor | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Tensor:
         """How much less likely than their medians pixels are, in nats, [k]: those of this image, or
         those of another image surrounded by this one."""
-        found = []
-        for some in sites.to(self.image.device).split(BAND):
+        found = [torch.empty(0, dtype=self.dtype, device=self.image.device)]
+        for some in sites.to(self.image.device).split(BAND) if len(sites) else ():
             context, (i, j) = self._context(some), some.T
             own = (self.image if image is None else image)[:, i, j].T.to(self.image.device)
-            now = self._map.level_log_prob(own, context)
-            found.append(self._map.level_log_prob(self.median(some), context) - now)
+            found.append(self._median(context)[1] - self._map.level_log_prob(own, context))
+            if progress:
+                progress(sum(map(len, found)) / len(sites))
         return torch.cat(found).cpu()
 
     @torch.no_grad()
@@ -94,15 +96,19 @@ class Around:
         out, first = torch.empty(height, width, dtype=self.dtype), 0
         for rows, cells in every.bands(BAND):
             own, context = self._layer.read_band(self.image[None, :, rows].to(self.dtype), cells)
-            half = torch.full_like(own, 0.5)
-            free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-            likely = self._map.draw_levels(own, free, half, context)[1]
-            found = likely - self._map.level_log_prob(own, context)
+            found = self._median(context)[1] - self._map.level_log_prob(own, context)
             out[first : first + cells.shape[0]] = found.view(cells.shape).cpu()
             first += cells.shape[0]
             if progress:
                 progress(first / height)
         return out
+
+    def _median(self, context: Context) -> tuple[Tensor, Tensor]:
+        """The medians [k, C] given what is around, and their log-probabilities in nats, [k]."""
+        rows, device = len(context.values), context.values.device
+        half = torch.full((rows, len(self.image)), 0.5, dtype=self.dtype, device=device)
+        free = torch.ones(rows, dtype=torch.bool, device=device)
+        return self._map.draw_levels(half, free, half, context)
 
     def _context(self, sites: Tensor) -> Context:
         """The windows around sites [k, 2]."""
