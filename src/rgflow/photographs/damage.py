@@ -2,15 +2,17 @@
 
 A pixel is odd if it is far less likely, given all others, than the median of its distribution. So
 little is odd in noise and texture, but a speck of dust in a smooth sky is. Pixels of a scratch, a
-letter or a lost block expect each other instead. What these look like is a candidate: a shape of
-exactly one colour or, where compression with loss has blurred it, a narrow one that is nearly black
-or white. Odd pixels and candidates are restored, and judged again by what then surrounds them.
+letter or a lost block expect each other instead, so shapes that look like these are candidates: of
+one colour with sharp edges, or narrow and nearly white or black. Compression with loss changes
+colours, so there it is the brightness that is the same, but for the errors of compression. Odd
+pixels and candidates are restored, and judged again given what surrounds them then.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -18,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     binary_dilation,
-    distance_transform_cdt,
     generate_binary_structure,
     grey_closing,
     grey_opening,
@@ -38,12 +39,14 @@ APART = 4
 pixels are, and only these are judged by the flow."""
 ROUNDS = 4
 FLAT, LARGEST, THIN = 12, 0.05, 3
-"""Limits for a lost patch of one colour: its minimum number of connected pixels; its maximum share
-of the picture, unless it is a line; and the maximum distance of a line's pixels from its edge."""
-CONTRAST, NARROW, BLACK, WHITE = 10, 11, 6, 243
-"""Limits for a shape that compression has blurred, where little was lost: by how many levels its
-brightness differs from what surrounds it; the width from which it isn't narrow; the brightness of
-black and of white ones. Chosen on validation photographs of `wallpapers`."""
+"""Limits for a shape: its minimum number of pixels; and its maximum share of the picture, unless it
+has at most so many pixels for each of its edge."""
+CONTRAST, SHARP, NARROW = 10, 0.65, 11
+"""By how many levels a shape differs from what surrounds it, at which share of its edge; and the
+width from which a shape isn't narrow."""
+BLACK, WHITE = 6, 243
+"""The brightest black and the darkest white: JPEG gives white lines some of the colours beside
+them, which makes them darker. All limits were chosen on validation photographs of `wallpapers`."""
 EDGES = generate_binary_structure(2, 2)
 
 
@@ -99,7 +102,7 @@ def find_damage(
 
     stage = _stages(progress, 1 + 2 * ROUNDS)
     judge(around, _apart(pixels), next(stage))
-    found = (excess > odd) | (_extreme(pixels, loss) if loss else _exact(pixels))
+    found = (excess > odd) | _candidates(pixels, loss)
     for _ in range(ROUNDS):
         if not found.any() or found.all():
             break
@@ -123,12 +126,12 @@ def _stages(
 ) -> Iterator[Callable[[float], None] | None]:
     """For each of so many stages, what to call with the share of it that is done."""
     for k in range(count):
+        yield partial(_tell, progress, k, count) if progress else None
 
-        def told(share: float, k: int = k) -> None:
-            if progress:
-                progress((k + share) / count)
 
-        yield told if progress else None
+def _tell(progress: Callable[[float], None], stage: int, count: int, share: float) -> None:
+    """Call with the share of all stages."""
+    progress((stage + share) / count)
 
 
 def _apart(image: NDArray[np.uint8]) -> Mask:
@@ -147,42 +150,50 @@ def _apart(image: NDArray[np.uint8]) -> Mask:
     return out
 
 
-def _exact(image: NDArray[np.uint8]) -> Mask:
-    """Where neighbours have exactly one colour."""
-    code = np.zeros(image.shape[1:], dtype=np.int64)
-    for channel in image:
-        code = code << 8 | channel
-    names = label(code, background=-1, connectivity=2)
-    sizes = np.bincount(names.ravel())
-    flat = (sizes >= FLAT)[names]
-    depth = np.zeros(len(sizes))
-    np.maximum.at(depth, names[flat], distance_transform_cdt(flat, "chessboard")[flat])
-    fits = (sizes <= LARGEST * names.size) | (depth <= THIN)
-    return np.asarray(flat & fits[names])
-
-
-def _extreme(image: NDArray[np.uint8], loss: float) -> Mask:
-    """Narrow shapes that are nearly white or black."""
-    grey = _grey(image)
-    narrow = _narrow(grey, CONTRAST + 4 * loss)
-    out = np.zeros(grey.shape, dtype=bool)
-    for extreme in (grey <= BLACK + 2 * loss, grey >= WHITE - 2 * loss):
-        names = label(narrow & extreme, connectivity=2)
-        sizes = np.bincount(names.ravel())
-        sizes[0] = 0
-        out |= (sizes >= FLAT)[names]
+def _candidates(image: NDArray[np.uint8], loss: float) -> Mask:
+    """Shapes that look like damage; loss is that of `find_damage`."""
+    grey = np.asarray(image_of(as_seen(image, 3 if len(image) == 3 else 1)).convert("L"))
+    contrast, edge = CONTRAST + 4 * loss, (NARROW, NARROW)
+    narrow = np.maximum(grey - grey_opening(grey, edge), grey_closing(grey, edge) - grey) > contrast
+    black, white = grey <= BLACK + 2 * loss, grey >= WHITE - 2 * loss
+    out = _shapes(narrow & black) | _shapes(narrow & white)
+    if not loss:
+        return out | _sharp(_colours(image), image, contrast)
+    for start in (0.0, 2.5 * loss):  # as a range may end amid the brightness of a shape
+        ranges = 1 + ((grey + start) // (5 * loss)).astype(int)
+        ranges[black], ranges[white] = 0, 256
+        out |= _sharp(ranges, grey[None], contrast)
     return out
 
 
-def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Brightness, [H, W]."""
-    return np.asarray(image_of(as_seen(image, 3 if len(image) == 3 else 1)).convert("L"))
+def _shapes(where: Mask) -> Mask:
+    """The connected shapes that are large enough."""
+    names = label(where, connectivity=2)
+    return np.asarray(where & (np.bincount(names.ravel()) >= FLAT)[names])
 
 
-def _narrow(grey: NDArray[np.uint8], contrast: float) -> Mask:
-    """Where pixels are part of something narrow, brighter or darker than what surrounds it."""
-    size = NARROW, NARROW
-    return np.maximum(grey - grey_opening(grey, size), grey_closing(grey, size) - grey) > contrast
+def _sharp(colours: NDArray[np.int_], image: NDArray[np.uint8], contrast: float) -> Mask:
+    """The connected shapes of one colour [H, W] whose edges are sharp in an image [C, H, W]."""
+    names = label(colours, background=-1, connectivity=2)
+    sizes = np.bincount(names.ravel())
+    edges, sharp = np.zeros((2, len(sizes)), dtype=int)
+    for axis in (0, 1):
+        step = np.abs(np.diff(image.astype(np.int16), axis=1 + axis)).max(0) > contrast
+        end = np.diff(names, axis=axis) != 0
+        for side in (slice(None, -1), slice(1, None)):
+            of = names[side] if axis == 0 else names[:, side]
+            edges += np.bincount(of[end], minlength=len(sizes))
+            sharp += np.bincount(of[end & step], minlength=len(sizes))
+    fits = (sizes <= LARGEST * names.size) | (sizes <= THIN * edges)
+    return np.asarray(((sizes >= FLAT) & fits & (sharp >= SHARP * edges))[names])
+
+
+def _colours(image: NDArray[np.uint8]) -> NDArray[np.int_]:
+    """A number for every colour, [H, W]."""
+    out = np.zeros(image.shape[1:], dtype=int)
+    for channel in image:
+        out = out << 8 | channel
+    return out
 
 
 def _unlikely(found: Mask, excess: NDArray[np.float32]) -> Mask:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps
+from PIL.ImageFile import ImageFile
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -26,6 +27,8 @@ ROWS = 256
 """Rows of a picture that are taken from Pillow at a time."""
 MOST_PIXELS = 250_000_000
 """Maximum number of pixels; more could be a decompression bomb."""
+LOSS = 4.0
+"""Of formats that don't say what they lost: that of JPEG at quality 90."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +41,7 @@ class Picture:
         image: The picture as it is, upright.
         notes: What a flow doesn't see of it, in words.
         behind: The colour behind transparent pixels.
-        loss: Standard error of the brightness by which the file was compressed, in levels; 0 for
-            a lossless file.
+        loss: Standard error of the brightness after compression, in levels; 0: nothing was lost.
     """
 
     seen: Pixels
@@ -170,8 +172,8 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
                 )
             frames = getattr(opened, "n_frames", 1)
             deep = opened.format == "PNG" and _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
-            opened.load()
             loss = _loss(opened)
+            opened.load()
             ImageOps.exif_transpose(opened, in_place=True)
             image: Image.Image = opened
     except FileNotFoundError:
@@ -233,12 +235,15 @@ _MODES = {
 
 
 def _loss(opened: Image.Image) -> float:
-    """Standard error of the brightness in a file, in levels: of a JPEG, as its table rounds it; of
-    other formats that may lose something, as usual at quality 90."""
-    if opened.format in ("JPEG", "MPO"):
-        steps = np.array(getattr(opened, "quantization")[0], dtype=float)  # noqa: B009
-        return float(np.sqrt((steps**2).mean() / 12))
-    return 4.0 if opened.format in ("AVIF", "HEIF") else 0.0
+    """The standard error of the brightness after compression, in levels; at least 1 for JPEG, which
+    also rounds colours."""
+    if tables := getattr(opened, "quantization", None):  # steps of the coefficients of JPEG
+        steps = np.array(next(iter(tables.values())), dtype=float)
+        return max(float(((steps**2).mean() / 12) ** 0.5), 1.0)
+    if opened.format == "WEBP" and isinstance(opened, ImageFile) and opened.fp:
+        opened.fp.seek(0)
+        return LOSS if b"VP8 " in opened.fp.read(1 << 16) else 0.0  # the name of the lossy part
+    return LOSS if opened.format in ("AVIF", "HEIF") else 0.0
 
 
 def _readable() -> list[str]:
