@@ -245,7 +245,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     monkeypatch.setattr(searching, "LEAST", 64)
     found, shares = np.zeros_like(expected), []
     for rows, part in searching.searched(
-        flow, pixels, slice(0, 300), slice(0, 400), damage.ODD, shares.append
+        flow, pixels, slice(0, 300), slice(0, 400), damage.ODD, 0.0, shares.append
     ):
         found[rows] = part
     assert shares == sorted(shares)

@@ -89,6 +89,7 @@ def _strips(
 
         wide, inside = around(pixels, own, columns, RIM)
         yield own, wide, inside, share
+        share(1)  # as a search without finds ends early
 
 
 def around(
