@@ -231,20 +231,21 @@ def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
 
 def test_strips_are_searched_as_the_whole(monkeypatch):
     """And a large area of one colour isn't damage, though little of it lies in one of them."""
-    flow, pixels = (
-        load_flow("photos").frozen(),
-        photograph("chelsea", scale=2)[:, :140, :200].copy(),
-    )
-    pixels[:, :131, :12] = 255
-    for i, j in ((63, 150), (64, 160), (100, 30), (130, 199)):
+    flow, pixels = load_flow("photos").frozen(), photograph("chelsea")[:, :, :400].copy()
+    pixels[:, :135, :54] = 255
+    for i, j in ((127, 150), (128, 160), (200, 30), (299, 399)):
         pixels[:, i, j] = (255, 0, 255)
+    pixels[:, 100:170, 300:304] = 0  # a scratch, and a lost block
+    pixels[:, 180:200, 200:230] = 255
     expected = damage.find_damage(flow, torch.from_numpy(pixels)).found
-    assert not expected[:131, :12].any()
+    assert not expected[:135, :54].any()
+    assert expected[100:170, 300:304].all()
+    assert expected[180:200, 200:230].all()
     monkeypatch.setattr(searching, "STRIP", 1)
     monkeypatch.setattr(searching, "LEAST", 64)
     found, shares = np.zeros_like(expected), []
     for rows, part in searching.searched(
-        flow, pixels, slice(0, 140), slice(0, 200), damage.ODD, shares.append
+        flow, pixels, slice(0, 300), slice(0, 400), damage.ODD, 0.0, shares.append
     ):
         found[rows] = part
     assert shares == sorted(shares)
@@ -252,7 +253,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert np.array_equal(found, expected)
     maps = list(searching.surprises(flow, pixels, slice(10, 139), slice(3, 190), 2, shares.append))
     assert [excess.shape for _, excess in maps] == [(16, 47), (16, 47), (1, 47)]
-    assert maps[1][1][(100 - 74) // 4, (30 - 3) // 4] > damage.ODD
+    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > damage.ODD
 
 
 # ------------------------------------------------------------------------------------- jobs

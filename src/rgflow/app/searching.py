@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when it runs
+    distance_transform_cdt,
+)
 from skimage.measure import label
-from torch import Tensor
 
 from rgflow.app.album import Pixels
 from rgflow.cells import Mask
@@ -17,8 +19,12 @@ from rgflow.flow import Flow
 from rgflow.photographs import damage
 from rgflow.photographs.restoring import Around
 
-STRIP, LEAST, RIM = 1 << 20, 256, 40
+Part = tuple[slice, slice]
+"""Rows and columns."""
+STRIP, LEAST, RIM = 1 << 20, 256, 64
 """Pixels of a strip; its height is a multiple of this one; and the rows seen above and below it."""
+THICK = 16
+"""Distance from the edge that no pixel of a scratch has."""
 
 
 def searched(
@@ -33,8 +39,8 @@ def searched(
     """Rows of a region and what is damaged in them, strip by strip
     (`rgflow.photographs.damage.find_damage`).
 
-    Large areas of one colour, such as overexposed skies, are not damage. In a strip they may be
-    small, so this is judged by the whole photograph.
+    A strip may hold a corner of something large, such as an overexposed sky, which looks like a
+    lost block then. So what goes on outside and isn't as narrow as a scratch is left out.
 
     Args:
         flow: Of photographs.
@@ -43,10 +49,10 @@ def searched(
         odd, loss: As for `find_damage`.
         progress: Called with the share of the work that is done.
     """
-    large = _large(pixels)
-    for own, image, inside, share in _strips(pixels, rows, columns, progress):
+    for own, wide, inside, share in _strips(pixels, rows, columns, progress):
+        image = torch.from_numpy(pixels[:, *wide].copy())
         found = damage.find_damage(flow, image, odd=odd, loss=loss, progress=share).found
-        yield own, found[inside] & ~large[own, columns]
+        yield own, _within(found, wide, pixels.shape[1:])[inside]
 
 
 def surprises(
@@ -60,7 +66,8 @@ def surprises(
     """Rows of a region and how much less likely than usual their pixels are, in nats, strip by
     strip; the maximum over squares of 2^zoom×2^zoom pixels. Arguments are those of `searched`."""
     edge = 1 << zoom
-    for own, image, inside, share in _strips(pixels, rows, columns, progress):
+    for own, wide, inside, share in _strips(pixels, rows, columns, progress):
+        image = torch.from_numpy(pixels[:, *wide].copy())
         excess = Around(flow, image).excess_map(share).float().numpy()[inside]
         rest = [(0, -size % edge) for size in excess.shape]
         excess = np.pad(excess, rest, constant_values=-np.inf)
@@ -69,9 +76,9 @@ def surprises(
 
 def _strips(
     pixels: Pixels, rows: slice, columns: slice, progress: Callable[[float], None]
-) -> Iterator[tuple[slice, Tensor, tuple[slice, slice], Callable[[float], None]]]:
-    """Rows of every strip, its pixels with those around it, where in these it is, and what takes
-    the share of it that is done."""
+) -> Iterator[tuple[slice, Part, Part, Callable[[float], None]]]:
+    """Rows of every strip, the same with what surrounds it, where in this it is, and what takes the
+    share of it that is done."""
     high = max(STRIP // (columns.stop - columns.start) // LEAST, 1) * LEAST
     for start in range(rows.start, rows.stop, high):
         own = slice(start, min(start + high, rows.stop))
@@ -81,12 +88,13 @@ def _strips(
             progress(done / (rows.stop - rows.start))
 
         wide, inside = around(pixels, own, columns, RIM)
-        yield own, torch.from_numpy(pixels[:, *wide].copy()), inside, share
+        yield own, wide, inside, share
+        share(1)  # as a search without finds ends early
 
 
 def around(
     pixels: Pixels, rows: slice, columns: slice, rim: int, step: int = 1
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+) -> tuple[Part, Part]:
     """A region with its surroundings, on whose pixels it depends, and where in these it is.
 
     Args:
@@ -103,17 +111,13 @@ def around(
     return (wide[0], wide[1]), (inside[0], inside[1])
 
 
-def _large(pixels: Pixels) -> Mask:
-    """Areas of exactly one colour that are too large to be damage, [H, W]."""
-    code = np.zeros(pixels.shape[1:], dtype=np.int32)
-    for channel in pixels:
-        code = code << 8 | channel
-    found = np.zeros(code.shape, dtype=bool)
-    some = code[::8, ::8]
-    colours, counts = np.unique(some, return_counts=True)
-    for colour in colours[counts > damage.LARGEST / 2 * some.size]:
-        names = label(code == colour, connectivity=2)
-        sizes = np.bincount(names.ravel())
-        sizes[0] = 0  # where there is another colour
-        found |= (sizes > damage.LARGEST * code.size)[names]
-    return found
+def _within(found: Mask, wide: Part, size: tuple[int, ...]) -> Mask:
+    """What was found in a part of a photograph of some size, without what is thick and reaches an
+    edge of the part behind which the photograph goes on."""
+    names, edges = label(found, connectivity=2), [np.zeros(1, dtype=int)]
+    for axis, (of, end) in enumerate(zip(wide, size, strict=True)):
+        lines = np.moveaxis(names, axis, 0)
+        edges += [lines[0]] if of.start > 0 else []
+        edges += [lines[-1]] if of.stop < end else []
+    thick = names[distance_transform_cdt(found, "chessboard") > THICK]
+    return np.asarray(found & ~np.isin(names, np.intersect1d(thick, np.concatenate(edges))))
