@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, JpegImagePlugin
 
-from rgflow.photographs.pictures import write
+from rgflow.photographs.pictures import readable, write
 
 ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
 """Formats that may lose something, and how the names of their files end."""
@@ -39,7 +39,7 @@ def lossy(content: BinaryIO) -> Lossy | None:
         'JPEG'
     """
     content.seek(0)
-    with Image.open(content) as opened:
+    with Image.open(content, formats=readable()) as opened:
         kind = {"MPO": "JPEG"}.get(opened.format or "", opened.format or "")
         options: dict[str, Any] = {"quality": QUALITY}
         if isinstance(opened, JpegImagePlugin.JpegImageFile):

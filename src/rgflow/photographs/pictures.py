@@ -164,7 +164,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
         ) from error
     name = getattr(file, "name", file)
     try:
-        with Image.open(file, formats=_readable()) as opened:
+        with Image.open(file, formats=readable()) as opened:
             if opened.width * opened.height > most:
                 raise ValueError(
                     f"Expected a picture of at most {most / 1e6:.0f} megapixels; {name} has "
@@ -246,7 +246,7 @@ def _loss(opened: Image.Image) -> float:
     return LOSS if opened.format in ("AVIF", "HEIF") else 0.0
 
 
-def _readable() -> list[str]:
+def readable() -> list[str]:
     """The formats that can be read here."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
