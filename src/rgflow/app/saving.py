@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from rgflow.photographs.pictures import write
 
@@ -39,15 +39,19 @@ def lossy(content: BinaryIO) -> Lossy | None:
         'JPEG'
     """
     content.seek(0)
-    with Image.open(content) as opened:
-        kind = {"MPO": "JPEG"}.get(opened.format or "", opened.format or "")
-        options: dict[str, Any] = {"quality": QUALITY}
-        if isinstance(opened, JpegImagePlugin.JpegImageFile):
-            # As it was, so that what hasn't changed loses next to nothing.
-            options = {"qtables": opened.quantization}
-            if (sampling := JpegImagePlugin.get_sampling(opened)) >= 0:
-                options["subsampling"] = sampling
-    if kind not in ENDINGS or kind not in Image.SAVE or (kind == "WEBP" and _lossless(content)):
+    Image.init()
+    try:
+        with Image.open(content, formats=[one for one in ENDINGS if one in Image.OPEN]) as opened:
+            options: dict[str, Any] = {"quality": QUALITY}
+            kind = opened.format or ""
+            if isinstance(opened, JpegImagePlugin.JpegImageFile):
+                # As it was, so that what hasn't changed loses next to nothing.
+                kind, options = "JPEG", {"qtables": opened.quantization}
+                if (sampling := JpegImagePlugin.get_sampling(opened)) >= 0:
+                    options["subsampling"] = sampling
+    except UnidentifiedImageError:
+        return None
+    if kind not in Image.SAVE or (kind == "WEBP" and _lossless(content)):
         return None
     return Lossy(kind, options)
 
