@@ -1,5 +1,6 @@
 """Text from outside is shown as what it is."""
 
+import re
 import warnings
 
 import pytest
@@ -9,8 +10,9 @@ from rich.table import Table
 
 from flows import random_flow
 from rgflow import LosslessWarning, TrainConfig
+from rgflow.cli import main
 from rgflow.figures.panels import titled
-from rgflow.text import Screen, bars, printable, say, show_warning
+from rgflow.text import Lines, Screen, bar, bars, printable, reporting, say, show_warning
 from rgflow.training.display import Display
 
 STRANGE = "[/s] [kg] :smile: \x1b[31mred\x1b[0m \u202e\n!"
@@ -72,6 +74,24 @@ def test_progress_bars_show_text_as_it_is(capsys, monkeypatch):
     with bars(transient=False) as progress:
         progress.update(progress.add_task("", total=1), description=STRANGE)
     assert SHOWN in capsys.readouterr().err
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(Lines, "said", Lines.said)
+    assert main(["info", "photos", "--json"]) == 0
+    with bar("first", 4) as advance:
+        advance(1)
+    assert capsys.readouterr().err == ""  # so soon after a command began
+    monkeypatch.setattr(Lines, "every", 0.0)
+    with reporting() as report:
+        for done in range(3):
+            report(STRANGE, done, 4)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == f"{SHOWN}: 0 %"
+    assert re.fullmatch(re.escape(SHOWN) + r": 50 %, 0:00:\d\d left", last)
+    with bars(progress=False) as shown:
+        shown.update(shown.add_task("", total=1), completed=1)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("terminal", [False, True])

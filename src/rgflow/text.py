@@ -1,12 +1,13 @@
-"""What people read: numbers with their errors, text from outside, progress bars on a terminal."""
+"""What people read: numbers with their errors, text from outside, progress bars."""
 
 import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
@@ -161,20 +162,58 @@ class _What(TextColumn):
         return Text(printable(task.description), "progress.description")
 
 
-def bars(*columns: ProgressColumn, transient: bool = True) -> Progress:
-    """Progress bars on standard error, if that is a terminal.
+class Lines(Progress):
+    """Says on standard error how far things are, in a line now and then, where that isn't a
+    terminal."""
+
+    every: ClassVar[float] = 15.0
+    """Seconds between lines, whatever they are about, and before the first."""
+    said: ClassVar[float] = -math.inf
+    """When the last one was written, or the command began."""
+
+    def __init__(self) -> None:
+        super().__init__(disable=True)
+
+    def update(self, task_id: TaskID, **what: Any) -> None:
+        """As of bars."""
+        super().update(task_id, **what)
+        self._say(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """As of bars."""
+        super().advance(task_id, advance)
+        self._say(task_id)
+
+    def _say(self, task_id: TaskID) -> None:
+        now, task = self.get_time(), self.tasks[self.task_ids.index(task_id)]
+        if Lines.said == -math.inf:
+            Lines.said = now
+        if now < Lines.said + self.every or task.total is None:
+            return
+        Lines.said = now
+        left = task.time_remaining
+        after = "" if left is None else f", {timedelta(seconds=left)} left"
+        what = printable(task.description)
+        print(f"{what}: {task.percentage:.0f} %{after}", file=sys.stderr, flush=True)
+
+
+def bars(*columns: ProgressColumn, transient: bool = True, progress: bool = True) -> Progress:
+    """Progress bars on standard error, or `Lines` where that isn't a terminal.
 
     Args:
         columns: What stands behind what is being done; a bar, percents and the time left.
         transient: Whether they disappear in the end.
+        progress: Whether there are any.
     """
     screen = Screen(stderr=True)
+    if progress and not screen.is_terminal:
+        return Lines()
     return Progress(
         _What(""),
         *(columns or Progress.get_default_columns()[1:]),
         console=screen,
         transient=transient,
-        disable=not screen.is_terminal,
+        disable=not progress,
     )
 
 

@@ -5,11 +5,12 @@ import io
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 
 from rgflow.checks import check_name
-from rgflow.text import printable, show_warning
+from rgflow.text import Lines, printable, show_warning
 
 COMMANDS = {
     "data": "generate or decode a data set, and preview it",
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_name("command", arguments[0], COMMANDS)
         arguments = trusting(arguments)
+        Lines.said = time.monotonic()
         module = importlib.import_module(f"rgflow.cli.{arguments[0]}")
         module.run(arguments[1:])
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe

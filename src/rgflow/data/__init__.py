@@ -102,7 +102,7 @@ def load(
         data_root: the folder with the official files of `cifar10`, `mnist`, `celeba` or `chairs`;
             by default `downloads` in the cache folder.
         download: whether `cifar10`, `mnist` and `hf:NAME` may be fetched from the network.
-        progress: show a bar on stderr if that is a terminal.
+        progress: show a bar on standard error, or a line now and then if that is no terminal.
 
     Raises:
         ValueError: an argument isn't possible; the message says what is.

@@ -109,14 +109,13 @@ def processors() -> int:
 
 
 def progress_bar(amount: ProgressColumn, *, progress: bool) -> Progress:
-    """A bar with the time left, and with the amount done in its own unit; none off terminals."""
-    bar = bars(BarColumn(), amount, TimeRemainingColumn(), transient=False)
-    bar.disable = bar.disable or not progress
-    return bar
+    """A bar with the time left, and with the amount done in its own unit; lines off terminals."""
+    columns = BarColumn(), amount, TimeRemainingColumn()
+    return bars(*columns, transient=False, progress=progress)
 
 
 def counted(chunks: Iterable[Chunk], *, total: int, title: str, progress: bool) -> Iterator[Chunk]:
-    """Pass the chunks on, with a bar and the time left if stderr is a terminal.
+    """Pass the chunks on, with a bar, or lines now and then, and the time left.
 
     >>> import numpy as np
     >>> chunk = Chunk(np.zeros((2, 3, 4, 4), np.uint8), {})
