@@ -291,7 +291,7 @@ def test_measuring_a_run(run, capsys):
     assert "Not to be trusted" not in printed
     assert (run / "pictures" / "measurement.png").is_file()
     flow = Run.open(run).flow()
-    found = measure(flow, Run.open(run).config().objective, samples=3000, reference=3000)
+    found = measure(flow, Run.open(run).config().objective, samples=1500, reference=1500)
     exact = found.log_z_exact
     assert found.log_z_bound.value < exact < found.reference.upper_bound.value
     assert abs(found.log_z.value - exact) < 4 * found.log_z.error

@@ -197,19 +197,16 @@ def test_a_large_photograph_is_repaired(me, large):
     me.page.evaluate("scale = 6; x0 = 1380; y0 = 970; draw()")
     me.page.fill("#brush", "5")
     me.stroke((1420, 1008), (1432, 1012))
-    before = me.saved()
     me.page.click("#complete")
     me.page.click("#drawn button >> nth=0")  # as soon as it's there, which stops the others
     me.page.wait_for_function("$('said').textContent.startsWith('Applied')")
     me.idle()
     me.shoot("completions")
     me.shoot("completed")
-    rows, columns = (before != me.saved()).any(2).nonzero()
+    rows, columns = (damaged != me.saved()).any(2).nonzero()
     assert 20 < len(rows) < 200
     assert 1000 < rows.min() <= rows.max() < 1020
     assert 1410 < columns.min() <= columns.max() < 1440
-    me.press("#undo")
-    assert np.array_equal(me.saved(), before)
     # Zooming and moving don't wait for the server.
     frames = me.page.evaluate(
         """async () => { const times = []; let last = performance.now();

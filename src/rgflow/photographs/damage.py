@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +46,11 @@ CONTRAST, SHARP, NARROW = 10, 0.65, 11
 """By how many levels a shape differs from what surrounds it, at which share of its edge; and the
 width from which a shape isn't narrow."""
 BLACK, WHITE = 6, 243
-"""The brightest black and the darkest white: JPEG gives white lines some of the colours beside
-them, which makes them darker. All limits were chosen on validation photographs of `wallpapers`."""
+"""The brightest black and the darkest white: JPEG gives white lines some of the colour beside them,
+which makes them darker."""
+SOFT, SOFTEST = 0.2, 0.4
+"""Maximum contrast beside a shape of one brightness, in units of its own: what a lens has drawn is
+softer. The latter if it is black or white, as few other things are."""
 EDGES = generate_binary_structure(2, 2)
 
 
@@ -153,47 +157,57 @@ def _apart(image: NDArray[np.uint8]) -> Mask:
 def _candidates(image: NDArray[np.uint8], loss: float) -> Mask:
     """Shapes that look like damage; loss is that of `find_damage`."""
     grey = np.asarray(image_of(as_seen(image, 3 if len(image) == 3 else 1)).convert("L"))
-    contrast, edge = CONTRAST + 4 * loss, (NARROW, NARROW)
-    narrow = np.maximum(grey - grey_opening(grey, edge), grey_closing(grey, edge) - grey) > contrast
-    black, white = grey <= BLACK + 2 * loss, grey >= WHITE - 2 * loss
-    out = _shapes(narrow & black) | _shapes(narrow & white)
-    if not loss:
-        return out | _sharp(_colours(image), image, contrast)
-    for start in (0.0, 2.5 * loss):  # as a range may end amid the brightness of a shape
-        ranges = 1 + ((grey + start) // (5 * loss)).astype(int)
-        ranges[black], ranges[white] = 0, 256
-        out |= _sharp(ranges, grey[None], contrast)
+    white, black = grey >= WHITE - 2 * loss, grey <= BLACK + 2 * loss
+    out = np.zeros(grey.shape, dtype=bool) if loss else _flat(image)
+    for contrast, extreme in (
+        (grey - grey_opening(grey, (NARROW, NARROW)), white),
+        (grey_closing(grey, (NARROW, NARROW)) - grey, black),
+    ):
+        narrow = contrast > CONTRAST + 4 * loss
+        out |= _narrow(narrow & extreme, contrast, SOFTEST)
+        for start in (0.0, 2.5 * loss) if loss else ():  # as a range may end amid a shape
+            ranges = 1 + ((grey + start) // (5 * loss)).astype(int)
+            out |= _narrow(np.where(narrow & ~extreme, ranges, 0), contrast, SOFT)
     return out
 
 
-def _shapes(where: Mask) -> Mask:
-    """The connected shapes that are large enough."""
-    names = label(where, connectivity=2)
-    return np.asarray(where & (np.bincount(names.ravel()) >= FLAT)[names])
+def _narrow(colours: NDArray[Any], contrast: NDArray[np.uint8], soft: float) -> Mask:
+    """The connected shapes of one colour, which isn't 0, beside which there is little contrast."""
+    names = label(colours, connectivity=2)
+    sizes = np.bincount(names.ravel())
+    inside = np.bincount(names.ravel(), contrast.ravel()) / sizes
+    beside, edges = np.zeros(len(sizes)), np.zeros(len(sizes))
+    for own, other in _pairs():
+        end = (names[own] != names[other]) & (names[other] > 0)
+        beside += np.bincount(names[other][end], contrast[own][end], len(sizes))
+        edges += np.bincount(names[other][end], minlength=len(sizes))
+    fits = (sizes >= FLAT) & (beside <= soft * edges * inside)
+    return np.asarray((names > 0) & fits[names])
 
 
-def _sharp(colours: NDArray[np.int_], image: NDArray[np.uint8], contrast: float) -> Mask:
-    """The connected shapes of one colour [H, W] whose edges are sharp in an image [C, H, W]."""
+def _flat(image: NDArray[np.uint8]) -> Mask:
+    """The connected shapes of exactly one colour whose edges are sharp."""
+    colours = np.zeros(image.shape[1:], dtype=int)
+    for channel in image:
+        colours = colours << 8 | channel
     names = label(colours, background=-1, connectivity=2)
     sizes = np.bincount(names.ravel())
     edges, sharp = np.zeros((2, len(sizes)), dtype=int)
-    for axis in (0, 1):
-        step = np.abs(np.diff(image.astype(np.int16), axis=1 + axis)).max(0) > contrast
-        end = np.diff(names, axis=axis) != 0
-        for side in (slice(None, -1), slice(1, None)):
-            of = names[side] if axis == 0 else names[:, side]
-            edges += np.bincount(of[end], minlength=len(sizes))
-            sharp += np.bincount(of[end & step], minlength=len(sizes))
+    for own, other in _pairs():
+        end = names[own] != names[other]
+        step = np.abs(image[:, *own].astype(np.int16) - image[:, *other]).max(0) > CONTRAST
+        edges += np.bincount(names[own][end], minlength=len(sizes))
+        sharp += np.bincount(names[own][end & step], minlength=len(sizes))
     fits = (sizes <= LARGEST * names.size) | (sizes <= THIN * edges)
     return np.asarray(((sizes >= FLAT) & fits & (sharp >= SHARP * edges))[names])
 
 
-def _colours(image: NDArray[np.uint8]) -> NDArray[np.int_]:
-    """A number for every colour, [H, W]."""
-    out = np.zeros(image.shape[1:], dtype=int)
-    for channel in image:
-        out = out << 8 | channel
-    return out
+def _pairs() -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Where all pixels [H, W] lie that have a neighbour, and where it lies: four times."""
+    whole, first, last = slice(None), slice(None, -1), slice(1, None)
+    for own, other in ((first, last), (last, first)):
+        yield (own, whole), (other, whole)
+        yield (whole, own), (whole, other)
 
 
 def _unlikely(found: Mask, excess: NDArray[np.float32]) -> Mask:
