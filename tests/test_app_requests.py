@@ -226,7 +226,13 @@ def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
         content.seek(0)
         sent.save(content, kind, **options)
         found = client.post("/photographs", files={"file": content.getvalue()}).json()
-        assert found["lossy"] == lossy
+        assert (found["lossy"], found["lossless"]) == (lossy, "PNG")
+    content.seek(0)
+    sent.convert("CMYK").save(content, "JPEG")  # which PNG can't hold
+    found = client.post("/photographs", files={"file": content.getvalue()}).json()
+    assert (found["lossy"], found["lossless"]) == ("JPEG", "TIFF")
+    answer = client.get(f"/photographs/{found['id']}/export?like=False")
+    assert Image.open(io.BytesIO(answer.content)).mode == "CMYK"
 
 
 def test_strips_are_searched_as_the_whole(monkeypatch):

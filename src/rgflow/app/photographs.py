@@ -31,7 +31,7 @@ from rgflow.flow import Flow
 from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse, fitted, mix
 from rgflow.photographs.enlarging import enlarge, redraw
-from rgflow.photographs.pictures import Picture, as_seen, read
+from rgflow.photographs.pictures import Picture, as_seen, lossless_for, read
 from rgflow.photographs.restoring import MOST_COMPLETED, completions, restore
 from rgflow.photographs.scoring import bits, check_size, has_averages
 
@@ -88,6 +88,7 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             "height": height,
             "notes": "; ".join(photo.picture.notes),
             "lossy": photo.lossy.kind if photo.lossy else None,
+            "lossless": lossless_for(photo.picture.image.mode),
         }
 
     def sent(file: UploadFile) -> tuple[io.BytesIO, str]:

@@ -214,7 +214,7 @@ def write(picture: Image.Image, path: Path) -> Path:
     """
     kind = LOSSLESS.get(path.suffix.lower())
     if picture.mode not in _MODES.get(kind or "", ()):
-        kind = "PNG" if picture.mode in _MODES["PNG"] else "TIFF"
+        kind = lossless_for(picture.mode)
         path = path.with_suffix(".png" if kind == "PNG" else ".tif")
     options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     for name in _KEPT:
@@ -223,6 +223,16 @@ def write(picture: Image.Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, kind, **options)
     return path
+
+
+def lossless_for(mode: str) -> str:
+    """The format without loss for a mode of Pillow: PNG, or TIFF where PNG can't hold it.
+
+    Example:
+        >>> lossless_for("RGB"), lossless_for("CMYK")
+        ('PNG', 'TIFF')
+    """
+    return "PNG" if mode in _MODES["PNG"] else "TIFF"
 
 
 _KEPT = ("icc_profile", "dpi", "exif")

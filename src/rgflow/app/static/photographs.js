@@ -1,6 +1,6 @@
 "use strict";
 const canvas = $("view"), ctx = canvas.getContext("2d");
-let photo = null;          // {id, name, width, height, lossy, version}
+let photo = null;          // {id, name, width, height, lossy, lossless, version}
 let scale = 1, x0 = 0, y0 = 0;   // pixels of the screen per pixel, and the corner in pixels
 let overlay = null;        // parts of the map of surprise: {image, shown, top, left, step}
 let other = null;          // the name of a second picture, to mix this one with
@@ -110,7 +110,8 @@ function show(shown) {
   tiles.clear(); putAway(); unmap(); level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
   $("bits").textContent = ""; $("drawn").replaceChildren();
   $("formats").hidden = !photo.lossy;
-  for (const one of document.querySelectorAll(".lossy")) one.textContent = photo.lossy;
+  for (const kind of ["lossy", "lossless"])
+    for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
   document.body.dataset.photo = photo.id;
   fit();
 }
