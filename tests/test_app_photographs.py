@@ -218,6 +218,27 @@ def test_a_large_photograph_is_repaired(me, large):
     assert frames < 500
 
 
+def test_a_reload_keeps_the_picture_and_comparing_ends_where_marks_are_wanted(me):
+    me.press("#repair")
+    after = me.saved()
+    me.page.reload()
+    me.page.wait_for_function("document.body.dataset.photo")
+    me.idle()
+    assert "is open as you left it" in me.said()
+    assert np.array_equal(me.saved(), after)
+    me.page.click("#compare")
+    me.stroke((100, 100), (140, 100))
+    assert "press that button again to mark" in me.said()
+    assert me.page.evaluate("bounds()") is None
+    me.press("#find-here")
+    assert me.page.get_attribute("#compare", "aria-pressed") == "false"
+    me.page.evaluate("sessionStorage.photo = 'gone'")
+    me.page.reload()
+    me.page.wait_for_function("document.body.dataset.photo")
+    me.idle()
+    assert "press Repair" in me.said()
+
+
 def test_marks_are_kept_in_squares_as_on_one_canvas(me, large):
     me.open(large[0])
     assert me.page.evaluate("marks.size") == 0

@@ -235,6 +235,19 @@ def test_a_large_hole_has_no_edges_inside(photos):
     assert told[-1] == pytest.approx(1)
 
 
+def test_detail_is_drawn_into_what_is_restored_deep_inside(photos):
+    image = torch.tensor(photograph("chelsea", scale=4))[:, :48, :48].contiguous()
+    hole = np.zeros((48, 48), dtype=bool)
+    hole[8:40, 8:40] = True
+    drawn = next(completions(photos, image, hole, 1, particles=2))
+    expected = restore(photos, image, hole)
+    assert torch.equal(drawn[:, 16:32:4, 16:32:4], expected[:, 16:32:4, 16:32:4])
+    between = torch.from_numpy(hole).clone()
+    between[16:32:4, 16:32:4] = False
+    assert (drawn != expected)[:, between].float().mean() > 0.2
+    assert torch.equal(drawn[:, ~hole], image[:, ~hole])
+
+
 def test_damage_is_found_and_nothing_else(photos, chelsea):
     bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
     hole[10, 20], hole[40, 100] = True, True
@@ -244,6 +257,23 @@ def test_damage_is_found_and_nothing_else(photos, chelsea):
     assert (found & hole).sum() >= 0.9 * hole.sum()
     assert (found & ~hole).sum() <= 3
     assert find_damage(photos, chelsea).found.sum() <= 2
+
+
+def test_shapes_are_found_whole_and_so_are_clipped_pixels(photos, chelsea):
+    """A black pixel beside a white scratch makes some of it likely, and flows expect white and
+    black more than other colours that are as far away."""
+    bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
+    hole[10:60, 30:33] = True
+    rows, columns = np.mgrid[62:79:8, 40:100:12]
+    hole[rows, columns] = True
+    bad[:, hole] = 255
+    for i in (20, 35, 50):
+        hole[i, 33] = True
+        bad[:, i, 33] = 0
+    found = find_damage(photos, bad).found
+    assert found[10:60, 30:33].all()
+    assert found[rows, columns].mean() > 0.8
+    assert (found & ~hole).sum() <= 3
 
 
 @pytest.mark.parametrize("quality", [75, 90])

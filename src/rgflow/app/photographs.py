@@ -76,19 +76,21 @@ def make_router(flow: Flow, about: str) -> APIRouter:
     def opened(content: Any, name: str) -> dict[str, Any]:
         picture, seen = pixels_of(content)
         changed = np.zeros(picture.size, dtype=bool)
-        return added(Photo(name, picture, seen, seen.copy(), changed, lossy(content)))
+        return shown(album.add(Photo(name, picture, seen, seen.copy(), changed, lossy(content))))
 
-    def added(photo: Photo) -> dict[str, Any]:
-        """Keep a picture, and what the page is to know of it."""
+    def shown(name: str) -> dict[str, Any]:
+        """What the page is to know of a picture."""
+        photo = album[name]
         height, width = photo.changed.shape
         return {
-            "id": album.add(photo),
+            "id": name,
             "name": photo.name,
             "width": width,
             "height": height,
             "notes": "; ".join(photo.picture.notes),
             "lossy": photo.lossy.kind if photo.lossy else None,
             "lossless": lossless_for(photo.picture.image.mode),
+            "version": photo.version,
         }
 
     def sent(file: UploadFile) -> tuple[io.BytesIO, str]:
@@ -126,6 +128,10 @@ def make_router(flow: Flow, about: str) -> APIRouter:
         content, mask = examples.damaged(name)
         found = opened(content, content.name)
         return found | {"mask": mask_url(mask)}
+
+    @router.get("/photographs/{name}")
+    def again(name: str) -> dict[str, Any]:
+        return shown(name)
 
     @router.get("/photographs/{name}/tile")
     def tile(
@@ -299,9 +305,8 @@ def make_router(flow: Flow, about: str) -> APIRouter:
             now = Picture(seen, photo.exported(), was.notes, was.behind)
             picture = now.enlarged(large, averages=has_averages(flow))
             changed = np.zeros(picture.size, dtype=bool)
-            return added(
-                Photo(photo.name, picture, large, large.copy(), changed, photo.lossy, "enlarged")
-            )
+            new = Photo(photo.name, picture, large, large.copy(), changed, photo.lossy, "enlarged")
+            return shown(album.add(new))
 
         return jobs.start(photo, work)
 

@@ -133,10 +133,12 @@ def _repair(
             f"{path.name} was compressed with loss, so it's written as {written[0].suffix[1:]}, "
             "which keeps all other pixels."
         )
-    if picture.loss and searched:
         say(
-            "In such files grey scratches, faint dust and dead pixels are often missed: look at "
-            f"{compared.name}, and mark what is left with --mask."
+            "In such files grey scratches, coloured text, large areas, faint dust and dead pixels "
+            f"are often missed: look at {compared.name}, and mark what is left with --mask."
+            if searched
+            else "Such files have traces around damage: if some stay, make the mask a few pixels "
+            "wider."
         )
 
 

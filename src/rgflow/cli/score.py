@@ -270,7 +270,8 @@ def _size(codec: str, picture: Picture) -> int:
     if codec == "png":
         Image.fromarray(values).save(file, "PNG", optimize=True)
     else:
-        Image.fromarray(values).save(file, "WEBP", lossless=True, quality=100, method=6)
+        # Quality 100 takes eight times as long, for files that are 0 to 2 % smaller.
+        Image.fromarray(values).save(file, "WEBP", lossless=True, quality=90, method=6)
     return file.tell()
 
 

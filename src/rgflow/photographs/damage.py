@@ -106,17 +106,20 @@ def find_damage(
 
     stage = _stages(progress, 1 + 2 * ROUNDS)
     judge(around, _apart(pixels), next(stage))
-    found = (excess > odd) | _candidates(pixels, loss)
+    clipped = ((pixels == 0) | (pixels == 255)).all(0)  # which flows find less unlikely
+    narrow = _narrow(pixels, loss)
+    whole = narrow if loss else _flat(pixels)
+    found = (excess > np.where(clipped, min(odd, BESIDE), odd)) | narrow | whole
     for _ in range(ROUNDS):
         if not found.any() or found.all():
             break
         restored = Around(flow, restore(flow, image, found, sweeps=2, progress=next(stage)))
         judged = binary_dilation(found, EDGES)
         judge(restored, judged, next(stage))
-        new = judged & (excess > BESIDE)
-        if loss:  # which hides some pixels of a shape
-            stays = _unlikely(found, excess)
-            new = stays | (new & binary_dilation(stays, EDGES))
+        new, stays = judged & (excess > BESIDE), _unlikely(found, excess)
+        if loss:
+            new &= binary_dilation(stays, EDGES)
+        new |= stays & whole  # as some pixels of a shape make others likely
         if (new == found).all():
             break
         found = new
@@ -154,24 +157,25 @@ def _apart(image: NDArray[np.uint8]) -> Mask:
     return out
 
 
-def _candidates(image: NDArray[np.uint8], loss: float) -> Mask:
-    """Shapes that look like damage; loss is that of `find_damage`."""
+def _narrow(image: NDArray[np.uint8], loss: float) -> Mask:
+    """Narrow shapes that look like damage: black, white or, after compression with loss, of any one
+    brightness; loss is that of `find_damage`."""
     grey = np.asarray(image_of(as_seen(image, 3 if len(image) == 3 else 1)).convert("L"))
     white, black = grey >= WHITE - 2 * loss, grey <= BLACK + 2 * loss
-    out = np.zeros(grey.shape, dtype=bool) if loss else _flat(image)
+    out = np.zeros(grey.shape, dtype=bool)
     for contrast, extreme in (
         (grey - grey_opening(grey, (NARROW, NARROW)), white),
         (grey_closing(grey, (NARROW, NARROW)) - grey, black),
     ):
         narrow = contrast > CONTRAST + 4 * loss
-        out |= _narrow(narrow & extreme, contrast, SOFTEST)
+        out |= _hard(narrow & extreme, contrast, SOFTEST)
         for start in (0.0, 2.5 * loss) if loss else ():  # as a range may end amid a shape
             ranges = 1 + ((grey + start) // (5 * loss)).astype(int)
-            out |= _narrow(np.where(narrow & ~extreme, ranges, 0), contrast, SOFT)
+            out |= _hard(np.where(narrow & ~extreme, ranges, 0), contrast, SOFT)
     return out
 
 
-def _narrow(colours: NDArray[Any], contrast: NDArray[np.uint8], soft: float) -> Mask:
+def _hard(colours: NDArray[Any], contrast: NDArray[np.uint8], soft: float) -> Mask:
     """The connected shapes of one colour, which isn't 0, beside which there is little contrast."""
     names = label(colours, connectivity=2)
     sizes = np.bincount(names.ravel())

@@ -112,13 +112,13 @@ function show(shown) {
   $("formats").hidden = !photo.lossy;
   for (const kind of ["lossy", "lossless"])
     for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
-  document.body.dataset.photo = photo.id;
+  document.body.dataset.photo = sessionStorage.photo = photo.id;
   fit();
 }
 
 async function opened(answer) {
   const found = await answer.json(), mask = found.mask && await decoded(found.mask);
-  show({ ...found, mask: null, version: 0 });
+  show({ ...found, mask: null });
   past = []; now = 0;
   if (mask) did({ words: "the marks of the example", mark: () => markFrom(mask, 0, 0) });
   else remark();
@@ -140,6 +140,16 @@ const example = name => doing(`Opening ${name}…`, async () => {
   await opened(await ask(`photographs/examples/${encodeURIComponent(name)}`, { method: "POST" }));
   say("This photograph is damaged, and the damage is marked in red: press Repair.");
 });
+
+// After the page is loaded again, the picture is as it was.
+async function again() {
+  const answer = sessionStorage.photo && await fetch(`photographs/${sessionStorage.photo}`);
+  if (!answer?.ok) { example(EXAMPLES[0]); return; }
+  doing("Opening it again…", async () => {
+    const found = await opened(answer);
+    say(`${found.name} is open as you left it. Earlier steps can't be undone; marks are gone.`);
+  });
+}
 
 // ------------------------------------------------------------------------------- two pictures
 
@@ -212,11 +222,12 @@ $("repair").onclick = () => doing("Repairing…", async () => {
       step = { words: "the repair", clears: true, change: true };
       unmap(); did(step);
     });
-    say(`${thousands(found.pixels)} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.`);
+    say(`${thousands(found.pixels)} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.${photo.lossy ? ` ${photo.lossy} files have traces around damage: if some stay, mark a little wider.` : ""}`);
   } catch (error) { take(step); throw error; }
 });
 
 const find = region => doing("Looking for damage…", async () => {
+  compare(false);
   const found = [];
   let pixels = 0, end = "";
   try {
@@ -309,7 +320,7 @@ function shade() {
 $("surprise").onclick = () => {
   if ($("surprise").getAttribute("aria-pressed") === "true") { unmap(); return; }
   doing("Computing the map of surprise in view…", async () => {
-    unmap(); overlay = [];
+    compare(false); unmap(); overlay = [];
     const zoom = zoomOf(devicePixelRatio);
     let end = "";
     try {
@@ -321,7 +332,7 @@ $("surprise").onclick = () => {
       end = "Stopped before the end. ";
     }
     $("surprise").setAttribute("aria-pressed", "true");
-    say(`${end}Coloured pixels are less likely than usual, given all others, by more nats than the threshold.`);
+    say(`${end}Coloured pixels are less likely than usual, given all others, by more nats than the threshold. Pixels of a wide scratch or a block make one another likely: Find damage looks for these.`);
   });
 };
 $("count").onclick = () => doing("Counting…", async () => {
@@ -330,8 +341,9 @@ $("count").onclick = () => doing("Counting…", async () => {
   $("bits").scrollIntoView({ block: "nearest" });
   say("Counted.");
 });
+function compare(on) { compared = on; $("compare").setAttribute("aria-pressed", String(on)); $("divider").hidden = !on; draw(); }
 $("compare").onclick = () => {
-  compared = !compared; $("compare").setAttribute("aria-pressed", String(compared)); $("divider").hidden = !compared; draw();
+  compare(!compared);
   say(compared ? "Before is left of the line, after is right of it: drag the line." : "");
 };
 $("divider").onpointerdown = event => { event.target.setPointerCapture(event.pointerId); };
@@ -360,6 +372,7 @@ const moves = event => mode() === "pan" || space || event.buttons === 4 || point
 canvas.onpointerdown = event => {
   if (!photo) return;
   canvas.setPointerCapture(event.pointerId); pointers.set(event.pointerId, at(event)); last = at(event);
+  if (compared && mode() !== "pan" && !busy()) say("The picture moves while before and after are compared: press that button again to mark.");
   if (pointers.size > 1) lift(false);   // two fingers zoom
   else if (!moves(event)) begin(inPicture(last), mode() === "erase");
 };
@@ -390,4 +403,4 @@ for (const name of EXAMPLES) {
 for (const name of Object.keys(OTHERS)) {
   const button = document.createElement("button"); button.textContent = OTHERS[name]; button.onclick = () => exampleOther(name); $("others").append(button);
 }
-example(EXAMPLES[0]);
+again();
