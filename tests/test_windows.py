@@ -79,6 +79,35 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
     assert not random_flow(**OPEN | {"geometry": reads_back, "shared": False}).writes_last
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"geometry": AVERAGES, "shared_from": 1},
+        {"geometry": "windows", "labels": 3, "label_embedding": 2, "level_embedding": 2},
+        {"shared": False, "position_embedding": 2, "checkpointing": True},
+    ],
+    ids=["shared", "averages", "labels", "own"],
+)
+def test_training_maps_all_levels_at_once(options):
+    """Log-determinants of every level and gradients are those of one layer after another."""
+    flow, labels = random_flow(**OPEN | {"height": 16} | options), None
+    if flow.config.labels:
+        labels = torch.tensor([0, 2, 1])
+    x = flow.to_reals(noise(3, 3, 16, 8))
+    found = []
+    for latents in (False, True):
+        flow.zero_grad()
+        with flow.precision.changed(latents=latents):
+            levels, *log_dets = flow.infer(x, flow.context(labels, 3))
+        assert len(levels) == latents * flow.levels
+        sum(one.sum() for one in log_dets).backward()
+        found.append([*log_dets, *(p.grad for p in flow.parameters())])
+    assert found[0][0].abs().min() > 1
+    for one, expected in zip(*found, strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_probabilities_of_levels_are_those_of_the_density():
     flow = random_flow(**OPEN)
     layer = flow.steps[0].cellwise[0]

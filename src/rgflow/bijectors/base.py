@@ -60,6 +60,18 @@ class Context:
         """Whether anything is known."""
         return bool(self.values.shape[1] or self.embedding.shape[1])
 
+    @staticmethod
+    def joined(contexts: Sequence["Context"]) -> "Context":
+        """Of all cells of several contexts, one after another; rows are last in memory."""
+        if len(contexts) == 1:
+            return contexts[0]
+        missing = [one.missing.T for one in contexts if one.missing is not None]
+        return Context(
+            torch.cat([one.values.T for one in contexts], 1).T,
+            torch.cat([one.embedding for one in contexts]),
+            torch.cat(missing, 1).T if missing else None,
+        )
+
     def rows(self, which: Tensor) -> "Context":
         """Of some cells, by a mask or by numbers."""
         missing = None if self.missing is None else self.missing[which]
