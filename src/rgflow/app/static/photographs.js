@@ -222,7 +222,7 @@ $("repair").onclick = () => doing("Repairing…", async () => {
       step = { words: "the repair", clears: true, change: true };
       unmap(); did(step);
     });
-    say(`${thousands(found.pixels)} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.${photo.lossy ? ` ${photo.lossy} files have traces around damage: if some stay, mark a little wider.` : ""}`);
+    say(`${thousands(found.pixels)} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.${photo.lossy ? ` ${photo.lossy} files have traces around damage: if some stay, mark a little wider.` : ""}${found.pixels > 20000 ? " Large areas come out smooth." : ""}`);
   } catch (error) { take(step); throw error; }
 });
 
