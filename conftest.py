@@ -8,12 +8,12 @@ import pytest
 import torch
 
 LONGEST = (
-    "test_app_browser.py", "test_app_photographs.py", "test_training.py", "test_docs.py",
-    "test_report.py", "test_resume.py", "test_starting.py", "test_model.py", "test_app.py",
-    "test_disentanglement.py", "test_cli.py", "test_meaning.py", "test_bijectors.py",
-    "test_field_figures.py", "test_repair_sampling.py", "test_particles.py", "test_devices.py",
-    "test_fields.py", "test_experiments.py", "test_inpaint_command.py", "test_inpainting.py",
-    "test_patches.py", "test_campaign.py", "test_actions.py", "test_stream.py",
+    "test_app_photographs.py", "test_training.py", "test_actions.py", "test_app_browser.py",
+    "test_photographs.py", "test_devices.py", "test_app.py", "test_report.py", "test_starting.py",
+    "test_model.py", "test_docs.py", "test_cli.py", "test_disentanglement.py", "test_inpainting.py",
+    "test_fields.py", "test_bijectors.py", "test_meaning.py", "test_resume.py", "test_patches.py",
+    "test_inpaint_command.py", "test_app_requests.py", "test_field_figures.py",
+    "test_experiments.py", "test_pretrained.py", "test_particles.py",
 )  # fmt: skip
 """Files of tests that take longest come first, lest one process be left with them at the end."""
 

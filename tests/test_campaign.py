@@ -24,6 +24,11 @@ def carried_out(campaign, numbers):
     return outcomes
 
 
+def test_twenty_files(campaign):
+    carried_out(campaign, range(20))
+
+
+@pytest.mark.slow
 def test_fifty_files(campaign):
     outcomes = carried_out(campaign, range(50))
     results = Counter(one.result for one in outcomes)

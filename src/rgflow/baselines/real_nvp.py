@@ -13,6 +13,7 @@ Letters in shapes: N images; K channels at a scale; C channels of an image; h, w
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar, cast
 
 import torch
@@ -104,12 +105,14 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
     def wide(hidden: int) -> FlowConfig:
         return replace(config, map=replace(_map(config), hidden=hidden))
 
+    @cache
     def size(hidden: int) -> int:
         with torch.device("meta"):
             flow = RealNVP(wide(hidden))
         return sum(p.numel() for p in flow.parameters())
 
-    more = bisect_left(range(1 << 16), count, lo=2, key=size)  # the first that has as many
+    many = next(1 << k for k in range(1, 17) if k == 16 or size(1 << k) >= count)
+    more = bisect_left(range(many), count, lo=max(many // 2, 2), key=size)  # has as many
     near = {hidden: size(hidden) for hidden in (more - 1, more)}
     hidden = min(near, key=lambda h: abs(near[h] - count))
     if abs(near[hidden] - count) > 0.05 * count:
