@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: demo test nightly lint docs wheel release clean help
 
 # The photograph that is scored and repaired, china, is the one that isn't trained on.
-demo: .venv/installed ## learn photographs for 4 minutes; draw some, score and repair another
+demo: .venv/installed-codecs ## learn photographs for 4 minutes; draw some, score and repair another
 	@$(BIN)/rgflow train photos --data patches:china --minutes $(DEMO_MINUTES) --out $(DEMO_OUT)
 	@$(BIN)/rgflow score $$($(BIN)/python -c "import sklearn, pathlib as p; \
 		print(p.Path(sklearn.__file__).parent / 'datasets' / 'images' / 'china.jpg')") \

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import struct
 import subprocess
 import sys
 import tarfile
@@ -246,6 +247,24 @@ def test_detail_is_drawn_into_what_is_restored_deep_inside(photos):
     between[16:32:4, 16:32:4] = False
     assert (drawn != expected)[:, between].float().mean() > 0.2
     assert torch.equal(drawn[:, ~hole], image[:, ~hole])
+
+
+def deep_tiff(height, width):
+    """A TIFF file of 16 bits per colour, which Pillow can't write."""
+    tags = {256: width, 257: height, 258: None, 259: 1, 262: 2, 273: None, 277: 3, 278: height}
+    tags[279] = 6 * height * width
+    end = 8 + 2 + 12 * len(tags) + 4
+    tags |= {258: end, 273: end + 6}
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    for tag, value in sorted(tags.items()):
+        head += struct.pack("<HHII", tag, *((3, 3) if tag == 258 else (4, 1)), value)
+    return head + struct.pack("<I3H", 0, 16, 16, 16) + bytes(range(96)) * (height * width // 16)
+
+
+def test_bits_that_are_lost_are_noted():
+    found = pictures.read(io.BytesIO(deep_tiff(8, 8)))
+    assert found.seen.shape == (3, 8, 8)
+    assert found.notes == ("only the upper 8 of 16 bits per colour are read and written",)
 
 
 def test_damage_is_found_and_nothing_else(photos, chelsea):
@@ -624,7 +643,7 @@ def test_all_codecs_are_those_that_are_installed(there, few, tmp_path, monkeypat
     out = tmp_path / "x.csv"
     assert main(["score", str(few / "0.png"), "--codecs", "[all]", "--out", str(out)]) == 0
     assert ("jpegxl" in rows_of(out)[0]) == there
-    left_out = "JPEG XL is left out, as imagecodecs isn't installed: pip install 'rgflow[benchm"
+    left_out = "JPEG XL is left out, as imagecodecs isn't installed: pip install 'rgflow[codecs"
     assert (left_out in capsys.readouterr().out) != there
 
 

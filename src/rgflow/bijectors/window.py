@@ -120,10 +120,29 @@ class WindowMixture(Bijector):
         Returns:
             In nats, all channels together, [R].
         """
-        params, factors, units = self._given(around)
+        return self._level_log_prob(level, *self._given(around))
+
+    def _level_log_prob(
+        self, level: Tensor, params: Tensor, factors: Tensor, units: Units
+    ) -> Tensor:
         level = level.T.to(params.dtype)
         params = _shifted(params, factors, (level - units.centre) / units.unit)
         return level_log_prob(level.long(), params, units, self._tables(level.dtype)).sum(0)
+
+    def excess(self, level: Tensor, around: Context) -> Tensor:
+        """How much less likely than the medians bytes are, in one evaluation.
+
+        Args:
+            level: As for `level_log_prob`.
+            around: As for `level_log_prob`.
+
+        Returns:
+            In nats, all channels together, [R].
+        """
+        given = self._given(around)
+        half = given[0].new_full(level.shape, 0.5)
+        every = torch.ones(len(level), dtype=torch.bool, device=level.device)
+        return self._draw_levels(half, every, half, *given)[1] - self._level_log_prob(level, *given)
 
     def draw_levels(
         self, level: Tensor, free: Tensor, u: Tensor, around: Context
@@ -139,7 +158,11 @@ class WindowMixture(Bijector):
         Returns:
             Bytes [R, C], and log-probabilities in nats [R].
         """
-        given, factors, units = self._given(around)
+        return self._draw_levels(level, free, u, *self._given(around))
+
+    def _draw_levels(
+        self, level: Tensor, free: Tensor, u: Tensor, given: Tensor, factors: Tensor, units: Units
+    ) -> tuple[Tensor, Tensor]:
         level, d = level.T.to(given.dtype).clone(), torch.where(u <= 0.5, u, u - 1).T[:, free]
         tables = self._tables(given.dtype)
         drawn = Units(*(of[:, free] for of in units))

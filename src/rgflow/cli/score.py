@@ -66,8 +66,7 @@ def run(arguments: Sequence[str]) -> None:
         if find_spec("imagecodecs") is None:
             settings.codecs.remove("jpegxl")
             say(
-                "JPEG XL is left out, as imagecodecs isn't installed: pip install "
-                "'rgflow[benchmarks]'."
+                "JPEG XL is left out, as imagecodecs isn't installed: pip install 'rgflow[codecs]'."
             )
 
     from rgflow import trained
@@ -263,7 +262,7 @@ def _size(codec: str, picture: Picture) -> int:
         except ImportError as error:
             raise ValueError(
                 "Expected imagecodecs for --codecs jpegxl; it isn't installed: pip install "
-                "'rgflow[benchmarks]'."
+                "'rgflow[codecs]'."
             ) from error
         return len(imagecodecs.jpegxl_encode(values, effort=9, lossless=True))
     file = io.BytesIO()

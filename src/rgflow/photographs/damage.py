@@ -35,9 +35,10 @@ from rgflow.photographs.restoring import Around, restore
 
 ODD, BESIDE = 25.0, 12.0
 """Excess in nats above which a pixel is odd, and above which a neighbour of an odd pixel is."""
-APART = 4
-"""Levels by which an odd pixel is above all but one of its neighbours, or below, in a channel; few
-pixels are, and only these are judged by the flow."""
+APART, OUT = 4, 2
+"""An odd pixel is above all but one of its neighbours, or below, in a channel: by more than so many
+levels, and so many times by more than the range of those. Few pixels are, and only these are
+judged by the flow."""
 ROUNDS = 4
 FLAT, LARGEST, THIN = 12, 0.05, 3
 """Limits for a shape: its minimum number of pixels; and its maximum share of the picture, unless it
@@ -142,19 +143,25 @@ def _tell(progress: Callable[[float], None], stage: int, count: int, share: floa
 
 
 def _apart(image: NDArray[np.uint8]) -> Mask:
-    """Where some channel is above, or below, all but one of the neighbours by more than `APART`."""
+    """Where some channel is well above, or below, all but one of the neighbours."""
     out = np.zeros(image.shape[1:], dtype=bool)
     for channel in image.astype(np.int16):
-        for values in (channel, -channel):
-            wide = np.pad(values, 1, constant_values=np.iinfo(np.int16).min)
-            most = second = np.full_like(values, np.iinfo(np.int16).min)
-            for i, j in product(range(3), range(3)):
-                if (i, j) != (1, 1):
-                    beside = wide[i : i + len(values), j : j + values.shape[1]]
-                    second = np.maximum(second, np.minimum(most, beside))
-                    most = np.maximum(most, beside)
-            out |= values > second + APART
+        (high, most), (low, least) = _largest_beside(channel), _largest_beside(-channel)
+        for rise, second, end in ((channel - high, high, least), (-channel - low, low, most)):
+            out |= (rise > APART) & (OUT * rise > second + end)  # which is their range
     return out
+
+
+def _largest_beside(values: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """The second largest of the neighbours of every pixel, and the largest; outside, −999."""
+    wide = np.pad(values, 1, constant_values=-999)
+    second = most = np.full_like(values, -999)
+    for i, j in product(range(3), range(3)):
+        if (i, j) != (1, 1):
+            beside = wide[i : i + len(values), j : j + values.shape[1]]
+            second = np.maximum(second, np.minimum(most, beside))
+            most = np.maximum(most, beside)
+    return second, most
 
 
 def _narrow(image: NDArray[np.uint8], loss: float) -> Mask:

@@ -171,7 +171,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MOST_P
                     f"{opened.width}×{opened.height} pixels: make it smaller first."
                 )
             frames = getattr(opened, "n_frames", 1)
-            deep = opened.format == "PNG" and _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
+            deep = _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
             loss = _loss(opened)
             opened.load()
             ImageOps.exif_transpose(opened, in_place=True)

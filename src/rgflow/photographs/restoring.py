@@ -71,7 +71,10 @@ class Around:
     @torch.no_grad()
     def median(self, sites: Tensor) -> Tensor:
         """The median of every channel at some sites [k, 2], given those before it, [k, C]."""
-        return self._median(self._context(sites))[0]
+        context = self._context(sites)
+        half = context.values.new_full((len(sites), len(self.image)), 0.5)
+        free = torch.ones(len(sites), dtype=torch.bool, device=half.device)
+        return self._map.draw_levels(half, free, half, context)[0]
 
     @torch.no_grad()
     def excess(
@@ -86,7 +89,7 @@ class Around:
         for some in sites.to(self.image.device).split(BAND) if len(sites) else ():
             context, (i, j) = self._context(some), some.T
             own = (self.image if image is None else image)[:, i, j].T.to(self.image.device)
-            found.append(self._median(context)[1] - self._map.level_log_prob(own, context))
+            found.append(self._map.excess(own, context))
             if progress:
                 progress(sum(map(len, found)) / len(sites))
         return torch.cat(found).cpu()
@@ -101,19 +104,12 @@ class Around:
         out, first = torch.empty(height, width, dtype=self.dtype), 0
         for rows, cells in every.bands(BAND):
             own, context = self._layer.read_band(self.image[None, :, rows].to(self.dtype), cells)
-            found = self._median(context)[1] - self._map.level_log_prob(own, context)
+            found = self._map.excess(own, context)
             out[first : first + cells.shape[0]] = found.view(cells.shape).cpu()
             first += cells.shape[0]
             if progress:
                 progress(first / height)
         return out
-
-    def _median(self, context: Context) -> tuple[Tensor, Tensor]:
-        """The medians [k, C] given what is around, and their log-probabilities in nats, [k]."""
-        rows, device = len(context.values), context.values.device
-        half = torch.full((rows, len(self.image)), 0.5, dtype=self.dtype, device=device)
-        free = torch.ones(rows, dtype=torch.bool, device=device)
-        return self._map.draw_levels(half, free, half, context)
 
     def _context(self, sites: Tensor) -> Context:
         """The windows around sites [k, 2]."""
