@@ -93,6 +93,7 @@ def _models(page: Page) -> None:
 def _own(page: Page) -> None:
     gr.Markdown(
         "PNG, JPEG or WebP, up to 10 MB. The part inside the frame is resized to the model's size. "
+        "Transparent parts are seen over black. "
         "How unusual its levels are tells you whether the model was trained on such pictures."
     )
     file = gr.File(

@@ -130,10 +130,10 @@ window.rgflow = {
   },
   steps: [
     ["#canvas", "The current image", "Everything here works on this image; its pixels are drawn as squares. The number below it, in bits per dimension, says how surprising the model finds it: the lower, the more typical. The model can score the image, encode it into latents, and decode it again exactly."],
-    ["#tab-sample-button", "Sample", "The model generates images. Press Draw, then choose one: it becomes the current image. A lower temperature gives more typical images. (You can use the page during the tour.)"],
+    ["#tab-sample-button", "Sample", "The model generates images, as it does now: choose one, and it becomes the current image. Draw gives others. A lower temperature gives more typical images. (You can use the page during the tour.)", "#draw"],
     ["#tab-latents-button", "Latents", "Like the renormalization group in physics, the model works level by level: each level turns the fine detail of small blocks into independent numbers, the latents, and passes a coarser image to the next level. Each map shows where one latent changes the image: choose one, and move its slider. A coarse latent may change the whole image, a fine one a few pixels."],
     ["#tab-mix-button", "Mix", "Levels are independent, so two images can be mixed level by level. Draw a second image and choose Θ = 1: the layout and colours of the first image with the finest detail of the second. At the highest Θ you see the second image alone."],
-    ["#tab-repair-button", "Repair", "Paint over a part of the image, or press Damage it and Find what is odd; then press Repair. The model offers several completions that fit the rest of the image."],
+    ["#tab-repair-button", "Repair", "The image was just damaged. Press Find what is odd, or paint over the damage; then press Repair. The model offers several completions that fit the rest of the image. Undo brings the image back.", "#damage"],
     ["#open-own", "Your own image", "Upload a picture, and see how unusual each level of it is for the model. A model knows only images like those it was trained on; all others look unusual to it."],
     ["#open-models", "Models", "Choose another model, or a run of your own. The card shows its training data and its likelihood."],
     ["#open-meaning", "Meaning", "What is known about the meaning of this model's latents: which of them carries most information about the colour, angle or position of something. Click one to get a slider for it."],
@@ -146,9 +146,14 @@ window.rgflow = {
     for (const one of document.querySelectorAll(".toured")) one.classList.remove("toured");
     this.shut();
     if (at < 0 || at >= this.steps.length) { document.getElementById("open-tour")?.focus(); return; }
-    const [target, title, words] = this.steps[at];
+    const [target, title, words, performed] = this.steps[at];
     const found = document.querySelector(target);
     if (target.startsWith("#tab-")) found.click();
+    const perform = (tries) => {  // once the panel is there
+      const one = document.querySelector(performed);
+      if (one) one.click(); else if (tries) setTimeout(perform, 100, tries - 1);
+    };
+    if (performed) perform(50);
     if (target.startsWith("#open-")) this.open(target.replace("#open-", ""));
     (target.startsWith("#tab-") ? document.getElementById("right") : found).classList.add("toured");
     const box = document.createElement("div");
