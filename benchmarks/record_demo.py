@@ -1,13 +1,14 @@
-"""Keep what the demo came to: its numbers as JSON, its pictures for the README.
+"""Keep what the demo came to: its numbers as JSON, its pictures for the README and the gallery.
 
 make demo
-python benchmarks/record_demo.py demo/msds1-best-…
+python benchmarks/record_demo.py demo/photos-…
 """
 
 import argparse
 import json
-import shutil
 from pathlib import Path
+
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -18,19 +19,15 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the run folder that `make demo` left")
     run = parser.parse_args().run
     record = json.loads((run / "run.json").read_text())
-    del record["command"]  # paths of one machine
-    result = {
-        "command": "make demo",
-        **record,
-        "evaluation": json.loads((run / "evaluation.json").read_text()),
-    }
+    result = {**record, "command": "make demo"}  # without paths of one machine
     path = REPOSITORY / "benchmarks" / "results" / "demo.json"
-    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
-    images = REPOSITORY / "docs" / "images"
-    images.mkdir(exist_ok=True)
-    for name in ("samples", "stages", "curve"):
-        shutil.copy(run / "pictures" / f"{name}.png", images / f"demo-{name}.png")
+    (pair,) = (run / "pictures").glob("*-before-after.png")
+    for file, name in ((pair, "repair"), (run / "pictures" / "samples.png", "texture")):
+        with Image.open(file, formats=["PNG"]) as picture:
+            picture.convert("RGB").save(
+                REPOSITORY / "docs" / "images" / f"demo-{name}.jpg", quality=90
+            )
 
 
 if __name__ == "__main__":
