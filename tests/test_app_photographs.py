@@ -239,6 +239,48 @@ def test_a_reload_keeps_the_picture_and_comparing_ends_where_marks_are_wanted(me
     assert "press Repair" in me.said()
 
 
+def test_the_wheel_zooms_the_divider_is_dragged_and_a_threshold_hides(me):
+    box = me.page.locator("#view").bounding_box()
+    before = me.page.evaluate("scale")
+    me.page.mouse.move(box["x"] + 300, box["y"] + 200)
+    me.page.mouse.wheel(0, -400)
+    me.page.wait_for_function("before => scale > 1.5 * before", arg=before)
+    me.page.click("#compare")
+    handle = me.page.locator("#divider").bounding_box()
+    me.page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + 60)
+    me.page.mouse.down()
+    me.page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 60, steps=3)
+    me.page.mouse.up()
+    assert me.page.evaluate("split") == pytest.approx(0.25, abs=0.02)
+    me.page.locator("summary", has_text="Inspect").click()
+    coloured = []
+    me.press("#surprise")
+    for threshold in ("2", "50"):
+        me.page.fill("#threshold", threshold)
+        coloured.append(
+            me.page.evaluate(
+                """() => { let count = 0; for (const { shown } of overlay) { const { data } =
+                shown.getContext("2d").getImageData(0, 0, shown.width, shown.height);
+                for (let k = 3; k < data.length; k += 4) count += data[k] > 0; } return count; }"""
+            )
+        )
+    assert coloured[0] > 10 * coloured[1]
+
+
+@pytest.mark.slow
+def test_nobody_sees_what_others_do(me, browser, address, folder, tmp_path):
+    other = Guest(browser, address, folder, viewport={"width": 1280, "height": 800})
+    Image.new("RGB", (90, 80), (10, 200, 30)).save(tmp_path / "mine.png")
+    before = me.saved()
+    other.open(tmp_path / "mine.png")
+    other.stroke((20, 20), (60, 50))
+    other.press("#repair")
+    assert np.array_equal(me.saved(), before)
+    assert other.saved().shape == (80, 90, 3)
+    assert other.page.evaluate("photo.id") != me.page.evaluate("photo.id")
+    other.close()
+
+
 def test_marks_are_kept_in_squares_as_on_one_canvas(me, large):
     me.open(large[0])
     assert me.page.evaluate("marks.size") == 0
