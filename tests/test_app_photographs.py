@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import time
 import urllib.request
 
@@ -186,13 +187,11 @@ def test_a_large_photograph_is_repaired(me, large):
     # Found by itself in view.
     me.page.evaluate("scale = 2; x0 = 1350; y0 = 950; draw()")
     said, _ = me.press("#find-here")
-    assert "look damaged" in said
+    found = re.match(r"([\d,]+) pixels look damaged", said)
+    assert found
+    assert abs(int(found[1].replace(",", "")) - mask.sum()) < 0.1 * mask.sum()
     me.shoot("found")
-    me.press("#repair")
-    after = me.saved()
-    assert np.abs(after.astype(float) - truth)[mask].mean() < 2 * error + 1
     # Possible completions are drawn.
-    me.press("#undo")
     me.page.click("#clear")
     me.page.evaluate("scale = 6; x0 = 1380; y0 = 970; draw()")
     me.page.fill("#brush", "5")

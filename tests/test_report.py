@@ -160,7 +160,7 @@ def test_a_model_without_labels_beside_another_with_a_threshold(reports):
 
 
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", by_day([1280, 390], [390]))
 def test_in_a_browser(reports, width):
     look(reports.values(), width)
 
