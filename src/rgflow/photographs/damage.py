@@ -43,9 +43,9 @@ ROUNDS = 4
 FLAT, LARGEST, THIN = 12, 0.05, 3
 """Limits for a shape: its minimum number of pixels; and its maximum share of the picture, unless it
 has at most so many pixels for each of its edge."""
-CONTRAST, SHARP, NARROW = 10, 0.65, 11
-"""By how many levels a shape differs from what surrounds it, at which share of its edge; and the
-width from which a shape isn't narrow."""
+CONTRAST, FAINT, SHARP, NARROW = 10, 6, 0.65, 11
+"""By how many levels a narrow shape differs from what surrounds it; by how many one of exactly one
+colour does, at which share of its edge; and the width from which a shape isn't narrow."""
 BLACK, WHITE = 6, 243
 """The brightest black and the darkest white: JPEG gives white lines some of the colour beside them,
 which makes them darker."""
@@ -206,7 +206,7 @@ def _flat(image: NDArray[np.uint8]) -> Mask:
     edges, sharp = np.zeros((2, len(sizes)), dtype=int)
     for own, other in _pairs():
         end = names[own] != names[other]
-        step = np.abs(image[:, *own].astype(np.int16) - image[:, *other]).max(0) > CONTRAST
+        step = np.abs(image[:, *own].astype(np.int16) - image[:, *other]).max(0) > FAINT
         edges += np.bincount(names[own][end], minlength=len(sizes))
         sharp += np.bincount(names[own][end & step], minlength=len(sizes))
     fits = (sizes <= LARGEST * names.size) | (sizes <= THIN * edges)
