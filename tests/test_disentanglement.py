@@ -65,7 +65,13 @@ def test_an_unrelated_code_scores_0():
     assert found.informativeness < 0.05
 
 
-@pytest.mark.parametrize(("images", "by_chance"), [(800, 0.2), (100, 0.65)])
+@pytest.mark.parametrize(
+    ("images", "by_chance"),
+    [
+        pytest.param(800, 0.2, marks=pytest.mark.slow),
+        (100, 0.65),
+    ],
+)
 def test_an_unrelated_code_scores_its_floor(images, by_chance):
     random = np.random.default_rng(0)
     found = score(random.normal(size=(images, 200)), random.uniform(size=(images, 3)))

@@ -206,6 +206,7 @@ def test_command(run, capsys):
         assert Image.open(run / "pictures" / f"{name}.png").width > 100
 
 
+@pytest.mark.slow
 def test_command_beside(run, real_nvp, tmp_path, capsys):
     model = str(real_nvp / "model")
     arguments = ["fields", str(run), "--beside", model, "--draws", "1", "--out", str(tmp_path)]

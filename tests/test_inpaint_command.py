@@ -134,6 +134,7 @@ def test_a_reference_of_other_data_is_made_anew(runs, tmp_path):
         assert json.loads((folder / "surprise.json").read_text())["data"] == data[1]
 
 
+@pytest.mark.slow
 def test_benchmark(runs, tmp_path, capsys):
     options = ["--benchmark", "5", *FEW, "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), *options]) == 0

@@ -468,6 +468,7 @@ def msds_run(tmp_path_factory):
     return small_run(folder / "run", height=32, width=32, depth=1, hidden=4)
 
 
+@pytest.mark.slow
 def test_factors_of_msds(msds_run, capsys):
     assert main(["factors", str(msds_run), "--data", "msds1", *QUICK]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -37,6 +37,7 @@ def subject(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_a_prior_changes_the_latents_but_no_likelihood(subject):
     mine = subject(**COARSE)
     found = priors(mine, count=60, pairs=4, steps=4, places=1, draws=1, repeats=2)

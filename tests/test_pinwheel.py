@@ -83,6 +83,7 @@ def test_flows_learn_the_pinwheel(prior, learned):
             assert share == pytest.approx(found.named[cross].share, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_flow_is_the_same_beside_others(learned):
     alone = pinwheel.learn_pinwheels(["laplace"], [3], steps=80)["laplace"][0]
     beside = learned["laplace"][1]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flows import CASES, config, random_flow
+from flows import CASES, by_day, config, random_flow
 from rgflow import FlowConfig, data, load_flow, make_flow
 from rgflow.architectures import flow_class
 from rgflow.cli import main
@@ -137,7 +137,7 @@ def test_an_archive_of_more_images_than_it_has_bytes(tmp_path):
 # ---------------------------------------------------------------- models and latents
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", by_day(CASES))
 def test_least_parameters_are_of_the_order_of_all(name):
     """A flow that is made takes no more than 40 times what its weights justify."""
     of = config(**CASES[name])

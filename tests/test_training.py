@@ -258,12 +258,11 @@ def losses(run):
 
 
 def test_gradients_in_parts_are_those_of_the_whole(tmp_path):
-    for k, accumulate in enumerate((1, 3, 100)):
+    for k, accumulate in enumerate((1, 3)):
         config = tiny(accumulate=accumulate, dtype="float64", steps=2)
         train(config, Run.create(tmp_path / str(k)), progress=False)
-    whole, *others = (losses(Run(tmp_path / str(k))) for k in range(3))
-    for other in others:
-        assert other == pytest.approx(whole, rel=1e-12)
+    whole, parts = (losses(Run(tmp_path / str(k))) for k in range(2))
+    assert parts == pytest.approx(whole, rel=1e-12)
 
 
 @pytest.fixture
