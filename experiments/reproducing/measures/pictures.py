@@ -190,7 +190,7 @@ DAMAGE: dict[str, tuple[Callable[[tuple[int, int], Random], Mask], int | None, i
     "dead pixels, one in 200, JPEG": (dead(0.005), None, QUALITY),
     "8×8 blocks, 2 %, black, JPEG": (blocks(8, 0.02), 0, QUALITY),
 }
-"""By name: what makes the mask, the grey level of the damage, and the quality of the JPEG, if any."""
+"""By name: what makes the mask, the grey level of the damage, and the quality of a JPEG."""
 
 
 def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
