@@ -306,7 +306,7 @@ def _missing(cells: Cells, x: Tensor) -> Tensor | None:
     return missing.repeat(1, len(x)).T if len(x) > 1 else missing.T
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def _missing_around(
     grid: Offset,
     extent: Offset,
@@ -317,7 +317,7 @@ def _missing_around(
     device: torch.device,
 ) -> Tensor:
     """The same of one image, [S, n], from what says where cells are; kept, as most bands are
-    alike."""
+    alike, and so are the images of all training steps."""
     cells = Sublattice("", 0, grid, start, step, shape, offsets, 0, periodic=False, extent=extent)
     there = torch.ones(grid, dtype=torch.bool, device=device)
     return ~_slices(there, cells, offsets).flatten(1)

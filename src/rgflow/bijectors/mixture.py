@@ -45,6 +45,8 @@ DIGITS = ((8, 1 << 4), (4, 1 << 12))
 that of starting operations."""
 WIDEST = 5.0
 """Log of the largest scale, in those of `SCALE`."""
+FAR = 1e6
+"""Where the lowest level begins and the highest ends, in units of x: beyond all distributions."""
 
 
 class Units(NamedTuple):
@@ -138,7 +140,13 @@ def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tenso
 
 def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
     """Log-probability of levels [G, n]."""
-    _, here, _ = _around(level, _components(params, units), units)
+    share, mean, sharp = _components(params, units)
+    start, end = (level - units.centre) / units.unit, (level + 1 - units.centre) / units.unit
+    start, end = start.where(level > 0, -FAR), end.where(level < LEVELS - 1, FAR)
+    a, b = (start - mean) * sharp, (end - mean) * sharp
+    # As in `_around`, both from the side on which they are small.
+    side = torch.copysign(a.new_ones(()), -(a + b).detach())
+    here = (share * side * (torch.sigmoid(side * b) - torch.sigmoid(side * a))).sum(0)
     return torch.log((1 - UNIFORM) * here + UNIFORM * tables.share.gather(1, level))
 
 
