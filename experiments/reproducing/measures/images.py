@@ -9,7 +9,7 @@ from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.analysis.levels import decode, encode
 from rgflow.analysis.mixing import every_threshold, hyperbolic, mix, mixing_grid
 from rgflow.bijectors.pixels import dequantize
-from rgflow.figures import grid
+from rgflow.figures import grid, pixel_size
 from rgflow.figures.levels import progressive
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import thresholds
@@ -34,13 +34,15 @@ def data_grid(subject: MeasuredFlow, *, count: int = 40) -> Found:
     return Found(numbers={"count": count}, pictures={"data": Picture(picture, "Test images")})
 
 
-def levels(subject: MeasuredFlow, *, count: int = 3, temperature: float = 0.8) -> Found:
-    """Samples from coarse to fine (paper, Fig. 5a)."""
-    z = subject.flow.draw_each(range(count), temperature)
+def levels(
+    subject: MeasuredFlow, *, count: int = 3, temperature: float = 0.8, size: int = 0
+) -> Found:
+    """Samples from coarse to fine (paper, Fig. 5a), of this size if it isn't that of training."""
+    flow = subject.flow.resized(size, size) if size else subject.flow
     with torch.no_grad():
-        stages = [stage.cpu() for stage in subject.flow.coarse(z)]
+        stages = [stage.cpu() for stage in flow.coarse(flow.draw_each(range(count), temperature))]
     caption = f"Samples from coarse to fine, at temperature {temperature:g}"
-    picture = progressive(stages, scale=subject.scale(96))
+    picture = progressive(stages, scale=pixel_size(flow.config.width, 96))
     return Found(numbers={"count": count}, pictures={"levels": Picture(picture, caption)})
 
 
