@@ -30,11 +30,12 @@ def test_picture_is_the_image_itself():
 
 
 def test_stages_go_from_coarse_to_fine():
-    coarse = [torch.full((2, 1, 8 >> h, 8 >> h), 100.0 * h) for h in range(3)]
+    """Also of sizes that can't be halved, which are rounded up."""
+    coarse = [torch.full((2, 1, -(-7 // 2**h), -(-9 // 2**h)), 100.0 * h) for h in range(3)]
     picture = np.asarray(figures.stages(coarse, scale=1))
-    cell = 8 + figures.GAP
-    assert picture.shape[:2] == (2 * cell + figures.GAP, 3 * cell + figures.GAP)
-    assert [picture[2, 2 + k * cell, 0] for k in range(3)] == [200, 100, 0]
+    down, along = 7 + figures.GAP, 9 + figures.GAP
+    assert picture.shape[:2] == (2 * down + figures.GAP, 3 * along + figures.GAP)
+    assert [picture[2, 2 + k * along, 0] for k in range(3)] == [200, 100, 0]
 
 
 def test_what_makes_no_picture():

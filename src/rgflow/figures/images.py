@@ -93,9 +93,23 @@ def stages(images: Sequence[Tensor], scale: int = 2) -> Image.Image:
     Args:
         images: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `RGFlow.coarse` gives.
     """
-    same_size = [
-        _drawable(x).repeat_interleave(1 << h, 2).repeat_interleave(1 << h, 3)
+    rows = enlarged([_drawable(x) for x in images]).flip(1).flatten(0, 1)
+    return grid(rows, columns=len(images), scale=scale)
+
+
+def enlarged(images: Sequence[Tensor]) -> Tensor:
+    """Images of every level, each as large as the finest, [N, levels, C, H, W].
+
+    Args:
+        images: Of every level, the finest first: [N, C, H/2^h, W/2^h], sizes rounded up.
+
+    Example:
+        >>> enlarged([torch.zeros(2, 3, 5, 7), torch.zeros(2, 3, 3, 4)]).shape
+        torch.Size([2, 2, 3, 5, 7])
+    """
+    height, width = images[0].shape[2:]
+    large = [
+        x.repeat_interleave(1 << h, 2)[:, :, :height].repeat_interleave(1 << h, 3)[..., :width]
         for h, x in enumerate(images)
     ]
-    rows = torch.stack(same_size[::-1], 1).flatten(0, 1)
-    return grid(rows, columns=len(images), scale=scale)
+    return torch.stack(large, 1)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from rgflow.analysis.levels import Resampled, Tempered
+from rgflow.figures.images import enlarged
 from rgflow.figures.panels import arranged, beside, number, panel, titled
 
 
@@ -23,10 +24,10 @@ def progressive(
         stages: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `Flow.coarse` gives.
         coarse_first: From coarse to fine, as they are generated; otherwise from fine to coarse.
     """
-    order = range(len(stages))[:: -1 if coarse_first else 1]
-    large = [stages[h].repeat_interleave(1 << h, 2).repeat_interleave(1 << h, 3) for h in order]
-    columns = [f"h = {h}" for h in order]
-    return arranged([panel(torch.stack(large, 1), scale=scale, columns=columns)])
+    large, columns = enlarged(stages), [f"h = {h}" for h in range(len(stages))]
+    if coarse_first:
+        large, columns = large.flip(1), columns[::-1]
+    return arranged([panel(large, scale=scale, columns=columns)])
 
 
 def resampled(found: Resampled, *, scale: int = 2) -> Image.Image:
