@@ -241,7 +241,7 @@ def test_local_evaluation_equals_the_whole(name):
         back = region.decode(region.encode(new).detach())
         torch.testing.assert_close(back, new.detach(), rtol=1e-8, atol=1e-7)
     else:
-        with pytest.raises(ValueError, match="got one with contexts: use LocalFlow.edit"):
+        with pytest.raises(ValueError, match="with particles, where .* or use LocalFlow.edit"):
             region.decode(region.latents)
     for mask, cone in zip(region.masks, region.cones, strict=True):
         assert (cone == flow.lattice.inference_cone(mask)).all()

@@ -262,7 +262,7 @@ def test_the_last_edge_holds_for_all_further_levels():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"height": 30, "width": 32}, r"multiple of m·2\^\(levels−1\) = 4; got 30 .*28 or 32"),
+        ({"height": 30, "width": 32}, r"multiple of 4·2\^\(levels−1\) = 4; got 30 .*28 or 32"),
         ({"height": 32, "width": 40, "levels": 3}, r"= 16; got 40 \(nearest: 32 or 48\)"),
         ({"height": 2, "width": 4}, "got 2 .nearest: 4 or 4|got 2 .nearest: 4"),
         ({"height": 32, "width": 32, "m": 3}, "even block edge m of at least 2; got 3"),

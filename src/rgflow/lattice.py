@@ -220,8 +220,8 @@ class Lattice(Sites):
                 f"Expected at least the {least} levels that {geometry} names; got {levels}."
             )
         unit = math.lcm(*(_unit(geometry, level, levels) for level in range(levels)))
-        same = len({geometry.unit(level) for level in range(levels)}) == 1
-        formula = "m·2^(levels−1)" if same else "m·2^h of every level h"
+        first, *others = dict.fromkeys(geometry.unit(level) for level in range(levels))
+        formula = "m·2^h of every level h" if others else f"{first}·2^(levels−1)"
         check_multiples(self.height, self.width, unit, formula)
         if (edge := min(self.height, self.width) >> (levels - 1)) < geometry.smallest:
             raise ValueError(

@@ -417,7 +417,8 @@ class Region(_Cone):
         if any(touched.context.numel() for layers in self.layers for touched in layers):
             raise ValueError(
                 "Expected a geometry whose cells write all that they read, such as blocks, to "
-                "generate a region by itself; got one with contexts: use LocalFlow.edit."
+                "generate a region by itself, as a climb does; got one with contexts: fill holes "
+                "with particles, where coarse images are sites, or use LocalFlow.edit."
             )
         levels = self.flow.to_domain(latents).split([stay for _, stay in self._parts])
         x = latents[:0]

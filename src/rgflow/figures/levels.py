@@ -6,7 +6,6 @@ Letters in shapes: N images; K draws; T temperatures; C channels; H, W rows and 
 import math
 from collections.abc import Sequence
 
-import torch
 from PIL import Image
 from torch import Tensor
 
