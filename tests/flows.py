@@ -104,7 +104,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "window-averages": {
         "bijector": "window",
         "pixels": "uniform",
-        "geometry": {"kind": "windows", "reach": 1, "coarse": "averages"},
+        "geometry": {"kind": "windows", "period": 4, "reach": 1, "coarse": "averages"},
         "channels": 2,
     },
     "window-averages-open": {
