@@ -60,7 +60,7 @@ has them."""
 LICENCES = {
     "budgie-backgrounds": "CC0-1.0",
     "lomiri-wallpapers-16.04": "CC-BY-SA-4.0, CC-BY-4.0 and CC0-1.0",
-    "lomiri-wallpapers-20.04": "CC-BY-SA-4.0",
+    "lomiri-wallpapers-20.04": "CC-BY-SA-3.0",
     "mate-backgrounds": "GPL-2+",
     "plasma-workspace-wallpapers": "GPL-2+",
 }
