@@ -11,6 +11,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -104,7 +106,9 @@ def health(address):
 
 @contextlib.contextmanager
 def chromium():
-    """A browser."""
+    """A browser; a test is skipped where there is none."""
+    if not BROWSER:
+        pytest.skip("needs Chromium, which isn't installed")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as tools:
