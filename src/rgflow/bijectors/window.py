@@ -80,26 +80,19 @@ class WindowMixture(Bijector):
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         if not self.precision.latents and not derivatives_wanted(x):
-            return x, self._log_density(_levels(x), context, x)
+            log_p = self._level_log_prob(_levels(x), *self._params(context, x))
+            return x, log_p + self.channels * math.log(LEVELS)
         tables = self._tables(x.dtype)
         place = find_place(x.T.contiguous(), tables)
         level = place.level + (place.low - place.low.detach())
-        units, seen = self._seen(context, x)
-        params, factors = _split(self.network(seen).to(x.dtype), self.channels, self.components)
+        params, factors, units = self._params(context, x)
         params = _shifted(params, factors, (level - units.centre) / units.unit)
         y, log_slope = mixture_forward(place, params, units)
         return y.T, log_slope.sum(0)
 
-    def _log_density(self, level: Tensor, context: Context | None, like: Tensor) -> Tensor:
-        """Log-density of sites of known levels, [R], by fewer operations than `transform`."""
-        units, seen = self._seen(context, like)
-        given = _split(self.network(seen).to(like.dtype), self.channels, self.components)
-        return self._level_log_prob(level, *given, units) + self.channels * math.log(LEVELS)
-
     def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         d, tables = y.T, self._tables(y.dtype)
-        units, seen = self._seen(context, y)
-        params, factors = _split(self.network(seen).to(y.dtype), self.channels, self.components)
+        params, factors, units = self._params(context, y)
         derivatives = derivatives_wanted()
         known, levels = y.new_zeros(d.shape), []
         for channel in range(self.channels):
@@ -214,8 +207,14 @@ class WindowMixture(Bijector):
         in whole numbers."""
         dtype = self.network.first.weight.dtype
         like = around.values.new_empty(len(around.values), self.channels, dtype=dtype)
-        units, seen = self._seen(around, like, around.values.to(dtype))
-        return *_split(self.network(seen).to(dtype), self.channels, self.components), units
+        return self._params(around, like, around.values.to(dtype))
+
+    def _params(
+        self, context: Context | None, like: Tensor, level: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Units]:
+        """The same by what cells know, in the number format of what they write."""
+        units, seen = self._seen(context, like, level)
+        return *_split(self.network(seen).to(like.dtype), self.channels, self.components), units
 
     def probabilities(self, context: Context, before: Tensor) -> Tensor:
         """Of all 256 levels of the next channel, as a coder needs them, [R, 256].
@@ -225,8 +224,7 @@ class WindowMixture(Bijector):
             before: Levels of the channels before it, [R, c].
         """
         like = context.values.new_empty(len(before), self.channels)
-        units, seen = self._seen(context, like)
-        params, factors = _split(self.network(seen).to(like.dtype), self.channels, self.components)
+        params, factors, units = self._params(context, like)
         channel = before.shape[1]
         one = slice(channel, channel + 1)
         known = like.new_zeros(like.T.shape)
