@@ -52,7 +52,7 @@ def test_from_samples_to_a_direction(me, runs):
     me.fits()
     me.shoot("2-samples")
     me.change("#samples button", 2)
-    assert "sample 2" in me.text("#status")
+    me.reads("#status", "sample 2")
 
     atlas(me)
     me.shoot("3-atlas")
@@ -84,8 +84,8 @@ def test_from_samples_to_a_direction(me, runs):
     box = me.page.locator("#canvas canvas").bounding_box()
     me.page.mouse.click(box["x"] + 20.5 / 32 * box["width"], box["y"] + 4.5 / 32 * box["height"])
     me.wait("() => document.querySelector('#hint').innerText.includes('(4, 20)')")
-    assert "pixel (4, 20)" in me.text("#status")
-    assert "how far each latent could reach" in me.text("#status")
+    me.reads("#status", "pixel (4, 20)")
+    me.reads("#status", "how far each latent could reach")
     assert listed() != before
     me.shoot("6-pixel-picked")
     me.fits()
@@ -98,7 +98,7 @@ def test_from_samples_to_a_direction(me, runs):
     plain = me.pixels
     atlas(me)
     me.change("#apply-direction")
-    assert "brighter × 1" in me.text("#status")
+    me.reads("#status", "brighter × 1")
     assert me.pixels != plain
     applied = me.pixels
     me.shoot("7-direction-applied")
@@ -128,7 +128,7 @@ def test_a_number_that_is_typed(me, runs):
     runs(me, ".set(")
     me.page.focus("#latent-0 input[type=range]")
     me.changing(lambda: me.page.keyboard.press("End"))
-    assert "latents moved" in me.text("#status")
+    me.reads("#status", "latents moved")
     me.page.fill("#latent-0 input[type=number]", "-500")
     me.changing(lambda: me.page.keyboard.press("Enter"))
     assert me.page.locator("#latent-0 input[type=range]").input_value() == "-6"
@@ -202,7 +202,7 @@ def test_mix_and_export(me, runs, tmp_path):
     me.changing(lambda: me.drag("#share-0", 1.0))
     assert share.input_value() == "1"
     me.shoot("10-mixed")
-    assert "mixture" in me.text("#status")
+    me.reads("#status", "mixture")
     runs(me, ".mix(z2, (1.0, 0.0, 0.0))")
     mixed = me.pixels
     me.changing(lambda: me.drag("#linear", 0.5))  # of the first image, not of the mixture
@@ -277,7 +277,7 @@ def test_repair(me, runs, tmp_path):
     assert Image.open(tmp_path / "curve.png").width > 200
     me.close_drawer("export")
     me.change("#completions button", 1)
-    assert "repaired" in me.text("#status")
+    me.reads("#status", "repaired")
     old, new = (np.frombuffer(base64.b64decode(one), np.uint8) for one in (before, me.pixels))
     changed = np.argwhere((old != new).reshape(32, 32, 3).any(2)).tolist()
     assert all(place in marked for place in changed)
@@ -299,7 +299,7 @@ def test_a_repair_is_stopped(me):
     me.shoot("14-stopped")
     assert me.page.locator("#stop").is_disabled()
     me.change("#undo")
-    assert "sample 8" in me.text("#status")
+    me.reads("#status", "sample 8")
 
 
 @pytest.mark.slow
@@ -327,8 +327,8 @@ def test_own_images(me, tmp_path):
     me.upload(tmp_path / "mine.png")
     me.change("#take-own")
     me.wait("() => document.querySelector('#unusual').innerText.includes('grey levels')")
-    assert "largest difference 0 grey levels" in me.text("#unusual")
-    assert "mine.png" in me.text("#status")
+    me.reads("#unusual", "largest difference 0 grey levels")
+    me.reads("#status", "mine.png")
     me.shoot("15-own-image")
 
 
@@ -412,7 +412,7 @@ def test_all_controls_of_samples_and_latents(me):
     assert me.pixels == moved
     write(me, "times", -2)
     me.change("#apply-direction")
-    assert "up × -2" in me.text("#status")
+    me.reads("#status", "up × -2")
 
 
 @pytest.mark.slow
@@ -443,7 +443,7 @@ def test_all_ways_to_choose_a_second_image(me, tmp_path):
     write(me, "zoom", 3)
     me.change("#take-own")
     assert me.pixels != plain
-    assert "mine.png, encoded" in me.text("#unusual")
+    me.reads("#unusual", "mine.png, encoded")
     me.change("#undo")
     me.wait("() => !document.querySelector('#unusual').innerText.includes('encoded')")
     me.close_drawer("own")
@@ -464,7 +464,7 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
     me.change("#clear-mask")
     assert me.marked() == []
     me.change("#damage")
-    assert "damaged" in me.text("#status")
+    me.reads("#status", "damaged")
     me.change("#find")
     me.page.locator("#progress", has_text="pixels are odd").wait_for()
     assert len(me.marked()) > 10
@@ -488,8 +488,9 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
 
 
 def test_the_first_screen_says_what_it_is_about(me):
-    assert "msds1-best was trained on msds1" in me.text("#purpose")
+    me.reads("#purpose", "msds1-best was trained on msds1")
     strip = me.page.locator("#strip button")
+    strip.nth(2).wait_for()
     assert [one.inner_text() for one in strip.all()] == [
         "level 2, coarse", "level 1", "level 0, fine",
     ]  # fmt: skip
@@ -497,7 +498,7 @@ def test_the_first_screen_says_what_it_is_about(me):
     assert sizes == [8, 16, 32]
     strip.nth(1).click()  # leads to the latents of that level
     me.page.locator("#atlas button[title*='level 1']").first.wait_for()
-    assert "from coarse to fine" in me.text("#level")
+    me.reads("#level", "from coarse to fine")
     me.fits()
     me.shoot("21-first")
 

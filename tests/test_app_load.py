@@ -83,7 +83,7 @@ def test_sessions_at_once(tmp_path, monkeypatch):
         together(people, draw, CHANGED)
         for seed, me in zip(seeds, people, strict=True):
             assert me.pixels == packed(rgb(sampled(own, [seed], 0.8)[0].pixels))
-            assert f"sample {seed}" in me.text("#status")
+            me.reads("#status", f"sample {seed}")
         halves = people[: count // 2], people[count // 2 :]
         for sliding, repairing in (halves, halves[::-1]):
             latencies += work(sliding, repairing, time.monotonic() + seconds / 2)

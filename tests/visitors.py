@@ -181,6 +181,7 @@ class Visitor:
         self.page.on("response", self._response)
         self.page.goto(f"{self.address}/")
         self.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
+        self.wait("() => document.querySelector('#purpose')?.innerText")  # comes after the image
 
     def _console(self, message):
         if message.type == "error":  # Gradio warns of its own streams
@@ -216,6 +217,10 @@ class Visitor:
     def text(self, selector):
         """The words of an element."""
         return self.page.locator(selector).inner_text()
+
+    def reads(self, selector, words):
+        """Wait until an element has these words, as parts of a page come one after another."""
+        self.page.locator(selector, has_text=words).wait_for()
 
     def items(self, sheet):
         """How many small pictures a sheet has."""
