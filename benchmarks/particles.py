@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from rgflow import load_flow
-from rgflow.repair.particles import _drawing, _Particles
+from rgflow.repair.windows import WindowFilling, window_layers
 from rgflow.training.run import git_state, processor
 
 RESULTS = Path(__file__).parent / "results" / "particles.json"
@@ -31,12 +31,14 @@ def main() -> None:
     for edge in EDGES:
         flow = load_flow(model).resized(edge, edge)
         hole = flow.lattice.box(edge // 2 - 5, edge // 2 - 5, 10, 10)
-        image = torch.randint(256, (3, edge, edge), generator=torch.Generator().manual_seed(0))
-        draw, random, found = _drawing(flow), torch.Generator().manual_seed(0), []
+        random = torch.Generator().manual_seed(0)
+        image = torch.randint(256, (3, edge, edge), generator=random)
+        filling, found = WindowFilling(window_layers(flow), hole, 64, random), []
         for _ in range(4):  # the first makes tables
             start = time.process_time()
             with torch.no_grad():
-                draw(_Particles(image, hole, 64, random, keep=True))
+                for parts in filling.batches:
+                    filling.draw(image, parts, keep=True)
             found.append(time.process_time() - start)
         seconds[str(edge)] = min(found[1:])
         print(f"{edge:5} {seconds[str(edge)]:.2f} s", flush=True)

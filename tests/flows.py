@@ -101,6 +101,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "height": 16,
         "width": 8,
     },
+    "window-photos": {
+        "bijector": "window",
+        "pixels": "uniform",
+        "geometry": {"kind": "windows", "period": 4, "reach": 3, "boundary": "open"},
+        "channels": 2,
+        "shared": True,
+    },
+    "window-shared-from": {
+        "bijector": "window",
+        "pixels": "uniform",
+        "geometry": {"kind": "windows", "reach": 2, "boundary": "open", "coarse": "averages"},
+        "channels": 1,
+        "shared": True,
+        "shared_from": 1,
+        "level_embedding": 2,
+        "height": 16,
+        "width": 8,
+    },
     "window-averages": {
         "bijector": "window",
         "pixels": "uniform",
@@ -204,7 +222,8 @@ FEW = {
     "affine-released", "spline-mixed", "mixture", "autoregressive-affine", "cube", "coarse-to-fine",
     "open", "released-order", "tree", "stems", "edges-open", "not-square", "depths", "shared-open",
     "student", "marginal", "fields", "variational-marginal", "positions-cube", "centred", "windows",
-    "window", "window-levels", "window-averages", "site", "site-odd", "checkpointing", "real-nvp",
+    "window-photos", "window-levels", "window-averages", "site", "site-odd", "checkpointing",
+    "real-nvp",
 }  # fmt: skip
 """Every kind of map, of networks, of geometries and of pixels, and both boundaries."""
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import BIJECTORS, by_day, random_flow
+from flows import BIJECTORS, OPTIONS, by_day, random_flow
 from rgflow.app import repairing
 from rgflow.app.drawers import opened_picture, preview, read, unusual
 from rgflow.app.films import playing, toggle
@@ -43,7 +43,7 @@ from strange_files import png, zeros
 
 SMALL = {
     "affine": {"height": 16, "width": 16},
-    "open-spline": {**BIJECTORS["spline"], "height": 8, "width": 16, "boundary": "open"},
+    "windows": OPTIONS["window-photos"] | {"channels": 3, "width": 16},
     "grey-once": {
         **BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "channels": 1,
         "pixels": "marginal",
@@ -350,7 +350,7 @@ class OnePage:
     """What a repair needs of a page, with nothing but the image that it shows."""
 
     def __init__(self, models):
-        self.sessions = SessionStore(ModelStore(models.names["open-spline"]))
+        self.sessions = SessionStore(ModelStore(models.names["affine"]))
         self.updated = [None]
 
     def updates(self, work):

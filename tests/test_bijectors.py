@@ -35,13 +35,16 @@ from rgflow.bijectors import (
     logistic,
     make_map,
     mixture,
+    spec_of,
 )
 from rgflow.bijectors import unit_spline as spline
 from rgflow.bijectors.coarse_to_fine import LEAST, coarse_to_fine, relative
 from rgflow.bijectors.pixels import find_place
 from rgflow.bijectors.rational_quadratic import rational_quadratic
+from rgflow.bijectors.site import SiteSpline
+from rgflow.bijectors.window import WindowMixture
 from rgflow.conditioners import PaperConditioner, ReleasedConditioner
-from rgflow.geometries import Blocks
+from rgflow.geometries import Blocks, Windows
 from rgflow.geometries.blocks import Tiles
 from rgflow.lattice import Lattice
 from rgflow.numerics import EXACT, Precision, can_compile
@@ -116,6 +119,7 @@ LAYERS = {
     "blockwise-open": Tiles("disentangler", 0, (4, 8), 2, 1, False),
 }
 
+WINDOWS = Windows(reach=2, boundary="open").layers(0, (4, 8), top=False)[0]
 CASES = {
     **{
         name: (
@@ -132,6 +136,14 @@ CASES = {
             (3, 4, 8),
         )
         for name, layer in LAYERS.items()
+    },
+    **{
+        f"{name}s": (
+            lambda kind=kind: Cellwise(Compose([kind(spec_of(WINDOWS, 3), hidden=8)]), WINDOWS, 3),
+            sample,
+            (3, 4, 8),
+        )
+        for name, kind, sample in (("window", WindowMixture, cube), ("site", SiteSpline, reals))
     },
     "inverse": (lambda: Inverse(block_bijector(conditioner="trunk")), reals, (12,)),
     "user": (lambda: Stretch(MapSpec(channels=6, sites=1), 0.6), reals, (6,)),

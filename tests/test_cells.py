@@ -57,6 +57,7 @@ GEOMETRIES: dict[str, Geometry] = {
     "windows": Windows(reach=1),
     "windows-averages": Windows(reach=1, coarse="averages"),
     "windows-averages-open": Windows(reach=1, coarse="averages", inside=(8, 13), **OPEN),
+    "windows-photos": Windows(period=4, reach=3, **OPEN),
     "windows-open": Windows(size=2, period=4, shifts=((1, 1), (0, 2)), reach=1, **OPEN),
     "windows-offsets": Windows(
         period=3, offsets=((0, 1), (-1, 0), (2, 2)), shifts=((0, 1), (2, 1))

@@ -197,6 +197,7 @@ REDRAWN = {
     "coarse-to-fine": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "channels": 2},
     "a tree": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "disentanglers": False},
     **{name: REAL_NVP[name] for name in ("real-nvp-scales",)},
+    **{name: OPTIONS[name] for name in ("window-photos", "window-averages")},
 }
 
 
@@ -204,6 +205,7 @@ HOW = [(name, *how) for name in REDRAWN for how in (("flow", "step"), ("pixels",
 HOW_BY_DAY = {
     ("affine", "flow", "step"), ("coarse-to-fine", "flow", "step"),
     ("a tree", "pixels", "redraw"), ("real-nvp-scales", "pixels", "redraw"),
+    ("window-photos", "pixels", "redraw"),
 }  # fmt: skip
 
 

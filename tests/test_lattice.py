@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flows import by_day, random_flow, random_images
 from rgflow import Latents, Lattice, RGFlow
-from rgflow.geometries import Blocks
+from rgflow.geometries import Blocks, Windows
 
 ORDERS = ("paper", "released")
 BOUNDARIES = ("periodic", "open")
@@ -77,6 +77,19 @@ def test_inference_cones_grow_with_the_logarithm(size, mean):
             for x in range(size - 9)
         ]
         assert np.mean(each) == pytest.approx(3 * sum(stays))
+
+
+@pytest.mark.parametrize("coarse", ["sites", "averages"])
+def test_cones_of_windows_grow_with_the_logarithm(coarse):
+    """Every level that a larger image adds has as many sites in the cone as the one before."""
+    geometry = Windows(period=4, reach=3, boundary="open", coarse=coarse)
+    for size in (64, 128, 256):
+        lattice = Lattice(height=size, width=size, geometry=geometry)
+        cone = lattice.inference_cone(lattice.box(size // 2, size // 2, 8, 8))
+        counts = list(lattice.counts(cone))
+        assert counts[:3] == [146, 74, 47]
+        more = 40 if coarse == "sites" else 47  # averages add the rest of a square
+        assert counts[3:] == [more] * (lattice.levels - 5) + [40, 16]
 
 
 def _edges(lattice: Lattice, y: int) -> list[tuple[int, int]]:

@@ -52,7 +52,7 @@ ALIKE = {
 two splits are among those with edges."""
 WITH_CONTEXT = (
     "centred", "windows", "window", "window-open", "window-averages", "window-averages-open",
-    "window-positions", "window-levels",
+    "window-positions", "window-levels", "window-photos", "window-shared-from",
     "site", "site-odd", "site-open",
 )  # fmt: skip
 """Geometries whose cells read more than they write."""
@@ -99,7 +99,9 @@ def test_region_equals_the_whole(case):
 
 
 @pytest.mark.parametrize(
-    "case", by_day([(case, "mixed") for case in GENERATED] + EXTREMES, BY_DAY), ids="-".join
+    "case",
+    by_day([(case, "mixed") for case in (*GENERATED, *WITH_CONTEXT)] + EXTREMES, BY_DAY),
+    ids="-".join,
 )
 def test_edit_equals_the_whole(case):
     case, kind = case

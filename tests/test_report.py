@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import by_day, random_flow, random_images
+from flows import OPTIONS, by_day, random_flow, random_images
 from rgflow.analysis.factors import find_factors
 from rgflow.analysis.fields import receptive_fields
 from rgflow.cli import main
@@ -47,7 +47,13 @@ def reports(tmp_path_factory, few_frames):
     assert main(["train", "msds2-fast", *settings]) == 0
     model = small_run(folder / "plain", depth=1, hidden=4) / "model"
     other = small_run(folder / "other", architecture="real_nvp", levels=2, hidden=4)
+    windows = OPTIONS["window-photos"] | {"channels": 3}
+    window = small_run(folder / "windows", **windows) / "model"
+    averages = windows | {"geometry": windows["geometry"] | {"coarse": "averages"}}
+    average = small_run(folder / "averages", **averages) / "model"
     arguments = {
+        "windows": [str(window), "--data", f"npz:{folder / 'windows.npz'}"],
+        "averages": [str(average), "--data", f"npz:{folder / 'averages.npz'}"],
         "msds2": [str(folder / "first")],
         "model": [
             str(model), "--data", f"npz:{folder / 'plain.npz'}", "--threshold", "0.01",
@@ -76,7 +82,8 @@ def sections(path):
     return found
 
 
-@pytest.mark.parametrize("name", by_day(["model", "msds2"], ["msds2"]))
+@pytest.mark.filterwarnings("ignore::rgflow.LosslessWarning")  # noise, and random weights
+@pytest.mark.parametrize("name", by_day(["model", "msds2", "windows", "averages"], ["msds2"]))
 def test_it_holds_everything_and_links_to_nothing(reports, name):
     text = reports[name].read_text()
     assert list(sections(reports[name])) == [

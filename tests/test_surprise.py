@@ -67,7 +67,7 @@ class TestLocalTerms:
             terms = local_terms(flow, images)
             torch.testing.assert_close(terms.total, flow.log_prob(images), rtol=1e-10, atol=1e-8)
 
-    @pytest.mark.parametrize("name", ["default", "cube-marginal", "open", "cube-shared-open"])
+    @pytest.mark.parametrize("name", ["default", "cube-marginal", "open", "window-photos"])
     def test_latents_are_those_of_the_encoding(self, name):
         flow = random_flow(**RG[name])
         images = random_images(flow, 2)
@@ -75,7 +75,9 @@ class TestLocalTerms:
             expected = flow.prior.log_prob(flow.encode(images).image()).sum(1)
             torch.testing.assert_close(local_terms(flow, images).latents, expected)
 
-    @pytest.mark.parametrize("name", ["cube-marginal", "cube-fields", "cube-shared-open"])
+    @pytest.mark.parametrize(
+        "name", ["cube-marginal", "cube-fields", "cube-shared-open", "window-photos"]
+    )
     def test_levels_on_the_cube(self, name):
         flow = random_flow(**RG[name])
         images = random_images(flow, 2)

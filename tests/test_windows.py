@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import random_flow
+from flows import OPTIONS, random_flow
 from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
 from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
 from rgflow.bijectors.averages import _folded, _unfolded
@@ -19,6 +19,7 @@ from rgflow.data.patches import photograph
 from rgflow.geometries.windows import phases
 from rgflow.photographs import bit_map, bits, padded
 from rgflow.photographs.scoring import averaged
+from rgflow.repair.windows import window_layers
 
 OPEN = {
     "bijector": "window",
@@ -37,31 +38,37 @@ def noise(*shape):
 
 
 def strange(height, width):
-    """Noise, black, white, a picture of edges and a gradient, and a checkerboard."""
+    """Noise, black, white, a picture of edges and a gradient, a checkerboard, a photograph."""
     picture = torch.zeros(3, height, width, dtype=torch.uint8)
     picture[0, height // 3 :] = 255
     picture[1] = torch.arange(width) * 3 % 256
+    photo = torch.tensor(photograph("chelsea", scale=4))[:, 20 : 20 + height, 40 : 40 + width]
     flat = [torch.full((3, height, width), value, dtype=torch.uint8) for value in (0, 255)]
     odd = (torch.arange(height)[:, None] + torch.arange(width)) % 2
     board = (255 * odd).to(torch.uint8).expand(3, -1, -1)
-    return torch.stack([*noise(2, 3, height, width), *flat, picture, board])
+    return torch.stack([*noise(2, 3, height, width), *flat, picture, board, photo])
 
 
 @pytest.mark.filterwarnings("ignore::rgflow.LosslessWarning")
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"geometry": "windows"},
-        {"channels": 3, "components": 1},
-        {"geometry": AVERAGES},
-        {"geometry": {"kind": "windows", "coarse": "averages"}},
-    ],
-)
-def test_every_picture_comes_back(options):
-    flow = random_flow(torch.float32, **OPEN | options)
-    x8 = strange(8, 8)
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("window-")])
+def test_every_picture_comes_back(name):
+    flow = random_flow(torch.float32, **OPTIONS[name])
+    x8 = strange(flow.config.height, flow.config.width)[:, : flow.config.channels]
     assert torch.equal(flow.decode(flow.encode(x8)).floor().to(torch.uint8), x8)
+
+
+@pytest.mark.parametrize("name", ["window-open", "back", "odd"])
+def test_bits_and_fillings_are_of_windows_that_predict_all_from_what_is_known(name):
+    """Where sites stay unwritten, or cells read what others write, bits would be wrong."""
+    geometries = {
+        "window-open": OPTIONS["window-open"]["geometry"],
+        "back": OPEN["geometry"] | {"offsets": ((0, 1),), "shifts": ((0, 0), (0, 1), (1, 0))},
+        "odd": OPEN["geometry"] | {"period": 3},
+    }
+    flow = random_flow(**OPEN | {"geometry": geometries[name], "shared": False})
+    with pytest.raises(ValueError, match="Expected a flow of photographs"):
+        bits(flow, noise(1, 3, 8, 8))
+    assert not window_layers(flow)
 
 
 @both
@@ -219,6 +226,10 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
         (lambda: padded(random_flow(**OPEN), noise(1, 3, 9, 8)), "at most 8×8 pixels; got 9×8"),
         (lambda: random_flow(**OPEN | {"height": 1, "width": 8}), "at least 2 rows"),
         (lambda: random_flow(**OPEN | {"geometry": "windows", "height": 9}), "to be a multiple of"),
+        (lambda: random_flow(**OPEN | {"height": 9}), "even edges.*; got 9×8"),
+        (lambda: random_flow(**OPTIONS["window-photos"] | {"height": 1}), "at least 4 rows"),
+        (lambda: random_flow(**OPTIONS["window-averages"] | {"height": 1}), "to be a multiple of"),
+        (lambda: random_flow(**OPEN).resized(1, 8), "at least 2 rows"),
         (lambda: random_flow(bijector="cube").resized(9, 9), "to be a multiple of"),
     ],
 )

@@ -215,6 +215,13 @@ class Lattice(Sites):
         geometry = self.geometry
         least = geometry.least_levels
         levels = self.levels or max(largest_levels(self.height, self.width, geometry), least)
+        size = self.height, self.width
+        if not self.levels and levels == 1 and geometry.fitted(size, None)[1] != size:
+            raise ValueError(
+                f"Expected even edges, as with odd ones there is one level only; got "
+                f"{self.height}×{self.width}: make a flow of even edges, whose `resized` takes any "
+                f"size, or set levels to 1."
+            )
         if levels < least:
             raise ValueError(
                 f"Expected at least the {least} levels that {geometry} names; got {levels}."

@@ -117,6 +117,12 @@ class Windows(Geometry):
     def _period(self, level: int) -> int:
         return self.periods[min(level, len(self.periods) - 1)]
 
+    @property
+    def usual(self) -> bool:
+        """Whether shifts and offsets are those of `phases` and `reach`: layers then write all sites
+        that stay, and generate each from sites that are known."""
+        return self.shifts is None and self.offsets is None
+
     def unit(self, level: int) -> int:
         """The period p; where the boundary is open, cells fit anywhere."""
         return self._period(level) if self.periodic else 1

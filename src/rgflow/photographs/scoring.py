@@ -21,10 +21,10 @@ from rgflow.bijectors.base import Compose
 from rgflow.bijectors.cellwise import BAND, Cellwise, overwrite, read_cells
 from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Sublattice
-from rgflow.config import UniformPixels
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
 from rgflow.model import RGFlow, RGStep
+from rgflow.repair.windows import are_windows
 
 Done = Mapping[str, float]
 """Bits of the parts of a photograph that have been scored, by their names."""
@@ -79,14 +79,8 @@ def is_of_photographs(flow: Flow) -> bool:
     pixels."""
     if not isinstance(flow, RGFlow) or flow.labels is not None:
         return False
-    return isinstance(flow.config.pixels, UniformPixels) and all(
-        not layer.cells.periodic
-        and isinstance(layer.cells, Sublattice)
-        and isinstance(layer.bijector, Compose)
-        and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]
-        for step in flow.steps
-        for layer in windows_of(step)
-    )
+    layers = [layer for step in flow.steps for layer in windows_of(step)]
+    return are_windows(flow, layers) and not layers[0].cells.periodic
 
 
 def windows_of(step: RGStep) -> list[Cellwise]:
@@ -108,8 +102,9 @@ def check_windows(flow: Flow) -> RGFlow:
     """
     if not is_of_photographs(flow):
         raise ValueError(
-            "Expected a flow of photographs: geometry windows with an open boundary, map window, "
-            "uniform pixels, no labels, such as the model photos; this is another one."
+            "Expected a flow of photographs: geometry windows with an open boundary and its usual "
+            "shifts and offsets, map window, uniform pixels, no labels, such as the model photos; "
+            "this is another one."
         )
     return cast(RGFlow, flow)
 

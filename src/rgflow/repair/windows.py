@@ -23,7 +23,9 @@ from rgflow.bijectors.base import Compose, Context
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Ids
+from rgflow.config import UniformPixels
 from rgflow.flow import Flow
+from rgflow.geometries.windows import Windows
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
 
@@ -76,12 +78,24 @@ def window_layers(flow: Flow) -> list[Cellwise]:
     if not isinstance(flow, RGFlow) or flow.labels is not None:
         return []
     layers = [layer for step in reversed(flow.steps) for layer in reversed(step.cellwise)]
-    for layer in layers:
-        inner = layer.bijector.bijectors if isinstance(layer.bijector, Compose) else ()
-        if len(inner) != 1 or not isinstance(inner[0], WindowMixture):
-            return []
-    uniform = flow.config.pixels is not None and flow.config.pixels.dequantization == "uniform"
-    return layers if uniform else []
+    return layers if are_windows(flow, layers) else []
+
+
+def are_windows(flow: RGFlow, layers: Sequence[Cellwise]) -> bool:
+    """Whether these layers predict every byte from bytes that are known before it."""
+    geometry, pixels = flow.config.geometry, flow.config.pixels
+    return (
+        isinstance(geometry, Windows)
+        and geometry.usual
+        and isinstance(pixels, UniformPixels)
+        and pixels.dequantization == "uniform"
+        and all(
+            isinstance(layer.bijector, Compose)
+            and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]
+            for layer in layers
+        )
+        and flow.writes_last
+    )
 
 
 class WindowFilling:
