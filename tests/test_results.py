@@ -96,7 +96,7 @@ def test_every_number_of_a_table_names_something_that_is_there(pages):
                     paths += [pages._path(value, row) for value in values]
             for path in filter(None, paths):
                 if path.startswith(f"{pages.TRAINING}."):
-                    assert path.split(".")[1:] in (["steps"], ["parameters"]), (name, path)
+                    assert path.split(".")[1] in ("steps", "parameters", "validation"), (name, path)
                 assert path.split(".")[0] in {*experiment.measures, pages.TRAINING}, (name, path)
 
 
