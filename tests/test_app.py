@@ -43,7 +43,7 @@ from strange_files import png, zeros
 
 SMALL = {
     "affine": {"height": 16, "width": 16},
-    "windows": OPTIONS["window-photos"] | {"channels": 3, "width": 16},
+    "windows": OPTIONS["window-levels"] | {"channels": 3, "width": 16},
     "grey-once": {
         **BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "channels": 1,
         "pixels": "marginal",

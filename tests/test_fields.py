@@ -197,15 +197,15 @@ REDRAWN = {
     "coarse-to-fine": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "channels": 2},
     "a tree": {**BIJECTORS["coarse-to-fine"], "pixels": "marginal", "disentanglers": False},
     **{name: REAL_NVP[name] for name in ("real-nvp-scales",)},
-    **{name: OPTIONS[name] for name in ("window-photos", "window-averages")},
+    **{name: OPTIONS[name] for name in ("window-levels", "window-averages")},
 }
 
 
 HOW = [(name, *how) for name in REDRAWN for how in (("flow", "step"), ("pixels", "redraw"))]
 HOW_BY_DAY = {
-    ("affine", "flow", "step"), ("coarse-to-fine", "flow", "step"),
+    ("affine", "flow", "step"),
     ("a tree", "pixels", "redraw"), ("real-nvp-scales", "pixels", "redraw"),
-    ("window-photos", "pixels", "redraw"),
+    ("window-levels", "pixels", "redraw"),
 }  # fmt: skip
 
 
