@@ -253,6 +253,7 @@ def completions(
     missing[:height, :width] = hole
     filling = filling_of(of, missing)
 
+    @torch.inference_mode()  # which makes many small steps a third faster
     def drawn() -> Iterator[Tensor]:
         chain, done = Chain(filling, x, particles, generator), 0
         total = count * sum(batch.count for batch in filling.batches)

@@ -173,7 +173,7 @@ class Chain:
         for k in torch.randperm(len(batches), generator=self._random).tolist():
             yield batches[k], self._draw(batches[k], keep=True)
 
-    @torch.inference_mode()  # which makes many small steps a third faster
+    @torch.no_grad()
     def _draw(self, parts: Parts, *, keep: bool) -> Drawn:
         i, j = torch.as_tensor(self._filling.sites[parts.places], device=self._x.device).T
         owners = torch.as_tensor(parts.owners, device=self._x.device)
