@@ -63,11 +63,11 @@ def _list(models: Sequence[Card], as_json: bool) -> None:
     if any(card.name not in here for card in models):
         say(f"To use a model that isn't here, {ELSEWHERE}.")
     print()
-    rows = (
+    presets = [
         (*_row(name, config), str(config.batch_size), f"{config.lr:g}")
         for name, config in PRESETS.items()
-    )
-    show_wide(("preset", "data", "flow", "batch", "rate"), rows, left=3)
+    ]
+    show_wide(("preset", "data", "flow", "batch", "rate"), presets, left=3)
     say("`rgflow info NAME` describes one; commands take a model's name instead of a run.")
 
 
