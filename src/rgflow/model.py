@@ -11,7 +11,6 @@ from rgflow.bijectors import FIXED, make_map
 from rgflow.bijectors.base import Bijector, Compose, Context
 from rgflow.bijectors.cellwise import Cellwise, spec_of
 from rgflow.config import (
-    AutoregressiveMap,
     CoarseToFineMap,
     FlowConfig,
     OwnMap,
@@ -204,16 +203,13 @@ class RGFlow(Flow):
             if isinstance(map, CoarseToFineMap):  # the first quarter of groups may have none
                 networks = channels * min(4**map.splits, sites) * 3 // 4
                 inner, params = inner // 2 + map.stem * dim // 4, 2 * map.components
-            elif isinstance(map, AutoregressiveMap):
-                inner, params = 2 * (inner - width * width), max(map.bins, 2)
             elif isinstance(map, WindowMap):
                 networks, params = 0, 4 * map.components
             else:  # couplings
                 inner *= 2
-                params = getattr(map, "bins", 3 * getattr(map, "components", 0)) or 2
-            mixing = channels * channels if getattr(map, "channel_mixing", False) else 0
+                params = getattr(map, "bins", 2)
             depth *= geometry.least_layers
-            total += depth * ((networks + params) * (dim - dim % 2) * width + inner + mixing)
+            total += depth * ((networks + params) * (dim - dim % 2) * width + inner)
             unit = geometry.unit(level)
             places = (config.height // unit) * (config.width // unit)
             total += config.position_embedding * (places if level == 0 else 0)
