@@ -109,6 +109,15 @@ class Map:
             )
         return replace(self, hidden=hidden[min(level, len(hidden) - 1)])  # type: ignore[call-arg]
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        """A lower bound, of the right order, on the parameters of one map.
+
+        Args:
+            channels: Channels C.
+            sites: How many sites a cell writes.
+        """
+        return 0
+
     def options(self) -> dict[str, Any]:
         """What a map is made with, beside the spec of its cells."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "depth"}
@@ -121,12 +130,26 @@ class _Networks(Map):
     blocks: int = 4
     """Residual blocks in each network."""
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        return self.blocks * self.hidden**2
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Coupling(_Networks):
     conditioner: Conditioner = "paper"
     """paper (separate networks for s and t), released (the released code's), or trunk (one
     network for all parameters)."""
+
+    @property
+    def params(self) -> int:
+        """Parameters of each variable's map, at least."""
+        return 2
+
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        dim, width = channels * sites, self.hidden
+        return (1 + self.params) * (dim - dim % 2) * width + 2 * self.blocks * width**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +163,10 @@ class CubeMap(_Coupling):
 
     bins: int = 8
     """Bins of each spline."""
+
+    @property
+    def params(self) -> int:
+        return self.bins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +182,13 @@ class CoarseToFineMap(_Networks):
     """Width of the networks that groups share, in front of their own: one for each quarter of a
     block but the first; 0: none."""
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        # Of groups, the first quarter may have no networks.
+        assert isinstance(self.hidden, int)
+        dim, groups = channels * sites, channels * min(4**self.splits, sites) * 3 // 4
+        ends = (groups + 2 * self.components) * (dim - dim % 2) * self.hidden
+        return ends + self.blocks * self.hidden**2 // 2 + self.stem * dim // 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowMap(_Networks):
@@ -166,6 +200,11 @@ class WindowMap(_Networks):
     blocks: int = 1
     components: int = 3
     """Logistic distributions in each mixture."""
+
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        ends = 4 * self.components * channels * sites * self.hidden
+        return ends + super().least_parameters(channels, sites)
 
 
 @dataclass(frozen=True, kw_only=True)
