@@ -661,7 +661,7 @@ def test_a_flow_of_another_size(geometry):
     [
         {"boundary": "open", "m": 4},
         {"boundary": "open", "m": 2, "levels": 2},
-        {"geometry": {"kind": "windows", "boundary": "open"}, "conditioner": "trunk"},
+        {"geometry": {"kind": "windows", "boundary": "open"}, "channels": 2},
     ],
 )
 def test_another_size_takes_the_weights_of_its_layers_or_says_that_there_are_none(options):
