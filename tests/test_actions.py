@@ -22,7 +22,7 @@ from rgflow.analysis.observables import (
     reference_fields,
 )
 from rgflow.cli import main
-from rgflow.field_theory import accepted, exact, free_propagator, ising_energy
+from rgflow.field_theory import accepted, exact, gaussian_propagator, ising_energy
 from rgflow.objectives import PathGradient, ReverseKL
 from rgflow.training import train
 from rgflow.training.run import Run
@@ -296,7 +296,7 @@ def test_measuring_a_run(run, capsys):
     assert found.log_z_bound.value < exact < found.reference.upper_bound.value
     assert abs(found.log_z.value - exact) < 4 * found.log_z.error
     assert max(map(abs, found.differences.values())) < 4.5
-    propagator = free_propagator((8, 8), 4.0)
+    propagator = gaussian_propagator((8, 8), -1, 4)
     for one in (found.reweighted, found.metropolis.observables, found.reference.observables):
         assert abs(one.susceptibility.value - propagator.sum()) < 5 * one.susceptibility.error
         lines = propagator.sum(0)[: len(one.correlation.value)]
@@ -454,7 +454,7 @@ def test_the_zero_mode_is_looked_at_apart():
 def test_the_correlation_length_of_an_oblong_lattice():
     """That of a free field, from the exact propagator along the longer edge."""
     action, shape = FreeField(mass2=0.3), (1, 4, 16)
-    variances = torch.fft.fft2(torch.from_numpy(free_propagator(shape[1:], 0.3))).real
+    variances = torch.fft.fft2(torch.from_numpy(gaussian_propagator(shape[1:], -1, 2.15))).real
     noise = torch.fft.fft2(torch.randn(32_000, *shape, dtype=torch.float64))
     fields = torch.fft.ifft2(variances.sqrt() * noise).real
     found = observables(moments(action, fields), action, shape[1:])
@@ -466,7 +466,7 @@ def test_the_correlation_length_of_an_oblong_lattice():
 
 
 def test_clusters_need_a_square():
-    assert COLDEST == exact.COLDEST
+    assert COLDEST == exact.MIN_TEMPERATURE
     assert IsingDual().mean_energy(1, 8, 16) is None
     assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising_energy(8, 3.0) / 64
     for shape in ((1, 4, 8), (2, 8, 8)):
