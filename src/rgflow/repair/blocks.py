@@ -30,16 +30,15 @@ from rgflow.repair.population import Parts, Population
 def block_layers(flow: Flow) -> list[Cellwise]:
     """The layers of a flow of blocks that maps every pixel once, coarsest first; empty for any
     other flow."""
-    pixels, found = flow.config.pixels, []
-    if not isinstance(flow, RGFlow) or not isinstance(pixels, MarginalPixels):
+    if not isinstance(flow, RGFlow) or not isinstance(flow.config.pixels, MarginalPixels):
         return []
+    found = []
     for step in reversed(flow.steps):
         (layer, *others) = step.cellwise
         maps = layer.bijector.bijectors if isinstance(layer.bijector, Compose) else ()
         if not others and layer.cells.tile and [type(one) for one in maps] == [CoarseToFine]:
             found.append(layer)
-    usual = pixels.dequantization == "uniform" and not flow.config.shared
-    return found if usual and len(found) == flow.levels else []
+    return found if len(found) == flow.levels and not flow.config.shared else []
 
 
 class BlockFilling:

@@ -211,10 +211,9 @@ def filling_of(flow: Flow, hole: Mask) -> WindowFilling | BlockFilling:
     if not (windows or blocks):
         raise ValueError(
             "Expected a flow that maps every pixel once: of windows whose coarse images are sites, "
-            "or of the map coarse_to_fine "
-            "with depth 1, pixels marginal, uniform dequantization, no disentanglers, and weights "
-            "of its own at every level; this one isn't: flows of blocks can use inpaint, and no "
-            "particles."
+            "or of the map coarse_to_fine with depth 1, pixels marginal, no disentanglers, and "
+            "weights of its own at every level; this one isn't: flows of blocks can use inpaint, "
+            "and no particles."
         )
     hole = flow.lattice.masks(hole, 1)[0].copy()
     if not hole.any():
