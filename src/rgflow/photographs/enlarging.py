@@ -4,19 +4,19 @@ Letters in shapes: C channels; H, W rows and columns.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.cellwise import BAND, overwrite
+from rgflow.bijectors.cellwise import BAND, Cellwise, overwrite
 from rgflow.cells import Mask, Sublattice
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
-from rgflow.model import RGFlow
+from rgflow.model import RGFlow, RGStep
 from rgflow.photographs.scoring import (
     averaged,
     grids,
@@ -28,6 +28,7 @@ from rgflow.photographs.scoring import (
 )
 
 FACTORS = (2, 4, 8)
+"""Factors by which both edges of a photograph can grow."""
 
 
 @torch.no_grad()
@@ -52,7 +53,7 @@ def enlarge(
         flow: A flow of windows, with one set of weights for all levels.
         image: uint8 [C, H, W].
         factor: 2, 4 or 8.
-        temperature: T of p^(1/T), at which the finer levels are drawn; none: medians.
+        temperature: T of p^(1/T), at which the finer levels are drawn; None: medians.
         generator: Source of randomness, on the CPU.
         keep: A folder that keeps what is done, so that the same call continues after an
             interruption. It has to be empty for other arguments, and isn't removed.
@@ -62,7 +63,8 @@ def enlarge(
         uint8 [C, factor·H, factor·W].
 
     Raises:
-        ValueError: If the flow is of another kind, or there is no such factor.
+        ValueError: If the flow is of another kind or has weights of its own at some levels, the
+            temperature is negative, or there is no such factor.
 
     Example:
         >>> from rgflow import load_flow
@@ -85,25 +87,57 @@ def enlarge(
     while factor > 1:
         larger = kept.image((len(image), 2 * image.shape[1], 2 * image.shape[2]))
         larger[:, ::2, ::2] = image
-        of = sized(flow, larger[None])
-        for layer in reversed(windows_of(of.steps[0])):
-            window = window_of(layer)
-            for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
-                band = larger[None, :, rows]
-                own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
-                u = uniforms(flow, own, temperature, generator)
-                done += len(cells)
-                if done > kept.done:
-                    free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-                    drawn = window.draw_levels(own, free, u, context)[0]
-                    overwrite(band, cells, drawn.to(torch.uint8).cpu())
-                    kept.write(done)
-                if progress:
-                    progress(done / total)
+        for layer, rows, cells in _bands(sized(flow, larger[None]).steps[0]):
+            done += len(cells)
+            u = uniforms(flow, len(cells), temperature, generator)
+            if done > kept.done:
+                _draw(flow, larger[None, :, rows], layer, cells, u)
+                kept.write(done)
+            if progress:
+                progress(done / total)
         if has_averages(flow):
             larger = averaged(larger[None], -1)[0]
         image, factor = larger, factor // 2
     return image
+
+
+def _bands(step: RGStep) -> Iterator[tuple[Cellwise, slice, Sublattice]]:
+    """The layers of a level in the order of generation, in bands: a layer, rows of the grid, and
+    the cells there."""
+    for layer in reversed(windows_of(step)):
+        for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
+            yield layer, rows, cells
+
+
+def _draw(
+    flow: Flow,
+    band: Tensor,
+    layer: Cellwise,
+    cells: Sublattice,
+    u: Tensor,
+    free: Tensor | None = None,
+) -> None:
+    """Draw what cells of a layer write in a band of an image, uint8 [1, C, h, w], by the numbers u:
+    all cells, or those that are free."""
+    own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
+    if free is None:
+        free = own.new_ones(len(own), dtype=torch.bool)
+    else:
+        context = context.rows(free)
+    own = own.clone()
+    own[free] = window_of(layer).draw_levels(own[free], free[free], u, context)[0]
+    overwrite(band, cells, own.to(torch.uint8).cpu())
+
+
+def uniforms(
+    flow: Flow, count: int, temperature: float | None, generator: torch.Generator | None
+) -> Tensor:
+    """Numbers by which bytes are drawn, [count, C]: uniform at temperature 1; ½ without one."""
+    u = torch.full((count, flow.config.channels), 0.5, dtype=flow.dtype)
+    if temperature is not None:
+        z = flow.prior.tempered(temperature, "density").sample_like(u, generator)
+        u = from_cube(flow.prior.to_cube(z).to(u))
+    return u.to(flow.device)
 
 
 class _Kept:
@@ -131,19 +165,8 @@ class _Kept:
             self._count.write_text(str(done))
 
 
-def uniforms(
-    flow: Flow, like: Tensor, temperature: float | None, generator: torch.Generator | None
-) -> Tensor:
-    """Numbers by which bytes are drawn, uniform at temperature 1; without a temperature, ½."""
-    if temperature is None:
-        return torch.full_like(like, 0.5)
-    prior = flow.prior.tempered(temperature, "density")
-    z = prior.sample_like(torch.empty(like.shape, dtype=like.dtype), generator)
-    return from_cube(flow.prior.to_cube(z).to(like))
-
-
 def from_cube(d: Tensor) -> Tensor:
-    """Uniform numbers below 1 from cube coordinates (`rgflow.priors`)."""
+    """Uniform numbers below 1 from cube coordinates (`rgflow.priors`), both of any shape."""
     return torch.where(d > 0, d, (1 + d).clamp(max=1 - torch.finfo(d.dtype).eps))
 
 
@@ -158,8 +181,9 @@ def redraw(
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Redraw the detail of a region, given its coarse levels and its surroundings. Where coarse
-    images are averages, this is the detail of all squares inside the region.
+    """Redraw the detail of a region, given its coarse levels and its surroundings.
+
+    Where coarse images are averages, this is the detail of all squares inside the region.
 
     Args:
         flow: A flow of windows, of any size.
@@ -196,24 +220,14 @@ def redraw(
     for level in reversed(range(count)):
         if level + 1 < count:
             found[level][:, :, ::2, ::2] = unaveraged(of, found, level + 1)
-        marked = inside[level]
-        for layer in reversed(windows_of(of.steps[level])):
-            window = window_of(layer)
-            for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
-                band = found[level][:, :, rows]
-                i, j = cells.start
-                free = torch.from_numpy(marked[rows][i :: cells.step, j :: cells.step].copy())
-                free = free[: cells.shape[0], : cells.shape[1]].flatten().to(flow.device)
-                if not free.any():
-                    continue
-                own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
-                own, context = own[free], context.rows(free)
-                u = uniforms(flow, own, temperature, generator)
-                drawn = window.draw_levels(own, torch.ones_like(free[free]), u, context)[0]
-                every = layer.read_band(band.to(flow.dtype), cells)[0].clone()
-                every[free.cpu()] = drawn.cpu().to(every)
-                overwrite(band, cells, every.to(torch.uint8))
-                done += len(own)
+        for layer, rows, cells in _bands(of.steps[level]):
+            (i, j), step, shape = cells.start, cells.step, cells.shape
+            marked = inside[level][rows][i::step, j::step][: shape[0], : shape[1]].flatten()
+            if drawn := int(marked.sum()):
+                u = uniforms(flow, drawn, temperature, generator)
+                free = torch.from_numpy(marked).to(flow.device)
+                _draw(flow, found[level][:, :, rows], layer, cells, u, free)
+                done += drawn
                 if progress:
                     progress(done / total)
     return unaveraged(of, found, 0)[0]
