@@ -180,11 +180,11 @@ def _draw(
     import torch
 
     from rgflow.photographs.pictures import write
-    from rgflow.photographs.restoring import MOST_COMPLETED, completions
+    from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, completions
 
-    if hole.sum() > MOST_COMPLETED:
+    if hole.sum() > MAX_COMPLETED_PIXELS:
         raise ValueError(
-            f"Expected at most {MOST_COMPLETED:,} missing pixels for --completions; got "
+            f"Expected at most {MAX_COMPLETED_PIXELS:,} missing pixels for --completions; got "
             f"{int(hole.sum()):,}: mark less."
         )
     written = []
