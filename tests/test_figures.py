@@ -88,8 +88,9 @@ def test_the_first_steps_do_not_flatten_the_rest(tmp_path, drawn):
 def test_names_with_dollars_are_no_formulas(tmp_path, drawn):
     entry = {"step": 12, "seconds": 3.5, "event": "from $^$"}
     figures.learning_curve([*LOG[:20], entry], "bits/dim", tmp_path / "curve.png")
-    learning_curves = program("docs/results.py").learning_curves
-    assert learning_curves({"a$^$b": [[(1, 3.0), (10, 1.2)]]}, "bits/dim").width > 100
+    assert [text.get_text() for text in drawn[0].texts] == [r"from \$^\$"]
+    program("docs/results.py").learning_curves({"a$^$b": [[(1, 3.0), (10, 1.2)]]}, "bits/dim")
+    assert [text.get_text() for text in drawn[1].get_legend().get_texts()] == [r"a\$^\$b: 1.200"]
 
 
 @pytest.mark.parametrize(
