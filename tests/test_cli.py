@@ -93,11 +93,6 @@ def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_presets_are_listed(capsys):
-    assert main(["presets"]) == 0
-    assert "celeba" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -141,7 +136,8 @@ def test_presets_are_listed(capsys):
         (["evaluate"], "run"),
         (["evaluate", "~nobody-of-this-name/run"], "there is none at ~nobody-of-this-name/run"),
         (["info", "~nobody-of-this-name/run"], "Expected"),
-        (["models", "~nobody-of-this-name/model"], "there is none at ~nobody-of-this-name/model"),
+        (["models"], "Expected `rgflow info`, the new name of `rgflow models`"),
+        (["presets", "photos"], "the new name of `rgflow presets`"),
         (["train", "--config", "~nobody-of-this-name/a.yaml"], "a.yaml isn't there"),
         (["ship", "~nobody-of-this-name/run", "model"], "~nobody-of-this-name/run isn't there"),
         (["reproduce", "--list", "--experiments", "~nobody-of-this-name"], "~nobody-of-this-name"),
@@ -231,7 +227,7 @@ def test_a_reader_who_has_seen_enough_is_no_mistake():
 
 
 def test_an_old_encoding_ends_no_command():
-    command = [sys.executable, "-m", "rgflow", "models"]
+    command = [sys.executable, "-m", "rgflow", "info"]
     old = {**os.environ, "PYTHONIOENCODING": "ascii"}
     found = subprocess.run(command, env=old, capture_output=True, check=True)
     assert b"msds1-best" in found.stdout

@@ -113,6 +113,15 @@ class Map:
             )
         return replace(self, hidden=hidden[min(level, len(hidden) - 1)])  # type: ignore[call-arg]
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        """A lower bound, of the right order, on the parameters of one map.
+
+        Args:
+            channels: Channels C.
+            sites: How many sites a cell writes.
+        """
+        return 0
+
     def options(self) -> dict[str, Any]:
         """What a map is made with, beside the spec of its cells."""
         left_out = ("depth", "channel_mixing")
@@ -128,12 +137,26 @@ class _Networks(Map):
     blocks: int = 4
     """Residual blocks in each network."""
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        return self.blocks * self.hidden**2
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Coupling(_Networks):
     conditioner: Conditioner = "paper"
     """paper (separate networks for s and t), released (the released code's), or trunk (one
     network for all parameters)."""
+
+    @property
+    def params(self) -> int:
+        """Parameters of each variable's map, at least."""
+        return 2
+
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        dim, width = channels * sites, self.hidden
+        return (1 + self.params) * (dim - dim % 2) * width + 2 * self.blocks * width**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +174,10 @@ class SplineMap(AffineMap):
     bins: int = 8
     """Bins of each spline."""
 
+    @property
+    def params(self) -> int:
+        return self.bins
+
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureMap(AffineMap):
@@ -158,6 +185,10 @@ class MixtureMap(AffineMap):
 
     components: int = 3
     """Logistic distributions in each mixture."""
+
+    @property
+    def params(self) -> int:
+        return 3 * self.components
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +200,11 @@ class AutoregressiveMap(_Networks):
     channel_mixing: bool = False
     """Whether a rotation mixes the channels of every site before each map."""
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        ends = (1 + max(self.bins, 2)) * channels * sites * self.hidden
+        return ends + 2 * (self.blocks - 1) * self.hidden**2
+
 
 @dataclass(frozen=True, kw_only=True)
 class CubeMap(_Coupling):
@@ -176,6 +212,10 @@ class CubeMap(_Coupling):
 
     bins: int = 8
     """Bins of each spline."""
+
+    @property
+    def params(self) -> int:
+        return self.bins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +231,13 @@ class CoarseToFineMap(_Networks):
     """Width of the networks that groups share, in front of their own: one for each quarter of a
     block but the first; 0: none."""
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        # Of groups, the first quarter may have no networks.
+        assert isinstance(self.hidden, int)
+        dim, groups = channels * sites, channels * min(4**self.splits, sites) * 3 // 4
+        ends = (groups + 2 * self.components) * (dim - dim % 2) * self.hidden
+        return ends + self.blocks * self.hidden**2 // 2 + self.stem * dim // 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowMap(_Networks):
@@ -202,6 +249,11 @@ class WindowMap(_Networks):
     blocks: int = 1
     components: int = 3
     """Logistic distributions in each mixture."""
+
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        ends = 4 * self.components * channels * sites * self.hidden
+        return ends + super().least_parameters(channels, sites)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Latents drawn from the prior of a flow."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def draw(
         ValueError: If the temperatures are for another number of images or levels.
     """
     n = check_whole("the number of images", n, 1)
-    temperatures: Sequence[float | Tensor]
+    temperatures: Any
     if isinstance(temperature, Latents):
         flow.check_latents(temperature)
         temperatures = temperature.levels
@@ -52,7 +53,8 @@ def draw(
     for level, each in enumerate(temperatures):
         shape = flow.lattice.latent_shape(level, flow.config.channels)
         like = torch.empty(n, *shape, dtype=flow.dtype, device=source)
-        t: float | Tensor = each.to(like) if isinstance(each, Tensor) else each
-        z = flow.prior.tempered(t, convention).sample_like(like, generator)
+        if isinstance(each, Tensor):
+            each = each.to(like)
+        z = flow.prior.tempered(each, convention).sample_like(like, generator)
         levels.append(z.to(flow.device))
     return Latents(tuple(levels), flow.lattice)

@@ -179,7 +179,7 @@ class Flow(Hierarchy):
 
     def _encode(self, x: Tensor, labels: Tensor | None) -> Latents:
         """The latents of dequantised images, in their number format."""
-        flow = self._copies.of(self, x.dtype)
+        flow = self.in_dtype(x.dtype)
         u, _ = flow.from_images(x)
         stages = flow.infer(u, flow.given(labels, len(x)))
         return Latents(
@@ -358,7 +358,7 @@ class Flow(Hierarchy):
         """This flow for inference only, with fixed parameters, which it shares with this one unless
         another number format is asked for; so training this one further leaves the copy half
         changed."""
-        return frozen(self._copies.of(self, dtype or self.dtype))
+        return frozen(self.in_dtype(dtype or self.dtype))
 
     def fit_pixels(self, images: Tensor) -> None:
         """Set what is taken from training images, uint8 [N, C, H, W], before training: with

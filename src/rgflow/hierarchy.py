@@ -165,7 +165,11 @@ class Hierarchy(ImageSpace):
         """This flow in the number format of latents, which must be of its geometry; otherwise a
         `ValueError`."""
         self.check_latents(latents)
-        return self._copies.of(self, latents.levels[-1].dtype)
+        return self.in_dtype(latents.levels[-1].dtype)
+
+    def in_dtype(self, dtype: torch.dtype) -> Self:
+        """This flow, or a copy of it in another number format, made anew if weights changed."""
+        return self if dtype == self.dtype else self._copies.of(self, dtype)
 
 
 def _with_old_names(flow: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

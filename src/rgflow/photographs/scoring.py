@@ -110,8 +110,13 @@ def grids(flow: RGFlow, images: Tensor) -> list[Tensor]:
         flow: Of the images' size.
         images: uint8 [N, C, H, W].
     """
-    with torch.no_grad():
-        return [visit.x for visit in flow.walk(images, write=False) if visit.last]
+    found = []
+    for step in flow.steps:
+        if not step.top and has_averages(flow):
+            images = averaged(images, 1)
+        found.append(images)
+        images = images[:, :, ::2, ::2]
+    return found
 
 
 def unaveraged(flow: RGFlow, found: list[Tensor], level: int) -> Tensor:
@@ -132,6 +137,7 @@ def bands(flow: RGFlow, images: Tensor) -> Iterator[tuple[str, Band, Tensor]]:
         images: uint8 [N, C, H, W].
     """
     number = 0
+    images = padded(flow, images) if has_averages(flow) else images
     for visit in flow.walk(images, write=False):
         number = 0 if visit.first else number
         if not visit.layer.cells.map:
