@@ -19,9 +19,8 @@ from rgflow.bijectors.pixels import Marginal
 from rgflow.bits import bits_per_dim
 from rgflow.checkpoint import Storage
 from rgflow.checks import check_name
-from rgflow.copies import frozen
 from rgflow.drawing import Temperatures, draw
-from rgflow.hierarchy import Hierarchy
+from rgflow.hierarchy import Hierarchy, frozen
 from rgflow.latents import Latents
 from rgflow.numerics import name_of
 from rgflow.priors import Convention

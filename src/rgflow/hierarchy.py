@@ -3,17 +3,18 @@
 Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from itertools import chain
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Context
 from rgflow.config import FlowConfig
-from rgflow.copies import Copies
 from rgflow.geometries import Squeeze
 from rgflow.images import ImageSpace
 from rgflow.latents import Latents
@@ -34,6 +35,31 @@ class Stage:
     x: Tensor
     factored_out: Tensor
     log_det: Tensor
+
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+class Copies:
+    """The copy of a module in another number format, valid as long as the module's weights don't
+    change. A copied module starts with none."""
+
+    def __init__(self) -> None:
+        self._held: dict[torch.dtype, tuple[object, nn.Module]] = {}
+
+    def of(self, module: AnyModule, dtype: torch.dtype) -> AnyModule:
+        """The copy, made anew if weights changed."""
+        tensors = chain(module.parameters(), module.buffers())
+        now = [(id(x), x.data_ptr(), x._version, x.requires_grad) for x in tensors]
+        found = self._held.get(dtype)
+        if found and found[0] == now:
+            return cast(AnyModule, found[1])
+        made = copy.deepcopy(module).to(dtype)
+        self._held = {} if torch.is_inference_mode_enabled() else {dtype: (now, made)}
+        return made
+
+    def __deepcopy__(self, memo: object) -> "Copies":
+        return Copies()
 
 
 class Hierarchy(ImageSpace):
@@ -170,6 +196,17 @@ class Hierarchy(ImageSpace):
     def in_dtype(self, dtype: torch.dtype) -> Self:
         """This flow, or a copy of it in another number format, made anew if weights changed."""
         return self if dtype == self.dtype else self._copies.of(self, dtype)
+
+
+def frozen(module: AnyModule) -> AnyModule:
+    """A module for inference only: its parameters, which are shared with the original, don't
+    require gradients, and its bijectors compute once what depends on parameters alone."""
+    fixed = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
+    made = copy.deepcopy(module, fixed).eval()
+    for part in made.modules():
+        if isinstance(part, Bijector):
+            part.freeze()
+    return made
 
 
 def _with_old_names(flow: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Inverse, Quantile
-from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import LEVELS, dequantize, largest, make_pixels
 from rgflow.config import FlowConfig
 from rgflow.latents import Latents
@@ -63,8 +62,6 @@ class ImageSpace(nn.Module):
     def _make_preprocess(self) -> Bijector | None:
         """From images to the domain of the steps; none if they are there already."""
         maps = [self.pixels] if self.pixels else []
-        if self.config.pixels and self.config.pixels.dequantization == "variational":
-            maps.insert(0, Dequantizer(self.config.channels))
         if (maps[-1].codomain if maps else "real") != self.domain:
             maps.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
         return Compose(maps) if maps else None
