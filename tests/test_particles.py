@@ -7,7 +7,7 @@ from flows import config, random_flow, randomise
 from rgflow import make_flow
 from rgflow.repair import particles
 from rgflow.repair.particles import complete, maps_once, parts
-from rgflow.repair.windows import resampled
+from rgflow.repair.population import resampled
 
 KIND = {
     "bijector": "coarse_to_fine",
@@ -58,14 +58,13 @@ def test_resampling_beside_a_kept_particle_leaves_its_distribution():
     "options",
     [
         {"pixels": "logit"},
-        {"dequantization": "variational"},
         WINDOWS | {"geometry": {"kind": "windows", "coarse": "averages"}},
     ],
 )
 def test_only_levels_of_pixels_are_drawn(options):
     flow = make_flow(config(**KIND | {"height": 8, "width": 8} | options))
     assert not maps_once(flow)
-    with pytest.raises(ValueError, match=r"images are sites, .* pixels marginal, uniform dequant"):
+    with pytest.raises(ValueError, match=r"images are sites, .* pixels marginal, no disent"):
         parts(flow, flow.lattice.box(2, 2, 1, 1))
 
 
@@ -152,7 +151,7 @@ def test_what_is_told_is_so(kind, monkeypatch):
     )
     assert torch.equal(first.samples, second.samples)
     # In large images log p is relative to the first completion's, and nothing is read as a whole.
-    monkeypatch.setattr(particles, "WHOLE", 1)
+    monkeypatch.setattr(particles, "WHOLE_PIXELS", 1)
     generator = torch.Generator().manual_seed(3)
     third = complete(flow, image, hole, particles=6, sweeps=2, generator=generator)
     assert torch.equal(third.samples, first.samples)
