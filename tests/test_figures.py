@@ -69,7 +69,7 @@ def drawn(monkeypatch):
 def test_learning_curve_holds_all_that_is_in_the_log(tmp_path, drawn):
     skipped = {"step": 21, "seconds": 6.1, "nll": None}
     figures.learning_curve([*LOG, skipped], "bits/dim", tmp_path / "curve.png")
-    assert Image.open(tmp_path / "curve.png").size == (800, 450)
+    assert Image.open(tmp_path / "curve.png").size == (1280, 720)
     assert not list(tmp_path.glob(f".*{PART}"))
     (axes,) = drawn
     raw = next(line for line in axes.lines if len(line.get_xdata()) == 20)
@@ -120,4 +120,4 @@ def test_heat_maps_hold_every_number(drawn):
 )
 def test_a_short_log_is_drawn_too(log, tmp_path):
     figures.learning_curve(log, "nats/site", tmp_path / "curve.png")
-    assert Image.open(tmp_path / "curve.png").size == (800, 450)
+    assert Image.open(tmp_path / "curve.png").size == (1280, 720)
