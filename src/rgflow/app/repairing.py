@@ -1,6 +1,7 @@
-"""Finding odd places in an image, and filling in holes."""
+"""Finding odd places in the current image, and filling in holes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,17 +12,21 @@ from rgflow.app.latent_image import LatentImage, encoded
 from rgflow.app.workspace import Workspace
 from rgflow.figures import to_bytes
 from rgflow.flow import Flow
+from rgflow.lattice import Mask
 from rgflow.repair.climb import Climb
-from rgflow.repair.comparison import Filled, fill
+from rgflow.repair.comparison import fill
+from rgflow.repair.corruptions import corrupt
 from rgflow.repair.particles import maps_once
 from rgflow.repair.surprise import Proposal, Surprise, surprise
 
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
-"""Settings for filling in holes, by particles or by a climb."""
-NOISES, NOISE = 4, 1.0
-"""Draws of the noise by which likelihoods are compared, and nats that are none."""
+"""Settings for filling in holes: particles and sweeps, or steps and draws of a climb."""
 CLIMBS = 3
-"""Climbs from different starts, as one gives one answer."""
+"""Climbs from different starts, as one gives one completion."""
+NOISE_DRAWS, NOISE_NATS = 4, 1.0
+"""Draws of the noise with which likelihoods are compared, and a difference that means nothing."""
+DAMAGED_SHARE = 5
+"""The edge of an image is so many times that of the square that is damaged to try out a repair."""
 
 
 def odd(work: Workspace) -> tuple[Surprise, Proposal]:
@@ -34,14 +39,14 @@ def odd(work: Workspace) -> tuple[Surprise, Proposal]:
 
 
 def settings_for(flow: Flow) -> dict[str, Any]:
-    """The arguments of `fill` for a flow."""
+    """The arguments of `rgflow.repair.comparison.fill` for a flow."""
     if maps_once(flow):
         return {"particles": PARTICLES, "sweeps": SWEEPS}
     return {"climb": Climb(steps=STEPS, draws=DRAWS)}
 
 
 def most_steps(flow: Flow) -> int | None:
-    """The largest number of steps; none: it depends on the hole."""
+    """The maximum number of steps; none: it depends on the hole."""
     return None if maps_once(flow) else CLIMBS * STEPS
 
 
@@ -54,6 +59,8 @@ def completions(
     """Fill in the mask.
 
     Args:
+        state: The image and the mask.
+        seed: Of everything that is drawn.
         progress: Called after every step with its number, log p in nats, and the image.
         stopping: Called after every step; true ends the repair.
 
@@ -78,7 +85,10 @@ def completions(
 
         how = {"seed": seed + k, "progress": after, "preview": see, **settings}
         filled = next(fill(flow, image[None], state.mask, **how))
-        found += _images(state, filled)
+        images = [to_bytes(filled.images)[0]]
+        if filled.completions:
+            images += list(filled.completions[0].samples)
+        found += [encoded(state.opened, one, "repaired") for one in images]
         before += steps
         if stopping():
             break
@@ -86,11 +96,11 @@ def completions(
 
 
 def less_likely(start: State, found: LatentImage) -> str:
-    """A sentence, if a completion is less likely than what was there."""
+    """A sentence that says so if a completion is less likely than what was there; else empty."""
     flow = start.opened.flow
     both = torch.stack([start.image.pixels, found.pixels])
-    before, after = (-flow.unit.nats * flow.bits_per_dim(both, draws=NOISES)).tolist()
-    if after >= before - NOISE:
+    before, after = (-flow.unit.nats * flow.bits_per_dim(both, draws=NOISE_DRAWS)).tolist()
+    if after >= before - NOISE_NATS:
         return ""
     return (
         f" It is {before - after:.0f} nats less likely than what was there, so the model saw no "
@@ -98,9 +108,74 @@ def less_likely(start: State, found: LatentImage) -> str:
     )
 
 
-def _images(state: State, filled: Filled) -> list[LatentImage]:
-    """The completions that were found, the best first."""
-    images = [to_bytes(filled.images)[0]]
-    if filled.completions:
-        images += list(filled.completions[0].samples)
-    return [encoded(state.opened, image, "repaired") for image in images]
+def damage(work: Workspace, seed: int) -> None:
+    """Put noise into a square of the image, to be found and repaired."""
+    image, original = work.image.pixels[None], work.image
+    edge = max(2, min(image.shape[2:]) // DAMAGED_SHARE)
+    found = corrupt(image, "noise", size=edge, seed=seed).images[0]
+    work.take(work.encode(found, f"{original.caption}, damaged"))
+    work.amend(replace(work.state, original=original))
+
+
+def paint(work: Workspace, mask: Mask) -> None:
+    """Mark what to repair, [H, W]; the completions of the mask before are dropped."""
+    work.commit(replace(work.state, mask=mask, completions=(), message="", curve=()))
+
+
+def show_message(work: Workspace, message: str) -> None:
+    """Set what the repair panel says."""
+    work.amend(replace(work.state, message=message, curve=()))
+
+
+def show_completions(
+    work: Workspace,
+    start: State,
+    found: list[LatentImage],
+    message: str,
+    curve: Iterable[float] = (),
+) -> bool:
+    """Show completions, and take the first unless the image or the mask has changed meanwhile.
+
+    Args:
+        work: The workspace.
+        start: The state that was repaired; if it is of another model, nothing is shown.
+        found: The completions, the best first.
+        message: What the repair panel says.
+        curve: Log p, in nats, of the steps that led to them.
+
+    Returns:
+        Whether the first was taken.
+    """
+    now = work.state
+    if now.opened is not start.opened:
+        return False
+    same = now.image is start.image and now.mask is start.mask
+    if not same:
+        message += " The image has changed meanwhile: choose a completion to use it anyway."
+    # Without its own start, as every state would keep all before it.
+    offered = replace(
+        now,
+        completions=tuple(found),
+        start=replace(start, start=None),
+        message=message,
+        curve=tuple(curve),
+    )
+    if same:
+        work.commit(_repaired(offered, found[0]))
+    else:
+        work.amend(offered)
+    return same
+
+
+def accept(work: Workspace, image: LatentImage) -> None:
+    """Make a completion the current image."""
+    work.commit(_repaired(work.state, image))
+
+
+def _repaired(state: State, image: LatentImage) -> State:
+    """The state with a completion as the image, and the repaired image to compare with."""
+    start = state.start
+    assert start
+    original = start.original or start.image
+    new = replace(state, image=image, base=image, mask=start.mask, original=original)
+    return replace(new, first=None, shares=())

@@ -4,15 +4,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 import numpy as np
 from torch import Tensor
 
-from rgflow.app import views
+from rgflow.app import repairing, views
 from rgflow.app.page import CONNECTED, Page, seed_field, seed_from, slider
-from rgflow.app.repairing import completions, less_likely, most_steps, odd
+from rgflow.app.panel import Panel
 from rgflow.app.sessions import Session
 from rgflow.app.workspace import Workspace
 from rgflow.metrics.images import psnr
@@ -21,42 +21,115 @@ MAX_REPAIRS = 16
 """Repairs at a time, each in a thread of the server."""
 
 
-def repair(page: Page) -> None:
+class Repair(Panel):
     """Paint a hole, and let the model fill it in."""
-    gr.Markdown(
-        "**Paint** over what is wrong, or let the model find it. Then press Repair: the model "
-        "fills in what fits the rest."
+
+    title = "Repair"
+    help = "Fill in what is missing or wrong."
+    hints: ClassVar = {
+        "brush": "Width of the brush, in pixels of the model.",
+        "erase": "Brush strokes unmark instead of marking.",
+        "clear-mask": "Unmark everything.",
+        "find": "Mark what the model finds improbable: damage, or something it has never seen.",
+        "damage": "Fill a square of the image with noise, to try out the repair.",
+        "hole-seed": "Another seed gives other completions.",
+        "repair": "Fill in what is marked.",
+        "stop": "Stop, and keep the best so far.",
+        "completions": "Possible completions. Choose one to use it.",
+        "progress": "log p at each step: how likely the model finds the whole image. It may fall; "
+        "the likeliest image found is kept.",
+        "psnr": "Peak signal-to-noise ratio: how close the image is to the original. Above 40 dB a "
+        "difference is hardly visible.",
+    }
+    tour = (
+        "The image was just damaged. Press Find what is odd, or paint over the damage; then press "
+        "Repair. The model offers several completions that fit the rest of the image. Undo brings "
+        "the image back."
     )
-    with gr.Row():
-        slider(1, 9, 3, step=2, label="Brush", min_width=100, elem_id="brush", interactive=True)
-        gr.Checkbox(False, label="Erase", elem_id="erase", interactive=True)
-        wipe = gr.Button("Clear mask", size="sm", min_width=60, elem_id="clear-mask")
-        damage = gr.Button("Damage it", size="sm", min_width=60, elem_id="damage")
-        find = gr.Button("Find what is odd", size="sm", min_width=90, elem_id="find")
-    with gr.Row():
-        seed = seed_field(0, "hole-seed")
-        start = gr.Button("Repair", variant="primary", elem_id="repair")
-        stop = gr.Button("Stop", elem_id="stop", interactive=False)
-    message = gr.HTML(elem_id="progress")
-    found = page.sheet("Completions", elem_id="completions")
-    score = gr.HTML(elem_id="psnr")
+    tour_click = "#damage"
 
-    def look(work: Workspace) -> None:
-        with page.sessions.computing.released():  # it may have to look at many images first
-            work.opened.reference  # noqa: B018
-        proposal = odd(work)[1]
+    def build(self, page: Page) -> None:
+        """Make the components."""
+        gr.Markdown(
+            "**Paint** over what is wrong, or let the model find it. Then press Repair: the model "
+            "fills in what fits the rest."
+        )
+        with gr.Row():
+            slider(1, 9, 3, step=2, label="Brush", min_width=100, elem_id="brush", interactive=True)
+            gr.Checkbox(False, label="Erase", elem_id="erase", interactive=True)
+            wipe = gr.Button("Clear mask", size="sm", min_width=60, elem_id="clear-mask")
+            damage = gr.Button("Damage it", size="sm", min_width=60, elem_id="damage")
+            find = gr.Button("Find what is odd", size="sm", min_width=90, elem_id="find")
+        with gr.Row():
+            seed = seed_field(0, "hole-seed")
+            start = gr.Button("Repair", variant="primary", elem_id="repair")
+            stop = gr.Button("Stop", elem_id="stop", interactive=False)
+        message = gr.HTML(elem_id="progress")
+        found = page.sheet("Completions", elem_id="completions")
+        score = gr.HTML(elem_id="psnr")
+        parts = {"message": message, "stop": stop, "start": start, "canvas": page.canvas}
+
+        def run(request: gr.Request, seed: float) -> Iterator[dict[Any, Any]]:
+            for one in running(page, str(request.session_hash), seed_from(seed)):
+                rest = dict(zip(page.updated, one.pop("all", []), strict=False))
+                yield {parts[name]: value for name, value in one.items()} | rest
+
+        def halt(request: gr.Request) -> None:
+            page.sessions.stop(str(request.session_hash))
+
+        def look(work: Workspace) -> None:
+            page.prepare_reference(work)
+            self.find(work)
+
+        page.on(wipe.click, lambda work: repairing.paint(work, np.zeros_like(work.state.mask)))
+        page.on(
+            damage.click,
+            lambda work: repairing.damage(work, work.revision),
+            words="Damaging the image",
+        )
+        page.on(find.click, look, words="Looking for odd regions; the first search takes longest")
+        page.on(found.choose, self.choose, event=True)
+        stop.click(halt, queue=False, api_visibility="private")
+        page.when_built(
+            lambda: start.click(
+                run,
+                [seed],
+                page.updated,
+                js=CONNECTED,
+                show_progress="hidden",
+                api_visibility="private",
+                concurrency_limit=MAX_REPAIRS,
+            )
+        )
+        page.show([found, score], lambda work: [self.listed(work), self.score(work)])
+        page.show([message], lambda work: [outcome(work)])
+        page.show(
+            [stop, start],
+            lambda work: [gr.update(interactive=on) for on in (work.repairing, not work.repairing)],
+        )
+
+    def drawn(self, work: Workspace) -> str:
+        """The image with the mask, which is painted."""
+        return views.canvas(work, paint=True)
+
+    def find(self, work: Workspace) -> None:
+        """Mark what is odd, if anything is."""
+        proposal = repairing.odd(work)[1]
         if proposal.masks[0].any():
-            work.paint(proposal.masks[0])
-        work.show_message(proposal.sentence(0))
+            repairing.paint(work, proposal.masks[0])
+        repairing.show_message(work, proposal.sentence(0))
 
-    def captions(work: Workspace) -> list[str]:
-        count = len(work.state.completions)
-        return ["likeliest", *(f"other {k}" for k in range(1, count))][:count]
+    def listed(self, work: Workspace) -> str:
+        """The completions to choose from."""
+        return views.images(work.state.completions, _captions(work), chosen=work.image)
 
-    def listed(work: Workspace) -> str:
-        return views.images(work.state.completions, captions(work), chosen=work.image)
+    def choose(self, work: Workspace, event: gr.EventData) -> None:
+        """Make a completion the current image."""
+        found = work.state.completions
+        repairing.accept(work, views.choice(event, found, _captions(work)))
 
-    def scored(work: Workspace) -> str:
+    def score(self, work: Workspace) -> str:
+        """How close the image is to the one before it was repaired, as HTML."""
         if work.state.original is None:
             return ""
         one, two = (x.pixels[None] for x in (work.image, work.state.original))
@@ -64,40 +137,10 @@ def repair(page: Page) -> None:
         text = "identical" if np.isinf(decibels) else f"PSNR {decibels:.1f} dB"
         return f"<p>Compared with the original image: {text}.</p>"
 
-    def choose(work: Workspace, event: gr.EventData) -> None:
-        work.accept(views.choice(event, work.state.completions, captions(work)))
 
-    def run(request: gr.Request, seed: float) -> Iterator[dict[Any, Any]]:
-        for one in repairing(page, str(request.session_hash), seed_from(seed)):
-            rest = dict(zip(page.updated, one.pop("all", []), strict=False))
-            yield {parts[name]: value for name, value in one.items()} | rest
-
-    def halt(request: gr.Request) -> None:
-        page.sessions.stop(str(request.session_hash))
-
-    page.on(wipe.click, lambda work: work.paint(np.zeros_like(work.state.mask)))
-    page.on(damage.click, lambda work: work.damage(work.revision), words="Damaging the image")
-    page.on(find.click, look, words="Looking for odd regions; the first search takes longest")
-    page.on(found.choose, choose, event=True)
-    stop.click(halt, queue=False, api_visibility="private")
-    page.when_built(
-        lambda: start.click(
-            run,
-            [seed],
-            page.updated,
-            js=CONNECTED,
-            show_progress="hidden",
-            api_visibility="private",
-            concurrency_limit=MAX_REPAIRS,
-        )
-    )
-    parts = {"message": message, "stop": stop, "start": start, "canvas": page.canvas}
-    page.show([found, score], lambda work: [listed(work), scored(work)])
-    page.show([message], lambda work: [outcome(work)])
-    page.show(
-        [stop, start],
-        lambda work: [gr.update(interactive=on) for on in (work.repairing, not work.repairing)],
-    )
+def _captions(work: Workspace) -> list[str]:
+    count = len(work.state.completions)
+    return ["likeliest", *(f"other {k}" for k in range(1, count))][:count]
 
 
 def outcome(work: Workspace) -> str:
@@ -108,7 +151,7 @@ def outcome(work: Workspace) -> str:
     return f"<p>{now.message}</p>{plot(now.curve) if now.curve else ''}"
 
 
-def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
+def running(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
     """Repair in a thread of its own, and show every step; the page stays usable meanwhile.
 
     Yields:
@@ -144,12 +187,12 @@ def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
     def run() -> None:  # to its end, even if the page is gone: another may take over the session
         try:
             with page.sessions.computing:
-                found = completions(start, seed, step, stopping)
+                found = repairing.completions(start, seed, step, stopping)
             with page.sessions.computing:
-                worse = less_likely(start, found[0])
+                worse = repairing.less_likely(start, found[0])
             with page.sessions.opened(session):
                 words = f"Repaired ({'stopped' if work.stopping else 'done'}).{worse}"
-                work.show_completions(start, found, words, curve)
+                repairing.show_completions(work, start, found, words, curve)
         except Exception as error:  # shown below, whatever it is
             errors.append(error)
         finally:
@@ -158,7 +201,7 @@ def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
 
     # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
     threading.Thread(target=run).start()
-    most = most_steps(start.opened.flow)
+    most = repairing.most_steps(start.opened.flow)
     yield {
         "message": "<p>Starting the repair …</p>",
         "stop": gr.update(interactive=True),
@@ -166,7 +209,7 @@ def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
     }
     while True:
         one = steps.get()
-        while one is not None:  # only the newest is shown
+        while one is not None:  # only the latest is shown
             number, log_p, image = one
             try:
                 one = steps.get_nowait()
@@ -178,7 +221,7 @@ def repairing(page: Page, key: str, seed: int) -> Iterator[dict[str, Any]]:
         shown: dict[str, Any] = {
             "message": f"<p>Step {number}{of}, log p {log_p:.0f} nats</p>{plot(list(curve))}"
         }
-        if work.view.panel == "Repair" and work.state is start:
+        if work.view.panel == Repair.title and work.state is start:
             shown["canvas"] = views.canvas(work, image=image, paint=True, filled=True)
         yield shown
     if errors:
