@@ -29,12 +29,11 @@ from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
 from rgflow.app.panel import Panel
 from rgflow.app.panels import PANELS, panels
-from rgflow.app.panels.repair import following
-from rgflow.app.panels.repair import running as steps_of
+from rgflow.app.panels.repair import Repair
 from rgflow.app.repairing import completions, less_likely
 from rgflow.app.server import make_app
 from rgflow.app.sessions import FairLock, SessionStore
-from rgflow.app.views import choice
+from rgflow.app.views import choice, packed, rgb
 from rgflow.app.workspace import Workspace
 from rgflow.cli import main
 from rgflow.figures import to_bytes
@@ -208,8 +207,7 @@ def test_repairs(work):
     for one in found:
         assert torch.equal(one.pixels[:, known], image[:, known])
     assert len(found) > 1
-    assert repairing.show_completions(work, start, found, "done", (-3.0, -2.0))
-    assert work.state.curve == (-3.0, -2.0)
+    assert repairing.show_completions(work, start, found, "done")
     assert work.image is found[0]
     repairing.accept(work, found[1])
     assert torch.equal(work.state.original.pixels, image)
@@ -260,96 +258,98 @@ def test_completions_of_an_image_that_is_another_by_now(small, models, monkeypat
     assert small.state is before
 
 
-class OnePage:
-    """What a repair needs of a page, with nothing but the image that it shows."""
+def session_of(models, key="me"):
+    """A store of sessions, and a workspace in it whose mask is painted."""
+    sessions = SessionStore(ModelStore(models.names["affine"]))
+    with sessions.using(key) as work:
+        work.view.show("Repair")
+        repairing.paint(work, hole(work))
+    return sessions, work
 
-    def __init__(self, models):
-        self.sessions = SessionStore(ModelStore(models.names["affine"]))
-        self.updated = [None]
 
-    def updates(self, work):
-        return [work.image.pixels]
+def ended(work):
+    while work.repairing:
+        time.sleep(0.02)
 
 
 def test_all_else_goes_on_during_a_repair(models, monkeypatch):
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    page, said = OnePage(models), []
-    monkeypatch.setattr("gradio.Warning", said.append)
-    assert [list(one) for one in steps_of(page, "me", 0)] == [["stop"]]  # nothing is marked
-    with page.sessions.using("me") as work:
-        work.view.show("Repair")
-        repairing.paint(work, hole(work))
-    going = steps_of(page, "me", 0)
-    next(going)
-    assert "Step" in next(going)["message"]
-    assert work.repairing
-    assert [list(one) for one in steps_of(page, "me", 1)] == [["stop"]]  # one at a time
-    with page.sessions.using("me") as work:
+    sessions, work = session_of(models)
+    panel = Repair()
+    with sessions.using("me"):
+        repairing.begin(sessions, work, 0)
+        assert "Starting" in panel.said(work)
+        with pytest.raises(ValueError, match="the running repair to end first") as error:
+            repairing.begin(sessions, work, 1)
+        sentence(error)
+    while not work.step:
+        time.sleep(0.02)
+    with sessions.using("me"):
+        assert "Step" in panel.said(work)
         work.sample([5], 0.8)
     second = work.image
-    page.sessions.stop("me")
-    *_, last = going
-    assert "(stopped)" in work.state.message
+    sessions.stop("me")
+    ended(work)
+    assert "(stopped)" in panel.said(work)
     assert "The image has changed meanwhile" in work.state.message
-    assert torch.equal(last["all"][0], second.pixels)
-    assert not work.repairing
     assert work.image is second
     assert len(work.state.completions) == 1
-    assert [words.split(":")[0] for words in said] == [
-        "Expected a region to repair",
-        "Expected the running repair to end first",
-    ]
+    repairing.paint(work, np.zeros_like(work.state.mask))
+    with pytest.raises(ValueError, match="a region to repair") as error:
+        repairing.begin(sessions, work, 0)
+    sentence(error)
 
 
 def test_a_repair_on_the_page(models, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    page = OnePage(models)
-    with page.sessions.using("me") as work:
-        work.view.show("Repair")
-        repairing.paint(work, hole(work))
-    first, *between, last = steps_of(page, "me", 0)
-    assert "Starting" in first["message"]
-    assert between
-    assert all("of 18, log p" in one["message"] for one in between)
-    assert all(json.loads(one["canvas"])["filled"] for one in between)
-    assert "(done)" in work.state.message
-    assert torch.equal(last["all"][0], work.image.pixels)
+    sessions, work = session_of(models)
+    panel, steps, start = Repair(), [], work.image
+    with sessions.using("me"):
+        repairing.begin(sessions, work, 0)
+    while work.repairing:
+        with sessions.using("me"):
+            if step := work.step:
+                steps.append(panel.said(work))
+                drawn = json.loads(panel.drawn(work))
+                assert drawn["filled"]
+                assert drawn["rgb"] == packed(rgb(step.image))
+        time.sleep(0.01)
+    assert steps
+    assert all("of 18, log p" in one for one in steps)
+    assert "(done)" in panel.said(work)
     assert work.image.caption == "repaired"
+    work.undo()
+    assert work.image is start
+
+
+def test_a_repair_that_fails_says_why(models, monkeypatch):
+    def fails(*_):
+        raise ValueError("Expected more;\ngot less.")
+
+    monkeypatch.setattr(repairing, "completions", fails)
+    sessions, work = session_of(models)
+    with sessions.using("me"):
+        repairing.begin(sessions, work, 0)
+    ended(work)
+    assert Repair().said(work) == "<p>Expected more; got less.</p>"
 
 
 def test_a_repair_goes_on_while_the_page_is_loaded_again(models, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    page = OnePage(models)
-    page.sessions.connect("one", "page of one")
-    with page.sessions.using("one") as work:
-        work.view.show("Repair")
-        repairing.paint(work, hole(work))
-    going = steps_of(page, "one", 0)
-    next(going)
-    page.sessions.connect("two", "page of two", "page of one")
-    page.sessions.disconnect("one")
-    going.close()  # as nobody listens any more
-    while work.repairing:
-        time.sleep(0.05)
-    with page.sessions.using("two") as again:
+    sessions, work = session_of(models, "one")
+    sessions.connect("one", "page of one")
+    with sessions.using("one"):
+        repairing.begin(sessions, work, 0)
+    sessions.connect("two", "page of two", "page of one")
+    sessions.disconnect("one")
+    ended(work)
+    with sessions.using("two") as again:
         assert again is work
     assert "(done)" in work.state.message
     assert work.state.completions
-    assert len(page.sessions) == 1
-
-
-def test_a_page_loaded_during_a_repair_is_told_of_its_end(models):
-    page = OnePage(models)
-    assert len(list(following(page, "me"))) == 1  # no repair, no news
-    with page.sessions.using("me") as work:
-        work.repairing = True
-    going = following(page, "me")
-    next(going)
-    threading.Timer(0.1, lambda: setattr(work, "repairing", False)).start()
-    assert torch.equal(next(going)[0], work.image.pixels)
-    assert next(going, None) is None
+    assert len(sessions) == 1
 
 
 def test_a_repair_is_compared_with_what_was_there_before_the_damage(work):
@@ -869,7 +869,7 @@ def test_panels_of_ones_own(models):
     assert labels == [*PANELS, "Bright & dark"]
     for path, words in (
         ("somewhere.Panel", "--trust somewhere.Panel"),
-        (f"{__name__}.OnePage", "a subclass of Panel"),
+        (f"{__name__}.ModelStore", "a subclass of Panel"),
         (f"{__name__}.Nameless", "to have a title"),
     ):
         with pytest.raises(ValueError, match=words) as error:

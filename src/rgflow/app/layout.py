@@ -1,7 +1,7 @@
 """The whole page: the current image, the panels beside it, the drawers above."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from html import escape
 from typing import Any
 
@@ -13,7 +13,6 @@ from rgflow.app import drawers, repairing, views
 from rgflow.app.page import Page
 from rgflow.app.panel import Panel
 from rgflow.app.panels.latents import show_level
-from rgflow.app.panels.repair import following
 from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
 from rgflow.figures import to_bytes
@@ -125,9 +124,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
             finally:
                 sessions.disconnect(session)
 
-        def follow(request: gr.Request) -> Iterator[list[Any]]:
-            yield from following(page, str(request.session_hash))
-
         def arrived(work: Workspace, panel: str) -> str:
             if panel in titles:  # opened while the page was loaded
                 work.view.show(panel)
@@ -140,9 +136,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         staying.failure(None, js="() => window.rgflow.lost()")
         here.change(None, js="() => window.rgflow.connect()")
         page.on(here.change, arrived, [opened], [opened], js="() => window.rgflow.opened()")
-        page.when_built(
-            lambda: here.change(follow, outputs=page.updated, concurrency_limit=None, **hidden)
-        )
         tour.click(None, js="() => window.rgflow.tour()")
         shade.click(None, js="() => window.rgflow.shade()")
         page.wire()

@@ -133,12 +133,15 @@ class Page:
                     if apply_pending:
                         work.apply_pending()
                     result = function(work, *data, *values)
-                    result = list(result) if len(outputs) > 1 else [result][: len(outputs)]
-                    found = [*result, *(self.updates(work) if refresh else [])]
+                    result = [*result] if len(outputs) > 1 else [result][: len(outputs)]
+                    if refresh and work.pending:  # it would put back a slider that is being moved
+                        result += [gr.skip()] * len(self.updated)
+                    elif refresh:
+                        result += self.updates(work)
                 except (ValueError, OSError) as error:
                     gr.Warning(" ".join(str(error).split()))
-                    found = [gr.skip()] * (len(outputs) + len(self.updated) * refresh)
-            return found[0] if len(found) == 1 else found
+                    result = [gr.skip()] * (len(outputs) + len(self.updated) * refresh)
+            return result[0] if len(result) == 1 else result
 
         def plain(request: gr.Request, *values: Any) -> Any:
             return call(request, (), values)

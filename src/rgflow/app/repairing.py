@@ -1,6 +1,7 @@
 """Finding odd places in the current image, and filling in holes."""
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from rgflow.app.history import State
 from rgflow.app.latent_image import LatentImage, encoded
-from rgflow.app.workspace import Workspace
+from rgflow.app.sessions import SessionStore
+from rgflow.app.workspace import Step, Workspace
 from rgflow.figures import to_bytes
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
@@ -108,6 +110,49 @@ def less_likely(start: State, found: LatentImage) -> str:
     )
 
 
+def begin(sessions: SessionStore, work: Workspace, seed: int) -> None:
+    """Begin to repair, in a thread of its own; the page stays usable meanwhile.
+
+    The repair goes on if the page is closed, as another may take over its workspace.
+
+    Args:
+        sessions: Of all visitors.
+        work: Of the visitor; it shows the steps and, in the end, the completions.
+        seed: Of everything that is drawn.
+
+    Raises:
+        ValueError: If nothing is marked, or a repair is running.
+    """
+    start, session = work.state, sessions.holding(work)
+    if work.repairing:
+        raise ValueError("Expected the running repair to end first: wait, or stop it.")
+    if not start.mask.any():
+        raise ValueError("Expected a region to repair: paint one, or let the model find it.")
+    work.repairing, work.stopping = True, False
+
+    def progress(number: int, log_p: float, image: Tensor) -> None:
+        work.step = Step(start, number, log_p, image)
+
+    def stopping() -> bool:
+        with sessions.computing.released():
+            return work.stopping
+
+    def run() -> None:
+        try:
+            with sessions.computing:
+                found = completions(start, seed, progress, stopping)
+            with sessions.opened(session):
+                words = f"Repaired ({'stopped' if work.stopping else 'done'})."
+                show_completions(work, start, found, words + less_likely(start, found[0]))
+        except Exception as error:  # whatever it is, who waits is told
+            show_message(work, " ".join(str(error).split()))
+        finally:
+            work.repairing, work.step = False, None
+
+    # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
+    threading.Thread(target=run).start()
+
+
 def damage(work: Workspace, seed: int) -> None:
     """Put noise into a square of the image, to be found and repaired."""
     image, original = work.image.pixels[None], work.image
@@ -119,21 +164,15 @@ def damage(work: Workspace, seed: int) -> None:
 
 def paint(work: Workspace, mask: Mask) -> None:
     """Mark what to repair, [H, W]; the completions of the mask before are dropped."""
-    work.commit(replace(work.state, mask=mask, completions=(), message="", curve=()))
+    work.commit(replace(work.state, mask=mask, completions=(), message=""))
 
 
 def show_message(work: Workspace, message: str) -> None:
     """Set what the repair panel says."""
-    work.amend(replace(work.state, message=message, curve=()))
+    work.amend(replace(work.state, message=message))
 
 
-def show_completions(
-    work: Workspace,
-    start: State,
-    found: list[LatentImage],
-    message: str,
-    curve: Iterable[float] = (),
-) -> bool:
+def show_completions(work: Workspace, start: State, found: list[LatentImage], message: str) -> bool:
     """Show completions, and take the first unless the image or the mask has changed meanwhile.
 
     Args:
@@ -141,7 +180,6 @@ def show_completions(
         start: The state that was repaired; if it is of another model, nothing is shown.
         found: The completions, the best first.
         message: What the repair panel says.
-        curve: Log p, in nats, of the steps that led to them.
 
     Returns:
         Whether the first was taken.
@@ -153,13 +191,8 @@ def show_completions(
     if not same:
         message += " The image has changed meanwhile: choose a completion to use it anyway."
     # Without its own start, as every state would keep all before it.
-    offered = replace(
-        now,
-        completions=tuple(found),
-        start=replace(start, start=None),
-        message=message,
-        curve=tuple(curve),
-    )
+    start = replace(start, start=None)
+    offered = replace(now, completions=tuple(found), start=start, message=message)
     if same:
         work.commit(_repaired(offered, found[0]))
     else:

@@ -21,6 +21,23 @@ TEMPERATURE = 0.8
 """Temperature of samples, unless the user sets another."""
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step of a repair that is under way.
+
+    Attributes:
+        start: The state that is repaired.
+        number: Of the step.
+        log_p: Of the likeliest image so far, in nats.
+        image: The image, uint8 [C, H, W].
+    """
+
+    start: State
+    number: int
+    log_p: float
+    image: Tensor
+
+
 @dataclass(eq=False)
 class View:
     """How the page looks. Undo doesn't restore this.
@@ -62,6 +79,7 @@ class Workspace(History):
         pending: Applies the values of sliders that are still being moved; none: no slider is.
         slider_revision: The revision that the sliders show; it stays while only they move.
         repairing: Whether a repair is running.
+        step: Its last step; none: there is none yet.
         stopping: Set to stop it.
     """
 
@@ -71,6 +89,7 @@ class Workspace(History):
         self.pending: Callable[[], None] | None = None
         self.slider_revision = 0
         self.repairing = self.stopping = False
+        self.step: Step | None = None
         self._cache: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
     @property
@@ -140,8 +159,8 @@ class Workspace(History):
     def change(self, image: LatentImage) -> None:
         """Replace the current image by a changed version, if it differs."""
         if not torch.equal(image.latents.flat(), self.image.latents.flat()):
-            reset: dict[str, Any] = {"completions": (), "message": "", "curve": ()}
-            self.commit(replace(self.state, image=image, first=None, shares=(), **reset))
+            dropped: dict[str, Any] = {"first": None, "shares": (), "completions": ()}
+            self.commit(replace(self.state, image=image, message="", **dropped))
 
     def edit(self, z: Latents, how: str) -> None:
         """Change the latents of the current image; its caption says how."""
