@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill
-from rgflow.repair.corruptions import corrupt
 from rgflow.repair.particles import maps_once
 from rgflow.repair.surprise import Proposal, Surprise, surprise
 
@@ -155,9 +155,12 @@ def begin(sessions: SessionStore, work: Workspace, seed: int) -> None:
 
 def damage(work: Workspace, seed: int) -> None:
     """Put noise into a square of the image, to be found and repaired."""
-    image, original = work.image.pixels[None], work.image
-    edge = max(2, min(image.shape[2:]) // DAMAGED_SHARE)
-    found = corrupt(image, "noise", size=edge, seed=seed).images[0]
+    found, original = work.image.pixels.clone(), work.image
+    channels, height, width = found.shape
+    edge, random = max(2, min(height, width) // DAMAGED_SHARE), np.random.default_rng(seed)
+    i, j = (int(random.integers(size - edge + 1)) for size in (height, width))
+    noise = random.integers(256, size=(channels, edge, edge), dtype=np.uint8)
+    found[:, i : i + edge, j : j + edge] = torch.from_numpy(noise)
     work.take(work.encode(found, f"{original.caption}, damaged"))
     work.amend(replace(work.state, original=original))
 
