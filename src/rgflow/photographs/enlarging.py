@@ -6,13 +6,12 @@ Letters in shapes: C channels; H, W rows and columns.
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.cellwise import BAND, Cellwise, overwrite
-from rgflow.cells import Mask, Sublattice
+from rgflow.bijectors.cellwise import BAND, Band
+from rgflow.cells import Mask
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
@@ -87,11 +86,14 @@ def enlarge(
     while factor > 1:
         larger = kept.image((len(image), 2 * image.shape[1], 2 * image.shape[2]))
         larger[:, ::2, ::2] = image
-        for layer, rows, cells in _bands(sized(flow, larger[None]).steps[0]):
-            done += len(cells)
-            u = uniforms(flow, len(cells), temperature, generator)
+        for band in _bands(sized(flow, larger[None]).steps[0]):
+            own, context = band.read(larger[None])
+            u = uniforms(flow, own, temperature, generator)
+            done += len(band.cells)
             if done > kept.done:
-                _draw(flow, larger[None, :, rows], layer, cells, u)
+                free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+                drawn = window_of(band.layer).draw_levels(own, free, u, context)[0]
+                band.write(larger[None], drawn)
                 kept.write(done)
             if progress:
                 progress(done / total)
@@ -101,43 +103,10 @@ def enlarge(
     return image
 
 
-def _bands(step: RGStep) -> Iterator[tuple[Cellwise, slice, Sublattice]]:
-    """The layers of a level in the order of generation, in bands: a layer, rows of the grid, and
-    the cells there."""
+def _bands(step: RGStep) -> Iterator[Band]:
+    """The layers of a level in the order of generation, in bands."""
     for layer in reversed(windows_of(step)):
-        for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
-            yield layer, rows, cells
-
-
-def _draw(
-    flow: Flow,
-    band: Tensor,
-    layer: Cellwise,
-    cells: Sublattice,
-    u: Tensor,
-    free: Tensor | None = None,
-) -> None:
-    """Draw what cells of a layer write in a band of an image, uint8 [1, C, h, w], by the numbers u:
-    all cells, or those that are free."""
-    own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
-    if free is None:
-        free = own.new_ones(len(own), dtype=torch.bool)
-    else:
-        context = context.rows(free)
-    own = own.clone()
-    own[free] = window_of(layer).draw_levels(own[free], free[free], u, context)[0]
-    overwrite(band, cells, own.to(torch.uint8).cpu())
-
-
-def uniforms(
-    flow: Flow, count: int, temperature: float | None, generator: torch.Generator | None
-) -> Tensor:
-    """Numbers by which bytes are drawn, [count, C]: uniform at temperature 1; ½ without one."""
-    u = torch.full((count, flow.config.channels), 0.5, dtype=flow.dtype)
-    if temperature is not None:
-        z = flow.prior.tempered(temperature, "density").sample_like(u, generator)
-        u = from_cube(flow.prior.to_cube(z).to(u))
-    return u.to(flow.device)
+        yield from layer.bands(BAND)
 
 
 class _Kept:
@@ -163,6 +132,17 @@ class _Kept:
         """Note that so many pixels are done."""
         if self._folder:
             self._count.write_text(str(done))
+
+
+def uniforms(
+    flow: Flow, like: Tensor, temperature: float | None, generator: torch.Generator | None
+) -> Tensor:
+    """Numbers by which bytes are drawn, uniform at temperature 1; without a temperature, ½."""
+    if temperature is None:
+        return torch.full_like(like, 0.5)
+    prior = flow.prior.tempered(temperature, "density")
+    z = prior.sample_like(torch.empty(like.shape, dtype=like.dtype), generator)
+    return from_cube(flow.prior.to_cube(z).to(like))
 
 
 def from_cube(d: Tensor) -> Tensor:
@@ -220,16 +200,20 @@ def redraw(
     for level in reversed(range(count)):
         if level + 1 < count:
             found[level][:, :, ::2, ::2] = unaveraged(of, found, level + 1)
-        for layer, rows, cells in _bands(of.steps[level]):
-            (i, j), step, shape = cells.start, cells.step, cells.shape
-            marked = inside[level][rows][i::step, j::step][: shape[0], : shape[1]].flatten()
-            if drawn := int(marked.sum()):
-                u = uniforms(flow, drawn, temperature, generator)
-                free = torch.from_numpy(marked).to(flow.device)
-                _draw(flow, found[level][:, :, rows], layer, cells, u, free)
-                done += drawn
-                if progress:
-                    progress(done / total)
+        for band in _bands(of.steps[level]):
+            (i, j), step, shape = band.cells.start, band.cells.step, band.cells.shape
+            marked = inside[level][band.rows][i::step, j::step][: shape[0], : shape[1]]
+            if not marked.any():
+                continue
+            free = torch.from_numpy(marked.flatten()).to(flow.device)
+            every, context = band.read(found[level])
+            own = every[free]
+            u = uniforms(flow, own, temperature, generator)
+            drawn = window_of(band.layer).draw_levels(own, free[free], u, context.rows(free))[0]
+            band.write(found[level], every.index_put((free,), drawn.to(every)))
+            done += len(own)
+            if progress:
+                progress(done / total)
     return unaveraged(of, found, 0)[0]
 
 
