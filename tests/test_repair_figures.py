@@ -198,7 +198,7 @@ def test_the_best_restart_is_marked(axes):
     curves = torch.stack([curves, curves.flip(0) - 3000])
     curves[0, 3, 30:] = math.nan  # stopped, and still the best
     curves[1, 0, 20] = math.inf
-    optimisation(curves, names=["dog", "$^$"])  # the name of a file, and no formula
+    optimisation(curves)
     for k, (ax, best, step) in enumerate(zip(axes, (3, 0), (29, 49), strict=True)):
         lines = [line for line in ax.lines if line.get_color() == BLUE]
         np.testing.assert_allclose(lines[0].get_ydata(), curves[k, best])
@@ -210,7 +210,7 @@ def test_the_best_restart_is_marked(axes):
         assert ax.get_ylim()[0] > curves[k, :, 0].min() + 100
         assert ax.get_ylim()[1] > most
         assert ax.get_xlabel() == "step"
-    assert axes[0].get_title(loc="left") == "dog, best of 4 restarts"
+    assert axes[0].get_title(loc="left") == "image 1, best of 4 restarts"
 
 
 def test_any_number_of_images_and_steps(axes):

@@ -20,7 +20,7 @@ CHAINS = 4
 """Markov chains for each image."""
 
 
-class Holes(NamedTuple):
+class Inputs(NamedTuple):
     """Images with holes, and where pictures of their completions go."""
 
     images: Tensor
@@ -47,18 +47,18 @@ class Holes(NamedTuple):
         return self.pictures.save(picture, f"completions-{n + 1}.png")
 
 
-def of_particles(holes: Holes, count: int, found: Sequence[Completion]) -> list[Path]:
+def of_particles(inputs: Inputs, count: int, found: Sequence[Completion]) -> list[Path]:
     """Draw the samples of particles after the last sweeps."""
     written = []
     for n, one in enumerate(found):
         some = one.samples[-count:].cpu()
         values = some.float()
-        written.append(holes.draw(n, some, values.mean(0), values.std(0, correction=0)))
+        written.append(inputs.draw(n, some, values.mean(0), values.std(0, correction=0)))
     return written
 
 
 def of_chains(
-    holes: Holes, flow: Flow, count: int, draws: int, warm_up: int, seed: int
+    inputs: Inputs, flow: Flow, count: int, draws: int, warm_up: int, seed: int
 ) -> tuple[list[Path], dict[str, Any]]:
     """Draw samples of Markov chains, and report how well they mix: files, and diagnostics."""
     import torch
@@ -70,9 +70,9 @@ def of_chains(
 
     assert isinstance(flow, RGFlow)
     noise = torch.Generator().manual_seed(seed)
-    images = holes.images.to(flow.device)
-    blank = blanked(images, holes.masks)
-    region = LocalFlow(flow, blank, generator=noise).region(holes.masks, copies=CHAINS)
+    images = inputs.images.to(flow.device)
+    blank = blanked(images, inputs.masks)
+    region = LocalFlow(flow, blank, generator=noise).region(inputs.masks, copies=CHAINS)
     with bar("drawing completions", warm_up + draws) as progress:
         found = draw_completions(region, draws=draws, warm_up=warm_up, seed=seed, progress=progress)
     every = torch.linspace(0, draws - 1, -(-count // CHAINS)).round().long()
@@ -80,7 +80,7 @@ def of_chains(
     some = some.unflatten(1, (len(images), CHAINS)).transpose(0, 1).flatten(1, 2).cpu()
     written = []
     for n, caution in enumerate(found.cautions):
-        written.append(holes.draw(n, some[n, :count], found.mean[n], found.spread[n]))
+        written.append(inputs.draw(n, some[n, :count], found.mean[n], found.spread[n]))
         say(
             f"Image {n + 1}: {CHAINS} chains of {draws} draws; R-hat {found.r_hat[n]:.3f}, "
             f"effective sample size of the worst variable {found.ess[n]:.0f}."

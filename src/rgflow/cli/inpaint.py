@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_whole
 from rgflow.cli import completions, regions, subjects
-from rgflow.cli.completions import Holes
+from rgflow.cli.completions import Inputs
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
 from rgflow.files import write_json, writing
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> None:
     pictures = subjects.Pictures(**subjects.place(settings, model))
     masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
-        _repair(settings, flow, beside, Holes(images, masks, truth, pictures))
+        _repair(settings, flow, beside, Inputs(images, masks, truth, pictures))
 
 
 def _add_options(options: Parser) -> None:
@@ -195,14 +195,14 @@ def _repair(
     settings: Namespace,
     flow: Flow,
     beside: Flow | None,
-    holes: Holes,
+    inputs: Inputs,
 ) -> None:
     """Fill in, draw, and write everything."""
     from rgflow.figures.repair import optimisation, repairs
     from rgflow.repair.comparison import fill, scores
     from rgflow.repair.particles import maps_once, parts
 
-    images, masks, truth, pictures = holes
+    images, masks, truth, pictures = inputs
     particles = settings.particles
     if particles is None:
         particles = PARTICLES if maps_once(flow) else 0
@@ -274,10 +274,10 @@ def _repair(
                 say(f"Image {number + 1}: log p hadn't converged after {climb.steps} steps.")
     if settings.completions:
         if ours.completions:
-            written += completions.of_particles(holes, settings.completions, ours.completions)
+            written += completions.of_particles(inputs, settings.completions, ours.completions)
         else:
             drawn, result["completions"] = completions.of_chains(
-                holes, flow, settings.completions, settings.chain, settings.warm_up, settings.seed
+                inputs, flow, settings.completions, settings.chain, settings.warm_up, settings.seed
             )
             write_json(path, result)
             written += drawn

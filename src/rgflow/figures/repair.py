@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from rgflow.figures.charts import INK, RED, SOFT, blank, literal, plain, rendered
+from rgflow.figures.charts import INK, RED, SOFT, blank, plain, rendered
 from rgflow.figures.curves import BLUE
 from rgflow.figures.fields import heat
 from rgflow.figures.images import GAP, picture, to_bytes
@@ -40,12 +40,14 @@ from rgflow.text import minus
 
 ACROSS, CURVES_ACROSS = 8, 3
 """Images, and charts, side by side."""
-AROUND, WIDEST = 64, 640
-"""Pixels around a repair that are shown at least; the most of a picture's edge."""
+MIN_MARGIN = 64
+"""Pixels that are shown at least around a repair."""
+MAX_EDGE = 640
+"""Largest edge of the picture of a repair, in pixels; larger parts are reduced."""
 
 
 def marked(images: Tensor, masks: Mask) -> Tensor:
-    """Images with regions, [H, W] or [N, H, W], painted red: uint8 [N, 3, H, W].
+    """Images [N, C, H, W] with regions, [H, W] or [N, H, W], painted red: uint8 [N, 3, H, W].
 
     Raises:
         ValueError: If masks don't fit the images, or there are neither 1 nor 3 channels.
@@ -76,11 +78,11 @@ def before_after(before: Tensor, after: Tensor, hole: Mask) -> Image.Image:
     part = []
     for edges in np.nonzero(hole):
         first, last = int(edges.min()), int(edges.max()) + 1
-        around = max((last - first) // 4, AROUND)
+        around = max((last - first) // 4, MIN_MARGIN)
         part.append(slice(max(first - around, 0), last + around))
     shown = [picture(image[:, *part]) for image in (before, after)]
     for image in shown:
-        image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+        image.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.LANCZOS)
     return beside(shown, GUTTER)
 
 
@@ -102,7 +104,7 @@ def repairs(
         images: [N, C, H, W], uint8 or reals in [0, 256); what is in the regions isn't shown.
         masks: The regions, [H, W] or [N, H, W].
         rows: By the name of the method, the images repaired.
-        truth: The images as they should be; none: not known.
+        truth: The images as they should be, [N, C, H, W]; None: unknown.
 
     Raises:
         ValueError: If shapes don't fit, or there are neither 1 nor 3 channels.
@@ -205,7 +207,7 @@ def completions(
         mean: Of all completions, [C, H, W].
         spread: Their standard deviation in grey levels, [C, H, W]; of it, the root mean square
             over channels is shown.
-        truth: The image as it should be; none: not known.
+        truth: The image as it should be, [C, H, W]; None: unknown.
 
     Raises:
         ValueError: If shapes don't fit, or there are neither 1 nor 3 channels.
@@ -240,12 +242,11 @@ def _scale(highest: float, height: int) -> Image.Image:
     return out
 
 
-def optimisation(curves: Tensor, *, names: Sequence[str] = ()) -> Image.Image:
+def optimisation(curves: Tensor) -> Image.Image:
     """Log-likelihoods while regions are filled in: every restart, and the best of each image.
 
     Args:
         curves: log p in nats, [N, R, T], one value per step; NaN once a restart has stopped.
-        names: Of the images; none: their numbers.
 
     Raises:
         ValueError: If an image has no finite value.
@@ -276,7 +277,7 @@ def optimisation(curves: Tensor, *, names: Sequence[str] = ()) -> Image.Image:
         }
         axes.annotate(minus(f"{most:.0f}"), (step, most), color=BLUE, **near)
         axes.set_ylim(*_limits(finite[k]))
-        title = literal(names[k]) if names else f"image {k + 1}"
+        title = f"image {k + 1}"
         title += f", best of {restarts} restarts" if restarts > 1 else ""
         axes.set_title(title, loc="left", color=INK, fontsize=11)
         below, left = k + across >= len(values), k % across == 0

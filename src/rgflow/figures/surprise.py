@@ -17,8 +17,8 @@ from rgflow.figures.panels import arranged, panel, titled
 from rgflow.lattice import Mask
 from rgflow.repair.surprise import Proposal, Surprise
 
-TRUE = "#ffffff"
-"""Around the region that is really corrupted."""
+WHITE = "#ffffff"
+"""Colour around the region that is really corrupted."""
 
 
 def surprises(
@@ -38,8 +38,8 @@ def surprises(
         images: [N, C, H, W], uint8 or reals in [0, 256).
         found: Their maps.
         proposal: The regions proposed, outlined in red.
-        truth: The regions that are corrupted, outlined in white; none: not known.
-        rows: A name for each image; none: no names.
+        truth: The regions that are corrupted, [N, H, W], outlined in white; None: unknown.
+        rows: A name for each image; empty: no names.
     """
     pictures = images if images.dtype == torch.uint8 else to_bytes(images)
     if pictures.shape[1] == 1:
@@ -54,7 +54,7 @@ def surprises(
     large = cells.repeat_interleave(scale, 3).repeat_interleave(scale, 4)
     if truth is not None:
         for column in (-2, -1):
-            _outline(large[:, column], truth, TRUE, scale)
+            _outline(large[:, column], truth, WHITE, scale)
     _outline(large[:, -1], proposal.masks, RED, scale)
     names = ["image", *(f"h = {h}" for h in range(columns - 1)), "all levels", "proposed"]
     body = panel(large, scale=1, rows=rows, columns=names)

@@ -40,8 +40,6 @@ class Completion:
         image: The likeliest completion found, uint8 [C, H, W].
         log_prob: Its log p, in nats; of images above 65,536 pixels, how much larger it is than that
             of the first completion.
-        expected: The mean of all completions, which is closest to the ground truth on average,
-            uint8 [C, H, W]. It is smoother than any draw.
         samples: The image after every sweep, uint8 [K, C, H, W]: successive draws of a Markov
             chain.
         curve: log p after every batch of parts, once for each part, in nats likewise.
@@ -49,7 +47,6 @@ class Completion:
 
     image: Tensor
     log_prob: float
-    expected: Tensor
     samples: Tensor
     curve: tuple[float, ...]
 
@@ -109,37 +106,27 @@ def complete(
     with torch.no_grad():
         log_p = flow.log_prob(x[None]).item() if whole else 0.0
     best, best_log_p = x.clone(), log_p
-    i, j = torch.as_tensor(filling.sites, device=x.device).T
-    total, times = (torch.zeros(len(i), of, device=x.device) for of in (len(x), 1))
     samples: list[Tensor] = []
     curve: list[float] = []
     stopped = False
     while len(samples) < sweeps and not stopped:
         for parts, drawn in chain.sweep():
-            places = torch.as_tensor(parts.places, device=x.device)
             if log_p + (gain := drawn.best_gains.sum().item()) > best_log_p:
                 best, best_log_p = x.clone(), log_p + gain
-                best[:, i[places], j[places]] = drawn.best.T
+                best[:, *filling.sites[parts.places].T] = drawn.best.T
             log_p += drawn.gains.sum().item()
             curve += [log_p] * parts.count
-            before = len(samples) > 1  # means of the first sweep don't count if others follow
-            total[places] = before * total[places] + drawn.mean.float()
-            times[places] = before * times[places] + 1
             if preview:
                 preview(x.clone())
             stopped = bool(progress and progress(len(curve), log_p))
             if stopped:
                 break
         samples.append(x.clone())
-    mean = (total / times.clamp(min=1)).round().to(torch.uint8)
-    expected = x.clone()
-    expected[:, i, j] = torch.where(times > 0, mean, x[:, i, j].T).T
     with torch.no_grad():
         final = flow.log_prob(best[None]).item() if whole else best_log_p
     return Completion(
         image=best,
         log_prob=final,
-        expected=expected,
         samples=torch.stack(samples),
         curve=tuple(curve),
     )

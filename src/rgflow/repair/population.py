@@ -43,14 +43,12 @@ class Drawn:
             which is the previous image if that was kept.
         best: The missing pixels of the likeliest particles, uint8 [k, C].
         best_gains: Their changes of log p, [G].
-        mean: The mean over particles, by their weights, [k, C].
     """
 
     chosen: Tensor
     gains: Tensor
     best: Tensor
     best_gains: Tensor
-    mean: Tensor
 
 
 class Population:
@@ -115,7 +113,7 @@ class Population:
         return which
 
     def drawn(self) -> Drawn:
-        """A particle of every part by the weights, the likeliest one, and the mean."""
+        """A particle of every part by the weights, and the likeliest one."""
         shares, owners = self.weight.softmax(1), self._owners
         chosen = torch.multinomial(shares.cpu(), 1, generator=self.random).to(shares.device)
         best = self.log_p.argmax(1, keepdim=True)
@@ -126,7 +124,6 @@ class Population:
             gains.gather(1, chosen)[:, 0],
             self.values[pixels, :, best[owners, 0]],
             gains.gather(1, best)[:, 0],
-            (self.values.to(shares.dtype) * shares[owners][:, None]).sum(2),
         )
 
 

@@ -23,14 +23,15 @@ from rgflow.checks import check_whole
 from rgflow.hmc import DIVERGED, Chains, acceptance
 from rgflow.local import Region
 
-R_HAT = 1.01
-"""Above it, chains haven't mixed (Vehtari et al. 2021)."""
-ESS = 400
-"""Below it, R-hat and all else are too uncertain (the same)."""
-_CLIMB = 0.2
+MAX_R_HAT = 1.01
+"""R-hat above which chains haven't mixed (Vehtari et al. 2021)."""
+MIN_ESS = 400
+"""Effective sample size below which R-hat and all else are too uncertain (Vehtari et al. 2021)."""
+CLIMB_SHARE = 0.2
 """Share of the warm-up in which chains only climb to where the density is high."""
-_RATE = 0.05
-"""Adam's rate there, at first; it falls to 0."""
+CLIMB_RATE = 0.05
+"""Learning rate of Adam at the start of this climb, in units of the flow's own space; it falls
+linearly to 0."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +69,7 @@ class Completions:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """A warning about the draws of every image, in a sentence; empty if there is none."""
+        """For every image a sentence that warns about its draws, or an empty string."""
         return tuple(
             _caution(*numbers)
             for numbers in zip(
@@ -82,13 +83,15 @@ class Completions:
 
 def _caution(r_hat: float, ess: float, divergences: int) -> str:
     found = []
-    if not r_hat <= R_HAT:  # nor NaN, of chains that never moved
+    if not r_hat <= MAX_R_HAT:  # also NaN, of chains that never moved
         found.append(
-            f"the chains disagree (R-hat {r_hat:.3g}, above {R_HAT}), as the warm-up was too short "
-            f"or completions are of several kinds between which chains don't move"
+            f"the chains disagree (R-hat {r_hat:.3g}, above {MAX_R_HAT}), as the warm-up was too "
+            f"short or completions are of several kinds between which chains don't move"
         )
-    if not ess >= ESS:
-        found.append(f"there are too few independent draws (effectively {ess:.0f}, below {ESS})")
+    if not ess >= MIN_ESS:
+        found.append(
+            f"there are too few independent draws (effectively {ess:.0f}, below {MIN_ESS})"
+        )
     if divergences:
         found.append(f"{divergences} trajectories diverged")
     if not found:
@@ -107,7 +110,7 @@ def draw_completions(
 ) -> Completions:
     """Draw completions of the regions of some images.
 
-    Every problem of the region is a chain: `local.region(mask, copies=4)` makes four per image.
+    Every copy of a hole is a chain: `local.region(mask, copies=4)` makes four per image.
     They start far apart, from prior draws of the latents of the cones, and first climb to the
     nearest likely completions. So chains that agree in the end have forgotten their starts. If
     there are several modes with nothing likely between them, chains don't agree, and the number of
@@ -117,7 +120,7 @@ def draw_completions(
     back as the nearest pixels inside.
 
     Args:
-        region: The region, with at least two problems per image. A chain whose start has no finite
+        region: The region, with at least two copies per image. A chain whose start has no finite
             density begins at what the region holds: blank it first if that must stay unknown.
         draws: Draws of every chain, T, all kept in memory: T·S·C numbers. A larger number continues
             the same chains.
@@ -129,8 +132,8 @@ def draw_completions(
         progress: Called with the number of transitions since the last call, of `warm_up + draws`.
 
     Raises:
-        ValueError: If the region of an image is empty or has a single problem, or a number is out
-            of range.
+        ValueError: If the region of an image is empty or has a single copy, or a number is out of
+            range.
 
     Example:
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
@@ -156,7 +159,7 @@ def draw_completions(
         report(1)
         return rise
 
-    climb = round(warm_up * _CLIMB)
+    climb = round(warm_up * CLIMB_SHARE)
     chains.climb(list(itertools.islice(steps, climb)), report)
     chains.adapt(warm_up - climb, move)
     y = torch.empty(draws, *region.pixels.shape, dtype=region.pixels.dtype)
@@ -236,9 +239,9 @@ class _Chains(Chains):
     def climb(self, steps: Sequence[int], progress: Callable[[int], None]) -> None:
         """Go uphill by Adam, each chain for itself; falling there by `move` takes far longer. Each
         of `steps` is a number of Adam's, after which it is reported."""
-        optimiser = torch.optim.Adam([self.y], lr=_RATE)
+        optimiser = torch.optim.Adam([self.y], lr=CLIMB_RATE)
         for k, some in enumerate(steps):
-            optimiser.param_groups[0]["lr"] = _RATE * (1 - k / len(steps))
+            optimiser.param_groups[0]["lr"] = CLIMB_RATE * (1 - k / len(steps))
             for _ in range(some):
                 self.y.grad = -self.evaluate(self.y)[1]
                 optimiser.step()
