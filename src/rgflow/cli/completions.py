@@ -32,7 +32,14 @@ class Inputs(NamedTuple):
     pictures: Pictures
 
     def draw(self, n: int, some: Tensor, mean: Tensor, spread: Tensor) -> Path:
-        """Draw completions of one image, with the mean and the spread of all of them."""
+        """Draw completions of one image, with the mean and the spread of all of them.
+
+        Args:
+            n: Index of the image.
+            some: Completions to show, [D, C, H, W].
+            mean: Of all completions, [C, H, W].
+            spread: Their standard deviation, [C, H, W].
+        """
         from rgflow.figures.repair import completions
 
         picture = completions(
@@ -48,7 +55,7 @@ class Inputs(NamedTuple):
 
 
 def of_particles(inputs: Inputs, count: int, found: Sequence[Completion]) -> list[Path]:
-    """Draw the samples of particles after the last sweeps."""
+    """Draw the last `count` samples of particles, as pictures; the files written."""
     written = []
     for n, one in enumerate(found):
         some = one.samples[-count:].cpu()
@@ -60,7 +67,19 @@ def of_particles(inputs: Inputs, count: int, found: Sequence[Completion]) -> lis
 def of_chains(
     inputs: Inputs, flow: Flow, count: int, draws: int, warm_up: int, seed: int
 ) -> tuple[list[Path], dict[str, Any]]:
-    """Draw samples of Markov chains, and report how well they mix: files, and diagnostics."""
+    """Draw samples of Markov chains, and say how well they mix.
+
+    Args:
+        inputs: The images and their holes.
+        flow: An RG-Flow.
+        count: Number of samples to show of each image.
+        draws: Draws of each chain.
+        warm_up: Transitions before these.
+        seed: Seed of all randomness.
+
+    Returns:
+        Files written, and diagnostics by name.
+    """
     import torch
 
     from rgflow.local import LocalFlow

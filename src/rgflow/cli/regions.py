@@ -50,7 +50,11 @@ def given(settings: Namespace, number: int, size: tuple[int, int]) -> Mask:
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
-    """The images, uint8 [N, C, H, W], and the truth, if it is known."""
+    """The images, uint8 [N, C, H, W], and the truth, if it is known.
+
+    Raises:
+        ValueError: If the test set has fewer images than the benchmark asks for.
+    """
     import torch
 
     config = model.flow.config
@@ -71,7 +75,20 @@ def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
 
 
 def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
-    """The regions to fill in, [N, H, W]; none: there is nothing to do."""
+    """The regions to fill in.
+
+    Args:
+        settings: Of the command.
+        model: The model.
+        images: uint8 [N, C, H, W].
+        pictures: Where to write what was found.
+
+    Returns:
+        Masks, [N, H, W]; None: there is nothing to fill in.
+
+    Raises:
+        ValueError: If the images are too small for a benchmark, or masks don't fit.
+    """
     import numpy as np
 
     from rgflow.repair.comparison import random_boxes

@@ -88,7 +88,7 @@ def enlarge(
         larger[:, ::2, ::2] = image
         for band in _bands(sized(flow, larger[None]).steps[0]):
             own, context = band.read(larger[None])
-            u = uniforms(flow, own, temperature, generator)
+            u = _uniforms(flow, own, temperature, generator)
             done += len(band.cells)
             if done > kept.done:
                 free = torch.ones(len(own), dtype=torch.bool, device=own.device)
@@ -134,10 +134,10 @@ class _Kept:
             self._count.write_text(str(done))
 
 
-def uniforms(
+def _uniforms(
     flow: Flow, like: Tensor, temperature: float | None, generator: torch.Generator | None
 ) -> Tensor:
-    """Numbers by which bytes are drawn, uniform at temperature 1; without a temperature, ½."""
+    """Numbers by which bytes like [k, C] are drawn: uniform at temperature 1; ½ without one."""
     if temperature is None:
         return torch.full_like(like, 0.5)
     prior = flow.prior.tempered(temperature, "density")
@@ -146,7 +146,7 @@ def uniforms(
 
 
 def from_cube(d: Tensor) -> Tensor:
-    """Uniform numbers below 1 from cube coordinates (`rgflow.priors`), both of any shape."""
+    """Uniform numbers […] below 1 from cube coordinates […] (`rgflow.priors`)."""
     return torch.where(d > 0, d, (1 + d).clamp(max=1 - torch.finfo(d.dtype).eps))
 
 
@@ -208,7 +208,7 @@ def redraw(
             free = torch.from_numpy(marked.flatten()).to(flow.device)
             every, context = band.read(found[level])
             own = every[free]
-            u = uniforms(flow, own, temperature, generator)
+            u = _uniforms(flow, own, temperature, generator)
             drawn = window_of(band.layer).draw_levels(own, free[free], u, context.rows(free))[0]
             band.write(found[level], every.index_put((free,), drawn.to(every)))
             done += len(own)

@@ -179,7 +179,7 @@ def maps_once(flow: Flow) -> bool:
 
 
 def parts(flow: Flow, hole: Mask) -> int:
-    """Number of parts of a hole, which a sweep draws one after another.
+    """Number of parts of a hole [H, W], which a sweep draws one after another.
 
     Raises:
         ValueError: If the flow isn't one that maps every pixel once.

@@ -86,7 +86,7 @@ class Tail:
 
     @classmethod
     def of(cls, values: Tensor) -> "Tail":
-        """The tail of some numbers, of any shape.
+        """The tail of some numbers […].
 
         Example:
             >>> tail = Tail.of(-torch.arange(1601.0))
@@ -105,10 +105,10 @@ class Tail:
         """−log of the share of clean images whose number is as low.
 
         Args:
-            values: Numbers, of any shape.
+            values: Numbers […].
 
         Returns:
-            In nats, of the same shape.
+            In nats, […].
         """
         numbers = values.detach().double().cpu().numpy()
         numbers = np.where(np.isnan(numbers), -np.inf, numbers)  # as odd as can be
