@@ -325,6 +325,11 @@ class Geometry(Kind, family="geometry"):
         return None
 
     @property
+    def usual(self) -> bool:
+        """Whether layers write all sites that stay, each of which is generated from known ones."""
+        return False
+
+    @property
     def averages(self) -> bool:
         """Whether coarse images are averages of squares, rather than every second site."""
         return False

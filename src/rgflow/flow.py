@@ -26,14 +26,13 @@ from rgflow.bijectors.base import (
     Quantile,
     sum_event,
 )
-from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
+from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest
 from rgflow.checks import check_name, check_whole, per_level
 from rgflow.config import FlowConfig
-from rgflow.geometries import Squeeze
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
 from rgflow.numerics import Precision, Unit
-from rgflow.priors import Convention, make_prior
+from rgflow.priors import Convention
 
 Temperatures = float | Sequence[float] | Latents
 """One temperature, one per level (level 0 first), or one per latent (paper, Appendix D)."""
@@ -102,7 +101,7 @@ class Flow(nn.Module):
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
-        if isinstance(config.geometry, Squeeze) != self.squeezes:
+        if config.geometry.squeezes != self.squeezes:
             raise ValueError(
                 f"Expected a geometry that {type(self).__name__} has; got "
                 f"{type(config.geometry).__name__}: make_flow picks the class that fits."
@@ -110,11 +109,11 @@ class Flow(nn.Module):
         self.config = config
         self.lattice = self.make_lattice()
         self.config = config = replace(config, levels=self.lattice.levels)
-        self.prior = make_prior(config.prior)
+        self.prior = config.prior.make()
         self.steps = cast(Sequence[Step], nn.ModuleList(self.make_steps()))
         self.domain = self.steps[0].domain
         self.quantile = Quantile(self.prior, (config.channels, None, None))
-        self.pixels = make_pixels(config.pixels, config.channels) if config.pixels else None
+        self.pixels = config.pixels.make(config.channels) if config.pixels else None
         self.preprocess = self._make_preprocess()
         self.labels = nn.Embedding(config.labels, config.label_embedding) if config.labels else None
         self.precision = Precision()

@@ -30,7 +30,7 @@ import difflib
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import field, fields
 from functools import wraps
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
@@ -40,12 +40,21 @@ from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, Validatio
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails, core_schema
 
-from rgflow.checks import MAX_LEVELS, MAX_SIZE, as_python, check_name, check_type, short, unknown_name
+from rgflow.checks import (
+    MAX_LEVELS,
+    MAX_SIZE,
+    as_python,
+    check_name,
+    check_type,
+    short,
+    unknown_name,
+)
 
 C = TypeVar("C", bound=type)
 Size = Annotated[int, Ge(1), Le(MAX_SIZE)]
 PerLevel = Size | Annotated[tuple[Size, ...], Len(1, MAX_LEVELS)]
 """One number for all levels, or one for each, level 0 first."""
+
 
 def _without_repetition(sizes: int | tuple[int, ...]) -> int | tuple[int, ...]:
     if isinstance(sizes, int):
@@ -60,13 +69,13 @@ FROM_LEVEL = AfterValidator(_without_repetition)
 configs are equal."""
 
 
-def sizes_in_words(sizes: int | tuple[int, ...]) -> str:
+def sizes_in_words(sizes: int | Sequence[int]) -> str:
     """One number for all levels, or one for each, as words.
 
     >>> sizes_in_words((8, 4))
     '8, 4'
     """
-    return ", ".join(map(str, sizes if isinstance(sizes, tuple) else (sizes,)))
+    return ", ".join(map(str, [sizes] if isinstance(sizes, int) else sizes))
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -366,7 +375,9 @@ periodic).
     if kind == "literal_error":
         return unknown_name(name, given, re.findall("'(.*?)'", about["expected"]))
     if kind.startswith("missing"):
-        return f"Expected more values of {found['loc'][0]}; got {short(given) if within else 'none'}."
+        return (
+            f"Expected more values of {found['loc'][0]}; got {short(given) if within else 'none'}."
+        )
     wanted = WANTED[kind].format(**about) if kind in WANTED else found["msg"]
     if about.get("gt") == 0:
         wanted = "positive"

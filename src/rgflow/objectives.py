@@ -74,7 +74,10 @@ class Objective(Kind, ABC, family="objective"):
             return super().of_path(path, options)
         return UnknownObjective(path=path, own=options)
 
-    def begin(self, flow: "Flow") -> None:  # noqa: B027  (most have nothing to set)
+    def check_imported(self) -> None:
+        """Raise a `ValueError` if it isn't known yet what the objective is."""
+
+    def begin(self, flow: "Flow") -> None:
         """Set what a new flow takes from the objective before the first step."""
 
     @abstractmethod
@@ -230,6 +233,9 @@ class UnknownObjective(Named, Objective):
 
     needs_data = None
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def check_imported(self) -> None:
         imported_class("objective", self.path, self.kinds, Objective)  # type: ignore[type-abstract]
+
+    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+        self.check_imported()
         raise AssertionError(self.path)

@@ -245,5 +245,7 @@ class OwnMap(Named, Map):
     """A map of your own: a `rgflow.bijectors.Bijector` by its import path, which must have been
     imported or be trusted; all further options are arguments of its constructor."""
 
+    makes = "rgflow.bijectors.make_own_map"
+
     def options(self) -> dict[str, Any]:
-        return dict(self.own)
+        return {"path": self.path, "options": self.own}

@@ -33,7 +33,9 @@ class TrainConfig(Config):
     pretrained: Annotated[str | None, MinLen(1)] = None
     """Start from the weights of this model: a run folder, a model folder, or the name of an
     included model. The flow must be the same. None: new weights."""
-    train_levels: Annotated[tuple[NotNegative, ...] | None, MinLen(1), AfterValidator(_in_order)] = None
+    train_levels: Annotated[
+        tuple[NotNegative, ...] | None, MinLen(1), AfterValidator(_in_order)
+    ] = None
     """Levels whose weights are trained; the others keep their initial weights. None: all."""
     objective: Objective = field(default_factory=MaximumLikelihood)
     """What a step minimises: likelihood, or a class of your own by its import path."""

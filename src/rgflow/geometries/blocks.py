@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
-
 from annotated_types import Ge, Le, Len, MultipleOf
 
 from rgflow.cells import Boundary, Cells, Geometry, Ids, Mask, square
@@ -50,6 +49,7 @@ class Blocks(Geometry, kind="blocks"):
                 f"Expected the order paper without disentanglers; got {self.order}, in "
                 f"which disentanglers come last: set one of the two."
             )
+
     def in_words(self) -> str:
         tree = "" if self.disentanglers else " without disentanglers"
         return f"m = {sizes_in_words(self.m)}{tree}"

@@ -7,7 +7,6 @@ from itertools import product
 from typing import Annotated, Literal
 
 import numpy as np
-
 from annotated_types import Ge, Le, Len
 
 from rgflow.cells import Boundary, Cells, Geometry, Offset, Offsets, Sublattice, fitting, square
@@ -93,7 +92,9 @@ class Windows(Geometry, kind="windows"):
         if self.size > 1:
             return self.kind
         after = " after averages" if self.averages else ""
-        return f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level{after}"
+        return (
+            f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level{after}"
+        )
 
     @property
     def periodic(self) -> bool:

@@ -21,7 +21,6 @@ from rgflow.figures.network import generation_cones, network_views
 from rgflow.flow import Flow
 from rgflow.lattice import Lattice
 from rgflow.objectives import ReverseKL
-from rgflow.pretrained import in_words
 from rgflow.report import tables
 from rgflow.report.page import LEAST, Section, Table, still
 from rgflow.text import Report, counter
@@ -79,7 +78,7 @@ def summary(subject: ReportedAction) -> Section:
     head = ("", "by weights", "Metropolis", "reference", "difference, errors")
     text = [
         f"ESS {found.ess:.3f}, acceptance {found.metropolis.acceptance:.3f}; "
-        f"{sum(p.numel() for p in flow.parameters()):,} parameters; {in_words(flow.config)}.",
+        f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.config.in_words()}.",
         f"The action is {subject.objective.action}.",
         *cautions(found),
     ]

@@ -29,7 +29,6 @@ from rgflow.figures.panels import framed
 from rgflow.figures.traversals import Shown, differences, labels, traversal_frames
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
-from rgflow.pretrained import in_words
 from rgflow.report import tables
 from rgflow.report.page import LEAST, Figure, Section, moving, still
 from rgflow.report.subject import ReportedFlow
@@ -51,7 +50,7 @@ def summary(subject: ReportedFlow) -> Section:
         f"{tables.shown(result.nll, 4, result.standard_error)} {result.unit} on {result.images} "
         f"test images of {subject.test.name}.",
         f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.levels} levels with "
-        f"{counts} latents, level 0 (the finest) first; {in_words(config)}.",
+        f"{counts} latents, level 0 (the finest) first; {config.in_words()}.",
     ]
     section = Section(title="Summary", text=text, parts=[tables.shares(result)])
     if run is None:
