@@ -220,7 +220,7 @@ def check_support(flow: RGFlow) -> None:
 def test_cones_equal_the_support_of_jacobians(kind, order, boundary):
     flow = random_flow(
         height=16, width=16, pixels=None, channels=1, depth=2,
-        bijector=kind, conditioner="trunk", bins=3, order=order, boundary=boundary,
+        map=kind, conditioner="trunk", bins=3, order=order, boundary=boundary,
     )  # fmt: skip
     check_support(flow)  # of two couplings, as one leaves half of a block apart
 

@@ -153,12 +153,12 @@ def test_least_parameters_are_of_the_order_of_all(name):
     [
         {"hidden": 65536}, {"hidden": (4, 65536)}, {"channels": 65536}, {"m": 65536, "levels": 1},
         {"position_embedding": 65536, "height": 65536, "width": 65536},
-        {"bijector": "coarse_to_fine", "components": 65536},
-        {"bijector": "coarse_to_fine", "stem": 65536},
-        {"bijector": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
+        {"map": "coarse_to_fine", "components": 65536},
+        {"map": "coarse_to_fine", "stem": 65536},
+        {"map": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
         {"geometry": "windows", "hidden": 65536},
         {"labels": 65536, "label_embedding": 65536},
-        {"architecture": "real_nvp", "height": 65536, "width": 65536},
+        {"geometry": "squeeze", "height": 65536, "width": 65536},
     ],
 )  # fmt: skip
 def test_a_config_that_asks_for_more_than_the_weights_hold(tmp_path, changes):

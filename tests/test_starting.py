@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import flat
+from flows import config as flow_config
 from rgflow import OwnMap, load_flow, pretrained
 from rgflow.bijectors import trust
 from rgflow.cli import main
@@ -180,7 +180,7 @@ def test_a_folder_of_the_models_name_changes_nothing_afterwards(first, tmp_path,
 
 @pytest.mark.slow
 def test_scales_of_a_real_nvp(tmp_path):
-    model = flat(architecture="real_nvp", levels=3, hidden=4, blocks=1)
+    model = flow_config(geometry="squeeze", levels=3, hidden=4, blocks=1)
     whole, part = tmp_path / "whole", tmp_path / "part"
     train(tiny(model=model, steps=2), Run.create(whole), progress=False)
     config = tiny(model=model, steps=2, pretrained=str(whole), train_levels=(1,))

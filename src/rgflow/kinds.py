@@ -51,6 +51,7 @@ from rgflow.checks import (
 )
 
 C = TypeVar("C", bound=type)
+T = TypeVar("T")
 Size = Annotated[int, Ge(1), Le(MAX_SIZE)]
 PerLevel = Size | Annotated[tuple[Size, ...], Len(1, MAX_LEVELS)]
 """One number for all levels, or one for each, level 0 first."""
@@ -86,14 +87,14 @@ def config(cls: C) -> C:
     check = made.__init__
 
     @wraps(check)
-    def __init__(self: Any, **values: Any) -> None:
+    def init(self: Any, **values: Any) -> None:
         values = _known(type(self), values)
         try:
             check(self, **{name: as_python(value) for name, value in values.items()})
         except ValidationError as error:
             raise ValueError(sentence(error)) from None
 
-    made.__init__ = __init__
+    made.__init__ = init
     return made
 
 
@@ -192,7 +193,11 @@ class Kind(Config):
                 f"Expected {type(self).__name__} to have a method make(), as every {self.family} "
                 f"of your own needs; it has none."
             )
-        return pkgutil.resolve_name(self.makes)(*arguments, **self.values())
+        return pkgutil.resolve_name(self.makes)(*arguments, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """What `make` passes on."""
+        return self.values()
 
     def to_dict(self) -> dict[str, Any]:
         """The kind and its options."""
@@ -302,7 +307,7 @@ def imported(path: str) -> Any:
     return vars(sys.modules[module]).get(name) if module in sys.modules else None
 
 
-def imported_class(what: str, path: str, kinds: Iterable[str], base: type[C]) -> type[C]:
+def imported_class(what: str, path: str, kinds: Iterable[str], base: type[T]) -> type[T]:
     """A class of one's own by its import path. It is never imported here.
 
     Args:

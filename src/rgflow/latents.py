@@ -213,11 +213,10 @@ class Latents:
             # A lattice of many levels takes memory, so their number is compared first.
             if not isinstance(values, dict) or values.get("levels") != len(held):
                 raise DamagedError("its lattice has other levels")
-            if name == "Lattice":
-                if "geometry" not in values:  # of an earlier version: only blocks
-                    size = ("height", "width", "levels")
-                    options = {key: values.pop(key) for key in list(values) if key not in size}
-                    values["geometry"] = {"kind": "blocks", **options}
+            if name == "Lattice" and "geometry" not in values:  # of an earlier version: only blocks
+                size = ("height", "width", "levels")
+                options = {key: values.pop(key) for key in list(values) if key not in size}
+                values["geometry"] = {"kind": "blocks", **options}
             lattice = _LATTICES[name].from_dict(values)
             return cls(tuple(held[f"level{h}"] for h in range(lattice.levels)), lattice)
         except FileNotFoundError as error:

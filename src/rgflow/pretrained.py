@@ -21,11 +21,12 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from rgflow import hub
 from rgflow.config import FlowConfig, TrainConfig
@@ -174,6 +175,15 @@ def _opening(title: str, address: str) -> str:
     )
 
 
+def _if_known(values: Any, read: ValidatorFunctionWrapHandler) -> TrainConfig | None:
+    """Settings; none if they are those of another version."""
+    try:
+        config: TrainConfig | None = read(values)
+        return config
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """A model whose weights a training started from, and how that model was trained.
@@ -191,27 +201,14 @@ class Start:
     """
 
     model: str
-    steps: int | None
-    seconds: float | None
+    steps: int | None = None
+    seconds: float | None = None
     start: "Start | None" = None
-    config: TrainConfig | None = None
+    config: Annotated[TrainConfig | None, WrapValidator(_if_known)] = None
     began: str | None = None
     machine: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     git: dict[str, Any] | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`; settings of another version aren't known; a
-        `ValueError` if a value is missing or of another type."""
-        if not isinstance(values, dict):
-            raise DamagedError("the start of a training isn't an object")
-        known: dict[str, Any] = {"steps": None, "seconds": None} | values
-        made = instance(cls, known | {"start": None, "config": None})
-        start, config = known.get("start"), None
-        with suppress(KeyError, TypeError, ValueError):
-            config = TrainConfig.from_dict(known["config"])
-        return replace(made, start=start and cls.from_dict(start), config=config)
 
     def __str__(self) -> str:
         """A phrase.
@@ -287,17 +284,10 @@ class Likelihood:
 
     unit: str
     nll: float
-    standard_error: float
+    standard_error: Annotated[float, BeforeValidator(lambda x: math.nan if x is None else x)]
     images: int
     seed: int
     floor: float | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`, with NaN for an error that JSON lacks."""
-        if not isinstance(values, dict) or values.get("standard_error") is not None:
-            return instance(cls, values)
-        return replace(instance(cls, values | {"standard_error": 0.0}), standard_error=math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)

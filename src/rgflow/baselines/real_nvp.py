@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class RealNVP(Flow):
         """As for `Flow`: the networks of the last scale."""
         top = (config.levels or _default_levels(config.height, config.width)) - 1
         map = _map(config)
-        width, channels = cast(int, map.hidden) << top, config.channels << top
+        width, channels = map.hidden << top, config.channels << top
         return LAST_COUPLINGS * width * (18 * map.blocks * width + 9 * channels)
 
 
@@ -134,7 +134,7 @@ class RealNVPStep(nn.Module):
         super().__init__()
         self.channels, self.top = config.channels, top
         k = config.channels << level
-        hidden = cast(int, _map(config).hidden) << level
+        hidden = _map(config).hidden << level
 
         def couplings(count: int, channels: int, hidden: int, checkerboard: bool) -> Compose:
             made = (

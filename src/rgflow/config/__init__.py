@@ -4,7 +4,7 @@ Everything here is a frozen, keyword-only dataclass (`rgflow.kinds`), so that a 
 print and check it in milliseconds. The modules that do the work take these objects.
 """
 
-from rgflow.config.flow import FAMILIES, ComputeDtype, FlowConfig
+from rgflow.config.flow import ComputeDtype, FlowConfig
 from rgflow.config.maps import (
     AffineMap,
     CoarseToFineMap,
@@ -15,8 +15,16 @@ from rgflow.config.maps import (
     SiteMap,
     WindowMap,
 )
-from rgflow.config.pixels import LogitPixels, MarginalPixels, Pixels, UniformPixels
-from rgflow.config.priors import GaussianPrior, LaplacePrior, PriorKind
+from rgflow.config.parts import (
+    FAMILIES,
+    GaussianPrior,
+    LaplacePrior,
+    LogitPixels,
+    MarginalPixels,
+    Pixels,
+    PriorKind,
+    UniformPixels,
+)
 from rgflow.config.training import TrainConfig
 
 __all__ = [

@@ -1,9 +1,10 @@
 """Configs that earlier versions wrote into folders of runs and models."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rgflow.checks import short
+from rgflow.config.maps import Map
+from rgflow.config.parts import FAMILIES
 from rgflow.kinds import options_of
 
 FORMER_NAMES = {"clip": "max_grad_norm", "average": "ema_decay"}
@@ -18,26 +19,29 @@ FLAT = (
 """Options of all kinds, which were settings of the flow."""
 
 
-def flow_of_earlier(
-    values: dict[str, Any], kinds: Mapping[str, Mapping[str, type]]
-) -> dict[str, Any]:
+def training_of_earlier(values: Any) -> Any:
+    """The settings of a training as this version has them."""
+    if not isinstance(values, dict):
+        return values
+    found = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+    return found | {"model": flow_of_earlier(found["model"])} if "model" in found else found
+
+
+def flow_of_earlier(values: Any) -> Any:
     """A flow's config as this version has it. The first versions had one flat list of the options
     of all kinds; later ones had options that are gone.
-
-    Args:
-        values: The config.
-        kinds: The kinds of every part.
 
     Raises:
         ValueError: If an option that is gone had another value than that of what is done now.
     """
-    if "bijector" not in values:
+    if not isinstance(values, dict) or "bijector" not in values:
+        parts = values if isinstance(values, dict) else {}
         changed = {
             name: _without_gone(part)
             for name in ("map", "pixels")
-            if isinstance(part := values.get(name), dict) and part.get("kind") in kinds[name]
+            if isinstance(part := parts.get(name), dict) and "." not in str(part.get("kind"))
         }
-        return values | changed
+        return values | changed if changed else values
     values, squeezes = _without_gone(values), values.get("architecture") == "real_nvp"
     found = {name: value for name, value in values.items() if name not in FLAT}
     for part, kind in {
@@ -46,11 +50,11 @@ def flow_of_earlier(
         "prior": values.get("prior", "laplace"),
         "pixels": values.get("pixels", "logit"),
     }.items():
-        known = options_of(kinds[part][kind]) if kind in kinds[part] else ["depth"]
-        former = {name: "prior_scale" if name == "scale" else name for name in known}
+        known = FAMILIES[part].kinds.get(str(kind), Map)
+        former = {name: "prior_scale" if name == "scale" else name for name in options_of(known)}
         options = {name: values[flat] for name, flat in former.items() if flat in values}
         found[part] = None if kind is None else {"kind": kind, **options}
-    found["map"] |= values.get("bijector_options", {})
+    found["map"] |= values.get("bijector_options") or {}
     return found
 
 
@@ -59,6 +63,6 @@ def _without_gone(options: dict[str, Any]) -> dict[str, Any]:
         if options.get(name, now) != now:
             raise ValueError(
                 f"Expected {name} to be {now}, as it isn't an option any more; got "
-                f"{short(options[name])}: use the version that made this config."
+                f"{short(options[name])}: leave it out, or use the version that made this config."
             )
     return {name: value for name, value in options.items() if name not in GONE}

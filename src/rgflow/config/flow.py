@@ -9,22 +9,13 @@ from rgflow.cells import Geometry
 from rgflow.checks import MAX_BLOCKS, MAX_LEVELS, MAX_SIZE, short
 from rgflow.config.earlier import flow_of_earlier
 from rgflow.config.maps import AffineMap, Map
-from rgflow.config.pixels import LogitPixels, Pixels
-from rgflow.config.priors import LaplacePrior, PriorKind
+from rgflow.config.parts import LaplacePrior, LogitPixels, Pixels, PriorKind
 from rgflow.geometries import Blocks
-from rgflow.kinds import Config, Kind, Size, config
+from rgflow.kinds import Config, Size, config
 
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
 Count = Annotated[int, Ge(0), Le(MAX_SIZE)]
 Level = Annotated[int, Ge(0), Le(MAX_LEVELS)]
-
-FAMILIES: dict[str, type[Kind]] = {
-    "geometry": Geometry,
-    "map": Map,
-    "prior": PriorKind,
-    "pixels": Pixels,
-}
-"""The parts of a flow that are of a kind."""
 
 
 @config
@@ -75,7 +66,8 @@ got 'bins'.
     label_embedding: Size = 16
     """Size of a learned embedding of the label, an input of all maps."""
     prior: PriorKind = field(default_factory=LaplacePrior)
-    """Distribution of every latent: laplace, gaussian, or a class of your own by its import path."""
+    """Distribution of every latent: laplace, gaussian, or a class of your own by its import
+    path."""
     pixels: Pixels | None = field(default_factory=LogitPixels)
     """From pixels to the flow's own space: logit, marginal, uniform, or none for real-valued
     fields."""
@@ -92,9 +84,7 @@ got 'bins'.
         Raises:
             ValueError: If a name, a kind or an option isn't known; it names those that are.
         """
-        if isinstance(values, dict):
-            values = flow_of_earlier(values, {name: of.kinds for name, of in FAMILIES.items()})
-        return super().from_dict(values)
+        return super().from_dict(flow_of_earlier(values))
 
     def __post_init__(self) -> None:
         for name in ("level_embedding", "shared_from"):

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import AfterValidator
 
 from rgflow.checks import short
-from rgflow.config.earlier import FORMER_NAMES
+from rgflow.config.earlier import training_of_earlier
 from rgflow.config.flow import FlowConfig
 from rgflow.kinds import Config, config
 from rgflow.objectives import MaximumLikelihood, Objective
@@ -19,6 +19,8 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 def _in_order(levels: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if levels and min(levels) < 0:
+        raise ValueError(f"Expected train_levels to be at least 0; got {min(levels)}.")
     return levels and tuple(sorted(set(levels)))
 
 
@@ -33,9 +35,7 @@ class TrainConfig(Config):
     pretrained: Annotated[str | None, MinLen(1)] = None
     """Start from the weights of this model: a run folder, a model folder, or the name of an
     included model. The flow must be the same. None: new weights."""
-    train_levels: Annotated[
-        tuple[NotNegative, ...] | None, MinLen(1), AfterValidator(_in_order)
-    ] = None
+    train_levels: Annotated[tuple[int, ...] | None, MinLen(1), AfterValidator(_in_order)] = None
     """Levels whose weights are trained; the others keep their initial weights. None: all."""
     objective: Objective = field(default_factory=MaximumLikelihood)
     """What a step minimises: likelihood, or a class of your own by its import path."""
@@ -81,7 +81,7 @@ class TrainConfig(Config):
     muon_decay: Rate = 0.02
     """Weight decay of Muon: weights shrink by this times the learning rate in every step, so no
     singular value exceeds its inverse."""
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of AdamW's two moments."""
     warmup: NotNegative = 50
     """Steps over which the learning rate rises from 0."""
@@ -120,11 +120,12 @@ class TrainConfig(Config):
         Raises:
             ValueError: If a name isn't known or a value isn't possible; it says what is.
         """
-        if isinstance(values, dict):
-            values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
-        return super().from_dict(values)
+        return super().from_dict(training_of_earlier(values))
 
     def __post_init__(self) -> None:
+        for beta in self.betas:
+            if not 0 <= beta < 1:
+                raise ValueError(f"Expected betas to be at least 0 and below 1; got {beta}.")
         if self.optimizer == "muon" and not self.model.map.has_matrices:
             raise ValueError(
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "

@@ -288,8 +288,8 @@ def _hessian(shape: Sequence[int], c1: float, c2: float) -> Array:
     if not hessian.min() > 1e-14 * np.abs(hessian).max():  # nor NaN
         raise ValueError(
             f"Expected a positive-definite action, c2 above {len(shape)}·|c1| or a mass² above 0; "
-            f"got c1={short(as_python(c1))}, c2={short(as_python(c2))}, whose smallest eigenvalue is "
-            f"{hessian.min():.3g}."
+            f"got c1={short(as_python(c1))}, c2={short(as_python(c2))}, whose smallest eigenvalue "
+            f"is {hessian.min():.3g}."
         )
     return hessian
 

@@ -11,7 +11,7 @@ from rgflow.config import FlowConfig
 from rgflow.files import expanded, plain
 from rgflow.kinds import sizes_in_words
 from rgflow.pretrained import CARD, Card, Start
-from rgflow.reading import read_json
+from rgflow.reading import instance, read_json
 from rgflow.training.run import Run
 
 Described = dict[str, Any]
@@ -136,7 +136,7 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
     time = timedelta(seconds=round(about["seconds"]))
     yield "trained", f"{about['steps']:,} steps{epochs} in {time}{only}"
     if about["start"]:
-        yield "started from", str(Start.from_dict(about["start"]))
+        yield "started from", str(instance(Start, about["start"]))
     for name in ("best", "last"):
         if entry := about[f"{name}_validation"]:
             error = entry.get("standard_error")
