@@ -165,8 +165,11 @@ def test_what_is_missing_is_flagged():
     ("make", "message"),
     [
         (lambda: Windows(offsets=((0, 2),)), "that the layer doesn't write; got .0, 2."),
-        (lambda: Windows(size=3, period=4), "size to be 1 or even; got 3"),
-        (lambda: Windows(shifts=((0,),)), "pairs of row and column; got .0,."),
+        (
+            lambda: Windows(size=3, period=4),
+            "size to be 1, or even and at most the period 4; got 3",
+        ),
+        (lambda: Windows(shifts=((0,),)), "more values of shifts; got .0,."),
         (
             lambda: Cells("own", 0, (2, 2), np.array([(0, 0), (0, 1)]), [(0, 0), (0, 1)], 2).table,
             "each site at most once",
@@ -188,7 +191,7 @@ def test_mistakes(make, message):
 def flow_of(name: str, **options: Any) -> RGFlow:
     """A random flow of a geometry, whose coupling has a context."""
     lattice = lattice_of(name)
-    values = {"channels": 2, "map": "affine", "conditioner": "trunk", "hidden": 8, "blocks": 1}
+    values = {"channels": 2, "map": {"kind": "affine", "conditioner": "trunk"}}
     size = {"height": lattice.height, "width": lattice.width, "levels": 2}
     if "averages" in name:  # which are of the levels of pixels
         values |= {"map": "window", "pixels": "uniform"}

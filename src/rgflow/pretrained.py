@@ -481,11 +481,11 @@ def _as_words(config: TrainConfig) -> list[str]:
         usual = preset.to_dict()
         before = dict(_flat(usual))
         # Another kind keeps those options that it has, too.
-        parts = {
-            name: part.changed(kinds[name]["kind"]).to_dict()
-            for name in kinds
-            if (part := getattr(preset.model, name))
-        }
+        parts = {}
+        for name, wanted_part in kinds.items():
+            if part := getattr(preset.model, name):
+                kept = ["kind", *part.kept_by(wanted_part["kind"])]
+                parts[name] = {key: x for key, x in part.to_dict().items() if key in kept}
         after = dict(_flat(usual | {"model": usual["model"] | parts}))
         words = []
         for option, value in wanted.items():
