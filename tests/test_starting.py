@@ -153,7 +153,7 @@ def test_what_is_refused(first, tmp_path):
         train(tiny(model=told), run, progress=False)
     with pytest.raises(FileNotFoundError, match="none at nowhere"):
         train(tiny(pretrained="nowhere"), run, progress=False)
-    with pytest.raises(ValueError, match="a model in pretrained, or null"):
+    with pytest.raises(ValueError, match="pretrained to be a word; got ''"):
         tiny(pretrained="")
     for levels, message in (((), "got none"), ((-1,), "at least 0"), (3, "a list of levels")):
         with pytest.raises(ValueError, match=message):
