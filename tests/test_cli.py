@@ -111,7 +111,10 @@ def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
             "nearest: hidden",
         ),
         (["train", "msds1-tiny", "--steps", "3", "--model.map.depth", "[1, 2]"], "of the 4 levels"),
-        (["train", "msds1-tiny", "--steps", "3", "--model.geometry.m", "5"], "m to be a multiple of 2; got 5"),
+        (
+            ["train", "msds1-tiny", "--steps", "3", "--model.geometry.m", "5"],
+            "m to be a multiple of 2; got 5",
+        ),
         (["train", "msds1-tiny", "--steps", "3", "--data", "msds3"], "nearest"),
         (["train", "msds1-tiny", "--steps", "3", "--data", "folder:/no/such"], "/no/such"),
         (["train", "--config", "/no/such.yaml"], "/no/such.yaml isn't there"),

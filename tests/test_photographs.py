@@ -22,9 +22,9 @@ from flows import by_day, random_flow
 from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
-from rgflow.cli import main, score
+from rgflow.cli import main
 from rgflow.data.patches import PHOTOGRAPHS, photograph
-from rgflow.photographs import collections, pictures, restoring, scoring
+from rgflow.photographs import codecs, collections, pictures, restoring, scoring
 from rgflow.photographs.changing import coarse, draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
 from rgflow.photographs.enlarging import enlarge, redraw
@@ -103,12 +103,10 @@ def test_what_is_done_is_not_done_again(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         photographs.bits(flow, x8, progress=stop)
     called = []
-    part_bits = scoring.part_bits
-    monkeypatch.setattr(
-        scoring, "part_bits", lambda *of: called.append(of[2].name) or part_bits(*of)
-    )
+    band_bits = scoring.band_bits
+    monkeypatch.setattr(scoring, "band_bits", lambda *of: called.append(of) or band_bits(*of))
     again = photographs.bits(flow, x8, done=done)
-    assert not set(called) & set(done)
+    assert len(called) == len(list(scoring.bands(scoring.sized(flow, x8), x8))) - len(done)
     assert torch.equal(again.levels, photographs.bits(flow, x8).levels)
 
 
@@ -518,7 +516,6 @@ def test_pictures_are_upright_and_named(tmp_path):
 @pytest.fixture
 def few(tmp_path, chelsea):
     """A folder with pictures in files and a tar archive."""
-    pytest.importorskip("datasets")
     folder = tmp_path / "few"
     folder.mkdir()
     image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0))
@@ -541,7 +538,7 @@ def rows_of(path):
 
 
 def test_any_number_of_processes_scores_the_same(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(collections, "OF_A_SHARD", 2)
+    monkeypatch.setattr(collections, "FILES_OF_A_SHARD", 2)
     arguments = ["score", str(few), "--codecs", "[png,webp]", "--out"]
     assert main([*arguments, str(tmp_path / "one.csv")]) == 0
     for rank in (1, 0):
@@ -561,15 +558,15 @@ def test_any_number_of_processes_scores_the_same(few, tmp_path, monkeypatch):
 def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "BAND", 100)
     assert main(["score", str(few), "--out", str(tmp_path / "whole.jsonl")]) == 0
-    part_bits, count = scoring.part_bits, []
+    band_bits, count = scoring.band_bits, []
 
     def dies(*arguments):
         count.append(1)
         if len(count) == 40:
             raise KeyboardInterrupt
-        return part_bits(*arguments)
+        return band_bits(*arguments)
 
-    monkeypatch.setattr(scoring, "part_bits", dies)
+    monkeypatch.setattr(scoring, "band_bits", dies)
     arguments = ["score", str(few), "--out", str(tmp_path / "cut.jsonl")]
     assert main(arguments) == 130
     states = list((tmp_path / "cut.jsonl.parts").glob("*.state"))
@@ -585,21 +582,22 @@ def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypat
 
 def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
     """Pictures, archives or the model; not what is as it was, nor what was begun of the old."""
-    monkeypatch.setattr(collections, "OF_A_SHARD", 2)
+    monkeypatch.setattr(collections, "FILES_OF_A_SHARD", 2)
     monkeypatch.setattr(scoring, "BAND", 100)
     random_flow(**OPEN).float().save_pretrained(tmp_path / "model")
     arguments = ["score", str(few), "--model", str(tmp_path / "model"), "--out"]
-    part_bits, sizes, last = scoring.part_bits, set(), 10**9
+    band_bits, sizes, last = scoring.band_bits, set(), 10**9
 
-    def counted(flow, found, part):
-        sizes.add(tuple(found[0].shape[2:]))
+    def counted(band, grid):
+        if band.level == 0:
+            sizes.add(tuple(grid.shape[2:]))
         nonlocal last
         last -= 1
         if not last:
             raise KeyboardInterrupt
-        return part_bits(flow, found, part)
+        return band_bits(band, grid)
 
-    monkeypatch.setattr(scoring, "part_bits", counted)
+    monkeypatch.setattr(scoring, "band_bits", counted)
 
     def scored(*expected, said):
         """Exactly these sizes are scored, and the table is that of a new file."""
@@ -637,8 +635,8 @@ def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_all_codecs_are_those_that_are_installed(there, few, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(score, "find_spec", lambda name: there or None)
-    monkeypatch.setattr(score, "_size", lambda codec, picture: 100)
+    monkeypatch.setattr(codecs, "find_spec", lambda name: there or None)
+    monkeypatch.setattr(codecs, "size", lambda codec, seen: 100)
     out = tmp_path / "x.csv"
     assert main(["score", str(few / "0.png"), "--codecs", "[all]", "--out", str(out)]) == 0
     assert ("jpegxl" in rows_of(out)[0]) == there
