@@ -22,7 +22,7 @@ from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.climb import Climb
-from rgflow.repair.holes import EncodedImages, WholeFlow
+from rgflow.repair.holes import WholeFlow
 from rgflow.repair.inpainting import Inpainting, inpaint
 from rgflow.repair.particles import Completion, complete
 from rgflow.text import mean_and_error
@@ -184,7 +184,7 @@ def fill(
 
     def climbed(name: str, one: Flow, constrained: bool) -> Filled:
         start, noise = time.perf_counter(), torch.Generator().manual_seed(seed)
-        encoded: EncodedImages
+        encoded: LocalFlow | WholeFlow
         if isinstance(one, RGFlow) and not constrained:
             encoded = LocalFlow(one, known, generator=noise)
         else:

@@ -17,7 +17,7 @@ from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 from rgflow.lattice import Mask
-from rgflow.local import LocalFlow, Region
+from rgflow.local import Region
 
 IMAGES_AT_ONCE = 64
 """Whole images that are evaluated together, to limit memory."""
@@ -146,7 +146,5 @@ class WholeRegion:
         return by_site.index_put(place, pixels).permute(0, 3, 1, 2)
 
 
-EncodedImages = LocalFlow | WholeFlow
-"""Encoded images whose holes can be filled in."""
 Holes = Region | WholeRegion
 """Holes of images: what a climb needs to know of a flow."""

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from rgflow.lattice import Mask
+from rgflow.local import LocalFlow
 from rgflow.repair.climb import Climb
-from rgflow.repair.holes import EncodedImages, Holes
+from rgflow.repair.holes import Holes, WholeFlow
 
 PIXELS_AT_ONCE = 1 << 15
 """Missing pixels of the random draws that are evaluated together, to limit memory."""
@@ -64,7 +65,7 @@ class Inpainting:
 
 
 def inpaint(
-    encoded: EncodedImages,
+    encoded: LocalFlow | WholeFlow,
     masks: Mask,
     climb: Climb = Climb(),
     *,
@@ -154,7 +155,7 @@ def by_copy(owners: Tensor, copies: int) -> Tensor:
 
 @torch.no_grad()
 def _starts(
-    encoded: EncodedImages,
+    encoded: LocalFlow | WholeFlow,
     masks: Mask,
     climb: Climb,
     generator: torch.Generator | None,

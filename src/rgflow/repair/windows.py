@@ -70,7 +70,7 @@ class WindowFilling:
 
     def __init__(self, layers: Sequence[Cellwise], hole: Mask) -> None:
         self._layers, self._columns, self.sites = layers, hole.shape[1], np.argwhere(hole)
-        self._affected: dict[Parts, list[AffectedCells]] = {}
+        self._affected: dict[Parts, list[WindowCells]] = {}
 
     @cached_property
     def batches(self) -> list[Parts]:
@@ -129,7 +129,7 @@ class WindowFilling:
 
     def _look_up(
         self, parts: Parts, particles: int, device: torch.device
-    ) -> Iterator["AffectedCells"]:
+    ) -> Iterator["WindowCells"]:
         """The cells that read a missing site, layer after layer."""
         sites = self.sites[parts.places]
         ids = sites[:, 0] * self._columns + sites[:, 1]  # ascending
@@ -149,10 +149,10 @@ class WindowFilling:
                 place = np.where(there & (ids[place] == pixels), place, -1)
                 arrays = (some, owners[start : start + step], pixels, place, ~there)
                 tensors = (torch.as_tensor(one, device=device) for one in arrays)
-                yield AffectedCells(layer, *tensors, last=start + step >= len(numbers))
+                yield WindowCells(layer, *tensors, last=start + step >= len(numbers))
 
 
-class AffectedCells:
+class WindowCells:
     """Cells of a layer that read missing sites.
 
     Args:
