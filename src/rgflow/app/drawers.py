@@ -174,7 +174,13 @@ def crop(
 
 def unusual(work: Workspace, image: LatentImage, given: torch.Tensor) -> str:
     """Whether an uploaded picture comes back from its latents, and how it compares with validation
-    images, level by level."""
+    images, level by level, as HTML.
+
+    Args:
+        work: The workspace.
+        image: The picture encoded and decoded again.
+        given: The picture, uint8 [C, H, W].
+    """
     flow = work.opened.flow
     with torch.no_grad():
         terms = flow.terms(given[None])

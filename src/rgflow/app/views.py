@@ -24,7 +24,7 @@ ORDER = count()
 
 
 def packed(values: NDArray[Any]) -> str:
-    """Bytes as text."""
+    """Bytes of an array, such as [H, W, 3], as text."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
 
 
