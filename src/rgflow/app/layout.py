@@ -58,7 +58,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
             redo = gr.Button("Redo", size="sm", elem_id="redo", scale=0, interactive=False)
             tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
             settle = gr.Button("Settle", visible="hidden", elem_id="settle")  # what sliders show
-            shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="left", scale=0, min_width=500):
                 page.canvas = page.html(
@@ -137,7 +136,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         here.change(None, js="() => window.rgflow.connect()")
         page.on(here.change, arrived, [opened], [opened], js="() => window.rgflow.opened()")
         tour.click(None, js="() => window.rgflow.tour()")
-        shade.click(None, js="() => window.rgflow.shade()")
         page.wire()
     return blocks
 

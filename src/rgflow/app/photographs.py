@@ -38,7 +38,7 @@ TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
 MAX_ZOOM, MAX_LEVEL = 8, 12
 """The largest reduction of tiles, 2^8, and the coarsest level that they show."""
-SCRIPTS = ("asking.js", "marking.js", "photographs.js")
+SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js")
 
 
 class Photographs:

@@ -17,7 +17,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from rgflow import __version__, trained
-from rgflow.app.drawers import LARGEST_UPLOAD
+from rgflow.app.drawers import MAX_UPLOAD
 from rgflow.app.layout import PAGES, build
 from rgflow.app.models import ModelStore
 from rgflow.app.page import static
@@ -103,7 +103,7 @@ def make_app(
         blocks,
         path="/latents",
         auth=auth,
-        max_file_size=LARGEST_UPLOAD,
+        max_file_size=MAX_UPLOAD,
         show_error=True,
         footer_links=[],
         ssr_mode=False,
@@ -117,8 +117,8 @@ def make_app(
 def _script(shown: Iterable[Panel]) -> str:
     """The script of the page of latents, with what it needs to know."""
     known = json.dumps([panel.script for panel in shown]).replace("<", "\\u003c")
-    values = f"const LARGEST_UPLOAD = {LARGEST_UPLOAD}, PANELS = {known};"
-    return f"<script>{values}\n{static('page.js')}</script>"
+    scripts = static("download.js") + static("page.js")
+    return f"<script>const MAX_UPLOAD = {MAX_UPLOAD}, PANELS = {known};\n{scripts}</script>"
 
 
 def _asking(auth: tuple[str, str]) -> Callable[..., None]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rgflow.app.data_urls import png_url
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.workspace import Workspace
 from rgflow.latents import Address
@@ -80,14 +81,7 @@ def canvas(
 
 def item(picture: NDArray[np.uint8], caption: str, **more: Any) -> dict[str, Any]:
     """A small picture [H, W, 3] for a sheet."""
-    height, width = picture.shape[:2]
-    return {
-        "rgb": packed(picture),
-        "width": width,
-        "height": height,
-        "caption": caption,
-        **more,
-    }
+    return {"url": png_url(picture), "caption": caption, **more}
 
 
 def sheet(items: Sequence[dict[str, Any]], *, size: int = 88, empty: str = "") -> str:

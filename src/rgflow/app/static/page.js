@@ -48,13 +48,8 @@ window.rgflow = {
     if (--this.waiting > 0) return;
     this.waiting = 0; clearInterval(this.ticking); document.getElementById("doing").textContent = "";
   },
-  shade() { document.body.classList.toggle("dark"); },
   save() {
-    document.querySelector("#canvas canvas").toBlob((blob) => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(blob); link.download = "shown-at-left.png"; link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-    });
+    document.querySelector("#canvas canvas").toBlob((blob) => download(blob, "shown-at-left.png"));
   },
   shut() {
     for (const one of document.querySelectorAll(".drawer.shown")) one.classList.remove("shown");
@@ -84,9 +79,9 @@ window.rgflow = {
     "undo": "Undo the last step (Ctrl+Z).",
     "redo": "Redo the step (Ctrl+Shift+Z).",
     "open-tour": "A tour of this page in two minutes.",
-    "shade": "Switch between dark and light.",
-    "crop": "The part to use. Drag it, or use the arrow keys.",
+    "crop": "The part to use, as the model sees it.",
     "zoom": "Use a smaller part of the picture.",
+    "across": "Where the part lies, from left to right.", "down": "Where the part lies, from top to bottom.",
     "model": "The model of this page.",
     "folder": "A folder on the machine that serves this page.",
     "export-scale": "Size of each pixel of the image in the file.",
@@ -163,12 +158,6 @@ for (const kind of ["click", "keydown"])
   document.addEventListener(kind, () => { window.rgflow.touched = true; }, true);
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
-// The button says what it leads to, whoever made the page dark.
-new MutationObserver(() => {
-  const button = document.getElementById("shade");
-  const label = document.body?.classList.contains("dark") ? "Light" : "Dark";
-  if (button && button.textContent.trim() !== label) button.textContent = label;
-}).observe(document.documentElement, { attributeFilter: ["class"], childList: true, subtree: true });
 // A click beside a drawer closes it, but not one on the bar, which may be about what it shows.
 document.addEventListener("pointerdown", (event) => {
   if (!event.target.closest?.(".drawer, #bar, #tour, .toast-wrap, [role=listbox], [role=option]")) window.rgflow.shut();
@@ -178,8 +167,8 @@ for (const kind of ["change", "drop"])
   document.addEventListener(kind, (event) => {
     const { target, dataTransfer } = event, place = document.getElementById("refused");
     if (!target.closest?.("#upload")) return;
-    const large = [...(dataTransfer || target).files || []].find((one) => one.size > LARGEST_UPLOAD);
-    place.textContent = large ? `Expected a file of at most ${LARGEST_UPLOAD / 1e6} MB; ${large.name} has ${(large.size / 1e6).toFixed(1)} MB: make the picture smaller first.` : "";
+    const large = [...(dataTransfer || target).files || []].find((one) => one.size > MAX_UPLOAD);
+    place.textContent = large ? `Expected a file of at most ${MAX_UPLOAD / 1e6} MB; ${large.name} has ${(large.size / 1e6).toFixed(1)} MB: make the picture smaller first.` : "";
     if (!large) return;
     event.preventDefault(); event.stopImmediatePropagation();
     if (!dataTransfer) target.value = "";

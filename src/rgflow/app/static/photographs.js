@@ -287,11 +287,9 @@ for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlar
 $("save").onclick = () => doing("Saving…", async () => {
   const like = Boolean(photo.lossy) && $("like").checked;
   const answer = await ask(`photographs/${photo.id}/export?like=${like}`), blob = await answer.blob();
-  const link = document.createElement("a");
-  link.download = decodeURIComponent(answer.headers.get("Content-Disposition").split("UTF-8''")[1]);
-  link.href = URL.createObjectURL(blob); link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  say(`Saved as ${link.download}, ${(blob.size / 1e6).toFixed(1)} MB.`);
+  const name = decodeURIComponent(answer.headers.get("Content-Disposition").split("UTF-8''")[1]);
+  download(blob, name);
+  say(`Saved as ${name}, ${(blob.size / 1e6).toFixed(1)} MB.`);
 });
 
 $("keep").onclick = () => doing("Mixing the whole picture at full size…", async () => {
