@@ -623,7 +623,7 @@ def test_whoever_leaves_may_come_back(models, monkeypatch):
     with sessions.using("one") as again:  # the connection had only dropped
         assert again is one
     assert len(sessions) == 2
-    monkeypatch.setattr("rgflow.app.sessions.GRACE", -1)
+    monkeypatch.setattr("rgflow.app.sessions.REMEMBERED_SECONDS", -1)
     sessions.disconnect("one")
     with sessions.using("one") as again:
         assert again is not one

@@ -156,7 +156,7 @@ def test_mix_and_export(me, tmp_path):
     me.shoot("10-mixed")
     me.reads("#status", "mixture")
     mixed = me.pixels
-    me.changing(lambda: me.drag("#linear", 0.5))  # of the first image, not of the mixture
+    me.changing(lambda: me.drag("#share-2", 0.5))
     assert me.pixels != mixed
     me.change("#undo")
     assert me.pixels == mixed
@@ -167,7 +167,7 @@ def test_mix_and_export(me, tmp_path):
     me.drawer("export")
     me.shoot("11-export")
     files = {}
-    for name in ("image", "canvas", "shown", "latents", "odd"):
+    for name in ("image", "canvas", "shown", "latents"):
         with me.page.expect_download() as download:
             me.click(f"#save-{name}")
         files[name] = tmp_path / download.value.suggested_filename
@@ -177,7 +177,6 @@ def test_mix_and_export(me, tmp_path):
     assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
     assert Image.open(files["canvas"]).size == (480, 480)
     assert Image.open(files["shown"]).width > 256
-    assert Image.open(files["odd"]).width > 6 * 256  # the image, three levels, their sum, a mask
     flow = load_flow("msds1-best")
     found = flow.decode(Latents.load(files["latents"]))
     assert picture(found[0]).tobytes() == base64.b64decode(me.pixels)
@@ -367,7 +366,7 @@ def test_all_ways_to_choose_a_second_image(me, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_odd_is_found_and_repaired(me, tmp_path):
+def test_what_is_odd_is_found_and_repaired(me):
     draw(me, 3, 2)
     me.panel("Repair")
     me.wait(f"() => {CURSOR} === 'crosshair'")
@@ -389,15 +388,6 @@ def test_what_is_odd_is_found_and_repaired(me, tmp_path):
     write(me, "hole-seed", 5)
     me.change("#repair")
     me.page.locator("#progress", has_text="done").wait_for()
-    atlas(me)
-    me.change("#atlas button", 0)
-
-    me.drawer("export")
-    with me.page.expect_download() as download:
-        me.click("#save-fields")
-    download.value.save_as(tmp_path / "fields")
-    assert Image.open(tmp_path / "fields").format == "PNG"
-    me.close_drawer("export")
 
 
 def test_the_first_screen_says_what_it_is_about(me):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rgflow.app.drawers import NAMES as DRAWERS
-from rgflow.app.layout import BEAT
+from rgflow.app.layout import HEARTBEAT
 from strange_files import png, zeros
 from visitors import (
     BROWSER,
@@ -276,7 +276,7 @@ def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
     draw(me, count=1)
     assert [url for url in me.requests if "/queue/data" in url] == streams
     assert not any("/heartbeat/" in url for url in me.requests)  # browsers allow six connections
-    me.page.wait_for_timeout(1000 * (BEAT + 1))
+    me.page.wait_for_timeout(1000 * (HEARTBEAT + 1))
     assert me.page.evaluate(BUSY) == []
 
 

@@ -21,13 +21,11 @@ from rgflow.app import meaning, mixing, views
 from rgflow.app.data_urls import png_url
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
-from rgflow.app.panels.latents import show_level, shown_latents
-from rgflow.app.repairing import odd
+from rgflow.app.panels.latents import show_level
 from rgflow.app.workspace import Workspace
 from rgflow.config import FlowConfig
 from rgflow.data.decoding import Target
-from rgflow.figures import grid, heat, picture, strongest
-from rgflow.figures.surprise import surprises
+from rgflow.figures import grid, picture
 from rgflow.latents import Latents
 from rgflow.photographs.pictures import image_of, read
 
@@ -176,7 +174,13 @@ def crop(
 
 def unusual(work: Workspace, image: LatentImage, given: torch.Tensor) -> str:
     """Whether an uploaded picture comes back from its latents, and how it compares with validation
-    images, level by level."""
+    images, level by level, as HTML.
+
+    Args:
+        work: The workspace.
+        image: The picture encoded and decoded again.
+        given: The picture, uint8 [C, H, W].
+    """
     flow = work.opened.flow
     with torch.no_grad():
         terms = flow.terms(given[None])
@@ -219,26 +223,13 @@ def _export(page: Page) -> None:
         parts = [work.image, *now.samples, *work.view.mixtures, *now.completions]
         return grid(torch.stack([one.pixels for one in parts]), scale=scale)
 
-    def fields(work: Workspace, _: int) -> Image.Image:
-        found = work.opened.fields
-        if work.view.pixel and (addresses := shown_latents(work)):  # those of a pixel
-            return grid(torch.stack([heat(found.field(one)) for one in addresses]), scale=4)
-        return strongest({work.opened.name: found})
-
-    def surprising(work: Workspace, scale: int) -> Image.Image:
-        page.prepare_reference(work)
-        return surprises(work.image.pixels[None], *odd(work), scale=scale)
-
-    makers: list[tuple[str, str, Callable[[Workspace, int], Image.Image | Latents]]] = [
-        ("Image", "image", lambda work, scale: enlarged(work.image.pixels, scale)),
-        ("All images shown", "shown", shown),
-        ("Receptive fields", "fields", fields),
-        ("What is odd", "odd", surprising),
-        ("Latents", "latents", lambda work, _: work.image.latents),
-    ]
     with row:
         as_shown = gr.Button("As shown", size="sm", elem_id="save-canvas")
-        for label, stem, make in makers:
+        for label, stem, make in (
+            ("Image", "image", lambda work, scale: enlarged(work.image.pixels, scale)),
+            ("All images shown", "shown", shown),
+            ("Latents", "latents", lambda work, _: work.image.latents),
+        ):
             button = gr.Button(label, size="sm", elem_id=f"save-{stem}")
             save = partial(_saved, make=make, stem=stem)
             how: dict[str, Any] = {"refresh": False, "words": "Making the file"}

@@ -19,8 +19,8 @@ from rgflow.repair.surprise import Reference
 from rgflow.report.facts import described, facts
 from rgflow.trained import Model
 
-DRAWS, COLD = 4, 0.8
-"""Latents drawn for receptive fields, and their temperature: that of samples."""
+FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
+"""Draws of latents over which receptive fields are averaged, at the temperature of samples."""
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class OpenModel:
 
     @cached_property
     def _fields(self) -> ReceptiveFields:
-        return receptive_fields(self.flow, draws=DRAWS, temperature=COLD)
+        return receptive_fields(self.flow, draws=FIELD_DRAWS, temperature=FIELD_TEMPERATURE)
 
     @property
     def reference(self) -> Reference:
@@ -81,7 +81,7 @@ class OpenModel:
 
     @property
     def data(self) -> str:
-        """What it learned from, in words; empty: nobody knows."""
+        """What it was trained on, in words; empty if unknown."""
         return self.facts.get("data", "")
 
     @property
@@ -122,11 +122,11 @@ class ModelStore:
         self._lock = RLock()
 
     def open(self, name: str) -> OpenModel:
-        """A model, loaded at the first call, and again when its weights have changed.
+        """Open a model; it is loaded at the first call, and again when its weights have changed.
 
         Raises:
             FileNotFoundError: If there is none.
-            ValueError: If it can't be read, or isn't of images in colour or grey.
+            ValueError: If it can't be read, or isn't a flow of images in colour or grey.
         """
         with self._lock:
             changed = _changed(name)
@@ -145,7 +145,7 @@ class ModelStore:
             return self._opened[name][1]
 
     def open_folder(self, path: str) -> OpenModel:
-        """A model by the path of its folder or its run folder.
+        """Open a model by the path of its folder or its run folder.
 
         Raises:
             FileNotFoundError: If there is none.

@@ -24,12 +24,16 @@ ORDER = count()
 
 
 def packed(values: NDArray[Any]) -> str:
-    """Bytes as text."""
+    """Bytes of an array, such as [H, W, 3], as text."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
 
 
 def unpacked(text: str, shape: Sequence[int]) -> Mask:
-    """A mask that the page sent; a `ValueError` if it is of another size."""
+    """A mask [H, W] that the page sent.
+
+    Raises:
+        ValueError: If it is of another size.
+    """
     values = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
     if values.size != int(np.prod(shape)):
         raise ValueError(f"Expected a mask of {int(np.prod(shape))} pixels; got {values.size}.")
@@ -103,8 +107,16 @@ def images(
 
 
 def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) -> T:
-    """The picture chosen from a sheet, if it is still where the page showed it; a `ValueError` if
-    it isn't."""
+    """The thing whose picture was chosen from a sheet.
+
+    Args:
+        event: Tells the number and the caption of the picture.
+        things: What the sheet shows now.
+        captions: Of their pictures.
+
+    Raises:
+        ValueError: If the sheet shows something else by now.
+    """
     index, caption = int(event.index), str(event.caption)
     if not (index < len(things) and captions[index] == caption):
         raise ValueError(

@@ -64,8 +64,6 @@ window.rgflow = {
     "save-image": "The current image.",
     "save-shown": "The current image, samples, mixtures and completions in one picture.",
     "save-canvas": "The image on the left as you see it, with everything drawn over it.",
-    "save-fields": "The strongest receptive fields of every level or, if a pixel is picked, those listed for it.",
-    "save-odd": "How surprising each part of the image is, level by level.",
     "save-latents": "The latents of the image, for use in Python.",
     "meanings": "Click a latent to get a slider for it.",
     "card": "What is known about the model: its data, size and likelihood.",
@@ -196,7 +194,7 @@ document.addEventListener("paste", (event) => given(event, event.clipboardData?.
 let resting = null;
 for (const kind of ["keyup", "change"])
   document.addEventListener(kind, (event) => {
-    if (!event.target.closest?.("[id^=latent-], [id^=share-], #linear")) return;
+    if (!event.target.closest?.("[id^=latent-], [id^=share-]")) return;
     clearTimeout(resting);
     resting = setTimeout(() => window.rgflow.settle(), kind === "change" ? 300 : 1000);
   });

@@ -108,7 +108,7 @@ function zoomBy(factor, x = size()[0] / 2, y = size()[1] / 2) {
 function show(shown) {
   photo = shown;
   tiles.clear(); putAway(); unmap(); level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
-  $("bits").textContent = ""; $("drawn").replaceChildren();
+  $("drawn").replaceChildren();
   $("formats").hidden = !photo.lossy;
   for (const kind of ["lossy", "lossless"])
     for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
@@ -333,12 +333,6 @@ $("surprise").onclick = () => {
     say(`${end}Coloured pixels are less likely than usual, given all others, by more nats than the threshold. Pixels of a wide scratch or a block make one another likely: Find damage looks for these.`);
   });
 };
-$("count").onclick = () => doing("Counting…", async () => {
-  const found = await working("bits");
-  $("bits").textContent = `${found.bits.toFixed(3)} bits per sub-pixel; PNG needs ${found.png.toFixed(3)}. Levels from fine to coarse: ${found.levels.slice(0, 6).map(one => one.toFixed(2)).join(", ")}.`;
-  $("bits").scrollIntoView({ block: "nearest" });
-  say("Counted.");
-});
 function compare(on) { compared = on; $("compare").setAttribute("aria-pressed", String(on)); $("divider").hidden = !on; draw(); }
 $("compare").onclick = () => {
   compare(!compared);
