@@ -33,7 +33,8 @@ def plain(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
     """Hide the upper and right part of the frame, and name the axes and the chart."""
     axes.set_xlabel(x or axes.get_xlabel(), color=INK)
     axes.set_ylabel(y or axes.get_ylabel(), color=INK)
-    axes.set_title(title or axes.get_title(), fontsize=9, color=INK)
+    if title:
+        axes.set_title(title, fontsize=9, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(color=SOFT, labelcolor=INK)
