@@ -122,7 +122,7 @@ def test_the_dual_against_quadrature(temperature):
     for i, j, k in itertools.product(range(2), range(2), range(2)):  # two bonds to each neighbour
         matrix[2 * i + j, 2 * (1 - i) + j if k else 2 * i + 1 - j] += 2 / temperature
     matrix += (0.1 - np.linalg.eigvalsh(matrix).min()) * np.eye(4)
-    eigenvalues = np.sort(dual_couplings(2, temperature).ravel())
+    eigenvalues = np.sort(dual_couplings((2, 2), temperature).ravel())
     np.testing.assert_allclose(np.linalg.eigvalsh(matrix), eigenvalues)
     z, w = np.polynomial.hermite_e.hermegauss(30)
     grid = np.stack(np.meshgrid(z, z, z, z, indexing="ij"), -1).reshape(-1, 4)

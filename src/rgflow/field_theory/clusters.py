@@ -117,7 +117,7 @@ def dual_fields(spins: ArrayLike, temperature: float, generator: torch.Generator
     s = torch.as_tensor(np.array(spins, dtype=np.float64))
     if s.ndim != 3 or s.shape[1] != s.shape[2]:
         raise ValueError(f"Expected spins [N, L, L]; got the shape {list(s.shape)}.")
-    couplings = torch.from_numpy(dual_couplings(s.shape[1], temperature))
+    couplings = torch.from_numpy(dual_couplings(s.shape[1:], temperature))
     noise = torch.randn(s.shape, generator=generator, dtype=torch.float64)
     momenta = couplings * torch.fft.fft2(s) + couplings.sqrt() * torch.fft.fft2(noise)
     return torch.fft.ifft2(momenta).real[:, None].contiguous()
