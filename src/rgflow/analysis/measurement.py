@@ -111,6 +111,7 @@ class Reference:
         tau_magnetisation: τ_int of |m|, in draws.
         upper_bound: E_p[ln w] ≥ ln Z: far above the lower bound if the flow misses modes (Nicoli et
             al. 2023, arXiv:2302.14082).
+        forward_ess: Z/E_p[w]: the ESS if the flow covers p, less if it doesn't.
         magnetisations: Signed magnetisation of every field.
     """
 
@@ -119,6 +120,7 @@ class Reference:
     observables: Observables
     tau_magnetisation: AutocorrelationTime
     upper_bound: Estimate[float]
+    forward_ess: float
     magnetisations: Array = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -254,7 +256,7 @@ def measure(
         reweighted=observables(found, action, shape, log_w),
         metropolis=_metropolis(found, log_w, action, shape, seed),
         modes=_modes(found, log_w) if even else None,
-        reference=_reference(flow, objective, reference, seed) if reference else None,
+        reference=_reference(flow, objective, reference, seed, log_z.value) if reference else None,
         log_weights=log_w,
         magnetisations=found.signed,
     )
@@ -341,7 +343,7 @@ def reference_fields(
     return found.fields, "hmc"
 
 
-def _reference(flow: Flow, objective: Objective, count: int, seed: int) -> Reference:
+def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: float) -> Reference:
     action, shape = action_of(objective), flow.image_shape
     fields, method = reference_fields(action, shape, count, seed)
     flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
@@ -359,5 +361,6 @@ def _reference(flow: Flow, objective: Objective, count: int, seed: int) -> Refer
         observables=observables(found, action, shape[1:], tau=_longest(tau)),
         tau_magnetisation=tau,
         upper_bound=jackknife(lambda w: w, log_w, blocks=MAX_BLOCKS),
+        forward_ess=float(1 / np.exp(np.minimum(log_w - log_z, 700)).mean()),
         magnetisations=found.signed,
     )

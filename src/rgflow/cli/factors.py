@@ -25,7 +25,12 @@ MAX_LETTERS = 40
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, analyse, print and draw."""
+    """Parse, analyse, print and draw.
+
+    Raises:
+        ValueError: If an option or the labels aren't possible.
+        FileNotFoundError: If there is no such model, or file of labels.
+    """
     options = Parser(
         "factors",
         "Find what the latents of a trained flow mean: which level holds which factor of the "

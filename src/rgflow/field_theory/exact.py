@@ -19,8 +19,8 @@ CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))
 """Of the Ising model on the infinite square lattice (Onsager 1944): 2.269185…"""
 MIN_TEMPERATURE = 0.01
 """Lowest temperature of the Ising model: below about 0.003, sinh(2/T) overflows in float64."""
-FLOOR = 0.1
-"""The smallest eigenvalue of the couplings of the Ising model's continuous dual."""
+MIN_EIGENVALUE = 0.1
+"""Smallest eigenvalue of the couplings of the Ising model's continuous dual (Li and Wang 2018)."""
 
 
 # ------------------------------------------------------------------------------- the Ising model
@@ -123,7 +123,7 @@ def dual_couplings(shape: Sequence[int], temperature: float) -> Array:
         check_whole("a side of the lattice", size, 2, MAX_SIZE)
     check_at_least("temperature", temperature, MIN_TEMPERATURE)
     adjacency = 2 * _cosines(shape) / temperature
-    return adjacency - adjacency.min() + FLOOR
+    return adjacency - adjacency.min() + MIN_EIGENVALUE
 
 
 def ising_dual_log_z(length: int, temperature: float) -> float:

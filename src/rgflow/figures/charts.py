@@ -30,7 +30,14 @@ def blank(width: float, height: float) -> Figure:
 
 
 def plain(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
-    """Hide the upper and right part of the frame, and name the axes and the chart."""
+    """Hide the upper and right part of the frame, and name the axes and the chart.
+
+    Args:
+        axes: The axes.
+        x: Label of the horizontal axis; empty: as it is.
+        y: Label of the vertical axis; empty: as it is.
+        title: Title; empty: as it is.
+    """
     axes.set_xlabel(x or axes.get_xlabel(), color=INK)
     axes.set_ylabel(y or axes.get_ylabel(), color=INK)
     if title:
