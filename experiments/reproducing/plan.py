@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from rgflow.bijectors import trust
+from rgflow.cards import Card
 from rgflow.checks import check_name, check_type, check_whole
 from rgflow.config import FORMER, FlowConfig, TrainConfig, migrated
 from rgflow.presets import preset
-from rgflow.pretrained import Card, shipped
+from rgflow.pretrained import shipped
 from rgflow.reading import read_yaml
 
 MAPS = "reproducing.maps"

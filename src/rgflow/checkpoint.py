@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from rgflow import tensors
 from rgflow.checks import check_name, short
-from rgflow.files import plain, write_json
-from rgflow.pretrained import CARD, CONFIG, WEIGHTS
+from rgflow.files import CARD, CONFIG, WEIGHTS, plain, write_json
 from rgflow.reading import DamagedError, json_in, opened, read_json
 
 FORMAT = 1

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, cast
 import torch
 from torch import Tensor, nn
 
-from rgflow import bijectors, checkpoint, pretrained
+from rgflow import bijectors, cards, checkpoint, pretrained
 from rgflow.bijectors.base import (
     Bijector,
     Compose,
@@ -569,7 +569,7 @@ class Flow(nn.Module):
             self.check_images(images)
             self.pixels.count(images)
             for bijector in self.maps():
-                bijector.fit(self.pixels)
+                bijector.fit(self.pixels.counts)
 
     def save_pretrained(
         self, folder: str | Path, storage: checkpoint.Storage | None = None
@@ -607,7 +607,7 @@ class Flow(nn.Module):
         """
         with TemporaryDirectory() as place:
             self.save_pretrained(place, storage)
-            return pretrained.push_to_hub(Path(place), repository, **options)
+            return cards.push_to_hub(Path(place), repository, **options)
 
     @classmethod
     def from_pretrained(

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rgflow.config import ComputeDtype
-
 
 @dataclass(frozen=True)
 class Unit:
@@ -83,13 +81,6 @@ class Precision(local):
 
 EXACT = Precision()
 """That of networks outside a flow."""
-
-
-def training_dtype(name: ComputeDtype) -> torch.dtype | None:
-    """The number format of the networks while training; none: that of their input."""
-    if name == "auto":
-        return torch.bfloat16 if bfloat16_pays() else None
-    return torch.bfloat16 if name == "bfloat16" else None
 
 
 _ONE_AT_A_TIME = RLock()

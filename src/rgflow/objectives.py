@@ -5,8 +5,9 @@ Like the settings themselves, this module imports no torch.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rgflow.actions import ACTION, Action, FreeField, evaluated, is_even
 from rgflow.checks import check_at_least, check_type, own_fields
@@ -16,7 +17,49 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from rgflow.flow import Flow
+
+class Density(Protocol):
+    """What an objective uses of a flow: all that `rgflow.flow.Flow` shares with densities of your
+    own."""
+
+    @property
+    def config(self) -> Any:
+        """The architecture (`rgflow.config.FlowConfig`)."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """C·H·W."""
+        ...
+
+    @property
+    def device(self) -> "torch.device":
+        """The device of the parameters."""
+        ...
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """The number format of the parameters."""
+        ...
+
+    def maps(self) -> Iterator[Any]:
+        """All bijectors (`rgflow.bijectors.Bijector`)."""
+        ...
+
+    def log_prob(self, images: "Tensor", *, labels: "Tensor | None" = None) -> "Tensor":
+        """Log-densities [N] of images or fields [N, C, H, W], with labels [N] if there are any."""
+        ...
+
+    def sample_and_log_prob(
+        self, n: int, generator: "torch.Generator | None" = None
+    ) -> "tuple[Tensor, Tensor]":
+        """Samples [n, C, H, W] and their log-densities [n]."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,11 +112,11 @@ class Objective(ABC):
     def __post_init__(self) -> None:
         own_fields(self)
 
-    def begin(self, flow: "Flow") -> None:  # noqa: B027  (most have nothing to set)
+    def begin(self, flow: "Density") -> None:  # noqa: B027  (most have nothing to set)
         """Set what a new flow takes from the objective before the first step."""
 
     @abstractmethod
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         """What is minimised, for each image or sample of a batch, in nats [n].
 
         Args:
@@ -100,12 +143,12 @@ class Objective(ABC):
         )
 
     def draw(
-        self, flow: "Flow", n: int, generator: "torch.Generator | None" = None
+        self, flow: "Density", n: int, generator: "torch.Generator | None" = None
     ) -> "tuple[Tensor, Tensor]":
         """Fields of the flow [n, C, H, W] and ln q of each [n]."""
         return flow.sample_and_log_prob(n, generator)
 
-    def log_q(self, flow: "Flow", fields: "Tensor") -> "Tensor":
+    def log_q(self, flow: "Density", fields: "Tensor") -> "Tensor":
         """ln q of fields [N, C, H, W], [N]."""
         return flow.log_prob(fields)
 
@@ -114,7 +157,7 @@ class Objective(ABC):
 class MaximumLikelihood(Objective):
     """−log p(x) of images (paper, eq. 13)."""
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         assert batch.images is not None
         return -flow.log_prob(batch.images, labels=batch.labels)
 
@@ -162,7 +205,7 @@ class ReverseKL(Objective):
             )
         check_type("symmetric", self.symmetric, bool, "true or false")
 
-    def begin(self, flow: "Flow") -> None:
+    def begin(self, flow: "Density") -> None:
         """Give maps the scale of independent normal values for which the loss is
         lowest.
 
@@ -189,7 +232,7 @@ class ReverseKL(Objective):
         for bijector in flow.maps():
             bijector.rescale(best)
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         fields, log_q = self.draw(flow, batch.size, batch.generator)
         return log_q + self.energy(fields, batch.fraction)
 
@@ -211,7 +254,7 @@ class ReverseKL(Objective):
         return {"ess": effective_sample_size(log_w), "acceptance": float(moved)}
 
     def draw(
-        self, flow: "Flow", n: int, generator: "torch.Generator | None" = None
+        self, flow: "Density", n: int, generator: "torch.Generator | None" = None
     ) -> "tuple[Tensor, Tensor]":
         """Fields of the flow [n, C, H, W], of either sign where q is symmetric, and ln q [n]."""
         import torch
@@ -224,7 +267,7 @@ class ReverseKL(Objective):
         other = torch.logaddexp(log_q, flow.log_prob(-fields)) - math.log(2)
         return fields * (2 * signs - 1).to(fields), other
 
-    def log_q(self, flow: "Flow", fields: "Tensor") -> "Tensor":
+    def log_q(self, flow: "Density", fields: "Tensor") -> "Tensor":
         """ln q of fields [N, C, H, W], [N]."""
         import torch
 
@@ -240,7 +283,7 @@ class PathGradient(ReverseKL):
     only through the fields φ_θ(z), as the rest of the gradient is 0 on average. Where q is almost
     p, it has almost no noise; a step also evaluates the flow in the other direction."""
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         import torch
 
         if not torch.is_grad_enabled():
@@ -265,7 +308,7 @@ class UnknownObjective(Objective):
         """As in a config."""
         return {"kind": self.path, **self.own}
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         own_class("objective", self.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
         raise AssertionError(self.path)
 

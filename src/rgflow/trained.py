@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.files import expanded, plain
-from rgflow.pretrained import CARD, Card, folder_of
+from rgflow.cards import Card
+from rgflow.files import CARD, expanded, plain
+from rgflow.pretrained import folder_of
 
 if TYPE_CHECKING:
     from torch import Tensor

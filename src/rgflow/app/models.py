@@ -11,10 +11,11 @@ import torch
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.cards import Card, in_words
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import expanded
+from rgflow.files import CARD, expanded
 from rgflow.flow import Flow
-from rgflow.pretrained import CARD, Card, in_words, shipped
+from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.surprise import Reference
 from rgflow.trained import Model

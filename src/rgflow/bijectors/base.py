@@ -25,7 +25,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +33,6 @@ from torch.utils.checkpoint import checkpoint
 
 from rgflow.numerics import EXACT, Precision
 from rgflow.priors import Prior
-
-if TYPE_CHECKING:
-    from rgflow.bijectors.pixels import Marginal
 
 Domain = Literal["real", "cube"]
 Mapped = tuple[Tensor, Tensor]
@@ -189,8 +186,8 @@ class Bijector(nn.Module):
     # What the rest of the package asks of every map. A flow asks each of its maps by itself, also
     # those within another one.
 
-    def fit(self, pixels: "Marginal") -> None:
-        """Take what is known of pixels before training."""
+    def fit(self, counts: Tensor) -> None:
+        """Take from training images how often every value of a pixel occurs, [C, 256]."""
 
     def rescale(self, scale: float) -> None:
         """Take the spread of fields before training, where these don't come from data."""

@@ -138,9 +138,9 @@ class CoarseToFine(Bijector):
         self.compiled, self.networks.compiled = on, compiled_networks() if on else None
         return True
 
-    def fit(self, pixels: Marginal) -> None:
-        """Take the levels of pixels from their marginal distribution."""
-        self.pixels.counts.copy_(pixels.counts)
+    def fit(self, counts: Tensor) -> None:
+        """Take how often every value of a pixel occurs, [C, 256]."""
+        self.pixels.counts.copy_(counts)
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         return self.networks.hidden_matrices()

@@ -140,7 +140,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     """Write numbers, directions and pictures; where they are, in words."""
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
-    from rgflow.pretrained import FACTORS
+    from rgflow.files import FACTORS
 
     write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
     if found.associations:

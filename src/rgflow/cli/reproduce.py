@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 
@@ -17,6 +18,4 @@ def run(arguments: Sequence[str]) -> None:
             f"beside {sources}: clone the repository, and install it with `pip install -e`."
         )
     sys.path.insert(0, str(experiments))
-    from reproducing import command
-
-    command.run(arguments)
+    import_module("reproducing.command").run(arguments)

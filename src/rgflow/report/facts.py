@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rgflow import checkpoint
+from rgflow.cards import Card, Start, in_words
 from rgflow.config import FlowConfig, listed
-from rgflow.files import expanded, plain
-from rgflow.pretrained import CARD, Card, Start, in_words
+from rgflow.files import CARD, expanded, plain
 from rgflow.reading import read_json
 from rgflow.training.run import Run
 

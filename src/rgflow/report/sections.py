@@ -17,6 +17,7 @@ from rgflow import figures
 from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
 from rgflow.analysis.mixing import every_threshold, level_by_level, mix, mixing_grid, straight
 from rgflow.analysis.traversals import fig6_temperature, traverse
+from rgflow.cards import in_words
 from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
@@ -31,7 +32,6 @@ from rgflow.figures.panels import framed
 from rgflow.figures.traversals import Shown, differences, labels, traversal_frames
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
-from rgflow.pretrained import in_words
 from rgflow.report import tables
 from rgflow.report.measurement import cautions, observables, quality
 from rgflow.report.page import MIN_WIDTH, Figure, Section, moving, still
