@@ -11,7 +11,7 @@ import torch
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
-from rgflow.cards import Card, in_words
+from rgflow.cards import Card
 from rgflow.evaluation import TermQuantiles
 from rgflow.files import CARD, expanded
 from rgflow.flow import Flow
@@ -100,7 +100,7 @@ class OpenModel:
     def _facts(self) -> Iterable[tuple[str, str]]:
         """What is known of a model without a card."""
         height, width = self.flow.image_shape[1:]
-        yield "flow", in_words(self.flow.config)
+        yield "flow", self.flow.config.in_words()
         yield "images", f"{height} × {width}, {self.flow.config.channels} channels"
         yield "parameters", f"{sum(p.numel() for p in self.flow.parameters()):,}"
         if self.model.config:

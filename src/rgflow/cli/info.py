@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rgflow.cards import Card, in_words
+from rgflow.cards import Card
 from rgflow.cli.parsing import Parser, parse
 from rgflow.config import TrainConfig
 from rgflow.files import expanded, plain, to_yaml
@@ -74,7 +74,7 @@ def _list(models: Sequence[Card], as_json: bool) -> None:
 
 def _row(name: str, config: TrainConfig) -> tuple[str, str, str]:
     """The columns that models and presets have in common."""
-    return name, config.data, in_words(config.model)
+    return name, config.data, config.model.in_words()
 
 
 def _folder(name: str) -> Path:

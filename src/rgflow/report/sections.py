@@ -17,7 +17,6 @@ from rgflow import figures
 from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
 from rgflow.analysis.mixing import every_threshold, level_by_level, mix, mixing_grid, straight
 from rgflow.analysis.traversals import fig6_temperature, traverse
-from rgflow.cards import in_words
 from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
@@ -54,7 +53,7 @@ def summary(subject: ReportedFlow) -> Section:
         f"{tables.shown(result.nll, 4, result.standard_error)} {result.unit} on {result.images} "
         f"test images of {subject.test.name}.",
         f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.levels} levels with "
-        f"{counts} latents, level 0 (the finest) first; {in_words(config)}.",
+        f"{counts} latents, level 0 (the finest) first; {config.in_words()}.",
     ]
     section = Section(title="Summary", text=text, parts=[tables.shares(result)])
     if run is None:
@@ -335,7 +334,7 @@ def action_summary(subject: ReportedAction) -> Section:
         title="Summary",
         text=[
             f"ESS {found.ess:.3f}, acceptance {found.metropolis.acceptance:.3f}; "
-            f"{sum(p.numel() for p in flow.parameters()):,} parameters; {in_words(flow.config)}.",
+            f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.config.in_words()}.",
             f"The action is {action}.",
             *cautions(found),
         ],
