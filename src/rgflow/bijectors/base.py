@@ -70,13 +70,13 @@ class Context:
         )
 
     def rows(self, which: Tensor) -> "Context":
-        """Of some cells, by a mask or by numbers."""
+        """The context of some cells, chosen by a mask [R] or by their numbers [r]."""
         missing = None if self.missing is None else self.missing[which]
         return Context(self.values[which], self.embedding[which], missing)
 
     @property
     def features(self) -> Tensor:
-        """Values, as numbers of about unit size in every domain, and flags of what is missing."""
+        """What networks see, [R, F]: values, and flags (0 or 1) of those that are missing."""
         if self.missing is None:
             return self.values
         return torch.cat((self.values, self.missing.to(self.values.dtype)), 1)
@@ -111,7 +111,11 @@ class MapSpec:
 
     @property
     def edge(self) -> int:
-        """Edge of the square that a cell writes; a `ValueError` if it is none."""
+        """Edge of the square that a cell writes.
+
+        Raises:
+            ValueError: If the cell writes no square.
+        """
         edge = math.isqrt(self.sites)
         if edge * edge != self.sites:
             raise ValueError(f"Expected cells that write a square; got {self.sites} sites.")
@@ -318,5 +322,5 @@ SQRT_3 = math.sqrt(3)
 
 
 def standardised(d: Tensor) -> Tensor:
-    """Cube coordinates as √3·(2u − 1), which has mean 0 and variance 1 if u is uniform."""
+    """Cube coordinates of any shape as √3·(2u − 1), of mean 0 and variance 1 if u is uniform."""
     return SQRT_3 * (2 * d - torch.where(d > 0, 1.0, -1.0).to(d.dtype))
