@@ -201,7 +201,7 @@ def test_command(run, capsys):
         _, i, j, c = part["strongest"][0]["address"]
         assert part["strongest"][0]["strength"] == found.strengths[c, i, j].item()
         assert part["strongest"][0]["standard_error"] == found.errors[c, i, j].item()
-        assert f"({i}, {j}, {c}): " in said
+        assert f"{part['level']}, ({i}, {j}), {c}" in said
     for name in ("fields", "strengths", "atlas-level0", "atlas-level1", "atlas-level2"):
         assert Image.open(run / "pictures" / f"{name}.png").width > 100
 

@@ -16,20 +16,24 @@ Letters in shapes: C channels; H, W rows and columns; n latents of one level; K 
 and columns of the window that holds a level's cones.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.func import vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
 from rgflow.checks import check_name, check_whole, own
+from rgflow.files import replacing
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
@@ -126,6 +130,16 @@ class ReceptiveFields(Found):
         out[rows[rows >= 0][:, None], columns[columns >= 0]] = inside
         return out
 
+    @property
+    def levels(self) -> list[int]:
+        """The levels of which fields were computed, the highest first."""
+        return [h for h in reversed(range(self.lattice.levels)) if len(self.fields[h])]
+
+    def strength(self, address: Address) -> tuple[float, float]:
+        """The strength of one latent's field, and its standard error."""
+        _, i, j, c = address
+        return self.strengths[c, i, j].item(), self.errors[c, i, j].item()
+
     def of_level(self, level: int) -> Tensor:
         """Strengths of the latents of a level, [n], in the order of its windows."""
         self.lattice.check_level(level)
@@ -146,6 +160,40 @@ class ReceptiveFields(Found):
         if count is None:
             count = int((strengths > VISIBLE).sum())
         return [tuple(addresses[k].tolist()) for k in order[:count].tolist()]
+
+    def summary(self, count: int, threshold: float = VISIBLE) -> list[dict[str, Any]]:
+        """For each of `levels`, how many latents are visible, and so many of the strongest."""
+        return [
+            {
+                "level": level,
+                "latents": len(self.fields[level]),
+                "visible": int((self.of_level(level) > threshold).sum()),
+                "strongest": [
+                    {"address": address, "strength": strength, "standard_error": error}
+                    for address in self.strongest(count, level)
+                    for strength, error in [self.strength(address)]
+                ],
+            }
+            for level in self.levels
+        ]
+
+    def save(self, path: str | Path, **about: Any) -> None:
+        """Write fields, strengths, errors and windows to a file, in safetensors.
+
+        Args:
+            path: The file; whatever was there is replaced, once the new one is complete.
+            about: What else the file says about the fields, beside how they were found.
+        """
+        tensors = {"strengths": self.strengths, "errors": self.errors}
+        for level in self.levels:
+            windows = self.windows[level]
+            tensors[f"fields{level}"] = self.fields[level]
+            tensors[f"addresses{level}"] = torch.from_numpy(windows.addresses)
+            tensors[f"rows{level}"] = windows.rows
+            tensors[f"columns{level}"] = windows.columns
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        with replacing(Path(path)) as part:
+            save_file(whole, part, metadata={"how": json.dumps(about | self.how())})
 
 
 @torch.no_grad()

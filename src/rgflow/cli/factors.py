@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse, some
+from rgflow.cli.subjects import load_model
 from rgflow.data.source import SPLITS
 from rgflow.files import as_name, expanded, replacing, write_json, write_picture, writing
 from rgflow.text import Screen, reporting, say, table
@@ -60,15 +61,13 @@ def run(arguments: Sequence[str]) -> None:
 
     import torch
 
-    from rgflow import trained
     from rgflow.analysis.factors import find_factors
     from rgflow.analysis.labels import FEW
 
-    model = trained.load(settings.run, settings.size)
+    model = load_model(settings)
     images = model.images(settings.data, settings.split, settings.count)
     labels = _labels(images, settings)
-    out = expanded(settings.out) if settings.out else model.folder
-    pictures = out if settings.out else out / "pictures"
+    out, pictures = model.results, model.pictures
     with writing(out, into=True):  # now, rather than after minutes
         pictures.mkdir(exist_ok=True)
     with reporting() as report:

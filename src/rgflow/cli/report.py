@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from rgflow.cli.parsing import Parser, parse, some
+from rgflow.cli.subjects import load_model
 from rgflow.files import expanded, writing
 from rgflow.text import reporting, say
 
@@ -38,10 +39,8 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.report import lattice, page
     from rgflow.report.sections import SECTIONS
     from rgflow.report.subject import ReportedFlow
-    from rgflow.training.optimisation import prepare_machine
 
-    prepare_machine()
-    model = trained.load(settings.run, settings.size)
+    model = load_model(settings)
     beside = trained.load(settings.beside) if settings.beside else None
     other = (beside.name, beside.flow) if beside else None
     path = expanded(settings.out) if settings.out else model.folder / "report.html"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli import full_size, subjects
+from rgflow.cli import subjects
+from rgflow.cli.full_size import Photograph, photographs
 from rgflow.cli.parsing import Parser, parse
-from rgflow.files import writing
 from rgflow.text import bar, say, with_error
 
 if TYPE_CHECKING:
@@ -58,10 +58,23 @@ def run(arguments: Sequence[str]) -> None:
     subjects.add_video(options, "the animation")
     settings = parse(options, arguments)
     _check(settings)
-    if pictures := full_size.opened(settings):
-        full_size.traverse(pictures, settings)
+
+    import torch
+
+    from rgflow.analysis.traversals import prior_scale
+
+    model = subjects.load_model(settings)
+    unit = prior_scale(model.flow) if settings.unit == "prior" else 1.0
+    first, last = (unit * value for value in settings.range)
+    ways = [
+        torch.linspace(first, last, count, dtype=torch.float64).tolist()
+        for count in (settings["values"], FRAMES)
+    ]
+    if pictures := photographs(settings, model):
+        for one in pictures:
+            _at_full_size(one, ways[0], settings)
     else:
-        _draw(subjects.load(settings), settings)
+        _draw(subjects.load(settings, model), ways, settings)
 
 
 def _check(settings: Namespace) -> None:
@@ -75,46 +88,36 @@ def _check(settings: Namespace) -> None:
         raise ValueError("Expected --latent or --direction; got both: leave one out.")
     if len(settings.range) != 2:
         raise ValueError(f"Expected --range to be [first, last]; got {settings.range}.")
-    subjects.check_video(settings.video)
 
 
-def _draw(found: Subjects, settings: Namespace) -> None:
-    """Compute, draw and write everything."""
-    import torch
-
-    from rgflow.analysis.traversals import prior_scale, traverse
-    from rgflow.figures.animations import animate
+def _draw(found: Subjects, ways: Sequence[Sequence[float]], settings: Namespace) -> None:
+    """Compute, draw and write everything: for the pictures and, if wanted, the animation."""
+    from rgflow.analysis.traversals import traverse
     from rgflow.figures.traversals import Shown, differences, traversal_frames, traversals
 
-    unit = prior_scale(found.flow) if settings.unit == "prior" else 1.0
-    first, last = (unit * value for value in settings.range)
     varied, how = _varied(found, settings)
     moving = settings.video != "none"
-    counts = [settings["values"]] + [FRAMES] * moving
-    total = len(varied) * len(found.latents) * sum(counts)
-    pictures: list[list[Shown]] = [[] for _ in counts]
+    ways = ways[: 1 + moving]
+    total = len(varied) * len(found.latents) * sum(map(len, ways))
+    pictures: list[list[Shown]] = [[] for _ in ways]
     with bar("traversing", total) as progress:
         for along, field, title, note in varied:
-            for shown, count in zip(pictures, counts, strict=True):
-                values = torch.linspace(first, last, count, dtype=torch.float64).tolist()
+            for shown, values in zip(pictures, ways, strict=True):
                 way = traverse(
                     found.flow, found.latents, along, values, add=settings.add, progress=progress
                 )
                 shown.append(Shown(found.shaded(way), field, title, note))
     stem = _stem(settings)
-    written = [
-        found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png"),
-        found.save(differences(pictures[0], scale=found.scale), f"{stem}-differences.png"),
-    ]
+    found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png")
+    found.save(differences(pictures[0], scale=found.scale), f"{stem}-differences.png")
     if moving:
-        with writing(found.folder / f"{stem}.{settings.video}") as path:
-            across = min(settings.strongest, 4)  # as a rule, a row for every level
-            animate(traversal_frames(pictures[1], scale=found.scale, across=across), path)
-        written.append(path)
+        across = min(settings.strongest, 4)  # as a rule, a row for every level
+        frames = traversal_frames(pictures[1], scale=found.scale, across=across)
+        found.animate(frames, f"{stem}.{settings.video}")
     for _, _, title, note in varied:
         say(f"{title}: {note}")
     say(f"Strengths are those of receptive fields: {how}.")
-    say(f"See {subjects.listed(written)}.")
+    say(f"See {subjects.listed(found.written)}.")
 
 
 def _varied(
@@ -154,3 +157,21 @@ def _stem(settings: Namespace) -> str:
     if settings.latent is not None:
         return f"traversal-{'-'.join(map(str, settings.latent))}"
     return "traversals"
+
+
+def _at_full_size(one: Photograph, values: Sequence[float], settings: Namespace) -> None:
+    """A photograph with one of its latents at several values."""
+    from rgflow.photographs.changing import vary
+
+    if settings.latent is None:
+        raise ValueError(
+            "Expected --latent '[h, i, j, c]', level, pixel position and channel, for pictures at "
+            "full size; got none."
+        )
+    with one.bar("traversing") as progress:
+        for number, value in enumerate(values, 1):
+            new, _ = vary(one.flow, one.image, tuple(settings.latent), value, add=settings.add)
+            one.save(new, f"latent-{'-'.join(map(str, settings.latent))}-{number}")
+            progress(number / len(values))
+    written = subjects.listed(one.written)
+    say(f"{one.path.name} with the latent at {values[0]:g} to {values[-1]:g}: see {written}.")

@@ -76,7 +76,7 @@ def maps(found: ReceptiveFields, addresses: Sequence[Address], columns: int = 8)
         field = field.resize((width, height), Image.Resampling.NEAREST)
         drawn.append(pasted((width, height + 2 * LINE), (field, (0, 0))))
         _, i, j, c = address
-        draw, strength = ImageDraw.Draw(drawn[-1]), found.strengths[c, i, j].item()
+        draw, strength = ImageDraw.Draw(drawn[-1]), found.strength(address)[0]
         draw.text((0, height + 2), f"{i}, {j}, {c}", SOFT, font())
         draw.text((0, height + 2 + LINE), f"{strength:.3g}", INK, font())
     return stacked([beside(drawn[k : k + columns]) for k in range(0, len(drawn), columns)])
@@ -92,7 +92,7 @@ def strongest(results: Results, count: int = 8, threshold: float = VISIBLE) -> I
     for name, found in results.items():
         rows = [
             titled(_counted(found, level, threshold), maps(found, addresses, count))
-            for level in reversed(range(found.lattice.levels))
+            for level in found.levels
             if (addresses := found.strongest(count, level))
         ]
         block = stacked(rows)
@@ -148,22 +148,18 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
     # What is measured in different units isn't compared.
     alike = len({(found.change, found.space) for found in results.values()}) == 1
     together = _bins([found.strengths for found in results.values()], marks)
-    shown = {
-        name: [h for h in reversed(range(found.lattice.levels)) if len(found.fields[h])]
-        for name, found in results.items()
-    }
-    rows = max(map(len, shown.values()))
+    rows = max(len(found.levels) for found in results.values())
     figure = blank(2 + 6 * len(results), 0.9 + 1.25 * rows)
     grid = figure.subplots(rows, len(results), sharex=True if alike else "col", squeeze=False)
     for column, (name, found) in zip(grid.T, results.items(), strict=True):
-        empty = rows - len(shown[name])
+        empty = rows - len(found.levels)
         for axes in column[:empty]:
             axes.set_axis_off()
         if len(results) > 1:
             column[0].set_title(literal(name), loc="left", weight="bold", color=INK, pad=14)
         colours = level_colours(found.lattice.levels)
         bins = together if alike else _bins([found.strengths], marks)
-        for axes, level in zip(column[empty:], shown[name], strict=True):
+        for axes, level in zip(column[empty:], found.levels, strict=True):
             axes.hist(found.of_level(level).numpy(), bins, color=colours[level], log=True)
             for mark in marks:
                 axes.axvline(mark, color=RED, lw=1.2, ls=(0, (4, 3)))

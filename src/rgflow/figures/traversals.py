@@ -42,9 +42,7 @@ def where(address: Address) -> str:
 
 def labels(fields: ReceptiveFields, address: Address) -> tuple[str, str]:
     """A title for a latent, and a note on its strength."""
-    _, i, j, c = address
-    strength = with_error(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
-    return where(address), f"strength {strength}"
+    return where(address), f"strength {with_error(*fields.strength(address))}"
 
 
 def traversals(shown: Sequence[Shown], *, scale: int = 2, across: int = 1) -> Image.Image:
