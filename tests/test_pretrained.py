@@ -15,10 +15,10 @@ import yaml
 
 from flows import by_day
 from rgflow import (
-    AutoregressiveMap,
+    CubeMap,
     FlowConfig,
+    GaussianPrior,
     RGFlow,
-    StudentPrior,
     TrainConfig,
     data,
     load_flow,
@@ -29,7 +29,7 @@ from rgflow.checkpoint import WEIGHTS
 from rgflow.cli import main
 from rgflow.data import msds
 from rgflow.evaluation import evaluate
-from rgflow.geometries import CentredBlocks
+from rgflow.geometries import Windows
 from rgflow.presets import PRESETS
 from rgflow.pretrained import Card, cards, shipped
 from rgflow.training import shipping
@@ -269,8 +269,8 @@ def test_the_commands_on_a_card_have_its_settings(name, tmp_path, monkeypatch, c
 
 def test_commands_of_other_kinds_than_any_preset_has(tmp_path, monkeypatch, capsys):
     model = FlowConfig(
-        height=16, width=8, channels=1, map=AutoregressiveMap(depth=(1, 2), bins=3),
-        geometry=CentredBlocks(), prior=StudentPrior(df=3.5), pixels=None,
+        height=16, width=8, channels=1, map=CubeMap(depth=(1, 2), bins=3),
+        geometry=Windows(reach=1), prior=GaussianPrior(scale=3.5), pixels=None,
     )  # fmt: skip
     config = TrainConfig(model=model, data="folder:my pictures", steps=7, betas=(0.8, 1e-5))
     card = replace(Card.read(cards()["photos"]), name="own", config=config)
