@@ -11,7 +11,7 @@ from PIL import Image
 from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow, random_images
 from rgflow import Latents
 from rgflow.analysis import receptive_fields
-from rgflow.analysis.fields import ANOTHER
+from rgflow.analysis.fields import REPLACEMENT_SEED
 from rgflow.analysis.traversals import (
     field_along,
     fig6_temperature,
@@ -138,7 +138,7 @@ def test_redrawn_fields_along_latents_and_directions(name):
     torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
     assert (one.change, one.space) == ("redraw", "pixels")
     z, d = flow.draw_each([0]), flow.draw_each([1])
-    far = flow.draw_each([ANOTHER]).levels[-1].flatten()[0]
+    far = flow.draw_each([REPLACEMENT_SEED]).levels[-1].flatten()[0]
     moved = flow.decode(Latents.from_flat(z.flat() + far * d.flat(), z.lattice, 3))
     along = field_along(flow, d, draws=1, change="redraw")
     expected = (moved - flow.decode(z)).abs().sum(1)[0]

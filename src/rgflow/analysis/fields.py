@@ -32,7 +32,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
-from rgflow.checks import check_name, check_whole, own
+from rgflow.analysis.levels import plain_temperature
+from rgflow.checks import check_name, check_whole
 from rgflow.files import replacing
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
@@ -44,7 +45,7 @@ Change = Literal["derivative", "redraw", "step"]
 """How a latent is changed: infinitesimally, by redrawing it from the prior, or by adding 1."""
 MEMORY = 1 << 28
 """Maximum bytes of the columns that are computed at a time."""
-ANOTHER = 1 << 31
+REPLACEMENT_SEED = 1 << 31
 """Offset between the seeds of latents and those of their replacements; seeds have 32 bits."""
 LARGEST = 7 << 29
 """Maximum bytes of all fields; with a copy, as when they are written, 7 GiB."""
@@ -256,10 +257,7 @@ def receptive_fields(
         if change == "derivative":
             push = _push(flow, z, space)
         else:
-            new = z.map(lambda part: part + 1)
-            if change == "redraw":
-                new = another(flow, seed + k, temperature)
-            push = redraw(flow, z, new, space)
+            push = redraw(flow, z, replacements(flow, z, seed + k, temperature, change), space)
         for level, w in enumerate(windows):
             strengths[level][k] = _add_fields(fields[level], flow, level, w, push)
         if progress:
@@ -281,7 +279,7 @@ def receptive_fields(
         errors=error,
         space=space,
         change=change,
-        temperature=tuple(temperature) if isinstance(temperature, Sequence) else own(temperature),
+        temperature=plain_temperature(temperature),
         draws=draws,
         seed=seed,
     )
@@ -296,9 +294,13 @@ def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Ch
     return change, space or ("flow" if change == "derivative" else "pixels")
 
 
-def another(flow: Flow, seed: int, temperature: float | Sequence[float]) -> Latents:
-    """The latents that those drawn with a seed are replaced by."""
-    return flow.draw_each([seed + ANOTHER], temperature)
+def replacements(
+    flow: Flow, z: Latents, seed: int, temperature: float | Sequence[float], change: Change
+) -> Latents:
+    """What latents drawn with a seed are replaced by, where they are."""
+    if change == "step":
+        return z.map(lambda part: part + 1)
+    return flow.draw_each([seed + REPLACEMENT_SEED], temperature)
 
 
 def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:

@@ -1,10 +1,10 @@
-"""Levels: images from coarse to fine, what the latents of each level carry, and temperatures.
+"""Levels: what the latents of each level carry, and temperatures.
 
 Letters in shapes: N images; K draws; T temperatures; C channels; H, W rows and columns.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +73,25 @@ def encode(
     return Latents.cat(parts).to("cpu")
 
 
+def decode_each(flow: Flow, ways: Iterable[Latents], *, progress: Progress | None = None) -> Tensor:
+    """N images with their latents changed in K ways, [N, K, C, H, W].
+
+    Args:
+        flow: The flow.
+        ways: For each of the K ways the latents of the N images.
+        progress: As for `decode`.
+    """
+    latents = list(ways)
+    images = decode(flow, Latents.cat(latents), progress=progress)
+    return images.unflatten(0, (len(latents), -1)).transpose(0, 1)
+
+
+def plain_temperature(temperature: float | Sequence[float]) -> float | tuple[float, ...]:
+    """One temperature as a number, or one for each level as a tuple."""
+    temperature = own(temperature)
+    return temperature if isinstance(temperature, int | float) else tuple(own(list(temperature)))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resampled:
     """Images with the latents of one level redrawn and all others kept.
@@ -124,19 +143,18 @@ def resample(
         >>> found.images.shape, found.changes().shape
         (torch.Size([2, 3, 3, 3, 16, 16]), torch.Size([2, 3]))
     """
-    temperature = own(temperature)
+    temperature = plain_temperature(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
-    n, like = len(latents), latents.levels[-1]
-    every = torch.zeros(n, dtype=torch.int64)
-    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like)
+    every = torch.zeros(len(latents), dtype=torch.int64)
+    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(latents.levels[-1])
     drawn = [fresh.select(every + k) for k in range(draws)]
     changed = [latents.replace(h, z.levels[h]) for h in range(flow.levels) for z in drawn]
-    images = decode(flow, Latents.cat([latents, *changed]), progress=progress)
+    images = decode_each(flow, [latents, *changed], progress=progress)
     return Resampled(
-        originals=images[:n],
-        images=images[n:].unflatten(0, (flow.levels, draws, n)).movedim(2, 0),
-        temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),
+        originals=images[:, 0],
+        images=images[:, 1:].unflatten(1, (flow.levels, draws)),
+        temperature=temperature,
         seed=seed,
     )
 
@@ -179,14 +197,9 @@ def at_temperatures(
         >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).images.shape
         torch.Size([2, 2, 3, 16, 16])
     """
-    temperatures = own(list(temperatures))
-    drawn = Latents.cat(flow.draw_each(seeds, temperature) for temperature in temperatures)
-    images = decode(flow, drawn, progress=progress)
-    return Tempered(
-        images=images.unflatten(0, (len(temperatures), len(seeds))),
-        temperatures=tuple(t if isinstance(t, int | float) else tuple(t) for t in temperatures),
-        seeds=tuple(seeds),
-    )
+    each = tuple(map(plain_temperature, temperatures))
+    images = decode_each(flow, [flow.draw_each(seeds, one) for one in each], progress=progress)
+    return Tempered(images=images.transpose(0, 1), temperatures=each, seeds=tuple(seeds))
 
 
 def mixed_temperature(levels: int, split: int, low: float, high: float) -> tuple[float, ...]:

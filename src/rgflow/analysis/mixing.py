@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.levels import Progress, decode
+from rgflow.analysis.levels import Progress, decode_each
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
@@ -112,11 +112,9 @@ def mix(
     """
     if not all(math.isfinite(share) for way in shares for share in way):
         raise ValueError(f"Expected finite shares; got {[list(way) for way in shares]}.")
-    mixed = Latents.cat(first.mix(second, share) for share in shares)
-    images = decode(flow, mixed, progress=progress)
+    mixed = [first.mix(second, way) for way in shares]
     return Mixtures(
-        images=images.unflatten(0, (len(shares), len(first))).transpose(0, 1),
-        shares=tuple(tuple(share) for share in shares),
+        images=decode_each(flow, mixed, progress=progress), shares=tuple(map(tuple, shares))
     )
 
 

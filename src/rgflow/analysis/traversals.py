@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.fields import Change, Found, another, plain_push, redraw, resolved
+from rgflow.analysis.fields import Change, Found, plain_push, redraw, replacements, resolved
 from rgflow.analysis.jacobians import Space
-from rgflow.analysis.levels import Progress, decode, mixed_temperature
-from rgflow.checks import check_whole, own
+from rgflow.analysis.levels import Progress, decode_each, mixed_temperature, plain_temperature
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.text import mean_and_error
@@ -73,10 +73,9 @@ def traverse(
     """
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"Expected one or more finite values; got {list(values)}.")
-    moved = Latents.cat(move(latents, along, value, add=add) for value in values)
-    images = decode(flow, moved, progress=progress)
+    moved = [move(latents, along, value, add=add) for value in values]
     return Traversal(
-        images=images.unflatten(0, (len(values), len(latents))).transpose(0, 1),
+        images=decode_each(flow, moved, progress=progress),
         values=tuple(map(float, values)),
         address=None if isinstance(along, Latents) else along,
     )
@@ -163,7 +162,7 @@ def field_along(
         ValueError: If a number is out of range, there is no such latent, or the direction doesn't
             fit.
     """
-    temperature = own(temperature)
+    temperature = plain_temperature(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
     change, space = resolved(flow, change, space)
@@ -179,10 +178,10 @@ def field_along(
         if change == "derivative":
             changes = plain_push(flow, z, space)(tangent)
         else:
-            new = another(flow, seed + k, temperature) if change == "redraw" else None
-            if new is None or isinstance(along, Latents):
-                far = 1.0 if new is None else new.levels[-1].flatten()[0]
-                new = Latents.from_image(z.image() + far * direction.image(), z.lattice)
+            new = replacements(flow, z, seed + k, temperature, change)
+            if isinstance(along, Latents):
+                distance = new.levels[-1].flatten()[0] if change == "redraw" else 1.0
+                new = Latents.from_image(z.image() + distance * direction.image(), z.lattice)
             changes = redraw(flow, z, new, space)(tangent, flow.levels - 1)
         fields.append(changes[0].abs().sum(0).cpu())
     drawn = torch.stack(fields)
@@ -193,7 +192,7 @@ def field_along(
         error=error,
         space=space,
         change=change,
-        temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),
+        temperature=temperature,
         draws=draws,
         seed=seed,
     )
