@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from rgflow.bijectors.base import Context
-from rgflow.bijectors.cellwise import BAND
+from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
 from rgflow.photographs.scoring import check_windows, has_averages, padded, sized, window_of
@@ -103,7 +103,7 @@ class Around:
         )
         out, first = torch.empty(height, width, dtype=self.dtype), 0
         for rows, cells in every.bands(BAND):
-            own, context = self._layer.read_band(self.image[None, :, rows].to(self.dtype), cells)
+            own, context = Band(self._layer, rows, cells, first).read(self.image[None])
             found = self._map.excess(own, context)
             out[first : first + cells.shape[0]] = found.view(cells.shape).cpu()
             first += cells.shape[0]
