@@ -215,7 +215,9 @@ def test_redrawn_fields_are_those_of_latents_set_one_by_one(case):
         return flow.decode(z)[0] if space == "pixels" else flow.coarse(z, "flow")[0][0]
 
     moved = 0
-    pairs = [[flow.draw_each([k + more], 0.8) for more in (0, fields.REPLACEMENT_SEED)] for k in range(2)]
+    pairs = [
+        [flow.draw_each([k + more], 0.8) for more in (0, fields.REPLACEMENT_SEED)] for k in range(2)
+    ]
     before = [image(z) for z, _ in pairs]
     for windows in found.windows:
         for address in map(tuple, windows.addresses[::15].tolist()):
