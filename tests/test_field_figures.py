@@ -105,7 +105,7 @@ def test_large_atlases_are_pooled(results, monkeypatch):
     found = results["Real NVP"]
     monkeypatch.setattr(figures.fields, "PANEL", 1)
     whole = figures.atlas(found, 0)
-    monkeypatch.setattr(figures.fields, "LARGEST", 40)
+    monkeypatch.setattr(figures.fields, "MAX_PANEL", 40)
     assert figures.atlas(found, 0).height < whole.height - 30
 
 

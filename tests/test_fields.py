@@ -136,7 +136,7 @@ class Large(TorchDispatchMode):
 
 def test_all_fields_are_held_only_once(monkeypatch):
     flow = random_flow(height=16, width=16, **REAL_NVP["real-nvp"])
-    monkeypatch.setattr(fields, "MEMORY", flow.dim * 16 * 4)  # four columns at a time
+    monkeypatch.setattr(fields, "BATCH_BYTES", flow.dim * 16 * 4)  # four columns at a time
     monkeypatch.setattr(fields, "_push", lambda *_: lambda tangents, level: tangents)
     size = flow.dim * 256 * 8
     with Large(size // 20) as large:

@@ -43,18 +43,18 @@ from rgflow.numerics import jvp
 
 Change = Literal["derivative", "redraw", "step"]
 """How a latent is changed: infinitesimally, by redrawing it from the prior, or by adding 1."""
-MEMORY = 1 << 28
+BATCH_BYTES = 1 << 28
 """Maximum bytes of the columns that are computed at a time."""
 REPLACEMENT_SEED = 1 << 31
 """Offset between the seeds of latents and those of their replacements; seeds have 32 bits."""
-LARGEST = 7 << 29
+MAX_BYTES = 7 << 29
 """Maximum bytes of all fields; with a copy, as when they are written, 7 GiB."""
 VISIBLE = 1.0
 """Strength above which a latent counts as visible (paper, section 4.4)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class FieldSettings:
     """How receptive fields were found: the arguments of `receptive_fields`."""
 
     space: Space
@@ -65,10 +65,10 @@ class Found:
 
     def how(self) -> dict[str, Any]:
         """These alone, by name."""
-        return {name: getattr(self, name) for name in Found.__dataclass_fields__}
+        return {name: getattr(self, name) for name in FieldSettings.__dataclass_fields__}
 
 
-def how_found(one: Found) -> str:
+def how_found(one: FieldSettings) -> str:
     """How receptive fields were found, in words."""
     t = one.temperature
     temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
@@ -93,7 +93,7 @@ class Windows(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReceptiveFields(Found):
+class ReceptiveFields(FieldSettings):
     """Receptive fields of latents of a flow.
 
     Attributes:
@@ -243,9 +243,9 @@ def receptive_fields(
     windows = tuple(_windows(flow, level, sites) for level in range(flow.levels))
     shapes = [(len(w.addresses), w.rows.shape[1], w.columns.shape[1]) for w in windows]
     needed = sum(map(math.prod, shapes)) * flow.dtype.itemsize
-    if needed > LARGEST:
+    if needed > MAX_BYTES:
         raise ValueError(
-            f"Expected receptive fields of {LARGEST / 2**30:.1f} GiB at the most; got "
+            f"Expected receptive fields of {MAX_BYTES / 2**30:.1f} GiB at the most; got "
             f"{sum(n for n, *_ in shapes):,} latents, whose fields take {needed / 2**30:.1f} GiB: "
             f"take those of a single level, or of some latents only."
         )
@@ -343,7 +343,7 @@ def _add_fields(
     colours = windows.colours
     device = flow.device
     strengths = total.new_empty(len(colours))
-    each = max(1, MEMORY // (flow.dim * 16))
+    each = max(1, BATCH_BYTES // (flow.dim * 16))
     order = np.argsort(colours, kind="stable")
     names, starts = np.unique(colours[order], return_index=True)
     for first in range(0, len(names), each):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.fields import Change, Found, plain_push, redraw, replacements, resolved
+from rgflow.analysis.fields import Change, FieldSettings, plain_push, redraw, replacements, resolved
 from rgflow.analysis.jacobians import Space
 from rgflow.analysis.levels import Progress, decode_each, mixed_temperature, plain_temperature
 from rgflow.checks import check_whole
@@ -123,7 +123,7 @@ def _check_direction(direction: Latents, latents: Latents) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FieldAlong(Found):
+class FieldAlong(FieldSettings):
     """The receptive field of one latent or direction.
 
     Attributes:

@@ -7,7 +7,7 @@ import torch
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
-from rgflow.analysis.fields import VISIBLE, Found, ReceptiveFields
+from rgflow.analysis.fields import VISIBLE, FieldSettings, ReceptiveFields
 from rgflow.checks import check_at_least, check_whole
 from rgflow.latents import Address
 from rgflow.lattice import Sites
@@ -17,7 +17,7 @@ SIMILARITY = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Visible(Found):
+class Visible(FieldSettings):
     """The latents that change an image most.
 
     Attributes:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 NAMED = 5
 """Labels named in a message about those left out."""
-LONGEST = 40
-"""The most letters of a label in the name of a file."""
+MAX_STEM = 40
+"""Letters of a label in the name of a file at the most, as file systems limit names."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -137,7 +137,7 @@ def _tables(found: Factors) -> Iterator[Table]:
 
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures; where they are, in words."""
-    from rgflow.cli.subjects import listed
+    from rgflow.cli.subjects import file_names
     from rgflow.figures.factors import dependence_curves, probe_table, ranking
     from rgflow.pretrained import FACTORS
 
@@ -149,7 +149,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         (out / "directions").mkdir(exist_ok=True)
     stems = list[str]()
     for one in found.directions:
-        stem = as_name(one.label).lower()[:LONGEST] or "label"
+        stem = as_name(one.label).lower()[:MAX_STEM] or "label"
         while stem in stems:  # other signs, the same letters
             stem += "-"
         stems.append(stem)
@@ -165,7 +165,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     if found.associations:
         text += ", every latent with every label in associations.safetensors"
     text += "; see "
-    text += listed([pictures / f"{name}.png" for name in drawn])
+    text += file_names([pictures / f"{name}.png" for name in drawn])
     if found.directions:
         text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
     return f"{text}."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rgflow.flow import Flow
     from rgflow.lattice import Mask
 
-SHOWN = 8
+STRONGEST = 8
 """Strongest latents of each level in the picture, and in the table of results."""
 
 
@@ -81,7 +81,7 @@ def run(arguments: Sequence[str]) -> None:
         drawn = {f"fields{part}": figures.maps(found, [tuple(a) for a in settings.latents])}
     else:
         drawn = {
-            f"fields{part}": figures.strongest(results, SHOWN, threshold),
+            f"fields{part}": figures.strongest(results, STRONGEST, threshold),
             f"strengths{part}": figures.strengths(results, threshold),
         }
         for level in found.levels:
@@ -94,7 +94,7 @@ def run(arguments: Sequence[str]) -> None:
             path = folder / f"{stem}{part}.safetensors"
             one.save(path, run=name)
             about = {"run": name, **one.how(), "threshold": threshold}
-            levels = one.summary(SHOWN, threshold)
+            levels = one.summary(STRONGEST, threshold)
             write_json(path.with_suffix(".json"), about | {"levels": levels})
     for name, one in results.items():
         shown = strengths(one, threshold, name)

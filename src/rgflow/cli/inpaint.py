@@ -288,7 +288,7 @@ def _repair(
         for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
         if len(images) > most
     )
-    say(f"See {subjects.listed(written)}.{limits}")
+    say(f"See {subjects.file_names(written)}.{limits}")
 
 
 @contextmanager

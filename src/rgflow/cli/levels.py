@@ -98,7 +98,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
                 mixed = found.shaded(at_temperatures(flow, seeds, pairs, progress=progress))
                 picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
                 found.save(picture, "mixed-temperatures.png")
-    say(f"{len(z)} images level by level: see {subjects.listed(found.written)}.")
+    say(f"{len(z)} images level by level: see {subjects.file_names(found.written)}.")
 
 
 def _at_full_size(one: Photograph, settings: Namespace) -> None:
@@ -125,5 +125,5 @@ def _at_full_size(one: Photograph, settings: Namespace) -> None:
                     generator=generator, progress=progress,
                 )  # fmt: skip
             one.save(new, f"level-{level}-drawn-{number + 1}")
-    written = subjects.listed(one.written)
+    written = subjects.file_names(one.written)
     say(f"{one.path.name} level by level, the finest {len(finest)}: see {written}.")

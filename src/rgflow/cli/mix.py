@@ -98,7 +98,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         found.save(picture, "mixing.png")
         if paths := {name: mixed(first, second, shares) for name, shares in ways.items()}:
             found.animate(path_frames(paths, scale=scale), f"mixing.{settings.video}")
-    say(f"{n} images mixed: see {subjects.listed(found.written)}.")
+    say(f"{n} images mixed: see {subjects.file_names(found.written)}.")
 
 
 def _at_full_size(pictures: Sequence[Photograph], settings: Namespace) -> None:
@@ -127,4 +127,4 @@ def _at_full_size(pictures: Sequence[Photograph], settings: Namespace) -> None:
         first.save(mixed, f"with-{other.path.stem}")
         if pixels.shape != other.image.shape:
             say(f"{other.path.name}: cropped and resized to the size of {first.path.name}.")
-    say(f"{first.path.name} mixed: see {subjects.listed(first.written)}.")
+    say(f"{first.path.name} mixed: see {subjects.file_names(first.written)}.")

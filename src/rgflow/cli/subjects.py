@@ -222,7 +222,7 @@ def place(settings: Namespace, model: Model) -> dict[str, Any]:
     return {"folder": model.pictures, "scale": scale}
 
 
-def listed(paths: Sequence[Path]) -> str:
+def file_names(paths: Sequence[Path]) -> str:
     """The names of files in one folder, in words."""
     *names, last = (path.name for path in paths)
     folder = paths[0].parent

@@ -117,7 +117,7 @@ def _draw(found: Subjects, ways: Sequence[Sequence[float]], settings: Namespace)
     for _, _, title, note in varied:
         say(f"{title}: {note}")
     say(f"Strengths are those of receptive fields: {how}.")
-    say(f"See {subjects.listed(found.written)}.")
+    say(f"See {subjects.file_names(found.written)}.")
 
 
 def _varied(
@@ -173,5 +173,5 @@ def _at_full_size(one: Photograph, values: Sequence[float], settings: Namespace)
             new, _ = vary(one.flow, one.image, tuple(settings.latent), value, add=settings.add)
             one.save(new, f"latent-{'-'.join(map(str, settings.latent))}-{number}")
             progress(number / len(values))
-    written = subjects.listed(one.written)
+    written = subjects.file_names(one.written)
     say(f"{one.path.name} with the latent at {values[0]:g} to {values[-1]:g}: see {written}.")

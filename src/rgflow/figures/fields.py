@@ -31,7 +31,7 @@ from rgflow.latents import Address
 
 MAP = 96
 """Edge of a map with a caption, in pixels, at the least."""
-PANEL, LARGEST = 640, 4096
+PANEL, MAX_PANEL = 640, 4096
 """Edge of the maps of one channel laid out on the lattice, in pixels: about, and at the most."""
 FRAME = ImageColor.getrgb("#ffd640")
 """Around visible latents."""
@@ -115,7 +115,7 @@ def atlas(found: ReceptiveFields, level: int, threshold: float = VISIBLE) -> Ima
     cells = [np.unique(windows.addresses[:, k], return_inverse=True)[1].tolist() for k in (1, 2)]
     counts = [max(places) + 1 for places in cells]
     sizes, most = fields.shape[1:], max(counts)
-    pool = -(-most * (max(sizes) + GAP) // LARGEST)
+    pool = -(-most * (max(sizes) + GAP) // MAX_PANEL)
     scale = max(1, round((PANEL / most - GAP) * pool / max(sizes)))
     steps = [-(-size // pool) * scale + GAP for size in sizes]
     shape = [count * step + GAP for count, step in zip(counts, steps, strict=True)]

@@ -140,11 +140,11 @@ def mix(
     of = sized(flow, second[None])
     other, of_level = grids(of, second[None]), [*shares, *[0.0] * of.levels]
 
-    def latents(band: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+    def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
         if not (share := of_level[band.level]):
-            return own()
+            return present()
         theirs = _latents(of, band, other[band.level], which)
-        return theirs if share == 1 else torch.lerp(own(), theirs, share)
+        return theirs if share == 1 else torch.lerp(present(), theirs, share)
 
     return _changed(of, first, lambda band: of_level[band.level] != 0, latents, progress)
 
@@ -186,9 +186,9 @@ def draw_level(
     check_at_least("temperature", temperature, 0)
     prior = of.prior.tempered(temperature, "density")
 
-    def latents(band: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+    def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
         if band.level != level:
-            return own()
+            return present()
         new = torch.empty(int(which.sum()), len(image), dtype=of.dtype)  # the same on every device
         return prior.sample_like(new, generator).to(of.device)
 
@@ -250,8 +250,8 @@ def vary(
         )
         return (row[:, None] & column).flatten() & (band.level == level)
 
-    def latents(band: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
-        z, here = own(), touched(band)[which]
+    def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
+        z, here = present(), touched(band)[which]
         z[here, channel] = z[here, channel] + value if add else value
         return z
 
