@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow, random_images
+from pictures import shows
 from rgflow import Latents
 from rgflow.analysis import receptive_fields
 from rgflow.analysis.fields import REPLACEMENT_SEED
@@ -188,18 +189,15 @@ def test_what_is_where_in_the_picture():
     found = traverse(flow, flow.draw_each([0, 1]), (1, 0, 2, 0), [-1.0, 0.0, 2.0])
     field = torch.rand(8, 8)
     shown = [Shown(found, field, "h = 1", "strength 1")] * 3
-    picture = np.asarray(traversals(shown, scale=10, across=2))
-    images = found.images.floor().clamp(0, 255).to(torch.uint8).repeat_interleave(10, 3)
-    last = images.repeat_interleave(10, 4)[1, 2].permute(1, 2, 0).numpy()
-    assert any(
-        np.array_equal(picture[y : y + 80, x : x + 80], last)
-        for y, x in zip(*np.nonzero((picture[..., :] == last[0, 0]).all(-1)), strict=True)
-        if y + 80 <= len(picture) and x + 80 <= picture.shape[1]
-    )
+    picture = traversals(shown, scale=10, across=2)
+    assert all(shows(picture, image, 10) for image in found.images.flatten(0, 1))
     frames = traversal_frames(shown, scale=10)
     assert len(frames) == 3
     assert len({frame.size for frame in frames}) == 1
-    assert differences(shown, scale=10).width >= traversals(shown, scale=10).width
+    changes = found.differences()
+    limit = max(round(changes.abs().max().item()), 1)
+    picture = differences(shown, scale=10)
+    assert all(shows(picture, image, 10) for image in signed(changes, limit).flatten(0, 1))
 
 
 # ---------------------------------------------------------------- the command
