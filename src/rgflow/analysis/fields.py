@@ -212,6 +212,7 @@ def receptive_fields(
     """Receptive fields of any or all latents (paper, eq. 14).
 
     Args:
+        flow: The flow.
         draws: Number of latents drawn, over which |∂G/∂z| is averaged; draw k has seed + k.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
@@ -286,7 +287,8 @@ def receptive_fields(
 
 
 def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Change, Space]:
-    """How latents are changed and in which space changes are measured, with defaults resolved."""
+    """How latents are changed and in which space changes are measured, with defaults resolved; a
+    `ValueError` if there is no such change."""
     if change is None:
         whole = any(bijector.staircase for bijector in flow.maps())
         change = "redraw" if whole else "derivative"
@@ -297,7 +299,15 @@ def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Ch
 def replacements(
     flow: Flow, z: Latents, seed: int, temperature: float | Sequence[float], change: Change
 ) -> Latents:
-    """What latents drawn with a seed are replaced by, where they are."""
+    """The latents that take the place of others.
+
+    Args:
+        flow: The flow.
+        z: The others.
+        seed: With which they were drawn.
+        temperature: At which they were drawn.
+        change: Moved by 1 (step), or drawn with another seed.
+    """
     if change == "step":
         return z.map(lambda part: part + 1)
     return flow.draw_each([seed + REPLACEMENT_SEED], temperature)
@@ -305,6 +315,12 @@ def replacements(
 
 def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:
     """What an image changes by if some of its latents are replaced by others.
+
+    Args:
+        flow: The flow.
+        z: The latents of the image.
+        other: The others.
+        space: Where changes are measured.
 
     Returns:
         A function of K choices of latents, those that aren't 0 in the image layout [K, C, H, W],

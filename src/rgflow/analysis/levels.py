@@ -27,6 +27,7 @@ def decode(
     """The images of any number of latents, on the CPU: `Flow.decode` in batches.
 
     Args:
+        flow: The flow.
         latents: In the number format to compute in, on any device.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called after every batch.
@@ -62,8 +63,11 @@ def encode(
 ) -> Latents:
     """The latents of any number of images, on the CPU: `Flow.encode` in batches.
 
-    Takes reals [N, C, H, W], and all else as `decode`; the latents have the number format of the
-    flow.
+    Args:
+        flow: The flow, whose number format the latents have.
+        x: Images, reals [N, C, H, W].
+        batch_size: Images at a time.
+        progress: As for `decode`.
     """
     parts = []
     for part in x.split(batch_size):
@@ -127,6 +131,7 @@ def resample(
     """Redraw the latents of each level in turn, and keep all others.
 
     Args:
+        flow: The flow.
         latents: Of N images.
         draws: Draws K for every image and level.
         temperature: Of the draws: one, or one per level.
@@ -184,6 +189,7 @@ def at_temperatures(
     """Samples of the same seeds at several temperatures (paper, Appendix D).
 
     Args:
+        flow: The flow.
         seeds: One for each of N images.
         temperatures: Each is one number (an effective temperature) or one per level (mixed).
         progress: As for `decode`, T·N images in all.
@@ -203,8 +209,16 @@ def at_temperatures(
 
 
 def mixed_temperature(levels: int, split: int, low: float, high: float) -> tuple[float, ...]:
-    """One temperature for the levels below a split, another from it on; a `ValueError` if the split
-    isn't from 0 to the number of levels.
+    """One temperature for the levels below a split, another from it on.
+
+    Args:
+        levels: Number of levels.
+        split: The first level with the high levels' temperature.
+        low: Temperature of the levels below.
+        high: Temperature of the others.
+
+    Raises:
+        ValueError: If the split isn't from 0 to the number of levels.
 
     Example:
         >>> mixed_temperature(4, 1, 0.2, 0.6)  # as in Fig. 6 of the paper

@@ -24,8 +24,14 @@ Shares = tuple[float, ...]
 
 
 def hyperbolic(levels: int, threshold: int) -> Shares:
-    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15), with a Θ from
-    0 (all of the first image) to the number of levels (all of the second).
+    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15).
+
+    Args:
+        levels: Number of levels.
+        threshold: Θ, from 0 (all of the first image) to the number of levels (all of the second).
+
+    Raises:
+        ValueError: If it is another number.
 
     Example:
         >>> hyperbolic(4, 3)
@@ -41,7 +47,8 @@ def every_threshold(levels: int) -> list[Shares]:
 
 
 def straight(levels: int, steps: int) -> list[Shares]:
-    """The straight path from one image to another, all levels at once, in a number of steps.
+    """The straight path from one image to another, all levels at once, in a number of steps; a
+    `ValueError` if there are none.
 
     Example:
         >>> straight(2, 2)
@@ -53,7 +60,7 @@ def straight(levels: int, steps: int) -> list[Shares]:
 
 def level_by_level(levels: int, steps: int) -> list[Shares]:
     """The path from one image to another level by level, the details first, in a number of steps
-    each.
+    each; a `ValueError` if there are none.
 
     Example:
         >>> level_by_level(2, 2)
@@ -91,6 +98,7 @@ def mix(
     """Mix pairs of images in several ways.
 
     Args:
+        flow: The flow.
         first: Latents of N images.
         second: Latents of as many.
         shares: K ways to mix, each with λ of the second image at every level.
@@ -129,6 +137,7 @@ def mixing_grid(
     """Every image's high levels with every image's low levels, as in the paper's Fig. 7c.
 
     Args:
+        flow: The flow.
         high: Of the images that the levels h ≥ Θ are taken from.
         low: Of those that the levels h < Θ are taken from.
         threshold: Θ.

@@ -55,6 +55,7 @@ def traverse(
     """Vary one latent, or a direction, of some images (paper, Figs. 4 and 6).
 
     Args:
+        flow: The flow.
         latents: Of N images.
         along: What to vary, as for `move`.
         values: Its V values, in units of the latents; `prior_scale` gives that of the prior.
@@ -155,6 +156,7 @@ def field_along(
     direction is followed by a distance drawn from the prior; with `step`, by 1.
 
     Args:
+        flow: The flow.
         along: The address of a latent, or a direction, the latents of one image.
         draws, temperature, seed, space, change: As for `receptive_fields`.
 

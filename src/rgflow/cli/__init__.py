@@ -116,6 +116,9 @@ def trusting(arguments: Sequence[str]) -> list[str]:
 
     Nothing that a file names is ever imported, nor is the current folder searched for anything
     else.
+
+    Raises:
+        ValueError: If `--trust` has no name behind it.
     """
     from rgflow.cli.parsing import extracted
 

@@ -11,7 +11,11 @@ from rgflow.trained import locate
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, and serve the page."""
+    """Parse, and serve the page.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "app",
         "See, edit, mix and repair images in the browser. Nothing leaves this machine.",

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse and evaluate."""
+    """Parse and evaluate.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "evaluate",
         "Bits per dimension of a trained flow on test images (nats per site of real-valued "

@@ -27,7 +27,11 @@ MAX_STEM = 40
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, analyse, print and draw."""
+    """Parse, analyse, print and draw.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "factors",
         "Find what the latents of a trained flow mean: which level holds which factor of the "

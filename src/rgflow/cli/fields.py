@@ -19,7 +19,11 @@ STRONGEST = 8
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, compute, write and draw."""
+    """Parse, compute, write and draw.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "fields",
         "Receptive fields of the latents of a trained flow: which pixels each changes, and how "

@@ -26,7 +26,11 @@ FINEST = 5
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, compute and draw."""
+    """Parse, compute and draw.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "levels",
         "Images level by level: from coarse to fine, with each level resampled while the others "

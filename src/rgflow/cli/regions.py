@@ -22,7 +22,11 @@ SQUARE = 10
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
-    """The images, uint8 [N, C, H, W], and the truth, if it is known."""
+    """The images, uint8 [N, C, H, W], and the truth, if it is known.
+
+    Raises:
+        ValueError: If the data set has fewer images.
+    """
     import torch
 
     config = model.flow.config
@@ -43,7 +47,17 @@ def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
 
 
 def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
-    """The regions to fill in, [N, H, W]; none: there is nothing to do."""
+    """The regions to fill in, [N, H, W]; none: there is nothing to do.
+
+    Args:
+        settings: The options.
+        model: The flow and its data.
+        images: The images, uint8 [N, C, H, W].
+        pictures: Where what is found is drawn.
+
+    Raises:
+        ValueError: If the regions don't fit the images.
+    """
     import numpy as np
 
     from rgflow.photographs.pictures import read_mask

@@ -16,7 +16,11 @@ LARGEST_SCALE = 64
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse and sample."""
+    """Parse and sample.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "sample",
         "Generate images with a trained flow: a grid, and some of them from coarse to fine.",

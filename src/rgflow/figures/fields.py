@@ -60,6 +60,8 @@ def maps(found: ReceptiveFields, addresses: Sequence[Address], columns: int = 8)
     """The fields of some latents, row by row, each with (row, column, channel) and its strength.
 
     Args:
+        found: The fields.
+        addresses: Of the latents.
         columns: Maps in a row.
 
     Raises:
@@ -86,7 +88,9 @@ def strongest(results: Results, count: int = 8, threshold: float = VISIBLE) -> I
     """The strongest fields of every level, the highest level first (paper, Figs. 5b and C1a).
 
     Args:
+        results: The fields of each flow.
         count: Fields of each level.
+        threshold: Strength above which a latent is visible.
     """
     blocks = []
     for name, found in results.items():

@@ -54,8 +54,14 @@ def panel(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Image.Image:
-    """Images [R, K, C, H, W] in a grid on white, with labels on the left of the rows and above the
-    columns, if there are any."""
+    """Images in a grid on white.
+
+    Args:
+        images: [R, K, C, H, W].
+        scale: Edge of a drawn pixel.
+        rows: Labels on the left of the rows; none: no labels.
+        columns: Labels above the columns.
+    """
     height, width = (edge * scale for edge in images.shape[3:])
     body = grid(images.flatten(0, 1), images.shape[1], scale)
     body = body.crop((GAP, GAP, body.width - GAP, body.height - GAP))

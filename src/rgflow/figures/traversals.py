@@ -49,6 +49,8 @@ def traversals(shown: Sequence[Shown], *, scale: int = 2, across: int = 1) -> Im
     """Fields, and beside each the images, a row for every one and a column for every value.
 
     Args:
+        shown: The latents.
+        scale: Edge of a drawn pixel.
         across: How many latents stand side by side.
     """
     return arranged([_group(one, one.traversal.images, scale) for one in shown], across)
@@ -85,6 +87,8 @@ def traversal_frames(
     """A picture for every value, for `animate`; all have as many values as the first.
 
     Args:
+        shown: The latents.
+        scale: Edge of a drawn pixel.
         across: How many latents stand side by side.
     """
     return [
