@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.checks import check_whole, own
+from rgflow.checks import as_python, check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 
@@ -92,8 +92,8 @@ def decode_each(flow: Flow, ways: Iterable[Latents], *, progress: Progress | Non
 
 def plain_temperature(temperature: float | Sequence[float]) -> float | tuple[float, ...]:
     """One temperature as a number, or one for each level as a tuple."""
-    temperature = own(temperature)
-    return temperature if isinstance(temperature, int | float) else tuple(own(list(temperature)))
+    temperature = as_python(temperature)
+    return temperature if isinstance(temperature, int | float) else tuple(as_python(list(temperature)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
