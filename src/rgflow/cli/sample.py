@@ -110,7 +110,7 @@ def run(arguments: Sequence[str]) -> None:
         drawn = images[:IN_A_GRID]
     if flow.config.channels in (1, 3):
         grid = figures.grid(drawn, settings.columns, settings.scale)
-        stages = figures.stages(coarse, settings.scale)
+        stages = figures.progressive(coarse, scale=settings.scale)
         messages += [
             f"a grid of {len(drawn)} is {write_picture(folder / 'samples.png', grid)}",
             f"the first {len(coarse[0])} from coarse to fine are in "

@@ -88,17 +88,6 @@ def pixel_size(columns: int, width: int = 64) -> int:
     return max(1, round(width / columns))
 
 
-def stages(images: Sequence[Tensor], scale: int = 2) -> Image.Image:
-    """Progressive generation as in the paper's Fig. 5a: one row per image, coarse to fine.
-
-    Args:
-        images: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `RGFlow.coarse` gives.
-        scale: Edge of a drawn pixel.
-    """
-    rows = enlarged([_drawable(x) for x in images]).flip(1).flatten(0, 1)
-    return grid(rows, columns=len(images), scale=scale)
-
-
 def enlarged(images: Sequence[Tensor]) -> Tensor:
     """Images of every level, each as large as the finest, [N, levels, C, H, W].
 
