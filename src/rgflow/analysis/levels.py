@@ -93,7 +93,9 @@ def decode_each(flow: Flow, ways: Iterable[Latents], *, progress: Progress | Non
 def plain_temperature(temperature: float | Sequence[float]) -> float | tuple[float, ...]:
     """One temperature as a number, or one for each level as a tuple."""
     temperature = as_python(temperature)
-    return temperature if isinstance(temperature, int | float) else tuple(as_python(list(temperature)))
+    return (
+        temperature if isinstance(temperature, int | float) else tuple(as_python(list(temperature)))
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
