@@ -151,7 +151,8 @@ def test_temperatures_of_numpy_are_numbers():
     hot = at_temperatures(flow, [0], np.float32([0.5, 1.0]))
     assert (again.temperature, hot.temperatures) == (0.5, (0.5, 1.0))
     assert receptive_fields(flow, draws=1, temperature=np.float32(0.5)).temperature == 0.5
-    assert field_along(flow, (1, 0, 0, 0), draws=1, temperature=np.float32(0.5)).temperature == 0.5
+    along = field_along(flow, flow.draw_each([1]), draws=1, temperature=np.float32(0.5))
+    assert along.temperature == 0.5
 
 
 def test_one_level_has_one_temperature(tmp_path):

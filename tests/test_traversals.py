@@ -12,7 +12,7 @@ from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow, random_images
 from pictures import shows
 from rgflow import Latents
 from rgflow.analysis import receptive_fields
-from rgflow.analysis.fields import REPLACEMENT_SEED
+from rgflow.analysis.fields import REPLACEMENT_SEED, sites_of
 from rgflow.analysis.traversals import (
     field_along,
     fig6_temperature,
@@ -101,48 +101,31 @@ def test_differences_are_from_the_value_nearest_to_0():
 
 @pytest.mark.parametrize("name", ["affine", "real-nvp"])
 @pytest.mark.parametrize("space", ["flow", "pixels"])
-def test_fields_along_latents_and_directions(name, space):
+def test_fields_along_directions(name, space):
     flow = random_flow(**KINDS[name])
-    address = h, i, j, c = ADDRESSES.get(name, (0, 2, 1, 1))
-    found = receptive_fields(flow, draws=2, space=space, sites=flow.lattice.site(h, i, j))
-    d = unit_direction(flow.draw_each([0]), address).map(lambda z: -3 * z)
-    one = field_along(flow, address, draws=2, space=space)
+    address = ADDRESSES.get(name, (0, 2, 1, 1))
+    found = receptive_fields(flow, draws=2, space=space, sites=sites_of(flow, [address]))
+    d = unit_direction(flow.draw_each([0]), address)
+    one = field_along(flow, d, draws=2, space=space)
     torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
-    assert one.strength == pytest.approx(found.strengths[c, i, j].item())
-    assert one.error == pytest.approx(found.errors[c, i, j].item())
-    thrice = field_along(flow, d.to(torch.float32), draws=2, space=space)
+    assert (one.strength, one.error) == pytest.approx(found.strength(address))
+    thrice = field_along(flow, d.map(lambda z: -3 * z).to(torch.float32), draws=2, space=space)
     torch.testing.assert_close(thrice.field, 3 * one.field, rtol=1e-9, atol=1e-9)
     assert (thrice.draws, thrice.seed, thrice.space, thrice.temperature) == (2, 0, space, 1.0)
 
 
 @pytest.mark.parametrize("name", ["affine", "real-nvp"])
-def test_steps_along_latents_and_directions(name):
+@pytest.mark.parametrize("change", ["step", "redraw"])
+def test_steps_along_directions(name, change):
     flow = random_flow(**KINDS[name])
-    address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))
-    found = receptive_fields(flow, draws=2, change="step", sites=flow.lattice.site(h, i, j))
-    one = field_along(flow, address, draws=2, change="step")
-    torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
     z, d = flow.draw_each([0]), flow.draw_each([1])
-    along = field_along(flow, d, draws=1, change="step")
-    moved = flow.decode(Latents.from_flat(z.flat() + d.flat(), z.lattice, 3))
+    distance = 1.0
+    if change == "redraw":
+        distance = flow.draw_each([REPLACEMENT_SEED]).levels[-1].flatten()[0]
+    moved = flow.decode(Latents.from_flat(z.flat() + distance * d.flat(), z.lattice, 3))
     expected = (moved - flow.decode(z)).abs().sum(1)[0]
-    torch.testing.assert_close(along.field, expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", ["affine", "real-nvp"])
-def test_redrawn_fields_along_latents_and_directions(name):
-    flow = random_flow(**KINDS[name])
-    address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))
-    sites = flow.lattice.site(h, i, j)
-    found = receptive_fields(flow, draws=2, change="redraw", sites=sites)
-    one = field_along(flow, address, draws=2, change="redraw")
-    torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
-    assert (one.change, one.space) == ("redraw", "pixels")
-    z, d = flow.draw_each([0]), flow.draw_each([1])
-    far = flow.draw_each([REPLACEMENT_SEED]).levels[-1].flatten()[0]
-    moved = flow.decode(Latents.from_flat(z.flat() + far * d.flat(), z.lattice, 3))
-    along = field_along(flow, d, draws=1, change="redraw")
-    expected = (moved - flow.decode(z)).abs().sum(1)[0]
+    along = field_along(flow, d, draws=1, change=change)
+    assert (along.change, along.space) == (change, "pixels")
     torch.testing.assert_close(along.field, expected, rtol=1e-9, atol=1e-9)
 
 

@@ -18,7 +18,7 @@ and columns of the window that holds a level's cones.
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -284,6 +284,15 @@ def receptive_fields(
         draws=draws,
         seed=seed,
     )
+
+
+def sites_of(flow: Flow, addresses: Iterable[Address]) -> Mask:
+    """The positions of some latents, a mask [H, W]; a `ValueError` if there is no such latent."""
+    z, sites = flow.draw_each([0]), flow.lattice.site_levels < 0
+    for h, i, j, c in addresses:
+        _ = z[h, i, j, c]  # checks it
+        sites |= flow.lattice.site(h, i, j)
+    return sites
 
 
 def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Change, Space]:

@@ -125,7 +125,7 @@ def _check_direction(direction: Latents, latents: Latents) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FieldAlong(FieldSettings):
-    """The receptive field of one latent or direction.
+    """The receptive field of a direction.
 
     Attributes:
         field: [H, W].
@@ -141,7 +141,7 @@ class FieldAlong(FieldSettings):
 @torch.no_grad()
 def field_along(
     flow: Flow,
-    along: Address | Latents,
+    direction: Latents,
     *,
     draws: int = 16,
     temperature: float | Sequence[float] = 1.0,
@@ -149,20 +149,18 @@ def field_along(
     space: Space | None = None,
     change: Change | None = None,
 ) -> FieldAlong:
-    """The receptive field of one latent or of a direction d: E |∂G/∂z · d|, summed over channels.
+    """The receptive field of a direction d: E |∂G/∂z · d|, summed over channels.
 
-    For a latent it is that of `receptive_fields` (paper, eq. 14), but found by a single
-    Jacobian-vector product per draw, without the Jacobians of all blocks. With `redraw`, a
-    direction is followed by a distance drawn from the prior; with `step`, by 1.
+    With `redraw`, images move along the direction by a distance drawn from the prior; with `step`,
+    by 1.
 
     Args:
         flow: The flow.
-        along: The address of a latent, or a direction, the latents of one image.
+        direction: The latents of one image.
         draws, temperature, seed, space, change: As for `receptive_fields`.
 
     Raises:
-        ValueError: If a number is out of range, there is no such latent, or the direction doesn't
-            fit.
+        ValueError: If a number is out of range, or the direction doesn't fit.
     """
     temperature = plain_temperature(temperature)
     check_whole("draws", draws, 1)
@@ -171,19 +169,14 @@ def field_along(
     fields = []
     for k in range(draws):
         z = flow.draw_each([seed + k], temperature)
-        if isinstance(along, Latents):
-            _check_direction(along, z)
-            direction = along.to(dtype=z.levels[-1].dtype, device=z.levels[-1].device)
-        else:
-            direction = z.map(torch.zeros_like).set(along, 1.0)
+        _check_direction(direction, z)
         tangent = direction.image().to(z.levels[-1])
         if change == "derivative":
             changes = plain_push(flow, z, space)(tangent)
         else:
-            new = replacements(flow, z, seed + k, temperature, change)
-            if isinstance(along, Latents):
-                distance = new.levels[-1].flatten()[0] if change == "redraw" else 1.0
-                new = Latents.from_image(z.image() + distance * direction.image(), z.lattice)
+            other = replacements(flow, z, seed + k, temperature, change)
+            distance = other.levels[-1].flatten()[0] if change == "redraw" else 1.0
+            new = Latents.from_image(z.image() + distance * tangent, z.lattice)
             changes = redraw(flow, z, new, space)(tangent, flow.levels - 1)
         fields.append(changes[0].abs().sum(0).cpu())
     drawn = torch.stack(fields)

@@ -113,18 +113,16 @@ def run(arguments: Sequence[str]) -> None:
 
 def _sites(flow: Flow, level: int | None, latents: list[list[int]] | None) -> Mask | None:
     """The sites of the wanted latents; none: everywhere."""
+    from rgflow.analysis.fields import sites_of
+
     if level is not None:
         flow.lattice.check_level(level)
         return flow.lattice.site_levels == level
     if latents is None:
         return None
-    z, sites = flow.draw_each([0]), flow.lattice.site_levels < 0
     for address in latents:
         if len(address) != 4:
             raise ValueError(
                 f"Expected level, row, column and channel of every latent; got {address}."
             )
-        h, i, j, c = address
-        _ = z[h, i, j, c]  # a ValueError if there is no such latent
-        sites |= flow.lattice.site(h, i, j)
-    return sites
+    return sites_of(flow, [(h, i, j, c) for h, i, j, c in latents])

@@ -125,29 +125,27 @@ def _varied(
 ) -> tuple[list[tuple[Address | Latents, Tensor, str, str]], str]:
     """What is varied: each with its receptive field, its title, and a note on the field; and how
     fields were found."""
-    from rgflow.analysis import receptive_fields
-    from rgflow.analysis.fields import how_found
+    from rgflow.analysis.fields import how_found, receptive_fields, sites_of
     from rgflow.analysis.traversals import field_along
-    from rgflow.figures.traversals import labels, where
+    from rgflow.figures.traversals import labels
     from rgflow.latents import Latents
 
     flow, draws = found.flow, settings.draws
-    if settings.direction is None and settings.latent is None:
-        with bar("receptive fields", draws) as progress:
-            fields = receptive_fields(flow, draws=draws, progress=progress)
-        return [
-            (address, fields.field(address), *labels(fields, address))
-            for level in reversed(range(flow.levels))
-            for address in fields.strongest(settings.strongest, level)
-        ], how_found(fields)
     if settings.direction is not None:
         direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
-        what: tuple[Address | Latents, str] = direction, Path(settings.direction).stem
-    else:
-        what = tuple(settings.latent), where(tuple(settings.latent))
-    along = field_along(flow, what[0], draws=draws)
-    note = f"strength {with_error(along.strength, along.error)}"
-    return [(what[0], along.field, what[1], note)], how_found(along)
+        along = field_along(flow, direction, draws=draws)
+        note = f"strength {with_error(along.strength, along.error)}"
+        title = Path(settings.direction).stem
+        return [(direction, along.field, title, note)], how_found(along)
+    wanted = [tuple(settings.latent)] if settings.latent else []
+    with bar("receptive fields", draws) as progress:
+        sites = sites_of(flow, wanted) if wanted else None
+        fields = receptive_fields(flow, draws=draws, sites=sites, progress=progress)
+    for level in () if wanted else fields.levels:
+        wanted += fields.strongest(settings.strongest, level)
+    return [
+        (address, fields.field(address), *labels(fields, address)) for address in wanted
+    ], how_found(fields)
 
 
 def _stem(settings: Namespace) -> str:
