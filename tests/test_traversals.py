@@ -21,8 +21,7 @@ from rgflow.analysis.traversals import (
     traverse,
 )
 from rgflow.cli import main
-from rgflow.cli.subjects import Subjects, _change
-from rgflow.data.decoding import Target
+from rgflow.cli.subjects import Subjects
 from rgflow.figures import bounds
 from rgflow.figures.traversals import Shown, differences, signed, traversal_frames, traversals
 from runs import small_run
@@ -224,28 +223,8 @@ def test_one_latent_of_given_images(run, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "h = 1, (0, 2), c = 0" in said
     assert "in the flow's own space, 1 draw, temperature 1, seed 0." in said
-    changed = "0.png: cropped and resized from 30×20 to 8×8 pixels; 1 more of 2 likewise.\n"
+    changed = "0.png: fitted from 30×20 to 8×8 pixels; 1 more of 2 likewise.\n"
     assert said.startswith(changed)
-
-
-def test_how_pictures_are_changed(tmp_path):
-    said = {}
-    for mode, size in (("RGB", (8, 8)), ("L", (8, 8)), ("RGB", (16, 16)), ("RGBA", (8, 10))):
-        path = tmp_path / "a.png"
-        Image.new(mode, size).save(path)
-        for channels in (1, 3):
-            target = Target(height=8, width=8, channels=channels)
-            said[mode, size, channels] = _change(path, target)
-    assert said == {
-        ("RGB", (8, 8), 1): "converted to grey",
-        ("RGB", (8, 8), 3): "",
-        ("L", (8, 8), 1): "",
-        ("L", (8, 8), 3): "",
-        ("RGB", (16, 16), 1): "resized from 16×16 to 8×8 pixels, converted to grey",
-        ("RGB", (16, 16), 3): "resized from 16×16 to 8×8 pixels",
-        ("RGBA", (8, 10), 1): "cropped from 8×10 to 8×8 pixels, converted to grey",
-        ("RGBA", (8, 10), 3): "cropped from 8×10 to 8×8 pixels",
-    }
 
 
 def test_images_of_another_data_set_are_said_to_be_changed(run, tmp_path, capsys):

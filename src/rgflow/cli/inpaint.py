@@ -53,10 +53,8 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.model import RGFlow
     from rgflow.photographs.scoring import is_of_photographs
-    from rgflow.training.optimisation import prepare_machine
 
-    prepare_machine()
-    model = trained.load(settings.run, settings.size)
+    model = subjects.load_model(settings)
     flow = model.flow
     if settings.images and settings.size is None and is_of_photographs(flow):
         raise ValueError(

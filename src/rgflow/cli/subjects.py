@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from rgflow.data.decoding import Target
     from rgflow.flow import Flow
     from rgflow.latents import Latents
     from rgflow.trained import Model
@@ -240,7 +239,7 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
     import numpy as np
     import torch
 
-    from rgflow.data.decoding import Target
+    from rgflow.data.decoding import Target, open_picture
 
     if config.pixels is None:
         raise ValueError(
@@ -254,35 +253,17 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
         if not path.is_file():
             raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
         try:
-            images.append(target.read(path))
+            picture = open_picture(path)
+            images.append(target.fit(picture))
         except Exception as error:  # the only class Pillow's errors have in common
             raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
-        if change := _change(path, target):
-            changes.append(f"{path.name}: {change}")
+        if picture.size != (config.width, config.height):
+            sizes = (f"{w}×{h}" for w, h in (picture.size, (config.width, config.height)))
+            changes.append(f"{path.name}: fitted from {' to '.join(sizes)} pixels")
     if changes:
         more = f"; {len(changes) - 1} more of {len(files)} likewise" * (len(changes) > 1)
         say(f"{changes[0]}{more}.")
     return torch.from_numpy(np.stack(images))
-
-
-def _change(path: Path, target: Target) -> str:
-    """How a picture file is changed to fit a target, in words; empty if it isn't."""
-    from PIL import Image, ImageOps
-
-    from rgflow.data.decoding import FORMATS
-
-    with Image.open(path, formats=FORMATS) as opened:
-        image = ImageOps.exif_transpose(opened)
-    width, height = image.size
-    cropped = width * target.height != height * target.width
-    resized = min(width / target.width, height / target.height) != 1
-    words = " and ".join(["cropped"] * cropped + ["resized"] * resized)
-    changes = (
-        [f"{words} from {width}×{height} to {target.width}×{target.height} pixels"] if words else []
-    )
-    if target.channels == 1 and Image.getmodebase(image.mode) != "L":
-        changes.append("converted to grey")
-    return ", ".join(changes)
 
 
 def picked(settings: Namespace, model: Model) -> Tensor:
