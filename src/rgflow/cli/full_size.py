@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.files import expanded
-from rgflow.text import bars
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -58,13 +55,6 @@ class Photograph:
         changed = (pixels != self.image).any(0).numpy()
         out = self.model.pictures / f"{self.path.stem}-{name}{self.path.suffix}"
         self.written.append(write(self.picture.replaced(pixels.numpy(), changed), out))
-
-    @contextmanager
-    def bar(self, what: str) -> Iterator[Callable[[float], None]]:
-        """A progress bar, moved by the share of the work that is done."""
-        with bars() as shown:
-            task = shown.add_task(f"{self.path.name}, {what}", total=1.0)
-            yield lambda share: shown.update(task, completed=share)
 
 
 def photographs(settings: Namespace, model: Model) -> list[Photograph]:

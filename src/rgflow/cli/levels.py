@@ -9,7 +9,7 @@ from rgflow.checks import check_at_least, check_whole, per_level
 from rgflow.cli import subjects
 from rgflow.cli.full_size import Photograph, photographs
 from rgflow.cli.parsing import Parser, parse
-from rgflow.text import bar, say
+from rgflow.text import bar, say, share_bar
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -123,7 +123,7 @@ def _at_full_size(one: Photograph, settings: Namespace) -> None:
     for level in finest:
         for number in range(settings.draws or 1):
             generator = torch.Generator().manual_seed(settings.seed + number)
-            with one.bar(f"level {level}") as progress:
+            with share_bar(f"{one.path.name}, level {level}") as progress:
                 new = draw_level(
                     one.flow, one.image, level, temperature=of_level[level],
                     generator=generator, progress=progress,

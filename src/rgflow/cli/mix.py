@@ -9,7 +9,7 @@ from rgflow.checks import check_whole
 from rgflow.cli import subjects
 from rgflow.cli.full_size import Photograph, photographs
 from rgflow.cli.parsing import Parser, parse
-from rgflow.text import bar, say
+from rgflow.text import bar, say, share_bar
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -120,7 +120,7 @@ def _at_full_size(pictures: Sequence[Photograph], settings: Namespace) -> None:
         )
     for other in others:
         pixels = fitted(other.image.numpy(), *first.picture.size)
-        with first.bar(f"mixed with {other.path.name}") as progress:
+        with share_bar(f"{first.path.name}, mixed with {other.path.name}") as progress:
             mixed = mix(
                 first.flow, first.image, torch.from_numpy(pixels), shares, progress=progress
             )

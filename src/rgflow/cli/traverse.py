@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rgflow.cli import subjects
 from rgflow.cli.full_size import Photograph, photographs
 from rgflow.cli.parsing import Parser, parse
-from rgflow.text import bar, say, with_error
+from rgflow.text import bar, say, share_bar, with_error
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -166,7 +166,7 @@ def _at_full_size(one: Photograph, values: Sequence[float], settings: Namespace)
             "Expected --latent '[h, i, j, c]', level, pixel position and channel, for pictures at "
             "full size; got none."
         )
-    with one.bar("traversing") as progress:
+    with share_bar(f"{one.path.name}, traversing") as progress:
         for number, value in enumerate(values, 1):
             new, _ = vary(one.flow, one.image, tuple(settings.latent), value, add=settings.add)
             one.save(new, f"latent-{'-'.join(map(str, settings.latent))}-{number}")
