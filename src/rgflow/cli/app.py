@@ -14,7 +14,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, and serve the page.
 
     Raises:
-        ValueError: If an option is wrong, or options don't fit together.
+        ValueError: If --auth has no user or no password, or the package gradio is missing.
     """
     options = Parser(
         "app",
