@@ -10,10 +10,11 @@ import torch
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.cards import Card
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import expanded
+from rgflow.files import CARD, expanded
 from rgflow.flow import Flow
-from rgflow.pretrained import CARD, Card, shipped
+from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.surprise import Reference
 from rgflow.report.facts import described, facts
