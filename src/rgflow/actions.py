@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 COLDEST = 0.01
-"""As `rgflow.field_theory.exact.COLDEST`, which needs more imports than settings should."""
+"""As `rgflow.field_theory.exact.MIN_TEMPERATURE`, which needs more imports than settings should."""
 
 
 @config
@@ -196,6 +196,12 @@ class IsingDual(Action, kind="ising"):
     ) -> "Tensor":
         """The eigenvalues of K by wave vector, [H, W].
 
+        Args:
+            height: H.
+            width: W.
+            dtype: Their number format; none: float64.
+            device: Their device; none: the CPU.
+
         Raises:
             ValueError: If an edge is odd or shorter than 4: the formula for ln Z needs even edges.
         """
@@ -224,14 +230,9 @@ class IsingDual(Action, kind="ising"):
 def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
     import torch
 
-    from rgflow.field_theory.exact import FLOOR
+    from rgflow.field_theory.exact import dual_couplings
 
-    cosines = [
-        (2 * math.pi * torch.arange(n, dtype=torch.float64) / n).cos() for n in (height, width)
-    ]
-    adjacency = 2 * (cosines[0][:, None] + cosines[1])
-    # The smallest eigenvalue of A is −4, as edges are even.
-    return (adjacency + 4) / temperature + FLOOR
+    return torch.from_numpy(dual_couplings((height, width), temperature))
 
 
 @config

@@ -1,5 +1,6 @@
 """Measures of flows that have learned an action."""
 
+import math
 import time
 from statistics import median
 from typing import Any
@@ -48,7 +49,7 @@ def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Fou
     times = []
     for count in (draws, 2 * draws):
         start = time.process_time()
-        chains, _, _ = reference_fields(action_of(objective), flow.image_shape, 32 * count, thin=1)
+        chains, _ = reference_fields(action_of(objective), flow.image_shape, 32 * count, thin=1)
         times.append(time.process_time() - start)
     tau = tau_int(chains.mean((3, 4)).square().sum(2).sqrt().numpy())
     per_draw = (times[1] - times[0]) / (draws * chains.shape[1])
@@ -87,6 +88,6 @@ def derived(numbers: dict[str, Any]) -> dict[str, Any]:
     if exact is not None:
         out |= {
             "gap": exact - bound["value"],
-            "log_z_off": (log_z["value"] - exact) / log_z["error"],
+            "log_z_off": (log_z["value"] - exact) / (log_z["error"] or math.inf),  # null: infinite
         }
     return out

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -23,14 +23,14 @@ from rgflow.app.jobs import Jobs
 from rgflow.app.page import static
 from rgflow.app.regions import Region
 from rgflow.app.saving import lossy, saved
-from rgflow.app.tasks import MOST_PIXELS, TASKS, Task
+from rgflow.app.tasks import MAX_PIXELS, TASKS, Task
 from rgflow.flow import Flow
 from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse, fitted
 from rgflow.photographs.pictures import Picture, read
 from rgflow.photographs.scoring import check_size
 
-LARGEST_FILE = 100_000_000
+MAX_FILE = 100_000_000
 """Bytes of the largest picture file."""
 MAX_COMPUTATIONS = 2
 """Computations at a time."""
@@ -38,7 +38,7 @@ TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
 MAX_ZOOM, MAX_LEVEL = 8, 12
 """The largest reduction of tiles, 2^8, and the coarsest level that they show."""
-SCRIPTS = ("asking.js", "marking.js", "photographs.js")
+SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js")
 
 
 class Photographs:
@@ -87,7 +87,7 @@ class Photographs:
             .replace("{{about}}", self.about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
             .replace("{{others}}", json.dumps({k: of[0] for k, of in examples.EXAMPLES.items()}))
-            .replace("{{largest}}", str(LARGEST_FILE))
+            .replace("{{largest}}", str(MAX_FILE))
         )
 
     # ---------------------------------------------------------------- opening
@@ -114,7 +114,7 @@ class Photographs:
     def _read(self, content: Any) -> tuple[Picture, Pixels]:
         """A picture, and what the flow sees of it, [C, H, W]."""
         with _refusing():
-            picture = read(content, most=MOST_PIXELS)
+            picture = read(content, most=MAX_PIXELS)
             check_size(self.flow, *picture.size)
             return picture, picture.pixels(self.flow.config.channels)
 
@@ -180,7 +180,7 @@ class Photographs:
 
     def stop(self, name: str) -> None:
         """End the computation under way."""
-        self.album[name].stop()
+        self.album[name].ended.set()
 
     def take(self, name: str, number: int) -> dict[str, Any]:
         """Use one of those drawn."""
@@ -192,17 +192,11 @@ class Photographs:
 
     def undo(self, name: str) -> dict[str, Any]:
         """Take the last change of the picture back."""
-        photo = self.album[name]
-        if not photo.undo():
-            raise HTTPException(422, "Expected a step to undo; none is kept.")
-        return {"version": photo.version}
+        return _stepped(self.album[name], "undo")
 
     def redo(self, name: str) -> dict[str, Any]:
         """Repeat the change that was undone last."""
-        photo = self.album[name]
-        if not photo.redo():
-            raise HTTPException(422, "Expected a step to redo; none is kept.")
-        return {"version": photo.version}
+        return _stepped(self.album[name], "redo")
 
     def export(self, name: str, like: bool = False) -> Response:
         """The picture as a file, without loss, or `like` the one that was opened."""
@@ -211,6 +205,13 @@ class Photographs:
         called = quote(f"{Path(photo.name).stem}-{photo.made}.{ending}")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{called}"}
         return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _stepped(photo: Photo, way: Literal["undo", "redo"]) -> dict[str, Any]:
+    """The version after a step back or forward."""
+    if not (photo.undo() if way == "undo" else photo.redo()):
+        raise HTTPException(422, f"Expected a step to {way}; none is kept.")
+    return {"version": photo.version}
 
 
 @contextmanager
@@ -224,9 +225,9 @@ def _refusing() -> Iterator[None]:
 
 def _content(file: UploadFile) -> io.BytesIO:
     """The content of a file that is sent, with its name."""
-    if file.size is None or file.size > LARGEST_FILE:
+    if file.size is None or file.size > MAX_FILE:
         raise HTTPException(
-            413, f"Expected a file of at most {LARGEST_FILE / 1e6:.0f} MB; this one is larger."
+            413, f"Expected a file of at most {MAX_FILE / 1e6:.0f} MB; this one is larger."
         )
     content = io.BytesIO(file.file.read())
     content.name = Path(file.filename or "picture").name[:80]

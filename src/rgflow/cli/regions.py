@@ -136,7 +136,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
             written.append(pictures.save(grey, name))
         else:
             (pictures.folder / name).unlink(missing_ok=True)  # of images looked at before
-    say(f"See {subjects.listed(written)}.")
+    say(f"See {subjects.file_names(written)}.")
     if not settings.accept:
         say("To fill them in, add --accept, or give masks of your own with --mask.")
         return None

@@ -1,6 +1,6 @@
 """The network from the side and from above, as in the paper's Fig. 3, and cones over an image.
 
-A site of level h is drawn with the 2^h pixels from its own on, which is what it stands for.
+A site of level h is drawn as wide as the 2^h pixels that it stands for.
 """
 
 from __future__ import annotations
@@ -35,27 +35,21 @@ Place = tuple[int, int, int]
 """(h, i, j): level and pixel position of latents."""
 
 
-def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
+def network_views(lattice: Lattice) -> Image.Image:
     """The network from the side, twice, and from above (paper, Fig. 3).
 
     The side views show one row: the inference cone of the two pixels in its middle, and the
-    generation cone of a latent. The view from above shows the blocks of level 0.
-
-    Args:
-        place: Of the latent; none: near the middle, of level 1 if there is one.
-
-    Raises:
-        ValueError: If there is no latent at this place.
+    generation cone of a latent near it, of level 1 if there is one. The view from above shows the
+    cells of level 0.
     """
+    return rendered(_views(lattice))
 
-    return rendered(_views(lattice, place))
 
-
-def _views(lattice: Lattice, place: Place | None = None) -> Figure:
+def _views(lattice: Lattice) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    level, i, j = place or _near_the_middle(lattice, min(1, lattice.top))
+    level, i, j = _near_the_middle(lattice, min(1, lattice.top))
     pixels = lattice.box(0, max(0, lattice.width // 2 - 2), lattice.height, 2)
     m = max(lattice.layers(0)[0].period)
     rows, columns = min(lattice.height, 2 * m), min(lattice.width, 6 * m)
@@ -96,6 +90,7 @@ def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) 
     """The latents that some pixels reach, each at its site, with their number at every level.
 
     Args:
+        lattice: The lattice.
         pixels: A mask of the image, [H, W].
         image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
 
@@ -126,7 +121,8 @@ def generation_cones(
     """The pixels that latents reach, with their number.
 
     Args:
-        places: Where the latents are; none: near the middle, one of every level.
+        lattice: The lattice.
+        places: Places of the latents; none: near the middle, one of every level.
         image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
 
     Raises:
