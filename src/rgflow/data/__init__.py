@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from rgflow.checks import unknown_name
+from rgflow.checks import short, unknown_name
 from rgflow.config import TrainConfig
 from rgflow.data import (
     cache,
@@ -28,7 +28,7 @@ from rgflow.data.images import Images
 from rgflow.data.rolled import rolled
 from rgflow.data.source import Request, Source, Split
 
-__all__ = ["SOURCES", "Images", "load", "load_for"]
+__all__ = ["SOURCES", "Images", "load", "load_for", "register"]
 
 
 def _rolled(request: Request) -> Source:
@@ -43,6 +43,13 @@ def _source(request: Request) -> Source:
         word, colon, _ = known.partition(":")
         if name == word or (colon and name.startswith(word + colon)):
             return source(request)
+    path = name.partition(":")[0]
+    if "." in path and all(part.isidentifier() for part in path.split(".")):
+        raise ValueError(
+            f"Expected the data set to be one of {', '.join(SOURCES)}, or one of your own that is "
+            f"registered; {short(path)} would run code: if you know it, add --trust "
+            f"{path.rpartition('.')[0]:.300}, or import it in Python."
+        )
     folders = [f"folder:{name}"] if os.path.isdir(os.path.expanduser(name)) else []
     raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))
 
@@ -65,6 +72,21 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "rolled:NAME": _rolled,
 }
 """All that `load` knows; a word in capitals after a colon stands for the user's."""
+
+
+def register(source: Callable[[Request], Source]) -> Callable[[Request], Source]:
+    """Let `load` find a source of your own by its import path, with or without an argument after a
+    colon; a decorator.
+
+    Args:
+        source: A function with a name in a module; `rgflow.data.source` says what it has to do.
+
+    Returns:
+        The function itself.
+    """
+    path = f"{source.__module__}.{source.__qualname__}"
+    SOURCES.update({path: source, f"{path}:ARGUMENT": source})
+    return source
 
 
 def load(

@@ -1,9 +1,9 @@
-"""The contract between `load`, the sources and the cache.
+"""The contract between `load`, the sources of data and the cache.
 
-A source is a function from a `Request` to a `Source`: it checks what was asked, and says what
-decides the bytes and how to make them, but makes nothing yet. It raises a `FileNotFoundError` where
-files are missing, and a `ValueError` where they are damaged or don't give what was asked. Adding
-one is writing that function and entering it in `rgflow.data.SOURCES`.
+A source of data is a function from a `Request` to a `Source`. It checks what was asked, and says
+what the images depend on and how to make them, but makes nothing yet. It raises a
+`FileNotFoundError` where files are missing, and a `ValueError` where they are damaged or don't give
+what was asked. `rgflow.data.SOURCES` lists the package's own; `rgflow.data.register` adds yours.
 """
 
 import os
