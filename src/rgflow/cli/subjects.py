@@ -297,7 +297,6 @@ def _tell_fitting(
 ) -> None:
     """Say in one sentence how the images of another data set than the run's were changed to fit."""
     from rgflow.data.decoding import Target
-    from rgflow.data.folder import kept_files
 
     kind, _, place = found.name.partition(":")
     if model.pixels is None:
@@ -308,8 +307,8 @@ def _tell_fitting(
             f"pixels where they have another size."
         )
         return
-    root = expanded(place)
-    files = kept_files(root, settings.split, found.skipped)
+    assert found.files
+    root, files = expanded(place), found.files
     crop = config.crop if config and settings.data == config.data else None
     target = Target(height=model.height, width=model.width, channels=model.channels, crop=crop)
     _tell_changes([root / files[place] for place in settings.pick], target)

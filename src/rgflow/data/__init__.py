@@ -5,7 +5,6 @@ Every source is made or decoded once, stored in the cache folder, and memory-map
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
 from rgflow.checks import short, unknown_name
 from rgflow.config import TrainConfig
@@ -25,19 +24,18 @@ from rgflow.data import (
     wallpapers,
 )
 from rgflow.data.images import Images
-from rgflow.data.rolled import rolled
 from rgflow.data.source import Request, Source, Split
 
-__all__ = ["SOURCES", "Images", "load", "load_for", "register"]
+__all__ = ["SOURCES", "Images", "find_source", "load", "load_for", "register"]
 
 
-def _rolled(request: Request) -> Source:
-    inner = replace(request, name=request.argument)
-    return rolled(_source(inner), inner)
+def find_source(request: Request) -> Source:
+    """The source of a request.
 
-
-def _source(request: Request) -> Source:
-    """The source of a request; a `ValueError` with the nearest name if there is none."""
+    Raises:
+        FileNotFoundError: If its files are missing.
+        ValueError: If there is none of that name, or it can't give what is asked.
+    """
     name = request.name
     for known, source in SOURCES.items():
         word, colon, _ = known.partition(":")
@@ -69,7 +67,6 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "fields:PATH": fields.source,
     "hf:NAME_OR_PATH": hugging_face.source,
     "stream:PATH": stream.source,
-    "rolled:NAME": _rolled,
 }
 """All that `load` knows; a word in capitals after a colon stands for the user's."""
 
@@ -109,8 +106,8 @@ def load(
         name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
             `wallpapers`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
             and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
-            `stream:PATH` for some crops of the pictures in shards, or `rolled:NAME`, each image of
-            the set NAME moved by 0 to 7 pixels both ways on the torus.
+            `stream:PATH` for some crops of the pictures in shards, or one of your own by its import
+            path (`register`).
         split: `train`, `validation` or `test`; no image is in two of them.
         height: rows of pixels wanted.
         width: columns of pixels wanted.
@@ -135,7 +132,7 @@ def load(
     ((8, 3, 32, 32), (8, 4, 4, 6))
     """
     request = Request(**locals())
-    return cache.load(_source(request), name=name, progress=progress)
+    return cache.load(find_source(request), name=name, progress=progress)
 
 
 def load_for(

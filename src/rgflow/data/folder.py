@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +10,6 @@ from rgflow.data import splitting
 from rgflow.data.decoding import Target, pictures
 from rgflow.data.source import SPLITS, Request, Source, Split, stamp
 from rgflow.files import located
-from rgflow.text import printable
 
 SUFFIXES = {
     *("", ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"),
@@ -73,17 +72,6 @@ def split_files(root: Path, split: Split) -> list[str]:
         )
     carved = [name for name in SPLITS if name == "train" or name not in own]
     return _share(root, own["train"], split, carved)
-
-
-def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
-    """Those of `split_files` that could be read, as `Images.skipped` names the others."""
-    files = split_files(root, split)
-    by_words = {printable(f"{file}:"): file for file in files}
-    lost = set()
-    for line in skipped:
-        if begun := [words for words in by_words if line.startswith(words)]:
-            lost.add(by_words[max(begun, key=len)])  # a name may begin with another and a colon
-    return [file for file in files if file not in lost]
 
 
 def _own_splits(root: Path) -> dict[Split, str]:

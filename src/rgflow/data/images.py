@@ -38,7 +38,9 @@ class Images:
     folder: Path | None = None
     """Where they are stored."""
     numbers: tuple[int, ...] | None = None
-    """Which images of the file's array they are; none where there is no such array."""
+    """Which images of the set's array they are; None where there is no such array."""
+    files: tuple[str, ...] | None = None
+    """The files they are in; None where not every image has its own."""
     seconds: float = 0.0
     """What making or decoding them took just now; 0 if that was done before."""
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.progress import DownloadColumn
+from rich.progress import BarColumn, DownloadColumn
 
 from rgflow.data.cache import cache_folder
-from rgflow.data.source import Request, progress_bar
+from rgflow.data.source import Request
 from rgflow.files import located, replacing
+from rgflow.text import bars
 
 PIECE = 2**20
 
@@ -87,7 +88,7 @@ def download(address: str, path: Path, md5: str, *, progress: bool = True) -> No
             with (
                 urllib.request.urlopen(address, timeout=60) as answer,
                 part.open("wb") as file,
-                progress_bar(DownloadColumn(), progress=progress) as bar,
+                bars(BarColumn(), DownloadColumn(), transient=False, progress=progress) as bar,
             ):
                 size = int(answer.headers.get("Content-Length", 0)) or None
                 task = bar.add_task(f"Downloading {address}", total=size)

@@ -8,22 +8,13 @@ what was asked. `rgflow.data.SOURCES` lists the package's own; `rgflow.data.regi
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TimeRemainingColumn,
-)
-
 from rgflow.checks import check_name, check_whole, own_fields
 from rgflow.data.images import Array
-from rgflow.text import bars
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -95,6 +86,8 @@ class Source:
     """Makes the images, in order."""
     numbers: Sequence[int] | None = None
     """Which images of its array they are, if the set has one that others may have labelled."""
+    files: Sequence[str] | None = None
+    """The files they are in, if each has its own."""
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -106,24 +99,3 @@ def stamp(path: Path) -> tuple[int, int]:
 def processors() -> int:
     """Processors this process may use, which in a container are fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def progress_bar(amount: ProgressColumn, *, progress: bool) -> Progress:
-    """A bar with the time left, and with the amount done in its own unit; lines off terminals."""
-    columns = BarColumn(), amount, TimeRemainingColumn()
-    return bars(*columns, transient=False, progress=progress)
-
-
-def counted(chunks: Iterable[Chunk], *, total: int, title: str, progress: bool) -> Iterator[Chunk]:
-    """Pass the chunks on, with a bar, or lines now and then, and the time left.
-
-    >>> import numpy as np
-    >>> chunk = Chunk(np.zeros((2, 3, 4, 4), np.uint8), {})
-    >>> len(list(counted([chunk, chunk], total=4, title="Drawing", progress=False)))
-    2
-    """
-    with progress_bar(MofNCompleteColumn(), progress=progress) as bar:
-        task = bar.add_task(title, total=total)
-        for chunk in chunks:
-            yield chunk
-            bar.advance(task, len(chunk.images) + len(chunk.skipped))

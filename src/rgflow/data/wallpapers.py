@@ -15,6 +15,7 @@ import numpy as np
 
 from rgflow.data.decoding import Target, open_picture
 from rgflow.data.images import Pixels
+from rgflow.data.patches import Picked, cut
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
 
 _BUDGIE = "backgrounds/budgie"
@@ -73,7 +74,6 @@ LONGEST = 1200
 """Pixels of the shorter side at the most: a photograph of a telephone is soft pixel by pixel."""
 SHORTEST = 128
 """Pixels of the shorter side at the least."""
-CHUNK = 500
 
 
 def source(request: Request) -> Source:
@@ -130,20 +130,16 @@ def _stream(files: Sequence[tuple[int, Path]], request: Request, count: int) -> 
     """Cut the patches: photograph, size and place are uniform among those that there are."""
     pictures = [(number, reductions(path, request)) for number, path in files]
     random = np.random.default_rng((request.seed, SPLITS.index(request.split)))
-    for first in range(0, count, CHUNK):
-        size = min(CHUNK, count - first)
-        images = np.empty((size, request.channels, request.height, request.width), np.uint8)
-        labels = np.empty((size, 4), np.int64)
-        for n in range(size):
-            number, sizes = pictures[random.integers(len(pictures))]
-            scale, pixels = sizes[random.integers(len(sizes))]
-            row = int(random.integers(pixels.shape[0] - request.height + 1))
-            column = int(random.integers(pixels.shape[1] - request.width + 1))
-            part = pixels[row : row + request.height, column : column + request.width]
-            images[n] = part.transpose(2, 0, 1)
-            labels[n] = number, scale, row, column
-        names = ("photograph", "scale", "row", "column")
-        yield Chunk(images, dict(zip(names, labels.T, strict=True)))
+
+    def pick(_: int) -> Picked:
+        number, sizes = pictures[random.integers(len(pictures))]
+        scale, pixels = sizes[random.integers(len(sizes))]
+        row = int(random.integers(pixels.shape[0] - request.height + 1))
+        column = int(random.integers(pixels.shape[1] - request.width + 1))
+        part = pixels[row : row + request.height, column : column + request.width]
+        return part, (number, scale, row, column)
+
+    return cut(count, pick)
 
 
 def reductions(path: Path, request: Request) -> list[tuple[int, Pixels]]:
