@@ -124,8 +124,8 @@ def load(
         progress: show a bar on standard error, or a line now and then if that is no terminal.
 
     Raises:
-        ValueError: an argument isn't possible; the message says what is.
-        FileNotFoundError: there are no such files; the message says which belong where.
+        ValueError: If an argument isn't possible; the message says what is.
+        FileNotFoundError: If there are no such files; the message says which belong where.
 
     >>> data = load("msds1", "test", count=8)
     >>> data.images.shape, data.labels["ovals"].shape

@@ -32,10 +32,10 @@ from rgflow.reading import DamagedError, instance, map_npy, read_json
 from rgflow.text import bars
 
 HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}|\.npz-\w{8}")
-"""Names of folders that are under way."""
-SUMMED = 1 << 30
-"""Bytes of an array that is compared with its sum whenever it is opened, at the most: reading
-more takes a second or longer."""
+"""Names of folders of unfinished entries."""
+MAX_CHECKED = 1 << 30
+"""Maximum size in bytes of an array that is compared with its checksum whenever it is opened:
+reading more takes a second or longer."""
 OURS = re.compile(r"(images|label-.+)\.npy|manifest\.json")
 """Names of files in an entry."""
 # What reading an entry comes to when it is missing, cut short or overwritten. Not OSError: a set
@@ -57,7 +57,7 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
     anew. Two processes may make the same entry at once: the first to finish is kept.
 
     Raises:
-        ValueError: the cache folder can't be read or written to, or the source can't be made.
+        ValueError: If the cache folder can't be read or written to, or the source can't be made.
     """
     began = time.perf_counter()
     folder = cache_folder()
@@ -157,7 +157,7 @@ class Manifest:
 
 def _layout(array: Array) -> tuple[str, tuple[int, ...], int]:
     """What a manifest says of an array; no sum if that is too large to be read at every start."""
-    known = array.nbytes <= SUMMED and array.nbytes > 0
+    known = array.nbytes <= MAX_CHECKED and array.nbytes > 0
     return array.dtype.str, array.shape, zlib.crc32(array.reshape(-1).data) if known else 0
 
 

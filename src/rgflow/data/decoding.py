@@ -15,8 +15,11 @@ from rgflow.data.source import Chunk, Request, Source, processors
 from rgflow.text import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-CHUNK_FILES = 256  # so that the progress bar moves even if each takes long
+"""Formats of training data."""
+CHUNK_FILES = 256
+"""Maximum number of images in a chunk, so that the progress bar moves even if each takes long."""
 CHUNK_BYTES = 2**26
+"""Maximum size of a chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class Target:
     """The size and colours of the images wanted.
 
     Raises:
-        ValueError: the number of channels isn't that of a picture.
+        ValueError: If the number of channels isn't that of a picture.
 
     >>> Target(height=32, width=32, channels=2)
     Traceback (most recent call last):
@@ -44,7 +47,7 @@ class Target:
 
     @classmethod
     def of(cls, request: Request, *, crop: int | None = None) -> "Target":
-        """What was asked for; `crop` is the set's own, for a request that says nothing of it."""
+        """The target of a request; `crop` is the set's own, if the request names none."""
         return cls(
             height=request.height,
             width=request.width,

@@ -19,7 +19,7 @@ class Images:
     """Images of one size, with what is known about each.
 
     Raises:
-        ValueError: an array hasn't the type or shape promised here.
+        ValueError: If an array hasn't the type or shape promised here.
 
     >>> data = Images(name="grey", images=np.full((2, 1, 4, 4), 128, np.uint8))
     >>> len(data), data.images.shape, data.labels
@@ -62,7 +62,7 @@ class Images:
         """The class of each image, whole numbers [N]: the only label that is one number.
 
         Raises:
-            ValueError: There is none, or there are several.
+            ValueError: If there is none, or there are several.
         """
         found = [
             x for x in self.labels.values() if x.ndim == 1 and np.issubdtype(x.dtype, np.integer)

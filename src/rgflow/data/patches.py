@@ -79,10 +79,14 @@ class Region(NamedTuple):
 
 
 def source(request: Request) -> Source:
-    """Patches as asked by `rgflow.data.load`, of all photographs, or with one kept for the test.
+    """Patches of all photographs, or with one kept for the test.
 
     The labels are whole numbers: `photograph` (its place in `PHOTOGRAPHS`), `scale`, and `row`
     and `column` of the patch's top left corner, in pixels of the photograph.
+
+    Raises:
+        FileNotFoundError: If a photograph isn't there.
+        ValueError: If there is no photograph NAME, or the patches don't fit into the photographs.
     """
     target = Target.of(request)
     _, colon, left_out = request.name.partition(":")
@@ -121,7 +125,13 @@ def layout(height: int, width: int, name: str, left_out: str = "") -> dict[Split
     """The regions of a photograph for each split, `GAP` apart.
 
     The right of a photograph is held out: its upper half for validation, its lower half for the
-    test or, if another photograph is `left_out` for that, for training too.
+    test or, if another photograph is kept for that, for training too.
+
+    Args:
+        height: Rows of the photograph.
+        width: Columns of the photograph.
+        name: Name of the photograph.
+        left_out: Name of the photograph that is kept for the test.
 
     >>> layout(300, 451, "chelsea")["validation"]
     [Region(top=0, left=316, height=134, width=135)]

@@ -28,7 +28,8 @@ class Chunk(NamedTuple):
     labels: dict[str, Array]
     """By name, each [n, ...]; the same names and types in every chunk."""
     skipped: tuple[tuple[int, str], ...] = ()
-    """(number of the chunk's images before it, file and reason) of what was left out."""
+    """Files that were left out, each with the number of the chunk's images before it, and its name
+    and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,11 @@ class Request:
 
     @property
     def argument(self) -> str:
-        """What follows the colon in the name; a `ValueError` if nothing does."""
+        """What follows the colon in the name.
+
+        Raises:
+            ValueError: If nothing does.
+        """
         kind, _, argument = self.name.partition(":")
         if not argument:
             raise ValueError(f"Expected {kind}:PATH; got no path; write it after the colon.")
@@ -92,7 +97,8 @@ class Source:
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file: what tells that it was changed since it was decoded."""
+    """Size of a file, and time of its last change in nanoseconds: whether it is as it was when it
+    was decoded."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
