@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.files import expanded, plain
-from rgflow.pretrained import CARD, Card, folder_of
+from rgflow.cards import Card
+from rgflow.files import CARD, expanded, plain
+from rgflow.pretrained import folder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,8 +68,11 @@ class Model:
         return self.run.model if self.run else self.folder
 
     def images(self, name: str | None, split: Split, count: int) -> Images:
-        """The first images of a data set, by default that of the run; a `ValueError` if it doesn't
-        fit, or there is neither a name nor a run."""
+        """The first images of a data set, by default that of the run.
+
+        Raises:
+            ValueError: If they don't fit the flow, or there is neither a name nor a run.
+        """
         from rgflow import data
 
         if self.config is not None:
