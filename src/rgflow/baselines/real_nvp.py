@@ -48,7 +48,7 @@ class RealNVP(Flow):
         ValueError: If the size doesn't fit the number of scales, or an image doesn't fit.
 
     Example:
-        >>> from rgflow.config import Squeeze
+        >>> from rgflow import Squeeze
         >>> map = ConvolutionalMap(hidden=8, blocks=1)
         >>> config = FlowConfig(height=8, width=8, geometry=Squeeze(), map=map)
         >>> flow = RealNVP(config)
@@ -90,7 +90,7 @@ class RealNVP(Flow):
         """As for `Flow`: the networks of the last scale."""
         top = (config.levels or _default_levels(config.height, config.width)) - 1
         map = _map(config)
-        width, channels = cast(int, map.hidden) << top, config.channels << top
+        width, channels = map.hidden << top, config.channels << top
         return LAST_COUPLINGS * width * (18 * map.blocks * width + 9 * channels)
 
 
@@ -111,7 +111,7 @@ def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
     `count`; a `ValueError` if the nearest is more than 5 % away.
 
     Example:
-        >>> from rgflow.config import Squeeze
+        >>> from rgflow import Squeeze
         >>> map = ConvolutionalMap(blocks=2)
         >>> config = FlowConfig(height=16, width=16, geometry=Squeeze(), map=map)
         >>> match_parameters(config, 2_000_000).map.hidden
@@ -150,7 +150,7 @@ class RealNVPStep(nn.Module):
         super().__init__()
         self.channels, self.top = config.channels, top
         k = config.channels << level
-        hidden = cast(int, _map(config).hidden) << level
+        hidden = _map(config).hidden << level
 
         def couplings(count: int, channels: int, hidden: int, checkerboard: bool) -> Compose:
             made = (
