@@ -28,7 +28,7 @@ LAYERS = [
     ["geometries"],
     ["config", "lattice"],
     ["files", "reading"],
-    ["tensors", "torch_files", "presets", "hub"],
+    ["tensors", "presets", "hub"],
     ["priors", "numerics", "pretrained"],
     ["conditioners", "latents", "checkpoint"],
     ["bijectors"],
@@ -37,7 +37,7 @@ LAYERS = [
     ["bits", "drawing", "storing"],
     ["flow"],
     ["model", "baselines"],
-    ["architectures", "released", "cones", "metrics"],
+    ["architectures", "cones", "metrics"],
     ["local"],
     ["data", "evaluation", "analysis", "repair"],
     ["figures", "photographs"],
@@ -79,7 +79,7 @@ def test_imports_point_downward(path):
 
 
 READERS = {
-    r"torch\.load\(": (),
+    r"torch\.load\(": ("tensors.py",),
     r"yaml\.(safe_)?load\(|yaml\.parse\(": ("reading.py",),
     r"json\.loads?\(": ("reading.py", "files.py"),
     r"np\.load\(|open_memmap|np\.memmap": ("reading.py",),
