@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 COLDEST = 0.01
-"""As `rgflow.field_theory.exact.COLDEST`, which needs more imports than settings should."""
+"""As `rgflow.field_theory.exact.MIN_TEMPERATURE`, which needs more imports than settings should."""
 
 
 @config
@@ -195,6 +195,12 @@ class IsingDual(Action, kind="ising"):
         self, height: int, width: int, dtype: "torch.dtype | None" = None, device: Any = None
     ) -> "Tensor":
         """The eigenvalues of K by wave vector, [H, W].
+
+        Args:
+            height: H.
+            width: W.
+            dtype: Their number format; none: float64.
+            device: Their device; none: the CPU.
 
         Raises:
             ValueError: If an edge is odd or shorter than 4: the formula for ln Z needs even edges.

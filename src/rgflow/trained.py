@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.files import expanded, plain
-from rgflow.pretrained import CARD, Card, folder_of
+from rgflow.cards import Card
+from rgflow.files import CARD, expanded, plain
+from rgflow.pretrained import folder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,7 @@ class Model:
             of the package.
         run: Its run; none for a model.
         config: The settings of its training; none for a model without a card.
+        out: The folder that a user named for results instead.
     """
 
     name: str
@@ -48,11 +50,17 @@ class Model:
     folder: Path
     run: Run | None
     config: TrainConfig | None
+    out: Path | None = None
+
+    @property
+    def results(self) -> Path:
+        """The folder for what a command writes."""
+        return self.out or self.folder
 
     @property
     def pictures(self) -> Path:
-        """The folder of its pictures."""
-        return self.folder / "pictures"
+        """The folder for its pictures."""
+        return self.out or self.folder / "pictures"
 
     @property
     def files(self) -> Path:
@@ -60,8 +68,11 @@ class Model:
         return self.run.model if self.run else self.folder
 
     def images(self, name: str | None, split: Split, count: int) -> Images:
-        """The first images of a data set, by default that of the run; a `ValueError` if it doesn't
-        fit, or there is neither a name nor a run."""
+        """The first images of a data set, by default that of the run.
+
+        Raises:
+            ValueError: If they don't fit the flow, or there is neither a name nor a run.
+        """
         from rgflow import data
 
         if self.config is not None:
@@ -117,29 +128,30 @@ def locate(name: str) -> tuple[Path, Path]:
     return folder, folder if folder == expanded(name) else RESULTS / name
 
 
-def load(name: str, size: Sequence[int] | None = None) -> Model:
+def load(name: str, size: Sequence[int] | None = None, out: str | None = None) -> Model:
     """The flow of a run, in the folder of a model, or of the package.
 
     Args:
         name: Of the run or the model.
         size: Rows and columns of images, for which the flow is resized; results about it are then
             in `results/NAME-HxW`.
+        out: The folder for results, if a user named one.
 
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If it can't be read, or can't take images of this size.
     """
-    model = _load(name)
+    model = replace(_load(name), out=expanded(out) if out else None)
     if size is None:
         return model
     height, width = size
     flow = model.flow.resized(height, width)
-    return Model(
-        model.name,
-        flow,
-        RESULTS / f"{model.name.replace('/', '-')}-{height}x{width}",
-        None,
-        model.config and replace(model.config, model=flow.config),
+    return replace(
+        model,
+        flow=flow,
+        folder=RESULTS / f"{model.name.replace('/', '-')}-{height}x{width}",
+        run=None,
+        config=model.config and replace(model.config, model=flow.config),
     )
 
 
