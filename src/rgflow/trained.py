@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.files import expanded, plain
-from rgflow.pretrained import CARD, Card, folder_of
+from rgflow.pretrained import folder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,18 +129,19 @@ def load(name: str, size: Sequence[int] | None = None) -> Model:
         FileNotFoundError: If there is none.
         ValueError: If it can't be read, or can't take images of this size.
     """
-    model = _load(name)
+    import torch
+
+    from rgflow.training.start import find
+
+    found = find(name)
+    config, folder = found.config, found.folder if found.run else locate(name)[1]
+    flow = found.flow().to("cuda" if torch.cuda.is_available() else "cpu")
     if size is None:
-        return model
+        return Model(found.name, flow, folder, found.run, config)
     height, width = size
-    flow = model.flow.resized(height, width)
-    return Model(
-        model.name,
-        flow,
-        RESULTS / f"{model.name.replace('/', '-')}-{height}x{width}",
-        None,
-        model.config and replace(model.config, model=flow.config),
-    )
+    flow = flow.resized(height, width)
+    folder = RESULTS / f"{found.name.replace('/', '-')}-{height}x{width}"
+    return Model(found.name, flow, folder, None, config and replace(config, model=flow.config))
 
 
 def fingerprint(flow: Flow) -> str:
@@ -152,27 +153,3 @@ def fingerprint(flow: Flow) -> str:
         found.update(name.encode())
         found.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()
-
-
-def _load(name: str) -> Model:
-    """The same, of the size that the flow learned from."""
-    import torch
-
-    from rgflow.architectures import load_flow
-    from rgflow.checkpoint import CONFIG
-    from rgflow.training.run import Run
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    folder, results = locate(name)
-    if not (folder / CONFIG).is_file():
-        run = Run.open(folder)
-        called = folder.resolve().name
-        return Model(called, run.flow().to(device), folder, run, run.config())
-    flow = load_flow(folder).to(device)
-    if (folder / CARD).is_file():
-        card = Card.read(folder)
-        return Model(card.name, flow, results, None, card.config)
-    if results != folder:
-        return Model(name, flow, results, None, None)
-    called = "/".join(folder.resolve().parts[-2:])  # `model` alone says little
-    return Model(called, flow, results, None, None)

@@ -1,5 +1,5 @@
 """Flows that RG-Flow is measured against, with the same methods, configs and latents."""
 
-from rgflow.baselines.real_nvp import RealNVP, match_parameters
+from rgflow.baselines.real_nvp import RealNVP
 
-__all__ = ["RealNVP", "match_parameters"]
+__all__ = ["RealNVP"]

@@ -10,10 +10,7 @@ batch.
 Letters in shapes: N images; K channels at a scale; C channels of an image; h, w rows and columns.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import cache
 from typing import ClassVar, cast
 
 import torch
@@ -88,39 +85,6 @@ def _default_levels(height: int, width: int) -> int:
 def _map(config: FlowConfig) -> ConvolutionalMap:
     assert isinstance(config.map, ConvolutionalMap)
     return config.map
-
-
-def match_parameters(config: FlowConfig, count: int) -> FlowConfig:
-    """The config with as many feature maps, `hidden`, that the number of parameters is nearest to
-    `count`; a `ValueError` if the nearest is more than 5 % away.
-
-    Example:
-        >>> from rgflow.config import Squeeze
-        >>> map = ConvolutionalMap(blocks=2)
-        >>> config = FlowConfig(height=16, width=16, geometry=Squeeze(), map=map)
-        >>> match_parameters(config, 2_000_000).map.hidden
-        19
-    """
-
-    def wide(hidden: int) -> FlowConfig:
-        return replace(config, map=replace(_map(config), hidden=hidden))
-
-    @cache
-    def size(hidden: int) -> int:
-        with torch.device("meta"):
-            flow = RealNVP(wide(hidden))
-        return sum(p.numel() for p in flow.parameters())
-
-    many = next(1 << k for k in range(1, 17) if k == 16 or size(1 << k) >= count)
-    more = bisect_left(range(many), count, lo=max(many // 2, 2), key=size)  # has as many
-    near = {hidden: size(hidden) for hidden in (more - 1, more)}
-    hidden = min(near, key=lambda h: abs(near[h] - count))
-    if abs(near[hidden] - count) > 0.05 * count:
-        raise ValueError(
-            f"Expected a number of parameters that Real NVP can match within 5 %; got {count}, the "
-            f"nearest being {near[hidden]}."
-        )
-    return wide(hidden)
 
 
 class RealNVPStep(nn.Module):
