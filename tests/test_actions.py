@@ -1,5 +1,7 @@
 """Actions of lattice fields, what learns them, and what is measured of them."""
 
+import importlib
+import json
 import math
 import sys
 from dataclasses import replace
@@ -13,17 +15,12 @@ import torch
 from flows import random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
 from rgflow.actions import COLDEST, FreeField, IsingDual, OwnAction, Phi4, evaluated
-from rgflow.analysis.observables import (
-    Moments,
-    cautions,
-    measure,
-    moments,
-    observables,
-    reference_fields,
-)
+from rgflow.analysis.measurement import measure, reference_fields
+from rgflow.analysis.observables import Moments, moments, observables
 from rgflow.cli import main
-from rgflow.field_theory import accepted, exact, free_propagator, ising_energy
+from rgflow.field_theory import accepted, exact, gaussian_propagator, ising_energy
 from rgflow.objectives import PathGradient, ReverseKL
+from rgflow.report.measurement import cautions
 from rgflow.training import train
 from rgflow.training.run import Run
 from rgflow.training.start import load_start
@@ -296,7 +293,7 @@ def test_measuring_a_run(run, capsys):
     assert found.log_z_bound.value < exact < found.reference.upper_bound.value
     assert abs(found.log_z.value - exact) < 4 * found.log_z.error
     assert max(map(abs, found.differences.values())) < 4.5
-    propagator = free_propagator((8, 8), 4.0)
+    propagator = gaussian_propagator((8, 8), -1, 4)
     for one in (found.reweighted, found.metropolis.observables, found.reference.observables):
         assert abs(one.susceptibility.value - propagator.sum()) < 5 * one.susceptibility.error
         lines = propagator.sum(0)[: len(one.correlation.value)]
@@ -317,7 +314,63 @@ def test_growing(run):
 
 def test_a_flow_without_an_action_is_refused(capsys):
     assert main(["measure", "msds1-best"]) == 2
-    assert "has learned an action" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Expected an objective with an energy, such as reverse_kl; MaximumLikelihood has" in said
+
+
+def test_an_objective_of_ones_own_is_measured_and_reported(tmp_path, monkeypatch, capsys):
+    """By its energy, with the results of the same action of the package."""
+    (tmp_path / "pull.py").write_text(PULL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("rgflow.report.subject.SAMPLES", 200)
+    pull = importlib.import_module("pull").Pull(mass2=4.0)
+    flow = small()
+    free = ReverseKL(action=FreeField(mass2=4.0))
+    found, same = (measure(flow, objective, samples=300) for objective in (pull, free))
+    assert found.log_weights == pytest.approx(same.log_weights, rel=1e-5)
+    assert found.reweighted.energy == pytest.approx(same.reweighted.energy, rel=1e-5)
+    assert found.modes
+    assert same.log_z_exact
+    assert found.log_z_exact is None
+    config = TrainConfig(
+        model=flow.config, objective=pull, data="none", steps=1, batch_size=4, validate_count=20,
+        compile=False,
+    )  # fmt: skip
+    train(config, Run.create(tmp_path / "own"), progress=False)
+    monkeypatch.delitem(sys.modules, "pull")
+    command = ["measure", str(tmp_path / "own"), "--samples", "100", "--reference", "100"]
+    assert main(command) == 2
+    assert "add --trust pull.Pull" in capsys.readouterr().err
+    assert main([*command, "--trust", "pull"]) == 0
+    numbers = json.loads((tmp_path / "own" / "measurement.json").read_text())
+    assert numbers["reference"]["method"] == "hmc"
+    assert "log_weights" not in numbers
+    assert main(["report", str(tmp_path / "own"), "--trust", "pull", "--draws", "1"]) == 0
+    page = (tmp_path / "own" / "report.html").read_text()
+    assert "What the renormalization group sees" in page
+    assert "The action is Pull(mass2=4.0)." in page
+
+
+PULL = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rgflow import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull(Objective):
+    mass2: float = 1.0
+    needs_data: ClassVar[bool] = False
+
+    def energy(self, fields):
+        tension = sum((fields - fields.roll(1, axis)).square() for axis in (2, 3))
+        return (tension + self.mass2 * fields.square()).sum((1, 2, 3)) / 2
+
+    def losses(self, flow, batch):
+        x, log_q = self.draw(flow, batch.size, batch.generator)
+        return log_q + self.energy(x)
+"""
 
 
 def test_an_independence_sampler_finds_the_distribution():
@@ -454,7 +507,7 @@ def test_the_zero_mode_is_looked_at_apart():
 def test_the_correlation_length_of_an_oblong_lattice():
     """That of a free field, from the exact propagator along the longer edge."""
     action, shape = FreeField(mass2=0.3), (1, 4, 16)
-    variances = torch.fft.fft2(torch.from_numpy(free_propagator(shape[1:], 0.3))).real
+    variances = torch.fft.fft2(torch.from_numpy(gaussian_propagator(shape[1:], -1, 2.15))).real
     noise = torch.fft.fft2(torch.randn(32_000, *shape, dtype=torch.float64))
     fields = torch.fft.ifft2(variances.sqrt() * noise).real
     found = observables(moments(action, fields), action, shape[1:])
@@ -466,7 +519,7 @@ def test_the_correlation_length_of_an_oblong_lattice():
 
 
 def test_clusters_need_a_square():
-    assert COLDEST == exact.COLDEST
+    assert COLDEST == exact.MIN_TEMPERATURE
     assert IsingDual().mean_energy(1, 8, 16) is None
     assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising_energy(8, 3.0) / 64
     for shape in ((1, 4, 8), (2, 8, 8)):

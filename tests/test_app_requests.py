@@ -16,16 +16,19 @@ from fastapi import testclient
 from PIL import Image
 
 from rgflow import load_flow, make_flow
-from rgflow.app import photographs, searching
-from rgflow.app.album import Drawn, Photo, mask_url
+from rgflow.app import searching, tasks
+from rgflow.app.album import Album, Drawn, Photo
+from rgflow.app.data_urls import mask_url
 from rgflow.app.jobs import Jobs, StoppedError
+from rgflow.app.photographs import Photographs
+from rgflow.app.regions import Region
 from rgflow.data.patches import photograph
 from rgflow.photographs import damage
 
 
 def asking(flow):
     app = fastapi.FastAPI()
-    app.include_router(photographs.make_router(flow, ""))
+    app.include_router(Photographs(flow, "").router())
     return testclient.TestClient(app)
 
 
@@ -87,9 +90,9 @@ def test_tiles_that_are_none(client, photo, path, status):
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("{}/repair", whole(width=65), 422),
+        ("{}/repair", whole(width=65), 200),  # told as a line
         ("{}/repair", whole(top=-1), 422),
-        ("{}/repair", whole(mask="data:image/png;base64,AAAA"), 422),
+        ("{}/repair", whole(mask="data:image/png;base64,AAAA"), 200),
         ("{}/repair", [], 422),
         ("{}/redraw", whole(temperature=1e9), 422),
         ("{}/redraw", whole(count=1000), 422),
@@ -97,17 +100,20 @@ def test_tiles_that_are_none(client, photo, path, status):
         ("{}/take/-1", None, 404),
         ("{}/undo", None, 422),
         ("{}/redo", None, 422),
-        ("{}/enlarge/3", None, 422),
+        ("{}/enlarge", {"factor": 3}, 422),
+        ("{}/none", {}, 404),
         ("other/stop", None, 404),
         ("examples/none", None, 404),
         ("{}/second/none", None, 404),
-        ("{}/mix", whole(), 422),
-        ("{}/mix/all", whole(), 422),
+        ("{}/mix", whole(), 200),
+        ("{}/keep", whole(), 200),
     ],
 )
 def test_hostile_requests_are_refused(client, photo, path, body, status):
     answer = client.post(f"/photographs/{path.format(photo)}", json=body)
     assert answer.status_code == status
+    if status == 200:
+        assert lines(answer)[-1]["error"].startswith("Expected ")
     assert "Traceback" not in answer.text
     assert pixels_of(client, photo).shape == (48, 64, 3)
 
@@ -124,8 +130,8 @@ def test_completions_are_drawn_and_one_is_taken(client):
     region = {"top": 20, "left": 10, "height": 20, "width": 30, "mask": mask_url(marked)}
 
     def drawn(seed, **changes):
-        body = region | {"complete": True, "seed": seed} | changes
-        found = lines(client.post(f"/photographs/{name}/redraw", json=body))
+        body = region | {"seed": seed} | changes
+        found = lines(client.post(f"/photographs/{name}/complete", json=body))
         shares = [line["progress"] for line in found if "progress" in line]
         assert shares == sorted(shares)
         assert shares[-1] == 1
@@ -155,10 +161,9 @@ def test_completions_are_drawn_and_one_is_taken(client):
 
 def test_too_many_completed_pixels_are_refused(client):
     name = upload(client, Image.new("RGB", (600, 600)))
-    body = {"top": 0, "left": 0, "height": 500, "width": 600, "complete": True}
-    answer = client.post(f"/photographs/{name}/redraw", json=body)
-    assert answer.status_code == 422
-    assert "at most 262,144 marked pixels for completions; got 300,000" in answer.json()["detail"]
+    body = {"top": 0, "left": 0, "height": 500, "width": 600}
+    (told,) = lines(client.post(f"/photographs/{name}/complete", json=body))
+    assert "at most 262,144 marked pixels for completions; got 300,000" in told["error"]
 
 
 def test_completions_by_a_flow_of_averages_are_refused():
@@ -166,8 +171,8 @@ def test_completions_by_a_flow_of_averages_are_refused():
     flow = make_flow(replace(config, geometry=replace(config.geometry, coarse="averages")))
     with asking(flow) as client:
         name = upload(client, Image.new("RGB", (16, 16)))
-        region = {"top": 4, "left": 4, "height": 2, "width": 2, "complete": True}
-        found = lines(client.post(f"/photographs/{name}/redraw", json=region))
+        region = {"top": 4, "left": 4, "height": 2, "width": 2}
+        found = lines(client.post(f"/photographs/{name}/complete", json=region))
     assert "whose coarse images are sites for completions" in found[-1]["error"]
 
 
@@ -186,16 +191,17 @@ def test_every_picture_has_a_name_of_its_own(client):
 def test_pictures_are_enlarged(client, monkeypatch):
     image = noise(30, 20)
     name = upload(client, image)
-    found = lines(client.post(f"/photographs/{name}/enlarge/4"))
+    found = lines(client.post(f"/photographs/{name}/enlarge", json={"factor": 4}))
     assert found[0]["progress"] < found[-2]["progress"] == 1
     assert (found[-1]["width"], found[-1]["height"]) == (120, 80)
     assert np.array_equal(pixels_of(client, found[-1]["id"])[::4, ::4], np.asarray(image))
-    monkeypatch.setattr(photographs, "MOST_PIXELS", 4000)
+    monkeypatch.setattr(tasks, "MOST_PIXELS", 4000)
     for factor, instead in ((4, "choose ×2"), (2, "")):
-        answer = client.post(f"/photographs/{name}/enlarge/{factor}")
-        assert instead in answer.text
-    monkeypatch.setattr(photographs, "MOST_PIXELS", 2000)
-    assert "use rgflow enlarge" in client.post(f"/photographs/{name}/enlarge/2").json()["detail"]
+        told = lines(client.post(f"/photographs/{name}/enlarge", json={"factor": factor}))[-1]
+        assert instead in str(told)
+    monkeypatch.setattr(tasks, "MOST_PIXELS", 2000)
+    told = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
+    assert "use rgflow enlarge" in told["error"]
 
 
 def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
@@ -309,7 +315,7 @@ def test_a_repair_that_stops_leaves_nothing(client, photo, monkeypatch):
         assert not np.array_equal(pixels_of(client, photo), before)
         raise StoppedError
 
-    monkeypatch.setattr(photographs, "restore", half)
+    monkeypatch.setattr(tasks.restoring, "restore", half)
     region = whole(height=20)
     found = lines(client.post(f"/photographs/{photo}/repair", json=region))
     assert found[-1]["stopped"]
@@ -337,3 +343,25 @@ def test_steps_are_undone_and_done_again():
     assert not photo.redo()  # as something else was done
     assert photo.undo()
     assert np.array_equal(photo.now, states[2])
+
+
+def test_a_task_needs_no_server():
+    flow, told = load_flow("photos").frozen(), []
+    pixels = np.asarray(noise()).transpose(2, 0, 1)
+    photo = Photo.of("x", None, pixels)
+    region = Region(top=10, left=12, height=3, width=4)
+
+    def tell(**what):
+        told.append(what)
+
+    task = tasks.Task(flow, Album(), photo, region, tell)
+    assert tasks.repair(task) == {"pixels": 12}
+    assert 0 < photo.changed.sum() <= 12
+    assert not photo.changed[:10].any()
+    assert told[-1] == {"version": photo.version}
+    with pytest.raises(ValueError, match="there is none: open one first"):
+        tasks.mix(task)
+    photo.second = pixels[:, ::-1].copy()
+    told.clear()
+    assert tasks.mix(task) == {}
+    assert next(what["step"] for what in told if "mixed" in what) == 2  # coarse at first

@@ -15,7 +15,7 @@ from rgflow.analysis.jacobians import factors
 from rgflow.bijectors import Cellwise, MapSpec, make_map, spec_of
 from rgflow.cells import Cells, Geometry
 from rgflow.figures.network import network_views
-from rgflow.geometries import Blocks, CentredBlocks, Windows
+from rgflow.geometries import Blocks, Windows
 from rgflow.lattice import Lattice
 from rgflow.local import LocalFlow
 from rgflow.repair.terms import local_terms
@@ -52,8 +52,6 @@ OPEN = {"boundary": "open"}
 GEOMETRIES: dict[str, Geometry] = {
     "blocks": Blocks(m=2),
     "blocks-open": Blocks(m=2, order="released", **OPEN),
-    "centred": CentredBlocks(),
-    "centred-open": CentredBlocks(m=6, n=2, shifts=((0, 0), (3, 1), (1, 4)), **OPEN),
     "windows": Windows(reach=1),
     "windows-averages": Windows(reach=1, coarse="averages"),
     "windows-averages-open": Windows(reach=1, coarse="averages", inside=(8, 13), **OPEN),
@@ -65,7 +63,7 @@ GEOMETRIES: dict[str, Geometry] = {
     "bricks": Bricks(),
     "bricks-open": Bricks(**OPEN),
 }
-SIZES = {"centred-open": (12, 24), "windows-offsets": (6, 12)}
+SIZES = {"windows-offsets": (6, 12)}
 
 
 def lattice_of(name: str) -> Lattice:
@@ -169,8 +167,6 @@ def test_what_is_missing_is_flagged():
         (lambda: Windows(offsets=((0, 2),)), "that the layer doesn't write; got .0, 2."),
         (lambda: Windows(size=3, period=4), "size to be 1 or even; got 3"),
         (lambda: Windows(shifts=((0,),)), "pairs of row and column; got .0,."),
-        (lambda: CentredBlocks(m=4, n=6), "n to be at most 4; got 6"),
-        (lambda: CentredBlocks(boundary="none"), "boundary to be one of periodic, open"),
         (
             lambda: Cells("own", 0, (2, 2), np.array([(0, 0), (0, 1)]), [(0, 0), (0, 1)], 2).table,
             "each site at most once",

@@ -168,7 +168,7 @@ def test_a_bijector_of_your_own_that_is_trusted(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"bijector": "cube", "pixels": "marginal"}, {"bijector": "autoregressive"}],
+    [{}, {"bijector": "cube", "pixels": "marginal"}, {"bijector": "coarse_to_fine"}],
 )
 def test_weights_in_float16(tmp_path, options):
     flow = random_flow(torch.float32, hidden=64, **options)

@@ -55,8 +55,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWa
 """As torch warns of itself."""
 
 SMALL = {"depth": 1, "hidden": 8, "blocks": 1}
-SLOW = {"m": 2, "levels": 2}
-"""Of autoregressive maps, whose operations are too many otherwise."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,10 +171,9 @@ NUMBERS = {
 @pytest.fixture(scope="module", params=by_day(case for case in CASES if case not in NUMBERS))
 def pair(request):
     """A flow on the CPU, and the same on the device."""
-    slow = SLOW if request.param.startswith("autoregressive") else {}
     case = CASES[request.param]
     small = {} if isinstance(case.get("map"), dict) else SMALL  # which is of a flat list
-    flow = random_flow(**small | slow | case)
+    flow = random_flow(**small | case)
     return flow, there(flow)
 
 
@@ -199,7 +196,7 @@ def test_latents_and_samples(pair):
     check(away.sample(1, 0.5, seeded()), flow.sample(1, 0.5, seeded()))
 
 
-SOME = "affine-paper", "mixture-paper", "cube-released", "coarse-to-fine", "marginal", "real-nvp"
+SOME = "affine-paper", "cube-released", "coarse-to-fine", "marginal", "real-nvp"
 
 
 @pytest.mark.parametrize("pair", SOME, indirect=True)
@@ -227,7 +224,7 @@ def test_levels(pair):
     check(z.to(DEVICE).set((0, 0, 1, 0), 2.0), z.set((0, 0, 1, 0), 2.0))
 
 
-@pytest.mark.parametrize("pair", [*SOME, "student"], indirect=True)
+@pytest.mark.parametrize("pair", [*SOME, "gaussian"], indirect=True)
 @torch.no_grad()
 def test_samples_with_and_without_generators(pair):
     flow, away = pair

@@ -202,7 +202,7 @@ def test_commands(page, line, place, monkeypatch):
         folder = ["--experiments", str(DOCS.parent / "experiments"), "--dry_run"]
         assert main([*arguments, *folder]) == 0
     elif arguments[0] == "report":  # its first sections, as test_report.py has them all
-        first = dict(list(sections.SECTIONS.items())[:2])
+        first = {subject: some[:2] for subject, some in sections.SECTIONS.items()}
         monkeypatch.setattr(sections, "SECTIONS", first)
         assert main([*arguments, "--count", "100", "--draws", "1", "--places", "1"]) == 0
     elif arguments[0] == "app":  # everything but to wait for visitors, and what is done meanwhile

@@ -49,17 +49,13 @@ def all_fields(found, flow):
 
 
 KINDS = {
-    **{name: BIJECTORS[name] for name in ("affine-paper", "spline", "cube")},
-    "autoregressive": {
-        **BIJECTORS["autoregressive"], "m": 2, "levels": 2, "channels": 2, "height": 4, "width": 4,
-    },
+    **{name: BIJECTORS[name] for name in ("affine-paper", "cube")},
     **{
         name: OPTIONS[name]
         for name in (
             "open", "released-order", "released-order-open", "m2", "m6", "not-square", "one-level",
-            "shared-open", "student", "marginal", "fields", "cube-marginal", "cube-fields",
-            "positions", "positions-cube", "positions-shared-open", "variational",
-            "variational-marginal",
+            "shared-open", "gaussian", "marginal", "fields", "cube-marginal", "cube-fields",
+            "positions", "positions-cube", "positions-shared-open",
         )
     },
     **{name: REAL_NVP[name] for name in ("real-nvp", "real-nvp-scales", "real-nvp-marginal")},
@@ -67,8 +63,8 @@ KINDS = {
 
 
 BY_DAY = {
-    "affine-paper", "spline", "autoregressive", "open", "released-order-open", "m2", "one-level",
-    "shared-open", "fields", "cube-marginal", "positions-cube", "variational", "real-nvp",
+    "affine-paper", "open", "released-order-open", "m2", "one-level", "shared-open", "fields",
+    "cube-marginal", "positions-cube", "real-nvp",
 }  # fmt: skip
 
 

@@ -41,13 +41,12 @@ SANE = {
     "model.map.hidden": [1, 8],
     "model.map.blocks": [1, 2], "model.map.bins": [2, 4], "model.geometry.boundary": ["open"],
     "model.geometry.order": ["released"], "model.shared": [True],
-    "model.map": ["affine", "spline", "autoregressive", "cube", "coarse_to_fine"],
+    "model.map": ["affine", "cube", "coarse_to_fine"],
     "model.map.conditioner": ["paper", "released", "trunk"],
-    "model.prior": ["laplace", "gaussian", "student"], "model.prior.scale": [0.5, None],
-    "model.prior.df": [3.0], "model.pixels": ["logit", "marginal", None],
-    "model.pixels.dequantization": ["uniform", "variational"], "model.position_embedding": [0, 2],
+    "model.prior": ["laplace", "gaussian"], "model.prior.scale": [0.5, None],
+    "model.pixels": ["logit", "marginal", None], "model.position_embedding": [0, 2],
     "model.checkpointing": [True], "model.compute_dtype": ["float32", "bfloat16"],
-    "model.geometry": ["blocks", "windows", "centred_blocks"], "model.labels": [0],
+    "model.geometry": ["blocks", "windows"], "model.labels": [0],
     "model.geometry.shifts": [[[0, 1], [1, 0], [1, 1]]], "model.geometry.reach": [0, 1],
 }  # fmt: skip
 """Values that may well work together, small enough to be built and trained in a moment."""

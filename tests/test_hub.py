@@ -173,7 +173,7 @@ def test_commands_take_a_model_of_the_hub(there, shipped, capsys):
         assert (there.folder.parent / f"here/results/{name}/pictures/samples.png").is_file()
     assert trained.load("owner/plain").name == "owner/plain"
     capsys.readouterr()
-    assert main(["models", "owner/small", "--json"]) == 0
+    assert main(["info", "owner/small", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "small"
     begun = ["train", "--pretrained", "owner/small", "--steps", "1", "--print_config"]
     assert main(begun) == 0

@@ -1,4 +1,4 @@
-"""`rgflow info` and `rgflow presets`: what they tell, and what they do where little is known."""
+"""`rgflow info`: what they tell, and what they do where little is known."""
 
 import json
 from itertools import cycle, islice
@@ -7,8 +7,9 @@ import pytest
 
 from flows import by_day
 from rgflow.cli import main
-from rgflow.cli.info import describe
 from rgflow.presets import PRESETS
+from rgflow.pretrained import cards
+from rgflow.report.facts import described
 from rgflow.text import printable
 from runs import LOG, flow_of, small_run
 
@@ -20,7 +21,7 @@ def run(tmp_path):
 
 def test_a_run_is_described(run):
     flow = flow_of(run)
-    about = describe(run)
+    about = described(run)
     assert about["parameters"] == sum(p.numel() for p in flow.parameters())
     assert about["levels"] == [
         {"latents": [3, 3, 4, 4], "size": 144, "m": 4, "depth": 2},
@@ -59,13 +60,13 @@ def test_what_is_printed(run, capsys):
 
 def test_json_is_what_is_described(run, capsys):
     assert main(["info", str(run), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(describe(run)))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(described(run)))
 
 
 def test_the_folder_of_a_model(run, capsys):
     assert main(["info", str(run / "model")]) == 0
     assert "RG-Flow" in capsys.readouterr().out
-    assert describe(run / "model")["parameters"] == describe(run)["parameters"]
+    assert described(run / "model")["parameters"] == described(run)["parameters"]
 
 
 @pytest.mark.parametrize("options", [{"pixels": None, "channels": 2}, {"architecture": "real_nvp"}])
@@ -76,7 +77,7 @@ def test_other_flows(options, tmp_path, capsys):
     assert main(["info", str(folder)]) == 0
     out = capsys.readouterr().out
     assert ("nats/site" if "pixels" in options else "Real NVP") in out
-    sizes = [level["size"] for level in describe(folder)["levels"]]
+    sizes = [level["size"] for level in described(folder)["levels"]]
     assert sum(sizes) == flow_of(folder).dim
 
 
@@ -164,22 +165,24 @@ PASSED_BACK = {"msds1", "msds1-tiny", "msds2-realnvp", "photos", "msds1-windows"
 
 
 def test_every_preset_has_a_line(capsys):
-    assert main(["presets"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(PRESETS)
+    assert main(["info"]) == 0
+    _, presets = capsys.readouterr().out.split("preset ")
+    names = [line.split()[0] for line in presets.splitlines()[1:] if not line.startswith("  ")]
+    assert names[:-1] == list(PRESETS)  # the last line says what to do with them
 
 
 @pytest.mark.parametrize("name", by_day(PRESETS, PASSED_BACK))
 def test_a_preset_can_be_passed_back(name, tmp_path, capsys):
-    assert main(["presets", name]) == 0
+    assert main(["train", name, "--print_config"]) == 0
     text = capsys.readouterr().out
     (tmp_path / "mine.yaml").write_text(text)
     assert main(["train", "--config", str(tmp_path / "mine.yaml"), "--print_config"]) == 0
-    assert text in capsys.readouterr().out
-    assert main(["train", name, "--print_config"]) == 0
-    assert text in capsys.readouterr().out
+    assert capsys.readouterr().out == text
+    assert main(["info", name]) == 0
+    about = capsys.readouterr().out
+    assert f"`rgflow train {name} --print_config`" in about if name in cards() else about in text
 
 
 def test_an_unknown_preset(capsys):
-    assert main(["presets", "msds1-fst"]) == 2
+    assert main(["info", "msds1-fst"]) == 2
     assert "nearest: msds1-fast" in capsys.readouterr().err

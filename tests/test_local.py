@@ -10,16 +10,10 @@ from rgflow.local import LocalFlow
 CASES = {
     **BIJECTORS,
     **OPTIONS,
-    # Autoregressive maps are inverted variable by variable: with few.
-    **{
-        name: {**BIJECTORS[name], "m": 2, "levels": 2}
-        for name in BIJECTORS
-        if name.startswith("autoregressive")
-    },
     # Larger ones, whose cones are small beside them.
     **{
         name: {"height": 16, "width": 16, **BIJECTORS[name]}
-        for name in ("affine-paper", "spline", "cube", "coarse-to-fine")
+        for name in ("affine-paper", "cube", "coarse-to-fine")
     },
     "large-open": {"height": 16, "width": 32, "boundary": "open", "order": "released"},
 }
@@ -44,14 +38,14 @@ def masks_of(kind, lattice, n=3):
 BY_DAY = {(case, "mixed") for case in (*FEW, "affine-paper", "large-open")}
 MIXED = [(case, "mixed") for case in CASES]
 ALIKE = {
-    "gaussian", "student", "wide-prior", "marginal-student", "cube-gaussian", "cube-student",
-    "checkpointing", "cube-checkpointing", "default", "cube-logit", "grey", "four-channels",
-    "marginal", "shared", "depths", "one-level", "m2", "m8", "coarse-to-finest",
+    "gaussian", "wide-prior", "cube-gaussian", "checkpointing", "cube-checkpointing", "default",
+    "cube-logit", "grey", "four-channels", "marginal", "shared", "depths", "one-level", "m2", "m8",
+    "coarse-to-finest",
 }  # fmt: skip
 """Cases that generate as others do: they differ in their density, or in numbers alone. Mixtures of
 two splits are among those with edges."""
 WITH_CONTEXT = (
-    "centred", "windows", "window", "window-open", "window-averages", "window-averages-open",
+    "windows", "window", "window-open", "window-averages", "window-averages-open",
     "window-positions", "window-levels", "window-photos", "window-shared-from",
     "site", "site-odd", "site-open",
 )  # fmt: skip
@@ -59,7 +53,7 @@ WITH_CONTEXT = (
 GENERATED = [case for case in CASES if case not in (*ALIKE, *WITH_CONTEXT)]
 EXTREMES = [
     (case, kind)
-    for case in ("affine-paper", "cube-marginal", "released-order-open", "variational")
+    for case in ("affine-paper", "cube-marginal", "released-order-open")
     for kind in ("nothing", "everything")
 ]
 BY_DAY |= {(case, kind) for case, kind in EXTREMES if case in ("affine-paper", "cube-marginal")}

@@ -58,14 +58,13 @@ def test_resampling_beside_a_kept_particle_leaves_its_distribution():
     "options",
     [
         {"pixels": "logit"},
-        {"dequantization": "variational"},
         WINDOWS | {"geometry": {"kind": "windows", "coarse": "averages"}},
     ],
 )
 def test_only_levels_of_pixels_are_drawn(options):
     flow = make_flow(config(**KIND | {"height": 8, "width": 8} | options))
     assert not maps_once(flow)
-    with pytest.raises(ValueError, match=r"images are sites, .* pixels marginal, uniform dequant"):
+    with pytest.raises(ValueError, match=r"images are sites, .* pixels marginal, no disent"):
         parts(flow, flow.lattice.box(2, 2, 1, 1))
 
 

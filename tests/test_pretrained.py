@@ -15,10 +15,10 @@ import yaml
 
 from flows import by_day
 from rgflow import (
-    AutoregressiveMap,
+    CubeMap,
     FlowConfig,
+    GaussianPrior,
     RGFlow,
-    StudentPrior,
     TrainConfig,
     data,
     load_flow,
@@ -29,7 +29,8 @@ from rgflow.checkpoint import WEIGHTS
 from rgflow.cli import main
 from rgflow.data import msds
 from rgflow.evaluation import evaluate
-from rgflow.geometries import CentredBlocks
+from rgflow.geometries import Windows
+from rgflow.presets import PRESETS
 from rgflow.pretrained import Card, cards, shipped
 from rgflow.training import shipping
 from rgflow.training.run import Run
@@ -135,7 +136,7 @@ def test_an_unknown_name(models, capsys):
         load_flow("smal-one")
     for where in ("RGFLOW_MODELS", "a Hugging Face repository that does in RGFLOW_HUB", "its card"):
         assert where in str(found.value)
-    for command in ("evaluate", "sample", "info", "fields", "traverse", "report", "models"):
+    for command in ("evaluate", "sample", "info", "fields", "traverse", "report"):
         assert main([command, "smal-one"]) == 2
         err = capsys.readouterr().err
         assert sentence in err
@@ -146,8 +147,8 @@ def test_nothing_is_near_if_the_package_has_no_models(monkeypatch, tmp_path, cap
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "models")
     with pytest.raises(FileNotFoundError, match=r"there is none at small-one; if it is a model"):
         load_flow("small-one")
-    assert main(["models"]) == 0
-    assert "small" not in capsys.readouterr().out
+    assert main(["info"]) == 0
+    assert "small-one" not in capsys.readouterr().out
 
 
 def test_a_model_whose_card_alone_is_there(models, made, tmp_path, monkeypatch, capsys):
@@ -159,16 +160,16 @@ def test_a_model_whose_card_alone_is_there(models, made, tmp_path, monkeypatch, 
     monkeypatch.setattr(pretrained, "FOLDER", light)
     assert (list(shipped()), list(cards())) == (NAMES[:1], NAMES)
     sentence = "Expected the weights of small-two, which aren't on this machine: name a folder that"
-    for command in ("sample", "info", "evaluate"):
+    for command in ("sample", "evaluate"):
         assert main([command, "small-two"]) == 2
         err = capsys.readouterr().err
         assert sentence in err
         assert all(where in err for where in ("RGFLOW_MODELS", "RGFLOW_HUB", "on its card"))
         assert err.count("\n") == 1
-    assert main(["models"]) == 0
+    assert main(["info"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "To use a model that isn't here, name a folder" in out
-    assert main(["models", "small-two"]) == 0
+    assert main(["info", "small-two"]) == 0
     assert "rgflow ship runs/small-two models/small-two" in capsys.readouterr().out
     # And where a folder that is named has them.
     monkeypatch.setenv("RGFLOW_MODELS", str(made))
@@ -185,7 +186,7 @@ def test_a_folder_of_models_that_a_variable_names(made, tmp_path, monkeypatch, c
     assert {"small-one", "msds1-best"} <= shipped().keys()
     assert load_flow("photos").config == load_flow(made / "small-one").config  # before the package
     monkeypatch.setenv("RGFLOW_MODELS", "nowhere")
-    assert main(["models"]) == 2
+    assert main(["info"]) == 2
     err = capsys.readouterr().err
     assert "Expected a folder with models in the variable RGFLOW_MODELS; nowhere isn't one." in err
 
@@ -212,23 +213,26 @@ def test_commands_take_a_name(models, arguments, results):
 
 
 def test_models_are_listed(models, capsys):
-    assert main(["models"]) == 0
+    assert main(["info"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [words[0] for words in lines if words[0].startswith("small-")] == NAMES
-    assert main(["models", "--json"]) == 0
-    cards = json.loads(capsys.readouterr().out)
-    assert [card["name"] for card in cards] == NAMES
+    assert [words[0] for words in lines if words and words[0].startswith("small-")] == NAMES
+    assert main(["info", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [card["name"] for card in listed["models"]] == NAMES
+    assert list(listed["presets"]) == list(PRESETS)
 
 
 def test_a_card_is_printed(models, capsys):
-    assert main(["models", "small-one"]) == 0
+    assert main(["info", "small-one"]) == 0
     out = capsys.readouterr().out
     assert "RG-Flow, m = 4" in out
     assert "stored as float16" in out
     text = (models / "small-one/card.json").read_text(encoding="utf-8")
     for name in ("small-one", str(models / "small-one")):
-        assert main(["models", name, "--json"]) == 0
-        assert json.loads(capsys.readouterr().out) == json.loads(text)
+        assert main(["info", name, "--json"]) == 0
+        about = json.loads(capsys.readouterr().out)
+        assert sum(level["size"] for level in about.pop("levels")) == 192
+        assert about == json.loads(text)
 
 
 def trainings(card):
@@ -265,8 +269,8 @@ def test_the_commands_on_a_card_have_its_settings(name, tmp_path, monkeypatch, c
 
 def test_commands_of_other_kinds_than_any_preset_has(tmp_path, monkeypatch, capsys):
     model = FlowConfig(
-        height=16, width=8, channels=1, map=AutoregressiveMap(depth=(1, 2), bins=3),
-        geometry=CentredBlocks(), prior=StudentPrior(df=3.5), pixels=None,
+        height=16, width=8, channels=1, map=CubeMap(depth=(1, 2), bins=3),
+        geometry=Windows(reach=1), prior=GaussianPrior(scale=3.5), pixels=None,
     )  # fmt: skip
     config = TrainConfig(model=model, data="folder:my pictures", steps=7, betas=(0.8, 1e-5))
     card = replace(Card.read(cards()["photos"]), name="own", config=config)

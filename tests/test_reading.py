@@ -156,7 +156,7 @@ def test_least_parameters_are_of_the_order_of_all(name):
         {"bijector": "coarse_to_fine", "components": 65536},
         {"bijector": "coarse_to_fine", "stem": 65536},
         {"bijector": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
-        {"channels": 8192, "channel_mixing": True}, {"geometry": "windows", "hidden": 65536},
+        {"geometry": "windows", "hidden": 65536},
         {"labels": 65536, "label_embedding": 65536},
         {"architecture": "real_nvp", "height": 65536, "width": 65536},
     ],

@@ -4,8 +4,8 @@ import html
 import json
 import re
 import shutil
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -271,5 +271,5 @@ def test_a_damaged_run_has_a_report(result, tmp_path):
 @pytest.mark.parametrize("size", [(32, 8), (8, 32)])
 def test_cones_of_tall_and_wide_images(size):
     flow = random_flow(height=size[0], width=size[1])
-    images = torch.zeros(1, 3, *size, dtype=torch.uint8)
-    assert len(cones(SimpleNamespace(flow=flow, images=images)).parts) == 3
+    images = Images(name="black", images=np.zeros((1, 3, *size), np.uint8))
+    assert len(cones(ReportedFlow(flow=flow, test=images)).parts) == 3

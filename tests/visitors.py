@@ -325,14 +325,6 @@ class Visitor:
         """The pixels (row, column) that are painted over: all of each, or nothing of it."""
         return self.page.evaluate(MARKED)
 
-    def python(self, words=""):
-        """The code that the page shows for its image, as soon as it has these words."""
-        self.drawer("python")
-        shown = self.page.locator("#code .cm-content", has_text=words)
-        code = shown.inner_text()
-        self.close_drawer("python")
-        return code
-
     def fits(self):
         """Check that nothing has to be scrolled, and that there aren't too many sliders."""
         height = self.page.evaluate("document.documentElement.scrollHeight")

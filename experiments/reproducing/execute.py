@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reproducing.plan import Training
+from reproducing.plan import MAPS, Training
 from rgflow.config import TrainConfig
 from rgflow.files import replacing, to_yaml
 from rgflow.pretrained import shipped
@@ -141,13 +141,15 @@ class _Process:
         self.threads = 1 if processor else max(1, (os.cpu_count() or 1) // jobs)
         self.began, self.start = datetime.now(UTC), time.perf_counter()
         self.killed = False
+        here = str(Path(__file__).parents[1])
+        path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
         with self.printed.open("a") as out:
             self.popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "rgflow", "train", *how],
+                [sys.executable, "-P", "-m", "rgflow", "train", "--trust", MAPS, *how],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
+                env={**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": path},
                 start_new_session=True,
             )
 

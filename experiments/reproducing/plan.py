@@ -29,11 +29,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from rgflow.bijectors import trust
 from rgflow.checks import check_name, check_type, check_whole
 from rgflow.config import FORMER, FlowConfig, TrainConfig, migrated
 from rgflow.presets import preset
 from rgflow.pretrained import Card, shipped
 from rgflow.reading import read_yaml
+
+MAPS = "reproducing.maps"
+"""The module of the maps that configs name by import path."""
+trust(MAPS)
 
 CONFIG = "config.yaml"
 BUDGETS = ("10m", "2h", "full")

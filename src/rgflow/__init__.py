@@ -22,7 +22,6 @@ __getattr__, __dir__, _names = lazy_loader.attach(
         "cells": ["Cells", "Geometry"],
         "config": [
             "AffineMap",
-            "AutoregressiveMap",
             "CoarseToFineMap",
             "ConvolutionalMap",
             "CubeMap",
@@ -31,16 +30,13 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "LaplacePrior",
             "LogitPixels",
             "MarginalPixels",
-            "MixtureMap",
             "OwnMap",
             "SiteMap",
-            "SplineMap",
-            "StudentPrior",
             "TrainConfig",
             "UniformPixels",
             "WindowMap",
         ],
-        "geometries": ["Blocks", "CentredBlocks", "Squeeze", "Windows"],
+        "geometries": ["Blocks", "Squeeze", "Windows"],
         "flow": ["Flow", "LosslessWarning", "Terms"],
         "latents": ["Latents"],
         "lattice": ["Lattice"],
@@ -62,7 +58,6 @@ if TYPE_CHECKING:
     from rgflow.cells import Cells as Cells
     from rgflow.cells import Geometry as Geometry
     from rgflow.config import AffineMap as AffineMap
-    from rgflow.config import AutoregressiveMap as AutoregressiveMap
     from rgflow.config import CoarseToFineMap as CoarseToFineMap
     from rgflow.config import ConvolutionalMap as ConvolutionalMap
     from rgflow.config import CubeMap as CubeMap
@@ -71,11 +66,8 @@ if TYPE_CHECKING:
     from rgflow.config import LaplacePrior as LaplacePrior
     from rgflow.config import LogitPixels as LogitPixels
     from rgflow.config import MarginalPixels as MarginalPixels
-    from rgflow.config import MixtureMap as MixtureMap
     from rgflow.config import OwnMap as OwnMap
     from rgflow.config import SiteMap as SiteMap
-    from rgflow.config import SplineMap as SplineMap
-    from rgflow.config import StudentPrior as StudentPrior
     from rgflow.config import TrainConfig as TrainConfig
     from rgflow.config import UniformPixels as UniformPixels
     from rgflow.config import WindowMap as WindowMap
@@ -83,7 +75,6 @@ if TYPE_CHECKING:
     from rgflow.flow import LosslessWarning as LosslessWarning
     from rgflow.flow import Terms as Terms
     from rgflow.geometries import Blocks as Blocks
-    from rgflow.geometries import CentredBlocks as CentredBlocks
     from rgflow.geometries import Squeeze as Squeeze
     from rgflow.geometries import Windows as Windows
     from rgflow.latents import Latents as Latents

@@ -28,7 +28,6 @@ from rgflow.kinds import from_tagged, merged, tagged
 from rgflow.objectives import OBJECTIVES, MaximumLikelihood, Objective, UnknownObjective
 
 Conditioner = Literal["paper", "released", "trunk"]
-Dequantization = Literal["uniform", "variational"]
 ComputeDtype = Literal["float32", "bfloat16", "auto"]
 
 
@@ -65,13 +64,10 @@ class Map:
             self._set_sizes("hidden")
         if hasattr(self, "conditioner"):
             check_name("conditioner", self.conditioner, get_args(Conditioner))
-        if hasattr(self, "channel_mixing"):
-            check_type("channel_mixing", self.channel_mixing, bool, "true or false")
         if hasattr(self, "stem"):
             check_whole("stem", self.stem, 0, MAX_SIZE)
         if hasattr(self, "bins"):
-            least = 0 if isinstance(self, AutoregressiveMap) else 2
-            check_whole("bins", self.bins, least, MAX_BINS)
+            check_whole("bins", self.bins, 2, MAX_BINS)
 
     def _set_sizes(self, name: str) -> None:
         """Check sizes, and put them in one form."""
@@ -113,12 +109,18 @@ class Map:
             )
         return replace(self, hidden=hidden[min(level, len(hidden) - 1)])  # type: ignore[call-arg]
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        """A lower bound, of the right order, on the parameters of one map.
+
+        Args:
+            channels: Channels C.
+            sites: How many sites a cell writes.
+        """
+        return 0
+
     def options(self) -> dict[str, Any]:
         """What a map is made with, beside the spec of its cells."""
-        left_out = ("depth", "channel_mixing")
-        return {
-            one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out
-        }
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "depth"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,10 @@ class _Networks(Map):
     blocks: int = 4
     """Residual blocks in each network."""
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        return self.blocks * self.hidden**2
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Coupling(_Networks):
@@ -135,39 +141,20 @@ class _Coupling(_Networks):
     """paper (separate networks for s and t), released (the released code's), or trunk (one
     network for all parameters)."""
 
+    @property
+    def params(self) -> int:
+        """Parameters of each variable's map, at least."""
+        return 2
+
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        dim, width = channels * sites, self.hidden
+        return (1 + self.params) * (dim - dim % 2) * width + 2 * self.blocks * width**2
+
 
 @dataclass(frozen=True, kw_only=True)
 class AffineMap(_Coupling):
     """Affine couplings, the paper's (`rgflow.bijectors.AffineCoupling`)."""
-
-    channel_mixing: bool = False
-    """Whether a rotation mixes the channels of every site before each map."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplineMap(AffineMap):
-    """Couplings by rational-quadratic splines (`rgflow.bijectors.SplineCoupling`)."""
-
-    bins: int = 8
-    """Bins of each spline."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixtureMap(AffineMap):
-    """Couplings by mixtures of logistics (`rgflow.bijectors.MixtureCoupling`)."""
-
-    components: int = 3
-    """Logistic distributions in each mixture."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoregressiveMap(_Networks):
-    """Two masked autoregressive passes (`rgflow.bijectors.AutoregressiveBijector`)."""
-
-    bins: int = 8
-    """Bins of each spline; 0: affine."""
-    channel_mixing: bool = False
-    """Whether a rotation mixes the channels of every site before each map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +163,10 @@ class CubeMap(_Coupling):
 
     bins: int = 8
     """Bins of each spline."""
+
+    @property
+    def params(self) -> int:
+        return self.bins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +182,13 @@ class CoarseToFineMap(_Networks):
     """Width of the networks that groups share, in front of their own: one for each quarter of a
     block but the first; 0: none."""
 
+    def least_parameters(self, channels: int, sites: int) -> int:
+        # Of groups, the first quarter may have no networks.
+        assert isinstance(self.hidden, int)
+        dim, groups = channels * sites, channels * min(4**self.splits, sites) * 3 // 4
+        ends = (groups + 2 * self.components) * (dim - dim % 2) * self.hidden
+        return ends + self.blocks * self.hidden**2 // 2 + self.stem * dim // 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowMap(_Networks):
@@ -202,6 +200,11 @@ class WindowMap(_Networks):
     blocks: int = 1
     components: int = 3
     """Logistic distributions in each mixture."""
+
+    def least_parameters(self, channels: int, sites: int) -> int:
+        assert isinstance(self.hidden, int)
+        ends = 4 * self.components * channels * sites * self.hidden
+        return ends + super().least_parameters(channels, sites)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,9 +266,6 @@ class OwnMap(Map):
 
 MAPS: dict[str, type[Map]] = {
     "affine": AffineMap,
-    "spline": SplineMap,
-    "mixture": MixtureMap,
-    "autoregressive": AutoregressiveMap,
     "cube": CubeMap,
     "coarse_to_fine": CoarseToFineMap,
     "window": WindowMap,
@@ -300,22 +300,9 @@ class GaussianPrior(PriorKind):
     """The normal distribution."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudentPrior(PriorKind):
-    """The Student-t distribution."""
-
-    df: float = 5.0
-    """Degrees of freedom."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("the prior's df", self.df, 0)
-
-
 PRIORS: dict[str, type[PriorKind]] = {
     "laplace": LaplacePrior,
     "gaussian": GaussianPrior,
-    "student": StudentPrior,
 }
 
 
@@ -323,13 +310,6 @@ PRIORS: dict[str, type[PriorKind]] = {
 class Pixels:
     """Map from 8-bit pixels to the flow's own space; a kind of pixel map is a subclass. One of your
     own has a method `make(channels)` that returns the bijector, from [0, 256)."""
-
-    dequantization: Dequantization = "uniform"
-    """Noise that turns 8-bit pixels into real numbers: uniform, or learned for each pixel
-    (variational)."""
-
-    def __post_init__(self) -> None:
-        check_name("dequantization", self.dequantization, get_args(Dequantization))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,8 +347,8 @@ class FlowConfig:
         >>> FlowConfig.from_dict({"map": {"kind": "affine", "bins": 8}})
         Traceback (most recent call last):
         ...
-        ValueError: Expected options of the map affine: depth, hidden, blocks, conditioner, \
-channel_mixing; got 'bins'.
+        ValueError: Expected options of the map affine: depth, hidden, blocks, conditioner; \
+got 'bins'.
     """
 
     height: int = 32
@@ -380,11 +360,11 @@ channel_mixing; got 'bins'.
     levels: int | None = None
     """Number of levels; none: as many as the size allows (log2(L/m) + 1 for a square of 2^k)."""
     geometry: Geometry = field(default_factory=Blocks)
-    """How the layers of a level are made of cells: blocks, centred_blocks, windows, squeeze (that
-    of Real NVP), or a class of your own by its import path."""
+    """How the layers of a level are made of cells: blocks, windows, squeeze (that of Real NVP), or
+    a class of your own by its import path."""
     map: Map = field(default_factory=AffineMap)
-    """How a cell is mapped: affine, spline, mixture, autoregressive, cube, coarse_to_fine, window,
-    site, convolutional (that of Real NVP), or a class of your own by its import path."""
+    """How a cell is mapped: affine, cube, coarse_to_fine, window, site, convolutional (that of Real
+    NVP), or a class of your own by its import path."""
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths and widths."""
     shared_from: int = 0
@@ -400,7 +380,7 @@ channel_mixing; got 'bins'.
     label_embedding: int = 16
     """Size of a learned embedding of the label, an input of all maps."""
     prior: PriorKind = field(default_factory=LaplacePrior)
-    """Distribution of every latent: laplace, gaussian or student."""
+    """Distribution of every latent: laplace or gaussian."""
     pixels: Pixels | None = field(default_factory=LogitPixels)
     """From pixels to the flow's own space: logit, marginal, uniform, or none for real-valued
     fields."""
@@ -522,8 +502,8 @@ _BASES: dict[str, type] = {"geometry": Geometry, "map": Map, "prior": PriorKind,
 def options_of(kind: type) -> list[str]:
     """The names of the options of a kind.
 
-    >>> options_of(StudentPrior)
-    ['scale', 'df']
+    >>> options_of(LaplacePrior)
+    ['scale']
     """
     return [one.name for one in fields(kind) if one.init]
 
@@ -538,12 +518,13 @@ def migrated(values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]
         partial: Whether they are changes to another config, whose kinds aren't known here.
 
     Example:
-        >>> migrated({"bijector": "affine", "m": 2, "prior": "student", "prior_df": 4.0, "bins": 8})
+        >>> migrated({"bijector": "affine", "m": 2, "prior": "gaussian", "prior_scale": 2.0})
         {'geometry': {'kind': 'blocks', 'm': 2}, 'map': {'kind': 'affine'}, \
-'prior': {'kind': 'student', 'df': 4.0}}
+'prior': {'kind': 'gaussian', 'scale': 2.0}}
         >>> migrated({"hidden": 32, "map": "cube"}, partial=True)
         {'map': {'kind': 'cube', 'hidden': 32}}
     """
+    values = _without_removed(values)
     words = {name: values[name] for name in _BASES if isinstance(values.get(name), str)}
     nested = words.keys() & {"geometry", "map"} or any(
         isinstance(values.get(name), dict) for name in _BASES
@@ -585,15 +566,39 @@ _FORMER = {
     **{
         name: f"map.{name}"
         for name in (
-            "depth", "hidden", "blocks", "conditioner", "channel_mixing", "bins", "components",
-            "splits", "stem",
+            "depth", "hidden", "blocks", "conditioner", "bins", "components", "splits", "stem",
         )
     },
     "prior_scale": "prior.scale",
     "prior_df": "prior.df",
-    "dequantization": "pixels.dequantization",
 }  # fmt: skip
 """Where the fields of earlier versions are now."""
+_REMOVED = {"channel_mixing": False, "dequantization": "uniform"}
+"""Options of earlier versions that are gone, with the value that means what is done now."""
+
+
+def _without_removed(values: dict[str, Any]) -> dict[str, Any]:
+    """A flow's config, or a part of it, without options that earlier versions had.
+
+    Raises:
+        ValueError: If one has another value than that which means what is done now.
+    """
+    left = {}
+    for name, value in values.items():
+        if name in _REMOVED:
+            if value != _REMOVED[name]:
+                raise ValueError(
+                    f"Expected {name} to be {_REMOVED[name]}, as it isn't an option any more; got "
+                    f"{short(value)}: leave it out, or use the version that made this config."
+                )
+        elif name in ("map", "pixels") and isinstance(value, dict):
+            own = "." in str(value.get("kind"))
+            left[name] = value if own else _without_removed(value)
+        else:
+            left[name] = value
+    return left
+
+
 _USUAL = {"geometry": "blocks", "map": "affine", "prior": "laplace", "pixels": "logit"}
 
 

@@ -98,8 +98,8 @@ def as_name(text: str) -> str:
 
 
 def plain(content: Any) -> Any:
-    """Dataclasses, named tuples and values as JSON has them: objects, lists for other tuples, null
-    for numbers that it lacks.
+    """Dataclasses, named tuples, arrays and values as JSON has them: objects, lists, and null for
+    numbers that it lacks.
 
     Example:
         >>> plain({"size": (8, 8), "error": float("nan")})
@@ -116,6 +116,8 @@ def _values(content: Any) -> Any:
         content = {one.name: getattr(content, one.name) for one in fields(content)}
     if hasattr(content, "_asdict"):
         content = content._asdict()
+    if hasattr(content, "tolist"):
+        content = content.tolist()
     if isinstance(content, dict):
         return {key: _values(value) for key, value in content.items()}
     return [_values(one) for one in content] if isinstance(content, list | tuple) else content

@@ -26,7 +26,6 @@ from rgflow.bijectors.base import (
     Quantile,
     sum_event,
 )
-from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import LEVELS, Marginal, dequantize, largest, make_pixels
 from rgflow.checks import check_name, check_whole, per_level
 from rgflow.config import FlowConfig
@@ -136,8 +135,6 @@ class Flow(nn.Module):
     def _make_preprocess(self) -> Bijector | None:
         """From images to the domain in which the steps work; none if they are there already."""
         maps = [self.pixels] if self.pixels else []
-        if self.config.pixels and self.config.pixels.dequantization == "variational":
-            maps.insert(0, Dequantizer(self.config.channels))
         if (maps[-1].codomain if maps else "real") != self.domain:
             maps.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
         return Compose(maps) if maps else None

@@ -10,14 +10,8 @@ from torch import Tensor, nn
 from rgflow.bijectors import FIXED, make_map
 from rgflow.bijectors.base import Bijector, Compose, Context
 from rgflow.bijectors.cellwise import Cellwise, spec_of
-from rgflow.config import (
-    AutoregressiveMap,
-    CoarseToFineMap,
-    FlowConfig,
-    OwnMap,
-    Sizes,
-    WindowMap,
-)
+from rgflow.checks import MAX_LEVELS
+from rgflow.config import FlowConfig
 from rgflow.flow import Flow
 from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice, largest_levels
@@ -186,42 +180,24 @@ class RGFlow(Flow):
 
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:
-        """As for `Flow`: the first and the last layers of networks, and what lies between."""
-        map, channels, geometry = config.map, config.channels, config.geometry
+        """As for `Flow`: those of the maps of all layers, and of embeddings."""
+        geometry, channels = config.geometry, config.channels
         total = config.labels * config.label_embedding
-        if isinstance(map, OwnMap):  # somebody's own, which may have none
-            return total
         fit = largest_levels(config.height, config.width, geometry)
         levels = config.levels or max(fit, geometry.least_levels)
-        if config.shared:
-            levels = min(levels, config.shared_from + 1)
-        depths, hidden = (_listed(x) for x in (map.depth, getattr(map, "hidden", 1)))
-        for level in range(levels):
-            depth, width = (of[min(level, len(of) - 1)] for of in (depths, hidden))
-            sites, blocks = geometry.written(level), getattr(map, "blocks", 1)
-            dim = channels * sites
-            inner, networks, params = blocks * width * width, 1, 2
-            if isinstance(map, CoarseToFineMap):  # the first quarter of groups may have none
-                networks = channels * min(4**map.splits, sites) * 3 // 4
-                inner, params = inner // 2 + map.stem * dim // 4, 2 * map.components
-            elif isinstance(map, AutoregressiveMap):
-                inner, params = 2 * (inner - width * width), max(map.bins, 2)
-            elif isinstance(map, WindowMap):
-                networks, params = 0, 4 * map.components
-            else:  # couplings
-                inner *= 2
-                params = getattr(map, "bins", 3 * getattr(map, "components", 0)) or 2
-            mixing = channels * channels if getattr(map, "channel_mixing", False) else 0
-            depth *= geometry.least_layers
-            total += depth * ((networks + params) * (dim - dim % 2) * width + inner + mixing)
-            unit = geometry.unit(level)
-            places = (config.height // unit) * (config.width // unit)
-            total += config.position_embedding * (places if level == 0 else 0)
+        for level in range(min(levels, config.shared_from + 1) if config.shared else levels):
+            map, unit = config.map.at(level, MAX_LEVELS), geometry.unit(level)
+            depth = (
+                map.depth
+                if isinstance(map.depth, int)
+                else map.depth[min(level, len(map.depth) - 1)]
+            )
+            one = map.least_parameters(channels, geometry.written(level))
+            total += geometry.least_layers * depth * one
+            if level == 0:
+                places = (config.height // unit) * (config.width // unit)
+                total += config.position_embedding * places
         return total
-
-
-def _listed(sizes: Sizes) -> tuple[int, ...]:
-    return sizes if isinstance(sizes, tuple) else (sizes,)
 
 
 class RGStep(nn.Module):

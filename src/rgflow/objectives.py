@@ -86,6 +86,29 @@ class Objective(ABC):
         """Further numbers from the losses of a validation [n], to be logged and shown."""
         return {}
 
+    def energy(self, fields: "Tensor") -> "Tensor":
+        """S of the density e^(−S)/Z that is learned, of fields [N, C, H, W], in nats [N].
+
+        `rgflow measure` and `rgflow report` need it; an objective that learns from data has none.
+
+        Raises:
+            ValueError: If this objective has none.
+        """
+        raise ValueError(
+            f"Expected an objective with an energy, such as reverse_kl; {type(self).__name__} has "
+            f"none: give it a method `energy`, or compare the flow with data by `rgflow evaluate`."
+        )
+
+    def draw(
+        self, flow: "Flow", n: int, generator: "torch.Generator | None" = None
+    ) -> "tuple[Tensor, Tensor]":
+        """Fields of the flow [n, C, H, W] and ln q of each [n]."""
+        return flow.sample_and_log_prob(n, generator)
+
+    def log_q(self, flow: "Flow", fields: "Tensor") -> "Tensor":
+        """ln q of fields [N, C, H, W], [N]."""
+        return flow.log_prob(fields)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaximumLikelihood(Objective):
@@ -190,7 +213,7 @@ class ReverseKL(Objective):
     def draw(
         self, flow: "Flow", n: int, generator: "torch.Generator | None" = None
     ) -> "tuple[Tensor, Tensor]":
-        """Fields of the flow [N, C, H, W] and ln q of each [N], with the symmetry that it has."""
+        """Fields of the flow [n, C, H, W], of either sign where q is symmetric, and ln q [n]."""
         import torch
 
         fields, log_q = flow.sample_and_log_prob(n, generator)
@@ -243,6 +266,10 @@ class UnknownObjective(Objective):
         return {"kind": self.path, **self.own}
 
     def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+        own_class("objective", self.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
+        raise AssertionError(self.path)
+
+    def energy(self, fields: "Tensor") -> "Tensor":
         own_class("objective", self.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
         raise AssertionError(self.path)
 

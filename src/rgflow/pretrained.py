@@ -48,7 +48,7 @@ MODELS, HUB = "RGFLOW_MODELS", "RGFLOW_HUB"
 a folder for each."""
 ELSEWHERE = (
     f"name a folder that holds it in {MODELS}, or a Hugging Face repository that does in {HUB}, or "
-    f"train it with the commands on its card (`rgflow models NAME`)"
+    f"train it with the commands on its card (`rgflow info NAME`)"
 )
 """What to do for a model whose weights aren't on this machine."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

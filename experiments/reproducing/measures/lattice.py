@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
-from rgflow.analysis.observables import AT_ONCE, as_json, examples, measure, reference_fields
+from rgflow.analysis.measurement import BATCH, action_of, measure, reference_fields
 from rgflow.field_theory import accepted, effective_sample_size, tau_int
 from rgflow.figures.field_theory import overview
-from rgflow.objectives import ReverseKL
+from rgflow.files import plain
+from rgflow.objectives import Objective
 
 
 def observables(subject: MeasuredFlow, *, samples: int = 20_000, reference: int = 20_000) -> Found:
@@ -20,9 +21,9 @@ def observables(subject: MeasuredFlow, *, samples: int = 20_000, reference: int 
         ValueError: If the flow hasn't learned an action.
     """
     found = measure(subject.flow, _objective(subject), samples=samples, reference=reference)
-    numbers = as_json(found)
+    numbers = plain(found)
     numbers |= derived(numbers)
-    picture = overview(found, examples(subject.flow))
+    picture = overview(found, subject.flow)
     return Found(numbers=numbers, pictures={"overview": Picture(picture, CAPTION)})
 
 
@@ -36,18 +37,18 @@ def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Fou
     log_w, series, spent = [], [], []
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for _ in range(samples // AT_ONCE):
+        for _ in range(samples // BATCH):
             start = time.process_time()
-            fields, log_q = objective.draw(flow, AT_ONCE, generator)
+            fields, log_q = objective.draw(flow, BATCH, generator)
             log_w.append(-objective.energy(fields.double()) - log_q.double())
             spent.append(time.process_time() - start)
             series.append(fields.double().mean((2, 3)).square().sum(1).sqrt())
     weights, size = torch.cat(log_w).numpy(), torch.cat(series).numpy()
-    each = median(spent) / AT_ONCE
+    each = median(spent) / BATCH
     times = []
     for count in (draws, 2 * draws):
         start = time.process_time()
-        chains, _, _ = reference_fields(objective.action, flow.image_shape, 32 * count, thin=1)
+        chains, _, _ = reference_fields(action_of(objective), flow.image_shape, 32 * count, thin=1)
         times.append(time.process_time() - start)
     tau = tau_int(chains.mean((3, 4)).square().sum(2).sqrt().numpy())
     per_draw = (times[1] - times[0]) / (draws * chains.shape[1])
@@ -63,8 +64,8 @@ def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Fou
     )
 
 
-def _objective(subject: MeasuredFlow) -> ReverseKL:
-    if not isinstance(subject.config.objective, ReverseKL):
+def _objective(subject: MeasuredFlow) -> Objective:
+    if subject.config.objective.needs_data:
         raise ValueError(f"Expected a flow that has learned an action; {subject.name} hasn't.")
     return subject.config.objective
 

@@ -4,11 +4,11 @@ from .fields import ReceptiveFields as ReceptiveFields
 from .fields import receptive_fields as receptive_fields
 from .levels import at_temperatures as at_temperatures
 from .levels import resample as resample
+from .measurement import Measurement as Measurement
+from .measurement import measure as measure
 from .mixing import mix as mix
 from .mixing import mixing_grid as mixing_grid
-from .observables import Measurement as Measurement
 from .observables import Observables as Observables
-from .observables import measure as measure
 from .scales import Scale as Scale
 from .scales import scales as scales
 from .traversals import field_along as field_along

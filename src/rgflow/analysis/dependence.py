@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rgflow.analysis.columns import columns
 from rgflow.analysis.information import Numbers, bins_for, pairwise_information
-from rgflow.analysis.labels import FEW
+from rgflow.analysis.labels import MIN_IMAGES
 from rgflow.checks import check_whole
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
@@ -95,8 +95,8 @@ def dependence(z: Latents, *, pairs: int = 200, seed: int = 0) -> Dependence:
     """
     check_whole("pairs", pairs, 2)
     check_whole("seed", seed, 0)
-    if len(z) < FEW:
-        raise ValueError(f"Expected at least {FEW} images; got {len(z)}.")
+    if len(z) < MIN_IMAGES:
+        raise ValueError(f"Expected at least {MIN_IMAGES} images; got {len(z)}.")
     random = np.random.default_rng(seed)
     x, bins = columns(z), bins_for(len(z), BINS)
     # Any shift but 0 pairs every image with another one.

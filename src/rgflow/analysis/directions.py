@@ -15,7 +15,7 @@ from sklearn.model_selection import (
 )
 
 from rgflow.analysis.columns import PENALTIES, columns, level_of, reaching
-from rgflow.analysis.labels import FEW, Box, Label, check_labels
+from rgflow.analysis.labels import MIN_IMAGES, Box, Label, check_labels
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
 
@@ -85,8 +85,8 @@ def directions(
     x, binary, ones = columns(z)[:, inside], label.kind == "binary", label.values.sum()
     if not label.common:
         raise ValueError(
-            f"Expected at least {FEW} images with and {FEW} without {label.name!r}; got "
-            f"{ones:.0f} with it of {len(x)}: take more images."
+            f"Expected at least {MIN_IMAGES} images with and {MIN_IMAGES} without {label.name!r}; "
+            f"got {ones:.0f} with it of {len(x)}: take more images."
         )
 
     train, test = train_test_split(

@@ -36,7 +36,7 @@ LONGEST = 500
 """Maximum number of characters of a name or a value."""
 TILE = 8
 """Edge of an oval's tile in MSDS."""
-FEW = 8
+MIN_IMAGES = 8
 """Fewer images than this say nothing."""
 LEAST = 1e-6
 """Lower bound of the largest value of a label; its inverse is the upper bound."""
@@ -73,7 +73,7 @@ class Label:
     def common(self) -> bool:
         """Whether enough images have a binary label, and lack it, to say something."""
         ones = self.values.sum()
-        return self.kind != "binary" or bool(FEW <= ones <= len(self.values) - FEW)
+        return self.kind != "binary" or bool(MIN_IMAGES <= ones <= len(self.values) - MIN_IMAGES)
 
 
 def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
@@ -168,8 +168,8 @@ def check_labels(images: Sized, labels: Sequence[Label]) -> None:
     """Raise a `ValueError` unless there are labels, and one finite value of each per image."""
     if not labels:
         raise ValueError("Expected at least one label that differs between images; got none.")
-    if len(images) < FEW:
-        raise ValueError(f"Expected at least {FEW} images; got {len(images)}.")
+    if len(images) < MIN_IMAGES:
+        raise ValueError(f"Expected at least {MIN_IMAGES} images; got {len(images)}.")
     for label in labels:
         if label.values.shape != (len(images),):
             raise ValueError(

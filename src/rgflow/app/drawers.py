@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,15 +18,12 @@ import torch
 from PIL import Image
 
 from rgflow.app import meaning, views
-from rgflow.app.films import as_base64, enlarged, latent_film, path_film
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
 from rgflow.app.repairing import odd
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target, open_picture
-from rgflow.figures import grid, heat, strongest
-from rgflow.figures.animations import animate
-from rgflow.figures.repair import optimisation
+from rgflow.figures import grid, heat, picture, strongest
 from rgflow.figures.surprise import surprises
 from rgflow.latents import Latents
 
@@ -34,10 +32,8 @@ NAMES = {
     "own": "Own image",
     "meaning": "Meaning",
     "export": "Export",
-    "python": "Python",
 }
 """The drawers by name, with the texts of their buttons."""
-Export = Image.Image | list[Image.Image] | Latents
 LARGEST_UPLOAD = 10_000_000
 """Bytes of a picture file."""
 SHOWN = 800
@@ -56,8 +52,6 @@ def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
         _meaning(page, tabs)
     with drawer("export", "Export"):
         _export(page)
-    with drawer("python", "The Python code for this image"):
-        _python(page)
 
 
 def _models(page: Page) -> None:
@@ -112,7 +106,7 @@ def _own(page: Page) -> None:
         second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
     notes = gr.HTML(elem_id="unusual")
 
-    def picture(work: Workspace, path: str | None, zoom: float) -> torch.Tensor:
+    def chosen(work: Workspace, path: str | None, zoom: float) -> torch.Tensor:
         if not path:
             raise ValueError("Expected a picture: choose a file first.")
         return read(Path(path), work, zoom)
@@ -128,12 +122,12 @@ def _own(page: Page) -> None:
         return Path(path or "").name[:40]
 
     def current(work: Workspace, path: str | None, zoom: float) -> None:
-        given = picture(work, path, zoom)
+        given = chosen(work, path, zoom)
         image = work.encode(given, named(path))
         work.take(replace(image, notes=unusual(work, image, given)))
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
-        work.set_second(work.encode(picture(work, path, zoom), named(path)))
+        work.set_second(work.encode(chosen(work, path, zoom), named(path)))
         gr.Info(f"{named(path)} is now the second image: see the panel Mix.")
 
     page.on(file.change, look, [file], [part], refresh=False)
@@ -229,10 +223,12 @@ def _meaning(page: Page, tabs: Any) -> None:
 
 def _export(page: Page) -> None:
     scale = slider(1, 32, 8, step=1, label="Enlarge by", elem_id="export-scale")
-    kind = gr.Radio(["gif", "mp4"], value="gif", label="Animations as", elem_id="film-kind")
     row = gr.Row()
     saved = page.html("", "file.js", elem_id="file")
-    gr.Markdown("Pictures are saved as PNG, latents as a file for `rgflow.Latents.load`.")
+    gr.Markdown(
+        "Pictures are saved as PNG, latents as a file for Python: "
+        "`flow.decode(Latents.load(file))` is the current image."
+    )
 
     def shown(work: Workspace, scale: int) -> Image.Image:
         now = work.state
@@ -250,24 +246,12 @@ def _export(page: Page) -> None:
             work.opened.reference  # noqa: B018
         return surprises(work.image.pixels[None], *odd(work), scale=scale)
 
-    def curve(work: Workspace, _: int) -> Image.Image:
-        if not work.state.curve:
-            raise ValueError("Expected a repair, to save its curve: fill in a hole first.")
-        return optimisation(torch.tensor([[work.state.curve]]), names=["repair"])
-
-    makers: list[tuple[str, str, Callable[[Workspace, int], Export]]] = [
+    makers: list[tuple[str, str, Callable[[Workspace, int], Image.Image | Latents]]] = [
         ("Image", "image", lambda work, scale: enlarged(work.image.pixels, scale)),
         ("All images shown", "shown", shown),
         ("Receptive fields", "fields", fields),
-        ("Path to the second image", "path", path_film),
-        (
-            "Latent animated",
-            "latent",
-            lambda work, scale: [enlarged(one, scale) for one in latent_film(work)[1]],
-        ),
-        ("Latents", "latents", lambda work, _: work.image.latents),
         ("What is odd", "odd", surprising),
-        ("Curve of the repair", "repair", curve),
+        ("Latents", "latents", lambda work, _: work.image.latents),
     ]
     with row:
         as_shown = gr.Button("As shown", size="sm", elem_id="save-canvas")
@@ -275,31 +259,30 @@ def _export(page: Page) -> None:
             button = gr.Button(label, size="sm", elem_id=f"save-{stem}")
             save = partial(_saved, make=make, stem=stem)
             how: dict[str, Any] = {"refresh": False, "words": "Making the file"}
-            page.on(button.click, save, [scale, kind], [saved], **how)
+            page.on(button.click, save, [scale], [saved], **how)
     # Only the page knows what is drawn over the image.
     as_shown.click(None, js="() => window.rgflow.save()")
+
+
+def enlarged(image: torch.Tensor, scale: int) -> Image.Image:
+    """An image [C, H, W], with a square of `scale`×`scale` pixels for every pixel."""
+    small = picture(image).convert("RGB")
+    return small.resize((small.width * scale, small.height * scale), Image.Resampling.NEAREST)
 
 
 def _saved(
     work: Workspace,
     scale: float,
-    kind: str,
     *,
-    make: Callable[[Workspace, int], Export],
+    make: Callable[[Workspace, int], Image.Image | Latents],
     stem: str,
 ) -> str:
-    """A file as `file.js` saves it."""
+    """A file as `file.js` saves it; nothing stays on the server."""
     made = make(work, int(scale))
-    if isinstance(made, list):
-        name = f"{stem}.{kind}"
-        data = as_base64(name, lambda path: animate(made, path, milliseconds=100))
-    else:
-        name = f"{stem}{'.safetensors' if isinstance(made, Latents) else '.png'}"
-        data = as_base64(name, made.save)
+    name = f"{stem}{'.safetensors' if isinstance(made, Latents) else '.png'}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        made.save(path)
+        data = base64.b64encode(path.read_bytes()).decode()
     # The time, so that the same file can be saved twice.
     return json.dumps({"name": name, "data": data, "time": time.time()})
-
-
-def _python(page: Page) -> None:
-    code = gr.Code(language="python", label="A complete script", elem_id="code", lines=18)
-    page.show([code], lambda work: [work.image.recipe.script(work.opened.source)])

@@ -6,25 +6,11 @@ import numpy as np
 
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.models import OpenModel
-from rgflow.app.recipe import Recipe
-from rgflow.latents import Address, Latents
+from rgflow.latents import Address
 from rgflow.lattice import Mask
 
 MAX_UNDO = 100
 """States that are kept."""
-
-
-@dataclass(frozen=True, eq=False)
-class Direction:
-    """A saved move.
-
-    Attributes:
-        change: The change of all latents.
-        recipe: The Python that makes it.
-    """
-
-    change: Latents
-    recipe: Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +32,6 @@ class State:
         start: The state that the completions belong to.
         curve: Log p, in nats, of the steps that led to the completions.
         message: What the repair panel says.
-        deleted: Saved moves that were deleted.
     """
 
     opened: OpenModel
@@ -63,7 +48,6 @@ class State:
     start: "State | None" = None
     curve: tuple[float, ...] = ()
     message: str = ""
-    deleted: frozenset[Direction] = frozenset()
 
 
 def initial(opened: OpenModel, image: LatentImage) -> State:

@@ -1,4 +1,4 @@
-"""What takes a while, on the page of photographs: it tells how far it is, and can be stopped."""
+"""Computations of the page of photographs, which tell how far they are and can be stopped."""
 
 import asyncio
 import contextlib
@@ -8,23 +8,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 
 from rgflow.app.album import Photo
 
 Tell = Callable[..., None]
 """Takes what the page is to know, by name; raises `StoppedError` if nobody wants the rest."""
-PATIENCE = 0.2
-"""Seconds between two looks at whether a job that waits is still wanted."""
+POLLING = 0.2
+"""Seconds until a computation that waits notices that nobody wants it any more."""
 
 
 class StoppedError(Exception):
-    """Somebody has stopped this, has asked for something else, or has left."""
+    """Somebody has stopped the computation, has started another of the picture, or has left."""
 
 
 class Jobs:
-    """Computes a few things at a time, and one at a time of each picture.
+    """Runs some computations at a time, and one at a time of each picture.
 
     Args:
         most: Number of computations at a time.
@@ -34,12 +33,12 @@ class Jobs:
         self._slots = threading.Semaphore(most)
 
     def start(self, photo: Photo, work: Callable[[Tell], dict[str, Any]]) -> StreamingResponse:
-        """Lines of JSON: what the work tells, and in the end what came of it. What was computed of
-        this picture before stops.
+        """Answer with lines of JSON: what the work tells and, in the end, its result or an error. A
+        `ValueError` is told as it is. The computation before of the same picture ends.
 
         Args:
             photo: The picture.
-            work: Computes, and returns what the page is to know.
+            work: Computes, and returns the result.
         """
         turn = photo.take_turn()
 
@@ -58,15 +57,11 @@ class Jobs:
                 put({"done": True, "seconds": seconds, "version": photo.version, **result})
             except StoppedError:
                 put({"done": True, "stopped": True, "version": photo.version})
-            except HTTPException as error:
-                put({"error": error.detail, "version": photo.version})
+            except ValueError as error:
+                put({"error": str(error), "version": photo.version})
             except Exception:
-                put(
-                    {
-                        "error": "This failed on the server; its log says why.",
-                        "version": photo.version,
-                    }
-                )
+                words = "This failed on the server; its log says why."
+                put({"error": words, "version": photo.version})
                 raise
             finally:
                 put(None)
@@ -82,7 +77,7 @@ class Jobs:
             try:
                 while (line := await lines.get()) is not None:
                     yield json.dumps(line) + "\n"
-            finally:  # also if who asked has left
+            finally:  # also if the page was closed
                 photo.stop(turn)
 
         return StreamingResponse(told(), media_type="application/x-ndjson")
@@ -90,8 +85,8 @@ class Jobs:
 
 @contextlib.contextmanager
 def _held(lock: "threading.Lock | threading.Semaphore", tell: Tell) -> Iterator[None]:
-    """Hold a lock, unless this is stopped while it waits for it."""
-    while not lock.acquire(timeout=PATIENCE):
+    """Hold a lock; ends with `StoppedError` if stopped while waiting for it."""
+    while not lock.acquire(timeout=POLLING):
         tell()
     try:
         tell()

@@ -12,7 +12,7 @@ import torch
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import expanded, located
+from rgflow.files import expanded
 from rgflow.flow import Flow
 from rgflow.pretrained import CARD, Card, in_words, shipped
 from rgflow.reading import DamagedError, instance, read_json
@@ -37,14 +37,6 @@ class OpenModel:
     name: str
     model: Model
     _lock: RLock = field(default_factory=RLock, repr=False)
-
-    @property
-    def source(self) -> str:
-        """What `load_flow` takes for it."""
-        if self.model.run:
-            return str(self.model.run.model.resolve())
-        path = located(self.name)
-        return str(path) if path.is_dir() else self.name
 
     @property
     def flow(self) -> Flow:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from rgflow.app.history import State
-from rgflow.app.latent_image import LatentImage, decoded
-from rgflow.app.recipe import ARRAYS, Recipe, array
+from rgflow.app.latent_image import LatentImage, encoded
 from rgflow.app.workspace import Workspace
 from rgflow.figures import to_bytes
 from rgflow.flow import Flow
@@ -21,9 +20,6 @@ PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """Settings for filling in holes, by particles or by a climb."""
 NOISES, NOISE = 4, 1.0
 """Draws of the noise by which likelihoods are compared, and nats that are none."""
-FILL = "from rgflow.repair.comparison import fill"
-CLIMB = "from rgflow.repair.climb import Climb"
-"""Imports of a script that does it again."""
 CLIMBS = 3
 """Climbs from different starts, as one gives one answer."""
 
@@ -82,7 +78,7 @@ def completions(
 
         how = {"seed": seed + k, "progress": after, "preview": see, **settings}
         filled = next(fill(flow, image[None], state.mask, **how))
-        found += _images(state, filled, steps, seed + k)
+        found += _images(state, filled)
         before += steps
         if stopping():
             break
@@ -102,25 +98,9 @@ def less_likely(start: State, found: LatentImage) -> str:
     )
 
 
-def _images(state: State, filled: Filled, steps: int, seed: int) -> list[LatentImage]:
-    """The completions that were found in some number of steps."""
-    opened = state.opened
-    settings = ", ".join(f"{name}={value}" for name, value in settings_for(opened.flow).items())
-    code = (
-        f"next(fill(flow, figures.to_bytes(flow.decode({{0}})), {array(state.mask)}, "
-        f"seed={seed}, progress=lambda name, step, log_p: step >= {steps}, {settings}))"
-    )
+def _images(state: State, filled: Filled) -> list[LatentImage]:
+    """The completions that were found, the best first."""
     images = [to_bytes(filled.images)[0]]
-    parts = [f"figures.to_bytes({code}.images)"]
     if filled.completions:
-        samples = filled.completions[0].samples
-        images += list(samples)
-        parts += [f"{code}.completions[0].samples[{k}][None]" for k in range(len(samples))]
-    imports = (*ARRAYS, FILL) if maps_once(opened.flow) else (*ARRAYS, CLIMB, FILL)
-    found = []
-    for image, part in zip(images, parts, strict=True):
-        recipe = Recipe(f"flow.encode({part}, dtype=torch.float64)", (state.image.recipe,), imports)
-        with torch.no_grad():
-            z = opened.exact.encode(image[None])
-        found.append(decoded(opened, z, recipe, "repaired"))
-    return found
+        images += list(filled.completions[0].samples)
+    return [encoded(state.opened, image, "repaired") for image in images]

@@ -20,7 +20,7 @@ from rgflow.app.drawers import LARGEST_UPLOAD
 from rgflow.app.layout import PAGES, build
 from rgflow.app.models import ModelStore
 from rgflow.app.page import static
-from rgflow.app.photographs import make_router
+from rgflow.app.photographs import Photographs
 from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
 from rgflow.photographs.scoring import has_averages, is_of_photographs
@@ -83,7 +83,7 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
         async def start() -> RedirectResponse:
             return RedirectResponse("/latents/")
 
-    router = make_router(flow.frozen(), about)
+    router = Photographs(flow.frozen(), about).router()
     app.include_router(router, dependencies=[Depends(_asking(auth))] if auth else [])
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"])

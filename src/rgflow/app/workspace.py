@@ -1,7 +1,6 @@
 """The workspace of one page: the current image, how it was made, and what can be undone.
 
-Every change of the image is a method here. It calls one function of the package, and notes the same
-call as Python (`rgflow.app.recipe`).
+Every change of the image is a method here, which calls one function of the package.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,11 +12,10 @@ import torch
 from torch import Tensor
 
 from rgflow.analysis.mixing import Shares, mix
-from rgflow.analysis.traversals import move, prior_scale
-from rgflow.app.history import Direction, History, State, initial
-from rgflow.app.latent_image import LatentImage, decoded, drawn, encoded, sampled
+from rgflow.analysis.traversals import prior_scale
+from rgflow.app.history import History, State, initial
+from rgflow.app.latent_image import LatentImage, decoded, encoded, sampled
 from rgflow.app.models import OpenModel
-from rgflow.app.recipe import Recipe
 from rgflow.figures import to_bytes
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Mask
@@ -31,8 +29,6 @@ MOST_CHOSEN = 4
 """Latents that have a slider at the same time."""
 USUAL = 0.8
 """Temperature of samples, unless the user sets another."""
-FARTHEST = 100
-"""The largest multiple of a saved move."""
 ROUNDED = 0.00501
 """The largest difference between what a slider shows and its latent."""
 
@@ -46,12 +42,10 @@ class View:
         level: The level whose latents are shown; none: the highest.
         pixel: The row and column picked.
         overlay: Whether fields and cones are drawn over the image.
-        direction: The saved move to apply.
         listed: The latents whose receptive fields are shown.
         crop_centre: The centre of the crop of an uploaded picture, as shares of its width and its
             height.
         mixtures: What the mix panel shows.
-        film: An animation: its kind, its state, and its HTML.
         sent: What components show, or what that depends on, by the number of the first of them.
     """
 
@@ -59,11 +53,9 @@ class View:
     level: int | None = None
     pixel: tuple[int, int] | None = None
     overlay: bool = True
-    direction: str | None = None
     listed: list[Address] = field(default_factory=list)
     crop_centre: tuple[float, float] = (0.5, 0.5)
     mixtures: list[LatentImage] = field(default_factory=list)
-    film: tuple[str, State, str] | None = None
     sent: dict[int, object] = field(default_factory=dict)
 
     def show(self, panel: str) -> None:
@@ -93,7 +85,6 @@ class Workspace(History):
         self.mixing: list[float] | None = None
         self.slider_revision = 0
         self.repairing = self.stopping = False
-        self._directions: dict[OpenModel, dict[str, Direction]] = {}
         self._cache: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
     # ---------------------------------------------------------------- the current state
@@ -117,7 +108,7 @@ class Workspace(History):
     def amend(self, state: State) -> None:
         """As for `History`; what is moved but not applied is dropped."""
         if state.opened is not self.opened:
-            self.view.level = self.view.pixel = self.view.direction = None
+            self.view.level = self.view.pixel = None
         self.pending = self.mixing = None
         super().amend(state)
         self.slider_revision = self.revision
@@ -125,8 +116,7 @@ class Workspace(History):
     def open(self, opened: OpenModel) -> None:
         """Start again with another model, and stop a running repair."""
         self.stopping = True
-        new = initial(opened, sampled(opened, [0], USUAL)[0])
-        self.commit(replace(new, deleted=self.state.deleted))
+        self.commit(initial(opened, sampled(opened, [0], USUAL)[0]))
 
     def take(self, image: LatentImage) -> None:
         """Make this the current image; samples, the second image and sliders stay."""
@@ -139,7 +129,6 @@ class Workspace(History):
             samples=now.samples,
             second=now.second,
             chosen=now.chosen,
-            deleted=now.deleted,
         )
 
     def change(self, image: LatentImage) -> None:
@@ -148,19 +137,9 @@ class Workspace(History):
             reset: dict[str, Any] = {"completions": (), "message": "", "curve": ()}
             self.commit(replace(self.state, image=image, first=None, shares=(), **reset))
 
-    def _edit(
-        self,
-        z: Latents,
-        code: str,
-        caption: str,
-        sources: tuple[Recipe, ...] = (),
-        imports: tuple[str, ...] = (),
-    ) -> None:
-        """Change the latents of the current image to others, which the code makes from the old
-        ones, {0}, and from the sources, {1} and so on.
-        """
-        recipe = Recipe(code, (self.image.recipe, *sources), imports)
-        self.change(decoded(self.opened, z, recipe, self._after(caption)))
+    def _edit(self, z: Latents, caption: str) -> None:
+        """Change the latents of the current image."""
+        self.change(decoded(self.opened, z, self._after(caption)))
 
     def _after(self, change: str) -> str:
         """What the image is called after a change: the name that it had before any stays."""
@@ -264,13 +243,8 @@ class Workspace(History):
 
     def set(self, values: list[float]) -> None:
         """Set the chosen latents."""
-        recipe = self.image.recipe
-        for address, value in self._moves(values):
-            recipe = Recipe(f"{{0}}.set({address}, {value * self.unit!r})", (recipe,))
-        if recipe is not self.image.recipe:
-            self.change(
-                decoded(self.opened, self._moved(values), recipe, self._after("latents moved"))
-            )
+        if any(self._moves(values)):
+            self._edit(self._moved(values), "latents moved")
 
     def reset(self) -> None:
         """Go back to the image before latents were moved."""
@@ -279,73 +253,21 @@ class Workspace(History):
     def zero(self, level: int) -> None:
         """Set all latents of a level to 0."""
         z = self.image.latents
-        code = f"{{0}}.replace({level}, torch.zeros_like({{0}}.levels[{level}]))"
-        self._edit(z.replace(level, torch.zeros_like(z.levels[level])), code, f"level {level} at 0")
+        self._edit(z.replace(level, torch.zeros_like(z.levels[level])), f"level {level} at 0")
 
     def redraw(self, level: int, seed: int, temperature: float) -> None:
         """Draw the latents of a level again, and keep the others."""
         new = self.opened.flow.draw_each([seed], temperature).to(torch.float64)
-        self._copy_level(level, new, drawn(seed, temperature), "drawn anew")
+        self._copy_level(level, new, "drawn anew")
 
     def restore(self, level: int) -> None:
         """Restore the latents that a level had before any were moved."""
-        base = self.state.base
-        self._copy_level(level, base.latents, base.recipe, "as it was")
+        self._copy_level(level, self.state.base.latents, "as it was")
 
-    def _copy_level(self, level: int, source: Latents, recipe: Recipe, how: str) -> None:
+    def _copy_level(self, level: int, source: Latents, how: str) -> None:
         """Take the latents of a level from another image."""
         z = self.image.latents.replace(level, source.levels[level])
-        code = f"{{0}}.replace({level}, {{1}}.levels[{level}])"
-        self._edit(z, code, f"level {level} {how}", (recipe,))
-
-    # ---------------------------------------------------------------- saved moves
-
-    @property
-    def directions(self) -> dict[str, Direction]:
-        """The saved moves of this model, by name."""
-        found = self._directions.get(self.opened, {})
-        return {name: one for name, one in found.items() if one not in self.state.deleted}
-
-    def save_direction(self, name: str) -> None:
-        """Save the change from the base image to this one; a `ValueError` if nothing was moved, or
-        a saved move has this name."""
-        if name in self.directions:
-            raise ValueError(
-                f"Expected a new name for the move; “{name}” is taken: enter another, or delete "
-                f"that move first."
-            )
-        z, base = self.image.latents, self.state.base.latents
-        change = z.flat() - base.flat()
-        if not change.any():
-            raise ValueError(
-                "Expected an image whose latents were moved: move a slider first, then save the "
-                "move."
-            )
-        recipe = Recipe(
-            "Latents.from_flat({0}.flat() - {1}.flat(), flow.lattice, flow.config.channels)",
-            (self.image.recipe, self.state.base.recipe),
-            ("from rgflow.latents import Latents",),
-        )
-        made = Direction(Latents.from_flat(change, z.lattice, z.channels), recipe)
-        self._directions.setdefault(self.opened, {})[name] = made
-
-    def add_direction(self, name: str, amount: float) -> None:
-        """Apply a multiple of a saved move."""
-        if not abs(amount) <= FARTHEST:  # nor is it, if it is no number
-            raise ValueError(f"Expected a factor from −{FARTHEST} to {FARTHEST}; got {amount:g}.")
-        direction = self.directions[name]
-        self._edit(
-            move(self.image.latents, direction.change, amount, add=True),
-            f"move({{0}}, {{1}}, {amount!r}, add=True)",
-            f"{name} × {amount:g}",
-            (direction.recipe,),
-            ("from rgflow.analysis.traversals import move",),
-        )
-
-    def delete_direction(self, name: str) -> None:
-        """Delete a saved move."""
-        now = self.state
-        self.commit(replace(now, deleted=now.deleted | {self.directions[name]}))
+        self._edit(z, f"level {level} {how}")
 
     # ---------------------------------------------------------------- mixing
 
@@ -374,7 +296,6 @@ class Workspace(History):
             LatentImage(
                 to_bytes(image),
                 first.latents.mix(second.latents, share),
-                Recipe(f"{{0}}.mix({{1}}, {share})", (first.recipe, second.recipe)),
                 "mixture",
             )
             for image, share in zip(found.images[0], found.shares, strict=True)

@@ -3,21 +3,16 @@
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
 from rgflow.bijectors.averages import Averages
 from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
 from rgflow.bijectors.cellwise import Cellwise, cut, join, spec_of
-from rgflow.bijectors.channels import ChannelMixing
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
 from rgflow.bijectors.coupling import (
     AffineCoupling,
     Coupling,
     CubeCoupling,
-    MixtureCoupling,
-    SplineCoupling,
 )
-from rgflow.bijectors.dequantizer import Dequantizer
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.bijectors.site import SiteSpline
 from rgflow.bijectors.window import WindowMixture
@@ -25,42 +20,31 @@ from rgflow.checks import check_name
 from rgflow.config import MAPS as MAP_KINDS
 from rgflow.config import (
     AffineMap,
-    AutoregressiveMap,
     CoarseToFineMap,
     CubeMap,
     Map,
-    MixtureMap,
     OwnMap,
     SiteMap,
-    SplineMap,
     WindowMap,
 )
 from rgflow.kinds import own_class
 
-if TYPE_CHECKING:
-    from rgflow.bijectors.autoregressive import AutoregressiveBijector
-
 __all__ = [
     "AffineCoupling",
-    "AutoregressiveBijector",
     "Averages",
     "Bijector",
     "Cellwise",
-    "ChannelMixing",
     "CoarseToFine",
     "Compose",
     "Context",
     "Coupling",
     "CubeCoupling",
-    "Dequantizer",
     "Inverse",
     "Logit",
     "MapSpec",
     "Marginal",
-    "MixtureCoupling",
     "Quantile",
     "SiteSpline",
-    "SplineCoupling",
     "WindowMixture",
     "cut",
     "dequantize",
@@ -71,21 +55,8 @@ __all__ = [
 ]
 
 
-def _autoregressive(spec: MapSpec, **options: Any) -> Bijector:
-    return __getattr__("AutoregressiveBijector")(spec, **options)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "AutoregressiveBijector":  # of zuko, which nothing else here needs
-        return importlib.import_module("rgflow.bijectors.autoregressive").AutoregressiveBijector
-    raise AttributeError(name)
-
-
 MAPS: dict[type[Map], Callable[..., Bijector]] = {
     AffineMap: AffineCoupling,
-    SplineMap: SplineCoupling,
-    MixtureMap: MixtureCoupling,
-    AutoregressiveMap: _autoregressive,
     CubeMap: CubeCoupling,
     CoarseToFineMap: CoarseToFine,
     WindowMap: WindowMixture,
@@ -106,10 +77,7 @@ def make_map(map: Map, spec: MapSpec) -> Bijector:
     Raises:
         ValueError: If an import path leads to no `Bijector` that has been imported (`trust` does).
     """
-    made = _own(map, spec) if isinstance(map, OwnMap) else MAPS[type(map)](spec, **map.options())
-    if getattr(map, "channel_mixing", False):
-        return Compose([ChannelMixing(spec), made])
-    return made
+    return _own(map, spec) if isinstance(map, OwnMap) else MAPS[type(map)](spec, **map.options())
 
 
 def trust(names: str | Iterable[str]) -> None:

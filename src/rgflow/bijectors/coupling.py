@@ -22,8 +22,6 @@ from rgflow.bijectors.base import (
     sum_event,
 )
 from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
-from rgflow.bijectors.logistic import logistic_forward, logistic_inverse, make_logistics
-from rgflow.bijectors.rational_quadratic import rational_quadratic
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 from rgflow.checks import check_name
 from rgflow.conditioners import CONDITIONERS
@@ -139,72 +137,6 @@ class AffineCoupling(Coupling):
     def elementwise_inverse(self, y: Tensor, params: Tensor) -> Mapped:
         s, t = torch.tanh(params[:, 0]), params[:, 1]
         return (y - t) * (-s).exp(), -s
-
-
-class SplineCoupling(Coupling):
-    """Monotonic rational-quadratic splines on [−5, 5], the identity outside (Durkan et al. 2019,
-    arXiv:1906.04032).
-
-    Args:
-        spec: As for `Coupling`, and so are the other options; P = 3·bins − 1.
-        bins: Bins of each spline.
-    """
-
-    def __init__(
-        self,
-        spec: MapSpec,
-        *,
-        conditioner: str = "paper",
-        hidden: int = 512,
-        blocks: int = 4,
-        bins: int = 8,
-    ) -> None:
-        params = 3 * bins - 1
-        super().__init__(spec, params, conditioner=conditioner, hidden=hidden, blocks=blocks)
-        self.bins = bins
-
-    def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
-        return self._spline(x, params, inverse=False)
-
-    def elementwise_inverse(self, y: Tensor, params: Tensor) -> Mapped:
-        return self._spline(y, params, inverse=True)
-
-    def _spline(self, x: Tensor, params: Tensor, *, inverse: bool) -> Mapped:
-        planes = params.transpose(0, 1).flatten(1)
-        y, log_slope = rational_quadratic(x.flatten(), planes, inverse=inverse)
-        return y.view_as(x), log_slope.view_as(x)
-
-
-class MixtureCoupling(Coupling):
-    """The distribution function of a mixture of logistics, its logit, and then an affine map, as in
-    Flow++ (Ho et al. 2019; `rgflow.bijectors.logistic`).
-
-    Args:
-        spec: As for `Coupling`, and so are the other options; P = 3·components + 2.
-        components: Of each mixture.
-    """
-
-    def __init__(
-        self,
-        spec: MapSpec,
-        *,
-        conditioner: str = "paper",
-        hidden: int = 512,
-        blocks: int = 4,
-        components: int = 3,
-    ) -> None:
-        params = 3 * components + 2
-        super().__init__(spec, params, conditioner=conditioner, hidden=hidden, blocks=blocks)
-
-    def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
-        x, log_slope = logistic_forward(x, make_logistics(params[:, 2:]))
-        s, t = torch.tanh(params[:, 0]), params[:, 1]
-        return x * s.exp() + t, log_slope + s
-
-    def elementwise_inverse(self, y: Tensor, params: Tensor) -> Mapped:
-        s, t = torch.tanh(params[:, 0]), params[:, 1]
-        x, log_slope = logistic_inverse((y - t) * (-s).exp(), make_logistics(params[:, 2:]))
-        return x, log_slope - s
 
 
 class CubeCoupling(Coupling):

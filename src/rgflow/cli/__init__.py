@@ -31,11 +31,11 @@ COMMANDS = {
     "reproduce": "repeat an experiment: the paper's tables and figures, and our own",
     "report": "everything about a trained flow on one page",
     "app": "see, edit, mix and repair images in the browser",
-    "models": "list the models that come with the package",
     "ship": "package the model of a run for others",
-    "info": "describe a run folder or a model folder",
-    "presets": "list the named settings",
+    "info": "list models and presets, or describe one, or a run",
 }
+FORMER = {"models": "info", "presets": "info"}
+"""Names that commands had in earlier versions."""
 
 LONGEST = 1000
 """The most characters of an error."""
@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
+        if new := FORMER.get(arguments[0]):
+            raise ValueError(f"Expected `rgflow {new}`, the new name of `rgflow {arguments[0]}`.")
         check_name("command", arguments[0], COMMANDS)
         arguments = trusting(arguments)
         Lines.said = time.monotonic()

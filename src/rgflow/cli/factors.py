@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.analysis.factors import find_factors
-    from rgflow.analysis.labels import FEW
+    from rgflow.analysis.labels import MIN_IMAGES
 
     model = trained.load(settings.run, settings.size)
     images = model.images(settings.data, settings.split, settings.count)
@@ -88,7 +88,8 @@ def run(arguments: Sequence[str]) -> None:
     if rare := [label.name for label in found.labels if not label.common]:
         more = f" and {len(rare) - NAMED} more" if len(rare) > NAMED else ""
         say(
-            f"Neither probed nor given a direction, as fewer than {FEW} images have or lack it: "
+            f"Neither probed nor given a direction, as fewer than {MIN_IMAGES} images have or lack "
+            f"it: "
             f"{', '.join(rare[:NAMED])}{more}."
         )
     content = {

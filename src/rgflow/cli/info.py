@@ -1,197 +1,125 @@
-"""`rgflow info`: what is in a run folder or a model folder."""
+"""`rgflow info`: list models and presets, or describe one of them, or a run."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rgflow import trained
 from rgflow.cli.parsing import Parser, parse
-from rgflow.config import FlowConfig, listed
-from rgflow.files import expanded
-from rgflow.pretrained import Start, in_words
-from rgflow.reading import read_json
-from rgflow.text import show_facts, table
-
-Described = dict[str, Any]
-"""What is known, by name; plain values, as JSON holds them."""
+from rgflow.config import TrainConfig
+from rgflow.files import expanded, plain, to_yaml
+from rgflow.presets import PRESETS
+from rgflow.pretrained import ELSEWHERE, Card, cards, folder_of, in_words, shipped
+from rgflow.text import Screen, measured, say, show_facts, show_wide, table
 
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, and print what is known."""
     options = Parser(
         "info",
-        "Describe a run folder or a model folder.",
-        "rgflow info runs/first",
+        "Without a name, list models and presets. Otherwise describe a run, finished or not, or a "
+        "model, with the commands that reproduce it; or print a preset's settings as YAML, which "
+        "`rgflow train --config` reads.",
+        "rgflow info msds1-best",
     )
     options.add_argument(
-        "folder", help="a run folder, finished or not, or a model: its folder or name"
+        "name", nargs="?", help="a run folder, or a model: its folder or name; or else a preset"
     )
     options.flag("json", "print JSON")
     settings = parse(options, arguments)
-    about = describe(trained.locate(settings.folder)[0])
-    if settings.json:
-        print(json.dumps(about, indent=2))
+    name = settings.name
+    if name is None:
+        _list([Card.read(folder) for folder in cards().values()], settings.json)
+    elif name in PRESETS and name not in cards() and not expanded(name).exists():
+        content = plain(PRESETS[name])
+        print(json.dumps(content, indent=2) if settings.json else to_yaml(content).rstrip())
     else:
-        _show(about)
+        _describe(_folder(name), settings.json)
+        if name in PRESETS and not settings.json:
+            say(f"The preset {name}: `rgflow train {name} --print_config` prints its settings.")
 
 
-def describe(folder: str | Path) -> Described:
-    """Everything in a run folder, finished or not; or the folder of a model.
-
-    Raises:
-        FileNotFoundError: If it is neither.
-        ValueError: If its settings are damaged.
-    """
-    from rgflow import checkpoint
-    from rgflow.training.run import Run
-
-    folder = expanded(folder)
-    run = Run(folder)
-    if (folder / "config.yaml").is_file():
-        about: Described = {"run": str(folder)} | _described_run(run)
-    elif (folder / checkpoint.CONFIG).is_file():
-        config, dtype = checkpoint.load_config(folder)
-        flow = _described_flow(FlowConfig.from_dict(config))
-        about = {"model": str(folder), "number_format": dtype} | flow
-    else:
-        raise FileNotFoundError(
-            f"Expected a run folder, with config.yaml, or the folder of a model, with "
-            f"{checkpoint.CONFIG}; {folder} has neither."
+def _list(models: Sequence[Card], as_json: bool) -> None:
+    """All models, then all presets."""
+    if as_json:
+        print(json.dumps({"models": plain(models), "presets": plain(PRESETS)}, indent=2))
+        return
+    here = shipped()
+    units = " or ".join(sorted({card.likelihood.unit for card in models}))
+    head = ("model", "data", "flow", "here", "parameters", "MB", units, "minutes")
+    rows = (
+        (
+            *_row(card.name, card.config),
+            "yes" if card.name in here else "no",
+            f"{card.parameters:,}",
+            f"{card.bytes / 1e6:.1f}",
+            measured(card.likelihood.nll, 4, card.likelihood.standard_error),
+            f"{card.training.all_seconds / 60:.0f}",
         )
-    about["bytes"] = _size(folder)
-    return about
+        for card in models
+    )
+    show_wide(head, rows, left=4)
+    if any(card.name not in here for card in models):
+        say(f"To use a model that isn't here, {ELSEWHERE}.")
+    print()
+    presets = [
+        (*_row(name, config), str(config.batch_size), f"{config.lr:g}")
+        for name, config in PRESETS.items()
+    ]
+    show_wide(("preset", "data", "flow", "batch", "rate"), presets, left=3)
+    say("`rgflow info NAME` describes one; commands take a model's name instead of a run.")
 
 
-def _size(folder: Path) -> int:
-    """Bytes of all files."""
-    size = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # a run that goes on replaces its files
-            size += path.stat().st_size if path.is_file() else 0
-    return size
+def _row(name: str, config: TrainConfig) -> tuple[str, str, str]:
+    """The columns that models and presets have in common."""
+    return name, config.data, in_words(config.model)
 
 
-def _described_run(run: Any) -> Described:
-    config, record, log = run.config(), run.record(), run.entries()
-    data = record.get("data") or {}
-    images = data.get("images")
-    steps = max((entry["step"] for entry in log), default=0)
-    validations = [entry for entry in log if entry.get("validation_nll") is not None]
-    return {
-        "data": config.data,
-        "training_images": images,
-        "skipped": data.get("skipped") or [],
-        **_described_flow(config.model),
-        "has_model": (run.model / "config.json").is_file(),
-        "train_levels": config.train_levels,
-        "budget": {"minutes": config.minutes, "steps": config.steps},
-        "steps": steps,
-        "epochs": steps / images * config.batch_size if images else None,
-        "seconds": max((entry["seconds"] for entry in log), default=0.0),
-        "best_validation": min(validations, key=lambda v: v["validation_nll"], default=None),
-        "last_validation": validations[-1] if validations else None,
-        "events": [entry for entry in log if "event" in entry],
-        "evaluation": _evaluation(run.folder / "evaluation.json"),
-        "checkpoints": [path.name for path in run.checkpoints(config.keep).paths()],
-        **{
-            name: record.get(name)
-            for name in ("started", "start", "resumed", "command", "versions", "git", "machine")
-        },
-    }
-
-
-def _evaluation(path: Path) -> Described | None:
-    """What `rgflow evaluate` found, if it did and the file is whole."""
+def _folder(name: str) -> Path:
+    """The folder of a run or a model; the weights may be missing."""
+    if not expanded(name).is_dir() and name in cards():
+        return cards()[name]
+    near = get_close_matches(name, [*cards(), *PRESETS], n=1)
     try:
-        content = read_json(path, "what `rgflow evaluate` found")
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content.get("nll"), float) else None
+        return folder_of(name)
+    except FileNotFoundError as error:
+        if near and near[0] not in cards():
+            raise FileNotFoundError(
+                f"Expected a run, a model or a preset; got {name} (nearest: {near[0]})."
+            ) from error
+        raise
 
 
-def _described_flow(config: FlowConfig) -> Described:
-    import torch
+def _describe(folder: Path, as_json: bool) -> None:
+    """What is known of a run or a model."""
+    from rgflow.report.facts import described, facts
 
-    from rgflow.architectures import make_flow
-    from rgflow.model import RGFlow
-
-    with torch.device("meta"):  # shapes without the numbers
-        flow = make_flow(config)
-    depths = config.map.depths(flow.levels) if isinstance(flow, RGFlow) else ()
-    return {
-        "config": config.to_dict(),
-        "unit": flow.unit.name,
-        "parameters": sum(p.numel() for p in flow.parameters()),
-        "levels": [
-            {
-                "latents": list(shape := flow.lattice.latent_shape(level, config.channels)),
-                "size": torch.Size(shape).numel(),
-                "m": flow.lattice.geometry.unit(level) if isinstance(flow, RGFlow) else None,
-                "depth": depths[level] if depths else None,
-            }
-            for level in range(flow.levels)
-        ],
-    }
+    about = described(folder)
+    if as_json:
+        print(json.dumps(about, indent=2))
+        return
+    if "training" in about:
+        show_card(Card.read(folder))
+    else:
+        show_facts(facts(about))
+    Screen().print(_levels(about["levels"]))
 
 
-def _show(about: Described) -> None:
+def show_card(card: Card) -> None:
+    """Print a card, and the commands that make the model again."""
+    show_facts([("model", card.name), *card.facts()])
+    print("\nThese commands reproduce it:\n", *card.commands(), "", sep="\n")
+
+
+def _levels(levels: Sequence[dict[str, Any]]) -> Any:
+    """The latents of every level as a table."""
     rows = [
         (
             str(number),
             " × ".join(map(str, level["latents"])),
             *(str(level[name] or "") for name in ("size", "m", "depth")),
         )
-        for number, level in enumerate(about["levels"])
+        for number, level in enumerate(levels)
     ]
-    show_facts(_facts(about), table(("level", "latents", "in all", "m", "depth"), rows))
-
-
-def _facts(about: Described) -> Iterator[tuple[str, str]]:
-    """Lines of a description, in words."""
-    config, unit = about["config"], about["unit"]
-    yield ("run", about["run"]) if "run" in about else ("model", about["model"])
-    yield "flow", f"{in_words(FlowConfig.from_dict(config))}, {about['parameters']:,} parameters"
-    yield "images", f"{config['height']} × {config['width']}, {config['channels']} channels"
-    if "run" in about:
-        yield from _facts_of_run(about, unit)
-    yield "on disk", f"{about['bytes'] / 1e6:,.1f} MB"
-
-
-def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
-    images = about["training_images"]
-    yield "data", about["data"] + (f", {images:,} training images" if images else "")
-    if skipped := about["skipped"]:
-        yield "left out", f"{skipped[0]}" + f", and {len(skipped) - 1} more" * (len(skipped) > 1)
-    epochs = f" ({about['epochs']:.2f} epochs)" if about["epochs"] else ""
-    only = f", levels {listed(levels)} only" if (levels := about["train_levels"]) else ""
-    time = timedelta(seconds=round(about["seconds"]))
-    yield "trained", f"{about['steps']:,} steps{epochs} in {time}{only}"
-    if about["start"]:
-        yield "started from", str(Start.from_dict(about["start"]))
-    for name in ("best", "last"):
-        if entry := about[f"{name}_validation"]:
-            error = entry.get("standard_error")
-            text = f"{entry['validation_nll']:.4f}" + (f" ± {error:.4f}" if error else "")
-            yield f"{name} validation", f"{text} {unit}, step {entry['step']:,}"
-    for entry in about["events"]:
-        yield "event", f"step {entry['step']:,}: {entry['event']}"
-    if found := about["evaluation"]:
-        text = f"{found['nll']:.4f} {found.get('unit', unit)}"
-        yield "evaluated", f"{text} on {found.get('images')} test images of {found.get('data')}"
-    yield "model", "that of the best validation" if about["has_model"] else "none yet"
-    yield "checkpoints", ", ".join(about["checkpoints"]) or "none"
-    if about["started"]:
-        resumed = "".join(f", resumed {time}" for time in about["resumed"] or [])
-        yield "started", about["started"] + resumed
-    if versions := about["versions"]:
-        yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
-    if git := about["git"]:
-        changed = " with changes" if git.get("changes") else ""
-        yield "git", f"{git.get('commit')}{changed}"
-    if machine := about["machine"]:
-        known = [machine.get("processor"), f"{machine.get('cores')} cores", machine.get("gpu")]
-        known.append(f"processes: {machine.get('processes')}")
-        yield "machine", ", ".join(part for part in known if part)
+    return table(("level", "latents", "in all", "m", "depth"), rows)

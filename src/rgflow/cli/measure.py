@@ -1,16 +1,12 @@
-"""`rgflow measure`: what a flow that has learned an action says about it."""
+"""`rgflow measure`: ln Z and observables of lattice fields, from samples of a flow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import write_json, write_picture, writing
 from rgflow.text import Screen, bar, say, table
-
-if TYPE_CHECKING:
-    from rgflow.analysis.observables import Measurement
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -34,45 +30,31 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
 
     from rgflow import trained
-    from rgflow.analysis.observables import as_json, cautions, examples, facts, measure, rows
+    from rgflow.analysis.measurement import measure
     from rgflow.figures.field_theory import overview
-    from rgflow.objectives import ReverseKL
+    from rgflow.report.measurement import cautions, observables, quality
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
     model = trained.load(settings.run, settings.size)
-    objective = model.config and model.config.objective
-    if not isinstance(objective, ReverseKL):
-        kind = type(objective).__name__ if objective else "no objective"
+    if model.config is None:
         raise ValueError(
-            f"Expected a flow that has learned an action, by the objective reverse_kl or "
-            f"path_gradient; {settings.run} has {kind}: train the preset free-8 or another one."
+            f"Expected a model with a card, which names its objective; {settings.run} has none: "
+            f"name the folder of its run."
         )
     with bar("samples", settings.samples) as progress:
         found = measure(
             model.flow,
-            objective,
-            samples=settings.samples,
-            reference=settings.reference,
-            seed=settings.seed,
+            model.config.objective,
             progress=progress,
+            **some(settings, "samples", "reference", "seed"),
         )
     path, picture = model.folder / "measurement.json", model.pictures / "measurement.png"
     with writing(path):
-        write_json(path, as_json(found))
-        write_picture(picture, overview(found, examples(model.flow)))
-    head = ("", f"{found.samples} samples")
-    Screen().print(
-        table(head, facts(found)), table(_head(found), rows(found), "observables, ± s.e.")
-    )
+        write_json(path, found)
+        write_picture(picture, overview(found, model.flow))
+    tables = quality(found), observables(found)
+    Screen().print(*(table(one.head, one.rows, f"{one.title}. {one.settings}") for one in tables))
     for caution in cautions(found):
         say(caution)
     say(f"All results are in {path}, and a picture in {picture}.")
-
-
-def _head(found: Measurement) -> list[str]:
-    """Of the table of observables."""
-    head = ["", "by weights", "Metropolis"]
-    if found.reference:
-        head += ["HMC" if found.reference.method == "hmc" else "clusters", "difference, errors"]
-    return head

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded, writing
 from rgflow.text import reporting, say
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from rgflow.report.subject import Reported
+    from rgflow.trained import Model
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -33,60 +40,58 @@ def run(arguments: Sequence[str]) -> None:
 
     import rgflow
     from rgflow import trained
-    from rgflow.analysis.labels import FEW
-    from rgflow.objectives import ReverseKL
-    from rgflow.report import lattice, page
-    from rgflow.report.sections import SECTIONS
-    from rgflow.report.subject import ReportedFlow
+    from rgflow.report import page, sections
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
     model = trained.load(settings.run, settings.size)
     beside = trained.load(settings.beside) if settings.beside else None
-    other = (beside.name, beside.flow) if beside else None
     path = expanded(settings.out) if settings.out else model.folder / "report.html"
     _check_writable(path)
     when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    with reporting() as report:
+        subject = _subject(
+            model,
+            settings,
+            **some(settings, "draws", "seed"),
+            beside=(beside.name, beside.flow) if beside else None,
+            progress=report,
+        )
+        made, all_of_them = [], sections.SECTIONS[type(subject)]
+        for number, section in enumerate(all_of_them):
+            report("report", number, len(all_of_them))
+            made.append(section(subject))
+    page.write(path, subject.title, made, when)
+    say(f"The report is {path}: open it in a browser.")
+
+
+def _subject(model: Model, settings: Namespace, **shared: Any) -> Reported:
+    """The flow with its objective or, if it has learned from images, with test images."""
+    from rgflow.analysis.labels import MIN_IMAGES
+    from rgflow.report.subject import ReportedAction, ReportedFlow
+
     objective = model.config and model.config.objective
-    if isinstance(objective, ReverseKL):
-        with reporting() as report:
-            of_action = lattice.ReportedAction(
-                flow=model.flow,
-                objective=objective,
-                **some(settings, "draws", "seed"),
-                beside=other,
-                progress=report,
-            )
-            sections = [section(of_action) for section in lattice.SECTIONS.values()]
-        page.write(path, model.name, sections, when)
-        say(f"The report is {path}: open it in a browser.")
-        return
+    if objective and not objective.needs_data:
+        return ReportedAction(title=model.name, flow=model.flow, objective=objective, **shared)
     if model.flow.pixels is None:
         raise ValueError(
             "Expected a flow of images, or one that has learned an action, to report on; this one "
             "has learned real-valued fields from data."
         )
     test = model.images(settings.data, "test", settings.count)
-    if len(test) < FEW:
+    if len(test) < MIN_IMAGES:
         raise ValueError(
-            f"Expected at least {FEW} test images to report on; {test.name} has {len(test)}: name "
-            f"another data set with --data."
+            f"Expected at least {MIN_IMAGES} test images to report on; {test.name} has "
+            f"{len(test)}: name another data set with --data."
         )
-    with reporting() as report:
-        subject = ReportedFlow(
-            flow=model.flow,
-            test=test,
-            run=model.run,
-            **some(settings, "draws", "seed", "threshold", "places"),
-            beside=other,
-            progress=report,
-        )
-        sections = []
-        for number, section in enumerate(SECTIONS.values()):
-            report("report", number, len(SECTIONS))
-            sections.append(section(subject))
-    page.write(path, f"{test.name}, {model.name}", sections, when)
-    say(f"The report is {path}: open it in a browser.")
+    return ReportedFlow(
+        title=f"{test.name}, {model.name}",
+        flow=model.flow,
+        test=test,
+        run=model.run,
+        **some(settings, "threshold", "places"),
+        **shared,
+    )
 
 
 def _check_writable(path: Path) -> None:

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
             "pip install 'rgflow[hub]'."
         )
 
-    from rgflow.cli.models import show
+    from rgflow.cli.info import show_card
     from rgflow.pretrained import push_to_hub
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> None:
             progress=report,
             **some(settings, "count", "seed", "samples", "unfinished", "remarks"),
         )
-    show(card)
+    show_card(card)
     say(f"The model is in {folder}.")
     if settings.push:
         private = settings.private or None  # none: as the hub has it for the owner

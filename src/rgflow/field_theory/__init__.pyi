@@ -2,8 +2,6 @@ from .clusters import dual_fields as dual_fields
 from .clusters import swendsen_wang as swendsen_wang
 from .exact import CRITICAL_TEMPERATURE as CRITICAL_TEMPERATURE
 from .exact import dual_couplings as dual_couplings
-from .exact import free_log_z as free_log_z
-from .exact import free_propagator as free_propagator
 from .exact import gaussian_log_z as gaussian_log_z
 from .exact import gaussian_propagator as gaussian_propagator
 from .exact import ising_dual_log_z as ising_dual_log_z
@@ -11,7 +9,6 @@ from .exact import ising_energy as ising_energy
 from .exact import ising_log_z as ising_log_z
 from .exact import ising_specific_heat as ising_specific_heat
 from .exact import phi4_decoupled_log_z as phi4_decoupled_log_z
-from .exact import phi4_decoupled_moments as phi4_decoupled_moments
 from .monte_carlo import FieldChains as FieldChains
 from .monte_carlo import hmc as hmc
 from .statistics import AutocorrelationTime as AutocorrelationTime
@@ -20,5 +17,4 @@ from .statistics import accepted as accepted
 from .statistics import effective_sample_size as effective_sample_size
 from .statistics import jackknife as jackknife
 from .statistics import log_mean_weight as log_mean_weight
-from .statistics import mean_with_error as mean_with_error
 from .statistics import tau_int as tau_int

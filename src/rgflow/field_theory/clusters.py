@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from rgflow.checks import MAX_SIZE, check_at_least, check_whole
-from rgflow.field_theory.exact import COLDEST, dual_couplings
+from rgflow.field_theory.exact import MIN_TEMPERATURE, dual_couplings
 
 Spins = NDArray[np.int8]
 
@@ -56,7 +56,7 @@ def swendsen_wang(
         ((50, 2, 8, 8), dtype('int8'))
     """
     check_whole("length", length, 2, MAX_SIZE)
-    check_at_least("temperature", temperature, COLDEST)
+    check_at_least("temperature", temperature, MIN_TEMPERATURE)
     check_whole("chains", chains, 1)
     check_whole("sweeps", sweeps, 1)
     check_whole("warm_up", warm_up, 0)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ive, kve
 
 from rgflow.checks import MAX_SIZE, check_at_least, check_whole, own, short
 
@@ -16,8 +17,8 @@ Array = NDArray[np.float64]
 
 CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))
 """Of the Ising model on the infinite square lattice (Onsager 1944): 2.269185…"""
-COLDEST = 0.01
-"""Temperature of the Ising model at the least: sinh(2/T) is a number of float64 there."""
+MIN_TEMPERATURE = 0.01
+"""Lowest temperature of the Ising model: below about 0.003, sinh(2/T) overflows in float64."""
 FLOOR = 0.1
 """The smallest eigenvalue of the couplings of the Ising model's continuous dual."""
 
@@ -28,9 +29,9 @@ FLOOR = 0.1
 def ising_log_z(length: int, temperature: float) -> float:
     """ln Z of the Ising model on a periodic lattice of L×L sites, by Kaufman's formula.
 
-    Kaufman (Physical Review 76, 1232, 1949), as Ferdinand and Fisher write it (Physical Review 185,
-    832, 1969): Z is a sum of four products over momenta. They are summed in logarithms, as they
-    overflow from L = 64 on. γ₀ = 2K + ln tanh K has its sign, so one of them is negative above the
+    Kaufman (Physical Review 76, 1232, 1949), in the form of Ferdinand and Fisher (Physical Review
+    185, 832, 1969): Z is a sum of four products over momenta, added in logarithms, as they overflow
+    from L = 64 on. One of them has the sign of γ₀ = 2K + ln tanh K, which is negative above the
     critical temperature.
 
     Args:
@@ -92,69 +93,46 @@ class _Derivatives(NamedTuple):
 
 
 def _ising(length: int, temperature: float) -> _Derivatives:
+    import torch
+
     check_whole("length", length, 2, MAX_SIZE)
-    check_at_least("temperature", temperature, COLDEST)
-    k, half = 1 / temperature, length / 2
-    # With s = sinh 2K: cosh γ = s + 1/s − cos p, p = πl/L for l = 0 … 2L − 1. Half arguments keep
-    # digits where γ is small, and give γ₀ its sign, for the same value as 2K + ln tanh K.
-    s, c = math.sinh(2 * k), math.cosh(2 * k)
-    root = (s - 1) / math.sqrt(2 * s)
-    sines = np.sin(np.pi * np.arange(2 * length) / (2 * length))
-    gamma = 2 * np.arcsinh(np.hypot(root, sines))
-    gamma[0] = 2 * math.asinh(root)
-    # Derivatives by K, of cosh γ and then of γ; of γ₀ they follow from its own formula.
-    u1 = 2 * c * (1 - s**-2)
-    u2 = 4 * (s - 1 / s) + 8 * (c / s) ** 2 / s
-    sinh, cosh = np.sinh(gamma[1:]), np.cosh(gamma[1:])
-    g1 = np.concatenate(([2 + 2 / s], u1 / sinh))
-    g2 = np.concatenate(([-4 * c / s**2], (u2 - cosh * g1[1:] ** 2) / sinh))
+    check_at_least("temperature", temperature, MIN_TEMPERATURE)
+    k = torch.tensor(1 / temperature, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        # With s = sinh 2K: cosh γ = s + 1/s − cos p, p = πl/L for l = 0 … 2L − 1. Half arguments
+        # keep digits where γ is small, and give γ₀ its sign, as 2K + ln tanh K has.
+        s = (2 * k).sinh()
+        root = (s - 1) / (2 * s).sqrt()
+        p = math.pi * torch.arange(1, 2 * length, dtype=torch.float64) / length
+        gamma = 2 * torch.hypot(root, (p / 2).sin()).asinh()
+        x0, x = length * root.asinh(), length / 2 * gamma
+        odd, even = x[::2], x[1::2]
+        first = torch.logaddexp(x0, -x0)  # ln(2 cosh x₀)
 
-    # Every product is exp(a) b, with the derivatives of both.
-    x, x1, x2 = half * gamma, half * g1, half * g2
-    log_cosh = np.abs(x) + np.log1p(np.exp(-2 * np.abs(x)))
-    tanh = np.tanh(x)
-    cosines = np.array([log_cosh, tanh * x1, (1 - tanh**2) * x1**2 + tanh * x2])
-    odd, even = slice(1, None, 2), slice(2, None, 2)
+        def log_sinh(x: torch.Tensor) -> torch.Tensor:
+            """Σ ln(2 sinh x)."""
+            return (x + torch.log1p(-torch.exp(-2 * x))).sum()
 
-    def sine_product(momenta: slice) -> Array:
-        t, less = tanh[momenta], np.exp(-2 * x[momenta])
-        inverse_square = 4 * less / (1 - less) ** 2  # of sinh x
-        log_sinh = x[momenta] + np.log1p(-less)
-        first, second = x1[momenta], x2[momenta]
-        parts = np.array([log_sinh, first / t, second / t - inverse_square * first**2])
-        return parts.sum(1)
-
-    a = np.array(
-        [
-            cosines[:, odd].sum(1),
-            sine_product(odd),
-            cosines[:, 0] + cosines[:, even].sum(1),
-            cosines[:, 0] + sine_product(even),
-        ]
-    )
-    b = np.zeros((4, 3))
-    b[:3, 0] = 1
-    # The last has a factor sinh x₀, which passes through 0 at the critical temperature.
-    t, less = tanh[0], 1 - tanh[0] ** 2
-    b[3] = t, less * x1[0], less * (x2[0] - 2 * t * x1[0] ** 2)
-
-    largest = a[:, 0].max()
-    log_sum = largest + math.log(np.exp(a[:, 0] - largest) @ b[:, 0])
-    share = np.exp(a[:, 0] - log_sum)
-    # Derivatives of exp(a) b, without exp((K − K₀) m), which adds nothing to the second of ln Z:
-    # without it, the difference below would be one of numbers of the order N².
-    m = a[0, 1]
-    a1 = a[:, 1] - m
-    first = share @ (a1 * b[:, 0] + b[:, 1])
-    second = share @ ((a[:, 2] + a1**2) * b[:, 0] + 2 * a1 * b[:, 1] + b[:, 2])
-    # ½ (2 sinh 2K)^(N/2), and its derivatives.
-    n = length**2
-    log_factor = n / 2 * (2 * k + math.log1p(-math.exp(-4 * k))) - math.log(2)
-    return _Derivatives(
-        float(log_factor + log_sum),
-        float(n * c / s + m + first),
-        float(-2 * n / s**2 + second - first**2),
-    )
+        products = torch.stack(
+            [
+                torch.logaddexp(odd, -odd).sum(),
+                log_sinh(odd),
+                first + torch.logaddexp(even, -even).sum(),
+                first + log_sinh(even),  # times tanh x₀, which is 0 at the critical temperature
+            ]
+        )
+        one = torch.ones_like(k)
+        signs = torch.stack([one, one, one, x0.tanh()])
+        # Beside the first product, as otherwise derivatives are differences of the order N².
+        beside = products - products[0]
+        largest = beside.detach().max()
+        total = products[0] + largest + (signs * (beside - largest).exp()).sum().log()
+        # ½ (2 sinh 2K)^(N/2)
+        log_factor = length**2 / 2 * (2 * k + (-torch.expm1(-4 * k)).log()) - math.log(2)
+        log_z = log_factor + total
+        (energy,) = torch.autograd.grad(log_z, k, create_graph=True)
+        (heat,) = torch.autograd.grad(energy, k)
+    return _Derivatives(log_z.item(), energy.item(), heat.item())
 
 
 def dual_couplings(length: int, temperature: float) -> Array:
@@ -176,7 +154,7 @@ def dual_couplings(length: int, temperature: float) -> Array:
         [4.1 3.1 2.1 3.1]
     """
     check_whole("length", length, 2, MAX_SIZE)
-    check_at_least("temperature", temperature, COLDEST)
+    check_at_least("temperature", temperature, MIN_TEMPERATURE)
     adjacency = 2 * _cosines((length, length)) / temperature
     return adjacency - adjacency.min() + FLOOR
 
@@ -211,9 +189,9 @@ def gaussian_log_z(shape: Sequence[int], c1: float, c2: float) -> float:
     """ln Z of S = Σ_x [c₁ Σ_μ φ_x φ_(x+μ) + c₂ φ_x²], periodic in all directions μ.
 
     Args:
-        shape: Of the lattice: (H, W), or another number of dimensions.
-        c1: Of the products of neighbours; negative ones align.
-        c2: Of the squares.
+        shape: Shape of the lattice: (H, W), or another number of dimensions.
+        c1: Coefficient of the products of neighbours; negative if neighbours tend to be alike.
+        c2: Coefficient of the squares.
 
     Raises:
         ValueError: If S isn't positive definite, or the shape isn't one.
@@ -230,9 +208,9 @@ def gaussian_propagator(shape: Sequence[int], c1: float, c2: float) -> Array:
     """⟨φ_0 φ_x⟩ of the same action, an array of the lattice's shape.
 
     Args:
-        shape: Of the lattice: (H, W), or another number of dimensions.
-        c1: Of the products of neighbours.
-        c2: Of the squares.
+        shape: Shape of the lattice: (H, W), or another number of dimensions.
+        c1: Coefficient of the products of neighbours.
+        c2: Coefficient of the squares.
 
     Raises:
         ValueError: If S isn't positive definite, or the shape isn't one.
@@ -242,42 +220,6 @@ def gaussian_propagator(shape: Sequence[int], c1: float, c2: float) -> Array:
         array([[0.4667, 0.2   , 0.1333, 0.2   ]])
     """
     return np.fft.ifftn(1 / _hessian(shape, c1, c2)).real
-
-
-def free_log_z(shape: Sequence[int], mass2: float) -> float:
-    """ln Z of the free field, S = ½ Σ_x [Σ_μ (φ_(x+μ) − φ_x)² + m² φ_x²].
-
-    Args:
-        shape: Of the lattice: (H, W), or another number of dimensions.
-        mass2: m², above 0.
-
-    Raises:
-        ValueError: If m² isn't positive, or the shape isn't one.
-
-    Example:
-        >>> round(-free_log_z((16, 16), mass2=1.0), 6)
-        -42.226492
-    """
-    return gaussian_log_z(shape, -1, (2 * len(shape) + mass2) / 2)
-
-
-def free_propagator(shape: Sequence[int], mass2: float) -> Array:
-    """⟨φ_0 φ_x⟩ of the free field, an array of the lattice's shape.
-
-    Args:
-        shape: Of the lattice: (H, W), or another number of dimensions.
-        mass2: m², above 0.
-
-    Raises:
-        ValueError: If m² isn't positive, or the shape isn't one.
-
-    Example:
-        Its sum is 1/m², the susceptibility.
-
-        >>> round(float(free_propagator((8, 8), mass2=0.5).sum()), 12)
-        2.0
-    """
-    return gaussian_propagator(shape, -1, (2 * len(shape) + mass2) / 2)
 
 
 def _hessian(shape: Sequence[int], c1: float, c2: float) -> Array:
@@ -307,12 +249,12 @@ def _cosines(shape: Sequence[int]) -> Array:
 
 
 def phi4_decoupled_log_z(sites: int, c2: float, c4: float) -> float:
-    """ln Z of S = Σ_x [c₂ φ_x² + c₄ φ_x⁴], φ⁴ with c₁ = 0, by quadrature.
+    """ln Z of S = Σ_x [c₂ φ_x² + c₄ φ_x⁴], φ⁴ with c₁ = 0, by Bessel functions of order ¼.
 
     Args:
         sites: N.
-        c2: Of either sign.
-        c4: Above 0; or 0, with c₂ above 0.
+        c2: Coefficient of the squares, of either sign.
+        c4: Coefficient of the fourth powers, above 0; or 0, with c₂ above 0.
 
     Raises:
         ValueError: If the potential is unbounded, or there are no sites.
@@ -322,49 +264,19 @@ def phi4_decoupled_log_z(sites: int, c2: float, c4: float) -> float:
         51.368251
     """
     check_whole("sites", sites, 1)
-    _, weights, lowest = _site(c2, c4)
-    return float(sites * (np.log(weights.sum()) - lowest))
-
-
-def phi4_decoupled_moments(c2: float, c4: float) -> tuple[float, float]:
-    """⟨φ²⟩ and ⟨φ⁴⟩ of the same action, by quadrature.
-
-    Args:
-        c2: Of either sign.
-        c4: Above 0; or 0, with c₂ above 0.
-
-    Raises:
-        ValueError: If the potential is unbounded.
-
-    Example:
-        >>> second, fourth = phi4_decoupled_moments(c2=0.5, c4=0.0)  # a normal distribution
-        >>> round(second, 12), round(fourth, 12)
-        (1.0, 3.0)
-    """
-    phi, weights, _ = _site(c2, c4)
-    weights = weights / weights.sum()
-    return float(weights @ phi**2), float(weights @ phi**4)
-
-
-_NATS = 60.0
-"""The quadrature goes to where the density is less by so much."""
-
-
-def _site(c2: float, c4: float) -> tuple[Array, Array, float]:
-    """Nodes φ ≥ 0, weights that sum to ∫ exp(V_min − V), and V_min, of V = c₂ φ² + c₄ φ⁴."""
     if not (math.isfinite(c2) and math.isfinite(c4) and (c4 > 0 or (c4 == 0 and c2 > 0))):
         raise ValueError(
             f"Expected a potential that is bounded below, c4 > 0, or c4 = 0 and c2 > 0; got "
             f"c2={short(own(c2))}, c4={short(own(c4))}."
         )
-    if c2 >= 0:
-        lowest, low = 0.0, 0.0
-        high = math.sqrt(2 * _NATS / (c2 + math.sqrt(c2**2 + 4 * c4 * _NATS)))
-    else:  # V − V_min = c₄ (φ² − centre)²
-        centre, width = -c2 / (2 * c4), math.sqrt(_NATS / c4)
-        lowest, low = -c4 * centre**2, math.sqrt(max(centre - width, 0.0))
-        high = math.sqrt(centre + width)
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-    phi = (low + high) / 2 + (high - low) / 2 * nodes
-    density = np.exp(lowest - c2 * phi**2 - c4 * phi**4)
-    return phi, (high - low) * weights * density, lowest  # twice the half with φ ≥ 0
+    if c2 == 0:
+        return sites * (math.lgamma(0.25) - math.log(2) - math.log(c4) / 4)
+    z = c2**2 / (8 * c4) if c4 else math.inf
+    if c2 > 0 and z > 1e12:  # a normal distribution, up to 1/z
+        return sites * math.log(math.pi / c2) / 2
+    if c2 > 0:
+        site = math.log(c2 / c4) / 2 - math.log(2) + math.log(kve(0.25, z))
+    else:
+        both = float(ive(0.25, z) + ive(-0.25, z))
+        site = math.log(-c2 / (2 * c4)) / 2 + math.log(math.pi / 2 * both) + 2 * z
+    return sites * site

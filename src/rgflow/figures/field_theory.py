@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rgflow.figures.charts import INK, RED, SOFT, blank, level_colours, plain, rendered
@@ -14,22 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL import Image
 
-    from rgflow.analysis.observables import Measurement
+    from rgflow.analysis.measurement import Measurement
     from rgflow.analysis.scales import Scale
+    from rgflow.flow import Flow
 
 Array = NDArray[np.float64]
+COLUMNS = 8
+"""About how many fields are drawn side by side."""
 
 
-def overview(found: Measurement, fields: Sequence[Sequence[Array]]) -> Image.Image:
-    """Fields from coarse to fine, the two-point function, the magnetisation and the weights.
-
-    Args:
-        found: The measurement; with a reference, that is drawn beside it.
-        fields: Some fields, each as arrays [h, w] of all levels, the coarsest first.
-    """
-    levels = len(fields[0])
-    across = max(ACROSS // levels, 1) * levels
-    stages = [stage for one in fields for stage in one]
+def overview(found: Measurement, flow: Flow) -> Image.Image:
+    """Fields from coarse to fine, the two-point function, the magnetisation and the weights; of a
+    reference, too, if there is one."""
+    levels, stages = flow.levels, _stages(flow)
+    across = max(COLUMNS // levels, 1) * levels
     rows = -(-len(stages) // across)
     high = 10 / across * rows + 0.5
     figure = blank(10, high + 3)
@@ -44,6 +43,14 @@ def overview(found: Measurement, fields: Sequence[Sequence[Array]]) -> Image.Ima
     return rendered(figure)
 
 
+@torch.no_grad()
+def _stages(flow: Flow) -> list[Array]:
+    """The first component of four fields from coarse to fine, [h, w]."""
+    z = flow.draw(4, generator=torch.Generator(flow.device).manual_seed(0))
+    stages = [stage[:, 0].double().cpu().numpy() for stage in reversed(flow.coarse(z))]
+    return [stage[k] for k in range(4) for stage in stages]
+
+
 def _fields(places: NDArray[Any], stages: Sequence[Array], levels: int) -> None:
     finest = np.concatenate([stage.ravel() for stage in stages[levels - 1 :: levels]])
     most = float(np.quantile(np.abs(finest), 0.98)) or 1.0
@@ -53,10 +60,6 @@ def _fields(places: NDArray[Any], stages: Sequence[Array], levels: int) -> None:
         axes.imshow(stage, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     for axes, stage in zip(places[0], stages, strict=False):
         axes.set_title(f"{stage.shape[0]}×{stage.shape[1]}", fontsize=9, color=INK)
-
-
-ACROSS = 8
-"""Fields beside one another, about."""
 
 
 def _correlation(axes: Axes, found: Measurement) -> None:

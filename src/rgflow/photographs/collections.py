@@ -1,48 +1,45 @@
-"""Any number of pictures, in shards: files, Parquet, tar archives (WebDataset), named sets.
+"""Any number of pictures, in shards that are worked on one after another, or by many processes.
 
-One process scores a whole shard and keeps the results in a file. So the work can be shared among
-processes and machines, and continues where it was interrupted.
+Pictures come from files, Parquet files, tar archives (WebDataset), and sets of Hugging Face's
+`datasets`. Which pictures are in a shard depends on the paths alone.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rgflow.data.stream import SHARDS, open_shard, rows_of
+from rgflow.data import hugging_face
+from rgflow.data.archives import ARCHIVES, PICTURES, archive
 from rgflow.files import expanded, located
 from rgflow.photographs.pictures import Picture, read
 
-ENDINGS = (
-    ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".gif", ".ppm",
-    ".pgm",
-)  # fmt: skip
-"""Endings of the files that are read from a folder."""
-OF_A_SHARD = 32
-"""Pictures of a folder in one shard."""
+FILES_OF_A_SHARD = 32
+"""Picture files of a folder in one shard."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Some pictures.
+    """Some of the pictures.
 
     Attributes:
+        places: Picture files, one archive, or the name of a part of a set.
         name: Name of the shard, part of a file name.
-        places: Picture files, one file with many pictures, or the part of a named set.
-        rows: A part of a set of Hugging Face's `datasets`; none: files.
-        folder: Where that set is, unless it is on the hub.
+        rows: A part of a set of Hugging Face's `datasets`; None for files.
+        folder: The folder of that set, unless it is on the hub.
     """
 
-    name: str
     places: tuple[str, ...]
+    name: str = ""
     rows: Any = None
     folder: Path | None = None
 
     def stamps(self) -> list[tuple[str, int, int]]:
-        """Names, sizes and times of change, in nanoseconds, of its files, or of all in the folder
-        of its set, if they are there; nothing for a set on the hub."""
+        """Names, sizes and times of change, in nanoseconds, of the files, or of all files in the
+        folder of the set. A set on the hub has none, nor have files that aren't there."""
         files = [Path(place) for place in self.places] if self.rows is None else []
         if self.folder:
             files = _inside(self.folder)
@@ -53,17 +50,40 @@ class Shard:
                 found.append((str(file), about.st_size, about.st_mtime_ns))
         return found
 
-    def pictures(self, background: str) -> Iterator[tuple[str, Picture | ValueError]]:
-        """Names and pictures, or errors, one after another."""
-        first = Path(self.places[0])
-        rows = self.rows
-        if rows is None and first.suffix.lower() in SHARDS:
-            rows = open_shard(first)
-        if rows is not None:
-            yield from _streamed(rows_of(rows, self.places[0]), self.places[0], background)
-            return
-        for file in self.places:
-            yield file, _or_error(Path(file), background)
+    def pictures(
+        self, background: str, first: int = 0
+    ) -> Iterator[tuple[str, Picture | ValueError]]:
+        """Names and pictures, or what is wrong with them.
+
+        Args:
+            background: The colour behind transparent pixels.
+            first: Number of the picture to begin with.
+
+        Raises:
+            ValueError: If an archive or a set can't be read.
+        """
+        for name, where in self._files(first):
+            found: Picture | ValueError
+            try:
+                found = read(where if isinstance(where, Path) else _file(name, where), background)
+            except (ValueError, OSError) as error:
+                found = ValueError(str(error))
+            yield name, found
+
+    def _files(self, first: int) -> Iterator[tuple[str, Path | dict[str, Any]]]:
+        """Names, and files or encoded pictures as `datasets` has them."""
+        place, file = self.places[0], Path(self.places[0])
+        if self.rows is not None:
+            rows, column = hugging_face.encoded(self.rows, place)
+            for number, row in enumerate(rows.skip(first), first):
+                yield f"{place}#{row.get('__key__', number)}", row[column]
+        elif file.suffix.lower() in ARCHIVES:
+            pictures = archive(file)
+            for key, content in pictures.read(range(first, len(pictures))):
+                yield f"{place}#{key}", {"bytes": content}
+        else:
+            for place in self.places[first:]:
+                yield place, Path(place)
 
 
 def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
@@ -75,96 +95,57 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: If there are no pictures in a folder.
+        ValueError: If there are no pictures in a folder, or a set can't be read.
     """
-    found: list[Shard] = []
-    some: list[Path] = []
-
-    def close() -> None:
-        for start in range(0, len(some), OF_A_SHARD):
-            part = tuple(map(str, some[start : start + OF_A_SHARD]))
-            found.append(Shard(f"{len(found):06d}", part))
-        some.clear()
-
+    every: list[Path | Shard] = []
     for text in paths:
         if text.startswith("hf:"):
-            close()
-            path = located(text[3:])
-            folder = path if path.is_dir() else None
-            for split, rows in _sets(text[3:], download).items():
-                for number in range(count := rows.num_shards):
-                    place = f"{text}/{split}-{number}"
-                    part = rows.shard(num_shards=count, index=number)
-                    found.append(Shard(f"{len(found):06d}", (place,), part, folder))
+            every += _parts(text, download)
             continue
         path = expanded(text)
-        if path.is_dir():
-            inside = _inside(path)
-            if not inside:
-                raise ValueError(
-                    f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
-                )
-        elif path.is_file():
-            inside = [path]
-        else:
+        if not path.is_file() and not path.is_dir():
             raise FileNotFoundError(f"Expected a picture or a folder of them; {path} isn't there.")
-        for file in inside:
-            if file.suffix.lower() in SHARDS:
-                close()
-                found.append(Shard(f"{len(found):06d}", (str(file),)))
-            else:
-                some.append(file)
-    close()
-    return found
+        found = _inside(path) if path.is_dir() else [path]
+        if not found:
+            raise ValueError(
+                f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
+            )
+        every += [
+            Shard((str(file),)) if file.suffix.lower() in ARCHIVES else file for file in found
+        ]
+    made: list[Shard] = []
+    for whole, group in groupby(every, lambda one: isinstance(one, Shard)):
+        some = list(group)
+        if not whole:
+            names = [str(file) for file in some]
+            starts = range(0, len(names), FILES_OF_A_SHARD)
+            some = [Shard(tuple(names[k : k + FILES_OF_A_SHARD])) for k in starts]
+        made += [one for one in some if isinstance(one, Shard)]
+    return [replace(one, name=f"{number:06d}") for number, one in enumerate(made)]
 
 
 def _inside(folder: Path) -> list[Path]:
     """Files with pictures in a folder and those below it, in order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (*ENDINGS, *SHARDS))
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (*PICTURES, *ARCHIVES))
 
 
-def _or_error(file: Any, background: str) -> Picture | ValueError:
-    try:
-        return read(file, background)
-    except (ValueError, OSError) as error:
-        return ValueError(str(error))
+def _parts(name: str, download: bool) -> list[Shard]:
+    """The shards of `hf:NAME_OR_PATH`, each a file of the set."""
+    path = located(name[3:])
+    folder = path if path.is_dir() else None
+    found = []
+    for split, rows in hugging_face.sets(name[3:], download=download, stream=True).items():
+        for number in range(count := rows.num_shards):
+            part = rows.shard(num_shards=count, index=number)
+            found.append(Shard((f"{name}/{split}-{number}",), rows=part, folder=folder))
+    return found
 
 
-def _streamed(
-    contents: Iterable[tuple[str, bytes | None]], place: str, background: str
-) -> Iterator[tuple[str, Picture | ValueError]]:
-    """Encoded pictures, read one after the other."""
-    for key, content in contents:
-        name = f"{place}#{key}"
-        if not content:
-            yield name, ValueError(f"Expected the bytes of a picture; {name} has none.")
-            continue
-        file = io.BytesIO(content)
-        file.name = name
-        yield name, _or_error(file, background)
-
-
-def _sets(name: str, download: bool) -> dict[str, Any]:
-    """The splits of a set that Hugging Face's `datasets` reads in a stream."""
-    path = located(name)
-    if not path.exists() and not download:
-        raise FileNotFoundError(
-            f"Expected a file or folder after hf:; {name} isn't there: check the path, or allow a "
-            f"set of that name to be read from the hub with --download."
-        )
-    try:
-        import datasets
-    except ImportError as error:
-        raise ValueError(
-            "Expected the package datasets, which hf: needs; it isn't installed; run pip install "
-            "'rgflow[hf]'."
-        ) from error
-    try:
-        found = datasets.load_dataset(str(path) if path.exists() else name, streaming=True)
-    except Exception as error:  # of many kinds, from several libraries
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ValueError(
-            f"Expected a data set that Hugging Face's datasets can read; got {name} ({reason}): "
-            f"check it."
-        ) from error
-    return dict(found)
+def _file(name: str, picture: dict[str, Any]) -> io.BytesIO:
+    """The file of an encoded picture."""
+    content = hugging_face.content(picture)
+    if not content:
+        raise ValueError(f"Expected the bytes of a picture; {name} has none.")
+    file = io.BytesIO(content)
+    file.name = name
+    return file

@@ -318,7 +318,7 @@ def maps_once(flow: Flow) -> bool:
     if window_layers(flow):
         return True
     config = flow.config
-    levels = isinstance(config.pixels, MarginalPixels) and config.pixels.dequantization == "uniform"
+    levels = isinstance(config.pixels, MarginalPixels)
     return levels and len(_once(flow)) == flow.levels and not config.shared
 
 
@@ -328,7 +328,7 @@ def _levels(flow: Flow) -> list[_Level]:
         raise ValueError(
             "Expected a flow that maps every pixel once: of windows whose coarse images are sites, "
             "or of the map coarse_to_fine "
-            "with depth 1, pixels marginal, uniform dequantization, no disentanglers, and weights "
+            "with depth 1, pixels marginal, no disentanglers, and weights "
             "of its own at every level; this one isn't: flows of blocks can use inpaint, and no "
             "particles."
         )

@@ -88,7 +88,6 @@ def are_windows(flow: RGFlow, layers: Sequence[Cellwise]) -> bool:
         isinstance(geometry, Windows)
         and geometry.usual
         and isinstance(pixels, UniformPixels)
-        and pixels.dequantization == "uniform"
         and all(
             isinstance(layer.bijector, Compose)
             and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]

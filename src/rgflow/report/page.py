@@ -13,8 +13,9 @@ from PIL import Image
 from rgflow.files import replacing
 from rgflow.text import printable
 
-LEAST = 640
-"""Width of a picture below which its text can't be read; on narrower screens it scrolls."""
+MIN_WIDTH = 640
+"""Smallest width, in pixels of the page, at which the text in a picture can be read; on narrower
+screens pictures scroll."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,20 @@ class Figure:
     size: tuple[int, int]
     """Columns and rows of pixels."""
     caption: str
-    least: int = LEAST
-    """Pixels of the page that it needs in width, if it has as many columns."""
+    least: int = MIN_WIDTH
+    """The smallest width at which it is shown, in pixels of the page, unless it has fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of text under a head, with what the numbers were found by."""
+    """Rows of text under a head, with the settings behind the numbers."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     settings: str = ""
     shades: Sequence[Sequence[float]] = ()
-    """For each row how dark its cells are, from 0 to 1; none: no cell is."""
+    """The shade of every cell, from 0 to 1; none: all cells are blank."""
 
 
 @dataclass(kw_only=True)
@@ -49,12 +50,12 @@ class Section:
     title: str
     text: list[str] = field(default_factory=list)
     points: Sequence[tuple[str, str]] = ()
-    """A list below the paragraphs, each with what stands out first."""
+    """A list below the paragraphs; the first part of each point is bold."""
     parts: list[Figure | Table] = field(default_factory=list)
 
 
-def still(picture: Image.Image, caption: str, least: int = LEAST) -> Figure:
-    """A picture for the page, drawn no narrower than `least` pixels."""
+def still(picture: Image.Image, caption: str, least: int = MIN_WIDTH) -> Figure:
+    """A picture for the page, shown no narrower than `least` pixels."""
     content = io.BytesIO()
     picture.save(content, format="PNG")
     return Figure(_uri("png", content.getvalue()), picture.size, caption, least)
@@ -71,7 +72,13 @@ def _uri(kind: str, content: bytes) -> str:
 
 
 def write(path: Path, title: str, sections: Sequence[Section], made: str) -> None:
-    """Write the page as an HTML file, which says when and by what it was `made`.
+    """Write the page as an HTML file.
+
+    Args:
+        path: The file.
+        title: Title of the page.
+        sections: The sections, in their order.
+        made: When and by what it was made.
 
     Raises:
         OSError: If it can't be written.

@@ -1,13 +1,14 @@
 """The sections of a report about a trained flow, a function for each.
 
-Every function makes a `Section` from a `ReportedFlow`, and computes only what is shown.
+Every function makes a `Section` from what the report is about, and computes only what is shown.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,6 +21,7 @@ from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
 from rgflow.figures.factors import dependence_curves, ranking
+from rgflow.figures.field_theory import overview, renormalization
 from rgflow.figures.fields import atlas, maps, strengths, strongest
 from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
 from rgflow.figures.mixing import mixing_grid as grid_picture
@@ -31,13 +33,14 @@ from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 from rgflow.pretrained import in_words
 from rgflow.report import tables
-from rgflow.report.page import LEAST, Figure, Section, moving, still
-from rgflow.report.subject import ReportedFlow
+from rgflow.report.measurement import cautions, observables, quality
+from rgflow.report.page import MIN_WIDTH, Figure, Section, moving, still
+from rgflow.report.subject import Reported, ReportedAction, ReportedFlow
 
 TRAVERSED = 8
-"""Latents of which traversals are shown."""
-HOT = (0.2, 0.4, 0.6, 0.8, 1.0)
-"""Temperatures of the low against those of the high levels."""
+"""Number of latents whose traversals are shown."""
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Temperatures of the low and of the high levels, in all pairs."""
 
 
 def summary(subject: ReportedFlow) -> Section:
@@ -77,7 +80,9 @@ def samples(subject: ReportedFlow) -> Section:
     ways: list[float | tuple[float, ...]] = [0.4, 0.7, 1.0]
     ways.append(mixed_temperature(levels, 1, 0.2, 1.0))
     tempered = at_temperatures(flow, range(seed, seed + 8), ways)
-    pairs = [mixed_temperature(levels, 1, low, high) for low in HOT for high in HOT]
+    pairs = [
+        mixed_temperature(levels, 1, low, high) for low in TEMPERATURES for high in TEMPERATURES
+    ]
     mixed = at_temperatures(flow, range(seed, seed + 4), pairs)
     return Section(
         title="Samples",
@@ -89,7 +94,7 @@ def samples(subject: ReportedFlow) -> Section:
             still(figures.grid(images, 10, scale), "Samples at temperature 1", least=0),
             still(temperatures(tempered, scale=scale), "The same seeds at several temperatures"),
             still(
-                mixed_temperatures(mixed, HOT, HOT, 1, scale=scale),
+                mixed_temperatures(mixed, TEMPERATURES, TEMPERATURES, 1, scale=scale),
                 "Low against high levels: the same four seeds in every cell",
             ),
         ],
@@ -117,38 +122,42 @@ def levels(subject: ReportedFlow) -> Section:
     )
 
 
+def _receptive(subject: Reported) -> list[Figure | tables.Table]:
+    """Receptive fields of this flow and, if there is one, of another flow."""
+    results, threshold = subject.compared, subject.threshold
+    return [
+        still(
+            strongest(results, 8 // len(results), threshold),
+            "The strongest receptive fields of every level, each with row, column and channel "
+            "of the latent and its strength",
+        ),
+        still(
+            strengths(results, threshold),
+            "Strengths of all latents; the line marks visible ones",
+            least=max(MIN_WIDTH, 450 * len(results)),
+        ),
+        *(
+            tables.strengths(one, threshold, name if len(results) > 1 else "")
+            for name, one in results.items()
+        ),
+    ]
+
+
 def fields(subject: ReportedFlow) -> Section:
     """Receptive fields: atlas, strengths, visible latents, and groups of them."""
-    found, threshold, seen = subject.fields, subject.threshold, subject.factors.visible
-    results = {"this flow": found}
-    if subject.beside:
-        name, other = subject.beside
-        results[name] = subject.fields_of(other)
+    found, seen = subject.fields, subject.factors.visible
     shapes = dict(zip(reversed(seen.shapes), reversed(seen.addresses), strict=True))
     representatives = [shapes[k] for k in range(min(len(shapes), tables.GROUPS))]
     return Section(
         title="What each latent sees",
         text=[
             "The receptive field of a latent shows which pixels it changes, and how much. A "
-            f"latent is called visible if its field has a mean above {threshold:g}."
+            f"latent is called visible if its field has a mean above {subject.threshold:g}."
         ],
         parts=[
+            *_receptive(subject),
             still(
-                strongest(results, 8 // len(results), threshold),
-                "The strongest receptive fields of every level, each with row, column and channel "
-                "of the latent and its strength",
-            ),
-            still(
-                strengths(results, threshold),
-                "Strengths of all latents; the line marks visible ones",
-                least=max(LEAST, 450 * len(results)),
-            ),
-            *(
-                tables.strengths(one, threshold, name if len(results) > 1 else "")
-                for name, one in results.items()
-            ),
-            still(
-                atlas(found, subject.flow.levels - 1, threshold),
+                atlas(found, subject.flow.levels - 1, subject.threshold),
                 "All receptive fields of the highest level, each at its place",
             ),
             tables.visible(seen),
@@ -247,14 +256,13 @@ def mixing(subject: ReportedFlow) -> Section:
     )
 
 
-def cones(subject: ReportedFlow) -> Section:
+def cones(subject: Reported) -> Section:
     """The network, and the cones of latents and pixels."""
-    lattice = subject.flow.lattice
+    lattice, image = subject.flow.lattice, subject.example
     if not isinstance(lattice, Lattice):
         return Section(title="Cones", text=["In this flow every latent may reach every pixel."])
     size = min(max(2, lattice.height // 3), lattice.height, lattice.width)
     box = lattice.box((lattice.height - size) // 2, (lattice.width - size) // 2, size, size)
-    image = subject.images[0]
     return Section(
         title="Cones",
         text=[
@@ -316,8 +324,59 @@ def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:
         return moving(path, caption)
 
 
-SECTIONS: dict[str, Callable[[ReportedFlow], Section]] = {
-    section.__name__: section
-    for section in (summary, samples, levels, fields, traversals, mixing, cones, factors)
+# ---------------------------------------------------------------- lattice fields
+
+
+def action_summary(subject: ReportedAction) -> Section:
+    """ln Z, ESS and observables."""
+    found, flow = subject.measurement, subject.flow
+    action = getattr(subject.objective, "action", subject.objective)
+    return Section(
+        title="Summary",
+        text=[
+            f"ESS {found.ess:.3f}, acceptance {found.metropolis.acceptance:.3f}; "
+            f"{sum(p.numel() for p in flow.parameters()):,} parameters; {in_words(flow.config)}.",
+            f"The action is {action}.",
+            *cautions(found),
+        ],
+        parts=[
+            still(
+                overview(found, flow),
+                "Fields from coarse to fine; the two-point function, the magnetisation, and the "
+                "weights of samples",
+            ),
+            quality(found),
+            observables(found),
+        ],
+    )
+
+
+def action_levels(subject: ReportedAction) -> Section:
+    """What the renormalization group makes of fields."""
+    return Section(
+        title="What the renormalization group sees",
+        text=[
+            "Fields of the reference, encoded level by level. At a fixed point all levels would "
+            "look alike; latents of a flow that is right are independent."
+        ],
+        parts=[
+            still(renormalization(subject.scales), "Levels of the flow, the darker the coarser"),
+            tables.scales(subject.scales),
+        ],
+    )
+
+
+def action_fields(subject: ReportedAction) -> Section:
+    """Receptive fields, of this flow and another one."""
+    return Section(
+        title="What each latent sees",
+        text=["The receptive field of a latent shows which sites it changes, and how much."],
+        parts=_receptive(subject),
+    )
+
+
+SECTIONS: Mapping[type[Reported], Sequence[Callable[[Any], Section]]] = {
+    ReportedFlow: (summary, samples, levels, fields, traversals, mixing, cones, factors),
+    ReportedAction: (action_summary, action_levels, action_fields, cones),
 }
-"""All sections by name, in the order of the page."""
+"""The sections of a report by what it is about, in the order of the page."""

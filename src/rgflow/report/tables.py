@@ -14,6 +14,7 @@ from rgflow.analysis.factors import Factors
 from rgflow.analysis.fields import ReceptiveFields, how_found
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.probes import Inputs, Probe, ProbeTable
+from rgflow.analysis.scales import Scale
 from rgflow.analysis.visible import Visible
 from rgflow.evaluation import Evaluation
 from rgflow.latents import Address
@@ -63,6 +64,33 @@ def shares(found: Evaluation) -> Table:
         head=("", "prior", "log-det", "both"),
         rows=[*rows, ("pixels", "", "", shown(found.pixels, 3))],
         settings=f"Means over {found.images} test images, seed {found.seed}.",
+    )
+
+
+def scales(found: Sequence[Scale]) -> Table:
+    """The levels of the renormalization group."""
+    total = sum(one.entropy.value for one in found)
+    return Table(
+        title="Levels",
+        head=(
+            *("level", "grid", "entropy, nats", "share", "⟨x²⟩", "⟨x⁴⟩/⟨x²⟩²"),
+            *("neighbours", "dependence of |z|", "if independent"),
+        ),
+        rows=[
+            (
+                str(one.level),
+                f"{one.grid[0]}×{one.grid[1]}",
+                shown(one.entropy.value, 2, one.entropy.error),
+                f"{one.entropy.value / total:.1%}",
+                shown(one.second.value, 3, one.second.error),
+                shown(one.kurtosis, 3),
+                shown(one.neighbours, 3),
+                *(shown(x, 3) for x in one.dependence or (math.nan, math.nan)),
+            )
+            for one in found
+        ],
+        settings="Entropy is −⟨ln q⟩ of what a level adds to the coarser one; dependence is the "
+        "root mean square correlation of |z| of nearest latents.",
     )
 
 

@@ -329,7 +329,7 @@ class Run:
                 and {"name": images.name, "images": len(images), "skipped": images.skipped},
                 "versions": {
                     "python": platform.python_version(),
-                    **{name: version(name) for name in ("rgflow", "torch", "zuko", "numpy")},
+                    **{name: version(name) for name in ("rgflow", "torch", "numpy")},
                 },
                 "git": git_state(),
                 "machine": {

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from rgflow.analysis.mixing import every_threshold
 from rgflow.app import views
-from rgflow.app.films import animated, path_film, playing, toggle
 from rgflow.app.latent_image import sampled
 from rgflow.app.page import (
     MOST_LEVELS,
@@ -35,8 +34,6 @@ def mixing(page: Page) -> None:
         other = gr.Button("Draw a second", size="sm", min_width=80, elem_id="draw-second")
         use = gr.Button("Take the current", size="sm", min_width=80, elem_id="use-second")
         swap = gr.Button("Swap", size="sm", min_width=60, elem_id="swap")
-        play = gr.Button("Animate", size="sm", min_width=60, elem_id="animate-mix")
-    film = gr.HTML(elem_id="mix-film")
     second = page.sheet("Second image and mixtures", elem_id="mixtures")
     gr.Markdown("Share of the second image at each level:")
     with gr.Row():
@@ -99,31 +96,18 @@ def mixing(page: Page) -> None:
         same = shares.pop() if len(shares) == 1 else 0.0
         return [gr.update(value=same, interactive=work.state.second is not None)]
 
-    def buttons(work: Workspace) -> list[Any]:
-        return [gr.update(interactive=work.state.second is not None)] * 2
-
-    def film_of(work: Workspace) -> None:
-        scale = max(1, 96 // work.opened.flow.image_shape[1])
-        toggle(
-            work,
-            "path",
-            lambda: animated(path_film(work, scale), "The path from one image to the other"),
-        )
-
     page.on(other.click, draw, [seed], words="Drawing")
     page.on(use.click, take_current)
     page.on(swap.click, lambda work: work.swap())
     page.on(second.choose, choose, event=True, words="Mixing")
     page.live(sliders, slider_revision, preview, put)
     page.live([linear], slider_revision, preview, put, others=sliders)
-    page.on(play.click, film_of, words="Drawing the path")
-    page.show([film], lambda work: [playing(work, "path")])
     page.show([second], lambda work: [show(work)])
     page.show([*sliders, slider_revision], bars, lambda work: work.slider_revision)
     page.show(
         [linear], one_for_all, lambda work: (work.slider_revision, len(set(work.state.shares)) > 1)
     )
-    page.show([swap, play], buttons)
+    page.show([swap], lambda work: [gr.update(interactive=work.state.second is not None)])
 
 
 def pad(shares: Sequence[float]) -> list[float]:

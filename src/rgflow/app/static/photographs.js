@@ -255,7 +255,7 @@ $("clear").onclick = () => {
 const drawing = complete => doing("Drawing…", async () => {
   const region = await marked(16), of = photo;
   $("drawn").replaceChildren();
-  const found = await working("redraw", { ...region, complete, levels: Number($("levels").value), temperature: Number($("temperature").value), seed: Math.floor(Math.random() * 1e9), count: 3 }, line => {
+  const found = await working(complete ? "complete" : "redraw", { ...region, levels: Number($("levels").value), temperature: Number($("temperature").value), seed: Math.floor(Math.random() * 1e9), count: 3 }, line => {
     if (!line.drawn) return;
     const button = document.createElement("button"), image = document.createElement("img");
     image.src = line.drawn; image.alt = `Draw ${line.number + 1}`; button.title = "Use this one"; button.append(image);
@@ -278,7 +278,7 @@ $("complete").onclick = () => drawing(true);
 $("redraw").onclick = () => drawing(false);
 
 for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlarging…", async () => {
-  const from = photo, found = await working(`enlarge/${factor}`);
+  const from = photo, found = await working("enlarge", { factor });
   const to = { ...from, ...found, version: 0 };
   show(to); did({ words: "enlarging", clears: true, from, to });
   say(`Enlarged to ${to.width}×${to.height} pixels in ${found.seconds.toFixed(1)} s${to.notes ? ` (${to.notes})` : ""}. Save at full size saves it; Undo goes back.`);
@@ -295,7 +295,7 @@ $("save").onclick = () => doing("Saving…", async () => {
 });
 
 $("keep").onclick = () => doing("Mixing the whole picture at full size…", async () => {
-  const found = await working("mix/all", mixed());
+  const found = await working("keep", mixed());
   putAway(); unmap(); did({ words: "the mixture", mark: null, change: true });
   say(`Mixed in ${found.seconds.toFixed(1)} s. Save at full size saves it; Undo reverts it.`);
 });

@@ -5,26 +5,20 @@ Letters in shapes: R rows (blocks); D variables of a block; P parameters per var
 
 from collections.abc import Iterable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from zuko.nn import MaskedMLP
-from zuko.transforms import (
-    AutoregressiveTransform,
-    MonotonicAffineTransform,
-    MonotonicRQSTransform,
-    Transform,
-)
 
 from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec, sum_event
 
 
-class AutoregressiveBijector(Bijector):
+class Autoregressive(Bijector):
     """Two masked autoregressive passes, the second in the reverse order (Papamakarios et al. 2017).
 
     y_i = f(x_i; x_<i) with an affine map or a rational-quadratic spline f; networks, splines and
-    the scheme are zuko's. Inference takes one evaluation of each network, generation D.
+    the scheme are zuko's (`pip install zuko`). Inference takes one evaluation of each network,
+    generation D.
 
     Args:
         spec: Of the cells. All of the context is seen by every variable's network.
@@ -34,6 +28,8 @@ class AutoregressiveBijector(Bijector):
     """
 
     def __init__(self, spec: MapSpec, *, hidden: int = 256, blocks: int = 2, bins: int = 8) -> None:
+        from zuko.nn import MaskedMLP
+
         dim = spec.dim
         super().__init__((dim,))
         self.dim, self.bins = dim, bins
@@ -56,7 +52,9 @@ class AutoregressiveBijector(Bijector):
         linears = ([m for m in net.modules() if isinstance(m, nn.Linear)] for net in self.nets)
         return [layer.weight for of_net in linears for layer in of_net[1:-1]]
 
-    def _elementwise(self, net: nn.Module, known: Tensor, x: Tensor) -> Transform:
+    def _elementwise(self, net: nn.Module, known: Tensor, x: Tensor) -> Any:
+        from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+
         params = net(torch.cat((known, x), 1)).unflatten(-1, (-1, self.params))  # [R, D, P]
         if self.bins:
             sizes = (self.bins, self.bins, self.bins - 1)
@@ -64,7 +62,9 @@ class AutoregressiveBijector(Bijector):
             return MonotonicRQSTransform(widths, heights, slopes)
         return MonotonicAffineTransform(shift=params[..., 1], scale=params[..., 0])
 
-    def _passes(self, context: Context | None, x: Tensor) -> list[AutoregressiveTransform]:
+    def _passes(self, context: Context | None, x: Tensor) -> list[Any]:
+        from zuko.transforms import AutoregressiveTransform
+
         known = x[:, :0]
         if context:
             known = torch.cat((context.features, context.embedding), 1)

@@ -23,6 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
+from rgflow.bijectors.base import Mapped, MapSpec
+from rgflow.bijectors.coupling import Coupling
+
 LEAST = 0.02
 """Share ε of the identity, the smallest slope, which bounds how much precision one coupling can
 cost, whatever the network says; and that of the standard component."""
@@ -96,3 +99,36 @@ def _search(y: Tensor, of: Logistics) -> Tensor:
         bisect = (newton <= low) | (newton >= high) | (step % 4 == 3)
         x = torch.where(done, x, torch.where(bisect, (low + high) / 2, newton))
     return x
+
+
+class FlowPlusPlus(Coupling):
+    """The distribution function of a mixture of logistics, its logit, and then an affine map, as in
+    Flow++ (Ho et al. 2019).
+
+    Args:
+        spec: As for `rgflow.bijectors.Coupling`, and so are the other options;
+            P = 3·components + 2.
+        components: Of each mixture.
+    """
+
+    def __init__(
+        self,
+        spec: MapSpec,
+        *,
+        conditioner: str = "paper",
+        hidden: int = 512,
+        blocks: int = 4,
+        components: int = 3,
+    ) -> None:
+        params = 3 * components + 2
+        super().__init__(spec, params, conditioner=conditioner, hidden=hidden, blocks=blocks)
+
+    def elementwise(self, x: Tensor, params: Tensor) -> Mapped:
+        x, log_slope = logistic_forward(x, make_logistics(params[:, 2:]))
+        s, t = torch.tanh(params[:, 0]), params[:, 1]
+        return x * s.exp() + t, log_slope + s
+
+    def elementwise_inverse(self, y: Tensor, params: Tensor) -> Mapped:
+        s, t = torch.tanh(params[:, 0]), params[:, 1]
+        x, log_slope = logistic_inverse((y - t) * (-s).exp(), make_logistics(params[:, 2:]))
+        return x, log_slope - s

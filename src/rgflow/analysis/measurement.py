@@ -1,0 +1,374 @@
+"""What samples of a flow say about the density it has learned: ln Z and observables, with errors.
+
+Samples have weights w = e^(−S)/q. Means are taken with these weights, and over the chain of an
+independence Metropolis sampler that uses the samples as proposals (Albergo et al. 2019,
+arXiv:1904.12072). If both agree with a reference, the flow covers the density.
+
+Letters in shapes: T samples; N fields; C components; H, W rows and columns.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rgflow.actions import Action, IsingDual, is_even
+from rgflow.analysis.observables import (
+    MAX_BLOCKS,
+    Array,
+    Moments,
+    Observables,
+    as_array,
+    moments,
+    observables,
+)
+from rgflow.checks import check_whole
+from rgflow.field_theory.clusters import dual_fields, swendsen_wang
+from rgflow.field_theory.monte_carlo import hmc
+from rgflow.field_theory.statistics import (
+    AutocorrelationTime,
+    Estimate,
+    accepted,
+    effective_sample_size,
+    jackknife,
+    log_mean_weight,
+    tau_int,
+)
+from rgflow.flow import Flow
+from rgflow.objectives import Objective
+
+BATCH = 256
+"""Fields drawn at a time."""
+CHAINS = 32
+"""Markov chains of a reference, half of which start at each sign."""
+MODE_SIGMAS = 4.0
+"""Standard errors by which the share of positive magnetisations may differ from ½ by chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(Action):
+    """The energy of an objective that has no action of its own."""
+
+    objective: Objective
+
+    def __call__(self, fields: Tensor) -> Tensor:
+        return self.objective.energy(fields)
+
+
+def action_of(objective: Objective) -> Action:
+    """The action S of the density e^(−S)/Z that a flow learns by an objective."""
+    action = getattr(objective, "action", None)
+    return action if isinstance(action, Action) else Energy(objective=objective)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metropolis:
+    """The chain of an independence Metropolis sampler.
+
+    Attributes:
+        acceptance: Share of proposals that are accepted.
+        tau_magnetisation: τ_int of |m|, in steps.
+        tau_energy: τ_int of the energy, in steps.
+        longest: Most steps for which the chain stayed at one field.
+        observables: Estimates over the chain.
+    """
+
+    acceptance: float
+    tau_magnetisation: AutocorrelationTime
+    tau_energy: AutocorrelationTime
+    longest: int
+    observables: Observables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modes:
+    """Whether a flow covers both signs of the magnetisation.
+
+    Attributes:
+        positive: Weighted share of fields with m > 0; ½ by the symmetry φ → −φ.
+        drawn: The same share without weights.
+        covered: Whether the weighted share is ½ within 4 errors, and both signs are drawn.
+        zero_mode: ⟨m²⟩ of the samples over the weighted ⟨m²⟩: 1 if the flow has learned the zero
+            mode, which takes longest.
+    """
+
+    positive: Estimate[float]
+    drawn: float
+    covered: bool
+    zero_mode: Estimate[float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """Fields of Markov chains, and the flow's density at them.
+
+    Attributes:
+        method: `"hmc"` or `"clusters"`.
+        fields: Number of fields.
+        observables: Estimates over the chains.
+        tau_magnetisation: τ_int of |m|, in draws.
+        cost: Evaluations of the action and its gradient, or sweeps, per draw of a chain.
+        upper_bound: E_p[ln w] ≥ ln Z: far above the lower bound if the flow misses modes (Nicoli et
+            al. 2023, arXiv:2302.14082).
+        forward_ess: Z/E_p[w]: the ESS if the flow covers p, less if it doesn't.
+        magnetisations: Signed magnetisation of every field.
+    """
+
+    method: str
+    fields: int
+    observables: Observables
+    tau_magnetisation: AutocorrelationTime
+    cost: float
+    upper_bound: Estimate[float]
+    forward_ess: float
+    magnetisations: Array = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a file: without the samples."""
+        return _without_samples(self)
+
+
+def _without_samples(found: "Reference | Measurement") -> dict[str, Any]:
+    return {one.name: getattr(found, one.name) for one in fields(found) if one.repr}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurement:
+    """What samples of a flow say about the density it has learned.
+
+    Attributes:
+        samples: Number of samples T.
+        log_z_bound: E_q[ln w] ≤ ln Z, in nats.
+        log_z: ln E_q[w], in nats.
+        log_z_exact: The exact ln Z, where it is known.
+        energy_exact: The exact mean energy per site, where it is known.
+        ess: (Σw)²/(T Σw²), 0 to 1.
+        reweighted: Observables by reweighting.
+        metropolis: Observables from the Metropolis chain.
+        modes: Whether both signs are covered; none unless the action is even.
+        reference: Results of HMC or clusters, if requested.
+        log_weights: ln w of every sample, [T].
+        magnetisations: Signed magnetisation of every sample, [T].
+    """
+
+    samples: int
+    log_z_bound: Estimate[float]
+    log_z: Estimate[float]
+    log_z_exact: float | None
+    energy_exact: float | None
+    ess: float
+    reweighted: Observables
+    metropolis: Metropolis
+    modes: Modes | None
+    reference: Reference | None = None
+    log_weights: Array = field(repr=False)
+    magnetisations: Array = field(repr=False)
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """By how many errors each reweighted observable differs from the reference's."""
+        return self._differences(self.reweighted)
+
+    @property
+    def chain_differences(self) -> dict[str, float]:
+        """The same of the Metropolis chain; 0 where its errors are infinite."""
+        return self._differences(self.metropolis.observables)
+
+    def _differences(self, found: Observables) -> dict[str, float]:
+        theirs = self.reference.observables.numbers() if self.reference else {}
+        return {
+            name: (found.numbers()[name].value - one.value)
+            / max(math.hypot(found.numbers()[name].error, one.error), 1e-300)
+            for name, one in theirs.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a file: without the samples, and with the differences."""
+        both = {"differences": self.differences, "chain_differences": self.chain_differences}
+        return _without_samples(self) | both
+
+
+@torch.no_grad()
+def measure(
+    flow: Flow,
+    objective: Objective,
+    *,
+    samples: int = 10_000,
+    seed: int = 0,
+    reference: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Measurement:
+    """Measure with samples of a flow.
+
+    Args:
+        flow: A flow of fields.
+        objective: The objective it was trained with, whose `energy` is that of the density, and
+            which draws samples.
+        samples: Number of samples T, at least 100.
+        seed: Seed of all randomness.
+        reference: Approximate number of reference fields; 0: none (`reference_fields`).
+        progress: Called with the number of samples since the last call.
+
+    Raises:
+        ValueError: If there are too few samples, the objective has no energy, or the energy isn't
+            finite or is the same for all fields.
+
+    Example:
+        >>> from rgflow import FlowConfig, GaussianPrior, RGFlow, SiteMap, Windows
+        >>> from rgflow.actions import FreeField
+        >>> from rgflow.objectives import ReverseKL
+        >>> shape = {"height": 4, "width": 4, "channels": 1}
+        >>> windows = {"geometry": Windows(period=4), "map": SiteMap(hidden=8, odd=True)}
+        >>> flow = RGFlow(FlowConfig(**shape, **windows, prior=GaussianPrior(), pixels=None))
+        >>> found = measure(flow, ReverseKL(action=FreeField(mass2=4.0)), samples=500)
+        >>> found.log_z_bound.value < found.log_z_exact, found.modes.covered
+        (True, True)
+    """
+    check_whole("samples", samples, 100)
+    check_whole("reference", reference, 0)
+    action, shape = action_of(objective), flow.image_shape[1:]
+    generator = torch.Generator(flow.device).manual_seed(seed)
+    spins = torch.Generator().manual_seed(seed + 1)
+    objective.energy(torch.zeros(1, *flow.image_shape, device=flow.device))  # now, if it has none
+    parts, weights = [], []
+    for start in range(0, samples, BATCH):
+        n = min(BATCH, samples - start)
+        fields, log_q = objective.draw(flow, n, generator)
+        weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
+        parts.append(moments(action, fields, spins))
+        even = is_even(action, fields.double())
+        if progress:
+            progress(n)
+    log_w, found = np.concatenate(weights), Moments.cat(parts)
+    if np.ptp(found.energy) == 0:
+        raise ValueError(
+            f"Expected an action that differs between fields; it is {found.energy[0]:g} for all "
+            f"{samples}: check its parameters, or what the function returns."
+        )
+    log_z = log_mean_weight(log_w)
+    return Measurement(
+        samples=samples,
+        log_z_bound=Estimate(float(log_w.mean()), float(log_w.std(ddof=1) / samples**0.5)),
+        log_z=log_z,
+        log_z_exact=action.log_z(*flow.image_shape),
+        energy_exact=action.mean_energy(*flow.image_shape),
+        ess=effective_sample_size(log_w),
+        reweighted=observables(found, action, shape, log_w),
+        metropolis=_metropolis(found, log_w, action, shape, seed),
+        modes=_modes(found, log_w) if even else None,
+        reference=_reference(flow, objective, reference, seed, log_z.value) if reference else None,
+        log_weights=log_w,
+        magnetisations=found.signed,
+    )
+
+
+def _metropolis(
+    found: Moments, log_w: Array, action: Action, shape: tuple[int, int], seed: int
+) -> Metropolis:
+    held = accepted(log_w, seed)
+    moved = np.flatnonzero(np.diff(held, prepend=-1))
+    chain = found.take(held)
+    of_m, of_energy = tau_int(chain.magnetisation), tau_int(chain.energy)
+    return Metropolis(
+        acceptance=(len(moved) - 1) / (len(held) - 1),
+        tau_magnetisation=of_m,
+        tau_energy=of_energy,
+        longest=int(np.diff(np.append(moved, len(held))).max()),
+        observables=observables(chain, action, shape, tau=_longest(of_m, of_energy)),
+    )
+
+
+def _longest(*times: AutocorrelationTime) -> float:
+    """The longest of several τ_int, at least ½; infinite if a series was too short."""
+    return max(math.inf if one.error == math.inf else max(one.value, 0.5) for one in times)
+
+
+def _modes(found: Moments, log_w: Array) -> Modes:
+    def mean(values: Array, log_weights: Array | None = None) -> Estimate[float]:
+        return jackknife(lambda m: m, values, log_weights=log_weights, blocks=MAX_BLOCKS)
+
+    above, square = (found.signed > 0).astype(np.float64), found.signed**2
+    positive, drawn = mean(above, log_w), float(above.mean())
+    allowed = MODE_SIGMAS * max(positive.error, len(above) ** -0.5 / 2)
+    here, there = mean(square), mean(square, log_w)
+    ratio = here.value / there.value
+    return Modes(
+        positive=positive,
+        drawn=drawn,
+        covered=0 < drawn < 1 and abs(positive.value - 0.5) <= allowed,
+        zero_mode=Estimate(
+            ratio, ratio * math.hypot(here.error / here.value, there.error / there.value)
+        ),
+    )
+
+
+def reference_fields(
+    action: Action, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
+) -> tuple[Tensor, str, float]:
+    """Fields of an action by Markov chains, the method, and its cost per draw of a chain.
+
+    For the Ising model's dual they come from Swendsen–Wang clusters, for other actions from HMC
+    with 32 chains, half of which start at each sign.
+
+    Args:
+        action: The action.
+        shape: Shape of a field, (C, H, W).
+        count: Approximate number of fields.
+        seed: Seed of all randomness.
+        thin: Trajectories of HMC per draw.
+
+    Raises:
+        ValueError: If the Ising model's lattice isn't square, or has several components.
+
+    Returns:
+        Fields [draws, chains, C, H, W], `"clusters"` or `"hmc"`, and sweeps, or evaluations of the
+        action and its gradient, per draw.
+    """
+    draws, generator = max(count // CHAINS, 4), torch.Generator().manual_seed(seed)
+    if isinstance(action, IsingDual):
+        if shape[0] != 1 or shape[1] != shape[2]:
+            raise ValueError(
+                f"Expected a square lattice and one component for the clusters of the Ising model; "
+                f"got {shape[1]}×{shape[2]} and {shape[0]}: measure without a reference."
+            )
+        sweeps = swendsen_wang(
+            shape[1], action.temperature, chains=CHAINS, sweeps=draws, warm_up=200, seed=seed
+        )
+        fields = [dual_fields(spins, action.temperature, generator) for spins in sweeps]
+        return torch.stack(fields), "clusters", 1.0
+    start = torch.randn(CHAINS, *shape, generator=generator, dtype=torch.float64).abs() / 2
+    start[::2] *= -1
+    with torch.enable_grad():
+        found = hmc(
+            action, shape, chains=CHAINS, draws=draws, warm_up=500, leapfrog=10, thin=thin,
+            start=start, seed=seed,
+        )  # fmt: skip
+    return found.fields, "hmc", found.evaluations / draws
+
+
+def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: float) -> Reference:
+    action, shape = action_of(objective), flow.image_shape
+    fields, method, cost = reference_fields(action, shape, count, seed)
+    flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
+    log_w = np.concatenate(
+        [
+            as_array(-objective.energy(part) - objective.log_q(flow, part.to(flow.dtype)).double())
+            for part in flat.split(BATCH)
+        ]
+    )
+    found = moments(action, flat, torch.Generator().manual_seed(seed + 2))
+    tau = tau_int(found.magnetisation.reshape(fields.shape[1], -1).T)
+    return Reference(
+        method=method,
+        fields=len(flat),
+        observables=observables(found, action, shape[1:], tau=_longest(tau)),
+        tau_magnetisation=tau,
+        cost=cost,
+        upper_bound=jackknife(lambda w: w, log_w, blocks=MAX_BLOCKS),
+        forward_ess=float(1 / np.exp(np.minimum(log_w - log_z, 700)).mean()),
+        magnetisations=found.signed,
+    )

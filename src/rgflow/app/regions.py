@@ -1,0 +1,58 @@
+"""What the page of photographs asks for: a region of a picture, and how to compute."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from rgflow.app.album import Photo
+from rgflow.photographs import damage
+
+
+class Region(BaseModel):
+    """A rectangle, by default the whole picture, and settings of what is computed of it.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        height: Rows; all below by default.
+        width: Columns; all to the right by default.
+        mask: What is marked of the rectangle, a data URL; everything by default.
+        temperature: Of detail that is drawn.
+        levels: Number of the finest levels that are drawn anew or mixed.
+        share: Share of the second picture in these levels of a mixture.
+        zoom: The page shows the picture reduced by 2^zoom.
+        seed: Of the first draw.
+        count: Number of draws.
+        odd: Threshold of damage, as for `rgflow.photographs.damage.find_damage`.
+        factor: By which the picture is enlarged.
+    """
+
+    top: Annotated[int, Field(ge=0)] = 0
+    left: Annotated[int, Field(ge=0)] = 0
+    height: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    mask: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    levels: Annotated[int, Field(ge=1, le=12)] = 2
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    zoom: Annotated[int, Field(ge=0, le=8)] = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+    count: Annotated[int, Field(ge=1, le=6)] = 3
+    odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD
+    factor: Literal[2, 4] = 2
+
+    def within(self, photo: Photo) -> tuple[slice, slice]:
+        """Its rows and columns.
+
+        Raises:
+            ValueError: If it reaches outside the picture.
+        """
+        height, width = photo.changed.shape
+        bottom = height if self.height is None else self.top + self.height
+        right = width if self.width is None else self.left + self.width
+        if not (self.top < bottom <= height and self.left < right <= width):
+            raise ValueError(
+                f"Expected a region inside {width}×{height} pixels; got one of rows {self.top} to "
+                f"{bottom} and columns {self.left} to {right}."
+            )
+        return slice(self.top, bottom), slice(self.left, right)

@@ -1,0 +1,265 @@
+"""Tables of how many bits pictures take, a row for each, made by one process or several.
+
+The rows are kept in a folder beside the table until all are there, so interrupted work continues:
+
+    what.json             what is scored, and how
+    SHARD.jsonl           the rows of a shard that is finished
+    SHARD.part            the rows of one that is begun
+    SHARD-NUMBER.state    bits of the parts of the picture that is being scored
+"""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rgflow.files import write_json, writing
+from rgflow.flow import Flow
+from rgflow.photographs import codecs
+from rgflow.photographs.collections import Shard
+from rgflow.photographs.pictures import Picture
+from rgflow.photographs.scoring import Done, bits
+from rgflow.reading import read_json, read_lines
+from rgflow.text import bars
+
+Row = dict[str, Any]
+"""Names and values: `file`, `width`, `height` and `channels`; `bits` per dimension, and its share
+`level_0`, `level_1`, … of every level; bits per dimension of codecs; `note`. Or `file` and
+`error`."""
+
+
+def row(
+    flow: Flow,
+    picture: Picture,
+    with_codecs: Sequence[str] = (),
+    *,
+    done: Done | None = None,
+    progress: Callable[[str, float, float], None] | None = None,
+) -> Row:
+    """What a flow and codecs need for a picture, without the name of a file.
+
+    Args:
+        flow: A flow of photographs.
+        picture: The picture, of any size.
+        with_codecs: Names of codecs.
+        done: As of `rgflow.photographs.bits`.
+        progress: As of `rgflow.photographs.bits`.
+
+    Raises:
+        ValueError: If the picture doesn't fit the flow, or a codec isn't installed.
+    """
+    channels, height, width = picture.seen.shape
+    images = torch.from_numpy(picture.pixels(flow.config.channels))[None]
+    found = bits(flow, images, done=done, progress=progress)
+    dim = picture.seen.size
+    made: Row = {"width": width, "height": height, "channels": channels}
+    made["bits"] = found.total.item() / dim
+    made |= {
+        f"level_{level}": share for level, share in enumerate((found.levels[0] / dim).tolist())
+    }
+    made |= {name: 8 * codecs.size(name, picture.seen) / dim for name in with_codecs}
+    notes = [*picture.notes]
+    if channels == 1:
+        notes.append("grey, scored as colour with three equal channels")
+    return made | ({"note": "; ".join(notes)} if notes else {})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """Pictures, and how they are scored.
+
+    Attributes:
+        flow: A flow of photographs.
+        model: The name of the flow.
+        shards: The pictures.
+        background: The colour behind transparent pixels.
+        codecs: Names of codecs.
+        folder: The folder of rows until all are there; None: nothing is kept.
+    """
+
+    flow: Flow
+    model: str
+    shards: Sequence[Shard]
+    background: str = "white"
+    codecs: Sequence[str] = ()
+    folder: Path | None = None
+
+    def begin(self, fingerprint: str) -> tuple["Work", list[Path]]:
+        """The work under names that no other one has: with a hash of all that the results depend
+        on, that is, weights, settings, and sizes and times of change of the files.
+
+        Args:
+            fingerprint: Hash of the flow.
+
+        Returns:
+            The work, and the files of earlier work whose pictures or model have changed.
+
+        Raises:
+            ValueError: If the folder is of other pictures or settings.
+        """
+        shards, old = [], list[Path]()
+        for shard in self.shards:
+            what = [[fingerprint, self.background, self.codecs], shard.places, shard.stamps()]
+            mark = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+            shards.append(replace(shard, name=f"{shard.name}-{mark}"))
+        if self.folder:
+            self._check(self.folder)
+            names = tuple(shard.name for shard in shards)
+            ours = (".jsonl", ".part", ".state")
+            files = [path for path in self.folder.iterdir() if path.suffix in ours]
+            old = [path for path in files if not path.name.startswith(names)]
+        return replace(self, shards=shards), old
+
+    def _check(self, folder: Path) -> None:
+        what = {
+            "model": self.model,
+            "background": self.background,
+            "codecs": self.codecs,
+            "files": [list(shard.places) for shard in self.shards],
+        }
+        kept = folder / "what.json"
+        if not kept.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(kept, what)
+        elif read_json(kept, "a list of pictures, as rgflow score writes it") != what:
+            raise ValueError(
+                f"Expected the pictures and settings whose results are in {folder}; got others: "
+                f"delete it, or name another --out."
+            )
+
+    def finished(self) -> list[Path]:
+        """The files of rows of the shards that are finished."""
+        files = [self.folder / f"{shard.name}.jsonl" for shard in self.shards if self.folder]
+        return [file for file in files if file.is_file()]
+
+    def rows(self, shard: Shard) -> Iterator[Row]:
+        """The rows of a shard; those that are kept aren't made again.
+
+        Args:
+            shard: One of the shards.
+
+        Raises:
+            ValueError: If the shard can't be read.
+        """
+        if not self.folder:
+            for name, picture in shard.pictures(self.background):
+                yield self._row(name, picture, None)
+            return
+        whole, part = (self.folder / f"{shard.name}.{ending}" for ending in ("jsonl", "part"))
+        if not whole.is_file():
+            first = len(_lines(part))
+            with part.open("a") as file:
+                for number, (name, picture) in enumerate(
+                    shard.pictures(self.background, first), first
+                ):
+                    state = self.folder / f"{shard.name}-{number}.state"
+                    file.write(json.dumps(self._row(name, picture, state)) + "\n")
+                    file.flush()
+                    state.unlink(missing_ok=True)
+            part.rename(whole)
+        yield from _lines(whole)
+
+    def _row(self, name: str, picture: Picture | ValueError, state: Path | None) -> Row:
+        """A row with its file; `state` keeps the bits of parts while they are scored."""
+        if isinstance(picture, ValueError):
+            return {"file": name, "error": str(picture)}
+        done = {one["part"]: one["bits"] for one in (_lines(state) if state else [])}
+        with ExitStack() as stack:
+            kept = stack.enter_context(state.open("a")) if state else None
+            shown = stack.enter_context(bars())
+            task = shown.add_task(Path(name).name, total=1.0)
+
+            def progress(part: str, found: float, share: float) -> None:
+                if kept and part not in done:
+                    kept.write(json.dumps({"part": part, "bits": found}) + "\n")
+                    kept.flush()
+                shown.update(task, completed=share)
+
+            try:
+                made = row(self.flow, picture, self.codecs, done=done, progress=progress)
+            except ValueError as error:
+                made = {"error": str(error)}
+        return {"file": name} | made
+
+
+def collect(work: Work) -> list[Row] | None:
+    """The rows of all shards in order, from the folder; None while some aren't finished."""
+    files = work.finished()
+    if len(files) < len(work.shards):
+        return None
+    return [one for file in files for one in _lines(file)]
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write a table, in the format of the file's ending.
+
+    Args:
+        path: A file with one of the endings `WRITERS`.
+        rows: The rows.
+
+    Raises:
+        ValueError: If it is Parquet, and pyarrow isn't installed.
+        OSError: If the file can't be written.
+    """
+    with writing(path):
+        WRITERS[path.suffix](path, rows)
+
+
+def _lines(path: Path) -> list[Row]:
+    """The rows in a file; the last line may be cut off, and is then removed."""
+    if not path.is_file():
+        return []
+    found = read_lines(path, "what an earlier run found")
+    content = path.read_bytes()
+    os.truncate(path, content.rfind(b"\n") + 1)
+    return found
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """All columns: first others, then levels, then notes and errors."""
+
+    def place(name: str) -> int:
+        if name.startswith("level_"):
+            return 1 + int(name.removeprefix("level_"))
+        return {"note": 1000, "error": 1001}.get(name, 0)
+
+    return sorted(dict.fromkeys(name for row in rows for name in row), key=place)
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _columns(rows))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_lines(path: Path, rows: Sequence[Row]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ValueError(
+            "Expected pyarrow to write Parquet; it isn't installed: pip install 'rgflow[hf]', or "
+            "end --out in .csv."
+        ) from error
+    columns = {name: [row.get(name) for row in rows] for name in _columns(rows)}
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+WRITERS: dict[str, Callable[[Path, Sequence[Row]], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".jsonl": _write_lines,
+}
+"""How a table is written, by the ending of its file."""

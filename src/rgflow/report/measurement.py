@@ -1,0 +1,116 @@
+"""A measurement of lattice fields in words and tables, for the screen and the page."""
+
+import math
+
+from rgflow.analysis.measurement import Measurement
+from rgflow.field_theory.statistics import Estimate
+from rgflow.report.page import Table
+from rgflow.text import measured, minus, with_error
+
+MIN_ESS = 100
+"""Effective samples below which errors of weighted means are unreliable."""
+MAX_GAP_RATIO = 10.0
+"""How many times further from ln Z the upper bound may be than the lower one. Both distances are
+Kullback–Leibler divergences, which are alike if the flow is close to the density."""
+MAX_SIGMAS = 4.0
+"""Standard errors by which an observable may differ from a reference by chance."""
+
+
+def cautions(found: Measurement) -> list[str]:
+    """Reasons to doubt a measurement, one sentence each."""
+    said = []
+    if found.modes and not found.modes.covered:
+        said.append(
+            f"Not to be trusted: the flow misses a mode, as {found.modes.positive.value:.3f} of "
+            f"its weight has a positive magnetisation, and not a half; give its maps "
+            f"--model.map.odd true, or set --objective.symmetric true."
+        )
+    if found.ess * found.samples < MIN_ESS:
+        said.append(
+            f"Not to be trusted yet: {found.samples} samples are effectively "
+            f"{found.ess * found.samples:.0f}; train longer, or draw more with --samples."
+        )
+    if found.reference:
+        above = found.reference.upper_bound.value - found.log_z.value
+        below = found.log_z.value - found.log_z_bound.value
+        if above > MAX_GAP_RATIO * max(below, 1):
+            said.append(
+                f"Not to be trusted: the flow misses fields that the reference has, as the upper "
+                f"bound on ln Z is {above:.0f} nats above the weighted estimate, and the lower one "
+                f"{below:.1f} below; train longer, or anneal the action."
+            )
+    if not math.isfinite(found.metropolis.observables.energy.error):
+        said.append(
+            f"The Metropolis chain is too short for errors: its τ_int is about "
+            f"{found.metropolis.tau_magnetisation.value:.0f} of {found.samples} steps; train "
+            f"longer, or draw more with --samples."
+        )
+    for what, differences in (
+        ("by weights", found.differences),
+        ("of the chain", found.chain_differences),
+    ):
+        if far := {name: x for name, x in differences.items() if abs(x) > MAX_SIGMAS}:
+            listed = ", ".join(f"{name.replace('_', ' ')} by {x:+.1f}" for name, x in far.items())
+            said.append(
+                f"Not as the reference says: {listed} errors {what}; one of the two hasn't seen "
+                f"all modes, or its errors are too small."
+            )
+    return said
+
+
+def quality(found: Measurement) -> Table:
+    """How well a flow has learned an action."""
+    chain, reference = found.metropolis, found.reference
+    rows = [
+        ("ln Z, at least", _with_digits(found.log_z_bound, 3)),
+        ("ln Z by weights", _with_digits(found.log_z, 3)),
+    ]
+    if found.log_z_exact is not None:
+        rows.append(("ln Z, exact", measured(found.log_z_exact, 3)))
+    if reference:
+        rows.append(("ln Z, at most", _with_digits(reference.upper_bound, 3)))
+    tau = chain.tau_magnetisation
+    rows += [
+        ("effective sample size", f"{found.ess:.3f}"),
+        ("acceptance", f"{chain.acceptance:.3f}"),
+        ("τ_int of |m|", measured(tau.value, 2, tau.error)),
+    ]
+    if found.modes:
+        rows += [
+            ("weight of m > 0", _with_digits(found.modes.positive, 3)),
+            ("⟨m²⟩, samples over weighted", _with_digits(found.modes.zero_mode, 3)),
+        ]
+    if found.energy_exact is not None:
+        rows.append(("energy per site, exact", measured(found.energy_exact, 5)))
+    return Table(
+        title="How well the flow has learned the action",
+        head=("", "value"),
+        rows=[(name, minus(value)) for name, value in rows],
+        settings=f"{found.samples} samples.",
+    )
+
+
+def observables(found: Measurement) -> Table:
+    """Observables by weights, from the Metropolis chain and from the reference, if there is one,
+    with its difference from the first in errors."""
+    head, theirs = ["", "by weights", "Metropolis"], {}
+    if found.reference:
+        theirs = found.reference.observables.numbers()
+        method = "HMC" if found.reference.method == "hmc" else "clusters"
+        head += [method, "difference, errors"]
+    chain, rows = found.metropolis.observables.numbers(), []
+    for name, one in found.reweighted.numbers().items():
+        row = [name.replace("_", " "), with_error(*one, 3), with_error(*chain[name], 3)]
+        if theirs:
+            row += [with_error(*theirs[name], 3), minus(f"{found.differences[name]:+.1f}")]
+        rows.append(row)
+    return Table(
+        title="Observables",
+        head=head,
+        rows=rows,
+        settings=f"{found.samples} samples, ± standard errors of the jackknife.",
+    )
+
+
+def _with_digits(one: Estimate[float], digits: int) -> str:
+    return measured(one.value, digits, one.error)
