@@ -109,11 +109,7 @@ def peak(run: Callable[[], None]) -> int:
 
 def blocks_in_all(lattice: Lattice) -> int:
     """Blocks of an image at all levels."""
-    return sum(
-        layer.blocks[0] * layer.blocks[1]
-        for level in range(lattice.levels)
-        for layer in lattice.layers(level)
-    )
+    return sum(len(layer) for level in range(lattice.levels) for layer in lattice.layers(level))
 
 
 def measure(config: FlowConfig, images: int, whole: bool, repeats: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, r
 from rgflow.analysis.traversals import field_along
 from rgflow.cli import main
 from rgflow.figures.levels import mixed_temperatures, progressive
-from runs import small_run
+from runs import flow_of, shows, small_run
 
 
 @pytest.mark.parametrize("kind", [{}, REAL_NVP["real-nvp"], OPTIONS["cube-marginal"]])
@@ -123,10 +123,18 @@ def run(tmp_path_factory):
 
 
 def test_levels_of_samples(run, capsys):
-    assert main(["levels", str(run), "--draws", "2", "--temperatures", "[0.3, 1]"]) == 0
+    options = ["--draws", "2", "--temperature", "1", "--temperatures", "[0.3, 1]"]
+    assert main(["levels", str(run), *options]) == 0
     assert "4 images level by level: see progressive.png, resampled.png" in capsys.readouterr().out
-    for name in ("progressive", "resampled", "temperatures", "mixed-temperatures"):
-        assert Image.open(run / f"pictures/{name}.png").width > 50
+    flow = flow_of(run)
+    with torch.no_grad():
+        samples = flow.bounded(flow.decode(flow.draw_each(range(4)))).byte().numpy()
+    for name in ("progressive", "resampled"):
+        picture = Image.open(run / f"pictures/{name}.png")
+        assert all(shows(picture, sample) for sample in samples), name
+        assert not shows(picture, 255 - samples[0]), name
+    for name in ("temperatures", "mixed-temperatures"):  # in one column, of temperature 1
+        assert shows(Image.open(run / f"pictures/{name}.png"), samples[0]), name
 
 
 def test_levels_of_given_images(run, tmp_path):

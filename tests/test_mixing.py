@@ -17,7 +17,7 @@ from rgflow.analysis.mixing import (
 )
 from rgflow.cli import main
 from rgflow.figures.mixing import path_frames, thresholds
-from runs import small_run
+from runs import shows, small_run
 
 KINDS = {
     "affine": BIJECTORS["affine-paper"],
@@ -136,8 +136,10 @@ def test_pictures_of_pairs_and_paths():
     flow = random_flow(torch.float32)
     a, b = flow.draw_each([0]), flow.draw_each([1])
     every = every_threshold(2)
-    picture = thresholds(mix(flow, a, b, every), mix(flow, b, a, every), scale=4)
-    assert picture.width > 5 * 32
+    ways = mix(flow, a, b, every), mix(flow, b, a, every)
+    picture = thresholds(*ways, scale=4)
+    for way in ways:
+        assert all(shows(picture, x) for x in flow.bounded(way.images[:, 0]).byte().numpy())
     frames = path_frames({"at once": mix(flow, a, b, straight(2, 4)),
                           "by level": mix(flow, a, b, level_by_level(2, 2))})  # fmt: skip
     assert len(frames) == 5
