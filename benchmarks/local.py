@@ -37,7 +37,7 @@ from rgflow.figures.charts import INK, RED, blank, plain, rendered
 from rgflow.figures.curves import BLUE
 from rgflow.lattice import Lattice, Mask
 from rgflow.local import LocalFlow
-from rgflow.repair.problems import Problems, WholeFlow
+from rgflow.repair.holes import Holes, WholeFlow
 from rgflow.training.optimisation import prepare_machine
 
 EDGE = 10
@@ -68,13 +68,13 @@ def usual(lattice: Lattice, seed: int = 0) -> Mask:
     return boxes[int(np.abs(sizes - sizes.mean()).argmin())]
 
 
-def step(problems: Problems) -> Callable[[], None]:
+def step(holes: Holes) -> Callable[[], None]:
     """One step: generate, paste, encode, backward."""
-    latents = (problems.latents + 0.01).requires_grad_()
+    latents = (holes.latents + 0.01).requires_grad_()
 
     def run() -> None:
         latents.grad = None
-        problems.log_prob(problems.decode(latents)).sum().backward()
+        holes.log_prob(holes.decode(latents)).sum().backward()
 
     return run
 

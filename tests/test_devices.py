@@ -42,10 +42,9 @@ from rgflow.metrics.scores import score
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill, scores
-from rgflow.repair.corruptions import KINDS, corrupt
+from rgflow.repair.holes import WholeFlow
 from rgflow.repair.inpainting import inpaint
 from rgflow.repair.particles import complete
-from rgflow.repair.problems import WholeFlow
 from rgflow.repair.sampling import draw_completions
 from rgflow.repair.surprise import Tail, make_reference, surprise
 from rgflow.repair.terms import local_terms
@@ -401,7 +400,6 @@ def test_surprise():
 
 def test_detectors_without_a_flow():
     x8 = torch.randint(256, (2, 3, 8, 8), generator=seeded(), dtype=torch.uint8)
-    same(lambda x8: [corrupt(x8, kind, size=2) for kind in KINDS], x8)
     same(lambda x8: biharmonic(x8, HOLE), x8)
 
 

@@ -9,8 +9,8 @@ from rgflow import make_flow
 from rgflow.local import LocalFlow
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import blanked, fill, random_boxes, scores
+from rgflow.repair.holes import WholeFlow
 from rgflow.repair.inpainting import by_copy, inpaint
-from rgflow.repair.problems import WholeFlow
 
 AFFINE = {"height": 16, "width": 16, "depth": 1}
 CUBE = {**AFFINE, "bijector": "cube", "conditioner": "trunk", "pixels": "marginal"}
@@ -31,8 +31,8 @@ def holes(lattice, n=3):
 
 
 @pytest.mark.parametrize("options", [AFFINE, CUBE, {**AFFINE, "boundary": "open"}])
-def test_a_whole_flow_poses_the_same_problems(options, monkeypatch):
-    monkeypatch.setattr("rgflow.repair.problems.AT_ONCE", 4)
+def test_a_whole_flow_has_the_same_holes(options, monkeypatch):
+    monkeypatch.setattr("rgflow.repair.holes.IMAGES_AT_ONCE", 4)
     flow, images = flow_and_images(**options)
     masks = holes(flow.lattice)
     local = LocalFlow(flow, images).region(masks, copies=2)
@@ -68,10 +68,13 @@ def test_free_latents_are_as_many_as_asked_for():
 def test_it_climbs(options, variables):
     flow, images = flow_and_images(**options)
     masks = holes(flow.lattice)
-    poses = (WholeFlow if options is NVP else LocalFlow)(flow, images)
+    encoded = (WholeFlow if options is NVP else LocalFlow)(flow, images)
     generator = torch.Generator().manual_seed(0)
     found = inpaint(
-        poses, masks, Climb(variables=variables, draws=9, restarts=2, steps=12), generator=generator
+        encoded,
+        masks,
+        Climb(variables=variables, draws=9, restarts=2, steps=12),
+        generator=generator,
     )
     assert found.curves.shape == (12, 3, 2)
     assert (found.log_prob > found.start).all()

@@ -7,7 +7,7 @@ from flows import config, random_flow, randomise
 from rgflow import make_flow
 from rgflow.repair import particles
 from rgflow.repair.particles import complete, maps_once, parts
-from rgflow.repair.windows import resampled
+from rgflow.repair.population import resampled
 
 KIND = {
     "bijector": "coarse_to_fine",
@@ -151,7 +151,7 @@ def test_what_is_told_is_so(kind, monkeypatch):
     )
     assert torch.equal(first.samples, second.samples)
     # In large images log p is relative to the first completion's, and nothing is read as a whole.
-    monkeypatch.setattr(particles, "WHOLE", 1)
+    monkeypatch.setattr(particles, "WHOLE_PIXELS", 1)
     generator = torch.Generator().manual_seed(3)
     third = complete(flow, image, hole, particles=6, sweeps=2, generator=generator)
     assert torch.equal(third.samples, first.samples)

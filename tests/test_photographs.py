@@ -103,12 +103,10 @@ def test_what_is_done_is_not_done_again(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         photographs.bits(flow, x8, progress=stop)
     called = []
-    part_bits = scoring.part_bits
-    monkeypatch.setattr(
-        scoring, "part_bits", lambda *of: called.append(of[2].name) or part_bits(*of)
-    )
+    band_bits = scoring.band_bits
+    monkeypatch.setattr(scoring, "band_bits", lambda *of: called.append(of) or band_bits(*of))
     again = photographs.bits(flow, x8, done=done)
-    assert not set(called) & set(done)
+    assert len(called) == len(list(scoring.bands(scoring.sized(flow, x8), x8))) - len(done)
     assert torch.equal(again.levels, photographs.bits(flow, x8).levels)
 
 
@@ -560,15 +558,15 @@ def test_any_number_of_processes_scores_the_same(few, tmp_path, monkeypatch):
 def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "BAND", 100)
     assert main(["score", str(few), "--out", str(tmp_path / "whole.jsonl")]) == 0
-    part_bits, count = scoring.part_bits, []
+    band_bits, count = scoring.band_bits, []
 
     def dies(*arguments):
         count.append(1)
         if len(count) == 40:
             raise KeyboardInterrupt
-        return part_bits(*arguments)
+        return band_bits(*arguments)
 
-    monkeypatch.setattr(scoring, "part_bits", dies)
+    monkeypatch.setattr(scoring, "band_bits", dies)
     arguments = ["score", str(few), "--out", str(tmp_path / "cut.jsonl")]
     assert main(arguments) == 130
     states = list((tmp_path / "cut.jsonl.parts").glob("*.state"))
@@ -588,17 +586,18 @@ def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(scoring, "BAND", 100)
     random_flow(**OPEN).float().save_pretrained(tmp_path / "model")
     arguments = ["score", str(few), "--model", str(tmp_path / "model"), "--out"]
-    part_bits, sizes, last = scoring.part_bits, set(), 10**9
+    band_bits, sizes, last = scoring.band_bits, set(), 10**9
 
-    def counted(flow, found, part):
-        sizes.add(tuple(found[0].shape[2:]))
+    def counted(band, grid):
+        if band.level == 0:
+            sizes.add(tuple(grid.shape[2:]))
         nonlocal last
         last -= 1
         if not last:
             raise KeyboardInterrupt
-        return part_bits(flow, found, part)
+        return band_bits(band, grid)
 
-    monkeypatch.setattr(scoring, "part_bits", counted)
+    monkeypatch.setattr(scoring, "band_bits", counted)
 
     def scored(*expected, said):
         """Exactly these sizes are scored, and the table is that of a new file."""

@@ -73,12 +73,11 @@ def test_bits_and_fillings_are_of_windows_that_predict_all_from_what_is_known(na
 
 @both
 def test_likelihoods_skip_only_what_nobody_reads(geometry):
-    """log p without what the layers write equals that with it, and the flag goes back."""
+    """log p without what the layers write equals that with it."""
     flow = random_flow(**OPEN | {"geometry": geometry})
     x8 = noise(3, 3, 8, 8)
     assert flow.writes_last
     torch.testing.assert_close(flow.log_prob(x8), flow.terms(x8).total)
-    assert flow.precision.latents
     # Two maps of a site, of which the second reads what the first writes; and blocks.
     assert not random_flow(**OPEN | {"depth": 2}).writes_last
     assert not random_flow(bijector="cube", pixels="marginal").writes_last
@@ -97,24 +96,28 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
     ids=["shared", "averages", "labels", "own"],
 )
 def test_training_maps_all_levels_at_once(options):
-    """Log-determinants of every level and gradients are those of one layer after another."""
+    """Log-determinants and gradients are those of one layer after another, and of no gradients."""
     flow, labels = random_flow(**OPEN | {"height": 16} | options), None
     if flow.config.labels:
         labels = torch.tensor([0, 2, 1])
     x8 = noise(3, 3, 16, 8)
     x8[0, :, :8], x8[1, :, :8] = 0, 255  # the levels without an edge
-    x = flow.to_reals(x8)
+    x, given = flow.from_images(flow.to_reals(x8))[0], flow.given(labels, 3)
+
+    def one_after_another():
+        return sum(stage.log_det for stage in flow.infer(x, given))
+
     found = []
-    for latents in (False, True):
+    for log_det in (lambda: flow.log_det(x, given), one_after_another):
         flow.zero_grad()
-        with flow.precision.changed(latents=latents):
-            levels, *log_dets = flow.infer(x, flow.context(labels, 3))
-        assert len(levels) == latents * flow.levels
-        sum(one.sum() for one in log_dets).backward()
-        found.append([*log_dets, *(p.grad for p in flow.parameters())])
+        total = log_det()
+        total.sum().backward(retain_graph=True)
+        found.append([total, *(p.grad.clone() for p in flow.parameters())])
     assert found[0][0].abs().min() > 1
     for one, expected in zip(*found, strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(flow.log_det(x, given), found[0][0], rtol=1e-9, atol=1e-9)
 
 
 def test_probabilities_of_levels_are_those_of_the_density():

@@ -1,20 +1,111 @@
-"""RG-Flow: images to latents at all scales, and back (paper, section 3.2)."""
+"""RG-Flow: images to latents at all scales, and back (paper, section 3.2).
+
+An RG-Flow is an ordered list of layers (level, cells, map). There is one walk through them:
+`RGFlow.walk` towards the latents, `RGFlow.walk_back` towards images. Both yield a `Visit` for every
+layer: what its cells write, their context, what they become, and the log-determinant. Nothing is
+computed before somebody asks for it, or the next layer needs it. Log-likelihoods, latents, changes
+of regions, local terms, Jacobians and scores of photographs are all read off this walk.
+
+Letters in shapes: N images; C channels; H, W rows and columns of images, h, w of a level's grid;
+R cells of all images; D variables that a cell writes; E size of embeddings.
+"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rgflow.bijectors import FIXED, make_map
-from rgflow.bijectors.base import Bijector, Compose, Context
+from rgflow.bijectors.base import Bijector, Compose, Context, Mapped
 from rgflow.bijectors.cellwise import Cellwise, spec_of
 from rgflow.checks import MAX_LEVELS
 from rgflow.config import FlowConfig
 from rgflow.flow import Flow
+from rgflow.hierarchy import Stage
 from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice, largest_levels
+
+
+@dataclass(eq=False)
+class Visit:
+    """A layer, as a walk comes to it with some images; everything is computed when it is asked for.
+
+    Attributes:
+        layer: The layer.
+        x: What comes to it, the grid of its level, [N, C, h, w].
+        given: What is known of every image, in its embedding [N, E]; none: nothing.
+        first: Whether it is the first layer of its level that the walk visits.
+        last: Whether it is the last one.
+        top: Whether the level is the highest one, at which everything stays.
+        back: Whether the walk goes towards images.
+    """
+
+    layer: Cellwise
+    x: Tensor
+    given: Context | None = None
+    first: bool = True
+    last: bool = True
+    top: bool = True
+    back: bool = False
+
+    @property
+    def level(self) -> int:
+        """The level of the layer."""
+        return self.layer.cells.level
+
+    @cached_property
+    def read(self) -> tuple[Tensor, Context]:
+        """What the cells write, [R, D], and their context, before the layer."""
+        return self.layer.read(self.x, self.given)
+
+    @cached_property
+    def mapped(self) -> Mapped:
+        """What the cells become, [R, D], and the log-determinant of each, [R]."""
+        bijector = self.layer.bijector
+        return bijector.inverse(*self.read) if self.back else bijector.forward(*self.read)
+
+    @cached_property
+    def applied(self) -> Mapped:
+        """The grid after the layer, [N, C, h, w], and the log-determinant of every image, [N]."""
+        layer = self.layer
+        if "mapped" not in vars(self):
+            return (layer.inverse if self.back else layer.forward)(self.x, self.given)
+        y, log_det = self.mapped
+        return layer.write(self.x, y), log_det.reshape(len(self.x), -1).sum(1)
+
+    @property
+    def after(self) -> Tensor:
+        """The grid after the layer, [N, C, h, w]."""
+        return self.applied[0]
+
+    @property
+    def log_det(self) -> Tensor:
+        """The log-determinant of the layer for every image, [N]."""
+        return self.applied[1]
+
+    @property
+    def factored_out(self) -> Tensor:
+        """What the level factors out, after its last layer, in the shape of `Latents.levels`."""
+        return self.after if self.top else split(self.after)[1]
+
+
+class RGStep(nn.Module):
+    """The layers of one level: a step of the renormalization group, x^(h) → x^(h+1), z^(h) (paper,
+    eqs. 3 and 4).
+
+    Args:
+        layers: Such as disentangler and decimator, in the order in which inference applies them.
+        top: Whether this is the highest level, at which everything stays.
+    """
+
+    def __init__(self, layers: Sequence[Cellwise], top: bool) -> None:
+        super().__init__()
+        self.layers = Compose(layers)
+        self.cellwise, self.top, self.domain = tuple(layers), top, self.layers.domain
 
 
 class RGFlow(Flow):
@@ -96,6 +187,8 @@ class RGFlow(Flow):
 
     @cached_property
     def writes_last(self) -> bool:
+        """Whether no layer reads what another one writes on the way to the latents, so that
+        log-determinants don't need what layers write."""
         for level, step in enumerate(self.steps):
             gone = np.zeros(self.lattice.grid(level), dtype=bool)
             layers = [layer for layer in step.cellwise if not layer.cells.map]
@@ -111,38 +204,95 @@ class RGFlow(Flow):
                 return False
         return True
 
-    def infer(
-        self, x: Tensor, context: Context | None = None, stages: list[Tensor] | None = None
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        if self.precision.latents or stages is not None or not torch.is_grad_enabled():
-            return super().infer(x, context, stages)
-        return self._at_once(x, context)
+    @property
+    def layers(self) -> tuple[Cellwise, ...]:
+        """All layers, in the order in which inference applies them."""
+        return tuple(layer for step in self.steps for layer in step.cellwise)
 
-    def _at_once(self, x: Tensor, given: Context | None) -> tuple[list[Tensor], Tensor, Tensor]:
-        """As `infer`, without what levels factor out, which training doesn't need. So no layer
-        waits for another one, and layers with the same weights are one call of their map, which is
-        faster than many small ones."""
-        x, preprocess = self.preprocess(x) if self.preprocess else (x, x.new_zeros(len(x)))
-        log_dets = [x.new_zeros(len(x)) for _ in self.steps]
-        cells: dict[Bijector, list[tuple[int, Tensor, Context]]] = {}
-        for level, step in enumerate(self.steps):
+    def walk(
+        self, x: Tensor, given: Context | None = None, *, write: bool = True
+    ) -> Iterator[Visit]:
+        """Visit all layers towards the latents.
+
+        Args:
+            x: Images [N, C, H, W] in the domain of the layers; if nothing is written and no map is
+                asked for, in any number format.
+            given: What is known of every image, in its embedding [N, E].
+            write: Whether layers get what those before have written. Otherwise they get the images
+                unchanged, but for fixed maps.
+        """
+        for step in self.steps:
             for layer in step.cellwise:
-                if layer.cells.map:
-                    x, log_det = layer(x, given)
-                    log_dets[level] = log_dets[level] + log_det
-                else:
-                    own = cells.setdefault(layer.bijector, [])
-                    own.append((level, *layer.read(x, given)))
-            x, _ = step.split(x)
-        for bijector, parts in cells.items():
-            levels, written, contexts = zip(*parts, strict=True)
-            _, log_det = bijector(torch.cat(written), Context.joined(contexts))
-            sizes = [len(own) for own in written]
-            for level, one in zip(levels, log_det.split(sizes), strict=True):
-                log_dets[level] = log_dets[level] + one.view(len(preprocess), -1).sum(1)
-        return [], torch.stack(log_dets, 1), preprocess
+                first, last = layer is step.cellwise[0], layer is step.cellwise[-1]
+                visit = Visit(layer, x, given, first, last, step.top)
+                yield visit
+                if write or layer.cells.map:
+                    x = visit.after
+            x = x[:, :, ::2, ::2]
 
-    def take_weights(self, other: "RGFlow") -> None:
+    def walk_back(
+        self, levels: Sequence[Tensor], given: Context | None = None, coarse: Tensor | None = None
+    ) -> Iterator[Visit]:
+        """Visit all layers towards images, the last first.
+
+        Args:
+            levels: What every level factors out, as `Visit.factored_out`, level 0 first. If these
+                are the lowest levels only, `coarse` is needed.
+            given: What is known of every image, in its embedding [N, E].
+            coarse: The grid above these levels, [N, C, h, w].
+        """
+        steps = self.steps[: len(levels)]
+        for step, factored_out in zip(reversed(steps), reversed(levels), strict=True):
+            x = factored_out if step.top else interleave(cast(Tensor, coarse), factored_out)
+            for layer in reversed(step.cellwise):
+                first, last = layer is step.cellwise[-1], layer is step.cellwise[0]
+                visit = Visit(layer, x, given, first, last, step.top, back=True)
+                yield visit
+                x = visit.after
+            coarse = x
+
+    def infer(self, x: Tensor, given: Context | None = None) -> Iterator[Stage]:
+        grid, log_det = x, x.new_zeros(len(x))
+        for visit in self.walk(x, given):
+            if visit.first:
+                grid, log_det = visit.x, x.new_zeros(len(x))
+            log_det = log_det + visit.log_det
+            if visit.last:
+                yield Stage(grid, visit.factored_out, log_det)
+
+    def generate(
+        self, levels: Sequence[Tensor], given: Context | None = None, coarse: Tensor | None = None
+    ) -> Iterator[Stage]:
+        log_det: Tensor | float = 0.0
+        for visit in self.walk_back(levels, given, coarse):
+            log_det = log_det + visit.log_det
+            if visit.last:
+                yield Stage(visit.after, levels[visit.level], log_det)
+                log_det = 0.0
+
+    def log_det(self, x: Tensor, given: Context | None = None) -> Tensor:
+        """As for `Flow`. If no layer reads what another one writes, nothing is written. With
+        gradients, layers of the same weights are then one call of their map, which is faster than
+        many small ones; without, one layer after another takes less memory."""
+        if not self.writes_last:
+            return super().log_det(x, given)
+        total = x.new_zeros(len(x))
+        together: dict[Bijector, list[tuple[Tensor, Context]]] = {}
+        for visit in self.walk(x, given, write=False):
+            if visit.layer.cells.map:
+                total = total + visit.log_det
+            elif torch.is_grad_enabled():
+                together.setdefault(visit.layer.bijector, []).append(visit.read)
+            else:
+                total = total + visit.layer.log_det(visit.x, given)
+        for bijector, parts in together.items():
+            cells, contexts = zip(*parts, strict=True)
+            log_dets = bijector.log_det(torch.cat(cells), Context.joined(contexts))
+            for log_det in log_dets.split([len(own) for own in cells]):
+                total = total + log_det.view(len(x), -1).sum(1)
+        return total
+
+    def load_weights_from(self, other: "RGFlow") -> None:
         rest = {k: x for k, x in other.state_dict().items() if not k.startswith("steps.")}
         self.load_state_dict(rest, strict=False)
         if other.levels > 1:  # as it doesn't depend on the size, and takes long for large ones
@@ -198,36 +348,3 @@ class RGFlow(Flow):
                 places = (config.height // unit) * (config.width // unit)
                 total += config.position_embedding * places
         return total
-
-
-class RGStep(nn.Module):
-    """One step of the renormalization group, x^(h) → x^(h+1), z^(h) (paper, eqs. 3 and 4).
-
-    Args:
-        layers: Disentangler and decimator, in the order in which inference applies them.
-        top: Whether this is the highest level, at which everything stays.
-    """
-
-    def __init__(self, layers: Sequence[Cellwise], top: bool) -> None:
-        super().__init__()
-        self.layers = Compose(layers)
-        self.cellwise = tuple(layers)
-        self.domain, self.top = self.layers.domain, top
-
-    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The coarse grid (at the top nothing), what is factored out, and the log-determinant
-        [N]."""
-        y, log_det = self.layers(x, context)
-        return *self.split(y), log_det
-
-    def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """After the layers: the coarse grid, and what is factored out."""
-        return (y[:, :, :0, :0], y) if self.top else split(y)
-
-    def inverse(
-        self, coarse: Tensor, factored_out: Tensor, context: Context | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The grid of this level, and the log-determinant [N]."""
-        y = factored_out if self.top else interleave(coarse, factored_out)
-        x, log_det = self.layers.inverse(y, context)
-        return x, log_det

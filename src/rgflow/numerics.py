@@ -59,13 +59,10 @@ class Precision(local):
         networks: Their number format; none: that of their input.
         fast: Whether maps may use what is fast in training, such as compiled kernels, whose
             results differ from the plain ones by rounding.
-        latents: Whether what layers make of an image is wanted, or its likelihood alone.
     """
 
-    def __init__(
-        self, networks: torch.dtype | None = None, fast: bool = False, latents: bool = True
-    ) -> None:
-        self.networks, self.fast, self.latents = networks, fast, latents
+    def __init__(self, networks: torch.dtype | None = None, fast: bool = False) -> None:
+        self.networks, self.fast = networks, fast
 
     @contextmanager
     def changed(self, **values: Any) -> Iterator[None]:
@@ -169,3 +166,13 @@ diverged.
             f"Expected finite {what}; {lost:,} of {values.numel():,} aren't: the flow's training "
             f"may have diverged."
         )
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The name of a number format.
+
+    Example:
+        >>> name_of(torch.float32)
+        'float32'
+    """
+    return str(dtype).removeprefix("torch.")

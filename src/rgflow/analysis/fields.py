@@ -262,15 +262,16 @@ def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Te
     """
     out = exit_to(flow, space)
     old, new = ([flow.to_domain(part) for part in x.levels] for x in (z, other))
-    before = flow.generate(old)[0]
+    before = [stage.x for stage in flow.generate(old)][::-1]
 
     def changed(chosen: Tensor, level: int) -> Tensor:
         marks = Latents.from_image(chosen, z.lattice).levels
-        k = len(chosen)
-        x = before[level + 1] if level + 1 < len(before) else old[-1][:, :, :0, :0]
-        x = x.expand(k, *x.shape[1:])
-        for h in range(level, -1, -1):
-            x = flow.steps[h].inverse(x, torch.where(marks[h] != 0, new[h], old[h]))[0]
+        levels = [torch.where(marks[h] != 0, new[h], old[h]) for h in range(level + 1)]
+        coarse = None
+        if level + 1 < len(before):
+            coarse = before[level + 1].expand(len(chosen), -1, -1, -1)
+        for stage in flow.generate(levels, coarse=coarse):
+            x = stage.x
         return out(x) - out(before[0])
 
     return changed
@@ -322,7 +323,8 @@ def plain_push(flow: Flow, z: Latents, space: Space) -> Callable[[Tensor], Tenso
     into, out = flow.to_domain, exit_to(flow, space)
 
     def generate(*levels: Tensor) -> Tensor:
-        return out(flow.generate([into(z) for z in levels])[0][0])[0]
+        *_, finest = flow.generate([into(z) for z in levels])
+        return out(finest.x)[0]
 
     def push(tangents: Tensor) -> Tensor:
         parts = Latents.from_image(tangents, z.lattice).levels

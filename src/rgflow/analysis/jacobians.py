@@ -21,8 +21,8 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.checks import check_name
 from rgflow.flow import Flow
-from rgflow.latents import Latents, interleave
-from rgflow.model import RGFlow
+from rgflow.latents import Latents
+from rgflow.model import RGFlow, Visit
 from rgflow.numerics import jvp
 
 Space = Literal["flow", "pixels"]
@@ -72,38 +72,32 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
     if len(z) != 1:
         raise ValueError(f"Expected the latents of one image; got {len(z)}.")
     flow.refuse_labels("receptive fields")
-    into, out = flow.to_domain, exit_to(flow, space)
-    levels, slopes = zip(*(_elementwise(into, part) for part in z.levels), strict=True)
+    levels, slopes = zip(*(_elementwise(flow.to_domain, part) for part in z.levels), strict=True)
     layers: list[list[tuple[Cellwise, Tensor]]] = []
-    x = levels[-1][:, :, :0, :0]
-    for step, factored_out in zip(reversed(flow.steps), reversed(levels), strict=True):
-        x = factored_out if step.top else interleave(x, factored_out)
-        made = []
-        for layer in reversed(step.cellwise):
-            x, jacobians = _layer_jacobians(layer, x)
-            made.append((layer, jacobians))
-        layers.insert(0, made)
-    leave = _elementwise(out, x)[1]
+    for visit in flow.walk_back(levels):
+        if visit.first:
+            layers.insert(0, [])
+        layers[0].append((visit.layer, _cell_jacobians(visit)))
+    leave = _elementwise(exit_to(flow, space), visit.after)[1]
     return Factors(Latents(slopes, z.lattice).image()[0], layers, leave[0])
 
 
-def _layer_jacobians(layer: Cellwise, y: Tensor) -> tuple[Tensor, Tensor]:
-    """What a layer generates from y [1, C, H, W], and the transposed Jacobians of its cells."""
-    cells, known = layer.read(y)
+def _cell_jacobians(visit: Visit) -> Tensor:
+    """The transposed Jacobians of what the cells of a layer generate, [n, A, D]."""
+    cells, known = visit.read
     read = torch.cat((cells, known.values), 1)
 
     def generate(read: Tensor) -> Tensor:
         own, values = read.split((cells.shape[1], known.values.shape[1]), 1)
         given = Context(values, known.embedding, known.missing)
-        return layer.bijector.inverse(own, given)[0]
+        return visit.layer.bijector.inverse(own, given)[0]
 
     def push(direction: Tensor) -> Tensor:
         return jvp(generate, (read,), (direction.expand_as(read),))[1]
 
     basis = torch.eye(read.shape[1], dtype=read.dtype, device=read.device)
     each = max(1, ROWS_AT_ONCE // len(read))
-    jacobians = vmap(push, chunk_size=each)(basis).transpose(0, 1).contiguous()
-    return layer.write(y, generate(read)), jacobians
+    return vmap(push, chunk_size=each)(basis).transpose(0, 1).contiguous()
 
 
 def exit_to(flow: Flow, space: Space) -> Callable[[Tensor], Tensor]:

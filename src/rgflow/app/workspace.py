@@ -21,7 +21,6 @@ from rgflow.latents import Address, Latents
 from rgflow.lattice import Mask
 from rgflow.local import Edit, LocalFlow
 from rgflow.model import RGFlow
-from rgflow.repair.corruptions import corrupt
 
 DRAWS = 4
 """Draws of the noise with which bits per dimension are taken."""
@@ -319,9 +318,13 @@ class Workspace(History):
 
     def damage(self, seed: int) -> None:
         """Put noise into a square of the image, to be found and repaired."""
-        image, original = self.image.pixels[None], self.image
-        edge = max(2, min(image.shape[2:]) // 5)
-        found = corrupt(image, "noise", size=edge, seed=seed).images[0]
+        found, original = self.image.pixels.clone(), self.image
+        channels, height, width = found.shape
+        edge, random = max(2, min(height, width) // 5), np.random.default_rng((seed, 0))
+        columns = width - edge + 1
+        i, j = divmod(int(random.integers((height - edge + 1) * columns)), columns)
+        noise = random.integers(256, size=(channels, edge, edge), dtype=np.uint8)
+        found[:, i : i + edge, j : j + edge] = torch.from_numpy(noise)
         self.take(self.encode(found, f"{original.caption}, damaged"))
         self.amend(replace(self.state, original=original))
 

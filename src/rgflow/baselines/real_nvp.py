@@ -10,7 +10,7 @@ batch.
 Letters in shapes: N images; K channels at a scale; C channels of an image; h, w rows and columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, cast
 
 import torch
@@ -22,6 +22,7 @@ from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Mapped, su
 from rgflow.cells import SUBLATTICES
 from rgflow.config import ConvolutionalMap, FlowConfig
 from rgflow.flow import Flow
+from rgflow.hierarchy import Stage
 from rgflow.lattice import SqueezeSites
 from rgflow.numerics import EXACT, Precision
 
@@ -54,6 +55,7 @@ class RealNVP(Flow):
 
     squeezes: ClassVar[bool] = True
     lattice: SqueezeSites
+    steps: Sequence["RealNVPStep"]
 
     def make_lattice(self) -> SqueezeSites:
         """The geometry of the latents."""
@@ -65,6 +67,20 @@ class RealNVP(Flow):
         """One step per scale."""
         for level in range(self.lattice.levels):
             yield RealNVPStep(self.config, level, top=level == self.lattice.top)
+
+    def infer(self, x: Tensor, given: Context | None = None) -> Iterator[Stage]:
+        for step in self.steps:
+            coarse, factored_out, log_det = step(x)
+            yield Stage(x, factored_out, log_det)
+            x = coarse
+
+    def generate(
+        self, levels: Sequence[Tensor], given: Context | None = None, coarse: Tensor | None = None
+    ) -> Iterator[Stage]:
+        steps = self.steps[: len(levels)]
+        for step, factored_out in zip(reversed(steps), reversed(levels), strict=True):
+            coarse, log_det = step.inverse(coarse, factored_out)
+            yield Stage(coarse, factored_out, log_det)
 
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:
@@ -110,7 +126,7 @@ class RealNVPStep(nn.Module):
         self.before = couplings(LAST_COUPLINGS if top else COUPLINGS, k, hidden, True)
         self.after = None if top else couplings(COUPLINGS, 4 * k, 2 * hidden, False)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [N, K, h, w]: the coarse grid [N, 2K, h/2, w/2], what is factored out
         [N, 2K/C, C, h/2, w/2], and the log-determinant."""
         x, log_det = self.before(x)
@@ -120,14 +136,12 @@ class RealNVPStep(nn.Module):
         coarse, factored_out = y.chunk(2, 1)
         return coarse, factored_out.unflatten(1, (-1, self.channels)), log_det + more
 
-    def inverse(
-        self, coarse: Tensor, factored_out: Tensor, context: Context | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """What came to this scale, and the log-determinant."""
+    def inverse(self, coarse: Tensor | None, factored_out: Tensor) -> tuple[Tensor, Tensor]:
+        """What came to this scale [N, K, h, w], and the log-determinant."""
         x: Tensor = factored_out.flatten(1, 2)
         more: Tensor | float = 0.0
         if self.after is not None:
-            y, more = self.after.inverse(torch.cat((coarse, x), 1))
+            y, more = self.after.inverse(torch.cat((cast(Tensor, coarse), x), 1))
             x = _unsqueeze(y, self.channels)
         x, log_det = self.before.inverse(x)
         return x, log_det + more

@@ -33,9 +33,9 @@ class Averages(Bijector):
     """Each channel of a square to its average and three differences; what cells of the map
     `averages` (`rgflow.cells`) do.
 
-    Of a dequantised pixel the whole part is mapped, and the fraction stays with its site. So the
-    log-determinant is 0. Derivatives are as if levels were real numbers: those of the same formulas
-    without rounding, whose determinant is 1 as well.
+    Of a dequantised pixel the whole part is mapped, and the fraction stays with its site; bytes are
+    mapped to bytes. So the log-determinant is 0. Derivatives are as if levels were real numbers:
+    those of the same formulas without rounding, whose determinant is 1 as well.
 
     Args:
         spec: Of the cells, which write four sites, first that which goes up.
@@ -62,6 +62,9 @@ class Averages(Bijector):
         return self._map(y, -1)
 
     def _map(self, x: Tensor, sign: Sign) -> Mapped:
+        if not x.is_floating_point():  # bytes
+            levels = map_levels(x.view(len(x), 4, -1).short(), sign)
+            return levels.to(x).view_as(x), x.new_zeros(len(x))
         y = _map_cube(x.detach().view(len(x), 4, -1), sign).view_as(x)
         if derivatives_wanted(x):
             first, rest = x.view(len(x), 4, -1).split((1, 3), 1)

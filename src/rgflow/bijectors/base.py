@@ -206,6 +206,10 @@ class Bijector(nn.Module):
         """The matrices, or stacks of them [..., rows, columns], that lead to hidden layers."""
         return ()
 
+    def log_det(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """The log-determinant of `forward` alone, [N]; a subclass may have a faster way to it."""
+        return self.forward(x, context)[1]
+
     def _check(self, x: Tensor) -> None:
         expected = self.event_shape
         if x.ndim != len(expected) + 1 or any(
@@ -262,6 +266,11 @@ class Compose(Bijector):
                 x, log_det = bijector(x, context)
             log_dets.append(log_det)
         return x, sum(log_dets[1:], log_dets[0])
+
+    def log_det(self, x: Tensor, context: Context | None = None) -> Tensor:
+        if len(self.bijectors) > 1 or self.checkpointing:
+            return super().log_det(x, context)
+        return self.bijectors[0].log_det(x, context)
 
     def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         log_dets = []

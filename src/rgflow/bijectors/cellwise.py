@@ -1,11 +1,12 @@
 """Any map of vectors as a layer of an image, applied to its cells.
 
-Letters in shapes: N images; C channels; h, w rows and columns of a grid; n cells; W sites that a
-cell writes, D = C·W its variables; S sites of its context; E size of embeddings.
+Letters in shapes: N images; C channels; h, w rows and columns of a grid; n cells; R = N·n cells of
+all images; W sites that a cell writes, D = C·W its variables; S sites of its context; E size of
+embeddings.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
 from rgflow.cells import SUBLATTICES, Cells, Offset, Sublattice
-from rgflow.numerics import EXACT, Precision, derivatives_wanted
+from rgflow.numerics import derivatives_wanted
 
 
 def cut(x: Tensor, m: int) -> Tensor:
@@ -70,7 +71,6 @@ class Cellwise(Bijector):
         code: What all cells know besides, such as their level: any numbers.
     """
 
-    precision: Precision = EXACT
     code: Tensor
 
     def __init__(
@@ -95,37 +95,39 @@ class Cellwise(Bijector):
         return self._map(self.bijector.inverse, y, context)
 
     def _map(self, function: Callable[..., Mapped], x: Tensor, given: Context | None) -> Mapped:
-        if self._in_bands(x, given):
-            return self._map_bands(function, x)
-        cells, context = self.read(x, given)
-        y, log_det = function(cells, context)
-        log_det = log_det.reshape(len(x), -1).sum(1)
-        return (self.write(x, y) if self._written else x), log_det
+        if not self._in_bands(x, given):
+            y, log_det = function(*self.read(x, given))
+            return self.write(x, y), log_det.reshape(len(x), -1).sum(1)
+        out, total = x.clone(), x.new_zeros(len(x))
+        for band in self.bands(BAND // len(x)):
+            y, log_det = function(*band.read(out))
+            total += log_det.reshape(len(x), -1).sum(1)
+            band.write(out, y)
+        return out, total
 
-    @property
-    def _written(self) -> bool:
-        """Whether anybody wants what cells write; that of fixed maps is read by other layers."""
-        return self.precision.latents or self.cells.map is not None
+    def log_det(self, x: Tensor, context: Context | None = None) -> Tensor:
+        if not self._in_bands(x, context):
+            return self.bijector.log_det(*self.read(x, context)).reshape(len(x), -1).sum(1)
+        found = [self.bijector.log_det(*band.read(x)) for band in self.bands(BAND // len(x))]
+        return sum((one.reshape(len(x), -1).sum(1) for one in found), x.new_zeros(len(x)))
 
     def _in_bands(self, x: Tensor, given: Context | None) -> bool:
-        cells, known = self.cells, self.positions is not None or given is not None
-        if torch.is_grad_enabled() or known or not isinstance(cells, Sublattice):
+        known = self.positions is not None or given is not None
+        if torch.is_grad_enabled() or known or not isinstance(self.cells, Sublattice):
             return False
-        return not cells.periodic and len(x) * len(cells) > BAND
+        return not self.cells.periodic and len(x) * len(self.cells) > BAND
 
-    def _map_bands(self, function: Callable[..., Mapped], x: Tensor) -> Mapped:
-        """The same in parts, each of which can be written before the next is read, as no cell reads
-        what another one writes."""
+    def bands(self, most: int) -> Iterator["Band"]:
+        """The cells in bands of rows, where the boundary is open and positions aren't known.
+
+        Args:
+            most: Cells of a band in each image, if a row has no more.
+        """
         assert isinstance(self.cells, Sublattice)
-        total, wanted = x.new_zeros(len(x)), self._written
-        out = x.clone() if wanted else x
-        for rows, cells in self.cells.bands(BAND // len(x)):
-            band = out[:, :, rows]
-            y, log_det = function(*self.read_band(band, cells))
-            total += log_det.reshape(len(x), -1).sum(1)
-            if wanted:
-                overwrite(band, cells, y)
-        return out, total
+        first = self.cells.start[0]
+        for rows, cells in self.cells.bands(most):
+            yield Band(self, rows, cells, first)
+            first += cells.step * cells.shape[0]
 
     def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context]:
         """What the cells of images [N, C, h, w] write, [N·n, D], image by image, and what they know
@@ -142,16 +144,6 @@ class Cellwise(Bijector):
             missing = _missing(self.cells, x)
         embedding = self._embedding(len(x), given, cells)
         return cells, Context(cells[:, :0] if values is None else values, embedding, missing)
-
-    def read_band(self, x: Tensor, cells: Sublattice) -> tuple[Tensor, Context]:
-        """As `read`, by slices, so that it takes no table, where positions aren't known.
-
-        Args:
-            x: Some rows of images.
-            cells: The cells of the layer that lie there, as a layer of these rows.
-        """
-        own, context = read_cells(x, cells)
-        return own, replace(context, embedding=self.coded(own))
 
     def coded(self, like: Tensor) -> Tensor:
         """The code, once for every row of a tensor, in its number format: [R, E]."""
@@ -241,11 +233,47 @@ class Cellwise(Bijector):
         return x.slice_scatter(x[:, :, s:down].slice_scatter(y, 3, s, along), 2, s, down)
 
 
-def read_cells(x: Tensor, cells: Sublattice) -> tuple[Tensor, Context]:
-    """What cells of images [N, C, h, w] write, [N·n, D], image by image, and their context; by
-    slices, so that it takes no table."""
-    own, values = _sliced(x, cells)
-    return own, Context(values, own[:, :0], _missing(cells, x))
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Some rows of the cells of a layer. As cells don't read what others write, a band can be
+    written before the next one is read.
+
+    Attributes:
+        layer: The layer.
+        rows: The rows of the level's grid that the cells read.
+        cells: The cells, as a layer of these rows.
+        first: The row of the grid in which the first of them write.
+    """
+
+    layer: Cellwise
+    rows: slice
+    cells: Sublattice
+    first: int
+
+    @property
+    def level(self) -> int:
+        """The level of the layer."""
+        return self.cells.level
+
+    def read(self, x: Tensor) -> tuple[Tensor, Context]:
+        """What the cells of images [N, C, h, w] write, [R, D], and their context, by slices, so
+        that it takes no table; in the number format and on the device of the layer, whatever those
+        of the images are. Fixed maps take bytes as well."""
+        x = x[:, :, self.rows]
+        x = x if self.layer.cells.map else x.to(self.layer.code)
+        own, values = _sliced(x, self.cells)
+        return own, Context(values, self.layer.coded(own), _missing(self.cells, x))
+
+    def write(self, x: Tensor, values: Tensor) -> None:
+        """Change what the cells of images [N, C, h, w] write to other values [R, D], in place."""
+        x, cells, values = x[:, :, self.rows], self.cells, values.to(x)
+        (rows, columns), step, w = cells.shape, cells.step, cells.written
+        own = values.view(len(x), rows, columns, cells.groups, x.shape[1], -1)
+        own = own.permute(3, 5, 0, 4, 1, 2).reshape(w, len(x), x.shape[1], rows, columns)
+        for (a, b), one in zip(cells.reads[:w], own, strict=True):
+            i, j = cells.start[0] + a, cells.start[1] + b
+            down, along = step * (rows - 1) + 1, step * (columns - 1) + 1
+            x[:, :, i : i + down : step, j : j + along : step] = one
 
 
 def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:
@@ -321,14 +349,3 @@ def _missing_around(
     cells = Sublattice("", 0, grid, start, step, shape, offsets, 0, periodic=False, extent=extent)
     there = torch.ones(grid, dtype=torch.bool, device=device)
     return ~_slices(there, cells, offsets).flatten(1)
-
-
-def overwrite(x: Tensor, cells: Sublattice, values: Tensor) -> None:
-    """Write what cells write, [N·n, D], into images, where the boundary is open."""
-    (rows, columns), step, w = cells.shape, cells.step, cells.written
-    own = values.view(len(x), rows, columns, cells.groups, x.shape[1], -1)
-    own = own.permute(3, 5, 0, 4, 1, 2).reshape(w, len(x), x.shape[1], rows, columns)
-    for (a, b), one in zip(cells.reads[:w], own, strict=True):
-        i, j = cells.start[0] + a, cells.start[1] + b
-        down, along = step * (rows - 1) + 1, step * (columns - 1) + 1
-        x[:, :, i : i + down : step, j : j + along : step] = one

@@ -79,9 +79,6 @@ class WindowMixture(Bijector):
         return self.network.hidden_matrices()
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
-        if not self.precision.latents and not derivatives_wanted(x):
-            log_p = self._level_log_prob(_levels(x), *self._params(context, x))
-            return x, log_p + self.channels * math.log(LEVELS)
         tables = self._tables(x.dtype)
         place = find_place(x.T.contiguous(), tables)
         level = place.level + (place.low - place.low.detach())
@@ -89,6 +86,13 @@ class WindowMixture(Bijector):
         params = _shifted(params, factors, (level - units.centre) / units.unit)
         y, log_slope = mixture_forward(place, params, units)
         return y.T, log_slope.sum(0)
+
+    def log_det(self, x: Tensor, context: Context | None = None) -> Tensor:
+        if derivatives_wanted(x):
+            return super().log_det(x, context)
+        self._check(x)
+        log_p = self._level_log_prob(_levels(x), *self._params(context, x))
+        return log_p + self.channels * math.log(LEVELS)
 
     def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
         d, tables = y.T, self._tables(y.dtype)

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from rgflow.bijectors.base import Context
-from rgflow.bijectors.cellwise import overwrite
+from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.checks import check_at_least, check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address
@@ -27,14 +27,13 @@ from rgflow.model import RGFlow
 from rgflow.photographs.enlarging import from_cube
 from rgflow.photographs.pictures import Pixels, image_of
 from rgflow.photographs.scoring import (
-    Part,
     averaged,
     grids,
     has_averages,
-    parts_of,
     sized,
     unaveraged,
     window_of,
+    windows_of,
 )
 
 Progress = Callable[[float], None]
@@ -43,11 +42,11 @@ Progress = Callable[[float], None]
 class _Change(Protocol):
     """How the latents of cells change."""
 
-    def touches(self, part: Part) -> bool | Tensor:
+    def touches(self, part: Band) -> bool | Tensor:
         """Which cells get other latents: all, none, or a mask [k]."""
         ...
 
-    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
         """The new latents of some cells, whose own latents are those [k, C]."""
         ...
 
@@ -60,7 +59,7 @@ def _changed(flow: RGFlow, image: Tensor, change: _Change, progress: Progress | 
     for level in reversed(range(flow.levels)):
         if level + 1 < flow.levels:
             out[level][:, :, ::2, ::2] = unaveraged(flow, out, level + 1)
-        for part in reversed(list(parts_of(flow, level))):
+        for part in reversed(_bands(flow, level)):
             touched = torch.as_tensor(change.touches(part), device=flow.device)
             if changed or touched.any():  # otherwise all that it reads is as before
                 changed |= _rewrite(flow, before, out, part, change, touched)
@@ -70,19 +69,24 @@ def _changed(flow: RGFlow, image: Tensor, change: _Change, progress: Progress | 
     return unaveraged(flow, out, 0)[0]
 
 
+def _bands(flow: RGFlow, level: int) -> list[Band]:
+    """The cells of a level in bands of rows, in the order of inference."""
+    return [band for layer in windows_of(flow.steps[level]) for band in layer.bands(BAND)]
+
+
 def _rewrite(
     flow: RGFlow,
     before: list[Tensor],
     out: list[Tensor],
-    part: Part,
+    part: Band,
     change: _Change,
     touched: Tensor,
 ) -> bool:
     """Write the cells of a part, of `grids` as they were and as they are to be; whether any are
     others."""
-    levels, around = _read(flow, before, part)
-    now = out[part.level][:, :, part.rows]
-    _, given = part.layer.read_band(now.to(flow.device, flow.dtype), part.cells)
+    levels, around = part.read(before[part.level])
+    now = out[part.level]
+    _, given = part.read(now)
     which = (around.values != given.values).any(1) | touched
     if not which.any():
         return False
@@ -92,17 +96,11 @@ def _rewrite(
     free = torch.ones(len(own), dtype=torch.bool, device=own.device)
     new = levels.clone()
     new[which] = window.draw_levels(own, free, u, given.rows(which))[0].to(levels)
-    overwrite(now, part.cells, new.to(torch.uint8).cpu())
+    part.write(now, new)
     return True
 
 
-def _read(flow: Flow, found: list[Tensor], part: Part) -> tuple[Tensor, Context]:
-    """What the cells of a part write, in bytes [k, C], and what they read, of some `grids`."""
-    rows = found[part.level][:, :, part.rows]
-    return part.layer.read_band(rows.to(flow.device, flow.dtype), part.cells)
-
-
-def _latents(flow: Flow, part: Part, levels: Tensor, around: Context, which: Tensor) -> Tensor:
+def _latents(flow: Flow, part: Band, levels: Tensor, around: Context, which: Tensor) -> Tensor:
     """The latents of some cells, [k, C]."""
     places = window_of(part.layer).places(levels[which], around.rows(which))
     return flow.prior.from_cube(places)
@@ -114,16 +112,16 @@ class _Mixed:
     def __init__(self, flow: RGFlow, second: Tensor, shares: Sequence[float]) -> None:
         self.flow, self.second, self.shares = flow, grids(flow, second[None]), shares
 
-    def _share(self, part: Part) -> float:
+    def _share(self, part: Band) -> float:
         return self.shares[part.level] if part.level < len(self.shares) else 0.0
 
-    def touches(self, part: Part) -> bool:
+    def touches(self, part: Band) -> bool:
         return self._share(part) != 0
 
-    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
         if not (share := self._share(part)):
             return own()
-        other = _latents(self.flow, part, *_read(self.flow, self.second, part), which)
+        other = _latents(self.flow, part, *part.read(self.second[part.level]), which)
         return other if share == 1 else torch.lerp(own(), other, share)
 
 
@@ -136,10 +134,10 @@ class _Anew:
         self.level, self.generator = level, generator
         self.prior = flow.prior.tempered(temperature, "density")
 
-    def touches(self, part: Part) -> bool:
+    def touches(self, part: Band) -> bool:
         return part.level == self.level
 
-    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
         z = own()
         if part.level != self.level:
             return z
@@ -153,7 +151,7 @@ class _Moved:
     def __init__(self, address: Address, value: float, add: bool) -> None:
         self.address, self.value, self.add = address, value, add
 
-    def touches(self, part: Part) -> Tensor:
+    def touches(self, part: Band) -> Tensor:
         level, i, j, _ = self.address
         rows, columns = part.cells.shape
         there = torch.zeros(rows, columns, dtype=torch.bool)
@@ -168,7 +166,7 @@ class _Moved:
             there[row, column] = True
         return there.flatten()
 
-    def latents(self, part: Part, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
+    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
         z, channel = own(), self.address[3]
         here = self.touches(part).to(which.device)[which]
         z[here, channel] = z[here, channel] + self.value if self.add else self.value

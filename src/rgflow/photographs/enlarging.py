@@ -6,13 +6,12 @@ Letters in shapes: C channels; H, W rows and columns.
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.cellwise import BAND, overwrite
-from rgflow.cells import Mask, Sublattice
+from rgflow.bijectors.cellwise import BAND
+from rgflow.cells import Mask
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
@@ -88,15 +87,13 @@ def enlarge(
         of = sized(flow, larger[None])
         for layer in reversed(windows_of(of.steps[0])):
             window = window_of(layer)
-            for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
-                band = larger[None, :, rows]
-                own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
+            for band in layer.bands(BAND):
+                own, context = band.read(larger[None])
                 u = uniforms(flow, own, temperature, generator)
-                done += len(cells)
+                done += len(band.cells)
                 if done > kept.done:
                     free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-                    drawn = window.draw_levels(own, free, u, context)[0]
-                    overwrite(band, cells, drawn.to(torch.uint8).cpu())
+                    band.write(larger[None], window.draw_levels(own, free, u, context)[0])
                     kept.write(done)
                 if progress:
                     progress(done / total)
@@ -199,20 +196,17 @@ def redraw(
         marked = inside[level]
         for layer in reversed(windows_of(of.steps[level])):
             window = window_of(layer)
-            for rows, cells in cast(Sublattice, layer.cells).bands(BAND):
-                band = found[level][:, :, rows]
-                i, j = cells.start
-                free = torch.from_numpy(marked[rows][i :: cells.step, j :: cells.step].copy())
+            for band in layer.bands(BAND):
+                cells, (i, j) = band.cells, band.cells.start
+                free = torch.from_numpy(marked[band.rows][i :: cells.step, j :: cells.step].copy())
                 free = free[: cells.shape[0], : cells.shape[1]].flatten().to(flow.device)
                 if not free.any():
                     continue
-                own, context = layer.read_band(band.to(flow.device, flow.dtype), cells)
-                own, context = own[free], context.rows(free)
+                every, context = band.read(found[level])
+                own, context = every[free], context.rows(free)
                 u = uniforms(flow, own, temperature, generator)
                 drawn = window.draw_levels(own, torch.ones_like(free[free]), u, context)[0]
-                every = layer.read_band(band.to(flow.dtype), cells)[0].clone()
-                every[free.cpu()] = drawn.cpu().to(every)
-                overwrite(band, cells, every.to(torch.uint8))
+                band.write(found[level], every.index_put((free,), drawn.to(every)))
                 done += len(own)
                 if progress:
                     progress(done / total)

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from rgflow.bijectors.base import Context
-from rgflow.bijectors.cellwise import BAND
+from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Ids, Mask, Sublattice
 from rgflow.flow import Flow
 from rgflow.photographs.scoring import check_windows, has_averages, padded, sized, window_of
 from rgflow.repair.biharmonic import biharmonic
-from rgflow.repair.windows import Parts, WindowFilling, window_layers
+from rgflow.repair.particles import Chain, filling_of
 
 SWEEPS, DEEPER, DEEP, EVERY = 4, 0.7, 8, 4
 """Number of times every missing pixel is estimated; the factor by which the weight of the estimate
@@ -103,7 +103,7 @@ class Around:
         )
         out, first = torch.empty(height, width, dtype=self.dtype), 0
         for rows, cells in every.bands(BAND):
-            own, context = self._layer.read_band(self.image[None, :, rows].to(self.dtype), cells)
+            own, context = Band(self._layer, rows, cells, first).read(self.image[None])
             found = self._map.excess(own, context)
             out[first : first + cells.shape[0]] = found.view(cells.shape).cpu()
             first += cells.shape[0]
@@ -251,32 +251,20 @@ def completions(
     x = padded(of, image[None])[0].to(of.device, copy=True)
     missing = np.zeros(x.shape[1:], dtype=bool)
     missing[:height, :width] = hole
-    random = torch.Generator().manual_seed(
-        int(torch.randint(1 << 62, (), generator=generator, dtype=torch.int64))
-    )
-    filling = WindowFilling(window_layers(of), missing, particles, random)
-    drawn = _drawn(filling, x, count, progress or (lambda _: None))
-    return (one[:, :height, :width].clone() for one in drawn)
+    filling = filling_of(of, missing)
 
+    @torch.inference_mode()  # which makes many small steps a third faster
+    def drawn() -> Iterator[Tensor]:
+        chain, done = Chain(filling, x, particles, generator), 0
+        total = count * sum(batch.count for batch in filling.batches)
+        for _ in range(count):
+            for batch, _ in chain.sweep():
+                done += batch.count
+                if progress:
+                    progress(done / total)
+            yield x[:, :height, :width].clone()
 
-@torch.inference_mode()  # which makes many small steps a third faster
-def _drawn(
-    filling: WindowFilling, x: Tensor, count: int, progress: Callable[[float], None]
-) -> Iterator[Tensor]:
-    """Draws of the hole of an image x [C, H, W], a Markov chain."""
-
-    def draw(parts: Parts, *, keep: bool) -> None:
-        i, j = torch.as_tensor(parts.sites, device=x.device).T
-        x[:, i, j] = filling.draw(x, parts, keep=keep).chosen.T
-
-    draw(filling.whole, keep=False)
-    done, total = 0, count * filling.count
-    for _ in range(count):
-        for k in torch.randperm(len(filling.batches), generator=filling.random).tolist():
-            draw(filling.batches[k], keep=True)
-            done += filling.batches[k].count
-            progress(done / total)
-        yield x
+    return drawn()
 
 
 def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None]) -> None:

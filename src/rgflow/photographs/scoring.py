@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rgflow.bijectors.averages import Sign, map_levels
+from rgflow.bijectors.averages import Averages, Sign
 from rgflow.bijectors.base import Compose
-from rgflow.bijectors.cellwise import BAND, Cellwise, overwrite, read_cells
+from rgflow.bijectors.cellwise import BAND, Band, Cellwise, spec_of
 from rgflow.bijectors.window import WindowMixture
-from rgflow.cells import Sublattice
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
 from rgflow.model import RGFlow, RGStep
@@ -53,33 +52,12 @@ class Bits:
         return self.total / self.dim
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some rows of the cells of one layer.
-
-    Attributes:
-        name: Name of the part, for `Done`.
-        level: Its level.
-        layer: The layer of its cells.
-        rows: The rows of the level's grid that the cells read.
-        cells: The cells, as a layer of these rows.
-        first: The row of the grid in which the first of them write.
-    """
-
-    name: str
-    level: int
-    layer: Cellwise
-    rows: slice
-    cells: Sublattice
-    first: int
-
-
 def is_of_photographs(flow: Flow) -> bool:
     """Whether a flow is of photographs of any size: of windows with an open boundary, and uniform
     pixels."""
     if not isinstance(flow, RGFlow) or flow.labels is not None:
         return False
-    layers = [layer for step in flow.steps for layer in windows_of(step)]
+    layers = [layer for layer in flow.layers if not layer.cells.map]
     return are_windows(flow, layers) and not layers[0].cells.periodic
 
 
@@ -117,12 +95,11 @@ def window_of(layer: Cellwise) -> WindowMixture:
 def averaged(x8: Tensor, sign: Sign) -> Tensor:
     """Images, uint8 [N, C, H, W], of whose squares of 2×2 pixels the first is the average, and the
     others are differences (`rgflow.bijectors.averages`), or the way back."""
-    out, grid = x8.clone(), (x8.shape[2], x8.shape[3])
-    for rows, cells in Squares(0, grid, grid, periodic=False).bands(BAND):
-        own = read_cells(out[:, :, rows], cells)[0].short()
-        mapped = map_levels(own.view(len(own), 4, -1), sign)
-        overwrite(out[:, :, rows], cells, mapped.flatten(1).to(torch.uint8))
-    return out
+    channels, *grid = x8.shape[1:]
+    cells = Squares(0, (grid[0], grid[1]), (grid[0], grid[1]), periodic=False)
+    layer = Cellwise(Averages(spec_of(cells, channels)), cells, channels)
+    with torch.no_grad():
+        return (layer.forward if sign > 0 else layer.inverse)(x8)[0]
 
 
 def grids(flow: RGFlow, images: Tensor) -> list[Tensor]:
@@ -150,35 +127,35 @@ def unaveraged(flow: RGFlow, found: list[Tensor], level: int) -> Tensor:
     return averaged(found[level], -1)
 
 
-def parts(flow: RGFlow, images: int = 1) -> Iterator[Part]:
-    """The parts of all layers, of some images that are scored together, level 0 first."""
-    for level in range(flow.levels):
-        yield from parts_of(flow, level, images)
-
-
-def parts_of(flow: RGFlow, level: int, images: int = 1) -> Iterator[Part]:
-    """The parts of the layers of one level."""
-    for number, layer in enumerate(windows_of(flow.steps[level])):
-        assert isinstance(layer.cells, Sublattice)
-        top = layer.cells.start[0]
-        for k, (rows, cells) in enumerate(layer.cells.bands(BAND // images)):
-            yield Part(f"{level}/{number}/{k}", level, layer, rows, cells, top)
-            top += layer.cells.step * cells.shape[0]
-
-
 @torch.no_grad()
-def part_bits(flow: RGFlow, found: list[Tensor], part: Part) -> Tensor:
-    """Bits of what the cells of a part write, [N, rows, columns].
+def bands(flow: RGFlow, images: Tensor) -> Iterator[tuple[str, Band, Tensor]]:
+    """All cells of images in bands of rows, level 0 first: a name for each band, the band, and the
+    grid that it reads, uint8 [N, C, h, w].
 
     Args:
         flow: Of the images' size.
-        found: The images, as `grids` gives them.
-        part: One of `parts`.
+        images: uint8 [N, C, H, W].
     """
-    x8 = found[part.level][:, :, part.rows]
-    levels, context = part.layer.read_band(x8.to(flow.device, flow.dtype), part.cells)
-    log_prob = window_of(part.layer).level_log_prob(levels, context)
-    return -log_prob.view(len(x8), *part.cells.shape) / math.log(2)
+    number = 0
+    images = padded(flow, images) if has_averages(flow) else images
+    for visit in flow.walk(images, write=False):
+        number = 0 if visit.first else number
+        if not visit.layer.cells.map:
+            for k, band in enumerate(visit.layer.bands(BAND // len(images))):
+                yield f"{visit.level}/{number}/{k}", band, visit.x
+            number += 1
+
+
+@torch.no_grad()
+def band_bits(band: Band, grid: Tensor) -> Tensor:
+    """Bits of what the cells of a band write, [N, rows, columns].
+
+    Args:
+        band: One of `bands`.
+        grid: The grid that it reads, uint8 [N, C, h, w].
+    """
+    log_prob = window_of(band.layer).level_log_prob(*band.read(grid))
+    return -log_prob.view(len(grid), *band.cells.shape) / math.log(2)
 
 
 def bits(
@@ -212,16 +189,16 @@ def bits(
     flow = sized(flow, images)
     count, *shape = images.shape
     levels = torch.zeros(count, flow.levels, dtype=torch.float64)
-    pixels, so_far, read = shape[1] * shape[2], 0, grids(flow, images)
-    for part in parts(flow, count):
-        if done and part.name in done:
-            found = torch.tensor([done[part.name]], dtype=torch.float64)
+    pixels, so_far = shape[1] * shape[2], 0
+    for name, band, grid in bands(flow, images):
+        if done and name in done:
+            found = torch.tensor([done[name]], dtype=torch.float64)
         else:
-            found = part_bits(flow, read, part).double().sum((1, 2)).cpu()
-        levels[:, part.level] += found
-        so_far += len(part.cells)
+            found = band_bits(band, grid).double().sum((1, 2)).cpu()
+        levels[:, band.level] += found
+        so_far += len(band.cells)
         if progress:
-            progress(part.name, found.sum().item(), so_far / pixels)
+            progress(name, found.sum().item(), so_far / pixels)
     return Bits(levels, math.prod(shape))
 
 
@@ -237,17 +214,17 @@ def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None
     """
     flow = sized(flow, images)
     out = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
-    so_far, read = 0, grids(flow, images)
-    for part in parts(flow, len(images)):
-        step, j = part.cells.step, part.cells.start[1]
-        grid = out[:, :: 1 << part.level, :: 1 << part.level]
-        rows, columns = part.cells.shape
-        grid[
+    so_far = 0
+    for _, band, grid in bands(flow, images):
+        step, j = band.cells.step, band.cells.start[1]
+        of_level = out[:, :: 1 << band.level, :: 1 << band.level]
+        rows, columns = band.cells.shape
+        of_level[
             :,
-            part.first : part.first + step * (rows - 1) + 1 : step,
+            band.first : band.first + step * (rows - 1) + 1 : step,
             j : j + step * (columns - 1) + 1 : step,
-        ] = part_bits(flow, read, part).to(out)
-        so_far += len(part.cells)
+        ] = band_bits(band, grid).to(out)
+        so_far += len(band.cells)
         if progress:
             progress(so_far / out[0].numel())
     return out

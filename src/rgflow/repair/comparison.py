@@ -3,6 +3,7 @@
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +22,9 @@ from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.climb import Climb
+from rgflow.repair.holes import EncodedImages, WholeFlow
 from rgflow.repair.inpainting import Inpainting, inpaint
 from rgflow.repair.particles import Completion, complete
-from rgflow.repair.problems import Poses, WholeFlow
 from rgflow.text import mean_and_error
 
 Progress = Callable[[str, int, Tensor], bool | None]
@@ -86,7 +87,16 @@ class RepairScores:
 
 
 def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> Mask:
-    """A random square inside each of N images, [N, H, W].
+    """A random square inside each of some images.
+
+    Args:
+        lattice: The sites of an image.
+        images: Number of images, N.
+        edge: Edge of the squares, in pixels.
+        seed: Seed of their places.
+
+    Returns:
+        Masks, [N, H, W].
 
     Raises:
         ValueError: If the square is larger than the image.
@@ -104,7 +114,7 @@ def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> 
 
 
 def blanked(images: Tensor, masks: Mask) -> Tensor:
-    """Images with zeros in their holes: masks [H, W] or [N, H, W]."""
+    """Images [N, C, H, W] with zeros in their holes: masks [H, W] or [N, H, W]."""
     holes = torch.as_tensor(np.broadcast_to(masks, (len(images), *masks.shape[-2:])).copy())
     return images.masked_fill(holes[:, None].to(images.device), 0)
 
@@ -148,74 +158,65 @@ def fill(
     Raises:
         ValueError: As for `inpaint` and `biharmonic`.
     """
-    known = blanked(images, flow.lattice.masks(masks, len(images)))
-    if particles:
-        how = {"particles": particles, "sweeps": sweeps}
-        yield _by_particles(flow, known, masks, how, seed, progress, preview)
-    methods = [] if particles else [(_name(flow), flow, False)]
-    if beside is not None:
-        other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
-        if isinstance(flow, RGFlow):
-            methods.append((f"{other}, constrained", beside, True))
-        methods.append((other, beside, False))
-    for name, one, constrained in methods:
-        start = time.perf_counter()
-        noise = torch.Generator().manual_seed(seed)
-        poses: Poses
+    masks = flow.lattice.masks(masks, len(images))
+    known = blanked(images, masks)
+
+    def drawn() -> Filled:
+        start, name, found = time.perf_counter(), f"{_name(flow)}, particles", list[Completion]()
+        steps = itertools.count(1)  # of all images
+        for image, mask in zip(known, masks, strict=True):  # each as if there were no others
+            found.append(
+                complete(
+                    flow,
+                    image,
+                    mask,
+                    particles=particles,
+                    sweeps=sweeps,
+                    generator=torch.Generator().manual_seed(seed),
+                    progress=progress
+                    and (lambda _, log_p: progress(name, next(steps), torch.tensor([[log_p]]))),
+                    preview=preview and (lambda image: preview(image[None])),
+                )
+            )
+        filled = torch.stack([one.image for one in found])
+        spent = time.perf_counter() - start
+        return Filled(name=name, images=filled, seconds=spent, flow=flow, completions=tuple(found))
+
+    def climbed(name: str, one: Flow, constrained: bool) -> Filled:
+        start, noise = time.perf_counter(), torch.Generator().manual_seed(seed)
+        encoded: EncodedImages
         if isinstance(one, RGFlow) and not constrained:
-            poses = LocalFlow(one, known, generator=noise)
+            encoded = LocalFlow(one, known, generator=noise)
         else:
-            free = _sizes(flow, masks, len(images)) if constrained else None
-            poses = WholeFlow(one, known, free=free, generator=noise, seed=seed)
+            free = _sizes(flow, masks) if constrained else None
+            encoded = WholeFlow(one, known, free=free, generator=noise, seed=seed)
         found = inpaint(
-            poses,
+            encoded,
             masks,
             replace(climb, variables="latents") if constrained else climb,
             generator=torch.Generator().manual_seed(seed + 1),
             progress=progress and partial(progress, name),
             preview=preview if one is flow else None,
         )
-        seconds = time.perf_counter() - start
-        yield Filled(name=name, images=found.images, seconds=seconds, flow=one, inpainting=found)
+        spent = time.perf_counter() - start
+        return Filled(name=name, images=found.images, seconds=spent, flow=one, inpainting=found)
+
+    yield drawn() if particles else climbed(_name(flow), flow, False)
+    if beside is not None:
+        other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
+        if isinstance(flow, RGFlow):
+            yield climbed(f"{other}, constrained", beside, True)
+        yield climbed(other, beside, False)
     if not masks.all((-2, -1)).any():  # it needs something around a hole
         start = time.perf_counter()
         smooth = biharmonic(known, masks)
         yield Filled(name="biharmonic", images=smooth, seconds=time.perf_counter() - start)
 
 
-def _by_particles(
-    flow: Flow,
-    images: Tensor,
-    masks: Mask,
-    how: dict[str, int],
-    seed: int,
-    progress: Progress | None,
-    preview: Callable[[Tensor], None] | None,
-) -> Filled:
-    """One image after the other, each as if there were no others."""
-    start = time.perf_counter()
-    name, steps, found = f"{_name(flow)}, particles", 0, []
-
-    def after(_: int, log_p: float) -> bool | None:
-        nonlocal steps
-        steps += 1
-        return progress(name, steps, torch.tensor([[log_p]])) if progress else None
-
-    for image, mask in zip(images, flow.lattice.masks(masks, len(images)), strict=True):
-        random = torch.Generator().manual_seed(seed)
-        show = (lambda image: preview(image[None])) if preview else None
-        found.append(
-            complete(flow, image, mask, **how, generator=random, progress=after, preview=show)
-        )
-    filled = torch.stack([one.image for one in found])
-    seconds = time.perf_counter() - start
-    return Filled(name=name, images=filled, seconds=seconds, flow=flow, completions=tuple(found))
-
-
-def _sizes(flow: Flow, masks: Mask, images: int) -> list[int]:
-    """How many latents the inference cone of each hole has."""
+def _sizes(flow: Flow, masks: Mask) -> list[int]:
+    """Number of latents in the inference cone of each hole, masks [N, H, W]."""
     assert isinstance(flow.lattice, Lattice)
-    cones = [flow.lattice.inference_cone(mask) for mask in flow.lattice.masks(masks, images)]
+    cones = [flow.lattice.inference_cone(mask) for mask in masks]
     return [flow.config.channels * int(cone.sum()) for cone in cones]
 
 
@@ -225,8 +226,14 @@ def _name(flow: Flow) -> str:
 
 @torch.no_grad()
 def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> RepairScores:
-    """Compare a method's images with the ground truth, uint8 [N, C, H, W]; holes and seed as for
-    `fill`."""
+    """Compare a method's images with the ground truth.
+
+    Args:
+        filled: What a method made.
+        truth: uint8 [N, C, H, W].
+        masks: The holes, as for `fill`.
+        seed: As for `fill`.
+    """
     found, flow, n = filled.log_prob, filled.flow, len(truth)
     log_prob, error = None, math.nan
     climb, curves = filled.inpainting, filled.curves

@@ -3,8 +3,8 @@
 Some variables generate the pixels of the hole; these are pasted into the known pixels, and Adam
 climbs the log-likelihood of the result, from the best of many random draws.
 
-Letters in shapes: N images; C channels; H, W rows and columns; R restarts; T steps; S pixels of all
-holes together.
+Letters in shapes: N images; C channels; H, W rows and columns; R restarts; T steps; K = N·R holes;
+S pixels of all holes together.
 """
 
 import math
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from rgflow.lattice import Mask
 from rgflow.repair.climb import Climb
-from rgflow.repair.problems import Poses, Problems
+from rgflow.repair.holes import EncodedImages, Holes
 
 PIXELS_AT_ONCE = 1 << 15
-"""Pixels of draws that are evaluated together, to limit memory."""
+"""Missing pixels of the random draws that are evaluated together, to limit memory."""
 SITES_AT_ONCE = 1 << 24
-"""Sites of their whole images, likewise."""
+"""Pixels of the whole images of these draws, to limit memory."""
 PATIENCE = 60
-"""Steps without progress after which the rate falls."""
-FALLS = 2
-"""How often the rate falls before the end, each time to a third."""
-PROGRESS = 0.1
-"""Nats by which log p has to rise to count as progress."""
+"""Steps without progress after which the learning rate falls to a third."""
+MAX_FALLS = 2
+"""Falls of the learning rate before the climb ends."""
+MIN_RISE = 0.1
+"""Rise of log p, in nats, that counts as progress."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +64,7 @@ class Inpainting:
 
 
 def inpaint(
-    poses: Poses,
+    encoded: EncodedImages,
     masks: Mask,
     climb: Climb = Climb(),
     *,
@@ -78,7 +78,7 @@ def inpaint(
     inside their holes has no influence.
 
     Args:
-        poses: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
+        encoded: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
         masks: The holes, [H, W] for all images alike, or [N, H, W].
         climb: What is varied, and how to search.
         generator: Source of randomness, on the CPU.
@@ -99,7 +99,7 @@ def inpaint(
         >>> found.images.shape, found.curves.shape, bool((found.log_prob >= found.start).all())
         (torch.Size([2, 3, 16, 16]), torch.Size([20, 2, 1]), True)
     """
-    masks = poses.lattice.masks(masks, len(poses))
+    masks = encoded.lattice.masks(masks, len(encoded))
     for number, mask in enumerate(masks):
         if not mask.any():
             raise ValueError(
@@ -107,74 +107,73 @@ def inpaint(
                 f"pixel."
             )
     restarts = climb.restarts
-    problems = poses.region(masks, restarts)
-    latents = _starts(poses, masks, climb, generator, progress)
-    if climb.variables == "latents":
-        ascent = _Ascent(problems, latents, problems.decode)
-        owners = problems.latent_owners
-    else:
+    holes = encoded.region(masks, restarts)
+    latents = _starts(encoded, masks, climb, generator, progress)
+    to_pixels: Callable[[Tensor], Tensor] = holes.decode
+    start, owners = latents, holes.latent_owners
+    if climb.variables == "pixels":
         with torch.no_grad():
-            pixels = problems.decode(latents)
-        ascent = _Ascent(problems, problems.to_flow(pixels), problems.from_flow)
-        owners = problems.owners.repeat_interleave(pixels.shape[1])
+            start = holes.to_flow(holes.decode(latents))
+        owners, to_pixels = holes.owners, holes.from_flow
+    ascent = _Ascent(holes, start, owners, to_pixels)
     report = progress
     if preview:
 
         def report(step: int, log_prob: Tensor) -> bool | None:
-            preview(problems.paste(ascent.pixels))
+            preview(holes.paste(ascent.pixels))
             return progress(step, log_prob) if progress else None
 
-    curves, rested = ascent.run(climb, report)
+    curves, converged = ascent.run(climb, report)
     reached, best = ascent.best.view(-1, restarts).max(1)
-    chosen = torch.arange(len(poses), device=best.device) * restarts + best
+    chosen = torch.arange(len(encoded), device=best.device) * restarts + best
     return Inpainting(
-        images=problems.paste(ascent.pixels)[chosen],
+        images=holes.paste(ascent.pixels)[chosen],
         log_prob=reached,
         start=curves[0].gather(1, best[:, None])[:, 0],
         curves=curves,
         best=best,
-        converged=rested[chosen],
+        converged=converged[chosen],
         diverged=ascent.diverged[chosen],
-        free=torch.bincount(owners, minlength=len(problems))[::restarts],
+        free=start[0].numel() * torch.bincount(owners, minlength=len(holes))[::restarts],
         climb=climb,
     )
 
 
 def by_copy(owners: Tensor, copies: int) -> Tensor:
-    """Where the entries of every copy stand in a batch of several problems per image.
+    """Positions of the entries of every copy in a batch of several holes per image.
 
     Args:
-        owners: The problem of every entry.
-        copies: Problems per image, those of an image following one another.
+        owners: The hole that every entry belongs to, [entries].
+        copies: Number of holes per image; those of an image follow one another.
 
     Returns:
-        Places [copies, entries of one copy of all images].
+        Positions [copies, entries of one copy of all images].
     """
     return torch.argsort(owners % copies, stable=True).view(copies, -1)
 
 
 @torch.no_grad()
 def _starts(
-    poses: Poses,
+    encoded: EncodedImages,
     masks: Mask,
     climb: Climb,
     generator: torch.Generator | None,
     progress: Callable[[int, Tensor], bool | None] | None,
 ) -> Tensor:
-    """Latents of the best draws, for the problems with that many copies per image."""
+    """Latents of the best draws, for that many copies of the holes."""
     most = min(PIXELS_AT_ONCE // int(masks.sum()), SITES_AT_ONCE // masks.size)
     together = max(1, min(climb.draws, most))
-    problems = poses.region(masks, together)
-    prior = problems.flow.prior.tempered(climb.temperature)
-    places = by_copy(problems.latent_owners, together)
-    image_of = problems.latent_owners[places[0]].div(together, rounding_mode="floor")
-    kept = problems.latents.new_empty(0, len(image_of))
-    scores = problems.pixels.new_empty(len(masks), 0)
+    holes = encoded.region(masks, together)
+    prior = holes.flow.prior.tempered(climb.temperature)
+    places = by_copy(holes.latent_owners, together)
+    image_of = holes.latent_owners[places[0]].div(together, rounding_mode="floor")
+    kept = holes.latents.new_empty(0, len(image_of))
+    scores = holes.pixels.new_empty(len(masks), 0)
     for first in range(0, climb.draws, together):
         # Drawn on the CPU, so that the same seed gives the same on all devices.
-        like = torch.empty_like(problems.latents, device=generator.device if generator else None)
-        z = prior.sample_like(like, generator).to(problems.latents.device)
-        log_prob = problems.log_prob(problems.decode(z)).nan_to_num(-math.inf, posinf=-math.inf)
+        like = torch.empty_like(holes.latents, device=generator.device if generator else None)
+        z = prior.sample_like(like, generator).to(holes.latents.device)
+        log_prob = holes.log_prob(holes.decode(z)).nan_to_num(-math.inf, posinf=-math.inf)
         new = slice(climb.draws - first)  # of the last ones, those that were asked for
         scores = torch.cat((scores, log_prob.view(len(masks), together)[:, new]), 1)
         kept = torch.cat((kept, z[places][new]))
@@ -183,71 +182,70 @@ def _starts(
         if progress:
             progress(0, scores)
     out = torch.empty_like(kept.flatten())
-    out[by_copy(poses.region(masks, climb.restarts).latent_owners, climb.restarts)] = kept
+    out[by_copy(encoded.region(masks, climb.restarts).latent_owners, climb.restarts)] = kept
     return out
 
 
 class _Ascent:
-    """The climb of log p by Adam, and the best that it has met.
+    """The climb of log p by Adam, and the best completions on the way.
 
     Attributes:
-        best: The highest log p of every problem so far, [K].
-        pixels: Those of it, [S, C].
+        best: The highest log p of every hole so far, [K].
+        pixels: The pixels with this log p, [S, C].
         diverged: Whether log p, or its gradient, has ever not been finite, or log p ended below
             where it began, [K].
     """
 
     def __init__(
-        self, problems: Problems, start: Tensor, to_pixels: Callable[[Tensor], Tensor]
+        self, holes: Holes, start: Tensor, owners: Tensor, to_pixels: Callable[[Tensor], Tensor]
     ) -> None:
-        self.problems, self.to_pixels = problems, to_pixels
+        self.holes, self.owners, self.to_pixels = holes, owners, to_pixels
         self.point = start.detach().clone().requires_grad_()
         self.safe = start.detach().clone()  # the variables of the best
-        self.owners = problems.latent_owners if start.ndim == 1 else problems.owners
         self.pixels = to_pixels(self.safe)
-        self.best = problems.pixels.new_full((len(problems),), -math.inf)
-        self.diverged = torch.zeros(len(problems), dtype=torch.bool, device=start.device)
+        self.best = holes.pixels.new_full((len(holes),), -math.inf)
+        self.diverged = torch.zeros(len(holes), dtype=torch.bool, device=start.device)
 
     def run(
         self, climb: Climb, progress: Callable[[int, Tensor], bool | None] | None
     ) -> tuple[Tensor, Tensor]:
-        """Climb. The curves [T, N, R], and which problems came to rest, [K]."""
+        """Climb. The curves [T, N, R], and which holes converged, [K]."""
         adam = torch.optim.Adam([self.point], lr=climb.rate)
         curves: list[Tensor] = []
         mark, since = self.best.clone(), torch.zeros_like(self.best, dtype=torch.long)
         falls = torch.zeros_like(since)
         for step in range(climb.steps):
-            share = torch.where(falls > FALLS, 0, 3.0**-falls).to(self.best.dtype)
+            share = torch.where(falls > MAX_FALLS, 0, 3.0**-falls).to(self.best.dtype)
             log_prob = self._step(adam, share)
             curves.append(log_prob.view(-1, climb.restarts))
-            risen = self.best > mark + PROGRESS
+            risen = self.best > mark + MIN_RISE
             mark = torch.where(risen, self.best, mark)
             since = torch.where(risen, 0, since + 1)
             falls = falls + (since >= PATIENCE)
             since = since % PATIENCE
-            if (progress and progress(step + 1, curves[-1])) or bool((falls > FALLS).all()):
+            if (progress and progress(step + 1, curves[-1])) or bool((falls > MAX_FALLS).all()):
                 break
         self.diverged |= ~(curves[-1] >= curves[0]).flatten()
-        return torch.stack(curves), (falls > FALLS) & ~self.diverged
+        return torch.stack(curves), (falls > MAX_FALLS) & ~self.diverged
 
     def _step(self, adam: torch.optim.Optimizer, share: Tensor) -> Tensor:
         """A share [K] of one step of Adam; log p before it, [K]."""
         adam.zero_grad()
         pixels = self.to_pixels(self.point)
-        log_prob = self.problems.log_prob(pixels)
+        log_prob = self.holes.log_prob(pixels)
         log_prob.sum().neg().backward()
         gradient = self.point.grad
         assert gradient is not None
         with torch.no_grad():
             better = (log_prob > self.best) & log_prob.isfinite()
             self.best = torch.where(better, log_prob, self.best)
-            self.pixels = torch.where(better[self.problems.owners, None], pixels, self.pixels)
+            self.pixels = torch.where(better[self.holes.owners, None], pixels, self.pixels)
             shape = (-1,) + (1,) * (self.point.ndim - 1)
             here = better[self.owners].view(shape)
             self.safe = torch.where(here, self.point, self.safe)
             bad = ~log_prob.isfinite()
             wrong = ~gradient.isfinite()
-            bad[self.owners[wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong]] = True
+            bad[self.owners[wrong.view(len(wrong), -1).any(1)]] = True
             if bad.any():
                 self.diverged |= bad
                 lost = bad[self.owners].view(shape)

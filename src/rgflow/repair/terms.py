@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.cellwise import Cellwise
 from rgflow.flow import Flow
+from rgflow.latents import Latents
 from rgflow.model import RGFlow
 
 
@@ -65,24 +65,26 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
     flow.refuse_labels("terms of cells")
     x = flow.to_reals(images, generator)
     n, channels, height, width = x.shape
-    pixels = x.new_zeros(n, height, width)
-    if flow.preprocess:  # its maps of pixels know nothing of one another
-        apart = x.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
-        pixels = flow.preprocess(apart)[1].view(n, height, width)
-        x = flow.preprocess(x)[0]
-    if flow.domain == "real":
+    # The maps of pixels know nothing of one another.
+    apart = x.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+    pixels = flow.from_images(apart)[1].view(n, height, width)
+    x = flow.from_images(x)[0]
+    real = flow.domain == "real"
+    if real:
         pixels = pixels + flow.prior.log_prob(x).sum(1)
-    levels, blocks = [], []
-    for step in flow.steps:
-        found = []
-        for layer in step.cellwise:
-            x, terms = _through(flow, layer, x)
-            found.append(terms)
-        x, stay = step.split(x)
-        levels.append(stay)
-        blocks.append(tuple(found))
-    latents = flow.to_latents(levels)[0].image()
-    return LocalTerms(pixels, tuple(blocks), flow.prior.log_prob(latents).sum(1))
+    latents: list[Tensor] = []
+    blocks: list[list[Tensor]] = []
+    for visit in flow.walk(x):
+        y, terms = visit.mapped
+        if real:  # what it is between uniform variables
+            terms = terms + (flow.prior.log_prob(y) - flow.prior.log_prob(visit.read[0])).sum(1)
+        if visit.first:
+            blocks.append([])
+        blocks[-1].append(terms.view(n, *visit.layer.cells.shape))
+        if visit.last:
+            latents.append(flow.from_domain(visit.factored_out))
+    z = Latents(tuple(latents), flow.lattice).image()
+    return LocalTerms(pixels, tuple(map(tuple, blocks)), flow.prior.log_prob(z).sum(1))
 
 
 def with_blocks(flow: Flow) -> RGFlow:
@@ -93,12 +95,3 @@ def with_blocks(flow: Flow) -> RGFlow:
             f"{type(flow).__name__}, which has no blocks."
         )
     return flow
-
-
-def _through(flow: RGFlow, layer: Cellwise, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What comes out of a layer, and the term of each of its cells [N, p, q]."""
-    cells, context = layer.read(x)
-    y, terms = layer.bijector.forward(cells, context)
-    if flow.domain == "real":  # what it is between uniform variables
-        terms = terms + (flow.prior.log_prob(y) - flow.prior.log_prob(cells)).sum(1)
-    return layer.write(x, y), terms.view(len(x), *layer.cells.shape)

@@ -113,7 +113,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
             f"settings to the model, or begin with new weights."
         )
     if of_size:
-        flow.take_weights(model)
+        flow.load_weights_from(model)
     else:
         flow.load_state_dict(model.state_dict())
     return found.past()

@@ -1,11 +1,10 @@
-"""Problems of repair: a region of an image, the known pixels around it, and the free variables.
+"""Holes of images in any flow: their pixels, the latents that may vary, and log p.
 
-`rgflow.local.LocalFlow` poses such problems in an RG-Flow, evaluated only where cones reach. The
-class here does the same in any flow, and evaluates whole images: to compare with, and to test
-against.
+`rgflow.local.LocalFlow` does this in an RG-Flow, and evaluates only where cones reach. `WholeFlow`
+evaluates whole images, in any flow: to compare with, and to test against.
 
-Letters in shapes: N images; C channels; H, W rows and columns; K problems, each one region of one
-image; S pixels and Z free latents of all problems together.
+Letters in shapes: N images; C channels; H, W rows and columns; K holes, each in one image; S
+pixels and Z free latents of all holes together.
 """
 
 from collections.abc import Sequence
@@ -20,20 +19,20 @@ from rgflow.latents import Latents
 from rgflow.lattice import Mask
 from rgflow.local import LocalFlow, Region
 
-AT_ONCE = 64
-"""Whole images evaluated together."""
+IMAGES_AT_ONCE = 64
+"""Whole images that are evaluated together, to limit memory."""
 
 
 class WholeFlow:
-    """Images in any flow, encoded once, of which regions are filled in by evaluating whole images.
+    """Images in any flow, encoded once, whose holes are filled in by evaluating whole images.
 
     Args:
         flow: The flow. Its parameters are shared and taken as fixed.
-        images: [N, C, H, W]. If some latents are fixed, they depend on what a region holds: blank
+        images: [N, C, H, W]. If some latents are fixed, they depend on what a hole holds: blank
             it first.
         free: Number of latents of each image that may vary, chosen at random (the paper's
-            "constrained Real NVP", Appendix F); one number or one per image; none: all of them.
-        generator: Source of the noise that dequantises uint8; none: ½ everywhere.
+            "constrained Real NVP", Appendix F): one number, or one per image. None: all of them.
+        generator: Source of the noise that dequantises uint8; None: ½ everywhere.
         seed: Seed of the choice of latents.
 
     Raises:
@@ -61,7 +60,7 @@ class WholeFlow:
         self.flow, self.lattice = flow.frozen(flow.dtype), flow.lattice
         with torch.no_grad():
             self.images = self.flow.to_reals(images, generator)
-            parts = self.images.split(AT_ONCE)
+            parts = self.images.split(IMAGES_AT_ONCE)
             encoded = [self.flow.encode(part, dtype=self.flow.dtype) for part in parts]
         self.latents = Latents.cat(encoded)
         self.free = self._choose(free, seed)
@@ -86,7 +85,11 @@ class WholeFlow:
         return len(self.images)
 
     def region(self, masks: Mask, copies: int = 1) -> "WholeRegion":
-        """Pixels that may change; as `LocalFlow.region`.
+        """Holes of the images, as `LocalFlow.region` gives them.
+
+        Args:
+            masks: [H, W] for all images alike, or [N, H, W].
+            copies: Number of holes per image; those of an image follow one another.
 
         Raises:
             ValueError: If the masks are of another size.
@@ -96,7 +99,8 @@ class WholeFlow:
 
 
 class WholeRegion:
-    """Regions of images in any flow, with what `Region` has; `WholeFlow.region` makes it."""
+    """Holes of images in any flow, with the methods of `rgflow.local.Region`; `WholeFlow.region`
+    makes it."""
 
     def __init__(self, whole: WholeFlow, masks: Mask, copies: int) -> None:
         self.flow, self.masks = whole.flow, masks.repeat(copies, 0)
@@ -113,36 +117,36 @@ class WholeRegion:
         return len(self.masks)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The pixels [S, C] that free latents [Z] generate, in [0, 256)."""
+        """The pixels [S, C] that free latents [Z] generate, reals in [0, 256)."""
         flat = self._known.index_put((self.latent_owners, self._places), latents)
         flow, channels = self.flow, self.flow.config.channels
         images = [
             flow.decode(Latents.from_flat(part, flow.lattice, channels))
-            for part in flat.split(AT_ONCE)
+            for part in flat.split(IMAGES_AT_ONCE)
         ]
         return flow.bounded(torch.cat(images))[self.owners, :, self._rows, self._columns]
 
     def to_flow(self, pixels: Tensor) -> Tensor:
-        """Pixels in the flow's own space, that of the prior: any reals, [S, C]."""
+        """Pixels [S, C] in the flow's own space, that of the prior: any reals, [S, C]."""
         return self.flow.to_own_space(pixels[:, :, None, None]).flatten(1)
 
     def from_flow(self, y: Tensor) -> Tensor:
-        """The inverse of `to_flow`."""
+        """The inverse of `to_flow`, [S, C]."""
         return self.flow.from_own_space(y[:, :, None, None]).flatten(1)
 
     def log_prob(self, pixels: Tensor) -> Tensor:
-        """log p of the whole images with these pixels, in nats [K]."""
-        parts = self.paste(pixels).split(AT_ONCE)
+        """log p of the whole images with these pixels [S, C], in nats [K]."""
+        parts = self.paste(pixels).split(IMAGES_AT_ONCE)
         return torch.cat([self.flow.log_prob(part) for part in parts])
 
     def paste(self, pixels: Tensor) -> Tensor:
-        """The images with these pixels, [K, C, H, W]."""
+        """The images with these pixels [S, C], reals [K, C, H, W]."""
         by_site = self._images.permute(0, 2, 3, 1)
         place = (self.owners, self._rows, self._columns)
         return by_site.index_put(place, pixels).permute(0, 3, 1, 2)
 
 
-Poses = LocalFlow | WholeFlow
-"""Encoded images, of which regions can be filled in."""
-Problems = Region | WholeRegion
-"""Regions of images to fill in; what repairing asks for."""
+EncodedImages = LocalFlow | WholeFlow
+"""Encoded images whose holes can be filled in."""
+Holes = Region | WholeRegion
+"""Holes of images: what a climb needs to know of a flow."""
