@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -271,3 +272,9 @@ def random_images(flow: Flow, n: int, seed: int = 0) -> Tensor:
     if config.pixels is None:
         return torch.randn(shape, generator=generator, dtype=flow.dtype)
     return torch.rand(shape, generator=generator, dtype=flow.dtype) * 255.9
+
+
+def propagator(shape, mass2):
+    """⟨φ_0 φ_x⟩ of the free field on a periodic lattice, an array of its shape."""
+    angles = np.meshgrid(*(2 * np.pi * np.arange(n) / n for n in shape), indexing="ij")
+    return np.fft.ifftn(1 / (mass2 + sum(2 - 2 * np.cos(angle) for angle in angles))).real

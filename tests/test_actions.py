@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from flows import random_flow
+from flows import propagator, random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
 from rgflow.actions import COLDEST, FreeField, IsingDual, OwnAction, Phi4, evaluated
 from rgflow.analysis.measurement import measure, reference_fields
 from rgflow.analysis.observables import Moments, moments, observables
 from rgflow.cli import main
-from rgflow.field_theory import accepted, exact, gaussian_propagator, ising_energy
+from rgflow.field_theory import accepted, exact, ising
 from rgflow.objectives import PathGradient, ReverseKL
 from rgflow.report.measurement import cautions
 from rgflow.training import train
@@ -293,10 +293,10 @@ def test_measuring_a_run(run, capsys):
     assert found.log_z_bound.value < exact < found.reference.upper_bound.value
     assert abs(found.log_z.value - exact) < 4 * found.log_z.error
     assert max(map(abs, found.differences.values())) < 4.5
-    propagator = gaussian_propagator((8, 8), -1, 4)
+    exact_lines = propagator((8, 8), 4.0)
     for one in (found.reweighted, found.metropolis.observables, found.reference.observables):
-        assert abs(one.susceptibility.value - propagator.sum()) < 5 * one.susceptibility.error
-        lines = propagator.sum(0)[: len(one.correlation.value)]
+        assert abs(one.susceptibility.value - exact_lines.sum()) < 5 * one.susceptibility.error
+        lines = exact_lines.sum(0)[: len(one.correlation.value)]
         assert (np.abs(one.correlation.value - lines) < 5 * one.correlation.error).all()
 
 
@@ -411,7 +411,7 @@ def test_ising_energies_are_those_of_spins():
     assert method == "clusters"
     found = moments(IsingDual(temperature=3.0), fields.flatten(0, 1))
     energy = observables(found, IsingDual(temperature=3.0), (8, 8)).energy
-    assert abs(energy.value - ising_energy(8, 3.0) / 64) < 5 * energy.error
+    assert abs(energy.value - ising(8, 3.0).energy / 64) < 5 * energy.error
 
 
 def test_one_number_for_all_fields_is_refused(monkeypatch):
@@ -507,7 +507,7 @@ def test_the_zero_mode_is_looked_at_apart():
 def test_the_correlation_length_of_an_oblong_lattice():
     """That of a free field, from the exact propagator along the longer edge."""
     action, shape = FreeField(mass2=0.3), (1, 4, 16)
-    variances = torch.fft.fft2(torch.from_numpy(gaussian_propagator(shape[1:], -1, 2.15))).real
+    variances = torch.fft.fft2(torch.from_numpy(propagator(shape[1:], 0.3))).real
     noise = torch.fft.fft2(torch.randn(32_000, *shape, dtype=torch.float64))
     fields = torch.fft.ifft2(variances.sqrt() * noise).real
     found = observables(moments(action, fields), action, shape[1:])
@@ -521,7 +521,7 @@ def test_the_correlation_length_of_an_oblong_lattice():
 def test_clusters_need_a_square():
     assert COLDEST == exact.MIN_TEMPERATURE
     assert IsingDual().mean_energy(1, 8, 16) is None
-    assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising_energy(8, 3.0) / 64
+    assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising(8, 3.0).energy / 64
     for shape in ((1, 4, 8), (2, 8, 8)):
         with pytest.raises(ValueError, match="a square lattice and one component"):
             reference_fields(IsingDual(), shape, 100)

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import gradio as gr
 import numpy as np
@@ -19,20 +20,21 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
-from rgflow.app import repairing
+from rgflow.app import mixing, moving, repairing
 from rgflow.app.drawers import opened_picture, preview, read, unusual
 from rgflow.app.history import MAX_UNDO
 from rgflow.app.latent_image import sampled
 from rgflow.app.meaning import choose_latent, meanings
 from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
-from rgflow.app.panels.repair import following
-from rgflow.app.panels.repair import repairing as steps_of
+from rgflow.app.panel import Panel
+from rgflow.app.panels import PANELS, panels
+from rgflow.app.panels.repair import Repair
 from rgflow.app.repairing import completions, less_likely
 from rgflow.app.server import make_app
 from rgflow.app.sessions import FairLock, SessionStore
-from rgflow.app.views import choice
-from rgflow.app.workspace import MOST_CHOSEN, Workspace
+from rgflow.app.views import choice, packed, rgb
+from rgflow.app.workspace import Workspace
 from rgflow.cli import main
 from rgflow.figures import to_bytes
 from runs import small_run
@@ -117,11 +119,11 @@ def test_samples(work):
 
 def test_latents_moved(work):
     for address in addresses(work):
-        work.choose(address)
-    work.set([1.25, -0.5, 2.0])
-    assert work.values() == pytest.approx([1.25, -0.5, 2.0])
-    work.set([1.25, -3.0, 2.0])
-    work.reset()
+        moving.choose(work, address)
+    moving.set_values(work, [1.25, -0.5, 2.0])
+    assert moving.values(work) == pytest.approx([1.25, -0.5, 2.0])
+    moving.set_values(work, [1.25, -3.0, 2.0])
+    moving.reset(work)
     assert work.image is work.state.base
 
 
@@ -129,25 +131,27 @@ def test_levels(work):
     top = work.opened.flow.levels - 1
     for level in {0, top}:
         before = work.image
-        work.zero(level)
+        moving.zero(work, level)
         assert not work.image.latents.levels[level].any()
-        work.redraw(level, 7, 0.8)
-        work.restore(level)
+        moving.redraw(work, level, 7, 0.8)
+        moving.restore(work, level)
         assert torch.equal(work.image.pixels, before.pixels)
 
 
 def test_mixtures(work):
     levels = work.opened.flow.levels
-    work.set_second(sampled(work.opened, [6], 0.8)[0])
+    mixing.set_second(work, sampled(work.opened, [6], 0.8)[0])
     first, second = work.image, work.state.second
-    mixed = work.mixed([[0] * levels, [1] * levels, [1] * (levels - 1) + [0.25], [0.5] * levels])
+    mixed = mixing.mixtures(
+        work, [[0] * levels, [1] * levels, [1] * (levels - 1) + [0.25], [0.5] * levels]
+    )
     assert torch.equal(mixed[0].pixels, first.pixels)
     assert torch.equal(mixed[1].pixels, second.pixels)
     for one in mixed[2:]:
         work.change(one)
     work.undo()
     work.undo()
-    work.swap()
+    mixing.swap(work)
     assert work.image is second
     assert work.state.second is first
 
@@ -155,26 +159,26 @@ def test_mixtures(work):
 def test_shares_are_of_the_first_image(work):
     levels = work.opened.flow.levels
     first, second = work.image, sampled(work.opened, [6], 0.8)[0]
-    work.set_second(second)
-    work.preview_mixed([1.0] + [0.0] * (levels - 1))
+    mixing.set_second(work, second)
+    mixing.preview(work, [1.0] + [0.0] * (levels - 1))
     assert work.image is first
     work.apply_pending()  # as before an export, or Python
     half = work.image
     assert work.state.shares == (1.0, *[0.0] * (levels - 1))
-    work.mix([1.0] * levels)
+    mixing.set_shares(work, [1.0] * levels)
     assert torch.equal(work.image.pixels, second.pixels)
-    assert work.first is first
+    assert mixing.first(work) is first
     work.undo()
     assert work.image is half
-    work.mix([0.0] * levels)
+    mixing.set_shares(work, [0.0] * levels)
     assert work.image is first
-    work.mix([0.5] * levels)
-    work.swap()
+    mixing.set_shares(work, [0.5] * levels)
+    mixing.swap(work)
     assert work.image is second
     assert work.state.second is first
-    work.mix([0.5] * levels)
-    work.zero(0)  # from here on it is an image like any other
-    assert work.first is work.image
+    mixing.set_shares(work, [0.5] * levels)
+    moving.zero(work, 0)  # from here on it is an image like any other
+    assert mixing.first(work) is work.image
     assert work.state.shares == ()
 
 
@@ -182,17 +186,17 @@ def test_own_images(work):
     image = picture(work)
     work.take(work.encode(image, "mine.png"))
     assert torch.equal(work.image.pixels, image)  # through its latents
-    work.choose(addresses(work)[0])
-    work.set([0.5])
-    work.set_second(work.encode(picture(work, 1), "other.png"))
-    work.change(work.mixed([[0.5] * work.opened.flow.levels])[0])
+    moving.choose(work, addresses(work)[0])
+    moving.set_values(work, [0.5])
+    mixing.set_second(work, work.encode(picture(work, 1), "other.png"))
+    work.change(mixing.mixtures(work, [[0.5] * work.opened.flow.levels])[0])
 
 
 @repaired
 def test_repairs(work):
     image = picture(work)
     work.take(work.encode(image, "mine.png"))
-    work.paint(hole(work))
+    repairing.paint(work, hole(work))
     told = []
     start = work.state
     found = completions(start, 3, lambda *one: told.append(one), lambda: False)
@@ -203,19 +207,18 @@ def test_repairs(work):
     for one in found:
         assert torch.equal(one.pixels[:, known], image[:, known])
     assert len(found) > 1
-    assert work.show_completions(start, found, "done", (-3.0, -2.0))
-    assert work.state.curve == (-3.0, -2.0)
+    assert repairing.show_completions(work, start, found, "done")
     assert work.image is found[0]
-    work.accept(found[1])
+    repairing.accept(work, found[1])
     assert torch.equal(work.state.original.pixels, image)
     assert work.state.completions == tuple(found)
-    work.choose(addresses(work)[0])
-    work.set([0.25])
+    moving.choose(work, addresses(work)[0])
+    moving.set_values(work, [0.25])
 
 
 @repaired
 def test_a_repair_that_is_stopped(work):
-    work.paint(hole(work, 6))
+    repairing.paint(work, hole(work, 6))
     steps = []
 
     def see(step, log_p, image):
@@ -231,129 +234,131 @@ def test_a_repair_that_is_stopped(work):
 def test_completions_of_an_image_that_is_another_by_now(small, models, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    small.paint(hole(small))
+    repairing.paint(small, hole(small))
     start, first = small.state, small.image
     found = completions(start, 0, lambda *_: None, lambda: False)
     small.sample([4], 0.8)
     second = small.image
-    small.zero(0)
+    moving.zero(small, 0)
     small.undo()
-    assert not small.show_completions(start, found, "done.")
+    assert not repairing.show_completions(small, start, found, "done.")
     assert small.image is second  # nobody's image is taken away
     assert "choose a completion" in small.state.message
     assert small.undoable[1] == 1  # nor what can be done again
-    small.accept(found[1])
+    repairing.accept(small, found[1])
     assert small.state.original is first
     assert small.state.mask is start.mask
     small.undo()
     assert small.state.completions == tuple(found)
-    small.zero(0)
+    moving.zero(small, 0)
     assert small.state.completions == ()
     small.open(models.open("grey-once").opened)
     before = small.state
-    assert not small.show_completions(start, found, "done")  # of another model
+    assert not repairing.show_completions(small, start, found, "done")  # of another model
     assert small.state is before
 
 
-class OnePage:
-    """What a repair needs of a page, with nothing but the image that it shows."""
+def session_of(models, key="me"):
+    """A store of sessions, and a workspace in it whose mask is painted."""
+    sessions = SessionStore(ModelStore(models.names["affine"]))
+    with sessions.using(key) as work:
+        work.view.show("Repair")
+        repairing.paint(work, hole(work))
+    return sessions, work
 
-    def __init__(self, models):
-        self.sessions = SessionStore(ModelStore(models.names["affine"]))
-        self.updated = [None]
 
-    def updates(self, work):
-        return [work.image.pixels]
+def ended(work):
+    while work.repairing:
+        time.sleep(0.02)
 
 
 def test_all_else_goes_on_during_a_repair(models, monkeypatch):
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    page, said = OnePage(models), []
-    monkeypatch.setattr("gradio.Warning", said.append)
-    assert [list(one) for one in steps_of(page, "me", 0)] == [["stop"]]  # nothing is marked
-    with page.sessions.using("me") as work:
-        work.view.show("Repair")
-        work.paint(hole(work))
-    going = steps_of(page, "me", 0)
-    next(going)
-    assert "Step" in next(going)["message"]
-    assert work.repairing
-    assert [list(one) for one in steps_of(page, "me", 1)] == [["stop"]]  # one at a time
-    with page.sessions.using("me") as work:
+    sessions, work = session_of(models)
+    panel = Repair()
+    with sessions.using("me"):
+        repairing.begin(sessions, work, 0)
+        assert "Starting" in panel.said(work)
+        with pytest.raises(ValueError, match="the running repair to end first") as error:
+            repairing.begin(sessions, work, 1)
+        sentence(error)
+    while not work.step:
+        time.sleep(0.02)
+    with sessions.using("me"):
+        assert "Step" in panel.said(work)
         work.sample([5], 0.8)
     second = work.image
-    page.sessions.stop("me")
-    *_, last = going
-    assert "(stopped)" in work.state.message
+    sessions.stop("me")
+    ended(work)
+    assert "(stopped)" in panel.said(work)
     assert "The image has changed meanwhile" in work.state.message
-    assert torch.equal(last["all"][0], second.pixels)
-    assert not work.repairing
     assert work.image is second
     assert len(work.state.completions) == 1
-    assert [words.split(":")[0] for words in said] == [
-        "Expected a region to repair",
-        "Expected the running repair to end first",
-    ]
+    repairing.paint(work, np.zeros_like(work.state.mask))
+    with pytest.raises(ValueError, match="a region to repair") as error:
+        repairing.begin(sessions, work, 0)
+    sentence(error)
 
 
 def test_a_repair_on_the_page(models, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    page = OnePage(models)
-    with page.sessions.using("me") as work:
-        work.view.show("Repair")
-        work.paint(hole(work))
-    first, *between, last = steps_of(page, "me", 0)
-    assert "Starting" in first["message"]
-    assert between
-    assert all("of 18, log p" in one["message"] for one in between)
-    assert all(json.loads(one["canvas"])["filled"] for one in between)
-    assert "(done)" in work.state.message
-    assert torch.equal(last["all"][0], work.image.pixels)
+    sessions, work = session_of(models)
+    panel, steps, start = Repair(), [], work.image
+    with sessions.using("me"):
+        repairing.begin(sessions, work, 0)
+    while work.repairing:
+        with sessions.using("me"):
+            if step := work.step:
+                steps.append(panel.said(work))
+                drawn = json.loads(panel.drawn(work))
+                assert drawn["filled"]
+                assert drawn["rgb"] == packed(rgb(step.image))
+        time.sleep(0.01)
+    assert steps
+    assert all("of 18, log p" in one for one in steps)
+    assert "(done)" in panel.said(work)
     assert work.image.caption == "repaired"
+    work.undo()
+    assert work.image is start
+
+
+def test_a_repair_that_fails_says_why(models, monkeypatch):
+    def fails(*_):
+        raise ValueError("Expected more;\ngot less.")
+
+    monkeypatch.setattr(repairing, "completions", fails)
+    sessions, work = session_of(models)
+    with sessions.using("me"):
+        repairing.begin(sessions, work, 0)
+    ended(work)
+    assert Repair().said(work) == "<p>Expected more; got less.</p>"
 
 
 def test_a_repair_goes_on_while_the_page_is_loaded_again(models, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    page = OnePage(models)
-    page.sessions.connect("one", "page of one")
-    with page.sessions.using("one") as work:
-        work.view.show("Repair")
-        work.paint(hole(work))
-    going = steps_of(page, "one", 0)
-    next(going)
-    page.sessions.connect("two", "page of two", "page of one")
-    page.sessions.disconnect("one")
-    going.close()  # as nobody listens any more
-    while work.repairing:
-        time.sleep(0.05)
-    with page.sessions.using("two") as again:
+    sessions, work = session_of(models, "one")
+    sessions.connect("one", "page of one")
+    with sessions.using("one"):
+        repairing.begin(sessions, work, 0)
+    sessions.connect("two", "page of two", "page of one")
+    sessions.disconnect("one")
+    ended(work)
+    with sessions.using("two") as again:
         assert again is work
     assert "(done)" in work.state.message
     assert work.state.completions
-    assert len(page.sessions) == 1
-
-
-def test_a_page_loaded_during_a_repair_is_told_of_its_end(models):
-    page = OnePage(models)
-    assert len(list(following(page, "me"))) == 1  # no repair, no news
-    with page.sessions.using("me") as work:
-        work.repairing = True
-    going = following(page, "me")
-    next(going)
-    threading.Timer(0.1, lambda: setattr(work, "repairing", False)).start()
-    assert torch.equal(next(going)[0], work.image.pixels)
-    assert next(going, None) is None
+    assert len(sessions) == 1
 
 
 def test_a_repair_is_compared_with_what_was_there_before_the_damage(work):
     before = work.image
-    work.damage(3)
+    repairing.damage(work, 3)
     assert not torch.equal(work.image.pixels, before.pixels)
     assert work.state.original is before
     start = work.state
-    work.show_completions(start, [before], "Repaired.")
+    repairing.show_completions(work, start, [before], "Repaired.")
     assert work.image is work.state.original
     work.undo()
     work.undo()
@@ -377,18 +382,18 @@ def test_a_picture_that_is_no_longer_there_is_not_chosen():
 def test_a_chain_of_everything(work):
     random.seed(0)
     levels = work.opened.flow.levels
-    work.set_second(sampled(work.opened, [9], 0.7)[0])
+    mixing.set_second(work, sampled(work.opened, [9], 0.7)[0])
     for address in addresses(work):
-        work.choose(address)
-    work.set([0.5, 0.5, 0.5])
+        moving.choose(work, address)
+    moving.set_values(work, [0.5, 0.5, 0.5])
     actions = [
         lambda: work.sample([random.randrange(99)], 0.8),
-        lambda: work.set([random.uniform(-2, 2) for _ in range(3)]),
-        lambda: work.zero(random.randrange(levels)),
-        lambda: work.redraw(random.randrange(levels), 4, 0.6),
-        lambda: work.restore(random.randrange(levels)),
-        lambda: work.change(work.mixed([[random.random()] * levels])[0]),
-        lambda: work.swap(),
+        lambda: moving.set_values(work, [random.uniform(-2, 2) for _ in range(3)]),
+        lambda: moving.zero(work, random.randrange(levels)),
+        lambda: moving.redraw(work, random.randrange(levels), 4, 0.6),
+        lambda: moving.restore(work, random.randrange(levels)),
+        lambda: work.change(mixing.mixtures(work, [[random.random()] * levels])[0]),
+        lambda: mixing.swap(work),
         lambda: work.undo(),
     ]
     images = []
@@ -411,13 +416,13 @@ def test_a_chain_of_everything(work):
 def test_a_preview_is_the_full_decode(work):
     flow = work.opened.exact
     for address in addresses(work):
-        work.choose(address)
+        moving.choose(work, address)
     for values in ([0.0, 0.0, 0.0], [3.0, -2.0, 0.5], [-6.0, 6.0, 6.0]):
         z = work.image.latents
         for address, value in zip(work.state.chosen, values, strict=True):
-            z = z.set(address, value * work.unit)
+            z = z.set(address, value * moving.unit(work))
         with torch.no_grad():
-            assert torch.equal(work.preview(values), to_bytes(flow.decode(z))[0])
+            assert torch.equal(moving.preview(work, values), to_bytes(flow.decode(z))[0])
     before = work.revision
     work.apply_pending()
     assert work.revision == before + 1
@@ -427,23 +432,23 @@ def test_a_preview_is_the_full_decode(work):
 
 def test_sliders_that_were_moved_are_settled_once(small):
     address = addresses(small)[0]
-    small.choose(address)
-    small.preview([1.0])
-    small.preview([2.5])
+    moving.choose(small, address)
+    moving.preview(small, [1.0])
+    moving.preview(small, [2.5])
     assert small.undoable[0] == 1  # previews leave no trace
     small.apply_pending()
     small.apply_pending()
     assert small.undoable[0] == 2
-    assert small.values() == pytest.approx([2.5])
+    assert moving.values(small) == pytest.approx([2.5])
     slider_revision = small.slider_revision
-    small.preview([2.0])
+    moving.preview(small, [2.0])
     small.apply_pending()
     assert small.slider_revision == slider_revision  # sliders know where they are
-    small.preview([9.0])
+    moving.preview(small, [9.0])
     small.undo()  # forgets what is pending
     assert small.slider_revision != slider_revision
     small.apply_pending()
-    assert small.values() == pytest.approx([2.5])
+    assert moving.values(small) == pytest.approx([2.5])
 
 
 def test_what_depends_on_nothing_that_changed_isnt_sent_again(small):
@@ -452,7 +457,7 @@ def test_what_depends_on_nothing_that_changed_isnt_sent_again(small):
         page.show([gr.Number()], lambda work: [work.revision], lambda work: work.level)
         page.show([gr.Number()], lambda work: [work.revision])
     assert page.updates(small) == [0, 0]
-    small.choose(addresses(small)[0])
+    moving.choose(small, addresses(small)[0])
     assert page.updates(small) == [gr.skip(), 1]
     small.view.sent.clear()
     assert page.updates(small) == [1, 1]
@@ -460,27 +465,27 @@ def test_what_depends_on_nothing_that_changed_isnt_sent_again(small):
 
 def test_sliders_that_stay_move_nothing(small):
     for address in addresses(small):
-        small.choose(address)
+        moving.choose(small, address)
     before = small.image.latents
-    values = [round(value, 4) for value in small.values()]  # as they are shown
-    small.set(values)
+    values = [round(value, 4) for value in moving.values(small)]  # as they are shown
+    moving.set_values(small, values)
     assert small.image.latents is before
-    small.set([values[0], values[1] + 1, values[2]])
+    moving.set_values(small, [values[0], values[1] + 1, values[2]])
     assert (small.image.latents.flat() - before.flat()).count_nonzero() == 1
 
 
 def test_undo_and_redo_restore_exactly(small):
     first = small.state
     states = [first]
-    small.choose(addresses(small)[0])
+    moving.choose(small, addresses(small)[0])
     states.append(small.state)
-    small.set([2.0])
+    moving.set_values(small, [2.0])
     states.append(small.state)
-    small.paint(hole(small))
+    repairing.paint(small, hole(small))
     states.append(small.state)
-    small.set_second(sampled(small.opened, [8], 1.0)[0])
+    mixing.set_second(small, sampled(small.opened, [8], 1.0)[0])
     states.append(small.state)
-    small.zero(0)
+    moving.zero(small, 0)
     states.append(small.state)
     for state in reversed(states[:-1]):
         assert small.undo()
@@ -491,21 +496,21 @@ def test_undo_and_redo_restore_exactly(small):
         assert small.state is state
     assert not small.redo()
     small.undo()
-    small.reset()  # what was undone is gone
+    moving.reset(small)  # what was undone is gone
     assert not small.redo()
     for k in range(MAX_UNDO + 9):
-        small.choose((0, 0, 1, k % 3))
+        moving.choose(small, (0, 0, 1, k % 3))
     assert small.undoable == (MAX_UNDO, 0)
 
 
 def test_only_so_many_latents_have_sliders(small):
     sites = [(0, 0, 1, c) for c in range(3)] + [(0, 1, 0, c) for c in range(3)]
     for address in sites:
-        small.choose(address)
-    assert small.state.chosen == tuple(sites[-MOST_CHOSEN:])
-    small.choose(sites[3])
+        moving.choose(small, address)
+    assert small.state.chosen == tuple(sites[-moving.MAX_SLIDERS :])
+    moving.choose(small, sites[3])
     assert small.state.chosen == (*sites[2:3], *sites[4:])
-    small.clear_chosen()
+    moving.clear_chosen(small)
     assert small.state.chosen == ()
 
 
@@ -524,7 +529,7 @@ def sentence(error):
 
 def test_mistakes_are_told_in_one_sentence(small, models, tmp_path):
     with pytest.raises(ValueError, match="second image") as error:
-        small.mixed([[0.5, 0.5]])
+        mixing.mixtures(small, [[0.5, 0.5]])
     sentence(error)
     with pytest.raises(ValueError, match="empty mask") as error:
         completions(small.state, 0, lambda *_: None, lambda: False)
@@ -567,9 +572,9 @@ def test_what_latents_mean(tmp_path):
     assert "<summary>a &lt; b</summary>" in meanings(work)
     address = addresses(work)[0]
     for _ in range(2):
-        choose_latent(work, SimpleNamespace(address=",".join(map(str, address))))
+        event = SimpleNamespace(address=",".join(map(str, address)))
+        assert choose_latent(work, event) == address[0]
         assert work.state.chosen == (address,)
-    assert work.view.level == address[0]
     with pytest.raises(ValueError, match=r"got \(0, 99, 0, 0\)") as error:
         choose_latent(work, SimpleNamespace(address="0,99,0,0"))
     sentence(error)
@@ -590,7 +595,7 @@ def test_sessions_have_workspaces_of_their_own(models, monkeypatch):
             return work
 
     one, two = of("one"), of("two")
-    one.zero(0)
+    moving.zero(one, 0)
     assert one is not two
     assert one.opened is two.opened  # each model is loaded once
     assert two.undoable == (0, 0)
@@ -649,8 +654,8 @@ def test_a_page_opened_again_goes_on(models):
 
 
 def test_one_model_after_another_can_be_undone(small, models):
-    small.choose(addresses(small)[0])
-    small.set([1.5])
+    moving.choose(small, addresses(small)[0])
+    moving.set_values(small, [1.5])
     small.view.pixel = (9, 9)
     before, grey = small.state, models.open("grey-once").opened
     small.open(grey)
@@ -828,6 +833,48 @@ def test_how_unusual_an_image_is(models):
     other = models.open("affine")
     said = unusual(other, other.image, other.image.pixels)
     assert "<table" not in said  # nothing to compare with
+
+
+# ------------------------------------------------------------------------------- own panels
+
+
+class Bright(Panel):
+    """A panel that is no part of the package."""
+
+    title = "Bright & dark"
+    help = "How bright the image is."
+    hints: ClassVar = {"mean": "The mean of all pixels, </script> included."}
+
+    def build(self, page):
+        mean = gr.HTML(elem_id="mean")
+        page.show([mean], lambda work: [f"<p>Mean {work.image.pixels.float().mean():.1f}</p>"])
+
+
+class Nameless(Panel):
+    pass
+
+
+def test_panels_of_ones_own(models):
+    found = panels([f"{__name__}.Bright"])
+    assert [one.title for one in found] == [*PANELS, "Bright & dark"]
+    assert found[-1].elem_id == "tab-bright-dark"
+    testing = pytest.importorskip("fastapi.testclient")
+    app = make_app(models.names["affine"], own_panels=[f"{__name__}.Bright"])
+    with testing.TestClient(app) as client:
+        page = client.get("/latents/").text
+        config = client.get("/latents/config").json()
+    assert "The mean of all pixels" in page
+    assert "</script> included" not in page
+    labels = [one["props"].get("label") for one in config["components"] if one["type"] == "tabitem"]
+    assert labels == [*PANELS, "Bright & dark"]
+    for path, words in (
+        ("somewhere.Panel", "--trust somewhere.Panel"),
+        (f"{__name__}.ModelStore", "a subclass of Panel"),
+        (f"{__name__}.Nameless", "to have a title"),
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            panels([path])
+        assert str(error.value).startswith("Expected ")
 
 
 # ------------------------------------------------------------------------------- command line

@@ -14,7 +14,6 @@ from rgflow.analysis.fields import plain_push, receptive_fields
 from rgflow.analysis.jacobians import factors
 from rgflow.bijectors import Cellwise, MapSpec, make_map, spec_of
 from rgflow.cells import Cells, Geometry
-from rgflow.figures.network import network_views
 from rgflow.geometries import Blocks, Windows
 from rgflow.lattice import Lattice
 from rgflow.local import LocalFlow
@@ -257,7 +256,7 @@ BY_DAY = {"windows", "bricks"}
 
 
 @pytest.mark.parametrize("name", by_day(GEOMETRIES, BY_DAY))
-def test_fields_terms_and_pictures(name):
+def test_fields_and_terms(name):
     flow = flow_of(name)
     z = flow.draw_each([3])
     tangents = torch.randn(3, *flow.image_shape, dtype=torch.float64)
@@ -270,7 +269,6 @@ def test_fields_terms_and_pictures(name):
 
     x8 = torch.randint(256, (2, *flow.image_shape), dtype=torch.uint8)
     torch.testing.assert_close(local_terms(flow, x8).total, flow.log_prob(x8), rtol=1e-9, atol=1e-8)
-    assert network_views(flow.lattice).size[0] > 500
 
 
 @pytest.mark.parametrize("name", [*GEOMETRIES, "windows-inside"])

@@ -1,11 +1,14 @@
 """Pictures: what is where in them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from rgflow import figures
+from rgflow.figures.factors import heat_maps
 from rgflow.files import PART
 from runs import LOG, program
 
@@ -66,7 +69,7 @@ def drawn(monkeypatch):
 def test_learning_curve_holds_all_that_is_in_the_log(tmp_path, drawn):
     skipped = {"step": 21, "seconds": 6.1, "nll": None}
     figures.learning_curve([*LOG, skipped], "bits/dim", tmp_path / "curve.png")
-    assert Image.open(tmp_path / "curve.png").size == (800, 450)
+    assert Image.open(tmp_path / "curve.png").size == (1280, 720)
     assert not list(tmp_path.glob(f".*{PART}"))
     (axes,) = drawn
     raw = next(line for line in axes.lines if len(line.get_xdata()) == 20)
@@ -88,8 +91,21 @@ def test_the_first_steps_do_not_flatten_the_rest(tmp_path, drawn):
 def test_names_with_dollars_are_no_formulas(tmp_path, drawn):
     entry = {"step": 12, "seconds": 3.5, "event": "from $^$"}
     figures.learning_curve([*LOG[:20], entry], "bits/dim", tmp_path / "curve.png")
-    learning_curves = program("docs/results.py").learning_curves
-    assert learning_curves({"a$^$b": [[(1, 3.0), (10, 1.2)]]}, "bits/dim").width > 100
+    assert [text.get_text() for text in drawn[0].texts] == [r"from \$^\$"]
+    program("docs/results.py").learning_curves({"a$^$b": [[(1, 3.0), (10, 1.2)]]}, "bits/dim")
+    assert [text.get_text() for text in drawn[1].figure.legends[0].get_texts()] == [
+        r"a\$^\$b: 1.200"
+    ]
+
+
+def test_heat_maps_hold_every_number(drawn):
+    values = [[0.5, math.nan], [-0.25, 1.0]]
+    heat_maps({"linear": (["level 0", "level 1"], ["colour", "a$^$b"], values)})
+    (axes,) = drawn
+    told = {text.get_position(): text.get_text() for text in axes.texts}
+    assert told == {(0, 0): "0.50", (0, 1): "−0.25", (1, 1): "1.00"}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["colour", r"a\$^\$b"]
+    assert axes.get_title() == "linear"
 
 
 @pytest.mark.parametrize(
@@ -104,4 +120,4 @@ def test_names_with_dollars_are_no_formulas(tmp_path, drawn):
 )
 def test_a_short_log_is_drawn_too(log, tmp_path):
     figures.learning_curve(log, "nats/site", tmp_path / "curve.png")
-    assert Image.open(tmp_path / "curve.png").size == (800, 450)
+    assert Image.open(tmp_path / "curve.png").size == (1280, 720)

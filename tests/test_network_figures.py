@@ -1,12 +1,16 @@
 """Pictures of the network and of cones: what is drawn is what the lattice says."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from PIL import ImageColor
 
 from flows import by_day
-from rgflow import Lattice, figures
+from rgflow import Lattice, Windows, figures
 from rgflow.figures import network as drawn
 from rgflow.figures.charts import level_colours
 from rgflow.geometries import Blocks
@@ -23,12 +27,6 @@ LATTICES = {
     "one-level": Lattice(height=8, width=8, levels=1),
     "not-square": Lattice(height=8, width=24, geometry=Blocks(m=4)),
 }
-
-
-@pytest.mark.parametrize("size", [(2, 2), (8, 2), (32, 8)])
-def test_narrow_lattices_are_drawn(size):
-    lattice = Lattice(height=size[0], width=size[1], geometry=Blocks(m=2))
-    assert drawn.network_views(lattice).width > 1000
 
 
 @pytest.mark.parametrize("name", LATTICES)
@@ -50,16 +48,68 @@ def test_the_side_view_follows_the_cones(name):
         assert not any(passed[-1].any() for passed in down[level + 1 :])
 
 
-@pytest.mark.parametrize("name", by_day(LATTICES, {"released-open", "m2", "not-square"}))
-def test_every_lattice_is_drawn(name):
+def patches(axes, colour):
+    """The patches of a colour: first and last column and row, [n, 4]."""
+    found = [p.get_window_extent() for p in axes.patches if to_hex(p.get_facecolor()) == colour]
+    corners = [axes.transData.inverted().transform(one.get_points()) for one in found]
+    return np.array(corners).reshape(-1, 4)
+
+
+NARROW = {
+    f"{height}x{width}": Lattice(height=height, width=width, geometry=Blocks(m=2))
+    for height, width in ((2, 2), (8, 2), (32, 8))
+}
+WINDOWS = Lattice(height=16, width=16, geometry=Windows(period=4, reach=3))
+
+
+@pytest.mark.parametrize(
+    "name", by_day([*LATTICES, *NARROW, "windows"], {"released-open", "m2", "not-square", "8x2"})
+)
+def test_every_cell_is_drawn(name):
+    """From the side, the cells of every layer cover the columns that they write; from above, the
+    last layer of level 0 covers the sites that it writes."""
+    lattice = (LATTICES | NARROW | {"windows": WINDOWS})[name]
+    figure = drawn._views(lattice)
+    figure.canvas.draw()
+    up, _, above = figure.axes
+    heights = drawn._heights(lattice)
+    for level in range(lattice.levels):
+        for layer in lattice.layers(level):
+            boxes = patches(up, drawn._colour(layer.name))
+            middle = (boxes[:, 1] + boxes[:, 3]) / 2
+            bottom = level * heights.level
+            boxes = boxes[(middle > bottom) & (middle < bottom + heights.level)]
+            columns = layer.table[:, : layer.written] % layer.grid[1]
+            for column in np.unique(columns):
+                x = column * 2**level
+                assert ((boxes[:, 0] <= x) & (x <= boxes[:, 2])).any(), (level, layer.name, column)
+    shown = next(line for line in above.lines if line.get_marker() == "x").get_xydata()
+    rows, columns = (round(x) for x in (above.get_ylim()[0] + 0.4, above.get_xlim()[1] + 0.4))
+    assert {(i, j) for j, i in shown.astype(int).tolist()} == {
+        (i, j) for i, j in product(range(rows), range(columns)) if lattice.site_levels[i, j] == 0
+    }
+    last = lattice.layers(0)[-1]
+    boxes = patches(above, drawn.COLOURS["decimator"])
+    for site in np.unique(last.table[:, : last.written]):
+        i, j = divmod(int(site), last.grid[1])
+        if i < rows and j < columns:
+            rows_of = np.sort(boxes[:, [1, 3]], 1)
+            inside = (
+                (boxes[:, 0] < j) & (j < boxes[:, 2]) & (rows_of[:, 0] < i) & (i < rows_of[:, 1])
+            )
+            assert inside.any(), (i, j)
+
+
+@pytest.mark.parametrize("name", LATTICES)
+def test_generation_cones_are_outlined(name):
+    """The number of edges is that of neighbours of which one is in the cone, or the border."""
     lattice = LATTICES[name]
-    for picture in (
-        figures.network_views(lattice),
-        figures.inference_cone(lattice, lattice.box(1, 1, 3, 3)),
-        figures.generation_cones(lattice),
-    ):
-        assert picture.width > 1000
-        assert np.asarray(picture).std() > 5
+    place = (0, *np.argwhere(lattice.site_levels == 0)[0].tolist())
+    figure = drawn._cones(lattice, [place])
+    cone = np.pad(lattice.generation_cone(lattice.site(*place)), 1)
+    edges = (cone[1:] != cone[:-1]).sum() + (cone[:, 1:] != cone[:, :-1]).sum()
+    lines = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
+    assert [len(one.get_segments()) for one in lines] == [edges]
 
 
 def marked(picture, colour):

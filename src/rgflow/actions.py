@@ -215,10 +215,10 @@ class IsingDual(Action):
         return None
 
     def mean_energy(self, channels: int, height: int, width: int) -> float | None:
-        from rgflow.field_theory.exact import ising_energy
+        from rgflow.field_theory.exact import ising
 
         if channels == 1 and height == width:
-            return ising_energy(height, self.temperature) / height**2
+            return ising(height, self.temperature).energy / height**2
         return None
 
 

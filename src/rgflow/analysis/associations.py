@@ -1,7 +1,7 @@
 """Which latents go with which labels.
 
-Letters in shapes: N images; K labels; C channels; H, W rows and columns; T targets of a label; D
-columns. Whatever belongs to single latents is in the image layout, [C, H, W].
+Letters in shapes: N images; K labels; C channels; H, W rows and columns; T targets of a label;
+D = C·H·W latents. Arrays of single latents have the image layout, [C, H, W].
 """
 
 import json
@@ -23,14 +23,14 @@ from rgflow.files import replacing
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Sites
 
-BINS = 8
-"""Maximum number of bins of equally many images for the mutual information (`bins_for`)."""
-RATE = 0.05
+MAX_BINS = 8
+"""Most bins of equally many images for the mutual information (`bins_for`)."""
+FALSE_DISCOVERY_RATE = 0.05
 """Expected share of false discoveries among the significant pairs."""
 
 
 class Association(NamedTuple):
-    """A latent and a label that go together."""
+    """How a latent goes with a label."""
 
     address: Address
     label: str
@@ -69,11 +69,19 @@ class Associations:
     significant: NDArray[np.bool_]
     images: int
     bins: int
-    rate: float = RATE
+    rate: float = FALSE_DISCOVERY_RATE
 
     def latents_of(self, label: str, count: int = 5, level: int | None = None) -> list[Association]:
-        """The latents with most information about a label, of one level or of all; a `ValueError`
-        if there is no such label or level."""
+        """The `count` latents with most information about a label.
+
+        Args:
+            label: Name of the label.
+            count: Most latents to return.
+            level: Only latents of this level; none: of all.
+
+        Raises:
+            ValueError: If there is no such label or level.
+        """
         check_name("label", label, self.labels)
         k = self.labels.index(label)
         found = self.information[k]
@@ -85,8 +93,11 @@ class Associations:
         return [self._at(k, c, i, j) for c, i, j in places if np.isfinite(found[c, i, j])]
 
     def labels_of(self, address: Address, count: int = 5) -> list[Association]:
-        """The labels that a latent has most information about; a `ValueError` if there is no such
-        latent."""
+        """The `count` labels that a latent has most information about.
+
+        Raises:
+            ValueError: If there is no such latent.
+        """
         h, i, j, c = address
         self.lattice.check_site(h, i, j)
         check_whole("the channel", c, 0, self.information.shape[1] - 1)
@@ -94,8 +105,7 @@ class Associations:
         return [self._at(k, c, i, j) for k in order.tolist()]
 
     def names(self) -> dict[Address, str]:
-        """For every latent that significantly goes with a label, the label it has most information
-        about."""
+        """The most informative significant label of every latent that has one."""
         found = self.significant.any(0)
         best = np.where(self.significant, self.information, -np.inf).argmax(0)
         return {
@@ -104,7 +114,7 @@ class Associations:
         }
 
     def by_level(self) -> NDArray[np.float64]:
-        """The highest information of a single latent of a level about a label, [K, levels]."""
+        """The information of the best latent of each level about each label, [K, levels]."""
         return np.stack(
             [
                 self.information[:, :, self.lattice.site_levels == level].max((1, 2))
@@ -114,9 +124,11 @@ class Associations:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write `information`, `correlation`, `auc` and `significant` to one safetensors file, with
-        the names of the labels and the settings in its metadata; an `OSError` if it can't be
-        written."""
+        """Write all arrays to a safetensors file, with the labels and settings as metadata.
+
+        Raises:
+            OSError: If it can't be written.
+        """
         arrays = ("information", "correlation", "auc", "significant")
         settings = {
             "labels": self.labels,
@@ -126,7 +138,7 @@ class Associations:
             "rate": self.rate,
         }
         metadata = {name: json.dumps(value) for name, value in settings.items()}
-        # Of an array that isn't contiguous it would write other numbers.
+        # safetensors would write the numbers of other arrays in another order.
         contiguous = {name: np.ascontiguousarray(getattr(self, name)) for name in arrays}
         with replacing(Path(path)) as part:
             save_file(contiguous, part, metadata=metadata)
@@ -146,6 +158,10 @@ class Associations:
 def associations(z: Latents, labels: Sequence[Label]) -> Associations:
     """Find which latents of N images go with which labels.
 
+    Args:
+        z: The latents of N images.
+        labels: The labels of these images.
+
     Raises:
         ValueError: If there are no labels, or not one finite value per image.
 
@@ -159,12 +175,12 @@ def associations(z: Latents, labels: Sequence[Label]) -> Associations:
         (1, 2, 0, 1)
     """
     check_labels(z, labels)
-    bins = bins_for(len(z), BINS)
+    bins = bins_for(len(z), MAX_BINS)
     shape = (len(labels), *z.image().shape[1:])
     x = columns(z)
     y = np.stack([label.values for label in labels], 1)
     found = mutual_information(x, y, bins)
-    significant = false_discovery_control(found.p.ravel()).reshape(found.p.shape) <= RATE
+    adjusted = false_discovery_control(found.p.ravel()).reshape(found.p.shape)
     standard = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
     ranks = rankdata(x, axis=0)
     correlation = np.stack([_correlation(standard, label) for label in labels])
@@ -175,14 +191,14 @@ def associations(z: Latents, labels: Sequence[Label]) -> Associations:
         information=found.nats.T.reshape(shape),
         correlation=correlation.reshape(shape),
         auc=auc.reshape(shape),
-        significant=significant.T.reshape(shape),
+        significant=(adjusted <= FALSE_DISCOVERY_RATE).T.reshape(shape),
         images=len(z),
         bins=bins,
     )
 
 
 def _correlation(standard: NDArray[np.float32], label: Label) -> NDArray[np.float64]:
-    """Of every column with a label, [D]: multiple, where it has two targets."""
+    """The correlation of every latent [N, D] with a label, [D]; multiple if it has two targets."""
     t = label.targets - label.targets.mean(0)
     cross = standard.T.astype(np.float64) @ t / len(t)  # [D, T]
     if t.shape[1] == 1:
@@ -193,7 +209,7 @@ def _correlation(standard: NDArray[np.float32], label: Label) -> NDArray[np.floa
 
 
 def _auc(ranks: NDArray[np.float64], label: Label) -> NDArray[np.float64]:
-    """Of every column for a binary label, [D], from the sum of ranks (Mann and Whitney 1947)."""
+    """The AUC of every latent [N, D] for a binary label, [D], by ranks (Mann and Whitney 1947)."""
     if label.kind != "binary":
         return np.full(ranks.shape[1], np.nan)
     ones = label.values.sum()

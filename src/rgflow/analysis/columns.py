@@ -11,8 +11,8 @@ from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 
 PENALTIES = (10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
-"""Penalties from which each linear model chooses its own. The largest shrink uninformative latents
-to almost nothing, so that a held-out R² isn't far below 0."""
+"""Penalties on squared weights from which each linear model chooses. The largest shrink
+uninformative latents to almost nothing, so that a held-out R² isn't far below 0."""
 
 
 def columns(z: Latents) -> NDArray[np.float32]:
@@ -22,9 +22,11 @@ def columns(z: Latents) -> NDArray[np.float32]:
 
 
 def reaching(z: Latents, box: Box | None) -> NDArray[np.bool_]:
-    """Which columns of `columns` are latents whose generation cone meets a box, [C·H·W]: those that
-    the box reaches in inference, as blocks are crossed both ways. All, if there is no box, or the
-    flow has no cones."""
+    """Which columns of `columns` are latents whose generation cone meets a box, [C·H·W].
+
+    These are the latents of the box's inference cone; all, if there is no box or the flow has no
+    cones.
+    """
     if box is None or not isinstance(z.lattice, Lattice):
         return np.ones(z.image()[0].numel(), dtype=bool)
     return np.tile(z.lattice.inference_cone(z.lattice.box(*box)).ravel(), z.channels)

@@ -1,8 +1,8 @@
 """How dependent latents are: the paper's principle of minimal mutual information (section 3.3).
 
 The tree is that of the decimators: four sites of a level's grid become one of the next, and above
-the top all sites become one, the root. The distance of two latents on it is the number of RG steps
-from the lower one up to their lowest common ancestor.
+the top all sites become one, the root. The distance of two latents is the number of RG steps from
+the lower one up to their lowest common ancestor.
 
 Letters in shapes: N images; P pairs of latents; C channels; H, W rows and columns.
 """
@@ -21,8 +21,8 @@ from rgflow.latents import Latents
 from rgflow.lattice import Sites
 from rgflow.text import mean_and_error
 
-BINS = 12
-"""Maximum number of bins of equally many images for the mutual information (`bins_for`)."""
+MAX_BINS = 12
+"""Most bins of equally many images for the mutual information (`bins_for`)."""
 
 
 class Measured(NamedTuple):
@@ -32,8 +32,7 @@ class Measured(NamedTuple):
     error: float
     """Its standard error over the pairs."""
     floor: float
-    """The same with the images of one latent of each pair shuffled, which makes the two
-    independent."""
+    """The same for independent latents: the images of one latent of each pair are shuffled."""
 
 
 class Stratum(NamedTuple):
@@ -69,21 +68,21 @@ class Dependence:
     seed: int
 
     def by_distance(self, levels: tuple[int, int]) -> list[Stratum]:
-        """The strata of two levels, the lower first, the nearest first."""
+        """The strata of two levels, the lower one first, in the order of distance."""
         return [stratum for stratum in self.strata if stratum.levels == levels]
 
 
 def dependence(z: Latents, *, pairs: int = 200, seed: int = 0) -> Dependence:
-    """Correlation of z and of |z| and mutual information, by levels and by distance on the tree.
+    """Correlations of z and |z| and mutual information, by levels and distance on the tree.
 
     Args:
         z: The latents of N images; or, for comparison, `Latents.from_image` of the images.
-        pairs: Number of pairs chosen at random for any two levels and any distance; at most as many
-            as the lower level has latents.
-        seed: Of the choice.
+        pairs: Number of random pairs for any two levels and any distance; at most as many as the
+            lower level has latents.
+        seed: Seed of the choice.
 
     Raises:
-        ValueError: If there are too few images, or a number is out of range.
+        ValueError: If there are fewer than 8 images, or a number is out of range.
 
     Example:
         >>> import torch
@@ -98,21 +97,21 @@ def dependence(z: Latents, *, pairs: int = 200, seed: int = 0) -> Dependence:
     if len(z) < MIN_IMAGES:
         raise ValueError(f"Expected at least {MIN_IMAGES} images; got {len(z)}.")
     random = np.random.default_rng(seed)
-    x, bins = columns(z), bins_for(len(z), BINS)
+    x, bins = columns(z), bins_for(len(z), MAX_BINS)
     # Any shift but 0 pairs every image with another one.
-    roll = int(random.integers(1, len(x)))
+    shift = int(random.integers(1, len(x)))
     strata = []
     for levels, distance, one, other in _chosen(z.lattice, z.channels, pairs, random):
         a, b = x[:, one], x[:, other]
-        apart = np.roll(b, roll, 0)
+        shuffled = np.roll(b, shift, 0)
         strata.append(
             Stratum(
                 levels=levels,
                 distance=distance,
                 pairs=len(one),
-                correlation=_correlation(a, b, apart),
-                magnitude=_correlation(np.abs(a), np.abs(b), np.abs(apart)),
-                information=_information(a, b, apart, bins),
+                correlation=_correlation(a, b, shuffled),
+                magnitude=_correlation(np.abs(a), np.abs(b), np.abs(shuffled)),
+                information=_information(a, b, shuffled, bins),
             )
         )
     return Dependence(strata=tuple(strata), images=len(x), bins=bins, pairs=pairs, seed=seed)
@@ -123,8 +122,11 @@ def tree_distance(a: NDArray[np.int64], b: NDArray[np.int64], levels: int) -> ND
 
     Args:
         a: (h, i, j) of latents, [..., 3].
-        b: Likewise, of a shape that can be broadcast with it.
+        b: The same of other latents, of a shape that broadcasts with that of `a`.
         levels: Number of levels; the root is above the top one.
+
+    Returns:
+        The distances, of the broadcast shape without its last axis.
 
     Example:
         >>> at = np.array([0, 0, 1]), np.array([[0, 0, 1], [0, 1, 0], [1, 0, 2], [2, 12, 0]])
@@ -142,7 +144,7 @@ def tree_distance(a: NDArray[np.int64], b: NDArray[np.int64], levels: int) -> ND
 def _chosen(
     lattice: Sites, channels: int, pairs: int, random: np.random.Generator
 ) -> list[tuple[tuple[int, int], int, NDArray[np.int64], NDArray[np.int64]]]:
-    """Random pairs of latents of each two levels and each distance, as columns of `columns`."""
+    """Random pairs of latents, as indices of `columns`, by levels and distance."""
     size = lattice.height * lattice.width
     sites = np.stack((lattice.site_levels, *np.indices(lattice.site_levels.shape)), -1)
     sites = sites.reshape(size, 3)
@@ -169,7 +171,7 @@ def _chosen(
     ]
 
 
-def _correlation(a: Numbers, b: Numbers, apart: Numbers) -> Measured:
+def _correlation(a: Numbers, b: Numbers, shuffled: Numbers) -> Measured:
     """Root mean square of the correlations, from arrays [N, P]."""
 
     def squares(b: Numbers) -> NDArray[np.float64]:
@@ -182,11 +184,11 @@ def _correlation(a: Numbers, b: Numbers, apart: Numbers) -> Measured:
     return Measured(
         value=value,
         error=error / max(2 * value, 1e-12),
-        floor=float(squares(apart).mean() ** 0.5),
+        floor=float(squares(shuffled).mean() ** 0.5),
     )
 
 
-def _information(a: Numbers, b: Numbers, apart: Numbers, bins: int) -> Measured:
+def _information(a: Numbers, b: Numbers, shuffled: Numbers, bins: int) -> Measured:
     value, error = mean_and_error(pairwise_information(a, b, bins).nats)
-    floor = float(pairwise_information(a, apart, bins).nats.mean())
+    floor = float(pairwise_information(a, shuffled, bins).nats.mean())
     return Measured(value=value, error=error, floor=floor)

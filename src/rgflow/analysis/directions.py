@@ -53,7 +53,11 @@ class Direction:
 
 
 def check_levels(lattice: Sites, levels: Sequence[int]) -> None:
-    """Raise a `ValueError` unless there are levels, and the lattice has them."""
+    """Check that there are levels, and that the lattice has them.
+
+    Raises:
+        ValueError: If not.
+    """
     if not levels:
         raise ValueError("Expected at least one level to look for directions in; got none.")
     for level in levels:
@@ -63,11 +67,10 @@ def check_levels(lattice: Sites, levels: Sequence[int]) -> None:
 def directions(
     z: Latents, label: Label, levels: Sequence[int] | None = None, *, seed: int = 0
 ) -> tuple[Direction, ...]:
-    """Fit the direction in which a label rises, within some levels; for an angle θ two directions,
-    those of cos 2θ and sin 2θ.
+    """Fit the direction of latents in which a label rises.
 
-    A quarter of the images is held out for the score, and a quarter of the others chooses the
-    penalty.
+    An angle θ has two directions, of cos 2θ and sin 2θ. A quarter of the images is held out for the
+    score, and a quarter of the others chooses the penalty.
 
     Args:
         z: The latents of N images.
@@ -76,7 +79,8 @@ def directions(
         seed: Seed of the choice of held-out images.
 
     Raises:
-        ValueError: If there is no such level or none at all, or one class is rare.
+        ValueError: If the lattice lacks a level, there is none, or fewer than 8 images have or lack
+            a binary label.
     """
     check_labels(z, [label])
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)

@@ -17,9 +17,9 @@ from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Label
 from rgflow.text import mean_and_error
 
-BINS = 20
-"""Maximum number of bins of equally many images for the mutual information (`bins_for`)."""
-DEPTH = 8
+MAX_BINS = 20
+"""Most bins of equally many images for the mutual information (`bins_for`)."""
+TREE_DEPTH = 8
 """Depth of the trees of the random forests."""
 
 
@@ -36,24 +36,24 @@ class CodeScores(NamedTuple):
 class Disentanglement:
     """The scores of a code, each 1 at best.
 
-    With few images even a meaningless code scores above 0, so compare each score with `shuffled`.
+    With few images even a meaningless code scores above 0: compare each score with `shuffled`.
 
     Attributes:
         mig: Mutual information gap (Chen et al. 2018): the mean over factors of the information of
             the most informative latent minus that of the second, divided by the entropy of the
             factor.
         mig_error: Its standard error over the factors.
-        disentanglement: Does a latent matter for one factor only? (Eastwood and Williams 2018.)
-        completeness: Does one latent alone matter for a factor?
+        disentanglement: 1 if every latent matters for one factor only (Eastwood and Williams 2018).
+        completeness: 1 if one latent alone matters for every factor.
         informativeness: Held-out R² of the factors from all latents.
         shuffled: The same scores with the labels of other images.
         factors: Names of the factors.
         images: N.
         latents: D.
-        bins: For the mutual information.
-        trees: Of each random forest whose importances DCI takes.
-        depth: Of these trees.
-        seed: Of the forests and of the order of the images.
+        bins: Number of bins for the mutual information.
+        trees: Number of trees of each random forest whose importances DCI takes.
+        depth: Depth of these trees.
+        seed: Seed of the forests and of the order of the images.
     """
 
     mig: float
@@ -68,7 +68,7 @@ class Disentanglement:
     bins: int
     trees: int
     seed: int
-    depth: int = DEPTH
+    depth: int = TREE_DEPTH
 
 
 def disentanglement(
@@ -82,9 +82,10 @@ def disentanglement(
 
     Args:
         x: The code, [N, D].
-        factors: The factors; an angle is one of them.
-        trees: Of a random forest for each factor, which is fitted to three quarters of the images.
-        seed: Of the forests, of the choice of images, and of the shuffled labels.
+        factors: The factors; an angle is one factor.
+        trees: Number of trees of the random forest for each factor, which is fitted to three
+            quarters of the images.
+        seed: Seed of the forests, of the choice of images, and of the shuffled labels.
 
     Raises:
         ValueError: If there are fewer than two latents or factors.
@@ -101,11 +102,11 @@ def disentanglement(
             f"Expected at least 2 latents and 2 factors to tell apart; got {x.shape[1]} and "
             f"{len(factors)}."
         )
-    bins = bins_for(len(x), BINS)
+    bins = bins_for(len(x), MAX_BINS)
     random = np.random.default_rng(seed)
     order = random.permutation(len(x))
     test, train = order[: len(x) // 4], order[len(x) // 4 :]
-    forest = RandomForestRegressor(trees, max_depth=DEPTH, random_state=seed, n_jobs=-1)
+    forest = RandomForestRegressor(trees, max_depth=TREE_DEPTH, random_state=seed, n_jobs=-1)
 
     def score(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], CodeScores]:
         """The gaps, and all scores, if image n had the labels of image rows[n]."""
@@ -123,7 +124,7 @@ def disentanglement(
     return Disentanglement(
         **found._asdict(),
         mig_error=mean_and_error(gaps)[1],
-        # One order for all factors, which keeps what these have in common.
+        # One order for all factors keeps their dependence on each other.
         shuffled=score(random.permutation(len(x)))[1],
         factors=tuple(factor.name for factor in factors),
         images=len(x),
@@ -143,13 +144,15 @@ def _gaps(x: Numbers, y: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
 
 
 def dci(importance: NDArray[np.float64]) -> tuple[float, float]:
-    """Disentanglement and completeness (Eastwood and Williams 2018, section 2) from how much each
-    latent matters for each factor, [D, K], at least 0.
+    """Disentanglement and completeness (Eastwood and Williams 2018, section 2).
 
-    With these importances R_dk, disentanglement is 1 minus the entropy of P_dk = R_dk / Σ_k R_dk in
-    logarithms of base K, the mean over latents weighted by Σ_k R_dk; completeness is 1 minus the
-    entropy of R_dk / Σ_d R_dk in logarithms of base D, the mean over factors. Latents and factors
-    whose importances are all 0 don't count.
+    With importances R_dk of latents for factors, disentanglement is 1 minus the entropy of
+    R_dk / Σ_k R_dk with logarithms of base K, averaged over latents with weights Σ_k R_dk;
+    completeness is 1 minus the entropy of R_dk / Σ_d R_dk with logarithms of base D, averaged over
+    factors. Latents and factors whose importances are all 0 don't count.
+
+    Args:
+        importance: R_dk ≥ 0, [D, K].
 
     Example:
         >>> dci(np.eye(3)), dci(np.ones((2, 2)))

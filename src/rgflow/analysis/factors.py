@@ -60,8 +60,11 @@ class Factors:
     directions: tuple[Direction, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        """All of it as plain values; of the associations the five best latents for each label and
-        the best of every level, and the names of latents; of the directions all but the vectors."""
+        """All results as plain values, without large arrays.
+
+        Of the associations it has the five best latents for each label, the best of every level,
+        and the names of latents; of the directions all but the vectors.
+        """
         found: dict[str, Any] = {
             **{name: getattr(self, name) for name in ("images", "seed", "draws", "visible")},
             "dependence": {"latents": self.latents, "pixels": self.pixels},
@@ -115,19 +118,20 @@ def find_factors(
     8-bit images are encoded with noise, as in training.
 
     Args:
+        flow: The flow.
         images: [N, C, H, W].
-        labels: What is known about them; none: only what needs no labels. Binary ones that fewer
-            than 8 images have, or lack, are neither probed nor given directions.
+        labels: Labels of the images; none: only what needs no labels. Binary labels that fewer than
+            8 images have or lack are neither probed nor given directions.
         levels: Levels in which directions are fitted; none: all.
         folds: As for `probe_levels`.
         places: As for `probe_levels`; for MIG, DCI and directions at most four.
-        strongest: Number of latents for MIG and DCI, those with the strongest receptive fields.
-        fields: The receptive fields of all latents, if they are known.
+        strongest: Number of latents for MIG and DCI: those with the strongest receptive fields.
+        fields: The receptive fields of all latents, if they have been computed.
         threshold: Strength of a field above which a latent counts as visible.
-        draws: Latents drawn for the receptive fields, if these aren't given.
+        draws: Number of latents drawn for the receptive fields, if these aren't given.
         seed: Seed of all randomness.
         batch_size: Images encoded at a time.
-        progress: Called with the progress of each part.
+        progress: Called with the name of each part, the steps done, and all its steps.
 
     Raises:
         ValueError: If images or fields don't fit the flow, the labels don't fit the images, or a

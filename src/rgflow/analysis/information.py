@@ -18,11 +18,11 @@ from scipy.special import chdtrc, xlogy
 
 Numbers = NDArray[np.float32] | NDArray[np.float64]
 CHUNK = 1 << 24
-"""Counts held at a time."""
+"""Most counts held at a time, of 4 bytes."""
 
 
 class Information(NamedTuple):
-    """Mutual information, and the chance that independent numbers look as dependent."""
+    """Mutual information, and the probability that independent numbers look as dependent."""
 
     nats: NDArray[np.float64]
     p: NDArray[np.float64]
@@ -31,8 +31,7 @@ class Information(NamedTuple):
 
 
 def bins_for(images: int, most: int) -> int:
-    """The largest number of bins, from two to `most`, with at least five images per pair of bins on
-    average.
+    """The largest number of bins, 2 to `most`, with on average five images per pair of bins.
 
     Example:
         >>> [bins_for(images, 8) for images in (10, 100, 200, 2000)]
@@ -42,7 +41,15 @@ def bins_for(images: int, most: int) -> int:
 
 
 def mutual_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
-    """Between every column of one array [N, D] and every column of another [N, K]: [D, K].
+    """The information of every column of an array [N, D] about every column of another [N, K].
+
+    Args:
+        x: [N, D].
+        y: [N, K].
+        bins: Number of bins of every column, at most.
+
+    Returns:
+        Information and p, [D, K].
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(4000, 3))
@@ -63,7 +70,7 @@ def mutual_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
 
 
 def pairwise_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
-    """Between each column of one array [N, P] and the column at the same place of another: [P]."""
+    """The information of columns of an array [N, P] about the same columns of another, [P]."""
     cell = binned(x, bins).astype(np.int64) * bins + binned(y, bins)
     pairs = x.shape[1]
     cell += np.arange(pairs) * bins**2
@@ -72,7 +79,7 @@ def pairwise_information(x: Numbers, y: Numbers, bins: int = 8) -> Information:
 
 
 def binned(x: Numbers, bins: int) -> NDArray[np.uint8]:
-    """The bin of every number, [N, D].
+    """The bin of every number of an array [N, D], [N, D].
 
     Example:
         >>> binned(np.array([[0.1, 5], [0.2, 5], [0.3, 5], [0.4, 7]]), 2).T.tolist()

@@ -26,20 +26,20 @@ Declared = Literal["number", "class", "angle"]
 Box = tuple[int, int, int, int]
 """(y, x, height, width) of a rectangle of pixels."""
 
-CLASSES = 50
-"""Maximum number of classes that make a binary label each; more are names rather than classes."""
-CLASSY = ("class", "classes", "label", "labels", "chair", "photograph", "id")
-"""Last words of names of labels whose values are classes, and not numbers."""
-LIST = ".txt"
+MAX_CLASSES = 50
+"""Most classes that make a binary label each; more are names of single things."""
+CLASS_NAMES = ("class", "classes", "label", "labels", "chair", "photograph", "id")
+"""Last words of names of labels whose values are classes rather than numbers."""
+ATTRIBUTES = ".txt"
 """Ending of files that are read as CelebA's list of attributes."""
-LONGEST = 500
-"""Maximum number of characters of a name or a value."""
-TILE = 8
-"""Edge of an oval's tile in MSDS."""
+MAX_CHARACTERS = 500
+"""Longest name or value in a file."""
+OVAL_TILE = 8
+"""Edge of an oval's tile in MSDS, in pixels."""
 MIN_IMAGES = 8
-"""Fewer images than this say nothing."""
-LEAST = 1e-6
-"""Lower bound of the largest value of a label; its inverse is the upper bound."""
+"""Fewest images, and fewest with and without a binary label, that are analysed."""
+MAX_SCALE = 1e6
+"""Largest size of values, and its inverse the smallest, whose squares are kept as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,12 +47,12 @@ class Label:
     """One label.
 
     Attributes:
-        name: What it's called.
-        values: Its values, [N]; of a binary label 0 and 1, of an angle degrees; those of others may
-            have been divided by the largest.
-        kind: An angle is that of an axis, the same after 180°.
-        group: What it's a part of, a row in tables: red of `base colour`.
-        box: The part of the image that it's about; none: the whole image.
+        name: Its name.
+        values: [N]: 0 and 1 of a binary label, degrees of an angle; numbers may have been divided
+            by the largest.
+        kind: Number, binary, or the angle of an axis, which is the same after 180°.
+        group: The group that it belongs to, a row in tables: `base colour` for base red.
+        box: The part of the image that it describes; none: the whole image.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Label:
 
     @cached_property
     def targets(self) -> NDArray[np.float64]:
-        """What a probe predicts, [N, T]: the values, or (cos 2θ, sin 2θ)."""
+        """The numbers that a probe predicts, [N, T]: the values, or (cos 2θ, sin 2θ)."""
         if self.kind != "angle":
             return self.values[:, None]
         twice = np.deg2rad(2 * self.values)
@@ -71,18 +71,17 @@ class Label:
 
     @property
     def common(self) -> bool:
-        """Whether enough images have a binary label, and lack it, to say something."""
+        """Whether enough images have and lack a binary label; true for other labels."""
         ones = self.values.sum()
         return self.kind != "binary" or bool(MIN_IMAGES <= ones <= len(self.values) - MIN_IMAGES)
 
 
 def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
-    """The labels of a data set, as `rgflow.data.load(...).labels` holds them.
+    """Labels from those of a data set, `rgflow.data.load(...).labels`.
 
-    Those of MSDS become its factors: the base of an image, and of every oval what it deviates from
-    the base, its angle, and its jitter. Classes, recognised by the name of the label, become a
-    binary label each; more than 50 are left out, and so are labels that are the same for all
-    images.
+    Those of MSDS become its factors: the base of an image, and of every oval its deviation from the
+    base, its angle, and its jitter. Classes, recognised by the name of the label, become a binary
+    label each. Left out are more than 50 classes, and labels that are the same for all images.
 
     Example:
         >>> found = labels_of({"class": np.array([3, 5, 7]), "smiling": np.array([-1, 1, 1])})
@@ -101,19 +100,18 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
 
 def _usual(name: str) -> Declared:
     """What the values of a label with that name are by default."""
-    return "class" if name.lower().replace("_", " ").split(" ")[-1] in CLASSY else "number"
+    return "class" if name.lower().replace("_", " ").split(" ")[-1] in CLASS_NAMES else "number"
 
 
 def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
-    """One label; of equal values none; of classes one each, but of two classes one, of too many
-    none."""
+    """Labels from the values of one: of equal values none; of classes one each, but of two classes
+    one, of too many none."""
     distinct = np.unique(values).tolist()
-    if len(distinct) < 2 or (declared == "class" and len(distinct) > CLASSES):
+    if len(distinct) < 2 or (declared == "class" and len(distinct) > MAX_CLASSES):
         return []
     if declared == "class":
-        ones = {
-            f"{name} {v}": values == v for v in (distinct[1:] if len(distinct) == 2 else distinct)
-        }
+        classes = distinct[1:] if len(distinct) == 2 else distinct
+        ones = {f"{name} {value}": values == value for value in classes}
     elif declared == "number" and len(distinct) == 2:
         ones = {name: values == distinct[1]}
     else:
@@ -127,7 +125,7 @@ def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
 
 def _bounded(values: NDArray[np.float64], angles: bool) -> NDArray[np.float64]:
     """Numbers whose squares can be added, also in float32: angles from 0 to 180, and others divided
-    by the largest where that is huge or tiny, as no measure depends on their unit.
+    by the largest if that is huge or tiny, as no measure depends on their unit.
 
     Example:
         >>> _bounded(np.array([-1e308, 5e307]), False).tolist()
@@ -136,7 +134,7 @@ def _bounded(values: NDArray[np.float64], angles: bool) -> NDArray[np.float64]:
     if angles:
         return values % 180
     largest = np.abs(values).max()
-    return values if LEAST < largest < 1 / LEAST else values / largest
+    return values if 1 / MAX_SCALE < largest < MAX_SCALE else values / largest
 
 
 def _msds(known: Mapping[str, NDArray[Any]]) -> Iterator[Label]:
@@ -154,18 +152,22 @@ def _msds(known: Mapping[str, NDArray[Any]]) -> Iterator[Label]:
     for i in range(ovals.shape[1]):
         for j in range(ovals.shape[2]):
             x, y, degrees, *rgb = ovals[:, i, j].T
-            of, box = f"of oval {i},{j}", (TILE * j, TILE * i, TILE, TILE)
+            of, box = f"of oval {i},{j}", (OVAL_TILE * j, OVAL_TILE * i, OVAL_TILE, OVAL_TILE)
             for k, name in enumerate(("red", "green", "blue")):
                 values = rgb[k] - base_colour[:, k]
                 yield Label(name=f"{name} {of}", values=values, group=colour, box=box)
             values = degrees - base_angle
             yield Label(name=f"angle {of}", values=values, kind="angle", group=angle, box=box)
-            for name, place, tile in (("x", x, TILE * i), ("y", y, TILE * j)):
+            for name, place, tile in (("x", x, OVAL_TILE * i), ("y", y, OVAL_TILE * j)):
                 yield Label(name=f"{name} {of}", values=place - tile, group="jitter", box=box)
 
 
 def check_labels(images: Sized, labels: Sequence[Label]) -> None:
-    """Raise a `ValueError` unless there are labels, and one finite value of each per image."""
+    """Check that there are labels, and one finite value of each per image.
+
+    Raises:
+        ValueError: If not, or if there are fewer than 8 images.
+    """
     if not labels:
         raise ValueError("Expected at least one label that differs between images; got none.")
     if len(images) < MIN_IMAGES:
@@ -184,9 +186,9 @@ def check_labels(images: Sized, labels: Sequence[Label]) -> None:
 
 
 def spread(labels: Sequence[Label], places: int) -> list[Label]:
-    """The labels of the whole image, and those of a number of places spread evenly over it.
+    """The labels of the whole image, and those of at most `places` places spread evenly over it.
 
-    These are the places next to the points of a Hammersley set: of 4 × 4 ovals, four are one of
+    These are the places nearest to the points of a Hammersley set: of 4 × 4 ovals, four are one of
     each row and each column, eight a chessboard.
     """
     boxes = list(dict.fromkeys(label.box for label in labels if label.box))
@@ -219,10 +221,9 @@ def read_csv(
     """Labels from a CSV file: a line with their names, then a row of values for every image.
 
     If the first value of the first row isn't a number, the first column holds file names;
-    otherwise row n is of the image with the number n, and rows of other images are left out.
-    Values are numbers, unless the line with names says something else: `tilt:angle` are degrees of
-    an axis, the same after 180°, and `hair:class` are names of classes, text or numbers, as are
-    those of a column that is called `class`.
+    otherwise row n belongs to image n, and rows of other images are left out. Values are numbers,
+    unless the header says otherwise: `tilt:angle` are degrees of an axis, the same after 180°, and
+    `hair:class` are names of classes, text or numbers, as in a column called `class`.
 
     A file whose name ends in .txt is CelebA's list of attributes; rows for other files are left
     out.
@@ -231,7 +232,7 @@ def read_csv(
         path: The file.
         images: The number of images N.
         files: The file name of every image, if they have any.
-        others: File names that may stand in the file, but aren't wanted.
+        others: Further file names that the file may have.
         numbers: The number of every image, from 0 on; none: they are in order.
 
     Raises:
@@ -242,7 +243,7 @@ def read_csv(
     path = expanded(path)
     header, rows = _table(path)
     if not header[0].endswith(":class") and not _is_number(rows[0][0]):
-        rows = _by_name(path, header, rows, images, files, others)
+        rows = _by_name(path, header, rows, files, others)
         header = header[1:]
     elif files:
         raise _wrong(
@@ -259,27 +260,37 @@ def read_csv(
                 f"{len(rows)}: add those that are missing, or analyse fewer images",
             )
         rows = [rows[n] for n in wanted]
-    labels = []
-    for column, texts in zip(header, zip(*rows, strict=True), strict=True):
-        name, colon, kind = column.rpartition(":")
-        name, declared = (name, cast(Declared, kind)) if colon else (column, _usual(column))
-        check_name(f"what follows the colon of column {column!r}", declared, get_args(Declared))
-        values = np.array([_value(path, name, declared, n, one) for n, one in enumerate(texts, 1)])
-        distinct = len(np.unique(values))
-        if distinct < 2:
-            raise _wrong(
-                path,
-                f"labels that differ between images in column {name!r}",
-                f"{texts[0]} for each of {images} images: leave it out",
-            )
-        if declared == "class" and distinct > CLASSES:
-            raise _wrong(
-                path,
-                f"at most {CLASSES} classes in column {name!r}",
-                f"{distinct}: leave it out, or name it '{name}:number' if these are numbers",
-            )
-        labels += _made(name, values, declared)
-    return labels
+    return [
+        label
+        for column, texts in zip(header, zip(*rows, strict=True), strict=True)
+        for label in _labels_of_column(path, column, texts)
+    ]
+
+
+def _labels_of_column(path: Path, column: str, texts: Sequence[str]) -> list[Label]:
+    name, colon, kind = column.rpartition(":")
+    name, declared = (name, cast(Declared, kind)) if colon else (column, _usual(column))
+    check_name(f"what follows the colon of column {column!r}", declared, get_args(Declared))
+    what, fits = ("class", bool) if declared == "class" else ("number", _is_finite)
+    for row, text in enumerate(texts, 1):
+        if not fits(text):
+            place = f"a {what} in every row of column {name!r}"
+            raise _wrong(path, place, f"{text[:40]!r} for image {row}")
+    values = np.array(texts if declared == "class" else list(map(float, texts)))
+    distinct = len(np.unique(values))
+    if distinct < 2:
+        raise _wrong(
+            path,
+            f"labels that differ between images in column {name!r}",
+            f"{texts[0]} for each of {len(texts)} images: leave it out",
+        )
+    if declared == "class" and distinct > MAX_CLASSES:
+        raise _wrong(
+            path,
+            f"at most {MAX_CLASSES} classes in column {name!r}",
+            f"{distinct}: leave it out, or name it '{name}:number' if these are numbers",
+        )
+    return _made(name, values, declared)
 
 
 def _wrong(path: Path, expected: str, got: str) -> ValueError:
@@ -290,7 +301,7 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The names in the first line, and the rows, all of the same length."""
     try:
         file = io.StringIO(read_text(path), newline="")
-        listed = map(str.split, file) if path.suffix == LIST else csv.reader(file)
+        listed = map(str.split, file) if path.suffix == ATTRIBUTES else csv.reader(file)
         lines = [[cell.strip() for cell in row] for row in listed if row]
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -298,9 +309,11 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         ) from error
     except (DamagedError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file in UTF-8; {path} isn't one ({error}).") from error
-    if any(len(cell) > LONGEST for row in lines for cell in row):
-        raise ValueError(f"Expected names and values of at most {LONGEST} characters in {path}.")
-    if path.suffix == LIST:
+    if any(len(cell) > MAX_CHARACTERS for row in lines for cell in row):
+        raise ValueError(
+            f"Expected names and values of at most {MAX_CHARACTERS} characters in {path}."
+        )
+    if path.suffix == ATTRIBUTES:
         if len(lines) < 3 or len(lines[0]) > 1:
             raise _wrong(
                 path,
@@ -327,7 +340,6 @@ def _by_name(
     path: Path,
     header: list[str],
     rows: list[list[str]],
-    images: int,
     files: Sequence[str] | None,
     others: Collection[str],
 ) -> list[list[str]]:
@@ -340,36 +352,21 @@ def _by_name(
             "rows in the order of the images, as these have no file names,",
             f"{rows[0][0]!r} in the first row: leave out the column {header[0]!r}",
         )
-    known, by_name = {*files, *others}, dict[str, list[str]]()
-    for name, *values in rows:
-        if name in by_name:
-            raise _wrong(path, "one row per image", f"two of {name!r}")
-        if name in known:
-            by_name[name] = values
-        elif path.suffix != LIST:
-            raise _wrong(
-                path,
-                f"the names of images in column {header[0]!r}",
-                f"{name!r}, which is none of them (such as {files[0]!r})",
-            )
-    if missing := [name for name in files if name not in by_name]:
-        more = f" and {len(missing) - 1} more of {images} images" if len(missing) > 1 else ""
-        raise _wrong(path, "a row for every image", f"none for {missing[0]!r}{more}")
-    return [by_name[name] for name in files]
-
-
-def _value(path: Path, column: str, declared: Declared, row: int, text: str) -> str | float:
-    """The class that a text names, or the number that it is."""
-    if declared == "class" and text:
-        return text
-    if declared == "class" or not _is_number(text) or not math.isfinite(float(text)):
-        what = "class" if declared == "class" else "number"
+    names = [row[0] for row in rows]
+    by_name = {name: values for name, *values in rows}
+    if len(by_name) < len(rows):
+        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        raise _wrong(path, "one row per image", f"two of {twice!r}")
+    if path.suffix != ATTRIBUTES and (unknown := by_name.keys() - {*files, *others}):
         raise _wrong(
             path,
-            f"a {what} in every row of column {column!r}",
-            f"{text[:40]!r} for image {row}",
+            f"the names of images in column {header[0]!r}",
+            f"{min(unknown)!r}, which is none of them (such as {files[0]!r})",
         )
-    return float(text)
+    if missing := [name for name in files if name not in by_name]:
+        more = f" and {len(missing) - 1} more of {len(files)} images" if len(missing) > 1 else ""
+        raise _wrong(path, "a row for every image", f"none for {missing[0]!r}{more}")
+    return [by_name[name] for name in files]
 
 
 def _is_number(text: str) -> bool:
@@ -378,3 +375,7 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_finite(text: str) -> bool:
+    return _is_number(text) and math.isfinite(float(text))

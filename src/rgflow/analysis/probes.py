@@ -22,25 +22,23 @@ from rgflow.text import mean_and_error, measured, minus
 
 Probe = Literal["linear", "boosted"]
 Inputs = Literal["own", "random", "shuffled"]
-"""What a probe gets: the latents of a level whose generation cone meets the place of the factor
-(all, if it is of the whole image, or the flow has no cones); as many of the level chosen at random
-among the others, with some of its own only where these don't suffice; its own latents, but the
-labels of other images."""
-MARGIN = 0.05
-"""Difference of two R² below which they are alike, however small their errors."""
-LITTLE = 0.25
-"""R² below which no level counts as holding a factor."""
-BINS = 8
-"""Maximum number of bins for the mutual information, by which boosted probes choose their
-latents."""
-FEATURES = 32
-"""Latents of a boosted probe."""
+"""The latents of a level that a probe gets. Own: those whose generation cone meets the place of the
+factor (all, if it is of the whole image, or the flow has no cones). Random: as many of the others,
+with own ones only if these are too few. Shuffled: its own, with the labels of other images."""
+MIN_DIFFERENCE = 0.05
+"""Smallest difference of two R² that counts, however small their errors."""
+MIN_R2 = 0.25
+"""Smallest R² at which a level counts as holding a factor."""
+MAX_BINS = 8
+"""Most bins for the mutual information, by which boosted probes choose their latents."""
+MAX_FEATURES = 32
+"""Most latents of a boosted probe: more take longer and tell little."""
 PARTS = 5
 """Parts of the images: one is held out, one chooses penalties, four are fitted to in the end."""
 
 
 class Score(NamedTuple):
-    """How much of a group of factors a probe finds in latents of one level."""
+    """How well a probe predicts a group of factors from latents of one level."""
 
     group: str
     level: int
@@ -90,7 +88,7 @@ class ProbeTable:
     places: tuple[Box, ...]
     seed: int
     penalties: tuple[float, ...] = PENALTIES
-    features: int = FEATURES
+    features: int = MAX_FEATURES
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -98,7 +96,17 @@ class ProbeTable:
         return tuple(dict.fromkeys(score.group for score in self.scores))
 
     def score(self, group: str, level: int, probe: Probe, inputs: Inputs = "own") -> Score:
-        """One of the scores; a `ValueError` if there is none."""
+        """One of the scores.
+
+        Args:
+            group: Name of the group of factors.
+            level: The level.
+            probe: The probe.
+            inputs: Which latents and labels it was given.
+
+        Raises:
+            ValueError: If there is no such score.
+        """
         for score in self.scores:
             if score[:4] == (group, level, probe, inputs):
                 return score
@@ -107,17 +115,18 @@ class ProbeTable:
         )
 
     def best(self, group: str, levels: Sequence[int]) -> Score:
-        """The score of the best probe on own latents among some levels."""
+        """The best score of a group from own latents, among some levels and all probes."""
         found = [self.score(group, h, probe) for h in levels for probe in get_args(Probe)]
         return max(found, key=lambda score: score.r2)
 
     def verdict(self) -> tuple[Claim, ...]:
-        """What these numbers say about the paper's claim (4.1): that the features of the whole
-        image are held at high levels, those of a part of it at low levels at its own position.
+        """The paper's claims (section 4.1) about each group of factors, compared with the scores.
 
-        High are the upper half of the levels; of an odd number of levels the middle one is low. Of
-        levels and probes the best counts. A difference counts from 0.05 on, if its 95 % interval
-        leaves out 0; and where no level comes to an R² of 0.25, nothing is decided.
+        They are: features of the whole image are held at high levels, those of a part of it at low
+        levels at its own position. The upper half of the levels is high; of an odd number of levels
+        the middle one is low. The best level and probe counts. A difference counts if it is at
+        least 0.05 and its 95 % interval leaves out 0. Below an R² of 0.25 at all levels, nothing is
+        decided.
         """
         if not any(score.places for score in self.scores):
             return ()
@@ -133,7 +142,7 @@ class ProbeTable:
         right, wrong = (lowest, highest) if local else (highest, lowest)
         where, other = ("low", "high") if local else ("high", "low")
         there = [score for score in (right, wrong) if self._found(score)]
-        if max((score.r2 for score in there), default=0.0) < LITTLE:
+        if max((score.r2 for score in there), default=0.0) < MIN_R2:
             words = "is hardly told by any level" if there else "is found at no level"
             text = f"{group}: {words} (R² {_said(right)} and {_said(wrong)} at best)."
             yield Claim(text, "undecided")
@@ -156,7 +165,7 @@ class ProbeTable:
             f"{_said(wrong)} at level {wrong.level})."
         )
         yield Claim(text, outcome)
-        if local and (found := self._with_random(group, low)) and found[0].r2 >= LITTLE:
+        if local and (found := self._with_random(group, low)) and found[0].r2 >= MIN_R2:
             own, random = found
             outcome = _compared(own, random)
             words = {
@@ -172,9 +181,9 @@ class ProbeTable:
             yield Claim(text, outcome)
 
     def _found(self, score: Score) -> bool:
-        """Whether it's above 0 and above that with shuffled labels."""
+        """Whether a score is above 0 and above the score of shuffled labels."""
         floor = self.score(score.group, score.level, score.probe, "shuffled")
-        return score.r2 > MARGIN and _compared(score, floor) == "agrees"
+        return score.r2 > MIN_DIFFERENCE and _compared(score, floor) == "agrees"
 
     def _with_random(self, group: str, levels: Sequence[int]) -> tuple[Score, Score] | None:
         """The best score of own latents beside that of random ones, where these differ."""
@@ -192,7 +201,7 @@ def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided
     """Whether a is above b (`agrees`) or below."""
     difference, error = a.r2 - b.r2, float(np.hypot(a.error, b.error))
     freedom = a.places - 1 if a.places > 1 else np.inf
-    if abs(difference) <= max(special.stdtrit(freedom, 0.975) * error, MARGIN):
+    if abs(difference) <= max(special.stdtrit(freedom, 0.975) * error, MIN_DIFFERENCE):
         return "undecided"
     return "agrees" if difference > 0 else "contradicts"
 
@@ -216,9 +225,8 @@ def probe_levels(
     The linear probe is a ridge regression, the boosted one `HistGradientBoostingRegressor`. A
     binary label is predicted as the number 0 or 1.
 
-    A label that varies too little has no score: a binary label that fewer than 8 images have or
-    lack is left out, and so is any label in a fold whose held-out images all have the same value of
-    it, before or after shuffling.
+    Binary labels that fewer than 8 images have or lack have no score, and labels none in a fold
+    whose held-out images all have the same value, before or after shuffling.
 
     Args:
         z: The latents of N images.
@@ -227,7 +235,7 @@ def probe_levels(
         trees: Number of trees of a boosted probe.
         places: Maximum number of places, evenly spread over those that the labels are about.
         seed: Seed of all randomness.
-        progress: Called with the number of steps done, and in all.
+        progress: Called with the number of steps done, and of all steps.
 
     Raises:
         ValueError: If there are no labels, or not one finite value per image, or a number is out
@@ -302,7 +310,7 @@ _Key = tuple[str, int, Probe, Inputs]
 
 
 class _Split(NamedTuple):
-    """Images held out, choosing the penalty, and fitted to."""
+    """Indices of images held out, of those that choose the penalty, and of those fitted to."""
 
     test: NDArray[np.int64]
     choose: NDArray[np.int64]
@@ -310,13 +318,13 @@ class _Split(NamedTuple):
 
     @property
     def known(self) -> NDArray[np.int64]:
-        """All but those held out."""
+        """All images but those held out."""
         return np.concatenate((self.fit, self.choose))
 
 
 class _Errors(NamedTuple):
     """Squared errors of the images held out, [n], and their squared distances from the mean; the
-    latents that the probe got, and the share of them that are the place's own."""
+    number of latents of the probe, and the share of them that are the place's own."""
 
     squared: NDArray[np.float64]
     spread: NDArray[np.float64]
@@ -325,32 +333,32 @@ class _Errors(NamedTuple):
 
 
 def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
-    """What every latent tells about every label among the images to learn from, [D, K]."""
+    """Information of every latent about every label over the images not held out, [D, K]."""
     y = np.stack([label.values[split.known] for label in labels], 1)
-    return mutual_information(x[split.known], y, bins_for(len(y), BINS)).nats
+    return mutual_information(x[split.known], y, bins_for(len(y), MAX_BINS)).nats
 
 
 def _linear(x: NDArray[np.float32], labels: Sequence[Label], split: _Split) -> Iterator[_Errors]:
-    """Ridge regressions of all labels at once. The penalty of each is chosen on images of its own,
-    which it's then fitted to as well, as the boosted probes are."""
+    """Ridge regressions of all labels at once. Each chooses its penalty on separate images, and is
+    then fitted to these as well, as boosted probes are."""
     targets = np.concatenate([label.targets for label in labels], 1)
     ends = np.cumsum([label.targets.shape[1] for label in labels])[:-1]
     scale = np.maximum(targets[split.known].std(0), 1e-12)
     y = ((targets - targets[split.known].mean(0)) / scale).astype(np.float32)
 
-    def wrong(
+    def residuals(
         penalty: float, learn: NDArray[np.int64], at: NDArray[np.int64]
     ) -> list[NDArray[np.float64]]:
-        """The errors of every label's targets."""
+        """The errors of every label's targets, [images, T] each."""
         fitted = Ridge(alpha=penalty, solver="cholesky").fit(x[learn], y[learn])
         return np.split((fitted.predict(x[at]).reshape(len(at), -1) - y[at]) * scale, ends, 1)
 
-    tried = {penalty: wrong(penalty, split.fit, split.choose) for penalty in PENALTIES}
+    tried = {penalty: residuals(penalty, split.fit, split.choose) for penalty in PENALTIES}
     chosen = [
         min((float((errors[k] ** 2).sum()), penalty) for penalty, errors in tried.items())[1]
         for k in range(len(labels))
     ]
-    tested = {penalty: wrong(penalty, split.known, split.test) for penalty in set(chosen)}
+    tested = {penalty: residuals(penalty, split.known, split.test) for penalty in set(chosen)}
     for k, (label, penalty) in enumerate(zip(labels, chosen, strict=True)):
         yield _errors(tested[penalty][k], label, split)
 
@@ -363,8 +371,8 @@ def _boosted(
     split: _Split,
     trees: int,
 ) -> _Errors:
-    """Boosted trees for each target of a label, on those of some latents that tell most of it."""
-    x = x[:, among[np.argsort(-information[among], kind="stable")[:FEATURES]]]
+    """Boosted trees for each target of a label, on the most informative of some latents."""
+    x = x[:, among[np.argsort(-information[among], kind="stable")[:MAX_FEATURES]]]
     wrong = []
     for target in label.targets.T:
         probe = HistGradientBoostingRegressor(
@@ -386,7 +394,7 @@ def _errors(wrong: Numbers, label: Label, split: _Split) -> _Errors:
 
 
 def _scores(held_out: dict[_Key, dict[Box | None, list[_Errors]]]) -> Iterator[Score]:
-    """From errors by place to means over the places."""
+    """Scores from errors by place: means over the places."""
     groups = list(dict.fromkeys(group for group, *_ in held_out))
     for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
         at = [_r2(errors) for errors in by_box.values()]

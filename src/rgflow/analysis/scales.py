@@ -33,8 +33,8 @@ class Scale:
         kurtosis: ⟨x⁴⟩/⟨x²⟩², 3 of a Gaussian field.
         neighbours: ⟨x x′⟩/⟨x²⟩ of neighbouring sites.
         correlation: w·⟨x̄_0 x̄_t⟩ of the means of columns, t = 0 … w/2.
-        dependence: Root mean square of the correlation of |z| of the nearest latents of the level,
-            and what independent ones would show; none, if there are no pairs.
+        dependence: Root mean square correlation of |z| of the nearest latents of the level, and the
+            same of independent ones; none, if there are no pairs.
         sites: Some values of x^(h), for a histogram.
     """
 
@@ -51,13 +51,15 @@ class Scale:
 
 @torch.no_grad()
 def scales(flow: Flow, fields: Tensor, *, at_once: int = 256) -> list[Scale]:
-    """The levels of a flow, level 0 first, as some fields show them: those of a reference, which
-    have the distribution that was to be learned, or the flow's own.
+    """Statistics of the levels of a flow, level 0 first, over some fields.
+
+    The fields are those of a reference, which have the distribution to be learned, or the flow's
+    own.
 
     Args:
-        flow: Of fields.
+        flow: A flow of fields.
         fields: [N, C, H, W], at least 100; those of a Markov chain in any order.
-        at_once: Fields that are encoded at a time.
+        at_once: Fields encoded at a time.
 
     Example:
         >>> from rgflow import FlowConfig, GaussianPrior, RGFlow, SiteMap, Windows

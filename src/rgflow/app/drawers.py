@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rgflow.app import meaning, views
+from rgflow.app import meaning, mixing
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
+from rgflow.app.panels.latents import show_level, shown_latents
 from rgflow.app.repairing import odd
 from rgflow.app.workspace import Workspace
 from rgflow.data.decoding import Target, open_picture
@@ -42,7 +43,7 @@ MOST_PIXELS = 16_000_000
 """Pixels of a picture; each takes four bytes."""
 
 
-def build(page: Page, blocks: gr.Blocks, tabs: Any) -> None:
+def build(page: Page, tabs: Any) -> None:
     """Build all drawers."""
     with drawer("models", "Models"):
         _models(page)
@@ -127,7 +128,7 @@ def _own(page: Page) -> None:
         work.take(replace(image, notes=unusual(work, image, given)))
 
     def other(work: Workspace, path: str | None, zoom: float) -> None:
-        work.set_second(work.encode(chosen(work, path, zoom), named(path)))
+        mixing.set_second(work, work.encode(chosen(work, path, zoom), named(path)))
         gr.Info(f"{named(path)} is now the second image: see the panel Mix.")
 
     page.on(file.change, look, [file], [part], refresh=False)
@@ -213,9 +214,7 @@ def _meaning(page: Page, tabs: Any) -> None:
     listed = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
 
     def choose(work: Workspace, event: gr.EventData) -> Any:
-        meaning.choose_latent(work, event)
-        work.view.show("Latents")
-        return gr.update(selected="Latents")
+        return show_level(work, meaning.choose_latent(work, event))
 
     page.on(listed.choose, choose, outputs=[tabs], event=True)
     page.show([listed], lambda work: [meaning.meanings(work)])
@@ -237,13 +236,12 @@ def _export(page: Page) -> None:
 
     def fields(work: Workspace, _: int) -> Image.Image:
         found = work.opened.fields
-        if work.view.pixel and (addresses := views.listed(work)):  # those of a pixel
+        if work.view.pixel and (addresses := shown_latents(work)):  # those of a pixel
             return grid(torch.stack([heat(found.field(one)) for one in addresses]), scale=4)
         return strongest({work.opened.name: found})
 
     def surprising(work: Workspace, scale: int) -> Image.Image:
-        with page.sessions.computing.released():  # it may have to look at many images first
-            work.opened.reference  # noqa: B018
+        page.prepare_reference(work)
         return surprises(work.image.pixels[None], *odd(work), scale=scale)
 
     makers: list[tuple[str, str, Callable[[Workspace, int], Image.Image | Latents]]] = [

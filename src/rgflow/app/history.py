@@ -30,7 +30,6 @@ class State:
         original: The image before it was repaired.
         completions: What may fill the mask, to choose from.
         start: The state that the completions belong to.
-        curve: Log p, in nats, of the steps that led to the completions.
         message: What the repair panel says.
     """
 
@@ -46,7 +45,6 @@ class State:
     original: LatentImage | None = None
     completions: tuple[LatentImage, ...] = ()
     start: "State | None" = None
-    curve: tuple[float, ...] = ()
     message: str = ""
 
 

@@ -1,7 +1,7 @@
 """The whole page: the current image, the panels beside it, the drawers above."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from html import escape
 from typing import Any
 
@@ -9,9 +9,10 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from rgflow.app import drawers, panels, views
-from rgflow.app.page import Page, drawn
-from rgflow.app.panels.repair import following
+from rgflow.app import drawers, repairing, views
+from rgflow.app.page import Page
+from rgflow.app.panel import Panel
+from rgflow.app.panels.latents import show_level
 from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
 from rgflow.figures import to_bytes
@@ -29,9 +30,18 @@ BEAT = 5
 """Seconds until a closed page is noticed, at the most."""
 
 
-def build(sessions: SessionStore) -> gr.Blocks:
-    """The whole page."""
-    page = Page(sessions)
+def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
+    """The whole page.
+
+    Args:
+        sessions: Of its visitors.
+        panels: In the order of the page.
+    """
+    page, titles = Page(sessions), [panel.title for panel in panels]
+
+    def open_panel(work: Workspace) -> Panel:
+        return panels[titles.index(work.view.panel) if work.view.panel in titles else 0]
+
     with gr.Blocks(
         title="rgflow explorer",
         analytics_enabled=False,
@@ -65,26 +75,28 @@ def build(sessions: SessionStore) -> gr.Blocks:
                 )
             touched = gr.Checkbox(visible="hidden")
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
-                for title, panel in panels.PANELS.items():
-                    with gr.Tab(title, id=title, elem_id=f"tab-{title.lower()}") as tab:
-                        panel(page)
+                for panel in panels:
+                    with gr.Tab(panel.title, id=panel.title, elem_id=panel.elem_id) as tab:
+                        panel.build(page)
                     page.on(
                         tab.select,
-                        lambda work, touched, title=title: (
+                        lambda work, touched, title=panel.title: (
                             work.view.show(title) if touched else None
                         ),
                         [touched],
                         js=TOUCHED,
-                        words="Computing receptive fields" if title == "Latents" else "",
+                        words=panel.opening,
                     )
 
             def look(work: Workspace, event: gr.EventData) -> Any:
-                work.view.level = work.opened.flow.levels - 1 - int(event.index)
-                work.view.show("Latents")
-                return gr.update(selected="Latents")
+                return show_level(work, work.opened.flow.levels - 1 - int(event.index))
 
-        drawers.build(page, blocks, tabs)
-        page.show([page.canvas, status], lambda work: [drawn(work), status_line(work)])
+        def seen(work: Workspace) -> list[str]:
+            panel = open_panel(work)
+            return [panel.drawn(work), status_line(work, panel)]
+
+        drawers.build(page, tabs)
+        page.show([page.canvas, status], seen)
         page.show([strip, purpose], lambda work: [coarse_to_fine(work), about(work)])
         page.on(strip.choose, look, outputs=[tabs], event=True)
         page.show(
@@ -112,14 +124,11 @@ def build(sessions: SessionStore) -> gr.Blocks:
             finally:
                 sessions.disconnect(session)
 
-        def follow(request: gr.Request) -> Iterator[list[Any]]:
-            yield from following(page, str(request.session_hash))
-
         def arrived(work: Workspace, panel: str) -> str:
-            if panel in panels.PANELS:  # opened while the page was loaded
+            if panel in titles:  # opened while the page was loaded
                 work.view.show(panel)
             work.view.sent.clear()
-            return work.view.panel
+            return open_panel(work).title
 
         js = "() => [window.rgflow.name, window.rgflow.before]"
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -127,9 +136,6 @@ def build(sessions: SessionStore) -> gr.Blocks:
         staying.failure(None, js="() => window.rgflow.lost()")
         here.change(None, js="() => window.rgflow.connect()")
         page.on(here.change, arrived, [opened], [opened], js="() => window.rgflow.opened()")
-        page.when_built(
-            lambda: here.change(follow, outputs=page.updated, concurrency_limit=None, **hidden)
-        )
         tour.click(None, js="() => window.rgflow.tour()")
         shade.click(None, js="() => window.rgflow.shade()")
         page.wire()
@@ -146,7 +152,7 @@ def picked(work: Workspace, event: gr.EventData) -> None:
 
 def painted(work: Workspace, event: gr.EventData) -> None:
     """Take the mask that was painted."""
-    work.paint(views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
+    repairing.paint(work, views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
 
 
 def about(work: Workspace) -> str:
@@ -179,13 +185,9 @@ def coarse_to_fine(work: Workspace) -> str:
     return views.sheet(items, size=48)
 
 
-def status_line(work: Workspace) -> str:
+def status_line(work: Workspace, panel: Panel) -> str:
     """What is known about the current image and, in a second line, what its marks mean."""
-    parts = [f"<b>{escape(work.image.caption)}</b>", work.likelihood()]
-    if work.view.pixel and work.view.panel == "Latents":
-        row, column = work.view.pixel
-        values = ", ".join(str(v) for v in work.image.pixels[:, row, column].tolist())
-        parts.append(f"pixel ({row}, {column}): {values}")
-    line = " · ".join(parts)
-    marks = views.legend(work)
+    parts = [f"<b>{escape(work.image.caption)}</b>", work.likelihood(), panel.notes(work)]
+    line = " · ".join(filter(None, parts))
+    marks = panel.legend(work)
     return f"{line}<br><small>{marks}</small>" if marks else line

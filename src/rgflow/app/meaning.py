@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from rgflow.app import moving
 from rgflow.app.views import colour
 from rgflow.app.workspace import Workspace
 from rgflow.pretrained import FACTORS
@@ -81,8 +82,12 @@ def _latent(address: list[int], channels: int) -> str:
     return f'<button type="button" data-address="{h},{i},{j},{c}">{words}</button>'
 
 
-def choose_latent(work: Workspace, event: gr.EventData) -> None:
-    """Add a slider for the latent that was clicked, and show its level."""
+def choose_latent(work: Workspace, event: gr.EventData) -> int:
+    """Add a slider for the latent that was clicked; returns its level.
+
+    Raises:
+        ValueError: If the model has no such latent.
+    """
     h, i, j, c = (int(part) for part in str(event.address).split(","))
     levels = work.opened.flow.lattice.site_levels
     rows, columns = levels.shape
@@ -90,5 +95,5 @@ def choose_latent(work: Workspace, event: gr.EventData) -> None:
     if not (inside and levels[i, j] == h):
         raise ValueError(f"Expected a latent of this model; got ({h}, {i}, {j}, {c}).")
     if (h, i, j, c) not in work.state.chosen:
-        work.choose((h, i, j, c))
-    work.view.level = h
+        moving.choose(work, (h, i, j, c))
+    return h

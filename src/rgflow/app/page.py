@@ -1,5 +1,6 @@
 """What panels and drawers share: events that reach a workspace, and common components."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,15 +16,14 @@ from rgflow.app.workspace import Workspace
 
 STATIC = resources.files("rgflow.app") / "static"
 Handler = Callable[..., Any]
-REACH = 6.0
-"""The end of the sliders of latents, in units of the prior's scale."""
-MOST_SEED = (1 << 31) - 1
+MAX_SEED = (1 << 31) - 1
+"""The largest seed, as NumPy takes those below 2^32 and fields of the page show all digits."""
 CONNECTED = "async (...values) => { await window.rgflow.connected; return values; }"
 """Holds an event back until the page has a permanent stream: Gradio may lose an event that is sent
 while no stream is open."""
 slider = partial(gr.Slider, buttons=[])
 """A slider without a reset button, as undo does more."""
-MOST_LEVELS = 8
+MAX_LEVEL_SLIDERS = 8
 """Levels with a slider of their own; the last slider also stands for all levels above."""
 
 
@@ -55,6 +55,11 @@ class Page:
         """Small pictures to choose from."""
         template = f'<div class="sheet" role="group" aria-label="{label}"></div>'
         return self.html(template, "sheet.js", **more)
+
+    def prepare_reference(self, work: Workspace) -> None:
+        """Find what is usual in clean images; others go on meanwhile, as that may take long."""
+        with self.sessions.computing.released():
+            work.opened.reference  # noqa: B018
 
     # ---------------------------------------------------------------- events
 
@@ -120,7 +125,7 @@ class Page:
         """
         js = options.pop("js", CONNECTED)
         if words:
-            js = js.replace("=> {", f"=> {{ window.rgflow.busy({words!r});", 1)
+            js = js.replace("=> {", f"=> {{ window.rgflow.busy({json.dumps(words)});", 1)
 
         def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
             with self.sessions.using(str(request.session_hash)) as work:
@@ -128,12 +133,15 @@ class Page:
                     if apply_pending:
                         work.apply_pending()
                     result = function(work, *data, *values)
-                    result = list(result) if len(outputs) > 1 else [result][: len(outputs)]
-                    found = [*result, *(self.updates(work) if refresh else [])]
+                    result = [*result] if len(outputs) > 1 else [result][: len(outputs)]
+                    if refresh and work.pending:  # it would put back a slider that is being moved
+                        result += [gr.skip()] * len(self.updated)
+                    elif refresh:
+                        result += self.updates(work)
                 except (ValueError, OSError) as error:
                     gr.Warning(" ".join(str(error).split()))
-                    found = [gr.skip()] * (len(outputs) + len(self.updated) * refresh)
-            return found[0] if len(found) == 1 else found
+                    result = [gr.skip()] * (len(outputs) + len(self.updated) * refresh)
+            return result[0] if len(result) == 1 else result
 
         def plain(request: gr.Request, *values: Any) -> Any:
             return call(request, (), values)
@@ -167,7 +175,7 @@ class Page:
         sliders: Sequence[Any],
         revision: Any,
         preview: Callable[[Workspace, Sequence[float]], Tensor],
-        put: Callable[[Workspace, Sequence[float]], None],
+        apply: Callable[[Workspace, Sequence[float]], None],
         others: Sequence[Any] = (),
     ) -> None:
         """Show the image while a slider is moved, and apply it when it is released.
@@ -176,7 +184,7 @@ class Page:
             sliders: The sliders that belong together.
             revision: Holds the revision that they show; events of another are out of date.
             preview: The image with their values, uint8 [C, H, W].
-            put: Notes their values, to be applied.
+            apply: Applies their values.
             others: Sliders that follow the single one of these.
         """
 
@@ -189,7 +197,7 @@ class Page:
         def released(work: Workspace, shown: float, *values: float) -> None:
             # Not what was previewed last: the last move may still be on its way.
             if shown == work.slider_revision:
-                put(work, values * max(len(others), 1))
+                work.pending = partial(apply, work, values * max(len(others), 1))
             work.apply_pending()
 
         how: dict[str, Any] = {"refresh": False, "trigger_mode": "always_last"}
@@ -224,31 +232,14 @@ def drawer(name: str, title: str) -> Iterator[Any]:
         yield column
 
 
-def drawn(work: Workspace) -> str:
-    """The current image, with what the open panel draws over it."""
-    view = work.view
-    if view.panel == "Repair":
-        return views.canvas(work, paint=True)
-    if view.panel == "Latents" and view.overlay:
-        chosen = work.state.chosen
-        outlines = views.cones(work)
-        if view.pixel and not chosen:
-            outlines = views.inference(work, *view.pixel)
-        elif view.pixel:
-            lattice = work.opened.flow.lattice
-            outlines.append((lattice.box(*view.pixel, 1, 1), "#ffffff"))
-        return views.canvas(work, outlines=outlines)
-    return views.canvas(work)
-
-
 def seed_from(seed: float | None) -> int:
     """A seed from a field of the page, whatever was typed there."""
-    return min(int(abs(seed or 0)), MOST_SEED)
+    return min(int(abs(seed or 0)), MAX_SEED)
 
 
 def seed_field(value: int, elem_id: str) -> Any:
     """A field for a seed."""
-    limits: dict[str, Any] = {"precision": 0, "minimum": 0, "maximum": MOST_SEED}
+    limits: dict[str, Any] = {"precision": 0, "minimum": 0, "maximum": MAX_SEED}
     return gr.Number(value, label="Seed", min_width=90, elem_id=elem_id, scale=1, **limits)
 
 
@@ -256,24 +247,24 @@ def level_sliders(name: str, **options: Any) -> list[Any]:
     """One slider per level, as many as there may be."""
     return [
         slider(label=f"Level {h}", elem_id=f"{name}-{h}", min_width=120, **options)
-        for h in range(MOST_LEVELS)
+        for h in range(MAX_LEVEL_SLIDERS)
     ]
 
 
 def per_level(work: Workspace, values: Sequence[float]) -> list[float]:
     """The values of level sliders for all levels of the flow."""
-    return [float(values[min(h, MOST_LEVELS - 1)]) for h in range(work.opened.flow.levels)]
+    return [float(values[min(h, MAX_LEVEL_SLIDERS - 1)]) for h in range(work.opened.flow.levels)]
 
 
 def level_updates(work: Workspace) -> list[Any]:
     """Which level sliders are visible, and their names."""
     levels = work.opened.flow.levels
     found = []
-    for h in range(MOST_LEVELS):
+    for h in range(MAX_LEVEL_SLIDERS):
         name = f"Level {h}"
         if h == 0:
             name += ", finest"
-        elif h == min(levels, MOST_LEVELS) - 1:
-            name += ", coarsest" if levels <= MOST_LEVELS else " and above"
+        elif h == min(levels, MAX_LEVEL_SLIDERS) - 1:
+            name += ", coarsest" if levels <= MAX_LEVEL_SLIDERS else " and above"
         found.append(gr.update(visible=h < levels, label=name))
     return found

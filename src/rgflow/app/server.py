@@ -1,8 +1,9 @@
 """The server of the page."""
 
 import ipaddress
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hmac import compare_digest
 from pathlib import Path
 from socket import socket
@@ -20,6 +21,8 @@ from rgflow.app.drawers import LARGEST_UPLOAD
 from rgflow.app.layout import PAGES, build
 from rgflow.app.models import ModelStore
 from rgflow.app.page import static
+from rgflow.app.panel import Panel
+from rgflow.app.panels import panels
 from rgflow.app.photographs import Photographs
 from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
@@ -33,25 +36,33 @@ GOODBYE = 3
 """Seconds that the ending server waits for pages, which keep a connection open."""
 
 
-def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool = True) -> FastAPI:
+def make_app(
+    first: str,
+    auth: tuple[str, str] | None = None,
+    *,
+    folders: bool = True,
+    own_panels: Iterable[str] = (),
+) -> FastAPI:
     """The page as an application, with `/health`.
 
     Args:
         first: The model to begin with: a run folder, or a model's folder or name.
         auth: User and password, if the page asks for them.
         folders: Whether visitors may open any folder of this machine.
+        own_panels: Import paths of panels of your own.
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If it can't be read, or isn't of pictures.
+        ValueError: If it can't be read, or isn't of pictures, or there is no such panel.
     """
+    shown_panels = panels(own_panels)
     model = trained.load(first)
     photographs = is_of_photographs(model.flow) and not has_averages(model.flow)
     latents = LATENTS if photographs else first
     sessions = SessionStore(ModelStore(latents, folders=folders))
     opened = sessions.models.open(latents)
     opened.prepare()
-    blocks = build(sessions)
+    blocks = build(sessions, shown_panels)
     blocks.max_threads = PAGES + BUSY  # each page has one event that is always worked on
     blocks.queue(default_concurrency_limit=CONCURRENT, max_size=WAITING, api_open=False)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
@@ -99,8 +110,15 @@ def make_app(first: str, auth: tuple[str, str] | None = None, *, folders: bool =
         enable_monitoring=False,
         theme=theme,
         css=static("style.css"),
-        head=f"<script>const LARGEST_UPLOAD = {LARGEST_UPLOAD};\n{static('page.js')}</script>",
+        head=_script(shown_panels),
     )
+
+
+def _script(shown: Iterable[Panel]) -> str:
+    """The script of the page of latents, with what it needs to know."""
+    known = json.dumps([panel.script for panel in shown]).replace("<", "\\u003c")
+    values = f"const LARGEST_UPLOAD = {LARGEST_UPLOAD}, PANELS = {known};"
+    return f"<script>{values}\n{static('page.js')}</script>"
 
 
 def _asking(auth: tuple[str, str]) -> Callable[..., None]:
@@ -122,6 +140,7 @@ def serve(
     port: int = 7860,
     auth: tuple[str, str] | None = None,
     threads: int | None = None,
+    own_panels: Iterable[str] = (),
 ) -> None:
     """Serve the page until the process is stopped.
 
@@ -130,13 +149,15 @@ def serve(
         host: The address to listen at; the default accepts only this machine.
         port: The port to listen at.
         threads: Threads of one computation; none: one, as small products share badly.
+        own_panels: As for `make_app`.
 
     Raises:
+        FileNotFoundError: As for `make_app`.
         ValueError: If the port is out of range, or as for `make_app`.
     """
     check_whole("--port", port, 1, 65535)
     torch.set_num_threads(threads or 1)
-    app = make_app(first, auth, folders=_is_local(host))
+    app = make_app(first, auth, folders=_is_local(host), own_panels=own_panels)
     shown = f"[{host}]" if ":" in host else host
     print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
     server = _Server(

@@ -96,6 +96,11 @@ class SessionStore:
                 self._sessions[key] = self._sessions.pop(other)
         self.session(key).page = page
 
+    def holding(self, work: Workspace) -> Session:
+        """The session of a workspace."""
+        with self._lock:
+            return next(one for one in self._sessions.values() if one.work is work)
+
     def session(self, key: str) -> Session:
         """The session of a connection, new at first use."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the page shows: the values of its components."""
+"""Images as the page of latents shows them: the values of its canvas and its sheets."""
 
 import base64
 import json
@@ -8,28 +8,18 @@ from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.analysis.fields import ReceptiveFields
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.workspace import Workspace
-from rgflow.figures import heat
-from rgflow.figures.charts import level_colours
 from rgflow.latents import Address
-from rgflow.lattice import Lattice, Mask
+from rgflow.lattice import Mask
 
 T = TypeVar("T")
 
 ORDER = count()
 """Numbers the values of the canvas, as answers may overtake each other."""
-CHOSEN = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
-"""Colours of the latents that have sliders."""
-ATLAS = 48
-"""Receptive fields that are shown at a time."""
-STRONG = 0.25
-"""A latent acts strongly where its field is above this share of its maximum."""
 
 
 def packed(values: NDArray[Any]) -> str:
@@ -145,91 +135,3 @@ def short(address: Address, channels: int) -> str:
     """The same, shorter, within one level."""
     _, i, j, c = address
     return f"{i}, {j} {colour(c, channels)}"
-
-
-def fields(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequence[Address]) -> str:
-    """Receptive fields as a sheet."""
-    channels = len(found.strengths)
-
-    def title(address: Address) -> str:
-        _, i, j, c = address
-        return f"{name(address, channels)}: strength {found.strengths[c, i, j]:.2g}"
-
-    return sheet(
-        [
-            item(
-                heat(found.field(one)).permute(1, 2, 0).numpy(),
-                short(one, channels),
-                title=title(one),
-                chosen=one in chosen,
-            )
-            for one in addresses
-        ],
-        size=64,
-        empty="No latent of this level changes this pixel noticeably: try a coarser level.",
-    )
-
-
-def listed(work: Workspace) -> list[Address]:
-    """The latents of the current level that change the picked pixel most or, without a pixel, the
-    whole image."""
-    fields, level = work.opened.fields, work.level
-    if work.view.pixel:
-        return reaching(fields, *work.view.pixel, level, ATLAS)
-    return fields.strongest(ATLAS, level)
-
-
-def reaching(found: ReceptiveFields, row: int, column: int, level: int, most: int) -> list[Address]:
-    """The latents of a level that change a pixel most."""
-    windows, values = found.windows[level], found.fields[level]
-    inside = (windows.rows == row)[:, :, None] & (windows.columns == column)[:, None, :]
-    strengths = torch.where(inside, values, 0.0).amax((1, 2))
-    order = strengths.argsort(descending=True, stable=True)[:most].tolist()
-    return [tuple(windows.addresses[k].tolist()) for k in order if strengths[k] > 0]
-
-
-def cones(work: Workspace) -> list[tuple[Mask, str]]:
-    """The generation cones of the chosen latents, each in a colour, and where the last one acts
-    strongly."""
-    lattice, chosen = work.opened.flow.lattice, work.state.chosen
-    found: list[tuple[Mask, str]] = []
-    if chosen:
-        field = work.opened.fields.field(chosen[-1])
-        found.append(((field > STRONG * field.max()).numpy(), "#ffd640"))
-    if not isinstance(lattice, Lattice):
-        return found
-    return found + [
-        (lattice.generation_cone(lattice.site(h, i, j)), colour)
-        for (h, i, j, _), colour in zip(chosen, CHOSEN, strict=False)
-    ]
-
-
-def legend(work: Workspace) -> str:
-    """What the marks over the image mean, as HTML."""
-    lattice, view = work.opened.flow.lattice, work.view
-    if view.panel != "Latents" or not view.overlay or not isinstance(lattice, Lattice):
-        return ""
-    if work.state.chosen:
-        return (
-            "Yellow: where the last chosen latent changes samples most. Other outlines: how far "
-            "each latent could reach."
-        )
-    if not view.pixel:
-        return ""
-    squares = " ".join(
-        f'<span style="color:{colour}">■</span> {h}'
-        for h, colour in reversed(list(enumerate(level_colours(lattice.levels))))
-    )
-    return f"Outlined: the sites of latents that depend on the white pixel, by level: {squares}"
-
-
-def inference(work: Workspace, row: int, column: int) -> list[tuple[Mask, str]]:
-    """A pixel, and the latents that it reaches, by level."""
-    lattice = work.opened.flow.lattice
-    if not isinstance(lattice, Lattice):
-        return []
-    pixel = lattice.box(row, column, 1, 1)
-    cone = lattice.inference_cone(pixel)
-    colours = level_colours(lattice.levels)
-    marks = [(cone & (lattice.site_levels == h), colours[h]) for h in range(lattice.levels)]
-    return [*marks, (pixel, "#ffffff")]

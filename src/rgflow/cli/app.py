@@ -24,6 +24,7 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("port", 7860, "port to listen on", 1, 65535)
     options.word("auth", None, "user:password to protect the page with")
     options.whole("threads", 1, "number of threads per computation")
+    options.several("panels", str, [], "panels of your own, by import path, with --trust")
     settings = parse(options, arguments)
     auth = None
     if settings.auth is not None:
@@ -41,7 +42,8 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.app.server import serve
 
-    serve(settings.run, auth=auth, **some(settings, "host", "port", "threads"))
+    how = some(settings, "host", "port", "threads")
+    serve(settings.run, auth=auth, own_panels=settings.panels, **how)
 
 
 def _check_free(host: str, port: int) -> None:

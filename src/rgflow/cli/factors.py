@@ -139,8 +139,9 @@ def _tables(found: Factors) -> Iterator[Table]:
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures; where they are, in words."""
     from rgflow.cli.subjects import listed
-    from rgflow.figures.factors import dependence_curves, probe_table, ranking
+    from rgflow.figures.factors import dependence_curves, heat_maps, ranking
     from rgflow.pretrained import FACTORS
+    from rgflow.report import tables
 
     write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
     if found.associations:
@@ -158,7 +159,16 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
             one.vector.save(part)
     drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
     if found.probes and found.associations:
-        drawn["factors"] = probe_table(found.probes)
+        drawn["factors"] = heat_maps(
+            {
+                one.title.rpartition(": ")[2]: (
+                    one.head[1:],
+                    [row[0] for row in one.rows],
+                    [shades[1:] for shades in one.shades],
+                )
+                for one in tables.probes(found.probes)
+            }
+        )
         drawn["ranking"] = ranking(found.associations, found.labels)
     for name, picture in drawn.items():
         write_picture(pictures / f"{name}.png", picture)

@@ -26,13 +26,27 @@ FLOOR = 0.1
 # ------------------------------------------------------------------------------- the Ising model
 
 
-def ising_log_z(length: int, temperature: float) -> float:
-    """ln Z of the Ising model on a periodic lattice of L×L sites, by Kaufman's formula.
+class Ising(NamedTuple):
+    """Exact values of the Ising model, for the whole lattice.
+
+    Attributes:
+        log_z: ln Z.
+        energy: The mean energy E = −Σ s s' over bonds: −∂ ln Z/∂K.
+        heat_capacity: dE/dT = K² ∂² ln Z/∂K².
+    """
+
+    log_z: float
+    energy: float
+    heat_capacity: float
+
+
+def ising(length: int, temperature: float) -> Ising:
+    """Exact values of the Ising model on a periodic lattice of L×L sites, by Kaufman's formula.
 
     Kaufman (Physical Review 76, 1232, 1949), in the form of Ferdinand and Fisher (Physical Review
     185, 832, 1969): Z is a sum of four products over momenta, added in logarithms, as they overflow
     from L = 64 on. One of them has the sign of γ₀ = 2K + ln tanh K, which is negative above the
-    critical temperature.
+    critical temperature. Derivatives are by automatic differentiation.
 
     Args:
         length: L, at least 2; neighbours on a lattice of 2×2 are joined by two bonds.
@@ -42,57 +56,10 @@ def ising_log_z(length: int, temperature: float) -> float:
         ValueError: If one of them is out of range.
 
     Example:
-        >>> round(ising_log_z(32, CRITICAL_TEMPERATURE), 6)
-        952.64808
-        >>> round(ising_log_z(128, CRITICAL_TEMPERATURE) / 128**2, 6)  # 0.929695 for infinite L
-        0.929734
+        >>> found = ising(16, CRITICAL_TEMPERATURE)
+        >>> [round(value / 16**2, 6) for value in found]  # ln Z and E: 0.929695, −√2 for infinite L
+        [0.932196, -1.453065, 1.498705]
     """
-    return _ising(length, temperature).log_z
-
-
-def ising_energy(length: int, temperature: float) -> float:
-    """The mean energy of the whole lattice, E = −Σ s s' over bonds: −∂ ln Z/∂K.
-
-    Args:
-        length: L, at least 2.
-        temperature: T, at least 0.01.
-
-    Raises:
-        ValueError: If one of them is out of range.
-
-    Example:
-        >>> round(ising_energy(16, CRITICAL_TEMPERATURE) / 16**2, 6)  # −√2 for infinite L
-        -1.453065
-    """
-    return -_ising(length, temperature).first
-
-
-def ising_specific_heat(length: int, temperature: float) -> float:
-    """The heat capacity of the whole lattice, dE/dT = K² ∂² ln Z/∂K².
-
-    Args:
-        length: L, at least 2.
-        temperature: T, at least 0.01.
-
-    Raises:
-        ValueError: If one of them is out of range.
-
-    Example:
-        >>> round(ising_specific_heat(16, CRITICAL_TEMPERATURE) / 16**2, 6)
-        1.498705
-    """
-    return _ising(length, temperature).second / temperature**2
-
-
-class _Derivatives(NamedTuple):
-    """ln Z and its derivatives by K."""
-
-    log_z: float
-    first: float
-    second: float
-
-
-def _ising(length: int, temperature: float) -> _Derivatives:
     import torch
 
     check_whole("length", length, 2, MAX_SIZE)
@@ -107,7 +74,7 @@ def _ising(length: int, temperature: float) -> _Derivatives:
         gamma = 2 * torch.hypot(root, (p / 2).sin()).asinh()
         x0, x = length * root.asinh(), length / 2 * gamma
         odd, even = x[::2], x[1::2]
-        first = torch.logaddexp(x0, -x0)  # ln(2 cosh x₀)
+        zeroth = torch.logaddexp(x0, -x0)  # ln(2 cosh x₀)
 
         def log_sinh(x: torch.Tensor) -> torch.Tensor:
             """Σ ln(2 sinh x)."""
@@ -117,8 +84,8 @@ def _ising(length: int, temperature: float) -> _Derivatives:
             [
                 torch.logaddexp(odd, -odd).sum(),
                 log_sinh(odd),
-                first + torch.logaddexp(even, -even).sum(),
-                first + log_sinh(even),  # times tanh x₀, which is 0 at the critical temperature
+                zeroth + torch.logaddexp(even, -even).sum(),
+                zeroth + log_sinh(even),  # times tanh x₀, which is 0 at the critical temperature
             ]
         )
         one = torch.ones_like(k)
@@ -130,9 +97,9 @@ def _ising(length: int, temperature: float) -> _Derivatives:
         # ½ (2 sinh 2K)^(N/2)
         log_factor = length**2 / 2 * (2 * k + (-torch.expm1(-4 * k)).log()) - math.log(2)
         log_z = log_factor + total
-        (energy,) = torch.autograd.grad(log_z, k, create_graph=True)
-        (heat,) = torch.autograd.grad(energy, k)
-    return _Derivatives(log_z.item(), energy.item(), heat.item())
+        (first,) = torch.autograd.grad(log_z, k, create_graph=True)
+        (second,) = torch.autograd.grad(first, k)
+    return Ising(log_z.item(), -first.item(), second.item() / temperature**2)
 
 
 def dual_couplings(length: int, temperature: float) -> Array:
@@ -179,7 +146,7 @@ def ising_dual_log_z(length: int, temperature: float) -> float:
     couplings = dual_couplings(length, temperature)
     n, off = couplings.size, couplings.mean()  # A has no diagonal
     constant = n * (off / 2 + math.log(2 * math.pi) / 2 - math.log(2))
-    return float(ising_log_z(length, temperature) + constant + np.log(couplings).sum() / 2)
+    return float(ising(length, temperature).log_z + constant + np.log(couplings).sum() / 2)
 
 
 # ------------------------------------------------------------------------------- Gaussian fields
@@ -202,24 +169,6 @@ def gaussian_log_z(shape: Sequence[int], c1: float, c2: float) -> float:
     """
     hessian = _hessian(shape, c1, c2)
     return float((hessian.size * math.log(2 * math.pi) - np.log(hessian).sum()) / 2)
-
-
-def gaussian_propagator(shape: Sequence[int], c1: float, c2: float) -> Array:
-    """⟨φ_0 φ_x⟩ of the same action, an array of the lattice's shape.
-
-    Args:
-        shape: Shape of the lattice: (H, W), or another number of dimensions.
-        c1: Coefficient of the products of neighbours.
-        c2: Coefficient of the squares.
-
-    Raises:
-        ValueError: If S isn't positive definite, or the shape isn't one.
-
-    Example:
-        >>> gaussian_propagator((1, 4), -1, 2.5).round(4)  # rows are joined to themselves
-        array([[0.4667, 0.2   , 0.1333, 0.2   ]])
-    """
-    return np.fft.ifftn(1 / _hessian(shape, c1, c2)).real
 
 
 def _hessian(shape: Sequence[int], c1: float, c2: float) -> Array:

@@ -14,39 +14,40 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, SOFT, PALE = "#222b36", "#8a94a3", "#eceff3"
-"""Colours of text, of what stands back, and of what is only there."""
+"""Colours of text, of secondary lines, and of backgrounds."""
 RED = "#d64545"
-"""Of what is to be noticed."""
+"""Colour of highlights."""
 DPI = 160
+"""Pixels per inch of a chart."""
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, in the colours of all charts."""
-    # Matplotlib takes its time to import, and most who come here want something else.
+    """An empty figure of so many inches."""
+    # Matplotlib is slow to import, and many need other figures.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
 
 
-def plain(axes: Axes, x: str = "", y: str = "") -> None:
-    """Take away the frame, but for the axes on the left and below, and name these."""
+def plain(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
+    """Hide the upper and right part of the frame, and name the axes and the chart."""
     axes.set_xlabel(x or axes.get_xlabel(), color=INK)
     axes.set_ylabel(y or axes.get_ylabel(), color=INK)
+    axes.set_title(title or axes.get_title(), fontsize=9, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(color=SOFT, labelcolor=INK)
 
 
 def rendered(figure: Figure) -> Image.Image:
-    """The picture of a figure."""
+    """A figure as a picture."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Image.open(buffer).convert("RGB")
 
 
 def literal(text: str) -> str:
-    """A text that Matplotlib draws in one line as it is, where it would take dollars for those of a
-    formula.
+    """A text for Matplotlib to draw in one line and as it is, without formulas between dollars.
 
     Example:
         >>> print(literal("a$^$b"))

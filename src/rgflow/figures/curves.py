@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgflow.figures.charts import literal
+from rgflow.figures.charts import SOFT, blank, literal, plain
 from rgflow.files import replacing
 
-BLUE, ORANGE, GREY = "#1f6fb4", "#c8500a", "#888888"
-"""Colours of training, validation, events."""
+BLUE, ORANGE = "#1f6fb4", "#c8500a"
+"""Colours of training and validation."""
 
 
 def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None:
@@ -20,20 +20,18 @@ def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None
 
     Args:
         log: Entries as in `log.jsonl`: of steps (`nll`, or null where a step was skipped), of
-            validations (`validation_nll`, `standard_error`), of what else happened (`event`).
-        unit: What the negative log-likelihoods are in.
+            validations (`validation_nll`, `standard_error`), of other events (`event`).
+        unit: Unit of the negative log-likelihoods.
         path: The file.
 
     Raises:
         OSError: If it can't be written.
     """
-    # Matplotlib takes its time to import, and most who come here want something else.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(xlabel="step", ylabel=unit)
-    axes.spines[["top", "right"]].set_visible(False)
+    figure = blank(8, 4.5)
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
     axes.margins(x=0.01)
+    plain(axes, "step", unit)
     training = _columns(log, "nll")
     validation = _columns(log, "validation_nll", "standard_error")
     if len(training):
@@ -49,12 +47,12 @@ def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None
         axes.legend(loc="upper right", frameon=False, labelcolor="linecolor")
     for entry in log:
         if "event" in entry:
-            axes.axvline(entry["step"], color=GREY, linewidth=0.8, zorder=0)
+            axes.axvline(entry["step"], color=SOFT, linewidth=0.8, zorder=0)
             axes.text(
                 entry["step"],
                 0.99,
                 literal(shorten(str(entry["event"]), 32, placeholder=" …")),
-                color=GREY,
+                color=SOFT,
                 fontsize=8,
                 ha="right",
                 va="top",
@@ -66,7 +64,7 @@ def learning_curve(log: Sequence[dict[str, Any]], unit: str, path: Path) -> None
 
 
 def _columns(log: Sequence[dict[str, Any]], *names: str) -> NDArray[np.float64]:
-    """Step and some values of the entries that have the first of them, [entries, 1 + values]."""
+    """Step and values of the entries that have the first value, [entries, 1 + values]."""
     rows = [
         [entry["step"], *(entry.get(name) or 0.0 for name in names)]
         for entry in log
@@ -82,7 +80,7 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _limits(*curves: NDArray[np.float64]) -> tuple[float, float]:
-    """Limits for all but the first tenth of the steps, in which a flow learns the coarsest."""
+    """Limits of the likelihoods after the first tenth of the steps, in which they fall most."""
     last = max(curve[-1, 0] for curve in curves if len(curve))
     late = np.concatenate([curve[curve[:, 0] >= last / 10, 1] for curve in curves])
     low, high = np.quantile(late, (0.001, 0.999))

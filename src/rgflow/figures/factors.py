@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,6 @@ from PIL import Image
 from rgflow.analysis.associations import Associations
 from rgflow.analysis.dependence import Dependence
 from rgflow.analysis.labels import Label
-from rgflow.analysis.probes import Inputs, Probe, ProbeTable
 from rgflow.figures.charts import (
     INK,
     RED,
@@ -27,77 +26,67 @@ from rgflow.text import measured, minus, printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHADES = "Blues"
-NAMED, GROUPS = 40, 12
-"""Labels that have room for their names, and groups of labels."""
-LONGEST = 40
-"""Letters of a name; longer ones are cut."""
-LATENTS = 80
-"""Latents in a ranking."""
-LINEAR = 0.01
-"""Nats up to which information is drawn linearly, as it is where all is below twice that."""
+Shaded = tuple[Sequence[str], Sequence[str], Sequence[Sequence[float]]]
+"""Names of columns and of rows, and numbers [rows, columns]."""
+
+COLOURS = "Blues"
+MAX_NAMED, MAX_GROUPS = 40, 12
+"""Most labels that are named one by one, and most groups of labels that are named instead."""
+MAX_LETTERS = 40
+"""Longest name; longer ones are cut."""
+MAX_LATENTS = 80
+"""Most latents in a ranking."""
+LINEAR_NATS = 0.01
+"""Information up to which its axis is linear, in nats."""
 
 
-def probe_table(table: ProbeTable) -> Image.Image:
-    """Held-out R² by factor and level: a heat map for each probe."""
-    rows = list(dict.fromkeys((s.group, s.inputs) for s in table.scores))
-    rows.sort(key=lambda row: (table.groups.index(row[0]), get_args(Inputs).index(row[1])))
-    scores = {s[:4]: s.r2 for s in table.scores}
-    tops = [y + 0.3 * table.groups.index(group) for y, (group, _) in enumerate(rows)]
-    figure = blank(8, 0.97 + 0.27 * max(tops, default=0))
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, probe in zip(panels, get_args(Probe), strict=True):
-        for top, (group, inputs) in zip(tops, rows, strict=True):
-            row = [scores.get((group, h, probe, inputs), np.nan) for h in range(table.levels)]
-            axes.pcolormesh(
-                range(table.levels + 1), (top, top + 1), [row], cmap=SHADES, vmin=0, vmax=1
-            )
-            for level, value in enumerate(row):
-                if np.isfinite(value):
-                    text = minus(measured(value, 2))
-                    colour = "white" if value > 0.5 else INK
-                    at = (level + 0.5, top + 0.54)
-                    axes.text(*at, text, color=colour, fontsize=9, ha="center", va="center")
-        places = [h + 0.5 for h in range(table.levels)]
-        axes.set_xticks(places, [f"level {h}" for h in range(table.levels)])
-        axes.set_title(f"{probe} probes", fontsize=10, color=INK)
+def heat_maps(parts: Mapping[str, Shaded]) -> Image.Image:
+    """Tables of numbers with the same names of rows, beside one another, shaded from 0 to 1.
+
+    Args:
+        parts: By title: names of columns, names of rows, and the numbers [rows, columns]; NaN: an
+            empty cell.
+    """
+    columns, names, _ = next(iter(parts.values()))
+    height = 0.97 + 0.27 * len(names)
+    figure = blank(8, height)
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    for axes, (title, (columns, _, values)) in zip(panels, parts.items(), strict=True):
+        axes.imshow(values, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(np.asarray(values)):
+            if np.isfinite(value):
+                colour = "white" if value > 0.5 else INK
+                text = minus(measured(float(value), 2))
+                axes.text(column, row, text, color=colour, fontsize=9, ha="center", va="center")
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_title(title, fontsize=10, color=INK)
         axes.tick_params(length=0, labelcolor=INK)
         axes.spines[:].set_visible(False)
-    panels[0].invert_yaxis()
-    names = [_short(group) if inputs == "own" else _TITLES[inputs] for group, inputs in rows]
-    panels[0].set_yticks([top + 0.5 for top in tops], names)
-    for text, (_, inputs) in zip(panels[0].get_yticklabels(), rows, strict=True):
-        text.set(color=INK if inputs == "own" else SOFT, fontsize=10 if inputs == "own" else 9)
-    height = figure.get_figheight()
+    panels[0].set_yticks(range(len(names)), [_short(name) for name in names])
     left = max(0.22, 0.011 * max(map(len, names), default=0))
     figure.subplots_adjust(left, 0.3 / height, 0.99, 1 - 0.35 / height, wspace=0.06)
     return rendered(figure)
 
 
-_TITLES: dict[Inputs, str] = {"random": "as many others", "shuffled": "shuffled labels"}
-
-
 def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
-    """The information that latents have about labels: for every label the latent that tells most
-    about it.
-    """
+    """The information of the best latent for every label about all labels."""
     groups = list(dict.fromkeys(label.group for label in labels))
     order = sorted(range(len(labels)), key=lambda k: groups.index(labels[k].group))
     best = [found.latents_of(labels[k].name, 1)[0] for k in order]
     strongest = sorted(best, key=lambda one: -one.information)
-    kept = list(dict.fromkeys(one.address for one in strongest))[:LATENTS]
+    kept = list(dict.fromkeys(one.address for one in strongest))[:MAX_LATENTS]
     places = [one.address for one in best]
     rows = sorted(kept, key=lambda address: (-address[0], places.index(address)))
     values = np.array([[found.information[k, c, i, j] for k in order] for _, i, j, c in rows])
-    singly = len(order) <= NAMED or len(groups) > GROUPS
-    every = -(-len(order) // NAMED)  # of more labels, only every so many have room for a name
+    singly = len(order) <= MAX_NAMED or len(groups) > MAX_GROUPS
+    every = -(-len(order) // MAX_NAMED)  # of more labels, only every so many have room for a name
     names = [_short(labels[k].name) for k in order]
     room = 0.08 * max(map(len, names)) if singly else 0.5
     figure = blank(8, 1.8 + 0.06 * len(rows) + room)
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(
-        np.maximum(values, 0), cmap=SHADES, vmin=0, aspect="auto", interpolation="nearest"
+        np.maximum(values, 0), cmap=COLOURS, vmin=0, aspect="auto", interpolation="nearest"
     )
     axes.tick_params(length=0, labelcolor=INK)
     axes.spines[:].set_color(SOFT)
@@ -116,13 +105,13 @@ def ranking(found: Associations, labels: Sequence[Label]) -> Image.Image:
 
 
 def _short(name: str) -> str:
-    """A name that has room, as it is."""
+    """A name cut to a length that has room, drawn as it is."""
     name = printable(name)
-    return literal(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…")
+    return literal(name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…")
 
 
 def _runs(axes: Axes, names: Sequence[str], axis: str) -> tuple[list[float], list[str]]:
-    """Where runs of equal names have their middle, and these names; with lines between the runs."""
+    """Draw lines between runs of equal names; the middles of the runs, and their names."""
     starts = [k for k in range(len(names)) if k == 0 or names[k] != names[k - 1]]
     for k in starts[1:]:
         (axes.axvline if axis == "x" else axes.axhline)(k - 0.5, color=SOFT, linewidth=0.6)
@@ -131,13 +120,11 @@ def _runs(axes: Axes, names: Sequence[str], axis: str) -> tuple[list[float], lis
 
 
 def dependence_curves(latents: Dependence, pixels: Dependence) -> Image.Image:
-    """Mutual information by distance on the tree: a curve for the latents of each level, and one
-    for pixels.
+    """Mutual information by distance on the tree, of the latents of each level and of pixels.
 
     Args:
         latents: The dependence of latents.
-        pixels: That of the pixels at the positions of the latents, of which those of level 0 are
-            drawn.
+        pixels: The dependence of the pixels at the positions of the latents; level 0 is drawn.
     """
     figure = blank(8, 4.6)
     figure.set_layout_engine("constrained")
@@ -155,8 +142,8 @@ def dependence_curves(latents: Dependence, pixels: Dependence) -> Image.Image:
         x, y, error = zip(*values, strict=True)
         axes.errorbar(x, y, error, color=colour, ls=style, marker="o", ms=4, label=name)
     axes.legend(frameon=False, labelcolor="linecolor")
-    if axes.get_ylim()[1] > 2 * LINEAR:
-        axes.set_yscale("symlog", linthresh=LINEAR, linscale=1.2)
+    if axes.get_ylim()[1] > 2 * LINEAR_NATS:
+        axes.set_yscale("symlog", linthresh=LINEAR_NATS, linscale=1.2)
     last = max(s.distance for *_, strata in curves for s in strata)
     axes.set_xticks(range(last + 1))
     return rendered(figure)

@@ -25,8 +25,7 @@ COLUMNS = 8
 
 
 def overview(found: Measurement, flow: Flow) -> Image.Image:
-    """Fields from coarse to fine, the two-point function, the magnetisation and the weights; of a
-    reference, too, if there is one."""
+    """Fields from coarse to fine, the two-point function, the magnetisation and the weights."""
     levels, stages = flow.levels, _stages(flow)
     across = max(COLUMNS // levels, 1) * levels
     rows = -(-len(stages) // across)
@@ -74,58 +73,49 @@ def _correlation(axes: Axes, found: Measurement) -> None:
     if (ours.value > 0).all() and ours.value.max() > 3 * ours.value.min():
         axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title("two-point function at zero momentum", fontsize=9, color=INK)
-    plain(axes, "distance t in sites", "L·⟨φ̄₀φ̄ₜ⟩")
+    plain(axes, "distance t in sites", "L·⟨φ̄₀φ̄ₜ⟩", "two-point function at zero momentum")
 
 
 def _magnetisation(axes: Axes, found: Measurement) -> None:
     m, w = found.magnetisations, np.exp(found.log_weights - found.log_weights.max())
     edge = float(np.abs(m).max()) * 1.05 or 1.0
-    bins = np.linspace(-edge, edge, 61).tolist()
-    axes.hist(m, bins, weights=w, density=True, color=SOFT, alpha=0.6, label="flow, by weights")
-    axes.hist(m, bins, density=True, histtype="step", color=INK, label="flow, as drawn")
+    style: dict[str, Any] = {"bins": np.linspace(-edge, edge, 61).tolist(), "density": True}
+    axes.hist(m, weights=w, color=SOFT, alpha=0.6, label="flow, by weights", **style)
+    axes.hist(m, histtype="step", color=INK, label="flow, as drawn", **style)
     if found.reference:
         theirs = found.reference.magnetisations
-        axes.hist(theirs, bins, density=True, histtype="step", color=RED, label="reference")
+        axes.hist(theirs, histtype="step", color=RED, label="reference", **style)
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title("distribution of the magnetisation", fontsize=9, color=INK)
-    plain(axes, "m", "density")
+    plain(axes, "m", "density", "distribution of the magnetisation")
 
 
 def _weights(axes: Axes, found: Measurement) -> None:
-    spread = found.log_weights - found.log_z.value
-    axes.hist(spread, 60, density=True, color=SOFT)
+    axes.hist(found.log_weights - found.log_z.value, 60, density=True, color=SOFT)
     axes.axvline(0, color=RED, lw=1)
     title = f"weights: ESS {found.ess:.3f}, acceptance {found.metropolis.acceptance:.2f}"
-    axes.set_title(title, fontsize=9, color=INK)
-    plain(axes, "ln w − ln Z in nats", "density")
+    plain(axes, "ln w − ln Z in nats", "density", title)
 
 
 def renormalization(levels: Sequence[Scale]) -> Image.Image:
-    """Levels of a flow beside one another: two-point functions over the distance in sites of the
-    finest grid, distributions of sites, and entropies."""
+    """Two-point functions, distributions of sites, and entropies of the levels of a flow.
+
+    Distances are in sites of the finest grid.
+    """
     figure = blank(10, 3)
     correlation, sites, entropy = figure.subplots(1, 3)
     colours = level_colours(len(levels))
     for one, colour in zip(levels, colours, strict=True):
-        label = f"level {one.level}, {one.grid[0]}×{one.grid[1]}"
+        height, width = one.grid
         distance = np.arange(len(one.correlation)) * 2**one.level
-        share = one.correlation / one.correlation[0]
+        share, label = one.correlation / one.correlation[0], f"level {one.level}, {height}×{width}"
         correlation.plot(distance, share, "o-", ms=3, lw=1, color=colour, label=label)
         scaled = one.sites / one.second.value**0.5
         sites.hist(scaled, 60, density=True, histtype="step", color=colour)
+        new = height * width * (0.75 if one is not levels[-1] else 1)
+        entropy.bar(str(one.level), one.entropy.value / new, color=colour)
     correlation.legend(frameon=False, fontsize=8)
-    correlation.set_title("two-point function, as a share", fontsize=9, color=INK)
-    plain(correlation, "distance in sites of level 0", "")
-    sites.set_title("sites, in units of their spread", fontsize=9, color=INK)
-    plain(sites, "x/√⟨x²⟩", "density")
-    added = [one.entropy.value for one in levels]
-    per_site = [
-        x / (one.grid[0] * one.grid[1] * (0.75 if k < len(levels) - 1 else 1))
-        for k, (x, one) in enumerate(zip(added, levels, strict=True))
-    ]
-    entropy.bar([str(one.level) for one in levels], per_site, color=colours)
-    entropy.set_title("entropy that a level adds, per site", fontsize=9, color=INK)
-    plain(entropy, "level", "nats")
+    plain(correlation, "distance in sites of level 0", "", "two-point function, as a share")
+    plain(sites, "x/√⟨x²⟩", "density", "sites, in units of their spread")
+    plain(entropy, "level", "nats", "entropy that a level adds, per site")
     figure.subplots_adjust(left=0.06, right=0.98, bottom=0.2, top=0.88, wspace=0.3)
     return rendered(figure)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"disentangler": "#8fcf9f", "decimator": "#f6d365"}
-"""Of blocks, by their kind."""
+"""Colours of cells, by the name of their layer."""
 BLUE = "#3b7dd8"
-"""Pixels; latents are red."""
-WIRE, BLOCK, STEP = 0.55, 0.62, 3.0
-"""Heights in the side view: of a free piece of wire, of a block, of one level of two layers."""
-MOST = 6
-"""Layers of a level that are drawn in full height."""
+"""Colour of pixels and inference cones; latents and generation cones are red."""
+WIRE, BLOCK, LEVEL_GAP = 0.55, 0.62, 0.66
+"""Heights in the side view: of wires between layers, of cells, and of the space between levels."""
+FULL_LAYERS = 6
+"""Most layers of a level that are drawn at full height; more of them are flatter."""
 
 Place = tuple[int, int, int]
 """(h, i, j): level and pixel position of latents."""
@@ -47,6 +47,11 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     Raises:
         ValueError: If there is no latent at this place.
     """
+
+    return rendered(_views(lattice, place))
+
+
+def _views(lattice: Lattice, place: Place | None = None) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -54,8 +59,8 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     pixels = lattice.box(0, max(0, lattice.width // 2 - 2), lattice.height, 2)
     m = max(lattice.layers(0)[0].period)
     rows, columns = min(lattice.height, 2 * m), min(lattice.width, 6 * m)
-    high = _rows(lattice).step / STEP
-    heights = [0.5 + 0.95 * lattice.levels * high] * 2 + [10.7 * rows / columns]
+    side = 0.5 + 0.32 * lattice.levels * _heights(lattice).level
+    heights = [side, side, 10.7 * rows / columns]
     figure = blank(11, sum(heights) + 2)
     axes = figure.subplots(3, 1, height_ratios=heights)
     _side_view(axes[0], lattice, pixels, upward=True)
@@ -73,7 +78,8 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", weight="bold", color=INK)
-    named = sorted(kinds) if len(kinds) <= MOST else ()
+        ax.axis("off")
+    named = sorted(kinds) if len(kinds) <= FULL_LAYERS else ()
     handles = [
         *(Patch(facecolor=_colour(kind), edgecolor=INK, label=kind) for kind in named),
         Line2D([], [], marker="x", color=RED, ls="", mew=2, ms=7, label="latent z"),
@@ -83,7 +89,7 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     ]
     figure.legend(handles=handles, loc="lower center", ncols=6, frameon=False, fontsize=10)
     figure.subplots_adjust(0.02, 0.04, 0.99, 0.97, hspace=0.1)
-    return rendered(figure)
+    return figure
 
 
 def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) -> Image.Image:
@@ -128,6 +134,10 @@ def generation_cones(
     """
     if places is None:
         places = [_near_the_middle(lattice, h) for h in range(lattice.levels)]
+    return rendered(_cones(lattice, places, image))
+
+
+def _cones(lattice: Lattice, places: Sequence[Place], image: Tensor | None = None) -> Figure:
     colours = level_colours(lattice.levels)
     figure, axes = _over(lattice, image)
     lines = []
@@ -138,7 +148,7 @@ def generation_cones(
         axes.plot(j, i, "x", color=colours[h], ms=9, mew=2.5, zorder=5)
         lines.append((f"({h}, {i}, {j}): {cone.sum()} of {cone.size}", colours[h]))
     _counts(axes, "Pixels reached by the latents\nat (level, row, column)", lines)
-    return rendered(figure)
+    return figure
 
 
 def _kinds(lattice: Lattice) -> list[str]:
@@ -176,26 +186,22 @@ def _walk(lattice: Lattice, start: Mask, upward: bool) -> list[Passed]:
     return found[way]
 
 
-class _Rows(NamedTuple):
-    """How high wires, cells and levels are drawn, and the layers that a level has room for."""
+class _Heights(NamedTuple):
+    """Heights of wires, cells and levels in the side view."""
 
     wire: float
     block: float
-    step: float
-    names: list[str]
+    level: float
 
 
-def _rows(lattice: Lattice) -> _Rows:
-    """With many layers all are flatter."""
-    names = _kinds(lattice)
-    names = list(COLOURS) if set(names) <= set(COLOURS) else names
-    flat = min(1.0, MOST / len(names))
-    step = STEP + (len(names) * flat - len(COLOURS)) * (WIRE + BLOCK)
-    return _Rows(flat * WIRE, flat * BLOCK, step, names)
+def _heights(lattice: Lattice) -> _Heights:
+    layers = max(len(COLOURS), len(_kinds(lattice)))
+    flat = min(1.0, FULL_LAYERS / layers)
+    return _Heights(flat * WIRE, flat * BLOCK, LEVEL_GAP + layers * flat * (WIRE + BLOCK))
 
 
 def _side_view(axes: Axes, lattice: Lattice, start: Mask, upward: bool) -> None:
-    """All wires, blocks and latents of one row of the lattice, with a cone shaded."""
+    """All wires, cells and latents of one row of the lattice, with a cone shaded."""
     way = _walk(lattice, start, upward)
     for level, passed in enumerate(way):
         _level_from_the_side(axes, lattice, level, passed, upward)
@@ -203,8 +209,7 @@ def _side_view(axes: Axes, lattice: Lattice, start: Mask, upward: bool) -> None:
         size, alpha = (7, 1.0) if way[0][0][x] else (5, 0.45)
         axes.plot(x, 0, "o", color=BLUE, markersize=size, alpha=alpha, zorder=6)
     axes.set_xlim(-0.8, lattice.width * 1.1)
-    axes.set_ylim(-0.6, lattice.levels * _rows(lattice).step)
-    axes.axis("off")
+    axes.set_ylim(-0.6, lattice.levels * _heights(lattice).level)
 
 
 def _level_from_the_side(
@@ -212,30 +217,30 @@ def _level_from_the_side(
 ) -> None:
     from matplotlib.patches import Rectangle
 
-    wire, block, step, names = _rows(lattice)
-    scale, base, layers = 1 << level, level * step, lattice.layers(level)
+    wire, block, high = _heights(lattice)
+    names = _kinds(lattice)
+    names = list(COLOURS) if set(names) <= set(COLOURS) else names  # an order for all levels
+    scale, base, layers = 1 << level, level * high, lattice.layers(level)
     bottoms = [base + wire + names.index(layer.name) * (wire + block) for layer in layers]
-    leaves = base + len(names) * (wire + block)
-    # The cone behind every piece of wire reaches from the middle of a block to that of the next.
+    leaves = base + high - LEVEL_GAP
+    # The cone behind every piece of wire reaches from the middle of a cell to that of the next.
     middles = [y + block / 2 for y in bottoms]
-    lowest = leaves - step if level else base - 0.35
+    lowest = leaves - high if level else base - 0.35
     highest = leaves + 0.3 if level == lattice.top else leaves
     style: dict[str, Any] = {"fc": BLUE if upward else RED, "alpha": 0.2, "lw": 0, "zorder": 1}
-    for low, high, columns in zip([lowest, *middles], [*middles, highest], passed, strict=True):
+    for low, top, columns in zip([lowest, *middles], [*middles, highest], passed, strict=True):
         for i in np.flatnonzero(columns).tolist():
-            axes.add_patch(Rectangle((i * scale - 0.5, low), scale, high - low, **style))
+            axes.add_patch(Rectangle((i * scale - 0.5, low), scale, top - low, **style))
     entries = passed[:-1] if upward else passed[1:]
     for layer, y, columns in zip(layers, bottoms, entries, strict=True):
-        entered = np.tile(columns, (layer.grid[0], 1))
-        strong = layer.touched(entered).ravel()
+        strong = layer.touched(np.tile(columns, (layer.grid[0], 1))).ravel()
         columns_of = layer.origins[:, 1]
         for column in np.unique(columns_of).tolist():
             marked = strong[columns_of == column].any()
             _cell_from_the_side(axes, layer, column, (y, block), marked)
     for i in range(lattice.grid(level)[1]):
         goes_up, x = level < lattice.top and i % 2 == 0, i * scale
-        top = base + step if goes_up else leaves
-        axes.plot((x, x), (base, top), color=INK, lw=0.8, zorder=3)
+        axes.plot((x, x), (base, base + high if goes_up else leaves), color=INK, lw=0.8, zorder=3)
         if not goes_up:
             size, width, alpha = (7, 2.2, 1.0) if passed[-1][i] else (5.5, 1.1, 0.55)
             axes.plot(x, leaves + 0.12, "x", c=RED, ms=size, mew=width, alpha=alpha, zorder=6)
@@ -246,34 +251,40 @@ def _level_from_the_side(
 def _cell_from_the_side(
     axes: Axes, layer: Cells, column: int, place: tuple[float, float], strong: bool
 ) -> None:
-    """The cells of one column, at a place from below and of a height; what they write is filled.
-    One that wraps around is drawn as two open halves."""
-    from matplotlib.patches import FancyBboxPatch, Rectangle
+    """The cells of one column, at a place from below and of a height; the sites that they write are
+    filled. One that wraps around is drawn dashed, at both ends."""
+    from matplotlib.patches import Rectangle
 
     (y, block), scale, n = place, 1 << layer.level, layer.grid[1]
-    line = {"edgecolor": INK if strong else SOFT, "linewidth": 1.5 if strong else 0.8}
     sites = np.array(layer.reads)[:, 1]
-    for part, fill in ((sites, "none"), (sites[: layer.written], _colour(layer.name))):
-        if fill == "none" and len(part) == layer.written:
-            continue
-        style: dict[str, Any] = {"alpha": 1.0 if strong else 0.45, "zorder": 4, "fc": fill, **line}
-        first, end = column + part.min(), column + part.max() + 1
-        left, right = first * scale - 0.4, end * scale - 0.6
-        if first >= 0 and end <= n:
-            rounded = "round,pad=0,rounding_size=0.18"
-            axes.add_patch(
-                FancyBboxPatch((left, y), right - left, block, boxstyle=rounded, **style)
-            )
-            continue
-        pieces = [(max(left, -0.75), min(right, n * scale - 0.25))]
-        if layer.periodic:
-            pieces += [(-0.75, right - n * scale)] if end > n else [(left + n * scale, n * scale)]
-        for a, b in pieces:
-            axes.add_patch(Rectangle((a, y), b - a, block, linestyle=(0, (3, 2)), **style))
+    style: dict[str, Any] = {"alpha": 1.0, "edgecolor": INK, "linewidth": 1.5, "zorder": 4}
+    if not strong:
+        style |= {"alpha": 0.45, "edgecolor": SOFT, "linewidth": 0.8}
+    parts = [(sites[: layer.written], _colour(layer.name))]
+    if len(sites) > layer.written:
+        parts.insert(0, (sites, "none"))
+    for part, fill in parts:
+        for left, right in _copies(column + part.min(), np.ptp(part) + 1, n, layer.periodic):
+            ends = max(left * scale - 0.4, -0.75), min(right * scale - 0.6, n * scale - 0.25)
+            dashes = "-" if left >= 0 and right <= n else (0, (3, 2))
+            size = ends[1] - ends[0], block
+            axes.add_patch(Rectangle((ends[0], y), *size, fc=fill, ls=dashes, **style))
+
+
+def _copies(first: int, size: int, n: int, periodic: bool) -> list[tuple[int, int]]:
+    """Where something on a line of n sites begins and ends; if periodic, all images of it that are
+    seen.
+
+    Example:
+        >>> _copies(3, 2, 4, True), _copies(3, 2, 4, False)
+        ([(-1, 1), (3, 5)], [(3, 5)])
+    """
+    firsts = [first - n, first, first + n] if periodic else [first]
+    return [(at, at + size) for at in firsts if at < n and at + size > 0]
 
 
 def _colour(name: str) -> str:
-    """Of the cells of a layer."""
+    """The colour of the cells of a layer: layers with numbers alternate."""
     if name in COLOURS:
         return COLOURS[name]
     return list(COLOURS.values())[int(name.split()[-1]) % 2 if name[-1].isdigit() else 0]
@@ -283,28 +294,24 @@ def _colour(name: str) -> str:
 
 
 def _top_view(axes: Axes, lattice: Lattice, rows: int, columns: int) -> None:
-    """What the cells of level 0 write, in a corner of its grid, with the sites that are factored
-    out and those that aren't."""
+    """The sites that the cells of level 0 write, in a corner of its grid: crosses stay at level 0,
+    dots go up."""
     from matplotlib.patches import FancyBboxPatch
 
-    for number, layer in enumerate(lattice.layers(0)):
-        style: dict[str, Any] = (
-            {"fc": "none", "ec": "#3f9e5a", "lw": 2.6, "zorder": 2}
-            if number < len(lattice.layers(0)) - 1
-            else {"fc": COLOURS["decimator"], "ec": "white", "lw": 1.5, "zorder": 1}
-        )
+    layers = lattice.layers(0)
+    for layer in layers:
+        style: dict[str, Any] = {"fc": "none", "ec": "#3f9e5a", "lw": 2.6, "zorder": 2}
+        if layer is layers[-1]:
+            style = {"fc": COLOURS["decimator"], "ec": "white", "lw": 1.5, "zorder": 1}
         written = np.array(layer.reads)[: layer.written]
-        down, along = np.ptp(written, 0) + 0.9
-        wraps = layer.grid if layer.periodic else (0, 0)
-        for i, j in layer.origins + written.min(0):
-            for y in {i, i - wraps[0]}:
-                for x in {j, j - wraps[1]}:
-                    if -down < y < rows and -along < x < columns:
-                        rounded = "round,pad=0,rounding_size=0.3"
-                        corner = (x - 0.45, y - 0.45)
-                        axes.add_patch(
-                            FancyBboxPatch(corner, along, down, boxstyle=rounded, **style)
-                        )
+        down, along = (np.ptp(written, 0) + 1).tolist()
+        for i, j in (layer.origins + written.min(0)).tolist():
+            for y, _ in _copies(i, down, layer.grid[0], layer.periodic):
+                for x, _ in _copies(j, along, layer.grid[1], layer.periodic):
+                    if y < rows and x < columns:
+                        corner, size = (x - 0.45, y - 0.45), (along - 0.1, down - 0.1)
+                        shape = "round,pad=0,rounding_size=0.3"
+                        axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=shape, **style))
     i, j = np.indices((rows, columns))
     stays = lattice.site_levels[:rows, :columns] == 0
     axes.plot(j[stays], i[stays], "x", color=RED, ms=6, mew=1.8, zorder=3)
@@ -312,7 +319,6 @@ def _top_view(axes: Axes, lattice: Lattice, rows: int, columns: int) -> None:
     axes.set_xlim(-0.6, columns - 0.4)
     axes.set_ylim(rows - 0.4, -0.6)
     axes.set_aspect("equal", anchor="NW")
-    axes.axis("off")
 
 
 # ---------------------------------------------------------------- over an image

@@ -40,7 +40,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     settings: str = ""
     shades: Sequence[Sequence[float]] = ()
-    """The shade of every cell, from 0 to 1; none: all cells are blank."""
+    """The shade of every cell, from 0 to 1 or NaN for none; empty: no cell is shaded."""
 
 
 @dataclass(kw_only=True)

@@ -237,10 +237,9 @@ def probes(table: ProbeTable) -> Iterator[Table]:
                 }
                 if found:
                     scores = [found.get(h) for h in range(table.levels)]
-                    rows.append(
-                        (title or group, *(shown(s.r2, 2, s.error) if s else "" for s in scores))
-                    )
-                    shades.append((0.0, *(s.r2 if s else 0.0 for s in scores)))
+                    cells = [shown(s.r2, 2, s.error) if s else "" for s in scores]
+                    rows.append((title or group, *cells))
+                    shades.append((math.nan, *(s.r2 if s else math.nan for s in scores)))
         yield Table(
             title=f"Held-out R² from the latents of one level: {probe} probes",
             head=("factor", *(f"level {h}" for h in range(table.levels))),

@@ -1,16 +1,16 @@
-"""The panel Mix: the coarse of one image with the fine of another."""
+"""The panel Mix: the coarse levels of one image with the fine levels of another."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 from torch import Tensor
 
 from rgflow.analysis.mixing import every_threshold
-from rgflow.app import views
+from rgflow.app import mixing, views
 from rgflow.app.latent_image import sampled
 from rgflow.app.page import (
-    MOST_LEVELS,
+    MAX_LEVEL_SLIDERS,
     Page,
     level_sliders,
     level_updates,
@@ -19,97 +19,126 @@ from rgflow.app.page import (
     seed_from,
     slider,
 )
-from rgflow.app.workspace import USUAL, Workspace
+from rgflow.app.panel import Panel
+from rgflow.app.workspace import TEMPERATURE, Workspace
 
 
-def mixing(page: Page) -> None:
-    """The coarse of one image with the fine of another."""
-    gr.Markdown(
-        "Combine the coarse levels of the **current image** with the fine levels of a **second**: "
-        "levels below Θ come from the second. Draw a second image, or take the current one and "
-        "then choose another."
+class Mix(Panel):
+    """The coarse levels of one image with the fine levels of another."""
+
+    title = "Mix"
+    help = "The coarse of one image with the fine of another."
+    hints: ClassVar = {
+        "mix-seed": "Seed of the second image.",
+        "draw-second": "Draw an image to mix with.",
+        "use-second": "Make the current image the second one; then choose another current image.",
+        "swap": "Swap the two images.",
+        "mixtures": "Levels below Θ come from the second image. Choose a mixture to make it the "
+        "current image.",
+        "share-#": "0 is the first image, 1 the second.",
+        "linear": "The same share at every level: linear interpolation, for comparison.",
+    }
+    tour = (
+        "Levels are independent, so two images can be mixed level by level. Draw a second image "
+        "and choose Θ = 1: the layout and colours of the first image with the finest detail of the "
+        "second. At the highest Θ you see the second image alone."
     )
-    with gr.Row():
-        seed = seed_field(100, "mix-seed")
-        other = gr.Button("Draw a second", size="sm", min_width=80, elem_id="draw-second")
-        use = gr.Button("Take the current", size="sm", min_width=80, elem_id="use-second")
-        swap = gr.Button("Swap", size="sm", min_width=60, elem_id="swap")
-    second = page.sheet("Second image and mixtures", elem_id="mixtures")
-    gr.Markdown("Share of the second image at each level:")
-    with gr.Row():
-        sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
-    with gr.Row():
-        linear = slider(0, 1, 0, step=0.05, label="All levels (linear)", elem_id="linear")
-    slider_revision = gr.Number(0, precision=0, visible="hidden")
 
-    def draw(work: Workspace, seed: float) -> None:
-        work.set_second(sampled(work.opened, [seed_from(seed)], USUAL)[0])
+    def build(self, page: Page) -> None:
+        """Make the components."""
+        gr.Markdown(
+            "Combine the coarse levels of the **current image** with the fine levels of a "
+            "**second**: levels below Θ come from the second. Draw a second image, or take the "
+            "current one and then choose another."
+        )
+        with gr.Row():
+            seed = seed_field(100, "mix-seed")
+            other = gr.Button("Draw a second", size="sm", min_width=80, elem_id="draw-second")
+            use = gr.Button("Take the current", size="sm", min_width=80, elem_id="use-second")
+            swap = gr.Button("Swap", size="sm", min_width=60, elem_id="swap")
+        second = page.sheet("Second image and mixtures", elem_id="mixtures")
+        gr.Markdown("Share of the second image at each level:")
+        with gr.Row():
+            sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
+        with gr.Row():
+            linear = slider(0, 1, 0, step=0.05, label="All levels (linear)", elem_id="linear")
+        revision = gr.Number(0, precision=0, visible="hidden")
 
-    def take_current(work: Workspace) -> None:
-        work.set_second(work.image)
+        page.on(other.click, self.draw, [seed], words="Drawing")
+        page.on(use.click, lambda work: mixing.set_second(work, work.image))
+        page.on(swap.click, mixing.swap)
+        page.on(second.choose, self.choose, event=True, words="Mixing")
+        page.live(sliders, revision, self.preview, self.apply)
+        page.live([linear], revision, self.preview, self.apply, others=sliders)
+        page.show([second], lambda work: [self.listed(work)])
+        page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
+        page.show([linear], self.common_share, lambda work: (work.slider_revision, _alike(work)))
+        page.show([swap], lambda work: [gr.update(interactive=work.state.second is not None)])
 
-    def captions(ways: int) -> list[str]:
-        return ["second", "Θ = 0: first", *(f"Θ = {k}" for k in range(1, ways))]
+    def draw(self, work: Workspace, seed: float) -> None:
+        """Draw a second image."""
+        mixing.set_second(work, sampled(work.opened, [seed_from(seed)], TEMPERATURE)[0])
 
-    def show(work: Workspace) -> str:
-        if work.state.second is None or work.view.panel != "Mix":
-            work.view.mixtures = []
+    def listed(self, work: Workspace) -> str:
+        """The second image and the mixtures at every threshold, to choose from."""
+        work.view.mixtures = []
+        second = work.state.second
+        if second is None or work.view.panel != self.title:
             return views.sheet([], empty="No second image yet.")
-        if work.state.second is work.first:
-            work.view.mixtures = []
+        if second is mixing.first(work):
             return views.sheet(
                 [],
                 empty="The current image is now the second: draw or choose another as the first to "
                 "mix the two.",
             )
         ways = every_threshold(work.opened.flow.levels)
-        mixed = work.cached(
-            "mixtures", (work.first, work.state.second), lambda: work.mixed(list(ways))
-        )
-        work.view.mixtures = [work.state.second, *mixed]
-        shares = work.state.shares or (0.0,) * work.opened.flow.levels
+        key = (mixing.first(work), second)
+        mixed = work.cached("mixtures", key, lambda: mixing.mixtures(work, ways))
+        work.view.mixtures = [second, *mixed]
+        shares = tuple(_shares(work))
         chosen = next((m for m, way in zip(mixed, ways, strict=True) if tuple(way) == shares), None)
-        return views.images(work.view.mixtures, captions(len(ways)), chosen=chosen)
+        return views.images(work.view.mixtures, _captions(len(ways)), chosen=chosen)
 
-    def choose(work: Workspace, event: gr.EventData) -> None:
+    def choose(self, work: Workspace, event: gr.EventData) -> None:
+        """Make a mixture the current image."""
         ways = every_threshold(work.opened.flow.levels)
-        if shares := views.choice(event, [(), *ways], captions(len(ways))):
-            work.mix([float(share) for share in shares])
+        if shares := views.choice(event, [(), *ways], _captions(len(ways))):
+            mixing.set_shares(work, [float(share) for share in shares])
 
-    def preview(work: Workspace, values: Sequence[float]) -> Tensor:
-        return work.preview_mixed(per_level(work, values))
+    def preview(self, work: Workspace, values: Sequence[float]) -> Tensor:
+        """The mixture of the sliders, uint8 [C, H, W]."""
+        return mixing.preview(work, per_level(work, values))
 
-    def put(work: Workspace, values: Sequence[float]) -> None:
-        work.mixing = per_level(work, values)
+    def apply(self, work: Workspace, values: Sequence[float]) -> None:
+        """Make the mixture of the sliders the current image."""
+        mixing.set_shares(work, per_level(work, values))
 
-    def bars(work: Workspace) -> list[Any]:
-        now, able = work.state, work.state.second not in (None, work.first)
-        shares = now.shares or (0.0,) * work.opened.flow.levels
+    def values(self, work: Workspace) -> list[Any]:
+        """The values of the sliders, and the revision that they belong to."""
+        able = work.state.second not in (None, mixing.first(work))
+        shares = _shares(work)
+        shares = [*shares, *[shares[-1]] * MAX_LEVEL_SLIDERS][:MAX_LEVEL_SLIDERS]
         found = [
             gr.update(**update, value=round(share, 2), interactive=able)
-            for update, share in zip(level_updates(work), pad(shares), strict=True)
+            for update, share in zip(level_updates(work), shares, strict=True)
         ]
         return [*found, work.slider_revision]
 
-    def one_for_all(work: Workspace) -> list[Any]:
-        shares = set(work.state.shares)
-        same = shares.pop() if len(shares) == 1 else 0.0
+    def common_share(self, work: Workspace) -> list[Any]:
+        """The value of the slider for all levels."""
+        same = _shares(work)[0] if _alike(work) else 0.0
         return [gr.update(value=same, interactive=work.state.second is not None)]
 
-    page.on(other.click, draw, [seed], words="Drawing")
-    page.on(use.click, take_current)
-    page.on(swap.click, lambda work: work.swap())
-    page.on(second.choose, choose, event=True, words="Mixing")
-    page.live(sliders, slider_revision, preview, put)
-    page.live([linear], slider_revision, preview, put, others=sliders)
-    page.show([second], lambda work: [show(work)])
-    page.show([*sliders, slider_revision], bars, lambda work: work.slider_revision)
-    page.show(
-        [linear], one_for_all, lambda work: (work.slider_revision, len(set(work.state.shares)) > 1)
-    )
-    page.show([swap], lambda work: [gr.update(interactive=work.state.second is not None)])
+
+def _shares(work: Workspace) -> list[float]:
+    """The share of the second image at each level."""
+    return list(work.state.shares or [0.0] * work.opened.flow.levels)
 
 
-def pad(shares: Sequence[float]) -> list[float]:
-    """Shares for as many sliders as there may be."""
-    return [*shares, *[shares[-1]] * MOST_LEVELS][:MOST_LEVELS]
+def _alike(work: Workspace) -> bool:
+    """Whether all levels have the same share."""
+    return len(set(_shares(work))) == 1
+
+
+def _captions(ways: int) -> list[str]:
+    return ["second", "Θ = 0: first", *(f"Θ = {k}" for k in range(1, ways))]

@@ -1,12 +1,12 @@
 """The panel Sample: draw images, and take one of them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 
 from rgflow.app import views
 from rgflow.app.page import (
-    MOST_LEVELS,
+    MAX_LEVEL_SLIDERS,
     Page,
     level_sliders,
     level_updates,
@@ -15,52 +15,88 @@ from rgflow.app.page import (
     seed_from,
     slider,
 )
-from rgflow.app.workspace import Workspace
+from rgflow.app.panel import Panel
+from rgflow.app.workspace import TEMPERATURE, Workspace
 
 
-def sample(page: Page) -> None:
+class Sample(Panel):
     """Draw images, and take one of them."""
-    gr.Markdown(
-        "Draw new images, and choose one: it becomes the current image. The lower the "
-        "**temperature** of a level, the more typical it is; high temperatures give odd images."
-    )
-    with gr.Row():
-        seed = seed_field(0, "seed")
-        fresh = gr.Checkbox(True, label="New seeds", elem_id="fresh", min_width=90, scale=1)
-        count = slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
-        draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
-    scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": 0.8, "step": 0.05}
-    alike = slider(label="Temperature of all levels", elem_id="temperature", **scale)
-    with gr.Row():
-        sliders = level_sliders("temperature", **scale)
-    found = page.sheet("Samples", elem_id="samples")
 
-    def draw_them(work: Workspace, seed: float, fresh: bool, count: float, *values: float) -> float:
+    title = "Sample"
+    help = "Draw new images."
+    hints: ClassVar = {
+        "seed": "The first seed of the next images. The same seed and temperatures always give the "
+        "same image.",
+        "fresh": "If on, each Draw uses new seeds; if off, it repeats the same images.",
+        "count": "How many images to draw.",
+        "draw": "Draw images with these settings.",
+        "samples": "Choose an image to make it the current one.",
+        "temperature": "Set all levels to the same temperature.",
+        "temperature-0": "Temperature of the finest details: the lower, the more typical.",
+        "temperature-#": "Temperature of this level: the lower, the more typical.",
+    }
+    tour = (
+        "The model generates images, as it does now: choose one, and it becomes the current image. "
+        "Draw gives others. A lower temperature gives more typical images. (You can use the page "
+        "during the tour.)"
+    )
+    tour_click = "#draw"
+
+    def build(self, page: Page) -> None:
+        """Make the components."""
+        gr.Markdown(
+            "Draw new images, and choose one: it becomes the current image. The lower the "
+            "**temperature** of a level, the more typical it is; high temperatures give odd images."
+        )
+        with gr.Row():
+            seed = seed_field(0, "seed")
+            fresh = gr.Checkbox(True, label="New seeds", elem_id="fresh", min_width=90, scale=1)
+            count = slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
+            draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
+        scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": TEMPERATURE, "step": 0.05}
+        alike = slider(label="Temperature of all levels", elem_id="temperature", **scale)
+        with gr.Row():
+            sliders = level_sliders("temperature", **scale)
+        found = page.sheet("Samples", elem_id="samples")
+
+        page.on(draw.click, self.draw, [seed, fresh, count, *sliders], [seed], words="Drawing")
+        alike.input(
+            lambda value: [value] * MAX_LEVEL_SLIDERS,
+            [alike],
+            sliders,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        page.on(found.choose, self.take, event=True)
+        page.show(sliders, level_updates)
+        page.show([found], lambda work: [self.listed(work)])
+
+    def draw(
+        self, work: Workspace, seed: float, fresh: bool, count: float, *values: float
+    ) -> float:
+        """Draw images; returns the seed of the next ones.
+
+        Args:
+            work: The workspace.
+            seed: Of the first image.
+            fresh: Whether the next ones have other seeds.
+            count: Number of images.
+            values: Temperatures of the sliders.
+        """
         first = seed_from(seed)
         temperature = per_level(work, values)
         same = temperature[0] if len(set(temperature)) == 1 else temperature
         work.sample(range(first, first + int(count)), same)
         return seed_from(first + count) if fresh else first
 
-    def listed(work: Workspace) -> str:
+    def listed(self, work: Workspace) -> str:
+        """The samples to choose from."""
         samples = work.state.samples
-        return views.images(
-            samples, [one.caption for one in samples], work.image, empty="Nothing drawn yet."
-        )
+        captions = [one.caption for one in samples]
+        return views.images(samples, captions, work.image, empty="Nothing drawn yet.")
 
-    def take(work: Workspace, event: gr.EventData) -> None:
+    def take(self, work: Workspace, event: gr.EventData) -> None:
+        """Make a sample the current image."""
         samples = work.state.samples
         work.take(views.choice(event, samples, [one.caption for one in samples]))
-
-    page.on(draw.click, draw_them, [seed, fresh, count, *sliders], [seed], words="Drawing")
-    alike.input(
-        lambda value: [value] * MOST_LEVELS,
-        [alike],
-        sliders,
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    page.on(found.choose, take, event=True)
-    page.show(sliders, level_updates)
-    page.show([found], lambda work: [listed(work)])
