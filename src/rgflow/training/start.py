@@ -39,7 +39,9 @@ class Trained:
     @property
     def config(self) -> TrainConfig | None:
         """The settings of the training; none for a model without a card."""
-        return self.run.config() if self.run else self.card and self.card.config
+        if self.run:
+            return self.run.config()
+        return self.card.config if self.card else None
 
     @property
     def flow_config(self) -> FlowConfig:
