@@ -42,7 +42,8 @@ def save(figure: plt.Figure, name: str) -> None:
 
 ROWS = [
     {"text": -1.2, "checks": 1.2},
-    {"kinds": -1.6, "cells": 1.6, "hmc": -4.4},
+    {"kinds": -1.6, "hmc": -4.4},
+    {"cells": 1.6},
     {"field_theory": -4.4},
     {"actions": -4.4},
     {"objectives": -4.0},
@@ -72,7 +73,7 @@ WORDS = {
     "config": "plain settings, no torch",
     "checks": "one sentence each",
     "cells": "what a layer is",
-    "kinds": "tagged options",
+    "kinds": "checked options",
     "objectives": "what a step minimises",
     "actions": "of lattice fields",
     "geometries": "blocks, windows, …",

@@ -1,7 +1,6 @@
 """Flows for tests: every bijector and every option, with every parameter random."""
 
 from collections.abc import Container, Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,19 @@ from torch import Tensor, nn
 
 from rgflow import FlowConfig, make_flow
 from rgflow.bijectors import MapSpec
-from rgflow.cells import Geometry
-from rgflow.config import MarginalPixels
+from rgflow.config import FAMILIES, MarginalPixels
 from rgflow.flow import Flow
-from rgflow.geometries import GEOMETRIES
-from rgflow.kinds import from_tagged
+from rgflow.kinds import options_of
 
 BIJECTORS: dict[str, dict[str, Any]] = {
-    "affine-paper": {"bijector": "affine", "conditioner": "paper"},
-    "affine-released": {"bijector": "affine", "conditioner": "released"},
-    "affine-trunk": {"bijector": "affine", "conditioner": "trunk"},
-    "cube": {"bijector": "cube", "conditioner": "trunk", "bins": 5},
-    "cube-paper": {"bijector": "cube", "conditioner": "paper", "bins": 4},
-    "cube-released": {"bijector": "cube", "conditioner": "released", "bins": 4, "depth": 2},
-    "coarse-to-fine": {"bijector": "coarse_to_fine", "splits": 1},
-    "coarse-to-finest": {"bijector": "coarse_to_fine", "components": 2, "splits": 2, "m": 4},
+    "affine-paper": {"map": "affine", "conditioner": "paper"},
+    "affine-released": {"map": "affine", "conditioner": "released"},
+    "affine-trunk": {"map": "affine", "conditioner": "trunk"},
+    "cube": {"map": "cube", "conditioner": "trunk", "bins": 5},
+    "cube-paper": {"map": "cube", "conditioner": "paper", "bins": 4},
+    "cube-released": {"map": "cube", "conditioner": "released", "bins": 4, "depth": 2},
+    "coarse-to-fine": {"map": "coarse_to_fine", "splits": 1},
+    "coarse-to-finest": {"map": "coarse_to_fine", "components": 2, "splits": 2, "m": 4},
 }
 
 MIXTURES = {name for name in BIJECTORS if name.startswith("coarse")}
@@ -40,7 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "m2": {"m": 2, "levels": 2},
     "m8": {"m": 8},
     "m6": {"m": 6, "height": 12, "width": 12},
-    "stems": {"bijector": "coarse_to_fine", "splits": 1, "stem": 12},
+    "stems": {"map": "coarse_to_fine", "splits": 1, "stem": 12},
     "edges": {"m": (4, 2), "hidden": (6, 12)},
     "edges-open": {"m": (2, 4), "boundary": "open"},
     "edges-mixtures": {**BIJECTORS["coarse-to-finest"], "m": (4, 2), "stem": 8},
@@ -52,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "grey": {"channels": 1},
     "four-channels": {"channels": 4},
     "gaussian": {"prior": "gaussian"},
-    "wide-prior": {"prior_scale": 2.0},
+    "wide-prior": {"prior": {"kind": "laplace", "scale": 2.0}},
     "marginal": {"pixels": "marginal"},
     "fields": {"pixels": None, "channels": 2},
     "positions": {"position_embedding": 3},
@@ -67,12 +64,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "depth": 1,
     },
     "window": {
-        "bijector": "window",
+        "map": "window",
         "pixels": "uniform",
         "geometry": {"kind": "windows", "reach": 1},
     },
     "window-open": {
-        "bijector": "window",
+        "map": "window",
         "components": 2,
         "pixels": "uniform",
         "geometry": {
@@ -87,14 +84,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "width": 8,
     },
     "window-photos": {
-        "bijector": "window",
+        "map": "window",
         "pixels": "uniform",
         "geometry": {"kind": "windows", "period": 4, "reach": 3, "boundary": "open"},
         "channels": 2,
         "shared": True,
     },
     "window-shared-from": {
-        "bijector": "window",
+        "map": "window",
         "pixels": "uniform",
         "geometry": {"kind": "windows", "reach": 2, "boundary": "open", "coarse": "averages"},
         "channels": 1,
@@ -105,13 +102,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "width": 8,
     },
     "window-averages": {
-        "bijector": "window",
+        "map": "window",
         "pixels": "uniform",
         "geometry": {"kind": "windows", "period": 4, "reach": 1, "coarse": "averages"},
         "channels": 2,
     },
     "window-averages-open": {
-        "bijector": "window",
+        "map": "window",
         "pixels": "uniform",
         "channels": 1,
         "geometry": {
@@ -127,7 +124,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "position_embedding": 2,
     },
     "window-positions": {
-        "bijector": "window",
+        "map": "window",
         "pixels": "uniform",
         "channels": 1,
         "geometry": {"kind": "windows", "reach": 1},
@@ -145,7 +142,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "position_embedding": 2,
     },
     "window-levels": {
-        "bijector": "window",
+        "map": "window",
         "components": 2,
         "pixels": "uniform",
         "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
@@ -186,14 +183,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 REAL_NVP: dict[str, dict[str, Any]] = {
-    "real-nvp": {"architecture": "real_nvp", "levels": 2, "hidden": 6},
-    "real-nvp-scales": {"architecture": "real_nvp", "levels": 3, "hidden": 4, "blocks": 1},
-    "real-nvp-one-scale": {"architecture": "real_nvp", "levels": 1, "hidden": 6, "width": 4},
+    "real-nvp": {"geometry": "squeeze", "levels": 2, "hidden": 6},
+    "real-nvp-scales": {"geometry": "squeeze", "levels": 3, "hidden": 4, "blocks": 1},
+    "real-nvp-one-scale": {"geometry": "squeeze", "levels": 1, "hidden": 6, "width": 4},
     "real-nvp-marginal": {
-        "architecture": "real_nvp", "levels": 2, "hidden": 6, "prior": "gaussian",
+        "geometry": "squeeze", "levels": 2, "hidden": 6, "prior": "gaussian",
         "pixels": "marginal", "checkpointing": True,
     },
-    "real-nvp-fields": {"architecture": "real_nvp", "levels": 2, "hidden": 6, "pixels": None},
+    "real-nvp-fields": {"geometry": "squeeze", "levels": 2, "hidden": 6, "pixels": None},
 }  # fmt: skip
 
 CASES = BIJECTORS | OPTIONS | REAL_NVP
@@ -218,23 +215,19 @@ def spec_of_square(m: int, channels: int = 3, **more: Any) -> MapSpec:
     return MapSpec(channels=channels, sites=m * m, **more)
 
 
-def flat(**options: Any) -> FlowConfig:
-    """A config from one flat list of options, as the first versions had it."""
-    geometry = options.get("geometry")
-    if geometry is None:
-        return FlowConfig.from_dict(options)
-    geometry = {"kind": geometry} if isinstance(geometry, str) else geometry
-    rest = FlowConfig.from_dict({name: x for name, x in options.items() if name != "geometry"})
-    return replace(rest, geometry=from_tagged("geometry", geometry, GEOMETRIES, Geometry))
-
-
 def config(**options: Any) -> FlowConfig:
-    """A small flow's config, from such a list, with one map per layer and one block per network
-    unless the list has more."""
-    small: dict[str, Any] = {"height": 8, "width": 8}
-    if not isinstance(options.get("map"), dict):
-        small |= {"depth": 1, "hidden": 8, "blocks": 1}
-    return flat(**{**small, **options})
+    """A small flow's config, with one map per layer and one block per network. Options of the
+    geometry and the map may stand beside those of the flow."""
+    small: dict[str, Any] = {"height": 8, "width": 8, "depth": 1, "hidden": 8, "blocks": 1}
+    given = small | {"geometry": "blocks"} | options
+    convolutional = given["geometry"] == "squeeze"
+    given = {"map": "convolutional" if convolutional else "affine"} | given
+    for part in ("geometry", "map"):
+        kind = given[part] if isinstance(given[part], dict) else {"kind": given[part]}
+        of = FAMILIES[part].kinds.get(kind["kind"], FAMILIES[part])
+        given[part] = {name: given.pop(name) for name in options_of(of) if name in given} | kind
+    left = [name for name in small if name not in options and name not in options_of(FlowConfig)]
+    return FlowConfig.from_dict({name: x for name, x in given.items() if name not in left})
 
 
 def randomise(module: nn.Module, strength: float = 0.5, seed: int = 0) -> None:
@@ -256,9 +249,7 @@ def random_flow(
     # Splines on the real line are ill-conditioned where steep, and mixtures even more, which
     # measure one variable by the spread of others.
     steep = {"coarse_to_fine": 0.2, "window": 0.2, "site": 0.3}
-    map = options.get("map")
-    kind = map["kind"] if isinstance(map, dict) else options.get("bijector", "affine")
-    randomise(flow, strength or steep.get(kind, 0.5), seed)
+    randomise(flow, strength or steep.get(flow.config.map.kind, 0.5), seed)
     if isinstance(flow.config.pixels, MarginalPixels):
         flow.fit_pixels(random_images(flow, 50, seed=seed + 1).sqrt().mul(16).to(torch.uint8))
     return flow.eval()

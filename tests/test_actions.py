@@ -110,7 +110,7 @@ def test_ising_against_a_matrix(temperature):
         (lambda: IsingDual(temperature=-1.0), "temperature to be at least 0.01; got -1.0"),
         (lambda: IsingDual(temperature=0.0), "temperature to be at least 0.01; got 0.0"),
         (lambda: IsingDual()(torch.zeros(1, 1, 5, 5)), "even edges of at least 4"),
-        (lambda: ReverseKL(action="ising"), "action to be an Action; got 'ising'"),
+        (lambda: ReverseKL(action=3), "action to be of the type Action; got 3"),
         (lambda: evaluated(lambda x: x.sum(), torch.zeros(2, 1, 4, 4)), "each of 2 fields"),
         (lambda: evaluated(lambda x: x.sum((1, 2, 3)) / 0, torch.ones(2, 1, 4, 4)), "is finite"),
         (lambda: OwnAction(path="not.there")(torch.zeros(1, 1, 4, 4)), "--trust not"),

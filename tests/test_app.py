@@ -47,7 +47,7 @@ SMALL = {
         **BIJECTORS["coarse-to-fine"], "disentanglers": False, "depth": 1, "channels": 1,
         "pixels": "marginal",
     },
-    "real-nvp": {"architecture": "real_nvp", "levels": 2, "hidden": 6},
+    "real-nvp": {"geometry": "squeeze", "levels": 2, "hidden": 6},
 }  # fmt: skip
 MODELS = [*SMALL, "msds1-best"]
 repaired = pytest.mark.parametrize(

@@ -39,7 +39,6 @@ from rgflow.bijectors import (
     dequantize,
     fused_spline,
     join,
-    make_map,
     mixture,
     spec_of,
 )
@@ -87,7 +86,7 @@ class Placed(Bijector):
 def block_bijector(**options) -> Bijector:
     """Three bijectors of blocks of 2×2 sites, or m×m, and 3 channels, one after another."""
     settings = config(**{"m": 2, "hidden": 16, "blocks": 2, **options})
-    return Compose([make_map(settings.map, spec_of_square(settings.geometry.m)) for _ in range(3)])
+    return Compose([settings.map.make(spec_of_square(settings.geometry.m)) for _ in range(3)])
 
 
 def in_a_row(make: type[Bijector], **options) -> Bijector:
@@ -97,7 +96,7 @@ def in_a_row(make: type[Bijector], **options) -> Bijector:
 
 def of_square(top: bool = True, **options) -> Any:
     """A random bijector of blocks of 4×4 sites and 3 channels."""
-    bijector = make_map(config(**options).map, spec_of_square(4, top=top)).double()
+    bijector = config(**options).map.make(spec_of_square(4, top=top)).double()
     randomise(bijector)
     return bijector
 
@@ -305,7 +304,7 @@ def _log_density(bijector: Bijector, x: Tensor, prior: Laplace | None = None) ->
 
 
 def _of_dim_2(settings: FlowConfig) -> Bijector:
-    return make_map(replace(settings, channels=2).map, MapSpec(channels=2, sites=1))
+    return replace(settings, channels=2).map.make(MapSpec(channels=2, sites=1))
 
 
 # ---------------------------------------------------------------- mixtures on the real line
@@ -442,9 +441,7 @@ def test_fused_spline_equals_the_plain_one_gradients_included(bins, how):
 
 
 def test_fused_spline_is_for_training_only():
-    bijector = make_map(
-        config(bijector="cube", conditioner="trunk").map, spec_of_square(4)
-    ).double()
+    bijector = config(map="cube", conditioner="trunk").map.make(spec_of_square(4)).double()
     randomise(bijector)
     bijector.kernels = fused_spline.PLAIN_KERNELS
     x = cube(5, 48)
@@ -486,9 +483,9 @@ def test_coarse_to_fine_sees_coarser_groups_only_and_all_of_them():
 def test_sites_that_go_up_are_left_as_they_are_but_at_the_top():
     x = cube(5, 48)
     for top in (True, False):
-        bijector = make_map(
-            config(**BIJECTORS["coarse-to-fine"]).map, spec_of_square(4, top=top)
-        ).double()
+        bijector = (
+            config(**BIJECTORS["coarse-to-fine"]).map.make(spec_of_square(4, top=top)).double()
+        )
         randomise(bijector)
         same = (bijector(x)[0] == x).all(0)
         # The first quarter of a block's vector is the sublattice (0, 0).
@@ -670,7 +667,7 @@ def test_a_block_of_which_all_that_goes_up_is_the_same():
 
 def test_coarse_to_fine_divides_a_block_as_often_as_it_can_be():
     for m, groups in ((4, 48), (2, 12), (6, 12)):
-        bijector = make_map(config(bijector="coarse_to_fine", splits=3).map, spec_of_square(m))
+        bijector = config(map="coarse_to_fine", splits=3).map.make(spec_of_square(m))
         assert sorted(bijector.order.tolist()) == list(range(3 * m * m))
         assert bijector.groups == groups
 
@@ -782,7 +779,7 @@ def test_blockwise_equals_a_loop_over_blocks(order, boundary):
     lattice = Lattice(
         height=12, width=8, levels=1, geometry=Blocks(m=4, order=order, boundary=boundary)
     )
-    inner = make_map(config(conditioner="trunk").map, spec_of_square(4)).double()
+    inner = config(conditioner="trunk").map.make(spec_of_square(4)).double()
     randomise(inner)
     x = reals(2, 3, 12, 8)
     for layer in lattice.layers(0):
@@ -901,8 +898,8 @@ def test_learned_dequantisation_is_told_by_the_site_alone_and_by_all_its_channel
 def test_a_users_bijector_is_named_by_its_import_path():
     path = f"{Stretch.__module__}.{Stretch.__qualname__}"
     sys.modules.setdefault(Stretch.__module__, sys.modules[__name__])
-    settings = config(bijector=path, bijector_options={"start": 0.5})
-    bijector = make_map(settings.map, spec_of_square(settings.geometry.m))
+    settings = config(map={"kind": path, "start": 0.5})
+    bijector = settings.map.make(spec_of_square(settings.geometry.m))
     assert bijector.log_scale.mean().item() == pytest.approx(0.5)
     assert isinstance(RGFlow(settings).steps[0].layers.bijectors[0], Cellwise)
 
@@ -911,7 +908,7 @@ def test_a_users_bijector_may_see_where_blocks_are():
     path = f"{Placed.__module__}.Placed"
     sys.modules.setdefault(Placed.__module__, sys.modules[__name__])
     spec = spec_of_square(4, embedding=1)
-    bijector = make_map(config(bijector=path, position_embedding=1).map, spec)
+    bijector = config(map=path, position_embedding=1).map.make(spec)
     x, where = torch.zeros(3, 48), torch.tensor([[1.0], [2.0], [3.0]])
     context = Context(x[:, :0], where)
     assert bijector.forward(x, context)[0].mean(1).tolist() == [1, 2, 3]
@@ -922,18 +919,18 @@ def test_a_users_bijector_may_see_where_blocks_are():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bijector": "afine"}, r"one of affine, .*; got 'afine' \(nearest: affine\)"),
+        ({"map": "afine"}, r"one of affine, .*; got 'afine' \(nearest: affine\)"),
         (
-            {"bijector": "no.such.Thing"},
+            {"map": "no.such.Thing"},
             "'no.such.Thing' would run code: if you know it, add --trust",
         ),
-        ({"bijector": "math.pi"}, "to be a subclass of Bijector"),
+        ({"map": "math.pi"}, "to be a subclass of Bijector"),
         ({"conditioner": "papr"}, r"got 'papr' \(nearest: paper\)"),
     ],
 )
 def test_unknown_names(options, message):
     with pytest.raises(ValueError, match=message):
-        make_map(config(**options).map, spec_of_square(4))
+        config(**options).map.make(spec_of_square(4))
 
 
 def test_compositions_that_make_no_sense():
@@ -942,7 +939,7 @@ def test_compositions_that_make_no_sense():
     with pytest.raises(ValueError, match="same domain; got Marginal into the cube, Logit from the"):
         Compose([Marginal(1), Logit(1)])
     with pytest.raises(ValueError, match="even number of variables"):
-        make_map(config(channels=3).map, spec_of_square(1))
+        config(channels=3).map.make(spec_of_square(1))
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.func import jacrev
 
-from flows import by_day, config, flat, randomise
+from flows import by_day, config, randomise
 from rgflow import RGFlow
 from rgflow.analysis.fields import plain_push, receptive_fields
 from rgflow.analysis.jacobians import factors
-from rgflow.bijectors import Cellwise, MapSpec, make_map, spec_of
+from rgflow.bijectors import Cellwise, MapSpec, spec_of
 from rgflow.cells import Cells, Geometry
 from rgflow.geometries import Blocks, Windows
 from rgflow.lattice import Lattice
@@ -140,7 +140,7 @@ def test_a_layer_equals_its_cells_one_by_one(name):
 
 
 def make_bijector_of(kind: str, spec: MapSpec) -> Any:
-    return make_map(config(bijector=kind, conditioner="trunk", hidden=8, blocks=1).map, spec)
+    return config(map=kind, conditioner="trunk", hidden=8, blocks=1).map.make(spec)
 
 
 def test_what_is_missing_is_flagged():
@@ -164,8 +164,11 @@ def test_what_is_missing_is_flagged():
     ("make", "message"),
     [
         (lambda: Windows(offsets=((0, 2),)), "that the layer doesn't write; got .0, 2."),
-        (lambda: Windows(size=3, period=4), "size to be 1 or even; got 3"),
-        (lambda: Windows(shifts=((0,),)), "pairs of row and column; got .0,."),
+        (
+            lambda: Windows(size=3, period=4),
+            "size to be 1, or even and at most the period 4; got 3",
+        ),
+        (lambda: Windows(shifts=((0,),)), "more values of shifts; got .0,."),
         (
             lambda: Cells("own", 0, (2, 2), np.array([(0, 0), (0, 1)]), [(0, 0), (0, 1)], 2).table,
             "each site at most once",
@@ -187,12 +190,12 @@ def test_mistakes(make, message):
 def flow_of(name: str, **options: Any) -> RGFlow:
     """A random flow of a geometry, whose coupling has a context."""
     lattice = lattice_of(name)
-    values = {"channels": 2, "bijector": "affine", "conditioner": "trunk", "hidden": 8, "blocks": 1}
+    values = {"channels": 2, "map": {"kind": "affine", "conditioner": "trunk"}}
     size = {"height": lattice.height, "width": lattice.width, "levels": 2}
     if "averages" in name:  # which are of the levels of pixels
-        values |= {"bijector": "window", "pixels": "uniform"}
+        values |= {"map": "window", "pixels": "uniform"}
         options.pop("pixels", None)
-    made = flat(**{**size, **values, "depth": 1, **options})
+    made = config(**{**size, **values, **options})
     flow = RGFlow(replace(made, geometry=lattice.geometry)).double()
     randomise(flow, 0.4 if "averages" in name else 1.0)
     return flow.eval()

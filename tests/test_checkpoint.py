@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from flows import config, random_flow
 from rgflow import RealNVP, RGFlow, data, load_flow, make_flow, preset
 from rgflow.bijectors import trust
-from rgflow.config import changed
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def edit(folder, **changes):
     """Change the config of a model that has no digests, as of an earlier version."""
     path, weights = folder / "config.json", folder / "model.safetensors"
     content = json.loads(path.read_text())
-    content["config"] = changed(content["config"], changes)
+    content["config"] |= changes
     path.write_text(json.dumps(content))
     save_file(load_file(weights), weights)
 
@@ -90,14 +89,19 @@ def test_other_formats_and_kinds(folder):
     (folder / "config.json").write_text(json.dumps({"format": 9, "config": {}}))
     with pytest.raises(ValueError, match="to be of format 1; got 9"):
         RGFlow.from_pretrained(folder)
-    RealNVP(config(architecture="real_nvp")).save_pretrained(folder)
+    RealNVP(config(geometry="squeeze")).save_pretrained(folder)
     with pytest.raises(ValueError, match="that RGFlow has; got Squeeze: make_flow picks"):
         RGFlow.from_pretrained(folder)
     assert isinstance(load_flow(folder), RealNVP)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"map": {"depth": 3}}, {"map": {"hidden": 17}}, {"map": "cube"}]
+    "changes",
+    [
+        {"map": {"kind": "affine", "depth": 3}},
+        {"map": {"kind": "affine", "hidden": 17}},
+        {"map": "cube"},
+    ],
 )
 def test_weights_that_do_not_fit_the_config(folder, changes):
     edit(folder, **changes)
@@ -152,9 +156,9 @@ def test_a_bijector_of_your_own_that_is_trusted(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="'own_maps.Own' would run code"):
-        RGFlow(config(bijector="own_maps.Own"))
+        RGFlow(config(map="own_maps.Own"))
     trust("own_maps")
-    flow = RGFlow(config(bijector="own_maps.Own"))
+    flow = RGFlow(config(map="own_maps.Own"))
     flow.save_pretrained(tmp_path / "model")
     del sys.modules["own_maps"]
     with pytest.raises(ValueError, match="add --trust own_maps.Own, or trust='own_maps.Own' in Py"):
@@ -168,7 +172,7 @@ def test_a_bijector_of_your_own_that_is_trusted(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"bijector": "cube", "pixels": "marginal"}, {"bijector": "coarse_to_fine"}],
+    [{}, {"map": "cube", "pixels": "marginal"}, {"map": "coarse_to_fine"}],
 )
 def test_weights_in_float16(tmp_path, options):
     flow = random_flow(torch.float32, hidden=64, **options)

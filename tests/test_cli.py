@@ -104,14 +104,17 @@ def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
         (["train", "msds1-tiny", "--steps", "x"], "--steps to be a whole number or null; got x"),
         (
             ["train", "msds1-tiny", "--steps", "3", "--model.prior", "gaus"],
-            "kind to be one of laplace, gaussian; got 'gaus' (nearest: gaussian)",
+            "kind of the prior to be one of laplace, gaussian; got 'gaus' (nearest: gaussian)",
         ),
         (
             ["train", "msds1-tiny", "--steps", "3", "--model.map.hiden", "3"],
             "nearest: hidden",
         ),
         (["train", "msds1-tiny", "--steps", "3", "--model.map.depth", "[1, 2]"], "of the 4 levels"),
-        (["train", "msds1-tiny", "--steps", "3", "--model.geometry.m", "5"], "even block edge"),
+        (
+            ["train", "msds1-tiny", "--steps", "3", "--model.geometry.m", "5"],
+            "m to be a multiple of 2; got 5",
+        ),
         (["train", "msds1-tiny", "--steps", "3", "--data", "msds3"], "nearest"),
         (["train", "msds1-tiny", "--steps", "3", "--data", "folder:/no/such"], "/no/such"),
         (["train", "--config", "/no/such.yaml"], "/no/such.yaml isn't there"),

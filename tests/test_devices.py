@@ -257,7 +257,7 @@ FLOWS: dict[str, dict[str, Any]] = {
     "cube": {**BIJECTORS["cube"], "pixels": "marginal", "position_embedding": 2},
     "tree": {"disentanglers": False, "pixels": "marginal"},
     "levels": {**BIJECTORS["coarse-to-fine"], "disentanglers": False, "pixels": "marginal"},
-    "real-nvp": {"architecture": "real_nvp", "levels": 2},
+    "real-nvp": {"geometry": "squeeze", "levels": 2},
 }
 
 

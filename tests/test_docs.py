@@ -17,9 +17,10 @@ from PIL import Image
 from rgflow import trained
 from rgflow.analysis import factors
 from rgflow.cli import main, traverse
-from rgflow.config import ConvolutionalMap, listed
+from rgflow.config import ConvolutionalMap
 from rgflow.data.patches import photograph
 from rgflow.geometries import Windows
+from rgflow.kinds import sizes_in_words
 from rgflow.presets import PRESETS
 from rgflow.report import sections
 from visitors import free_port
@@ -221,19 +222,19 @@ def test_every_preset_is_in_the_table():
         model, map_ = config.model, config.model.map
         row = [f"`{name}`", config.data]
         if isinstance(map_, ConvolutionalMap):
-            row += [" ", " ", "affine", "Real NVP", listed(map_.hidden)]
+            row += [" ", " ", "affine", "Real NVP", sizes_in_words(map_.hidden)]
         else:
             networks, geometry = getattr(map_, "conditioner", None), model.geometry
             if isinstance(geometry, Windows):
                 networks = f"{geometry.least_layers} per level"
                 cells = f"windows of {2 * geometry.reach + 1}"
             else:
-                cells = listed(geometry.m)
+                cells = sizes_in_words(geometry.m)
             if networks is None:
                 networks = f"{model.channels * 4**map_.splits}, one per group"
             kind = model.to_dict()["map"]["kind"]
-            row += [cells, listed(map_.depth), kind, networks]
-            row += [listed(map_.hidden)]
+            row += [cells, sizes_in_words(map_.depth), kind, networks]
+            row += [sizes_in_words(map_.hidden)]
         assert f"| {' | '.join(map(str, row))} |".replace("|   |   |", "| | |") in text
 
 

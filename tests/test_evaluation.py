@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows import flat, random_flow, random_images
+from flows import config, random_flow, random_images
 from rgflow import RGFlow
 from rgflow.cli import main
 from rgflow.evaluation import evaluate, summary, term_quantiles, terms_of
@@ -33,7 +33,7 @@ def smallest():
 
 
 def test_uniform_flow_has_eight_bits_whatever_is_asked():
-    flow = RGFlow(flat(height=8, width=8, depth=1, hidden=8, pixels="marginal")).double()
+    flow = RGFlow(config(height=8, width=8, depth=1, hidden=8, pixels="marginal")).double()
     result = evaluate(flow, bytes_for(flow, 6), draws=2, importance=3)
     assert result.nll == pytest.approx(8, abs=1e-12)
     assert result.bound.nll == pytest.approx(8, abs=1e-12)

@@ -25,7 +25,7 @@ def results():
     flows = {
         "RG-Flow": random_flow(height=16, width=16),
         "open": random_flow(height=16, width=16, boundary="open", channels=1),
-        "Real NVP": random_flow(architecture="real_nvp", levels=2, hidden=6),
+        "Real NVP": random_flow(geometry="squeeze", levels=2, hidden=6),
     }
     return {name: receptive_fields(flow, draws=2) for name, flow in flows.items()}
 
@@ -179,7 +179,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def real_nvp(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "nvp"
-    return small_run(folder, architecture="real_nvp", levels=2, hidden=6)
+    return small_run(folder, geometry="squeeze", levels=2, hidden=6)
 
 
 def test_command(run, capsys):

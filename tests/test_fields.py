@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flows import BIJECTORS, OPTIONS, REAL_NVP, by_day, config, flat, random_flow
+from flows import BIJECTORS, OPTIONS, REAL_NVP, by_day, config, random_flow
 from rgflow import Latents, RGFlow, make_flow
 from rgflow.analysis import fields, receptive_fields
 from rgflow.bijectors import Bijector, trust
@@ -146,7 +146,7 @@ def test_all_fields_are_held_only_once(monkeypatch):
 
 
 def test_fields_that_do_not_fit_into_memory():
-    flow = make_flow(config(architecture="real_nvp", height=256, width=256, levels=1, hidden=1))
+    flow = make_flow(config(geometry="squeeze", height=256, width=256, levels=1, hidden=1))
     with pytest.raises(ValueError, match="196,608 latents, whose fields take 48.0 GiB: take those"):
         receptive_fields(flow)
 
@@ -172,8 +172,8 @@ class Rotation(Bijector):
 
 def test_fields_of_a_linear_flow_do_not_depend_on_the_draws():
     trust("test_fields")
-    config = flat(height=16, width=16, channels=1, bijector="test_fields.Rotation")
-    flow = RGFlow(config).double()
+    made = config(height=16, width=16, channels=1, map="test_fields.Rotation")
+    flow = RGFlow(made).double()
     one = receptive_fields(flow, draws=1)
     many = receptive_fields(flow, draws=5, seed=100)
     for a, b in zip(one.fields, many.fields, strict=True):

@@ -14,7 +14,8 @@ from PIL import Image
 from rgflow import FlowConfig, TrainConfig, training
 from rgflow.architectures import make_flow
 from rgflow.cli import main
-from rgflow.config import KINDS, options_of
+from rgflow.config import FAMILIES
+from rgflow.kinds import options_of
 from rgflow.training.loop import resolved
 from rgflow.training.run import Run
 
@@ -23,8 +24,8 @@ MODEL = [f"model.{f.name}" for f in fields(FlowConfig)]
 MODEL += sorted(
     {
         f"model.{part}.{option}"
-        for part, kinds in KINDS.items()
-        for kind in kinds.values()
+        for part, family in FAMILIES.items()
+        for kind in family.kinds.values()
         for option in options_of(kind)
     }
 )

@@ -69,7 +69,7 @@ def test_the_folder_of_a_model(run, capsys):
     assert described(run / "model")["parameters"] == described(run)["parameters"]
 
 
-@pytest.mark.parametrize("options", [{"pixels": None, "channels": 2}, {"architecture": "real_nvp"}])
+@pytest.mark.parametrize("options", [{"pixels": None, "channels": 2}, {"geometry": "squeeze"}])
 def test_other_flows(options, tmp_path, capsys):
     folder = small_run(
         tmp_path / "other", **options, **({} if "pixels" in options else {"levels": 2})

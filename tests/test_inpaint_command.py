@@ -21,8 +21,8 @@ SHORT = ["--warm_up", "20", "--chain", "4"]
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     small = {"height": 16, "width": 16, "hidden": 8}
-    small_run(folder / "cube", bijector="cube", conditioner="trunk", pixels="marginal", **small)
-    once = {"bijector": "coarse_to_fine", "disentanglers": False, "depth": 1, "splits": 1}
+    small_run(folder / "cube", map="cube", conditioner="trunk", pixels="marginal", **small)
+    once = {"map": "coarse_to_fine", "disentanglers": False, "depth": 1, "splits": 1}
     small_run(folder / "once", **once, pixels="marginal", **small)
     small_run(folder / "nvp", **{**REAL_NVP["real-nvp"], **small, "hidden": 4})
     small_run(folder / "fields", pixels=None, **small)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows import flat, random_flow, random_images
+from flows import config, random_flow, random_images
 from rgflow import make_flow
 from rgflow.local import LocalFlow
 from rgflow.repair.climb import Climb
@@ -13,8 +13,8 @@ from rgflow.repair.holes import WholeFlow
 from rgflow.repair.inpainting import by_copy, inpaint
 
 AFFINE = {"height": 16, "width": 16, "depth": 1}
-CUBE = {**AFFINE, "bijector": "cube", "conditioner": "trunk", "pixels": "marginal"}
-NVP = {"architecture": "real_nvp", "levels": 2, "hidden": 4, "blocks": 1, "height": 16, "width": 16}
+CUBE = {**AFFINE, "map": "cube", "conditioner": "trunk", "pixels": "marginal"}
+NVP = {"geometry": "squeeze", "levels": 2, "hidden": 4, "blocks": 1, "height": 16, "width": 16}
 
 
 def flow_and_images(n=3, **options):
@@ -92,8 +92,7 @@ def test_it_climbs(options, variables):
 @pytest.mark.parametrize("variables", ["latents", "pixels"])
 def test_it_finds_the_mode(variables):
     """A new flow is the identity: the likeliest field is 0 wherever it isn't known."""
-    small = {"depth": 1, "hidden": 4, "blocks": 1}
-    flow = make_flow(flat(height=8, width=8, prior="gaussian", pixels=None, **small))
+    flow = make_flow(config(hidden=4, prior="gaussian", pixels=None))
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     hole = flow.lattice.box(6, 2, 2, 3)
     found = inpaint(LocalFlow(flow, images), hole, Climb(variables=variables, draws=3, rate=0.1))

@@ -216,11 +216,11 @@ def check_support(flow: RGFlow) -> None:
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("kind", ["affine", "cube"])
+@pytest.mark.parametrize("kind", ["affine", {"kind": "cube", "bins": 3}])
 def test_cones_equal_the_support_of_jacobians(kind, order, boundary):
     flow = random_flow(
         height=16, width=16, pixels=None, channels=1, depth=2,
-        bijector=kind, conditioner="trunk", bins=3, order=order, boundary=boundary,
+        map=kind, conditioner="trunk", order=order, boundary=boundary,
     )  # fmt: skip
     check_support(flow)  # of two couplings, as one leaves half of a block apart
 
@@ -278,10 +278,10 @@ def test_the_last_edge_holds_for_all_further_levels():
         ({"height": 30, "width": 32}, r"multiple of 4·2\^\(levels−1\) = 4; got 30 .*28 or 32"),
         ({"height": 32, "width": 40, "levels": 3}, r"= 16; got 40 \(nearest: 32 or 48\)"),
         ({"height": 2, "width": 4}, "got 2 .nearest: 4 or 4|got 2 .nearest: 4"),
-        ({"height": 32, "width": 32, "m": 3}, "even block edge m of at least 2; got 3"),
+        ({"height": 32, "width": 32, "m": 3}, "m to be a multiple of 2; got 3"),
         (
             {"height": 32, "width": 32, "m": ()},
-            "Expected m to be a number, or one per level; got none",
+            "Expected m to be a list of 1 or more; got",
         ),
         ({"height": 32, "width": 32, "m": (8, 4), "levels": 1}, "at least the 2 levels .* got 1"),
         ({"height": 8, "width": 6, "m": (4, 2)}, r"m·2\^h of every level h = 4; got 6 .*4 or 8"),

@@ -119,7 +119,7 @@ def test_cells_hold_the_same_seeds(seeds):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return small_run(tmp_path_factory.mktemp("runs") / "small", bijector="cube", hidden=8)
+    return small_run(tmp_path_factory.mktemp("runs") / "small", map="cube", hidden=8)
 
 
 def test_levels_of_samples(run, capsys):

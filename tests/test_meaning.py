@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
-from flows import flat, random_flow
+from flows import config, random_flow
 from rgflow import Latents, Lattice, RGFlow
 from rgflow.analysis import find_factors, receptive_fields
 from rgflow.analysis.associations import associations
@@ -374,7 +374,7 @@ def test_directions_that_are_none(z):
 @pytest.fixture(scope="module")
 def pixels():
     """The fields of a flow that is the identity: each is one pixel."""
-    flow = RGFlow(flat(height=16, width=16, depth=1, hidden=8))
+    flow = RGFlow(config(height=16, width=16))
     return receptive_fields(flow, draws=1)
 
 
@@ -607,7 +607,7 @@ def test_factors_of_a_folder_by_file_name(tmp_path):
 
 
 def test_factors_without_labels_of_real_nvp(tmp_path, capsys):
-    run = small_run(tmp_path / "run", architecture="real_nvp", levels=2, hidden=4)
+    run = small_run(tmp_path / "run", geometry="squeeze", levels=2, hidden=4)
     out = tmp_path / "out"
     assert main(["factors", str(run), *QUICK, "--threshold", "0.01", "--out", str(out)]) == 0
     assert "visible latents" in capsys.readouterr().out.lower()

@@ -152,7 +152,7 @@ def test_pictures_of_pairs_and_paths():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return small_run(tmp_path_factory.mktemp("runs") / "small", bijector="cube", hidden=8)
+    return small_run(tmp_path_factory.mktemp("runs") / "small", map="cube", hidden=8)
 
 
 def test_mix_samples(run, capsys):

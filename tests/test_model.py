@@ -357,7 +357,7 @@ def test_temperatures_per_level_and_per_latent():
 @pytest.mark.parametrize("pixels", ["logit", "marginal", None])
 def test_a_flow_without_parameters(pixels, tmp_path):
     sys.modules.setdefault(__name__, sys.modules[Reversed.__module__])
-    flow = RGFlow(config(bijector=f"{__name__}.Reversed", pixels=pixels))
+    flow = RGFlow(config(map=f"{__name__}.Reversed", pixels=pixels))
     assert not list(flow.parameters())
     assert flow.device == torch.device("cpu")
     x = flow.sample(3, generator=torch.Generator().manual_seed(0))
@@ -370,7 +370,7 @@ def test_a_flow_without_parameters(pixels, tmp_path):
 
 def test_the_device_is_that_of_parameters_or_buffers():
     assert random_flow().to("meta").device.type == "meta"
-    flow = RGFlow(config(pixels="marginal", bijector=f"{__name__}.Reversed"))
+    flow = RGFlow(config(pixels="marginal", map=f"{__name__}.Reversed"))
     assert flow.to("meta").device.type == "meta"
 
 
@@ -490,33 +490,36 @@ def test_geometries_and_maps_that_do_not_belong_together():
         ({"depth": (1, 2, 3)}, "one for each of the 2 levels; got 3"),
         ({"depth": (1, 2), "shared": True}, r"same depth .* got \(1, 2\): use depth=1"),
         ({"hidden": (8, 4), "shared": True}, r"same hidden .* got \(8, 4\): use hidden=8"),
-        ({"hidden": ()}, "hidden to be a number, or one per level; got none"),
+        ({"hidden": ()}, "hidden to be a list of 1 or more; got"),
         ({"hidden": (8, 4, 2)}, "at most one for each of the 2 levels; got 3"),
-        ({"hidden": (8, 4), "architecture": "real_nvp"}, r"one number for hidden.*got \(8, 4\)"),
+        ({"hidden": (8, 4), "geometry": "squeeze"}, r"hidden to be a whole number; got \(8, 4\)"),
         ({"m": (2, 4), "shared": True}, r"same m .* got \(2, 4\): use m=2"),
         ({"level_embedding": 2}, "level_embedding only where levels share their weights; got 2"),
         ({"level_embedding": 1, "shared": True}, "at least 2 kinds of levels apart; got 1"),
         (
-            {"level_embedding": 2, "shared": True, "architecture": "real_nvp"},
+            {"level_embedding": 2, "shared": True, "geometry": "squeeze"},
             "no position_embedding, level_embedding or labels for a Real NVP",
         ),
         ({"m": (4, 2, 4), "levels": 2}, "at least the 3 levels that .* got 2"),
         ({"depth": 0}, "depth to be at least 1"),
-        ({"prior": "cauchy"}, "kind to be one of laplace, gaussian; got 'cauchy'"),
+        ({"prior": "cauchy"}, "kind of the prior to be one of laplace, gaussian; got 'cauchy'"),
         ({"boundary": "perodic"}, "nearest: periodic"),
         ({"order": "code"}, "order to be one of paper, released"),
         ({"pixels": "logits"}, "nearest: logit"),
-        ({"bins": 1, "bijector": "cube"}, "bins to be at least 2"),
+        ({"bins": 1, "map": "cube"}, "bins to be at least 2"),
         ({"channels": 0}, "channels to be at least 1"),
         ({"height": 8.0}, "height to be a whole number; got 8.0"),
         ({"m": True}, "m to be a whole number; got True"),
         ({"depth": 1.5}, "depth to be a whole number"),
-        ({"bins": 1000, "bijector": "cube"}, "bins to be at most 256"),
-        ({"bijector": None}, "the map's kind to be a name"),
+        ({"bins": 1000, "map": "cube"}, "bins to be at most 256"),
+        ({"map": None}, "the kind of the map to be a name"),
         ({"shared": 1}, "shared to be true or false"),
-        ({"prior_scale": 0.0}, "a positive scale of the prior"),
+        ({"prior": {"kind": "laplace", "scale": 0.0}}, "scale to be positive; got 0.0"),
         ({"map": {"kind": "affine", "bins": 4}}, r"options of the map affine: .*; got 'bins'"),
-        ({"channel_mixing": True}, "channel_mixing to be False, as it isn't an option any more"),
+        (
+            {"map": {"kind": "affine", "channel_mixing": True}},
+            "channel_mixing to be False, as it isn't an option any more",
+        ),
         (
             {"pixels": {"kind": "logit", "dequantization": "variational"}},
             "dequantization to be uniform, .* got 'variational': leave it out",
@@ -704,7 +707,7 @@ def test_threads_and_copies_have_a_precision_of_their_own():
     """While one thread only asks for likelihoods, another one decodes; and what was computed in
     bfloat16 leaves nothing behind."""
     flow = random_flow(
-        torch.float32, bijector="window", pixels="uniform", depth=1, geometry={"kind": "windows"}
+        torch.float32, map="window", pixels="uniform", depth=1, geometry={"kind": "windows"}
     )
     x8 = random_images(flow, 2).to(torch.uint8)
     z = flow.encode(x8)
@@ -721,7 +724,7 @@ def test_threads_and_copies_have_a_precision_of_their_own():
     finally:
         stop.set()
         asking.join()
-    flow = random_flow(torch.float32, bijector="affine")
+    flow = random_flow(torch.float32, map="affine")
     z = flow.encode(x8[:, :, :8, :8], dtype=torch.float64)
     exact = copy.deepcopy(flow).decode(z)
     with flow.fast(torch.bfloat16):
@@ -730,7 +733,7 @@ def test_threads_and_copies_have_a_precision_of_their_own():
 
 
 def test_recomputed_activations_are_those_of_the_step():
-    flow = random_flow(torch.float32, bijector="affine", checkpointing=True)
+    flow = random_flow(torch.float32, map="affine", checkpointing=True)
     x = random_images(flow, 3)
     with flow.fast(torch.bfloat16):
         loss = -flow(x).mean()
@@ -780,5 +783,5 @@ def test_priors_and_pixel_maps_of_ones_own():
     ],
 )
 def test_old_names_beside_new_ones_are_mistakes(values):
-    with pytest.raises(ValueError, match="Expected a key of the flow's config to be one of"):
+    with pytest.raises(ValueError, match="Expected options of the flow: height, "):
         FlowConfig.from_dict(values)

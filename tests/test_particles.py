@@ -10,7 +10,7 @@ from rgflow.repair.particles import complete, maps_once, parts
 from rgflow.repair.population import resampled
 
 KIND = {
-    "bijector": "coarse_to_fine",
+    "map": "coarse_to_fine",
     "disentanglers": False,
     "depth": 1,
     "pixels": "marginal",
@@ -19,7 +19,7 @@ KIND = {
 
 
 WINDOWS = {
-    "bijector": "window",
+    "map": "window",
     "depth": 1,
     "pixels": "uniform",
     "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
@@ -185,7 +185,7 @@ def test_bad_input_is_one_sentence():
         {"disentanglers": True},
         {"depth": 2},
         {"shared": True},
-        {"bijector": "affine"},
+        {"map": "affine"},
     ):
         other = random_flow(**{**KIND, "height": 8, "width": 8, "channels": 1, **options})
         with pytest.raises(ValueError, match="Expected a flow that maps every pixel once"):

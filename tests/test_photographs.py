@@ -32,7 +32,7 @@ from rgflow.photographs.restoring import Around, completions, restore
 from rgflow.repair.biharmonic import biharmonic
 
 OPEN = {
-    "bijector": "window",
+    "map": "window",
     "depth": 1,
     "pixels": "uniform",
     "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
@@ -115,7 +115,7 @@ def test_layers_in_bands_are_the_whole(forwards, monkeypatch):
     """Also where cells that are written are read by later ones, both ways, with any map."""
     options = {
         "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
-        "bijector": "affine",
+        "map": "affine",
         "shared": True,
         "level_embedding": 2,
     }

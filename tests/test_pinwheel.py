@@ -10,8 +10,7 @@ from PIL import ImageColor
 
 from reproducing import pinwheel
 from reproducing.pinwheel_figures import COLOURS, pinwheels
-from rgflow.config import PRIORS
-from rgflow.priors import make_prior
+from rgflow.config import PriorKind
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def test_flows_learn_the_pinwheel(prior, learned):
         with torch.no_grad():
             z, log_det = found.flow(x)
             torch.testing.assert_close(found.flow.inverse(z)[0], x, rtol=0, atol=1e-3)
-        log_p = make_prior(PRIORS[prior]()).log_prob(z).sum(1) + log_det
+        log_p = PriorKind.kinds[prior]().make().log_prob(z).sum(1) + log_det
         assert -log_p.mean().item() == pytest.approx(found.nll, abs=0.1)
         for cross in pinwheel.TURNS:
             share = pinwheel.name_legs(z, legs, cross).share

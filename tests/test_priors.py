@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from flows import by_day
-from rgflow.config import PRIORS
-from rgflow.priors import Gaussian, Laplace, make_prior
+from rgflow.config import PriorKind
+from rgflow.priors import Gaussian, Laplace
 
 OURS = {
     "laplace": (Laplace(), stats.laplace(scale=math.sqrt(0.5))),
@@ -63,7 +63,7 @@ def test_distribution_functions_have_the_density_as_derivative(prior):
 
 @pytest.mark.parametrize("name", ["laplace", "gaussian"])
 def test_unit_variance_by_default(name):
-    prior = make_prior(PRIORS[name]())
+    prior = PriorKind.kinds[name]().make()
     z = grid(40, 4_000_001)
     density = prior.log_prob(z).exp()
     assert torch.trapezoid(density, z).item() == pytest.approx(1, abs=1e-6)

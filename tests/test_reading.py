@@ -153,16 +153,16 @@ def test_least_parameters_are_of_the_order_of_all(name):
     [
         {"hidden": 65536}, {"hidden": (4, 65536)}, {"channels": 65536}, {"m": 65536, "levels": 1},
         {"position_embedding": 65536, "height": 65536, "width": 65536},
-        {"bijector": "coarse_to_fine", "components": 65536},
-        {"bijector": "coarse_to_fine", "stem": 65536},
-        {"bijector": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
+        {"map": "coarse_to_fine", "components": 65536},
+        {"map": "coarse_to_fine", "stem": 65536},
+        {"map": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
         {"geometry": "windows", "hidden": 65536},
         {"labels": 65536, "label_embedding": 65536},
-        {"architecture": "real_nvp", "height": 65536, "width": 65536},
+        {"geometry": "squeeze", "height": 65536, "width": 65536},
     ],
 )  # fmt: skip
 def test_a_config_that_asks_for_more_than_the_weights_hold(tmp_path, changes):
-    small = {"hidden": 4, "depth": 1, "blocks": 1}
+    small = {"hidden": 4}
     save(tmp_path / "model.safetensors", random_flow(torch.float32, **small).state_dict())
     values = config(**{**small, **changes}).to_dict()
     content = {"format": 1, "dtype": "float32", "storage": "float32", "config": values}
@@ -172,7 +172,13 @@ def test_a_config_that_asks_for_more_than_the_weights_hold(tmp_path, changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"levels": 2**62}, {"depth": 65536}, {"depth": 100, "blocks": 100}, {"m": [2] * 99}]
+    "changes",
+    [
+        {"levels": 2**62},
+        {"map": {"kind": "affine", "depth": 65536}},
+        {"map": {"kind": "affine", "depth": 100, "blocks": 100}},
+        {"geometry": {"kind": "blocks", "m": [2] * 99}},
+    ],
 )
 def test_configs_that_are_refused_at_once(changes):
     with pytest.raises(ValueError, match="Expected (levels|depth times blocks|m) to be"):

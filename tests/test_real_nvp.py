@@ -11,7 +11,7 @@ from rgflow.lattice import SqueezeSites
 
 
 def flow_of(**options) -> RealNVP:
-    return random_flow(**{"architecture": "real_nvp", "levels": 3, "hidden": 4, **options})
+    return random_flow(**{"geometry": "squeeze", "levels": 3, "hidden": 4, **options})
 
 
 def test_every_site_belongs_to_one_scale():
@@ -25,7 +25,7 @@ def test_every_site_belongs_to_one_scale():
 def test_squeezed_sites_are_where_the_geometry_says():
     """An untrained flow of fields is the identity, so its latents in the image layout are x."""
     x = torch.randn(2, 3, 16, 8, dtype=torch.float64)
-    settings = config(architecture="real_nvp", levels=3, hidden=4, pixels=None, height=16)
+    settings = config(geometry="squeeze", levels=3, hidden=4, pixels=None, height=16)
     flow = RealNVP(settings).double()
     torch.testing.assert_close(flow.encode(x).image(), x, rtol=0, atol=0)
 

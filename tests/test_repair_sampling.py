@@ -44,7 +44,7 @@ class Walled(Linear):
         return y, torch.where(x[:, 0] > 1, torch.nan, log_det)
 
 
-LINEAR = {"bijector": f"{__name__}.Linear", "prior": "gaussian", "pixels": None, "channels": 1}
+LINEAR = {"map": f"{__name__}.Linear", "prior": "gaussian", "pixels": None, "channels": 1}
 CUBE = {**BIJECTORS["cube"], "strength": 0.1}
 
 
@@ -159,7 +159,7 @@ def test_a_seed_gives_the_same_completions_in_any_batch():
 
 
 def test_where_there_is_no_density_no_chain_goes():
-    flow = make_local(**LINEAR | {"bijector": f"{__name__}.Walled"}, levels=1).flow
+    flow = make_local(**LINEAR | {"map": f"{__name__}.Walled"}, levels=1).flow
     images = random_images(flow, 4000)
     images = images[flow.log_prob(images).isfinite()][:1]
     region = LocalFlow(flow, images).region(flow.lattice.box(0, 0, 4, 4), copies=8)

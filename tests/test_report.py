@@ -46,7 +46,7 @@ def reports(tmp_path_factory, few_frames):
     settings += ["--steps", "4", "--out", str(folder / "first")]
     assert main(["train", "msds2-fast", *settings]) == 0
     model = small_run(folder / "plain", depth=1, hidden=4) / "model"
-    other = small_run(folder / "other", architecture="real_nvp", levels=2, hidden=4)
+    other = small_run(folder / "other", geometry="squeeze", levels=2, hidden=4)
     windows = OPTIONS["window-photos"] | {"channels": 3}
     window = small_run(folder / "windows", **windows) / "model"
     averages = windows | {"geometry": windows["geometry"] | {"coarse": "averages"}}

@@ -13,7 +13,7 @@ from runs import flow_of, largest_file, small_run
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return small_run(tmp_path_factory.mktemp("runs") / "small", bijector="cube", hidden=8)
+    return small_run(tmp_path_factory.mktemp("runs") / "small", map="cube", hidden=8)
 
 
 def sample(run, out, *options):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import flat
+from flows import config as flow_config
 from rgflow import OwnMap, load_flow, pretrained
 from rgflow.bijectors import trust
 from rgflow.cli import main
@@ -153,7 +153,7 @@ def test_what_is_refused(first, tmp_path):
         train(tiny(model=told), run, progress=False)
     with pytest.raises(FileNotFoundError, match="none at nowhere"):
         train(tiny(pretrained="nowhere"), run, progress=False)
-    with pytest.raises(ValueError, match="a model in pretrained, or null"):
+    with pytest.raises(ValueError, match="pretrained to be a word; got ''"):
         tiny(pretrained="")
     for levels, message in (((), "got none"), ((-1,), "at least 0"), (3, "a list of levels")):
         with pytest.raises(ValueError, match=message):
@@ -180,7 +180,7 @@ def test_a_folder_of_the_models_name_changes_nothing_afterwards(first, tmp_path,
 
 @pytest.mark.slow
 def test_scales_of_a_real_nvp(tmp_path):
-    model = flat(architecture="real_nvp", levels=3, hidden=4, blocks=1)
+    model = flow_config(geometry="squeeze", levels=3, hidden=4, blocks=1)
     whole, part = tmp_path / "whole", tmp_path / "part"
     train(tiny(model=model, steps=2), Run.create(whole), progress=False)
     config = tiny(model=model, steps=2, pretrained=str(whole), train_levels=(1,))

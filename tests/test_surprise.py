@@ -47,7 +47,7 @@ def stripes():
 @pytest.fixture(scope="module")
 def flow(stripes):
     """A flow that has not learned the stripes, but the values of their pixels."""
-    made = random_flow(height=16, width=16, bijector="cube", conditioner="trunk", pixels="marginal")
+    made = random_flow(height=16, width=16, map="cube", conditioner="trunk", pixels="marginal")
     made.fit_pixels(stripes)
     return made
 
@@ -157,7 +157,7 @@ class TestReference:
         assert kept_reference(tmp_path, flow, lambda: stripes[:60]) == reference
         assert kept_reference(tmp_path, flow, never) == reference
         other = random_flow(
-            height=16, width=16, seed=1, bijector="cube", conditioner="trunk", pixels="marginal"
+            height=16, width=16, seed=1, map="cube", conditioner="trunk", pixels="marginal"
         )
         with pytest.raises(ValueError, match="of other weights: make it anew"):
             surprise(other, stripes[:1], reference)
@@ -242,7 +242,7 @@ class TestSurprise:
     @pytest.mark.parametrize("options", [{}, {"boundary": "open"}, {"height": 32}], ids=str)
     def test_finds_what_no_clean_image_has(self, options, benchmark):
         size = {"height": 16, "width": 16, **options}
-        flow = random_flow(bijector="cube", conditioner="trunk", pixels="marginal", **size)
+        flow = random_flow(map="cube", conditioner="trunk", pixels="marginal", **size)
         shape = (60, 3, size["height"], 16)
         clean = torch.randint(90, 110, shape, generator=torch.Generator().manual_seed(0))
         clean = clean.to(torch.uint8)

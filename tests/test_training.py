@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import flat, random_flow
+from flows import config as flow_config
+from flows import random_flow
 from rgflow import RGFlow, TrainConfig, make_flow, tensors
 from rgflow.bijectors.fused_spline import Kernels
 from rgflow.data import Images, msds
@@ -438,7 +439,7 @@ def test_refused_before_anything_is_written(tmp_path, monkeypatch):
 def test_real_valued_fields_are_learned_in_nats_per_site(tmp_path):
     fields = np.random.default_rng(0).normal(size=(200, 1, 8, 8)).astype(np.float32)
     np.save(tmp_path / "fields.npy", 3 * fields + 1)
-    model = flat(
+    model = flow_config(
         height=8, width=8, channels=1, depth=1, hidden=16, blocks=1, pixels=None, prior="gaussian"
     )
     config = tiny(
@@ -521,7 +522,7 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
 
 
 def test_muon_leaves_tables_of_positions_to_adamw_whatever_their_shape():
-    flow = random_flow(torch.float32, bijector="cube", position_embedding=4, m=4, levels=1)
+    flow = random_flow(torch.float32, map="cube", position_embedding=4, m=4, levels=1)
     (table, _) = (layer.positions.weight for layer in flow.steps[0].cellwise)
     assert table.shape == (4, 4)
     assert not any(p is table for p in hidden_matrices_of(flow))
@@ -531,13 +532,13 @@ def test_muon_leaves_tables_of_positions_to_adamw_whatever_their_shape():
     "options",
     [
         {"m": 8, "height": 8, "width": 8, "splits": 2, "components": 8, "hidden": 96,
-         "bijector": "coarse_to_fine", "pixels": "marginal"},
-        {"m": 2, "height": 4, "width": 4, "channels": 1, "hidden": 2, "bijector": "affine"},
+         "map": "coarse_to_fine", "pixels": "marginal"},
+        {"m": 2, "height": 4, "width": 4, "channels": 1, "hidden": 2, "map": "affine"},
         {"m": 4, "height": 4, "width": 4, "hidden": 48, "conditioner": "trunk"},  # last: 48×48
     ],
 )  # fmt: skip
 def test_muon_takes_no_biases_and_last_layers_that_are_square_by_chance(options):
-    flow = make_flow(flat(depth=1, disentanglers=False, levels=1, **options))
+    flow = make_flow(flow_config(disentanglers=False, levels=1, **options))
     names = {p: name for name, p in flow.named_parameters()}
     taken = [names[p] for p in hidden_matrices_of(flow)]
     assert taken
@@ -672,7 +673,7 @@ class Springs(Objective):
 
 
 def free_field(**changes):
-    model = flat(
+    model = flow_config(
         height=4, width=4, channels=1, m=2, depth=2, hidden=16, blocks=1, prior="gaussian",
         pixels=None,
     )  # fmt: skip
@@ -731,7 +732,7 @@ def test_a_flow_with_labels_learns_them(tmp_path):
     images += np.random.default_rng(1).integers(0, 8, images.shape, dtype=np.uint8)
     data = Images(name="grey", images=images, labels={"class": grey})
     config = tiny(steps=60, lr=1e-2)
-    model = flat(height=4, width=4, m=2, depth=1, hidden=16, blocks=1)
+    model = flow_config(height=4, width=4, m=2, depth=1, hidden=16, blocks=1)
     config = replace(config, model=replace(model, labels=2), data="cifar10")
     run = Run.create(tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:

@@ -149,7 +149,7 @@ def test_scales():
     assert fig6_temperature(4) == (0.2, 0.6, 0.6, 0.6)
     assert fig6_temperature(1) == (0.2,)
     assert prior_scale(random_flow(prior="laplace")) == pytest.approx(math.sqrt(0.5))
-    assert prior_scale(random_flow(prior="gaussian", prior_scale=2.0)) == 2.0
+    assert prior_scale(random_flow(prior={"kind": "gaussian", "scale": 2.0})) == 2.0
 
 
 def test_bad_input():
@@ -207,7 +207,7 @@ def test_what_is_where_in_the_picture():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return small_run(tmp_path_factory.mktemp("runs") / "small", bijector="cube", hidden=8)
+    return small_run(tmp_path_factory.mktemp("runs") / "small", map="cube", hidden=8)
 
 
 def test_the_most_visible_latents(run, capsys):

@@ -22,7 +22,7 @@ from rgflow.photographs.scoring import averaged
 from rgflow.repair.windows import window_layers
 
 OPEN = {
-    "bijector": "window",
+    "map": "window",
     "pixels": "uniform",
     "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
     "shared": True,
@@ -80,7 +80,7 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
     torch.testing.assert_close(flow.log_prob(x8), flow.terms(x8).total)
     # Two maps of a site, of which the second reads what the first writes; and blocks.
     assert not random_flow(**OPEN | {"depth": 2}).writes_last
-    assert not random_flow(bijector="cube", pixels="marginal").writes_last
+    assert not random_flow(map="cube", pixels="marginal").writes_last
     reads_back = {"kind": "windows", "offsets": ((0, 1),), "shifts": ((0, 0), (0, 1), (1, 0))}
     assert not random_flow(**OPEN | {"geometry": reads_back, "shared": False}).writes_last
 
@@ -233,7 +233,7 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
         (lambda: random_flow(**OPTIONS["window-photos"] | {"height": 1}), "at least 4 rows"),
         (lambda: random_flow(**OPTIONS["window-averages"] | {"height": 1}), "to be a multiple of"),
         (lambda: random_flow(**OPEN).resized(1, 8), "at least 2 rows"),
-        (lambda: random_flow(bijector="cube").resized(9, 9), "to be a multiple of"),
+        (lambda: random_flow(map="cube").resized(9, 9), "to be a multiple of"),
     ],
 )
 def test_mistakes(make, message):

@@ -24,8 +24,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from rgflow.bijectors import AffineCoupling, Compose
 from rgflow.bijectors.base import Bijector, MapSpec
 from rgflow.checks import check_name, check_whole
-from rgflow.config import PRIORS
-from rgflow.priors import make_prior
+from rgflow.config import PriorKind
 from rgflow.text import mean_and_error, measured
 
 LEGS = 4
@@ -151,14 +150,14 @@ def learn_pinwheels(
     if not priors or not seeds:
         raise ValueError("Expected at least one prior and one seed; got none.")
     for prior in priors:
-        check_name("prior", prior, PRIORS)
+        check_name("prior", prior, PriorKind.kinds)
     for seed in seeds:
         check_whole("seed", seed, 0)
     check_whole("steps", steps, 1)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     turns = [float(torch.rand((), generator=g) * (math.pi / 2)) for g in generators]
     flows = [_make_flow(seed) for _ in priors for seed in seeds]
-    densities = [make_prior(PRIORS[prior]()) for prior in priors]
+    densities = [PriorKind.kinds[prior]().make() for prior in priors]
 
     def draw(n: int) -> tuple[Tensor, Tensor]:
         drawn = [draw_pinwheel(n, t, g) for t, g in zip(turns, generators, strict=True)]

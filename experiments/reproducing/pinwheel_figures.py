@@ -12,9 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from reproducing.pinwheel import TURNS, Cross, Estimate, Pinwheel, draw_pinwheel, sectors
-from rgflow.config import PRIORS
+from rgflow.config import PriorKind
 from rgflow.figures.charts import INK, PALE, SOFT, blank, rendered
-from rgflow.priors import make_prior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +45,7 @@ def pinwheels(results: Mapping[str, Sequence[Pinwheel]]) -> Image.Image:
     for r, (prior_name, flows) in enumerate(results.items()):
         found = flows[0]
         generator = torch.Generator().manual_seed(found.seed)
-        prior = make_prior(PRIORS[prior_name]())
+        prior = PriorKind.kinds[prior_name]().make()
         z = prior.sample_like(torch.empty(POINTS, 2), generator)
         x, legs = draw_pinwheel(POINTS, found.turn, generator)
         with torch.no_grad():
@@ -96,7 +95,7 @@ def _data(axes: Axes, many: Tensor, points: Tensor, colours: Tensor) -> None:
 def _prior(axes: Axes, found: Pinwheel, crosses: Sequence[Cross]) -> None:
     """The prior's density by lines, and the borders of the sectors."""
     line = torch.linspace(-REACH, REACH, 121)
-    prior = make_prior(PRIORS[found.prior]())
+    prior = PriorKind.kinds[found.prior]().make()
     log_p = prior.log_prob(line)[:, None] + prior.log_prob(line)
     levels = log_p.max().item() - np.array([8.0, 5.0, 3.0, 1.5, 0.5])
     axes.contour(line, line, log_p, levels, colors=SOFT, linewidths=0.6, linestyles="-", zorder=1)

@@ -24,14 +24,15 @@ the package is already trained, under every budget, with the settings and the se
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from rgflow.bijectors import trust
-from rgflow.checks import check_name, check_type, check_whole
-from rgflow.config import FORMER, FlowConfig, TrainConfig, migrated
+from rgflow.checks import check_name, check_whole
+from rgflow.config import FlowConfig, TrainConfig
+from rgflow.kinds import options_of
 from rgflow.presets import preset
 from rgflow.pretrained import Card, shipped
 from rgflow.reading import read_yaml
@@ -327,13 +328,6 @@ def _of_model(label: str, given: dict[str, Any], where: str, budget: str) -> Tra
 
 def _changed(config: TrainConfig, settings: dict[str, Any], what: str) -> TrainConfig:
     """Settings with some others, those of the flow under `model`."""
-    names = [*(one.name for one in fields(TrainConfig)), *FORMER]
-    _check_keys(f"the settings of {what}", settings, names)
-    model = settings.get("model", {})
-    check_type(f"the model of {what}", model, dict, "names and values")
-    known = [one.name for one in fields(FlowConfig)]
-    _check_keys(f"the model of {what}", migrated(model, partial=True), known)
-    try:
-        return config.changed(settings)
-    except TypeError as error:
-        raise ValueError(f"Expected settings of {what} of other kinds: {error}.") from error
+    _check_keys(f"the settings of {what}", settings, options_of(TrainConfig))
+    _check_keys(f"the model of {what}", settings.get("model", {}), options_of(FlowConfig))
+    return config.changed(settings)

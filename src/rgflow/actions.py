@@ -7,14 +7,14 @@ Like the settings themselves, this module imports no torch.
 """
 
 import math
-import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from rgflow.checks import check_at_least, check_type, own_fields, short
-from rgflow.kinds import Part, from_tagged, tagged
+from annotated_types import Ge, Gt
+
+from rgflow.checks import short
+from rgflow.kinds import Kind, Named, config, imported
 
 if TYPE_CHECKING:
     import torch
@@ -25,13 +25,22 @@ COLDEST = 0.01
 """As `rgflow.field_theory.exact.COLDEST`, which needs more imports than settings should."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Action(ABC):
-    """An action; each kind is a subclass, whose fields are its options. An action of your own is a
-    function from fields [N, C, H, W] to [N], or such a subclass, given by its import path."""
+@config
+class Action(Kind, ABC, family="action"):
+    """An action. One of your own is a function from fields [N, C, H, W] to [N], or a subclass,
+    given by its import path."""
 
-    def __post_init__(self) -> None:
-        own_fields(self)
+    @classmethod
+    def of_path(cls, path: str, options: dict[str, Any]) -> Any:
+        found = imported(path)
+        if isinstance(found, type):
+            return super().of_path(path, options)
+        if options:  # a function, or it isn't known yet what
+            raise ValueError(
+                f"Expected no options of the action {short(path)}, which is a function or hasn't "
+                f"been imported; got {short(next(iter(options)))}."
+            )
+        return OwnAction(path=path)
 
     @abstractmethod
     def __call__(self, fields: "Tensor") -> "Tensor":
@@ -47,8 +56,8 @@ class Action(ABC):
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Phi4(Action):
+@config
+class Phi4(Action, kind="phi4"):
     """φ⁴ theory, S = Σ_x [c₁ Σ_μ φ_x·φ_(x+μ) + c₂ φ_x² + c₄ (φ_x²)²], with φ_x² = φ_x·φ_x, so
     with C components it is O(C) symmetric.
 
@@ -74,9 +83,6 @@ class Phi4(Action):
     c4: float = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("c1", "c2", "c4"):
-            check_number(name, getattr(self, name))
         if self.c4 < 0 or (self.c4 == 0 and self.c2 <= 2 * abs(self.c1)):
             raise ValueError(
                 f"Expected an action that is bounded from below: c4 > 0, or c4 = 0 and "
@@ -114,8 +120,8 @@ class Phi4(Action):
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class FreeField(Action):
+@config
+class FreeField(Action, kind="free"):
     """The Gaussian free field, S = ½ Σ_x [Σ_μ (φ_(x+μ) − φ_x)² + m² φ_x²].
 
     Args:
@@ -129,11 +135,7 @@ class FreeField(Action):
         10.557825
     """
 
-    mass2: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("mass2", self.mass2)
+    mass2: Annotated[float, Gt(0)] = 1.0
 
     @property
     def _normal(self) -> Phi4:
@@ -148,8 +150,8 @@ class FreeField(Action):
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class IsingDual(Action):
+@config
+class IsingDual(Action, kind="ising"):
     """The continuous dual of the two-dimensional Ising model with J = 1 (Li & Wang 2018,
     arXiv:1802.02840): S(φ) = ½ φᵀK⁻¹φ − Σ_x ln cosh φ_x, K = A/T + off with A the adjacency matrix
     and off such that the smallest eigenvalue of K is 0.1.
@@ -171,11 +173,7 @@ class IsingDual(Action):
         37.3767
     """
 
-    temperature: float = 2 / math.log(1 + math.sqrt(2))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("temperature", self.temperature, COLDEST)
+    temperature: Annotated[float, Ge(COLDEST)] = 2 / math.log(1 + math.sqrt(2))
 
     def __call__(self, fields: "Tensor") -> "Tensor":
         import torch
@@ -236,56 +234,21 @@ def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
     return (adjacency + 4) / temperature + FLOOR
 
 
-@dataclass(frozen=True, kw_only=True)
-class OwnAction(Action):
+@config
+class OwnAction(Named, Action):
     """A custom action: a function from fields [N, C, H, W] to [N] given by its import path. Its
     module must have been imported or be trusted."""
 
-    path: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in a config."""
-        return {"kind": self.path}
-
     def __call__(self, fields: "Tensor") -> "Tensor":
-        module, _, name = self.path.rpartition(".")
-        function = vars(sys.modules[module]).get(name) if module in sys.modules else None
+        function = imported(self.path)
         if not callable(function):
+            module = self.path.rpartition(".")[0]
             raise ValueError(
                 f"Expected an action of a module that has been imported; {short(self.path)} would "
                 f"run code: if you know it, add --trust {module:.300}, or import it in Python."
             )
         found: Tensor = function(fields)
         return found
-
-
-ACTIONS: dict[str, type[Action]] = {"free": FreeField, "phi4": Phi4, "ising": IsingDual}
-"""Actions by their names in configs."""
-
-
-def _to_dict(action: Action) -> dict[str, Any]:
-    return action.to_dict() if isinstance(action, OwnAction) else tagged(action, ACTIONS)
-
-
-def _from_dict(values: object) -> Action:
-    kind = values.get("kind") if isinstance(values, dict) else values
-    if isinstance(kind, str) and "." in kind:
-        module, _, name = kind.rpartition(".")
-        found = vars(sys.modules[module]).get(name) if module in sys.modules else None
-        if not isinstance(found, type):  # a function, or it isn't known yet what
-            if isinstance(values, dict) and len(values) > 1:
-                raise ValueError(
-                    f"Expected no options of the action {short(kind)}, which is a function or "
-                    f"hasn't been imported; got {short(list(values)[1])}."
-                )
-            return OwnAction(path=kind)
-    if isinstance(values, str):
-        values = {"kind": values}
-    return from_tagged("action", values, ACTIONS, Action)  # type: ignore[type-abstract]
-
-
-ACTION = Part(_to_dict, _from_dict)
-"""An action as an option of an objective."""
 
 
 def evaluated(action: Action, fields: "Tensor") -> "Tensor":
@@ -330,18 +293,4 @@ def is_even(action: Action, fields: "Tensor") -> bool:
 
 
 def _name(action: Action) -> str:
-    return action.path if isinstance(action, OwnAction) else type(action).__name__
-
-
-def check_number(what: str, value: object) -> None:
-    """Raise a `ValueError` unless `value` is a finite number."""
-    check_type(what, value, (int, float), "a number")
-    if isinstance(value, bool) or not math.isfinite(value):  # type: ignore[arg-type]
-        raise ValueError(f"Expected {what} to be a finite number; got {short(value)}.")
-
-
-def check_positive(what: str, value: object) -> None:
-    """Raise a `ValueError` unless `value` is a finite number above 0."""
-    check_at_least(what, value, 0)
-    if not value:
-        raise ValueError(f"Expected {what} to be positive; got {short(value)}.")
+    return getattr(action, "path", type(action).__name__)

@@ -7,21 +7,20 @@ from rgflow import checkpoint
 from rgflow.baselines import RealNVP
 from rgflow.config import FlowConfig
 from rgflow.flow import Flow
-from rgflow.geometries import Squeeze
 from rgflow.model import RGFlow
 from rgflow.pretrained import folder_of
 
 
 def flow_class(config: FlowConfig) -> type[Flow]:
     """That of the flow that a config describes."""
-    return RealNVP if isinstance(config.geometry, Squeeze) else RGFlow
+    return RealNVP if config.geometry.squeezes else RGFlow
 
 
 def make_flow(config: FlowConfig) -> Flow:
     """An untrained flow.
 
     Example:
-        >>> from rgflow.config import ConvolutionalMap, Squeeze
+        >>> from rgflow import ConvolutionalMap, Squeeze
         >>> map = ConvolutionalMap(hidden=8, blocks=1)
         >>> type(make_flow(FlowConfig(geometry=Squeeze(), map=map))).__name__
         'RealNVP'

@@ -12,16 +12,24 @@ writes the first W of them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 from numpy.typing import NDArray
+
+from rgflow.checks import MAX_SIZE
+from rgflow.kinds import Kind, config
 
 Mask = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 """Whole numbers that say where something is."""
-Offset = tuple[int, int]
+_Shift = Annotated[int, Ge(-MAX_SIZE), Le(MAX_SIZE)]
+Offset = tuple[_Shift, _Shift]
+"""Row and column from somewhere."""
+Offsets = Annotated[tuple[Offset, ...], Len(1, MAX_SIZE)]
+Boundary = Literal["periodic", "open"]
 LARGEST = 1 << 27
 """Entries of a table of cells at the most, of 1 GiB: no file may ask for more."""
 
@@ -271,12 +279,14 @@ class Sublattice(Cells):
             )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """How the layers of every level are made of cells; a subclass is a frozen dataclass.
+@config
+class Geometry(Kind, family="geometry"):
+    """How the layers of every level are made of cells."""
 
-    Its fields are what a config says of it. They are checked in `__post_init__`.
-    """
+    squeezes: ClassVar[bool] = False
+    """Whether it maps whole images, as a Real NVP does, and has no cells."""
+    any_size: ClassVar[bool] = False
+    """Whether weights that were learned with smaller images serve larger ones."""
 
     @property
     def periodic(self) -> bool:
@@ -313,6 +323,20 @@ class Geometry:
     def inside(self) -> tuple[int, int] | None:
         """Rows and columns of images, where they are smaller than the grid; none: they aren't."""
         return None
+
+    @property
+    def usual(self) -> bool:
+        """Whether layers write all sites that stay, each of which is generated from known ones."""
+        return False
+
+    @property
+    def averages(self) -> bool:
+        """Whether coarse images are averages of squares, rather than every second site."""
+        return False
+
+    def in_words(self) -> str:
+        """A phrase."""
+        return str(self.to_dict()["kind"])
 
     @property
     def least_layers(self) -> int:

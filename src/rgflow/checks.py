@@ -2,12 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
-from typing import Any, Literal
-
-Boundary = Literal["periodic", "open"]
-Option = bool | int | float | str | None
-"""What options of classes of one's own may be, alone or in lists."""
+from typing import Any
 
 MAX_SIZE = 1 << 16
 """Heights, widths and depths at the most: whatever is larger is a slip of the keyboard."""
@@ -51,28 +46,22 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
         raise ValueError(unknown_name(what, name, known))
 
 
-def own(value: Any) -> Any:
-    """A scalar of NumPy, or a tensor of one number, as Python's own, alone or in a list; whatever
+def as_python(value: Any) -> Any:
+    """Scalars of NumPy, and tensors of one number, as Python's own, and lists as tuples; whatever
     else as it is.
 
     >>> import numpy as np
-    >>> own(np.int64(5)), own((np.float32(0.5), 2)), own("as it is")
+    >>> as_python(np.int64(5)), as_python([np.float32(0.5), 2]), as_python("as it is")
     (5, (0.5, 2), 'as it is')
     """
     if isinstance(value, list | tuple):
-        return [own(one) for one in value] if isinstance(value, list) else tuple(map(own, value))
+        return tuple(map(as_python, value))
     return value.item() if getattr(value, "ndim", None) == 0 else value
-
-
-def own_fields(instance: Any) -> None:
-    """Make what `own` does of every field of a frozen dataclass, as JSON takes nothing else."""
-    for one in fields(instance):
-        object.__setattr__(instance, one.name, own(getattr(instance, one.name)))
 
 
 def check_at_least(what: str, value: object, least: float) -> None:
     """Raise a `ValueError` unless `value` is a finite number of at least `least`."""
-    value = own(value)
+    value = as_python(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
         raise ValueError(f"Expected {what} to be at least {least}; got {short(value)}.")
     if value == float("inf"):
@@ -82,7 +71,7 @@ def check_at_least(what: str, value: object, least: float) -> None:
 def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> int:
     """`value` as Python's own; raise a `ValueError` unless it is a whole number from `least` to
     `most`."""
-    value = own(value)
+    value = as_python(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"Expected {what} to be a whole number; got {short(value)}.")
     check_at_least(what, value, least)
@@ -97,10 +86,10 @@ def per_level(what: str, value: Any, levels: int) -> list[float]:
     >>> per_level("temperature", 0.5, 2), per_level("temperature", [0.5, 1], 2)
     ([0.5, 0.5], [0.5, 1.0])
     """
-    value = own(value)
+    value = as_python(value)
     if isinstance(value, int | float):
         return [float(value)] * levels
-    numbers = own(list(value)) if isinstance(value, Iterable) else []
+    numbers = as_python(list(value)) if isinstance(value, Iterable) else []
     if not all(isinstance(number, int | float) for number in numbers) or not numbers:
         raise ValueError(
             f"Expected {what} to be a number, or one for each level; got {short(value)}."
@@ -116,37 +105,3 @@ def check_type(what: str, value: object, kind: type | tuple[type, ...], descript
     """Raise a `ValueError` unless `value` is of this type."""
     if not isinstance(value, kind):
         raise ValueError(f"Expected {what} to be {description}; got {short(value)}.")
-
-
-def check_per_level(what: str, value: object, least: int, most: int) -> tuple[int, ...]:
-    """A whole number, or one per level, as a tuple; raise a `ValueError` unless all are from
-    `least` to `most`.
-
-    >>> check_per_level("m", 4, 1, 8), check_per_level("m", [8, 4], 1, 8)
-    ((4,), (8, 4))
-    """
-    values = own(value)
-    if not isinstance(values, list | tuple):
-        return (check_whole(what, values, least, most),)
-    if not 0 < len(values) <= MAX_LEVELS:
-        raise ValueError(
-            f"Expected {what} to be a number, or one per level; got {len(values) or 'none'}."
-        )
-    return tuple(check_whole(what, one, least, most) for one in values)
-
-
-def check_offsets(what: str, value: object) -> tuple[tuple[int, int], ...]:
-    """Pairs of whole numbers as tuples; raise a `ValueError` unless they are some.
-
-    >>> check_offsets("shifts", [[0, 1], [1, 0]])
-    ((0, 1), (1, 0))
-    """
-    pairs = own(value)
-    if not isinstance(pairs, list | tuple) or not 0 < len(pairs) <= MAX_SIZE:
-        raise ValueError(f"Expected {what} to be pairs of row and column; got {short(value)}.")
-    for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise ValueError(f"Expected {what} to be pairs of row and column; got {short(pair)}.")
-        for number in pair:
-            check_whole(f"a number in {what}", number, -MAX_SIZE, MAX_SIZE)
-    return tuple((y, x) for y, x in pairs)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Context
 from rgflow.config import FlowConfig
-from rgflow.geometries import Squeeze
 from rgflow.images import ImageSpace
 from rgflow.latents import Latents
 from rgflow.lattice import Sites
@@ -80,7 +79,7 @@ class Hierarchy(ImageSpace):
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__(config)
-        if isinstance(config.geometry, Squeeze) != self.squeezes:
+        if config.geometry.squeezes != self.squeezes:
             raise ValueError(
                 f"Expected a geometry that {type(self).__name__} has; got "
                 f"{type(config.geometry).__name__}: make_flow picks the class that fits."

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Inverse, Quantile
-from rgflow.bijectors.pixels import LEVELS, dequantize, largest, make_pixels
+from rgflow.bijectors.pixels import LEVELS, dequantize, largest
 from rgflow.config import FlowConfig
 from rgflow.latents import Latents
 from rgflow.numerics import Precision, name_of
-from rgflow.priors import make_prior
 
 
 class ImageSpace(nn.Module):
@@ -28,14 +27,14 @@ class ImageSpace(nn.Module):
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.prior = make_prior(config.prior)
+        self.prior = config.prior.make()
 
     def connect(self, domain: Domain) -> None:
         """Make the maps between images and the domain of the layers, once these are made, and have
         all parts share one precision."""
         config, self.domain = self.config, domain
         self.quantile = Quantile(self.prior, (config.channels, None, None))
-        self.pixels = make_pixels(config.pixels, config.channels) if config.pixels else None
+        self.pixels = config.pixels.make(config.channels) if config.pixels else None
         self.preprocess = self._make_preprocess()
         self.labels = nn.Embedding(config.labels, config.label_embedding) if config.labels else None
         self.precision = Precision()

@@ -1,144 +1,333 @@
-"""Tagged values: `{"kind": NAME, …}` is a dataclass by the name of its kind, with its options.
+"""Configs: frozen dataclasses of plain values that pydantic checks, some of them of a *kind*.
 
-A registry of kinds is a dictionary of names and frozen dataclasses. Classes of one's own are named
-by their import path. Nothing is ever imported here: `rgflow.bijectors.trust` does, when asked to.
-An option may itself be of a kind: its field is `part(...)`.
+A config is a class with a docstring under each field. Types say what values may be, and
+`annotated_types` between which bounds:
+
+    @config
+    class Noise(Config):
+        strength: Annotated[float, Ge(0)] = 0.1
+
+Where there is a choice, a *family* of kinds is a base class, and every kind is a subclass that
+gives its own name. Nothing else has to be edited, and a field of the family's type takes any kind:
+
+    @config
+    class Noise(Kind, family="noise"):
+        strength: Annotated[float, Ge(0)] = 0.1
+
+    @config
+    class Salt(Noise, kind="salt"):
+        share: Annotated[float, Gt(0), Lt(1)] = 0.5
+
+    Noise.kinds                                          # {"salt": Salt}
+    Noise.from_dict({"kind": "salt", "share": 0.1})      # Salt(strength=0.1, share=0.1)
+
+A kind of somebody's own is named by its import path. It needs no more than Python's
+`@dataclass(frozen=True, kw_only=True)`. Nothing is ever imported here, as a config may come from a
+stranger: `rgflow.bijectors.trust` imports, when asked to.
 """
 
 import difflib
+import pkgutil
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import field, fields
-from typing import Any, NamedTuple, TypeVar
+from functools import wraps
+from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
 
-from rgflow.checks import check_type, short, unknown_name
+from annotated_types import Ge, Le, Len
+from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails, core_schema
 
-Kind = TypeVar("Kind")
+from rgflow.checks import (
+    MAX_LEVELS,
+    MAX_SIZE,
+    as_python,
+    check_name,
+    check_type,
+    short,
+    unknown_name,
+)
+
+C = TypeVar("C", bound=type)
+T = TypeVar("T")
+Size = Annotated[int, Ge(1), Le(MAX_SIZE)]
+PerLevel = Size | Annotated[tuple[Size, ...], Len(1, MAX_LEVELS)]
+"""One number for all levels, or one for each, level 0 first."""
 
 
-def tagged(value: object, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """A dataclass as its kind and its options.
+def _without_repetition(sizes: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    if isinstance(sizes, int):
+        return sizes
+    while len(sizes) > 1 and sizes[-1] == sizes[-2]:
+        sizes = sizes[:-1]
+    return sizes[0] if len(sizes) == 1 else sizes
 
-    Args:
-        value: The dataclass.
-        kinds: The registry; of a class that isn't in it, the import path is the kind.
+
+FROM_LEVEL = AfterValidator(_without_repetition)
+"""Of sizes per level, where the last holds for all further levels: in one form, so that equal
+configs are equal."""
+
+
+def sizes_in_words(sizes: int | Sequence[int]) -> str:
+    """One number for all levels, or one for each, as words.
+
+    >>> sizes_in_words((8, 4))
+    '8, 4'
     """
-    cls = type(value)
-    path = f"{cls.__module__}.{cls.__qualname__}"
-    name = next((name for name, known in kinds.items() if known is cls), path)
-    options = {one.name: getattr(value, one.name) for one in fields(cls) if one.init}  # type: ignore[arg-type]
-    for name_of_part, of in parts(cls).items():
-        if options[name_of_part] is not None:
-            options[name_of_part] = of.to_dict(options[name_of_part])
-    return {"kind": name, **options}
+    return ", ".join(map(str, [sizes] if isinstance(sizes, int) else sizes))
 
 
-class Part(NamedTuple):
-    """An option that is itself of a kind: how it becomes a tagged value, and comes back."""
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def config(cls: C) -> C:
+    """Make a class a frozen dataclass that takes keywords only and checks them: a mistake is a
+    `ValueError` of one sentence. Lists become tuples, and numbers of NumPy Python's own."""
+    made: Any = dataclass(cls, frozen=True, kw_only=True, config=_STRICT)
+    check = made.__init__
 
-    to_dict: Callable[[Any], dict[str, Any]]
-    from_dict: Callable[[object], Any]
+    @wraps(check)
+    def init(self: Any, **values: Any) -> None:
+        values = _known(type(self), values)
+        try:
+            check(self, **{name: as_python(value) for name, value in values.items()})
+        except ValidationError as error:
+            raise ValueError(sentence(error)) from None
+
+    made.__init__ = init
+    return made
 
 
-def part(of: Part, **options: Any) -> Any:
-    """The field of such an option, to be written where `dataclasses.field` is."""
-    return field(metadata={"part": of}, **options)
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-def parts(cls: type) -> dict[str, Part]:
-    """The options of a class that are themselves of a kind."""
-    found = fields(cls)
-    return {one.name: one.metadata["part"] for one in found if "part" in one.metadata}
+class Config:
+    """A config; subclasses are made by `config`."""
 
+    called: ClassVar[str] = "the config"
+    """What sentences about mistakes call it."""
 
-def from_tagged(
-    what: str, values: object, kinds: Mapping[str, type[Kind]], base: type[Kind]
-) -> Kind:
-    """The inverse of `tagged`.
+    def values(self) -> dict[str, Any]:
+        """The values by name."""
+        return {name: getattr(self, name) for name in options_of(type(self))}
 
-    Args:
-        what: What it is, for errors.
-        values: Its kind and its options, a dictionary; or a dataclass, which is checked.
-        kinds: The registry.
-        base: Whose subclass it has to be.
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, those of parts as dictionaries."""
+        return {
+            name: value.to_dict() if isinstance(value, Config) else value
+            for name, value in self.values().items()
+        }
 
-    Raises:
-        ValueError: If there is no such kind, or it has no such option; it names those it has.
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The inverse of `to_dict`.
 
-    Example:
-        >>> from rgflow.cells import Geometry
-        >>> from rgflow.geometries import GEOMETRIES
-        >>> from_tagged("geometry", {"kind": "blocks", "m": 8}, GEOMETRIES, Geometry).m
-        8
-        >>> from_tagged("geometry", {"kind": "blocks", "reach": 8}, GEOMETRIES, Geometry)
-        Traceback (most recent call last):
-        ...
-        ValueError: Expected options of the geometry blocks: m, boundary, order, disentanglers; \
-got 'reach'.
-    """
-    if isinstance(values, base):
+        Raises:
+            ValueError: If a name isn't known or a value isn't possible; it says what is.
+        """
+        check_type(cls.called, values, dict, "names and values")
+        return cls(**_known(cls, values))
+
+    def changed(self, changes: Any) -> Self:
+        """The same with some values changed, those of parts by dictionaries of their own.
+
+        Raises:
+            ValueError: As of `from_dict`.
+        """
+        return type(self)(**_known(type(self), self._merged(options_of(type(self)), changes)))
+
+    def _merged(self, names: Iterable[str], changes: dict[str, Any]) -> dict[str, Any]:
+        """The values of some names, and changes to them."""
+        values = {name: x for name, x in self.values().items() if name in names}
+        for name, change in changes.items():
+            before = values.get(name)
+            nested = isinstance(before, Config) and isinstance(change, dict | str)
+            values[name] = before.changed(change) if nested else change  # type: ignore[union-attr]
         return values
-    check_type(what, values, dict, f"a dictionary with the kind of the {what}")
-    assert isinstance(values, dict)
-    kind = values.get("kind")
-    check_type(f"the {what}'s kind", kind, str, "a name")
-    assert isinstance(kind, str)
-    cls = own_class(what, kind, kinds, base) if "." in kind else kinds.get(kind)
-    if cls is None:
-        raise ValueError(unknown_name(f"the {what}'s kind", kind, kinds))
-    known = [one.name for one in fields(cls) if one.init]  # type: ignore[arg-type]
-    options = {name: value for name, value in values.items() if name != "kind"}
-    for name in options:
-        if name not in known:
-            close = difflib.get_close_matches(str(name)[:100], known, n=1)
-            hint = f" (nearest: {close[0]})" if close else ""
-            has = f"options of the {what} {kind}: {', '.join(known)}"
-            if not known:
-                has = f"no options of the {what} {kind}, as it has none"
-            raise ValueError(f"Expected {has}; got {short(name)}{hint}.")
-    for name, of in parts(cls).items():
-        if options.get(name) is not None:
-            options[name] = of.from_dict(options[name])
-    return cls(**options)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """A field of this type also takes what `to_dict` gives."""
+
+        def given(value: Any) -> Any:
+            return cls.from_dict(value) if isinstance(value, dict | str) else value
+
+        return core_schema.no_info_before_validator_function(given, handler(source))
 
 
-def merged(before: Any, changes: Any, kinds: Mapping[str, type] | None = None) -> Any:
-    """A tagged value with changes. Where the kind changes, options stay that the new one has, if
-    its registry is given, and otherwise none.
+class Kind(Config):
+    """A config of one of several kinds; the base of a family is a subclass.
 
-    Example:
-        >>> merged({"kind": "a", "x": 1, "of": {"kind": "b", "y": 2}}, {"of": {"y": 3}})
-        {'kind': 'a', 'x': 1, 'of': {'kind': 'b', 'y': 3}}
+    Attributes:
+        family: What the family is called.
+        kind: The name of the kind; of one's own, its import path.
+        kinds: The kinds of the family by name.
+        makes: The import path of the class that it has the options of.
     """
-    if isinstance(changes, str):
-        changes = {"kind": changes}
-    if not isinstance(before, dict) or not isinstance(changes, dict):
-        return changes
-    kind = changes.get("kind", before.get("kind"))
-    if kind != before.get("kind"):
-        cls = (kinds or {}).get(kind) if isinstance(kind, str) else None
-        known = [one.name for one in fields(cls)] if cls else []
-        before = {"kind": kind} | {name: x for name, x in before.items() if name in known}
-    nested = {
-        name: merged(before.get(name), x) if isinstance(x, dict) else x
-        for name, x in changes.items()
-    }
-    return before | nested
+
+    family: ClassVar[str]
+    kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type[Any]]]
+    base: ClassVar[type[Any]]
+    makes: ClassVar[str] = ""
+
+    def __init_subclass__(cls, family: str | None = None, kind: str | None = None) -> None:
+        super().__init_subclass__()
+        if family:
+            cls.family, cls.kinds, cls.base = family, {}, cls
+        cls.kind = kind or f"{cls.__module__}.{cls.__qualname__}"
+        cls.called = f"the {cls.family} {cls.kind}"
+        if kind:
+            cls.kinds[kind] = cls
+
+    def make(self, *arguments: Any) -> Any:
+        """An instance of what it has the options of. One's own kind overrides this.
+
+        Raises:
+            ValueError: If it is one's own and doesn't.
+        """
+        if not self.makes:
+            raise ValueError(
+                f"Expected {type(self).__name__} to have a method make(), as every {self.family} "
+                f"of your own needs; it has none."
+            )
+        return pkgutil.resolve_name(self.makes)(*arguments, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """What `make` passes on."""
+        return self.values()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The kind and its options."""
+        return {"kind": self.kind, **super().to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Any:
+        """From a kind and its options, or from the name of a kind alone.
+
+        Raises:
+            ValueError: If there is no such kind, or it has no such option; it says which it has.
+
+        Example:
+            >>> from rgflow.geometries import Geometry
+            >>> Geometry.from_dict({"kind": "blocks", "m": 8}).m
+            8
+            >>> Geometry.from_dict({"kind": "blocks", "reach": 8})
+            Traceback (most recent call last):
+            ...
+            ValueError: Expected options of the geometry blocks: m, boundary, order, \
+disentanglers; got 'reach'.
+        """
+        options = {"kind": values} if isinstance(values, str) else values
+        check_type(cls.family, options, dict, f"a dictionary with the kind of the {cls.family}")
+        options = dict(options)
+        kind = options.pop("kind", None)
+        check_type(f"the kind of the {cls.family}", kind, str, "a name")
+        if "." in kind:
+            return cls.base.of_path(kind, options)
+        check_name(f"the kind of the {cls.family}", kind, cls.kinds)
+        return cls.kinds[kind](**options)
+
+    @classmethod
+    def of_path(cls, path: str, options: dict[str, Any]) -> Any:
+        """A kind of one's own by its import path.
+
+        Raises:
+            ValueError: If it hasn't been imported, isn't of the family or has no such option.
+        """
+        found = imported_class(cls.family, path, cls.kinds, cls)
+        return found(**_known(found, options))
+
+    def changed(self, changes: Any) -> Any:
+        """The same with some options changed. Another kind keeps those options that it has too."""
+        changes = {"kind": changes} if isinstance(changes, str) else changes
+        kind = changes.get("kind", self.kind)
+        return self.base.from_dict({"kind": kind} | self._merged(self.kept_by(kind), changes))
+
+    def kept_by(self, kind: str) -> list[str]:
+        """The names of the options that a kind of the family keeps."""
+        return options_of(type(self) if kind == self.kind else self.kinds.get(kind, self.base))
 
 
-def own_class(what: str, path: str, kinds: Mapping[str, type], base: type[Kind]) -> type[Kind]:
-    """A class that isn't the package's, by its import path, which must have been imported.
+@config
+class Named:
+    """A kind of one's own that is found by its import path only when it is used.
+
+    Attributes:
+        path: The import path.
+        own: Its options: numbers, words, true, false, null, or lists of these.
+    """
+
+    path: str
+    own: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.own.items():
+            for one in value if isinstance(value, list) else [value]:
+                if not isinstance(one, bool | int | float | str | None):
+                    raise ValueError(
+                        f"Expected the option {name!s:.60} of {short(self.path)} to be a number, a "
+                        f"word, true, false, null, or a list of these; got {short(one)}."
+                    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The kind and its options."""
+        known = self.values()  # type: ignore[attr-defined]
+        path, own = known.pop("path"), known.pop("own")
+        return {"kind": path, **known, **own}
+
+    def changed(self, changes: Any) -> Any:
+        """As for `Kind`."""
+        changes = {"kind": changes} if isinstance(changes, str) else changes
+        if changes.get("kind", self.path) == self.path:
+            return self.base.from_dict(self.to_dict() | changes)  # type: ignore[attr-defined]
+        return super().changed(changes)  # type: ignore[misc]
+
+
+def options_of(cls: type) -> list[str]:
+    """The names of the values that a config is made from."""
+    return [one.name for one in fields(cls) if one.init]
+
+
+def _known(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, if all of them have names that a class knows."""
+    names, called = options_of(cls), getattr(cls, "called", cls.__name__)
+    for name in values:
+        if name not in names:
+            close = difflib.get_close_matches(str(name)[:100], names, n=1)
+            hint = f" (nearest: {close[0]})" if close else ""
+            has = f"options of {called}: {', '.join(names)}"
+            has = has if names else f"no options of {called}, as it has none"
+            raise ValueError(f"Expected {has}; got {short(name)}{hint}.")
+    return values
+
+
+def imported(path: str) -> Any:
+    """What is at an import path, if its module has been imported; otherwise none."""
+    module, _, name = path.rpartition(".")
+    return vars(sys.modules[module]).get(name) if module in sys.modules else None
+
+
+def imported_class(what: str, path: str, kinds: Iterable[str], base: type[T]) -> type[T]:
+    """A class of one's own by its import path. It is never imported here.
+
+    Args:
+        what: What it is, for sentences about mistakes.
+        path: The import path.
+        kinds: What else there is.
+        base: What it must be a subclass of.
 
     Raises:
-        ValueError: If it hasn't been, or isn't a subclass of `base`.
+        ValueError: If it hasn't been imported, or isn't a subclass of `base`.
     """
-    module, _, name = path.rpartition(".")
-    if module.partition(".")[0] == "rgflow":  # with options that nothing bounds
+    if path.partition(".")[0] == "rgflow":  # with options that nothing bounds
         raise ValueError(
             f"Expected the {what} to be one of {', '.join(kinds)}, or a class of your own; got "
             f"{short(path)}, which is the package's."
         )
-    found = vars(sys.modules[module]).get(name) if module in sys.modules else None
+    found = imported(path)
     if found is None:
         raise ValueError(
             f"Expected the {what} to be one of {', '.join(kinds)}, or a class that has been "
@@ -152,16 +341,59 @@ def own_class(what: str, path: str, kinds: Mapping[str, type], base: type[Kind])
     return found
 
 
-def made_by(kind: object, signature: str, *arguments: object) -> Any:
-    """What a kind of somebody's own makes by its method `make`.
+WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a word",
+    "tuple_type": "a list",
+    "dict_type": "names and values",
+    "finite_number": "a finite number",
+    "greater_than_equal": "at least {ge:.9g}",
+    "greater_than": "more than {gt:.9g}",
+    "less_than_equal": "at most {le:.9g}",
+    "less_than": "below {lt:.9g}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "string_too_short": "a word",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of at most {max_length}",
+    "dataclass_exact_type": "of the type {class_name}",
+}
+"""What pydantic's mistakes mean, by their types."""
 
-    Raises:
-        ValueError: If it has none.
+
+def sentence(error: ValidationError) -> str:
+    """The first mistake that pydantic found, in one sentence.
+
+    Example:
+        >>> from rgflow.geometries import Blocks
+        >>> Blocks(boundary="perodic")
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected boundary to be one of periodic, open; got 'perodic' (nearest: \
+periodic).
     """
-    make = getattr(kind, "make", None)
-    if make is None:
-        raise ValueError(
-            f"Expected {type(kind).__name__} to have a method {signature}, as kinds of your own "
-            f"need; it has none."
+    found = max(error.errors(include_url=False), key=_fit)
+    about, given, kind = found.get("ctx", {}), found["input"], found["type"]
+    if kind == "value_error":
+        return str(about["error"])
+    name, *within = map(str, found["loc"])
+    if any(part.isdecimal() for part in within):
+        name = f"every value of {name}"
+    if kind == "literal_error":
+        return unknown_name(name, given, re.findall("'(.*?)'", about["expected"]))
+    if kind.startswith("missing"):
+        return (
+            f"Expected more values of {found['loc'][0]}; got {short(given) if within else 'none'}."
         )
-    return make(*arguments)
+    wanted = WANTED[kind].format(**about) if kind in WANTED else found["msg"]
+    if about.get("gt") == 0:
+        wanted = "positive"
+    return f"Expected {name} to be {wanted}; got {short(given)}."
+
+
+def _fit(mistake: ErrorDetails) -> tuple[int, bool]:
+    """How much a mistake tells: of alternatives, such as a number or a list of them, that which
+    came farthest, and is about what was given."""
+    branch = str(mistake["loc"][-1:])
+    return len(mistake["loc"]), isinstance(mistake["input"], tuple) == ("tuple[" in branch)

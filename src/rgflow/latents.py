@@ -6,7 +6,7 @@ Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 
 from rgflow import tensors
-from rgflow.cells import Geometry
 from rgflow.checks import per_level
-from rgflow.geometries import GEOMETRIES
-from rgflow.kinds import from_tagged, tagged
 from rgflow.lattice import Lattice, Sites, SqueezeSites
 from rgflow.reading import DamagedError, json_in
 
@@ -197,10 +194,7 @@ class Latents:
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, with the lattice in its metadata; an `OSError` if it can't
         be written."""
-        values = {one.name: getattr(self.lattice, one.name) for one in fields(self.lattice)}
-        if isinstance(self.lattice, Lattice):
-            values["geometry"] = tagged(self.lattice.geometry, GEOMETRIES)
-        geometry = {type(self.lattice).__name__: json.dumps(values)}
+        geometry = {type(self.lattice).__name__: json.dumps(self.lattice.to_dict())}
         tensors.save(Path(path), {f"level{h}": z for h, z in enumerate(self.levels)}, geometry)
 
     @classmethod
@@ -219,14 +213,11 @@ class Latents:
             # A lattice of many levels takes memory, so their number is compared first.
             if not isinstance(values, dict) or values.get("levels") != len(held):
                 raise DamagedError("its lattice has other levels")
-            if name == "Lattice":
-                if "geometry" not in values:  # of an earlier version: only blocks
-                    size = ("height", "width", "levels")
-                    options = {key: values.pop(key) for key in list(values) if key not in size}
-                    values["geometry"] = {"kind": "blocks", **options}
-                stored = values["geometry"]
-                values["geometry"] = from_tagged("geometry", stored, GEOMETRIES, Geometry)
-            lattice = _LATTICES[name](**values)
+            if name == "Lattice" and "geometry" not in values:  # of an earlier version: only blocks
+                size = ("height", "width", "levels")
+                options = {key: values.pop(key) for key in list(values) if key not in size}
+                values["geometry"] = {"kind": "blocks", **options}
+            lattice = _LATTICES[name].from_dict(values)
             return cls(tuple(held[f"level{h}"] for h in range(lattice.levels)), lattice)
         except FileNotFoundError as error:
             raise FileNotFoundError(

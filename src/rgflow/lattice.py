@@ -13,15 +13,18 @@ Letters in shapes: H, W rows and columns of pixels; h level.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from rgflow.cells import Cells, Geometry, Mask
-from rgflow.checks import MAX_LEVELS, MAX_SIZE, check_type, check_whole, own_fields
+from rgflow.checks import MAX_LEVELS, check_whole
 from rgflow.geometries import Blocks
+from rgflow.kinds import Config, Size, config
 
 
 def largest_levels(height: int, width: int, geometry: Geometry) -> int:
@@ -51,24 +54,17 @@ def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
             )
 
 
-def _check_sizes(sites: "Sites") -> None:
-    """Raise a `ValueError` unless edges and levels are whole numbers."""
-    for name, value in {"height": sites.height, "width": sites.width}.items():
-        check_whole(name, value, 1, MAX_SIZE)
-    check_whole("levels", sites.levels, 0, MAX_LEVELS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sites:
+@config
+class Sites(Config):
     """Which level the latents at every pixel position belong to; the base of all geometries.
 
     The latents of level h lie on a few sublattices of the pixels, all with the same stride and each
     with an offset of its own. A subclass says which.
     """
 
-    height: int
-    width: int
-    levels: int = 0
+    height: Size
+    width: Size
+    levels: Annotated[int, Ge(0), Le(MAX_LEVELS)] = 0
 
     def stride(self, level: int) -> int:
         """Distance between neighbours of one sublattice, in pixels."""
@@ -184,7 +180,7 @@ class Sites:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class Lattice(Sites):
     """The geometry of an RG-Flow of H×W images (paper, section 3.2 and Fig. 3).
 
@@ -209,9 +205,6 @@ class Lattice(Sites):
     geometry: Geometry = field(default_factory=Blocks)
 
     def __post_init__(self) -> None:
-        own_fields(self)
-        check_type("the geometry", self.geometry, Geometry, "a Geometry")
-        _check_sizes(self)
         geometry = self.geometry
         least = geometry.least_levels
         levels = self.levels or max(largest_levels(self.height, self.width, geometry), least)
@@ -309,7 +302,7 @@ class Lattice(Sites):
             yield mask[:: 1 << level, :: 1 << level], self.layers(level)
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class SqueezeSites(Sites):
     """The geometry of a multi-scale flow such as Real NVP (Dinh et al. 2017, section 3.6).
 
@@ -330,8 +323,6 @@ class SqueezeSites(Sites):
     """
 
     def __post_init__(self) -> None:
-        own_fields(self)
-        _check_sizes(self)
         check_whole("levels", self.levels, 1)
         check_multiples(self.height, self.width, 1 << (self.levels - 1), "2^(levels−1)")
 

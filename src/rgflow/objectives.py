@@ -4,13 +4,15 @@ Like the settings themselves, this module imports no torch.
 """
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from rgflow.actions import ACTION, Action, FreeField, evaluated, is_even
-from rgflow.checks import check_at_least, check_type, own_fields
-from rgflow.kinds import own_class, part
+from annotated_types import Ge, Le
+
+from rgflow.actions import Action, FreeField, evaluated, is_even
+from rgflow.kinds import Kind, Named, config, imported_class
 
 if TYPE_CHECKING:
     import torch
@@ -54,22 +56,28 @@ class Batch:
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Objective(ABC):
-    """What a step of training minimises; each kind of objective is a subclass, whose fields are its
-    options. An objective of your own is given by its import path.
+@config
+class Objective(Kind, ABC, family="objective"):
+    """What a step of training minimises. An objective of your own is a subclass, given by its
+    import path.
 
     Training minimises the mean of `losses`. It reports that mean, for training and for validation,
     in the unit of the flow's likelihoods.
     """
 
-    needs_data: ClassVar[bool] = True
-    """Whether it learns from images; otherwise the run's `data` is null."""
+    needs_data: ClassVar[bool | None] = True
+    """Whether it learns from images; otherwise the run's `data` is none. None: unknown."""
 
-    def __post_init__(self) -> None:
-        own_fields(self)
+    @classmethod
+    def of_path(cls, path: str, options: dict[str, Any]) -> Any:
+        if path.rpartition(".")[0] in sys.modules:
+            return super().of_path(path, options)
+        return UnknownObjective(path=path, own=options)
 
-    def begin(self, flow: "Flow") -> None:  # noqa: B027  (most have nothing to set)
+    def check_imported(self) -> None:
+        """Raise a `ValueError` if it isn't known yet what the objective is."""
+
+    def begin(self, flow: "Flow") -> None:
         """Set what a new flow takes from the objective before the first step."""
 
     @abstractmethod
@@ -110,8 +118,8 @@ class Objective(ABC):
         return flow.log_prob(fields)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaximumLikelihood(Objective):
+@config
+class MaximumLikelihood(Objective, kind="likelihood"):
     """−log p(x) of images (paper, eq. 13)."""
 
     def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
@@ -119,8 +127,8 @@ class MaximumLikelihood(Objective):
         return -flow.log_prob(batch.images, labels=batch.labels)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReverseKL(Objective):
+@config
+class ReverseKL(Objective, kind="reverse_kl"):
     """KL(q‖p) + −ln Z = E_q[ln q(φ) + S(φ)] of fields drawn from the flow (Li & Wang 2018,
     arXiv:1802.02840), by the reparametrised gradient. It needs no data; −1 times the loss is a
     lower bound on ln Z.
@@ -138,29 +146,17 @@ class ReverseKL(Objective):
         torch.Size([5])
     """
 
-    action: Action = part(ACTION, default_factory=FreeField)
+    action: Action = field(default_factory=FreeField)
     """The action S: free, phi4, ising, or a function of your own by its import path."""
-    start: Action | None = part(ACTION, default=None)
+    start: Action | None = None
     """The action at the first step, from which training moves linearly to `action`; none: `action`
     from the start."""
-    anneal: float = 0.5
+    anneal: Annotated[float, Ge(0), Le(1)] = 0.5
     """Share of the budget in which it moves there."""
     symmetric: bool = False
     """Whether q is the mean of the flow's density at φ and at −φ, which has the Z₂ symmetry
     whatever the maps are."""
     needs_data: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_type("action", self.action, Action, "an Action")
-        if self.start is not None:
-            check_type("start", self.start, Action, "an Action")
-        check_at_least("anneal", self.anneal, 0)
-        if self.anneal > 1:
-            raise ValueError(
-                f"Expected anneal, a share of the budget, to be at most 1; got {self.anneal:g}."
-            )
-        check_type("symmetric", self.symmetric, bool, "true or false")
 
     def begin(self, flow: "Flow") -> None:
         """Give maps the scale of independent normal values for which the loss is
@@ -234,8 +230,8 @@ class ReverseKL(Objective):
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class PathGradient(ReverseKL):
+@config
+class PathGradient(ReverseKL, kind="path_gradient"):
     """The same with the path gradient (Vaitl et al. 2022, arXiv:2207.08219): d/dθ [ln q(φ) + S(φ)]
     only through the fields φ_θ(z), as the rest of the gradient is 0 on average. Where q is almost
     p, it has almost no noise; a step also evaluates the flow in the other direction."""
@@ -253,29 +249,20 @@ class PathGradient(ReverseKL):
         return losses.detach() + along - along.detach()
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownObjective(Objective):
+@config
+class UnknownObjective(Named, Objective):
     """A custom objective whose module hasn't been imported: a flow can be used without the
     objective that it was trained with."""
 
-    path: str
-    own: dict[str, Any] = field(default_factory=dict)
+    needs_data = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As in a config."""
-        return {"kind": self.path, **self.own}
+    def check_imported(self) -> None:
+        imported_class("objective", self.path, self.kinds, Objective)  # type: ignore[type-abstract]
 
     def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
-        own_class("objective", self.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
+        self.check_imported()
         raise AssertionError(self.path)
 
     def energy(self, fields: "Tensor") -> "Tensor":
-        own_class("objective", self.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
+        self.check_imported()
         raise AssertionError(self.path)
-
-
-OBJECTIVES: dict[str, type[Objective]] = {
-    "likelihood": MaximumLikelihood,
-    "reverse_kl": ReverseKL,
-    "path_gradient": PathGradient,
-}

@@ -21,23 +21,17 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from rgflow import hub
-from rgflow.config import (
-    CoarseToFineMap,
-    ConvolutionalMap,
-    FlowConfig,
-    TrainConfig,
-    changed,
-    listed,
-)
+from rgflow.config import FlowConfig, TrainConfig
 from rgflow.files import expanded, plain, replacing, to_yaml, write_json
-from rgflow.geometries import Blocks, Windows
+from rgflow.kinds import sizes_in_words
 from rgflow.presets import PRESETS
 from rgflow.reading import DamagedError, instance, read_json, reason
 
@@ -168,7 +162,7 @@ def push_to_hub(folder: Path, repository: str, **options: Any) -> str:
         page, licence = card.page(repository), card.licence.lower()
     else:
         config = read_json(folder / CONFIG, "the config of a model")["config"]
-        page = f"{_opening(repository, repository)}{in_words(FlowConfig.from_dict(config))}.\n"
+        page = f"{_opening(repository, repository)}{FlowConfig.from_dict(config).in_words()}.\n"
     files = [folder / name for name in FILES if name != PAGE and (folder / name).is_file()]
     return hub.push(files, repository, page, licence, **options)
 
@@ -179,6 +173,15 @@ def _opening(title: str, address: str) -> str:
         f"# {title}\n\n"
         f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{address}")\n```\n\n'
     )
+
+
+def _if_known(values: Any, read: ValidatorFunctionWrapHandler) -> TrainConfig | None:
+    """Settings; none if they are those of another version."""
+    try:
+        config: TrainConfig | None = read(values)
+        return config
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,27 +201,14 @@ class Start:
     """
 
     model: str
-    steps: int | None
-    seconds: float | None
+    steps: int | None = None
+    seconds: float | None = None
     start: "Start | None" = None
-    config: TrainConfig | None = None
+    config: Annotated[TrainConfig | None, WrapValidator(_if_known)] = None
     began: str | None = None
     machine: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     git: dict[str, Any] | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`; settings of another version aren't known; a
-        `ValueError` if a value is missing or of another type."""
-        if not isinstance(values, dict):
-            raise DamagedError("the start of a training isn't an object")
-        known: dict[str, Any] = {"steps": None, "seconds": None} | values
-        made = instance(cls, known | {"start": None, "config": None})
-        start, config = known.get("start"), None
-        with suppress(KeyError, TypeError, ValueError):
-            config = TrainConfig.from_dict(known["config"])
-        return replace(made, start=start and cls.from_dict(start), config=config)
 
     def __str__(self) -> str:
         """A phrase.
@@ -294,17 +284,10 @@ class Likelihood:
 
     unit: str
     nll: float
-    standard_error: float
+    standard_error: Annotated[float, BeforeValidator(lambda x: math.nan if x is None else x)]
     images: int
     seed: int
     floor: float | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`, with NaN for an error that JSON lacks."""
-        if not isinstance(values, dict) or values.get("standard_error") is not None:
-            return instance(cls, values)
-        return replace(instance(cls, values | {"standard_error": 0.0}), standard_error=math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,7 +376,7 @@ class Card:
         from rgflow.text import measured  # which draws tables, too
 
         training, model, found = self.training, self.config.model, self.likelihood
-        yield "flow", in_words(model)
+        yield "flow", model.in_words()
         yield "images", f"{model.height} × {model.width}, {model.channels} channels"
         floor = "" if found.floor is None else f"; the entropy of images is about {found.floor:g}"
         yield (
@@ -425,7 +408,7 @@ class Card:
             f"{training.seconds / 60:.1f} minutes of {clock}, started {training.began}"
         )
         if levels := self.config.train_levels:
-            text += f", weights of level{'s' * (len(levels) > 1)} {listed(levels)} only"
+            text += f", weights of level{'s' * (len(levels) > 1)} {sizes_in_words(levels)} only"
         if training.start:
             text += f", from the weights of {training.start}"
         yield "training", text
@@ -498,8 +481,12 @@ def _as_words(config: TrainConfig) -> list[str]:
         usual = preset.to_dict()
         before = dict(_flat(usual))
         # Another kind keeps those options that it has, too.
-        kind_of = {name: {"kind": part["kind"]} for name, part in kinds.items()}
-        after = dict(_flat(usual | {"model": changed(usual["model"], kind_of)}))
+        parts = {}
+        for name, wanted_part in kinds.items():
+            if part := getattr(preset.model, name):
+                kept = ["kind", *part.kept_by(wanted_part["kind"])]
+                parts[name] = {key: x for key, x in part.to_dict().items() if key in kept}
+        after = dict(_flat(usual | {"model": usual["model"] | parts}))
         words = []
         for option, value in wanted.items():
             there = before if option.removeprefix("--model.") in kinds else after
@@ -553,37 +540,3 @@ def _with_errors(values: dict[str, Any]) -> dict[str, Any]:
         raise DamagedError("it has no likelihood or distance")
     lost = (name for name, value in values.items() if value is None and name.endswith("error"))
     return values | dict.fromkeys(lost, math.nan)
-
-
-def in_words(config: FlowConfig) -> str:
-    """The architecture of a flow, in a phrase.
-
-    Example:
-        >>> in_words(FlowConfig())
-        'RG-Flow, m = 4, affine maps, paper networks 512 wide, laplace prior, logit pixel map'
-    """
-    parts, map = config.to_dict(), config.map
-    kinds = {name: one["kind"] for name, one in parts.items() if isinstance(one, dict)}
-    if isinstance(map, ConvolutionalMap):
-        return f"Real NVP, {map.hidden} feature maps"
-    networks = getattr(map, "conditioner", "")
-    if isinstance(map, CoarseToFineMap):
-        networks = f"up to {config.channels * 4**map.splits}"
-    networks = f"{networks} networks".strip()
-    wide = f", {networks} {listed(map.hidden)} wide" if hasattr(map, "hidden") else ""
-    stems = f" and stems {map.stem} wide" if isinstance(map, CoarseToFineMap) and map.stem else ""
-    geometry, tree = kinds["geometry"], ""
-    if isinstance(config.geometry, Blocks):
-        geometry = f"m = {listed(config.geometry.m)}"
-        tree = "" if config.geometry.disentanglers else " without disentanglers"
-    elif isinstance(config.geometry, Windows) and config.geometry.size == 1:
-        geometry = f"windows of {2 * config.geometry.reach + 1}² sites in "
-        geometry += f"{config.geometry.least_layers} phases a level"
-        geometry += " after averages" if config.geometry.coarse == "averages" else ""
-    shared = ", one set of weights for all levels" if config.shared else ""
-    if config.shared_from:
-        shared += f" from level {config.shared_from} on"
-    return (
-        f"RG-Flow{tree}, {geometry}{shared}, {kinds['map']} maps{wide}{stems}, "
-        f"{kinds['prior']} prior, {kinds.get('pixels', 'no')} pixel map"
-    )

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from rgflow.checks import check_at_least, check_name
-from rgflow.config import GaussianPrior, LaplacePrior, PriorKind
-from rgflow.kinds import made_by
 
 Convention = Literal["density", "scale"]
 Temperature = float | Tensor
@@ -159,17 +157,3 @@ class Gaussian(_Scaled):
 
     def sample_like(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return self.scale * torch.empty_like(z).normal_(generator=generator)
-
-
-def make_prior(kind: PriorKind) -> Prior:
-    """The prior of a kind, of those of the package with unit variance unless it says otherwise.
-
-    Raises:
-        ValueError: If it is a kind of somebody's own without a method `make`.
-    """
-    if isinstance(kind, LaplacePrior):
-        return Laplace() if kind.scale is None else Laplace(kind.scale)
-    if isinstance(kind, GaussianPrior):
-        return Gaussian() if kind.scale is None else Gaussian(kind.scale)
-    prior: Prior = made_by(kind, "make()")
-    return prior

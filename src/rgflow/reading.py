@@ -10,29 +10,19 @@ import math
 import os
 import re
 import stat
-import types
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
 from errno import ELOOP, ENAMETOOLONG, ENOTDIR
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
-from typing import (
-    IO,
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from rgflow.checks import short
 
@@ -257,9 +247,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
 def instance(kind: type[T], values: Any) -> T:
     """A dataclass from its values as JSON holds them, each of the type that its field says.
-
-    A field whose type is a dataclass with a method `from_dict` is made by that. Values without a
-    field, which another version may have written, are passed over.
+    Values without a field, which another version may have written, are passed over.
 
     Raises:
         DamagedError: If a value is missing or of another type.
@@ -277,54 +265,27 @@ def instance(kind: type[T], values: Any) -> T:
         ...
         rgflow.reading.DamagedError: x of Point is '3'
     """
-    name = kind.__name__
-    if not isinstance(values, dict):
-        raise DamagedError(f"{name} is {short(values)}")
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    for key, field in known.items():
-        if key not in values and field.default is MISSING and field.default_factory is MISSING:
-            raise DamagedError(f"{name} lacks {key}")
-    hints = get_type_hints(kind)
-    return kind(
-        **{
-            key: _typed(hints[key], values[key], f"{key} of {name}")
-            for key in known.keys() & values
-        }
-    )
+    try:
+        # Of JSON, pydantic takes lists for tuples and objects for dataclasses, and nothing else.
+        text = json.dumps(values, allow_nan=False)
+        found: T = _adapter(kind).validate_json(text, strict=True)  # type: ignore[arg-type]
+        return found
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "value_error":
+            raise DamagedError(reason(first["ctx"]["error"])) from None
+        if first["type"] == "missing":
+            raise DamagedError(f"{kind.__name__} lacks {name}") from None
+        of = f"{name} of {kind.__name__}" if name else kind.__name__
+        raise DamagedError(f"{of} is {short(first['input'])}") from None
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"{kind.__name__} is {short(values)} ({reason(error)})") from error
 
 
-def _typed(kind: Any, value: Any, what: str) -> Any:
-    """A value of JSON as a type says."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in inner:
-            return None
-        others = [one for one in inner if one is not type(None)]
-        for one in others[:-1]:
-            try:
-                return _typed(one, value, what)
-            except DamagedError:
-                pass
-        return _typed(others[-1], value, what)
-    if origin is Literal and value in inner:
-        return value
-    if origin is dict and isinstance(value, dict):
-        return {key: _typed(inner[1], one, what) for key, one in value.items()}
-    if origin is list and isinstance(value, list):
-        return [_typed(inner[0], one, what) for one in value]
-    if origin is tuple and isinstance(value, list):
-        if inner[1:] == (...,):
-            return tuple(_typed(inner[0], one, what) for one in value)
-        if len(inner) == len(value):
-            return tuple(_typed(one, x, what) for one, x in zip(inner, value, strict=True))
-    if is_dataclass(kind):
-        return getattr(kind, "from_dict", lambda one: instance(kind, one))(value)  # type: ignore[arg-type]
-    if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
-        return value
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and math.isfinite(value) and (kind is float or (kind is int and type(value) is int)):
-        return value
-    raise DamagedError(f"{what} is {short(value)}")
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.architectures import make_flow
 from rgflow.bijectors.pixels import dequantize
-from rgflow.config import PRIORS
+from rgflow.config import PriorKind
 from rgflow.evaluation import evaluate
 from rgflow.figures import grid
 from rgflow.figures.fields import atlas, strengths, strongest
@@ -192,8 +192,8 @@ def priors(
     images, labels = subject.images(count), spread(subject.labels(count), places)
     x = _dequantized(subject, images)
     numbers, ways = {}, []
-    for prior in PRIORS:
-        config = replace(subject.flow.config, prior=PRIORS[prior]())
+    for prior, kind in PriorKind.kinds.items():
+        config = replace(subject.flow.config, prior=kind())
         flow = make_flow(config).to(subject.flow.device, subject.flow.dtype)
         flow.load_state_dict(subject.flow.state_dict())
         z = encode(flow.eval(), x)

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
-from rgflow.checks import check_name, check_whole, own
+from rgflow.checks import as_python, check_name, check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
@@ -233,7 +233,9 @@ def receptive_fields(
         errors=error,
         space=space,
         change=change,
-        temperature=tuple(temperature) if isinstance(temperature, Sequence) else own(temperature),
+        temperature=tuple(temperature)
+        if isinstance(temperature, Sequence)
+        else as_python(temperature),
         draws=draws,
         seed=seed,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.checks import check_whole, own
+from rgflow.checks import as_python, check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 
@@ -124,7 +124,7 @@ def resample(
         >>> found.images.shape, found.changes().shape
         (torch.Size([2, 3, 3, 3, 16, 16]), torch.Size([2, 3]))
     """
-    temperature = own(temperature)
+    temperature = as_python(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
     n, like = len(latents), latents.levels[-1]
@@ -179,7 +179,7 @@ def at_temperatures(
         >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).images.shape
         torch.Size([2, 2, 3, 16, 16])
     """
-    temperatures = own(list(temperatures))
+    temperatures = as_python(list(temperatures))
     drawn = Latents.cat(flow.draw_each(seeds, temperature) for temperature in temperatures)
     images = decode(flow, drawn, progress=progress)
     return Tempered(

@@ -13,7 +13,7 @@ from torch import Tensor
 from rgflow.analysis.fields import Change, Found, another, plain_push, redraw, resolved
 from rgflow.analysis.jacobians import Space
 from rgflow.analysis.levels import Progress, decode, mixed_temperature
-from rgflow.checks import check_whole, own
+from rgflow.checks import as_python, check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.text import mean_and_error
@@ -163,7 +163,7 @@ def field_along(
         ValueError: If a number is out of range, there is no such latent, or the direction doesn't
             fit.
     """
-    temperature = own(temperature)
+    temperature = as_python(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
     change, space = resolved(flow, change, space)

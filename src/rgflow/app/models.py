@@ -14,7 +14,7 @@ from rgflow.analysis.fields import ReceptiveFields, receptive_fields
 from rgflow.evaluation import TermQuantiles
 from rgflow.files import expanded
 from rgflow.flow import Flow
-from rgflow.pretrained import CARD, Card, in_words, shipped
+from rgflow.pretrained import CARD, Card, shipped
 from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.surprise import Reference
 from rgflow.trained import Model
@@ -99,7 +99,7 @@ class OpenModel:
     def _facts(self) -> Iterable[tuple[str, str]]:
         """What is known of a model without a card."""
         height, width = self.flow.image_shape[1:]
-        yield "flow", in_words(self.flow.config)
+        yield "flow", self.flow.config.in_words()
         yield "images", f"{height} × {width}, {self.flow.config.channels} channels"
         yield "parameters", f"{sum(p.numel() for p in self.flow.parameters()):,}"
         if self.model.config:

@@ -45,7 +45,7 @@ class RealNVP(Flow):
         ValueError: If the size doesn't fit the number of scales, or an image doesn't fit.
 
     Example:
-        >>> from rgflow.config import Squeeze
+        >>> from rgflow import Squeeze
         >>> map = ConvolutionalMap(hidden=8, blocks=1)
         >>> config = FlowConfig(height=8, width=8, geometry=Squeeze(), map=map)
         >>> flow = RealNVP(config)
@@ -87,7 +87,7 @@ class RealNVP(Flow):
         """As for `Flow`: the networks of the last scale."""
         top = (config.levels or _default_levels(config.height, config.width)) - 1
         map = _map(config)
-        width, channels = cast(int, map.hidden) << top, config.channels << top
+        width, channels = map.hidden << top, config.channels << top
         return LAST_COUPLINGS * width * (18 * map.blocks * width + 9 * channels)
 
 
@@ -114,7 +114,7 @@ class RealNVPStep(nn.Module):
         super().__init__()
         self.channels, self.top = config.channels, top
         k = config.channels << level
-        hidden = cast(int, _map(config).hidden) << level
+        hidden = _map(config).hidden << level
 
         def couplings(count: int, channels: int, hidden: int, checkerboard: bool) -> Compose:
             made = (

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from rgflow.bijectors.averages import Averages
 from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
@@ -17,17 +18,8 @@ from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.bijectors.site import SiteSpline
 from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import check_name
-from rgflow.config import MAPS as MAP_KINDS
-from rgflow.config import (
-    AffineMap,
-    CoarseToFineMap,
-    CubeMap,
-    Map,
-    OwnMap,
-    SiteMap,
-    WindowMap,
-)
-from rgflow.kinds import own_class
+from rgflow.config import Map
+from rgflow.kinds import imported_class
 
 __all__ = [
     "AffineCoupling",
@@ -49,35 +41,13 @@ __all__ = [
     "cut",
     "dequantize",
     "join",
-    "make_map",
     "spec_of",
     "trust",
 ]
 
 
-MAPS: dict[type[Map], Callable[..., Bijector]] = {
-    AffineMap: AffineCoupling,
-    CubeMap: CubeCoupling,
-    CoarseToFineMap: CoarseToFine,
-    WindowMap: WindowMixture,
-    SiteMap: SiteSpline,
-}
-"""The class of every kind of map of cells."""
 FIXED: dict[str, Callable[[MapSpec], Bijector]] = {"averages": Averages}
 """Maps that cells bring with them, which have no parameters and a log-determinant of 0."""
-
-
-def make_map(map: Map, spec: MapSpec) -> Bijector:
-    """A map of cells, as a config describes it.
-
-    Args:
-        map: Of the config, with one width of hidden layers.
-        spec: Of the cells.
-
-    Raises:
-        ValueError: If an import path leads to no `Bijector` that has been imported (`trust` does).
-    """
-    return _own(map, spec) if isinstance(map, OwnMap) else MAPS[type(map)](spec, **map.options())
 
 
 def trust(names: str | Iterable[str]) -> None:
@@ -112,23 +82,33 @@ imported (ModuleNotFoundError: No module named 'no').
             ) from error
 
 
-def _own(map: OwnMap, spec: MapSpec) -> Bijector:
-    """A map whose class is at an import path such as `package.module.Class`."""
-    make: Callable[..., Bijector] = own_class("map", map.path, MAP_KINDS, Bijector)
+def make_own_map(spec: MapSpec, path: str, options: dict[str, Any]) -> Bijector:
+    """A map whose class is at an import path such as `package.module.Class`.
+
+    Args:
+        spec: Of the cells.
+        path: The import path.
+        options: Further arguments of the class.
+
+    Raises:
+        ValueError: If it leads to no `Bijector` that has been imported (`trust` does), or this one
+            can't be made with these options.
+    """
+    make: Callable[..., Bijector] = imported_class("map", path, Map.kinds, Bijector)
     known = inspect.signature(make).parameters
     if not any(one.kind is one.VAR_KEYWORD for one in known.values()):
-        for name in map.own:
-            check_name(f"an option of the map {map.path}", name, list(known)[1:])
+        for name in options:
+            check_name(f"an option of the map {path}", name, list(known)[1:])
     try:
-        bijector = make(spec, **map.own)
+        bijector = make(spec, **options)
     except Exception as error:  # whatever a user's class may raise
         raise ValueError(
-            f"Expected {map.path}({spec}, **{map.own}) to make a bijector; it raised "
+            f"Expected {path}({spec}, **{options}) to make a bijector; it raised "
             f"{type(error).__name__}: {error}."
         ) from error
     if bijector.event_shape != (spec.dim,):
         raise ValueError(
-            f"Expected {map.path} to map vectors of {spec.dim} variables; its event shape is "
+            f"Expected {path} to map vectors of {spec.dim} variables; its event shape is "
             f"{bijector.event_shape}."
         )
     return bijector

@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, sum_event
-from rgflow.config import LogitPixels, MarginalPixels, Pixels, UniformPixels
-from rgflow.kinds import made_by
 
 LEVELS = 256
 """Number of values of a pixel."""
@@ -209,23 +207,3 @@ class Uniform(Marginal):
 
     def count(self, x8: Tensor) -> None:
         """Nothing is counted."""
-
-
-def make_pixels(kind: Pixels, channels: int) -> Bijector:
-    """The pixel map of a kind.
-
-    Raises:
-        ValueError: If it is a kind of somebody's own without a method `make`.
-    """
-    for known, made in _MADE.items():
-        if isinstance(kind, known):
-            return made(channels)
-    bijector: Bijector = made_by(kind, "make(channels)", channels)
-    return bijector
-
-
-_MADE: dict[type[Pixels], type[Logit | Marginal]] = {
-    LogitPixels: Logit,
-    MarginalPixels: Marginal,
-    UniformPixels: Uniform,
-}

@@ -10,7 +10,7 @@ from rgflow.cli.parsing import Parser, parse
 from rgflow.config import TrainConfig
 from rgflow.files import expanded, plain, to_yaml
 from rgflow.presets import PRESETS
-from rgflow.pretrained import ELSEWHERE, Card, cards, folder_of, in_words, shipped
+from rgflow.pretrained import ELSEWHERE, Card, cards, folder_of, shipped
 from rgflow.text import Screen, measured, say, show_facts, show_wide, table
 
 
@@ -73,7 +73,7 @@ def _list(models: Sequence[Card], as_json: bool) -> None:
 
 def _row(name: str, config: TrainConfig) -> tuple[str, str, str]:
     """The columns that models and presets have in common."""
-    return name, config.data, in_words(config.model)
+    return name, config.data, config.model.in_words()
 
 
 def _folder(name: str) -> Path:

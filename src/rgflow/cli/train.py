@@ -1,25 +1,17 @@
 """`rgflow train`: learn a flow from images."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_name, check_type
 from rgflow.cli.parsing import Parser, extracted, flat, parse
-from rgflow.config import (
-    FORMER,
-    KINDS,
-    CoarseToFineMap,
-    CubeMap,
-    FlowConfig,
-    TrainConfig,
-    changed,
-    migrated,
-    options_of,
-)
+from rgflow.config import FAMILIES, FlowConfig, TrainConfig
+from rgflow.config.earlier import training_of_earlier
 from rgflow.files import absolute, expanded, to_yaml
-from rgflow.objectives import OBJECTIVES
+from rgflow.kinds import options_of
+from rgflow.objectives import Objective
 from rgflow.presets import PRESETS
 from rgflow.reading import read_yaml, yaml_in
 from rgflow.text import say
@@ -53,13 +45,13 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("--out", type=str | None, default=None, help="the new run folder")
     options.add_argument("--resume", type=str | None, default=None, help=_RESUME)
     options.add_class_arguments(TrainConfig, as_group=False, skip={"model", "objective"})
-    options.add_class_arguments(FlowConfig, "model", as_group=False, skip=set(KINDS))
-    for name, kinds in KINDS.items():
-        has = "; ".join(f"{kind}: {', '.join(options_of(kinds[kind]))}" for kind in kinds)
+    options.add_class_arguments(FlowConfig, "model", as_group=False, skip=set(FAMILIES))
+    for name, family in FAMILIES.items():
+        has = "; ".join(f"{one}: {', '.join(options_of(of))}" for one, of in family.kinds.items())
         options.add_argument(f"--model.{name}", type=str | None, help=f"kind of {name}, with {has}")
-    what = f"what a step minimises: {', '.join(OBJECTIVES)}, or a class by its import path"
+    what = f"what a step minimises: {', '.join(Objective.kinds)}, or a class by its import path"
     options.add_argument("--objective", type=str | None, help=what)
-    arguments, files = _files(arguments)
+    arguments, files, in_files = _files(arguments)
     arguments, of_kinds = _kinds(arguments)
     shown = "--print_config" in arguments  # a word that the parser has a meaning of its own for
     arguments = [word for word in arguments if word != "--print_config"]
@@ -69,17 +61,18 @@ def run(arguments: Sequence[str]) -> None:
     preset, pretrained, data = (
         given[name] or files.get(name) for name in ("preset", "pretrained", "data")
     )
-    settings = {name: value for name, value in files.items() if name not in OTHERS}
-    begun = _begin(preset, pretrained, data or "").changed(settings)
+    begun = _begin(preset, pretrained, data or "")
+    for settings in in_files:
+        begun = begun.changed(settings)
     usual = begun.to_dict()
-    usual["model"] = {name: x for name, x in usual["model"].items() if name not in KINDS}
+    usual["model"] = {name: x for name, x in usual["model"].items() if name not in FAMILIES}
     del usual["objective"]
     options.set_defaults(flat(usual))
     values = parse(options, arguments).as_dict()
     out = values.pop("out") or files.get("out")
     for name in ("print_config", "preset", "config", "resume", "objective"):
         del values[name]
-    plain = {name: x for name, x in values.pop("model").items() if name not in KINDS}
+    plain = {name: x for name, x in values.pop("model").items() if name not in FAMILIES}
     objective = {name: of_kinds.pop(name) for name in ("objective",) if name in of_kinds}
     config = begun.changed(values | objective | {"model": plain | of_kinds})
     if shown:
@@ -155,7 +148,7 @@ def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
     def wanted(option: str) -> bool:
         first, second = (*option.split("."), "")[:2]
-        return first == "--objective" or (first == "--model" and second in KINDS)
+        return first == "--objective" or (first == "--model" and second in FAMILIES)
 
     left, given = extracted(arguments, wanted)
     if any(word.partition("=")[0] == "--model" for word in left):
@@ -179,12 +172,15 @@ def _put(settings: dict[str, Any], name: str, value: object) -> None:
         settings[name] = {**there, "kind": value} if both else value  # type: ignore[dict-item]
 
 
-def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """The arguments without `--config`, and what the files say that it names, the last first.
+def _files(
+    arguments: Sequence[str],
+) -> tuple[list[str], dict[str, Any], list[dict[str, Any]]]:
+    """The arguments without `--config`, and what the files say that it names: options of the
+    command, and the settings of each.
 
     The parser never sees a file, which may be a stranger's: it would import classes by some words.
     """
-    found = dict[str, Any]()
+    found, settings = dict[str, Any](), list[dict[str, Any]]()
     left, named = extracted(arguments, "--config".__eq__)
     for _, name in named:
         path = expanded(name)
@@ -203,17 +199,16 @@ def _files(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         dotted = [name for name in values if str(name).startswith("model.")]
         for name in dotted:
             _put(of_model, name.removeprefix("model."), values.pop(name))
-        values = {FORMER.get(str(name), str(name)): value for name, value in values.items()}
-        of_model = migrated(of_model, partial=True)
-        for kind, some, more in ((TrainConfig, values, OTHERS), (FlowConfig, of_model, ())):
-            known = [*(field.name for field in fields(kind)), *more]
+        values = training_of_earlier({**values, "model": of_model})
+        for kind, some, more in ((TrainConfig, values, OTHERS), (FlowConfig, values["model"], ())):
             for setting in some:
-                check_name(f"a setting in {path}", setting, known)
+                check_name(f"a setting in {path}", setting, [*options_of(kind), *more])
         for name in (*OTHERS, "pretrained", "data"):
             if values.get(name) is not None:
                 check_type(f"{name} in {path}", values[name], str, "a word")
-        found |= {**values, "model": changed(found.get("model", {}), of_model)}
-    return left, found
+        found |= values
+        settings.append({name: value for name, value in values.items() if name not in OTHERS})
+    return left, found, settings
 
 
 OTHERS = ("preset", "out")
@@ -255,7 +250,7 @@ def _tell(result: "TrainingResult", config: TrainConfig, run: "Run") -> None:
         say(f"left out: {file}")
     if len(result.skipped) > 5:
         print(f"and {len(result.skipped) - 5} other files; run.json lists all of them.")
-    if isinstance(config.model.map, CubeMap | CoarseToFineMap):
+    if config.model.map.is_compiled:
         why = "as requested" if config.compile is False else "as no C++ compiler was found"
         print(
             f"Maps of the unit cube were compiled in {result.compile_seconds:.0f} s."

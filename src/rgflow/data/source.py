@@ -9,7 +9,7 @@ one is writing that function and entering it in `rgflow.data.SOURCES`.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from rgflow.checks import check_name, check_whole, own_fields
+from rgflow.checks import as_python, check_name, check_whole
 from rgflow.data.images import Array
 from rgflow.text import bars
 
@@ -62,7 +62,8 @@ class Request:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        own_fields(self)
+        for one in fields(self):
+            object.__setattr__(self, one.name, as_python(getattr(self, one.name)))
         check_name("split", self.split, SPLITS)
         least = {"height": 1, "width": 1, "channels": 1, "count": 1, "crop": 1, "seed": 0}
         for field, low in least.items():

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ive, kve
 
-from rgflow.checks import MAX_SIZE, check_at_least, check_whole, own, short
+from rgflow.checks import MAX_SIZE, as_python, check_at_least, check_whole, short
 
 Array = NDArray[np.float64]
 
@@ -179,8 +179,8 @@ def _hessian(shape: Sequence[int], c1: float, c2: float) -> Array:
     if not hessian.min() > 1e-14 * np.abs(hessian).max():  # nor NaN
         raise ValueError(
             f"Expected a positive-definite action, c2 above {len(shape)}·|c1| or a mass² above 0; "
-            f"got c1={short(own(c1))}, c2={short(own(c2))}, whose smallest eigenvalue is "
-            f"{hessian.min():.3g}."
+            f"got c1={short(as_python(c1))}, c2={short(as_python(c2))}, whose smallest eigenvalue "
+            f"is {hessian.min():.3g}."
         )
     return hessian
 
@@ -216,7 +216,7 @@ def phi4_decoupled_log_z(sites: int, c2: float, c4: float) -> float:
     if not (math.isfinite(c2) and math.isfinite(c4) and (c4 > 0 or (c4 == 0 and c2 > 0))):
         raise ValueError(
             f"Expected a potential that is bounded below, c4 > 0, or c4 = 0 and c2 > 0; got "
-            f"c2={short(own(c2))}, c4={short(own(c4))}."
+            f"c2={short(as_python(c2))}, c4={short(as_python(c4))}."
         )
     if c2 == 0:
         return sites * (math.lgamma(0.25) - math.log(2) - math.log(c4) / 4)

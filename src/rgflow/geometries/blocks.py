@@ -1,27 +1,24 @@
 """Blocks: cells that write all that they read, disentanglers and decimators (paper, eqs. 6–9)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le, Len, MultipleOf
 
-from rgflow.cells import Cells, Geometry, Ids, Mask, square
-from rgflow.checks import (
-    MAX_SIZE,
-    Boundary,
-    check_name,
-    check_per_level,
-    check_type,
-    own_fields,
-)
+from rgflow.cells import Boundary, Cells, Geometry, Ids, Mask, square
+from rgflow.checks import MAX_LEVELS, MAX_SIZE
+from rgflow.kinds import FROM_LEVEL, config, sizes_in_words
 
 Order = Literal["paper", "released"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Blocks(Geometry):
+Edge = Annotated[int, Ge(2), Le(MAX_SIZE), MultipleOf(2)]
+
+
+@config
+class Blocks(Geometry, kind="blocks"):
     """m×m blocks, which a disentangler maps, shifted by m/2, and then a decimator.
 
     Args:
@@ -41,29 +38,21 @@ class Blocks(Geometry):
         ['disentangler', 'decimator']
     """
 
-    m: int | tuple[int, ...] = 4
+    m: Annotated[Edge | Annotated[tuple[Edge, ...], Len(1, MAX_LEVELS)], FROM_LEVEL] = 4
     boundary: Boundary = "periodic"
     order: Order = "paper"
     disentanglers: bool = True
 
     def __post_init__(self) -> None:
-        own_fields(self)
-        check_name("boundary", self.boundary, get_args(Boundary))
-        check_name("order", self.order, get_args(Order))
-        check_type("disentanglers", self.disentanglers, bool, "true or false")
-        edges = check_per_level("m", self.m, 1, MAX_SIZE)
-        for m in edges:
-            if m < 2 or m % 2:
-                raise ValueError(f"Expected an even block edge m of at least 2; got {m}.")
         if not self.disentanglers and self.order != "paper":
             raise ValueError(
                 f"Expected the order paper without disentanglers; got {self.order}, in "
                 f"which disentanglers come last: set one of the two."
             )
-        while len(edges) > 1 and edges[-1] == edges[-2]:
-            edges = edges[:-1]
-        # In one form, so that equal geometries are equal.
-        object.__setattr__(self, "m", edges[0] if len(edges) == 1 else edges)
+
+    def in_words(self) -> str:
+        tree = "" if self.disentanglers else " without disentanglers"
+        return f"m = {sizes_in_words(self.m)}{tree}"
 
     @property
     def periodic(self) -> bool:

@@ -1,14 +1,16 @@
 """Squeezes: the geometry of a multi-scale flow such as Real NVP, which has no cells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rgflow.cells import Cells, Geometry
+from rgflow.kinds import config
 
 
-@dataclass(frozen=True, kw_only=True)
-class Squeeze(Geometry):
+@config
+class Squeeze(Geometry, kind="squeeze"):
     """Every scale maps whole images, makes four sublattices of each, and factors out two."""
+
+    squeezes = True
 
     @property
     def periodic(self) -> bool:

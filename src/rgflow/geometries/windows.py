@@ -1,29 +1,27 @@
 """Windows: cells that write one site, or a small square, and read any pattern around it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import product
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 
-from rgflow.cells import Cells, Geometry, Offset, Sublattice, fitting, square
-from rgflow.checks import (
-    MAX_SIZE,
-    Boundary,
-    check_name,
-    check_offsets,
-    check_per_level,
-    check_whole,
-    own_fields,
-)
+from rgflow.cells import Boundary, Cells, Geometry, Offset, Offsets, Sublattice, fitting, square
+from rgflow.checks import MAX_LEVELS, MAX_SIZE
+from rgflow.kinds import FROM_LEVEL, Size, config
 
 Coarse = Literal["sites", "averages"]
+Positive = Annotated[int, Ge(1)]
+MAX_PERIOD = 32
+"""Periods at the most: the phases of larger ones take minutes to find."""
+Period = Annotated[int, Ge(1), Le(MAX_PERIOD)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Windows(Geometry):
+@config
+class Windows(Geometry, kind="windows"):
     """Layers of cells on sublattices of one period, each written from what is around it.
 
     Args:
@@ -55,59 +53,56 @@ class Windows(Geometry):
         [(16, 8), (16, 4), (16, 4)]
     """
 
-    size: int = 1
-    period: int | tuple[int, ...] = 2
-    shifts: tuple[Offset, ...] | None = None
-    reach: int = 2
-    offsets: tuple[Offset, ...] | None = None
+    any_size = True
+
+    size: Size = 1
+    period: Annotated[Period | Annotated[tuple[Period, ...], Len(1, MAX_LEVELS)], FROM_LEVEL] = 2
+    shifts: Offsets | None = None
+    reach: Annotated[int, Ge(0), Le(MAX_SIZE)] = 2
+    offsets: Offsets | None = None
     boundary: Boundary = "periodic"
-    inside: tuple[int, int] | None = None
+    inside: tuple[Positive, Positive] | None = None
     coarse: Coarse = "sites"
 
     def __post_init__(self) -> None:
-        own_fields(self)
-        check_name("boundary", self.boundary, get_args(Boundary))
-        check_name("coarse", self.coarse, get_args(Coarse))
-        periods = check_per_level("period", self.period, 1, MAX_SIZE)
-        while len(periods) > 1 and periods[-1] == periods[-2]:
-            periods = periods[:-1]
-        # In one form, so that equal geometries are equal.
-        object.__setattr__(self, "period", periods[0] if len(periods) == 1 else periods)
-        check_whole("size", self.size, 1, min(periods))
-        check_whole("reach", self.reach, 0, MAX_SIZE)
-        if self.size > 1 and self.size % 2:
-            raise ValueError(f"Expected size to be 1 or even; got {self.size}.")
-        if self.shifts is not None:
-            shifts = check_offsets("shifts", self.shifts)
-            usual = self.size == 1 and len(periods) == 1 and shifts == phases(periods[0])
-            object.__setattr__(self, "shifts", None if usual else shifts)
-        elif self.size > 1:
+        if self.size > min(self.periods) or (self.size > 1 and self.size % 2):
+            raise ValueError(
+                f"Expected size to be 1, or even and at most the period {min(self.periods)}; got "
+                f"{self.size}."
+            )
+        if self.shifts is None and self.size > 1:
             raise ValueError(
                 f"Expected shifts where cells write more than one site; got none, and size "
                 f"{self.size}."
             )
-        if self.inside is not None:
-            if self.periodic:
-                raise ValueError("Expected an open boundary where inside is given; got periodic.")
-            if not isinstance(self.inside, list | tuple) or len(self.inside) != 2:
+        # In one form, so that equal geometries are equal.
+        if self.size == 1 and isinstance(self.period, int) and self.shifts == phases(self.period):
+            object.__setattr__(self, "shifts", None)
+        if self.inside is not None and self.periodic:
+            raise ValueError("Expected an open boundary where inside is given; got periodic.")
+        own = range(self.size)
+        for p, (y, x) in product(self.periods, self.offsets or ()):
+            if y % p in own and x % p in own:
                 raise ValueError(
-                    f"Expected inside to be rows and columns; got {self.inside!r:.60}."
+                    f"Expected offsets of sites that the layer doesn't write; got {(y, x)}, with "
+                    f"cells of {self.size}×{self.size} sites every {p}."
                 )
-            inside = tuple(check_whole("an edge of inside", edge, 1) for edge in self.inside)
-            object.__setattr__(self, "inside", inside)
-        if self.offsets is not None:
-            object.__setattr__(self, "offsets", check_offsets("offsets", self.offsets))
-            own = range(self.size)
-            for p, (y, x) in product(periods, self.offsets):
-                if y % p in own and x % p in own:
-                    raise ValueError(
-                        f"Expected offsets of sites that the layer doesn't write; got {(y, x)}, "
-                        f"with cells of {self.size}×{self.size} sites every {p}."
-                    )
+
+    def in_words(self) -> str:
+        if self.size > 1:
+            return self.kind
+        after = " after averages" if self.averages else ""
+        return (
+            f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level{after}"
+        )
 
     @property
     def periodic(self) -> bool:
         return self.boundary == "periodic"
+
+    @property
+    def averages(self) -> bool:
+        return self.coarse == "averages"
 
     @property
     def periods(self) -> tuple[int, ...]:
@@ -168,7 +163,7 @@ class Windows(Geometry):
             extent = min(rows, grid[0]), min(columns, grid[1])
         gone: set[Offset] = set()
         made: list[Cells] = []
-        if self.coarse == "averages" and not top:
+        if self.averages and not top:
             made.append(Squares(level, grid, extent, periodic=self.periodic))
         for k, (y, x) in enumerate(shifts):
             gone |= {((y + i) % p, (x + j) % p) for i, j in own}

@@ -21,9 +21,7 @@ from rgflow.bijectors.base import Compose, Context
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Ids
-from rgflow.config import UniformPixels
 from rgflow.flow import Flow
-from rgflow.geometries.windows import Windows
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
 from rgflow.repair.population import Parts, Population
@@ -47,9 +45,9 @@ def are_windows(flow: RGFlow, layers: Sequence[Cellwise]) -> bool:
     """Whether these layers of a flow predict every byte from bytes generated before it."""
     geometry, pixels = flow.config.geometry, flow.config.pixels
     return (
-        isinstance(geometry, Windows)
-        and geometry.usual
-        and isinstance(pixels, UniformPixels)
+        geometry.usual
+        and pixels is not None
+        and pixels.keeps_levels
         and all(
             isinstance(layer.bijector, Compose)
             and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]

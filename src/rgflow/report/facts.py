@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rgflow import checkpoint
-from rgflow.config import FlowConfig, listed
+from rgflow.config import FlowConfig
 from rgflow.files import expanded, plain
-from rgflow.pretrained import CARD, Card, Start, in_words
-from rgflow.reading import read_json
+from rgflow.kinds import sizes_in_words
+from rgflow.pretrained import CARD, Card, Start
+from rgflow.reading import instance, read_json
 from rgflow.training.run import Run
 
 Described = dict[str, Any]
@@ -118,7 +119,7 @@ def facts(about: Described) -> Iterator[tuple[str, str]]:
     """A description without a card in words: pairs of a name and a phrase."""
     config, unit = about["config"], about["unit"]
     yield ("run", about["run"]) if "run" in about else ("model", about["model"])
-    yield "flow", f"{in_words(FlowConfig.from_dict(config))}, {about['parameters']:,} parameters"
+    yield "flow", f"{FlowConfig.from_dict(config).in_words()}, {about['parameters']:,} parameters"
     yield "images", f"{config['height']} × {config['width']}, {config['channels']} channels"
     if "run" in about:
         yield from _facts_of_run(about, unit)
@@ -131,11 +132,11 @@ def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
     if skipped := about["skipped"]:
         yield "left out", f"{skipped[0]}" + f", and {len(skipped) - 1} more" * (len(skipped) > 1)
     epochs = f" ({about['epochs']:.2f} epochs)" if about["epochs"] else ""
-    only = f", levels {listed(levels)} only" if (levels := about["train_levels"]) else ""
+    only = f", levels {sizes_in_words(levels)} only" if (levels := about["train_levels"]) else ""
     time = timedelta(seconds=round(about["seconds"]))
     yield "trained", f"{about['steps']:,} steps{epochs} in {time}{only}"
     if about["start"]:
-        yield "started from", str(Start.from_dict(about["start"]))
+        yield "started from", str(instance(Start, about["start"]))
     for name in ("best", "last"):
         if entry := about[f"{name}_validation"]:
             error = entry.get("standard_error")

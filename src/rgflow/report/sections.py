@@ -31,7 +31,6 @@ from rgflow.figures.panels import framed
 from rgflow.figures.traversals import Shown, differences, labels, traversal_frames
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
-from rgflow.pretrained import in_words
 from rgflow.report import tables
 from rgflow.report.measurement import cautions, observables, quality
 from rgflow.report.page import MIN_WIDTH, Figure, Section, moving, still
@@ -54,7 +53,7 @@ def summary(subject: ReportedFlow) -> Section:
         f"{tables.shown(result.nll, 4, result.standard_error)} {result.unit} on {result.images} "
         f"test images of {subject.test.name}.",
         f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.levels} levels with "
-        f"{counts} latents, level 0 (the finest) first; {in_words(config)}.",
+        f"{counts} latents, level 0 (the finest) first; {config.in_words()}.",
     ]
     section = Section(title="Summary", text=text, parts=[tables.shares(result)])
     if run is None:
@@ -335,7 +334,7 @@ def action_summary(subject: ReportedAction) -> Section:
         title="Summary",
         text=[
             f"ESS {found.ess:.3f}, acceptance {found.metropolis.acceptance:.3f}; "
-            f"{sum(p.numel() for p in flow.parameters()):,} parameters; {in_words(flow.config)}.",
+            f"{sum(p.numel() for p in flow.parameters()):,} parameters; {flow.config.in_words()}.",
             f"The action is {action}.",
             *cautions(found),
         ],

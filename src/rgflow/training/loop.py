@@ -17,9 +17,8 @@ from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
 from rgflow.files import absolute, located
 from rgflow.flow import Flow, Terms
-from rgflow.kinds import own_class
 from rgflow.numerics import bfloat16_pays, can_compile
-from rgflow.objectives import OBJECTIVES, Batch, Objective, UnknownObjective
+from rgflow.objectives import Batch
 from rgflow.text import mean_and_error
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.display import Display
@@ -69,8 +68,7 @@ def train(
     """
     if config.minutes is None and config.steps is None:
         raise ValueError("Expected a training budget: give minutes, steps or both; got neither.")
-    if isinstance(objective := config.objective, UnknownObjective):
-        own_class("objective", objective.path, OBJECTIVES, Objective)  # type: ignore[type-abstract]
+    config.objective.check_imported()
     prepare_machine()
     # Under torchrun without a GPU, this tells accelerate to join the processes, over gloo; on a Mac
     # it would take a GPU otherwise that has no float64.

@@ -274,7 +274,7 @@ class Run:
         last: dict[str, Any] = record.get("result") or next(
             (entry for entry in reversed(self.entries()) if "nll" in entry), {}
         )
-        start = Start.from_dict(record["start"]) if isinstance(record.get("start"), dict) else None
+        start = instance(Start, record["start"]) if record.get("start") else None
         return Start(
             model=self.folder.resolve().name,
             steps=last.get("steps", last.get("step")),

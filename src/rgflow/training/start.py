@@ -12,7 +12,6 @@ from rgflow.checkpoint import CONFIG, load_config
 from rgflow.config import FlowConfig, TrainConfig
 from rgflow.files import expanded
 from rgflow.flow import Flow
-from rgflow.geometries import Windows
 from rgflow.pretrained import CARD, OF_MACHINE, Card, Start, folder_of
 from rgflow.training.run import Run
 
@@ -123,7 +122,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
 
 def _grows(flow: Flow, model: Flow) -> bool:
     """Whether a flow may start with the weights of a model of another size."""
-    alike = flow.config.shared or isinstance(flow.config.geometry, Windows)
+    alike = flow.config.shared or flow.config.geometry.any_size
     return alike and flow.image_shape[1:] != model.image_shape[1:] and model.levels > 1
 
 

@@ -7,7 +7,7 @@ from rgflow.app.panels.latents import Latents
 from rgflow.app.panels.mixing import Mix
 from rgflow.app.panels.repair import Repair
 from rgflow.app.panels.sample import Sample
-from rgflow.kinds import own_class
+from rgflow.kinds import imported_class
 
 PANELS: dict[str, type[Panel]] = {one.title: one for one in (Sample, Latents, Mix, Repair)}
 """By title, in the order of the page."""
@@ -25,7 +25,7 @@ def panels(own: Iterable[str] = ()) -> list[Panel]:
     """
     found = dict(PANELS)
     for path in own:
-        panel = own_class("panel", path, PANELS, Panel)
+        panel = imported_class("panel", path, PANELS, Panel)
         title = getattr(panel, "title", "")
         if not title or title in found:
             raise ValueError(

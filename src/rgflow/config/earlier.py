@@ -1,0 +1,68 @@
+"""Configs that earlier versions wrote into folders of runs and models."""
+
+from typing import Any
+
+from rgflow.checks import short
+from rgflow.config.maps import Map
+from rgflow.config.parts import FAMILIES
+from rgflow.kinds import options_of
+
+FORMER_NAMES = {"clip": "max_grad_norm", "average": "ema_decay"}
+"""Settings of a training that had another name."""
+GONE = {"channel_mixing": False, "dequantization": "uniform"}
+"""Options of maps and pixels that are gone, with the value that means what is done now."""
+FLAT = (
+    "architecture", "m", "boundary", "order", "disentanglers", "bijector", "bijector_options",
+    "depth", "hidden", "blocks", "conditioner", "bins", "components", "splits", "stem", "prior",
+    "prior_scale", "prior_df", "pixels",
+)  # fmt: skip
+"""Options of all kinds, which were settings of the flow."""
+
+
+def training_of_earlier(values: Any) -> Any:
+    """The settings of a training as this version has them."""
+    if not isinstance(values, dict):
+        return values
+    found = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+    return found | {"model": flow_of_earlier(found["model"])} if "model" in found else found
+
+
+def flow_of_earlier(values: Any) -> Any:
+    """A flow's config as this version has it. The first versions had one flat list of the options
+    of all kinds; later ones had options that are gone.
+
+    Raises:
+        ValueError: If an option that is gone had another value than that of what is done now.
+    """
+    if not isinstance(values, dict) or "bijector" not in values:
+        parts = values if isinstance(values, dict) else {}
+        changed = {
+            name: _without_gone(part)
+            for name in ("map", "pixels")
+            if isinstance(part := parts.get(name), dict) and "." not in str(part.get("kind"))
+        }
+        return values | changed if changed else values
+    values, squeezes = _without_gone(values), values.get("architecture") == "real_nvp"
+    found = {name: value for name, value in values.items() if name not in FLAT}
+    for part, kind in {
+        "geometry": "squeeze" if squeezes else "blocks",
+        "map": "convolutional" if squeezes else values["bijector"],
+        "prior": values.get("prior", "laplace"),
+        "pixels": values.get("pixels", "logit"),
+    }.items():
+        known = FAMILIES[part].kinds.get(str(kind), Map)
+        former = {name: "prior_scale" if name == "scale" else name for name in options_of(known)}
+        options = {name: values[flat] for name, flat in former.items() if flat in values}
+        found[part] = None if kind is None else {"kind": kind, **options}
+    found["map"] |= values.get("bijector_options") or {}
+    return found
+
+
+def _without_gone(options: dict[str, Any]) -> dict[str, Any]:
+    for name, now in GONE.items():
+        if options.get(name, now) != now:
+            raise ValueError(
+                f"Expected {name} to be {now}, as it isn't an option any more; got "
+                f"{short(options[name])}: leave it out, or use the version that made this config."
+            )
+    return {name: value for name, value in options.items() if name not in GONE}
