@@ -257,7 +257,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     monkeypatch.setattr(searching, "LEAST", 64)
     found, shares = np.zeros_like(expected), []
     for rows, part in searching.searched(
-        flow, pixels, slice(0, 300), slice(0, 400), damage.ODD, 0.0, shares.append
+        flow, pixels, slice(0, 300), slice(0, 400), damage.ODD_EXCESS, 0.0, shares.append
     ):
         found[rows] = part
     assert shares == sorted(shares)
@@ -265,7 +265,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert np.array_equal(found, expected)
     maps = list(searching.surprises(flow, pixels, slice(10, 139), slice(3, 190), 2, shares.append))
     assert [excess.shape for _, excess in maps] == [(16, 47), (16, 47), (1, 47)]
-    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > damage.ODD
+    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > damage.ODD_EXCESS
 
 
 # ------------------------------------------------------------------------------------- jobs

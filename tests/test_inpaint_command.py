@@ -202,7 +202,7 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         (
             "cube",
             ["image.png", "--mask", "mask.png", "mask.png"],
-            "one for each of 1 images; got 2",
+            "one for each of 1 picture; got 2",
         ),
         ("cube", ["image.png", *BOX, "--accept"], "--find with --accept"),
         ("cube", ["image.png", *BOX, "--truth", "image.png", "image.png"], "for each picture"),

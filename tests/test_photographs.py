@@ -811,7 +811,7 @@ def test_levels_of_files(chelsea, tmp_path):
         (["score", "empty"], "folder with pictures, .parquet or .tar files; .*empty has none"),
         (["repair", "good.png", "--mask", "small.png"], "a mask of 40×30 pixels"),
         (["repair", "good.png", "--mask", "black.png"], "white somewhere; .*black.png is black"),
-        (["repair", "good.png", "--box", "[0, 0, 99, 2]"], "a box inside the picture of 40×30"),
+        (["repair", "good.png", "--box", "[0, 0, 99, 2]"], "a rectangle inside the 30×40 image"),
         (["repair", "good.png", "--box", "[0, 0, 30, 40]"], "in which everything is"),
         (
             ["repair", "good.png", "--background", "wite"],

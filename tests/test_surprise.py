@@ -14,8 +14,8 @@ from rgflow import trained
 from rgflow.figures.surprise import surprises
 from rgflow.repair.surprise import (
     CEILING,
+    EDGE_SHARE,
     FILE,
-    HEIGHT,
     Reference,
     Surprise,
     Tail,
@@ -298,7 +298,7 @@ class TestProposal:
         assert mask[4:13, 7:14].all()
         assert not mask[3:14, 15:19].any()
         wide = np.flatnonzero(mask[22, 20:])
-        assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(1 / HEIGHT)) + 2, abs=1)
+        assert len(wide) == pytest.approx(2 * np.sqrt(8 * np.log(1 / EDGE_SHARE)) + 2, abs=1)
         assert mask.sum() < 9 * 9 + len(wide) ** 2
 
     def test_what_is_far_less_surprising_is_left_out(self, reference):

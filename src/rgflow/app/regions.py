@@ -38,7 +38,7 @@ class Region(BaseModel):
     zoom: Annotated[int, Field(ge=0, le=8)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
     count: Annotated[int, Field(ge=1, le=6)] = 3
-    odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD
+    odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD_EXCESS
     factor: Literal[2, 4] = 2
 
     def within(self, photo: Photo) -> tuple[slice, slice]:

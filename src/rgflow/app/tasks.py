@@ -176,10 +176,10 @@ def complete(task: Task) -> dict[str, Any]:
         ValueError: If nothing is marked, or too much, or coarse images of the flow are averages.
     """
     region, count = task.region, int(task.marked.sum())
-    if count > restoring.MOST_COMPLETED:
+    if count > restoring.MAX_COMPLETED_PIXELS:
         raise ValueError(
-            f"Expected at most {restoring.MOST_COMPLETED:,} marked pixels for completions; got "
-            f"{count:,}: unmark some of them."
+            f"Expected at most {restoring.MAX_COMPLETED_PIXELS:,} marked pixels for completions; "
+            f"got {count:,}: unmark some of them."
         )
     # A cell of level h reads what is up to reach·2^h away. So what a missing pixel of this level
     # depends on is up to twice as far: for a reach of 3, 3 << COMPLETION_LEVELS for the finest

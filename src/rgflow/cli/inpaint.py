@@ -106,8 +106,7 @@ def _add_options(options: Parser) -> None:
         "number of test images, each with a random square of 10×10 pixels (the paper's Table F1)",
         least=2,
     )
-    options.files("mask", "picture files, white where to fill in: one for all images, or one each")
-    options.several("box", int, None, "[y, x, height, width] to fill in")
+    regions.add_options(options)
     options.flag("find", "find odd regions; draw them and write masks")
     options.flag("accept", "with --find: fill in what it finds")
     options.number("false_alarms", 0.05, "share of clean images in which a region may be found")
@@ -140,6 +139,7 @@ def _add_options(options: Parser) -> None:
 
 def _check(settings: Namespace) -> None:
     """Raise a `ValueError` unless the options fit together; imports nothing heavy."""
+    regions.check(settings, len(settings.mask or ()))  # how many images there are isn't known yet
     sources = [bool(settings.images), settings.split is not None, settings.benchmark is not None]
     if sum(sources) != 1:
         raise ValueError(
@@ -155,8 +155,6 @@ def _check(settings: Namespace) -> None:
             f"Expected the region to fill in; got {sum(places)} of --mask, --box and --find: give "
             f"one."
         )
-    if settings.box is not None and len(settings.box) != 4:
-        raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
     if settings.accept and not settings.find:
         raise ValueError("Expected --find with --accept; got none: add --find.")
     if settings.truth and (settings.split or len(settings.truth) != len(settings.images)):

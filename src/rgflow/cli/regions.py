@@ -1,4 +1,4 @@
-"""The images of `rgflow inpaint`, and their regions: given, random, or found."""
+"""Images and regions of `rgflow inpaint` and `rgflow repair`: given, random, or found."""
 
 from __future__ import annotations
 
@@ -7,18 +7,46 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
 from rgflow.files import expanded
-from rgflow.text import reporting, say
+from rgflow.text import many, reporting, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
+    from rgflow.cli.parsing import Parser
     from rgflow.cli.subjects import Pictures
     from rgflow.lattice import Mask
     from rgflow.trained import Model
 
 SQUARE = 10
-"""Edge of the regions of a benchmark."""
+"""Edge of the regions of a benchmark, in pixels."""
+
+
+def add_options(options: Parser) -> None:
+    """Add the options by which regions are given."""
+    options.files("mask", "picture files, white where to repair: one for all, or one for each")
+    options.several("box", int, None, "[y, x, height, width] to repair")
+
+
+def check(settings: Namespace, pictures: int) -> None:
+    """Raise a `ValueError` unless a box has four numbers, and masks are one for all or one each."""
+    if settings.box is not None and len(settings.box) != 4:
+        raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
+    if settings.mask and len(settings.mask) not in (1, pictures):
+        raise ValueError(
+            f"Expected one mask, or one for each of {many(pictures, 'picture')}; got "
+            f"{len(settings.mask)}."
+        )
+
+
+def given(settings: Namespace, number: int, size: tuple[int, int]) -> Mask:
+    """The region of a picture, the `number`th, [H, W], by a box or the file of a mask."""
+    from rgflow.lattice import Sites
+    from rgflow.photographs.pictures import read_mask
+
+    if settings.box is not None:
+        return Sites(height=size[0], width=size[1]).box(*settings.box)
+    return read_mask(expanded(settings.mask[number % len(settings.mask)]), size)
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
@@ -46,7 +74,6 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
     """The regions to fill in, [N, H, W]; none: there is nothing to do."""
     import numpy as np
 
-    from rgflow.photographs.pictures import read_mask
     from rgflow.repair.comparison import random_boxes
 
     n, flow = len(images), model.flow
@@ -57,14 +84,11 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
                 f"takes squares of that size; got {flow.image_shape[1]}×{flow.image_shape[2]}."
             )
         return random_boxes(flow.lattice, n, SQUARE, settings.seed)
-    if settings.box is not None:
-        return np.broadcast_to(flow.lattice.box(*settings.box), (n, *flow.image_shape[1:]))
     if settings.find:
         return _found(settings, model, images, pictures)
-    read = [read_mask(expanded(file), flow.image_shape[1:]) for file in settings.mask]
-    if len(read) not in (1, n):
-        raise ValueError(f"Expected one mask, or one for each of {n} images; got {len(read)}.")
-    return np.stack(read * (n // len(read)))
+    check(settings, n)
+    height, width = flow.image_shape[1:]
+    return np.stack([given(settings, number, (height, width)) for number in range(n)])
 
 
 def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:

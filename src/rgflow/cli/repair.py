@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rgflow.checks import check_name
+from rgflow.cli import regions
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
 from rgflow.text import bars, many, say
@@ -36,8 +37,7 @@ def run(arguments: Sequence[str]) -> None:
         help="picture files of any size and mode; or example:scratches, example:text, example:dust",
     )
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
-    options.files("mask", "pictures, white where to repair: one for all, or one each")
-    options.several("box", int, None, "[y, x, height, width] to repair")
+    regions.add_options(options)
     options.number(
         "odd",
         25.0,
@@ -53,13 +53,7 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     if settings.mask and settings.box:
         raise ValueError("Expected --mask or --box; got both: leave one out.")
-    if settings.mask and len(settings.mask) not in (1, len(settings.pictures)):
-        raise ValueError(
-            f"Expected one mask, or one for each of {len(settings.pictures)} pictures; got "
-            f"{len(settings.mask)}."
-        )
-    if settings.box is not None and len(settings.box) != 4:
-        raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
+    regions.check(settings, len(settings.pictures))
 
     from rgflow import trained
     from rgflow.photographs.examples import EXAMPLES, damaged
@@ -70,7 +64,6 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
-    masks = settings.mask or [None]
     for number, name in enumerate(settings.pictures):
         kind, _, which = name.partition("example:")
         if kind or not which:
@@ -81,17 +74,16 @@ def run(arguments: Sequence[str]) -> None:
             content, _ = damaged(which)
             path, picture = Path(content.name), read(content)
             write(picture.image, expanded(settings.out) / f"damaged-{path.name}")
-        _repair(flow, path, picture, masks[min(number, len(masks) - 1)], settings)
+        _repair(flow, path, picture, number, settings)
 
 
-def _repair(
-    flow: Flow, path: Path, picture: Picture, mask: str | None, settings: Namespace
-) -> None:
-    """One picture."""
+def _repair(flow: Flow, path: Path, picture: Picture, number: int, settings: Namespace) -> None:
+    """Repair one picture, the `number`th, and write it."""
     import torch
     from PIL import Image
 
     from rgflow.figures.repair import before_after
+    from rgflow.photographs.damage import find_damage
     from rgflow.photographs.pictures import write
     from rgflow.photographs.restoring import restore
 
@@ -101,22 +93,24 @@ def _repair(
         say(f"{path.name}: {note}.")
     with bars() as shown:
         task = shown.add_task(f"{path.name}, looking for damage", total=1.0)
-        hole = _hole(
-            flow, image, picture, mask, settings, lambda x: shown.update(task, completed=x)
-        )
-        searched = not mask and settings.box is None
-        if not hole.any():
-            say(f"{path.name}: no damage was found; mark it with --mask, or lower --odd.")
-            return
-        written = []
-        if searched:  # what took longest is kept, whatever happens next
+
+        def progress(share: float) -> None:
+            shown.update(task, completed=share)
+
+        written, searched = [], not settings.mask and settings.box is None
+        if searched:
+            odd, loss = settings.odd, picture.loss
+            hole = find_damage(flow, image, odd=odd, loss=loss, progress=progress).found
+            if not hole.any():
+                say(f"{path.name}: no damage was found; mark it with --mask, or lower --odd.")
+                return
             found = Image.fromarray(hole.astype("uint8") * 255)
+            # What took longest is kept, whatever happens next.
             written.append(write(found, folder / f"{path.stem}-mask.png"))
+        else:
+            hole = regions.given(settings, number, picture.size)
         shown.update(task, description=f"{path.name}, repairing")
-        whole = restore(
-            flow, image, hole, sweeps=settings.sweeps,
-            progress=lambda x: shown.update(task, completed=x),
-        )  # fmt: skip
+        whole = restore(flow, image, hole, sweeps=settings.sweeps, progress=progress)
     written.insert(0, write(picture.replaced(whole.cpu().numpy(), hole), folder / path.name))
     compared = folder / f"{path.stem}-before-after.png"
     written.append(write(before_after(image, whole.cpu(), hole), compared))
@@ -142,37 +136,6 @@ def _repair(
         )
 
 
-def _hole(
-    flow: Flow,
-    image: Tensor,
-    picture: Picture,
-    mask: str | None,
-    settings: Namespace,
-    progress: Any,
-) -> Mask:
-    """What to repair, [H, W]."""
-    import numpy as np
-
-    from rgflow.photographs.damage import find_damage
-    from rgflow.photographs.pictures import read_mask
-
-    height, width = picture.size
-    if settings.box is not None:
-        y, x, rows, columns = settings.box
-        if min(rows, columns) < 1 or min(y, x) < 0 or y + rows > height or x + columns > width:
-            raise ValueError(
-                f"Expected a box inside the picture of {width}×{height} pixels; got "
-                f"{settings.box}, which is [y, x, height, width]."
-            )
-        out = np.zeros((height, width), dtype=bool)
-        out[y : y + rows, x : x + columns] = True
-        return out
-    if mask is None:
-        found = find_damage(flow, image, odd=settings.odd, loss=picture.loss, progress=progress)
-        return found.found
-    return read_mask(expanded(mask), picture.size)
-
-
 def _draw(
     flow: Flow, image: Tensor, hole: Mask, picture: Picture, path: Path, settings: Namespace
 ) -> list[Path]:
@@ -180,11 +143,11 @@ def _draw(
     import torch
 
     from rgflow.photographs.pictures import write
-    from rgflow.photographs.restoring import MOST_COMPLETED, completions
+    from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, completions
 
-    if hole.sum() > MOST_COMPLETED:
+    if hole.sum() > MAX_COMPLETED_PIXELS:
         raise ValueError(
-            f"Expected at most {MOST_COMPLETED:,} missing pixels for --completions; got "
+            f"Expected at most {MAX_COMPLETED_PIXELS:,} missing pixels for --completions; got "
             f"{int(hole.sum()):,}: mark less."
         )
     written = []

@@ -33,26 +33,33 @@ from rgflow.flow import Flow
 from rgflow.photographs.pictures import as_seen, image_of
 from rgflow.photographs.restoring import Around, restore
 
-ODD, BESIDE = 25.0, 12.0
+ODD_EXCESS, NEIGHBOUR_EXCESS = 25.0, 12.0
 """Excess in nats above which a pixel is odd, and above which a neighbour of an odd pixel is."""
-APART, OUT = 4, 2
-"""An odd pixel is above all but one of its neighbours, or below, in a channel: by more than so many
-levels, and so many times by more than the range of those. Few pixels are, and only these are
-judged by the flow."""
-ROUNDS = 4
-FLAT, LARGEST, THIN = 12, 0.05, 3
-"""Limits for a shape: its minimum number of pixels; and its maximum share of the picture, unless it
-has at most so many pixels for each of its edge."""
-CONTRAST, FAINT, SHARP, NARROW = 10, 6, 0.65, 11
-"""By how many levels a narrow shape differs from what surrounds it; by how many one of exactly one
-colour does, at which share of its edge; and the width from which a shape isn't narrow."""
+MIN_STEP, MIN_STEP_RATIO = 4, 2
+"""A pixel is judged by the flow if it is above all but one of its neighbours, or below, in a
+channel: by more than `MIN_STEP` levels, and by more than 1/`MIN_STEP_RATIO` of their range. Few
+pixels are, which saves most evaluations."""
+MAX_ROUNDS = 4
+"""Number of times that what was found is restored and judged again."""
+MIN_SHAPE_PIXELS = 12
+"""Smallest shape of one colour or brightness that counts as damage, in pixels."""
+MAX_SHAPE_SHARE, MAX_THICKNESS = 0.05, 3
+"""Largest such shape, as a share of the picture; larger ones count if they have at most
+`MAX_THICKNESS` pixels per pixel of edge."""
+NARROW_WIDTH = 11
+"""Width in pixels from which a shape isn't narrow."""
+NARROW_CONTRAST = 10
+"""Levels by which a narrow shape differs at least from what surrounds it."""
+EDGE_CONTRAST, MIN_SHARP_SHARE = 6, 0.65
+"""Levels by which a shape of exactly one colour differs from what surrounds it, at this share of
+its edge at least."""
 BLACK, WHITE = 6, 243
 """The brightest black and the darkest white: JPEG gives white lines some of the colour beside them,
 which makes them darker."""
-SOFT, SOFTEST = 0.2, 0.4
+MAX_SOFTNESS, MAX_EXTREME_SOFTNESS = 0.2, 0.4
 """Maximum contrast beside a shape of one brightness, in units of its own: what a lens has drawn is
 softer. The latter if it is black or white, as few other things are."""
-EDGES = generate_binary_structure(2, 2)
+EIGHT_NEIGHBOURS = generate_binary_structure(2, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +81,7 @@ def find_damage(
     flow: Flow,
     image: Tensor,
     *,
-    odd: float = ODD,
+    odd: float = ODD_EXCESS,
     loss: float = 0.0,
     progress: Callable[[float], None] | None = None,
 ) -> Damage:
@@ -89,7 +96,7 @@ def find_damage(
         progress: Called with the share of the work that is done.
 
     Raises:
-        ValueError: If the flow is of another kind.
+        ValueError: If the flow is of another kind, or its coarse images are averages.
 
     Example:
         >>> from rgflow import load_flow
@@ -105,50 +112,45 @@ def find_damage(
         sites = np.argwhere(where)
         excess[where] = by.excess(torch.as_tensor(sites), image, told).numpy()
 
-    stage = _stages(progress, 1 + 2 * ROUNDS)
-    judge(around, _apart(pixels), next(stage))
+    stages = 1 + 2 * MAX_ROUNDS
+    stage = iter([progress and partial(_tell, progress, k, stages) for k in range(stages)])
+    judge(around, _conspicuous(pixels), next(stage))
     clipped = ((pixels == 0) | (pixels == 255)).all(0)  # which flows find less unlikely
     narrow = _narrow(pixels, loss)
     whole = narrow if loss else _flat(pixels)
-    found = (excess > np.where(clipped, min(odd, BESIDE), odd)) | narrow | whole
-    for _ in range(ROUNDS):
+    found = (excess > np.where(clipped, min(odd, NEIGHBOUR_EXCESS), odd)) | narrow | whole
+    for _ in range(MAX_ROUNDS):
         if not found.any() or found.all():
             break
         restored = Around(flow, restore(flow, image, found, sweeps=2, progress=next(stage)))
-        judged = binary_dilation(found, EDGES)
+        judged = binary_dilation(found, EIGHT_NEIGHBOURS)
         judge(restored, judged, next(stage))
-        new, stays = judged & (excess > BESIDE), _unlikely(found, excess)
+        new, stays = judged & (excess > NEIGHBOUR_EXCESS), _unlikely(found, excess)
         if loss:
-            new &= binary_dilation(stays, EDGES)
+            new &= binary_dilation(stays, EIGHT_NEIGHBOURS)
         new |= stays & whole  # as some pixels of a shape make others likely
         if (new == found).all():
             break
         found = new
     if loss:  # which blurs the edges of damage
-        found = binary_dilation(found, EDGES)
+        found = binary_dilation(found, EIGHT_NEIGHBOURS)
     return Damage(found, excess)
 
 
-def _stages(
-    progress: Callable[[float], None] | None, count: int
-) -> Iterator[Callable[[float], None] | None]:
-    """For each of so many stages, what to call with the share of it that is done."""
-    for k in range(count):
-        yield partial(_tell, progress, k, count) if progress else None
-
-
 def _tell(progress: Callable[[float], None], stage: int, count: int, share: float) -> None:
-    """Call with the share of all stages."""
+    """Report progress, given the share of one of several stages."""
     progress((stage + share) / count)
 
 
-def _apart(image: NDArray[np.uint8]) -> Mask:
+def _conspicuous(image: NDArray[np.uint8]) -> Mask:
     """Where some channel is well above, or below, all but one of the neighbours."""
     out = np.zeros(image.shape[1:], dtype=bool)
     for channel in image.astype(np.int16):
         (high, most), (low, least) = _largest_beside(channel), _largest_beside(-channel)
         for rise, second, end in ((channel - high, high, least), (-channel - low, low, most)):
-            out |= (rise > APART) & (OUT * rise > second + end)  # which is their range
+            out |= (rise > MIN_STEP) & (
+                MIN_STEP_RATIO * rise > second + end
+            )  # which is their range
     return out
 
 
@@ -171,14 +173,14 @@ def _narrow(image: NDArray[np.uint8], loss: float) -> Mask:
     white, black = grey >= WHITE - 2 * loss, grey <= BLACK + 2 * loss
     out = np.zeros(grey.shape, dtype=bool)
     for contrast, extreme in (
-        (grey - grey_opening(grey, (NARROW, NARROW)), white),
-        (grey_closing(grey, (NARROW, NARROW)) - grey, black),
+        (grey - grey_opening(grey, (NARROW_WIDTH, NARROW_WIDTH)), white),
+        (grey_closing(grey, (NARROW_WIDTH, NARROW_WIDTH)) - grey, black),
     ):
-        narrow = contrast > CONTRAST + 4 * loss
-        out |= _hard(narrow & extreme, contrast, SOFTEST)
+        narrow = contrast > NARROW_CONTRAST + 4 * loss
+        out |= _hard(narrow & extreme, contrast, MAX_EXTREME_SOFTNESS)
         for start in (0.0, 2.5 * loss) if loss else ():  # as a range may end amid a shape
             ranges = 1 + ((grey + start) // (5 * loss)).astype(int)
-            out |= _hard(np.where(narrow & ~extreme, ranges, 0), contrast, SOFT)
+            out |= _hard(np.where(narrow & ~extreme, ranges, 0), contrast, MAX_SOFTNESS)
     return out
 
 
@@ -192,7 +194,7 @@ def _hard(colours: NDArray[Any], contrast: NDArray[np.uint8], soft: float) -> Ma
         end = (names[own] != names[other]) & (names[other] > 0)
         beside += np.bincount(names[other][end], contrast[own][end], len(sizes))
         edges += np.bincount(names[other][end], minlength=len(sizes))
-    fits = (sizes >= FLAT) & (beside <= soft * edges * inside)
+    fits = (sizes >= MIN_SHAPE_PIXELS) & (beside <= soft * edges * inside)
     return np.asarray((names > 0) & fits[names])
 
 
@@ -206,11 +208,13 @@ def _flat(image: NDArray[np.uint8]) -> Mask:
     edges, sharp = np.zeros((2, len(sizes)), dtype=int)
     for own, other in _pairs():
         end = names[own] != names[other]
-        step = np.abs(image[:, *own].astype(np.int16) - image[:, *other]).max(0) > FAINT
+        step = np.abs(image[:, *own].astype(np.int16) - image[:, *other]).max(0) > EDGE_CONTRAST
         edges += np.bincount(names[own][end], minlength=len(sizes))
         sharp += np.bincount(names[own][end & step], minlength=len(sizes))
-    fits = (sizes <= LARGEST * names.size) | (sizes <= THIN * edges)
-    return np.asarray(((sizes >= FLAT) & fits & (sharp >= SHARP * edges))[names])
+    fits = (sizes <= MAX_SHAPE_SHARE * names.size) | (sizes <= MAX_THICKNESS * edges)
+    return np.asarray(
+        ((sizes >= MIN_SHAPE_PIXELS) & fits & (sharp >= MIN_SHARP_SHARE * edges))[names]
+    )
 
 
 def _pairs() -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
@@ -226,4 +230,4 @@ def _unlikely(found: Mask, excess: NDArray[np.float32]) -> Mask:
     names = label(found, connectivity=2)
     own = names[found]
     mean = np.bincount(own, excess[found]) / np.maximum(np.bincount(own), 1)
-    return np.asarray((mean > BESIDE)[names])
+    return np.asarray((mean > NEIGHBOUR_EXCESS)[names])

@@ -4,18 +4,18 @@ Letters in shapes: C channels; H, W rows and columns.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.cellwise import BAND
+from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Mask
 from rgflow.checks import check_at_least
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
-from rgflow.model import RGFlow
+from rgflow.model import RGFlow, RGStep
 from rgflow.photographs.scoring import (
     averaged,
     grids,
@@ -27,6 +27,7 @@ from rgflow.photographs.scoring import (
 )
 
 FACTORS = (2, 4, 8)
+"""Factors by which both edges of a photograph can grow."""
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def enlarge(
         flow: A flow of windows, with one set of weights for all levels.
         image: uint8 [C, H, W].
         factor: 2, 4 or 8.
-        temperature: T of p^(1/T), at which the finer levels are drawn; none: medians.
+        temperature: T of p^(1/T), at which the finer levels are drawn; None: medians.
         generator: Source of randomness, on the CPU.
         keep: A folder that keeps what is done, so that the same call continues after an
             interruption. It has to be empty for other arguments, and isn't removed.
@@ -61,7 +62,8 @@ def enlarge(
         uint8 [C, factor·H, factor·W].
 
     Raises:
-        ValueError: If the flow is of another kind, or there is no such factor.
+        ValueError: If the flow is of another kind or has weights of its own at some levels, the
+            temperature is negative, or there is no such factor.
 
     Example:
         >>> from rgflow import load_flow
@@ -84,23 +86,27 @@ def enlarge(
     while factor > 1:
         larger = kept.image((len(image), 2 * image.shape[1], 2 * image.shape[2]))
         larger[:, ::2, ::2] = image
-        of = sized(flow, larger[None])
-        for layer in reversed(windows_of(of.steps[0])):
-            window = window_of(layer)
-            for band in layer.bands(BAND):
-                own, context = band.read(larger[None])
-                u = uniforms(flow, own, temperature, generator)
-                done += len(band.cells)
-                if done > kept.done:
-                    free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-                    band.write(larger[None], window.draw_levels(own, free, u, context)[0])
-                    kept.write(done)
-                if progress:
-                    progress(done / total)
+        for band in _bands(sized(flow, larger[None]).steps[0]):
+            own, context = band.read(larger[None])
+            u = uniforms(flow, own, temperature, generator)
+            done += len(band.cells)
+            if done > kept.done:
+                free = torch.ones(len(own), dtype=torch.bool, device=own.device)
+                drawn = window_of(band.layer).draw_levels(own, free, u, context)[0]
+                band.write(larger[None], drawn)
+                kept.write(done)
+            if progress:
+                progress(done / total)
         if has_averages(flow):
             larger = averaged(larger[None], -1)[0]
         image, factor = larger, factor // 2
     return image
+
+
+def _bands(step: RGStep) -> Iterator[Band]:
+    """The layers of a level in the order of generation, in bands."""
+    for layer in reversed(windows_of(step)):
+        yield from layer.bands(BAND)
 
 
 class _Kept:
@@ -140,7 +146,7 @@ def uniforms(
 
 
 def from_cube(d: Tensor) -> Tensor:
-    """Uniform numbers below 1 from cube coordinates (`rgflow.priors`)."""
+    """Uniform numbers below 1 from cube coordinates (`rgflow.priors`), both of any shape."""
     return torch.where(d > 0, d, (1 + d).clamp(max=1 - torch.finfo(d.dtype).eps))
 
 
@@ -155,8 +161,9 @@ def redraw(
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Redraw the detail of a region, given its coarse levels and its surroundings. Where coarse
-    images are averages, this is the detail of all squares inside the region.
+    """Redraw the detail of a region, given its coarse levels and its surroundings.
+
+    Where coarse images are averages, this is the detail of all squares inside the region.
 
     Args:
         flow: A flow of windows, of any size.
@@ -193,23 +200,20 @@ def redraw(
     for level in reversed(range(count)):
         if level + 1 < count:
             found[level][:, :, ::2, ::2] = unaveraged(of, found, level + 1)
-        marked = inside[level]
-        for layer in reversed(windows_of(of.steps[level])):
-            window = window_of(layer)
-            for band in layer.bands(BAND):
-                cells, (i, j) = band.cells, band.cells.start
-                free = torch.from_numpy(marked[band.rows][i :: cells.step, j :: cells.step].copy())
-                free = free[: cells.shape[0], : cells.shape[1]].flatten().to(flow.device)
-                if not free.any():
-                    continue
-                every, context = band.read(found[level])
-                own, context = every[free], context.rows(free)
-                u = uniforms(flow, own, temperature, generator)
-                drawn = window.draw_levels(own, torch.ones_like(free[free]), u, context)[0]
-                band.write(found[level], every.index_put((free,), drawn.to(every)))
-                done += len(own)
-                if progress:
-                    progress(done / total)
+        for band in _bands(of.steps[level]):
+            (i, j), step, shape = band.cells.start, band.cells.step, band.cells.shape
+            marked = inside[level][band.rows][i::step, j::step][: shape[0], : shape[1]]
+            if not marked.any():
+                continue
+            free = torch.from_numpy(marked.flatten()).to(flow.device)
+            every, context = band.read(found[level])
+            own = every[free]
+            u = uniforms(flow, own, temperature, generator)
+            drawn = window_of(band.layer).draw_levels(own, free[free], u, context.rows(free))[0]
+            band.write(found[level], every.index_put((free,), drawn.to(every)))
+            done += len(own)
+            if progress:
+                progress(done / total)
     return unaveraged(of, found, 0)[0]
 
 

@@ -23,22 +23,30 @@ from torch.nn.functional import interpolate, pad
 
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Band
-from rgflow.cells import Ids, Mask, Sublattice
+from rgflow.cells import Mask, Sublattice
 from rgflow.flow import Flow
 from rgflow.photographs.scoring import check_windows, has_averages, padded, sized, window_of
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.particles import Chain, filling_of
 
-SWEEPS, DEEPER, DEEP, EVERY = 4, 0.7, 8, 4
-"""Number of times every missing pixel is estimated; the factor by which the weight of the estimate
-against the first guess falls with every pixel from the edge of the hole; the distance from that
-edge above which the guess comes from the coarse image; and at this distance, the step between
-pixels that aren't drawn. Chosen on validation photographs of `wallpapers`."""
-TILE, MARGIN, PACE = 96, 16, 500
-"""Edge of the squares whose holes are initialised together, the margin seen around them, and how
-many pixels a sweep estimates in the time that one square takes."""
-MOST_COMPLETED = 1 << 18
-"""Largest hole, in pixels, for which completions are worth waiting for: 10 minutes on one core."""
+SWEEPS = 4
+"""Number of times every missing pixel is estimated. This and the next three were chosen on
+validation photographs of `wallpapers`."""
+DECAY = 0.7
+"""Factor by which the weight of the estimate against the first guess falls with every pixel from
+the edge of the hole."""
+DEEP = 8
+"""Distance in pixels from the edge of a hole above which the first guess comes from the coarse
+image."""
+DEEP_STEP = 4
+"""Farther than `DEEP` from the edge, every such row and column isn't drawn in completions."""
+TILE, TILE_MARGIN = 96, 16
+"""Edge of the squares whose holes are initialised together, and the margin around them, in pixels:
+biharmonic inpainting of a whole photograph at once would need too much memory."""
+PIXELS_PER_TILE = 500
+"""Pixels that a sweep estimates in the time in which one square is initialised."""
+MAX_COMPLETED_PIXELS = 1 << 18
+"""Largest hole, in pixels, for which completions are drawn: 10 minutes on one core."""
 
 
 class Around:
@@ -46,7 +54,11 @@ class Around:
 
     Args:
         flow: A flow of windows, of any size.
-        image: uint8 [C, H, W].
+        image: The photograph, uint8 [C, H, W].
+
+    Attributes:
+        image: The same, on the flow's device; it may be changed.
+        step: Pixels of one residue modulo this don't read one another.
 
     Raises:
         ValueError: If the flow is of another kind, or its coarse images are averages, or the image
@@ -70,7 +82,7 @@ class Around:
 
     @torch.no_grad()
     def median(self, sites: Tensor) -> Tensor:
-        """The median of every channel at some sites [k, 2], given those before it, [k, C]."""
+        """Medians of the channels at some sites [k, 2], each given those before it, [k, C]."""
         context = self._context(sites)
         half = context.values.new_full((len(sites), len(self.image)), 0.5)
         free = torch.ones(len(sites), dtype=torch.bool, device=half.device)
@@ -83,8 +95,16 @@ class Around:
         image: Tensor | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Tensor:
-        """How much less likely than their medians pixels are, in nats, [k]: those of this image, or
-        those of another image surrounded by this one."""
+        """How much less likely than their medians pixels are.
+
+        Args:
+            sites: Row and column of the pixels, [k, 2].
+            image: Where their values are from, uint8 [C, H, W]; None: from this photograph.
+            progress: Called with the share of the work that is done.
+
+        Returns:
+            In nats, [k], on the CPU.
+        """
         found = [torch.empty(0, dtype=self.dtype, device=self.image.device)]
         for some in sites.to(self.image.device).split(BAND) if len(sites) else ():
             context, (i, j) = self._context(some), some.T
@@ -96,7 +116,7 @@ class Around:
 
     @torch.no_grad()
     def excess_map(self, progress: Callable[[float], None] | None = None) -> Tensor:
-        """`excess` of every pixel, [H, W]."""
+        """`excess` of every pixel, [H, W], on the CPU."""
         height, width = self.image.shape[1:]
         every = Sublattice(
             "every", 0, (height, width), (0, 0), 1, (height, width), self.reads, 1, periodic=False
@@ -132,8 +152,7 @@ def restore(
     progress: Callable[[float], None] | None = None,
     preview: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """Fill a hole with what the flow expects: deterministic, and without invented detail, which
-    `rgflow.repair.particles.complete` draws.
+    """Fill a hole with what the flow expects, without randomness and invented detail.
 
     The hole starts as a smooth surface (`rgflow.repair.biharmonic`), and deep inside as the coarse
     image, every second pixel both ways, restored in the same way. Then every missing pixel is set
@@ -153,7 +172,8 @@ def restore(
         The photograph, uint8 [C, H, W].
 
     Raises:
-        ValueError: If the flow is of another kind, sizes don't fit, nothing is missing, or all is.
+        ValueError: If the flow is of another kind, its coarse images are averages, sizes don't fit,
+            or none or all pixels are missing.
 
     Example:
         >>> from rgflow import load_flow
@@ -167,7 +187,7 @@ def restore(
     depth, sites = distance_transform_cdt(hole, "chessboard"), np.argwhere(hole)
     deep = depth > DEEP
     first = 0.25 if deep.any() else 0.0  # the share of the coarser images
-    done = PACE * int(_any_in(hole & ~deep, TILE).sum())
+    done = PIXELS_PER_TILE * int(_any_in(hole & ~deep, TILE).sum())
     total = done + sweeps * len(sites)
 
     def tell(pixels: float) -> None:
@@ -182,7 +202,7 @@ def restore(
     around = Around(flow, torch.from_numpy(start))
     i, j = torch.as_tensor(sites, device=around.image.device).T
     begun = around.image[:, i, j].clone()
-    share = torch.as_tensor(DEEPER ** (depth[hole] - 1.0), device=around.image.device)
+    share = torch.as_tensor(DECAY ** (depth[hole] - 1.0), device=around.image.device)
 
     def blended() -> Tensor:
         out = around.image.clone()
@@ -191,8 +211,9 @@ def restore(
 
     colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
     groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
+    parts = [group[k : k + BAND] for group in groups for k in range(0, len(group), BAND)]
     for sweep in range(sweeps):
-        for part in (part for group in groups for part in _parts(group)):
+        for part in parts:
             where = torch.as_tensor(sites[part], device=around.image.device)
             around.image[:, *where.T] = around.median(where).T.to(torch.uint8)
             done += len(part)
@@ -212,9 +233,10 @@ def completions(
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Iterator[Tensor]:
-    """Draw possible completions of a hole with detail, as `rgflow.repair.particles.complete` does,
-    one after another. Deep inside, where little is known, every fourth pixel in both directions is
-    what `restore` gives, and the detail between these is drawn.
+    """Draw possible completions of a hole with detail, one after another.
+
+    They are draws of `rgflow.repair.particles.Chain`. Deep inside, where little is known, every
+    fourth pixel in both directions is what `restore` gives, and the detail between these is drawn.
 
     Args:
         flow: A flow of windows, of any size.
@@ -229,8 +251,8 @@ def completions(
         Each, uint8 [C, H, W], as soon as it is drawn.
 
     Raises:
-        ValueError: If the flow is of another kind, or its coarse images are averages, or sizes
-            don't fit, or nothing is missing, or all is.
+        ValueError: If the flow is of another kind, its coarse images are averages, sizes don't fit,
+            or none or all pixels are missing.
 
     Example:
         >>> from rgflow import load_flow
@@ -246,7 +268,7 @@ def completions(
     deep = distance_transform_cdt(hole, "chessboard") > DEEP
     if deep.any():
         image, hole = restore(flow, image, hole), hole.copy()
-        hole[::EVERY, ::EVERY] &= ~deep[::EVERY, ::EVERY]
+        hole[::DEEP_STEP, ::DEEP_STEP] &= ~deep[::DEEP_STEP, ::DEEP_STEP]
     height, width = image.shape[1:]
     x = padded(of, image[None])[0].to(of.device, copy=True)
     missing = np.zeros(x.shape[1:], dtype=bool)
@@ -272,7 +294,7 @@ def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None])
     corners = np.argwhere(_any_in(hole, TILE)) * TILE
     for number, (i, j) in enumerate(corners):
         progress(number / len(corners))
-        rows, columns = (slice(max(at - MARGIN, 0), at + TILE + MARGIN) for at in (i, j))
+        rows, columns = (slice(max(at - TILE_MARGIN, 0), at + TILE + TILE_MARGIN) for at in (i, j))
         tile = np.ascontiguousarray(x[:, rows, columns])
         smooth = biharmonic(torch.from_numpy(tile)[None], hole[rows, columns])[0].numpy()
         own = slice(i, i + TILE), slice(j, j + TILE)
@@ -308,12 +330,6 @@ def _any_in(mask: Mask, edge: int) -> Mask:
     return np.asarray(padded.reshape(rows, edge, columns, edge).any((1, 3)))
 
 
-def _parts(group: Ids) -> Iterator[Ids]:
-    """A group in parts of a size at which the network is fast."""
-    for start in range(0, len(group), BAND):
-        yield group[start : start + BAND]
-
-
 def _check_sites(flow: Flow, what: str) -> None:
     """Raise a `ValueError` if a flow's coarse images are averages."""
     if has_averages(flow):
@@ -324,11 +340,7 @@ def _check_sites(flow: Flow, what: str) -> None:
 
 
 def _checked(image: Tensor, hole: Mask) -> Mask:
-    """A hole of an image.
-
-    Raises:
-        ValueError: If it isn't one, or nothing is missing, or all is.
-    """
+    """A hole of an image; a `ValueError` if it isn't one, or none or all pixels are missing."""
     hole = np.asarray(hole)
     if hole.dtype != bool or hole.shape != tuple(image.shape[1:]):
         raise ValueError(

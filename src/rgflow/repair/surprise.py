@@ -12,8 +12,7 @@ the map of surprise. It proposes where to inpaint (paper, section 4.6).
 
 All places of a level are compared with the same clean numbers. Distinguishing positions, counting
 too probable values as improbable, or taking the highest level instead of the sum doesn't find
-corruptions of MSDS1 better. Nor does the rise of log p when the latents of a small square are set
-to 0, which takes a hundred encodings.
+corruptions of MSDS1 better.
 
 Letters in shapes: N images; C channels; H, W rows and columns; h level; p, q rows and columns of
 blocks.
@@ -48,31 +47,32 @@ from rgflow.repair.terms import LocalTerms, local_terms, with_blocks
 FILE = "surprise.json"
 """Where a reference is kept in the folder of a model."""
 FORMAT = 2
+"""Version of this file."""
 HALVINGS = 4
 """Below the quantile of 2^−4, tails are assumed exponential."""
-SMALLEST = 1e-3
-"""The smallest excess, in nats, so that rounding is never surprising."""
+MIN_EXCESS = 1e-3
+"""The smallest mean excess of a tail, in nats, so that rounding is never surprising."""
 CEILING = 1e6
 """The highest surprise of a number, in nats, and that of NaN."""
-HEIGHT = 0.65
-"""Where a region ends, between what is usual and its peak. Among 0.5 to 0.8 it gives the largest
-overlap with squares of 6 and 10 pixels in generated images of MSDS1 (validation) that still finds
-0.8 of their pixels."""
-WIDTH = 3.0
+EDGE_SHARE = 0.65
+"""Height at which a region ends, as a share of the way from the median to its peak. Among 0.5 to
+0.8 it gives the largest overlap with squares of 6 and 10 pixels in generated images of MSDS1
+(validation) that still finds 0.8 of their pixels."""
+SMOOTHING_SIGMA = 3.0
 """Standard deviation of the smoothing, in pixels; at half its height it is 7 pixels wide."""
-
-
-# ------------------------------------------------------------------------------- what is usual
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """How low a number gets for clean images.
+    """The lower tail of a number's distribution over clean images.
 
     Attributes:
-        quantiles: Below which a share of 1, 1/2, … 1/16 of them lies.
+        quantiles: Those of 1, 1/2, … 1/16.
         excess: Mean distance below the last quantile of the values below it; there the tail is
             assumed exponential, so that values lower than any seen are still distinguished.
+
+    Raises:
+        ValueError: If there aren't as many quantiles.
     """
 
     quantiles: tuple[float, ...]
@@ -86,7 +86,7 @@ class Tail:
 
     @classmethod
     def of(cls, values: Tensor) -> "Tail":
-        """That of some numbers, of any shape.
+        """The tail of some numbers, of any shape.
 
         Example:
             >>> tail = Tail.of(-torch.arange(1601.0))
@@ -99,10 +99,17 @@ class Tail:
         quantiles = np.quantile(numbers, 0.5 ** np.arange(HALVINGS + 1))
         below = numbers[numbers < quantiles[-1]]
         excess = (quantiles[-1] - below).mean() if len(below) else 0.0
-        return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), SMALLEST))
+        return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), MIN_EXCESS))
 
     def surprise(self, values: Tensor) -> Tensor:
-        """−log of the share of clean images with a number as low, in nats, of any shape."""
+        """−log of the share of clean images whose number is as low.
+
+        Args:
+            values: Numbers, of any shape.
+
+        Returns:
+            In nats, of the same shape.
+        """
         numbers = values.detach().double().cpu().numpy()
         numbers = np.where(np.isnan(numbers), -np.inf, numbers)  # as odd as can be
         steps = np.arange(HALVINGS, -1, -1) * math.log(2)
@@ -112,7 +119,7 @@ class Tail:
         return torch.from_numpy(np.asarray(total)).to(values)
 
     def below(self, share: float) -> float:
-        """The number below which a share of clean images has theirs, the inverse."""
+        """The number that a share of clean images lies below: the inverse of `surprise`."""
         nats = -math.log(share)
         steps = np.arange(HALVINGS + 1) * math.log(2)
         inside = float(np.interp(nats, steps, self.quantiles))
@@ -162,10 +169,6 @@ class Reference:
             if content.pop("format", None) != FORMAT:
                 raise DamagedError("it is of another format")
             return instance(cls, content)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"Expected a reference of clean images; {path} isn't there."
-            ) from error
         except ValueError as error:
             raise ValueError(
                 f"Expected a file as Reference.save writes it; {path} isn't one, or is damaged "
@@ -266,21 +269,21 @@ def kept_reference(
     return made
 
 
-# ------------------------------------------------------------------------------- what is not
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Proposal:
-    """Regions of images that may be corrupted."""
+    """Regions of images that may be corrupted.
+
+    Attributes:
+        masks: [N, H, W]; empty where nothing is odd.
+        highest: The highest surprise in the map of every image, in nats per pixel [N].
+        threshold: What it must exceed.
+        false_alarms: The share of clean images for which it does.
+    """
 
     masks: Mask
-    """[N, H, W]; empty where nothing is odd."""
     highest: Tensor
-    """The highest surprise in the map of every image, in nats per pixel [N]."""
     threshold: float
-    """What it must exceed."""
     false_alarms: float
-    """The share of clean images for which it does."""
 
     def sentence(self, image: int) -> str:
         """What was found in an image, in words."""
@@ -312,11 +315,11 @@ class Surprise:
     def propose(self, false_alarms: float = 0.05) -> Proposal:
         """Propose regions in images whose highest peak exceeds those of most clean images.
 
-        A region is what lies above a share of the height of the highest peak (`HEIGHT`), measured
-        from the median of the image. Holes are filled, and a margin of one pixel is added: a pixel
-        too many is only redrawn, a pixel too few misleads the repair. What is far less surprising
-        than another region is left out, as that region raises the surprise of all others; it is
-        found once that region is repaired.
+        A region is what lies above a share of the height of the highest peak (`EDGE_SHARE`),
+        measured from the median of the image. Holes are filled, and a margin of one pixel is added:
+        a pixel too many is only redrawn, a pixel too few misleads the repair. What is far less
+        surprising than another region is left out, as that region raises the surprise of all
+        others; it is found once that region is repaired.
 
         In a share `false_alarms` of clean images, something is proposed, too.
 
@@ -344,8 +347,13 @@ def surprise(
     *,
     batch_size: int = 64,
 ) -> Surprise:
-    """Map how improbable every place of images [N, C, H, W] is, compared with clean images
-    (`make_reference`, with the same flow).
+    """Map how improbable every place of images is, compared with clean images.
+
+    Args:
+        flow: An RG-Flow.
+        images: [N, C, H, W].
+        reference: As `make_reference` makes it with the same flow.
+        batch_size: Images at a time; the result depends on it by rounding only.
 
     Raises:
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.
@@ -381,17 +389,17 @@ def _batched(
 ) -> LocalTerms:
     """The terms of many images, on the CPU."""
     check_whole("batch_size", batch_size, 1)
-    device, parts = flow.device, []
-    for start in range(0, max(len(images), 1), batch_size):
-        parts.append(local_terms(flow, images[start : start + batch_size].to(device)))
+    parts, done = [], 0
+    for part in images.split(batch_size):
+        parts.append(local_terms(flow, part.to(flow.device)))
+        done += len(part)
         if progress:
-            progress(min(start + batch_size, len(images)), len(images))
-    blocks = zip(*(part.blocks for part in parts), strict=True)
+            progress(done, len(images))
+    columns = zip(*(part.blocks for part in parts), strict=True)  # by level
+    blocks = (zip(*level, strict=True) for level in columns)
     return LocalTerms(
         torch.cat([part.pixels for part in parts]).cpu(),
-        tuple(
-            tuple(torch.cat(layer).cpu() for layer in zip(*level, strict=True)) for level in blocks
-        ),
+        tuple(tuple(torch.cat(layer).cpu() for layer in level) for level in blocks),
         torch.cat([part.latents for part in parts]).cpu(),
     )
 
@@ -420,7 +428,7 @@ def smoothed(fields: Tensor, *, periodic: bool) -> Tensor:
     """Fields […, H, W] averaged over places nearby, with Gaussian weights."""
     edges = "wrap" if periodic else "nearest"
     numbers = fields.detach().cpu().numpy()
-    average = gaussian_filter(numbers, WIDTH, mode=edges, axes=(-2, -1))
+    average = gaussian_filter(numbers, SMOOTHING_SIGMA, mode=edges, axes=(-2, -1))
     return torch.from_numpy(average).to(fields.device)
 
 
@@ -439,4 +447,4 @@ def _region(field: NDArray[np.float64], threshold: float) -> Mask:
     if highest <= threshold:
         return np.zeros(field.shape, dtype=bool)
     usual = min(np.median(field), threshold)  # the median is odd if most of the image is
-    return binary_dilation(binary_fill_holes(field > usual + HEIGHT * (highest - usual)))
+    return binary_dilation(binary_fill_holes(field > usual + EDGE_SHARE * (highest - usual)))
