@@ -407,7 +407,7 @@ def test_a_missed_mode_is_seen():
 
 
 def test_ising_energies_are_those_of_spins():
-    fields, method, _ = reference_fields(IsingDual(temperature=3.0), (1, 8, 8), 6400)
+    fields, method = reference_fields(IsingDual(temperature=3.0), (1, 8, 8), 6400)
     assert method == "clusters"
     found = moments(IsingDual(temperature=3.0), fields.flatten(0, 1))
     energy = observables(found, IsingDual(temperature=3.0), (8, 8)).energy

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rgflow.app.drawers import NAMES as DRAWERS
-from rgflow.app.layout import BEAT
+from rgflow.app.layout import HEARTBEAT
 from strange_files import png, zeros
 from visitors import (
     BROWSER,
@@ -217,9 +217,7 @@ def test_drawers_and_the_keyboard(me):
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pictures):
     me = Visitor(browser, address, pictures, dark, None if dark else context)
-    if me.page.evaluate("document.body.classList.contains('dark')") != dark:
-        me.click("#shade")
-    me.page.locator("#shade", has_text="Light" if dark else "Dark").wait_for()
+    me.wait(f"() => document.body.classList.contains('dark') === {str(dark).lower()}")
     draw(me)
     for name in PANELS:
         me.panel(name)
@@ -278,7 +276,7 @@ def test_a_page_keeps_its_stream_and_shows_nothing_of_it(me):
     draw(me, count=1)
     assert [url for url in me.requests if "/queue/data" in url] == streams
     assert not any("/heartbeat/" in url for url in me.requests)  # browsers allow six connections
-    me.page.wait_for_timeout(1000 * (BEAT + 1))
+    me.page.wait_for_timeout(1000 * (HEARTBEAT + 1))
     assert me.page.evaluate(BUSY) == []
 
 
@@ -333,7 +331,10 @@ def test_pictures_that_are_too_large(me, address, tmp_path):
     me.change("#take-own")
     me.clear()
     before, image = most_memory(address), me.pixels
-    for name, words in (("large.png", "got 10000x10000"), ("bomb.png", "decompression bomb")):
+    for name, words in (
+        ("large.png", "large.png has 10000×10000"),
+        ("bomb.png", "bomb.png claims more"),
+    ):
         me.upload(tmp_path / name)
         me.warned(words)
         me.click("#take-own")

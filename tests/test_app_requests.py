@@ -195,11 +195,11 @@ def test_pictures_are_enlarged(client, monkeypatch):
     assert found[0]["progress"] < found[-2]["progress"] == 1
     assert (found[-1]["width"], found[-1]["height"]) == (120, 80)
     assert np.array_equal(pixels_of(client, found[-1]["id"])[::4, ::4], np.asarray(image))
-    monkeypatch.setattr(tasks, "MOST_PIXELS", 4000)
+    monkeypatch.setattr(tasks, "MAX_PIXELS", 4000)
     for factor, instead in ((4, "choose ×2"), (2, "")):
         told = lines(client.post(f"/photographs/{name}/enlarge", json={"factor": factor}))[-1]
         assert instead in str(told)
-    monkeypatch.setattr(tasks, "MOST_PIXELS", 2000)
+    monkeypatch.setattr(tasks, "MAX_PIXELS", 2000)
     told = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
     assert "use rgflow enlarge" in told["error"]
 
@@ -253,8 +253,8 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert not expected[:135, :54].any()
     assert expected[100:170, 300:304].all()
     assert expected[180:200, 200:230].all()
-    monkeypatch.setattr(searching, "STRIP", 1)
-    monkeypatch.setattr(searching, "LEAST", 64)
+    monkeypatch.setattr(searching, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(searching, "STRIP_UNIT", 64)
     found, shares = np.zeros_like(expected), []
     for rows, part in searching.searched(
         flow, pixels, slice(0, 300), slice(0, 400), damage.ODD_EXCESS, 0.0, shares.append

@@ -122,7 +122,7 @@ def test_the_dual_against_quadrature(temperature):
     for i, j, k in itertools.product(range(2), range(2), range(2)):  # two bonds to each neighbour
         matrix[2 * i + j, 2 * (1 - i) + j if k else 2 * i + 1 - j] += 2 / temperature
     matrix += (0.1 - np.linalg.eigvalsh(matrix).min()) * np.eye(4)
-    eigenvalues = np.sort(dual_couplings(2, temperature).ravel())
+    eigenvalues = np.sort(dual_couplings((2, 2), temperature).ravel())
     np.testing.assert_allclose(np.linalg.eigvalsh(matrix), eigenvalues)
     z, w = np.polynomial.hermite_e.hermegauss(30)
     grid = np.stack(np.meshgrid(z, z, z, z, indexing="ij"), -1).reshape(-1, 4)
@@ -407,7 +407,6 @@ def free_action(mass2, c4=0.0, c1=-1.0):
 
 
 def test_hmc_of_the_free_field():
-    done = []
     found = hmc(
         free_action(1.0),
         (1, 6, 4),
@@ -415,9 +414,7 @@ def test_hmc_of_the_free_field():
         draws=300,
         warm_up=200,
         leapfrog=5,
-        progress=done.append,
     )
-    assert done == [1] * 500
     x = found.fields[:, :, 0]
     exact = propagator((6, 4), 1.0)
     off = []
@@ -432,7 +429,6 @@ def test_hmc_of_the_free_field():
     assert not found.divergences.any()
     # One evaluation per leapfrog step, whose number is 5 on average.
     assert found.evaluations == pytest.approx(300 * 5, rel=0.1)
-    assert found.warm_up_evaluations == pytest.approx(200 * 5, rel=0.15)
 
 
 @pytest.mark.parametrize(("c2", "c4"), [(0.5, 0.3), (-1.0, 0.5)])

@@ -30,7 +30,7 @@ sys.exit(main())
 FEW = """
 from rgflow import trained
 from rgflow.app import models, repairing
-models.DRAWS, repairing.PARTICLES, repairing.SWEEPS, trained.REFERENCE = 2, 8, 2, 100
+models.FIELD_DRAWS, repairing.PARTICLES, repairing.SWEEPS, trained.REFERENCE = 2, 8, 2, 100
 """
 """With fewer particles, draws and images of reference than usual, everything takes less long."""
 PATIENCE = 120

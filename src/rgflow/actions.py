@@ -224,14 +224,9 @@ class IsingDual(Action, kind="ising"):
 def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
     import torch
 
-    from rgflow.field_theory.exact import FLOOR
+    from rgflow.field_theory.exact import dual_couplings
 
-    cosines = [
-        (2 * math.pi * torch.arange(n, dtype=torch.float64) / n).cos() for n in (height, width)
-    ]
-    adjacency = 2 * (cosines[0][:, None] + cosines[1])
-    # The smallest eigenvalue of A is −4, as edges are even.
-    return (adjacency + 4) / temperature + FLOOR
+    return torch.from_numpy(dual_couplings((height, width), temperature))
 
 
 @config

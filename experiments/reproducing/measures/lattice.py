@@ -48,7 +48,7 @@ def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Fou
     times = []
     for count in (draws, 2 * draws):
         start = time.process_time()
-        chains, _, _ = reference_fields(action_of(objective), flow.image_shape, 32 * count, thin=1)
+        chains, _ = reference_fields(action_of(objective), flow.image_shape, 32 * count, thin=1)
         times.append(time.process_time() - start)
     tau = tau_int(chains.mean((3, 4)).square().sum(2).sqrt().numpy())
     per_draw = (times[1] - times[0]) / (draws * chains.shape[1])

@@ -92,8 +92,10 @@ class Associations:
         places = np.stack(np.unravel_index(order, found.shape), 1).tolist()
         return [self._at(k, c, i, j) for c, i, j in places if np.isfinite(found[c, i, j])]
 
-    def labels_of(self, address: Address, count: int = 5) -> list[Association]:
-        """The `count` labels that a latent has most information about.
+    def labels_of(
+        self, address: Address, count: int = 5, significant: bool = False
+    ) -> list[Association]:
+        """The `count` labels that a latent has most information about, or significantly goes with.
 
         Raises:
             ValueError: If there is no such latent.
@@ -101,8 +103,9 @@ class Associations:
         h, i, j, c = address
         self.lattice.check_site(h, i, j)
         check_whole("the channel", c, 0, self.information.shape[1] - 1)
-        order = np.argsort(-self.information[:, c, i, j], kind="stable")[:count]
-        return [self._at(k, c, i, j) for k in order.tolist()]
+        order = np.argsort(-self.information[:, c, i, j], kind="stable").tolist()
+        kept = [k for k in order if self.significant[k, c, i, j] or not significant]
+        return [self._at(k, c, i, j) for k in kept[:count]]
 
     def names(self) -> dict[Address, str]:
         """The most informative significant label of every latent that has one."""

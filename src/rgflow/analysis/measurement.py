@@ -73,14 +73,12 @@ class Metropolis:
         acceptance: Share of proposals that are accepted.
         tau_magnetisation: τ_int of |m|, in steps.
         tau_energy: τ_int of the energy, in steps.
-        longest: Most steps for which the chain stayed at one field.
         observables: Estimates over the chain.
     """
 
     acceptance: float
     tau_magnetisation: AutocorrelationTime
     tau_energy: AutocorrelationTime
-    longest: int
     observables: Observables
 
 
@@ -111,7 +109,6 @@ class Reference:
         fields: Number of fields.
         observables: Estimates over the chains.
         tau_magnetisation: τ_int of |m|, in draws.
-        cost: Evaluations of the action and its gradient, or sweeps, per draw of a chain.
         upper_bound: E_p[ln w] ≥ ln Z: far above the lower bound if the flow misses modes (Nicoli et
             al. 2023, arXiv:2302.14082).
         forward_ess: Z/E_p[w]: the ESS if the flow covers p, less if it doesn't.
@@ -122,7 +119,6 @@ class Reference:
     fields: int
     observables: Observables
     tau_magnetisation: AutocorrelationTime
-    cost: float
     upper_bound: Estimate[float]
     forward_ess: float
     magnetisations: Array = field(repr=False)
@@ -270,14 +266,12 @@ def _metropolis(
     found: Moments, log_w: Array, action: Action, shape: tuple[int, int], seed: int
 ) -> Metropolis:
     held = accepted(log_w, seed)
-    moved = np.flatnonzero(np.diff(held, prepend=-1))
     chain = found.take(held)
     of_m, of_energy = tau_int(chain.magnetisation), tau_int(chain.energy)
     return Metropolis(
-        acceptance=(len(moved) - 1) / (len(held) - 1),
+        acceptance=float((held[1:] != held[:-1]).mean()),
         tau_magnetisation=of_m,
         tau_energy=of_energy,
-        longest=int(np.diff(np.append(moved, len(held))).max()),
         observables=observables(chain, action, shape, tau=_longest(of_m, of_energy)),
     )
 
@@ -308,8 +302,8 @@ def _modes(found: Moments, log_w: Array) -> Modes:
 
 def reference_fields(
     action: Action, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
-) -> tuple[Tensor, str, float]:
-    """Fields of an action by Markov chains, the method, and its cost per draw of a chain.
+) -> tuple[Tensor, str]:
+    """Fields of an action by Markov chains, and the method.
 
     For the Ising model's dual they come from Swendsen–Wang clusters, for other actions from HMC
     with 32 chains, half of which start at each sign.
@@ -325,8 +319,7 @@ def reference_fields(
         ValueError: If the Ising model's lattice isn't square, or has several components.
 
     Returns:
-        Fields [draws, chains, C, H, W], `"clusters"` or `"hmc"`, and sweeps, or evaluations of the
-        action and its gradient, per draw.
+        Fields [draws, chains, C, H, W], and `"clusters"` or `"hmc"`.
     """
     draws, generator = max(count // CHAINS, 4), torch.Generator().manual_seed(seed)
     if isinstance(action, IsingDual):
@@ -339,7 +332,7 @@ def reference_fields(
             shape[1], action.temperature, chains=CHAINS, sweeps=draws, warm_up=200, seed=seed
         )
         fields = [dual_fields(spins, action.temperature, generator) for spins in sweeps]
-        return torch.stack(fields), "clusters", 1.0
+        return torch.stack(fields), "clusters"
     start = torch.randn(CHAINS, *shape, generator=generator, dtype=torch.float64).abs() / 2
     start[::2] *= -1
     with torch.enable_grad():
@@ -347,12 +340,12 @@ def reference_fields(
             action, shape, chains=CHAINS, draws=draws, warm_up=500, leapfrog=10, thin=thin,
             start=start, seed=seed,
         )  # fmt: skip
-    return found.fields, "hmc", found.evaluations / draws
+    return found.fields, "hmc"
 
 
 def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: float) -> Reference:
     action, shape = action_of(objective), flow.image_shape
-    fields, method, cost = reference_fields(action, shape, count, seed)
+    fields, method = reference_fields(action, shape, count, seed)
     flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
     log_w = np.concatenate(
         [
@@ -367,7 +360,6 @@ def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: f
         fields=len(flat),
         observables=observables(found, action, shape[1:], tau=_longest(tau)),
         tau_magnetisation=tau,
-        cost=cost,
         upper_bound=jackknife(lambda w: w, log_w, blocks=MAX_BLOCKS),
         forward_ess=float(1 / np.exp(np.minimum(log_w - log_z, 700)).mean()),
         magnetisations=found.signed,

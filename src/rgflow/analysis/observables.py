@@ -102,7 +102,7 @@ def moments(action: Action, fields: Tensor, generator: torch.Generator | None = 
 
 
 def as_array(x: Any) -> Array:
-    """A tensor as an array of float64 of the same shape."""
+    """A tensor [...] as an array of float64, [...]."""
     return np.asarray(x.cpu(), dtype=np.float64)
 
 

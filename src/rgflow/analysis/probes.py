@@ -3,7 +3,8 @@
 Letters in shapes: N images, of which n are held out; D latents; K factors.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
@@ -144,14 +145,12 @@ class ProbeTable:
         there = [score for score in (right, wrong) if self._found(score)]
         if max((score.r2 for score in there), default=0.0) < MIN_R2:
             words = "is hardly told by any level" if there else "is found at no level"
-            text = f"{group}: {words} (R² {_said(right)} and {_said(wrong)} at best)."
-            yield Claim(text, "undecided")
+            numbers = f"R² {_said(right)} and {_said(wrong)} at best"
+            yield Claim(f"{group}: {words} ({numbers}).", "undecided")
             return
         if right not in there:
-            text = (
-                f"{group}: is held at {other} levels only (R² {_said(wrong)} at level "
-                f"{wrong.level}, at {where} levels {_said(right)} at best)."
-            )
+            numbers = f"R² {_said(wrong)} at level {wrong.level}, at {where} levels {_said(right)}"
+            text = f"{group}: is held at {other} levels only ({numbers} at best)."
             yield Claim(text, "contradicts")
             return
         outcome = _compared(right, wrong)
@@ -160,25 +159,21 @@ class ProbeTable:
             "contradicts": f"is held at {other} levels rather than {where}",
             "undecided": "is held at low and at high levels alike",
         }[outcome]
-        text = (
-            f"{group}: {words} (R² {_said(right)} at level {right.level}, against "
-            f"{_said(wrong)} at level {wrong.level})."
-        )
+        numbers = f"R² {_said(right)} at level {right.level}, against {_said(wrong)} at level"
+        yield Claim(f"{group}: {words} ({numbers} {wrong.level}).", outcome)
+        if not local or not (found := self._with_random(group, low)) or found[0].r2 < MIN_R2:
+            return
+        own, random = found
+        outcome = _compared(own, random)
+        words = {
+            "agrees": "its own position holds it",
+            "contradicts": "its own position holds less of it than others",
+            "undecided": "its own position holds about as much of it as others",
+        }[outcome]
+        where = f"others, {random.near:.0%} of them from there too" if random.near else "others"
+        numbers = f"R² {_said(own)} from the {own.latents:.0f} latents there, {_said(random)} from"
+        text = f"{group}: at level {own.level} {words} ({numbers} as many {where})."
         yield Claim(text, outcome)
-        if local and (found := self._with_random(group, low)) and found[0].r2 >= MIN_R2:
-            own, random = found
-            outcome = _compared(own, random)
-            words = {
-                "agrees": "its own position holds it",
-                "contradicts": "its own position holds less of it than others",
-                "undecided": "its own position holds about as much of it as others",
-            }[outcome]
-            where = f"others, {random.near:.0%} of them from there too" if random.near else "others"
-            text = (
-                f"{group}: at level {own.level} {words} (R² {_said(own)} from the "
-                f"{own.latents:.0f} latents there, {_said(random)} from as many {where})."
-            )
-            yield Claim(text, outcome)
 
     def _found(self, score: Score) -> bool:
         """Whether a score is above 0 and above the score of shuffled labels."""
@@ -186,13 +181,11 @@ class ProbeTable:
         return score.r2 > MIN_DIFFERENCE and _compared(score, floor) == "agrees"
 
     def _with_random(self, group: str, levels: Sequence[int]) -> tuple[Score, Score] | None:
-        """The best score of own latents beside that of random ones, where these differ."""
-        there = {score[1:3] for score in self.scores if score[0] == group and score[3] == "random"}
+        """The best score of own latents that has one of random latents beside it, and that."""
         pairs = [
-            (self.score(group, h, probe), self.score(group, h, probe, "random"))
-            for h in levels
-            for probe in get_args(Probe)
-            if (h, probe) in there
+            (self.score(group, random.level, random.probe), random)
+            for random in self.scores
+            if random.group == group and random.inputs == "random" and random.level in levels
         ]
         return max(pairs, key=lambda pair: pair[0].r2, default=None)
 
@@ -253,7 +246,7 @@ def probe_levels(
     parts = np.array_split(random.permutation(len(x)), PARTS)
     boxes = list(dict.fromkeys(label.box for label in labels))
     total, done = folds * z.lattice.levels * len(boxes), 0
-    held_out: dict[_Key, dict[Box | None, list[_Errors]]] = {}
+    held_out: _HeldOut = defaultdict(lambda: defaultdict(list))
     for fold in range(folds):
         test, choose, *fit = np.roll(np.arange(PARTS), -fold)
         split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
@@ -280,17 +273,17 @@ def probe_levels(
                 for inputs, among, some, information in sets if here else ():
                     share = float(near[among].mean())
                     wanted = [some[k] for k in here]
-                    linear = _linear(x[:, among], wanted, split)
-                    boosted = (
-                        _boosted(x, among, information[:, k], some[k], split, trees) for k in here
-                    )
-                    found: dict[Probe, Iterable[_Errors]] = {"linear": linear, "boosted": boosted}
-                    for probe, errors in found.items():
-                        for label, error in zip(wanted, errors, strict=True):
-                            by_box = held_out.setdefault((label.group, level, probe, inputs), {})
-                            by_box.setdefault(box, []).append(
-                                error._replace(latents=len(among), near=share)
-                            )
+                    residuals: dict[Probe, list[NDArray[np.float64]]] = {
+                        "linear": _linear(x[:, among], wanted, split),
+                        "boosted": [
+                            _boosted(x, among, information[:, k], some[k], split, trees)
+                            for k in here
+                        ],
+                    }
+                    for probe, found in residuals.items():
+                        for label, wrong in zip(wanted, found, strict=True):
+                            errors = _Errors.of(wrong, label, split, len(among), share)
+                            held_out[label.group, level, probe, inputs][box].append(errors)
                 done += 1
                 if progress:
                     progress(done, total)
@@ -328,8 +321,20 @@ class _Errors(NamedTuple):
 
     squared: NDArray[np.float64]
     spread: NDArray[np.float64]
-    latents: int = 0
-    near: float = 0.0
+    latents: int
+    near: float
+
+    @classmethod
+    def of(
+        cls, wrong: Numbers, label: Label, split: _Split, latents: int, near: float
+    ) -> "_Errors":
+        """From errors of a label's targets on the images held out, [n, T]."""
+        distance = label.targets[split.test] - label.targets[split.test].mean(0)
+        squared = (wrong.astype(np.float64) ** 2).sum(1)
+        return cls(squared, (distance**2).sum(1), latents, near)
+
+
+_HeldOut = defaultdict[_Key, defaultdict[Box | None, list[_Errors]]]
 
 
 def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
@@ -338,7 +343,9 @@ def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[
     return mutual_information(x[split.known], y, bins_for(len(y), MAX_BINS)).nats
 
 
-def _linear(x: NDArray[np.float32], labels: Sequence[Label], split: _Split) -> Iterator[_Errors]:
+def _linear(
+    x: NDArray[np.float32], labels: Sequence[Label], split: _Split
+) -> list[NDArray[np.float64]]:
     """Ridge regressions of all labels at once. Each chooses its penalty on separate images, and is
     then fitted to these as well, as boosted probes are."""
     targets = np.concatenate([label.targets for label in labels], 1)
@@ -359,8 +366,7 @@ def _linear(x: NDArray[np.float32], labels: Sequence[Label], split: _Split) -> I
         for k in range(len(labels))
     ]
     tested = {penalty: residuals(penalty, split.known, split.test) for penalty in set(chosen)}
-    for k, (label, penalty) in enumerate(zip(labels, chosen, strict=True)):
-        yield _errors(tested[penalty][k], label, split)
+    return [tested[penalty][k] for k, penalty in enumerate(chosen)]
 
 
 def _boosted(
@@ -370,7 +376,7 @@ def _boosted(
     label: Label,
     split: _Split,
     trees: int,
-) -> _Errors:
+) -> NDArray[np.float64]:
     """Boosted trees for each target of a label, on the most informative of some latents."""
     x = x[:, among[np.argsort(-information[among], kind="stable")[:MAX_FEATURES]]]
     wrong = []
@@ -385,15 +391,10 @@ def _boosted(
         )
         probe.fit(x[split.known], target[split.known])
         wrong.append(probe.predict(x[split.test]) - target[split.test])
-    return _errors(np.stack(wrong, 1), label, split)
+    return np.stack(wrong, 1)
 
 
-def _errors(wrong: Numbers, label: Label, split: _Split) -> _Errors:
-    distance = label.targets[split.test] - label.targets[split.test].mean(0)
-    return _Errors((wrong.astype(np.float64) ** 2).sum(1), (distance**2).sum(1))
-
-
-def _scores(held_out: dict[_Key, dict[Box | None, list[_Errors]]]) -> Iterator[Score]:
+def _scores(held_out: _HeldOut) -> Iterator[Score]:
     """Scores from errors by place: means over the places."""
     groups = list(dict.fromkeys(group for group, *_ in held_out))
     for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):

@@ -14,11 +14,7 @@ MARK = (255, 60, 40, 255)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file, compressed quickly.
-
-    Args:
-        pixels: Grey [H, W], or [H, W, C] with 1, 3 or 4 channels.
-    """
+    """A PNG file, compressed quickly, of [H, W], or [H, W, C] with 1, 3 or 4 channels."""
     content = io.BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
     image.save(content, "PNG", compress_level=1)
@@ -26,7 +22,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def png_url(pixels: NDArray[np.uint8]) -> str:
-    """The data URL of a picture; its argument is that of `png`."""
+    """The data URL of a picture, [H, W] or [H, W, C] as for `png`."""
     return f"data:image/png;base64,{b64encode(png(pixels)).decode()}"
 
 
@@ -38,12 +34,7 @@ def mask_url(mask: Mask) -> str:
 
 
 def mask_from(url: str, height: int, width: int) -> Mask:
-    """The mask [H, W] of a data URL: the pixels of the picture that are at least half opaque.
-
-    Args:
-        url: As of `mask_url`.
-        height: Expected number of rows.
-        width: Expected number of columns.
+    """The mask [height, width] of a data URL: the pixels that are at least half opaque.
 
     Raises:
         ValueError: If it isn't a PNG picture of this size.

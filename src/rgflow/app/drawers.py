@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rgflow.app import meaning, mixing
+from rgflow.app import meaning, mixing, views
+from rgflow.app.data_urls import png_url
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.page import Page, drawer, slider, static
-from rgflow.app.panels.latents import show_level, shown_latents
-from rgflow.app.repairing import odd
+from rgflow.app.panels.latents import show_level
 from rgflow.app.workspace import Workspace
-from rgflow.data.decoding import Target, open_picture
-from rgflow.figures import grid, heat, picture, strongest
-from rgflow.figures.surprise import surprises
+from rgflow.config import FlowConfig
+from rgflow.data.decoding import Target
+from rgflow.figures import grid, picture
 from rgflow.latents import Latents
+from rgflow.photographs.pictures import image_of, read
 
 NAMES = {
     "models": "Models",
@@ -35,12 +36,14 @@ NAMES = {
     "export": "Export",
 }
 """The drawers by name, with the texts of their buttons."""
-LARGEST_UPLOAD = 10_000_000
+MAX_UPLOAD = 10_000_000
 """Bytes of a picture file."""
+MAX_PIXELS = 16_000_000
+"""Pixels of a picture, for memory."""
+MAX_NAME = 40
+"""Letters of a file's name that are shown."""
 SHOWN = 800
-"""Pixels of the longer edge of a picture that is shown."""
-MOST_PIXELS = 16_000_000
-"""Pixels of a picture; each takes four bytes."""
+"""Pixels of the longer edge of a picture whose crop is shown."""
 
 
 def build(page: Page, tabs: Any) -> None:
@@ -87,111 +90,97 @@ def _models(page: Page) -> None:
 
 def _own(page: Page) -> None:
     gr.Markdown(
-        "PNG, JPEG or WebP, up to 10 MB. The part inside the frame is resized to the model's size. "
-        "Transparent parts are seen over black. "
+        "PNG, JPEG or WebP, up to 10 MB. Below is what the model sees of it; transparent parts are "
+        "seen over black. "
         "How unusual its levels are tells you whether the model was trained on such pictures."
     )
     file = gr.File(
         label="Picture", file_types=["image"], type="filepath", height=110, elem_id="upload"
     )
     gr.HTML('<p id="refused" role="alert"></p>')
-    part = page.html(
-        '<div class="crop" hidden><img alt="The picture">'
-        '<div tabindex="0" role="application" aria-label="The part to use"></div></div>',
-        "crop.js",
-        elem_id="crop",
-    )
-    zoom = slider(1, 8, 1, step=0.1, label="Zoom", elem_id="zoom")
+    part = gr.HTML(elem_id="crop")
+    with gr.Row():
+        zoom = slider(1, 8, 1, step=0.1, label="Zoom", elem_id="zoom", min_width=80)
+        across = slider(0, 1, 0.5, step=0.01, label="Across", elem_id="across", min_width=80)
+        down = slider(0, 1, 0.5, step=0.01, label="Down", elem_id="down", min_width=80)
     with gr.Row():
         take = gr.Button("Make it the current image", size="sm", elem_id="take-own")
         second = gr.Button("Mix with it", size="sm", elem_id="mix-own")
     notes = gr.HTML(elem_id="unusual")
+    inputs: list[Any] = [file, zoom, across, down]
 
-    def chosen(work: Workspace, path: str | None, zoom: float) -> torch.Tensor:
+    def given(work: Workspace, path: str | None, *place: float) -> tuple[str, torch.Tensor]:
         if not path:
-            raise ValueError("Expected a picture: choose a file first.")
-        return read(Path(path), work, zoom)
+            raise ValueError("Expected a picture; none is chosen: choose a file first.")
+        name = Path(path).name[:MAX_NAME]
+        return name, crop(opened_picture(Path(path)), work.opened.flow.config, *place)
 
-    def look(work: Workspace, path: str | None) -> str:
-        work.view.crop_centre = (0.5, 0.5)
-        return preview(opened_picture(Path(path)), work) if path else ""
+    def look(work: Workspace, path: str | None, *place: float) -> str:
+        if not path:
+            return ""
+        small = work.cached("upload", (path,), lambda: opened_picture(Path(path), SHOWN))
+        seen = views.rgb(crop(small, work.opened.flow.config, *place))
+        return f'<img alt="What the model sees" src="{png_url(seen)}">'
 
-    def move(work: Workspace, event: gr.EventData) -> None:
-        work.view.crop_centre = (float(event.x), float(event.y))
+    def current(work: Workspace, *values: Any) -> None:
+        name, pixels = given(work, *values)
+        image = work.encode(pixels, name)
+        work.take(replace(image, notes=unusual(work, image, pixels)))
 
-    def named(path: str | None) -> str:
-        return Path(path or "").name[:40]
+    def other(work: Workspace, *values: Any) -> None:
+        name, pixels = given(work, *values)
+        mixing.set_second(work, work.encode(pixels, name))
+        gr.Info(f"{name} is now the second image: see the panel Mix.")
 
-    def current(work: Workspace, path: str | None, zoom: float) -> None:
-        given = chosen(work, path, zoom)
-        image = work.encode(given, named(path))
-        work.take(replace(image, notes=unusual(work, image, given)))
-
-    def other(work: Workspace, path: str | None, zoom: float) -> None:
-        mixing.set_second(work, work.encode(chosen(work, path, zoom), named(path)))
-        gr.Info(f"{named(path)} is now the second image: see the panel Mix.")
-
-    page.on(file.change, look, [file], [part], refresh=False)
-    page.on(part.move, move, event=True, refresh=False)
-    page.on(take.click, current, [file, zoom], words="Encoding")
-    page.on(second.click, other, [file, zoom], words="Encoding")
+    for one in inputs:
+        page.on(one.change, look, inputs, [part], refresh=False, trigger_mode="always_last")
+    page.on(take.click, current, inputs, words="Encoding")
+    page.on(second.click, other, inputs, words="Encoding")
     page.show([notes], lambda work: [work.image.notes])
 
 
-def opened_picture(path: Path) -> Image.Image:
-    """A picture file, in its own size; a `ValueError` if it is none, or too large."""
-    wanted = f"Expected a picture, PNG, JPEG or WebP, of at most {MOST_PIXELS // 1_000_000} million"
-    try:
-        return open_picture(path, MOST_PIXELS)
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{wanted} pixels; got {error}: choose another.") from error
-    except Exception as error:  # the only class Pillow's errors have in common
-        raise ValueError(
-            f"{wanted} pixels; this file isn't one, or is damaged: choose another."
-        ) from error
-
-
-def preview(image: Image.Image, work: Workspace) -> str:
-    """A picture as `crop.js` shows it."""
-    rows, columns = work.opened.flow.image_shape[1:]
-    small, buffer = image.convert("RGB"), io.BytesIO()
-    small.thumbnail((SHOWN, SHOWN))
-    small.save(buffer, "JPEG", quality=90)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return json.dumps(
-        {
-            "picture": f"data:image/jpeg;base64,{data}",
-            "width": image.width,
-            "height": image.height,
-            "columns": columns,
-            "rows": rows,
-        }
-    )
-
-
-def read(path: Path, work: Workspace, zoom: float) -> torch.Tensor:
-    """The crop of a picture file, in the size and the colours of the flow, uint8 [C, H, W].
-
-    Args:
-        zoom: How many times smaller the crop is than the largest of the flow's proportions.
+def opened_picture(path: Path, edge: int | None = None) -> Image.Image:
+    """A picture file, in its own size, or with edges of at most so many pixels.
 
     Raises:
-        ValueError: If it is none, or too large.
+        ValueError: If it isn't one, or is too large.
     """
-    config, image = work.opened.flow.config, opened_picture(path)
+    content = io.BytesIO(path.read_bytes())
+    content.name = path.name
+    image = image_of(read(content, "black", most=MAX_PIXELS).seen)
+    if edge:
+        image.thumbnail((edge, edge))
+    return image
+
+
+def crop(
+    image: Image.Image, config: FlowConfig, zoom: float, across: float, down: float
+) -> torch.Tensor:
+    """A part of a picture in the size and the colours of a flow, uint8 [C, H, W].
+
+    Args:
+        image: The picture.
+        config: Of the flow.
+        zoom: How many times smaller the part is than the largest of the flow's proportions.
+        across: Where it lies, from 0 at the left to 1 at the right.
+        down: Where it lies, from 0 at the top to 1 at the bottom.
+    """
     target = Target(height=config.height, width=config.width, channels=config.channels)
     scale = min(image.width / target.width, image.height / target.height) / zoom
     w, h = (max(1, round(scale * edge)) for edge in (target.width, target.height))
-    across, down = work.view.crop_centre
-    left = min(max(round(across * image.width - w / 2), 0), image.width - w)
-    top = min(max(round(down * image.height - h / 2), 0), image.height - h)
-    part = image.crop((left, top, left + w, top + h))
-    return torch.from_numpy(np.array(target.fit(part)))
+    left, top = round(across * (image.width - w)), round(down * (image.height - h))
+    return torch.from_numpy(np.array(target.fit(image.crop((left, top, left + w, top + h)))))
 
 
 def unusual(work: Workspace, image: LatentImage, given: torch.Tensor) -> str:
     """Whether an uploaded picture comes back from its latents, and how it compares with validation
-    images, level by level."""
+    images, level by level, as HTML.
+
+    Args:
+        work: The workspace.
+        image: The picture encoded and decoded again.
+        given: The picture, uint8 [C, H, W].
+    """
     flow = work.opened.flow
     with torch.no_grad():
         terms = flow.terms(given[None])
@@ -234,26 +223,13 @@ def _export(page: Page) -> None:
         parts = [work.image, *now.samples, *work.view.mixtures, *now.completions]
         return grid(torch.stack([one.pixels for one in parts]), scale=scale)
 
-    def fields(work: Workspace, _: int) -> Image.Image:
-        found = work.opened.fields
-        if work.view.pixel and (addresses := shown_latents(work)):  # those of a pixel
-            return grid(torch.stack([heat(found.field(one)) for one in addresses]), scale=4)
-        return strongest({work.opened.name: found})
-
-    def surprising(work: Workspace, scale: int) -> Image.Image:
-        page.prepare_reference(work)
-        return surprises(work.image.pixels[None], *odd(work), scale=scale)
-
-    makers: list[tuple[str, str, Callable[[Workspace, int], Image.Image | Latents]]] = [
-        ("Image", "image", lambda work, scale: enlarged(work.image.pixels, scale)),
-        ("All images shown", "shown", shown),
-        ("Receptive fields", "fields", fields),
-        ("What is odd", "odd", surprising),
-        ("Latents", "latents", lambda work, _: work.image.latents),
-    ]
     with row:
         as_shown = gr.Button("As shown", size="sm", elem_id="save-canvas")
-        for label, stem, make in makers:
+        for label, stem, make in (
+            ("Image", "image", lambda work, scale: enlarged(work.image.pixels, scale)),
+            ("All images shown", "shown", shown),
+            ("Latents", "latents", lambda work, _: work.image.latents),
+        ):
             button = gr.Button(label, size="sm", elem_id=f"save-{stem}")
             save = partial(_saved, make=make, stem=stem)
             how: dict[str, Any] = {"refresh": False, "words": "Making the file"}

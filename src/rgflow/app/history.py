@@ -1,4 +1,4 @@
-"""What the user sees and can undo, and the steps back and forward."""
+"""The state of the page of latents, and its history."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from rgflow.latents import Address
 from rgflow.lattice import Mask
 
 MAX_UNDO = 100
-"""States that are kept."""
+"""States that are kept, for memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +75,16 @@ class History:
         self.amend(state)
 
     def amend(self, state: State) -> None:
-        """Replace the current state by one that differs in nothing that could be undone."""
+        """Replace the current state by one that needs no step of its own."""
         self.state = state
         self.revision += 1
 
     def undo(self) -> bool:
-        """Go back to the state before; false if there is none."""
+        """Go back to the state before; returns whether there was one."""
         return self._step(self._past, self._future)
 
     def redo(self) -> bool:
-        """Go forward again; false if nothing was undone."""
+        """Go forward again; returns whether anything was undone."""
         return self._step(self._future, self._past)
 
     def _step(self, source: list[State], target: list[State]) -> bool:

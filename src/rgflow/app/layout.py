@@ -22,12 +22,12 @@ TOUCHED = """async () => {
   await window.rgflow.connected;
   return touched;
 }"""
-"""Whether the user has opened a panel: a page that is being loaded opens its first one by itself,
-which must not close the panel that it is about to restore."""
-PAGES = 512
+"""Whether the user has opened a panel: a page that loads opens its first panel by itself, which
+must not close the one that it is about to restore."""
+MAX_PAGES = 512
 """Pages that may be open at a time; another waits until one is closed."""
-BEAT = 5
-"""Seconds until a closed page is noticed, at the most."""
+HEARTBEAT = 5
+"""Maximum number of seconds until a closed page is noticed."""
 
 
 def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
@@ -58,7 +58,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
             redo = gr.Button("Redo", size="sm", elem_id="redo", scale=0, interactive=False)
             tour = gr.Button("Tour", size="sm", elem_id="open-tour", scale=0)
             settle = gr.Button("Settle", visible="hidden", elem_id="settle")  # what sliders show
-            shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0)
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="left", scale=0, min_width=500):
                 page.canvas = page.html(
@@ -119,7 +118,7 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
             try:
                 yield name
                 while True:
-                    await asyncio.sleep(BEAT)
+                    await asyncio.sleep(HEARTBEAT)
                     yield gr.skip()  # here Gradio ends it if the page is gone
             finally:
                 sessions.disconnect(session)
@@ -132,12 +131,11 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
 
         js = "() => [window.rgflow.name, window.rgflow.before]"
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        staying = blocks.load(stay, names, [here], js=js, concurrency_limit=PAGES, **hidden)
+        staying = blocks.load(stay, names, [here], js=js, concurrency_limit=MAX_PAGES, **hidden)
         staying.failure(None, js="() => window.rgflow.lost()")
         here.change(None, js="() => window.rgflow.connect()")
         page.on(here.change, arrived, [opened], [opened], js="() => window.rgflow.opened()")
         tour.click(None, js="() => window.rgflow.tour()")
-        shade.click(None, js="() => window.rgflow.shade()")
         page.wire()
     return blocks
 

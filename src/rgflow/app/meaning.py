@@ -15,12 +15,12 @@ from rgflow.pretrained import FACTORS
 from rgflow.reading import read_json
 from rgflow.trained import locate
 
-MOST = 12
+MAX_LISTED = 12
 """Latents that are listed."""
 
 
 def meanings(work: Workspace) -> str:
-    """The named latents of the model, and how well its latents tell factors, as HTML."""
+    """What `rgflow factors` has found about the latents of the model, as HTML."""
     name, channels = work.opened.name, work.opened.flow.image_shape[0]
     # For a model of the package: what was found on this machine, or what comes with it.
     folders = (work.opened.model.folder, locate(name)[0])
@@ -54,7 +54,7 @@ def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
         yield _table(("label", "latent", "information"), rows)
     visible = found["visible"]
     pairs = zip(visible["addresses"], visible["strengths"], strict=True)
-    strongest = [(latent(address), f"{value:.2f}") for address, value in islice(pairs, MOST)]
+    strongest = [(latent(address), f"{value:.2f}") for address, value in islice(pairs, MAX_LISTED)]
     yield "<h3>The strongest latents</h3>"
     yield "<p>How much they change images on average; the maps average over other samples.</p>"
     yield _table(("latent", "strength"), strongest)

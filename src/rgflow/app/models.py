@@ -1,6 +1,5 @@
 """The models that the explorer may open, each loaded once."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,12 +16,11 @@ from rgflow.flow import Flow
 from rgflow.pretrained import CARD, Card, shipped
 from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.surprise import Reference
+from rgflow.report.facts import described, facts
 from rgflow.trained import Model
 
-DRAWS, COLD = 4, 0.8
-"""Latents drawn for receptive fields, and their temperature: that of samples."""
-FIRST_FACTS = ("data", "images", "levels", "parameters")
-"""Facts of a model that are shown at once."""
+FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
+"""Draws of latents over which receptive fields are averaged, at the temperature of samples."""
 
 
 @dataclass(eq=False)
@@ -56,7 +54,7 @@ class OpenModel:
 
     @cached_property
     def _fields(self) -> ReceptiveFields:
-        return receptive_fields(self.flow, draws=DRAWS, temperature=COLD)
+        return receptive_fields(self.flow, draws=FIELD_DRAWS, temperature=FIELD_TEMPERATURE)
 
     @property
     def reference(self) -> Reference:
@@ -77,36 +75,24 @@ class OpenModel:
     def facts(self) -> dict[str, str]:
         """What is known of it, in words."""
         folder, _ = trained.locate(self.name)
-        return dict(Card.read(folder).facts() if (folder / CARD).is_file() else self._facts())
+        if (folder / CARD).is_file():
+            return dict(Card.read(folder).facts())
+        return dict(facts(described(folder)))
 
     @property
     def data(self) -> str:
-        """What it learned from, in words; empty: nobody knows."""
+        """What it was trained on, in words; empty if unknown."""
         return self.facts.get("data", "")
 
-    @cached_property
+    @property
     def card(self) -> str:
-        """What is known of it, as HTML: the main facts, then all others."""
-        rows = list(self.facts.items())
-        rows.append(("levels", str(self.flow.levels)))
-        names = (*FIRST_FACTS, self.flow.unit.name)
-        first = [row for name in names for row in rows if row[0] == name]
-        rest = [row for row in rows if row not in first]
-        more = f"<details><summary>All details</summary>{_table(rest)}</details>" if rest else ""
+        """What is known of it, as HTML."""
+        cells = (
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in (*self.facts.items(), ("levels", str(self.flow.levels)))
+        )
         hint = "<p>The fewer bits per dimension, the better the model fits its images.</p>"
-        return f"{_table(first)}{hint}{more}"
-
-    def _facts(self) -> Iterable[tuple[str, str]]:
-        """What is known of a model without a card."""
-        height, width = self.flow.image_shape[1:]
-        yield "flow", self.flow.config.in_words()
-        yield "images", f"{height} × {width}, {self.flow.config.channels} channels"
-        yield "parameters", f"{sum(p.numel() for p in self.flow.parameters()):,}"
-        if self.model.config:
-            yield "data", self.model.config.data
-        result = self.model.run.record().get("result") if self.model.run else None
-        if result and result["validation"] is not None:  # none: it was no number
-            yield result["unit"], f"{result['validation']:.4f} on validation images"
+        return f"<table>{''.join(cells)}</table>{hint}"
 
     @property
     def quantiles(self) -> TermQuantiles | None:
@@ -119,12 +105,6 @@ class OpenModel:
                 if len(found.levels) == self.flow.levels and len(sizes) == 1:
                     return found
         return None
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    """Rows of words as HTML."""
-    cells = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
-    return f"<table>{''.join(cells)}</table>"
 
 
 class ModelStore:
@@ -142,11 +122,11 @@ class ModelStore:
         self._lock = RLock()
 
     def open(self, name: str) -> OpenModel:
-        """A model, loaded at the first call, and again when its weights have changed.
+        """Open a model; it is loaded at the first call, and again when its weights have changed.
 
         Raises:
             FileNotFoundError: If there is none.
-            ValueError: If it can't be read, or isn't of images in colour or grey.
+            ValueError: If it can't be read, or isn't a flow of images in colour or grey.
         """
         with self._lock:
             changed = _changed(name)
@@ -165,7 +145,7 @@ class ModelStore:
             return self._opened[name][1]
 
     def open_folder(self, path: str) -> OpenModel:
-        """A model by the path of its folder or its run folder.
+        """Open a model by the path of its folder or its run folder.
 
         Raises:
             FileNotFoundError: If there is none.

@@ -56,11 +56,6 @@ class Page:
         template = f'<div class="sheet" role="group" aria-label="{label}"></div>'
         return self.html(template, "sheet.js", **more)
 
-    def prepare_reference(self, work: Workspace) -> None:
-        """Find what is usual in clean images; others go on meanwhile, as that may take long."""
-        with self.sessions.computing.released():
-            work.opened.reference  # noqa: B018
-
     # ---------------------------------------------------------------- events
 
     def show(self, components: Sequence[Any], function: Handler, by: Handler | None = None) -> None:
@@ -176,7 +171,6 @@ class Page:
         revision: Any,
         preview: Callable[[Workspace, Sequence[float]], Tensor],
         apply: Callable[[Workspace, Sequence[float]], None],
-        others: Sequence[Any] = (),
     ) -> None:
         """Show the image while a slider is moved, and apply it when it is released.
 
@@ -185,25 +179,23 @@ class Page:
             revision: Holds the revision that they show; events of another are out of date.
             preview: The image with their values, uint8 [C, H, W].
             apply: Applies their values.
-            others: Sliders that follow the single one of these.
         """
 
-        def moved(work: Workspace, shown: float, *values: float) -> list[Any] | Any:
-            values = values * max(len(others), 1)
-            fresh = shown == work.slider_revision
-            image = views.canvas(work, image=preview(work, values)) if fresh else gr.skip()
-            return [image, *values] if others else image
+        def moved(work: Workspace, shown: float, *values: float) -> Any:
+            if shown != work.slider_revision:
+                return gr.skip()
+            return views.canvas(work, image=preview(work, values))
 
         def released(work: Workspace, shown: float, *values: float) -> None:
             # Not what was previewed last: the last move may still be on its way.
             if shown == work.slider_revision:
-                work.pending = partial(apply, work, values * max(len(others), 1))
+                work.pending = partial(apply, work, values)
             work.apply_pending()
 
         how: dict[str, Any] = {"refresh": False, "trigger_mode": "always_last"}
-        inputs, outputs = [revision, *sliders], [self.canvas, *others]
+        inputs = [revision, *sliders]
         for one in sliders:
-            self.on(one.input, moved, inputs, outputs, apply_pending=False, **how)
+            self.on(one.input, moved, inputs, [self.canvas], apply_pending=False, **how)
             self.on(one.release, released, inputs, apply_pending=False)
 
     def when_built(self, wire: Callable[[], Any]) -> None:

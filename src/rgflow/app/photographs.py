@@ -23,14 +23,14 @@ from rgflow.app.jobs import Jobs
 from rgflow.app.page import static
 from rgflow.app.regions import Region
 from rgflow.app.saving import lossy, saved
-from rgflow.app.tasks import MOST_PIXELS, TASKS, Task
+from rgflow.app.tasks import MAX_PIXELS, TASKS, Task
 from rgflow.flow import Flow
 from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse, fitted
 from rgflow.photographs.pictures import Picture, read
 from rgflow.photographs.scoring import check_size
 
-LARGEST_FILE = 100_000_000
+MAX_FILE = 100_000_000
 """Bytes of the largest picture file."""
 MAX_COMPUTATIONS = 2
 """Computations at a time."""
@@ -38,7 +38,7 @@ TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
 MAX_ZOOM, MAX_LEVEL = 8, 12
 """The largest reduction of tiles, 2^8, and the coarsest level that they show."""
-SCRIPTS = ("asking.js", "marking.js", "photographs.js")
+SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js")
 
 
 class Photographs:
@@ -87,7 +87,7 @@ class Photographs:
             .replace("{{about}}", self.about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
             .replace("{{others}}", json.dumps({k: of[0] for k, of in examples.EXAMPLES.items()}))
-            .replace("{{largest}}", str(LARGEST_FILE))
+            .replace("{{largest}}", str(MAX_FILE))
         )
 
     # ---------------------------------------------------------------- opening
@@ -114,7 +114,7 @@ class Photographs:
     def _read(self, content: Any) -> tuple[Picture, Pixels]:
         """A picture, and what the flow sees of it, [C, H, W]."""
         with _refusing():
-            picture = read(content, most=MOST_PIXELS)
+            picture = read(content, most=MAX_PIXELS)
             check_size(self.flow, *picture.size)
             return picture, picture.pixels(self.flow.config.channels)
 
@@ -224,9 +224,9 @@ def _refusing() -> Iterator[None]:
 
 def _content(file: UploadFile) -> io.BytesIO:
     """The content of a file that is sent, with its name."""
-    if file.size is None or file.size > LARGEST_FILE:
+    if file.size is None or file.size > MAX_FILE:
         raise HTTPException(
-            413, f"Expected a file of at most {LARGEST_FILE / 1e6:.0f} MB; this one is larger."
+            413, f"Expected a file of at most {MAX_FILE / 1e6:.0f} MB; this one is larger."
         )
     content = io.BytesIO(file.file.read())
     content.name = Path(file.filename or "picture").name[:80]

@@ -63,7 +63,8 @@ def completions(
     Args:
         state: The image and the mask.
         seed: Of everything that is drawn.
-        progress: Called after every step with its number, log p in nats, and the image.
+        progress: Called after every step with its number, log p in nats, and the image, uint8
+            [C, H, W].
         stopping: Called after every step; true ends the repair.
 
     Returns:

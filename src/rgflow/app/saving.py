@@ -13,12 +13,12 @@ from rgflow.photographs.pictures import readable, write
 ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
 """Formats that may lose something, and how the names of their files end."""
 QUALITY = 95
-"""Of formats whose files don't tell what quality they were written with."""
+"""Used for formats whose files don't say with which quality they were written."""
 
 
 @dataclass(frozen=True)
 class Lossy:
-    """How a file is compressed that isn't exactly what somebody saw when it was written.
+    """How a file is compressed with loss.
 
     Attributes:
         kind: The format, one of `ENDINGS`.
@@ -30,7 +30,7 @@ class Lossy:
 
 
 def lossy(content: BinaryIO) -> Lossy | None:
-    """How a picture file is compressed, if with loss.
+    """How a picture file is compressed; none if without loss.
 
     Example:
         >>> content = io.BytesIO()
@@ -66,9 +66,7 @@ def _lossless(webp: BinaryIO) -> bool:
 def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:
     """A picture file with its EXIF, colour profile and resolution, and how its name ends.
 
-    Args:
-        image: The picture.
-        like: How to compress it; none: without loss, as `rgflow.photographs.pictures.write` does.
+    Without `like` it is written without loss, by `rgflow.photographs.pictures.write`.
     """
     if like:
         content, info = io.BytesIO(), image.info

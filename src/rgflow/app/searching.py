@@ -1,4 +1,4 @@
-"""Looking for what is unusual in large photographs, strip by strip, as whole ones take long.
+"""Search of large photographs for what is unusual, strip by strip, as whole ones take long.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
@@ -21,10 +21,10 @@ from rgflow.photographs.restoring import Around
 
 Part = tuple[slice, slice]
 """Rows and columns."""
-STRIP, LEAST, RIM = 1 << 20, 256, 64
-"""Pixels of a strip; its height is a multiple of this one; and the rows seen above and below it."""
-THICK = 16
-"""Distance from the edge that no pixel of a scratch has."""
+STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, 64
+"""Pixels of a strip, what its height is a multiple of, and the rows seen above and below it."""
+MAX_SCRATCH_DEPTH = 16
+"""Pixels of a scratch are at most so far from its edge."""
 
 
 def searched(
@@ -36,18 +36,20 @@ def searched(
     loss: float,
     progress: Callable[[float], None],
 ) -> Iterator[tuple[slice, Mask]]:
-    """Rows of a region and what is damaged in them, strip by strip
-    (`rgflow.photographs.damage.find_damage`).
+    """Find damage strip by strip, by `rgflow.photographs.damage.find_damage`.
 
-    A strip may hold a corner of something large, such as an overexposed sky, which looks like a
-    lost block then. So what goes on outside and isn't as narrow as a scratch is left out.
+    The corner of something large in a strip, such as an overexposed sky, looks like a lost block.
+    So what goes on outside the strip and isn't as narrow as a scratch is left out.
 
     Args:
-        flow: Of photographs.
+        flow: A flow of photographs.
         pixels: The photograph, [C, H, W].
         rows, columns: The region.
         odd, loss: As for `find_damage`.
         progress: Called with the share of the work that is done.
+
+    Yields:
+        The rows of a strip, and what is damaged in it, [h, w].
     """
     for own, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
@@ -63,8 +65,15 @@ def surprises(
     zoom: int,
     progress: Callable[[float], None],
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Rows of a region and how much less likely than usual their pixels are, in nats, strip by
-    strip; the maximum over squares of 2^zoom×2^zoom pixels. Arguments are those of `searched`."""
+    """Find how much less likely than usual pixels are, strip by strip.
+
+    Args:
+        flow, pixels, rows, columns, progress: As for `searched`.
+        zoom: The maximum is taken over squares of 2^zoom×2^zoom pixels.
+
+    Yields:
+        The rows of a strip, and nats, [⌈h/2^zoom⌉, ⌈w/2^zoom⌉].
+    """
     edge = 1 << zoom
     for own, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
@@ -77,9 +86,9 @@ def surprises(
 def _strips(
     pixels: Pixels, rows: slice, columns: slice, progress: Callable[[float], None]
 ) -> Iterator[tuple[slice, Part, Part, Callable[[float], None]]]:
-    """Rows of every strip, the same with what surrounds it, where in this it is, and what takes the
-    share of it that is done."""
-    high = max(STRIP // (columns.stop - columns.start) // LEAST, 1) * LEAST
+    """For every strip its rows, the part with its surroundings, where in that part it lies, and a
+    function that takes the share of it that is done."""
+    high = max(STRIP_PIXELS // (columns.stop - columns.start) // STRIP_UNIT, 1) * STRIP_UNIT
     for start in range(rows.start, rows.stop, high):
         own = slice(start, min(start + high, rows.stop))
 
@@ -87,7 +96,7 @@ def _strips(
             done = own.start - rows.start + of_strip * (own.stop - own.start)
             progress(done / (rows.stop - rows.start))
 
-        wide, inside = around(pixels, own, columns, RIM)
+        wide, inside = around(pixels, own, columns, STRIP_RIM)
         yield own, wide, inside, share
         share(1)  # as a search without finds ends early
 
@@ -95,13 +104,16 @@ def _strips(
 def around(
     pixels: Pixels, rows: slice, columns: slice, rim: int, step: int = 1
 ) -> tuple[Part, Part]:
-    """A region with its surroundings, on whose pixels it depends, and where in these it is.
+    """A region with its surroundings.
 
     Args:
         pixels: The photograph, [C, H, W].
         rows, columns: The region.
-        rim: Width of its surroundings.
-        step: Of which they start at a multiple.
+        rim: Width of the surroundings.
+        step: The part starts at a multiple of this.
+
+    Returns:
+        Rows and columns of the part, and those of the region in it.
     """
     wide, inside = [], []
     for of, size in zip((rows, columns), pixels.shape[1:], strict=True):
@@ -112,12 +124,11 @@ def around(
 
 
 def _within(found: Mask, wide: Part, size: tuple[int, ...]) -> Mask:
-    """What was found in a part of a photograph of some size, without what is thick and reaches an
-    edge of the part behind which the photograph goes on."""
+    """What was found in a part of a photograph, without thick areas that go on outside the part."""
     names, edges = label(found, connectivity=2), [np.zeros(1, dtype=int)]
     for axis, (of, end) in enumerate(zip(wide, size, strict=True)):
         lines = np.moveaxis(names, axis, 0)
         edges += [lines[0]] if of.start > 0 else []
         edges += [lines[-1]] if of.stop < end else []
-    thick = names[distance_transform_cdt(found, "chessboard") > THICK]
+    thick = names[distance_transform_cdt(found, "chessboard") > MAX_SCRATCH_DEPTH]
     return np.asarray(found & ~np.isin(names, np.intersect1d(thick, np.concatenate(edges))))

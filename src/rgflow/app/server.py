@@ -1,4 +1,4 @@
-"""The server of the page."""
+"""The server of both pages."""
 
 import ipaddress
 import json
@@ -17,8 +17,8 @@ from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from rgflow import __version__, trained
-from rgflow.app.drawers import LARGEST_UPLOAD
-from rgflow.app.layout import PAGES, build
+from rgflow.app.drawers import MAX_UPLOAD
+from rgflow.app.layout import MAX_PAGES, build
 from rgflow.app.models import ModelStore
 from rgflow.app.page import static
 from rgflow.app.panel import Panel
@@ -28,12 +28,12 @@ from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
 from rgflow.photographs.scoring import has_averages, is_of_photographs
 
-CONCURRENT, BUSY, WAITING = 4, 40, 200
-"""Events handled at a time, of one kind by default and of all kinds, and events that may wait."""
+MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
+"""Events that are handled at a time, of one kind and of all, and events that may wait."""
 PHOTOGRAPHS, LATENTS = "photos", "msds1-best"
 """The models of the two pages, unless another one is asked for."""
-GOODBYE = 3
-"""Seconds that the ending server waits for pages, which keep a connection open."""
+SHUTDOWN_SECONDS = 3
+"""How long the server waits for open pages when it ends, as they keep a connection."""
 
 
 def make_app(
@@ -63,8 +63,10 @@ def make_app(
     opened = sessions.models.open(latents)
     opened.prepare()
     blocks = build(sessions, shown_panels)
-    blocks.max_threads = PAGES + BUSY  # each page has one event that is always worked on
-    blocks.queue(default_concurrency_limit=CONCURRENT, max_size=WAITING, api_open=False)
+    blocks.max_threads = MAX_PAGES + MAX_EVENTS  # each page has one event that is always worked on
+    blocks.queue(
+        default_concurrency_limit=MAX_EVENTS_OF_A_KIND, max_size=MAX_WAITING, api_open=False
+    )
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions = sessions
 
@@ -103,7 +105,7 @@ def make_app(
         blocks,
         path="/latents",
         auth=auth,
-        max_file_size=LARGEST_UPLOAD,
+        max_file_size=MAX_UPLOAD,
         show_error=True,
         footer_links=[],
         ssr_mode=False,
@@ -117,8 +119,8 @@ def make_app(
 def _script(shown: Iterable[Panel]) -> str:
     """The script of the page of latents, with what it needs to know."""
     known = json.dumps([panel.script for panel in shown]).replace("<", "\\u003c")
-    values = f"const LARGEST_UPLOAD = {LARGEST_UPLOAD}, PANELS = {known};"
-    return f"<script>{values}\n{static('page.js')}</script>"
+    scripts = static("download.js") + static("page.js")
+    return f"<script>const MAX_UPLOAD = {MAX_UPLOAD}, PANELS = {known};\n{scripts}</script>"
 
 
 def _asking(auth: tuple[str, str]) -> Callable[..., None]:
@@ -166,7 +168,7 @@ def serve(
             host=host,
             port=port,
             log_level="warning",
-            timeout_graceful_shutdown=GOODBYE,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
     try:

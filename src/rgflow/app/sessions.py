@@ -11,9 +11,9 @@ from rgflow.app.models import ModelStore
 from rgflow.app.workspace import Workspace
 
 MAX_SESSIONS = 256
-"""Workspaces kept at a time; the one idle longest is dropped first."""
-GRACE = 600
-"""Seconds for which a closed page is remembered: its connection may only have dropped."""
+"""Workspaces kept at a time, for memory; the one that is idle longest is dropped first."""
+REMEMBERED_SECONDS = 600
+"""How long a closed page is remembered, as its connection may only have dropped."""
 
 
 class FairLock:
@@ -134,7 +134,7 @@ class SessionStore:
         self.stop(key)
         with self._lock:
             if key in self._sessions:
-                self._sessions[key].expires = time.monotonic() + GRACE
+                self._sessions[key].expires = time.monotonic() + REMEMBERED_SECONDS
             self._drop()
 
     def __len__(self) -> int:

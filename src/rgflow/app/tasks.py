@@ -6,7 +6,6 @@ page is to know in the end. A `ValueError` is told to the user.
 Letters in shapes: C channels; H, W rows and columns; h, w those of a part.
 """
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from rgflow.flow import Flow
 from rgflow.photographs import changing, enlarging, restoring, scoring
 from rgflow.photographs.pictures import Picture, as_seen
 
-MOST_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000
 """Pixels of the largest picture, for memory; cameras have up to 60 million."""
 PARTICLES, COMPLETION_LEVELS = 16, 5
 """Number of particles that draw completions, and of the finest levels for which these see all that
@@ -240,10 +239,10 @@ def enlarge(task: Task) -> dict[str, Any]:
     """
     flow, photo, factor = task.flow, task.photo, task.region.factor
     pixels = photo.changed.size
-    if pixels * factor**2 > MOST_PIXELS:
-        instead = "choose ×2" if 4 * pixels <= MOST_PIXELS else "use rgflow enlarge"
+    if pixels * factor**2 > MAX_PIXELS:
+        instead = "choose ×2" if 4 * pixels <= MAX_PIXELS else "use rgflow enlarge"
         raise ValueError(
-            f"Expected a result of at most {MOST_PIXELS / 1e6:.0f} megapixels; ×{factor} would "
+            f"Expected a result of at most {MAX_PIXELS / 1e6:.0f} megapixels; ×{factor} would "
             f"have {pixels * factor**2 / 1e6:.0f}: {instead}."
         )
     image = torch.from_numpy(photo.now.copy())
@@ -318,21 +317,7 @@ def _mixed(task: Task, first: Pixels, second: Pixels, part: Part, zoom: int) -> 
     return image[:, *inside].numpy()
 
 
-def bits(task: Task) -> dict[str, Any]:
-    """Count the bits of the picture, by level and beside PNG, per pixel and channel."""
-    png = io.BytesIO()
-    task.photo.exported().convert("RGB").save(png, "PNG", optimize=True)
-    images = torch.from_numpy(task.photo.now.copy())[None]
-    found = scoring.bits(task.flow, images, progress=lambda _, __, share: task.progress(share))
-    return {
-        "bits": found.per_dim.item(),
-        "levels": (found.levels[0] / found.dim).tolist(),
-        "png": 8 * png.tell() / found.dim,
-    }
-
-
 TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {
-    one.__name__: one
-    for one in (repair, find, surprise, complete, redraw, enlarge, mix, keep, bits)
+    one.__name__: one for one in (repair, find, surprise, complete, redraw, enlarge, mix, keep)
 }
 """By the names that the page uses."""

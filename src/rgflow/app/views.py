@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rgflow.app.data_urls import png_url
 from rgflow.app.latent_image import LatentImage
 from rgflow.app.workspace import Workspace
 from rgflow.latents import Address
@@ -23,12 +24,16 @@ ORDER = count()
 
 
 def packed(values: NDArray[Any]) -> str:
-    """Bytes as text."""
+    """Bytes of an array, such as [H, W, 3], as text."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
 
 
 def unpacked(text: str, shape: Sequence[int]) -> Mask:
-    """A mask that the page sent; a `ValueError` if it is of another size."""
+    """A mask [H, W] that the page sent.
+
+    Raises:
+        ValueError: If it is of another size.
+    """
     values = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
     if values.size != int(np.prod(shape)):
         raise ValueError(f"Expected a mask of {int(np.prod(shape))} pixels; got {values.size}.")
@@ -80,14 +85,7 @@ def canvas(
 
 def item(picture: NDArray[np.uint8], caption: str, **more: Any) -> dict[str, Any]:
     """A small picture [H, W, 3] for a sheet."""
-    height, width = picture.shape[:2]
-    return {
-        "rgb": packed(picture),
-        "width": width,
-        "height": height,
-        "caption": caption,
-        **more,
-    }
+    return {"url": png_url(picture), "caption": caption, **more}
 
 
 def sheet(items: Sequence[dict[str, Any]], *, size: int = 88, empty: str = "") -> str:
@@ -109,8 +107,16 @@ def images(
 
 
 def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) -> T:
-    """The picture chosen from a sheet, if it is still where the page showed it; a `ValueError` if
-    it isn't."""
+    """The thing whose picture was chosen from a sheet.
+
+    Args:
+        event: Tells the number and the caption of the picture.
+        things: What the sheet shows now.
+        captions: Of their pictures.
+
+    Raises:
+        ValueError: If the sheet shows something else by now.
+    """
     index, caption = int(event.index), str(event.caption)
     if not (index < len(things) and captions[index] == caption):
         raise ValueError(

@@ -48,8 +48,6 @@ class View:
         pixel: The row and column picked.
         overlay: Whether fields and cones are drawn over the image.
         listed: The latents whose receptive fields are shown.
-        crop_centre: The centre of the crop of an uploaded picture, as shares of its width and its
-            height.
         mixtures: What the mix panel shows.
         sent: What components show, or what that depends on, by the number of the first of them.
     """
@@ -59,7 +57,6 @@ class View:
     pixel: tuple[int, int] | None = None
     overlay: bool = True
     listed: list[Address] = field(default_factory=list)
-    crop_centre: tuple[float, float] = (0.5, 0.5)
     mixtures: list[LatentImage] = field(default_factory=list)
     sent: dict[int, object] = field(default_factory=dict)
 

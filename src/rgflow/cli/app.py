@@ -11,7 +11,11 @@ from rgflow.trained import locate
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, and serve the page."""
+    """Parse, and serve the page.
+
+    Raises:
+        ValueError: If --auth has no user or no password, or the package gradio is missing.
+    """
     options = Parser(
         "app",
         "See, edit, mix and repair images in the browser. Nothing leaves this machine.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from rgflow.analysis.factors import Factors
     from rgflow.analysis.labels import Label
     from rgflow.data import Images
-    from rgflow.report.page import Table
 
-NAMED = 5
-"""Labels named in a message about those left out."""
-LONGEST = 40
-"""The most letters of a label in the name of a file."""
+MAX_NAMED = 5
+"""Most labels named in a message about those left out."""
+MAX_LETTERS = 40
+"""Most letters of a label in the name of a file."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, analyse, print and draw."""
+    """Parse, analyse, print and draw.
+
+    Raises:
+        ValueError: If an option or the labels aren't possible.
+        FileNotFoundError: If there is no such model, or file of labels.
+    """
     options = Parser(
         "factors",
         "Find what the latents of a trained flow mean: which level holds which factor of the "
@@ -63,6 +67,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.analysis.factors import find_factors
     from rgflow.analysis.labels import MIN_IMAGES
+    from rgflow.report import tables
 
     model = trained.load(settings.run, settings.size)
     images = model.images(settings.data, settings.split, settings.count)
@@ -80,25 +85,21 @@ def run(arguments: Sequence[str]) -> None:
             **some(settings, "levels", "folds", "places", "strongest", "threshold"),
             **some(settings, "draws", "seed", "batch_size"),
         )
-    tables = list(_tables(found))
-    Screen().print(*(table(one.head, one.rows, f"{one.title}. {one.settings}") for one in tables))
+    shown = [tables.visible(found.visible), *tables.meaning(found)]
+    Screen().print(*(table(one.head, one.rows, f"{one.title}. {one.settings}") for one in shown))
     claims = found.probes.verdict() if found.probes else []
     for claim in claims:
         say(f"{claim.outcome:<12}{claim.text}")
     if rare := [label.name for label in found.labels if not label.common]:
-        more = f" and {len(rare) - NAMED} more" if len(rare) > NAMED else ""
+        more = f" and {len(rare) - MAX_NAMED} more" if len(rare) > MAX_NAMED else ""
         say(
             f"Neither probed nor given a direction, as fewer than {MIN_IMAGES} images have or lack "
-            f"it: "
-            f"{', '.join(rare[:NAMED])}{more}."
+            f"it: {', '.join(rare[:MAX_NAMED])}{more}."
         )
     content = {
         "data": images.name,
         **some(settings, "split", "labels"),
-        "tables": [
-            {name: getattr(one, name) for name in ("title", "settings", "head", "rows")}
-            for one in tables
-        ],
+        "tables": shown,
         "verdict": [f"{claim.outcome}: {claim.text}" for claim in claims],
     }
     with writing(out, into=True):
@@ -121,44 +122,21 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
     return read_csv(settings.labels, len(images), files[: len(images)], others)
 
 
-def _tables(found: Factors) -> Iterator[Table]:
-    """The tables on the screen."""
-    from rgflow.report import tables
-
-    if found.probes and found.associations:
-        yield from tables.probes(found.probes)
-        yield tables.information(found.associations, found.labels)
-        if found.scores:
-            yield tables.scores(found)
-        if found.directions:
-            yield tables.directions(found)
-    yield tables.visible(found.visible)
-    yield tables.dependence(found)
-
-
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
-    """Write numbers, directions and pictures; where they are, in words."""
+    """Write numbers, directions and pictures, and say where they are."""
     from rgflow.cli.subjects import listed
     from rgflow.figures.factors import dependence_curves, heat_maps, ranking
     from rgflow.pretrained import FACTORS
     from rgflow.report import tables
 
     write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
-    if found.associations:
-        with replacing(out / "associations.safetensors") as part:
-            found.associations.save(part)
-    if found.directions:
-        (out / "directions").mkdir(exist_ok=True)
-    stems = list[str]()
-    for one in found.directions:
-        stem = as_name(one.label).lower()[:LONGEST] or "label"
-        while stem in stems:  # other signs, the same letters
-            stem += "-"
-        stems.append(stem)
-        with replacing(out / "directions" / f"{stem}.safetensors") as part:
-            one.vector.save(part)
+    text = f"All results are in {out / FACTORS}"
     drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
     if found.probes and found.associations:
+        with replacing(out / "associations.safetensors") as part:
+            found.associations.save(part)
+        text += ", every latent with every label in associations.safetensors"
+        drawn["ranking"] = ranking(found.associations, found.labels)
         drawn["factors"] = heat_maps(
             {
                 one.title.rpartition(": ")[2]: (
@@ -169,14 +147,18 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
                 for one in tables.probes(found.probes)
             }
         )
-        drawn["ranking"] = ranking(found.associations, found.labels)
     for name, picture in drawn.items():
         write_picture(pictures / f"{name}.png", picture)
-    text = f"All results are in {out / FACTORS}"
-    if found.associations:
-        text += ", every latent with every label in associations.safetensors"
-    text += "; see "
-    text += listed([pictures / f"{name}.png" for name in drawn])
+    text += f"; see {listed([pictures / f'{name}.png' for name in drawn])}"
     if found.directions:
         text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
+    stems = list[str]()
+    for one in found.directions:
+        stem = as_name(one.label).lower()[:MAX_LETTERS] or "label"
+        while stem in stems:  # of labels that differ in signs alone
+            stem += "-"
+        stems.append(stem)
+        (out / "directions").mkdir(exist_ok=True)
+        with replacing(out / "directions" / f"{stem}.safetensors") as part:
+            one.vector.save(part)
     return f"{text}."

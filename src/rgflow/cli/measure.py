@@ -10,7 +10,13 @@ from rgflow.text import Screen, bar, say, table
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, sample, measure, print and draw."""
+    """Parse, sample, measure, print and draw.
+
+    Raises:
+        ValueError: If an option isn't possible, or the model's objective is unknown or has no
+            energy.
+        FileNotFoundError: If there is no such model.
+    """
     options = Parser(
         "measure",
         "ln Z, effective sample size and observables of lattice fields from samples of a flow that "

@@ -1,6 +1,7 @@
-"""What is known of lattice fields without a flow, to check what flows say: exact free energies,
-Hamiltonian Monte Carlo for any action, a cluster algorithm for the Ising model, and statistics
-whose errors hold up. Lattices are periodic, J = 1 and k = 1; F = −ln Z.
+"""References for flows of lattice fields, and error analysis.
+
+Exact ln Z, Hamiltonian Monte Carlo for any action, a cluster algorithm for the Ising model,
+autocorrelation times and the jackknife. Lattices are periodic; J = 1 and k = 1.
 """
 
 import lazy_loader

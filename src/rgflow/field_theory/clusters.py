@@ -1,7 +1,7 @@
 """The Ising model in two dimensions by Swendsen and Wang, and its continuous dual.
 
 Clusters of equal spins flip as a whole (Swendsen and Wang, Physical Review Letters 58, 86, 1987),
-so that draws decorrelate at the critical temperature too, and in both phases change sign.
+so draws decorrelate fast even at the critical temperature, and take both signs in both phases.
 
 Letters in shapes: K chains; L rows and columns; N configurations.
 """
@@ -39,9 +39,9 @@ def swendsen_wang(
         length: L, at least 2.
         temperature: T, at least 0.01.
         chains: K.
-        sweeps: Updates of all clusters that are returned.
-        warm_up: Updates before the first of them.
-        seed: Of all randomness.
+        sweeps: Number of updates of all clusters that are returned.
+        warm_up: Number of updates before the first of them.
+        seed: Seed of all randomness.
 
     Returns:
         An iterator over the sweeps, each of them spins −1 and 1, int8 [K, L, L]. All of them at
@@ -101,7 +101,7 @@ def dual_fields(spins: ArrayLike, temperature: float, generator: torch.Generator
     Args:
         spins: −1 and 1, [N, L, L].
         temperature: T of the spins.
-        generator: Of randomness, on the CPU.
+        generator: Source of randomness, on the CPU.
 
     Returns:
         Fields, float64 [N, 1, L, L].
@@ -117,7 +117,7 @@ def dual_fields(spins: ArrayLike, temperature: float, generator: torch.Generator
     s = torch.as_tensor(np.array(spins, dtype=np.float64))
     if s.ndim != 3 or s.shape[1] != s.shape[2]:
         raise ValueError(f"Expected spins [N, L, L]; got the shape {list(s.shape)}.")
-    couplings = torch.from_numpy(dual_couplings(s.shape[1], temperature))
+    couplings = torch.from_numpy(dual_couplings(s.shape[1:], temperature))
     noise = torch.randn(s.shape, generator=generator, dtype=torch.float64)
     momenta = couplings * torch.fft.fft2(s) + couplings.sqrt() * torch.fft.fft2(noise)
     return torch.fft.ifft2(momenta).real[:, None].contiguous()

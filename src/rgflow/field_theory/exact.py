@@ -19,8 +19,8 @@ CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))
 """Of the Ising model on the infinite square lattice (Onsager 1944): 2.269185…"""
 MIN_TEMPERATURE = 0.01
 """Lowest temperature of the Ising model: below about 0.003, sinh(2/T) overflows in float64."""
-FLOOR = 0.1
-"""The smallest eigenvalue of the couplings of the Ising model's continuous dual."""
+MIN_EIGENVALUE = 0.1
+"""Smallest eigenvalue of the couplings of the Ising model's continuous dual (Li and Wang 2018)."""
 
 
 # ------------------------------------------------------------------------------- the Ising model
@@ -102,28 +102,28 @@ def ising(length: int, temperature: float) -> Ising:
     return Ising(log_z.item(), -first.item(), second.item() / temperature**2)
 
 
-def dual_couplings(length: int, temperature: float) -> Array:
-    """Eigenvalues [L, L] of the couplings K = A/T + off·I of the Ising model's continuous dual.
+def dual_couplings(shape: Sequence[int], temperature: float) -> Array:
+    """Eigenvalues [H, W] of the couplings K = A/T + off·I of the Ising model's continuous dual.
 
     A is the adjacency matrix and off = 0.1 − λ_min(A/T), so that K is positive definite. It is
-    circulant: its eigenvectors are plane waves, and the eigenvalues stand where `numpy.fft.fft2`
-    has theirs.
+    circulant: its eigenvectors are plane waves, in the order of `numpy.fft.fft2`.
 
     Args:
-        length: L, at least 2.
+        shape: Rows and columns of the lattice, at least 2 each.
         temperature: T, at least 0.01.
 
     Raises:
         ValueError: If one of them is out of range.
 
     Example:
-        >>> print(dual_couplings(4, 2.0).round(6)[0])
+        >>> print(dual_couplings((4, 4), 2.0).round(6)[0])
         [4.1 3.1 2.1 3.1]
     """
-    check_whole("length", length, 2, MAX_SIZE)
+    for size in shape:
+        check_whole("a side of the lattice", size, 2, MAX_SIZE)
     check_at_least("temperature", temperature, MIN_TEMPERATURE)
-    adjacency = 2 * _cosines((length, length)) / temperature
-    return adjacency - adjacency.min() + FLOOR
+    adjacency = 2 * _cosines(shape) / temperature
+    return adjacency - adjacency.min() + MIN_EIGENVALUE
 
 
 def ising_dual_log_z(length: int, temperature: float) -> float:
@@ -143,7 +143,7 @@ def ising_dual_log_z(length: int, temperature: float) -> float:
         >>> round(ising_dual_log_z(32, CRITICAL_TEMPERATURE), 6)
         2369.587091
     """
-    couplings = dual_couplings(length, temperature)
+    couplings = dual_couplings((length, length), temperature)
     n, off = couplings.size, couplings.mean()  # A has no diagonal
     constant = n * (off / 2 + math.log(2 * math.pi) / 2 - math.log(2))
     return float(ising(length, temperature).log_z + constant + np.log(couplings).sum() / 2)

@@ -1,4 +1,4 @@
-"""Fields of any action by Hamiltonian Monte Carlo, the reference for what has no exact answer.
+"""Fields of any action by Hamiltonian Monte Carlo, the reference where exact values are unknown.
 
 Letters in shapes: T draws; K chains; C channels; H, W rows and columns.
 """
@@ -11,31 +11,27 @@ import torch
 from torch import Tensor
 
 from rgflow.checks import check_whole, short
-from rgflow.hmc import DIVERGED, Chains, acceptance
+from rgflow.hmc import MAX_ENERGY_ERROR, Chains, acceptance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FieldChains:
-    """Fields that HMC drew, and at what cost.
+    """Fields drawn by HMC, and their cost.
 
     Attributes:
         fields: The draws, float64 [T, K, C, H, W].
-        action: Of every draw, in nats [T, K].
-        acceptance: Mean probability of every chain to be accepted, [K]; about 0.8.
-        divergences: How often a chain's energy wasn't kept at all, [K].
-        step_size: Of the leapfrog, in units of the variables' scales.
+        action: The action of every draw, in nats, [T, K].
+        acceptance: Mean acceptance of every chain, [K]; about 0.8.
+        divergences: Number of divergent trajectories of every chain, [K].
         evaluations: Evaluations of the action and its gradient for these draws, for each chain. An
             independent draw costs 2 τ_int · `evaluations` / T of them.
-        warm_up_evaluations: Those before the first draw.
     """
 
     fields: Tensor
     action: Tensor
     acceptance: Tensor
     divergences: Tensor
-    step_size: float
     evaluations: int
-    warm_up_evaluations: int
 
 
 def hmc(
@@ -49,31 +45,28 @@ def hmc(
     thin: int = 1,
     seed: int = 0,
     start: Tensor | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> FieldChains:
     """Draw fields of an action by Hamiltonian Monte Carlo, many chains at once (`rgflow.hmc`).
 
-    In the warm-up, the step size is adapted to an acceptance of 0.8, and the scale of every
-    variable is found; both are the same for all chains. The number of leapfrog steps is random,
-    lest a trajectory come back to where it began.
+    The warm-up adapts the step size to an acceptance of 0.8, and the scale of every variable; all
+    chains share both. The number of leapfrog steps is random, so that no trajectory returns to its
+    start.
 
-    Chains seldom go from one mode of a distribution to another, such as from one sign of the
-    magnetisation to the other below the transition: `start` decides which modes they see.
+    Chains rarely change between modes, such as the two signs of the magnetisation below the
+    transition: `start` decides which modes they see.
 
     Args:
         action: From fields [K, C, H, W] to S in nats, [K]; differentiable.
-        shape: Of a field, (C, H, W).
+        shape: Shape of a field, (C, H, W).
         chains: K.
-        draws: Draws of every chain, T, all of which are held: T·K·C·H·W numbers of 8 bytes.
-        warm_up: Transitions before the first of them, at least 20.
+        draws: Draws of every chain, T; memory holds all T·K·C·H·W numbers of 8 bytes.
+        warm_up: Transitions before the first draw, at least 20.
         leapfrog: Mean number of leapfrog steps in a transition, each of which evaluates the action
-            and its gradient once. Twice as many decorrelate better, and cost twice as much.
+            and its gradient once.
         thin: Transitions from one draw to the next.
-        seed: Of all randomness.
-        start: Where chains start, [K, C, H, W]; the computation is done on its device. None: from
-            standard normal fields.
-        progress: Called with the number of transitions since the last call, of
-            `warm_up + thin * draws`.
+        seed: Seed of all randomness.
+        start: Fields at the start, [K, C, H, W], on the device of the computation. None: standard
+            normal fields.
 
     Raises:
         ValueError: If a number is out of range, or the action doesn't give one finite number for
@@ -115,34 +108,25 @@ def hmc(
         return -action(y.view(-1, *shape))
 
     found = Chains(log_density, start.flatten(1), sizes=[1], copies=chains, generators=[generator])
-    report = progress or (lambda _: None)
     steps = np.random.default_rng(seed).integers(1, 2 * leapfrog, warm_up + thin * draws)
     lengths = iter(steps.tolist())
-
-    def move() -> Tensor:
-        rise = found.move(next(lengths))
-        report(1)
-        return rise
-
-    found.adapt(warm_up, move)
+    found.adapt(warm_up, lambda: found.move(next(lengths)))
     before = found.evaluations
     fields = torch.empty(draws, chains, *shape, dtype=torch.float64)
     actions = torch.empty(draws, chains, dtype=torch.float64)
     accepted, divergences = torch.zeros(2, chains, dtype=torch.float64)
     for draw in range(draws):
         for _ in range(thin):
-            rise = move().cpu()
+            rise = found.move(next(lengths)).cpu()
             accepted += acceptance(rise)
-            divergences += ~(rise < DIVERGED)
+            divergences += ~(rise < MAX_ENERGY_ERROR)
         fields[draw], actions[draw] = found.y.view(-1, *shape).cpu(), -found.log_p.cpu()
     return FieldChains(
         fields=fields,
         action=actions,
         acceptance=accepted / (draws * thin),
         divergences=divergences.long(),
-        step_size=float(found.step_size),
         evaluations=found.evaluations - before,
-        warm_up_evaluations=before,
     )
 
 

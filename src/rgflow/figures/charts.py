@@ -30,10 +30,18 @@ def blank(width: float, height: float) -> Figure:
 
 
 def plain(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
-    """Hide the upper and right part of the frame, and name the axes and the chart."""
+    """Hide the upper and right part of the frame, and name the axes and the chart.
+
+    Args:
+        axes: The axes.
+        x: Label of the horizontal axis; empty: as it is.
+        y: Label of the vertical axis; empty: as it is.
+        title: Title; empty: as it is.
+    """
     axes.set_xlabel(x or axes.get_xlabel(), color=INK)
     axes.set_ylabel(y or axes.get_ylabel(), color=INK)
-    axes.set_title(title or axes.get_title(), fontsize=9, color=INK)
+    if title:
+        axes.set_title(title, fontsize=9, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(color=SOFT, labelcolor=INK)

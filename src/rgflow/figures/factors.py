@@ -63,6 +63,8 @@ def heat_maps(parts: Mapping[str, Shaded]) -> Image.Image:
         axes.tick_params(length=0, labelcolor=INK)
         axes.spines[:].set_visible(False)
     panels[0].set_yticks(range(len(names)), [_short(name) for name in names])
+    for text in panels[0].get_yticklabels():
+        text.set_color(SOFT if text.get_text()[0].isspace() else INK)  # indented names
     left = max(0.22, 0.011 * max(map(len, names), default=0))
     figure.subplots_adjust(left, 0.3 / height, 0.99, 1 - 0.35 / height, wspace=0.06)
     return rendered(figure)

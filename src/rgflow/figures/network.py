@@ -1,6 +1,6 @@
 """The network from the side and from above, as in the paper's Fig. 3, and cones over an image.
 
-A site of level h is drawn with the 2^h pixels from its own on, which is what it stands for.
+A site of level h is drawn as wide as the 2^h pixels that it stands for.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
     generation cone of a latent. The view from above shows the blocks of level 0.
 
     Args:
-        place: Of the latent; none: near the middle, of level 1 if there is one.
+        lattice: The lattice.
+        place: Place of the latent; none: near the middle, of level 1 if there is one.
 
     Raises:
         ValueError: If there is no latent at this place.
@@ -96,6 +97,7 @@ def inference_cone(lattice: Lattice, pixels: Mask, image: Tensor | None = None) 
     """The latents that some pixels reach, each at its site, with their number at every level.
 
     Args:
+        lattice: The lattice.
         pixels: A mask of the image, [H, W].
         image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
 
@@ -126,7 +128,8 @@ def generation_cones(
     """The pixels that latents reach, with their number.
 
     Args:
-        places: Where the latents are; none: near the middle, one of every level.
+        lattice: The lattice.
+        places: Places of the latents; none: near the middle, one of every level.
         image: An image [C, H, W] to draw below, uint8 or reals in [0, 256).
 
     Raises:

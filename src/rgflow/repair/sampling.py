@@ -20,7 +20,7 @@ from arviz_stats.base import array_stats
 from torch import Tensor
 
 from rgflow.checks import check_whole
-from rgflow.hmc import DIVERGED, Chains, acceptance
+from rgflow.hmc import MAX_ENERGY_ERROR, Chains, acceptance
 from rgflow.local import Region
 
 R_HAT = 1.01
@@ -165,7 +165,7 @@ def draw_completions(
     for draw in range(draws):
         lost = move()
         accepted += acceptance(lost).cpu()
-        divergences += (~(lost < DIVERGED)).cpu()
+        divergences += (~(lost < MAX_ENERGY_ERROR)).cpu()
         y[draw], log_density[draw] = chains.y.cpu(), chains.log_p.cpu()
     ess, ess_median, r_hat = torch.tensor([_diagnose(part) for part in chains.parts(y)]).T
     for draw in y:  # in place, as there may be many

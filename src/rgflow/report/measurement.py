@@ -91,8 +91,10 @@ def quality(found: Measurement) -> Table:
 
 
 def observables(found: Measurement) -> Table:
-    """Observables by weights, from the Metropolis chain and from the reference, if there is one,
-    with its difference from the first in errors."""
+    """Observables by weights, from the Metropolis chain and, if there is one, from the reference.
+
+    The last column is the difference of the first and the reference, in errors.
+    """
     head, theirs = ["", "by weights", "Metropolis"], {}
     if found.reference:
         theirs = found.reference.observables.numbers()

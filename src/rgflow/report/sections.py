@@ -281,36 +281,29 @@ def factors(subject: ReportedFlow) -> Section:
     found = subject.factors
     section = Section(title="Meaning")
     if found.probes and found.associations:
+        claims = found.probes.verdict()
         section.text.append(
             "The paper says that features of the whole image are held at high levels, and those "
             "of a part of it at low levels, at its own position (section 4.1). "
-            + ("These numbers say:" if found.probes.verdict() else "No label is of a part here.")
+            + ("These numbers say:" if claims else "No label is of a part here.")
         )
-        section.points = [
-            (f"{claim.outcome.capitalize()}.", claim.text) for claim in found.probes.verdict()
-        ]
-        section.parts += tables.probes(found.probes)
+        section.points = [(f"{claim.outcome.capitalize()}.", claim.text) for claim in claims]
         section.parts += [
             still(ranking(found.associations, found.labels), "Which latents tell about what"),
-            tables.information(found.associations, found.labels),
             tables.best_latents(found.associations, found.labels),
         ]
-        if found.directions:
-            section.parts.append(tables.directions(found))
-        if found.scores:
-            section.parts.append(tables.scores(found))
     else:
         section.text.append(
             "The data set has no labels, so this only tells how dependent latents are."
         )
     of = found.latents
     section.parts += [
+        *tables.meaning(found),
         still(
             dependence_curves(found.latents, found.pixels),
             f"How dependent two latents are, by their distance on the tree; pixels for comparison. "
             f"{of.images} images, at most {of.pairs} pairs, {of.bins} bins, seed {of.seed}",
         ),
-        tables.dependence(found),
     ]
     return section
 

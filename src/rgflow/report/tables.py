@@ -22,17 +22,17 @@ from rgflow.report.page import Table
 from rgflow.text import many, measured, minus, with_error
 
 RANKED, GROUPS = 20, 12
-"""Rows of ranked latents, and of groups."""
+"""Most rows of ranked latents, and of groups."""
 INPUTS: dict[Inputs, str] = {
     "own": "",
     "random": "\u2003as many others",
     "shuffled": "\u2003shuffled labels",
 }
-"""The inputs of a probe, as the name of a row; HTML keeps this space."""
+"""Names of rows by the inputs of a probe; HTML keeps this space."""
 
 
 def shown(value: float, digits: int = 2, error: float | None = None) -> str:
-    """A number with so many decimals, and its standard error; nothing if there is no number.
+    """A number with `digits` decimals and its standard error; empty for NaN.
 
     Example:
         >>> shown(-0.125, 2, 0.02), shown(-0.001), shown(0.5, 1, math.nan), shown(math.nan)
@@ -100,17 +100,10 @@ def telling(one: Association) -> str:
     return f"{shown(one.information)} nats, {measure}"
 
 
-def names(found: Associations, address: Address, count: int = 1) -> list[Association]:
-    """The labels that a latent is named after: those it is significantly associated with, the most
-    informative first."""
-    every = found.labels_of(address, len(found.labels))
-    return [one for one in every if one.significant][:count]
-
-
 def name(found: Factors, address: Address) -> str:
-    """A name for a latent: the label it is associated with or, without one, its group of latents
-    with fields of the same shape."""
-    if found.associations and (best := names(found.associations, address)):
+    """A name for a latent: its most informative label or, without one, its group."""
+    of = found.associations
+    if of and (best := of.labels_of(address, 1, significant=True)):
         return f"{best[0].label} ({telling(best[0])})"
     if address in found.visible.addresses:
         shapes = found.visible.shapes
@@ -191,13 +184,20 @@ def groups(found: Visible) -> Table:
 
 
 def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], title: str) -> Table:
-    """Some latents with their strengths and labels."""
+    """Some latents with their strengths and labels.
+
+    Args:
+        found: What latents mean.
+        fields: Their receptive fields.
+        among: The latents to list.
+        title: Title of the table.
+    """
     of = found.associations
     numbers = dict(zip(found.visible.addresses, found.visible.shapes, strict=True))
     rows: list[Sequence[str]] = []
     for address in among:
         number = str(numbers[address] + 1) if address in numbers else ""
-        best = names(of, address, 2) if of else []
+        best = of.labels_of(address, 2, significant=True) if of else []
         names_of = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
         strength = _strength(fields, address)
         rows.append((at(address), *(names_of[:2] if of else ()), strength, number))
@@ -217,6 +217,18 @@ def associated(of: Associations) -> str:
         f"mutual information over {of.images} images, {of.bins} bins; {of.significant.sum():,} of "
         f"{of.significant.size:,} pairs are dependent (false-discovery rate {of.rate:g})"
     )
+
+
+def meaning(found: Factors) -> Iterator[Table]:
+    """All tables about labels, if there are any, and about the dependence of latents."""
+    if found.probes and found.associations:
+        yield from probes(found.probes)
+        yield information(found.associations, found.labels)
+        if found.scores:
+            yield scores(found)
+        if found.directions:
+            yield directions(found)
+    yield dependence(found)
 
 
 def probes(table: ProbeTable) -> Iterator[Table]:

@@ -17,7 +17,6 @@ from rgflow.app.page import (
     per_level,
     seed_field,
     seed_from,
-    slider,
 )
 from rgflow.app.panel import Panel
 from rgflow.app.workspace import TEMPERATURE, Workspace
@@ -36,7 +35,6 @@ class Mix(Panel):
         "mixtures": "Levels below Θ come from the second image. Choose a mixture to make it the "
         "current image.",
         "share-#": "0 is the first image, 1 the second.",
-        "linear": "The same share at every level: linear interpolation, for comparison.",
     }
     tour = (
         "Levels are independent, so two images can be mixed level by level. Draw a second image "
@@ -60,8 +58,6 @@ class Mix(Panel):
         gr.Markdown("Share of the second image at each level:")
         with gr.Row():
             sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
-        with gr.Row():
-            linear = slider(0, 1, 0, step=0.05, label="All levels (linear)", elem_id="linear")
         revision = gr.Number(0, precision=0, visible="hidden")
 
         page.on(other.click, self.draw, [seed], words="Drawing")
@@ -69,10 +65,8 @@ class Mix(Panel):
         page.on(swap.click, mixing.swap)
         page.on(second.choose, self.choose, event=True, words="Mixing")
         page.live(sliders, revision, self.preview, self.apply)
-        page.live([linear], revision, self.preview, self.apply, others=sliders)
         page.show([second], lambda work: [self.listed(work)])
         page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
-        page.show([linear], self.common_share, lambda work: (work.slider_revision, _alike(work)))
         page.show([swap], lambda work: [gr.update(interactive=work.state.second is not None)])
 
     def draw(self, work: Workspace, seed: float) -> None:
@@ -124,20 +118,10 @@ class Mix(Panel):
         ]
         return [*found, work.slider_revision]
 
-    def common_share(self, work: Workspace) -> list[Any]:
-        """The value of the slider for all levels."""
-        same = _shares(work)[0] if _alike(work) else 0.0
-        return [gr.update(value=same, interactive=work.state.second is not None)]
-
 
 def _shares(work: Workspace) -> list[float]:
     """The share of the second image at each level."""
     return list(work.state.shares or [0.0] * work.opened.flow.levels)
-
-
-def _alike(work: Workspace) -> bool:
-    """Whether all levels have the same share."""
-    return len(set(_shares(work))) == 1
 
 
 def _captions(ways: int) -> list[str]:

@@ -70,7 +70,8 @@ class Repair(Panel):
             page.sessions.stop(str(request.session_hash))
 
         def look(work: Workspace) -> None:
-            page.prepare_reference(work)
+            with page.sessions.computing.released():  # it may have to look at many images first
+                work.opened.reference  # noqa: B018
             self.find(work)
 
         page.on(wipe.click, lambda work: repairing.paint(work, np.zeros_like(work.state.mask)))

@@ -2,10 +2,5 @@
 watch("value", () => {
   if (!props.value) return;
   const { name, data } = JSON.parse(props.value);
-  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([bytes]));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  download(new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]), name);
 });

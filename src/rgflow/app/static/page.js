@@ -48,13 +48,8 @@ window.rgflow = {
     if (--this.waiting > 0) return;
     this.waiting = 0; clearInterval(this.ticking); document.getElementById("doing").textContent = "";
   },
-  shade() { document.body.classList.toggle("dark"); },
   save() {
-    document.querySelector("#canvas canvas").toBlob((blob) => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(blob); link.download = "shown-at-left.png"; link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-    });
+    document.querySelector("#canvas canvas").toBlob((blob) => download(blob, "shown-at-left.png"));
   },
   shut() {
     for (const one of document.querySelectorAll(".drawer.shown")) one.classList.remove("shown");
@@ -69,8 +64,6 @@ window.rgflow = {
     "save-image": "The current image.",
     "save-shown": "The current image, samples, mixtures and completions in one picture.",
     "save-canvas": "The image on the left as you see it, with everything drawn over it.",
-    "save-fields": "The strongest receptive fields of every level or, if a pixel is picked, those listed for it.",
-    "save-odd": "How surprising each part of the image is, level by level.",
     "save-latents": "The latents of the image, for use in Python.",
     "meanings": "Click a latent to get a slider for it.",
     "card": "What is known about the model: its data, size and likelihood.",
@@ -84,9 +77,9 @@ window.rgflow = {
     "undo": "Undo the last step (Ctrl+Z).",
     "redo": "Redo the step (Ctrl+Shift+Z).",
     "open-tour": "A tour of this page in two minutes.",
-    "shade": "Switch between dark and light.",
-    "crop": "The part to use. Drag it, or use the arrow keys.",
+    "crop": "The part to use, as the model sees it.",
     "zoom": "Use a smaller part of the picture.",
+    "across": "Where the part lies, from left to right.", "down": "Where the part lies, from top to bottom.",
     "model": "The model of this page.",
     "folder": "A folder on the machine that serves this page.",
     "export-scale": "Size of each pixel of the image in the file.",
@@ -163,12 +156,6 @@ for (const kind of ["click", "keydown"])
   document.addEventListener(kind, () => { window.rgflow.touched = true; }, true);
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
-// The button says what it leads to, whoever made the page dark.
-new MutationObserver(() => {
-  const button = document.getElementById("shade");
-  const label = document.body?.classList.contains("dark") ? "Light" : "Dark";
-  if (button && button.textContent.trim() !== label) button.textContent = label;
-}).observe(document.documentElement, { attributeFilter: ["class"], childList: true, subtree: true });
 // A click beside a drawer closes it, but not one on the bar, which may be about what it shows.
 document.addEventListener("pointerdown", (event) => {
   if (!event.target.closest?.(".drawer, #bar, #tour, .toast-wrap, [role=listbox], [role=option]")) window.rgflow.shut();
@@ -178,8 +165,8 @@ for (const kind of ["change", "drop"])
   document.addEventListener(kind, (event) => {
     const { target, dataTransfer } = event, place = document.getElementById("refused");
     if (!target.closest?.("#upload")) return;
-    const large = [...(dataTransfer || target).files || []].find((one) => one.size > LARGEST_UPLOAD);
-    place.textContent = large ? `Expected a file of at most ${LARGEST_UPLOAD / 1e6} MB; ${large.name} has ${(large.size / 1e6).toFixed(1)} MB: make the picture smaller first.` : "";
+    const large = [...(dataTransfer || target).files || []].find((one) => one.size > MAX_UPLOAD);
+    place.textContent = large ? `Expected a file of at most ${MAX_UPLOAD / 1e6} MB; ${large.name} has ${(large.size / 1e6).toFixed(1)} MB: make the picture smaller first.` : "";
     if (!large) return;
     event.preventDefault(); event.stopImmediatePropagation();
     if (!dataTransfer) target.value = "";
@@ -207,7 +194,7 @@ document.addEventListener("paste", (event) => given(event, event.clipboardData?.
 let resting = null;
 for (const kind of ["keyup", "change"])
   document.addEventListener(kind, (event) => {
-    if (!event.target.closest?.("[id^=latent-], [id^=share-], #linear")) return;
+    if (!event.target.closest?.("[id^=latent-], [id^=share-]")) return;
     clearTimeout(resting);
     resting = setTimeout(() => window.rgflow.settle(), kind === "change" ? 300 : 1000);
   });

@@ -108,7 +108,7 @@ function zoomBy(factor, x = size()[0] / 2, y = size()[1] / 2) {
 function show(shown) {
   photo = shown;
   tiles.clear(); putAway(); unmap(); level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
-  $("bits").textContent = ""; $("drawn").replaceChildren();
+  $("drawn").replaceChildren();
   $("formats").hidden = !photo.lossy;
   for (const kind of ["lossy", "lossless"])
     for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
@@ -287,11 +287,9 @@ for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlar
 $("save").onclick = () => doing("Saving…", async () => {
   const like = Boolean(photo.lossy) && $("like").checked;
   const answer = await ask(`photographs/${photo.id}/export?like=${like}`), blob = await answer.blob();
-  const link = document.createElement("a");
-  link.download = decodeURIComponent(answer.headers.get("Content-Disposition").split("UTF-8''")[1]);
-  link.href = URL.createObjectURL(blob); link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  say(`Saved as ${link.download}, ${(blob.size / 1e6).toFixed(1)} MB.`);
+  const name = decodeURIComponent(answer.headers.get("Content-Disposition").split("UTF-8''")[1]);
+  download(blob, name);
+  say(`Saved as ${name}, ${(blob.size / 1e6).toFixed(1)} MB.`);
 });
 
 $("keep").onclick = () => doing("Mixing the whole picture at full size…", async () => {
@@ -335,12 +333,6 @@ $("surprise").onclick = () => {
     say(`${end}Coloured pixels are less likely than usual, given all others, by more nats than the threshold. Pixels of a wide scratch or a block make one another likely: Find damage looks for these.`);
   });
 };
-$("count").onclick = () => doing("Counting…", async () => {
-  const found = await working("bits");
-  $("bits").textContent = `${found.bits.toFixed(3)} bits per sub-pixel; PNG needs ${found.png.toFixed(3)}. Levels from fine to coarse: ${found.levels.slice(0, 6).map(one => one.toFixed(2)).join(", ")}.`;
-  $("bits").scrollIntoView({ block: "nearest" });
-  say("Counted.");
-});
 function compare(on) { compared = on; $("compare").setAttribute("aria-pressed", String(on)); $("divider").hidden = !on; draw(); }
 $("compare").onclick = () => {
   compare(!compared);
