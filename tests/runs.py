@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from flows import random_flow, random_images
 from rgflow import TrainConfig, preset
@@ -43,28 +41,6 @@ def program(path: str) -> ModuleType:
         patch.syspath_prepend(whole.parent)
         spec.loader.exec_module(module)
     return module
-
-
-def shows(picture: Image.Image, image: NDArray[np.uint8]) -> bool:
-    """Whether an image, uint8 [C, H, W], is somewhere in a picture, at whatever whole scale.
-
-    Three of its pixels are looked for first, as comparing all of them everywhere takes long.
-    """
-    pixels = np.asarray(picture.convert("RGB"))
-    image = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
-    for scale in range(1, 17):
-        wanted = image.repeat(scale, 0).repeat(scale, 1)
-        height, width = wanted.shape[:2]
-        rows, columns = (a - b + 1 for a, b in zip(pixels.shape[:2], (height, width), strict=True))
-        if min(rows, columns) < 1:
-            return False
-        places = np.ones((rows, columns), bool)
-        for i, j in ((0, 0), (height // 2, width // 2), (height - 1, width - 1)):
-            places &= (pixels[i : i + rows, j : j + columns] == wanted[i, j]).all(2)
-        for i, j in np.argwhere(places):
-            if np.array_equal(pixels[i : i + height, j : j + width], wanted):
-                return True
-    return False
 
 
 def tiny(**changes: Any) -> TrainConfig:

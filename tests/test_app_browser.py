@@ -4,12 +4,13 @@ import base64
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pictures import shows
 from rgflow import load_flow
 from rgflow.figures import picture
 from rgflow.latents import Latents
-from runs import shows
 from visitors import BROWSER, CURSOR, Visitor, atlas, draw, write
 
 pytest.importorskip("gradio")
@@ -177,7 +178,9 @@ def test_mix_and_export(me, tmp_path):
     assert large.shape == (256, 256, 3)
     assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
     assert Image.open(files["canvas"]).size == (480, 480)
-    assert shows(Image.open(files["shown"]), large[::8, ::8].transpose(2, 0, 1))
+    image = torch.from_numpy(large[::8, ::8].copy()).permute(2, 0, 1)
+    shown = Image.open(files["shown"]).convert("RGB")
+    assert any(shows(shown, image, scale) for scale in range(1, 9))
     flow = load_flow("msds1-best")
     found = flow.decode(Latents.load(files["latents"]))
     assert picture(found[0]).tobytes() == base64.b64decode(me.pixels)

@@ -34,7 +34,7 @@ def test_train_evaluate_sample(run, capsys):
     assert result["split"] == "test"
     assert main(["sample", str(run), "-n", "9", "--temperature", "[0.5, 0.5, 0.8, 1]"]) == 0
     assert Image.open(run / "pictures/samples.png").size == (200, 200)
-    assert Image.open(run / "pictures/stages.png").size == (266, 398)
+    assert Image.open(run / "pictures/stages.png").size == (302, 454)
 
 
 def test_image_k_has_seed_k_whatever_their_number(run, tmp_path):

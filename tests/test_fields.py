@@ -136,7 +136,7 @@ class Large(TorchDispatchMode):
 
 def test_all_fields_are_held_only_once(monkeypatch):
     flow = random_flow(height=16, width=16, **REAL_NVP["real-nvp"])
-    monkeypatch.setattr(fields, "MEMORY", flow.dim * 16 * 4)  # four columns at a time
+    monkeypatch.setattr(fields, "BATCH_BYTES", flow.dim * 16 * 4)  # four columns at a time
     monkeypatch.setattr(fields, "_push", lambda *_: lambda tangents, level: tangents)
     size = flow.dim * 256 * 8
     with Large(size // 20) as large:
@@ -215,7 +215,9 @@ def test_redrawn_fields_are_those_of_latents_set_one_by_one(case):
         return flow.decode(z)[0] if space == "pixels" else flow.coarse(z, "flow")[0][0]
 
     moved = 0
-    pairs = [[flow.draw_each([k + more], 0.8) for more in (0, fields.ANOTHER)] for k in range(2)]
+    pairs = [
+        [flow.draw_each([k + more], 0.8) for more in (0, fields.REPLACEMENT_SEED)] for k in range(2)
+    ]
     before = [image(z) for z, _ in pairs]
     for windows in found.windows:
         for address in map(tuple, windows.addresses[::15].tolist()):

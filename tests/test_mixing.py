@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow, random_images
+from pictures import shows
 from rgflow.analysis.mixing import (
     every_threshold,
     hyperbolic,
@@ -17,7 +18,7 @@ from rgflow.analysis.mixing import (
 )
 from rgflow.cli import main
 from rgflow.figures.mixing import path_frames, thresholds
-from runs import shows, small_run
+from runs import small_run
 
 KINDS = {
     "affine": BIJECTORS["affine-paper"],
@@ -136,10 +137,10 @@ def test_pictures_of_pairs_and_paths():
     flow = random_flow(torch.float32)
     a, b = flow.draw_each([0]), flow.draw_each([1])
     every = every_threshold(2)
-    ways = mix(flow, a, b, every), mix(flow, b, a, every)
-    picture = thresholds(*ways, scale=4)
-    for way in ways:
-        assert all(shows(picture, x) for x in flow.bounded(way.images[:, 0]).byte().numpy())
+    one_way, other_way = mix(flow, a, b, every), mix(flow, b, a, every)
+    picture = thresholds(one_way, other_way, scale=4)
+    mixtures = torch.cat((one_way.images[0], other_way.images[0]))
+    assert all(shows(picture, image, 4) for image in mixtures)
     frames = path_frames({"at once": mix(flow, a, b, straight(2, 4)),
                           "by level": mix(flow, a, b, level_by_level(2, 2))})  # fmt: skip
     assert len(frames) == 5

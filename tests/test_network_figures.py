@@ -147,6 +147,6 @@ def test_bad_input():
     with pytest.raises(ValueError, match="an image of 16×16 pixels"):
         figures.generation_cones(lattice, image=torch.zeros(3, 8, 8))
     with pytest.raises(ValueError, match="position of level 1"):
-        figures.network_views(lattice, (1, 1, 1))
+        figures.generation_cones(lattice, [(1, 1, 1)])
     with pytest.raises(ValueError, match="mask of shape"):
         figures.inference_cone(lattice, np.zeros((8, 8), dtype=bool))

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from flows import random_flow
+from pictures import shows
 from rgflow.cli import main
 from rgflow.figures import to_bytes
 from runs import flow_of, largest_file, small_run
@@ -99,7 +100,10 @@ def test_files_hold_what_the_flow_decodes(run, tmp_path):
 def test_grid_and_stages_by_default(run, capsys):
     assert main(["sample", str(run), "-n", "7", "--columns", "7", "--scale", "1"]) == 0
     assert Image.open(run / "pictures/samples.png").size == (7 * 10 + 2, 12)
-    assert Image.open(run / "pictures/stages.png").size == (2 * 10 + 2, 6 * 10 + 2)
+    flow, stages = flow_of(run).double(), Image.open(run / "pictures/stages.png")
+    fine, coarse = flow.coarse(flow.draw_each(range(6)))
+    assert all(shows(stages, image, 1) for image in fine)
+    assert all(shows(stages, image, 2) for image in coarse)
     assert not (run / "pictures/samples").exists()
     assert "pictures/samples.png" in capsys.readouterr().out
 

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow, random_images
+from pictures import shows
 from rgflow import Latents
 from rgflow.analysis import receptive_fields
-from rgflow.analysis.fields import ANOTHER
+from rgflow.analysis.fields import REPLACEMENT_SEED, sites_of
 from rgflow.analysis.traversals import (
     field_along,
     fig6_temperature,
@@ -20,8 +21,7 @@ from rgflow.analysis.traversals import (
     traverse,
 )
 from rgflow.cli import main
-from rgflow.cli.subjects import Subjects, _change
-from rgflow.data.decoding import Target
+from rgflow.cli.subjects import Subjects
 from rgflow.figures import bounds
 from rgflow.figures.traversals import Shown, differences, signed, traversal_frames, traversals
 from runs import small_run
@@ -100,48 +100,31 @@ def test_differences_are_from_the_value_nearest_to_0():
 
 @pytest.mark.parametrize("name", ["affine", "real-nvp"])
 @pytest.mark.parametrize("space", ["flow", "pixels"])
-def test_fields_along_latents_and_directions(name, space):
+def test_fields_along_directions(name, space):
     flow = random_flow(**KINDS[name])
-    address = h, i, j, c = ADDRESSES.get(name, (0, 2, 1, 1))
-    found = receptive_fields(flow, draws=2, space=space, sites=flow.lattice.site(h, i, j))
-    d = unit_direction(flow.draw_each([0]), address).map(lambda z: -3 * z)
-    one = field_along(flow, address, draws=2, space=space)
+    address = ADDRESSES.get(name, (0, 2, 1, 1))
+    found = receptive_fields(flow, draws=2, space=space, sites=sites_of(flow, [address]))
+    d = unit_direction(flow.draw_each([0]), address)
+    one = field_along(flow, d, draws=2, space=space)
     torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
-    assert one.strength == pytest.approx(found.strengths[c, i, j].item())
-    assert one.error == pytest.approx(found.errors[c, i, j].item())
-    thrice = field_along(flow, d.to(torch.float32), draws=2, space=space)
+    assert (one.strength, one.error) == pytest.approx(found.strength(address))
+    thrice = field_along(flow, d.map(lambda z: -3 * z).to(torch.float32), draws=2, space=space)
     torch.testing.assert_close(thrice.field, 3 * one.field, rtol=1e-9, atol=1e-9)
     assert (thrice.draws, thrice.seed, thrice.space, thrice.temperature) == (2, 0, space, 1.0)
 
 
 @pytest.mark.parametrize("name", ["affine", "real-nvp"])
-def test_steps_along_latents_and_directions(name):
+@pytest.mark.parametrize("change", ["step", "redraw"])
+def test_steps_along_directions(name, change):
     flow = random_flow(**KINDS[name])
-    address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))
-    found = receptive_fields(flow, draws=2, change="step", sites=flow.lattice.site(h, i, j))
-    one = field_along(flow, address, draws=2, change="step")
-    torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
     z, d = flow.draw_each([0]), flow.draw_each([1])
-    along = field_along(flow, d, draws=1, change="step")
-    moved = flow.decode(Latents.from_flat(z.flat() + d.flat(), z.lattice, 3))
+    distance = 1.0
+    if change == "redraw":
+        distance = flow.draw_each([REPLACEMENT_SEED]).levels[-1].flatten()[0]
+    moved = flow.decode(Latents.from_flat(z.flat() + distance * d.flat(), z.lattice, 3))
     expected = (moved - flow.decode(z)).abs().sum(1)[0]
-    torch.testing.assert_close(along.field, expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", ["affine", "real-nvp"])
-def test_redrawn_fields_along_latents_and_directions(name):
-    flow = random_flow(**KINDS[name])
-    address = h, i, j, _ = ADDRESSES.get(name, (0, 2, 1, 1))
-    sites = flow.lattice.site(h, i, j)
-    found = receptive_fields(flow, draws=2, change="redraw", sites=sites)
-    one = field_along(flow, address, draws=2, change="redraw")
-    torch.testing.assert_close(one.field, found.field(address), rtol=1e-9, atol=1e-9)
-    assert (one.change, one.space) == ("redraw", "pixels")
-    z, d = flow.draw_each([0]), flow.draw_each([1])
-    far = flow.draw_each([ANOTHER]).levels[-1].flatten()[0]
-    moved = flow.decode(Latents.from_flat(z.flat() + far * d.flat(), z.lattice, 3))
-    along = field_along(flow, d, draws=1, change="redraw")
-    expected = (moved - flow.decode(z)).abs().sum(1)[0]
+    along = field_along(flow, d, draws=1, change=change)
+    assert (along.change, along.space) == (change, "pixels")
     torch.testing.assert_close(along.field, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -188,18 +171,15 @@ def test_what_is_where_in_the_picture():
     found = traverse(flow, flow.draw_each([0, 1]), (1, 0, 2, 0), [-1.0, 0.0, 2.0])
     field = torch.rand(8, 8)
     shown = [Shown(found, field, "h = 1", "strength 1")] * 3
-    picture = np.asarray(traversals(shown, scale=10, across=2))
-    images = found.images.floor().clamp(0, 255).to(torch.uint8).repeat_interleave(10, 3)
-    last = images.repeat_interleave(10, 4)[1, 2].permute(1, 2, 0).numpy()
-    assert any(
-        np.array_equal(picture[y : y + 80, x : x + 80], last)
-        for y, x in zip(*np.nonzero((picture[..., :] == last[0, 0]).all(-1)), strict=True)
-        if y + 80 <= len(picture) and x + 80 <= picture.shape[1]
-    )
+    picture = traversals(shown, scale=10, across=2)
+    assert all(shows(picture, image, 10) for image in found.images.flatten(0, 1))
     frames = traversal_frames(shown, scale=10)
     assert len(frames) == 3
     assert len({frame.size for frame in frames}) == 1
-    assert differences(shown, scale=10).width >= traversals(shown, scale=10).width
+    changes = found.differences()
+    limit = max(round(changes.abs().max().item()), 1)
+    picture = differences(shown, scale=10)
+    assert all(shows(picture, image, 10) for image in signed(changes, limit).flatten(0, 1))
 
 
 # ---------------------------------------------------------------- the command
@@ -243,31 +223,8 @@ def test_one_latent_of_given_images(run, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "h = 1, (0, 2), c = 0" in said
     assert "in the flow's own space, 1 draw, temperature 1, seed 0." in said
-    changed = "0.png: cropped and resized from 30×20 to 8×8 pixels; 1 more of 2 likewise.\n"
+    changed = "0.png: fitted from 30×20 to 8×8 pixels; 1 more of 2 likewise.\n"
     assert said.startswith(changed)
-
-
-def test_how_pictures_are_changed(tmp_path):
-    said = {}
-    for mode, size in (("RGB", (8, 8)), ("L", (8, 8)), ("RGB", (16, 16)), ("RGBA", (8, 10))):
-        path = tmp_path / "a.png"
-        Image.new(mode, size).save(path)
-        for channels in (1, 3):
-            target = Target(height=8, width=8, channels=channels)
-            said[mode, size, channels] = _change(path, target)
-    assert said == {
-        ("RGB", (8, 8), 1): "converted to grey",
-        ("RGB", (8, 8), 3): "",
-        ("L", (8, 8), 1): "",
-        ("L", (8, 8), 3): "",
-        ("RGB", (16, 16), 1): "resized from 16×16 to 8×8 pixels, converted to grey",
-        ("RGB", (16, 16), 3): "resized from 16×16 to 8×8 pixels",
-        ("RGBA", (8, 10), 1): "cropped from 8×10 to 8×8 pixels, converted to grey",
-        ("RGBA", (8, 10), 3): "cropped from 8×10 to 8×8 pixels",
-    }
-    target = Target(height=8, width=8, channels=3, crop=8)
-    Image.new("RGB", (16, 16)).save(path)
-    assert _change(path, target) == "cropped from 16×16 to 8×8 pixels"
 
 
 def test_images_of_another_data_set_are_said_to_be_changed(run, tmp_path, capsys):
@@ -278,9 +235,7 @@ def test_images_of_another_data_set_are_said_to_be_changed(run, tmp_path, capsys
     options = ["--latent", "[1, 0, 2, 0]", "--draws", "1", "--video", "none", "--split", "test"]
     options += ["--data", f"folder:{tmp_path / 'photos'}", "--out", str(tmp_path)]
     assert main(["traverse", str(run), *options, "--pick", "[0]"]) == 0
-    assert "cropped" not in capsys.readouterr().out
-    assert main(["traverse", str(run), *options, "--pick", "[0, 1]"]) == 0
-    assert "0.png: cropped from 16×8 to 8×8 pixels.\n" in capsys.readouterr().out
+    assert "cropped and resized to 8×8 pixels where they" in capsys.readouterr().out
 
 
 def test_a_direction_from_a_file_and_images_of_a_data_set(run, tmp_path):
@@ -366,7 +321,7 @@ def test_mistakes_with_other_folders(run, tmp_path, capsys):
     fields = small_run(tmp_path / "fields", pixels=None, channels=1)
     for arguments, message in (
         (["/no/such"], "there is none at /no/such"),
-        ([str(run / "model"), "--split", "test"], "give --data"),
+        ([str(run / "model"), "--split", "test"], "with --data"),
         ([str(fields), "--images", "a.png"], "a flow of images for --images"),
     ):
         assert main(["traverse", *arguments]) == 2

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 COLDEST = 0.01
-"""As `rgflow.field_theory.exact.COLDEST`, which needs more imports than settings should."""
+"""As `rgflow.field_theory.exact.MIN_TEMPERATURE`, which needs more imports than settings should."""
 
 
 @config

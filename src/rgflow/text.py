@@ -242,6 +242,14 @@ def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield partial(shown.advance, shown.add_task(what, total=total))
 
 
+@contextmanager
+def share_bar(what: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar, and the function that moves it to a share of the work, from 0 to 1."""
+    with bars() as shown:
+        task = shown.add_task(what, total=1.0)
+        yield lambda share: shown.update(task, completed=share)
+
+
 def counter(report: Report | None, what: str, total: int) -> Callable[[int], None]:
     """A function that adds up what was done since its last call, and reports the sum.
 

@@ -41,6 +41,7 @@ class Model:
             of the package.
         run: Its run; none for a model.
         config: The settings of its training; none for a model without a card.
+        out: The folder that a user named for results instead.
     """
 
     name: str
@@ -48,11 +49,17 @@ class Model:
     folder: Path
     run: Run | None
     config: TrainConfig | None
+    out: Path | None = None
+
+    @property
+    def results(self) -> Path:
+        """The folder for what a command writes."""
+        return self.out or self.folder
 
     @property
     def pictures(self) -> Path:
-        """The folder of its pictures."""
-        return self.folder / "pictures"
+        """The folder for its pictures."""
+        return self.out or self.folder / "pictures"
 
     @property
     def files(self) -> Path:
@@ -117,13 +124,14 @@ def locate(name: str) -> tuple[Path, Path]:
     return folder, folder if folder == expanded(name) else RESULTS / name
 
 
-def load(name: str, size: Sequence[int] | None = None) -> Model:
+def load(name: str, size: Sequence[int] | None = None, out: str | None = None) -> Model:
     """The flow of a run, in the folder of a model, or of the package.
 
     Args:
         name: Of the run or the model.
         size: Rows and columns of images, for which the flow is resized; results about it are then
             in `results/NAME-HxW`.
+        out: The folder for results, if a user named one.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -134,14 +142,26 @@ def load(name: str, size: Sequence[int] | None = None) -> Model:
     from rgflow.training.start import find
 
     found = find(name)
-    config, folder = found.config, found.folder if found.run else locate(name)[1]
     flow = found.flow().to("cuda" if torch.cuda.is_available() else "cpu")
+    model = Model(
+        found.name,
+        flow,
+        found.folder if found.run else locate(name)[1],
+        found.run,
+        found.config,
+        expanded(out) if out else None,
+    )
     if size is None:
-        return Model(found.name, flow, folder, found.run, config)
+        return model
     height, width = size
     flow = flow.resized(height, width)
-    folder = RESULTS / f"{found.name.replace('/', '-')}-{height}x{width}"
-    return Model(found.name, flow, folder, None, config and replace(config, model=flow.config))
+    return replace(
+        model,
+        flow=flow,
+        folder=RESULTS / f"{found.name.replace('/', '-')}-{height}x{width}",
+        run=None,
+        config=model.config and replace(model.config, model=flow.config),
+    )
 
 
 def fingerprint(flow: Flow) -> str:

@@ -1,5 +1,6 @@
 """Measures of flows that have learned an action."""
 
+import math
 import time
 from statistics import median
 from typing import Any
@@ -87,6 +88,6 @@ def derived(numbers: dict[str, Any]) -> dict[str, Any]:
     if exact is not None:
         out |= {
             "gap": exact - bound["value"],
-            "log_z_off": (log_z["value"] - exact) / log_z["error"],
+            "log_z_off": (log_z["value"] - exact) / (log_z["error"] or math.inf),  # null: infinite
         }
     return out

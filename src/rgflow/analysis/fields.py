@@ -16,20 +16,25 @@ Letters in shapes: C channels; H, W rows and columns; n latents of one level; K 
 and columns of the window that holds a level's cones.
 """
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.func import vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
-from rgflow.checks import as_python, check_name, check_whole
+from rgflow.analysis.levels import plain_temperature
+from rgflow.checks import check_name, check_whole
+from rgflow.files import replacing
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Lattice, Mask, Sites
@@ -38,18 +43,18 @@ from rgflow.numerics import jvp
 
 Change = Literal["derivative", "redraw", "step"]
 """How a latent is changed: infinitesimally, by redrawing it from the prior, or by adding 1."""
-MEMORY = 1 << 28
+BATCH_BYTES = 1 << 28
 """Maximum bytes of the columns that are computed at a time."""
-ANOTHER = 1 << 31
+REPLACEMENT_SEED = 1 << 31
 """Offset between the seeds of latents and those of their replacements; seeds have 32 bits."""
-LARGEST = 7 << 29
+MAX_BYTES = 7 << 29
 """Maximum bytes of all fields; with a copy, as when they are written, 7 GiB."""
 VISIBLE = 1.0
 """Strength above which a latent counts as visible (paper, section 4.4)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class FieldSettings:
     """How receptive fields were found: the arguments of `receptive_fields`."""
 
     space: Space
@@ -60,10 +65,10 @@ class Found:
 
     def how(self) -> dict[str, Any]:
         """These alone, by name."""
-        return {name: getattr(self, name) for name in Found.__dataclass_fields__}
+        return {name: getattr(self, name) for name in FieldSettings.__dataclass_fields__}
 
 
-def how_found(one: Found) -> str:
+def how_found(one: FieldSettings) -> str:
     """How receptive fields were found, in words."""
     t = one.temperature
     temperature = f"{t:g}" if isinstance(t, int | float) else ", ".join(f"{x:g}" for x in t)
@@ -88,7 +93,7 @@ class Windows(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReceptiveFields(Found):
+class ReceptiveFields(FieldSettings):
     """Receptive fields of latents of a flow.
 
     Attributes:
@@ -126,6 +131,16 @@ class ReceptiveFields(Found):
         out[rows[rows >= 0][:, None], columns[columns >= 0]] = inside
         return out
 
+    @property
+    def levels(self) -> list[int]:
+        """The levels of which fields were computed, the highest first."""
+        return [h for h in reversed(range(self.lattice.levels)) if len(self.fields[h])]
+
+    def strength(self, address: Address) -> tuple[float, float]:
+        """The strength of one latent's field, and its standard error."""
+        _, i, j, c = address
+        return self.strengths[c, i, j].item(), self.errors[c, i, j].item()
+
     def of_level(self, level: int) -> Tensor:
         """Strengths of the latents of a level, [n], in the order of its windows."""
         self.lattice.check_level(level)
@@ -147,6 +162,40 @@ class ReceptiveFields(Found):
             count = int((strengths > VISIBLE).sum())
         return [tuple(addresses[k].tolist()) for k in order[:count].tolist()]
 
+    def summary(self, count: int, threshold: float = VISIBLE) -> list[dict[str, Any]]:
+        """For each of `levels`, how many latents are visible, and so many of the strongest."""
+        return [
+            {
+                "level": level,
+                "latents": len(self.fields[level]),
+                "visible": int((self.of_level(level) > threshold).sum()),
+                "strongest": [
+                    {"address": address, "strength": strength, "standard_error": error}
+                    for address in self.strongest(count, level)
+                    for strength, error in [self.strength(address)]
+                ],
+            }
+            for level in self.levels
+        ]
+
+    def save(self, path: str | Path, **about: Any) -> None:
+        """Write fields, strengths, errors and windows to a file, in safetensors.
+
+        Args:
+            path: The file; whatever was there is replaced, once the new one is complete.
+            about: What else the file says about the fields, beside how they were found.
+        """
+        tensors = {"strengths": self.strengths, "errors": self.errors}
+        for level in self.levels:
+            windows = self.windows[level]
+            tensors[f"fields{level}"] = self.fields[level]
+            tensors[f"addresses{level}"] = torch.from_numpy(windows.addresses)
+            tensors[f"rows{level}"] = windows.rows
+            tensors[f"columns{level}"] = windows.columns
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        with replacing(Path(path)) as part:
+            save_file(whole, part, metadata={"how": json.dumps(about | self.how())})
+
 
 @torch.no_grad()
 def receptive_fields(
@@ -163,6 +212,7 @@ def receptive_fields(
     """Receptive fields of any or all latents (paper, eq. 14).
 
     Args:
+        flow: The flow.
         draws: Number of latents drawn, over which |∂G/∂z| is averaged; draw k has seed + k.
         temperature: Of the draws: one, or one per level.
         seed: Of the draws.
@@ -194,9 +244,9 @@ def receptive_fields(
     windows = tuple(_windows(flow, level, sites) for level in range(flow.levels))
     shapes = [(len(w.addresses), w.rows.shape[1], w.columns.shape[1]) for w in windows]
     needed = sum(map(math.prod, shapes)) * flow.dtype.itemsize
-    if needed > LARGEST:
+    if needed > MAX_BYTES:
         raise ValueError(
-            f"Expected receptive fields of {LARGEST / 2**30:.1f} GiB at the most; got "
+            f"Expected receptive fields of {MAX_BYTES / 2**30:.1f} GiB at the most; got "
             f"{sum(n for n, *_ in shapes):,} latents, whose fields take {needed / 2**30:.1f} GiB: "
             f"take those of a single level, or of some latents only."
         )
@@ -208,10 +258,7 @@ def receptive_fields(
         if change == "derivative":
             push = _push(flow, z, space)
         else:
-            new = z.map(lambda part: part + 1)
-            if change == "redraw":
-                new = another(flow, seed + k, temperature)
-            push = redraw(flow, z, new, space)
+            push = redraw(flow, z, replacements(flow, z, seed + k, temperature, change), space)
         for level, w in enumerate(windows):
             strengths[level][k] = _add_fields(fields[level], flow, level, w, push)
         if progress:
@@ -233,16 +280,24 @@ def receptive_fields(
         errors=error,
         space=space,
         change=change,
-        temperature=tuple(temperature)
-        if isinstance(temperature, Sequence)
-        else as_python(temperature),
+        temperature=plain_temperature(temperature),
         draws=draws,
         seed=seed,
     )
 
 
+def sites_of(flow: Flow, addresses: Iterable[Address]) -> Mask:
+    """The positions of some latents, a mask [H, W]; a `ValueError` if there is no such latent."""
+    z, sites = flow.draw_each([0]), flow.lattice.site_levels < 0
+    for h, i, j, c in addresses:
+        _ = z[h, i, j, c]  # checks it
+        sites |= flow.lattice.site(h, i, j)
+    return sites
+
+
 def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Change, Space]:
-    """How latents are changed and in which space changes are measured, with defaults resolved."""
+    """How latents are changed and in which space changes are measured, with defaults resolved; a
+    `ValueError` if there is no such change."""
     if change is None:
         whole = any(bijector.staircase for bijector in flow.maps())
         change = "redraw" if whole else "derivative"
@@ -250,13 +305,31 @@ def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Ch
     return change, space or ("flow" if change == "derivative" else "pixels")
 
 
-def another(flow: Flow, seed: int, temperature: float | Sequence[float]) -> Latents:
-    """The latents that those drawn with a seed are replaced by."""
-    return flow.draw_each([seed + ANOTHER], temperature)
+def replacements(
+    flow: Flow, z: Latents, seed: int, temperature: float | Sequence[float], change: Change
+) -> Latents:
+    """The latents that take the place of others.
+
+    Args:
+        flow: The flow.
+        z: The others.
+        seed: With which they were drawn.
+        temperature: At which they were drawn.
+        change: Moved by 1 (step), or drawn with another seed.
+    """
+    if change == "step":
+        return z.map(lambda part: part + 1)
+    return flow.draw_each([seed + REPLACEMENT_SEED], temperature)
 
 
 def redraw(flow: Flow, z: Latents, other: Latents, space: Space) -> Callable[[Tensor, int], Tensor]:
     """What an image changes by if some of its latents are replaced by others.
+
+    Args:
+        flow: The flow.
+        z: The latents of the image.
+        other: The others.
+        space: Where changes are measured.
 
     Returns:
         A function of K choices of latents, those that aren't 0 in the image layout [K, C, H, W],
@@ -295,7 +368,7 @@ def _add_fields(
     colours = windows.colours
     device = flow.device
     strengths = total.new_empty(len(colours))
-    each = max(1, MEMORY // (flow.dim * 16))
+    each = max(1, BATCH_BYTES // (flow.dim * 16))
     order = np.argsort(colours, kind="stable")
     names, starts = np.unique(colours[order], return_index=True)
     for first in range(0, len(names), each):

@@ -1,10 +1,10 @@
-"""Levels: images from coarse to fine, what the latents of each level carry, and temperatures.
+"""Levels: what the latents of each level carry, and temperatures.
 
 Letters in shapes: N images; K draws; T temperatures; C channels; H, W rows and columns.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ def decode(
     """The images of any number of latents, on the CPU: `Flow.decode` in batches.
 
     Args:
+        flow: The flow.
         latents: In the number format to compute in, on any device.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called after every batch.
@@ -62,8 +63,11 @@ def encode(
 ) -> Latents:
     """The latents of any number of images, on the CPU: `Flow.encode` in batches.
 
-    Takes reals [N, C, H, W], and all else as `decode`; the latents have the number format of the
-    flow.
+    Args:
+        flow: The flow, whose number format the latents have.
+        x: Images, reals [N, C, H, W].
+        batch_size: Images at a time.
+        progress: As for `decode`.
     """
     parts = []
     for part in x.split(batch_size):
@@ -71,6 +75,27 @@ def encode(
         if progress:
             progress(len(part))
     return Latents.cat(parts).to("cpu")
+
+
+def decode_each(flow: Flow, ways: Iterable[Latents], *, progress: Progress | None = None) -> Tensor:
+    """N images with their latents changed in K ways, [N, K, C, H, W].
+
+    Args:
+        flow: The flow.
+        ways: For each of the K ways the latents of the N images.
+        progress: As for `decode`.
+    """
+    latents = list(ways)
+    images = decode(flow, Latents.cat(latents), progress=progress)
+    return images.unflatten(0, (len(latents), -1)).transpose(0, 1)
+
+
+def plain_temperature(temperature: float | Sequence[float]) -> float | tuple[float, ...]:
+    """One temperature as a number, or one for each level as a tuple."""
+    temperature = as_python(temperature)
+    return (
+        temperature if isinstance(temperature, int | float) else tuple(as_python(list(temperature)))
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,6 +133,7 @@ def resample(
     """Redraw the latents of each level in turn, and keep all others.
 
     Args:
+        flow: The flow.
         latents: Of N images.
         draws: Draws K for every image and level.
         temperature: Of the draws: one, or one per level.
@@ -124,19 +150,18 @@ def resample(
         >>> found.images.shape, found.changes().shape
         (torch.Size([2, 3, 3, 3, 16, 16]), torch.Size([2, 3]))
     """
-    temperature = as_python(temperature)
+    temperature = plain_temperature(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
-    n, like = len(latents), latents.levels[-1]
-    every = torch.zeros(n, dtype=torch.int64)
-    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(like)
+    every = torch.zeros(len(latents), dtype=torch.int64)
+    fresh = flow.draw_each(range(seed, seed + draws), temperature).to(latents.levels[-1])
     drawn = [fresh.select(every + k) for k in range(draws)]
     changed = [latents.replace(h, z.levels[h]) for h in range(flow.levels) for z in drawn]
-    images = decode(flow, Latents.cat([latents, *changed]), progress=progress)
+    images = decode_each(flow, [latents, *changed], progress=progress)
     return Resampled(
-        originals=images[:n],
-        images=images[n:].unflatten(0, (flow.levels, draws, n)).movedim(2, 0),
-        temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),
+        originals=images[:, 0],
+        images=images[:, 1:].unflatten(1, (flow.levels, draws)),
+        temperature=temperature,
         seed=seed,
     )
 
@@ -166,6 +191,7 @@ def at_temperatures(
     """Samples of the same seeds at several temperatures (paper, Appendix D).
 
     Args:
+        flow: The flow.
         seeds: One for each of N images.
         temperatures: Each is one number (an effective temperature) or one per level (mixed).
         progress: As for `decode`, T·N images in all.
@@ -179,19 +205,22 @@ def at_temperatures(
         >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).images.shape
         torch.Size([2, 2, 3, 16, 16])
     """
-    temperatures = as_python(list(temperatures))
-    drawn = Latents.cat(flow.draw_each(seeds, temperature) for temperature in temperatures)
-    images = decode(flow, drawn, progress=progress)
-    return Tempered(
-        images=images.unflatten(0, (len(temperatures), len(seeds))),
-        temperatures=tuple(t if isinstance(t, int | float) else tuple(t) for t in temperatures),
-        seeds=tuple(seeds),
-    )
+    each = tuple(map(plain_temperature, temperatures))
+    images = decode_each(flow, [flow.draw_each(seeds, one) for one in each], progress=progress)
+    return Tempered(images=images.transpose(0, 1), temperatures=each, seeds=tuple(seeds))
 
 
 def mixed_temperature(levels: int, split: int, low: float, high: float) -> tuple[float, ...]:
-    """One temperature for the levels below a split, another from it on; a `ValueError` if the split
-    isn't from 0 to the number of levels.
+    """One temperature for the levels below a split, another from it on.
+
+    Args:
+        levels: Number of levels.
+        split: The first level with the high levels' temperature.
+        low: Temperature of the levels below.
+        high: Temperature of the others.
+
+    Raises:
+        ValueError: If the split isn't from 0 to the number of levels.
 
     Example:
         >>> mixed_temperature(4, 1, 0.2, 0.6)  # as in Fig. 6 of the paper

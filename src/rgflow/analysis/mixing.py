@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.levels import Progress, decode
+from rgflow.analysis.levels import Progress, decode_each
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
@@ -24,8 +24,14 @@ Shares = tuple[float, ...]
 
 
 def hyperbolic(levels: int, threshold: int) -> Shares:
-    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15), with a Θ from
-    0 (all of the first image) to the number of levels (all of the second).
+    """The levels h ≥ Θ of one image with the levels h < Θ of another (paper, eq. 15).
+
+    Args:
+        levels: Number of levels.
+        threshold: Θ, from 0 (all of the first image) to the number of levels (all of the second).
+
+    Raises:
+        ValueError: If it is another number.
 
     Example:
         >>> hyperbolic(4, 3)
@@ -41,7 +47,8 @@ def every_threshold(levels: int) -> list[Shares]:
 
 
 def straight(levels: int, steps: int) -> list[Shares]:
-    """The straight path from one image to another, all levels at once, in a number of steps.
+    """The straight path from one image to another, all levels at once, in a number of steps; a
+    `ValueError` if there are none.
 
     Example:
         >>> straight(2, 2)
@@ -53,7 +60,7 @@ def straight(levels: int, steps: int) -> list[Shares]:
 
 def level_by_level(levels: int, steps: int) -> list[Shares]:
     """The path from one image to another level by level, the details first, in a number of steps
-    each.
+    each; a `ValueError` if there are none.
 
     Example:
         >>> level_by_level(2, 2)
@@ -91,6 +98,7 @@ def mix(
     """Mix pairs of images in several ways.
 
     Args:
+        flow: The flow.
         first: Latents of N images.
         second: Latents of as many.
         shares: K ways to mix, each with λ of the second image at every level.
@@ -112,11 +120,9 @@ def mix(
     """
     if not all(math.isfinite(share) for way in shares for share in way):
         raise ValueError(f"Expected finite shares; got {[list(way) for way in shares]}.")
-    mixed = Latents.cat(first.mix(second, share) for share in shares)
-    images = decode(flow, mixed, progress=progress)
+    mixed = [first.mix(second, way) for way in shares]
     return Mixtures(
-        images=images.unflatten(0, (len(shares), len(first))).transpose(0, 1),
-        shares=tuple(tuple(share) for share in shares),
+        images=decode_each(flow, mixed, progress=progress), shares=tuple(map(tuple, shares))
     )
 
 
@@ -131,6 +137,7 @@ def mixing_grid(
     """Every image's high levels with every image's low levels, as in the paper's Fig. 7c.
 
     Args:
+        flow: The flow.
         high: Of the images that the levels h ≥ Θ are taken from.
         low: Of those that the levels h < Θ are taken from.
         threshold: Θ.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.fields import Change, Found, another, plain_push, redraw, resolved
+from rgflow.analysis.fields import Change, FieldSettings, plain_push, redraw, replacements, resolved
 from rgflow.analysis.jacobians import Space
-from rgflow.analysis.levels import Progress, decode, mixed_temperature
-from rgflow.checks import as_python, check_whole
+from rgflow.analysis.levels import Progress, decode_each, mixed_temperature, plain_temperature
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.text import mean_and_error
@@ -55,6 +55,7 @@ def traverse(
     """Vary one latent, or a direction, of some images (paper, Figs. 4 and 6).
 
     Args:
+        flow: The flow.
         latents: Of N images.
         along: What to vary, as for `move`.
         values: Its V values, in units of the latents; `prior_scale` gives that of the prior.
@@ -73,10 +74,9 @@ def traverse(
     """
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"Expected one or more finite values; got {list(values)}.")
-    moved = Latents.cat(move(latents, along, value, add=add) for value in values)
-    images = decode(flow, moved, progress=progress)
+    moved = [move(latents, along, value, add=add) for value in values]
     return Traversal(
-        images=images.unflatten(0, (len(values), len(latents))).transpose(0, 1),
+        images=decode_each(flow, moved, progress=progress),
         values=tuple(map(float, values)),
         address=None if isinstance(along, Latents) else along,
     )
@@ -124,8 +124,8 @@ def _check_direction(direction: Latents, latents: Latents) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FieldAlong(Found):
-    """The receptive field of one latent or direction.
+class FieldAlong(FieldSettings):
+    """The receptive field of a direction.
 
     Attributes:
         field: [H, W].
@@ -141,7 +141,7 @@ class FieldAlong(Found):
 @torch.no_grad()
 def field_along(
     flow: Flow,
-    along: Address | Latents,
+    direction: Latents,
     *,
     draws: int = 16,
     temperature: float | Sequence[float] = 1.0,
@@ -149,40 +149,34 @@ def field_along(
     space: Space | None = None,
     change: Change | None = None,
 ) -> FieldAlong:
-    """The receptive field of one latent or of a direction d: E |∂G/∂z · d|, summed over channels.
+    """The receptive field of a direction d: E |∂G/∂z · d|, summed over channels.
 
-    For a latent it is that of `receptive_fields` (paper, eq. 14), but found by a single
-    Jacobian-vector product per draw, without the Jacobians of all blocks. With `redraw`, a
-    direction is followed by a distance drawn from the prior; with `step`, by 1.
+    With `redraw`, images move along the direction by a distance drawn from the prior; with `step`,
+    by 1.
 
     Args:
-        along: The address of a latent, or a direction, the latents of one image.
+        flow: The flow.
+        direction: The latents of one image.
         draws, temperature, seed, space, change: As for `receptive_fields`.
 
     Raises:
-        ValueError: If a number is out of range, there is no such latent, or the direction doesn't
-            fit.
+        ValueError: If a number is out of range, or the direction doesn't fit.
     """
-    temperature = as_python(temperature)
+    temperature = plain_temperature(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
     change, space = resolved(flow, change, space)
     fields = []
     for k in range(draws):
         z = flow.draw_each([seed + k], temperature)
-        if isinstance(along, Latents):
-            _check_direction(along, z)
-            direction = along.to(dtype=z.levels[-1].dtype, device=z.levels[-1].device)
-        else:
-            direction = z.map(torch.zeros_like).set(along, 1.0)
+        _check_direction(direction, z)
         tangent = direction.image().to(z.levels[-1])
         if change == "derivative":
             changes = plain_push(flow, z, space)(tangent)
         else:
-            new = another(flow, seed + k, temperature) if change == "redraw" else None
-            if new is None or isinstance(along, Latents):
-                far = 1.0 if new is None else new.levels[-1].flatten()[0]
-                new = Latents.from_image(z.image() + far * direction.image(), z.lattice)
+            other = replacements(flow, z, seed + k, temperature, change)
+            distance = other.levels[-1].flatten()[0] if change == "redraw" else 1.0
+            new = Latents.from_image(z.image() + distance * tangent, z.lattice)
             changes = redraw(flow, z, new, space)(tangent, flow.levels - 1)
         fields.append(changes[0].abs().sum(0).cpu())
     drawn = torch.stack(fields)
@@ -193,7 +187,7 @@ def field_along(
         error=error,
         space=space,
         change=change,
-        temperature=temperature if isinstance(temperature, int | float) else tuple(temperature),
+        temperature=temperature,
         draws=draws,
         seed=seed,
     )

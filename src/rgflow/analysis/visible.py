@@ -7,7 +7,7 @@ import torch
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
-from rgflow.analysis.fields import VISIBLE, Found, ReceptiveFields
+from rgflow.analysis.fields import VISIBLE, FieldSettings, ReceptiveFields
 from rgflow.checks import check_at_least, check_whole
 from rgflow.latents import Address
 from rgflow.lattice import Sites
@@ -17,7 +17,7 @@ SIMILARITY = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Visible(Found):
+class Visible(FieldSettings):
     """The latents that change an image most.
 
     Attributes:
@@ -76,11 +76,12 @@ def visible_latents(
     check_at_least("threshold", threshold, 0.0)
     check_whole("most", most, 1)
     addresses = fields.strongest(most)
+    strengths, errors = zip(*map(fields.strength, addresses), strict=True)
     per_level = [fields.of_level(level) for level in range(fields.lattice.levels)]
     return Visible(
         addresses=tuple(addresses),
-        strengths=tuple(fields.strengths[c, i, j].item() for _, i, j, c in addresses),
-        errors=tuple(fields.errors[c, i, j].item() for _, i, j, c in addresses),
+        strengths=strengths,
+        errors=errors,
         shapes=_shapes(_flat(fields, addresses), fields.lattice),
         counts=tuple(int((s > threshold).sum()) for s in per_level),
         effective=tuple(_effective(s) for s in per_level),

@@ -37,8 +37,8 @@ COMMANDS = {
 FORMER = {"models": "info", "presets": "info"}
 """Names that commands had in earlier versions."""
 
-LONGEST = 1000
-"""The most characters of an error."""
+MAX_MESSAGE = 1000
+"""Characters of an error message at the most: it may quote the content of a file."""
 NO_MEMORY = ("out of memory", "can't allocate memory")
 """PyTorch's messages when memory runs out."""
 _HELP = """usage: rgflow COMMAND [options]
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _sentence(error: Exception) -> str:
     """The message of an error in one line; it may quote the content of a file."""
     text = " ".join(str(error).split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…"
 
 
 def trusting(arguments: Sequence[str]) -> list[str]:
@@ -116,6 +116,9 @@ def trusting(arguments: Sequence[str]) -> list[str]:
 
     Nothing that a file names is ever imported, nor is the current folder searched for anything
     else.
+
+    Raises:
+        ValueError: If `--trust` has no name behind it.
     """
     from rgflow.cli.parsing import extracted
 

@@ -32,7 +32,14 @@ class Holes(NamedTuple):
     pictures: Pictures
 
     def draw(self, n: int, some: Tensor, mean: Tensor, spread: Tensor) -> Path:
-        """Draw completions of one image, with the mean and the spread of all of them."""
+        """Draw completions of one image, with the mean and the spread of all of them.
+
+        Args:
+            n: Number of the image.
+            some: Completions [K, C, H, W].
+            mean: Of all completions, [C, H, W].
+            spread: Their standard deviation, [C, H, W].
+        """
         from rgflow.figures.repair import completions
 
         picture = completions(
@@ -60,7 +67,16 @@ def of_particles(holes: Holes, count: int, found: Sequence[Completion]) -> list[
 def of_chains(
     holes: Holes, flow: Flow, count: int, draws: int, warm_up: int, seed: int
 ) -> tuple[list[Path], dict[str, Any]]:
-    """Draw samples of Markov chains, and report how well they mix: files, and diagnostics."""
+    """Draw samples of Markov chains, and report how well they mix: files, and diagnostics.
+
+    Args:
+        holes: The images.
+        flow: The flow.
+        count: Number of completions to draw of each image.
+        draws: Draws of each chain.
+        warm_up: Transitions before them.
+        seed: Of all randomness.
+    """
     import torch
 
     from rgflow.local import LocalFlow

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import Parser, parse, some
+from rgflow.cli.subjects import load_model
 from rgflow.files import as_name, write_json, writing
 from rgflow.text import Screen, measured, reporting, say, table
 
@@ -40,12 +41,11 @@ def run(arguments: Sequence[str]) -> None:
 
     import torch
 
-    from rgflow import trained
     from rgflow.data.msds import KINDS
     from rgflow.metrics.frechet import inception
     from rgflow.metrics.scores import score
 
-    model = trained.load(settings.run, settings.size)
+    model = load_model(settings)
     device = model.flow.device
     network = inception(settings.inception, device) if settings.inception else None
     test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))

@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 from rgflow.checks import check_name
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
-from rgflow.text import bars, say
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from rgflow.text import say, share_bar
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -62,8 +57,7 @@ def run(arguments: Sequence[str]) -> None:
         same = [trained.fingerprint(flow), settings.factor, settings.temperature, settings.seed]
         mark = hashlib.sha256(repr(same).encode() + picture.seen.tobytes()).hexdigest()[:16]
         keep = folder / f".{path.stem}-{mark}"
-        with bars() as shown:
-            task = shown.add_task(path.name, total=1.0)
+        with share_bar(path.name) as progress:
             large = enlarge(
                 flow,
                 image,
@@ -71,7 +65,7 @@ def run(arguments: Sequence[str]) -> None:
                 temperature=settings.temperature,
                 generator=torch.Generator().manual_seed(settings.seed),
                 keep=keep,
-                progress=partial(_show, shown, task),
+                progress=progress,
             )
         out = picture.enlarged(large.cpu().numpy(), averages=has_averages(flow))
         for note in out.notes:
@@ -79,7 +73,3 @@ def run(arguments: Sequence[str]) -> None:
         written = write(out.image, folder / path.name)
         shutil.rmtree(keep)
         say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")
-
-
-def _show(shown: Progress, task: TaskID, share: float) -> None:
-    shown.update(task, completed=share)

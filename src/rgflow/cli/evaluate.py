@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import Parser, parse, some
+from rgflow.cli.subjects import load_model
 from rgflow.files import as_name, write_json, writing
 from rgflow.text import Screen, many, measured, reporting, say, table
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse and evaluate."""
+    """Parse and evaluate.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "evaluate",
         "Bits per dimension of a trained flow on test images (nats per site of real-valued "
@@ -44,14 +49,11 @@ def run(arguments: Sequence[str]) -> None:
 
     import torch
 
-    from rgflow import trained
     from rgflow.evaluation import evaluate
     from rgflow.numerics import check_finite
     from rgflow.report.tables import shares
-    from rgflow.training.optimisation import prepare_machine
 
-    prepare_machine()
-    model = trained.load(settings.run, settings.size)
+    model = load_model(settings)
     images = model.images(settings.data, "test", settings.count)
     with reporting() as report:
         result = evaluate(

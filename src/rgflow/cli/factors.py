@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse, some
+from rgflow.cli.subjects import load_model
 from rgflow.data.source import SPLITS
 from rgflow.files import as_name, expanded, replacing, write_json, write_picture, writing
 from rgflow.text import Screen, reporting, say, table
@@ -64,16 +65,14 @@ def run(arguments: Sequence[str]) -> None:
 
     import torch
 
-    from rgflow import trained
     from rgflow.analysis.factors import find_factors
     from rgflow.analysis.labels import MIN_IMAGES
     from rgflow.report import tables
 
-    model = trained.load(settings.run, settings.size)
+    model = load_model(settings)
     images = model.images(settings.data, settings.split, settings.count)
     labels = _labels(images, settings)
-    out = expanded(settings.out) if settings.out else model.folder
-    pictures = out if settings.out else out / "pictures"
+    out, pictures = model.results, model.pictures
     with writing(out, into=True):  # now, rather than after minutes
         pictures.mkdir(exist_ok=True)
     with reporting() as report:
@@ -124,7 +123,7 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
 
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
     """Write numbers, directions and pictures, and say where they are."""
-    from rgflow.cli.subjects import listed
+    from rgflow.cli.subjects import file_names
     from rgflow.figures.factors import dependence_curves, heat_maps, ranking
     from rgflow.pretrained import FACTORS
     from rgflow.report import tables
@@ -149,7 +148,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
         )
     for name, picture in drawn.items():
         write_picture(pictures / f"{name}.png", picture)
-    text += f"; see {listed([pictures / f'{name}.png' for name in drawn])}"
+    text += f"; see {file_names([pictures / f'{name}.png' for name in drawn])}"
     if found.directions:
         text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
     stems = list[str]()

@@ -53,10 +53,8 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.model import RGFlow
     from rgflow.photographs.scoring import is_of_photographs
-    from rgflow.training.optimisation import prepare_machine
 
-    prepare_machine()
-    model = trained.load(settings.run, settings.size)
+    model = subjects.load_model(settings)
     flow = model.flow
     if settings.images and settings.size is None and is_of_photographs(flow):
         raise ValueError(
@@ -286,7 +284,7 @@ def _repair(
         for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
         if len(images) > most
     )
-    say(f"See {subjects.listed(written)}.{limits}")
+    say(f"See {subjects.file_names(written)}.{limits}")
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rgflow.checks import check_at_least, check_whole
-from rgflow.cli import full_size, subjects
+from rgflow.checks import check_at_least, check_whole, per_level
+from rgflow.cli import subjects
+from rgflow.cli.full_size import Photograph, photographs
 from rgflow.cli.parsing import Parser, parse
-from rgflow.text import bar, say
+from rgflow.text import bar, say, share_bar
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -21,10 +21,16 @@ PICK = range(4)
 """Images unless --pick says which."""
 DRAWS = 6
 """Draws of each level's latents."""
+FINEST = 5
+"""Finest levels of a photograph that are shown: coarser ones change the whole picture."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, compute and draw."""
+    """Parse, compute and draw.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "levels",
         "Images level by level: from coarse to fine, with each level resampled while the others "
@@ -49,11 +55,13 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError("Expected at least one temperature; got --temperatures [].")
     for temperature in settings.temperatures:
         check_at_least("--temperatures", temperature, 0)
-    if pictures := full_size.opened(settings):
-        full_size.levels(pictures, settings)
+    model = subjects.load_model(settings)
+    if pictures := photographs(settings, model):
+        for one in pictures:
+            _at_full_size(one, settings)
     else:
         settings.draws = settings.draws or DRAWS
-        _draw(subjects.load(settings), settings)
+        _draw(subjects.load(settings, model), settings)
 
 
 def _draw(found: Subjects, settings: Namespace) -> None:
@@ -76,9 +84,9 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     with torch.no_grad():
         stages = [found.drawn(stage).cpu() for stage in flow.coarse(z)]
     picture = progressive(stages, scale=scale, coarse_first=found.sampled)
-    written = [found.save(picture, "progressive.png" if found.sampled else "coarse-grained.png")]
+    found.save(picture, "progressive.png" if found.sampled else "coarse-grained.png")
     with bar("levels", total) as progress:
-        again = resample(
+        redrawn = resample(
             flow,
             z,
             draws=settings.draws,
@@ -86,13 +94,40 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             seed=settings.seed,
             progress=progress,
         )
-        again = replace(found.shaded(again), originals=found.drawn(again.originals))
-        written.append(found.save(resampled(again, scale=scale), "resampled.png"))
+        found.save(resampled(found.shaded(redrawn), scale=scale), "resampled.png")
         if seeds:
             same = found.shaded(at_temperatures(flow, seeds, hot, progress=progress))
-            written.append(found.save(temperatures(same, scale=scale), "temperatures.png"))
+            found.save(temperatures(same, scale=scale), "temperatures.png")
             if several:
                 mixed = found.shaded(at_temperatures(flow, seeds, pairs, progress=progress))
                 picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
-                written.append(found.save(picture, "mixed-temperatures.png"))
-    say(f"{len(z)} images level by level: see {subjects.listed(written)}.")
+                found.save(picture, "mixed-temperatures.png")
+    say(f"{len(z)} images level by level: see {subjects.file_names(found.written)}.")
+
+
+def _at_full_size(one: Photograph, settings: Namespace) -> None:
+    """A photograph from coarse to fine, and with each of its finest levels redrawn."""
+    import torch
+
+    from rgflow.analysis.traversals import fig6_temperature
+    from rgflow.photographs.changing import coarse, draw_level
+
+    count = one.flow.levels
+    temperature = settings.temperature
+    temperature = fig6_temperature(count) if temperature is None else temperature
+    of_level = per_level("temperature", temperature, count)
+    finest = range(min(FINEST, count))
+    for level in finest[1:]:
+        small = coarse(one.flow, one.image.numpy(), level)
+        one.save(torch.from_numpy(small), f"level-{level}")
+    for level in finest:
+        for number in range(settings.draws or 1):
+            generator = torch.Generator().manual_seed(settings.seed + number)
+            with share_bar(f"{one.path.name}, level {level}") as progress:
+                new = draw_level(
+                    one.flow, one.image, level, temperature=of_level[level],
+                    generator=generator, progress=progress,
+                )  # fmt: skip
+            one.save(new, f"level-{level}-drawn-{number + 1}")
+    written = subjects.file_names(one.written)
+    say(f"{one.path.name} level by level, the finest {len(finest)}: see {written}.")

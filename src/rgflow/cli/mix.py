@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING
 
-from rgflow.cli import full_size, subjects
+from rgflow.checks import check_whole
+from rgflow.cli import subjects
+from rgflow.cli.full_size import Photograph, photographs
 from rgflow.cli.parsing import Parser, parse
-from rgflow.files import writing
-from rgflow.text import bar, say
+from rgflow.text import bar, say, share_bar
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -21,6 +22,8 @@ PICK = range(6)
 """Images unless --pick says which."""
 STEPS = 8
 """Steps of the path level by level, for each level."""
+THRESHOLD = 3
+"""Levels that mixtures of photographs take from the other one, unless an option says."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -49,52 +52,79 @@ def run(arguments: Sequence[str]) -> None:
     subjects.add_video(options, "the paths")
     settings = parse(options, arguments)
     subjects.check(settings, PICK)
-    subjects.check_video(settings.video)
-    if pictures := full_size.opened(settings):
-        full_size.mix(pictures, settings)
+    model = subjects.load_model(settings)
+    if pictures := photographs(settings, model):
+        _at_full_size(pictures, settings)
     else:
-        _draw(subjects.load(settings), settings)
+        _draw(subjects.load(settings, model), settings)
+
+
+def _check_several(images: Sized) -> None:
+    if len(images) < 2:
+        raise ValueError("Expected at least two images to mix; got one.")
 
 
 def _draw(found: Subjects, settings: Namespace) -> None:
     """Compute, draw and write everything."""
     from rgflow.analysis import mixing
     from rgflow.analysis.levels import decode
-    from rgflow.figures.animations import animate
     from rgflow.figures.mixing import mixing_grid, path_frames, thresholds
 
     flow, z, scale = found.flow, found.latents, found.scale
     levels, n = flow.levels, len(z)
-    if n < 2:
-        raise ValueError("Expected at least two images to mix; got one.")
+    _check_several(z)
     threshold = levels - 1 if settings.threshold is None else settings.threshold
     every = mixing.every_threshold(levels)
     ways = {
         "all levels at once": mixing.straight(levels, STEPS * levels),
         "level by level": mixing.level_by_level(levels, STEPS),
     }
-    moving = settings.video != "none"
-    total = n + n * n + 2 * len(every) + moving * sum(map(len, ways.values()))
+    if settings.video == "none":
+        ways = {}
+    total = n + n * n + 2 * len(every) + sum(map(len, ways.values()))
     first, second = (z.select(slice(k, k + 1)) for k in (0, 1))
-    written = []
     with bar("mixing", total) as progress:
 
         def mixed(a: Latents, b: Latents, shares: Sequence[Sequence[float]]) -> mixing.Mixtures:
             return found.shaded(mixing.mix(flow, a, b, shares, progress=progress))
 
         if settings.share is not None:
-            own = mixed(first, second, [every[0], settings.share, every[-1]])
-            picture = path_frames({"mixture": own}, scale=scale)[1]
-            written.append(found.save(picture, "mixed.png"))
+            mixture = mixed(first, second, [every[0], settings.share, every[-1]])
+            found.save(path_frames({"mixture": mixture}, scale=scale)[1], "mixed.png")
         grid = found.drawn(mixing.mixing_grid(flow, z, z, threshold, progress=progress))
         images = found.drawn(decode(flow, z, progress=progress))
-        picture = mixing_grid(grid, images, images, threshold, scale=scale)
-        written.append(found.save(picture, "mixing-grid.png"))
+        found.save(mixing_grid(grid, images, images, threshold, scale=scale), "mixing-grid.png")
         picture = thresholds(mixed(first, second, every), mixed(second, first, every), scale=scale)
-        written.append(found.save(picture, "mixing.png"))
-        if moving:
-            paths = {name: mixed(first, second, shares) for name, shares in ways.items()}
-            with writing(found.folder / f"mixing.{settings.video}") as path:
-                animate(path_frames(paths, scale=scale), path)
-            written.append(path)
-    say(f"{n} images mixed: see {subjects.listed(written)}.")
+        found.save(picture, "mixing.png")
+        if paths := {name: mixed(first, second, shares) for name, shares in ways.items()}:
+            found.animate(path_frames(paths, scale=scale), f"mixing.{settings.video}")
+    say(f"{n} images mixed: see {subjects.file_names(found.written)}.")
+
+
+def _at_full_size(pictures: Sequence[Photograph], settings: Namespace) -> None:
+    """The first photograph with the fine levels of each of the others."""
+    import torch
+
+    from rgflow.photographs.changing import fitted, mix
+
+    _check_several(pictures)
+    first, *others = pictures
+    count = first.flow.levels
+    threshold = THRESHOLD if settings.threshold is None else settings.threshold
+    check_whole("--threshold", threshold, 0, count)
+    shares = [1.0] * threshold if settings.share is None else settings.share
+    if len(shares) > count:
+        raise ValueError(
+            f"Expected at most {count} values of --share, one for each level of "
+            f"{first.path.name}; got {len(shares)}."
+        )
+    for other in others:
+        pixels = fitted(other.image.numpy(), *first.picture.size)
+        with share_bar(f"{first.path.name}, mixed with {other.path.name}") as progress:
+            mixed = mix(
+                first.flow, first.image, torch.from_numpy(pixels), shares, progress=progress
+            )
+        first.save(mixed, f"with-{other.path.stem}")
+        if pixels.shape != other.image.shape:
+            say(f"{other.path.name}: cropped and resized to the size of {first.path.name}.")
+    say(f"{first.path.name} mixed: see {subjects.file_names(first.written)}.")

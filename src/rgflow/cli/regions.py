@@ -50,7 +50,11 @@ def given(settings: Namespace, number: int, size: tuple[int, int]) -> Mask:
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
-    """The images, uint8 [N, C, H, W], and the truth, if it is known."""
+    """The images, uint8 [N, C, H, W], and the truth, if it is known.
+
+    Raises:
+        ValueError: If the data set has fewer images.
+    """
     import torch
 
     config = model.flow.config
@@ -71,7 +75,17 @@ def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
 
 
 def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
-    """The regions to fill in, [N, H, W]; none: there is nothing to do."""
+    """The regions to fill in, [N, H, W]; none: there is nothing to do.
+
+    Args:
+        settings: The options.
+        model: The flow and its data.
+        images: The images, uint8 [N, C, H, W].
+        pictures: Where what is found is drawn.
+
+    Raises:
+        ValueError: If the regions don't fit the images.
+    """
     import numpy as np
 
     from rgflow.repair.comparison import random_boxes
@@ -119,7 +133,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
             written.append(pictures.save(grey, name))
         else:
             (pictures.folder / name).unlink(missing_ok=True)  # of images looked at before
-    say(f"See {subjects.listed(written)}.")
+    say(f"See {subjects.file_names(written)}.")
     if not settings.accept:
         say("To fill them in, add --accept, or give masks of your own with --mask.")
         return None

@@ -11,7 +11,7 @@ from rgflow.checks import check_name
 from rgflow.cli import regions
 from rgflow.cli.parsing import Parser, parse
 from rgflow.files import expanded
-from rgflow.text import bars, many, say
+from rgflow.text import bars, many, say, share_bar
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -151,8 +151,7 @@ def _draw(
             f"{int(hole.sum()):,}: mark less."
         )
     written = []
-    with bars() as shown:
-        task = shown.add_task(f"{path.name}, drawing", total=1.0)
+    with share_bar(f"{path.name}, drawing") as progress:
         found = completions(
             flow,
             image,
@@ -160,7 +159,7 @@ def _draw(
             settings.completions,
             particles=settings.particles,
             generator=torch.Generator().manual_seed(settings.seed),
-            progress=lambda x: shown.update(task, completed=x),
+            progress=progress,
         )
         for number, sample in enumerate(found):
             drawn = picture.replaced(sample.cpu().numpy(), hole)

@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.parsing import Parser, parse, some
+from rgflow.cli.subjects import load_model
 from rgflow.files import expanded, writing
 from rgflow.text import reporting, say
 
@@ -41,10 +42,8 @@ def run(arguments: Sequence[str]) -> None:
     import rgflow
     from rgflow import trained
     from rgflow.report import page, sections
-    from rgflow.training.optimisation import prepare_machine
 
-    prepare_machine()
-    model = trained.load(settings.run, settings.size)
+    model = load_model(settings)
     beside = trained.load(settings.beside) if settings.beside else None
     path = expanded(settings.out) if settings.out else model.folder / "report.html"
     _check_writable(path)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rgflow.checks import check_whole
 from rgflow.cli.parsing import Parser, parse
-from rgflow.files import expanded, write_picture, writing
+from rgflow.cli.subjects import load_model
+from rgflow.files import write_picture, writing
 from rgflow.text import bars, say
 
 STAGED = 6
@@ -15,7 +16,11 @@ LARGEST_SCALE = 64
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse and sample."""
+    """Parse and sample.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "sample",
         "Generate images with a trained flow: a grid, and some of them from coarse to fine.",
@@ -48,10 +53,10 @@ def run(arguments: Sequence[str]) -> None:
     import numpy as np
     import torch
 
-    from rgflow import figures, trained
+    from rgflow import figures
     from rgflow.numerics import check_finite
 
-    model = trained.load(settings.run, settings.size)
+    model = load_model(settings)
     flow = model.flow
     fields = flow.config.pixels is None
     if fields and settings.single:
@@ -64,7 +69,7 @@ def run(arguments: Sequence[str]) -> None:
             f"Expected a flow of pictures with 1 or 3 channels; this one has "
             f"{flow.config.channels}: draw images from Python, with flow.sample."
         )
-    folder = expanded(settings.out) if settings.out else model.pictures
+    folder = model.pictures
     # In float32 the last digits depend on how many images are decoded together, and now and then
     # they decide between two grey levels. In float64 they don't.
     device = flow.device
@@ -105,7 +110,7 @@ def run(arguments: Sequence[str]) -> None:
         drawn = images[:IN_A_GRID]
     if flow.config.channels in (1, 3):
         grid = figures.grid(drawn, settings.columns, settings.scale)
-        stages = figures.stages(coarse, settings.scale)
+        stages = figures.progressive(coarse, scale=settings.scale)
         messages += [
             f"a grid of {len(drawn)} is {write_picture(folder / 'samples.png', grid)}",
             f"the first {len(coarse[0])} from coarse to fine are in "

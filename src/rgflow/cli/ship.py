@@ -13,7 +13,11 @@ from rgflow.text import reporting, say
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, measure, and write the folder."""
+    """Parse, measure, and write the folder.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     options = Parser(
         "ship",
         "Write the model of a run to a folder to share: weights in float16, a card with "

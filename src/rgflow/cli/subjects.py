@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
 from rgflow.checks import check_whole
 from rgflow.cli.parsing import Parser
-from rgflow.config import FlowConfig, TrainConfig
+from rgflow.config import FlowConfig
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded, write_picture
+from rgflow.files import expanded, write_picture, writing
 from rgflow.text import say
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from rgflow.analysis.levels import Resampled, Tempered
-    from rgflow.analysis.mixing import Mixtures
-    from rgflow.analysis.traversals import Traversal
-    from rgflow.data import Images
-    from rgflow.data.decoding import Target
     from rgflow.flow import Flow
     from rgflow.latents import Latents
     from rgflow.trained import Model
 
-Made = TypeVar("Made", bound="Mixtures | Resampled | Tempered | Traversal")
-T = TypeVar("T")
-WIDTH = 96
-"""Width of a drawn image, in pixels."""
-MOST = 100
-"""The most images in a picture, so that it can be opened."""
+IMAGE_WIDTH = 96
+"""Width at which an image is drawn by default, in pixels."""
+MAX_IMAGES = 100
+"""Images in a picture at the most, so that it can be opened."""
 
 
 def add_options(options: Parser, pick: Sequence[int]) -> None:
@@ -60,7 +53,7 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
         "temperature of samples: one number, or one per level, level 0 first; by default 0.2 at "
         "level 0 and 0.6 above, as for the paper's Fig. 6",
     )
-    what = f"edge of a drawn pixel; by default images are about {WIDTH} pixels wide"
+    what = f"edge of a drawn pixel; by default images are about {IMAGE_WIDTH} pixels wide"
     options.whole("scale", None, what, 1, 64)
     options.word("out", None, "output folder; by default RUN/pictures")
 
@@ -71,14 +64,19 @@ def add_video(options: Parser, what: str) -> None:
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
-    """Fill in the default pick; imports nothing heavy. `drawn` says that the command draws latents,
-    whatever images it works on.
+    """Check the options before anything heavy is imported, and fill in the default pick.
+
+    Args:
+        settings: The options.
+        pick: The images if none are named.
+        drawn: Whether the command draws latents, whatever images it works on.
 
     Raises:
         ValueError: If the options don't fit together.
     """
-    if settings.images and settings.pick is not None:
-        raise ValueError("Expected --images or --pick; got both: leave one out.")
+    for other in ("pick", "split"):
+        if settings.images and settings[other] is not None:
+            raise ValueError(f"Expected --images or --{other}; got both: leave one out.")
     if settings.temperature is not None and (settings.images or settings.split) and not drawn:
         raise ValueError(
             "Expected --temperature only for samples; got it for given images: leave it out."
@@ -86,38 +84,44 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
     check_pick(settings, pick)
     if settings.split is None and settings.data is not None:
         raise ValueError("Expected --split with --data; got none: give --split test.")
-    if settings.images and settings.split:
-        raise ValueError("Expected --images or --split; got both: leave one out.")
+    if settings.get("video") == "mp4":
+        from rgflow.figures.animations import check_format
+
+        check_format("mp4")
 
 
 def check_pick(settings: Namespace, pick: Sequence[int]) -> None:
-    """Fill in the default pick, and check what was picked."""
+    """Fill in the default pick, and check what was picked; a `ValueError` if it can't be."""
     if settings.pick is None:
         settings.pick = list(pick)
-    if not 1 <= len(settings.pick) <= MOST:
-        raise ValueError(f"Expected --pick to list 1 to {MOST} images; got {len(settings.pick)}.")
+    if not 1 <= len(settings.pick) <= MAX_IMAGES:
+        raise ValueError(
+            f"Expected --pick to list 1 to {MAX_IMAGES} images; got {len(settings.pick)}."
+        )
     for place in settings.pick:
         check_whole("--pick", place, 0)
 
 
-def check_video(name: str) -> None:
-    """Raise a `ValueError` if this is a format of animations that can't be written here."""
-    if name == "mp4":
-        from rgflow.figures.animations import check_format
-
-        check_format(name)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pictures:
-    """Where pictures go, and how large they are drawn."""
+    """Where pictures go, how large they are drawn, and which have been written."""
 
     folder: Path
     scale: int
+    written: list[Path] = field(default_factory=list)
 
     def save(self, picture: Image.Image, name: str) -> Path:
         """Write a picture as PNG."""
-        return write_picture(self.folder / name, picture)
+        self.written.append(write_picture(self.folder / name, picture))
+        return self.written[-1]
+
+    def animate(self, frames: Sequence[Image.Image], name: str) -> None:
+        """Write an animation, in the format that the ending of its name says."""
+        from rgflow.figures.animations import animate
+
+        with writing(self.folder / name) as path:
+            animate(frames, path)
+        self.written.append(path)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,12 +130,17 @@ class Subjects(Pictures):
 
     All is computed in float64, so that images decode to what they were, and the same seeds give the
     same files whatever is decoded together.
+
+    Attributes:
+        flow: The flow.
+        latents: Of the images.
+        temperature: Of samples, and of whatever else is drawn.
+        sampled: Whether the images are samples.
     """
 
     flow: Flow
     latents: Latents
     temperature: float | Sequence[float]
-    """Of samples, and of whatever else is drawn."""
     sampled: bool
 
     @cached_property
@@ -142,18 +151,33 @@ class Subjects(Pictures):
         return bounds(decode(self.flow, self.latents))
 
     def drawn(self, images: Tensor) -> Tensor:
-        """Images in grey levels, reals; real-valued fields are shaded, all alike."""
+        """Images [N, C, H, W] in grey levels, reals; real-valued fields are shaded, all alike."""
         from rgflow.figures import shaded
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
 
-    def shaded(self, made: Made) -> Made:
-        """The same with its images as `drawn`."""
-        return replace(made, images=self.drawn(made.images))
+    def shaded(self, found: Any) -> Any:
+        """The same result with all of its images as `drawn`."""
+        names = [name for name in ("images", "originals") if hasattr(found, name)]
+        return replace(found, **{name: self.drawn(getattr(found, name)) for name in names})
 
 
-def load(settings: Namespace) -> Subjects:
-    """Load the flow and the latents of the images.
+def load_model(settings: Namespace) -> Model:
+    """Load the model that a command is about, as its options `run`, `size` and `out` say.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it can't be read, or can't take images of this size.
+    """
+    from rgflow import trained
+    from rgflow.training.optimisation import prepare_machine
+
+    prepare_machine()
+    return trained.load(settings.run, settings.size, settings.get("out"))
+
+
+def load(settings: Namespace, model: Model) -> Subjects:
+    """Load or draw the images, and encode them.
 
     Raises:
         FileNotFoundError: If a file or folder isn't there.
@@ -163,10 +187,8 @@ def load(settings: Namespace) -> Subjects:
 
     import torch
 
-    from rgflow import trained
     from rgflow.analysis.traversals import fig6_temperature
 
-    model = trained.load(settings.run, settings.size)
     flow = model.flow
     device = flow.device
     exact = copy.deepcopy(flow).to(torch.float64)
@@ -195,13 +217,11 @@ def place(settings: Namespace, model: Model) -> dict[str, Any]:
     """Where pictures go, and how large they are drawn, by the options."""
     from rgflow.figures import pixel_size
 
-    return {
-        "folder": expanded(settings.out) if settings.out else model.pictures,
-        "scale": settings.scale or pixel_size(model.flow.config.width, WIDTH),
-    }
+    scale = settings.scale or pixel_size(model.flow.config.width, IMAGE_WIDTH)
+    return {"folder": model.pictures, "scale": scale}
 
 
-def listed(paths: Sequence[Path]) -> str:
+def file_names(paths: Sequence[Path]) -> str:
     """The names of files in one folder, in words."""
     *names, last = (path.name for path in paths)
     folder = paths[0].parent
@@ -209,11 +229,17 @@ def listed(paths: Sequence[Path]) -> str:
 
 
 def read(files: Sequence[str], config: FlowConfig) -> Tensor:
-    """Picture files in the size and the colours of a flow, uint8 [N, C, H, W]."""
+    """Picture files in the size and the colours of a flow, uint8 [N, C, H, W]; says how they were
+    changed to fit.
+
+    Raises:
+        FileNotFoundError: If one isn't there.
+        ValueError: If one can't be read, or the flow is of real-valued fields.
+    """
     import numpy as np
     import torch
 
-    from rgflow.data.decoding import Target
+    from rgflow.data.decoding import Target, open_picture
 
     if config.pixels is None:
         raise ValueError(
@@ -221,95 +247,43 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
             "from a data set with --split."
         )
     target = Target(height=config.height, width=config.width, channels=config.channels)
-    paths = [expanded(file) for file in files]
-    images = [opened(path, "a picture file, PNG, JPEG or WebP", target.read) for path in paths]
-    _tell_changes(paths, target)
+    images, changes = [], []
+    for path in map(expanded, files):
+        what = "a picture file, PNG, JPEG or WebP"
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
+        try:
+            picture = open_picture(path)
+            images.append(target.fit(picture))
+        except Exception as error:  # the only class Pillow's errors have in common
+            raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
+        if picture.size != (config.width, config.height):
+            sizes = (f"{w}×{h}" for w, h in (picture.size, (config.width, config.height)))
+            changes.append(f"{path.name}: fitted from {' to '.join(sizes)} pixels")
+    if changes:
+        more = f"; {len(changes) - 1} more of {len(files)} likewise" * (len(changes) > 1)
+        say(f"{changes[0]}{more}.")
     return torch.from_numpy(np.stack(images))
 
 
-def opened(path: Path, what: str, read: Callable[[Path], T]) -> T:
-    """What a function makes of a picture file.
+def picked(settings: Namespace, model: Model) -> Tensor:
+    """The images at some places of a data set, [N, C, H, W].
 
     Raises:
-        FileNotFoundError: If it isn't there.
-        ValueError: If it can't be read.
+        ValueError: If the data set has fewer, or none is named.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
-    try:
-        return read(path)
-    except Exception as error:  # the only class Pillow's errors have in common
-        raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
-
-
-def _tell_changes(paths: Sequence[Path], target: Target) -> None:
-    """Report in one sentence how picture files were changed to fit, if any were."""
-    changed = {path: change for path in paths if (change := _change(path, target))}
-    if changed:
-        first, change = next(iter(changed.items()))
-        more = len(changed) - 1
-        say(f"{first.name}: {change}{f'; {more} more of {len(paths)} likewise' * (more > 0)}.")
-
-
-def _change(path: Path, target: Target) -> str:
-    """How a picture file is changed to fit a target, in words; empty if it isn't."""
-    from PIL import Image, ImageOps
-
-    from rgflow.data.decoding import FORMATS
-
-    with Image.open(path, formats=FORMATS) as opened:
-        image = ImageOps.exif_transpose(opened)
-    width, height = image.size
-    w, h = (min(size, target.crop or size) for size in image.size)
-    cropped = (w, h) != image.size or w * target.height != h * target.width
-    resized = min(w / target.width, h / target.height) != 1
-    words = " and ".join(["cropped"] * cropped + ["resized"] * resized)
-    changes = (
-        [f"{words} from {width}×{height} to {target.width}×{target.height} pixels"] if words else []
-    )
-    if target.channels == 1 and Image.getmodebase(image.mode) != "L":
-        changes.append("converted to grey")
-    return ", ".join(changes)
-
-
-def picked(settings: Namespace, model: Model) -> Tensor:
-    """The images at some places of a data set, [N, C, H, W]."""
     import torch
 
-    if settings.data is None and model.config is None:
-        raise ValueError(
-            "Expected a data set for --split; the folder of a model names none: give --data."
-        )
     count = max(settings.pick) + 1
-    found = model.images(settings.data, settings.split, count)
+    found, like = model.images(settings.data, settings.split, count), model.flow.config
     if len(found) < count:
         raise ValueError(
             f"Expected indices below {len(found)}, the number of images in the {settings.split} "
             f"split of {found.name}; got {count - 1}."
         )
-    if settings.data is not None:
-        _tell_fitting(found, settings, model.flow.config, model.config)
-    return torch.from_numpy(found.images[settings.pick])
-
-
-def _tell_fitting(
-    found: Images, settings: Namespace, model: FlowConfig, config: TrainConfig | None
-) -> None:
-    """Say in one sentence how the images of another data set than the run's were changed to fit."""
-    from rgflow.data.decoding import Target
-    from rgflow.data.folder import kept_files
-
-    kind, _, place = found.name.partition(":")
-    if model.pixels is None:
-        return
-    if kind != "folder":
+    if settings.data is not None and like.pixels:
         say(
-            f"Images of {found.name} are cropped and resized to {model.width}×{model.height} "
-            f"pixels where they have another size."
+            f"Images of {found.name} are cropped and resized to {like.width}×{like.height} pixels "
+            f"where they have another size."
         )
-        return
-    root = expanded(place)
-    files = kept_files(root, settings.split, found.skipped)
-    crop = config.crop if config and settings.data == config.data else None
-    target = Target(height=model.height, width=model.width, channels=model.channels, crop=crop)
-    _tell_changes([root / files[place] for place in settings.pick], target)
+    return torch.from_numpy(found.images[settings.pick])

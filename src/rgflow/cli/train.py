@@ -24,7 +24,11 @@ _RESUME = "continue the run in this folder; only --minutes and --steps may be ch
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse and train."""
+    """Parse and train.
+
+    Raises:
+        ValueError: If an option is wrong, or options don't fit together.
+    """
     if any(word.split("=")[0] == "--resume" for word in arguments):
         _resume(arguments)
         return

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli import full_size, subjects
+from rgflow.cli import subjects
+from rgflow.cli.full_size import Photograph, photographs
 from rgflow.cli.parsing import Parser, parse
-from rgflow.files import writing
-from rgflow.text import bar, say, with_error
+from rgflow.text import bar, say, share_bar, with_error
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -58,10 +58,23 @@ def run(arguments: Sequence[str]) -> None:
     subjects.add_video(options, "the animation")
     settings = parse(options, arguments)
     _check(settings)
-    if pictures := full_size.opened(settings):
-        full_size.traverse(pictures, settings)
+
+    import torch
+
+    from rgflow.analysis.traversals import prior_scale
+
+    model = subjects.load_model(settings)
+    unit = prior_scale(model.flow) if settings.unit == "prior" else 1.0
+    first, last = (unit * value for value in settings.range)
+    ways = [
+        torch.linspace(first, last, count, dtype=torch.float64).tolist()
+        for count in (settings["values"], FRAMES)
+    ]
+    if pictures := photographs(settings, model):
+        for one in pictures:
+            _at_full_size(one, ways[0], settings)
     else:
-        _draw(subjects.load(settings), settings)
+        _draw(subjects.load(settings, model), ways, settings)
 
 
 def _check(settings: Namespace) -> None:
@@ -75,46 +88,36 @@ def _check(settings: Namespace) -> None:
         raise ValueError("Expected --latent or --direction; got both: leave one out.")
     if len(settings.range) != 2:
         raise ValueError(f"Expected --range to be [first, last]; got {settings.range}.")
-    subjects.check_video(settings.video)
 
 
-def _draw(found: Subjects, settings: Namespace) -> None:
-    """Compute, draw and write everything."""
-    import torch
-
-    from rgflow.analysis.traversals import prior_scale, traverse
-    from rgflow.figures.animations import animate
+def _draw(found: Subjects, ways: Sequence[Sequence[float]], settings: Namespace) -> None:
+    """Compute, draw and write everything: for the pictures and, if wanted, the animation."""
+    from rgflow.analysis.traversals import traverse
     from rgflow.figures.traversals import Shown, differences, traversal_frames, traversals
 
-    unit = prior_scale(found.flow) if settings.unit == "prior" else 1.0
-    first, last = (unit * value for value in settings.range)
     varied, how = _varied(found, settings)
     moving = settings.video != "none"
-    counts = [settings["values"]] + [FRAMES] * moving
-    total = len(varied) * len(found.latents) * sum(counts)
-    pictures: list[list[Shown]] = [[] for _ in counts]
+    ways = ways[: 1 + moving]
+    total = len(varied) * len(found.latents) * sum(map(len, ways))
+    pictures: list[list[Shown]] = [[] for _ in ways]
     with bar("traversing", total) as progress:
         for along, field, title, note in varied:
-            for shown, count in zip(pictures, counts, strict=True):
-                values = torch.linspace(first, last, count, dtype=torch.float64).tolist()
+            for shown, values in zip(pictures, ways, strict=True):
                 way = traverse(
                     found.flow, found.latents, along, values, add=settings.add, progress=progress
                 )
                 shown.append(Shown(found.shaded(way), field, title, note))
     stem = _stem(settings)
-    written = [
-        found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png"),
-        found.save(differences(pictures[0], scale=found.scale), f"{stem}-differences.png"),
-    ]
+    found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png")
+    found.save(differences(pictures[0], scale=found.scale), f"{stem}-differences.png")
     if moving:
-        with writing(found.folder / f"{stem}.{settings.video}") as path:
-            across = min(settings.strongest, 4)  # as a rule, a row for every level
-            animate(traversal_frames(pictures[1], scale=found.scale, across=across), path)
-        written.append(path)
+        across = min(settings.strongest, 4)  # as a rule, a row for every level
+        frames = traversal_frames(pictures[1], scale=found.scale, across=across)
+        found.animate(frames, f"{stem}.{settings.video}")
     for _, _, title, note in varied:
         say(f"{title}: {note}")
     say(f"Strengths are those of receptive fields: {how}.")
-    say(f"See {subjects.listed(written)}.")
+    say(f"See {subjects.file_names(found.written)}.")
 
 
 def _varied(
@@ -122,29 +125,27 @@ def _varied(
 ) -> tuple[list[tuple[Address | Latents, Tensor, str, str]], str]:
     """What is varied: each with its receptive field, its title, and a note on the field; and how
     fields were found."""
-    from rgflow.analysis import receptive_fields
-    from rgflow.analysis.fields import how_found
+    from rgflow.analysis.fields import how_found, receptive_fields, sites_of
     from rgflow.analysis.traversals import field_along
-    from rgflow.figures.traversals import labels, where
+    from rgflow.figures.traversals import labels
     from rgflow.latents import Latents
 
     flow, draws = found.flow, settings.draws
-    if settings.direction is None and settings.latent is None:
-        with bar("receptive fields", draws) as progress:
-            fields = receptive_fields(flow, draws=draws, progress=progress)
-        return [
-            (address, fields.field(address), *labels(fields, address))
-            for level in reversed(range(flow.levels))
-            for address in fields.strongest(settings.strongest, level)
-        ], how_found(fields)
     if settings.direction is not None:
         direction = Latents.load(settings.direction).to(flow.dtype, found.latents.levels[-1].device)
-        what: tuple[Address | Latents, str] = direction, Path(settings.direction).stem
-    else:
-        what = tuple(settings.latent), where(tuple(settings.latent))
-    along = field_along(flow, what[0], draws=draws)
-    note = f"strength {with_error(along.strength, along.error)}"
-    return [(what[0], along.field, what[1], note)], how_found(along)
+        along = field_along(flow, direction, draws=draws)
+        note = f"strength {with_error(along.strength, along.error)}"
+        title = Path(settings.direction).stem
+        return [(direction, along.field, title, note)], how_found(along)
+    wanted = [tuple(settings.latent)] if settings.latent else []
+    with bar("receptive fields", draws) as progress:
+        sites = sites_of(flow, wanted) if wanted else None
+        fields = receptive_fields(flow, draws=draws, sites=sites, progress=progress)
+    for level in () if wanted else fields.levels:
+        wanted += fields.strongest(settings.strongest, level)
+    return [
+        (address, fields.field(address), *labels(fields, address)) for address in wanted
+    ], how_found(fields)
 
 
 def _stem(settings: Namespace) -> str:
@@ -154,3 +155,21 @@ def _stem(settings: Namespace) -> str:
     if settings.latent is not None:
         return f"traversal-{'-'.join(map(str, settings.latent))}"
     return "traversals"
+
+
+def _at_full_size(one: Photograph, values: Sequence[float], settings: Namespace) -> None:
+    """A photograph with one of its latents at several values."""
+    from rgflow.photographs.changing import vary
+
+    if settings.latent is None:
+        raise ValueError(
+            "Expected --latent '[h, i, j, c]', level, pixel position and channel, for pictures at "
+            "full size; got none."
+        )
+    with share_bar(f"{one.path.name}, traversing") as progress:
+        for number, value in enumerate(values, 1):
+            new, _ = vary(one.flow, one.image, tuple(settings.latent), value, add=settings.add)
+            one.save(new, f"latent-{'-'.join(map(str, settings.latent))}-{number}")
+            progress(number / len(values))
+    written = subjects.file_names(one.written)
+    say(f"{one.path.name} with the latent at {values[0]:g} to {values[-1]:g}: see {written}.")

@@ -10,8 +10,8 @@ from .images import grid as grid
 from .images import picture as picture
 from .images import pixel_size as pixel_size
 from .images import shaded as shaded
-from .images import stages as stages
 from .images import to_bytes as to_bytes
+from .levels import progressive as progressive
 from .network import generation_cones as generation_cones
 from .network import inference_cone as inference_cone
 from .network import network_views as network_views

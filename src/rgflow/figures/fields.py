@@ -31,7 +31,7 @@ from rgflow.latents import Address
 
 MAP = 96
 """Edge of a map with a caption, in pixels, at the least."""
-PANEL, LARGEST = 640, 4096
+PANEL, MAX_PANEL = 640, 4096
 """Edge of the maps of one channel laid out on the lattice, in pixels: about, and at the most."""
 FRAME = ImageColor.getrgb("#ffd640")
 """Around visible latents."""
@@ -60,6 +60,8 @@ def maps(found: ReceptiveFields, addresses: Sequence[Address], columns: int = 8)
     """The fields of some latents, row by row, each with (row, column, channel) and its strength.
 
     Args:
+        found: The fields.
+        addresses: Of the latents.
         columns: Maps in a row.
 
     Raises:
@@ -76,7 +78,7 @@ def maps(found: ReceptiveFields, addresses: Sequence[Address], columns: int = 8)
         field = field.resize((width, height), Image.Resampling.NEAREST)
         drawn.append(pasted((width, height + 2 * LINE), (field, (0, 0))))
         _, i, j, c = address
-        draw, strength = ImageDraw.Draw(drawn[-1]), found.strengths[c, i, j].item()
+        draw, strength = ImageDraw.Draw(drawn[-1]), found.strength(address)[0]
         draw.text((0, height + 2), f"{i}, {j}, {c}", SOFT, font())
         draw.text((0, height + 2 + LINE), f"{strength:.3g}", INK, font())
     return stacked([beside(drawn[k : k + columns]) for k in range(0, len(drawn), columns)])
@@ -86,13 +88,15 @@ def strongest(results: Results, count: int = 8, threshold: float = VISIBLE) -> I
     """The strongest fields of every level, the highest level first (paper, Figs. 5b and C1a).
 
     Args:
+        results: The fields of each flow.
         count: Fields of each level.
+        threshold: Strength above which a latent is visible.
     """
     blocks = []
     for name, found in results.items():
         rows = [
             titled(_counted(found, level, threshold), maps(found, addresses, count))
-            for level in reversed(range(found.lattice.levels))
+            for level in found.levels
             if (addresses := found.strongest(count, level))
         ]
         block = stacked(rows)
@@ -115,7 +119,7 @@ def atlas(found: ReceptiveFields, level: int, threshold: float = VISIBLE) -> Ima
     cells = [np.unique(windows.addresses[:, k], return_inverse=True)[1].tolist() for k in (1, 2)]
     counts = [max(places) + 1 for places in cells]
     sizes, most = fields.shape[1:], max(counts)
-    pool = -(-most * (max(sizes) + GAP) // LARGEST)
+    pool = -(-most * (max(sizes) + GAP) // MAX_PANEL)
     scale = max(1, round((PANEL / most - GAP) * pool / max(sizes)))
     steps = [-(-size // pool) * scale + GAP for size in sizes]
     shape = [count * step + GAP for count, step in zip(counts, steps, strict=True)]
@@ -148,22 +152,18 @@ def strengths(results: Results, threshold: float = VISIBLE) -> Image.Image:
     # What is measured in different units isn't compared.
     alike = len({(found.change, found.space) for found in results.values()}) == 1
     together = _bins([found.strengths for found in results.values()], marks)
-    shown = {
-        name: [h for h in reversed(range(found.lattice.levels)) if len(found.fields[h])]
-        for name, found in results.items()
-    }
-    rows = max(map(len, shown.values()))
+    rows = max(len(found.levels) for found in results.values())
     figure = blank(2 + 6 * len(results), 0.9 + 1.25 * rows)
     grid = figure.subplots(rows, len(results), sharex=True if alike else "col", squeeze=False)
     for column, (name, found) in zip(grid.T, results.items(), strict=True):
-        empty = rows - len(shown[name])
+        empty = rows - len(found.levels)
         for axes in column[:empty]:
             axes.set_axis_off()
         if len(results) > 1:
             column[0].set_title(literal(name), loc="left", weight="bold", color=INK, pad=14)
         colours = level_colours(found.lattice.levels)
         bins = together if alike else _bins([found.strengths], marks)
-        for axes, level in zip(column[empty:], shown[name], strict=True):
+        for axes, level in zip(column[empty:], found.levels, strict=True):
             axes.hist(found.of_level(level).numpy(), bins, color=colours[level], log=True)
             for mark in marks:
                 axes.axvline(mark, color=RED, lw=1.2, ls=(0, (4, 3)))

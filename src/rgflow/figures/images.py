@@ -26,7 +26,8 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 def bounds(fields: Tensor) -> tuple[float, float]:
-    """Values between which real-valued fields are shaded: all but the lowest and the highest 1 %.
+    """Values between which real-valued fields, [N, C, H, W], are shaded: all but the lowest and
+    the highest 1 %.
 
     Example:
         >>> bounds(torch.arange(101.0))
@@ -85,16 +86,6 @@ def pixel_size(columns: int, width: int = 64) -> int:
         (2, 3, 1)
     """
     return max(1, round(width / columns))
-
-
-def stages(images: Sequence[Tensor], scale: int = 2) -> Image.Image:
-    """Progressive generation as in the paper's Fig. 5a: one row per image, coarse to fine.
-
-    Args:
-        images: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `RGFlow.coarse` gives.
-    """
-    rows = enlarged([_drawable(x) for x in images]).flip(1).flatten(0, 1)
-    return grid(rows, columns=len(images), scale=scale)
 
 
 def enlarged(images: Sequence[Tensor]) -> Tensor:

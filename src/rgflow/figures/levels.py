@@ -22,6 +22,7 @@ def progressive(
     Args:
         stages: x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h], as `Flow.coarse` gives.
         coarse_first: From coarse to fine, as they are generated; otherwise from fine to coarse.
+        scale: Edge of a drawn pixel.
     """
     large, columns = enlarged(stages), [f"h = {h}" for h in range(len(stages))]
     if coarse_first:
@@ -67,6 +68,7 @@ def mixed_temperatures(
         low: Temperatures of the levels h < `split`.
         high: Temperatures of the others.
         split: Where the levels are split.
+        scale: Edge of a drawn pixel.
     """
     n = len(found.seeds)
     down = next(k for k in range(math.isqrt(n), 0, -1) if n % k == 0)

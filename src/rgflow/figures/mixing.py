@@ -21,6 +21,7 @@ def thresholds(one_way: Mixtures, other_way: Mixtures, *, scale: int = 2) -> Ima
     Args:
         one_way: Of A with B, for every Θ from 0 (A itself) to h_L + 1 (B itself).
         other_way: Of B with A.
+        scale: Edge of a drawn pixel.
     """
     columns = [f"Θ = {threshold}" for threshold in range(len(one_way.shares))]
     groups = []
@@ -43,6 +44,7 @@ def mixing_grid(
         high: The images that the levels h ≥ Θ are from, which stand above.
         low: Those that the levels h < Θ are from, which stand on the left.
         threshold: Θ.
+        scale: Edge of a drawn pixel.
     """
     body, above, left = (panel(x, scale=scale) for x in (images, high[None], low[:, None]))
     x, y = left.width + GUTTER, above.height + GUTTER
@@ -62,6 +64,7 @@ def path_frames(
     Args:
         paths: By name, the mixtures of one pair of images, all in as many steps.
         ends: What the two images are called.
+        scale: Edge of a drawn pixel.
     """
     first, *_ = paths.values()
 

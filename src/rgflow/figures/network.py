@@ -35,28 +35,21 @@ Place = tuple[int, int, int]
 """(h, i, j): level and pixel position of latents."""
 
 
-def network_views(lattice: Lattice, place: Place | None = None) -> Image.Image:
+def network_views(lattice: Lattice) -> Image.Image:
     """The network from the side, twice, and from above (paper, Fig. 3).
 
     The side views show one row: the inference cone of the two pixels in its middle, and the
-    generation cone of a latent. The view from above shows the blocks of level 0.
-
-    Args:
-        lattice: The lattice.
-        place: Place of the latent; none: near the middle, of level 1 if there is one.
-
-    Raises:
-        ValueError: If there is no latent at this place.
+    generation cone of a latent near it, of level 1 if there is one. The view from above shows the
+    cells of level 0.
     """
+    return rendered(_views(lattice))
 
-    return rendered(_views(lattice, place))
 
-
-def _views(lattice: Lattice, place: Place | None = None) -> Figure:
+def _views(lattice: Lattice) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    level, i, j = place or _near_the_middle(lattice, min(1, lattice.top))
+    level, i, j = _near_the_middle(lattice, min(1, lattice.top))
     pixels = lattice.box(0, max(0, lattice.width // 2 - 2), lattice.height, 2)
     m = max(lattice.layers(0)[0].period)
     rows, columns = min(lattice.height, 2 * m), min(lattice.width, 6 * m)

@@ -22,8 +22,8 @@ SMALLEST = 7
 """That of labels which find no room."""
 LINE = TEXT + 6
 """Height of a line of text."""
-LONGEST = 200
-"""Letters of a title."""
+MAX_TITLE = 200
+"""Letters of a title at the most; names of runs and labels can be longer."""
 GUTTER, SPACE = 8, 20
 """Pixels between parts of one thing, and between two things."""
 
@@ -54,8 +54,14 @@ def panel(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Image.Image:
-    """Images [R, K, C, H, W] in a grid on white, with labels on the left of the rows and above the
-    columns, if there are any."""
+    """Images in a grid on white.
+
+    Args:
+        images: [R, K, C, H, W].
+        scale: Edge of a drawn pixel.
+        rows: Labels on the left of the rows; none: no labels.
+        columns: Labels above the columns.
+    """
     height, width = (edge * scale for edge in images.shape[3:])
     body = grid(images.flatten(0, 1), images.shape[1], scale)
     body = body.crop((GAP, GAP, body.width - GAP, body.height - GAP))
@@ -90,7 +96,7 @@ def text_width(text: str, bold: bool = False, size: int = TEXT) -> int:
 
 def titled(title: str, picture: Image.Image, size: int = TEXT) -> Image.Image:
     """A picture below a line of bold text, of which the end is cut off where it is very long."""
-    title, line = printable(title)[:LONGEST], size + LINE - TEXT
+    title, line = printable(title)[:MAX_TITLE], size + LINE - TEXT
     width = max(picture.width, text_width(title, bold=True, size=size))
     out = pasted((width, line + picture.height), (picture, (0, line)))
     ImageDraw.Draw(out).text((0, size), title, INK, font(size, bold=True), anchor="ls")

@@ -42,15 +42,15 @@ def where(address: Address) -> str:
 
 def labels(fields: ReceptiveFields, address: Address) -> tuple[str, str]:
     """A title for a latent, and a note on its strength."""
-    _, i, j, c = address
-    strength = with_error(fields.strengths[c, i, j].item(), fields.errors[c, i, j].item())
-    return where(address), f"strength {strength}"
+    return where(address), f"strength {with_error(*fields.strength(address))}"
 
 
 def traversals(shown: Sequence[Shown], *, scale: int = 2, across: int = 1) -> Image.Image:
     """Fields, and beside each the images, a row for every one and a column for every value.
 
     Args:
+        shown: The latents.
+        scale: Edge of a drawn pixel.
         across: How many latents stand side by side.
     """
     return arranged([_group(one, one.traversal.images, scale) for one in shown], across)
@@ -87,6 +87,8 @@ def traversal_frames(
     """A picture for every value, for `animate`; all have as many values as the first.
 
     Args:
+        shown: The latents.
+        scale: Edge of a drawn pixel.
         across: How many latents stand side by side.
     """
     return [

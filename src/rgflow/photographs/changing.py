@@ -11,14 +11,12 @@ Letters in shapes: C channels; H, W rows and columns; k cells.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.checks import check_at_least, check_whole
 from rgflow.flow import Flow
@@ -39,138 +37,67 @@ from rgflow.photographs.scoring import (
 Progress = Callable[[float], None]
 
 
-class _Change(Protocol):
-    """How the latents of cells change."""
-
-    def touches(self, part: Band) -> bool | Tensor:
-        """Which cells get other latents: all, none, or a mask [k]."""
-        ...
-
-    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
-        """The new latents of some cells, whose own latents are those [k, C]."""
-        ...
+Latents = Callable[[Band, Tensor, Callable[[], Tensor]], Tensor]
+"""The new latents of some cells of a band, [k, C], given the band, the mask of these cells, and a
+function that computes their present latents."""
 
 
 @torch.no_grad()
-def _changed(flow: RGFlow, image: Tensor, change: _Change, progress: Progress | None) -> Tensor:
-    """A photograph, uint8 [C, H, W], with other latents; the flow is of its size."""
-    before, out, done = grids(flow, image[None]), grids(flow, image[None].clone()), 0
+def _changed(
+    flow: RGFlow,
+    image: Tensor,
+    touched: Callable[[Band], bool | Tensor],
+    latents: Latents,
+    progress: Progress | None = None,
+) -> Tensor:
+    """A photograph with other latents, uint8 [C, H, W].
+
+    Args:
+        flow: Of the photograph's size.
+        image: The photograph, uint8 [C, H, W].
+        touched: Which cells of a band get other latents: all, none, or a mask.
+        latents: Which these are.
+        progress: Called with the share of the work that is done.
+    """
+    before, after, done = grids(flow, image[None]), grids(flow, image[None].clone()), 0
     changed = False
     for level in reversed(range(flow.levels)):
         if level + 1 < flow.levels:
-            out[level][:, :, ::2, ::2] = unaveraged(flow, out, level + 1)
-        for part in reversed(_bands(flow, level)):
-            touched = torch.as_tensor(change.touches(part), device=flow.device)
-            if changed or touched.any():  # otherwise all that it reads is as before
-                changed |= _rewrite(flow, before, out, part, change, touched)
-            done += len(part.cells)
+            after[level][:, :, ::2, ::2] = unaveraged(flow, after, level + 1)
+        layers = windows_of(flow.steps[level])
+        for band in reversed([band for layer in layers for band in layer.bands(BAND)]):
+            mask = torch.as_tensor(touched(band), device=flow.device)
+            if changed or mask.any():  # otherwise all that it reads is as before
+                changed |= _rewrite(flow, before[level], after[level], band, mask, latents)
+            done += len(band.cells)
             if progress:
                 progress(done / image[0].numel())
-    return unaveraged(flow, out, 0)[0]
-
-
-def _bands(flow: RGFlow, level: int) -> list[Band]:
-    """The cells of a level in bands of rows, in the order of inference."""
-    return [band for layer in windows_of(flow.steps[level]) for band in layer.bands(BAND)]
+    return unaveraged(flow, after, 0)[0]
 
 
 def _rewrite(
-    flow: RGFlow,
-    before: list[Tensor],
-    out: list[Tensor],
-    part: Band,
-    change: _Change,
-    touched: Tensor,
+    flow: RGFlow, before: Tensor, after: Tensor, band: Band, touched: Tensor, latents: Latents
 ) -> bool:
-    """Write the cells of a part, of `grids` as they were and as they are to be; whether any are
-    others."""
-    levels, around = part.read(before[part.level])
-    now = out[part.level]
-    _, given = part.read(now)
-    which = (around.values != given.values).any(1) | touched
+    """Write the cells of a band that are touched, or whose context on a level's grid isn't what it
+    was before; whether there are any."""
+    levels, context = band.read(before)
+    _, now = band.read(after)
+    which = (context.values != now.values).any(1) | touched
     if not which.any():
         return False
-    window, own = window_of(part.layer), levels[which]
-    z = change.latents(part, which, lambda: _latents(flow, part, levels, around, which))
-    u = from_cube(flow.prior.to_cube(z).to(own))
-    free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-    new = levels.clone()
-    new[which] = window.draw_levels(own, free, u, given.rows(which))[0].to(levels)
-    part.write(now, new)
+    window = window_of(band.layer)
+    z = latents(band, which, lambda: _latents(flow, band, before, which))
+    u = from_cube(flow.prior.to_cube(z).to(levels))
+    free = torch.ones(len(u), dtype=torch.bool, device=u.device)
+    levels[which] = window.draw_levels(levels[which], free, u, now.rows(which))[0].to(levels)
+    band.write(after, levels)
     return True
 
 
-def _latents(flow: Flow, part: Band, levels: Tensor, around: Context, which: Tensor) -> Tensor:
-    """The latents of some cells, [k, C]."""
-    places = window_of(part.layer).places(levels[which], around.rows(which))
-    return flow.prior.from_cube(places)
-
-
-class _Mixed:
-    """Latents between those of two photographs, by the share of the second at every level."""
-
-    def __init__(self, flow: RGFlow, second: Tensor, shares: Sequence[float]) -> None:
-        self.flow, self.second, self.shares = flow, grids(flow, second[None]), shares
-
-    def _share(self, part: Band) -> float:
-        return self.shares[part.level] if part.level < len(self.shares) else 0.0
-
-    def touches(self, part: Band) -> bool:
-        return self._share(part) != 0
-
-    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
-        if not (share := self._share(part)):
-            return own()
-        other = _latents(self.flow, part, *part.read(self.second[part.level]), which)
-        return other if share == 1 else torch.lerp(own(), other, share)
-
-
-class _Anew:
-    """Latents of one level drawn from the prior."""
-
-    def __init__(
-        self, flow: Flow, level: int, temperature: float, generator: torch.Generator | None
-    ) -> None:
-        self.level, self.generator = level, generator
-        self.prior = flow.prior.tempered(temperature, "density")
-
-    def touches(self, part: Band) -> bool:
-        return part.level == self.level
-
-    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
-        z = own()
-        if part.level != self.level:
-            return z
-        new = torch.empty(z.shape, dtype=z.dtype)  # on the CPU, so that seeds mean the same
-        return self.prior.sample_like(new, self.generator).to(z)
-
-
-class _Moved:
-    """One latent at another value."""
-
-    def __init__(self, address: Address, value: float, add: bool) -> None:
-        self.address, self.value, self.add = address, value, add
-
-    def touches(self, part: Band) -> Tensor:
-        level, i, j, _ = self.address
-        rows, columns = part.cells.shape
-        there = torch.zeros(rows, columns, dtype=torch.bool)
-        row, inside = divmod((i >> level) - part.first, part.cells.step)
-        column, along = divmod((j >> level) - part.cells.start[1], part.cells.step)
-        if (
-            part.level == level
-            and inside == along == 0
-            and 0 <= row < rows
-            and 0 <= column < columns
-        ):
-            there[row, column] = True
-        return there.flatten()
-
-    def latents(self, part: Band, which: Tensor, own: Callable[[], Tensor]) -> Tensor:
-        z, channel = own(), self.address[3]
-        here = self.touches(part).to(which.device)[which]
-        z[here, channel] = z[here, channel] + self.value if self.add else self.value
-        return z
+def _latents(flow: Flow, band: Band, grid: Tensor, which: Tensor) -> Tensor:
+    """The latents of some cells of a band of a grid, [k, C]."""
+    levels, context = band.read(grid)
+    return flow.prior.from_cube(window_of(band.layer).places(levels[which], context.rows(which)))
 
 
 def mix(
@@ -211,7 +138,15 @@ def mix(
     if not all(map(math.isfinite, shares)):
         raise ValueError(f"Expected finite shares; got {list(shares)}.")
     of = sized(flow, second[None])
-    return _changed(of, first, _Mixed(of, second, shares), progress)
+    other, of_level = grids(of, second[None]), [*shares, *[0.0] * of.levels]
+
+    def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
+        if not (share := of_level[band.level]):
+            return present()
+        theirs = _latents(of, band, other[band.level], which)
+        return theirs if share == 1 else torch.lerp(present(), theirs, share)
+
+    return _changed(of, first, lambda band: of_level[band.level] != 0, latents, progress)
 
 
 def draw_level(
@@ -249,7 +184,15 @@ def draw_level(
     of = sized(flow, image[None])
     check_whole("level", level, 0, of.levels - 1)
     check_at_least("temperature", temperature, 0)
-    return _changed(of, image, _Anew(of, level, temperature, generator), progress)
+    prior = of.prior.tempered(temperature, "density")
+
+    def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
+        if band.level != level:
+            return present()
+        new = torch.empty(int(which.sum()), len(image), dtype=of.dtype)  # the same on every device
+        return prior.sample_like(new, generator).to(of.device)
+
+    return _changed(of, image, lambda band: band.level == level, latents, progress)
 
 
 def vary(
@@ -296,9 +239,24 @@ def vary(
         slice(max(at - reach, 0) // unit * unit, min(-(-(at + reach + 1) // unit) * unit, size))
         for at, size, unit in zip((i, j), (height, width), of.lattice.period(level), strict=True)
     )
-    moved = _Moved((level, i - rows.start, j - columns.start, channel), value, add)
+
+    def touched(band: Band) -> Tensor:
+        starts, step = (band.first, band.cells.start[1]), band.cells.step
+        row, column = (
+            start + step * torch.arange(count, device=of.device) == (at - part.start) >> level
+            for start, count, at, part in zip(
+                starts, band.cells.shape, (i, j), (rows, columns), strict=True
+            )
+        )
+        return (row[:, None] & column).flatten() & (band.level == level)
+
+    def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
+        z, here = present(), touched(band)[which]
+        z[here, channel] = z[here, channel] + value if add else value
+        return z
+
     out, part = image.clone(), image[:, rows, columns].contiguous()
-    out[:, rows, columns] = _changed(sized(flow, part[None]), part, moved, None)
+    out[:, rows, columns] = _changed(sized(flow, part[None]), part, touched, latents)
     return out, (rows, columns)
 
 

@@ -114,14 +114,13 @@ def name(found: Factors, address: Address) -> str:
 
 def _strength(found: ReceptiveFields, address: Address) -> str:
     """How strong a field is, with its error."""
-    _, i, j, c = address
-    return with_error(found.strengths[c, i, j].item(), found.errors[c, i, j].item())
+    return with_error(*found.strength(address))
 
 
 def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table:
     """The strengths of the latents of each level, with the name of the flow among several."""
     rows = []
-    for level in range(found.lattice.levels):
+    for level in reversed(found.levels):
         values = found.of_level(level)
         best = found.strongest(1, level)[0]
         rows.append(
