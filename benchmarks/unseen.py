@@ -28,10 +28,11 @@ import torch
 from rich.progress import track
 
 from rgflow import data, load_flow
+from rgflow.cards import Card
 from rgflow.data.images import Array, Images, Pixels
 from rgflow.evaluation import summary, terms_of
 from rgflow.files import write_json
-from rgflow.pretrained import Card, shipped
+from rgflow.pretrained import shipped
 from rgflow.training.run import processor
 
 MODELS = [name for name in shipped() if name.startswith("msds")]

@@ -4,6 +4,11 @@ Nothing is drawn by hand: imports come from the sources, blocks and cones from `
 """
 
 import ast
+import importlib
+import re
+import textwrap
+from functools import cache
+from graphlib import TopologicalSorter
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +19,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.path import Path as Path_
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
@@ -40,111 +44,37 @@ def save(figure: plt.Figure, name: str) -> None:
 
 # ------------------------------------------------------------------------------- layers of the code
 
-ROWS = [
-    {"text": -1.2, "checks": 1.2},
-    {"kinds": -1.6, "hmc": -4.4},
-    {"cells": 1.6},
-    {"field_theory": -4.4},
-    {"actions": -4.4},
-    {"objectives": -4.0},
-    {"geometries": 0.6},
-    {"config": -1.0, "lattice": 2.0},
-    {"reading": -1.6, "files": 0.4},
-    {"hub": -5.6, "tensors": -3.3, "presets": 0.6, "torch_files": 4.2},
-    {"pretrained": -1.6, "numerics": 1.0, "priors": 3.6},
-    {"checkpoint": -1.6, "latents": 1.0, "conditioners": 4.2},
-    {"bijectors": 3.0},
-    {"images": 0.0},
-    {"hierarchy": 0.0},
-    {"bits": -2.4, "drawing": 0.0, "storing": 2.4},
-    {"flow": 0.0},
-    {"model": -1.2, "baselines": 1.2},
-    {"architectures": 0.6, "released": -5.0, "cones": -2.6, "metrics": 3.3},
-    {"local": -2.6},
-    {"analysis": -4.05, "repair": -1.35, "evaluation": 1.35, "data": 4.05},
-    {"figures": -3.0, "photographs": 3.0},
-    {"training": 0.0},
-    {"report": -1.4, "trained": 1.4},
-    {"app": 1.6},
-    {"cli": 0.0},
-]
-"""From the bottom up, as in tests/test_architecture.py; the numbers are places from the left."""
-WORDS = {
-    "config": "plain settings, no torch",
-    "checks": "one sentence each",
-    "cells": "what a layer is",
-    "kinds": "checked options",
-    "objectives": "what a step minimises",
-    "actions": "of lattice fields",
-    "geometries": "blocks, windows, …",
-    "photographs": "of any size",
-    "files": "whole or not there",
-    "text": "fit to be shown",
-    "reading": "whole, or refused",
-    "tensors": "with digests",
-    "torch_files": "without pickle",
-    "presets": "named settings",
-    "checkpoint": "model ↔ folder",
-    "pretrained": "models by name",
-    "hub": "up and down",
-    "lattice": "levels and cones",
-    "hmc": "all chains at once",
-    "field_theory": "exact values, errors",
-    "numerics": "units, formats",
-    "priors": "p(z)",
-    "conditioners": "networks",
-    "latents": "z, level by level",
-    "bijectors": "invertible maps",
-    "flow": "what all flows share",
-    "model": "RGFlow",
-    "baselines": "Real NVP",
-    "released": "its .state files",
-    "architectures": "config or folder → flow",
-    "data": "sources, cache",
-    "evaluation": "likelihood of a set",
-    "local": "only what changes",
-    "metrics": "PSNR, SSIM, FID",
-    "analysis": "fields, meaning",
-    "repair": "inpainting",
-    "figures": "results → pictures",
-    "training": "loop, run folder",
-    "report": "all on one page",
-    "trained": "run or model → flow",
-    "app": "the explorer",
-    "cli": "the command rgflow",
-}
-
 
 def imports() -> dict[str, set[str]]:
-    """Which module or package of rgflow imports which."""
+    """Which module or package of rgflow imports which, for types as well."""
     root = Path(rgflow.__file__).parent
-    names = {name for row in ROWS for name in row}
-    found: dict[str, set[str]] = {name: set() for name in names}
+    found: dict[str, set[str]] = {
+        path.stem: set()
+        for path in root.iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").is_file()) and path.stem[:2] != "__"
+    }
     for path in root.rglob("*.py"):
         here = path.relative_to(root).parts[0].removesuffix(".py")
-        if here not in names:
+        if here not in found:
             continue
-        code = ast.parse(path.read_text())
-        for node in code.body:  # what only names types is no import
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                node.body = []
-        for node in ast.walk(code):
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
                 dotted = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
             elif isinstance(node, ast.Import):
                 dotted = [a.name for a in node.names]
             else:
                 continue
-            found[here] |= {d.split(".")[1] for d in dotted if d.startswith("rgflow.")} & names
-        found[here].discard(here)
+            names = {d.split(".")[1] for d in dotted if d.startswith("rgflow.")}
+            found[here] |= names & found.keys() - {here}
     return found
 
 
 def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
     """Without the arrows that longer ways imply."""
 
-    def reached(name: str) -> set[str]:
-        return graph[name].union(*(reached(below) for below in graph[name]))
+    @cache
+    def reached(name: str) -> frozenset[str]:
+        return frozenset(graph[name].union(*(reached(below) for below in graph[name])))
 
     return {
         name: {b for b in below if not any(b in reached(c) for c in below - {b})}
@@ -152,55 +82,72 @@ def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
+def arranged(graph: dict[str, set[str]]) -> dict[str, tuple[float, int]]:
+    """A place for each module, (x, row): one row above all that it imports, and about below what
+    imports it."""
+    row: dict[str, int] = {}
+    for name in TopologicalSorter(graph).static_order():
+        row[name] = max((row[below] + 1 for below in graph[name]), default=0)
+    place: dict[str, tuple[float, int]] = {}
+    for y in sorted(set(row.values()), reverse=True):
+        above = {
+            name: [place[other][0] for other in place if name in graph[other]]
+            for name in row
+            if row[name] == y
+        }
+        order = sorted(above, key=lambda name: (np.mean(above[name] or [0.0]), name))
+        for k, name in enumerate(order):
+            place[name] = ((k - (len(order) - 1) / 2) * min(2.6, 13 / len(order)), y)
+    return place
+
+
+def words(name: str) -> str:
+    """The beginning of a module's docstring, in two short lines."""
+    said = (importlib.import_module(f"rgflow.{name}").__doc__ or "").splitlines()[0]
+    name, colon, rest = re.split(r"[;.(`{=]", said)[0].partition(": ")
+    phrase = rest if colon and len(name.split()) < 3 else name
+    return "\n".join(textwrap.wrap(phrase.strip(" ,"), 24, max_lines=2, placeholder=" …"))
+
+
 def layers() -> None:
     """The modules, and the arrows of their imports."""
-    figure, ax = plt.subplots(figsize=(10, 0.98 * len(ROWS)))
-    place = {name: (x, 1.5 * y) for y, row in enumerate(ROWS) for name, x in row.items()}
-    half_width, half_height = 0.92, 0.42
-    for y, row in enumerate(ROWS):
-        tint = plt.get_cmap("YlGnBu")(0.1 + 0.45 * y / len(ROWS))
-        for name, x in row.items():
-            wide = 1.35 if len(row) == 1 else half_width
-            ax.add_patch(
-                FancyBboxPatch(
-                    (x - wide, 1.5 * y - half_height),
-                    2 * wide,
-                    2 * half_height,
-                    boxstyle="round,pad=0,rounding_size=0.12",
-                    facecolor=tint,
-                    edgecolor=INK,
-                    linewidth=1.1,
-                    zorder=3,
-                )
+    graph = reduced(imports())
+    place = arranged(graph)
+    rows = 1 + max(y for _, y in place.values())
+    figure, ax = plt.subplots(figsize=(12, 0.95 * rows))
+    half_width, half_height = 1.0, 0.44
+    for name, (x, y) in place.items():
+        ax.add_patch(
+            FancyBboxPatch(
+                (x - half_width, 1.5 * y - half_height),
+                2 * half_width,
+                2 * half_height,
+                boxstyle="round,pad=0,rounding_size=0.12",
+                facecolor=plt.get_cmap("YlGnBu")(0.1 + 0.45 * y / rows),
+                edgecolor=INK,
+                linewidth=1.1,
+                zorder=3,
             )
-            ax.text(x, 1.5 * y + 0.13, name, ha="center", va="center", weight="bold", zorder=4)
-            ax.text(x, 1.5 * y - 0.18, WORDS[name], ha="center", va="center", fontsize=8, zorder=4)
-    for name, below in reduced(imports()).items():
-        for other in below:
-            (x0, y0), (x1, y1) = place[name], place[other]
-            lean = max(-0.6, min(0.6, (x1 - x0) * 0.16))
-            points = [(x0 + lean, y0 - half_height), (x1 - lean, y1 + half_height)]
-            if (name, other) == ("cli", "presets"):  # around the others
-                points = [(x0 - half_width, y0), (-6.1, y0), (-6.1, y1), (x1 - half_width, y1)]
-            if (name, other) in (("data", "config"), ("data", "files")):
-                edge, low = (6.3, y1) if other == "files" else (6.05, y1 - 0.75)
-                points = [(x0 + half_width, y0 + (other == "files") * 0.2), (edge, 0)]
-                points[1:] = [(edge, points[0][1]), (edge, low), (x1 + half_width, low)]
-                if other == "config":
-                    points[-1:] = [(x1, low), (x1, y1 - half_height)]
-            codes = [Path_.MOVETO] + [Path_.LINETO] * (len(points) - 1)
+        )
+        ax.text(x, 1.5 * y + 0.2, name, ha="center", va="center", weight="bold", zorder=4)
+        ax.text(x, 1.5 * y - 0.16, words(name), ha="center", va="center", fontsize=6.5, zorder=4)
+        for other in graph[name]:
+            (x1, y1) = place[other]
+            lean = max(-0.6, min(0.6, (x1 - x) * 0.16))
             ax.add_patch(
                 FancyArrowPatch(
-                    path=Path_(points, codes),
+                    (x + lean, 1.5 * y - half_height),
+                    (x1 - lean, 1.5 * y1 + half_height),
                     arrowstyle="-|>,head_length=5,head_width=2.6",
                     color=SOFT,
                     linewidth=1.3,
-                    joinstyle="round",
+                    shrinkA=0,
+                    shrinkB=0,
                     zorder=2,
                 )
             )
-    ax.set_xlim(-6.3, 6.5)
-    ax.set_ylim(-0.95, 1.5 * len(ROWS) - 0.9)
+    ax.set_xlim(-7.4, 7.4)
+    ax.set_ylim(-0.8, 1.5 * rows - 0.8)
     ax.axis("off")
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.99)
     save(figure, "layers")

@@ -33,13 +33,13 @@ from flows import random_flow, random_images
 from rgflow import data, load_flow, make_flow, presets, training
 from rgflow.analysis.labels import read_csv
 from rgflow.app.drawers import opened_picture
+from rgflow.cards import Card
 from rgflow.checkpoint import sha256_of
 from rgflow.cli import main
 from rgflow.cli.subjects import read as read_pictures
 from rgflow.data.cache import cache_folder
 from rgflow.latents import Latents
 from rgflow.metrics.frechet import _state as read_inception
-from rgflow.pretrained import Card
 from rgflow.released import load_released
 from rgflow.repair.surprise import Reference, make_reference
 from rgflow.training.checkpoints import Checkpoints

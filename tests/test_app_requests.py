@@ -289,7 +289,7 @@ def test_a_job_stops_when_asked_and_when_nobody_listens():
     async def follow():
         asked = jobs.start(photo, work).body_iterator
         assert json.loads(await anext(asked)) == {"progress": 0.5}
-        photo.stop()
+        photo.ended.set()
         async for line in asked:
             last = json.loads(line)
         assert last == {"done": True, "stopped": True, "version": 0}

@@ -43,7 +43,7 @@ from rgflow.bijectors import (
     spec_of,
 )
 from rgflow.bijectors import unit_spline as spline
-from rgflow.bijectors.coarse_to_fine import LEAST, coarse_to_fine, relative
+from rgflow.bijectors.coarse_to_fine import MIN_SPREAD, coarse_to_fine, relative
 from rgflow.bijectors.pixels import find_place
 from rgflow.bijectors.rational_quadratic import rational_quadratic
 from rgflow.bijectors.site import SiteSpline
@@ -350,7 +350,7 @@ def test_mixture_is_inverted_wherever_it_is(dtype, strength):
 def test_slopes_of_a_mixture_are_bounded_below_whatever_the_network_says():
     made = random_logistics(5, 5000, 30.0)
     _, log_slope = logistic.logistic_forward(20 * reals(1, 5000), made)
-    assert log_slope.min() >= math.log(logistic.LEAST)
+    assert log_slope.min() >= math.log(logistic.MIN_SLOPE)
     _, far = logistic.logistic_forward(1e6 * reals(1, 5000).sign(), made)
     assert far.max() < 0.01  # outliers don't run away
     assert log_slope.max() > 3
@@ -514,7 +514,7 @@ def test_coarse_to_fine_takes_its_levels_from_pixels():
     bijector = of_square(**BIJECTORS["coarse-to-fine"])
     x = cube(5, 48)
     before = bijector(x)[0]
-    bijector.fit(pixels)
+    bijector.fit(pixels.counts)
     assert not torch.equal(bijector(x)[0], before)
     torch.testing.assert_close(bijector.inverse(bijector(x)[0])[0], x, rtol=1e-9, atol=1e-9)
 
@@ -523,7 +523,7 @@ def test_networks_see_levels_and_nothing_else():
     """Moving a variable within its level changes no other."""
     pixels = fitted_marginal(3)
     bijector = of_square(**BIJECTORS["coarse-to-fine"])
-    bijector.fit(pixels)
+    bijector.fit(pixels.counts)
     x8 = torch.randint(90, (1, 3, 4, 4))
     low, high = (cut(pixels(x8.double() + place)[0], 4) for place in (0.2, 0.9))
     at_low, at_high = (bijector(torch.where(torch.arange(48) == 2, high, x))[0] for x in (low, low))
@@ -557,7 +557,7 @@ def test_a_mixture_has_the_probabilities_of_a_discretised_one(components):
     weights, means, scales = same.unflatten(1, (3, components)).unbind(1)
     starts = torch.linspace(-1, 1, components).double() if components > 1 else torch.zeros(1)
     means = means + starts[:, None]
-    scales = mixture.SHARPEST / units.unit[:, None] + mixture.SCALE * scales.exp()
+    scales = mixture.MIN_SCALE / units.unit[:, None] + mixture.SCALE * scales.exp()
     edges = ((torch.arange(257) - units.centre) / units.unit)[:, None]
     edges[..., 0], edges[..., 256] = -math.inf, math.inf
     cdf = [torch.sigmoid((edge - means) / scales) for edge in (edges[..., :-1], edges[..., 1:])]
@@ -661,7 +661,7 @@ def test_a_block_of_which_all_that_goes_up_is_the_same():
     units = mixture.Units(torch.zeros(4, 1), torch.full((4, 1), 64.0))
     of_blocks, context = relative(torch.full((1, 4, 2), 7.0), units, channels=1)
     assert of_blocks.centre.eq(7).all()
-    torch.testing.assert_close(of_blocks.unit, torch.full((4, 8), 64 * LEAST))
+    torch.testing.assert_close(of_blocks.unit, torch.full((4, 8), 64 * MIN_SPREAD))
     assert context.isfinite().all()
 
 

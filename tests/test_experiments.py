@@ -23,12 +23,12 @@ from reproducing.measuring import measure_all, measured
 from reproducing.plan import names, read_experiment
 from rgflow import data, pretrained
 from rgflow.architectures import load_flow, make_flow
+from rgflow.cards import Card
 from rgflow.checkpoint import sha256_of
 from rgflow.cli import main, reproduce
 from rgflow.config import GaussianPrior, TrainConfig
 from rgflow.evaluation import evaluate
 from rgflow.metrics.frechet import Features
-from rgflow.pretrained import Card
 from rgflow.training import TrainingResult, shipping
 from rgflow.training.run import Run
 from runs import program, small_run
@@ -273,7 +273,7 @@ def test_a_model_of_the_package_is_measured_and_not_trained(trained, monkeypatch
     (training,) = found["trainings"]
     assert (training["label"], training["model"], training["steps"]) == ("it", "small", 20)
     assert training["settings"] == results.differences(run.config())
-    card = pretrained.Card.read(tmp_path / "models" / "small")
+    card = Card.read(tmp_path / "models" / "small")
     assert training["started"] == card.training.began
     measured = {one["name"]: one["numbers"] for one in found["measures"]}
     flow, x = load_flow(tmp_path / "models" / "small"), data.load_for(run.config(), "test").images

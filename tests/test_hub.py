@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from flows import config, random_flow
 from rgflow import load_flow, trained
+from rgflow.cards import Card, push_to_hub
 from rgflow.cli import main
-from rgflow.pretrained import FILES, Card, push_to_hub
+from rgflow.files import MODEL_FILES
 from rgflow.training import shipping
 from rgflow.training.run import Run
 from runs import small_run
@@ -124,7 +125,7 @@ def test_only_the_files_of_a_model_are_downloaded(there):
     (there.folder / "owner/name/modeling.py").write_text("raise SystemExit")
     load_flow("owner/name")
     ((_, patterns, _),) = there.asked
-    assert patterns == FILES
+    assert patterns == MODEL_FILES
     assert not any("*" in pattern for pattern in patterns)
     assert not (there.folder / "cache/owner/name/modeling.py").exists()
     with pytest.raises(FileNotFoundError, match="owner/other on the Hugging Face hub; it couldn't"):
@@ -185,7 +186,7 @@ def test_models_by_name_in_a_repository(there, shipped, monkeypatch, capsys):
     shutil.copytree(shipped, there.folder / "owner/models/photos")
     monkeypatch.setenv("RGFLOW_HUB", "owner/models")
     assert equal(load_flow("small"), load_flow(shipped))
-    assert there.asked == [("owner/models", [f"small/{name}" for name in FILES], None)]
+    assert there.asked == [("owner/models", [f"small/{name}" for name in MODEL_FILES], None)]
     assert "Looking for small in owner/models on the Hugging Face hub." in capsys.readouterr().err
     assert load_flow("photos").config != load_flow(shipped).config  # that of the package
     for name in ("smal", "s*"):

@@ -25,13 +25,14 @@ from rgflow import (
     pretrained,
 )
 from rgflow.architectures import make_flow
+from rgflow.cards import Card
 from rgflow.checkpoint import WEIGHTS
 from rgflow.cli import main
 from rgflow.data import msds
 from rgflow.evaluation import evaluate
 from rgflow.geometries import Windows
 from rgflow.presets import PRESETS
-from rgflow.pretrained import Card, cards, shipped
+from rgflow.pretrained import cards, shipped
 from rgflow.training import shipping
 from rgflow.training.run import Run
 from runs import small_run

@@ -11,8 +11,8 @@ from PIL import Image
 from flows import config as flow_config
 from rgflow import OwnMap, load_flow, pretrained
 from rgflow.bijectors import trust
+from rgflow.cards import Card, Start
 from rgflow.cli import main
-from rgflow.pretrained import Card, Start
 from rgflow.training import shipping, train
 from rgflow.training.loop import resolved
 from rgflow.training.run import Run

@@ -11,9 +11,10 @@ from typing import Any
 from reproducing.execute import done, sessions
 from reproducing.measuring import measured, picture_path
 from reproducing.plan import Measurement, Plan, Training
+from rgflow.cards import Card
 from rgflow.config import TrainConfig
 from rgflow.files import plain, write_json
-from rgflow.pretrained import Card, shipped
+from rgflow.pretrained import shipped
 from rgflow.reading import read_json
 from rgflow.training.log import read_log
 from rgflow.training.run import LOG, Run

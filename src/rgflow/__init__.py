@@ -41,7 +41,7 @@ __getattr__, __dir__, _names = lazy_loader.attach(
         "latents": ["Latents"],
         "lattice": ["Lattice"],
         "model": ["RGFlow"],
-        "objectives": ["Batch", "Objective"],
+        "objectives": ["Batch", "Density", "Objective"],
         "presets": ["preset"],
     },
 )
@@ -81,5 +81,6 @@ if TYPE_CHECKING:
     from rgflow.lattice import Lattice as Lattice
     from rgflow.model import RGFlow as RGFlow
     from rgflow.objectives import Batch as Batch
+    from rgflow.objectives import Density as Density
     from rgflow.objectives import Objective as Objective
     from rgflow.presets import preset as preset

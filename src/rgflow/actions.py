@@ -196,6 +196,12 @@ class IsingDual(Action, kind="ising"):
     ) -> "Tensor":
         """The eigenvalues of K by wave vector, [H, W].
 
+        Args:
+            height: H.
+            width: W.
+            dtype: Their number format; none: float64.
+            device: Their device; none: the CPU.
+
         Raises:
             ValueError: If an edge is odd or shorter than 4: the formula for ln Z needs even edges.
         """

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from rgflow import tensors
 from rgflow.checks import check_name, short
-from rgflow.files import plain, write_json
-from rgflow.pretrained import CARD, CONFIG, WEIGHTS
+from rgflow.files import CARD, CONFIG, WEIGHTS, plain, write_json
 from rgflow.reading import DamagedError, json_in, opened, read_json
 
 FORMAT = 1
@@ -118,7 +117,7 @@ def load_config(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights in the folder of a model, by name.
+    """The weights in the folder of a model, of any shapes, by name.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -185,8 +184,12 @@ def fill(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
 
 
 def check_size(least: int, state: dict[str, Tensor], folder: Path) -> None:
-    """Raise a `ValueError` unless there are so many numbers: before a flow is made that would take
-    more memory than its weights justify."""
+    """Check that the weights hold at least as many numbers as the flow needs, before it is made: a
+    config could ask for more memory than its weights justify.
+
+    Raises:
+        ValueError: If they hold fewer.
+    """
     if (held := sum(tensor.numel() for tensor in state.values())) < least:
         raise ValueError(
             f"{_UNFIT.format(folder / WEIGHTS)}: it describes at least {least:,} numbers, they are "

@@ -26,7 +26,14 @@ def short(value: object) -> str:
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], likely: Sequence[str] = ()) -> str:
-    """The sentence for a name that isn't one of `known`: it says which is nearest."""
+    """The sentence for a name that isn't known; it says which known one is nearest.
+
+    Args:
+        what: What the name is of.
+        name: The name.
+        known: The known names.
+        likely: The one that is meant, if that is known better than by its letters.
+    """
     known = list(known)
     close = likely or difflib.get_close_matches(str(name)[:100].lower(), known, n=1, cutoff=0.4)
     hint = f" (nearest: {close[0]})" if close else ""
@@ -34,12 +41,16 @@ def unknown_name(what: str, name: object, known: Iterable[str], likely: Sequence
 
 
 def check_name(what: str, name: object, known: Iterable[str]) -> None:
-    """Raise a `ValueError` that names the nearest known name unless `name` is one of `known`.
+    """Check that a name is one of those that are known.
 
-    >>> check_name("prior", "laplce", ["laplace", "gaussian"])
-    Traceback (most recent call last):
-    ...
-    ValueError: Expected prior to be one of laplace, gaussian; got 'laplce' (nearest: laplace).
+    Raises:
+        ValueError: If it isn't; it names the nearest.
+
+    Example:
+        >>> check_name("prior", "laplce", ["laplace", "gaussian"])
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected prior to be one of laplace, gaussian; got 'laplce' (nearest: laplace).
     """
     known = list(known)
     if name not in known:
@@ -60,7 +71,11 @@ def as_python(value: Any) -> Any:
 
 
 def check_at_least(what: str, value: object, least: float) -> None:
-    """Raise a `ValueError` unless `value` is a finite number of at least `least`."""
+    """Check that a value is a finite number of at least `least`.
+
+    Raises:
+        ValueError: If it isn't.
+    """
     value = as_python(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
         raise ValueError(f"Expected {what} to be at least {least}; got {short(value)}.")
@@ -69,8 +84,17 @@ def check_at_least(what: str, value: object, least: float) -> None:
 
 
 def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> int:
-    """`value` as Python's own; raise a `ValueError` unless it is a whole number from `least` to
-    `most`."""
+    """A whole number as Python's own.
+
+    Args:
+        what: What it is, for the sentence about a mistake.
+        value: The number.
+        least: The smallest that is allowed.
+        most: The largest that is allowed.
+
+    Raises:
+        ValueError: If it isn't a whole number of this range.
+    """
     value = as_python(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"Expected {what} to be a whole number; got {short(value)}.")
@@ -81,10 +105,14 @@ def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> 
 
 
 def per_level(what: str, value: Any, levels: int) -> list[float]:
-    """One number for all levels, or one for each, as one for each; otherwise a `ValueError`.
+    """One number for all levels, or one for each, as one for each.
 
-    >>> per_level("temperature", 0.5, 2), per_level("temperature", [0.5, 1], 2)
-    ([0.5, 0.5], [0.5, 1.0])
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> per_level("temperature", 0.5, 2), per_level("temperature", [0.5, 1], 2)
+        ([0.5, 0.5], [0.5, 1.0])
     """
     value = as_python(value)
     if isinstance(value, int | float):
@@ -102,6 +130,16 @@ def per_level(what: str, value: Any, levels: int) -> list[float]:
 
 
 def check_type(what: str, value: object, kind: type | tuple[type, ...], description: str) -> None:
-    """Raise a `ValueError` unless `value` is of this type."""
+    """Check that a value is of a type.
+
+    Args:
+        what: What it is, for the sentence about a mistake.
+        value: The value.
+        kind: The type, or several.
+        description: The type in words.
+
+    Raises:
+        ValueError: If it isn't.
+    """
     if not isinstance(value, kind):
         raise ValueError(f"Expected {what} to be {description}; got {short(value)}.")

@@ -45,7 +45,7 @@ class Conditioner(nn.Module):
         raise NotImplementedError
 
     def hidden_matrices(self) -> Iterable[Tensor]:
-        """The matrices that lead from hidden layers to hidden layers."""
+        """The matrices between hidden layers, or stacks of them [K, out, in]."""
         raise NotImplementedError
 
     def freeze(self) -> None:

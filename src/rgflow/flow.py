@@ -366,7 +366,7 @@ class Flow(Hierarchy):
             self.check_images(images)
             self.pixels.count(images)
             for bijector in self.maps():
-                bijector.fit(self.pixels)
+                bijector.fit(self.pixels.counts)
 
     def save_pretrained(self, folder: str | Path, storage: Storage | None = None) -> None:
         """Write weights and config into a folder (`rgflow.storing.save`)."""

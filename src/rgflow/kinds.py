@@ -81,8 +81,13 @@ def sizes_in_words(sizes: int | Sequence[int]) -> str:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def config(cls: C) -> C:
-    """Make a class a frozen dataclass that takes keywords only and checks them: a mistake is a
-    `ValueError` of one sentence. Lists become tuples, and numbers of NumPy Python's own."""
+    """Make a class a frozen dataclass that takes keywords only and checks them.
+
+    Lists become tuples, and numbers of NumPy Python's own.
+
+    Raises:
+        ValueError: When an instance is made of values that aren't possible, in one sentence.
+    """
     made: Any = dataclass(cls, frozen=True, kw_only=True, config=_STRICT)
     check = made.__init__
 
@@ -134,6 +139,7 @@ class Config:
         Raises:
             ValueError: As of `from_dict`.
         """
+        check_type(self.called, changes, dict, "names and values")
         return type(self)(**_known(type(self), self._merged(options_of(type(self)), changes)))
 
     def _merged(self, names: Iterable[str], changes: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +254,8 @@ disentanglers; got 'reach'.
 
     def kept_by(self, kind: str) -> list[str]:
         """The names of the options that a kind of the family keeps."""
-        return options_of(type(self) if kind == self.kind else self.kinds.get(kind, self.base))
+        known = self.kinds.get(str(kind), self.base)
+        return options_of(type(self) if kind == self.kind else known)
 
 
 @config

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rgflow.config import ComputeDtype
-
 
 @dataclass(frozen=True)
 class Unit:
@@ -82,27 +80,21 @@ EXACT = Precision()
 """That of networks outside a flow."""
 
 
-def training_dtype(name: ComputeDtype) -> torch.dtype | None:
-    """The number format of the networks while training; none: that of their input."""
-    if name == "auto":
-        return torch.bfloat16 if bfloat16_pays() else None
-    return torch.bfloat16 if name == "bfloat16" else None
-
-
 _ONE_AT_A_TIME = RLock()
 
 
 def jvp(function: Callable[..., Any], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> Any:
-    """`torch.func.jvp`, one thread at a time: torch counts its levels for all of them together."""
+    """`torch.func.jvp`, of tensors of any shape, in one thread at a time, as torch counts nested
+    levels for all threads together."""
     with _ONE_AT_A_TIME:
         return torch.func.jvp(function, at, along)
 
 
 def derivatives_wanted(by: Tensor | None = None) -> bool:
-    """Whether somebody may ask for derivatives of what is computed now, in either direction.
+    """Whether derivatives of what is computed now may be asked for, in either direction.
 
     Args:
-        by: By this; none: by anything.
+        by: Derivatives by this tensor, of any shape; none: by any.
 
     Example:
         >>> derivatives_wanted()
@@ -148,11 +140,14 @@ def bfloat16_pays() -> bool:
 
 
 def check_finite(values: Tensor, what: str) -> None:
-    """Raise a `ValueError` if numbers that a flow gives are NaN or infinite.
+    """Check that numbers that a flow gives are finite.
 
     Args:
         values: The numbers, of any shape.
         what: What they are.
+
+    Raises:
+        ValueError: If some are NaN or infinite.
 
     Example:
         >>> check_finite(torch.tensor([1.0, torch.inf]), "log-likelihoods")

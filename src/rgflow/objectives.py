@@ -6,8 +6,9 @@ Like the settings themselves, this module imports no torch.
 import math
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from annotated_types import Ge, Le
 
@@ -18,7 +19,49 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from rgflow.flow import Flow
+
+class Density(Protocol):
+    """What an objective uses of a flow: all that `rgflow.flow.Flow` shares with densities of your
+    own."""
+
+    @property
+    def config(self) -> Any:
+        """The architecture (`rgflow.config.FlowConfig`)."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """C·H·W."""
+        ...
+
+    @property
+    def device(self) -> "torch.device":
+        """The device of the parameters."""
+        ...
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """The number format of the parameters."""
+        ...
+
+    def maps(self) -> Iterator[Any]:
+        """All bijectors (`rgflow.bijectors.Bijector`)."""
+        ...
+
+    def log_prob(self, images: "Tensor", *, labels: "Tensor | None" = None) -> "Tensor":
+        """Log-densities [N] of images or fields [N, C, H, W], with labels [N] if there are any."""
+        ...
+
+    def sample_and_log_prob(
+        self, n: int, generator: "torch.Generator | None" = None
+    ) -> "tuple[Tensor, Tensor]":
+        """Samples [n, C, H, W] and their log-densities [n]."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,11 +120,11 @@ class Objective(Kind, ABC, family="objective"):
     def check_imported(self) -> None:
         """Raise a `ValueError` if it isn't known yet what the objective is."""
 
-    def begin(self, flow: "Flow") -> None:
+    def begin(self, flow: "Density") -> None:
         """Set what a new flow takes from the objective before the first step."""
 
     @abstractmethod
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         """What is minimised, for each image or sample of a batch, in nats [n].
 
         Args:
@@ -108,12 +151,12 @@ class Objective(Kind, ABC, family="objective"):
         )
 
     def draw(
-        self, flow: "Flow", n: int, generator: "torch.Generator | None" = None
+        self, flow: "Density", n: int, generator: "torch.Generator | None" = None
     ) -> "tuple[Tensor, Tensor]":
         """Fields of the flow [n, C, H, W] and ln q of each [n]."""
         return flow.sample_and_log_prob(n, generator)
 
-    def log_q(self, flow: "Flow", fields: "Tensor") -> "Tensor":
+    def log_q(self, flow: "Density", fields: "Tensor") -> "Tensor":
         """ln q of fields [N, C, H, W], [N]."""
         return flow.log_prob(fields)
 
@@ -122,7 +165,7 @@ class Objective(Kind, ABC, family="objective"):
 class MaximumLikelihood(Objective, kind="likelihood"):
     """−log p(x) of images (paper, eq. 13)."""
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         assert batch.images is not None
         return -flow.log_prob(batch.images, labels=batch.labels)
 
@@ -158,7 +201,7 @@ class ReverseKL(Objective, kind="reverse_kl"):
     whatever the maps are."""
     needs_data: ClassVar[bool] = False
 
-    def begin(self, flow: "Flow") -> None:
+    def begin(self, flow: "Density") -> None:
         """Give maps the scale of independent normal values for which the loss is
         lowest.
 
@@ -185,7 +228,7 @@ class ReverseKL(Objective, kind="reverse_kl"):
         for bijector in flow.maps():
             bijector.rescale(best)
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         fields, log_q = self.draw(flow, batch.size, batch.generator)
         return log_q + self.energy(fields, batch.fraction)
 
@@ -207,7 +250,7 @@ class ReverseKL(Objective, kind="reverse_kl"):
         return {"ess": effective_sample_size(log_w), "acceptance": float(moved)}
 
     def draw(
-        self, flow: "Flow", n: int, generator: "torch.Generator | None" = None
+        self, flow: "Density", n: int, generator: "torch.Generator | None" = None
     ) -> "tuple[Tensor, Tensor]":
         """Fields of the flow [n, C, H, W], of either sign where q is symmetric, and ln q [n]."""
         import torch
@@ -220,7 +263,7 @@ class ReverseKL(Objective, kind="reverse_kl"):
         other = torch.logaddexp(log_q, flow.log_prob(-fields)) - math.log(2)
         return fields * (2 * signs - 1).to(fields), other
 
-    def log_q(self, flow: "Flow", fields: "Tensor") -> "Tensor":
+    def log_q(self, flow: "Density", fields: "Tensor") -> "Tensor":
         """ln q of fields [N, C, H, W], [N]."""
         import torch
 
@@ -236,7 +279,7 @@ class PathGradient(ReverseKL, kind="path_gradient"):
     only through the fields φ_θ(z), as the rest of the gradient is 0 on average. Where q is almost
     p, it has almost no noise; a step also evaluates the flow in the other direction."""
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         import torch
 
         if not torch.is_grad_enabled():
@@ -259,7 +302,7 @@ class UnknownObjective(Named, Objective):
     def check_imported(self) -> None:
         imported_class("objective", self.path, self.kinds, Objective)  # type: ignore[type-abstract]
 
-    def losses(self, flow: "Flow", batch: Batch) -> "Tensor":
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         self.check_imported()
         raise AssertionError(self.path)
 

@@ -1,4 +1,4 @@
-"""Named settings: the paper's (Appendix A, B and G), and small ones for a CPU."""
+"""Named settings, those of the paper (Appendix A, B and G) and small ones for a CPU."""
 
 from dataclasses import replace
 from typing import Any

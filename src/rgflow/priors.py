@@ -27,15 +27,15 @@ class Prior(Protocol):
     """
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density in nats."""
+        """Log-densities in nats, of the shape of z."""
         ...
 
     def to_cube(self, z: Tensor) -> Tensor:
-        """The distribution function, in cube coordinates."""
+        """The distribution function, in cube coordinates of the shape of z."""
         ...
 
     def from_cube(self, d: Tensor) -> Tensor:
-        """The quantile function of cube coordinates, the inverse of `to_cube`."""
+        """The quantile function, the inverse of `to_cube`, of the shape of d."""
         ...
 
     def tempered(self, temperature: Temperature, convention: Convention = "density") -> Self:

@@ -26,16 +26,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from rgflow.checks import short
 
-MOST_JSON, MOST_YAML, MOST_TABLE = 1 << 24, 1 << 18, 1 << 28
-"""Bytes of a JSON file, of a YAML file, and of a text file with a row per image, at the most."""
-MOST_VALUES = 100_000
-"""Values in a YAML file at the most, those that its aliases stand for included."""
-DEEPEST = 64
-"""Lists and dictionaries within one another, at the most."""
-INFLATED = 1032
-"""Bytes that deflate makes of one, at the most."""
-MOST_AXES, MOST_HEADER = 8, 1 << 16
-"""Axes of an array, and bytes of its header, at the most."""
+MAX_JSON_BYTES, MAX_YAML_BYTES, MAX_TABLE_BYTES = 1 << 24, 1 << 18, 1 << 28
+"""Sizes of a JSON file, a YAML file, and a text file with a row per image; each is many times what
+the package writes."""
+MAX_YAML_VALUES = 100_000
+"""Values in a YAML file, including those that its aliases stand for, which grow exponentially."""
+MAX_NESTING = 64
+"""Lists and dictionaries within one another; Python's recursion ends at about 1000."""
+MAX_DEFLATE_RATIO = 1032
+"""Bytes that deflate makes of one; the format allows no more."""
+MAX_AXES, MAX_HEADER_BYTES = 8, 1 << 16
+"""Axes of an array, and bytes of the header of its file."""
 
 T = TypeVar("T")
 
@@ -82,8 +83,11 @@ def opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def read(path: Path, most: int) -> bytes:
-    """The bytes of a file; raises as `opened` does, and a `DamagedError` if there are more than
-    `most`."""
+    """The bytes of a file.
+
+    Raises:
+        DamagedError: If there are more than `most`; besides as `opened` does.
+    """
     with opened(path) as file:
         content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     if len(content) > most:
@@ -91,8 +95,12 @@ def read(path: Path, most: int) -> bytes:
     return content
 
 
-def read_text(path: Path, most: int = MOST_TABLE) -> str:
-    """The text of a file in UTF-8; raises as `read` does."""
+def read_text(path: Path, most: int = MAX_TABLE_BYTES) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        DamagedError: If it isn't UTF-8; besides as `read` does.
+    """
     try:
         return read(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -118,9 +126,9 @@ def json_in(text: str | bytes) -> Any:
         ...
         rgflow.reading.DamagedError: it is nested more than 64 deep
     """
-    if len(text) > MOST_JSON:
-        raise DamagedError(f"it has more than {MOST_JSON:,} bytes")
-    too_deep = DamagedError(f"it is nested more than {DEEPEST} deep")
+    if len(text) > MAX_JSON_BYTES:
+        raise DamagedError(f"it has more than {MAX_JSON_BYTES:,} bytes")
+    too_deep = DamagedError(f"it is nested more than {MAX_NESTING} deep")
     try:
         value = json.loads(text)
     except RecursionError as error:
@@ -128,7 +136,7 @@ def json_in(text: str | bytes) -> Any:
     except ValueError as error:
         raise DamagedError(reason(error)) from error
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(MAX_NESTING + 1):
         for one in level:
             # Beyond 64 bits arithmetic with floats may fail.
             if isinstance(one, int) and not -(2**63) <= one < 2**64:
@@ -141,7 +149,7 @@ def json_in(text: str | bytes) -> Any:
     raise too_deep
 
 
-def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
+def read_json(path: Path, what: str, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The JSON object in a file.
 
     Args:
@@ -155,7 +163,7 @@ def read_json(path: Path, what: str, most: int = MOST_JSON) -> dict[str, Any]:
     return _names_and_values(path, what, json_in, most)
 
 
-def read_lines(path: Path, what: str, most: int = MOST_TABLE) -> list[dict[str, Any]]:
+def read_lines(path: Path, what: str, most: int = MAX_TABLE_BYTES) -> list[dict[str, Any]]:
     """The JSON objects in the lines of a file of our own; one that a crash has cut off, the last,
     is left out.
 
@@ -233,16 +241,16 @@ def _check_yaml(events: Iterable[yaml.Event]) -> None:
             within[-1] += 1
             if event.anchor:
                 sizes[event.anchor] = 1
-        if len(names) > DEEPEST:
-            raise DamagedError(f"it is nested more than {DEEPEST} deep")
-        if within[-1] > MOST_VALUES:
-            raise DamagedError(f"it stands for more than {MOST_VALUES:,} values")
+        if len(names) > MAX_NESTING:
+            raise DamagedError(f"it is nested more than {MAX_NESTING} deep")
+        if within[-1] > MAX_YAML_VALUES:
+            raise DamagedError(f"it stands for more than {MAX_YAML_VALUES:,} values")
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """The settings in a YAML file, names and values; arguments and errors are those of
     `read_json`."""
-    return _names_and_values(path, what, yaml_in, MOST_YAML)
+    return _names_and_values(path, what, yaml_in, MAX_YAML_BYTES)
 
 
 def instance(kind: type[T], values: Any) -> T:
@@ -313,14 +321,21 @@ class Npy(NamedTuple):
 
 
 def npy_header(file: IO[bytes], size: int) -> Npy:
-    """Read the header of a `.npy` file, which must be of numbers that the file has room for; a
-    `DamagedError` if it is none, or its size is another than the header claims."""
+    """Read the header of a `.npy` file of numbers.
+
+    Args:
+        file: The file, at its beginning.
+        size: Bytes of the file.
+
+    Raises:
+        DamagedError: If it is none, or its size isn't what the header claims.
+    """
     start = file.read(8)
     if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
         raise DamagedError("it doesn't begin as a .npy file")
     length = file.read(2 if start[6] == 1 else 4)
     held = int.from_bytes(length, "little")
-    if held > MOST_HEADER:
+    if held > MAX_HEADER_BYTES:
         raise DamagedError(f"its header claims {held:,} bytes")
     text = file.read(held).decode("latin-1")
     # Not as Python, which the header is written in: that could be anything.
@@ -335,7 +350,7 @@ def npy_header(file: IO[bytes], size: int) -> Npy:
         raise DamagedError(f"its header names no type of numbers: {kind[1]}") from error
     axes = tuple(map(int, re.findall(r"\d+", shape[1])))
     offset = len(start) + len(length) + held
-    if dtype.hasobject or not dtype.itemsize or len(axes) > MOST_AXES:
+    if dtype.hasobject or not dtype.itemsize or len(axes) > MAX_AXES:
         raise DamagedError(f"its header isn't that of an array of numbers: {short(text.strip())}")
     if (claimed := math.prod(axes) * dtype.itemsize) != size - offset:
         raise DamagedError(
@@ -354,13 +369,16 @@ def map_npy(path: Path) -> NDArray[Any]:
 
 
 def check_member(member: zipfile.ZipInfo) -> None:
-    """Check what an archive says of a member: how it is stored, and that its size is possible; a
-    `DamagedError` if it needs a password or another method than deflate, or can't be that large."""
+    """Check how a member of an archive is stored, and that its size is possible.
+
+    Raises:
+        DamagedError: If it needs a password or another method than deflate, or can't be that large.
+    """
     stored, deflated = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
     if member.flag_bits & 1:
         raise DamagedError(f"{member.filename} needs a password")
     if member.compress_type not in (stored, deflated):
         raise DamagedError(f"{member.filename} is compressed by another method than deflate")
-    most = member.compress_size * (INFLATED if member.compress_type == deflated else 1)
+    most = member.compress_size * (MAX_DEFLATE_RATIO if member.compress_type == deflated else 1)
     if member.file_size > most:
         raise DamagedError(f"{member.filename} claims {member.file_size:,} bytes; it has fewer")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from rgflow import bijectors, checkpoint, pretrained
+from rgflow import bijectors, cards, checkpoint, pretrained
 from rgflow.config import FlowConfig
 from rgflow.hierarchy import Hierarchy
 from rgflow.numerics import name_of
@@ -51,7 +51,7 @@ def push(
     """
     with TemporaryDirectory() as place:
         save(flow, place, storage)
-        return pretrained.push_to_hub(Path(place), repository, **options)
+        return cards.push_to_hub(Path(place), repository, **options)
 
 
 def load(

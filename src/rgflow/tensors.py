@@ -55,8 +55,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] 
 
 
 def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metadata]:
-    """Read tensors and metadata; digests are checked where there are any. In what is `sealed`, as
-    are all files that `save` has written, there must be some.
+    """Read tensors, of any shapes, and metadata. Digests are checked where the file has them.
+
+    Args:
+        path: The file.
+        sealed: Whether it must have digests, as all files that `save` writes have.
 
     Raises:
         FileNotFoundError: If it isn't there.

@@ -127,7 +127,15 @@ def table(
     left: int = 1,
     box: Box | None = HEAVY_HEAD,
 ) -> Table:
-    """Rows of words for a terminal; all but the columns on the `left` hold numbers."""
+    """Rows of words for a terminal.
+
+    Args:
+        head: Names of the columns.
+        rows: The words of each row.
+        title: What stands above the table.
+        left: How many columns hold words; the others hold numbers, aligned on the right.
+        box: How lines are drawn; none: there are no lines.
+    """
     found = Table(title=title, title_justify="left", box=box)
     for k, name in enumerate(head):
         found.add_column(name, justify="left" if k < left else "right", no_wrap=k == 0)

@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote: their tensors, read without running anything of them.
+"""Tensors of files that `torch.save` wrote, read without running anything in them.
 
 Such a file holds a program for Python's pickle. PyTorch's own reader admits harmless functions
 only, but allocates whatever the file claims. Here a few instructions are carried out, those that

@@ -67,8 +67,11 @@ class Model:
         return self.run.model if self.run else self.folder
 
     def images(self, name: str | None, split: Split, count: int) -> Images:
-        """The first images of a data set, by default that of the run; a `ValueError` if it doesn't
-        fit, or there is neither a name nor a run."""
+        """The first images of a data set, by default that of the run.
+
+        Raises:
+            ValueError: If they don't fit the flow, or there is neither a name nor a run.
+        """
         from rgflow import data
 
         if self.config is not None:

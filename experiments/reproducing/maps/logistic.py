@@ -26,10 +26,10 @@ from torch.nn.functional import logsigmoid, pad
 from rgflow.bijectors.base import Mapped, MapSpec
 from rgflow.bijectors.coupling import Coupling
 
-LEAST = 0.02
+MIN_SLOPE = 0.02
 """Share ε of the identity, the smallest slope, which bounds how much precision one coupling can
 cost, whatever the network says; and that of the standard component."""
-WIDEST = 5.0
+MAX_LOG_SCALE = 5.0
 """Bound of |s|: scales lie between e^−5 and e^5."""
 SPREAD = 1.0
 """The means of the components are spread from −1 to 1 where the network says nothing."""
@@ -53,9 +53,9 @@ def make_logistics(params: Tensor) -> Logistics:
     start = torch.linspace(-spread, spread, n, dtype=means.dtype, device=means.device)
     last = (0, 0, 0, 1)
     return Logistics(
-        pad(shares.log_softmax(1) + math.log1p(-LEAST), last, value=math.log(LEAST)),
+        pad(shares.log_softmax(1) + math.log1p(-MIN_SLOPE), last, value=math.log(MIN_SLOPE)),
         pad(means + start[:, None], last),
-        pad(WIDEST * torch.tanh(scales / WIDEST), last),
+        pad(MAX_LOG_SCALE * torch.tanh(scales / MAX_LOG_SCALE), last),
     )
 
 
@@ -66,9 +66,9 @@ def logistic_forward(x: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
     log_below = torch.logsumexp(of.log_share + below, 1)
     log_above = torch.logsumexp(of.log_share + above, 1)
     log_density = torch.logsumexp(of.log_share + below + above - of.log_scale, 1)
-    y = (1 - LEAST) * (log_below - log_above) + LEAST * x
-    steep = log_density - log_below - log_above + math.log1p(-LEAST)
-    return y, torch.logaddexp(steep, torch.full_like(steep, math.log(LEAST)))
+    y = (1 - MIN_SLOPE) * (log_below - log_above) + MIN_SLOPE * x
+    steep = log_density - log_below - log_above + math.log1p(-MIN_SLOPE)
+    return y, torch.logaddexp(steep, torch.full_like(steep, math.log(MIN_SLOPE)))
 
 
 def logistic_inverse(y: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
@@ -83,8 +83,8 @@ def logistic_inverse(y: Tensor, of: Logistics) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _search(y: Tensor, of: Logistics) -> Tensor:
     """x of `logistic_forward`, to about the precision of its number format."""
-    sharp = (1 - LEAST) * (-of.log_scale).exp()
-    alone = (y[:, None] + sharp * of.mean) / (sharp + LEAST)  # x, were it for one component
+    sharp = (1 - MIN_SLOPE) * (-of.log_scale).exp()
+    alone = (y[:, None] + sharp * of.mean) / (sharp + MIN_SLOPE)  # x, were it for one component
     low, high = alone.amin(1), alone.amax(1)
     x = (low + high) / 2
     done = torch.zeros_like(x, dtype=torch.bool)

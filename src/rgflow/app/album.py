@@ -63,7 +63,7 @@ class Photo:
         second: The pixels of a picture to mix it with, of the same shape.
         drawn: The last draws, to choose from.
         version: Number of changes, undone ones included.
-        turn: The number of the computation that may go on; those before it end.
+        ended: Set to end the computation under way.
         at_work: Held by the computation under way.
     """
 
@@ -77,7 +77,7 @@ class Photo:
     second: Pixels | None = None
     drawn: list[Drawn] = field(default_factory=list)
     version: int = 0
-    turn: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
     at_work: threading.Lock = field(default_factory=threading.Lock)
     _steps: list[Drawn] = field(default_factory=list)
     _undone: list[Drawn] = field(default_factory=list)
@@ -156,16 +156,12 @@ class Photo:
         pixels, changed = self.now[:, *region.part].copy(), self.changed[region.part].copy()
         return Drawn(region.top, region.left, pixels, changed)
 
-    def take_turn(self) -> int:
-        """End the computation under way; returns the number of the next one."""
+    def begin(self) -> threading.Event:
+        """End the computation under way; returns what ends the next one when it is set."""
         with self._lock:
-            self.turn += 1
-            return self.turn
-
-    def stop(self, turn: int | None = None) -> None:
-        """End the computation under way, or only if it has this number."""
-        with self._lock:
-            self.turn += turn is None or self.turn == turn
+            self.ended.set()
+            self.ended = threading.Event()
+            return self.ended
 
     def exported(self) -> Image.Image:
         """The picture as it is now, in the mode of its file."""

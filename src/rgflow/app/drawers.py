@@ -99,8 +99,8 @@ def _own(page: Page) -> None:
     )
     gr.HTML('<p id="refused" role="alert"></p>')
     part = gr.HTML(elem_id="crop")
+    zoom = slider(1, 8, 1, step=0.1, label="Zoom", elem_id="zoom")
     with gr.Row():
-        zoom = slider(1, 8, 1, step=0.1, label="Zoom", elem_id="zoom", min_width=80)
         across = slider(0, 1, 0.5, step=0.01, label="Across", elem_id="across", min_width=80)
         down = slider(0, 1, 0.5, step=0.01, label="Down", elem_id="down", min_width=80)
     with gr.Row():

@@ -40,11 +40,11 @@ class Jobs:
             photo: The picture.
             work: Computes, and returns the result.
         """
-        turn = photo.take_turn()
+        ended = photo.begin()
 
         def run(put: Callable[[dict[str, Any] | None], None]) -> None:
             def tell(**what: Any) -> None:
-                if photo.turn != turn:
+                if ended.is_set():
                     raise StoppedError
                 if what:
                     put(what)
@@ -78,7 +78,7 @@ class Jobs:
                 while (line := await lines.get()) is not None:
                     yield json.dumps(line) + "\n"
             finally:  # also if the page was closed
-                photo.stop(turn)
+                ended.set()
 
         return StreamingResponse(told(), media_type="application/x-ndjson")
 

@@ -11,7 +11,7 @@ import gradio as gr
 from rgflow.app import moving
 from rgflow.app.views import colour
 from rgflow.app.workspace import Workspace
-from rgflow.pretrained import FACTORS
+from rgflow.files import FACTORS
 from rgflow.reading import read_json
 from rgflow.trained import locate
 

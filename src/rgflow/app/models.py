@@ -10,10 +10,11 @@ import torch
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.cards import Card
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import expanded
+from rgflow.files import CARD, expanded
 from rgflow.flow import Flow
-from rgflow.pretrained import CARD, Card, shipped
+from rgflow.pretrained import shipped
 from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.surprise import Reference
 from rgflow.report.facts import described, facts
@@ -21,6 +22,9 @@ from rgflow.trained import Model
 
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
 """Draws of latents over which receptive fields are averaged, at the temperature of samples."""
+
+MAIN_FACTS = ("data", "images", "levels", "parameters")
+"""Facts of a model that are shown at once."""
 
 
 @dataclass(eq=False)
@@ -86,13 +90,16 @@ class OpenModel:
 
     @property
     def card(self) -> str:
-        """What is known of it, as HTML."""
-        cells = (
-            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
-            for name, text in (*self.facts.items(), ("levels", str(self.flow.levels)))
-        )
+        """What is known of it, as HTML: the main facts, then all others."""
+        rows = [*self.facts.items(), ("levels", str(self.flow.levels))]
+        first, rest = list[str](), list[str]()
+        for name, text in rows:
+            main = name in (*MAIN_FACTS, self.flow.unit.name)
+            cells = f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            (first if main else rest).append(cells)
         hint = "<p>The fewer bits per dimension, the better the model fits its images.</p>"
-        return f"<table>{''.join(cells)}</table>{hint}"
+        details = f"<details><summary>All details</summary><table>{''.join(rest)}</table></details>"
+        return f"<table>{''.join(first)}</table>{hint}{details}"
 
     @property
     def quantiles(self) -> TermQuantiles | None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -180,7 +180,7 @@ class Photographs:
 
     def stop(self, name: str) -> None:
         """End the computation under way."""
-        self.album[name].stop()
+        self.album[name].ended.set()
 
     def take(self, name: str, number: int) -> dict[str, Any]:
         """Use one of those drawn."""
@@ -192,17 +192,11 @@ class Photographs:
 
     def undo(self, name: str) -> dict[str, Any]:
         """Take the last change of the picture back."""
-        photo = self.album[name]
-        if not photo.undo():
-            raise HTTPException(422, "Expected a step to undo; none is kept.")
-        return {"version": photo.version}
+        return _stepped(self.album[name], "undo")
 
     def redo(self, name: str) -> dict[str, Any]:
         """Repeat the change that was undone last."""
-        photo = self.album[name]
-        if not photo.redo():
-            raise HTTPException(422, "Expected a step to redo; none is kept.")
-        return {"version": photo.version}
+        return _stepped(self.album[name], "redo")
 
     def export(self, name: str, like: bool = False) -> Response:
         """The picture as a file, without loss, or `like` the one that was opened."""
@@ -211,6 +205,13 @@ class Photographs:
         called = quote(f"{Path(photo.name).stem}-{photo.made}.{ending}")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{called}"}
         return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _stepped(photo: Photo, way: Literal["undo", "redo"]) -> dict[str, Any]:
+    """The version after a step back or forward."""
+    if not (photo.undo() if way == "undo" else photo.redo()):
+        raise HTTPException(422, f"Expected a step to {way}; none is kept.")
+    return {"version": photo.version}
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +33,6 @@ from torch.utils.checkpoint import checkpoint
 
 from rgflow.numerics import EXACT, Precision
 from rgflow.priors import Prior
-
-if TYPE_CHECKING:
-    from rgflow.bijectors.pixels import Marginal
 
 Domain = Literal["real", "cube"]
 Mapped = tuple[Tensor, Tensor]
@@ -73,13 +70,13 @@ class Context:
         )
 
     def rows(self, which: Tensor) -> "Context":
-        """Of some cells, by a mask or by numbers."""
+        """The context of some cells, chosen by a mask [R] or by their numbers [r]."""
         missing = None if self.missing is None else self.missing[which]
         return Context(self.values[which], self.embedding[which], missing)
 
     @property
     def features(self) -> Tensor:
-        """Values, as numbers of about unit size in every domain, and flags of what is missing."""
+        """What networks see, [R, F]: values, and flags (0 or 1) of those that are missing."""
         if self.missing is None:
             return self.values
         return torch.cat((self.values, self.missing.to(self.values.dtype)), 1)
@@ -114,7 +111,11 @@ class MapSpec:
 
     @property
     def edge(self) -> int:
-        """Edge of the square that a cell writes; a `ValueError` if it is none."""
+        """Edge of the square that a cell writes.
+
+        Raises:
+            ValueError: If the cell writes no square.
+        """
         edge = math.isqrt(self.sites)
         if edge * edge != self.sites:
             raise ValueError(f"Expected cells that write a square; got {self.sites} sites.")
@@ -189,8 +190,8 @@ class Bijector(nn.Module):
     # What the rest of the package asks of every map. A flow asks each of its maps by itself, also
     # those within another one.
 
-    def fit(self, pixels: "Marginal") -> None:
-        """Take what is known of pixels before training."""
+    def fit(self, counts: Tensor) -> None:
+        """Take from training images how often every value of a pixel occurs, [C, 256]."""
 
     def rescale(self, scale: float) -> None:
         """Take the spread of fields before training, where these don't come from data."""
@@ -321,5 +322,5 @@ SQRT_3 = math.sqrt(3)
 
 
 def standardised(d: Tensor) -> Tensor:
-    """Cube coordinates as √3·(2u − 1), which has mean 0 and variance 1 if u is uniform."""
+    """Cube coordinates of any shape as √3·(2u − 1), of mean 0 and variance 1 if u is uniform."""
     return SQRT_3 * (2 * d - torch.where(d > 0, 1.0, -1.0).to(d.dtype))

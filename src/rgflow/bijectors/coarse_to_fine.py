@@ -35,9 +35,9 @@ from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 from rgflow.cells import SUBLATTICES
 from rgflow.numerics import derivatives_wanted
 
-LEAST = 0.05
-"""The smallest spread of what goes up of a block, in units of the channel: where all of it is the
-same, the rest needn't be."""
+MIN_SPREAD = 0.05
+"""Lower bound, in units of the channel's standard deviation, on the spread of a block's coarse
+values: where these are equal, the others may still differ."""
 
 
 def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
@@ -138,9 +138,9 @@ class CoarseToFine(Bijector):
         self.compiled, self.networks.compiled = on, compiled_networks() if on else None
         return True
 
-    def fit(self, pixels: Marginal) -> None:
-        """Take the levels of pixels from their marginal distribution."""
-        self.pixels.counts.copy_(pixels.counts)
+    def fit(self, counts: Tensor) -> None:
+        """Take how often every value of a pixel occurs, [C, 256]."""
+        self.pixels.counts.copy_(counts)
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         return self.networks.hidden_matrices()
@@ -202,8 +202,12 @@ class CoarseToFine(Bijector):
         return blocks.T[self.order].view(self.groups, self.size, -1)
 
     def generation(self, like: Tensor, context: Context | None = None) -> "Generation":
-        """The way from coarse to fine, for so many blocks as there are rows in a tensor, and
-        computed in its number format."""
+        """Generation from coarse to fine, group by group.
+
+        Args:
+            like: Gives the number of blocks R and the number format, [R, .].
+            context: Of the blocks.
+        """
         tables, units = self._tables(like.dtype)
         return Generation(self, tables, units, self._known(context, like))
 
@@ -245,7 +249,7 @@ def relative(up: Tensor, units: Units, channels: int) -> tuple[Units, Tensor]:
     """
     groups, size, _ = up.shape
     x = _seen(up, Units(*(u[:groups, None] for u in units))).unflatten(0, (-1, channels))
-    mean, deviation = x.mean((0, 2)), (x.var((0, 2), correction=0) + LEAST**2).sqrt()
+    mean, deviation = x.mean((0, 2)), (x.var((0, 2), correction=0) + MIN_SPREAD**2).sqrt()
     repeats = (len(units.unit) // channels, size)
     centre = units.centre + units.unit * mean.repeat(repeats)
     return Units(centre, units.unit * deviation.repeat(repeats)), torch.cat((mean, deviation.log()))
@@ -304,7 +308,7 @@ class Generation:
             self._known = [self._known[0], context, seen.view(-1, up.shape[2])]
 
     def pick(self, rows: Tensor) -> None:
-        """Go on with these blocks, some of them perhaps several times."""
+        """Continue with these blocks, given by their numbers [r]; some may occur several times."""
         if self.units.unit.shape[1] > 1:  # those of blocks
             before = self._known[0].shape[1]
             each = (one.unflatten(1, (-1, before))[..., rows].flatten(1) for one in self.units)

@@ -92,7 +92,7 @@ class Coupling(Bijector):
         return self.networks(x, half, context).to(x.dtype)
 
     def networks(self, x: Tensor, half: int, context: Context | None) -> Tensor:
-        """The same in the dtype of the networks, from what they are to see of x."""
+        """Parameters [R, P, d] in the networks' dtype, from what they see of a half [R, d]."""
         if self.shift and context:
             x = x + self.shift(context.embedding).chunk(2, 1)[half]
         features = self.seen(context) if context else None

@@ -34,19 +34,20 @@ UNIFORM = 1e-6
 """Share ε of the marginal distribution, which is the smallest slope: it bounds how much precision
 can be lost, whatever the network says. It is also how often a variable of a sample is drawn without
 regard to the others, so it has to be small beside one over the number of variables."""
-SHARPEST = 0.1
-"""Smallest scale, in levels; a logistic distribution of that scale lies within one level."""
+MIN_SCALE = 0.1
+"""Smallest scale of a component, in grey levels: such a distribution lies within one level."""
 SCALE = 0.25
 """Scale of all components where the network says nothing, in units of x."""
 SPREAD = 1.0
 """The means of the components are spread from −1 to 1 where the network says nothing."""
 DIGITS = ((8, 1 << 4), (4, 1 << 12))
-"""Bits of the digits in which levels are found, and up to how many variables: of few, the cost is
-that of starting operations."""
-WIDEST = 5.0
-"""Log of the largest scale, in those of `SCALE`."""
-FAR = 1e6
-"""Where the lowest level begins and the highest ends, in units of x: beyond all distributions."""
+"""Bits of the digits in which `find_level` searches, and up to how many variables: with few,
+starting an operation costs more than its arithmetic."""
+MAX_LOG_SCALE = 5.0
+"""Largest log of a component's scale, in units of `SCALE`."""
+OUTER_EDGE = 1e6
+"""The lowest level begins at −this and the highest ends at this, in units of x, as both include
+the tails."""
 
 
 class Units(NamedTuple):
@@ -118,11 +119,19 @@ def mixture_inverse(
 
 
 def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
-    """The levels from which results in cube coordinates [G, n] come; of uniform ones, draws from
-    the discretised mixtures. Arguments are as of `mixture_inverse`.
+    """The levels from which results come; those of uniform results are draws from the mixtures.
 
-    Digit by digit, every digit the highest with which a level begins before d. Of few variables,
-    larger digits take fewer operations.
+    A search digit by digit: each is the highest with which a level begins before d. For few
+    variables, larger digits take fewer operations.
+
+    Args:
+        d: Results, in cube coordinates [G, n].
+        params: Unconstrained parameters [G, 3K, n].
+        units: Of each group.
+        tables: Of each group, [G, 256] each.
+
+    Returns:
+        Levels, whole numbers [G, n].
     """
     components = _components(params.to(d.dtype), units)
     near = d > 0
@@ -139,10 +148,20 @@ def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tenso
 
 
 def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
-    """Log-probability of levels [G, n]."""
+    """Log-probabilities of levels.
+
+    Args:
+        level: Levels [G, n].
+        params: Unconstrained parameters [G, 3K, n].
+        units: Of each group.
+        tables: Of each group, [G, 256] each.
+
+    Returns:
+        In nats, [G, n].
+    """
     share, mean, sharp = _components(params, units)
     start, end = (level - units.centre) / units.unit, (level + 1 - units.centre) / units.unit
-    start, end = start.where(level > 0, -FAR), end.where(level < LEVELS - 1, FAR)
+    start, end = start.where(level > 0, -OUTER_EDGE), end.where(level < LEVELS - 1, OUTER_EDGE)
     a, b = (start - mean) * sharp, (end - mean) * sharp
     # As in `_around`, both from the side on which they are small.
     side = torch.copysign(a.new_ones(()), -(a + b).detach())
@@ -156,7 +175,7 @@ def _components(params: Tensor, units: Units) -> Components:
     n = len(means)
     spread = SPREAD if n > 1 else 0.0
     start = torch.linspace(-spread, spread, n, dtype=means.dtype, device=means.device)
-    scale = SHARPEST / units.unit + SCALE * torch.exp(scales.clamp(max=WIDEST))
+    scale = MIN_SCALE / units.unit + SCALE * torch.exp(scales.clamp(max=MAX_LOG_SCALE))
     return Components(shares.softmax(0), means + start[:, None, None], 1 / scale)
 
 

@@ -51,7 +51,8 @@ def dequantize(
 
 
 def with_noise(x8: Tensor, integers: Tensor, dtype: torch.dtype) -> Tensor:
-    """Integer pixels plus noise in (0, 1) made from the low 15 bits of random integers."""
+    """Integer pixels plus noise in (0, 1) made from the low 15 bits of random integers of the same
+    shape, which the result has too."""
     steps = integers & (_NOISE_STEPS - 1)
     return x8.to(dtype) + (steps.to(dtype) + 0.5) / _NOISE_STEPS
 

@@ -16,10 +16,10 @@ from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
 from rgflow.bijectors.rational_quadratic import rational_quadratic
 from rgflow.bijectors.window import WindowNetwork
 
-SQUASHED = 3.0
-"""Networks see values squashed into ±this, so that rare large ones lead to no larger ones still."""
-MOST = 2.0
-"""By how much log σ may differ from its constant, for the same reason."""
+INPUT_RANGE = 3.0
+"""Networks see values squashed into ±this, so that large values don't lead to still larger ones."""
+LOG_SCALE_RANGE = 2.0
+"""log σ differs from its constant by at most this, for the same reason."""
 
 
 class SiteSpline(Bijector):
@@ -110,13 +110,13 @@ class SiteSpline(Bijector):
         if context is not None:
             seen = torch.cat((context.features, context.embedding, before), 1)
         network, linear = self.networks[k], self.linear[k]
-        seen = seen / (1 + (seen / SQUASHED).square()).sqrt()
+        seen = seen / (1 + (seen / INPUT_RANGE).square()).sqrt()
         opposite = -seen
         if not seen.shape[1]:  # nothing is known, which has no sign
             seen = opposite = before.new_ones(len(before), 1)
         out = network(torch.cat((seen, opposite)) if self.odd else seen).to(before.dtype).T
         mean, log_scale, spline = out.split((1, 1, 3 * self.bins - 1))
-        log_scale = MOST * (log_scale / MOST).tanh()
+        log_scale = LOG_SCALE_RANGE * (log_scale / LOG_SCALE_RANGE).tanh()
         if self.odd:
             mean, log_scale = _half(mean, -1), _half(log_scale, 1)
             parts = spline.split((self.bins, self.bins, self.bins - 1))

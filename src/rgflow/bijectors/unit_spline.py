@@ -62,7 +62,7 @@ def spline_forward(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor]:
 
 
 def spline_inverse(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor]:
-    """The inverse of `spline_forward`, with the log-derivatives of the inverse."""
+    """The inverse of `spline_forward`, with the log-derivatives of the inverse; both [R, d]."""
     widths, knots, areas, scale = _from_nearer_edge(d, spline)
     heights = scale[:, None] * areas + UNIFORM * widths
     before, here, after = _find_bin(d.abs(), heights)

@@ -25,8 +25,9 @@ from rgflow.bijectors.mixture import (
 from rgflow.bijectors.pixels import LEVELS, Tables, find_place
 from rgflow.numerics import EXACT, Precision, derivatives_wanted
 
-LEAST = 2.5
-"""The smallest spread of a window, in levels: where all of it is the same, the site needn't be."""
+MIN_SPREAD = 2.5
+"""Lower bound, in grey levels, on the spread of a window: where all its sites are equal, the site
+to be predicted may still differ."""
 
 
 class WindowMixture(Bijector):
@@ -280,7 +281,7 @@ def _of_window(
         mean = (level * there).sum(0) / count
         rest = (level - mean) * there
     variance = rest.square().sum((0, 1)) / (channels * count)
-    spread = (variance + LEAST**2).sqrt().view(1, -1)
+    spread = (variance + MIN_SPREAD**2).sqrt().view(1, -1)
     parts = [
         (rest / spread).flatten(0, 1),
         (mean - LEVELS / 2) / (LEVELS / 2),

@@ -125,7 +125,7 @@ def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -
     """Write numbers, directions and pictures, and say where they are."""
     from rgflow.cli.subjects import file_names
     from rgflow.figures.factors import dependence_curves, heat_maps, ranking
-    from rgflow.pretrained import FACTORS
+    from rgflow.files import FACTORS
     from rgflow.report import tables
 
     write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it

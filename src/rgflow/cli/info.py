@@ -6,11 +6,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from rgflow.cards import Card
 from rgflow.cli.parsing import Parser, parse
 from rgflow.config import TrainConfig
 from rgflow.files import expanded, plain, to_yaml
 from rgflow.presets import PRESETS
-from rgflow.pretrained import ELSEWHERE, Card, cards, folder_of, shipped
+from rgflow.pretrained import ELSEWHERE, cards, folder_of, shipped
 from rgflow.text import Screen, measured, say, show_facts, show_wide, table
 
 

@@ -14,7 +14,8 @@ from rgflow.checks import check_at_least, check_name, check_whole
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
-MOST = 2**63 - 1
+MAX_INT = 2**63 - 1
+"""The largest integer of 64 bits, which tensors and generators take."""
 TEMPERATURE = "T of p^(1/T): one number, or one per level, level 0 first"
 
 
@@ -40,14 +41,29 @@ class Parser(ArgumentParser):
         self.add_argument("--size", nargs=2, type=int, default=None, metavar=("H", "W"), help=what)
 
     def whole(
-        self, name: str, default: int | None, help: str, least: int = 1, most: int = MOST
+        self, name: str, default: int | None, help: str, least: int = 1, most: int = MAX_INT
     ) -> None:
-        """An option for a whole number, with the least and the largest value allowed."""
+        """An option for a whole number.
+
+        Args:
+            name: Of the option.
+            default: Its value if it isn't given; none: it may be left out.
+            help: What it is for.
+            least: The smallest value allowed.
+            most: The largest value allowed.
+        """
         self._option(name, int, default, help)
         self.checks.append((name, lambda what, value: check_whole(what, value, least, most)))
 
     def number(self, name: str, default: float, help: str, least: float = -math.inf) -> None:
-        """An option for a number, with the least value allowed."""
+        """An option for a number.
+
+        Args:
+            name: As for `whole`.
+            default: As for `whole`.
+            help: As for `whole`.
+            least: As for `whole`.
+        """
         self._option(name, float, default, help)
         if least > -math.inf:
             self.checks.append((name, lambda what, value: check_at_least(what, value, least)))
@@ -55,7 +71,14 @@ class Parser(ArgumentParser):
     def word(
         self, name: str, default: str | None, help: str, among: Sequence[str] | None = None
     ) -> None:
-        """An option for a word, with the words allowed."""
+        """An option for a word.
+
+        Args:
+            name: As for `whole`.
+            default: As for `whole`.
+            help: As for `whole`.
+            among: The words allowed; none: any.
+        """
         self._option(name, str, default, help)
         if among is not None:
             self.checks.append((name, lambda what, value: check_name(what, value, among)))
@@ -69,7 +92,14 @@ class Parser(ArgumentParser):
         self.add_argument(f"--{name}", nargs="+", type=str, help=help)
 
     def several(self, name: str, kind: Any, default: Any, help: str) -> None:
-        """An option for a list of values of one type."""
+        """An option for a list of values of one type.
+
+        Args:
+            name: As for `whole`.
+            kind: The type.
+            default: As for `whole`.
+            help: As for `whole`.
+        """
         self._option(name, list[kind], default, help)
 
     def temperature(self, default: float | None = 1.0, help: str = TEMPERATURE) -> None:
@@ -107,7 +137,11 @@ def some(settings: Namespace, *names: str) -> dict[str, Any]:
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse and check, turning every mistake into a `ValueError` of one sentence."""
+    """Parse and check.
+
+    Raises:
+        ValueError: If there is a mistake, in one sentence.
+    """
     try:
         settings = parser.parse_args(list(arguments))
     except (ArgumentError, TypeError) as error:  # the latter for a file that isn't a config

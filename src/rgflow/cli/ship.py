@@ -50,8 +50,8 @@ def run(arguments: Sequence[str]) -> None:
             "pip install 'rgflow[hub]'."
         )
 
+    from rgflow.cards import push_to_hub
     from rgflow.cli.info import show_card
-    from rgflow.pretrained import push_to_hub
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
     from rgflow.training.shipping import ship

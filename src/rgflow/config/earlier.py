@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rgflow.checks import short
+from rgflow.checks import check_type, short
 from rgflow.config.maps import Map
 from rgflow.config.parts import FAMILIES
 from rgflow.kinds import options_of
@@ -54,7 +54,9 @@ def flow_of_earlier(values: Any) -> Any:
         former = {name: "prior_scale" if name == "scale" else name for name in options_of(known)}
         options = {name: values[flat] for name, flat in former.items() if flat in values}
         found[part] = None if kind is None else {"kind": kind, **options}
-    found["map"] |= values.get("bijector_options") or {}
+    own = values.get("bijector_options", {})
+    check_type("bijector_options", own, dict, "names and values")
+    found["map"] |= own
     return found
 
 

@@ -15,7 +15,7 @@ from rgflow.data import official
 from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS, Chunk, Request, Source, stamp
-from rgflow.reading import MOST_TABLE, read
+from rgflow.reading import MAX_TABLE_BYTES, read
 
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 FOLDERS = [below + part for below in ("", "celeba/") for part in ("", "Img", "Eval", "Anno")]
@@ -92,4 +92,4 @@ def _attributes(path: Path, files: list[str]) -> dict[str, Array]:
 
 
 def _lines(path: Path) -> list[str]:
-    return read(path, MOST_TABLE).decode(errors="replace").rstrip().splitlines()
+    return read(path, MAX_TABLE_BYTES).decode(errors="replace").rstrip().splitlines()

@@ -20,7 +20,7 @@ from rgflow.data import official, splitting
 from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Pixels
 from rgflow.data.source import Chunk, Request, Source, Split, stamp
-from rgflow.reading import INFLATED, DamagedError, opened
+from rgflow.reading import MAX_DEFLATE_RATIO, DamagedError, opened
 
 HOME = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 """A mirror; the authors' own address no longer gives the files out."""
@@ -87,7 +87,7 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         claimed = int.from_bytes(file.read(4), "little")  # less what are multiples of 4 GiB
         file.seek(0)
         with gzip.open(file) as unpacked:
-            yield cast(IO[bytes], unpacked), min(claimed, size * INFLATED)
+            yield cast(IO[bytes], unpacked), min(claimed, size * MAX_DEFLATE_RATIO)
 
 
 def _read(path: Path, dimensions: int, *, header_only: bool = False) -> Pixels:

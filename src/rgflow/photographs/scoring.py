@@ -69,7 +69,7 @@ def windows_of(step: RGStep) -> list[Cellwise]:
 def has_averages(flow: Flow) -> bool:
     """Whether coarse images are averages (`rgflow.geometries.Windows`), so that what is written at
     one site changes all pixels of a square."""
-    return getattr(flow.config.geometry, "coarse", "sites") == "averages"
+    return flow.config.geometry.averages
 
 
 def check_windows(flow: Flow) -> RGFlow:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rgflow import checkpoint
+from rgflow.cards import Card, Start
 from rgflow.config import FlowConfig
-from rgflow.files import expanded, plain
+from rgflow.files import CARD, expanded, plain
 from rgflow.kinds import sizes_in_words
-from rgflow.pretrained import CARD, Card, Start
 from rgflow.reading import instance, read_json
 from rgflow.training.run import Run
 

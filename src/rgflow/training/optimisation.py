@@ -12,11 +12,18 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from rgflow.config import TrainConfig
+from rgflow.config import ComputeDtype, TrainConfig
 from rgflow.flow import Flow
-from rgflow.numerics import training_dtype
+from rgflow.numerics import bfloat16_pays
 from rgflow.objectives import Batch, Objective
 from rgflow.training.muon import Muon
+
+
+def training_dtype(name: ComputeDtype) -> torch.dtype | None:
+    """The number format of the networks while training; none: that of their input."""
+    if name == "auto":
+        return torch.bfloat16 if bfloat16_pays() else None
+    return torch.bfloat16 if name == "bfloat16" else None
 
 
 class Optimisation:

@@ -27,6 +27,7 @@ from PIL import Image
 
 from rgflow import figures
 from rgflow.architectures import load_flow
+from rgflow.cards import Start
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import TermQuantiles
@@ -40,7 +41,6 @@ from rgflow.files import (
     write_picture,
 )
 from rgflow.flow import Flow
-from rgflow.pretrained import Start
 from rgflow.reading import DamagedError, instance, read_json, read_yaml, reason
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.log import Log, is_entry, read_log

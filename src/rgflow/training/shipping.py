@@ -15,15 +15,15 @@ from torch import Tensor
 import rgflow
 from rgflow import checkpoint, data
 from rgflow.architectures import load_flow
+from rgflow.cards import Card, Likelihood, Lossless, Training
 from rgflow.checks import check_whole
 from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate, term_quantiles, terms_of
-from rgflow.files import replacing, write_json, writing
+from rgflow.files import CARD, FACTORS, QUANTILES, replacing, write_json, writing
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
-from rgflow.pretrained import CARD, FACTORS, QUANTILES, Card, Likelihood, Lossless, Training
 from rgflow.text import Report
 from rgflow.training.run import LOG, RECORD, Run
 

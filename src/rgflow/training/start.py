@@ -8,11 +8,12 @@ from typing import Any, cast
 from torch import nn
 
 from rgflow.architectures import load_flow
+from rgflow.cards import OF_MACHINE, Card, Start
 from rgflow.checkpoint import CONFIG, load_config
 from rgflow.config import FlowConfig, TrainConfig
-from rgflow.files import expanded
+from rgflow.files import CARD, expanded
 from rgflow.flow import Flow
-from rgflow.pretrained import CARD, OF_MACHINE, Card, Start, folder_of
+from rgflow.pretrained import folder_of
 from rgflow.training.run import Run
 
 OF_TRAINING = ("steps", "seconds", "start", "began", "machine", "versions", "git")

@@ -22,10 +22,9 @@ from rgflow.data.decoding import Target
 from rgflow.data.images import Array
 from rgflow.data.stream import Stream
 from rgflow.flow import Flow
-from rgflow.numerics import training_dtype
 from rgflow.objectives import Batch
 from rgflow.training.batches import Batches
-from rgflow.training.optimisation import Optimisation
+from rgflow.training.optimisation import Optimisation, training_dtype
 
 CHANGEABLE = {
     "minutes", "steps", "validate_every", "validate_count", "keep", "tensorboard", "compile",

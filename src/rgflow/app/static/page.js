@@ -136,13 +136,7 @@ window.rgflow = {
       if (event.key === "ArrowRight") this.tour(at + 1);
       if (event.key === "ArrowLeft" && at) this.tour(at - 1);
     });
-    const aside = /^#(tab|open)-/.test(target);  // what it speaks of isn't to be covered
-    box.classList.toggle("wide", aside);
     document.body.append(box);
-    const spot = found.getBoundingClientRect(), size = box.getBoundingClientRect();
-    const within = (at, most) => Math.max(16, Math.min(at, most - 16)) + "px";
-    box.style.left = within(aside ? 20 : target === "#canvas" ? spot.right + 24 : spot.left, innerWidth - size.width);
-    box.style.top = within(aside ? innerHeight : target === "#canvas" ? spot.top + 24 : spot.bottom + 12, innerHeight - size.height);
     next.focus();
   },
 };
