@@ -10,7 +10,7 @@ from PIL import Image
 
 from flows import OPTIONS, random_flow
 from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
-from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
+from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of, trust
 from rgflow.bijectors.averages import _folded, _unfolded
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import MIN_SPREAD
@@ -421,13 +421,15 @@ def test_levels_are_told_apart_and_larger_images_have_the_same_kinds():
 
 
 def test_rolled_images_are_those_of_the_set():
-    rolled, plain = load("rolled:msds1", "test", count=40), load("msds1", "test", count=40)
+    trust("reproducing.rolled")
+    name = "reproducing.rolled.rolled:msds1"
+    rolled, plain = load(name, "test", count=40), load("msds1", "test", count=40)
     moves = np.stack([rolled.labels["down"], rolled.labels["right"]], 1)
     for image, before, move in zip(rolled.images, plain.images, moves, strict=True):
         assert np.array_equal(image, np.roll(before, tuple(move), (1, 2)))
     assert (rolled.labels["ovals"] == plain.labels["ovals"]).all()
     assert len(np.unique(moves)) == 8
-    assert (load("rolled:msds1", "test", count=5).images == rolled.images[:5]).all()
+    assert (load(name, "test", count=5).images == rolled.images[:5]).all()
 
 
 def test_wallpapers_say_what_to_install(tmp_path, monkeypatch):

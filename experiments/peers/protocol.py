@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rgflow.bijectors import trust
 from rgflow.data import Images, load
 from rgflow.files import replacing
 from rgflow.training.run import git_state, processor
@@ -219,6 +221,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     peer = make()
+    if module := settings.data.partition(":")[0].rpartition(".")[0]:  # such as reproducing.rolled
+        sys.path.append(str(Path(__file__).parents[1]))
+        trust(module)
     training = Training(peer, settings, tensor(load(settings.data)))
     validation = tensor(load(settings.data, "validation", count=VALIDATION))
     if checkpoint.exists():

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reproducing.plan import MAPS, Training
+from reproducing.plan import OWN, Training
 from rgflow.config import TrainConfig
 from rgflow.files import replacing, to_yaml
 from rgflow.pretrained import shipped
@@ -143,9 +143,10 @@ class _Process:
         self.killed = False
         here = str(Path(__file__).parents[1])
         path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+        trusted = [word for module in OWN for word in ("--trust", module)]
         with self.printed.open("a") as out:
             self.popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "rgflow", "train", "--trust", MAPS, *how],
+                [sys.executable, "-P", "-m", "rgflow", "train", *trusted, *how],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -223,8 +224,7 @@ def _check_settings(config: TrainConfig, run: Run, *, begins: bool = False) -> N
     Where the data is, and what a run decides by its machine, may differ.
     """
     may_differ = {"compile", "data_root"}
-    data = config.data.removeprefix("rolled:")
-    if ":" in data and not data.startswith("patches:"):
+    if ":" in config.data and not config.data.startswith(("patches:", "reproducing.")):
         may_differ.add("data")
     if begins or config.pretrained not in (None, *shipped()):
         may_differ.add("pretrained")

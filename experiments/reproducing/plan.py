@@ -38,9 +38,9 @@ from rgflow.presets import preset
 from rgflow.pretrained import shipped
 from rgflow.reading import read_yaml
 
-MAPS = "reproducing.maps"
-"""The module of the maps that configs name by import path."""
-trust(MAPS)
+OWN = ("reproducing.maps", "reproducing.rolled")
+"""The modules of the maps and the data set that configs name by import path."""
+trust(OWN)
 
 CONFIG = "config.yaml"
 BUDGETS = ("10m", "2h", "full")

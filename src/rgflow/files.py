@@ -229,8 +229,6 @@ def absolute(data: str) -> str:
         ('patches:flower', True)
     """
     kind, colon, place = data.partition(":")
-    if kind == "rolled":
-        return f"{kind}:{absolute(place)}"
     if colon and kind != "patches" and located(place).exists():
         place = str(located(place))
     return kind + colon + place

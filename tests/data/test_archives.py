@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from rgflow.data.archives import archive
+from rgflow.data.archives import Archive
 
 
 def pack(path, files):
@@ -20,7 +20,7 @@ def pack(path, files):
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             made.addfile(entry, io.BytesIO(content))
-    return archive(path)
+    return Archive(path)
 
 
 def test_samples_of_a_tar_archive(tmp_path):
@@ -49,7 +49,7 @@ def test_any_rows_of_a_parquet_file(tmp_path, rows_of_a_group):
     rows = [{"path": "a name", "bytes": str(k).encode() if k else None} for k in range(100)]
     table = pyarrow.table({"number": range(100), "image": rows})
     parquet.write_table(table, tmp_path / "x.parquet", row_group_size=rows_of_a_group)
-    found = archive(tmp_path / "x.parquet")
+    found = Archive(tmp_path / "x.parquet")
     assert len(found) == 100
     for numbers in ([], [0], [99], [3, 4, 39, 40, 41, 98], range(100)):
         assert [*found.read(numbers)] == [(str(k), rows[k]["bytes"]) for k in numbers]
@@ -95,7 +95,7 @@ def test_damage_is_one_sentence(name, kind, tmp_path):
         parquet.write_table(pyarrow.table({"image": [{"bytes": b"0", "path": None}]}), path)
     message = damaged(kind, path)
     with pytest.raises(ValueError, match=message) as error:
-        [*archive(path).read(range(len(archive(path))))]
+        [*Archive(path).read(range(len(Archive(path))))]
     assert "\n" not in str(error.value)
 
 
@@ -112,4 +112,4 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ValueError, match=r"pyarrow, to read x.parquet; .* 'rgflow\[hf\]'"):
-        len(archive(tmp_path / "x.parquet"))
+        len(Archive(tmp_path / "x.parquet"))

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from rgflow.data import load
-from rgflow.data.decoding import decoded
+from rgflow.data.decoding import Target, pictures
 from rgflow.data.images import Pixels
+from rgflow.data.source import Request
 from rgflow.data.splitting import place
 
 Action = Literal["error", "ignore"]
@@ -221,5 +222,10 @@ def test_filters_of_warnings_stay_as_they_are() -> None:
         seen.append(list(warnings.filters))
         return np.zeros((1, 2, 2), np.uint8)
 
-    list(decoded(["a", "b"], read, shape=(1, 2, 2), count=2, where="a list"))
+    request = Request(name="a list", height=2, width=2, channels=1)
+    target, names = Target.of(request), ["a", "b"]
+    source = pictures(
+        request, target, lambda decode: decode(read), kind="x", where="a list", names=names
+    )
+    list(source.chunks())
     assert seen == [before, before]

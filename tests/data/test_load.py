@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rgflow import preset
+from rgflow.bijectors import trust
 from rgflow.data import SOURCES, Images, load, load_for, msds
 from rgflow.data.source import Request, Split
 
@@ -52,6 +53,38 @@ def test_unknown_name(name: str, nearest: str) -> None:
     known = f"Expected the data set to be one of {', '.join(SOURCES)}"
     with pytest.raises(ValueError, match=f"{known}; got '{name}' .nearest: ({nearest})"):
         load(name)
+
+
+def test_a_source_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its import path, once it is trusted; functions that weren't meant so are never called."""
+    (tmp_path / "own_sets.py").write_text(
+        "import numpy as np\n"
+        "from rgflow.data import register\n"
+        "from rgflow.data.source import Chunk, Source\n"
+        "@register\n"
+        "def grey(request):\n"
+        "    level = int(request.argument)\n"
+        "    images = np.full((4, 3, request.height, request.width), level, np.uint8)\n"
+        "    settings = {'source': 'grey', 'level': level, 'split': request.split}\n"
+        "    return Source(kind='grey', settings=settings, count=4,\n"
+        "                  chunks=lambda: iter([Chunk(images, {})]))\n"
+        "def other(request):\n"
+        "    raise AssertionError\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("own_sets.grey:7", "own_sets.other", "os.abort"):
+        path = name.partition(":")[0]
+        with pytest.raises(ValueError, match=f"'{path}' would run code: .* add --trust {path[:2]}"):
+            load(name)
+    assert "own_sets" not in sys.modules
+    trust("own_sets")
+    assert (load("own_sets.grey:7", height=8, width=8).images == 7).all()
+    with pytest.raises(ValueError, match="'own_sets.other' would run code"):
+        load("own_sets.other")
+    config = replace(preset("msds1-tiny"), data="own_sets.grey:9")
+    assert (load_for(config, "test").images == 9).all()
+    for name in ("own_sets.grey", "own_sets.grey:ARGUMENT"):
+        monkeypatch.delitem(SOURCES, name)
 
 
 def test_a_bare_path_is_recognised(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ Hierarchical, explainable normalizing flows of images.
 commands:
 {commands}
 
-`rgflow COMMAND --help` explains a command. Flows with bijectors of your own need --trust MODULE or
---trust MODULE.CLASS with every command; the current folder is searched, too. A first run:
+`rgflow COMMAND --help` explains a command. Flows with bijectors or data of your own need --trust
+MODULE or --trust MODULE.CLASS with every command; the current folder is searched, too. A first run:
   rgflow train msds1-best --minutes 4 --out runs/first
   rgflow evaluate runs/first
   rgflow sample runs/first"""

@@ -12,14 +12,18 @@ from rgflow.text import say
 if TYPE_CHECKING:
     from rgflow.data import Images
 
-SHOWN = 64
-"""Images on the sheet."""
-LISTED = 20
-"""Files left out that are named on the screen."""
+MAX_ON_SHEET = 64
+"""Maximum number of images on the sheet."""
+MAX_NAMED = 20
+"""Maximum number of files left out that are named on the screen."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, prepare the splits, and show."""
+    """Parse, prepare the splits, and show.
+
+    Raises:
+        ValueError: If no images are wanted.
+    """
     options = Parser(
         "data",
         "Generate or decode a data set, and keep it in the cache folder for training.",
@@ -75,10 +79,10 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _list_skipped(images: "Images") -> None:
-    for reason in images.skipped[:LISTED]:
+    for reason in images.skipped[:MAX_NAMED]:
         say(f"left out: {reason}")
-    if len(images.skipped) > LISTED:
-        say(f"and {len(images.skipped) - LISTED} other files; manifest.json there lists them.")
+    if len(images.skipped) > MAX_NAMED:
+        say(f"and {len(images.skipped) - MAX_NAMED} other files; manifest.json there lists them.")
 
 
 def _draw(images: "Images", path: Path) -> None:
@@ -88,7 +92,7 @@ def _draw(images: "Images", path: Path) -> None:
 
     from rgflow import figures
 
-    shown = torch.tensor(images.images[:SHOWN])
+    shown = torch.tensor(images.images[:MAX_ON_SHEET])
     if shown.dtype != torch.uint8:
         shown = shown[:, :1]
         shown = figures.shaded(shown, float(shown.min()), float(shown.max()))

@@ -108,17 +108,15 @@ def run(arguments: Sequence[str]) -> None:
 def _labels(images: Images, settings: Namespace) -> list[Label]:
     """The labels of a CSV file or, without one, of the data set."""
     from rgflow.analysis.labels import labels_of, read_csv
-    from rgflow.data.folder import kept_files, split_files
+    from rgflow.data.folder import split_files
 
     if settings.labels is None:
         return labels_of(images.labels)
     kind, _, place = images.name.partition(":")
     if kind != "folder":
-        return read_csv(settings.labels, len(images), numbers=images.numbers)
-    root = expanded(place)
-    files = kept_files(root, settings.split, images.skipped)
-    others = {file for split in SPLITS for file in split_files(root, split)}
-    return read_csv(settings.labels, len(images), files[: len(images)], others)
+        return read_csv(settings.labels, len(images), images.files, numbers=images.numbers)
+    others = {file for split in SPLITS for file in split_files(expanded(place), split)}
+    return read_csv(settings.labels, len(images), images.files, others)
 
 
 def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:

@@ -14,7 +14,11 @@ MAX_SHOWN = 30
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, score and write."""
+    """Parse, score and write.
+
+    Raises:
+        ValueError: If options aren't possible, or pictures couldn't be scored.
+    """
     options = Parser(
         "score",
         "How many bits a model needs for pictures of any size, level by level, beside lossless "

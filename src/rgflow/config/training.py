@@ -43,9 +43,8 @@ class TrainConfig(Config):
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
     NAME), wallpapers, cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
     fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), stream:PATH (random
-    crops of the pictures in Parquet or WebDataset shards, read in a stream without a cache),
-    rolled:NAME (each image of NAME shifted by 0 to 7 pixels in both directions, on the torus), or
-    none if the objective needs no data."""
+    crops of the pictures in Parquet or WebDataset shards, read in a stream without a cache), one of
+    your own by its import path, or none if the objective needs no data."""
     data_root: str | None = None
     """Folder with the official files of cifar10, mnist, celeba or chairs."""
     download: bool = False

@@ -5,9 +5,8 @@ Every source is made or decoded once, stored in the cache folder, and memory-map
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
-from rgflow.checks import unknown_name
+from rgflow.checks import short, unknown_name
 from rgflow.config import TrainConfig
 from rgflow.data import (
     cache,
@@ -25,24 +24,30 @@ from rgflow.data import (
     wallpapers,
 )
 from rgflow.data.images import Images
-from rgflow.data.rolled import rolled
 from rgflow.data.source import Request, Source, Split
 
-__all__ = ["SOURCES", "Images", "load", "load_for"]
+__all__ = ["SOURCES", "Images", "find_source", "load", "load_for", "register"]
 
 
-def _rolled(request: Request) -> Source:
-    inner = replace(request, name=request.argument)
-    return rolled(_source(inner), inner)
+def find_source(request: Request) -> Source:
+    """The source of a request.
 
-
-def _source(request: Request) -> Source:
-    """The source of a request; a `ValueError` with the nearest name if there is none."""
+    Raises:
+        FileNotFoundError: If its files are missing.
+        ValueError: If there is none of that name, or it can't give what is asked.
+    """
     name = request.name
     for known, source in SOURCES.items():
         word, colon, _ = known.partition(":")
         if name == word or (colon and name.startswith(word + colon)):
             return source(request)
+    path = name.partition(":")[0]
+    if "." in path and all(part.isidentifier() for part in path.split(".")):
+        raise ValueError(
+            f"Expected the data set to be one of {', '.join(SOURCES)}, or one of your own that is "
+            f"registered; {short(path)} would run code: if you know it, add --trust "
+            f"{path.rpartition('.')[0]:.300}, or import it in Python."
+        )
     folders = [f"folder:{name}"] if os.path.isdir(os.path.expanduser(name)) else []
     raise ValueError(unknown_name("the data set", name, SOURCES, likely=folders))
 
@@ -62,9 +67,23 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "fields:PATH": fields.source,
     "hf:NAME_OR_PATH": hugging_face.source,
     "stream:PATH": stream.source,
-    "rolled:NAME": _rolled,
 }
 """All that `load` knows; a word in capitals after a colon stands for the user's."""
+
+
+def register(source: Callable[[Request], Source]) -> Callable[[Request], Source]:
+    """Let `load` find a source of your own by its import path, with or without an argument after a
+    colon; a decorator.
+
+    Args:
+        source: A function with a name in a module; `rgflow.data.source` says what it has to do.
+
+    Returns:
+        The function itself.
+    """
+    path = f"{source.__module__}.{source.__qualname__}"
+    SOURCES.update({path: source, f"{path}:ARGUMENT": source})
+    return source
 
 
 def load(
@@ -87,8 +106,8 @@ def load(
         name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
             `wallpapers`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
             and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
-            `stream:PATH` for some crops of the pictures in shards, or `rolled:NAME`, each image of
-            the set NAME moved by 0 to 7 pixels both ways on the torus.
+            `stream:PATH` for some crops of the pictures in shards, or one of your own by its import
+            path (`register`).
         split: `train`, `validation` or `test`; no image is in two of them.
         height: rows of pixels wanted.
         width: columns of pixels wanted.
@@ -105,15 +124,15 @@ def load(
         progress: show a bar on standard error, or a line now and then if that is no terminal.
 
     Raises:
-        ValueError: an argument isn't possible; the message says what is.
-        FileNotFoundError: there are no such files; the message says which belong where.
+        ValueError: If an argument isn't possible; the message says what is.
+        FileNotFoundError: If there are no such files; the message says which belong where.
 
     >>> data = load("msds1", "test", count=8)
     >>> data.images.shape, data.labels["ovals"].shape
     ((8, 3, 32, 32), (8, 4, 4, 6))
     """
     request = Request(**locals())
-    return cache.load(_source(request), name=name, progress=progress)
+    return cache.load(find_source(request), name=name, progress=progress)
 
 
 def load_for(

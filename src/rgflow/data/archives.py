@@ -7,7 +7,6 @@ Here, nothing but the bytes of pictures is read.
 
 import posixpath
 import tarfile
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 
 from rgflow.reading import DamagedError, opened, reason
 
+ARCHIVES = (".parquet", ".tar")
+"""Endings of archives."""
 PICTURES = (
     ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".gif", ".ppm",
     ".pgm",
@@ -30,20 +31,20 @@ ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Archive(ABC):
-    """A file with many pictures, numbered from 0.
+class Archive:
+    """Pictures numbered from 0: of a Parquet file, the rows of the first column of pictures; of an
+    uncompressed tar archive, the first picture of every sample, named by the path up to the first
+    dot of the file's name.
 
     Attributes:
-        path: Path of the file.
+        path: A file with one of the endings `ARCHIVES`.
     """
 
     path: Path
 
-    @abstractmethod
     def __len__(self) -> int:
-        """The number of pictures; no picture is read for it."""
+        return sum(self._groups) if self._is_parquet else len(self._members)
 
-    @abstractmethod
     def read(self, numbers: Sequence[int]) -> Iterator[tuple[str, bytes | None]]:
         """Names and encoded pictures; None where a row has no picture.
 
@@ -53,17 +54,24 @@ class Archive(ABC):
         Raises:
             ValueError: If the file is damaged.
         """
+        if self._is_parquet:
+            yield from self._rows(numbers)
+            return
+        with self._opened() as file:
+            for number in numbers:
+                name, place, size = self._members[number]
+                file.seek(place)
+                yield name, file.read(size)
 
-
-class Tar(Archive):
-    """An uncompressed tar archive, such as a shard of a WebDataset: the first picture of every
-    sample. Its name is the path up to the first dot of the file name."""
+    @property
+    def _is_parquet(self) -> bool:
+        return self.path.suffix.lower() == ".parquet"
 
     @cached_property
-    def _pictures(self) -> list[tuple[str, int, int]]:
-        """Name, position and size of every picture."""
+    def _members(self) -> list[tuple[str, int, int]]:
+        """Name, position and size of every picture of a tar archive."""
         found: dict[str, tuple[int, int]] = {}
-        with _opened(self.path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with self._opened() as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 folder, name = posixpath.split(member.name)
                 stem = name.partition(".")[0]
@@ -73,34 +81,17 @@ class Tar(Archive):
                     found.setdefault(posixpath.join(folder, stem), place)
         return [(name, *place) for name, place in found.items()]
 
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def read(self, numbers: Sequence[int]) -> Iterator[tuple[str, bytes | None]]:
-        with _opened(self.path) as file:
-            for number in numbers:
-                name, place, size = self._pictures[number]
-                file.seek(place)
-                yield name, file.read(size)
-
-
-class Parquet(Archive):
-    """A Parquet file: the first column of pictures, each named by its number."""
-
     @cached_property
     def _groups(self) -> list[int]:
-        """The number of rows of every row group."""
-        with _parquet(self.path) as file:
+        """The number of rows of every row group of a Parquet file."""
+        with self._parquet() as file:
             groups = range(file.metadata.num_row_groups)
             return [file.metadata.row_group(group).num_rows for group in groups]
 
-    def __len__(self) -> int:
-        return sum(self._groups)
-
-    def read(self, numbers: Sequence[int]) -> Iterator[tuple[str, bytes | None]]:
-        with _parquet(self.path) as file:
+    def _rows(self, numbers: Sequence[int]) -> Iterator[tuple[str, bytes | None]]:
+        with self._parquet() as file:
             column = f"{picture_column(file.schema_arrow, str(self.path))}.bytes"
-            _check_size(self.path, file.metadata, column)
+            self._check_size(file.metadata, column)
             first, wanted = 0, iter(numbers)
             number = next(wanted, None)
             for group, count in enumerate(self._groups):
@@ -114,18 +105,42 @@ class Parquet(Archive):
                         number = next(wanted, None)
                     first += len(batch)
 
+    def _check_size(self, metadata: Any, column: str) -> None:
+        """Raise a `DamagedError` if a column claims to be much larger than its file."""
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        parts = [group.column(k) for group in groups for k in range(group.num_columns)]
+        claimed = sum(x.total_uncompressed_size for x in parts if x.path_in_schema == column)
+        if claimed > MAX_INFLATION * self.path.stat().st_size:
+            raise DamagedError(
+                f"Expected pictures of at most {MAX_INFLATION} times the size of the file; those "
+                f"in {self.path} claim {claimed:,} bytes."
+            )
 
-def archive(path: Path) -> Archive:
-    """The archive in a file.
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """The file, open; whatever is wrong with it is one sentence."""
+        try:
+            with opened(self.path) as file:
+                yield file
+        except (tarfile.TarError, ValueError, OSError) as error:
+            if isinstance(error, DamagedError) or (isinstance(error, OSError) and error.errno):
+                raise
+            raise DamagedError(
+                f"Expected a {self.path.suffix} file of pictures; {self.path} is damaged "
+                f"({reason(error)})."
+            ) from error
 
-    Args:
-        path: A file with one of the endings `ARCHIVES`.
-    """
-    return ARCHIVES[path.suffix.lower()](path)
-
-
-ARCHIVES: dict[str, type[Archive]] = {".parquet": Parquet, ".tar": Tar}
-"""Kinds of archives, by the ending of the file."""
+    @contextmanager
+    def _parquet(self) -> Iterator[Any]:
+        try:
+            from pyarrow import parquet
+        except ImportError as error:
+            raise ValueError(
+                f"Expected pyarrow, to read {self.path.name}; it isn't installed: pip install "
+                f"'rgflow[hf]'."
+            ) from error
+        with self._opened() as file:
+            yield parquet.ParquetFile(file)
 
 
 def picture_column(schema: Any, name: str) -> str:
@@ -148,44 +163,3 @@ def picture_column(schema: Any, name: str) -> str:
         f"Expected a column of images, or of bytes and path, in {name}; got "
         f"{', '.join(schema.names) or 'none'}; convert it."
     )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An archive, open; whatever is wrong with it is one sentence."""
-    try:
-        with opened(path) as file:
-            yield file
-    except (tarfile.TarError, ValueError, OSError) as error:
-        if isinstance(error, DamagedError) or (isinstance(error, OSError) and error.errno):
-            raise
-        raise DamagedError(
-            f"Expected a {path.suffix} file of pictures; {path} is damaged ({reason(error)})."
-        ) from error
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
-    """A Parquet file, open."""
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError(
-            f"Expected pyarrow, to read {path.name}; it isn't installed: pip install 'rgflow[hf]'."
-        ) from error
-    with _opened(path) as file:
-        yield parquet.ParquetFile(file)
-
-
-def _check_size(path: Path, metadata: Any, column: str) -> None:
-    """Raise a `DamagedError` if a column claims to be much larger than its file."""
-    claimed = 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for number in range(group.num_columns):
-            if group.column(number).path_in_schema == column:
-                claimed += group.column(number).total_uncompressed_size
-    if claimed > MAX_INFLATION * path.stat().st_size:
-        raise DamagedError(
-            f"Expected pictures of at most {MAX_INFLATION} times the size of the file; those in "
-            f"{path} claim {claimed:,} bytes."
-        )

@@ -15,7 +15,7 @@ import shutil
 import time
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,17 +23,19 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from rgflow.data.images import Array, Images
-from rgflow.data.source import Chunk, Source, counted
+from rgflow.data.source import Source
 from rgflow.files import located, locked, write_json
 from rgflow.reading import DamagedError, instance, map_npy, read_json
+from rgflow.text import bars
 
 HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}|\.npz-\w{8}")
-"""Names of folders that are under way."""
-SUMMED = 1 << 30
-"""Bytes of an array that is compared with its sum whenever it is opened, at the most: reading
-more takes a second or longer."""
+"""Names of folders of unfinished entries."""
+MAX_CHECKED = 1 << 30
+"""Maximum size in bytes of an array that is compared with its checksum whenever it is opened:
+reading more takes a second or longer."""
 OURS = re.compile(r"(images|label-.+)\.npy|manifest\.json")
 """Names of files in an entry."""
 # What reading an entry comes to when it is missing, cut short or overwritten. Not OSError: a set
@@ -55,7 +57,7 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
     anew. Two processes may make the same entry at once: the first to finish is kept.
 
     Raises:
-        ValueError: the cache folder can't be read or written to, or the source can't be made.
+        ValueError: If the cache folder can't be read or written to, or the source can't be made.
     """
     began = time.perf_counter()
     folder = cache_folder()
@@ -76,11 +78,13 @@ def load(source: Source, *, name: str, progress: bool = True) -> Images:
     except OSError as error:
         raise _unusable("can be written to", folder, error) from error
     try:
-        chunks = counted(
-            source.chunks(), total=source.count, title=f"Preparing {name}", progress=progress
-        )
-        with locked(building):  # so that nobody takes it for abandoned
-            _write(building, chunks, source.settings)
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with (
+            locked(building),  # so that nobody takes it for abandoned
+            bars(*columns, transient=False, progress=progress) as shown,
+        ):
+            task = shown.add_task(f"Preparing {name}", total=source.count)
+            _write(building, source, lambda count: shown.advance(task, count))
         try:
             os.replace(building, entry)
         except OSError:  # another process was faster, or else there is a real obstacle
@@ -100,9 +104,9 @@ def _unusable(what: str, folder: Path, error: OSError) -> ValueError:
     )
 
 
-def _write(folder: Path, chunks: Iterable[Chunk], settings: dict[str, Any]) -> None:
+def _write(folder: Path, source: Source, advance: Callable[[int], None]) -> None:
     made, skipped = 0, list[tuple[int, str]]()
-    for images, labels, left_out in chunks:
+    for images, labels, left_out in source.chunks():
         try:
             _append(folder / "images.npy", images)
             for name, rows in labels.items():
@@ -111,10 +115,11 @@ def _write(folder: Path, chunks: Iterable[Chunk], settings: dict[str, Any]) -> N
             raise _unusable("has room for the images", folder.parent, error) from error
         skipped += [(made + before, reason) for before, reason in left_out]
         made += len(images)
+        advance(len(images) + len(left_out))
     arrays = {path.stem: _layout(map_npy(path)) for path in sorted(folder.glob("*.npy"))}
     write_json(
         folder / "manifest.json",
-        {"settings": settings, "arrays": arrays, "skipped": skipped},
+        {"settings": source.settings, "arrays": arrays, "skipped": skipped},
     )
 
 
@@ -152,7 +157,7 @@ class Manifest:
 
 def _layout(array: Array) -> tuple[str, tuple[int, ...], int]:
     """What a manifest says of an array; no sum if that is too large to be read at every start."""
-    known = array.nbytes <= SUMMED and array.nbytes > 0
+    known = array.nbytes <= MAX_CHECKED and array.nbytes > 0
     return array.dtype.str, array.shape, zlib.crc32(array.reshape(-1).data) if known else 0
 
 
@@ -172,13 +177,12 @@ def _open(entry: Path, source: Source, name: str) -> Images | None:
         return None
     images = arrays.pop("images")[:count]
     before = [before for before, _ in made.skipped]
-    numbers = None
-    if source.numbers is not None:
-        numbers = tuple(source.numbers[k + bisect_right(before, k)] for k in range(len(images)))
+    kept = [k + bisect_right(before, k) for k in range(len(images))]
     return Images(
         name=name,
         images=images,
-        numbers=numbers,
+        numbers=None if source.numbers is None else tuple(source.numbers[k] for k in kept),
+        files=None if source.files is None else tuple(source.files[k] for k in kept),
         labels={array.removeprefix("label-"): rows[:count] for array, rows in arrays.items()},
         skipped=tuple(reason for before, reason in made.skipped if before < count),
         folder=entry,

@@ -20,14 +20,19 @@ from rgflow.reading import MAX_TABLE_BYTES, read
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 FOLDERS = [below + part for below in ("", "celeba/") for part in ("", "Img", "Eval", "Anno")]
 CROP = 148
+"""Pixels of the central crop, as in the paper."""
 NAME = re.compile(r"\w+")
 
 
 def source(request: Request) -> Source:
-    """CelebA as asked by `rgflow.data.load`; each attribute is a label of its own name, -1 or 1.
+    """CelebA; each attribute is a label of its own name, -1 or 1.
 
-    The key of the cache has the list of pictures and the time of their folder, but looks into
-    none: a set that is decoded is loaded without touching 200,000 files.
+    The entry in the cache depends on the list of pictures and the time of their folder, not on the
+    pictures, so that loading doesn't touch 200,000 files.
+
+    Raises:
+        FileNotFoundError: If files are missing.
+        ValueError: If the lists are damaged.
     """
     target = Target.of(request, crop=CROP)
     root, partition = official.find(

@@ -13,10 +13,16 @@ from rgflow.data.source import SPLITS, Request, Source, Split, stamp
 
 HOME = "https://www.di.ens.fr/willow/research/seeing3Dchairs/"
 CROP = 300
+"""Pixels of the central crop, as in the paper."""
 
 
 def source(request: Request) -> Source:
-    """3D Chairs as asked by `rgflow.data.load`; the label `chair` numbers the chairs."""
+    """3D Chairs; the label `chair` numbers the chairs.
+
+    Raises:
+        FileNotFoundError: If the folder is missing.
+        ValueError: If it has fewer than 20 pictures.
+    """
     target = Target.of(request, crop=CROP)
     (root,) = official.find(request, ("rendered_chairs/",), folders=("", "chairs"), home=HOME)
     everything = sorted(
@@ -44,10 +50,10 @@ def source(request: Request) -> Source:
 def split_files(files: list[str], split: Split, where: object) -> list[str]:
     """The files of one split: of all, ordered by the hash of their paths, the last tenth tests.
 
-    The paper's numbers, 77,730 and 8,636 of the 86,366; 5 % of the former validate.
+    These are the paper's numbers, 77,730 and 8,636 of the 86,366; 5 % of the former validate.
 
     Raises:
-        ValueError: there are fewer than 20.
+        ValueError: If there are fewer than 20.
 
     >>> files = [str(number) for number in range(86_366)]
     >>> [len(split_files(files, split, "")) for split in ("train", "validation", "test")]

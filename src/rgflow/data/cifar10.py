@@ -21,10 +21,16 @@ MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 FOLDERS = ("", "cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin")
 FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 RECORD = 1 + 3 * 32 * 32
+"""Bytes of an image with its label."""
 
 
 def source(request: Request) -> Source:
-    """CIFAR-10 as asked by `rgflow.data.load`; the label is `class`, 0..9."""
+    """CIFAR-10; the label is `class`, 0..9.
+
+    Raises:
+        FileNotFoundError: If files are missing.
+        ValueError: If files are damaged.
+    """
     target = Target.of(request)
     files = official.find(request, FILES, folders=FOLDERS, home=HOME, fetch=fetch)
     parts: dict[Split, list[Path]] = {"train": files[:-1], "test": files[-1:]}

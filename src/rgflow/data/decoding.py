@@ -15,8 +15,11 @@ from rgflow.data.source import Chunk, Request, Source, processors
 from rgflow.text import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-CHUNK_FILES = 256  # so that the progress bar moves even if each takes long
+"""Formats of training data."""
+CHUNK_FILES = 256
+"""Maximum number of images in a chunk, so that the progress bar moves even if each takes long."""
 CHUNK_BYTES = 2**26
+"""Maximum size of a chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class Target:
     """The size and colours of the images wanted.
 
     Raises:
-        ValueError: the number of channels isn't that of a picture.
+        ValueError: If the number of channels isn't that of a picture.
 
     >>> Target(height=32, width=32, channels=2)
     Traceback (most recent call last):
@@ -44,7 +47,7 @@ class Target:
 
     @classmethod
     def of(cls, request: Request, *, crop: int | None = None) -> "Target":
-        """What was asked for; `crop` is the set's own, for a request that says nothing of it."""
+        """The target of a request; `crop` is the set's own, if the request names none."""
         return cls(
             height=request.height,
             width=request.width,
@@ -115,67 +118,6 @@ def open_picture(file: Path | BinaryIO, most: float = math.inf) -> Image.Image:
     return image
 
 
-def decoded(
-    names: Sequence[str],
-    read: Callable[[int], Pixels],
-    *,
-    shape: tuple[int, int, int],
-    count: int,
-    where: object,
-    labels: Mapping[str, Array] | None = None,
-) -> Iterator[Chunk]:
-    """Decode images until there are `count`, in threads; Pillow's decoders run side by side.
-
-    Args:
-        names: what each image is called if it has to be skipped.
-        read: makes image k, or raises whatever it likes.
-        shape: C, H, W of each.
-        count: the number wanted; there may be fewer.
-        where: the set, for messages.
-        labels: by name, a row per name.
-
-    Raises:
-        ValueError: none can be read.
-
-    >>> shade = np.zeros((1, 2, 2), np.uint8)
-    >>> chunks = decoded(["a", "b"], [shade].__getitem__, shape=(1, 2, 2), count=2, where="a list")
-    >>> [(chunk.images.shape, chunk.skipped) for chunk in chunks]
-    [((1, 1, 2, 2), ((1, 'b: list index out of range'),))]
-    """
-
-    def attempt(k: int) -> Pixels | str:
-        try:
-            return read(k)
-        except Exception as error:  # the only class Pillow's errors have in common
-            return printable(f"{names[k]}: {error}")
-
-    size = max(1, min(CHUNK_FILES, CHUNK_BYTES // math.prod(shape)))
-    made, position, reason = 0, 0, ""
-    with ThreadPoolExecutor(processors()) as pool:
-        while made < count and position < len(names):
-            batch = range(position, min(position + min(size, count - made), len(names)))
-            images, skipped, rows = list[Pixels](), list[tuple[int, str]](), list[int]()
-            for k, result in zip(batch, pool.map(attempt, batch), strict=True):
-                if isinstance(result, str):
-                    skipped.append((len(images), result))
-                    reason = reason or result
-                else:
-                    images.append(result)
-                    rows.append(k)
-            yield Chunk(
-                np.array(images, np.uint8).reshape(-1, *shape),
-                {name: values[rows] for name, values in (labels or {}).items()},
-                tuple(skipped),
-            )
-            position = batch.stop
-            made += len(images)
-    if not made:
-        raise ValueError(
-            f"Expected readable images in {where}; got {position} that can't be read, the first "
-            f"being {reason}; replace them."
-        )
-
-
 Decode: TypeAlias = Callable[..., Iterator[Chunk]]
 """How a source decodes its images when they are wanted: from a function that makes the image with a
 number and, if there are labels, these by name, with a row per number."""
@@ -192,38 +134,82 @@ def pictures(
     numbers: Sequence[int] | None = None,
     **settings: Any,
 ) -> Source:
-    """A source of pictures that are decoded one by one.
+    """A source of pictures that are decoded one by one, in threads. Those that can't be decoded are
+    left out.
 
     Args:
-        request: what was asked for.
-        target: the size and colours of the images.
-        chunks: makes the images; called when they are wanted.
-        kind: as for `Source`, without the split.
-        where: the set, for messages.
-        names: what each image is called if it has to be skipped; by default by its number.
-        numbers: as for `Source`; none: the images are numbered as the names are.
-        settings: all that decides the bytes, besides the target.
+        request: What was asked for.
+        target: Size and colours of the images.
+        chunks: Makes the images; called when they are wanted. It raises a `ValueError` if none can
+            be decoded.
+        kind: As for `Source`, without the split.
+        where: The set, for messages.
+        names: Names of the images if they have to be skipped, such as their files; by default their
+            numbers.
+        numbers: As for `Source`; None: images are numbered as the names are.
+        settings: All that decides the bytes, besides the target.
+
+    Returns:
+        The source.
     """
-    names = names or [f"image {number}" for number in numbers or ()]
-    places = range(len(names)) if numbers is None else numbers
-    count = min(request.count or len(names), len(names))
+    called = names or [f"image {number}" for number in numbers or ()]
+    places = range(len(called)) if numbers is None else numbers
+    count = min(request.count or len(called), len(called))
 
     def decode(
         read: Callable[[int], Pixels], labels: Mapping[str, Array] | None = None
     ) -> Iterator[Chunk]:
-        return decoded(
-            names,
-            lambda k: read(places[k]),
-            shape=target.shape,
-            count=count,
-            where=where,
-            labels={name: values[places] for name, values in (labels or {}).items()},
-        )
+        def attempt(k: int) -> Pixels | str:
+            try:
+                return read(places[k])
+            except Exception as error:  # the only class Pillow's errors have in common
+                return printable(f"{called[k]}: {error}")
+
+        known = {name: values[places] for name, values in (labels or {}).items()}
+        return _decoded(attempt, len(called), count, target.shape, known, where)
 
     return Source(
         kind=f"{kind}-{request.split}",
         settings={**settings, **asdict(target)},
         numbers=numbers,
+        files=names if numbers is None else None,
         count=count,
         chunks=lambda: chunks(decode),
     )
+
+
+def _decoded(
+    attempt: Callable[[int], Pixels | str],
+    available: int,
+    count: int,
+    shape: tuple[int, int, int],
+    labels: Mapping[str, Array],
+    where: object,
+) -> Iterator[Chunk]:
+    """Images by their places until there are `count`, in threads; Pillow's decoders run side by
+    side. `attempt` gives a name and a reason where there is no image."""
+    size = max(1, min(CHUNK_FILES, CHUNK_BYTES // math.prod(shape)))
+    made, position, reason = 0, 0, ""
+    with ThreadPoolExecutor(processors()) as pool:
+        while made < count and position < available:
+            batch = range(position, min(position + min(size, count - made), available))
+            images, skipped, rows = list[Pixels](), list[tuple[int, str]](), list[int]()
+            for k, result in zip(batch, pool.map(attempt, batch), strict=True):
+                if isinstance(result, str):
+                    skipped.append((len(images), result))
+                    reason = reason or result
+                else:
+                    images.append(result)
+                    rows.append(k)
+            yield Chunk(
+                np.array(images, np.uint8).reshape(-1, *shape),
+                {name: values[rows] for name, values in labels.items()},
+                tuple(skipped),
+            )
+            position = batch.stop
+            made += len(images)
+    if not made:
+        raise ValueError(
+            f"Expected readable images in {where}; got {position} that can't be read, the first "
+            f"being {reason}; replace them."
+        )

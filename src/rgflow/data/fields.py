@@ -12,12 +12,15 @@ from rgflow.files import located
 from rgflow.reading import DamagedError, map_npy
 
 CHUNK_BYTES = 2**24
+"""Bytes of fields that are read together."""
 
 
 def source(request: Request) -> Source:
-    """The file named after the colon in `fields:PATH`, as asked by `rgflow.data.load`.
+    """The fields in the file of `fields:PATH`. Their values stay what they are, in float32.
 
-    The values stay what they are, in float32.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or its fields have another size than asked.
     """
     path = located(request.argument)
     fields = _open(path)

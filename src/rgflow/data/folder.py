@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +10,6 @@ from rgflow.data import splitting
 from rgflow.data.decoding import Target, pictures
 from rgflow.data.source import SPLITS, Request, Source, Split, stamp
 from rgflow.files import located
-from rgflow.text import printable
 
 SUFFIXES = {
     *("", ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"),
@@ -21,7 +20,12 @@ SUFFIXES = {
 
 
 def source(request: Request) -> Source:
-    """The folder named after the colon in `folder:PATH`, as asked by `rgflow.data.load`."""
+    """The pictures in the folder of `folder:PATH` and those below it.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it has no pictures, or can't be read.
+    """
     root = located(request.argument)
     if not root.exists():
         raise FileNotFoundError(
@@ -50,17 +54,15 @@ def source(request: Request) -> Source:
 def split_files(root: Path, split: Split) -> list[str]:
     """Relative paths of the images of one split of a folder, in the order of their hashes.
 
-    So the first ones are as good as drawn by lot, also where every class has a subfolder.
-
-    With subfolders for two splits or three, of any of `splitting.NAMES`, they are the splits.
-    Otherwise each file goes where the hash of its path falls: 90 % train, 5 % validation, 5 %
-    test; adding files moves none of the others, save among the few that keep a small split from
-    being empty. If only the validation or the test has no subfolder, it is 5 % of `train`,
-    likewise. Hidden files and folders are left out.
+    That order is as good as random, also where every class has a subfolder. If subfolders have
+    names of two or three splits (`splitting.NAMES`), they are the splits; a validation or test
+    split without a subfolder is 5 % of `train`. Otherwise the hash of a path decides: 90 % train,
+    5 % validation, 5 % test. Adding files moves no others, except the few that keep a small split
+    from being empty. Hidden files and folders are left out.
 
     Raises:
-        ValueError: no image, fewer than one per split, a folder that can't be read, or subfolders
-            that leave open what to train on.
+        ValueError: If there is no image, or fewer than one per split; if a folder can't be read,
+            or subfolders don't say what to train on.
     """
     own = _own_splits(root)
     if len(own) < 2:
@@ -73,17 +75,6 @@ def split_files(root: Path, split: Split) -> list[str]:
         )
     carved = [name for name in SPLITS if name == "train" or name not in own]
     return _share(root, own["train"], split, carved)
-
-
-def kept_files(root: Path, split: Split, skipped: Iterable[str]) -> list[str]:
-    """Those of `split_files` that could be read, as `Images.skipped` names the others."""
-    files = split_files(root, split)
-    by_words = {printable(f"{file}:"): file for file in files}
-    lost = set()
-    for line in skipped:
-        if begun := [words for words in by_words if line.startswith(words)]:
-            lost.add(by_words[max(begun, key=len)])  # a name may begin with another and a colon
-    return [file for file in files if file not in lost]
 
 
 def _own_splits(root: Path) -> dict[Split, str]:

@@ -19,7 +19,7 @@ class Images:
     """Images of one size, with what is known about each.
 
     Raises:
-        ValueError: an array hasn't the type or shape promised here.
+        ValueError: If an array hasn't the type or shape promised here.
 
     >>> data = Images(name="grey", images=np.full((2, 1, 4, 4), 128, np.uint8))
     >>> len(data), data.images.shape, data.labels
@@ -38,7 +38,9 @@ class Images:
     folder: Path | None = None
     """Where they are stored."""
     numbers: tuple[int, ...] | None = None
-    """Which images of the file's array they are; none where there is no such array."""
+    """Which images of the set's array they are; None where there is no such array."""
+    files: tuple[str, ...] | None = None
+    """The files they are in; None where not every image has its own."""
     seconds: float = 0.0
     """What making or decoding them took just now; 0 if that was done before."""
 
@@ -60,7 +62,7 @@ class Images:
         """The class of each image, whole numbers [N]: the only label that is one number.
 
         Raises:
-            ValueError: There is none, or there are several.
+            ValueError: If there is none, or there are several.
         """
         found = [
             x for x in self.labels.values() if x.ndim == 1 and np.issubdtype(x.dtype, np.integer)

@@ -33,10 +33,16 @@ MD5 = {
 }
 """Of the compressed files."""
 MARGIN = 2
+"""Black pixels around a digit in images of 32×32."""
 
 
 def source(request: Request) -> Source:
-    """MNIST as asked by `rgflow.data.load`; the label is `class`, 0..9."""
+    """MNIST; the label is `class`, 0..9.
+
+    Raises:
+        FileNotFoundError: If files are missing.
+        ValueError: If files are damaged.
+    """
     target = Target.of(request)
     files = official.find(request, list(MD5), folders=FOLDERS, home=HOME, fetch=fetch)
     parts: dict[Split, list[Path]] = {"train": files[:2], "test": files[2:]}

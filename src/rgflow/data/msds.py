@@ -30,7 +30,11 @@ WORTH_A_PROCESS = 1_500  # images drawn in about the time it takes to start a Py
 
 
 def source(request: Request) -> Source:
-    """MSDS1 or MSDS2 as asked by `rgflow.data.load`."""
+    """MSDS1 or MSDS2.
+
+    Raises:
+        ValueError: If another size is asked for.
+    """
     kind = cast(Kind, request.name)
     size = (request.height, request.width, request.channels)
     if size != (32, 32, 3) or request.crop is not None:
@@ -55,7 +59,14 @@ def generate(
     seed: int = 0,
     workers: int | None = None,
 ) -> tuple[Pixels, Labels]:
-    """All images of a `stream` at once, [N, 3, 32, 32], and their labels.
+    """All images of a `stream` at once, uint8 [N, 3, 32, 32], and their labels.
+
+    Args:
+        kind: As of `stream`.
+        count: As of `stream`.
+        split: As of `stream`.
+        seed: As of `stream`.
+        workers: As of `stream`.
 
     >>> images, labels = generate("msds2", 4)
     >>> images.shape, {name: label.shape for name, label in labels.items()}
@@ -96,11 +107,11 @@ def stream(
 
     Args:
         kind: `msds1` or `msds2`.
-        count: how many images.
-        split: each has its own stream.
-        seed: another seed, other images.
-        workers: processes that draw; 0 draws in this one, None takes what the machine has.
-        chunk: images of a chunk at the most.
+        count: Number of images.
+        split: Each split has images of its own.
+        seed: Seed of the images.
+        workers: Processes that draw; 0: this one draws; None: as many as the machine has.
+        chunk: Maximum number of images in a chunk.
 
     Returns:
         images, uint8 [n, 3, 32, 32], and labels, float32: `ovals` [n, 4 (i), 4 (j), 6], the last
@@ -109,7 +120,7 @@ def stream(
         ovals' own offsets) or `base_angle` [n] (MSDS2, likewise).
 
     Raises:
-        ValueError: unknown kind or split, or a negative number.
+        ValueError: If there is no such kind or split, or a number is negative.
     """
     if kind not in KINDS:
         raise ValueError(f"Expected kind to be msds1 or msds2; got {kind!r}.")
@@ -130,8 +141,15 @@ def stream(
 def sample(kind: Kind, count: int, *, split: Split, seed: int, start: int) -> Labels:
     """Draw the labels of images `start` to `start + count` (described at `stream`).
 
-    All numbers come from one counter-based generator, image n owning blocks 25n + 1 to 25n + 25
-    of four numbers each, so any image's are reached without making those before it.
+    All numbers come from one counter-based generator. Image n owns blocks 25n + 1 to 25n + 25 of
+    four numbers each, so those before it needn't be drawn.
+
+    Args:
+        kind: As of `stream`.
+        count: Number of images.
+        split: As of `stream`.
+        seed: As of `stream`.
+        start: Number of the first image.
 
     >>> sample("msds1", 2, split="test", seed=0, start=0)["base_colour"].shape
     (2, 3)

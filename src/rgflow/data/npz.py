@@ -21,8 +21,8 @@ from rgflow.reading import DamagedError, Npy, check_member, map_npy, npy_header,
 
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
-LEAST_COUNT = 100_000
-"""Images that an archive may hold however small it is."""
+FREE_COUNT = 100_000
+"""Images that an archive may hold however small it is; of more, each must take a byte."""
 WORDS = {
     split: tuple(word for word, of in splitting.NAMES.items() if of == split) for split in SPLITS
 }
@@ -30,10 +30,14 @@ WORDS = {
 
 
 def source(request: Request) -> Source:
-    """The file named after the colon in `npz:PATH`, as asked by `rgflow.data.load`.
+    """The images in the archive of `npz:PATH`.
 
     The label is `class` if there are integers or truth values named `SPLIT_labels` or `y_SPLIT`;
     of a single array also `labels` or `y`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or has no array of images.
     """
     target = Target.of(request)
     path = located(request.argument)
@@ -42,7 +46,7 @@ def source(request: Request) -> Source:
     for name in arrays.values():
         _channels_last(path, name, headers[name])
     sizes = {split: headers[name].shape[0] for split, name in arrays.items()}
-    if (claimed := sum(sizes.values())) > path.stat().st_size + LEAST_COUNT:
+    if (claimed := sum(sizes.values())) > path.stat().st_size + FREE_COUNT:
         raise ValueError(
             f"Expected at least a byte for every image; {path} claims {claimed:,} images in "
             f"{path.stat().st_size:,} bytes."

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.progress import DownloadColumn
+from rich.progress import BarColumn, DownloadColumn
 
 from rgflow.data.cache import cache_folder
-from rgflow.data.source import Request, progress_bar
+from rgflow.data.source import Request
 from rgflow.files import located, replacing
+from rgflow.text import bars
 
 PIECE = 2**20
+"""Bytes that are downloaded between two steps of the bar."""
 
 
 def data_root(request: Request) -> Path:
@@ -46,15 +48,15 @@ def find(
     """Where each file of a set is.
 
     Args:
-        request: what was asked for; it names the root, and whether files may be downloaded.
-        names: of the files and, with a slash at the end, folders.
-        folders: below the root, that may hold them.
-        home: who gives them out.
-        fetch: downloads the set into a folder, with a bar or without.
+        request: What was asked for; it names the root, and whether files may be downloaded.
+        names: Names of files and, with a slash at the end, of folders.
+        folders: Folders below the root that may hold them.
+        home: Where to get the set.
+        fetch: Downloads the set into a folder, with a bar or without.
 
     Raises:
-        FileNotFoundError: some are missing, and may not or can't be downloaded.
-        OSError: the download fails.
+        FileNotFoundError: If some are missing, and may not or can't be downloaded.
+        OSError: If the download fails.
     """
     root = data_root(request)
     found = {name: look(root, name, folders) for name in names}
@@ -74,11 +76,17 @@ def find(
 
 
 def download(address: str, path: Path, md5: str, *, progress: bool = True) -> None:
-    """Fetch a file and check that it is the one published.
+    """Download a file and check that it is the one published.
+
+    Args:
+        address: The URL.
+        path: The file to write.
+        md5: The published MD5 sum, in hexadecimal digits.
+        progress: Whether a bar is shown.
 
     Raises:
-        OSError: nobody answers, the connection breaks, or the file can't be written.
-        ValueError: what came is something else.
+        OSError: If nobody answers, the connection breaks, or the file can't be written.
+        ValueError: If another file was downloaded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.md5(usedforsecurity=False)  # what the sets' authors publish
@@ -87,7 +95,7 @@ def download(address: str, path: Path, md5: str, *, progress: bool = True) -> No
             with (
                 urllib.request.urlopen(address, timeout=60) as answer,
                 part.open("wb") as file,
-                progress_bar(DownloadColumn(), progress=progress) as bar,
+                bars(BarColumn(), DownloadColumn(), transient=False, progress=progress) as bar,
             ):
                 size = int(answer.headers.get("Content-Length", 0)) or None
                 task = bar.add_task(f"Downloading {address}", total=size)
@@ -109,8 +117,11 @@ def download(address: str, path: Path, md5: str, *, progress: bool = True) -> No
 
 
 def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
-    """Take single files out of a `.tar.gz`, whatever folder they are in there; a `ValueError` if
-    one isn't there, or the archive is damaged."""
+    """Take single files out of a `.tar.gz`, whatever folder they are in there.
+
+    Raises:
+        ValueError: If one isn't there, or the archive is damaged.
+    """
     try:
         with tarfile.open(archive, "r:gz") as tar:
             inside = {Path(member.name).name: member for member in tar if member.isfile()}

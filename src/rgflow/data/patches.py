@@ -27,12 +27,12 @@ Sources and licences, as `skimage.data` and `sklearn.datasets` state them:
 Letters in shapes: H, W of a patch, C channels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from importlib.metadata import distribution
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -63,7 +63,10 @@ HELD_OUT = 0.3
 GAP = 32
 """Pixels between two regions: more than a block of JPEG's colours (16), which mixes neighbours."""
 LABELS = ("photograph", "scale", "row", "column")
+Picked: TypeAlias = tuple[Pixels, tuple[int, int, int, int]]
+"""A patch [H, W, C], and its labels."""
 CHUNK = 500
+"""Patches that are made together."""
 
 
 class Region(NamedTuple):
@@ -76,10 +79,14 @@ class Region(NamedTuple):
 
 
 def source(request: Request) -> Source:
-    """Patches as asked by `rgflow.data.load`, of all photographs, or with one kept for the test.
+    """Patches of all photographs, or with one kept for the test.
 
     The labels are whole numbers: `photograph` (its place in `PHOTOGRAPHS`), `scale`, and `row`
     and `column` of the patch's top left corner, in pixels of the photograph.
+
+    Raises:
+        FileNotFoundError: If a photograph isn't there.
+        ValueError: If there is no photograph NAME, or the patches don't fit into the photographs.
     """
     target = Target.of(request)
     _, colon, left_out = request.name.partition(":")
@@ -118,7 +125,13 @@ def layout(height: int, width: int, name: str, left_out: str = "") -> dict[Split
     """The regions of a photograph for each split, `GAP` apart.
 
     The right of a photograph is held out: its upper half for validation, its lower half for the
-    test or, if another photograph is `left_out` for that, for training too.
+    test or, if another photograph is kept for that, for training too.
+
+    Args:
+        height: Rows of the photograph.
+        width: Columns of the photograph.
+        name: Name of the photograph.
+        left_out: Name of the photograph that is kept for the test.
 
     >>> layout(300, 451, "chelsea")["validation"]
     [Region(top=0, left=316, height=134, width=135)]
@@ -192,23 +205,36 @@ def _stream(
         for scale in scales:
             averages[number, scale] = averaged(photograph, scale)
     key = np.array([request.seed, SPLITS.index(request.split)], np.uint64)
-    for first in range(0, count, CHUNK):
-        size = min(CHUNK, count - first)
+
+    def pick(n: int) -> Picked:
         # As for MSDS: patch n owns block n + 1 of four numbers, so it depends on n only.
-        raw = np.random.Philox(key=key, counter=first).random_raw(size * 4)
-        u = ((raw >> np.uint64(11)) * 2.0**-53).reshape(size, 4)  # uniform in [0, 1)
-        labels = np.empty((size, 4), np.int64)
-        images = np.empty((size, request.channels, request.height, request.width), np.uint8)
-        for n, (a, b, c, _) in enumerate(u.tolist()):
-            scale = scales[int(a * len(scales))]
-            number = numbers[int(b * len(numbers))]
-            height, width = scale * request.height, scale * request.width
-            row, column = _place(c, regions[number], height, width)
-            corners = averages[number, scale]
-            part = corners[row : row + height : scale, column : column + width : scale]
-            images[n] = part.transpose(2, 0, 1)
-            labels[n] = number, scale, row, column
-        yield Chunk(images, dict(zip(LABELS, labels.T, strict=True)))
+        raw = np.random.Philox(key=key, counter=n).random_raw(4)
+        a, b, c, _ = ((raw >> np.uint64(11)) * 2.0**-53).tolist()  # uniform in [0, 1)
+        scale = scales[int(a * len(scales))]
+        number = numbers[int(b * len(numbers))]
+        height, width = scale * request.height, scale * request.width
+        row, column = _place(c, regions[number], height, width)
+        corners = averages[number, scale]
+        part = corners[row : row + height : scale, column : column + width : scale]
+        return part, (number, scale, row, column)
+
+    return cut(count, pick)
+
+
+def cut(count: int, pick: Callable[[int], Picked]) -> Iterator[Chunk]:
+    """Patches, chunk by chunk.
+
+    Args:
+        count: Number of patches.
+        pick: Gives the patch with a number, uint8 [H, W, C], and its labels, in the order of
+            `LABELS`. It is called with 0, 1, 2, ….
+    """
+    for first in range(0, count, CHUNK):
+        patches, labels = zip(*map(pick, range(first, min(first + CHUNK, count))), strict=True)
+        columns = np.array(labels, np.int64).T
+        yield Chunk(
+            np.stack(patches).transpose(0, 3, 1, 2), dict(zip(LABELS, columns, strict=True))
+        )
 
 
 def _place(u: float, regions: Sequence[Region], height: int, width: int) -> tuple[int, int]:

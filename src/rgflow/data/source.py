@@ -1,29 +1,20 @@
-"""The contract between `load`, the sources and the cache.
+"""The contract between `load`, the sources of data and the cache.
 
-A source is a function from a `Request` to a `Source`: it checks what was asked, and says what
-decides the bytes and how to make them, but makes nothing yet. It raises a `FileNotFoundError` where
-files are missing, and a `ValueError` where they are damaged or don't give what was asked. Adding
-one is writing that function and entering it in `rgflow.data.SOURCES`.
+A source of data is a function from a `Request` to a `Source`. It checks what was asked, and says
+what the images depend on and how to make them, but makes nothing yet. It raises a
+`FileNotFoundError` where files are missing, and a `ValueError` where they are damaged or don't give
+what was asked. `rgflow.data.SOURCES` lists the package's own; `rgflow.data.register` adds yours.
 """
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TimeRemainingColumn,
-)
-
 from rgflow.checks import as_python, check_name, check_whole
 from rgflow.data.images import Array
-from rgflow.text import bars
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -37,7 +28,8 @@ class Chunk(NamedTuple):
     labels: dict[str, Array]
     """By name, each [n, ...]; the same names and types in every chunk."""
     skipped: tuple[tuple[int, str], ...] = ()
-    """(number of the chunk's images before it, file and reason) of what was left out."""
+    """Files that were left out, each with the number of the chunk's images before it, and its name
+    and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +64,11 @@ class Request:
 
     @property
     def argument(self) -> str:
-        """What follows the colon in the name; a `ValueError` if nothing does."""
+        """What follows the colon in the name.
+
+        Raises:
+            ValueError: If nothing does.
+        """
         kind, _, argument = self.name.partition(":")
         if not argument:
             raise ValueError(f"Expected {kind}:PATH; got no path; write it after the colon.")
@@ -96,10 +92,13 @@ class Source:
     """Makes the images, in order."""
     numbers: Sequence[int] | None = None
     """Which images of its array they are, if the set has one that others may have labelled."""
+    files: Sequence[str] | None = None
+    """The files they are in, if each has its own."""
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file: what tells that it was changed since it was decoded."""
+    """Size of a file, and time of its last change in nanoseconds: whether it is as it was when it
+    was decoded."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -107,24 +106,3 @@ def stamp(path: Path) -> tuple[int, int]:
 def processors() -> int:
     """Processors this process may use, which in a container are fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def progress_bar(amount: ProgressColumn, *, progress: bool) -> Progress:
-    """A bar with the time left, and with the amount done in its own unit; lines off terminals."""
-    columns = BarColumn(), amount, TimeRemainingColumn()
-    return bars(*columns, transient=False, progress=progress)
-
-
-def counted(chunks: Iterable[Chunk], *, total: int, title: str, progress: bool) -> Iterator[Chunk]:
-    """Pass the chunks on, with a bar, or lines now and then, and the time left.
-
-    >>> import numpy as np
-    >>> chunk = Chunk(np.zeros((2, 3, 4, 4), np.uint8), {})
-    >>> len(list(counted([chunk, chunk], total=4, title="Drawing", progress=False)))
-    2
-    """
-    with progress_bar(MofNCompleteColumn(), progress=progress) as bar:
-        task = bar.add_task(title, total=total)
-        for chunk in chunks:
-            yield chunk
-            bar.advance(task, len(chunk.images) + len(chunk.skipped))

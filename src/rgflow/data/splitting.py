@@ -1,7 +1,7 @@
-"""Which images are to learn from, to watch meanwhile, and to test with.
+"""Which images are for training, validation and test.
 
-Nothing is drawn by lot: an image goes where the hash of its path, or of its number, falls. So the
-splits are the same on every machine, and they don't depend on the order of the files.
+The hash of an image's path, or of its number, decides. So the splits are the same on every machine,
+and they don't depend on the order of the files.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from rgflow.data.source import SPLITS, Split
 
 SHARE = 0.05
-"""Of the training images, what each split gets that a set doesn't come with."""
+"""Share of the training images that becomes a split which a set doesn't come with."""
 NAMES: dict[str, Split] = {
     "train": "train",
     "validation": "validation",
@@ -36,13 +36,18 @@ def place(key: str) -> float:
 def share(keys: Sequence[str], split: Split, splits: Sequence[Split], where: object) -> list[int]:
     """The positions of the keys that belong to one of some splits, in the order of their hashes.
 
-    So any number of the first ones is as good as drawn by lot, also where keys are sorted by class.
-    The first of `splits` gets what is left when each other one has got its 5 %, and each gets one
-    key at least. Adding keys moves none of the others, save among the few that keep a small split
-    from being empty.
+    That order is as good as random, also where keys are sorted by class. Each split but the first
+    gets 5 %, and every split at least one key. Adding keys moves no others, except the few that
+    keep a small split from being empty.
+
+    Args:
+        keys: Paths or numbers of the images.
+        split: The split that is wanted.
+        splits: All splits that share the keys; the first gets what is left.
+        where: The set, for messages.
 
     Raises:
-        ValueError: there are fewer keys than splits; `where` says of what.
+        ValueError: If there are fewer keys than splits.
 
     >>> share([str(number) for number in range(40)], "test", ("train", "test"), "there")
     [20]
@@ -68,13 +73,13 @@ def members(sizes: Mapping[Split, int], split: Split, where: object) -> tuple[Sp
     """The part of a set that holds a split, and the numbers of the split's images in it.
 
     Args:
-        sizes: how many images the set has by the splits it comes with; what isn't among them is
-            carved out of its training images.
-        split: the one wanted.
-        where: the set, for messages.
+        sizes: Numbers of images by the splits that the set comes with; other splits are taken from
+            its training images.
+        split: The split that is wanted.
+        where: The set, for messages.
 
     Raises:
-        ValueError: there are no such images, or too few to carve them out of.
+        ValueError: If there are no such images, or too few to take them from.
 
     >>> members({"train": 3, "test": 2}, "test", "there")
     ('test', [0, 1])

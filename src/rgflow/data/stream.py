@@ -11,8 +11,9 @@ The hash of an archive's name and of the picture's number decides on the split, 
 """
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -22,10 +23,10 @@ import numpy as np
 from PIL import ImageOps
 
 from rgflow.data import splitting
-from rgflow.data.archives import ARCHIVES, Archive, archive
-from rgflow.data.decoding import Target, open_picture
+from rgflow.data.archives import ARCHIVES, Archive
+from rgflow.data.decoding import Target, open_picture, pictures
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import Chunk, Request, Source, Split, counted, processors, stamp
+from rgflow.data.source import Request, Source, Split, processors, stamp
 from rgflow.files import located
 
 BLOCK = 512
@@ -52,41 +53,31 @@ def source(request: Request) -> Source:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If there are no archives, or no pictures of the split.
     """
-    archives = find_archives(request.argument)
-    target = Target.of(request)
-    members = {one: numbers_of(one, request.split) for one in archives}
-    if not any(members.values()):
+    archives, target = find_archives(request.argument), Target.of(request)
+    members = [(one, number) for one in archives for number in numbers_of(one, request.split)]
+    if not members:
         raise ValueError(
             f"Expected pictures for the {request.split} split, 5 % of all, in "
             f"{request.argument}; there are none: add pictures."
         )
-    count = request.count or SAMPLE
 
-    def chunks() -> Iterator[Chunk]:
-        images: list[Pixels] = []
-        for one, numbers in members.items():
-            numbers = numbers[: count - len(images)]
-            for number, (_, content) in zip(numbers, one.read(numbers), strict=True):
-                random = np.random.default_rng((request.seed, CROPS, number))
-                if (image := _crop(content, target, random)) is not None:
-                    images.append(image)
-        if not images:
-            raise ValueError(f"Expected readable pictures in {request.argument}; got none.")
-        yield Chunk(np.stack(images), {})
+    def crop(k: int) -> Pixels:
+        one, number = members[k]
+        (content,) = (content for _, content in one.read([number]))
+        return _crop(content, target, np.random.default_rng((request.seed, CROPS, number)))
 
-    return Source(
-        kind=f"stream-{Path(request.argument).stem[:40]}-{request.split}",
-        settings={
-            "source": "stream",
-            "shards": [(str(one.path), *stamp(one.path)) for one in archives],
-            "shape": target.shape,
-            "crop": target.crop,
-            "split": request.split,
-            "seed": request.seed,
-            "version": 1,
-        },
-        count=min(count, sum(map(len, members.values()))),
-        chunks=lambda: counted(chunks(), total=count, title="Decoding", progress=request.progress),
+    return pictures(
+        replace(request, count=request.count or SAMPLE),
+        target,
+        lambda decode: decode(crop),
+        kind=f"stream-{Path(request.argument).stem[:40]}",
+        where=request.argument,
+        names=[f"{one.path.name}#{number}" for one, number in members],
+        source="stream",
+        shards=[(str(one.path), *stamp(one.path)) for one in archives],
+        split=request.split,
+        seed=request.seed,
+        version=2,
     )
 
 
@@ -101,7 +92,7 @@ def find_archives(name: str) -> list[Archive]:
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder of shards after stream:; {path} isn't there.")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    found = [archive(file) for file in files if file.suffix.lower() in ARCHIVES]
+    found = [Archive(file) for file in files if file.suffix.lower() in ARCHIVES]
     if not found:
         raise ValueError(f"Expected .parquet or .tar files in {path}; there are none.")
     return found
@@ -179,8 +170,8 @@ class Stream:
         number, contents = wanted
         random = np.random.default_rng((self.seed, CROPS, self.rank, number))
         for content in contents:
-            if (image := _crop(content, self.target, random)) is not None:
-                return image
+            with suppress(Exception):  # the only class Pillow's errors have in common
+                return _crop(content, self.target, random)
         raise ValueError(f"Expected readable pictures in {self.name}; got {BLOCK} damaged ones.")
 
     def _order_of(self, epoch: int) -> list[tuple[int, int]]:
@@ -200,13 +191,10 @@ class Stream:
         return [contents[k] for k in random.permutation(len(contents))]
 
 
-def _crop(content: bytes | None, target: Target, random: np.random.Generator) -> Pixels | None:
-    """A random part of a picture, [C, H, W]; all of one that is too small, enlarged. None if it
-    can't be read."""
-    try:
-        image = open_picture(io.BytesIO(content or b""))
-    except Exception:  # the only class Pillow's errors have in common
-        return None
+def _crop(content: bytes | None, target: Target, random: np.random.Generator) -> Pixels:
+    """A random part of a picture, [C, H, W]; all of one that is too small, enlarged. Raises what
+    Pillow raises if it is damaged."""
+    image = open_picture(io.BytesIO(content or b""))
     if min(image.width / target.width, image.height / target.height) < 1:
         image = ImageOps.fit(image.convert("RGB"), (target.width, target.height))
     left = int(random.integers(image.width - target.width + 1))

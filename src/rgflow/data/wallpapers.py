@@ -1,9 +1,9 @@
 """Patches of the photographs among Debian's wallpapers: free pictures that no package here brings.
 
 A photograph is reduced by averaging squares of pixels until its shorter side is at most
-`LONGEST`, and again by 2 and by 4 where more than `SHORTEST` remains; a patch is cut out of one of
-these at a random place. Every eighth photograph is held out as a whole, for validation and test in
-turn.
+`MAX_SHORTER_SIDE`, and again by 2 and by 4 where more than `MIN_SHORTER_SIDE` remains. A patch is
+cut out of one of these at a random place. Of every eight photographs, one is for validation and one
+for the test.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ import numpy as np
 
 from rgflow.data.decoding import Target, open_picture
 from rgflow.data.images import Pixels
+from rgflow.data.patches import Picked, cut
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
 
 _BUDGIE = "backgrounds/budgie"
@@ -69,22 +70,21 @@ ROOT = Path("/usr/share")
 COUNTS: dict[Split, int] = {"train": 200_000, "validation": 1_000, "test": 2_000}
 HELD_OUT: dict[int, Split] = {3: "validation", 7: "test"}
 """Splits of the photographs by their number modulo 8; all others are learned."""
-LONGEST = 1200
-"""Pixels of the shorter side at the most: a photograph of a telephone is soft pixel by pixel."""
-SHORTEST = 128
-"""Pixels of the shorter side at the least."""
-CHUNK = 500
+MAX_SHORTER_SIDE = 1200
+"""Pixels of the shorter side: larger photographs, such as of telephones, are soft at full size."""
+MIN_SHORTER_SIDE = 128
+"""Pixels of the shorter side, so that a photograph isn't reduced to a stamp."""
 
 
 def source(request: Request) -> Source:
-    """Patches as asked by `rgflow.data.load`.
+    """Patches of wallpapers.
 
     The labels are whole numbers: `photograph` (its place in `FILES`), `scale`, the edge of the
     squares that were averaged, and `row` and `column` of the patch in what results.
 
     Raises:
-        FileNotFoundError: a photograph isn't there; the message says which package to install.
-        ValueError: the patches don't fit into the photographs.
+        FileNotFoundError: If a photograph isn't there; the message says which package to install.
+        ValueError: If the patches don't fit into the photographs.
     """
     target = Target.of(request)
     if request.crop is not None:
@@ -96,10 +96,10 @@ def source(request: Request) -> Source:
             f"Expected the photographs of Debian's packages {', '.join(FILES)} below {ROOT}; those "
             f"of {', '.join(missing)} aren't there: apt install {' '.join(missing)}."
         )
-    if max(request.height, request.width) > SHORTEST * 4:
+    if max(request.height, request.width) > MIN_SHORTER_SIDE * 4:
         raise ValueError(
-            f"Expected patches of at most {SHORTEST * 4} pixels; got height {request.height}, "
-            f"width {request.width}; ask for smaller."
+            f"Expected patches of at most {MIN_SHORTER_SIDE * 4} pixels; got height "
+            f"{request.height}, width {request.width}; ask for smaller."
         )
     numbers = [
         number for number in range(len(paths)) if HELD_OUT.get(number % 8, "train") == request.split
@@ -130,20 +130,16 @@ def _stream(files: Sequence[tuple[int, Path]], request: Request, count: int) -> 
     """Cut the patches: photograph, size and place are uniform among those that there are."""
     pictures = [(number, reductions(path, request)) for number, path in files]
     random = np.random.default_rng((request.seed, SPLITS.index(request.split)))
-    for first in range(0, count, CHUNK):
-        size = min(CHUNK, count - first)
-        images = np.empty((size, request.channels, request.height, request.width), np.uint8)
-        labels = np.empty((size, 4), np.int64)
-        for n in range(size):
-            number, sizes = pictures[random.integers(len(pictures))]
-            scale, pixels = sizes[random.integers(len(sizes))]
-            row = int(random.integers(pixels.shape[0] - request.height + 1))
-            column = int(random.integers(pixels.shape[1] - request.width + 1))
-            part = pixels[row : row + request.height, column : column + request.width]
-            images[n] = part.transpose(2, 0, 1)
-            labels[n] = number, scale, row, column
-        names = ("photograph", "scale", "row", "column")
-        yield Chunk(images, dict(zip(names, labels.T, strict=True)))
+
+    def pick(_: int) -> Picked:
+        number, sizes = pictures[random.integers(len(pictures))]
+        scale, pixels = sizes[random.integers(len(sizes))]
+        row = int(random.integers(pixels.shape[0] - request.height + 1))
+        column = int(random.integers(pixels.shape[1] - request.width + 1))
+        part = pixels[row : row + request.height, column : column + request.width]
+        return part, (number, scale, row, column)
+
+    return cut(count, pick)
 
 
 def reductions(path: Path, request: Request) -> list[tuple[int, Pixels]]:
@@ -151,8 +147,8 @@ def reductions(path: Path, request: Request) -> list[tuple[int, Pixels]]:
     were averaged, [h, w, C]."""
     image = open_picture(path).convert("L" if request.channels == 1 else "RGB")
     shorter = min(image.size)
-    least = max(SHORTEST, request.height, request.width)
-    first = -(-shorter // LONGEST)
+    least = max(MIN_SHORTER_SIDE, request.height, request.width)
+    first = -(-shorter // MAX_SHORTER_SIDE)
     found: list[tuple[int, Pixels]] = []
     for scale in (first, 2 * first, 4 * first):
         reduced = image.reduce(scale)

@@ -1,7 +1,7 @@
 """A small network that reads the ovals of MSDS1 and MSDS2: colours, angles, places.
 
-Its features are what the Fréchet distance FD-MSDS is over, and its read-out tells what samples of a
-flow show, which have no labels. The weights are shipped with the package and frozen; how they were
+FD-MSDS is the Fréchet distance of its features. Its read-out says what the samples of a flow show,
+which have no labels. The weights are shipped with the package and frozen; how they were
 trained is in `experiments/msds_features`.
 
 Letters in shapes: N images; (i, j) column and row of an oval in 0..3; F = 128 features.
@@ -60,8 +60,11 @@ class OvalReader(nn.Module):
         self.read_out = nn.Conv2d(PER_OVAL, 7, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features [N, F] of images [N, 3, 32, 32], uint8 or reals in [0, 256); a `ValueError`
-        if the images are of another size."""
+        """The features [N, F] of images [N, 3, 32, 32], uint8 or reals in [0, 256).
+
+        Raises:
+            ValueError: If the images have another size.
+        """
         if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
             raise ValueError(
                 f"Expected images as those of MSDS, [N, 3, 32, 32]; got {list(images.shape)}."

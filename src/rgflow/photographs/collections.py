@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rgflow.data import hugging_face
-from rgflow.data.archives import ARCHIVES, PICTURES, archive
+from rgflow.data.archives import ARCHIVES, PICTURES, Archive
 from rgflow.files import expanded, located
 from rgflow.photographs.pictures import Picture, read
 
@@ -78,7 +78,7 @@ class Shard:
             for number, row in enumerate(rows.skip(first), first):
                 yield f"{place}#{row.get('__key__', number)}", row[column]
         elif file.suffix.lower() in ARCHIVES:
-            pictures = archive(file)
+            pictures = Archive(file)
             for key, content in pictures.read(range(first, len(pictures))):
                 yield f"{place}#{key}", {"bytes": content}
         else:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps
 from PIL.ImageFile import ImageFile
 
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+from rgflow.cells import Mask
+from rgflow.data.images import Pixels
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF", "PPM")
 """Formats that are read, if the installed Pillow supports them."""
@@ -28,7 +27,7 @@ ROWS = 256
 MOST_PIXELS = 250_000_000
 """Maximum number of pixels; more could be a decompression bomb."""
 LOSS = 4.0
-"""Of formats that don't say what they lost: that of JPEG at quality 90."""
+"""Standard error in levels of formats that don't say it: that of JPEG at quality 90."""
 
 
 @dataclass(frozen=True, eq=False)
