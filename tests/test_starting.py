@@ -155,11 +155,7 @@ def test_what_is_refused(first, tmp_path):
         train(tiny(pretrained="nowhere"), run, progress=False)
     with pytest.raises(ValueError, match="pretrained to be a word; got ''"):
         tiny(pretrained="")
-<<<<<<< HEAD
-    for levels, message in (((), "a list of 1 or more"), ((-1,), "at least 0"), (3, "to be a list")):
-=======
     for levels, message in (((), "1 or more; got"), ((-1,), "at least 0"), (3, "a list")):
->>>>>>> main
         with pytest.raises(ValueError, match=message):
             tiny(train_levels=levels)
     assert not run.folder.exists()
