@@ -9,25 +9,23 @@ order. Results go to `benchmarks/results/coding.json`.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import constriction
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from steps import write
 from torch import Tensor
 
 from rgflow import RGFlow, data, load_flow
 from rgflow.bijectors.base import Context
 from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import bits
-from rgflow.training.run import git_state, processor
+from rgflow.training.run import git_state
 
-RESULTS = Path(__file__).parent / "results" / "coding.json"
 ROWS = 2048
 """Pixels whose probabilities are found together."""
 Code = Callable[[NDArray[np.float32], NDArray[np.int32] | None], NDArray[np.int32]]
@@ -126,10 +124,12 @@ def measure(flow: RGFlow, x8: Tensor) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--patches", type=int, default=100)
     parser.add_argument("--photographs", nargs="*", default=PHOTOGRAPHS)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/coding.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     flow = load_flow(arguments.model)
@@ -153,14 +153,7 @@ def main() -> None:
         print(
             f"{name:12} {file / dim:.4f} {promised / dim:.4f} {100 * (file / promised - 1):+.2f} %"
         )
-    content = {
-        "command": f"python benchmarks/coding.py {arguments.model}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": processor(),
-        "git": git_state(),
-        "rows": summary,
-    }
-    RESULTS.write_text(json.dumps(content, indent=2) + "\n")
+    write(arguments.out, git=git_state(), rows=summary)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,19 @@ machine before is recorded too.
 """
 
 import argparse
-import json
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from steps import peak_memory, write
 
 from rgflow.data import cifar10, load
 from rgflow.data.images import Images
 from rgflow.data.source import processors
-from rgflow.training.run import processor
 
 
 def write_pictures(folder: Path, count: int) -> None:
@@ -87,16 +84,13 @@ def main() -> None:
         rows["cifar10"] = rate(lambda: load("cifar10", data_root=name))
     for label, row in rows.items():
         print(label, {key: f"{value:.4g}" for key, value in row.items()})
-    result = {
-        "command": "python benchmarks/data.py",
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "processors": processors(),
-        "load_before": busy,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
-        "rows": rows,
-    }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write(
+        arguments.out,
+        processors=processors(),
+        load_before=busy,
+        peak_memory_mib=1024 * peak_memory(),
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

@@ -15,12 +15,9 @@ docs/images/detection.png and docs/images/surprise.png; the result doesn't depen
 """
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
+from steps import write
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,7 +40,7 @@ from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.surprise import Reference, make_reference, smoothed, surprise
 from rgflow.text import mean_and_error
 from rgflow.training.optimisation import prepare_machine
-from rgflow.training.run import Run, processor
+from rgflow.training.run import Run
 
 ROOT = Path(__file__).parents[1]
 SIZE, FALSE_ALARMS, SEED = 10, 0.05, 0
@@ -391,21 +389,17 @@ def main() -> None:
         )
     alarms = float(untouched.propose(FALSE_ALARMS).masks.any((1, 2)).mean())
     print(f"something is proposed in {100 * alarms:.3g} % of {len(untouched.map)} clean images")
-    result = {
-        "command": " ".join(["python", sys.argv[0], "RUN", *sys.argv[2:]]),
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "torch": torch.__version__,
-        "data": config.data,
-        "training": run.record()["result"],
-        "clean_images": reference.images,
-        "size": SIZE,
-        "seed": SEED,
-        "false_alarms": {"asked": FALSE_ALARMS, "found": alarms, "images": len(untouched.map)},
-        "seconds": seconds,
-        "rows": [asdict(row) for row in rows],
-    }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write(
+        arguments.out,
+        data=config.data,
+        training=run.record().get("result"),
+        clean_images=reference.images,
+        size=SIZE,
+        seed=SEED,
+        false_alarms={"asked": FALSE_ALARMS, "found": alarms, "images": len(untouched.map)},
+        seconds=seconds,
+        rows=[asdict(row) for row in rows],
+    )
     detections(rows).save(arguments.pictures / "detection.png")
     picture(flow, reference, test[n:], arguments.pictures / "surprise.png")
 

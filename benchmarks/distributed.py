@@ -7,17 +7,15 @@ writes the largest relative difference of the losses to benchmarks/results/distr
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 
-import torch
+from steps import write
 
-from rgflow.training.run import Run, processor
+from rgflow.training.run import Run
 
 
 def losses(preset: str, steps: int, dtype: str, processes: int, folder: Path) -> list[float]:
@@ -52,16 +50,12 @@ def main() -> None:
         assert len(one) == len(two) == arguments.steps
         differences[dtype] = max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
         print(f"{dtype}: largest relative difference {differences[dtype]:.1e}")
-    result = {
-        "command": " ".join(["python", *sys.argv]),
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "torch": torch.__version__,
-        "preset": arguments.preset,
-        "steps": arguments.steps,
-        "largest_relative_difference_of_losses": differences,
-    }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write(
+        arguments.out,
+        preset=arguments.preset,
+        steps=arguments.steps,
+        largest_relative_difference_of_losses=differences,
+    )
 
 
 if __name__ == "__main__":

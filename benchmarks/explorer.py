@@ -9,25 +9,20 @@ time from there until the canvas has been drawn anew. Needs the extra `dev`, and
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from rgflow.training.run import processor
+from steps import write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from visitors import Visitor, chromium, serving
 
-TURNS = 20
 
-
-def measure(sessions: int, level: int) -> dict[str, Any]:
-    """The latencies on so many pages, for a latent of a level."""
+def measure(sessions: int, level: int, turns: int) -> dict[str, Any]:
+    """The latencies on so many pages, for a latent of a level, which is moved so many times."""
     latencies: list[float] = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -46,9 +41,9 @@ def measure(sessions: int, level: int) -> dict[str, Any]:
                 )
             me.click("#atlas button")
             me.page.locator("#latent-0 input[type=range]").wait_for()
-        for turn in range(TURNS):
+        for turn in range(turns):
             for me in people:
-                me.slide(round(-1.6 + 0.17 * turn, 2))
+                me.slide(round(-1.6 + 3.4 * turn / turns, 2))
             found = [me.latency() for me in people]
             latencies += found if turn else []  # the first one prepares the cone
         for me in people:
@@ -67,20 +62,17 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 20])
+    parser.add_argument(
+        "--turns", type=int, default=20, help="moves of a slider, but for the first"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/explorer.json"))
     arguments = parser.parse_args()
-    rows = [measure(arguments.sessions[0], level) for level in (2, 1, 0)]
-    rows += [measure(count, 2) for count in arguments.sessions[1:]]
+    first, *others = arguments.sessions
+    rows = [measure(first, level, arguments.turns) for level in (2, 1, 0)]
+    rows += [measure(count, 2, arguments.turns) for count in others]
     for row in rows:
         print(json.dumps(row))
-    result = {
-        "command": " ".join(["python", "benchmarks/explorer.py", *sys.argv[1:]]),
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "rows": rows,
-    }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write(arguments.out, rows=rows)
 
 
 if __name__ == "__main__":

@@ -10,24 +10,22 @@ memory. Writes benchmarks/results/fields.json and docs/images/fields-time.png.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from steps import last_line, peak_memory, write
 
 from rgflow import RGFlow, preset
 from rgflow.analysis.fields import _period, plain_push, receptive_fields
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 from rgflow.training.optimisation import prepare_machine
-from rgflow.training.run import processor
 
 SAMPLE = 192
 """Latents that the plain way is measured on at the larger sizes."""
@@ -79,7 +77,7 @@ def measure(size: int) -> dict[str, Any]:
     start = time.perf_counter()
     receptive_fields(flow, draws=1)
     ours = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory()
     whole = size <= 32
     places = torch.linspace(0, flow.dim - 1, flow.dim if whole else SAMPLE).long().tolist()
     plain(flow, places[:64])
@@ -140,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 64, 128])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/fields.json"))
+    parser.add_argument("--pictures", type=Path, default=Path("docs/images"))
     parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
@@ -149,18 +148,11 @@ def main() -> None:
     for size in arguments.sizes:
         command = [sys.executable, __file__, "--job", str(size)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        rows.append(last_line(done.stdout))
         print(rows[-1], flush=True)
-    result = {
-        "command": " ".join(["python", *sys.argv]),
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "torch": torch.__version__,
-        "flow": "msds1-small, every parameter random, float32, one draw",
-        "rows": rows,
-    }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
-    draw(rows, Path(__file__).parents[1] / "docs" / "images" / "fields-time.png")
+    flow = "msds1-small, every parameter random, float32, one draw"
+    write(arguments.out, flow=flow, rows=rows)
+    draw(rows, arguments.pictures / "fields-time.png")
 
 
 if __name__ == "__main__":

@@ -13,16 +13,14 @@ import argparse
 import json
 import math
 from collections import Counter
-from datetime import date
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 from rich.progress import track
+from steps import write
 
 from rgflow.data import msds
-from rgflow.files import write_json
-from rgflow.training.run import processor
 
 OVALS, NUMBERS = 16, 32 * 32 * 3
 PLACES = math.log2(3 * 3)
@@ -101,17 +99,7 @@ def main() -> None:
             "standard_error": OVALS * stdev(angle) / len(angle) ** 0.5 / NUMBERS,
         }
         print(json.dumps({kind: rows[kind]}), flush=True)
-    result = {
-        "command": "python benchmarks/floors.py",
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "colours": arguments.colours,
-        "grid": arguments.grid,
-        "unit": "bits/dim",
-        "rows": rows,
-    }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out, result)
+    write(arguments.out, colours=arguments.colours, grid=arguments.grid, unit="bits/dim", rows=rows)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from PIL import Image
+from steps import last_line, write
 from torch.profiler import ProfilerActivity, profile
 
 from rgflow import AffineMap, FlowConfig, RGFlow, preset
@@ -39,7 +39,6 @@ from rgflow.lattice import Lattice, Mask
 from rgflow.local import LocalFlow
 from rgflow.repair.holes import Holes, WholeFlow
 from rgflow.training.optimisation import prepare_machine
-from rgflow.training.run import processor
 
 EDGE = 10
 BATCH = 64
@@ -110,11 +109,7 @@ def peak(run: Callable[[], None]) -> int:
 
 def blocks_in_all(lattice: Lattice) -> int:
     """Blocks of an image at all levels."""
-    return sum(
-        layer.blocks[0] * layer.blocks[1]
-        for level in range(lattice.levels)
-        for layer in lattice.layers(level)
-    )
+    return sum(len(layer) for level in range(lattice.levels) for layer in lattice.layers(level))
 
 
 def measure(config: FlowConfig, images: int, whole: bool, repeats: int) -> dict[str, Any]:
@@ -152,8 +147,9 @@ def measure(config: FlowConfig, images: int, whole: bool, repeats: int) -> dict[
     return row
 
 
-def jobs(sizes: list[int], largest: int) -> dict[str, dict[str, Any]]:
-    """All measurements by name."""
+def jobs(sizes: list[int], largest: int, paper: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """All measurements by name: edges of images, the largest for whole steps, and numbers of images
+    for the flow of the paper."""
     small = {
         f"L{size}": {
             "config": FlowConfig(height=size, width=size, map=AffineMap(depth=2, hidden=64)),
@@ -163,10 +159,10 @@ def jobs(sizes: list[int], largest: int) -> dict[str, dict[str, Any]]:
         }
         for size in sizes
     }
-    paper = preset("msds1").model
+    msds1 = preset("msds1").model
     return small | {
-        f"msds1 × {images}": {"config": paper, "images": images, "whole": True, "repeats": 5}
-        for images in (1, 8, 32)
+        f"msds1 × {images}": {"config": msds1, "images": images, "whole": True, "repeats": 5}
+        for images in paper
     }
 
 
@@ -268,10 +264,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--largest", type=int, default=1024, help="L of the last whole step")
+    parser.add_argument(
+        "--paper", type=int, nargs="*", default=[1, 8, 32], help="numbers of images"
+    )
+    parser.add_argument("--pictures", type=Path, default=Path("docs/images"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/local.json"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    todo = jobs(arguments.sizes, arguments.largest)
+    todo = jobs(arguments.sizes, arguments.largest, arguments.paper)
     if arguments.job:
         print(json.dumps(measure(**todo[arguments.job])))
         return
@@ -279,28 +279,24 @@ def main() -> None:
     for name in todo:
         command = [sys.executable, __file__, "--job", name, "--largest", str(arguments.largest)]
         command += ["--sizes", *map(str, arguments.sizes)]
+        command += ["--paper", *map(str, arguments.paper)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows[name] = json.loads(done.stdout.splitlines()[-1])
+        rows[name] = last_line(done.stdout)
         print(name, rows[name], flush=True)
     small = [rows[name] for name in todo if name.startswith("L")]
     restricted = [Cost(r["size"], r["restricted_seconds"], r["restricted_bytes"]) for r in small]
     whole = extrapolated(small)
-    result = {
-        "command": " ".join(["python", *sys.argv]),
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "flow": "affine couplings, depth 2, width 64, every parameter random, float32",
-        "rows": small,
-        "paper_depths": [rows[name] for name in todo if not name.startswith("L")],
-        "restricted_growth": restricted[-1].seconds / restricted[0].seconds,
-        "whole_growth": whole[-1].seconds / whole[0].seconds,
-        "whole": [cost._asdict() for cost in whole],
-    }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write(
+        arguments.out,
+        flow="affine couplings, depth 2, width 64, every parameter random, float32",
+        rows=small,
+        paper_depths=[rows[name] for name in todo if not name.startswith("L")],
+        restricted_growth=restricted[-1].seconds / restricted[0].seconds,
+        whole_growth=whole[-1].seconds / whole[0].seconds,
+        whole=[cost._asdict() for cost in whole],
+    )
     picture = scaling(restricted, whole, {r["size"]: round(r["free_latents"]) for r in small})
-    picture.save(Path(__file__).parents[1] / "docs" / "images" / "local-cost.png")
+    picture.save(arguments.pictures / "local-cost.png")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""How long pictures of any size take, and how much memory: `python benchmarks/photographs.py`.
+"""How long pictures of any size take, and how much memory.
+
+    python benchmarks/photographs.py [PART ...] [--out benchmarks/results/photographs.json]
 
 Scoring at several sizes, by one process and two; a scratch of 500 pixels in 12 megapixels, from the
 command to the file; the page of photographs in a browser, with ten people; log p and sampling of
-one megapixel; drawing 10×10 pixels in a small and in a large image. The names
-scoring, repair, page, one_megapixel and repair_step measure these alone. Results go to
-`benchmarks/results/photographs.json`. Needs the extra `dev`, and Chromium.
+one megapixel; drawing 10×10 pixels in a small and in a large image. The parts
+scoring, repair, page, one_megapixel and repair_step measure these alone; what was measured of the
+others stays in the file. Needs the extra `dev`, and Chromium.
 """
 
+import argparse
 import json
 import os
 import re
@@ -14,20 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 from PIL import Image
+from steps import last_line, seconds, trainer, write
 
-from rgflow import load_flow
+from rgflow import load_flow, preset
 from rgflow.data.patches import photograph
 from rgflow.repair.particles import complete
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "photographs.json"
 sys.path.insert(0, str(ROOT / "tests"))
 
 
@@ -44,8 +47,9 @@ def pictured(megapixels: float, folder: Path, scratch: bool = False) -> Path:
     pixels = small[rows[:, None], columns].copy()
     if scratch:
         mask = np.zeros(pixels.shape[:2], dtype=np.uint8)
-        for k in range(250):
-            mask[1000 + k // 3 : 1002 + k // 3, 1400 + k] = 255
+        top, left = height // 3, width // 3
+        for k in range(min(250, left)):
+            mask[top + k // 3 : top + 2 + k // 3, left + k] = 255
         Image.fromarray(mask).save(folder / "mask.png")
         pixels[mask > 0] = 255
     path = folder / f"{megapixels:g}.png"
@@ -82,23 +86,22 @@ def timed(arguments: list[str], processes: int = 1) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started, "GiB": memory / 2**20}
 
 
-def scoring(folder: Path) -> dict[str, object]:
-    """Seconds of a core and memory at several sizes, and what a second process adds."""
+def scoring(folder: Path, sizes: Sequence[float]) -> dict[str, object]:
+    """Seconds of a core and memory at several sizes in megapixels, and what a second process adds
+    for many pictures of the same number of pixels as the first of these."""
     start = timed(["score", str(pictured(0.01, folder)), "--out", str(folder / "start.csv")])
     rows = []
-    for megapixels in (1, 4, 12):
+    for megapixels in sizes:
         path = pictured(megapixels, folder)
         found = timed(["score", str(path), "--out", str(folder / f"{megapixels}.csv")])
         pace = megapixels / (found["seconds"] - start["seconds"])
         rows.append({"megapixels": megapixels, **found, "megapixels_per_second": pace})
     many = folder / "many"
     many.mkdir()
-    for number in range(8):
-        for part in range(32):  # a shard each
-            with Image.open(folder / "1.png") as image:
-                image.crop((40 * part, 60 * number, 40 * part + 180, 60 * number + 180)).save(
-                    many / f"{number}-{part:02d}.png"
-                )
+    with Image.open(pictured(1, folder)) as image:
+        for number in range(round(256 * min(sizes[0], 1))):
+            x, y = 40 * (number % 24), 60 * (number // 24)
+            image.crop((x, y, x + 180, y + 180)).save(many / f"{number:03d}.png")
     one = timed(["score", str(many), "--out", str(folder / "one.csv")])
     two = timed(["score", str(many), "--out", str(folder / "two.csv")], processes=2)
     assert (folder / "one.csv").read_bytes() == (folder / "two.csv").read_bytes()
@@ -106,22 +109,22 @@ def scoring(folder: Path) -> dict[str, object]:
     return {"start": start, "rows": rows, "one": one, "two": two, "two_over_one": gain}
 
 
-def repairing(folder: Path) -> dict[str, float]:
-    """A scratch of 500 pixels in 12 megapixels."""
-    path = pictured(12, folder, scratch=True)
+def repairing(folder: Path, megapixels: float) -> dict[str, float]:
+    """A scratch of 500 pixels in a large picture."""
+    path = pictured(megapixels, folder, scratch=True)
     mask = ["--mask", str(folder / "mask.png")]
     return timed(["repair", str(path), *mask, "--out", str(folder / "out")])
 
 
-def page(folder: Path) -> dict[str, object]:
-    """Frames, a slider, the first completion of a region of 32×32, and ten people at once."""
+def page(folder: Path, megapixels: float, visitors: int) -> dict[str, object]:
+    """Frames, a slider, the first completion of a region of 32×32, and several people at once."""
     from visitors import chromium, most_memory, serving
 
-    path = folder / "12.png"
+    path = pictured(megapixels, folder)
     with serving(folder, "photos") as address, chromium() as browser:
         before = most_memory(address)
         people = []
-        for _ in range(10):
+        for _ in range(visitors):
             one = browser.new_page(viewport={"width": 1280, "height": 800})
             one.set_default_timeout(120_000)
             one.goto(address)
@@ -162,100 +165,94 @@ def page(folder: Path) -> dict[str, object]:
             "slider_ms": {"median": median(slider), "most": max(slider)},
             "first_completion_ms": first[0],
             "refined_ms": first[1],
-            "ten_people_GiB": most_memory(address) / 1024,
+            "people": visitors,
+            "people_GiB": most_memory(address) / 1024,
             "nobody_GiB": before / 1024,
         }
 
 
 ONE_MEGAPIXEL = """
-import json, resource, time, torch
-from rgflow import load_flow, preset, RGFlow
-from rgflow.training.optimisation import Optimisation, prepare_machine
+import json, resource, sys, time, torch
+from rgflow import load_flow
+from rgflow.training.optimisation import prepare_machine
 torch.set_num_threads(2)
 prepare_machine()
-flow = load_flow("photos").resized(1024, 1024)
-x8 = torch.randint(256, (1, 3, 1024, 1024), dtype=torch.uint8)
-found = {}
+edge = int(sys.argv[1])
+flow = load_flow("photos").resized(edge, edge)
+x8 = torch.randint(256, (1, 3, edge, edge), dtype=torch.uint8)
+found = {"edge": edge}
 with torch.no_grad():
     for name, run in (("log_prob", lambda: flow.log_prob(x8)), ("sample", lambda: flow.sample(1))):
         start = time.perf_counter()
         run()
         found[name + "_seconds"] = time.perf_counter() - start
 found["GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-config = preset("photos")
-flow = RGFlow(config.model).train()
-optimisation = Optimisation(flow, config)
-x = torch.rand(32, 3, 32, 32) * 255
-times = []
-for _ in range(6):
-    start = time.perf_counter()
-    with flow.fast():
-        optimisation.backward(-flow(x).mean() / flow.dim)
-    optimisation.update(1e-4)
-    times.append(time.perf_counter() - start)
-found["training_step_seconds"] = sorted(times)[2]
 print(json.dumps(found))
 """
 
 
-def one_megapixel() -> dict[str, float]:
-    """log p and sampling of one megapixel on two cores, with the most memory, and a training step
-    of the preset at batch 32."""
-    said = subprocess.run(
-        [sys.executable, "-c", ONE_MEGAPIXEL], stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
-    return dict(json.loads(said.splitlines()[-1]))
+def one_megapixel(edge: int) -> dict[str, float]:
+    """log p and sampling of a square picture on two cores, with the most memory, and a training
+    step of the preset."""
+    command = [sys.executable, "-c", ONE_MEGAPIXEL, str(edge)]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    made = trainer(preset("photos"))
+    step = median(seconds(lambda: made.take_step(0.0), 5))
+    return {**last_line(said), "training_step_seconds": step, "batch": made.config.batch_size}
 
 
-def repair_step() -> dict[str, float]:
-    """Drawing 10×10 pixels by 16 particles under the trained `photos`: in an image of 1024×1024
-    pixels and in one of 32×32, in turns, on one core."""
+def repair_step(edge: int, turns: int) -> dict[str, float]:
+    """Drawing 10×10 pixels by 16 particles under the trained `photos`: in a large square image and
+    in one of 32×32, in turns, on one core."""
     torch.set_num_threads(1)
-    seconds: dict[int, list[float]] = {32: [], 1024: []}
+    times: dict[int, list[float]] = {32: [], edge: []}
     flow, whole = load_flow("photos"), torch.from_numpy(photograph("china"))
     hole, image = {}, {}
-    for size in seconds:
+    for size in times:
         of = flow.resized(size, size)
         image[size] = of, whole.repeat(1, 3, 2)[:, :size, :size].contiguous()
         hole[size] = np.zeros((size, size), dtype=bool)
         hole[size][11:21, 11:21] = True
-    for _ in range(10):
-        for size, found in seconds.items():
+    for _ in range(turns + 1):
+        for size, found in times.items():
             generator = torch.Generator().manual_seed(0)
             start = time.perf_counter()
             complete(*image[size], hole[size], particles=16, sweeps=1, generator=generator)
             found.append(time.perf_counter() - start)
-    small, large = (median(found[1:]) for found in seconds.values())
-    return {"seconds_32": small, "seconds_1024": large, "ratio": large / small}
+    small, large = (median(found[1:]) for found in times.values())
+    return {"edge": edge, "seconds_32": small, "seconds": large, "ratio": large / small}
+
+
+PARTS = ("scoring", "repair", "page", "one_megapixel", "repair_step")
 
 
 def main() -> None:
     """Measure everything, or what is named, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", default=PARTS)
+    parser.add_argument("--quick", action="store_true", help="whether all works; no number counts")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/photographs.json"))
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"expected parts among {', '.join(PARTS)}; got {', '.join(unknown)}")
+    sizes, edge, turns, visitors = ((1, 4, 12), 1024, 9, 10)
+    if arguments.quick:
+        sizes, edge, turns, visitors = ((0.01, 0.02), 64, 1, 2)
+    found = {}
+    if arguments.out.is_file() and set(arguments.parts) != set(PARTS):
+        found = json.loads(arguments.out.read_text())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        parts = {
-            "scoring": lambda: scoring(folder),
-            "repair": lambda: repairing(folder),
-            "page": lambda: page(folder),
-            "one_megapixel": one_megapixel,
-            "repair_step": repair_step,
+        measures: dict[str, Callable[[], object]] = {
+            "scoring": lambda: scoring(folder, sizes),
+            "repair": lambda: repairing(folder, sizes[-1]),
+            "page": lambda: page(folder, max(sizes[-1], 3), visitors),
+            "one_megapixel": lambda: one_megapixel(edge),
+            "repair_step": lambda: repair_step(edge, turns),
         }
-        wanted = sys.argv[1:] or list(parts)
-        found = json.loads(RESULTS.read_text()) if sys.argv[1:] else {}
-        found |= {part: parts[part]() for part in wanted}
-    model = next(
-        (x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
-    )
-    flags = Path("/proc/cpuinfo").read_text()
-    found |= {
-        "processor": model.partition(":")[2].strip(),
-        "amx": "amx_bf16" in flags,
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+        found |= {part: measures[part]() for part in arguments.parts}
+    write(arguments.out, **{part: found[part] for part in PARTS if part in found})
+    print(arguments.out.read_text())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ measured of other trainings stays in the file. The steps of the experiment's con
 """  # noqa: E501
 
 import argparse
-import itertools
 import json
 import statistics
 import subprocess
@@ -20,18 +19,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import cast
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from reproducing.plan import read_experiment
-from rgflow import TrainConfig, data, make_flow
-from rgflow.data import msds
+from rgflow import TrainConfig, data
 from rgflow.files import write_json
-from rgflow.training.batches import Batches
-from rgflow.training.loop import resolved
-from rgflow.training.optimisation import Optimisation, prepare_machine
 from rgflow.training.run import processor
 
 RECIPE = "recipe"
@@ -39,7 +33,6 @@ SAME = {name: getattr(TrainConfig(), name) for name in (
     "lr", "muon_lr", "weight_decay", "muon_decay", "schedule", "steps", "seed",
 )}  # fmt: skip
 """Settings that change what steps do, and not what they cost, with one value for all."""
-TURNS = 25
 SECONDS = 0.6
 """About what a turn of each takes."""
 
@@ -59,42 +52,27 @@ def labels(experiments: Path = Path("experiments")) -> list[str]:
 
 def steps(config: TrainConfig) -> Callable[[int], float]:
     """A function that takes so many steps and tells their processor time."""
-    config = resolved(config)
-    images = data.load(config.data, "train", count=2000).images
-    torch.manual_seed(0)
-    flow = make_flow(config.model).to(getattr(torch, config.dtype))
-    flow.fit_pixels(torch.from_numpy(images.copy()))
-    if config.compile:
-        flow.compile_maps()
-    flow.train()
-    optimisation = Optimisation(flow, config)
-    endless = msds.endless(cast(msds.Kind, config.data)) if config.fresh else None
-    batches = Batches(
-        images,
-        batch_size=config.batch_size,
-        shuffle_channels=config.shuffle_channels,
-        endless=endless,
-    )
-    number = itertools.count()
+    from steps import trainer  # which `labels` doesn't need
+
+    made = trainer(config, data.load(config.data, "train", count=2000))
 
     def take(count: int) -> float:
         start = time.process_time()
         for _ in range(count):
-            loss = -flow.log_prob(batches[next(number)]).mean() / flow.dim
-            optimisation.step(loss, config.lr)
+            made.take_step(0.0)
         return (time.process_time() - start) / count
 
-    take(3)  # compiles
+    take(3)
     return take
 
 
-def measure(label: str) -> dict[str, object]:
-    """The cost of a training's step."""
+def measure(label: str, turns: int) -> dict[str, object]:
+    """The cost of a training's step, in so many turns."""
     found = configs()
     ours, theirs = steps(found[RECIPE]), steps(found[label])
     counts = [max(1, round(SECONDS / one(2))) for one in (ours, theirs)]
     ratios, seconds = [], []
-    for _ in range(TURNS):
+    for _ in range(turns):
         usual, one = ours(counts[0]), theirs(counts[1])
         ratios.append(one / usual)
         seconds.append(usual)
@@ -114,16 +92,16 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("labels", nargs="*", metavar="LABEL")
+    parser.add_argument("--turns", type=int, default=25, help="of both trainings")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/step_costs.json"))
     parser.add_argument("--job", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    prepare_machine()
     if arguments.job:
-        print(json.dumps(measure(arguments.labels[0])))
+        print(json.dumps(measure(arguments.labels[0], arguments.turns)))
         return
     for label in arguments.labels or labels():
-        command = [sys.executable, __file__, label, "--job"]
-        one = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        command = [sys.executable, __file__, label, "--job", "--turns", str(arguments.turns)]
+        one = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
         found[label] = json.loads(one.splitlines()[-1])
         print(f"{label}: {found[label]['cost']:.3f}", flush=True)

@@ -7,19 +7,16 @@ a layer: divided by the largest of them before they are rounded, and multiplied 
 """
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import torch
+from steps import write
 from torch import Tensor
 
 from rgflow import data
 from rgflow.evaluation import terms_of
-from rgflow.files import write_json
-from rgflow.training.run import Run, processor
+from rgflow.training.run import Run
 
 
 def by_rows(weights: Tensor, rounded: Callable[[Tensor], Tensor]) -> Tensor:
@@ -60,10 +57,9 @@ def measure(folder: str, count: int) -> dict[str, object]:
             }
         )
         print(f"{folder} {name:<24} {rows[-1]['change']:+.7f} {flow.unit.name}")
-    model = config.model
     return {
         "data": config.data,
-        "flow": model.architecture if model.architecture != "rg" else model.bijector,
+        "flow": config.model.to_dict()["map"]["kind"],
         "parameters": sum(p.numel() for p in flow.parameters()),
         "unit": flow.unit.name,
         "nll": exact.mean().item(),
@@ -80,15 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/storage.json"))
     arguments = parser.parse_args()
     flows = [measure(run, arguments.count) for run in arguments.runs]
-    result = {
-        "command": shlex.join(["python", *sys.argv]),
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "images": arguments.count,
-        "flows": flows,
-    }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out, result)
+    write(arguments.out, images=arguments.count, flows=flows)
 
 
 if __name__ == "__main__":

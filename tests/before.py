@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from flows import CASES, random_flow
+from reproducing.released import load_released
 from rgflow import load_flow, tensors
 from rgflow.flow import Flow
 from rgflow.pretrained import shipped
-from rgflow.released import load_released
 
 HERE = Path(__file__).parent
 FILE = HERE / "fixtures" / "before.safetensors"

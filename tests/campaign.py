@@ -30,6 +30,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flows import random_flow, random_images
+from reproducing.released import load_released
 from rgflow import data, load_flow, make_flow, presets, training
 from rgflow.analysis.labels import read_csv
 from rgflow.app.drawers import opened_picture
@@ -40,7 +41,6 @@ from rgflow.cli.subjects import read as read_pictures
 from rgflow.data.cache import cache_folder
 from rgflow.latents import Latents
 from rgflow.metrics.frechet import _state as read_inception
-from rgflow.released import load_released
 from rgflow.repair.surprise import Reference, make_reference
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.run import Run

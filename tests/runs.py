@@ -37,7 +37,9 @@ def program(path: str) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:  # as where it is run: its neighbours are found
+        patch.syspath_prepend(whole.parent)
+        spec.loader.exec_module(module)
     return module
 
 

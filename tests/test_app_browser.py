@@ -4,8 +4,10 @@ import base64
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pictures import shows
 from rgflow import load_flow
 from rgflow.figures import picture
 from rgflow.latents import Latents
@@ -176,7 +178,9 @@ def test_mix_and_export(me, tmp_path):
     assert large.shape == (256, 256, 3)
     assert large[::8, ::8].tobytes() == base64.b64decode(me.pixels)
     assert Image.open(files["canvas"]).size == (480, 480)
-    assert Image.open(files["shown"]).width > 256
+    image = torch.from_numpy(large[::8, ::8].copy()).permute(2, 0, 1)
+    shown = Image.open(files["shown"]).convert("RGB")
+    assert any(shows(shown, image, scale) for scale in range(1, 9))
     flow = load_flow("msds1-best")
     found = flow.decode(Latents.load(files["latents"]))
     assert picture(found[0]).tobytes() == base64.b64decode(me.pixels)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from reproducing.released import load_released
 from rgflow import Latents, Lattice, TrainConfig
 from rgflow.analysis.associations import Associations
 from rgflow.files import located, replacing
-from rgflow.released import load_released
 from rgflow.training.loop import resolved
 from rgflow.training.run import Run
 from runs import largest_file

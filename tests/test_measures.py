@@ -16,6 +16,7 @@ from reproducing.measures import (
     samples,
     varied,
 )
+from reproducing.mixtures import inherited
 from rgflow import data
 from rgflow.config import TrainConfig
 from rgflow.evaluation import evaluate
@@ -110,3 +111,19 @@ def test_squares_drawn_by_particles(subject):
     assert list(found.numbers) == ["RG-Flow, particles", "biharmonic"]
     for one in found.numbers.values():
         assert 0 < one["psnr_region"]["mean"] < one["psnr"]["mean"]
+
+
+def test_what_is_from_neither_image_and_what_is_half_from_each_or_all_from_one():
+    a, b, other = 100 * torch.rand(3, 400, 4, 4, 6, generator=torch.Generator().manual_seed(0))
+    half = (a + b) / 2
+    for ovals, share in ((other, 0.0), (half, 0.5)):
+        found = inherited(ovals, a, b)
+        for name in ("base colour", "colour", "place"):
+            first, first_error, second, second_error = found[name]
+            assert first == pytest.approx(share, abs=4 * first_error + 1e-9)
+            assert second == pytest.approx(share, abs=4 * second_error + 1e-9)
+            assert (first_error > 1e-3) == (ovals is other)
+    mixed = torch.cat((b[..., :3], a[..., 3:]), -1)
+    found = inherited(mixed, a, b)
+    assert found["colour"][::2] == pytest.approx((1, 0), abs=1e-6)
+    assert found["angle"][::2] == pytest.approx((0, 1), abs=1e-6)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rgflow.data import msds
-from rgflow.metrics.ovals import inherited, spreads
+from rgflow.metrics.ovals import spreads
 from rgflow.metrics.reader import (
     GREY,
     JITTER,
@@ -113,15 +113,3 @@ def test_features_are_in_units_of_their_standard_deviation(tests):
 @pytest.mark.skipif(not RESULT.is_file(), reason="installed without its sources")
 def test_the_shipped_weights_are_those_that_were_measured():
     assert weights_hash() == json.loads(RESULT.read_text())["weights"]
-
-
-def test_what_is_from_neither_image_and_what_is_half_from_each():
-    a, b, other = 100 * torch.rand(3, 400, 4, 4, 6, generator=torch.Generator().manual_seed(0))
-    half = (a + b) / 2
-    for ovals, share in ((other, 0.0), (half, 0.5)):
-        found = inherited(ovals, a, b)
-        for name in ("base colour", "colour", "place"):
-            first, first_error, second, second_error = found[name]
-            assert first == pytest.approx(share, abs=4 * first_error + 1e-9)
-            assert second == pytest.approx(share, abs=4 * second_error + 1e-9)
-            assert (first_error > 1e-3) == (ovals is other)

@@ -337,7 +337,7 @@ def test_a_run_that_was_interrupted(run, tmp_path, capsys):
 
 def test_a_model_that_is_too_large_or_lossy(run, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(shipping, "LARGEST", 1000)
+        patch.setattr(shipping, "MAX_BYTES", 1000)
         err = refused(capsys, run, tmp_path / "model")
     assert "Expected a model of at most 0 MB" in err
     with monkeypatch.context() as patch:
@@ -386,7 +386,7 @@ def test_a_model_of_the_package_is_whole_small_and_quick(name):
     card = Card.read(folder)
     assert card.name == name
     assert card.bytes == (folder / WEIGHTS).stat().st_size
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= shipping.LARGEST
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= shipping.MAX_BYTES
     page = (folder / "README.md").read_text(encoding="utf-8")
     assert all(f"| {name} | {text} |" in page for name, text in card.facts())
     start = time.process_time()  # other tests run beside this one

@@ -1,4 +1,4 @@
-"""Real NVP beyond the contract of all flows (test_model.py): geometry, masks, matched size."""
+"""Real NVP beyond the contract of all flows (test_model.py): geometry, masks."""
 
 import numpy as np
 import pytest

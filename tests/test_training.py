@@ -326,7 +326,7 @@ def test_three_in_a_row_go_back_with_a_lower_rate(tmp_path, poisoned):
 
 
 def test_a_loss_that_stays_without_a_value_ends_the_run(tmp_path, poisoned, monkeypatch):
-    monkeypatch.setattr(loop, "LOWEST", loop.LOWER**3)
+    monkeypatch.setattr(loop, "MIN_LR_FACTOR", loop.LR_DECAY**3)
     poisoned[0].update(range(100))
     with pytest.raises(ValueError, match="losses and gradients to stay finite"):
         train(tiny(steps=50), Run.create(tmp_path / "run"), progress=False)

@@ -1,4 +1,4 @@
-"""Tensors in a safetensors file, with the digests of all that it holds.
+"""Tensors in a safetensors file, with the digests of all that it holds; and in PyTorch's files.
 
 Its metadata are one JSON object, as safetensors gives several no order: `metadata`, words by name;
 `digests`, the beginnings of the SHA-256 of every tensor in the order of their names; and `sha256`,
@@ -8,6 +8,9 @@ file, its meaning is either the same or found to be changed.
 
 import hashlib
 import json
+import pickle
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,6 +97,39 @@ def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metada
         if _digest(tensor) != digest:
             raise DamagedError(f"the numbers of {name} aren't those that were written")
     return tensors, words
+
+
+class NeedsCodeError(DamagedError):
+    """A file can't be read without running functions that it names."""
+
+
+def load_torch(path: Path) -> Any:
+    """Read what `torch.save` wrote: tensors and plain values. PyTorch's reader of weights runs no
+    function that a file names but those that make tensors.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
+        NeedsCodeError: If it holds other objects.
+        DamagedError: If it isn't such a file, or is compressed, which `torch.save` never does and
+            may claim much memory.
+    """
+    with opened(path) as file:
+        try:
+            if zipfile.is_zipfile(file):
+                members = zipfile.ZipFile(file).infolist()
+                if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+                    raise DamagedError("its members are compressed")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except DamagedError:
+            raise
+        except pickle.UnpicklingError as error:
+            if named := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+                raise NeedsCodeError(f"it needs {named[1]}") from error
+            raise DamagedError(f"it can't be read by torch.load ({reason(error)})") from error
+        except Exception as error:
+            raise DamagedError(f"it can't be read by torch.load ({reason(error)})") from error
 
 
 def _digest(tensor: Tensor) -> str:

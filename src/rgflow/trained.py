@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cards import Card
-from rgflow.files import CARD, expanded, plain
+from rgflow.files import expanded, plain
 from rgflow.pretrained import folder_of
 
 if TYPE_CHECKING:
@@ -141,15 +140,28 @@ def load(name: str, size: Sequence[int] | None = None, out: str | None = None) -
         FileNotFoundError: If there is none.
         ValueError: If it can't be read, or can't take images of this size.
     """
-    model = replace(_load(name), out=expanded(out) if out else None)
+    import torch
+
+    from rgflow.training.start import find
+
+    found = find(name)
+    flow = found.flow().to("cuda" if torch.cuda.is_available() else "cpu")
+    model = Model(
+        found.name,
+        flow,
+        found.folder if found.run else locate(name)[1],
+        found.run,
+        found.config,
+        expanded(out) if out else None,
+    )
     if size is None:
         return model
     height, width = size
-    flow = model.flow.resized(height, width)
+    flow = flow.resized(height, width)
     return replace(
         model,
         flow=flow,
-        folder=RESULTS / f"{model.name.replace('/', '-')}-{height}x{width}",
+        folder=RESULTS / f"{found.name.replace('/', '-')}-{height}x{width}",
         run=None,
         config=model.config and replace(model.config, model=flow.config),
     )
@@ -164,27 +176,3 @@ def fingerprint(flow: Flow) -> str:
         found.update(name.encode())
         found.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()
-
-
-def _load(name: str) -> Model:
-    """The same, of the size that the flow learned from."""
-    import torch
-
-    from rgflow.architectures import load_flow
-    from rgflow.checkpoint import CONFIG
-    from rgflow.training.run import Run
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    folder, results = locate(name)
-    if not (folder / CONFIG).is_file():
-        run = Run.open(folder)
-        called = folder.resolve().name
-        return Model(called, run.flow().to(device), folder, run, run.config())
-    flow = load_flow(folder).to(device)
-    if (folder / CARD).is_file():
-        card = Card.read(folder)
-        return Model(card.name, flow, results, None, card.config)
-    if results != folder:
-        return Model(name, flow, results, None, None)
-    called = "/".join(folder.resolve().parts[-2:])  # `model` alone says little
-    return Model(called, flow, results, None, None)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
+from reproducing.mixtures import inherited
 from rgflow.analysis.levels import decode, encode
 from rgflow.analysis.mixing import every_threshold, hyperbolic, mix, mixing_grid
 from rgflow.bijectors.pixels import dequantize
@@ -14,7 +15,6 @@ from rgflow.figures.levels import progressive
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import thresholds
 from rgflow.figures.repair import repairs
-from rgflow.metrics.ovals import inherited
 from rgflow.metrics.reader import load_reader
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill, random_boxes, scores

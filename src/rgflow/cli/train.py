@@ -125,11 +125,12 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     if not pretrained:
         return config
 
-    from rgflow.training.start import settings
+    from rgflow.training.start import find
 
-    model, there = settings(pretrained)
+    found = find(pretrained)
+    there = found.config
     # What pays differs from machine to machine.
-    config = replace(config, model=replace(model, compute_dtype="auto"))
+    config = replace(config, model=replace(found.flow_config, compute_dtype="auto"))
     if preset:
         return config
     if there is None:

@@ -34,7 +34,7 @@ from rgflow.checks import check_whole
 from rgflow.files import expanded
 from rgflow.metrics.reader import load_reader, weights_hash
 from rgflow.reading import DamagedError, opened
-from rgflow.torch_files import NeedsCodeError, load_tensors
+from rgflow.tensors import NeedsCodeError, load_torch
 
 FID_WEIGHTS = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """SHA-256 of the Inception of 2015-12-05 in PyTorch's format, as pytorch-fid and torch-fidelity
@@ -327,7 +327,7 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
 def _state(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, by name; loading them runs no code."""
     try:
-        state = tensors.load(path)[0] if path.suffix == ".safetensors" else load_tensors(path)
+        state = tensors.load(path)[0] if path.suffix == ".safetensors" else load_torch(path)
     except NeedsCodeError as error:
         raise ValueError(
             f"Expected tensors only, which load without running code; {path} needs pickle "

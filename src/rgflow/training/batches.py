@@ -1,4 +1,4 @@
-"""Which images come when, and with which noise: a function of the seed and the step alone."""
+"""Batches of training images with their noise, as functions of the seed and the step alone."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,28 +14,28 @@ from rgflow.objectives import Batch
 
 Array = NDArray[Any]
 ORDER, NOISE, MIRROR, CHANNELS, SAMPLES = range(5)
-"""What random numbers are for: each has streams of its own."""
+"""Purposes of random numbers, each with streams of its own."""
 
 
 class Batches:
-    """Shuffled batches of images, integers dequantised.
+    """Shuffled batches of images, dequantised if they are integers.
 
-    Every epoch visits the images once in a new order. Nothing is remembered between calls, so any
-    step can be asked for at any time; and the noise belongs to a place in the global batch, so
-    however many processes share it, each image gets the same.
+    Every epoch visits the images once in a new order. There is no state between calls, so a batch
+    can be made for any step. The noise depends on the place in the global batch, and so not on the
+    number of processes.
 
     Args:
-        images: [N, C, H, W], uint8, or real-valued fields; none: batches have a size only.
+        images: [N, C, H, W], uint8, or real-valued fields; `None` for batches without images.
         batch_size: Images per step, over all processes.
-        seed: Of order, noise and mirroring.
+        seed: Seed of order, noise and mirroring.
         flip: Whether to mirror half of the images.
-        shuffle_channels: Whether to give the channels of each a random order.
-        rank: This process.
-        world: Number of processes; they must be able to share a batch equally.
+        shuffle_channels: Whether to put the channels of each image in a random order.
+        rank: Number of this process.
+        world: Number of processes.
         dtype: Number format of the result.
-        endless: Gives images by the number of the first one and how many; every step then has new
-            ones instead of those in `images`.
-        labels: Of the images, [N], if the flow has labels.
+        endless: Makes new images, used instead of `images`: from the number of the first one, and
+            how many.
+        labels: Labels of the images, [N], if the flow has labels.
 
     Raises:
         ValueError: If the batch can't be shared equally.

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: all that going on needs, at several steps."""
+"""The checkpoints of a run: everything needed to resume it, at several steps."""
 
 import json
 import math
@@ -14,43 +14,43 @@ from rgflow.reading import DamagedError, json_in, reason
 State = dict[str, Any]
 """Tensors and plain values, in dictionaries, lists and tuples."""
 STATE = "state"
-"""What the values are called in the metadata, where tensors are named."""
+"""The metadata's name for all values, in which tensors are named."""
 DAMAGED = ".damaged"
-"""How the names of files end that are set aside."""
+"""Suffix of damaged files that are set aside."""
 
 
 class Checkpoints:
-    """Files `STEP.safetensors` in a folder, with digests; the last few are kept.
+    """Files `STEP.safetensors` with digests, of which the newest are kept.
 
-    One that is damaged is passed over when the newest is loaded, and set aside when a newer one has
-    been written. None is deleted before a newer one has been read back.
+    `load` skips damaged files, and the next `save` renames them. An old checkpoint is deleted only
+    when a newer one has been written and read back.
 
     Args:
-        folder: Where they are; made when there is something to write.
-        keep: How many.
+        folder: Where they are; `save` makes it.
+        keep: How many to keep.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
         self.damaged = dict[Path, str]()
-        """Those that `load` has passed over, and what is wrong with them."""
+        """Files that `load` skipped, and what is wrong with each."""
 
     def paths(self) -> list[Path]:
-        """Those that are there, oldest first."""
+        """The checkpoints in the folder, oldest first."""
         return sorted(p for p in self.folder.glob("*.safetensors") if p.stem.isdecimal())
 
     def save(self, step: int, state: State) -> None:
-        """Write one and read it back, then delete the oldest if there are too many.
+        """Write a checkpoint and read it back, then delete the oldest if there are too many.
 
         Raises:
-            OSError: If it can't be written, or read back; those before it are still there.
+            OSError: If it can't be written, or read back; earlier checkpoints are still there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path, pack = self.folder / f"{step:08d}.safetensors", _Pack()
         values = json.dumps(pack(state))
         tensors.save(path, pack.tensors, {STATE: values})
         try:
-            _forget(path)
+            _drop_from_cache(path)
             tensors.load(path, sealed=True)
         except (OSError, DamagedError) as error:
             path.unlink(missing_ok=True)
@@ -66,11 +66,14 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def load(self) -> State | None:
-        """The newest that is as it was written; none, if there is none.
+        """Load the newest checkpoint that isn't damaged.
+
+        Returns:
+            The state; `None` if there are no checkpoints.
 
         Raises:
-            PermissionError: If one may not be read.
-            ValueError: If there are some, and all of them are damaged, or of an earlier version.
+            PermissionError: If a file may not be read.
+            ValueError: If all checkpoints are damaged, or an earlier version wrote them.
         """
         for path in reversed(self.paths()):
             try:
@@ -95,19 +98,20 @@ class Checkpoints:
         return None
 
     def damage(self) -> str:
-        """Which are damaged, and how, in words."""
+        """Which checkpoints are damaged, and how, in words."""
         return "; ".join(f"{path.name} is damaged, {how}" for path, how in self.damaged.items())
 
 
-def _forget(path: Path) -> None:
-    """Have a file read from the disk next time, rather than from memory, where that can be had."""
+def _drop_from_cache(path: Path) -> None:
+    """Make the next read of a file come from the disk, where the system can do that."""
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class _Pack:
-    """Values as JSON holds them: tensors by name, and what JSON lacks as objects of one word."""
+    """Encodes nested values as JSON: tensors by name; tuples, dictionaries with any keys, and
+    infinite numbers as objects with one key."""
 
     def __init__(self) -> None:
         self.tensors = dict[str, Tensor]()

@@ -1,4 +1,4 @@
-"""What a person sees of a training run: a live table on a terminal, or a line per validation."""
+"""The progress of a training: a live table on a terminal, otherwise a line per validation."""
 
 import math
 import time
@@ -58,7 +58,7 @@ class Display:
             self.live.stop()
 
     def update(self, step: int, seconds: float, fraction: float, nll: float) -> None:
-        """Take note of one step."""
+        """Show one step."""
         if self.began is None:
             self.began = step - 1, seconds
         if math.isfinite(nll):
@@ -68,7 +68,7 @@ class Display:
         self.progress.update(self.task, completed=fraction)
 
     def validated(self, result: Evaluation, scores: Mapping[str, float] | None = None) -> None:
-        """Take note of a validation, and of further scores of it."""
+        """Show a validation, with scores of the objective."""
         self.last, self.best = result, min(self.best, result.nll)
         self.scores = "".join(f", {name} {x:.3f}" for name, x in (scores or {}).items())
         if not self.live.is_started:
@@ -79,7 +79,7 @@ class Display:
             self.tell(f"{training}validation {found} {self.unit}{self.scores}")
 
     def tell(self, event: str) -> None:
-        """Print something that happened, above the live table if there is one."""
+        """Print an event, above the live table if there is one."""
         if self.enabled:
             clock = time.strftime("%H:%M:%S", time.gmtime(self.seconds))
             self.console.print(f"{clock}  step {self.step}  {event}")

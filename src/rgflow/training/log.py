@@ -13,9 +13,9 @@ from typing import Any
 from rgflow.reading import DamagedError, json_in, read
 
 LINE = re.compile(rb"(?<![^\n])[^\n]{2,65536}(?![^\n])")
-"""What may be an entry; nothing is as long as that."""
-MOST_LOG = 1 << 30
-"""Bytes of a log at the most, of ten million steps."""
+"""Lines that may be entries: no entry has more than 64 KiB."""
+MAX_LOG_BYTES = 1 << 30
+"""Longest log that is read: ten million steps take as much."""
 
 
 class Log:
@@ -23,9 +23,9 @@ class Log:
 
     Args:
         path: The file of JSON lines.
-        size: Bytes of it to keep; what a killed run had written after its last checkpoint goes.
-        tensorboard: A folder for TensorBoard's files; none: there are none.
-        step: Where the log goes on, for TensorBoard.
+        size: Bytes to keep; a killed run may have written more after its last checkpoint.
+        tensorboard: A folder for TensorBoard's files; `None` for none.
+        step: The step of the last checkpoint, from which TensorBoard continues.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Log:
             self._writer = SummaryWriter(str(tensorboard), purge_step=step or None)
 
     def write(self, step: int, seconds: float, **values: Any) -> None:
-        """Append one entry. Numbers that aren't finite become null, as JSON has none."""
+        """Append one entry, in which NaN and infinity become null."""
         entry = {"step": step, "seconds": round(seconds, 3), **values}
         plain = {k: None if _is_odd(v) else v for k, v in entry.items()}
         self._file.write(json.dumps(plain).encode() + b"\n")
@@ -51,12 +51,12 @@ class Log:
                     self._writer.add_scalar(name, value, step)
 
     def size(self) -> int:
-        """Bytes so far, all of them on the disk."""
+        """Flush the log to the disk, and return its size in bytes."""
         os.fsync(self._file.fileno())
         return self._file.seek(0, os.SEEK_END)
 
     def close(self) -> None:
-        """Nothing can be written after this."""
+        """Close all files."""
         self._file.close()
         if self._writer:
             self._writer.close()
@@ -67,7 +67,11 @@ def _is_odd(value: Any) -> bool:
 
 
 def check_tensorboard() -> None:
-    """Raise a `ValueError` unless TensorBoard is installed."""
+    """Check that TensorBoard is installed.
+
+    Raises:
+        ValueError: If it isn't.
+    """
     if find_spec("tensorboard") is None:
         raise ValueError(
             "Expected the package tensorboard, as tensorboard=true; it isn't installed: "
@@ -76,14 +80,18 @@ def check_tensorboard() -> None:
 
 
 def read_log(path: Path, keep: Callable[[dict[str, Any]], bool] = bool) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines, without lines that are damaged or were cut off.
+    """Read a file of JSON lines, skipping damaged lines.
+
+    Args:
+        path: The file; if it doesn't exist, there are no entries.
+        keep: Which objects to return.
 
     Raises:
         PermissionError: If it may not be read.
     """
     entries = []
     try:
-        content = read(path, MOST_LOG)
+        content = read(path, MAX_LOG_BYTES)
     except FileNotFoundError:
         return []
     for line in LINE.finditer(content):
@@ -95,7 +103,7 @@ def read_log(path: Path, keep: Callable[[dict[str, Any]], bool] = bool) -> list[
 
 
 def is_entry(entry: dict[str, Any]) -> bool:
-    """Whether an entry has a step and a time, and of numbers and an event what `Log` writes."""
+    """Whether an object has a step and a time, and otherwise only what `Log` writes."""
     numbers = isinstance(entry.get("step"), int) and isinstance(entry.get("seconds"), int | float)
     return numbers and all(
         isinstance(value, str)

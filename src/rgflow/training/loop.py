@@ -31,16 +31,17 @@ from rgflow.training.trainer import Trainer, check_state
 
 SAMPLES = 64
 """Images in the sample grid."""
-MOST_AT_ONCE = 128
-"""Images that are looked at together, where memory isn't scarce."""
+MAX_VALIDATION_BATCH = 128
+"""Images per batch of validation and sampling; fewer where training batches are small."""
 FIT_COUNT = 20_000
 """Training images that the pixel map is fitted to."""
 PATIENCE = 3
-"""Steps in a row whose loss or gradient isn't finite, after which training goes back."""
-LOWER = 0.5
-"""What the learning rate is multiplied by then."""
-LOWEST = LOWER**10
-"""Below this share of the learning rate, training gives up."""
+"""Steps in a row without a finite loss or gradient, after which training returns to the last
+checkpoint."""
+LR_DECAY = 0.5
+"""Factor of the learning rate at each such return."""
+MIN_LR_FACTOR = LR_DECAY**10
+"""Training gives up below this share of the learning rate."""
 
 
 def train(
@@ -139,8 +140,8 @@ def train(
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
-    """The settings with whatever depends on machine and working directory decided, so that a run
-    can be repeated and resumed from anywhere."""
+    """The settings with everything that depends on the machine or the working directory fixed, so
+    that a run can be repeated and resumed from anywhere."""
     model = config.model
     if model.compute_dtype == "auto":
         # In float64 there is something to check, which bfloat16 would blur.
@@ -177,7 +178,7 @@ def _check_kind(config: TrainConfig, images: Images) -> None:
 
 @contextmanager
 def _one_sentence_if_full(run: Run) -> Iterator[None]:
-    """Say in one sentence that a folder can't be written, and what is left."""
+    """Turn an `OSError` of a full disk into one sentence that says what is left."""
     try:
         yield
     except OSError as error:
@@ -194,7 +195,7 @@ def _one_sentence_if_full(run: Run) -> Iterator[None]:
 
 
 class _Session:
-    """From one start, or one resumption, to the next end."""
+    """A training from its start, or from where it is resumed, until it stops."""
 
     def __init__(
         self,
@@ -211,7 +212,7 @@ class _Session:
         self.last: tuple[int, Evaluation] | None = None
 
     def loop(self, interruptions: Interruptions, *, resumed: bool) -> None:
-        """Take steps until the budget is used or somebody asks to stop."""
+        """Take steps until the budget is used up or a signal arrives."""
         trainer = self.trainer
         if not resumed:
             self.save()  # so that there is always a good state to go back to
@@ -246,21 +247,25 @@ class _Session:
             self.tell("step left out: its loss or gradient isn't finite")
 
     def tell(self, event: str) -> None:
-        """Log and show something out of the ordinary."""
+        """Log and show an event."""
         if self.main:
             self.run.log.write(self.trainer.step, self.trainer.seconds, event=event)
             self.display.tell(event)
 
     def go_back(self) -> None:
-        """To the last checkpoint, with a lower learning rate."""
+        """Return to the last checkpoint, with a lower learning rate.
+
+        Raises:
+            ValueError: If the learning rate has become too small.
+        """
         trainer, step = self.trainer, self.trainer.step
-        factor, skipped = trainer.lr_factor * LOWER, trainer.skipped_steps
+        factor, skipped = trainer.lr_factor * LR_DECAY, trainer.skipped_steps
         seconds = trainer.seconds
-        if factor < LOWEST:
+        if factor < MIN_LR_FACTOR:
             raise ValueError(
                 f"Expected losses and gradients to stay finite; they don't, at step {step}, not "
-                f"even with {LOWEST:.0e} of the learning rate: look at the data, lower --lr, or "
-                f"raise --warmup; checkpoints and log are in {self.run.folder}."
+                f"even with {MIN_LR_FACTOR:.0e} of the learning rate: look at the data, lower "
+                f"--lr, or raise --warmup; checkpoints and log are in {self.run.folder}."
             )
         trainer.accelerator.wait_for_everyone()
         state = self.checkpoints.load()
@@ -282,8 +287,8 @@ class _Session:
             self.checkpoints.save(self.trainer.step, self.trainer.state())
 
     def validate(self) -> None:
-        """Likelihood of validation images, or else the objective on samples, with the averaged
-        weights; the best model, a checkpoint, pictures."""
+        """Validate the averaged weights, on images or samples; then save the model if it is the
+        best, a checkpoint, and pictures."""
         trainer, run = self.trainer, self.run
         if self.main:
             flow = trainer.optimisation.averaged_flow()
@@ -306,7 +311,8 @@ class _Session:
 
     @torch.no_grad()
     def _validated(self, flow: Flow) -> tuple[Terms, Evaluation, dict[str, float]]:
-        """Terms of validation images, or of samples, what the flow is judged by, and scores."""
+        """Terms of the validation images, or of samples; what they come to; and the objective's own
+        scores."""
         config = self.trainer.config
         at_once = self._at_once()
         if self.validation:
@@ -324,13 +330,13 @@ class _Session:
         return terms, result, config.objective.scores(losses)
 
     def _at_once(self) -> int:
-        """How many images may be looked at at a time where steps of the training fit in memory:
-        without gradients, four times what a part of a batch holds."""
+        """Images per batch without gradients: four times as many as a training step holds, which
+        fits in the same memory."""
         config = self.trainer.config
-        return min(MOST_AT_ONCE, 4 * math.ceil(config.batch_size / config.accumulate))
+        return min(MAX_VALIDATION_BATCH, 4 * math.ceil(config.batch_size / config.accumulate))
 
     def _draw(self, flow: Flow) -> None:
-        """Samples from the same latents every time, and the learning curve."""
+        """Draw samples, from the same latents every time, and the learning curve."""
         if flow.config.channels in (1, 3) and flow.pixels:
             device = flow.device
             z = flow.draw(SAMPLES, generator=torch.Generator(device).manual_seed(0))
@@ -348,7 +354,11 @@ class _Session:
         self.run.draw_curve(flow.unit.name)
 
     def finish(self, interrupted: bool, skipped: tuple[str, ...]) -> TrainingResult:
-        """Validate and save what the last steps came to."""
+        """Validate and save the last weights, and write the result.
+
+        Raises:
+            ValueError: If their likelihood isn't finite.
+        """
         trainer = self.trainer
         if self.last is None or self.last[0] != trainer.step:
             self.save()  # a validation takes time, which a job scheduler may not grant

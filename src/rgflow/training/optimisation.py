@@ -1,4 +1,4 @@
-"""One step of the optimiser, with all that belongs to it: clipping, AdamW or Muon, averaging."""
+"""A step of the optimiser: clipping, AdamW or Muon, and the moving average of the weights."""
 
 import ctypes
 import math
@@ -30,9 +30,9 @@ class Optimisation:
     """AdamW on a flow (paper, Appendix A), or Muon where that applies, and averaged weights.
 
     Args:
-        flow: The flow, of which parameters that need no gradient stay as they are.
+        flow: The flow; its parameters that need no gradient stay as they are.
         config: Optimiser, betas, weight decay, clipping, averaging.
-        accelerator: Spreads the work over processes; none: this one alone.
+        accelerator: Spreads the work over processes; `None`: a single process.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Optimisation:
             optimizer.zero_grad()
 
     def state(self) -> dict[str, Any]:
-        """All that changes from step to step."""
+        """Weights, state of the optimisers, and average."""
         return {
             "flow": self.flow.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -114,10 +114,14 @@ class Optimisation:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to a state that `state` gave, of the same flow and settings."""
+        """Restore what `state` returned, of the same flow and settings.
+
+        Raises:
+            ValueError: If the state of an optimiser is of other weights.
+        """
         self.flow.load_state_dict(state["flow"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            now = optimizer.state_dict()["param_groups"]  # as the settings say, not the file
+            now = optimizer.state_dict()["param_groups"]  # from the settings, not the file
             optimizer.load_state_dict({"state": saved["state"], "param_groups": now})
             for group in optimizer.param_groups:
                 for p in group["params"]:
@@ -128,8 +132,10 @@ class Optimisation:
             self.average.load_state_dict(state["average"])
 
     def _clip(self) -> float:
-        """Scale the gradient down to the largest norm allowed; gradients that are smaller, which is
-        most of them, aren't touched. Gradients are whole in every process, so each can do it."""
+        """Scale the gradient down to `max_grad_norm`, if it is larger; returns its norm before.
+
+        Every process has the whole gradient, so none has to ask the others.
+        """
         parameters = [p for p in self.flow.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.config.max_grad_norm and self.config.max_grad_norm < norm < math.inf:
@@ -137,7 +143,7 @@ class Optimisation:
         return float(norm)
 
     def averaged_flow(self) -> Flow:
-        """The flow with averaged weights; before the first step, or without average, as it is."""
+        """The flow with averaged weights; the flow itself before the first step."""
         if self.average is None or not self.average.n_averaged:
             return self.flow
         flow = self.average.module
@@ -146,7 +152,7 @@ class Optimisation:
 
 
 class _Losses(nn.Module):
-    """An objective as a module, which is what wrappers for several processes take."""
+    """An objective as a module, as `Accelerator.prepare` needs it."""
 
     def __init__(self, flow: Flow, objective: Objective) -> None:
         super().__init__()
@@ -166,8 +172,8 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """An exponential average over at most about the last tenth of the steps so far, so that the
-    weights at the start are soon forgotten however slow the decay."""
+    """An exponential average over at most the last tenth of the steps so far, so that even a slow
+    decay soon forgets the initial weights."""
 
     @torch.no_grad()
     def update(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
@@ -178,10 +184,10 @@ def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], 
 
 
 def prepare_machine() -> None:
-    """Have glibc keep freed memory instead of giving it back to the system.
+    """Make glibc keep freed memory instead of returning it to the system.
 
-    The large temporaries of a step would otherwise be new pages at every call, each of which costs
-    a page fault. Does nothing elsewhere than on Linux with glibc.
+    Otherwise every large temporary of a step would get new pages, and each page costs a fault. Does
+    nothing on systems other than Linux with glibc.
     """
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h
     if not sys.platform.startswith("linux"):

@@ -1,10 +1,10 @@
-"""A run folder: everything that a training run leaves behind.
+"""A run folder: everything that a training writes.
 
-config.yaml      the settings, complete; can be passed back with --config
+config.yaml      all settings; can be passed back with --config
 run.json         versions, git state, machine, data, and at the end the result
 log.jsonl        one JSON object per step, per validation, and per event
-tensorboard/     the same for TensorBoard, if wanted
-checkpoints/     what going on needs, at the last few validations
+tensorboard/     the same for TensorBoard, with `tensorboard: true`
+checkpoints/     everything needed to resume, at the last few validations
 model/           averaged weights of the best validation, for `load_flow`, and the quantiles of the
                  terms of the validation images
 pictures/        sample grids, the learning curve
@@ -46,29 +46,31 @@ from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.log import Log, is_entry, read_log
 
 FORMAT = 2
-"""Of run folders; a reader refuses others."""
+"""Format of run folders; other numbers are refused."""
 SOURCES = ("py", "yaml", "toml")
-"""Kinds of files in a repository that a result can depend on."""
+"""Endings of the files in a repository that a result can depend on."""
+BF16_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512"}
+"""By the flag in /proc/cpuinfo that a processor has them."""
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a training run came to.
+    """The result of a training.
 
     Attributes:
-        steps: Optimiser steps taken.
-        seconds: Time they took by the run's clock, validation included.
-        images_per_second: Over the whole of that time.
-        unit: Of the likelihoods.
-        validation: Negative log-likelihood of the validation images, with the averaged weights, at
-            the end.
+        steps: Steps of the optimiser.
+        seconds: Their time by the run's clock, validation included.
+        images_per_second: Training images over that time.
+        unit: Unit of the likelihoods.
+        validation: Negative log-likelihood of the validation images under the last averaged
+            weights.
         best: The best validation, whose model is kept.
-        interrupted: Whether it was stopped by hand.
-        skipped_steps: Steps that were left out because loss or gradient weren't finite.
-        compile_seconds: Time to compile maps of the unit cube, before the clock started; none: they
-            weren't.
-        skipped: Training files that were left out, each with the reason.
+        interrupted: Whether a signal stopped it.
+        skipped_steps: Steps without a finite loss or gradient.
+        compile_seconds: Time to compile maps, before the clock started; `None` if they weren't
+            compiled.
+        skipped: Training files that couldn't be read, each with the reason.
     """
 
     steps: int
@@ -132,7 +134,7 @@ class Run:
     """A run folder.
 
     Args:
-        folder: Where it is.
+        folder: The folder; it need not exist yet.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -146,14 +148,14 @@ class Run:
         """A new run; its folder is made when there is something to write.
 
         Raises:
-            ValueError: If there is something in the folder already.
+            ValueError: If the folder isn't empty.
         """
         run = cls(folder)
         if not first_process():
-            return run  # the first may have begun to write
+            return run  # the first process may have begun to write
         there = run.folder.exists() and not run.folder.is_dir()
         if run.folder.is_dir():
-            # Hidden files are what a process leaves that is killed before it has written anything.
+            # A process that is killed before it writes anything leaves hidden files.
             there = any(not path.name.startswith(".") for path in run.folder.iterdir())
         if there:
             raise ValueError(
@@ -164,18 +166,18 @@ class Run:
 
     @classmethod
     def unfinished(cls, folder: str | Path) -> "Run":
-        """A run that has begun, to go on with; it need not have a model yet.
+        """A run to resume; it need not have a model yet.
 
         Raises:
-            FileNotFoundError: If it isn't there.
-            ValueError: If a version of rgflow with other run folders wrote it.
+            FileNotFoundError: If there is no such run.
+            ValueError: If run.json is damaged, or another version of rgflow wrote the folder.
         """
         run = cls(folder)
         if not (run.folder / CONFIG).is_file():
             wrong = f"has no {CONFIG}" if run.folder.exists() else "isn't there"
             raise FileNotFoundError(f"Expected the folder of a training run; {run.folder} {wrong}.")
         record = run.record()
-        # A process that is killed right after its first file leaves no record.
+        # A process that is killed right after its first file leaves no run.json.
         there = (run.folder / RECORD).exists()
         if there and not record:
             raise ValueError(
@@ -195,8 +197,8 @@ class Run:
         """A run that has a model.
 
         Raises:
-            FileNotFoundError: If it isn't there, or has no model yet.
-            ValueError: If a version of rgflow with other run folders wrote it.
+            FileNotFoundError: If there is no such run, or it has no model yet.
+            ValueError: If another version of rgflow wrote the folder.
         """
         run = cls.unfinished(folder)
         if not run.model.is_dir():
@@ -207,10 +209,11 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the folder to this process; a process that dies, however it does, lets go of it.
+        """Lock the folder for this process; the lock ends with the process, even if it is killed.
 
         Raises:
-            ValueError: If another process is training there, or the folder can't be made.
+            ValueError: If another process is training there, the folder can't be made, or
+                something in it is a link.
         """
         lock = self.folder / ".lock"
         for name in (CONFIG, RECORD, LOG, ".lock", "model", "pictures", "checkpoints"):
@@ -233,7 +236,7 @@ class Run:
             yield
 
     def checkpoints(self, keep: int) -> Checkpoints:
-        """Its checkpoints, of which the last few are kept."""
+        """The checkpoints, of which the newest `keep` are kept."""
         return Checkpoints(self.folder / "checkpoints", keep)
 
     def config(self) -> TrainConfig:
@@ -253,7 +256,7 @@ class Run:
             ) from error
 
     def record(self) -> dict[str, Any]:
-        """What run.json says, with everything of its type; nothing if it isn't there or is damaged.
+        """The content of run.json, checked; empty if it is missing or damaged.
 
         Raises:
             PermissionError: If it may not be read.
@@ -266,7 +269,7 @@ class Run:
         return content
 
     def past(self) -> Start:
-        """How it has been trained so far."""
+        """How the flow has been trained so far."""
         record = self.record()
         last: dict[str, Any] = record.get("result") or next(
             (entry for entry in reversed(self.entries()) if "nll" in entry), {}
@@ -277,7 +280,7 @@ class Run:
             steps=last.get("steps", last.get("step")),
             seconds=last.get("seconds"),
             start=start,
-            # Folders of this machine are nowhere else.
+            # Paths of this machine mean nothing on others.
             config=replace(self.config(), pretrained=start.model if start else None),
             began=record.get("started"),
             **{name: record.get(name) for name in ("machine", "versions", "git")},
@@ -296,14 +299,15 @@ class Run:
         processes: int,
         start: Start | None = None,
     ) -> None:
-        """Write what is known before the first step; of a run that goes on, all but its start.
+        """Write config.yaml and run.json; a resumed run keeps when and with what it started.
 
         Args:
-            config: Its settings, with what depends on the machine decided.
+            config: The settings, resolved by `rgflow.training.loop.resolved`.
             flow: The flow.
-            images: What it learns from; none: nothing.
-            processes: How many train together.
-            start: What its weights were at the start; none: new, or as was written already.
+            images: The training images; `None` for objectives that need none.
+            processes: How many processes train together.
+            start: The model whose weights it started with; `None` for random weights, or for a
+                resumed run.
 
         Raises:
             OSError: If the folder can't be written.
@@ -340,11 +344,11 @@ class Run:
         )
 
     def write_result(self, result: Any) -> None:
-        """Add what the run came to (a dataclass) to run.json."""
+        """Add the result (a dataclass) to run.json."""
         self.save_json(RECORD, {**self.record(), "result": asdict(result)})
 
     def open_log(self, size: int, step: int, *, tensorboard: bool) -> None:
-        """Open the log for writing, `size` bytes of which are kept, as `log`."""
+        """Open the log for writing, as `log`, after cutting it to `size` bytes."""
         folder = self.folder / "tensorboard" if tensorboard else None
         self.log = Log(self.folder / LOG, size, folder, step)
 
@@ -353,7 +357,7 @@ class Run:
         return read_log(self.folder / LOG, is_entry)
 
     def save_model(self, flow: Flow, quantiles: TermQuantiles) -> None:
-        """Write the flow, and the quantiles of its terms on clean images, in place of what was."""
+        """Write the flow and the quantiles of its terms, over those that were there."""
         flow.save_pretrained(self.model)
         self.save_json("model/quantiles.json", quantiles)
 
@@ -363,13 +367,13 @@ class Run:
         figures.learning_curve(self.entries(), unit, self.pictures / "curve.png")
 
     def save_json(self, name: str, content: Any) -> Path:
-        """Write a result (a dataclass or plain values) beside the run."""
+        """Write a result (a dataclass or plain values) into the folder."""
         path = self.folder / name
         write_json(path, content)
         return path
 
     def save_picture(self, picture: Image.Image, name: str) -> Path:
-        """Write a picture into the run's folder of pictures."""
+        """Write a picture into the folder `pictures`."""
         path = self.pictures / name
         self.pictures.mkdir(exist_ok=True)  # somebody may have cleared it away
         return write_picture(path, picture)
@@ -381,15 +385,15 @@ def several_processes() -> bool:
 
 
 def first_process() -> bool:
-    """Whether this is the one of them that writes and prints."""
+    """Whether this is the process that writes and prints."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of this package's repository, and whether code or configurations there have changes;
-    none if it wasn't installed from one. Results that lie there uncommitted don't change the next.
+    """Commit of this package's repository, and whether its code has uncommitted changes; `None` if
+    it wasn't installed from a repository.
 
-    Never that of the current folder: git runs commands that a repository's settings name.
+    The current folder's repository is never asked: git runs commands that its settings name.
     """
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
@@ -408,7 +412,7 @@ def git_state() -> dict[str, Any] | None:
 
 def processor() -> str:
     """The processor's name, its family and model where the name may not tell generations apart, and
-    whether it has bfloat16 matrix units."""
+    its instructions for products of bfloat16 numbers."""
     info = Path("/proc/cpuinfo")
     known: dict[str, str] = {}
     for line in info.read_text().splitlines() if info.is_file() else ():
@@ -416,5 +420,7 @@ def processor() -> str:
         known.setdefault(key.strip(), value.strip())
     name = known.get("model name") or platform.processor() or platform.machine()
     facts = [f"{key} {known[key]}" for key in ("cpu family", "model") if key in known]
-    facts.append(f"with{'' if 'amx_bf16' in known.get('flags', '') else 'out'} bf16 matrix units")
+    flags = known.get("flags", "").split()
+    units = [name for flag, name in BF16_INSTRUCTIONS.items() if flag in flags]
+    facts.append(f"bf16 instructions: {' and '.join(units) or 'none'}")
     return f"{name} ({', '.join(facts)})"

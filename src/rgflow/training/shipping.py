@@ -1,4 +1,4 @@
-"""From a run to a model to share: small, measured as stored, with a card."""
+"""Turns a run into a model to share: weights in float16, measured as stored, with a card."""
 
 import math
 import shutil
@@ -27,12 +27,12 @@ from rgflow.metrics.scores import score
 from rgflow.text import Report
 from rgflow.training.run import LOG, RECORD, Run
 
-LARGEST = 10_000_000
-"""Bytes of weights: all models of the package together stay small beside torch."""
+MAX_BYTES = 10_000_000
+"""Largest file of weights, so that the package stays small beside torch."""
 ENCODED = 500
 """Test images that are encoded and decoded."""
 BATCH = 100
-"""Of them, at a time."""
+"""Of these, images at a time."""
 FLOORS = {"msds1": 0.187, "msds2": 0.202}
 """Entropy of the generators of `rgflow.data.msds`, in bits/dim, as estimated beforehand;
 `benchmarks/floors.py` counts 0.191 and 0.208, but not that ovals hide some of each other."""
@@ -56,13 +56,14 @@ def ship(
 
     Args:
         run: The run.
-        folder: Where to; made if it isn't there.
-        count: Test images for the likelihood, at the most.
-        seed: Of the noise that dequantises them.
-        samples: For Fréchet distances, which take as many test and training images; 0: none.
-        unfinished: Also take the best model so far of a run that was interrupted.
-        remarks: What else should stand on the card.
-        progress: Told of what takes long.
+        folder: Folder of the model; made if it doesn't exist.
+        count: Most test images for the likelihood.
+        seed: Seed of the noise that dequantises them.
+        samples: Number of samples for Fréchet distances, which take as many test and training
+            images; 0 for no distances.
+        unfinished: Whether to take the best model so far of an interrupted run.
+        remarks: Further text for the card.
+        progress: Called with the progress of long parts.
 
     Returns:
         The card.
@@ -100,9 +101,9 @@ def ship(
         made = Path(place)
         run.flow().save_pretrained(made, storage="float16")
         size = (made / checkpoint.WEIGHTS).stat().st_size
-        if size > LARGEST:
+        if size > MAX_BYTES:
             raise ValueError(
-                f"Expected a model of at most {LARGEST / 1e6:.0f} MB; that of {run.folder} has "
+                f"Expected a model of at most {MAX_BYTES / 1e6:.0f} MB; that of {run.folder} has "
                 f"{size / 1e6:.1f} MB in float16: train a smaller one."
             )
         flow = load_flow(made)

@@ -1,6 +1,8 @@
-"""What a training begins with, and what of it is learned: weights of a model, and some levels."""
+"""The flow that a training begins with: weights of a trained one, and the levels to learn."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
@@ -14,27 +16,59 @@ from rgflow.flow import Flow
 from rgflow.pretrained import folder_of
 from rgflow.training.run import Run
 
+OF_TRAINING = ("steps", "seconds", "start", "began", "machine", "versions", "git")
+"""What the card of a model says of its training that `Start` holds too."""
 
-def settings(name: str) -> tuple[FlowConfig, TrainConfig | None]:
-    """What the flow of a run or a model is made of, and the settings of its training, which a model
-    without a card doesn't tell.
 
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If they can't be read.
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained flow on this machine, whose weights haven't been read yet.
+
+    Attributes:
+        name: What to call it.
+        folder: That of the run or of the model.
+        run: The run, if the flow is that of one.
+        card: The card of the model, if it has one.
     """
-    folder = folder_of(name)
-    if not (folder / CONFIG).is_file():
-        config = Run.open(folder).config()
-    elif (folder / CARD).is_file():
-        config = Card.read(folder).config
-    else:
-        return FlowConfig.from_dict(load_config(folder)[0]), None
-    return config.model, config
+
+    name: str
+    folder: Path
+    run: Run | None = None
+    card: Card | None = None
+
+    @property
+    def config(self) -> TrainConfig | None:
+        """The settings of the training; none for a model without a card."""
+        if self.run:
+            return self.run.config()
+        return self.card.config if self.card else None
+
+    @property
+    def flow_config(self) -> FlowConfig:
+        """The architecture."""
+        config = self.config
+        return config.model if config else FlowConfig.from_dict(load_config(self.folder)[0])
+
+    def flow(self) -> Flow:
+        """The flow, of the size that it was trained on."""
+        return self.run.flow() if self.run else load_flow(self.folder)
+
+    def past(self) -> Start:
+        """How it was trained."""
+        if self.run:
+            return self.run.past()
+        if not self.card:
+            return Start(model=self.name, steps=None, seconds=None)
+        made = self.card.training
+        return Start(
+            model=self.name,
+            config=self.card.config,
+            **{field: getattr(made, field) for field in OF_TRAINING},
+        )
 
 
-def past(name: str) -> Start:
-    """How a run or a model was trained.
+def find(name: str) -> Trained:
+    """The run or the model of a name, or in a folder.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -42,42 +76,31 @@ def past(name: str) -> Start:
     """
     folder = folder_of(name)
     if not (folder / CONFIG).is_file():
-        return Run.open(folder).past()
+        return Trained(name=folder.resolve().name, folder=folder, run=Run.open(folder))
     if (folder / CARD).is_file():
         card = Card.read(folder)
-        made = card.training
-        return Start(
-            model=card.name,
-            steps=made.steps,
-            seconds=made.seconds,
-            start=made.start,
-            config=card.config,
-            began=made.began,
-            machine=made.machine,
-            versions=made.versions,
-            git=made.git,
-        )
+        return Trained(name=card.name, folder=folder, card=card)
     # The name of a folder `model` alone says little.
     called = "/".join(folder.resolve().parts[-2:]) if folder == expanded(name) else name
-    return Start(model=called, steps=None, seconds=None)
+    return Trained(name=called, folder=folder)
 
 
 def load_start(flow: Flow, config: TrainConfig) -> Start:
     """Give a flow the weights, and the pixel map, of the model that `config.pretrained` names.
 
-    Returns:
-        What the model is, and how it had been trained.
-
     A model of windows, or one whose levels share their weights, may be smaller than the flow, whose
-    further levels then begin with the weights of those below them.
+    further levels then start with the weights of those below them.
+
+    Returns:
+        The model, and how it had been trained.
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If its flow is another one.
+        ValueError: If its architecture differs from the flow's.
     """
     assert config.pretrained
-    folder = folder_of(config.pretrained)
-    model = load_flow(folder) if (folder / CONFIG).is_file() else Run.open(folder).flow()
+    found = find(config.pretrained)
+    model = found.flow()
     mine, theirs = _flat(flow.config), _flat(model.config)
     of_size = {"height", "width", "levels"} if _grows(flow, model) else set()
     if different := [
@@ -95,11 +118,11 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
         flow.load_weights_from(model)
     else:
         flow.load_state_dict(model.state_dict())
-    return past(config.pretrained)
+    return found.past()
 
 
 def _grows(flow: Flow, model: Flow) -> bool:
-    """Whether a flow may begin with the weights of a model of another size."""
+    """Whether a flow may start with the weights of a model of another size."""
     alike = flow.config.shared or flow.config.geometry.any_size
     return alike and flow.image_shape[1:] != model.image_shape[1:] and model.levels > 1
 
@@ -114,8 +137,11 @@ def _flat(config: FlowConfig) -> dict[str, Any]:
 
 
 def check_kinds(flow: Flow) -> None:
-    """Raise a `ValueError` if a flow tells kinds of levels apart that it doesn't have, as larger
-    images would have levels of a kind that wasn't trained."""
+    """Check that all embeddings of levels are trained, as larger images would use them.
+
+    Raises:
+        ValueError: If the flow has fewer levels than embeddings.
+    """
     kinds, alike = flow.config.level_embedding, max(flow.levels - flow.config.shared_from, 0)
     if kinds > alike:
         raise ValueError(
@@ -125,10 +151,10 @@ def check_kinds(flow: Flow) -> None:
 
 
 def learn_levels(flow: Flow, levels: Sequence[int]) -> None:
-    """Let only the weights of some levels be learned; those of the others need no gradient.
+    """Train only the weights of some levels.
 
     Raises:
-        ValueError: If there is no such level, or weights are those of several.
+        ValueError: If the flow doesn't have a level, or weights are shared with other levels.
     """
     if beyond := [level for level in levels if level >= flow.levels]:
         raise ValueError(

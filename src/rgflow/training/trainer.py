@@ -26,19 +26,22 @@ from rgflow.objectives import Batch
 from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation, training_dtype
 
-FREE = {
+CHANGEABLE = {
     "minutes", "steps", "validate_every", "validate_count", "keep", "tensorboard", "compile",
     "accumulate", "data_root", "download", "pretrained",
 }  # fmt: skip
-"""Settings that may change when a run goes on."""
+"""Settings that may change when a run is resumed."""
 
 
 def check_state(state: dict[str, Any], config: TrainConfig) -> None:
-    """Raise a `ValueError` unless a checkpoint is of these settings, which may be known before the
-    flow that they describe is made, and holds as many numbers as that."""
+    """Check that a checkpoint fits the settings, before the flow that they describe is made.
+
+    Raises:
+        ValueError: If it is of other settings, holds too few weights, or isn't a checkpoint.
+    """
     try:
         of_run = state["config"]
-        # Settings that there weren't when the run began have the value that changes nothing.
+        # Settings that an earlier version lacked have the default, which changes nothing.
         theirs = TrainConfig.from_dict(of_run).to_dict()
         held = sum(tensor.numel() for tensor in state["flow"].values())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -47,7 +50,7 @@ def check_state(state: dict[str, Any], config: TrainConfig) -> None:
     levels = [of["model"]["levels"] for of in (theirs, mine)]
     if None in levels:  # as many as fit, which the size says
         theirs["model"]["levels"] = mine["model"]["levels"]
-    if changed := [k for k in mine if k not in FREE and theirs[k] != mine[k]]:
+    if changed := [k for k in mine if k not in CHANGEABLE and theirs[k] != mine[k]]:
         raise ValueError(
             f"Expected the settings that the run began with; {', '.join(changed)} differ in "
             f"its config.yaml: begin a new run for other settings."
@@ -64,7 +67,17 @@ def _other(reason: object) -> ValueError:
 
 
 class Trainer:
-    """The state of a training in memory: weights, optimiser, average, clock."""
+    """The state of a training in memory: weights, optimiser, average, clock.
+
+    Args:
+        config: The settings, resolved by `rgflow.training.loop.resolved`.
+        flow: The flow.
+        images: The training images; `None` for objectives that need none.
+        accelerator: Spreads the work over processes.
+
+    Raises:
+        ValueError: If the processes can't share a batch equally.
+    """
 
     def __init__(
         self, config: TrainConfig, flow: Flow, images: Images | None, accelerator: Accelerator
@@ -96,7 +109,7 @@ class Trainer:
         self._start = self._now()
 
     def state(self) -> dict[str, Any]:
-        """All that going on needs."""
+        """Everything needed to resume the training."""
         return {
             "config": self.config.to_dict(),
             "step": self.step,
@@ -111,11 +124,10 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to a state that `state` gave.
+        """Resume from what `state` returned.
 
         Raises:
-            ValueError: If it is of other settings, or something else; or the training images
-                aren't the same.
+            ValueError: If the state is of other settings or other training images, or isn't one.
         """
         check_state(state, self.config)
         if state["data"] != self.data:
@@ -135,10 +147,10 @@ class Trainer:
             raise _other(error) from error
 
     def compile(self) -> str | None:
-        """Compile maps of the unit cube if that is wanted, by a first pass that changes nothing.
+        """Compile maps, where the settings say so, by a first pass that changes nothing.
 
         Returns:
-            Why that wasn't possible, such as for want of Python's header files; none if it was.
+            Why it failed, such as missing header files of Python; `None` if it didn't.
         """
         if not self.config.compile or not self.flow.compile_maps():
             return None
@@ -164,28 +176,31 @@ class Trainer:
         return self._now() - self._start
 
     def start_clock(self, seconds: float = 0.0) -> None:
-        """Let the clock go on from a number of seconds."""
+        """Set the clock to a number of seconds."""
         self._start = self._now() - seconds
 
     def fraction(self) -> float:
-        """How much of the budget is used, 0 to 1."""
+        """Used share of the budget, 0 to 1."""
         config = self.config
         of_time = self.seconds / (60 * config.minutes) if config.minutes else 0.0
         of_steps = self.step / config.steps if config.steps else 0.0
         return min(max(of_time, of_steps), 1.0)
 
     def agreed(self, *numbers: float) -> list[float]:
-        """What the main process says: clocks and signals differ, and all must do the same."""
+        """The main process' values of some numbers that may differ between processes."""
         if self.accelerator.num_processes == 1:
             return list(numbers)
         tensor = torch.tensor(numbers, dtype=torch.float64, device=self.accelerator.device)
         return broadcast(tensor).tolist()
 
     def take_step(self, fraction: float) -> bool:
-        """One step of the optimiser; false if it was left out, loss or gradient not being finite.
+        """Take one step of the optimiser.
 
         Args:
-            fraction: How much of the budget is used.
+            fraction: Used share of the budget, which the learning rate may depend on.
+
+        Returns:
+            Whether loss and gradient were finite; otherwise the step was skipped.
         """
         config = self.config
         self.lr = config.lr * self.lr_factor * min((self.step + 1) / max(config.warmup, 1), 1.0)
@@ -204,7 +219,7 @@ class Trainer:
         return good
 
     def _backward(self, batch: Batch) -> Tensor:
-        """Gradients of a batch, in parts if that is wanted; returns the sum of its losses."""
+        """Find the gradients of a batch, in `accumulate` parts; returns the sum of its losses."""
         parts = batch.split(self.config.accumulate)
         total = torch.zeros((), dtype=self.flow.dtype, device=self.flow.device)
         for k, part in enumerate(parts):
@@ -218,7 +233,7 @@ class Trainer:
 
 
 def _endless(config: TrainConfig, accelerator: Accelerator) -> Callable[[int, int], Array] | None:
-    """What gives new images in every step; none: those of the training set come again."""
+    """The source of new images for every step; `None` if the training set is repeated."""
     if config.fresh:
         return msds.endless(cast(msds.Kind, config.data))
     kind, _, path = config.data.partition(":")
@@ -235,7 +250,7 @@ def _endless(config: TrainConfig, accelerator: Accelerator) -> Callable[[int, in
 
 
 def _fingerprint(images: Images) -> str:
-    """Tells sets of images apart by their number, size, and some of them."""
+    """A short text that differs between sets of images: of their shape, and some of them."""
     some = images.images[np.linspace(0, len(images) - 1, 64).astype(int)]
     shape = "x".join(map(str, images.images.shape))
     return f"{shape}-{zlib.crc32(np.ascontiguousarray(some).tobytes()):08x}"

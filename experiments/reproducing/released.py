@@ -17,7 +17,7 @@ from rgflow.files import expanded
 from rgflow.geometries import Blocks
 from rgflow.model import RGFlow
 from rgflow.reading import DamagedError
-from rgflow.torch_files import load_tensors
+from rgflow.tensors import load_torch
 
 Weights = dict[str, Tensor]
 _RENAMED = {"bias": "bias", "weight_g": "length", "weight_v": "direction", "scale": "beta"}
@@ -49,7 +49,7 @@ def load_released(path: str | Path, prior: Literal["laplace", "gaussian"] | None
     """
     path = expanded(path)
     try:
-        content = load_tensors(path)
+        content = load_torch(path)
         weights = {str(name).removeprefix("module."): x for name, x in content["flow"].items()}
         config = _config(weights, prior)
         if sum(x.numel() for x in weights.values()) < RGFlow.least_parameters(config):
