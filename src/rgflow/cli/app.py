@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from rgflow.cli.parsing import Parser, parse, some
-from rgflow.trained import locate
+from rgflow.pretrained import folder_of
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
             "Expected the package gradio, which builds the page; it isn't installed: run "
             "pip install 'rgflow[app]'."
         )
-    locate(settings.run)  # before a port is looked for
+    folder_of(settings.run)  # before a port is looked for
     _check_free(settings.host, settings.port)
 
     from rgflow.app.server import serve

@@ -100,16 +100,14 @@ def _describe(folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(about, indent=2))
         return
+    show_facts(facts(folder))
     if "training" in about:
-        show_card(Card.read(folder))
-    else:
-        show_facts(facts(about))
+        show_commands(Card.read(folder))
     Screen().print(_levels(about["levels"]))
 
 
-def show_card(card: Card) -> None:
-    """Print a card, and the commands that make the model again."""
-    show_facts([("model", card.name), *card.facts()])
+def show_commands(card: Card) -> None:
+    """Print the commands that make a model again."""
     print("\nThese commands reproduce it:\n", *card.commands(), "", sep="\n")
 
 

@@ -15,7 +15,7 @@ from rgflow.architectures import make_flow
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
-from rgflow.files import absolute, located
+from rgflow.files import absolute, located, write_picture
 from rgflow.flow import Flow, Terms
 from rgflow.numerics import bfloat16_pays, can_compile
 from rgflow.objectives import Batch
@@ -350,7 +350,8 @@ class _Session:
                 ]
             )
             samples = flow.bounded(samples)
-            self.run.save_picture(figures.grid(samples), f"samples-{self.trainer.step:07d}.png")
+            path = self.run.pictures / f"samples-{self.trainer.step:07d}.png"
+            write_picture(path, figures.grid(samples))
         self.run.draw_curve(flow.unit.name)
 
     def finish(self, interrupted: bool, skipped: tuple[str, ...]) -> TrainingResult:

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 import rgflow
 from rgflow import checkpoint, data
 from rgflow.architectures import load_flow
-from rgflow.cards import Card, Likelihood, Lossless, Training
+from rgflow.cards import Card, Likelihood, Lossless
 from rgflow.checks import check_whole
 from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
@@ -116,16 +116,7 @@ def ship(
             sha256=checkpoint.sha256_of(made),
             storage="float16",
             config=past.config or config,
-            training=Training(
-                began=record["started"],
-                images=record["data"]["images"],
-                steps=past.steps,
-                seconds=past.seconds,
-                machine=record["machine"],
-                versions=record["versions"],
-                git=record["git"],
-                start=past.start,
-            ),
+            training=replace(past, model=None, config=None),
             likelihood=_likelihood(flow, test, seed, FLOORS.get(config.data), progress),
             lossless=_lossless(flow, test[:ENCODED]) if flow.pixels else None,
             distances=_distances(flow, config, samples, progress) if samples else (),
@@ -156,14 +147,8 @@ def _likelihood(
     found = evaluate(flow, images, seed=seed, subset=0, progress=advance)
     if not math.isfinite(found.nll):
         raise ValueError(f"Expected finite likelihoods; their mean is {found.nll}.")
-    return Likelihood(
-        unit=found.unit,
-        nll=found.nll,
-        standard_error=found.standard_error,
-        images=found.images,
-        seed=seed,
-        floor=floor,
-    )
+    told = {name: getattr(found, name) for name in ("unit", "nll", "standard_error", "images")}
+    return Likelihood(**told, seed=seed, floor=floor)
 
 
 @torch.no_grad()
