@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rgflow.cards import Card, page_of
 from rgflow.files import CARD, MODEL_FILES, PAGE
 
 WORD = r"\w[\w.-]*"
@@ -92,6 +91,8 @@ def push(folder: Path, repository: str, **options: Any) -> str:
     """
     check_installed("which uploads")
     from huggingface_hub import ModelCard, ModelHubMixin
+
+    from rgflow.cards import Card, page_of
 
     page = page_of(folder, repository)
     licence = Card.read(folder).licence.lower() if (folder / CARD).is_file() else None
