@@ -116,7 +116,7 @@ class ImageSpace(nn.Module):
         return self.preprocess.inverse(x) if self.preprocess else (x, _zeros(x))
 
     def bounded(self, images: Tensor) -> Tensor:
-        """Images with values outside [0, 256) set to the nearest inside; fields stay."""
+        """Images of any shape with values outside [0, 256) set to the nearest inside; fields stay."""
         return images.clamp(0, largest(images.dtype)) if self.pixels else images
 
     def to_domain(self, y: Tensor) -> Tensor:

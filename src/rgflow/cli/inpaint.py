@@ -39,7 +39,7 @@ PARTICLE: dict[str, Any] = {"sweeps": 4}
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, fill in and draw."""
+    """Parse, fill in and draw; a `ValueError` says a user's mistake."""
     options = Parser(
         "inpaint",
         "Fill in regions of images with likely completions, and compare with other methods; or "
