@@ -11,7 +11,8 @@ import rgflow
 
 ROOT = Path(rgflow.__file__).parent
 SHAPE = re.compile(
-    r"\[[^\[\]]*\]|[Aa]s (of|for) `|(same|inverse) (as|of) `|any shape|the shape of|element by element"
+    r"\[[^\[\]]*\]|[Aa]s (of|for) `|(same|inverse) (as|of) `|any shape|(the|same) shapes?"
+    r"|element by element"
 )
 """Such as [N, C, H, W], any shape, or where else shapes are said."""
 MANY = 4
@@ -50,7 +51,7 @@ def raised(node: Function) -> bool:
 
 def missing(node: Function) -> Iterator[str]:
     """What the docstring of a function lacks."""
-    text = ast.get_docstring(node) or ""
+    text = " ".join((ast.get_docstring(node) or "").split())
     given = arguments(node)
     if len(given) >= MANY and "Args:" not in text and not re.search(r"rguments (are|as)", text):
         yield f"Args: of its {len(given)} arguments"

@@ -160,7 +160,7 @@ class AffectedCells:
         return self._map(self.layer.bijector.inverse, x)[0]
 
     def shrink(self, after: Tensor) -> Tensor:
-        """Towards the pixels: of all variables before the layer, from [V], those that changed, [U]."""
+        """Towards the pixels: of all variables before the layer [V], those that changed, [U]."""
         x = self.gather.back(self._map(self.layer.bijector.inverse, after)[0])
         return x[: len(x) - len(self.fixed)]
 

@@ -1,14 +1,13 @@
-"""Hamiltonian Monte Carlo: many chains in one batch, with step sizes and scales that they find.
+"""Hamiltonian Monte Carlo: many chains in one batch, with adapted step sizes and scales.
 
 Leapfrog trajectories with a Metropolis decision at their ends (Duane et al. 1987; Neal 2011, arXiv
-1206.1901) draw from a density that is known but for a constant. In the warm-up, step sizes are
-found by dual averaging (Hoffman & Gelman 2014, arXiv 1111.4246) and the scale of every variable
-from the chains themselves; then both stay, as a chain that goes on adapting draws from another
+1206.1901) draw from a density that is known up to a constant. In the warm-up, step sizes are found
+by dual averaging (Hoffman & Gelman 2014, arXiv 1111.4246) and the scale of every variable from the
+chains themselves; then both are fixed, as a chain that keeps adapting draws from another
 distribution. `rgflow.field_theory` draws lattice fields by it.
 
-Letters in shapes: N groups of chains that share step size and scales; K chains, those of a group
-follow one another; S rows of variables of all chains together, a chain's follow one another; C
-variables in a row.
+Letters in shapes: N groups of chains that share step size and scales; K chains, in the order of
+their groups; S rows of variables, in the order of their chains; C variables in a row.
 """
 
 import itertools
@@ -17,34 +16,35 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-DIVERGED = 1000.0
-"""Nats by which the energy of a trajectory may be wrong."""
+MAX_ENERGY_ERROR = 1000.0
+"""Error of the energy, in nats, above which a trajectory has diverged (as in Stan)."""
 _ACCEPTANCE = 0.8
+"""Mean acceptance that step sizes are adapted to (as in Stan)."""
 _WINDOWS = (0.1, 0.25, 0.5, 0.8, 1.0)
-"""Where windows of the adaptation end. Each but the last gives scales to the next."""
-_STEEPEST = 1e6
-"""Where the density is no number, or nearly a wall, chains get no push, or this one."""
+"""Ends of the windows of the adaptation, as shares of it; all but the last set new scales."""
+_MAX_GRADIENT = 1e6
+"""Largest component of a gradient, where the density is nearly a step; 0 where it is NaN."""
 
 
 class Chains:
-    """Positions of all chains, and what their moves depend on.
+    """Positions of all chains, with their scales and step sizes.
 
     Args:
-        log_density: Log-densities [K] of positions [S, C], but for a constant, in nats;
-            differentiable. Where it isn't finite, no chain goes.
-        start: Where chains start, [S, C], with a finite density.
+        log_density: Log-densities [K] of positions [S, C] in nats, up to a constant;
+            differentiable. Chains never move where it isn't finite.
+        start: Positions at the start, [S, C], with a finite density.
         sizes: Rows of a chain, for each group, [N].
         copies: Chains in a group, K/N.
-        generators: One per group, on the CPU. What a group draws depends on its own alone.
+        generators: One per group, on the CPU. The draws of a group depend on its own alone.
 
     Attributes:
-        y: Where the chains are, [S, C].
-        log_p: Log-density there, [K].
-        push: Its gradient, [S, C].
-        owners: Which chain a row belongs to, [S].
-        scale: That of every variable, [S, C]; the same in all chains of a group.
-        step_size: Of every group, in units of these scales, [N].
-        evaluations: How often `log_density` and its gradient were computed, for all chains at once.
+        y: Positions, [S, C].
+        log_p: Log-densities there, [K].
+        gradient: Their gradient, [S, C].
+        owners: The chain of every row, [S].
+        scale: Scale of every variable, [S, C]; the same in all chains of a group.
+        step_size: Step size of every group in units of the scales, [N].
+        evaluations: Number of evaluations of `log_density` and its gradient, each of all chains.
 
     Example:
         Four chains with five standard normal variables each.
@@ -78,51 +78,55 @@ class Chains:
         self.evaluations = 0
         self.start(start)
         self.scale = torch.ones_like(self.y)
-        # Right but for a factor if all variables were independent and of their scale.
+        # Right up to a factor if all variables are independent and have these scales.
         self.step_size = self.y.new_tensor(sizes).mul(self.y.shape[1]) ** -0.25
 
     def start(self, y: Tensor) -> None:
-        """Go to these positions, [S, C]."""
+        """Set the positions of all chains, [S, C]."""
         self.y = y.detach()
-        self.log_p, self.push = self.evaluate(self.y)
+        self.log_p, self.gradient = self.evaluate(self.y)
 
     def parts(self, values: Tensor) -> list[Tensor]:
-        """Values [..., S, C] of every group, [..., chains, rows, C]."""
+        """Values [..., S, C] by group, [..., chains, rows, C] each."""
         return [part.unflatten(-2, (self.copies, -1)) for part in values.split(self._rows, -2)]
 
     def evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-density [K] and its gradient [S, C], such that chains stay finite."""
+        """Log-densities [K] at positions [S, C], and their gradient [S, C], bounded."""
         y = y.detach().requires_grad_()
         with torch.enable_grad():
             log_p = self.log_density(y)
-            (push,) = torch.autograd.grad(log_p.sum(), y)
+            (gradient,) = torch.autograd.grad(log_p.sum(), y)
         self.evaluations += 1
         log_p = torch.where(log_p.isfinite(), log_p, -torch.inf).detach()
-        return log_p, push.nan_to_num(0, 0, 0).clamp(-_STEEPEST, _STEEPEST)
+        return log_p, gradient.nan_to_num(0, 0, 0).clamp(-_MAX_GRADIENT, _MAX_GRADIENT)
 
     def move(self, steps: int) -> Tensor:
-        """One transition of all chains, of so many leapfrog steps: by how much the energy rose, in
-        nats [K]. A chain has moved with probability exp of minus that."""
+        """One transition of all chains, of a number of leapfrog steps.
+
+        Returns:
+            The rise of the energy over the trajectory in nats, [K]: the chain has moved with
+            probability min(1, exp(−rise)).
+        """
         momentum = self._normal()
         uniform = torch.cat([torch.rand(self.copies, generator=g) for g in self.generators])
         energy = self._energy(self.log_p, momentum)
-        y, push = self.y, self.push
+        y, gradient = self.y, self.gradient
         step = self.step_size[self._group_of][:, None] * self.scale
         for _ in range(steps):
-            momentum = momentum + step / 2 * push
+            momentum = momentum + step / 2 * gradient
             y = y + step * momentum
-            log_p, push = self.evaluate(y)
-            momentum = momentum + step / 2 * push
+            log_p, gradient = self.evaluate(y)
+            momentum = momentum + step / 2 * gradient
         rise = self._energy(log_p, momentum) - energy
-        accepted = uniform.to(rise).log() < -rise  # never if that's no number
+        accepted = uniform.to(rise).log() < -rise  # false for NaN
         moved = accepted[self.owners][:, None]
         self.y = torch.where(moved, y, self.y)
-        self.push = torch.where(moved, push, self.push)
+        self.gradient = torch.where(moved, gradient, self.gradient)
         self.log_p = torch.where(accepted, log_p, self.log_p)
         return rise
 
     def _normal(self) -> Tensor:
-        """Random numbers for every variable, [S, C]; a group's from its own generator."""
+        """Normal random numbers for every variable, [S, C], each group's by its own generator."""
         parts = self.y.split(self._rows)
         drawn = [
             torch.empty(part.shape, dtype=part.dtype).normal_(generator=generator)
@@ -137,12 +141,12 @@ class Chains:
     def adapt(self, transitions: int, move: Callable[[], Tensor]) -> None:
         """Find step sizes and scales from all chains of a group at once.
 
-        A scale is the fourth root of a variable's variance over that of the gradient: right for a
-        normal distribution, and it is so even before chains have seen all of it (nutpie's choice).
+        A scale is the fourth root of a variable's variance over its gradient's variance (as in
+        nutpie): right for normal distributions, even before chains have explored them.
 
         Args:
-            transitions: How many.
-            move: Does one and returns what `move` of this class does.
+            transitions: Number of transitions.
+            move: Does one transition and returns rises of the energy, [K], as `Chains.move`.
         """
         ends = [round(transitions * end) for end in (0, *_WINDOWS)]
         for begin, end in itertools.pairwise(ends):
@@ -153,27 +157,27 @@ class Chains:
             for t in range(1, n + 1):
                 self.step_size = log_step.exp()
                 accepted = acceptance(move()).view(-1, self.copies).mean(1)
-                # Stan's constants but for 0.2, its 0.05, with which steps come out too short here.
+                # Stan's constants, except 0.2 in place of 0.05, which gives too short steps here.
                 error = error + (_ACCEPTANCE - accepted - error) / (t + 10)
                 log_step = centre - error * t**0.5 / 0.2
                 average = average + (log_step - average) * t**-0.75
-                both = torch.stack((self.y, self.push)).cpu().double()
+                both = torch.stack((self.y, self.gradient)).cpu().double()
                 total, squares = total + both, squares + both.square()
             self.step_size = average.exp()
             if end < transitions:
-                variance, steepness = self._alike(squares / n - (total / n) ** 2).to(self.y)
+                variance, steepness = self._group_means(squares / n - (total / n) ** 2).to(self.y)
                 scale = (variance / steepness) ** 0.25
                 usable = scale.isfinite() & (scale > 0)  # not where nothing moved
                 self.scale = torch.where(usable, scale, self.scale)
 
-    def _alike(self, values: Tensor) -> Tensor:
-        """The mean over the chains of a group, for each of them: [..., S, C]."""
+    def _group_means(self, values: Tensor) -> Tensor:
+        """Values [..., S, C] averaged over the chains of each group, [..., S, C]."""
         parts = [p.mean(-3, keepdim=True).expand_as(p) for p in self.parts(values)]
         return torch.cat([p.flatten(-3, -2) for p in parts], -2)
 
 
 def acceptance(rise: Tensor) -> Tensor:
-    """Probabilities of acceptance, from the rises of the energy [K].
+    """Probabilities of acceptance from rises of the energy in nats, [K] → [K].
 
     Example:
         >>> acceptance(torch.tensor([-1.0, 0.0, torch.inf, torch.nan]))

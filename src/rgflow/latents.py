@@ -163,8 +163,8 @@ class Latents:
         return Latents(tuple(mixed), self.lattice)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Latents":
-        """These latents with a function that keeps the shape of tensors applied to every level, as in
-        `z.map(torch.abs)`."""
+        """These latents with a function that keeps the shape of tensors applied to every level,
+        such as torch.abs."""
         return Latents(tuple(function(z) for z in self.levels), self.lattice)
 
     def to(self, *where: Any, **named: Any) -> "Latents":
