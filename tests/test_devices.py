@@ -45,7 +45,6 @@ from rgflow.repair.comparison import fill, scores
 from rgflow.repair.holes import WholeFlow
 from rgflow.repair.inpainting import inpaint
 from rgflow.repair.particles import complete
-from rgflow.repair.sampling import draw_completions
 from rgflow.repair.surprise import Tail, make_reference, surprise
 from rgflow.repair.terms import local_terms
 from rgflow.training.optimisation import Optimisation
@@ -360,16 +359,6 @@ def test_inpainting(name, variables):
     if name == "rg-flow":
         same(lambda flow, x: inpaint(LocalFlow(flow, x), HOLE, climb, generator=seeded()), flow, x)
         assert inpaint(LocalFlow(there(flow), there(x)), HOLE, climb).images.device == DEVICE
-
-
-def test_completions():
-    def drawn(flow: Flow, x: Tensor) -> list[Any]:
-        region = LocalFlow(flow, x).region(HOLE, copies=2)
-        found = draw_completions(region, draws=4, warm_up=20, leapfrog=1)
-        return [(found.pixels, found.log_density, found.mean, found.step_size)]
-
-    flow = make("tree")
-    same(drawn, flow, random_images(flow, 1), on=CPU)
 
 
 def test_particles():

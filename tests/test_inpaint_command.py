@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +9,9 @@ from PIL import Image
 
 from flows import REAL_NVP
 from rgflow.cli import main
-from rgflow.repair import sampling
 from runs import small_run
 
 FEW = ["--draws", "3", "--steps", "3"]
-SHORT = ["--warm_up", "20", "--chain", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +72,7 @@ def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
 
 def test_options_that_say_nothing_are_refused(runs, tmp_path, capsys):
     where = ["--split", "test", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
-    for run, option in (("once", "--draws"), ("once", "--chain"), ("nvp", "--sweeps")):
+    for run, option in (("once", "--draws"), ("nvp", "--sweeps"), ("cube", "--completions")):
         assert main(["inpaint", str(runs / run), *where, option, "7"]) == 2
         said = capsys.readouterr().err
         assert f"Expected no {option} with" in said
@@ -171,17 +168,6 @@ def test_masks_of_before_go(runs, tmp_path, capsys):
     assert not (tmp_path / "mask-1.png").exists()
 
 
-def test_completions(runs, tmp_path, capsys, monkeypatch):
-    quick = partial(sampling.draw_completions, leapfrog=2)
-    monkeypatch.setattr(sampling, "draw_completions", quick)
-    where = ["--split", "test", "--pick", "[1]", "--box", "[4, 4, 1, 1]", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "cube"), *where, *FEW, "--completions", "6", *SHORT]) == 0
-    assert "4 chains of" in capsys.readouterr().out
-    assert (tmp_path / "completions-1.png").is_file()
-    written = json.loads((tmp_path / "inpainting.json").read_text())["completions"]
-    assert len(written["acceptance"]) == 4
-
-
 BOX = ["--box", "[1, 1, 3, 3]"]
 
 
@@ -216,18 +202,12 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["image.png", *BOX, "--pick", "[1]"], "--split with --pick"),
         ("cube", ["--benchmark", "3", "--pick", "[1]"], "--split with --pick"),
         ("cube", ["--split", "test", "--pick", "[-1]", *BOX], "--pick to be at least 0"),
-        ("cube", ["image.png", *BOX, "--completions", "4", "--chain", "1"], "--chain"),
         ("cube", ["image.png", *BOX, "--false_alarms", "2"], "between 0 and 1; got 2"),
         ("cube", ["image.png", *BOX, "--data", "msds1"], "--split with --data"),
         ("cube", ["image.png", *BOX, "--beside", "fields"], "a flow of images; it is one of real"),
         ("other", ["--benchmark", "3"], "at least 10×10 pixels for --benchmark"),
         ("fields", ["--benchmark", "3"], "a flow of images to repair"),
         ("nvp", ["image.png", "--find"], "an RG-Flow for --find"),
-        (
-            "nvp",
-            ["image.png", *BOX, "--completions", "4", *FEW],
-            "an RG-Flow for --find and --completions",
-        ),
         ("none", ["--benchmark", "3"], "none"),
     ],
 )

@@ -366,8 +366,16 @@ def square(edge: int, corner: Offset = (0, 0)) -> tuple[Offset, ...]:
 def fitting(
     grid: tuple[int, int], shift: Offset, step: int, edge: int = 1, periodic: bool = True
 ) -> tuple[int, int]:
-    """How many rows and columns of squares of an edge fit into a grid, the first at a shift, one
-    step apart both ways; unless periodic, those that would reach outside are left out.
+    """How many rows and columns of squares fit into a grid.
+
+    Args:
+        grid: Its rows and columns.
+        shift: Row and column of the first square.
+        step: Distance of neighbouring squares both ways.
+        edge: Edge of a square.
+        periodic: Whether squares may wrap around; otherwise those that reach outside don't count.
+
+    Example:
 
     >>> fitting((4, 2), (1, 0), 2), fitting((4, 4), (1, 1), 2, edge=2, periodic=False)
     ((2, 1), (1, 1))

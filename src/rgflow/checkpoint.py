@@ -161,7 +161,7 @@ def sha256_of(folder: Path) -> str:
 
 
 def fill(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
-    """Give a module its weights: every tensor must be there with its shape, and no other.
+    """Give a module its weights: every tensor must be there in the same shape, and no other.
 
     Raises:
         ValueError: If they don't fit.
@@ -184,8 +184,8 @@ def fill(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
 
 
 def check_size(least: int, state: dict[str, Tensor], folder: Path) -> None:
-    """Check that the weights hold at least as many numbers as the flow needs, before it is made: a
-    config could ask for more memory than its weights justify.
+    """Check that the weights, of any shape, hold at least as many numbers as the flow needs, before
+    it is made: a config could ask for more memory than its weights justify.
 
     Raises:
         ValueError: If they hold fewer.

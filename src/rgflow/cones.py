@@ -121,7 +121,7 @@ class Permutation:
         return _Permute.apply(x, self.order, self.inverse)
 
     def back(self, x: Tensor) -> Tensor:
-        """The inverse."""
+        """The inverse of `__call__`."""
         return _Permute.apply(x, self.inverse, self.order)
 
 
@@ -155,12 +155,12 @@ class AffectedCells:
         return self._map(self.layer.bijector.forward, x)
 
     def grow(self, changed: Tensor) -> Tensor:
-        """Towards the pixels: all variables that change with those given."""
+        """Towards the pixels: all variables that change, [V], with those given, [U]."""
         x = self.gather(torch.cat((changed, self.fixed)))
         return self._map(self.layer.bijector.inverse, x)[0]
 
     def shrink(self, after: Tensor) -> Tensor:
-        """Towards the pixels: of all variables before the layer, those that changed."""
+        """Towards the pixels: of all variables before the layer [V], those that changed, [U]."""
         x = self.gather.back(self._map(self.layer.bijector.inverse, after)[0])
         return x[: len(x) - len(self.fixed)]
 

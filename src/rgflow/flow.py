@@ -111,8 +111,8 @@ class Flow(Hierarchy):
         labels: Tensor | None = None,
         batch_size: int = 500,
     ) -> Tensor:
-        """Bits per dimension of 8-bit images [N, C, H, W], an upper bound: [N]
-        (`rgflow.bits.bits_per_dim`)."""
+        """Bits per dimension of 8-bit images [N, C, H, W], an upper bound: [N]. Arguments are those
+        of `rgflow.bits.bits_per_dim`."""
         return bits_per_dim(self, images, draws, seed, labels, batch_size)
 
     def terms(
@@ -122,8 +122,8 @@ class Flow(Hierarchy):
         *,
         labels: Tensor | None = None,
     ) -> Terms:
-        """log p(x) level by level: the share of the prior and of the log-determinant. Arguments as
-        for `log_prob`."""
+        """log p(x) level by level: the share of the prior and of the log-determinant. Arguments are
+        the same as of `log_prob`."""
         x, pixels = self.from_images(self.to_reals(images, generator))
         priors, log_dets = [], []
         for stage in self.infer(x, self.given(labels, len(x))):
@@ -261,7 +261,7 @@ class Flow(Hierarchy):
         generator: torch.Generator | None = None,
         convention: Convention = "density",
     ) -> Latents:
-        """Draw latents of n images from the prior (`rgflow.drawing.draw`)."""
+        """Draw latents of n images from the prior. Arguments are those of `rgflow.drawing.draw`."""
         return draw(self, n, temperature, generator, convention)
 
     def draw_each(

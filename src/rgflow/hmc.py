@@ -4,8 +4,7 @@ Leapfrog trajectories with a Metropolis decision at their ends (Duane et al. 198
 1206.1901) draw from a density that is known up to a constant. In the warm-up, step sizes are found
 by dual averaging (Hoffman & Gelman 2014, arXiv 1111.4246) and the scale of every variable from the
 chains themselves; then both are fixed, as a chain that keeps adapting draws from another
-distribution. `rgflow.repair.sampling` draws completions of images by it, and
-`rgflow.field_theory.hmc` lattice fields.
+distribution. `rgflow.field_theory` draws lattice fields by it.
 
 Letters in shapes: N groups of chains that share step size and scales; K chains, in the order of
 their groups; S rows of variables, in the order of their chains; C variables in a row.

@@ -116,7 +116,7 @@ class ImageSpace(nn.Module):
         return self.preprocess.inverse(x) if self.preprocess else (x, _zeros(x))
 
     def bounded(self, images: Tensor) -> Tensor:
-        """Images with values outside [0, 256) set to the nearest inside; fields stay."""
+        """Images of any shape, values outside [0, 256) set to the nearest inside; fields stay."""
         return images.clamp(0, largest(images.dtype)) if self.pixels else images
 
     def to_domain(self, y: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class ImageSpace(nn.Module):
         return self.prior.from_cube(x) if self.domain == "cube" else x
 
     def from_latents(self, latents: Latents) -> list[Tensor]:
-        """Latents in the domain of the steps, level 0 first."""
+        """Latents in the domain of the steps, level 0 first, in the same shapes."""
         return [self.to_domain(z) for z in latents.levels]
 
     def to_own_space(self, images: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ class Latents:
         return self.replace(level, z)
 
     def replace(self, level: int, z: Tensor) -> "Latents":
-        """The same latents with all of one level replaced."""
+        """The same latents with all of one level replaced, in the shape of `levels`."""
         self.lattice.check_level(level)
         return Latents((*self.levels[:level], z, *self.levels[level + 1 :]), self.lattice)
 
@@ -163,7 +163,8 @@ class Latents:
         return Latents(tuple(mixed), self.lattice)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Latents":
-        """These latents with a function applied to every level, as in `z.map(torch.abs)`."""
+        """These latents with a function that keeps the shape of tensors applied to every level,
+        such as torch.abs."""
         return Latents(tuple(function(z) for z in self.levels), self.lattice)
 
     def to(self, *where: Any, **named: Any) -> "Latents":
@@ -171,7 +172,7 @@ class Latents:
         return self.map(lambda z: reduce(Tensor.to, where, z).to(**named))
 
     def select(self, images: slice | Tensor) -> "Latents":
-        """The latents of some of the images."""
+        """The latents of some of the images: a slice, a mask [N] or numbers [K]."""
         return self.map(lambda z: z[images])
 
     @staticmethod

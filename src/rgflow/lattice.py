@@ -44,7 +44,14 @@ def _unit(geometry: Geometry, level: int, levels: int) -> int:
 
 
 def check_multiples(height: int, width: int, unit: int, formula: str) -> None:
-    """Raise a `ValueError`, with the nearest sizes, unless both edges are multiples of `unit`."""
+    """Raise a `ValueError`, with the nearest sizes, unless both edges are multiples of a unit.
+
+    Args:
+        height: Rows.
+        width: Columns.
+        unit: The unit.
+        formula: How the unit is made up, for the message.
+    """
     for name, size in (("height", height), ("width", width)):
         if size < 1 or size % unit:
             near = sorted({max(size // unit, 1) * unit, (size // unit + 1) * unit})
@@ -112,6 +119,12 @@ class Sites(Config):
 
     def box(self, y: int, x: int, height: int, width: int) -> Mask:
         """The mask of a rectangle, [H, W].
+
+        Args:
+            y: Its first row.
+            x: Its first column.
+            height: Its rows.
+            width: Its columns.
 
         Raises:
             ValueError: If it doesn't lie inside the image.

@@ -213,7 +213,7 @@ class LocalFlow(EncodedImages):
         dtype: The number format to compute in; none: the flow's own.
 
     Example:
-        >>> from rgflow import AffineMap, FlowConfig
+        >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=16)))
         >>> x8 = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
         >>> local = LocalFlow(flow, x8)

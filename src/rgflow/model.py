@@ -271,9 +271,9 @@ class RGFlow(Flow):
                 log_det = 0.0
 
     def log_det(self, x: Tensor, given: Context | None = None) -> Tensor:
-        """As for `Flow`. If no layer reads what another one writes, nothing is written. With
-        gradients, layers of the same weights are then one call of their map, which is faster than
-        many small ones; without, one layer after another takes less memory."""
+        """As for `Flow.log_det`. If no layer reads what another one writes, nothing is written.
+        With gradients, layers of the same weights are then one call of their map, which is faster
+        than many small ones; without, one layer after another takes less memory."""
         if not self.writes_last:
             return super().log_det(x, given)
         total = x.new_zeros(len(x))

@@ -241,7 +241,8 @@ class ReverseKL(Objective, kind="reverse_kl"):
         return share * found + (1 - share) * evaluated(self.start, fields)
 
     def scores(self, losses: "Tensor") -> dict[str, float]:
-        """The effective sample size, and the acceptance of an independence Metropolis sampler."""
+        """The effective sample size, and the acceptance of an independence Metropolis sampler, from
+        the losses of samples [N]."""
         from rgflow.field_theory import accepted, effective_sample_size
 
         log_w = -losses.double().cpu().numpy()

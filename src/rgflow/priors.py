@@ -47,7 +47,7 @@ class Prior(Protocol):
         ...
 
     def sample_like(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Independent draws with the shape, dtype and device of `z`."""
+        """Independent draws in the shape, dtype and device of `z`."""
         ...
 
 

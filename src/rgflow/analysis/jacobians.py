@@ -101,7 +101,7 @@ def _cell_jacobians(visit: Visit) -> Tensor:
 
 
 def exit_to(flow: Flow, space: Space) -> Callable[[Tensor], Tensor]:
-    """The elementwise map from what the steps of a flow work in to a space."""
+    """The elementwise map, for any shape, from the domain of a flow's steps to a space."""
     check_name("space", space, get_args(Space))
     if space == "pixels":
         return lambda x: flow.to_images(x)[0]

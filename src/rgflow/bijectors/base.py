@@ -178,12 +178,12 @@ class Bijector(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, context: Context | None = None) -> Mapped:
-        """Check the shape, then `transform`."""
+        """Check the shape of x [N, …], then `transform`."""
         self._check(x)
         return self.transform(x, context)
 
     def inverse(self, y: Tensor, context: Context | None = None) -> Mapped:
-        """Check the shape, then `invert`."""
+        """Check the shape of y [N, …], then `invert`."""
         self._check(y)
         return self.invert(y, context)
 

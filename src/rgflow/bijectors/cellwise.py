@@ -33,7 +33,15 @@ def cut(x: Tensor, m: int) -> Tensor:
 
 
 def join(blocks: Tensor, m: int, channels: int, p: int, q: int) -> Tensor:
-    """The inverse of `cut`: [N·p·q, D] → [N, C, p·m, q·m]."""
+    """The inverse of `cut`: [N·p·q, D] → [N, C, p·m, q·m].
+
+    Args:
+        blocks: [N·p·q, D].
+        m: Edge of a block.
+        channels: Channels C.
+        p: Rows of blocks.
+        q: Columns of blocks.
+    """
     n = m // 2
     even, even_, odd, odd_ = blocks.reshape(-1, p, q, 4, channels, n, n).unbind(3)
     x = torch.stack((even, odd, odd_, even_), 3).reshape(-1, p, q, 2, 2, channels, n, n)
@@ -46,7 +54,14 @@ caches, so that it is faster, and large images take little memory."""
 
 
 def spec_of(cells: Cells, channels: int, top: bool = True, embedding: int = 0) -> MapSpec:
-    """What a map of these cells has to know."""
+    """What a map of these cells has to know.
+
+    Args:
+        cells: The layer.
+        channels: Channels C of the images.
+        top: Whether all sites stay at its level.
+        embedding: Size of the embeddings, E.
+    """
     context = len(cells.reads) - cells.written
     return MapSpec(
         channels=channels,

@@ -57,7 +57,14 @@ def forward_kernel(d: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
 
 def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[Tensor, ...]:
     """From the gradients of the result and of the log-derivatives to that of d, and of each plane
-    of the parameters, all [R, d]."""
+    of the parameters, all [R, d].
+
+    Args:
+        d: What was mapped, [R, d].
+        params: The parameters, [R, planes, d].
+        gy: The gradient of the result, [R, d].
+        gl: The gradient of the log-derivatives, [R, d].
+    """
     widths, knots = _planes(d, params)
     shares, values = _softmax(widths), _exponentials(knots)
     held = _find(d.abs(), shares, values)
@@ -210,7 +217,7 @@ class FusedSpline(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, d: Tensor, params: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
-        """Run the forward kernel; only its inputs are kept."""
+        """Run the forward kernel; only its inputs are kept. Arguments as for `forward_kernel`."""
         ctx.save_for_backward(d, params)
         ctx.backward_kernel = kernels.backward
         return kernels.forward(_dynamic(d), _dynamic(params))
@@ -218,7 +225,7 @@ class FusedSpline(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gy: Tensor, gl: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Run the backward kernel."""
+        """Run the backward kernel, with arguments as for `backward_kernel`."""
         inputs = (*ctx.saved_tensors, gy.contiguous(), gl.contiguous())
         gd, *planes = ctx.backward_kernel(*map(_dynamic, inputs))
         return gd, torch.stack(planes, 1), None

@@ -228,5 +228,5 @@ def _after_first(
 
 @cache
 def compiled_networks() -> Callable[..., Tensor]:
-    """What follows the first layer's product, compiled at its first call."""
+    """What follows the first layer's product [groups, R, d], compiled at its first call."""
     return torch.compile(_after_first)

@@ -232,5 +232,5 @@ def _cube(from_0: Tensor, from_1: Tensor) -> Tensor:
 
 @cache
 def compiled_mixture() -> Callable[[Place, Tensor, Units], tuple[Tensor, Tensor]]:
-    """`mixture_forward`, compiled at its first call."""
+    """The same as `mixture_forward`, compiled at its first call."""
     return torch.compile(mixture_forward)

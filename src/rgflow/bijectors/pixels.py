@@ -207,4 +207,4 @@ class Uniform(Marginal):
     """u = x/256: the uniform distribution, whatever images there are."""
 
     def count(self, x8: Tensor) -> None:
-        """Nothing is counted."""
+        """As for `Marginal.count`; nothing is counted."""

@@ -354,7 +354,7 @@ class WindowNetwork(nn.Module):
         return _linear(self.last, h)
 
     def hidden_matrices(self) -> list[Tensor]:
-        """All that lead to a hidden layer."""
+        """As for `Bijector.hidden_matrices`."""
         layers = [self.first, *cast(Iterable[nn.Linear], self.blocks)]
         return [layer.weight for layer in layers]
 

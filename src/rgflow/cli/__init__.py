@@ -56,7 +56,8 @@ MODULE or --trust MODULE.CLASS with every command; the current folder is searche
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 2 for a user's mistake, shown in one sentence."""
+    """Run one command; returns the exit code: 2 for a user's mistake, a ValueError, shown in one
+    sentence."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]

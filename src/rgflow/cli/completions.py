@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from rgflow.text import bar, say
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rgflow.cli.subjects import Pictures
-    from rgflow.flow import Flow
     from rgflow.lattice import Mask
     from rgflow.repair.particles import Completion
-
-CHAINS = 4
-"""Markov chains for each image."""
 
 
 class Inputs(NamedTuple):
@@ -62,50 +56,3 @@ def of_particles(inputs: Inputs, count: int, found: Sequence[Completion]) -> lis
         values = some.float()
         written.append(inputs.draw(n, some, values.mean(0), values.std(0, correction=0)))
     return written
-
-
-def of_chains(
-    inputs: Inputs, flow: Flow, count: int, draws: int, warm_up: int, seed: int
-) -> tuple[list[Path], dict[str, Any]]:
-    """Draw samples of Markov chains, and say how well they mix.
-
-    Args:
-        inputs: The images and their holes.
-        flow: An RG-Flow.
-        count: Number of samples to show of each image.
-        draws: Draws of each chain.
-        warm_up: Transitions before these.
-        seed: Seed of all randomness.
-
-    Returns:
-        Files written, and diagnostics by name.
-    """
-    import torch
-
-    from rgflow.local import LocalFlow
-    from rgflow.model import RGFlow
-    from rgflow.repair.comparison import blanked
-    from rgflow.repair.sampling import draw_completions
-
-    assert isinstance(flow, RGFlow)
-    noise = torch.Generator().manual_seed(seed)
-    images = inputs.images.to(flow.device)
-    blank = blanked(images, inputs.masks)
-    region = LocalFlow(flow, blank, generator=noise).region(inputs.masks, copies=CHAINS)
-    with bar("drawing completions", warm_up + draws) as progress:
-        found = draw_completions(region, draws=draws, warm_up=warm_up, seed=seed, progress=progress)
-    every = torch.linspace(0, draws - 1, -(-count // CHAINS)).round().long()
-    some = torch.stack([region.paste(found.pixels[k].to(region.pixels)) for k in every.tolist()])
-    some = some.unflatten(1, (len(images), CHAINS)).transpose(0, 1).flatten(1, 2).cpu()
-    written = []
-    for n, caution in enumerate(found.cautions):
-        written.append(inputs.draw(n, some[n, :count], found.mean[n], found.spread[n]))
-        say(
-            f"Image {n + 1}: {CHAINS} chains of {draws} draws; R-hat {found.r_hat[n]:.3f}, "
-            f"effective sample size of the worst variable {found.ess[n]:.0f}."
-        )
-        if caution:
-            say(f"Image {n + 1}: {caution}")
-    names = ("acceptance", "divergences", "ess", "ess_median", "r_hat", "step_size")
-    numbers = {name: getattr(found, name).tolist() for name in names}
-    return written, {"chains": CHAINS, "draws": draws, "warm_up": warm_up, **numbers}

@@ -13,7 +13,7 @@ from rgflow.text import say, share_bar
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, enlarge and write."""
+    """Parse, enlarge and write; a `ValueError` says a user's mistake."""
     options = Parser(
         "enlarge",
         "Enlarge pictures of any size. Their pixels are kept, and the model adds finer levels: "

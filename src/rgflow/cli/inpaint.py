@@ -32,14 +32,12 @@ PARTICLES = 128
 """Particles, if a flow maps every pixel once."""
 CLIMB: dict[str, Any] = asdict(Climb())
 """Options of a climb, with their defaults."""
-CHAIN: dict[str, Any] = {"warm_up": 500, "chain": 500}
-"""Options of chains, which draw more completions after a climb."""
-PARTICLE: dict[str, Any] = {"sweeps": 4}
+PARTICLE: dict[str, Any] = {"sweeps": 4, "completions": 0}
 """Options of particles."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, fill in and draw."""
+    """Parse, fill in and draw; a `ValueError` says a user's mistake."""
     options = Parser(
         "inpaint",
         "Fill in regions of images with likely completions, and compare with other methods; or "
@@ -63,10 +61,10 @@ def run(arguments: Sequence[str]) -> None:
         )
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
-    if not isinstance(flow, RGFlow) and (settings.find or settings.completions):
+    if not isinstance(flow, RGFlow) and settings.find:
         raise ValueError(
-            "Expected an RG-Flow for --find and --completions; this is another kind of flow, "
-            "without causal cones: leave them out."
+            "Expected an RG-Flow for --find; this is another kind of flow, without blocks: leave "
+            "it out."
         )
     beside = trained.load(settings.beside).flow if settings.beside else None
     if beside is not None and beside.pixels is None:
@@ -119,12 +117,10 @@ def _add_options(options: Parser) -> None:
     options.add_class_arguments(Climb, as_group=False)
     options.whole(
         "completions",
-        0,
-        "number of possible completions of each image to sample as well",
+        PARTICLE["completions"],
+        "number of possible completions of each image, by particles, to draw as well",
         least=0,
     )
-    options.whole("warm_up", CHAIN["warm_up"], "transitions of each chain before completions", 20)
-    options.whole("chain", CHAIN["chain"], "draws of each of the four chains", least=4)
     options.word(
         "beside",
         None,
@@ -160,7 +156,6 @@ def _check(settings: Namespace) -> None:
             "Expected one file in --truth for each picture file, and no --truth with --split, "
             "where the images themselves are the ground truth."
         )
-    check_whole("--completions", settings.completions, 0, completions.CHAINS * settings.chain)
     if settings.pick is not None and settings.split is None:
         raise ValueError("Expected --split with --pick; got none: give --split test.")
     subjects.check_pick(settings, [0])
@@ -178,7 +173,7 @@ def _unused(settings: Namespace, particles: bool, beside: bool) -> set[str]:
     Raises:
         ValueError: If one of them was given.
     """
-    options = CHAIN | (CLIMB if not beside else {}) if particles else PARTICLE
+    options = (CLIMB if not beside else {}) if particles else PARTICLE
     given = [name for name, usual in options.items() if settings[name] != usual]
     if given:
         how = "add --particles 0 for a climb, or " if particles else ""
@@ -271,14 +266,7 @@ def _repair(
             elif not rested and settings.benchmark is None:
                 say(f"Image {number + 1}: log p hadn't converged after {climb.steps} steps.")
     if settings.completions:
-        if ours.completions:
-            written += completions.of_particles(inputs, settings.completions, ours.completions)
-        else:
-            drawn, result["completions"] = completions.of_chains(
-                inputs, flow, settings.completions, settings.chain, settings.warm_up, settings.seed
-            )
-            write_json(path, result)
-            written += drawn
+        written += completions.of_particles(inputs, settings.completions, ours.completions)
     limits = "".join(
         f" {what} show the first {most} of {len(images)} images."
         for what, most in (("Pictures", SHOWN), ("Curves", CURVES))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, repair and write."""
+    """Parse, repair and write; a `ValueError` says a user's mistake."""
     options = Parser(
         "repair",
         "Repair pictures of any size: scratches, dust, dead pixels, text, missing patches. Without "

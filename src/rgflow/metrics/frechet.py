@@ -171,8 +171,20 @@ def extract(
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
-    """The features of 8-bit images, batch by batch, [N, F] in float64 and on the CPU; a
-    `ValueError` if a feature isn't finite."""
+    """The features of 8-bit images, batch by batch, in float64 and on the CPU.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        features: What extracts them.
+        batch_size: Images at a time.
+        progress: Called with the number of images after every batch.
+
+    Returns:
+        Features of every batch, [B, F].
+
+    Raises:
+        ValueError: If a feature isn't finite.
+    """
     for batch in images.split(batch_size):
         found = features.extract(batch).reshape(len(batch), -1).double().cpu()
         if not found.isfinite().all():

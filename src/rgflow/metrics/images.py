@@ -89,7 +89,8 @@ def ssim(images: Tensor, truth: Tensor) -> Metric:
     the largest odd window that fits, with a σ in the same proportion. Pixels whose window reaches
     beyond the image don't count, so at the outermost ones an error has little weight.
 
-    Takes, raises and warns as `psnr` does; a `ValueError` too if an edge is below 3.
+    Takes images [N, C, H, W], raises and warns as `psnr` does; a `ValueError` too if an edge is
+    below 3.
 
     Example:
         >>> truth = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)

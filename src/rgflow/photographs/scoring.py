@@ -120,8 +120,8 @@ def grids(flow: RGFlow, images: Tensor) -> list[Tensor]:
 
 
 def unaveraged(flow: RGFlow, found: list[Tensor], level: int) -> Tensor:
-    """What comes to the windows of a level, from its grid among `grids`: of level 0 the images, of
-    another one the coarse sites of the next finer grid."""
+    """What comes to a level, uint8 [N, C, h, w], from its grid among `grids`: the images, or the
+    coarse sites of the next finer grid."""
     if flow.steps[level].top or not has_averages(flow):
         return found[level]
     return averaged(found[level], -1)

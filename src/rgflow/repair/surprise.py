@@ -102,7 +102,7 @@ class Tail:
         return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), MIN_EXCESS))
 
     def surprise(self, values: Tensor) -> Tensor:
-        """−log of the share of clean images whose number is as low.
+        """−log of the share of clean images whose number is as low, for numbers of any shape.
 
         Args:
             values: Numbers […].

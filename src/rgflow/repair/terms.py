@@ -88,7 +88,7 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
 
 
 def with_blocks(flow: Flow) -> RGFlow:
-    """The flow, which must have blocks."""
+    """The flow, if it has blocks; otherwise a `ValueError`."""
     if not isinstance(flow, RGFlow):
         raise ValueError(
             f"Expected an RG-Flow, whose likelihood has a term for every block; got a "

@@ -58,7 +58,14 @@ class Display:
             self.live.stop()
 
     def update(self, step: int, seconds: float, fraction: float, nll: float) -> None:
-        """Show one step."""
+        """Show one step.
+
+        Args:
+            step: Its number.
+            seconds: Training time so far.
+            fraction: Share of the budget that is used.
+            nll: Negative log-likelihood of its batch, in the unit of the flow.
+        """
         if self.began is None:
             self.began = step - 1, seconds
         if math.isfinite(nll):

@@ -65,12 +65,12 @@ class Optimisation:
         )
 
     def step(self, loss: Tensor, lr: float) -> float:
-        """`backward`, then `update`."""
+        """`backward` with a loss [], then `update`."""
         self.backward(loss)
         return self.update(lr)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of a loss, in nats per dimension, to those of the step so far."""
+        """Add the gradient of a loss [], in nats per dimension, to those of the step so far."""
         if self.accelerator:
             self.accelerator.backward(loss)
         else:
