@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from rgflow.config import FlowConfig, TrainConfig
-from rgflow.files import CARD, CONFIG, PAGE, plain, replacing, to_yaml, write_json
+from rgflow.files import CARD, CONFIG, PAGE, replacing, to_yaml, write_json
 from rgflow.kinds import flat, sizes_in_words
 from rgflow.presets import PRESETS
 from rgflow.reading import instance, read_json, reason
@@ -321,11 +321,11 @@ class Card:
         Args:
             address: Where `load_flow` finds the model; none: under its name.
         """
-        mine = plain(self.config)
+        mine = flat(self.config.to_dict())
         starts = [
-            (start, to_yaml(_others(plain(start.config), mine)))
+            (start, {name: x for name, x in theirs.items() if mine.get(name) != x})
             for start in self.training.starts
-            if start.config
+            if start.config and (theirs := flat(start.config.to_dict()))
         ]
         return _rendered(
             title=self.name,
@@ -334,7 +334,7 @@ class Card:
             commands=self.commands(),
             start=self.training.start,
             settings=to_yaml(self.config),
-            starts=starts,
+            starts=[(start, to_yaml(others)) for start, others in starts],
         )
 
 
@@ -380,12 +380,3 @@ def _as_words(config: TrainConfig) -> list[str]:
     words = {name: differing(preset) for name, preset in PRESETS.items()}
     nearest = min(words, key=lambda name: len(words[name]))
     return [nearest, *words[nearest]]
-
-
-def _others(values: dict[str, Any], than: dict[str, Any]) -> dict[str, Any]:
-    """The values that differ from those of another dictionary with the same keys."""
-    return {
-        name: _others(value, than[name]) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if value != than[name]
-    }

@@ -8,10 +8,10 @@ config.json before any check.
 import re
 import shutil
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rgflow.checks import check_installed
 from rgflow.files import CARD, MODEL_FILES, PAGE
 
 WORD = r"\w[\w.-]*"
@@ -28,22 +28,6 @@ def is_address(name: str) -> bool:
     return re.fullmatch(rf"{WORD}/{WORD}", name, re.ASCII) is not None
 
 
-def check_installed(why: str) -> None:
-    """Check that huggingface_hub is installed.
-
-    Args:
-        why: What it is needed for.
-
-    Raises:
-        FileNotFoundError: If it isn't.
-    """
-    if find_spec("huggingface_hub") is None:
-        raise FileNotFoundError(
-            f"Expected the package huggingface_hub, {why}; it isn't installed: run "
-            f"pip install 'rgflow[hub]'."
-        )
-
-
 def download(repository: str, files: Sequence[str], revision: str | None = None) -> Path:
     """Download files of a repository, and no others, into the cache of huggingface_hub.
 
@@ -58,7 +42,8 @@ def download(repository: str, files: Sequence[str], revision: str | None = None)
     Raises:
         FileNotFoundError: If huggingface_hub isn't installed, or the hub doesn't give them.
     """
-    check_installed(f"to look for {repository} on the Hugging Face hub")
+    why = f"to look for {repository} on the Hugging Face hub"
+    check_installed("huggingface_hub", why, "hub", FileNotFoundError)
     from huggingface_hub import snapshot_download
 
     try:
@@ -89,7 +74,7 @@ def push(folder: Path, repository: str, **options: Any) -> str:
         OSError: If huggingface_hub isn't installed, or the hub rejects the upload.
         ValueError: If the card or the config is damaged.
     """
-    check_installed("which uploads")
+    check_installed("huggingface_hub", "which uploads", "hub", OSError)
     from huggingface_hub import ModelCard, ModelHubMixin
 
     from rgflow.cards import Card, page_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rgflow import hub
-from rgflow.checks import short
+from rgflow.checks import check_installed, short
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded
 from rgflow.text import reporting, say, show_facts
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     if settings.private and not settings.push:
         raise ValueError("Expected --push OWNER/NAME with --private; got none.")
     if settings.push:
-        hub.check_installed("which uploads")  # before anything takes long
+        check_installed("huggingface_hub", "which uploads", "hub")  # before anything takes long
 
     from rgflow.cli.info import show_commands
     from rgflow.training.optimisation import prepare_machine

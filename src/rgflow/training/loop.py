@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
+from rgflow.checks import check_installed
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
@@ -23,7 +24,6 @@ from rgflow.text import mean_and_error
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.display import Display
 from rgflow.training.interruptions import Interruptions
-from rgflow.training.log import check_tensorboard
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, TrainingResult
 from rgflow.training.start import check_kinds, learn_levels, load_start
@@ -77,7 +77,7 @@ def train(
     # Decided by one for all: what a timed product says may differ between processes.
     config = broadcast_object_list([resolved(config) if main else None])[0]
     if config.tensorboard:
-        check_tensorboard()
+        check_installed("tensorboard", "as tensorboard=true", "tensorboard")
     checkpoints = run.checkpoints(config.keep)
     # Where there is a checkpoint, everything comes from that.
     state = checkpoints.load() if resume else None

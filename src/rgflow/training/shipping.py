@@ -106,7 +106,11 @@ def ship(
                 f"Expected a model of at most {MAX_BYTES / 1e6:.0f} MB; that of {run.folder} has "
                 f"{size / 1e6:.1f} MB in float16: train a smaller one."
             )
-        flow = load_flow(made)
+        flow, distances = load_flow(made), tuple[dict[str, Any], ...]()
+        if samples:
+            real = (_images(config, split, samples) for split in ("train", "test"))
+            found = score(flow, *real, ovals=config.data in KINDS, progress=progress)
+            distances = tuple(asdict(one) for one in found.distances)
         card = Card(
             name=folder.resolve().name,
             date=datetime.now(UTC).date().isoformat(),
@@ -119,7 +123,7 @@ def ship(
             training=replace(past, model=None, config=None),
             likelihood=_likelihood(flow, test, seed, FLOORS.get(config.data), progress),
             lossless=_lossless(flow, test[:ENCODED]) if flow.pixels else None,
-            distances=_distances(flow, config, samples, progress) if samples else (),
+            distances=distances,
             remarks=remarks,
         )
         quantiles = term_quantiles(terms_of(flow, clean))
@@ -168,17 +172,3 @@ def _lossless(flow: Flow, images: Tensor) -> Lossless:
             f"don't."
         )
     return Lossless(images=len(images), float32=int(back.sum()))
-
-
-def _distances(
-    flow: Flow, config: TrainConfig, count: int, progress: Report | None
-) -> tuple[dict[str, Any], ...]:
-    """Fréchet distances of samples, with their floors; as plain values."""
-    found = score(
-        flow,
-        _images(config, "train", count),
-        _images(config, "test", count),
-        ovals=config.data in KINDS,
-        progress=progress,
-    )
-    return tuple(asdict(one) for one in found.distances)
