@@ -1,11 +1,12 @@
 """Animations: frames in their order, in both formats."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from rgflow.cli import main
-from rgflow.figures import animations
 from rgflow.figures.animations import _colours, animate
 from rgflow.files import PART
 
@@ -61,7 +62,7 @@ def test_an_mp4_has_the_same_frames(tmp_path):
 
 
 def test_commands_ask_for_the_package_before_they_begin(monkeypatch, capsys):
-    monkeypatch.setattr(animations, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     for command in ("mix", "traverse"):
         assert main([command, "/no/such", "--video", "mp4"]) == 2
         assert "pip install 'rgflow[video]'" in capsys.readouterr().err
@@ -77,7 +78,7 @@ def test_mistakes(tmp_path, monkeypatch):
             animate(frames, tmp_path / name)
     with pytest.raises(ValueError, match="milliseconds to be at least 10"):
         animate(FRAMES, tmp_path / "a.gif", milliseconds=5)
-    monkeypatch.setattr(animations, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(ValueError, match=r"pip install 'rgflow\[video\]'"):
         animate(FRAMES, tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())

@@ -921,7 +921,7 @@ def test_a_secret_is_not_told(capsys):
 
 
 def test_without_gradio(capsys, monkeypatch):
-    monkeypatch.setattr("rgflow.cli.app.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["app"]) == 2
     assert "pip install 'rgflow[app]'" in capsys.readouterr().err
 

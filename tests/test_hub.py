@@ -1,8 +1,8 @@
 """Models to and from the Hugging Face hub, of which a folder on this machine takes the place."""
 
-import builtins
 import json
 import shutil
+import sys
 from fnmatch import fnmatch
 from types import SimpleNamespace
 
@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from flows import config, random_flow
 from rgflow import load_flow, trained
-from rgflow.cards import Card, push_to_hub
+from rgflow.cards import Card
 from rgflow.cli import main
 from rgflow.files import MODEL_FILES
+from rgflow.hub import push
 from rgflow.training import shipping
 from rgflow.training.run import Run
 from runs import small_run
@@ -110,7 +111,7 @@ def test_the_card_of_a_flow_on_the_hub(there):
 
 
 def test_a_model_goes_with_its_card(there, shipped):
-    assert push_to_hub(shipped, "owner/small", branch="new") == "hub:owner/small"
+    assert push(shipped, "owner/small", branch="new") == "hub:owner/small"
     on_hub = there.folder / "owner/small"
     for name in ("card.json", "config.json", "model.safetensors", "quantiles.json"):
         assert (on_hub / name).read_bytes() == (shipped / name).read_bytes()
@@ -167,7 +168,7 @@ def test_a_local_folder_comes_first(there):
 
 
 def test_commands_take_a_model_of_the_hub(there, shipped, capsys):
-    push_to_hub(shipped, "owner/small")
+    push(shipped, "owner/small")
     random_flow(torch.float32).push_to_hub("owner/plain")
     for name in ("owner/small", "owner/plain"):
         assert main(["sample", name, "-n", "2"]) == 0
@@ -218,20 +219,12 @@ def test_a_run_is_shipped_to_the_hub(there, tmp_path, capsys):
 
 
 def test_without_the_package(monkeypatch, tmp_path, capsys):
-    before = builtins.__import__
-
-    def refuse(name, *rest):
-        if name.startswith("huggingface_hub"):
-            raise ImportError(name)
-        return before(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.chdir(tmp_path)
     flow = random_flow(torch.float32)
     with pytest.raises(FileNotFoundError, match=r"run pip install 'rgflow\[hub\]'"):
         load_flow("owner/name")
     with pytest.raises(OSError, match="Expected the package huggingface_hub, which uploads"):
         flow.push_to_hub("owner/name")
-    monkeypatch.setattr("rgflow.cli.ship.find_spec", lambda name: None)
     assert main(["ship", "run", "model", "--push", "owner/name"]) == 2
     assert "Expected the package huggingface_hub, which uploads" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def test_what_is_printed(run, capsys):
     out = " ".join(capsys.readouterr().out.split())
     evaluated = json.loads((run / "evaluation.json").read_text())["nll"]
     for text in (
-        "20 steps (8.00 epochs) in 0:00:06",
+        "20 steps of 8 images (8.00 epochs) in 0.1 minutes of wall-clock time",
         "best validation 7.1000 ± 0.1000 bits/dim, step 10",
         "last validation 7.2000 ± 0.1000 bits/dim, step 20",
         "event step 12: resumed",
@@ -89,11 +89,11 @@ def test_a_run_at_its_beginning_or_with_files_lost(run, capsys):
     assert main(["info", str(run)]) == 0
     out = capsys.readouterr().out
     assert "none yet" in out
-    assert "1 steps" in out
+    assert " 1 steps" in out
     for name in ("log.jsonl", "run.json"):
         (run / name).unlink()
     assert main(["info", str(run)]) == 0
-    assert "0 steps" in capsys.readouterr().out
+    assert " 0 steps" in capsys.readouterr().out
     (run / "run.json").write_text("{}")
     assert main(["info", str(run)]) == 0
 

@@ -97,7 +97,7 @@ def test_a_run_becomes_a_model_with_a_card(run, made):
     assert card.bytes == (folder / WEIGHTS).stat().st_size
     assert card.config == Run.open(run).config()
     assert (card.training.steps, card.training.seconds, card.training.images) == (20, 90.0, 20)
-    assert {"processor", "cores", "threads", "gpu", "processes"} <= set(card.training.machine)
+    assert {"processor", "cores", "threads", "gpu", "processes"} <= set(vars(card.training.machine))
     assert card.lossless.images == 180
     assert [one["samples"] for one in card.distances] == [20]
     quantiles = json.loads((folder / "quantiles.json").read_text())

@@ -11,7 +11,7 @@ from PIL import Image
 from flows import config as flow_config
 from rgflow import OwnMap, load_flow, pretrained
 from rgflow.bijectors import trust
-from rgflow.cards import Card, Start
+from rgflow.cards import Card, Commit, Machine, Training
 from rgflow.cli import main
 from rgflow.training import shipping, train
 from rgflow.training.loop import resolved
@@ -86,7 +86,7 @@ def test_a_model_by_its_folder_and_in_float64(first, tmp_path):
     for name, value in start.state_dict().items():
         assert torch.equal(flow.state_dict()[name].to(value.dtype), value)
     past = Run.open(again).past()
-    assert past.start == Start(model="first/model", steps=None, seconds=None)
+    assert past.start == Training(model="first/model")
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -196,14 +196,17 @@ def test_what_is_odd_in_a_record_is_passed_over(first, tmp_path):
     run.save_json("run.json", {**record, "start": {"model": "x", "bogus": 1}})
     with (run.folder / "log.jsonl").open("a") as log:
         log.write("3\n")
-    assert run.past() == Start(
+    assert run.past() == Training(
         model="run",
+        images=300,
         steps=12,
         seconds=run.past().seconds,
-        start=Start(model="x", steps=None, seconds=None),
+        start=Training(model="x"),
         config=replace(run.config(), pretrained="x"),
         began=record["started"],
-        **{name: record[name] for name in ("machine", "versions", "git")},
+        machine=Machine(**record["machine"]),
+        versions=record["versions"],
+        git=Commit(**record["git"]),
     )
 
 
@@ -232,7 +235,7 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     assert of_first.startswith("```yaml\n")
     for start, run in ((card.training.start, second), (card.training.start.start, first)):
         record = Run.open(run).record()
-        known = (start.began, start.machine, start.versions, start.git)
+        known = (start.began, vars(start.machine), start.versions, vars(start.git))
         assert known == tuple(record[name] for name in ("started", "machine", "versions", "git"))
     # A folder of this machine is nowhere else.
     assert Card.read(tmp_path / "again").config.pretrained == "shipped"
@@ -303,7 +306,7 @@ def test_a_description_says_what_it_began_with(first, tmp_path, capsys):
     assert main(["info", str(run)]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "levels 0, 2 only" in told
-    assert re.search(r"started from first \(12 steps in \d\.\d minutes\)", told)
+    assert re.search(r"from the weights of first \(12 steps in \d\.\d minutes\)", told)
 
 
 def test_from_the_command_line(first, tmp_path, capsys):

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import ClassVar
@@ -430,7 +431,7 @@ def test_refused_before_anything_is_written(tmp_path, monkeypatch):
     config = tiny(data=f"fields:{tmp_path / 'fields.npy'}", train_count=None)
     with pytest.raises(ValueError, match="real-valued fields: set --model.pixels null"):
         train(config, Run.create(tmp_path / "run"), progress=False)
-    monkeypatch.setattr("rgflow.training.log.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ValueError, match="the package tensorboard"):
         train(tiny(tensorboard=True), Run.create(tmp_path / "run"), progress=False)
     assert not (tmp_path / "run").exists()

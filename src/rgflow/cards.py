@@ -1,4 +1,4 @@
-"""The card of a trained model: how it was trained, what was measured, how to reproduce it.
+"""What is known of a model: how it was trained, what was measured, how to reproduce it.
 
 `Card.write` writes it for programs (`card.json`) and for people (`README.md`).
 """
@@ -8,17 +8,18 @@ import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
-from rgflow import hub
 from rgflow.config import FlowConfig, TrainConfig
-from rgflow.files import CARD, CONFIG, MODEL_FILES, PAGE, plain, replacing, to_yaml, write_json
-from rgflow.kinds import sizes_in_words
+from rgflow.files import CARD, CONFIG, PAGE, replacing, to_yaml, write_json
+from rgflow.kinds import flat, sizes_in_words
 from rgflow.presets import PRESETS
-from rgflow.reading import DamagedError, instance, read_json, reason
+from rgflow.reading import instance, read_json, reason
+from rgflow.text import many, measured
 
 OF_MACHINE = {"compute_dtype", "checkpointing", "compile"}
 """Settings that say how numbers are computed, and not what."""
@@ -28,14 +29,6 @@ OF_PATCHES = (
     "samples can be closer"
 )
 """A warning about the test images of the data set `patches`."""
-
-
-def _opening(title: str, address: str) -> str:
-    """The beginning of a page about a model."""
-    return (
-        f"# {title}\n\n"
-        f'```python\nfrom rgflow import load_flow\n\nflow = load_flow("{address}")\n```\n\n'
-    )
 
 
 def _if_known(values: Any, read: ValidatorFunctionWrapHandler) -> TrainConfig | None:
@@ -48,36 +41,93 @@ def _if_known(values: Any, read: ValidatorFunctionWrapHandler) -> TrainConfig | 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """A model whose weights a training started from, and how that model was trained.
+class Machine:
+    """What a training ran on.
 
     Attributes:
-        model: What it is called.
-        steps: Steps of its optimiser; none: unknown, as of a model without a card.
-        seconds: Their time.
-        start: What it started from itself.
-        config: The settings of its training; none: unknown, here and below.
+        processor: Its name and instructions.
+        cores: Number of cores, and so on; none: unknown.
+        threads: Of PyTorch.
+        gpu: Its name; none: there was none.
+        processes: How many trained together.
+    """
+
+    processor: str
+    cores: int | None = None
+    threads: int | None = None
+    gpu: str | None = None
+    processes: int = 1
+
+    def __str__(self) -> str:
+        counts = ((self.cores, "core"), (self.threads, "thread"))
+        known = [many(count, word) for count, word in counts if count is not None]
+        processes = f"processes: {self.processes}"
+        return ", ".join(filter(None, [self.processor, *known, self.gpu, processes]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """The commit of the source, and whether the source had changes."""
+
+    commit: str
+    changes: bool
+
+    def __str__(self) -> str:
+        return f"commit {self.commit[:9]}{' with changes' * self.changes}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model was trained, as far as it is known; none: unknown.
+
+    Attributes:
+        model: What the model is called; none on its own card.
+        config: The settings; none on the model's own card, which has them.
+        images: Number of training images.
+        steps: Steps of the optimiser.
+        seconds: Their time, validation included.
         began: When, in UTC.
         machine: What it ran on.
         versions: Of Python and packages.
-        git: The commit of the source, and whether it had changes.
+        git: The commit of the source.
+        start: How the model was trained whose weights it started from; none: new weights.
     """
 
-    model: str
+    model: str | None = None
+    config: Annotated[TrainConfig | None, WrapValidator(_if_known)] = None
+    images: int | None = None
     steps: int | None = None
     seconds: float | None = None
-    start: "Start | None" = None
-    config: Annotated[TrainConfig | None, WrapValidator(_if_known)] = None
     began: str | None = None
-    machine: dict[str, Any] | None = None
+    machine: Machine | None = None
     versions: dict[str, str] | None = None
-    git: dict[str, Any] | None = None
+    git: Commit | None = None
+    start: "Training | None" = None
+
+    @property
+    def starts(self) -> "list[Training]":
+        """That of the model it started from, of the model that one started from, and so on."""
+        return [self.start, *self.start.starts] if self.start else []
+
+    @property
+    def all_steps(self) -> int:
+        """Steps, including those of the models it started from, as far as they are known."""
+        return sum(one.steps or 0 for one in (self, *self.starts))
+
+    @property
+    def all_seconds(self) -> float:
+        """The time of all these steps."""
+        return sum(one.seconds or 0 for one in (self, *self.starts))
+
+    def epochs(self, batch_size: int) -> float | None:
+        """How often each image was used; none: unknown."""
+        return (self.steps or 0) * batch_size / self.images if self.images else None
 
     def __str__(self) -> str:
         """A phrase.
 
         Example:
-            >>> str(Start(model="first", steps=5000, seconds=300.0))
+            >>> str(Training(model="first", steps=5000, seconds=300.0))
             'first (5,000 steps in 5.0 minutes)'
         """
         known = []
@@ -85,51 +135,30 @@ class Start:
             known.append(f"{self.steps:,} steps in {self.seconds / 60:.1f} minutes")
         if self.start:
             known.append(f"from the weights of {self.start}")
-        return f"{self.model} ({', '.join(known)})" if known else self.model
+        return f"{self.model} ({', '.join(known)})" if known else str(self.model)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a model was trained.
-
-    Attributes:
-        began: When, in UTC.
-        images: Number of training images.
-        steps: Steps of the optimiser.
-        seconds: Their time, validation included.
-        machine: What it ran on: processor, cores, threads, GPU, processes.
-        versions: Of Python and packages.
-        git: The commit of the source, and whether it had changes; none where that isn't known.
-        start: The model whose weights it started from; none: new weights.
-    """
-
-    began: str
-    images: int
-    steps: int
-    seconds: float
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    git: dict[str, Any] | None = None
-    start: Start | None = None
-
-    @property
-    def starts(self) -> list[Start]:
-        """The model it started from, the model that one started from, and so on."""
-        found, start = [], self.start
-        while start:
-            found.append(start)
-            start = start.start
-        return found
-
-    @property
-    def all_steps(self) -> int:
-        """Steps, including those of the models it started from, as far as they are known."""
-        return self.steps + sum(one.steps or 0 for one in self.starts)
-
-    @property
-    def all_seconds(self) -> float:
-        """The time of all these steps."""
-        return self.seconds + sum(one.seconds or 0 for one in self.starts)
+    def facts(self, config: TrainConfig) -> Iterator[tuple[str, str]]:
+        """What is known of it in words, by its settings: pairs of a name and a phrase."""
+        known = f", {self.images:,} training images" if self.images else ""
+        yield "data", config.data + known
+        clock = {"wall": "wall-clock time", "processor": "processor time"}[config.clock]
+        text = f"{self.steps or 0:,} steps of {config.batch_size} images"
+        if epochs := self.epochs(config.batch_size):
+            text += f" ({epochs:.2f} epochs)"
+        text += f" in {(self.seconds or 0) / 60:.1f} minutes of {clock}"
+        if self.began:
+            text += f", started {self.began}"
+        if levels := config.train_levels:
+            text += f", weights of level{'s' * (len(levels) > 1)} {sizes_in_words(levels)} only"
+        if self.start:
+            text += f", from the weights of {self.start}"
+        yield "training", text
+        if self.machine:
+            yield "machine", str(self.machine)
+        if self.versions:
+            yield "versions", ", ".join(f"{name} {one}" for name, one in self.versions.items())
+        if self.git:
+            yield "source", str(self.git)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +249,7 @@ class Card:
             ) from error
         try:
             card = instance(cls, content)
-            list(card.facts())  # whatever they say of dictionaries is there
+            list(card.facts())  # whatever they say of distances is there
             return card
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
@@ -236,9 +265,7 @@ class Card:
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """What it says in words, except the settings: pairs of a name and a phrase."""
-        from rgflow.text import measured  # which draws tables, too
-
-        training, model, found = self.training, self.config.model, self.likelihood
+        model, found = self.config.model, self.likelihood
         yield "flow", model.in_words()
         yield "images", f"{model.height} × {model.width}, {model.channels} channels"
         floor = "" if found.floor is None else f"; the entropy of images is about {found.floor:g}"
@@ -253,7 +280,7 @@ class Card:
             text = f"lossless for {lossless.images} test images, {lossless.float32} in float32"
             others = lossless.images - lossless.float32
             yield "encoding", text + f" and {others} in float64" * (others > 0)
-        for one in map(_with_errors, self.distances):
+        for one in self.distances:
             yield (
                 str(one["name"]),
                 f"{measured(one['distance'], 2, one['standard_error'])} for {one['samples']:,} "
@@ -264,28 +291,7 @@ class Card:
             f"{self.parameters:,}, stored as {self.storage} in {self.bytes / 1e6:.1f} MB, used "
             f"in {self.config.dtype}",
         )
-        yield "data", f"{self.config.data}, {training.images:,} training images"
-        clock = {"wall": "wall-clock time", "processor": "processor time"}[self.config.clock]
-        text = (
-            f"{training.steps:,} steps of {self.config.batch_size} images in "
-            f"{training.seconds / 60:.1f} minutes of {clock}, started {training.began}"
-        )
-        if levels := self.config.train_levels:
-            text += f", weights of level{'s' * (len(levels) > 1)} {sizes_in_words(levels)} only"
-        if training.start:
-            text += f", from the weights of {training.start}"
-        yield "training", text
-        machine = training.machine
-        counted = [f"{machine[name]} {name}" for name in ("cores", "threads") if name in machine]
-        processes = f"processes: {machine['processes']}"
-        known = [machine["processor"], *counted, machine.get("gpu"), processes]
-        yield "machine", ", ".join(filter(None, known))
-        yield (
-            "versions",
-            ", ".join(f"{name} {number}" for name, number in training.versions.items()),
-        )
-        if git := training.git:
-            yield "source", commit_of(git)
+        yield from self.training.facts(self.config)
         yield "measured", f"{self.date}, on the stored weights, with rgflow {self.rgflow}"
         if self.sha256:
             yield "SHA-256", f"{self.sha256} of config.json followed by model.safetensors"
@@ -315,117 +321,62 @@ class Card:
         Args:
             address: Where `load_flow` finds the model; none: under its name.
         """
-        rows = "\n".join(f"| {name} | {text} |" for name, text in self.facts())
-        starts = self.training.starts
-        how = f"Trained from the weights of {starts[0].model} " if starts else "Trained "
-        before = "".join(
-            f"\nThe weights of {start.model} were trained{_where(start)} with the same settings "
-            f"except\n\n"
-            f"```yaml\n{to_yaml(_others(plain(start.config), plain(self.config)))}```\n"
-            for start in starts
-            if start.config
+        mine = flat(self.config.to_dict())
+        starts = [
+            (start, {name: x for name, x in theirs.items() if mine.get(name) != x})
+            for start in self.training.starts
+            if start.config and (theirs := flat(start.config.to_dict()))
+        ]
+        return _rendered(
+            title=self.name,
+            address=address or self.name,
+            facts=self.facts(),
+            commands=self.commands(),
+            start=self.training.start,
+            settings=to_yaml(self.config),
+            starts=[(start, to_yaml(others)) for start, others in starts],
         )
-        commands = "\n".join(self.commands())
-        return (
-            f"{_opening(self.name, address or self.name)}"
-            f"| | |\n|---|---|\n{rows}\n\n"
-            f"These commands reproduce it:\n\n```sh\n{commands}\n```\n\n"
-            f"{how}with `rgflow train --config settings.yaml` and these settings:\n\n"
-            f"```yaml\n{to_yaml(self.config)}```\n{before}"
-        )
+
+
+def page_of(folder: Path, address: str) -> str:
+    """The page of the model in a folder, in Markdown: its card, or what its config says.
+
+    Args:
+        folder: The folder of the model.
+        address: Where `load_flow` finds it.
+
+    Raises:
+        ValueError: If the card or the config is damaged.
+    """
+    if (folder / CARD).is_file():
+        return Card.read(folder).page(address)
+    config = FlowConfig.from_dict(read_json(folder / CONFIG, "the config of a model")["config"])
+    return _rendered(title=address, address=address, flow=config.in_words())
+
+
+def _rendered(**values: Any) -> str:
+    """The template of a model's page, filled in."""
+    from jinja2 import Environment
+
+    template = resources.files("rgflow").joinpath("page.md").read_text(encoding="utf-8")
+    environment = Environment(trim_blocks=True, keep_trailing_newline=True)
+    return environment.from_string(template).render(values)
 
 
 def _as_words(config: TrainConfig) -> list[str]:
-    """What to write after `rgflow train` for a config: the nearest preset, and what differs."""
-    wanted = dict(_flat(config.to_dict()))
-    kinds = {name: part for name, part in config.model.to_dict().items() if isinstance(part, dict)}
+    """What to write after `rgflow train` for a config: the nearest preset, and what differs.
+    Where a part is of another kind, these are all its options."""
+    settings = flat(config.to_dict()).items()
+    wanted = {name: x for name, x in settings if name.rpartition(".")[2] not in OF_MACHINE}
 
     def differing(preset: TrainConfig) -> list[str]:
-        usual = preset.to_dict()
-        before = dict(_flat(usual))
-        # Another kind keeps those options that it has, too.
-        parts = {}
-        for name, wanted_part in kinds.items():
-            if part := getattr(preset.model, name):
-                kept = ["kind", *part.kept_by(wanted_part["kind"])]
-                parts[name] = {key: x for key, x in part.to_dict().items() if key in kept}
-        after = dict(_flat(usual | {"model": usual["model"] | parts}))
-        words = []
-        for option, value in wanted.items():
-            there = before if option.removeprefix("--model.") in kinds else after
-            if option not in there or there[option] != value:
-                words += [option, value if isinstance(value, str) else json.dumps(value)]
+        usual, words = flat(preset.to_dict()), []
+        others = {name for name, value in wanted.items() if usual.get(name) != value}
+        for name, value in wanted.items():
+            if name in others or name.rpartition(".")[0] in others:
+                words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
         return words
 
     words = {name: differing(preset) for name, preset in PRESETS.items()}
     nearest = min(words, key=lambda name: len(words[name]))
     return [nearest, *words[nearest]]
-
-
-def _flat(values: dict[str, Any], before: str = "--") -> Iterator[tuple[str, Any]]:
-    """Settings as options of `rgflow train`, except those of the machine."""
-    for name, value in plain(values).items():
-        if isinstance(value, dict):
-            if "kind" in value:
-                yield before + name, value.pop("kind")
-            yield from _flat(value, f"{before}{name}.")
-        elif name not in OF_MACHINE:
-            yield before + name, value
-
-
-def _where(start: Start) -> str:
-    """When and on what an earlier training ran, as far as it is known."""
-    if not start.began or not start.machine:
-        return ""
-    text = f", started {start.began} on {start.machine['processor']}"
-    if git := start.git:
-        text += f", {commit_of(git)}"
-    return f"{text},"
-
-
-def commit_of(git: dict[str, Any]) -> str:
-    """The commit that something was made with, from its record."""
-    return f"commit {git['commit'][:9]}{' with changes' if git['changes'] else ''}"
-
-
-def _others(values: dict[str, Any], than: dict[str, Any]) -> dict[str, Any]:
-    """The values that differ from those of another dictionary with the same keys."""
-    return {
-        name: _others(value, than[name]) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if value != than[name]
-    }
-
-
-def _with_errors(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with NaN for errors that JSON lacks, as those of a single image."""
-    if not isinstance(values, dict):
-        raise DamagedError("it has no likelihood or distance")
-    lost = (name for name, value in values.items() if value is None and name.endswith("error"))
-    return values | dict.fromkeys(lost, math.nan)
-
-
-def push_to_hub(folder: Path, repository: str, **options: Any) -> str:
-    """Upload the model in a folder to the Hugging Face hub, with its card if it has one.
-
-    Args:
-        folder: As `Flow.save_pretrained` or `rgflow ship` writes it.
-        repository: `owner/name`; it is created if it doesn't exist.
-        options: As for `rgflow.hub.push`.
-
-    Returns:
-        Where the hub shows it.
-
-    Raises:
-        OSError: If the hub rejects the upload.
-        ValueError: If the card or the config is damaged.
-    """
-    licence = None
-    if (folder / CARD).is_file():
-        card = Card.read(folder)
-        page, licence = card.page(repository), card.licence.lower()
-    else:
-        config = read_json(folder / CONFIG, "the config of a model")["config"]
-        page = f"{_opening(repository, repository)}{FlowConfig.from_dict(config).in_words()}.\n"
-    files = [folder / name for name in MODEL_FILES if name != PAGE and (folder / name).is_file()]
-    return hub.push(files, repository, page, licence, **options)

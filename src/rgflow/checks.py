@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 MAX_SIZE = 1 << 16
@@ -143,3 +144,25 @@ def check_type(what: str, value: object, kind: type | tuple[type, ...], descript
     """
     if not isinstance(value, kind):
         raise ValueError(f"Expected {what} to be {description}; got {short(value)}.")
+
+
+def check_installed(
+    package: str, why: str, extra: str, error: type[Exception] = ValueError, other: str = ""
+) -> None:
+    """Check that a package is installed which not everybody needs.
+
+    Args:
+        package: Its name.
+        why: What needs it.
+        extra: The extra of rgflow that has it.
+        error: What is raised otherwise.
+        other: What else can be done.
+
+    Raises:
+        ValueError: If it isn't, or another `error`.
+    """
+    if find_spec(package.replace("-", "_")) is None:
+        raise error(
+            f"Expected the package {package}, {why}; it isn't installed: run pip install "
+            f"'rgflow[{extra}]'{other}."
+        )

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rgflow.checks import check_installed
+from rgflow.files import CARD, MODEL_FILES, PAGE
+
 WORD = r"\w[\w.-]*"
 """What names on the hub are made of: nothing that stands for other files."""
 
@@ -39,13 +42,10 @@ def download(repository: str, files: Sequence[str], revision: str | None = None)
     Raises:
         FileNotFoundError: If huggingface_hub isn't installed, or the hub doesn't give them.
     """
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise FileNotFoundError(
-            f"Expected the package huggingface_hub, to look for {repository} on the Hugging Face "
-            f"hub; it isn't installed: run pip install 'rgflow[hub]'."
-        ) from error
+    why = f"to look for {repository} on the Hugging Face hub"
+    check_installed("huggingface_hub", why, "hub", FileNotFoundError)
+    from huggingface_hub import snapshot_download
+
     try:
         found = snapshot_download(repository, allow_patterns=list(files), revision=revision)
     except Exception as error:  # of the network, of the hub, of the disk
@@ -57,16 +57,13 @@ def download(repository: str, files: Sequence[str], revision: str | None = None)
     return Path(found)
 
 
-def push(
-    files: Sequence[Path], repository: str, page: str, licence: str | None, **options: Any
-) -> str:
-    """Upload a model, with its card, by `huggingface_hub.ModelHubMixin.push_to_hub`.
+def push(folder: Path, repository: str, **options: Any) -> str:
+    """Upload the model in a folder, with its card if it has one, by
+    `huggingface_hub.ModelHubMixin.push_to_hub`.
 
     Args:
-        files: What is uploaded beside the card.
-        repository: `owner/name`; it is made if it isn't there.
-        page: The card for people, in Markdown.
-        licence: Of the weights, as the hub names it; none: not stated.
+        folder: As `Flow.save_pretrained` or `rgflow ship` writes it.
+        repository: `owner/name`; it is created if it doesn't exist.
         options: As for the mixin's method: `private`, `token`, `branch`, `create_pr`,
             `commit_message`.
 
@@ -74,15 +71,16 @@ def push(
         Where the hub shows the upload.
 
     Raises:
-        OSError: If huggingface_hub isn't installed, or the hub doesn't take it.
+        OSError: If huggingface_hub isn't installed, or the hub rejects the upload.
+        ValueError: If the card or the config is damaged.
     """
-    try:
-        from huggingface_hub import ModelCard, ModelHubMixin
-    except ImportError as error:
-        raise OSError(
-            "Expected the package huggingface_hub, which uploads; it isn't installed: run "
-            "pip install 'rgflow[hub]'."
-        ) from error
+    check_installed("huggingface_hub", "which uploads", "hub", OSError)
+    from huggingface_hub import ModelCard, ModelHubMixin
+
+    from rgflow.cards import Card, page_of
+
+    page = page_of(folder, repository)
+    licence = Card.read(folder).licence.lower() if (folder / CARD).is_file() else None
 
     class Model(
         ModelHubMixin,
@@ -95,8 +93,9 @@ def push(
         """Files as the mixin wants them."""
 
         def _save_pretrained(self, save_directory: Path) -> None:
-            for path in files:
-                shutil.copyfile(path, save_directory / path.name)
+            for name in MODEL_FILES:
+                if name != PAGE and (folder / name).is_file():
+                    shutil.copyfile(folder / name, save_directory / name)
 
         def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
             """Our page, beneath the metadata that the mixin collects."""

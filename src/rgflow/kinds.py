@@ -79,6 +79,23 @@ def sizes_in_words(sizes: int | Sequence[int]) -> str:
     return ", ".join(map(str, [sizes] if isinstance(sizes, int) else sizes))
 
 
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Values in dictionaries of dictionaries by dotted names; kinds by the name of their part.
+
+    Example:
+        >>> flat({"map": {"kind": "cube", "bins": 8}, "levels": 2})
+        {'map': 'cube', 'map.bins': 8, 'levels': 2}
+    """
+    found = dict[str, Any]()
+    for name, value in values.items():
+        if isinstance(value, dict):
+            within = flat(value).items()
+            found |= {f"{name}.{key}".removesuffix(".kind"): one for key, one in within}
+        else:
+            found[name] = value
+    return found
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def config(cls: C) -> C:
     """Make a class a frozen dataclass that takes keywords only and checks them.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from rgflow import bijectors, cards, checkpoint, pretrained
+from rgflow import bijectors, checkpoint, hub, pretrained
 from rgflow.config import FlowConfig
 from rgflow.hierarchy import Hierarchy
 from rgflow.numerics import name_of
@@ -51,7 +51,7 @@ def push(
     """
     with TemporaryDirectory() as place:
         save(flow, place, storage)
-        return cards.push_to_hub(Path(place), repository, **options)
+        return hub.push(Path(place), repository, **options)
 
 
 def load(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.files import expanded, plain
-from rgflow.pretrained import folder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,14 +118,6 @@ class Model:
         )
 
 
-def locate(name: str) -> tuple[Path, Path]:
-    """The folder of a run or a model, and the folder for its results: the same, or `results/NAME`
-    for a model that is found by its name. A local folder takes precedence. A `FileNotFoundError` if
-    there is neither."""
-    folder = folder_of(name)
-    return folder, folder if folder == expanded(name) else RESULTS / name
-
-
 def load(name: str, size: Sequence[int] | None = None, out: str | None = None) -> Model:
     """The flow of a run, in the folder of a model, or of the package.
 
@@ -149,7 +140,7 @@ def load(name: str, size: Sequence[int] | None = None, out: str | None = None) -
     model = Model(
         found.name,
         flow,
-        found.folder if found.run else locate(name)[1],
+        found.folder if found.run or found.folder == expanded(name) else RESULTS / name,
         found.run,
         found.config,
         expanded(out) if out else None,

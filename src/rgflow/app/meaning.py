@@ -12,8 +12,8 @@ from rgflow.app import moving
 from rgflow.app.views import colour
 from rgflow.app.workspace import Workspace
 from rgflow.files import FACTORS
+from rgflow.pretrained import folder_of
 from rgflow.reading import read_json
-from rgflow.trained import locate
 
 MAX_LISTED = 12
 """Latents that are listed."""
@@ -23,7 +23,7 @@ def meanings(work: Workspace) -> str:
     """What `rgflow factors` has found about the latents of the model, as HTML."""
     name, channels = work.opened.name, work.opened.flow.image_shape[0]
     # For a model of the package: what was found on this machine, or what comes with it.
-    folders = (work.opened.model.folder, locate(name)[0])
+    folders = (work.opened.model.folder, folder_of(name))
     path = next((one / FACTORS for one in folders if (one / FACTORS).is_file()), None)
     if path is None:
         return (

@@ -10,14 +10,13 @@ import torch
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
-from rgflow.cards import Card
 from rgflow.evaluation import TermQuantiles
-from rgflow.files import CARD, expanded
+from rgflow.files import QUANTILES, expanded
 from rgflow.flow import Flow
-from rgflow.pretrained import shipped
+from rgflow.pretrained import folder_of, shipped
 from rgflow.reading import DamagedError, instance, read_json
 from rgflow.repair.surprise import Reference
-from rgflow.report.facts import described, facts
+from rgflow.report.facts import facts
 from rgflow.trained import Model
 
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
@@ -78,10 +77,7 @@ class OpenModel:
     @cached_property
     def facts(self) -> dict[str, str]:
         """What is known of it, in words."""
-        folder, _ = trained.locate(self.name)
-        if (folder / CARD).is_file():
-            return dict(Card.read(folder).facts())
-        return dict(facts(described(folder)))
+        return dict(facts(folder_of(self.name)))
 
     @property
     def data(self) -> str:
@@ -104,13 +100,13 @@ class OpenModel:
     @property
     def quantiles(self) -> TermQuantiles | None:
         """Quantiles of the parts of the log-likelihood of validation images; none if unknown."""
-        folder, _ = trained.locate(self.name)
-        for path in (folder / "quantiles.json", folder / "model" / "quantiles.json"):
-            with suppress(OSError, DamagedError):
-                found = instance(TermQuantiles, read_json(path, "quantiles of a log-likelihood"))
-                sizes = {len(values) for values in (found.probabilities, *found.levels)}
-                if len(found.levels) == self.flow.levels and len(sizes) == 1:
-                    return found
+        folder = self.model.run.model if self.model.run else folder_of(self.name)
+        with suppress(OSError, DamagedError):
+            path = folder / QUANTILES
+            found = instance(TermQuantiles, read_json(path, "quantiles of a log-likelihood"))
+            sizes = {len(values) for values in (found.probabilities, *found.levels)}
+            if len(found.levels) == self.flow.levels and len(sizes) == 1:
+                return found
         return None
 
 
@@ -168,6 +164,6 @@ class ModelStore:
 
 def _changed(name: str) -> int:
     """When the weights of a model were written, in nanoseconds."""
-    folder, _ = trained.locate(name)
+    folder = folder_of(name)
     files = [*folder.glob("*.safetensors"), *folder.glob("model/*.safetensors")]
     return max((path.stat().st_mtime_ns for path in files), default=0)

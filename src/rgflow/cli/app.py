@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from importlib.util import find_spec
 
+from rgflow.checks import check_installed
 from rgflow.cli.parsing import Parser, parse, some
-from rgflow.trained import locate
+from rgflow.pretrained import folder_of
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -36,12 +36,8 @@ def run(arguments: Sequence[str]) -> None:
         if not (user and colon and password):
             raise ValueError("Expected --auth to be user:password; got something else.")
         auth = user, password
-    if find_spec("gradio") is None:
-        raise ValueError(
-            "Expected the package gradio, which builds the page; it isn't installed: run "
-            "pip install 'rgflow[app]'."
-        )
-    locate(settings.run)  # before a port is looked for
+    check_installed("gradio", "which builds the page", "app")
+    folder_of(settings.run)  # before a port is looked for
     _check_free(settings.host, settings.port)
 
     from rgflow.app.server import serve

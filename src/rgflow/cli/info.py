@@ -4,11 +4,9 @@ import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from rgflow.cards import Card
 from rgflow.cli.parsing import Parser, parse
-from rgflow.config import TrainConfig
 from rgflow.files import expanded, plain, to_yaml
 from rgflow.presets import PRESETS
 from rgflow.pretrained import ELSEWHERE, cards, folder_of, shipped
@@ -51,7 +49,9 @@ def _list(models: Sequence[Card], as_json: bool) -> None:
     head = ("model", "data", "flow", "here", "parameters", "MB", units, "minutes")
     rows = (
         (
-            *_row(card.name, card.config),
+            card.name,
+            card.config.data,
+            card.config.model.in_words(),
             "yes" if card.name in here else "no",
             f"{card.parameters:,}",
             f"{card.bytes / 1e6:.1f}",
@@ -65,16 +65,11 @@ def _list(models: Sequence[Card], as_json: bool) -> None:
         say(f"To use a model that isn't here, {ELSEWHERE}.")
     print()
     presets = [
-        (*_row(name, config), str(config.batch_size), f"{config.lr:g}")
+        (name, config.data, config.model.in_words(), str(config.batch_size), f"{config.lr:g}")
         for name, config in PRESETS.items()
     ]
     show_wide(("preset", "data", "flow", "batch", "rate"), presets, left=3)
     say("`rgflow info NAME` describes one; commands take a model's name instead of a run.")
-
-
-def _row(name: str, config: TrainConfig) -> tuple[str, str, str]:
-    """The columns that models and presets have in common."""
-    return name, config.data, config.model.in_words()
 
 
 def _folder(name: str) -> Path:
@@ -100,27 +95,17 @@ def _describe(folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(about, indent=2))
         return
+    show_facts(facts(folder))
     if "training" in about:
-        show_card(Card.read(folder))
-    else:
-        show_facts(facts(about))
-    Screen().print(_levels(about["levels"]))
-
-
-def show_card(card: Card) -> None:
-    """Print a card, and the commands that make the model again."""
-    show_facts([("model", card.name), *card.facts()])
-    print("\nThese commands reproduce it:\n", *card.commands(), "", sep="\n")
-
-
-def _levels(levels: Sequence[dict[str, Any]]) -> Any:
-    """The latents of every level as a table."""
+        show_commands(Card.read(folder))
     rows = [
-        (
-            str(number),
-            " × ".join(map(str, level["latents"])),
-            *(str(level[name] or "") for name in ("size", "m", "depth")),
-        )
-        for number, level in enumerate(levels)
+        [str(number), " × ".join(map(str, level["latents"]))]
+        + [str(level[name] or "") for name in ("size", "m", "depth")]
+        for number, level in enumerate(about["levels"])
     ]
-    return table(("level", "latents", "in all", "m", "depth"), rows)
+    Screen().print(table(("level", "latents", "in all", "m", "depth"), rows))
+
+
+def show_commands(card: Card) -> None:
+    """Print the commands that make a model again."""
+    print("\nThese commands reproduce it:\n", *card.commands(), "", sep="\n")

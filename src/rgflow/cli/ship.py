@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
-from rgflow.checks import short
+from rgflow import hub
+from rgflow.checks import check_installed, short
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded
-from rgflow.hub import is_address
-from rgflow.text import reporting, say
+from rgflow.text import reporting, say, show_facts
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -40,18 +39,14 @@ def run(arguments: Sequence[str]) -> None:
     options.word("push", None, "upload the model to OWNER/NAME on the Hugging Face hub")
     options.flag("private", "make that repository private")
     settings = parse(options, arguments)
-    if settings.push and not is_address(settings.push):
+    if settings.push and not hub.is_address(settings.push):
         raise ValueError(f"Expected --push to be OWNER/NAME; got {short(settings.push)}.")
     if settings.private and not settings.push:
         raise ValueError("Expected --push OWNER/NAME with --private; got none.")
-    if settings.push and find_spec("huggingface_hub") is None:  # before anything takes long
-        raise ValueError(
-            "Expected the package huggingface_hub, which uploads; it isn't installed: run "
-            "pip install 'rgflow[hub]'."
-        )
+    if settings.push:
+        check_installed("huggingface_hub", "which uploads", "hub")  # before anything takes long
 
-    from rgflow.cards import push_to_hub
-    from rgflow.cli.info import show_card
+    from rgflow.cli.info import show_commands
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
     from rgflow.training.shipping import ship
@@ -65,8 +60,9 @@ def run(arguments: Sequence[str]) -> None:
             progress=report,
             **some(settings, "count", "seed", "samples", "unfinished", "remarks"),
         )
-    show_card(card)
+    show_facts([("model", card.name), *card.facts()])
+    show_commands(card)
     say(f"The model is in {folder}.")
     if settings.push:
         private = settings.private or None  # none: as the hub has it for the owner
-        say(f"It is at {push_to_hub(folder, settings.push, private=private)}.")
+        say(f"It is at {hub.push(folder, settings.push, private=private)}.")

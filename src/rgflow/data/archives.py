@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rgflow.checks import check_installed
 from rgflow.reading import DamagedError, opened, reason
 
 ARCHIVES = (".parquet", ".tar")
@@ -132,13 +133,9 @@ class Archive:
 
     @contextmanager
     def _parquet(self) -> Iterator[Any]:
-        try:
-            from pyarrow import parquet
-        except ImportError as error:
-            raise ValueError(
-                f"Expected pyarrow, to read {self.path.name}; it isn't installed: pip install "
-                f"'rgflow[hf]'."
-            ) from error
+        check_installed("pyarrow", f"to read {self.path.name}", "hf")
+        from pyarrow import parquet
+
         with self._opened() as file:
             yield parquet.ParquetFile(file)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rgflow.checks import check_installed
 from rgflow.data import splitting
 from rgflow.data.archives import picture_column
 from rgflow.data.cache import cache_folder
@@ -76,13 +77,9 @@ def sets(
         FileNotFoundError: If there is no such file or folder, and nothing may be downloaded.
         ValueError: If `datasets` isn't installed, or can't read the set.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise ValueError(
-            "Expected the package datasets, which hf: needs; it isn't installed; run pip install "
-            "'rgflow[hf]'."
-        ) from error
+    check_installed("datasets", "which hf: needs", "hf")
+    import datasets
+
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else every opening calls a server
     if not (progress and sys.stderr.isatty()):
         datasets.disable_progress_bars()

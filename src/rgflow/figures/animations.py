@@ -1,14 +1,13 @@
 """Animations: a sequence of pictures as GIF or MP4."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rgflow.checks import check_name, check_whole
+from rgflow.checks import check_installed, check_name, check_whole
 from rgflow.figures.panels import pasted, stacked
 from rgflow.files import replacing
 
@@ -53,11 +52,9 @@ def animate(
 def check_format(name: str) -> None:
     """Raise a `ValueError` unless animations can be written in this format."""
     check_name("the format of an animation", name, FORMATS)
-    if name == "mp4" and find_spec("imageio_ffmpeg") is None:
-        raise ValueError(
-            "Expected the package imageio-ffmpeg, which writes MP4; it isn't installed: run "
-            "pip install 'rgflow[video]', or ask for a GIF."
-        )
+    if name == "mp4":
+        why, other = "which writes MP4", ", or ask for a GIF"
+        check_installed("imageio-ffmpeg", why, "video", other=other)
 
 
 def _write_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int) -> None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from rgflow.checks import check_installed
 from rgflow.photographs.pictures import Pixels, image_of
 
 CODECS = ("png", "webp", "jpegxl")
@@ -50,13 +51,9 @@ def size(codec: str, seen: Pixels) -> int:
         # Quality 100 takes eight times as long, for files that are 0 to 2 % smaller.
         image.save(file, "WEBP", lossless=True, quality=90, method=6)
     else:
-        try:
-            import imagecodecs
-        except ImportError as error:
-            raise ValueError(
-                "Expected imagecodecs for --codecs jpegxl; it isn't installed: pip install "
-                "'rgflow[codecs]'."
-            ) from error
+        check_installed("imagecodecs", "for --codecs jpegxl", "codecs")
+        import imagecodecs
+
         values = seen[0] if len(seen) == 1 else seen.transpose(1, 2, 0).copy()
         file.write(imagecodecs.jpegxl_encode(values, effort=9, lossless=True))
     return file.tell()

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from rgflow.checks import check_installed
 from rgflow.files import write_json, writing
 from rgflow.flow import Flow
 from rgflow.photographs import codecs
@@ -245,14 +246,10 @@ def _write_lines(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError(
-            "Expected pyarrow to write Parquet; it isn't installed: pip install 'rgflow[hf]', or "
-            "end --out in .csv."
-        ) from error
+    check_installed("pyarrow", "to write Parquet", "hf", other=", or end --out in .csv")
+    import pyarrow
+    from pyarrow import parquet
+
     columns = {name: [row.get(name) for row in rows] for name in _columns(rows)}
     parquet.write_table(pyarrow.table(columns), path)
 

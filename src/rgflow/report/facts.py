@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rgflow import checkpoint
-from rgflow.cards import Card, Start
+from rgflow.cards import Card
 from rgflow.config import FlowConfig
 from rgflow.files import CARD, expanded, plain
-from rgflow.kinds import sizes_in_words
-from rgflow.reading import instance, read_json
+from rgflow.reading import read_json
+from rgflow.text import measured
 from rgflow.training.run import Run
 
 Described = dict[str, Any]
@@ -53,22 +52,19 @@ def _size(folder: Path) -> int:
 
 
 def _described_run(run: Run) -> Described:
-    config, record, log = run.config(), run.record(), run.entries()
-    data = record.get("data") or {}
-    images = data.get("images")
-    steps = max((entry["step"] for entry in log), default=0)
+    config, record, log, past = run.config(), run.record(), run.entries(), run.past()
     validations = [entry for entry in log if entry.get("validation_nll") is not None]
     return {
         "data": config.data,
-        "training_images": images,
-        "skipped": data.get("skipped") or [],
+        "training_images": past.images,
+        "skipped": (record.get("data") or {}).get("skipped") or [],
         **_described_flow(config.model),
         "has_model": (run.model / "config.json").is_file(),
         "train_levels": config.train_levels,
         "budget": {"minutes": config.minutes, "steps": config.steps},
-        "steps": steps,
-        "epochs": steps / images * config.batch_size if images else None,
-        "seconds": max((entry["seconds"] for entry in log), default=0.0),
+        "steps": past.steps or 0,
+        "epochs": past.epochs(config.batch_size),
+        "seconds": past.seconds or 0.0,
         "best_validation": min(validations, key=lambda v: v["validation_nll"], default=None),
         "last_validation": validations[-1] if validations else None,
         "events": [entry for entry in log if "event" in entry],
@@ -115,49 +111,44 @@ def _described_flow(config: FlowConfig) -> Described:
     }
 
 
-def facts(about: Described) -> Iterator[tuple[str, str]]:
-    """A description without a card in words: pairs of a name and a phrase."""
-    config, unit = about["config"], about["unit"]
+def facts(folder: str | Path) -> Iterator[tuple[str, str]]:
+    """What is known of a run or a model in words: pairs of a name and a phrase.
+
+    Raises:
+        FileNotFoundError: If the folder is neither.
+        ValueError: If a file in it is damaged.
+    """
+    about = described(folder)
+    if "training" in about:
+        yield "model", about["name"]
+        yield from Card.read(expanded(folder)).facts()
+        return
+    config = FlowConfig.from_dict(about["config"])
     yield ("run", about["run"]) if "run" in about else ("model", about["model"])
-    yield "flow", f"{FlowConfig.from_dict(config).in_words()}, {about['parameters']:,} parameters"
-    yield "images", f"{config['height']} × {config['width']}, {config['channels']} channels"
+    yield "flow", f"{config.in_words()}, {about['parameters']:,} parameters"
+    yield "images", f"{config.height} × {config.width}, {config.channels} channels"
     if "run" in about:
-        yield from _facts_of_run(about, unit)
+        past = Run(folder).past()
+        assert past.config
+        yield from past.facts(past.config)
+        yield from _facts_of_run(about)
     yield "on disk", f"{about['bytes'] / 1e6:,.1f} MB"
 
 
-def _facts_of_run(about: Described, unit: str) -> Iterator[tuple[str, str]]:
-    images = about["training_images"]
-    yield "data", about["data"] + (f", {images:,} training images" if images else "")
+def _facts_of_run(about: Described) -> Iterator[tuple[str, str]]:
+    """What is known of a run only."""
     if skipped := about["skipped"]:
         yield "left out", f"{skipped[0]}" + f", and {len(skipped) - 1} more" * (len(skipped) > 1)
-    epochs = f" ({about['epochs']:.2f} epochs)" if about["epochs"] else ""
-    only = f", levels {sizes_in_words(levels)} only" if (levels := about["train_levels"]) else ""
-    time = timedelta(seconds=round(about["seconds"]))
-    yield "trained", f"{about['steps']:,} steps{epochs} in {time}{only}"
-    if about["start"]:
-        yield "started from", str(instance(Start, about["start"]))
     for name in ("best", "last"):
         if entry := about[f"{name}_validation"]:
-            error = entry.get("standard_error")
-            text = f"{entry['validation_nll']:.4f}" + (f" ± {error:.4f}" if error else "")
-            yield f"{name} validation", f"{text} {unit}, step {entry['step']:,}"
+            text = measured(entry["validation_nll"], 4, entry.get("standard_error"))
+            yield f"{name} validation", f"{text} {about['unit']}, step {entry['step']:,}"
     for entry in about["events"]:
         yield "event", f"step {entry['step']:,}: {entry['event']}"
     if found := about["evaluation"]:
-        text = f"{found['nll']:.4f} {found.get('unit', unit)}"
+        text = f"{found['nll']:.4f} {found.get('unit', about['unit'])}"
         yield "evaluated", f"{text} on {found.get('images')} test images of {found.get('data')}"
     yield "model", "that of the best validation" if about["has_model"] else "none yet"
     yield "checkpoints", ", ".join(about["checkpoints"]) or "none"
-    if about["started"]:
-        resumed = "".join(f", resumed {time}" for time in about["resumed"] or [])
-        yield "started", about["started"] + resumed
-    if versions := about["versions"]:
-        yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
-    if git := about["git"]:
-        changed = " with changes" if git.get("changes") else ""
-        yield "git", f"{git.get('commit')}{changed}"
-    if machine := about["machine"]:
-        known = [machine.get("processor"), f"{machine.get('cores')} cores", machine.get("gpu")]
-        known.append(f"processes: {machine.get('processes')}")
-        yield "machine", ", ".join(part for part in known if part)
+    if about["resumed"]:
+        yield "resumed", ", ".join(about["resumed"])

@@ -58,13 +58,7 @@ def summary(subject: ReportedFlow) -> Section:
     section = Section(title="Summary", text=text, parts=[tables.shares(result)])
     if run is None:
         return section
-    record = run.record()
-    if trained := record.get("result"):
-        minutes = trained["seconds"] / 60
-        text.append(f"Trained for {trained['steps']} steps in {minutes:.1f} minutes")
-        if machine := record.get("machine"):
-            text[-1] += f", on {machine['processor']}, {machine.get('cores')} cores"
-        text[-1] += "."
+    section.points = list(run.past().facts(run.config()))
     with suppress(Exception):  # it isn't there, or is damaged in any of Pillow's ways
         curve = open_picture(run.pictures / "curve.png")
         section.parts.append(still(curve, "Learning curve of the training"))

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +63,6 @@ class Log:
 
 def _is_odd(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
-
-
-def check_tensorboard() -> None:
-    """Check that TensorBoard is installed.
-
-    Raises:
-        ValueError: If it isn't.
-    """
-    if find_spec("tensorboard") is None:
-        raise ValueError(
-            "Expected the package tensorboard, as tensorboard=true; it isn't installed: "
-            "pip install 'rgflow[tensorboard]'."
-        )
 
 
 def read_log(path: Path, keep: Callable[[dict[str, Any]], bool] = bool) -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ from accelerate.utils import broadcast_object_list
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
+from rgflow.checks import check_installed
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
-from rgflow.files import absolute, located
+from rgflow.files import absolute, located, write_picture
 from rgflow.flow import Flow, Terms
 from rgflow.numerics import bfloat16_pays, can_compile
 from rgflow.objectives import Batch
@@ -23,7 +24,6 @@ from rgflow.text import mean_and_error
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.display import Display
 from rgflow.training.interruptions import Interruptions
-from rgflow.training.log import check_tensorboard
 from rgflow.training.optimisation import prepare_machine
 from rgflow.training.run import Run, TrainingResult
 from rgflow.training.start import check_kinds, learn_levels, load_start
@@ -77,7 +77,7 @@ def train(
     # Decided by one for all: what a timed product says may differ between processes.
     config = broadcast_object_list([resolved(config) if main else None])[0]
     if config.tensorboard:
-        check_tensorboard()
+        check_installed("tensorboard", "as tensorboard=true", "tensorboard")
     checkpoints = run.checkpoints(config.keep)
     # Where there is a checkpoint, everything comes from that.
     state = checkpoints.load() if resume else None
@@ -350,7 +350,8 @@ class _Session:
                 ]
             )
             samples = flow.bounded(samples)
-            self.run.save_picture(figures.grid(samples), f"samples-{self.trainer.step:07d}.png")
+            path = self.run.pictures / f"samples-{self.trainer.step:07d}.png"
+            write_picture(path, figures.grid(samples))
         self.run.draw_curve(flow.unit.name)
 
     def finish(self, interrupted: bool, skipped: tuple[str, ...]) -> TrainingResult:

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from rgflow import figures
 from rgflow.architectures import load_flow
-from rgflow.cards import Start
+from rgflow.cards import Commit, Machine, Training
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import TermQuantiles
@@ -38,7 +37,6 @@ from rgflow.files import (
     replacing,
     to_yaml,
     write_json,
-    write_picture,
 )
 from rgflow.flow import Flow
 from rgflow.reading import DamagedError, instance, read_json, read_yaml, reason
@@ -95,37 +93,18 @@ class _Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Machine:
-    """The machine of a run, in its record."""
-
-    processor: str
-    cores: int | None = None
-    threads: int | None = None
-    gpu: str | None = None
-    processes: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Git:
-    """The source of a run, in its record."""
-
-    commit: str
-    changes: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Record:
     """The types of what run.json says."""
 
     format: int | None = None
     started: str | None = None
-    start: Start | None = None
+    start: Training | None = None
     resumed: list[str] | None = None
     parameters: int | None = None
     data: _Data | None = None
     versions: dict[str, str] | None = None
-    git: _Git | None = None
-    machine: _Machine | None = None
+    git: Commit | None = None
+    machine: Machine | None = None
     command: list[str] | None = None
     result: TrainingResult | None = None
 
@@ -268,22 +247,24 @@ class Run:
             return {}
         return content
 
-    def past(self) -> Start:
+    def past(self) -> Training:
         """How the flow has been trained so far."""
-        record = self.record()
-        last: dict[str, Any] = record.get("result") or next(
-            (entry for entry in reversed(self.entries()) if "nll" in entry), {}
-        )
-        start = instance(Start, record["start"]) if record.get("start") else None
-        return Start(
+        record = instance(_Record, self.record())
+        log = self.entries()
+        steps = max((one["step"] for one in log), default=None)
+        seconds = max((one["seconds"] for one in log), default=None)
+        if record.result:
+            steps, seconds = record.result.steps, record.result.seconds
+        # Paths of this machine mean nothing on others.
+        start = record.start.model if record.start else None
+        return Training(
             model=self.folder.resolve().name,
-            steps=last.get("steps", last.get("step")),
-            seconds=last.get("seconds"),
-            start=start,
-            # Paths of this machine mean nothing on others.
-            config=replace(self.config(), pretrained=start.model if start else None),
-            began=record.get("started"),
-            **{name: record.get(name) for name in ("machine", "versions", "git")},
+            config=replace(self.config(), pretrained=start),
+            images=record.data.images if record.data else None,
+            steps=steps,
+            seconds=seconds,
+            began=record.started,
+            **{name: getattr(record, name) for name in ("machine", "versions", "git", "start")},
         )
 
     def flow(self) -> Flow:
@@ -297,7 +278,7 @@ class Run:
         images: Images | None,
         *,
         processes: int,
-        start: Start | None = None,
+        start: Training | None = None,
     ) -> None:
         """Write config.yaml and run.json; a resumed run keeps when and with what it started.
 
@@ -332,13 +313,13 @@ class Run:
                     **{name: version(name) for name in ("rgflow", "torch", "numpy")},
                 },
                 "git": git_state(),
-                "machine": {
-                    "processor": processor(),
-                    "cores": os.cpu_count(),
-                    "threads": torch.get_num_threads(),
-                    "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-                    "processes": processes,
-                },
+                "machine": Machine(
+                    processor=processor(),
+                    cores=os.cpu_count(),
+                    threads=torch.get_num_threads(),
+                    gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+                    processes=processes,
+                ),
                 "command": sys.argv,
             },
         )
@@ -371,12 +352,6 @@ class Run:
         path = self.folder / name
         write_json(path, content)
         return path
-
-    def save_picture(self, picture: Image.Image, name: str) -> Path:
-        """Write a picture into the folder `pictures`."""
-        path = self.pictures / name
-        self.pictures.mkdir(exist_ok=True)  # somebody may have cleared it away
-        return write_picture(path, picture)
 
 
 def several_processes() -> bool:

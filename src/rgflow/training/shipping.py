@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 import rgflow
 from rgflow import checkpoint, data
 from rgflow.architectures import load_flow
-from rgflow.cards import Card, Likelihood, Lossless, Training
+from rgflow.cards import Card, Likelihood, Lossless
 from rgflow.checks import check_whole
 from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
@@ -106,7 +106,11 @@ def ship(
                 f"Expected a model of at most {MAX_BYTES / 1e6:.0f} MB; that of {run.folder} has "
                 f"{size / 1e6:.1f} MB in float16: train a smaller one."
             )
-        flow = load_flow(made)
+        flow, distances = load_flow(made), tuple[dict[str, Any], ...]()
+        if samples:
+            real = (_images(config, split, samples) for split in ("train", "test"))
+            found = score(flow, *real, ovals=config.data in KINDS, progress=progress)
+            distances = tuple(asdict(one) for one in found.distances)
         card = Card(
             name=folder.resolve().name,
             date=datetime.now(UTC).date().isoformat(),
@@ -116,19 +120,10 @@ def ship(
             sha256=checkpoint.sha256_of(made),
             storage="float16",
             config=past.config or config,
-            training=Training(
-                began=record["started"],
-                images=record["data"]["images"],
-                steps=past.steps,
-                seconds=past.seconds,
-                machine=record["machine"],
-                versions=record["versions"],
-                git=record["git"],
-                start=past.start,
-            ),
+            training=replace(past, model=None, config=None),
             likelihood=_likelihood(flow, test, seed, FLOORS.get(config.data), progress),
             lossless=_lossless(flow, test[:ENCODED]) if flow.pixels else None,
-            distances=_distances(flow, config, samples, progress) if samples else (),
+            distances=distances,
             remarks=remarks,
         )
         quantiles = term_quantiles(terms_of(flow, clean))
@@ -156,14 +151,8 @@ def _likelihood(
     found = evaluate(flow, images, seed=seed, subset=0, progress=advance)
     if not math.isfinite(found.nll):
         raise ValueError(f"Expected finite likelihoods; their mean is {found.nll}.")
-    return Likelihood(
-        unit=found.unit,
-        nll=found.nll,
-        standard_error=found.standard_error,
-        images=found.images,
-        seed=seed,
-        floor=floor,
-    )
+    told = {name: getattr(found, name) for name in ("unit", "nll", "standard_error", "images")}
+    return Likelihood(**told, seed=seed, floor=floor)
 
 
 @torch.no_grad()
@@ -183,17 +172,3 @@ def _lossless(flow: Flow, images: Tensor) -> Lossless:
             f"don't."
         )
     return Lossless(images=len(images), float32=int(back.sum()))
-
-
-def _distances(
-    flow: Flow, config: TrainConfig, count: int, progress: Report | None
-) -> tuple[dict[str, Any], ...]:
-    """Fréchet distances of samples, with their floors; as plain values."""
-    found = score(
-        flow,
-        _images(config, "train", count),
-        _images(config, "test", count),
-        ovals=config.data in KINDS,
-        progress=progress,
-    )
-    return tuple(asdict(one) for one in found.distances)

@@ -1,23 +1,21 @@
 """The flow that a training begins with: weights of a trained one, and the levels to learn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from torch import nn
 
 from rgflow.architectures import load_flow
-from rgflow.cards import OF_MACHINE, Card, Start
+from rgflow.cards import OF_MACHINE, Card, Training
 from rgflow.checkpoint import CONFIG, load_config
 from rgflow.config import FlowConfig, TrainConfig
 from rgflow.files import CARD, expanded
 from rgflow.flow import Flow
+from rgflow.kinds import flat
 from rgflow.pretrained import folder_of
 from rgflow.training.run import Run
-
-OF_TRAINING = ("steps", "seconds", "start", "began", "machine", "versions", "git")
-"""What the card of a model says of its training that `Start` holds too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +51,13 @@ class Trained:
         """The flow, of the size that it was trained on."""
         return self.run.flow() if self.run else load_flow(self.folder)
 
-    def past(self) -> Start:
+    def past(self) -> Training:
         """How it was trained."""
         if self.run:
             return self.run.past()
         if not self.card:
-            return Start(model=self.name, steps=None, seconds=None)
-        made = self.card.training
-        return Start(
-            model=self.name,
-            config=self.card.config,
-            **{field: getattr(made, field) for field in OF_TRAINING},
-        )
+            return Training(model=self.name)
+        return replace(self.card.training, model=self.name, config=self.card.config)
 
 
 def find(name: str) -> Trained:
@@ -85,7 +78,7 @@ def find(name: str) -> Trained:
     return Trained(name=called, folder=folder)
 
 
-def load_start(flow: Flow, config: TrainConfig) -> Start:
+def load_start(flow: Flow, config: TrainConfig) -> Training:
     """Give a flow the weights, and the pixel map, of the model that `config.pretrained` names.
 
     A model of windows, or one whose levels share their weights, may be smaller than the flow, whose
@@ -101,7 +94,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Start:
     assert config.pretrained
     found = find(config.pretrained)
     model = found.flow()
-    mine, theirs = _flat(flow.config), _flat(model.config)
+    mine, theirs = flat(flow.config.to_dict()), flat(model.config.to_dict())
     of_size = {"height", "width", "levels"} if _grows(flow, model) else set()
     if different := [
         name
@@ -125,15 +118,6 @@ def _grows(flow: Flow, model: Flow) -> bool:
     """Whether a flow may start with the weights of a model of another size."""
     alike = flow.config.shared or flow.config.geometry.any_size
     return alike and flow.image_shape[1:] != model.image_shape[1:] and model.levels > 1
-
-
-def _flat(config: FlowConfig) -> dict[str, Any]:
-    """The settings of a flow by name, those of its parts as `map.hidden`."""
-    return {
-        name if key is None else f"{name}.{key}": value
-        for name, part in config.to_dict().items()
-        for key, value in (part.items() if isinstance(part, dict) else [(None, part)])
-    }
 
 
 def check_kinds(flow: Flow) -> None:
