@@ -128,7 +128,7 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     from rgflow.training.start import find
 
     found = find(pretrained)
-    there = found.config
+    there = found.past.config
     # What pays differs from machine to machine.
     config = replace(config, model=replace(found.flow_config, compute_dtype="auto"))
     if preset:
