@@ -13,7 +13,7 @@ MAX_BLOCKS = 1 << 11
 """Residual blocks in networks side by side at the most: depth times blocks, of all levels; the
 largest of the paper has 80."""
 MAX_BINS = 256
-"""Bins of a spline at the most: every one keeps a smallest share of the interval."""
+"""Maximum number of spline bins; each has a minimum width, so more would not fit."""
 
 
 def short(value: object) -> str:

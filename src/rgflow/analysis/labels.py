@@ -104,8 +104,8 @@ def _usual(name: str) -> Declared:
 
 
 def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
-    """Labels from the values of one: of equal values none; of classes one each, but of two classes
-    one, of too many none."""
+    """Labels made from one column: none if it is constant or has too many classes; one for a binary
+    column; otherwise one per class."""
     distinct = np.unique(values).tolist()
     if len(distinct) < 2 or (declared == "class" and len(distinct) > MAX_CLASSES):
         return []
@@ -301,8 +301,8 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The names in the first line, and the rows, all of the same length."""
     try:
         file = io.StringIO(read_text(path), newline="")
-        listed = map(str.split, file) if path.suffix == ATTRIBUTES else csv.reader(file)
-        lines = [[cell.strip() for cell in row] for row in listed if row]
+        split = map(str.split, file) if path.suffix == ATTRIBUTES else csv.reader(file)
+        lines = [[cell.strip() for cell in row] for row in split if row]
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Expected a CSV file with labels; there is none at {path}."

@@ -41,8 +41,8 @@ from rgflow.field_theory.statistics import (
 from rgflow.flow import Flow
 from rgflow.objectives import Objective
 
-BATCH = 256
-"""Fields drawn at a time."""
+FIELDS_AT_ONCE = 256
+"""Fields drawn at a time, to limit memory."""
 CHAINS = 32
 """Markov chains of a reference, half of which start at each sign."""
 MODE_SIGMAS = 4.0
@@ -231,8 +231,8 @@ def measure(
     spins = torch.Generator().manual_seed(seed + 1)
     objective.energy(torch.zeros(1, *flow.image_shape, device=flow.device))  # now, if it has none
     parts, weights = [], []
-    for start in range(0, samples, BATCH):
-        n = min(BATCH, samples - start)
+    for start in range(0, samples, FIELDS_AT_ONCE):
+        n = min(FIELDS_AT_ONCE, samples - start)
         fields, log_q = objective.draw(flow, n, generator)
         weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
         parts.append(moments(action, fields, spins))
@@ -350,7 +350,7 @@ def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: f
     log_w = np.concatenate(
         [
             as_array(-objective.energy(part) - objective.log_q(flow, part.to(flow.dtype)).double())
-            for part in flat.split(BATCH)
+            for part in flat.split(FIELDS_AT_ONCE)
         ]
     )
     found = moments(action, flat, torch.Generator().manual_seed(seed + 2))

@@ -28,7 +28,7 @@ CLIMBS = 3
 NOISE_DRAWS, NOISE_NATS = 4, 1.0
 """Draws of the noise with which likelihoods are compared, and a difference that means nothing."""
 DAMAGED_SHARE = 5
-"""The edge of an image is so many times that of the square that is damaged to try out a repair."""
+"""The trial damage is a square with 1/5 of the image's edge."""
 
 
 def odd(work: Workspace) -> tuple[Surprise, Proposal]:

@@ -24,7 +24,7 @@ Part = tuple[slice, slice]
 STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, 64
 """Pixels of a strip, what its height is a multiple of, and the rows seen above and below it."""
 MAX_SCRATCH_DEPTH = 16
-"""Pixels of a scratch are at most so far from its edge."""
+"""Maximum distance in pixels from a scratch's interior to its edge."""
 
 
 def searched(
@@ -51,10 +51,10 @@ def searched(
     Yields:
         The rows of a strip, and what is damaged in it, [h, w].
     """
-    for own, wide, inside, share in _strips(pixels, rows, columns, progress):
+    for strip, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
         found = damage.find_damage(flow, image, odd=odd, loss=loss, progress=share).found
-        yield own, _within(found, wide, pixels.shape[1:])[inside]
+        yield strip, _within(found, wide, pixels.shape[1:])[inside]
 
 
 def surprises(
@@ -75,12 +75,12 @@ def surprises(
         The rows of a strip, and nats, [⌈h/2^zoom⌉, ⌈w/2^zoom⌉].
     """
     edge = 1 << zoom
-    for own, wide, inside, share in _strips(pixels, rows, columns, progress):
+    for strip, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
         excess = Around(flow, image).excess_map(share).float().numpy()[inside]
         rest = [(0, -size % edge) for size in excess.shape]
         excess = np.pad(excess, rest, constant_values=-np.inf)
-        yield own, excess.reshape(excess.shape[0] // edge, edge, -1, edge).max((1, 3))
+        yield strip, excess.reshape(excess.shape[0] // edge, edge, -1, edge).max((1, 3))
 
 
 def _strips(
@@ -90,14 +90,14 @@ def _strips(
     function that takes the share of it that is done."""
     high = max(STRIP_PIXELS // (columns.stop - columns.start) // STRIP_UNIT, 1) * STRIP_UNIT
     for start in range(rows.start, rows.stop, high):
-        own = slice(start, min(start + high, rows.stop))
+        strip = slice(start, min(start + high, rows.stop))
 
-        def share(of_strip: float, own: slice = own) -> None:
-            done = own.start - rows.start + of_strip * (own.stop - own.start)
+        def share(of_strip: float, strip: slice = strip) -> None:
+            done = strip.start - rows.start + of_strip * (strip.stop - strip.start)
             progress(done / (rows.stop - rows.start))
 
-        wide, inside = around(pixels, own, columns, STRIP_RIM)
-        yield own, wide, inside, share
+        wide, inside = around(pixels, strip, columns, STRIP_RIM)
+        yield strip, wide, inside, share
         share(1)  # as a search without finds ends early
 
 

@@ -197,7 +197,8 @@ class Bijector(nn.Module):
         """Take the spread of fields before training, where these don't come from data."""
 
     def compile_kernels(self, on: bool = True) -> bool:
-        """Compile what is used within `Flow.fast`, or don't; whether there is anything to."""
+        """Compile the kernels used within `Flow.fast`, or undo it; returns whether this map has
+        kernels."""
         return False
 
     def freeze(self) -> None:
@@ -261,8 +262,8 @@ class Compose(Bijector):
         log_dets = []
         for bijector in self.bijectors:
             if self.checkpointing and torch.is_grad_enabled():
-                again = partial(self._as_now, bijector, dict(vars(self.precision)))
-                x, log_det = checkpoint(again, x, context, use_reentrant=False)
+                mapping = partial(self._as_now, bijector, dict(vars(self.precision)))
+                x, log_det = checkpoint(mapping, x, context, use_reentrant=False)
             else:
                 x, log_det = bijector(x, context)
             log_dets.append(log_det)

@@ -35,7 +35,7 @@ from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 from rgflow.cells import SUBLATTICES
 from rgflow.numerics import derivatives_wanted
 
-MIN_SPREAD = 0.05
+MIN_RELATIVE_SPREAD = 0.05
 """Lower bound, in units of the channel's standard deviation, on the spread of a block's coarse
 values: where these are equal, the others may still differ."""
 
@@ -219,7 +219,7 @@ class CoarseToFine(Bijector):
         return torch.cat((context.embedding, values), 1).T.to(like.dtype)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
-        """Of every group, [G, 256] and [G, 1]."""
+        """Lookup tables of all groups: values [G, 256] and units [G, 1]."""
         tables = Tables(*(table[self.channel] for table in self.pixels.tables(dtype)))
         units = Units(*(u[self.channel, None].to(dtype) for u in self.pixels.units()))
         return tables, units
@@ -249,7 +249,7 @@ def relative(up: Tensor, units: Units, channels: int) -> tuple[Units, Tensor]:
     """
     groups, size, _ = up.shape
     x = _seen(up, Units(*(u[:groups, None] for u in units))).unflatten(0, (-1, channels))
-    mean, deviation = x.mean((0, 2)), (x.var((0, 2), correction=0) + MIN_SPREAD**2).sqrt()
+    mean, deviation = x.mean((0, 2)), (x.var((0, 2), correction=0) + MIN_RELATIVE_SPREAD**2).sqrt()
     repeats = (len(units.unit) // channels, size)
     centre = units.centre + units.unit * mean.repeat(repeats)
     return Units(centre, units.unit * deviation.repeat(repeats)), torch.cat((mean, deviation.log()))
@@ -320,5 +320,5 @@ class Generation:
 
 
 def _apart(of_all: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Of every group by itself, as stacks of one."""
+    """Split stacked parameters into one tuple per group."""
     return list(zip(*(part.split(1) for part in of_all), strict=True))

@@ -25,7 +25,7 @@ from rgflow.bijectors.mixture import (
 from rgflow.bijectors.pixels import LEVELS, Tables, find_place
 from rgflow.numerics import EXACT, Precision, derivatives_wanted
 
-MIN_SPREAD = 2.5
+MIN_SPREAD_LEVELS = 2.5
 """Lower bound, in grey levels, on the spread of a window: where all its sites are equal, the site
 to be predicted may still differ."""
 
@@ -208,8 +208,8 @@ class WindowMixture(Bijector):
         return mixture_forward(place, params, units)[0].T
 
     def _given(self, around: Context) -> tuple[Tensor, Tensor, Units]:
-        """Parameters before they are shifted, by how much means rise, and units, by what is around
-        in whole numbers."""
+        """Unshifted parameters, slopes of the means and units, given the context in whole
+        numbers."""
         dtype = self.network.first.weight.dtype
         like = around.values.new_empty(len(around.values), self.channels, dtype=dtype)
         return self._params(around, like, around.values.to(dtype))
@@ -217,7 +217,7 @@ class WindowMixture(Bijector):
     def _params(
         self, context: Context | None, like: Tensor, level: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Units]:
-        """The same by what cells know, in the number format of what they write."""
+        """As `_given`, from a context, in the dtype of `like`."""
         units, seen = self._seen(context, like, level)
         return *_split(self.network(seen).to(like.dtype), self.channels, self.components), units
 
@@ -281,7 +281,7 @@ def _of_window(
         mean = (level * there).sum(0) / count
         rest = (level - mean) * there
     variance = rest.square().sum((0, 1)) / (channels * count)
-    spread = (variance + MIN_SPREAD**2).sqrt().view(1, -1)
+    spread = (variance + MIN_SPREAD_LEVELS**2).sqrt().view(1, -1)
     parts = [
         (rest / spread).flatten(0, 1),
         (mean - LEVELS / 2) / (LEVELS / 2),

@@ -146,8 +146,8 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
 
 
 def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """The arguments without options of what is of a kind, and what these say: `--model.map cube`,
-    `--model.map.bins 8`."""
+    """Separate options that choose a kind (`--model.map cube`) or set its options from all other
+    arguments."""
     found = dict[str, Any]()
 
     def wanted(option: str) -> bool:

@@ -45,8 +45,8 @@ LOST = (FileNotFoundError, NotADirectoryError, DamagedError)
 
 def cache_folder() -> Path:
     """`$RGFLOW_CACHE`, or `$XDG_CACHE_HOME/rgflow`, or `~/.cache/rgflow`."""
-    if own := os.environ.get("RGFLOW_CACHE"):
-        return located(own)
+    if chosen := os.environ.get("RGFLOW_CACHE"):
+        return located(chosen)
     return located(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "rgflow"
 
 
@@ -207,8 +207,8 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _remove(entry: Path) -> None:
-    """Delete an entry, renaming it first so that nobody opens half of one; where there is anything
-    in it that isn't ours, it is only put aside."""
+    """Delete an entry, renaming it first so that no reader sees it half deleted; if it contains
+    foreign files, only rename it."""
     try:
         ours = all(OURS.fullmatch(path.name) for path in entry.iterdir())
         mark = "." if ours else "kept."

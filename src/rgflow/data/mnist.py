@@ -83,7 +83,7 @@ def fetch(folder: Path, progress: bool) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """A file, unpacked, and how many bytes it says that it holds then, if that is possible."""
+    """Open a file decompressed, with its claimed uncompressed size if known."""
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         if path.suffix != ".gz":

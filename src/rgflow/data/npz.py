@@ -26,7 +26,7 @@ FREE_COUNT = 100_000
 WORDS = {
     split: tuple(word for word, of in splitting.NAMES.items() if of == split) for split in SPLITS
 }
-"""What arrays of a split may be named after."""
+"""Accepted array-name prefixes of each split."""
 
 
 def source(request: Request) -> Source:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from rgflow.data.source import SPLITS, Split
 
 SHARE = 0.05
-"""Share of the training images that becomes a split which a set doesn't come with."""
+"""Share of the training images used as a split if the data set has none."""
 NAMES: dict[str, Split] = {
     "train": "train",
     "validation": "validation",
@@ -21,7 +21,7 @@ NAMES: dict[str, Split] = {
     "dev": "validation",
     "test": "test",
 }
-"""What splits are called by others, and here."""
+"""Common names of splits, and those used here."""
 
 
 def place(key: str) -> float:

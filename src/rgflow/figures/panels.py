@@ -18,8 +18,8 @@ from rgflow.text import minus, printable
 
 TEXT = 14
 """Size of the text, in pixels."""
-SMALLEST = 7
-"""That of labels which find no room."""
+MIN_TEXT = 7
+"""Minimum text size in pixels, for labels that don't fit at `TEXT`."""
 LINE = TEXT + 6
 """Height of a line of text."""
 MAX_TITLE = 200
@@ -86,7 +86,7 @@ def panel(
 def _fitting(labels: Sequence[str], width: int) -> int:
     """The largest size of text in which labels fit side by side, each into this width."""
     widest = max(map(text_width, labels), default=0)
-    return max(min(TEXT, TEXT * (width - GUTTER // 2) // max(widest, 1)), SMALLEST)
+    return max(min(TEXT, TEXT * (width - GUTTER // 2) // max(widest, 1)), MIN_TEXT)
 
 
 def text_width(text: str, bold: bool = False, size: int = TEXT) -> int:

@@ -150,8 +150,8 @@ class Windows(Geometry, kind="windows"):
         return replace(self, inside=inside), (grid[0], grid[1])
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
-        """One for each shift, and at the top one for each sublattice that has none; below it,
-        where coarse images are averages, these come first."""
+        """One layer per shift; at the top also one per sublattice without a shift; below it, if
+        coarse images are averages, the averaging layer first."""
         p, s = self._period(level), self.size
         own = square(s) if s > 1 else ((0, 0),)
         shifts = [(y % p, x % p) for y, x in self.shifts or phases(p)]

@@ -64,7 +64,7 @@ class BlockFilling:
         ]
 
     def run(self, x: Tensor, parts: Parts, particles: Population) -> None:
-        """Let particles draw parts, which must be one, group after group.
+        """Draw one part (exactly one is allowed) with particles, group by group.
 
         Args:
             x: The image, uint8 [C, H, W].
