@@ -10,7 +10,7 @@ order. Results go to `benchmarks/results/coding.json`.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import constriction
@@ -43,8 +43,8 @@ def walk(flow: RGFlow, image: Tensor, code: Code) -> Tensor:
     x = image.clone()
     inside = getattr(flow.config.geometry, "inside", None) or image.shape[1:]
     known = torch.zeros(image.shape[1:], dtype=torch.bool)
-    for level, layer in layers(flow):
-        stride = 1 << level
+    for layer in reversed(flow.layers):
+        stride = 1 << layer.cells.level
         cells, grid = layer.cells, x[:, ::stride, ::stride]
         table = torch.from_numpy(cells.table)
         for rows in table.split(ROWS):
@@ -65,13 +65,6 @@ def walk(flow: RGFlow, image: Tensor, code: Code) -> Tensor:
             known[stride * i, stride * j] = True
     assert known[: inside[0], : inside[1]].all()
     return x
-
-
-def layers(flow: RGFlow) -> Iterator[tuple[int, object]]:
-    """Levels and layers in the order of generation."""
-    for level, step in reversed(list(enumerate(flow.steps))):
-        for layer in reversed(step.cellwise):
-            yield level, layer
 
 
 def cube(levels: Tensor) -> Tensor:

@@ -117,9 +117,9 @@ def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
         ),
         (["train", "msds1-tiny", "--steps", "3", "--data", "msds3"], "nearest"),
         (["train", "msds1-tiny", "--steps", "3", "--data", "folder:/no/such"], "/no/such"),
-        (["train", "--config", "/no/such.yaml"], "/no/such.yaml isn't there"),
-        (["train", "--config", "/no/lr=1/such.yaml"], "/no/lr=1/such.yaml isn't there"),
-        (["train", "--config=/no/lr=1/such.yaml"], "/no/lr=1/such.yaml isn't there"),
+        (["train", "--config", "/no/such.yaml"], "there is none at /no/such.yaml"),
+        (["train", "--config", "/no/lr=1/such.yaml"], "there is none at /no/lr=1/such.yaml"),
+        (["train", "--config=/no/lr=1/such.yaml"], "there is none at /no/lr=1/such.yaml"),
         (
             ["train", "msds1-realnvp", "--steps", "1", "--optimizer", "muon"],
             "optimizer adamw for the map convolutional",
@@ -141,7 +141,10 @@ def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
         (["info", "~nobody-of-this-name/run"], "Expected"),
         (["models"], "Expected `rgflow info`, the new name of `rgflow models`"),
         (["presets", "photos"], "the new name of `rgflow presets`"),
-        (["train", "--config", "~nobody-of-this-name/a.yaml"], "a.yaml isn't there"),
+        (
+            ["train", "--config", "~nobody-of-this-name/a.yaml"],
+            "there is none at ~nobody-of-this-name/a.yaml",
+        ),
         (["ship", "~nobody-of-this-name/run", "model"], "~nobody-of-this-name/run isn't there"),
         (["reproduce", "--list", "--experiments", "~nobody-of-this-name"], "~nobody-of-this-name"),
         (

@@ -1,4 +1,4 @@
-"""What the docstrings of all public functions say; ruff checks the form of those that have it."""
+"""What the docstrings of all public functions say: shapes, arguments, errors."""
 
 import ast
 import re

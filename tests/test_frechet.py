@@ -322,7 +322,9 @@ def test_damaged_files_are_refused(tmp_path, file):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="Expected (a state dict|tensors only)"):
             inception(path)
-    with pytest.raises(FileNotFoundError, match=r"the weights of Inception; none at .*none.pth"):
+    with pytest.raises(
+        FileNotFoundError, match=r"the weights of Inception; there is none at .*none.pth"
+    ):
         inception(tmp_path / "none.pth")
 
 

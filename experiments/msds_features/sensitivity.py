@@ -4,6 +4,7 @@
 training images is put beside that of the unchanged ones, the floor. Writes `sensitivity.json`.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from datetime import date
@@ -79,6 +80,9 @@ def changed(images: Tensor, ovals: Array, other: Tensor) -> dict[str, Tensor]:
 
 def main() -> None:
     """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=FILE, help="file of the results")
+    out = parser.parse_args().out
     found: dict[str, dict[str, dict[str, float]]] = {}
     start = time.process_time()
     for kind, other in zip(msds.KINDS, msds.KINDS[::-1], strict=True):
@@ -99,7 +103,7 @@ def main() -> None:
         "seed": SEED,
         "distances": found,
     }
-    write_json(FILE, result)
+    write_json(out, result)
 
 
 if __name__ == "__main__":

@@ -241,12 +241,7 @@ class Card:
             ValueError: If it is damaged.
         """
         path = folder / CARD
-        try:
-            content = read_json(path, "the card of a model, as `rgflow ship` writes it")
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"Expected {CARD} in {folder}; it isn't there: `rgflow ship` writes it."
-            ) from error
+        content = read_json(path, "the card of a model, as `rgflow ship` writes it")
         try:
             card = instance(cls, content)
             list(card.facts())  # whatever they say of distances is there

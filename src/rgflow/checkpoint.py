@@ -100,12 +100,7 @@ def load_config(folder: Path) -> tuple[dict[str, Any], str]:
         ValueError: If it is damaged.
     """
     path = folder / CONFIG
-    try:
-        content = read_json(path, "the config of a model, as save_pretrained writes it")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected {CONFIG} and {WEIGHTS} in {folder}; no {CONFIG} there."
-        ) from error
+    content = read_json(path, "the config of a model, as save_pretrained writes it")
     found, config, dtype = (content.get(name) for name in ("format", "config", "dtype"))
     if found is not None and found != FORMAT:
         raise ValueError(f"Expected {path} to be of format {FORMAT}; got {short(found)}.")

@@ -267,12 +267,8 @@ disentanglers; got 'reach'.
         """The same with some options changed. Another kind keeps those options that it has too."""
         changes = {"kind": changes} if isinstance(changes, str) else changes
         kind = changes.get("kind", self.kind)
-        return self.base.from_dict({"kind": kind} | self._merged(self.kept_by(kind), changes))
-
-    def kept_by(self, kind: str) -> list[str]:
-        """The names of the options that a kind of the family keeps."""
-        known = self.kinds.get(str(kind), self.base)
-        return options_of(type(self) if kind == self.kind else known)
+        known = type(self) if kind == self.kind else self.kinds.get(str(kind), self.base)
+        return self.base.from_dict({"kind": kind} | self._merged(options_of(known), changes))
 
 
 @config

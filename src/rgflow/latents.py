@@ -220,10 +220,6 @@ class Latents:
                 values["geometry"] = {"kind": "blocks", **options}
             lattice = _LATTICES[name].from_dict(values)
             return cls(tuple(held[f"level{h}"] for h in range(lattice.levels)), lattice)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"Expected a file of latents; there is none at {path}."
-            ) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected a file of latents, as Latents.save writes it; "

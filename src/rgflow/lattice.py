@@ -295,24 +295,29 @@ class Lattice(Sites):
         """The latents that a set of pixels reaches, [H, W] in the image layout (section 3.5)."""
         self._check_mask(pixels)
         out = pixels.copy()
-        for grid, layers in self._grids(out):
-            for layer in layers:
-                grid[...] = layer.spread(grid)
+        for _ in self.spreading(out, upward=True):
+            pass
         return out
 
     def generation_cone(self, latents: Mask) -> Mask:
         """The pixels that a set of latents, [H, W] in the image layout, reaches (section 3.4)."""
         self._check_mask(latents)
         out = latents.copy()
-        for grid, layers in reversed(list(self._grids(out))):
-            for layer in reversed(layers):
-                grid[...] = layer.spread(grid)
+        for _ in self.spreading(out, upward=False):
+            pass
         return out
 
-    def _grids(self, mask: Mask) -> Iterator[tuple[Mask, tuple[Cells, ...]]]:
-        """Every level's grid, as a view of `mask`, with its layers."""
-        for level in range(self.levels):
-            yield mask[:: 1 << level, :: 1 << level], self.layers(level)
+    def spreading(self, mask: Mask, *, upward: bool) -> Iterator[tuple[int, Mask]]:
+        """A cone as it grows from a mask [H, W], which becomes the whole cone: up from pixels to
+        latents, or down. Yields the level and its grid [h, w], a view of the mask, before the first
+        layer of the level and after each layer."""
+        way = slice(None, None, 1 if upward else -1)
+        for level in range(self.levels)[way]:
+            grid = mask[:: 1 << level, :: 1 << level]
+            yield level, grid
+            for layer in self.layers(level)[way]:
+                grid[...] = layer.spread(grid)
+                yield level, grid
 
 
 @config

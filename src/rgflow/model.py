@@ -88,6 +88,11 @@ class Visit:
         return self.applied[1]
 
     @property
+    def log_det_alone(self) -> Tensor:
+        """`log_det`, [N], where nobody wants what the cells become."""
+        return self.layer.log_det(self.x, self.given)
+
+    @property
     def factored_out(self) -> Tensor:
         """What the level factors out, after its last layer, in the shape of `Latents.levels`."""
         return self.after if self.top else split(self.after)[1]
@@ -284,7 +289,7 @@ class RGFlow(Flow):
             elif torch.is_grad_enabled():
                 together.setdefault(visit.layer.bijector, []).append(visit.read)
             else:
-                total = total + visit.layer.log_det(visit.x, given)
+                total = total + visit.log_det_alone
         for bijector, parts in together.items():
             cells, contexts = zip(*parts, strict=True)
             log_dets = bijector.log_det(torch.cat(cells), Context.joined(contexts))

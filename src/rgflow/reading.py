@@ -13,7 +13,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from errno import ELOOP, ENAMETOOLONG, ENOTDIR
+from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
@@ -46,8 +46,12 @@ class DamagedError(ValueError):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BufferedReader]:
+def opened(path: Path, what: str = "a file") -> Iterator[BufferedReader]:
     """A file for reading: a regular one, as reading from a pipe may never end.
+
+    Args:
+        path: The file.
+        what: What it should be, for the sentence that says it isn't there.
 
     Raises:
         FileNotFoundError: If it isn't there.
@@ -69,10 +73,11 @@ def opened(path: Path) -> Iterator[BufferedReader]:
             f"Expected a file that may be read; {path} may not be: change its permissions."
         ) from error
     except (ValueError, OSError) as error:
-        # A null character in the name, a circle of links, a name that is too long.
-        if isinstance(error, OSError) and error.errno not in (ELOOP, ENAMETOOLONG, ENOTDIR):
+        # Or a null character in the name, a circle of links, a name that is too long.
+        missing = (ENOENT, ELOOP, ENAMETOOLONG, ENOTDIR)
+        if isinstance(error, OSError) and error.errno not in missing:
             raise
-        raise FileNotFoundError(f"Expected a file; there can be none at {path!s}.") from error
+        raise FileNotFoundError(f"Expected {what}; there is none at {path!s}.") from error
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
@@ -82,27 +87,27 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def read(path: Path, most: int) -> bytes:
-    """The bytes of a file.
+def read(path: Path, most: int, what: str = "a file") -> bytes:
+    """The bytes of a file, of which `what` is as for `opened`.
 
     Raises:
         DamagedError: If there are more than `most`; besides as `opened` does.
     """
-    with opened(path) as file:
+    with opened(path, what) as file:
         content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     if len(content) > most:
         raise DamagedError(f"Expected at most {most:,} bytes; {path} has more.")
     return content
 
 
-def read_text(path: Path, most: int = MAX_TABLE_BYTES) -> str:
-    """The text of a file in UTF-8.
+def read_text(path: Path, most: int = MAX_TABLE_BYTES, what: str = "a file") -> str:
+    """The text of a file in UTF-8, of which `what` is as for `opened`.
 
     Raises:
         DamagedError: If it isn't UTF-8; besides as `read` does.
     """
     try:
-        return read(path, most).decode("utf-8-sig")
+        return read(path, most, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DamagedError(
             f"Expected text in UTF-8; {path} holds something else ({error})."
@@ -185,7 +190,7 @@ def _names_and_values(
 ) -> dict[str, Any]:
     """What a file holds, if these are names and values."""
     try:
-        value = value_in(read_text(path, most))
+        value = value_in(read_text(path, most, what))
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise DamagedError(f"it holds {short(value)} instead of names and values")
     except DamagedError as error:
@@ -359,9 +364,9 @@ def npy_header(file: IO[bytes], size: int) -> Npy:
     return Npy(axes, dtype, "F" if order[1] == "True" else "C", offset)
 
 
-def map_npy(path: Path) -> NDArray[Any]:
+def map_npy(path: Path, what: str = "a .npy file") -> NDArray[Any]:
     """The array in a `.npy` file, mapped into memory; raises as `opened` and `npy_header` do."""
-    with opened(path) as file:
+    with opened(path, what) as file:
         shape, dtype, order, offset = npy_header(file, os.fstat(file.fileno()).st_size)
         if not math.prod(shape):
             return np.empty(shape, dtype)  # nothing to map

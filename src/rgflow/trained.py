@@ -142,7 +142,7 @@ def load(name: str, size: Sequence[int] | None = None, out: str | None = None) -
         flow,
         found.folder if found.run or found.folder == expanded(name) else RESULTS / name,
         found.run,
-        found.config,
+        found.past.config,
         expanded(out) if out else None,
     )
     if size is None:

@@ -113,7 +113,7 @@ def test_archives_that_are_none(tmp_path: Path) -> None:
             load(f"npz:{path}", height=8, width=8)
         assert "\n" not in str(error.value)
 
-    told(r"Expected a NumPy archive; got .*a.npz, which doesn't exist")
+    told(r"Expected a NumPy archive; there is none at .*a.npz")
     path.write_bytes(b"not an archive")
     told(r"Expected a NumPy archive in .*; got a damaged one \(File is not a zip file\)")
     with zipfile.ZipFile(path, "w") as archive:
@@ -184,7 +184,7 @@ def test_what_is_no_field(tmp_path: Path) -> None:
             load(f"fields:{path}", **({"height": 4, "width": 4, "channels": 1} | size))  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
 
-    told(r"Expected a .npy file of fields; got .*a.npy, which doesn't exist")
+    told(r"Expected a .npy file of fields; there is none at .*a.npy")
     path.write_bytes(b"not an array")
     told(r"Expected a .npy file of fields; got .* \(it doesn't begin as a .npy file")
     np.save(path, good)

@@ -300,13 +300,9 @@ def _wrong(path: Path, expected: str, got: str) -> ValueError:
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The names in the first line, and the rows, all of the same length."""
     try:
-        file = io.StringIO(read_text(path), newline="")
+        file = io.StringIO(read_text(path, what="a CSV file with labels"), newline="")
         split = map(str.split, file) if path.suffix == ATTRIBUTES else csv.reader(file)
         lines = [[cell.strip() for cell in row] for row in split if row]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected a CSV file with labels; there is none at {path}."
-        ) from error
     except (DamagedError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file in UTF-8; {path} isn't one ({error}).") from error
     if any(len(cell) > MAX_CHARACTERS for row in lines for cell in row):

@@ -128,7 +128,7 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     from rgflow.training.start import find
 
     found = find(pretrained)
-    there = found.config
+    there = found.past.config
     # What pays differs from machine to machine.
     config = replace(config, model=replace(found.flow_config, compute_dtype="auto"))
     if preset:
@@ -188,12 +188,7 @@ def _files(
     left, named = extracted(arguments, "--config".__eq__)
     for _, name in named:
         path = expanded(name)
-        try:
-            values = read_yaml(path, "a YAML file of settings")
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"Expected a YAML file of settings; {path} isn't there."
-            ) from error
+        values = read_yaml(path, "a YAML file of settings")
         of_model = values.pop("model", {})
         if not isinstance(of_model, dict):
             raise ValueError(

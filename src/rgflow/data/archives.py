@@ -124,7 +124,9 @@ class Archive:
             with opened(self.path) as file:
                 yield file
         except (tarfile.TarError, ValueError, OSError) as error:
-            if isinstance(error, DamagedError) or (isinstance(error, OSError) and error.errno):
+            if isinstance(error, DamagedError | FileNotFoundError) or (
+                isinstance(error, OSError) and error.errno
+            ):
                 raise
             raise DamagedError(
                 f"Expected a {self.path.suffix} file of pictures; {self.path} is damaged "

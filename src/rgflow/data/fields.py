@@ -51,11 +51,7 @@ def source(request: Request) -> Source:
 
 def _open(path: Path) -> Array:
     try:
-        fields: Array = map_npy(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected a .npy file of fields; got {path}, which doesn't exist; check the path."
-        ) from error
+        fields: Array = map_npy(path, "a .npy file of fields")
     except DamagedError as error:
         raise ValueError(f"Expected a .npy file of fields; got {path} ({error}).") from error
     if not np.issubdtype(fields.dtype, np.floating) or fields.ndim != 4 or not fields.size:

@@ -107,12 +107,8 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     if path.is_dir():
         raise ValueError(f"Expected a NumPy archive; got the folder {path}; name a file in it.")
     try:
-        with opened(path) as file, zipfile.ZipFile(file) as archive:
+        with opened(path, "a NumPy archive") as file, zipfile.ZipFile(file) as archive:
             yield archive
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected a NumPy archive; got {path}, which doesn't exist; check the path."
-        ) from error
     except Exception as error:  # whatever zipfile raises for what isn't one
         if isinstance(error, OSError) and error.errno != EINVAL:  # no rights, no room
             raise

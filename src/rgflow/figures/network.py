@@ -171,15 +171,10 @@ and above each."""
 
 def _walk(lattice: Lattice, start: Mask, upward: bool) -> list[Passed]:
     """The columns that a cone passes on its way up from pixels, or down from latents."""
-    mask, found, way = start.copy(), [], slice(None, None, 1 if upward else -1)
-    for level in range(lattice.levels)[way]:
-        grid = mask[:: 1 << level, :: 1 << level]
-        columns: Passed = [np.any(grid, 0, keepdims=False)]
-        for layer in lattice.layers(level)[way]:
-            grid[...] = layer.spread(grid)
-            columns.append(np.any(grid, 0, keepdims=False))
-        found.append(columns[way])
-    return found[way]
+    found: list[Passed] = [[] for _ in range(lattice.levels)]
+    for level, grid in lattice.spreading(start.copy(), upward=upward):
+        found[level].append(np.any(grid, 0, keepdims=False))
+    return found if upward else [columns[::-1] for columns in found]
 
 
 class _Heights(NamedTuple):

@@ -308,13 +308,8 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
             that its name says; or torchmetrics or torch-fidelity isn't installed.
     """
     path = expanded(path)
-    try:
-        with opened(path) as file:
-            weights = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected a file with the weights of Inception; none at {path}."
-        ) from error
+    with opened(path, "a file with the weights of Inception") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
     digits = FID_WEIGHTS[:8]  # which its name ends with, by the convention of torch.hub
     if digits in path.name and weights != FID_WEIGHTS:
         raise ValueError(

@@ -230,10 +230,9 @@ def vary(
             f"{list(address)} and {value}."
         )
     reach = sum(
-        max(map(abs, offset)) << h
-        for h, step in enumerate(of.steps[: level + 1])
-        for layer in step.cellwise
-        for offset in [max(layer.cells.reads, key=lambda o: max(map(abs, o)))]
+        max(abs(offset) for site in layer.cells.reads for offset in site) << layer.cells.level
+        for layer in of.layers
+        if layer.cells.level <= level
     )
     rows, columns = (  # in which all these levels lie as before
         slice(max(at - reach, 0) // unit * unit, min(-(-(at + reach + 1) // unit) * unit, size))

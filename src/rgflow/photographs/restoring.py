@@ -298,10 +298,10 @@ def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None])
         rows, columns = (slice(max(at - TILE_MARGIN, 0), at + TILE + TILE_MARGIN) for at in (i, j))
         tile = np.ascontiguousarray(x[:, rows, columns])
         smooth = biharmonic(torch.from_numpy(tile)[None], hole[rows, columns])[0].numpy()
-        inside = slice(i, i + TILE), slice(j, j + TILE)
+        square = slice(i, i + TILE), slice(j, j + TILE)
         inside = slice(i - rows.start, None), slice(j - columns.start, None)
         new = smooth[:, *inside][:, :TILE, :TILE]
-        x[:, *inside] = np.where(hole[inside], new, x[:, *inside])
+        x[:, *square] = np.where(hole[square], new, x[:, *square])
 
 
 def _from_coarse(

@@ -110,12 +110,12 @@ def grids(flow: RGFlow, images: Tensor) -> list[Tensor]:
         flow: Of the images' size.
         images: uint8 [N, C, H, W].
     """
-    found = []
-    for step in flow.steps:
-        if not step.top and has_averages(flow):
-            images = averaged(images, 1)
-        found.append(images)
-        images = images[:, :, ::2, ::2]
+    found: list[Tensor] = []
+    height, width = images.shape[2:]
+    for visit in flow.walk(padded(flow, images) if has_averages(flow) else images, write=False):
+        if visit.last:
+            scale = 1 << visit.level
+            found.append(visit.x[:, :, : -(-height // scale), : -(-width // scale)])
     return found
 
 

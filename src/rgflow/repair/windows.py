@@ -37,7 +37,7 @@ def window_layers(flow: Flow) -> list[Cellwise]:
     flow, and where coarse images are averages, as no layer then predicts single pixels."""
     if not isinstance(flow, RGFlow) or flow.labels is not None:
         return []
-    layers = [layer for step in reversed(flow.steps) for layer in reversed(step.cellwise)]
+    layers = list(reversed(flow.layers))
     return layers if are_windows(flow, layers) else []
 
 

@@ -250,19 +250,15 @@ class Run:
     def past(self) -> Training:
         """How the flow has been trained so far."""
         record = instance(_Record, self.record())
-        log = self.entries()
-        steps = max((one["step"] for one in log), default=None)
-        seconds = max((one["seconds"] for one in log), default=None)
-        if record.result:
-            steps, seconds = record.result.steps, record.result.seconds
+        done, log = record.result, [] if record.result else self.entries()
         # Paths of this machine mean nothing on others.
         start = record.start.model if record.start else None
         return Training(
             model=self.folder.resolve().name,
             config=replace(self.config(), pretrained=start),
             images=record.data.images if record.data else None,
-            steps=steps,
-            seconds=seconds,
+            steps=done.steps if done else max((one["step"] for one in log), default=None),
+            seconds=done.seconds if done else max((one["seconds"] for one in log), default=None),
             began=record.started,
             **{name: getattr(record, name) for name in ("machine", "versions", "git", "start")},
         )

@@ -23,41 +23,29 @@ class Trained:
     """A trained flow on this machine, whose weights haven't been read yet.
 
     Attributes:
-        name: What to call it.
         folder: That of the run or of the model.
+        past: How it was trained; a model without a card has a name only.
         run: The run, if the flow is that of one.
-        card: The card of the model, if it has one.
     """
 
-    name: str
     folder: Path
+    past: Training
     run: Run | None = None
-    card: Card | None = None
 
     @property
-    def config(self) -> TrainConfig | None:
-        """The settings of the training; none for a model without a card."""
-        if self.run:
-            return self.run.config()
-        return self.card.config if self.card else None
+    def name(self) -> str:
+        """What to call it."""
+        return str(self.past.model)
 
     @property
     def flow_config(self) -> FlowConfig:
         """The architecture."""
-        config = self.config
+        config = self.past.config
         return config.model if config else FlowConfig.from_dict(load_config(self.folder)[0])
 
     def flow(self) -> Flow:
         """The flow, of the size that it was trained on."""
         return self.run.flow() if self.run else load_flow(self.folder)
-
-    def past(self) -> Training:
-        """How it was trained."""
-        if self.run:
-            return self.run.past()
-        if not self.card:
-            return Training(model=self.name)
-        return replace(self.card.training, model=self.name, config=self.card.config)
 
 
 def find(name: str) -> Trained:
@@ -69,13 +57,16 @@ def find(name: str) -> Trained:
     """
     folder = folder_of(name)
     if not (folder / CONFIG).is_file():
-        return Trained(name=folder.resolve().name, folder=folder, run=Run.open(folder))
+        run = Run.open(folder)
+        return Trained(folder=folder, past=run.past(), run=run)
     if (folder / CARD).is_file():
         card = Card.read(folder)
-        return Trained(name=card.name, folder=folder, card=card)
-    # The name of a folder `model` alone says little.
-    called = "/".join(folder.resolve().parts[-2:]) if folder == expanded(name) else name
-    return Trained(name=called, folder=folder)
+        past = replace(card.training, model=card.name, config=card.config)
+    else:
+        # The name of a folder `model` alone says little.
+        called = "/".join(folder.resolve().parts[-2:]) if folder == expanded(name) else name
+        past = Training(model=called)
+    return Trained(folder=folder, past=past)
 
 
 def load_start(flow: Flow, config: TrainConfig) -> Training:
@@ -111,7 +102,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Training:
         flow.load_weights_from(model)
     else:
         flow.load_state_dict(model.state_dict())
-    return found.past()
+    return found.past
 
 
 def _grows(flow: Flow, model: Flow) -> bool:
