@@ -19,7 +19,8 @@ POLLING = 0.2
 
 
 class StoppedError(Exception):
-    """Somebody has stopped the computation, has started another of the picture, or has left."""
+    """The computation was cancelled, another of the same picture was started, or the page was
+    closed."""
 
 
 class Jobs:

@@ -22,7 +22,7 @@ from rgflow.photographs.restoring import Around
 Part = tuple[slice, slice]
 """Rows and columns."""
 STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, 64
-"""Pixels of a strip, what its height is a multiple of, and the rows seen above and below it."""
+"""Pixels of a strip, the unit of its height in rows, and the rows read above and below it."""
 MAX_SCRATCH_DEPTH = 16
 """Maximum distance in pixels from a scratch's interior to its edge."""
 
@@ -86,8 +86,8 @@ def surprises(
 def _strips(
     pixels: Pixels, rows: slice, columns: slice, progress: Callable[[float], None]
 ) -> Iterator[tuple[slice, Part, Part, Callable[[float], None]]]:
-    """For every strip its rows, the part with its surroundings, where in that part it lies, and a
-    function that takes the share of it that is done."""
+    """For every strip: its rows, the part with its surroundings, the place of the strip in that
+    part, and a callback for the share of it that is done."""
     high = max(STRIP_PIXELS // (columns.stop - columns.start) // STRIP_UNIT, 1) * STRIP_UNIT
     for start in range(rows.start, rows.stop, high):
         strip = slice(start, min(start + high, rows.stop))
@@ -124,7 +124,8 @@ def around(
 
 
 def _within(found: Mask, wide: Part, size: tuple[int, ...]) -> Mask:
-    """What was found in a part of a photograph, without thick areas that go on outside the part."""
+    """The damage found in a part of a photograph, without thick areas that extend beyond the
+    part."""
     names, edges = label(found, connectivity=2), [np.zeros(1, dtype=int)]
     for axis, (of, end) in enumerate(zip(wide, size, strict=True)):
         lines = np.moveaxis(names, axis, 0)

@@ -40,7 +40,7 @@ Mapped = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a map of R cells knows beside what it maps.
+    """What a map of R cells is conditioned on.
 
     Attributes:
         values: What the cells read and don't write, in the map's domain, [R, K]; what is missing
@@ -76,7 +76,7 @@ class Context:
 
     @property
     def features(self) -> Tensor:
-        """What networks see, [R, F]: values, and flags (0 or 1) of those that are missing."""
+        """Input of networks, [R, F]: values, and flags (1: missing, or 0)."""
         if self.missing is None:
             return self.values
         return torch.cat((self.values, self.missing.to(self.values.dtype)), 1)
@@ -254,7 +254,7 @@ class Compose(Bijector):
         self.checkpointing = checkpointing
 
     def _as_now(self, bijector: Bijector, policy: dict[str, Any], *at: Any) -> Mapped:
-        """A map under a policy: that of the forward pass, when it is computed again."""
+        """A map under a precision policy: that of the forward pass, when it is recomputed."""
         with self.precision.changed(**policy):
             return bijector(*at)
 

@@ -201,7 +201,7 @@ class Cellwise(Bijector):
         return x.flatten(2).index_copy(2, places, written.reshape(*x.shape[:2], -1)).view_as(x)
 
     def of(self, numbers: Tensor, context: Context | None = None) -> Context | None:
-        """What is known of cells with these numbers [R], row by row, beside what they write.
+        """Context of the cells with these numbers [R], row by row.
 
         Args:
             numbers: Of the cells.
@@ -238,7 +238,7 @@ class Cellwise(Bijector):
         )
 
     def _outside(self, x: Tensor, y: Tensor) -> Tensor:
-        """The inverse of `_inside`, with what isn't inside from x."""
+        """The inverse of `_inside`; x supplies all that is outside."""
         s = self.cells.shift
         if not s:
             return y
@@ -302,8 +302,8 @@ def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:
 
 
 def _slices(x: Tensor, cells: Sublattice, offsets: Sequence[Offset]) -> Tensor:
-    """Of images […, h, w] what lies at these offsets from every cell, or 0 where that is missing,
-    [S, …, rows, columns]."""
+    """Values of images […, h, w] at these offsets from every cell, or 0 where missing, [S, …, rows,
+    columns]."""
     if not offsets:
         return x.new_empty(0, *x.shape[:-2], *cells.shape)
     shape = cells.grid if cells.periodic else cells.extent
@@ -337,8 +337,7 @@ def _slices(x: Tensor, cells: Sublattice, offsets: Sequence[Offset]) -> Tensor:
 
 
 def _missing(cells: Cells, x: Tensor) -> Tensor | None:
-    """Which sites of the contexts of all cells of images are missing, [N·n, S]; none: nothing ever
-    is."""
+    """Which sites of the cells' contexts are missing, [N·n, S]; None: never any."""
     if cells.periodic:
         return None
     if not isinstance(cells, Sublattice):

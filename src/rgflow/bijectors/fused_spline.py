@@ -56,8 +56,8 @@ def forward_kernel(d: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[Tensor, ...]:
-    """From the gradients of the result and of the log-derivatives to that of d, and of each plane
-    of the parameters, all [R, d].
+    """Gradients of d and of each plane of the parameters, from those of the result and of the
+    log-derivatives; all [R, d].
 
     Args:
         d: What was mapped, [R, d].
@@ -187,7 +187,7 @@ def _spread(
 
 
 def _softmax_backward(shares: Planes, gradients: Planes) -> Planes:
-    """From the gradients of the widths to those of the softmax's inputs."""
+    """Gradients of the softmax's inputs, from those of the widths."""
     mean = _sum([g * share for g, share in zip(gradients, shares, strict=True)])
     most = 1 - len(shares) * MIN_BIN
     return [most * s * (g - mean) for g, s in zip(gradients, shares, strict=True)]

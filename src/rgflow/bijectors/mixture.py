@@ -41,7 +41,7 @@ SCALE = 0.25
 SPREAD = 1.0
 """The means of the components are spread from −1 to 1 where the network says nothing."""
 SEARCH_BITS = ((8, 1 << 4), (4, 1 << 12))
-"""Bits of the digits in which `find_level` searches, and up to how many variables: with few,
+"""Bits that `find_level` finds at a time, and the maximum number of variables for it: with few,
 starting an operation costs more than its arithmetic."""
 MAX_LOG_SCALE = 5.0
 """Largest log of a component's scale, in units of `SCALE`: whatever the network says, scales are at
@@ -59,7 +59,7 @@ class Units(NamedTuple):
 
 
 class Components(NamedTuple):
-    """Of every component and variable, each [K, G, n]."""
+    """Parameters of every component and variable, each [K, G, n]."""
 
     share: Tensor
     mean: Tensor
@@ -68,7 +68,7 @@ class Components(NamedTuple):
 
 
 def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor, Tensor]:
-    """Map variables that lie at these places.
+    """Map variables, given as places.
 
     Args:
         place: Of the variables, each of its tensors [G, n].
@@ -120,7 +120,7 @@ def mixture_inverse(
 
 
 def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
-    """The levels from which results come; those of uniform results are draws from the mixtures.
+    """Levels that map to these results; those of uniform results are draws from the mixtures.
 
     A search digit by digit: each is the highest with which a level begins before d. For few
     variables, larger digits take fewer operations.
@@ -213,8 +213,8 @@ def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
 def _edge(
     level: Tensor, near: Tensor, sign: Tensor, components: Components, units: Units, tables: Tables
 ) -> Tensor:
-    """Where levels of 1 to 255 begin, [G, t, n], t of them for every variable: y for those that are
-    near 0, and y − 1 for the others; near and their sign are [G, 1, n]."""
+    """Lower edges of t levels (1 to 255) of every variable, [G, t, n]: y for variables near 0, y −
+    1 for the others; `near` and their sign are [G, 1, n]."""
     share, mean, sharp = (part[:, :, None] for part in components)
     start = (level - units.centre[:, None]) / units.unit[:, None]
     mass = (share * torch.sigmoid(sign * ((start - mean) * sharp))).sum(0)
@@ -225,8 +225,8 @@ def _edge(
 
 
 def _cube(from_0: Tensor, from_1: Tensor) -> Tensor:
-    """Cube coordinates of points at these distances from both ends; those that underflow are taken
-    for the smallest number, so that the side is never lost."""
+    """Cube coordinates of points at these distances from both ends; distances that underflow become
+    the smallest number, so that the side is never lost."""
     tiny = torch.finfo(from_0.dtype).tiny
     return torch.where(from_0 <= from_1, from_0.clamp(min=tiny), -from_1.clamp(min=tiny))
 

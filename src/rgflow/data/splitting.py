@@ -25,7 +25,7 @@ NAMES: dict[str, Split] = {
 
 
 def place(key: str) -> float:
-    """A number in [0, 1) that is as good as random, and always the same for the same key.
+    """A pseudorandom number in [0, 1) that depends on the key alone.
 
     >>> round(place("cats/1.png"), 4)
     0.0119
@@ -70,7 +70,7 @@ def share(keys: Sequence[str], split: Split, splits: Sequence[Split], where: obj
 
 
 def members(sizes: Mapping[Split, int], split: Split, where: object) -> tuple[Split, list[int]]:
-    """The part of a set that holds a split, and the numbers of the split's images in it.
+    """The part of a data set that contains a split, and the indices of the split's images in it.
 
     Args:
         sizes: Numbers of images by the splits that the set comes with; other splits are taken from

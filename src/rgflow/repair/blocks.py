@@ -115,7 +115,8 @@ def _drawn(
     owners: Tensor,
     particles: Population,
 ) -> Tensor:
-    """Draw the free variables [e, B] of a group, now [e, M, B]; all its variables, [e, M, B]."""
+    """Draw the free variables [e, B] of a group with M particles; returns all its variables, [e, M,
+    B]."""
     if free.any():
         dtype, values = mixtures.params.dtype, particles.values.view(-1, particles.count)
         u = torch.rand(now.shape, generator=particles.random, dtype=dtype).to(now.device)
