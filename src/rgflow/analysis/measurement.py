@@ -101,7 +101,7 @@ class Modes:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reference:
+class ReferenceFields:
     """Fields of Markov chains, and the flow's density at them.
 
     Attributes:
@@ -128,7 +128,7 @@ class Reference:
         return _without_samples(self)
 
 
-def _without_samples(found: "Reference | Measurement") -> dict[str, Any]:
+def _without_samples(found: "ReferenceFields | Measurement") -> dict[str, Any]:
     return {one.name: getattr(found, one.name) for one in fields(found) if one.repr}
 
 
@@ -160,7 +160,7 @@ class Measurement:
     reweighted: Observables
     metropolis: Metropolis
     modes: Modes | None
-    reference: Reference | None = None
+    reference: ReferenceFields | None = None
     log_weights: Array = field(repr=False)
     magnetisations: Array = field(repr=False)
 
@@ -343,7 +343,9 @@ def reference_fields(
     return found.fields, "hmc"
 
 
-def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: float) -> Reference:
+def _reference(
+    flow: Flow, objective: Objective, count: int, seed: int, log_z: float
+) -> ReferenceFields:
     action, shape = action_of(objective), flow.image_shape
     fields, method = reference_fields(action, shape, count, seed)
     flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
@@ -355,7 +357,7 @@ def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: f
     )
     found = moments(action, flat, torch.Generator().manual_seed(seed + 2))
     tau = tau_int(found.magnetisation.reshape(fields.shape[1], -1).T)
-    return Reference(
+    return ReferenceFields(
         method=method,
         fields=len(flat),
         observables=observables(found, action, shape[1:], tau=_longest(tau)),

@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
         content = plain(PRESETS[name])
         print(json.dumps(content, indent=2) if settings.json else to_yaml(content).rstrip())
     else:
-        _describe(_folder(name), settings.json)
+        describe(_folder(name), as_json=settings.json)
         if name in PRESETS and not settings.json:
             say(f"The preset {name}: `rgflow train {name} --print_config` prints its settings.")
 
@@ -87,8 +87,8 @@ def _folder(name: str) -> Path:
         raise
 
 
-def _describe(folder: Path, as_json: bool) -> None:
-    """What is known of a run or a model."""
+def describe(folder: Path, *, as_json: bool = False) -> None:
+    """Print what is known of a run or a model, with the commands that make a model again."""
     from rgflow.report.facts import described, facts
 
     about = described(folder)
@@ -97,15 +97,10 @@ def _describe(folder: Path, as_json: bool) -> None:
         return
     show_facts(facts(folder))
     if "training" in about:
-        show_commands(Card.read(folder))
+        print("\nThese commands reproduce it:\n", *Card.read(folder).commands(), "", sep="\n")
     rows = [
         [str(number), " × ".join(map(str, level["latents"]))]
         + [str(level[name] or "") for name in ("size", "m", "depth")]
         for number, level in enumerate(about["levels"])
     ]
     Screen().print(table(("level", "latents", "in all", "m", "depth"), rows))
-
-
-def show_commands(card: Card) -> None:
-    """Print the commands that make a model again."""
-    print("\nThese commands reproduce it:\n", *card.commands(), "", sep="\n")

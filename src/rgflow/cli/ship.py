@@ -8,7 +8,7 @@ from rgflow import hub
 from rgflow.checks import check_installed, short
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded
-from rgflow.text import reporting, say, show_facts
+from rgflow.text import reporting, say
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     if settings.push:
         check_installed("huggingface_hub", "which uploads", "hub")  # before anything takes long
 
-    from rgflow.cli.info import show_commands
+    from rgflow.cli.info import describe
     from rgflow.training.optimisation import prepare_machine
     from rgflow.training.run import Run
     from rgflow.training.shipping import ship
@@ -54,14 +54,13 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     folder = expanded(settings.folder)
     with reporting() as report:
-        card = ship(
+        ship(
             Run.open(settings.run),
             folder,
             progress=report,
             **some(settings, "count", "seed", "samples", "unfinished", "remarks"),
         )
-    show_facts([("model", card.name), *card.facts()])
-    show_commands(card)
+    describe(folder)
     say(f"The model is in {folder}.")
     if settings.push:
         private = settings.private or None  # none: as the hub has it for the owner
