@@ -14,7 +14,7 @@ import torch
 
 from flows import propagator, random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
-from rgflow.actions import COLDEST, FreeField, IsingDual, OwnAction, Phi4, evaluated
+from rgflow.actions import MIN_TEMPERATURE, FreeField, IsingDual, OwnAction, Phi4, evaluated
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.observables import Moments, moments, observables
 from rgflow.cli import main
@@ -539,7 +539,7 @@ def test_an_action_brings_its_reference_and_what_observables_are_of():
 
 
 def test_clusters_need_a_square():
-    assert COLDEST == exact.MIN_TEMPERATURE
+    assert MIN_TEMPERATURE == exact.MIN_TEMPERATURE
     assert IsingDual().mean_energy(1, 8, 16) is None
     assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising(8, 3.0).energy / 64
     for shape in ((1, 4, 8), (2, 8, 8)):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHAINS = 32
 """Markov chains of reference fields, half of which start at each sign."""
-COLDEST = 0.01
+MIN_TEMPERATURE = 0.01
 """As `rgflow.field_theory.exact.MIN_TEMPERATURE`, which needs more imports than settings should."""
 
 
@@ -215,7 +215,7 @@ class IsingDual(Action, kind="ising"):
         37.3767
     """
 
-    temperature: Annotated[float, Ge(COLDEST)] = 2 / math.log(1 + math.sqrt(2))
+    temperature: Annotated[float, Ge(MIN_TEMPERATURE)] = 2 / math.log(1 + math.sqrt(2))
 
     def __call__(self, fields: "Tensor") -> "Tensor":
         import torch

@@ -1,14 +1,14 @@
 """Configs: frozen dataclasses of plain values that pydantic checks, some of them of a *kind*.
 
 A config is a class with a docstring under each field. Types say what values may be, and
-`annotated_types` between which bounds:
+`annotated_types` between which bounds::
 
     @config
     class Noise(Config):
         strength: Annotated[float, Ge(0)] = 0.1
 
 Where there is a choice, a *family* of kinds is a base class, and every kind is a subclass that
-gives its own name. Nothing else has to be edited, and a field of the family's type takes any kind:
+gives its own name. Nothing else has to be edited, and a field of the family's type takes any kind::
 
     @config
     class Noise(Kind, family="noise"):

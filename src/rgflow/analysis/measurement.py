@@ -38,8 +38,8 @@ from rgflow.field_theory.statistics import (
 from rgflow.flow import Flow
 from rgflow.objectives import Objective
 
-BATCH = 256
-"""Fields drawn at a time."""
+FIELDS_AT_ONCE = 256
+"""Fields drawn at a time, to limit memory."""
 MODE_SIGMAS = 4.0
 """Standard errors by which the share of positive magnetisations may differ from ½ by chance."""
 
@@ -80,7 +80,7 @@ class Modes:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reference:
+class ReferenceFields:
     """Fields of Markov chains, and the flow's density at them.
 
     Attributes:
@@ -107,7 +107,7 @@ class Reference:
         return _without_samples(self)
 
 
-def _without_samples(found: "Reference | Measurement") -> dict[str, Any]:
+def _without_samples(found: "ReferenceFields | Measurement") -> dict[str, Any]:
     return {one.name: getattr(found, one.name) for one in fields(found) if one.repr}
 
 
@@ -139,7 +139,7 @@ class Measurement:
     reweighted: Observables
     metropolis: Metropolis
     modes: Modes | None
-    reference: Reference | None = None
+    reference: ReferenceFields | None = None
     log_weights: Array = field(repr=False)
     magnetisations: Array = field(repr=False)
 
@@ -210,8 +210,8 @@ def measure(
     spins = torch.Generator().manual_seed(seed + 1)
     objective.energy(torch.zeros(1, *flow.image_shape, device=flow.device))  # now, if it has none
     parts, weights = [], []
-    for start in range(0, samples, BATCH):
-        n = min(BATCH, samples - start)
+    for start in range(0, samples, FIELDS_AT_ONCE):
+        n = min(FIELDS_AT_ONCE, samples - start)
         fields, log_q = objective.draw(flow, n, generator)
         weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
         parts.append(moments(action, fields, spins))
@@ -279,19 +279,21 @@ def _modes(found: Moments, log_w: Array) -> Modes:
     )
 
 
-def _reference(flow: Flow, objective: Objective, count: int, seed: int, log_z: float) -> Reference:
+def _reference(
+    flow: Flow, objective: Objective, count: int, seed: int, log_z: float
+) -> ReferenceFields:
     action, shape = objective.density, flow.image_shape
     fields, method = action.reference_fields(shape, count, seed)
     flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
     log_w = np.concatenate(
         [
             as_array(-objective.energy(part) - objective.log_q(flow, part.to(flow.dtype)).double())
-            for part in flat.split(BATCH)
+            for part in flat.split(FIELDS_AT_ONCE)
         ]
     )
     found = moments(action, flat, torch.Generator().manual_seed(seed + 2))
     tau = tau_int(found.magnetisation.reshape(fields.shape[1], -1).T)
-    return Reference(
+    return ReferenceFields(
         method=method,
         fields=len(flat),
         observables=observables(found, action, shape[1:], tau=_longest(tau)),

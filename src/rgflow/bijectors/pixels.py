@@ -20,7 +20,9 @@ from rgflow.kinds import made_from
 LEVELS = 256
 """Number of values of a pixel."""
 _NOISE_STEPS = 1 << 15
-SMALLEST = 1e-30
+"""Values of the noise within a grey level: with its 8 bits, they fill the 24 of float32, so that no
+sum is rounded up to the next level."""
+MIN_PIXEL = 1e-30
 """What a pixel of exactly 0 is taken for where 0 would have no finite latent."""
 
 
@@ -190,7 +192,7 @@ class Marginal(Bijector):
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         tables = self.tables(x.dtype)
-        x = x.clamp(SMALLEST, largest(x.dtype))
+        x = x.clamp(MIN_PIXEL, largest(x.dtype))
         value = x.detach().floor().clamp(0, LEVELS - 1)
         begins = torch.arange(len(self.counts), device=x.device)[:, None, None] * LEVELS
         p, below, above = (table.flatten()[value.long() + begins] for table in tables)

@@ -62,7 +62,7 @@ class BlockFilling:
         ]
 
     def run(self, x: Tensor, parts: Parts, particles: Population) -> None:
-        """Let particles draw parts, which must be one, group after group.
+        """Draw one part (exactly one is allowed) with particles, group by group.
 
         Args:
             x: The image, uint8 [C, H, W].
@@ -113,7 +113,8 @@ def _drawn(
     owners: Tensor,
     particles: Population,
 ) -> Tensor:
-    """Draw the free variables [e, B] of a group, now [e, M, B]; all its variables, [e, M, B]."""
+    """Draw the free variables [e, B] of a group with M particles; returns all its variables, [e, M,
+    B]."""
     if free.any():
         dtype, values = mixtures.params.dtype, particles.values.view(-1, particles.count)
         u = torch.rand(now.shape, generator=particles.random, dtype=dtype).to(now.device)

@@ -20,7 +20,7 @@ from rgflow.objectives import Objective
 from rgflow.text import Report, counter
 from rgflow.training.run import Run
 
-TEMPERATURE = 0.8
+SAMPLE_TEMPERATURE = 0.8
 """Temperature of the samples that are varied and mixed: below 1, as these look less noisy."""
 SAMPLES = 5000
 """Samples of lattice fields, and fields of the reference."""
@@ -104,7 +104,7 @@ class ReportedFlow(Reported):
             progress=self.progress,
         )
 
-    def drawn(self, n: int, temperature: float | Sequence[float] = TEMPERATURE) -> Latents:
+    def drawn(self, n: int, temperature: float | Sequence[float] = SAMPLE_TEMPERATURE) -> Latents:
         """Latents of n samples."""
         return self.flow.draw_each(range(self.seed, self.seed + n), temperature)
 
