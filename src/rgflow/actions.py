@@ -274,7 +274,7 @@ class IsingDual(Action, kind="ising"):
     def observed(
         self, fields: "Tensor", generator: "torch.Generator | None" = None
     ) -> "tuple[Tensor, Tensor]":
-        """Spins ±1 drawn given the fields, and their energies."""
+        """Spins ±1 [N, C, H, W] drawn given the fields, and their energies [N]."""
         import torch
 
         uniform = torch.rand(fields.shape, generator=generator, dtype=torch.float64)
@@ -285,7 +285,7 @@ class IsingDual(Action, kind="ising"):
     def reference_fields(
         self, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
     ) -> "tuple[Tensor, str]":
-        """As for `Action`, from Swendsen–Wang clusters.
+        """Fields from Swendsen–Wang clusters; the arguments are those of `Action`.
 
         Raises:
             ValueError: If the lattice isn't square, or has several components.
