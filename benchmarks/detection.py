@@ -44,6 +44,8 @@ from rgflow.training.run import Run
 
 ROOT = Path(__file__).parents[1]
 SIZE, FALSE_ALARMS, SEED = 10, 0.05, 0
+"""Edge of a damaged square in pixels, share of clean images in which something may be found, and
+seed of the damage."""
 WORDS = {
     "noise": "uniform noise",
     "constant": "one colour",

@@ -23,6 +23,7 @@ from steps import write
 from rgflow.data import msds
 
 OVALS, NUMBERS = 16, 32 * 32 * 3
+"""Ovals and numbers of an image."""
 PLACES = math.log2(3 * 3)
 """Bits of where an oval is in its tile."""
 

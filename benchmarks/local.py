@@ -41,6 +41,7 @@ from rgflow.repair.holes import Holes, WholeFlow
 from rgflow.training.optimisation import prepare_machine
 
 EDGE = 10
+"""Edge of the region in pixels."""
 BATCH = 64
 """Restarts in one batch."""
 SIZES = [32, 64, 128, 256, 512, 1024]

@@ -37,6 +37,7 @@ from rgflow.training.run import processor
 
 MODELS = [name for name in shipped() if name.startswith("msds")]
 SEEDS = (20261128, 20261201, 20261202, 20261203)
+"""Seeds of the images, none of them that of a training."""
 
 
 def digests(images: Pixels) -> Iterator[bytes]:

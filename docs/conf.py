@@ -35,10 +35,12 @@ napoleon_custom_sections = ["Returns"]  # types are in the signatures already
 
 # Without intersphinx, as a build needs no network: names of other packages lead nowhere.
 nitpick_ignore_regex = [
-    (r"py:class", r"rgflow\.field_theory\.statistics\.Value"),  # a type variable
+    # Type variables, and checks in annotations.
+    (r"py:class", r"rgflow\.[\w.]+\.(Value|AnyModule|AnyFlow|T|C|_\w+)|PydanticUndefined|0\.01"),
     (
         r"py:.*",
-        r"(torch|nn|fastapi|contextlib|threading|np|numpy|PIL|rich|collections|pathlib|typing|abc|io|zipfile)\..*",
+        r"(torch|nn|fastapi|contextlib|threading|np|numpy|PIL|rich|collections|pathlib|typing|types|abc|io|zipfile"
+        r"|annotated_types|pydantic|pydantic_core|accelerate)\..*",
     ),
     (
         r"py:.*",

@@ -2,13 +2,13 @@
 
 import pytest
 
-from visitors import FEW, Visitor, album, chromium, named, serving, settings
+from visitors import FAST_SETTINGS, Visitor, album, chromium, named, serving, settings
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Of a server that runs in a folder of its own."""
-    with serving(tmp_path_factory.mktemp("server"), before=FEW) as found:
+    with serving(tmp_path_factory.mktemp("server"), before=FAST_SETTINGS) as found:
         yield found
 
 

@@ -196,7 +196,7 @@ REAL_NVP: dict[str, dict[str, Any]] = {
 CASES = BIJECTORS | OPTIONS | REAL_NVP
 """Every bijector kind, every option of a flow, and the baseline."""
 
-FEW = {
+REPRESENTATIVE = {
     "affine-released", "cube", "coarse-to-fine", "open", "released-order", "tree", "stems",
     "edges-open", "not-square", "depths", "shared-open", "marginal", "fields", "positions-cube",
     "windows", "window-photos", "window-levels", "window-averages", "site", "site-odd",
@@ -205,7 +205,7 @@ FEW = {
 """Every kind of map, of networks, of geometries and of pixels, and both boundaries."""
 
 
-def by_day(names: Iterable[Any], few: Container[Any] = FEW) -> list[Any]:
+def by_day(names: Iterable[Any], few: Container[Any] = REPRESENTATIVE) -> list[Any]:
     """Values of a test's parameter, of which all but a few are left to the night."""
     return [x if x in few else pytest.param(x, marks=pytest.mark.slow) for x in names]
 

@@ -18,8 +18,8 @@ from strange_files import png, zeros
 from visitors import (
     BROWSER,
     CURSOR,
-    FEW,
-    PATIENCE,
+    FAST_SETTINGS,
+    TIMEOUT,
     Visitor,
     atlas,
     draw,
@@ -314,7 +314,7 @@ def test_who_has_left_is_noticed(browser, context, address):
     me = Visitor(browser, address, context=context)
     assert health(address)["sessions"] > 0
     me.close()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while health(address)["sessions"]:
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -347,14 +347,15 @@ def test_pictures_that_are_too_large(me, address, tmp_path):
 @pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
 def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_path):
     port = free_port()
-    with serving(tmp_path, port=port, before=FEW) as first:  # which ends though a page is open
+    # The first ends though a page is open.
+    with serving(tmp_path, port=port, before=FAST_SETTINGS) as first:
         me = Visitor(browser, first, pictures)
         if killed:
             os.kill(int(process_of(first).name), signal.SIGKILL)
     words = re.compile("Attempting reconnection|as soon as it is back")  # Gradio's words or ours
     me.page.get_by_text(words).wait_for()
     me.shoot(f"lost-{killed}")
-    with serving(tmp_path, port=port, before=FEW):
+    with serving(tmp_path, port=port, before=FAST_SETTINGS):
         me.page.get_by_text(words).wait_for(state="detached")  # as the page is loaded again
         me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
         draw(me, count=1)

@@ -14,7 +14,7 @@ from PIL import Image
 from rgflow import load_flow
 from rgflow.data.patches import photograph
 from rgflow.photographs import changing
-from visitors import FEW, album, named, serving
+from visitors import FAST_SETTINGS, album, named, serving
 
 LARGE = (3000, 2200)
 """Columns and rows of a photograph, 6.6 megapixels."""
@@ -475,7 +475,7 @@ def test_a_telephone(browser, address, folder):
 
 @pytest.mark.slow
 def test_another_model_begins_with_its_latents(tmp_path):
-    with serving(tmp_path, "msds1-paper-small", before=FEW) as address:
+    with serving(tmp_path, "msds1-paper-small", before=FAST_SETTINGS) as address:
         with urllib.request.urlopen(address, timeout=60) as answer:
             assert answer.url.endswith("/latents/")
         with urllib.request.urlopen(f"{address}/photographs", timeout=60) as answer:

@@ -15,7 +15,16 @@ from scipy import stats
 from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
-from flows import BIJECTORS, FEW, MIXTURES, OPTIONS, by_day, config, randomise, spec_of_square
+from flows import (
+    BIJECTORS,
+    MIXTURES,
+    OPTIONS,
+    REPRESENTATIVE,
+    by_day,
+    config,
+    randomise,
+    spec_of_square,
+)
 from reproducing.maps import (
     Autoregressive,
     Dequantizer,
@@ -43,7 +52,7 @@ from rgflow.bijectors import (
     spec_of,
 )
 from rgflow.bijectors import unit_spline as spline
-from rgflow.bijectors.coarse_to_fine import MIN_SPREAD, coarse_to_fine, relative
+from rgflow.bijectors.coarse_to_fine import MIN_RELATIVE_SPREAD, coarse_to_fine, relative
 from rgflow.bijectors.pixels import find_place
 from rgflow.bijectors.rational_quadratic import rational_quadratic
 from rgflow.bijectors.site import SiteSpline
@@ -174,7 +183,7 @@ STRENGTHS = {"affine-paper": 1.0, "affine-released": 1.5, "cube-released": 1.0}
 """Where smaller parameters would leave the log-determinants near 0."""
 
 
-@pytest.fixture(params=by_day(CASES, FEW | (CASES.keys() - BIJECTORS.keys())))
+@pytest.fixture(params=by_day(CASES, REPRESENTATIVE | (CASES.keys() - BIJECTORS.keys())))
 def case(request):
     """A bijector with random parameters, and 5 samples for it."""
     make, sample, shape = CASES[request.param]
@@ -369,7 +378,7 @@ def slow_spline(u: float, widths: list[float], knots: list[float]) -> float:
             area += knots[k] * here + (knots[k + 1] - knots[k]) * here**2 / (2 * w)
             break
         x, area = x + w, area + areas[k]
-    return (1 - spline.UNIFORM) * area / sum(areas) + spline.UNIFORM * u
+    return (1 - spline.UNIFORM_SHARE) * area / sum(areas) + spline.UNIFORM_SHARE * u
 
 
 def random_spline(bins: int, variables: int) -> spline.Spline:
@@ -413,7 +422,7 @@ def test_spline_slopes_are_bounded_below_whatever_the_network_says():
     d = cube(4, 300)
     y, log_slope = spline.spline_forward(d, made)
     back, _ = spline.spline_inverse(y, made)
-    assert (log_slope > math.log(spline.UNIFORM) - 1e-9).all()
+    assert (log_slope > math.log(spline.UNIFORM_SHARE) - 1e-9).all()
     assert log_slope.max() > math.log(50)
     torch.testing.assert_close(back, d, rtol=1e-11, atol=1e-13)
 
@@ -562,7 +571,7 @@ def test_a_mixture_has_the_probabilities_of_a_discretised_one(components):
     edges[..., 0], edges[..., 256] = -math.inf, math.inf
     cdf = [torch.sigmoid((edge - means) / scales) for edge in (edges[..., :-1], edges[..., 1:])]
     expected = (weights.softmax(1) * (cdf[1] - cdf[0])).sum(1)
-    expected = (1 - mixture.UNIFORM) * expected + mixture.UNIFORM * share
+    expected = (1 - mixture.MARGINAL_SHARE) * expected + mixture.MARGINAL_SHARE * share
     torch.testing.assert_close(log_slope.exp() * share, expected, rtol=1e-9, atol=1e-14)
     torch.testing.assert_close(expected.sum(1), torch.ones(2).double(), rtol=1e-9, atol=0)
     assert (level == find_place(d, tables).level).all()
@@ -578,10 +587,10 @@ def test_the_gradient_of_a_likelihood_leads_to_the_likelier_level():
     _, log_slope = mixture.mixture_forward(find_place(d, tables), same, units)
     (gradient,) = torch.autograd.grad(log_slope.sum(), d)
     slope = log_slope.detach().exp()
-    p_k = (slope - mixture.UNIFORM) * tables.share / (1 - mixture.UNIFORM)
+    p_k = (slope - mixture.MARGINAL_SHARE) * tables.share / (1 - mixture.MARGINAL_SHARE)
     likely = (p_k > 1e-9)[:, 1:-1]
     likely[:, [0, -1]] = False  # beside those that hold the tails
-    derivative = (gradient * tables.share * slope / (slope - mixture.UNIFORM))[:, 1:-1]
+    derivative = (gradient * tables.share * slope / (slope - mixture.MARGINAL_SHARE))[:, 1:-1]
     steps = p_k.log().diff(dim=1)
     assert likely.sum() > 50
     assert (derivative < steps[:, :-1] + 1e-6)[likely].all()
@@ -607,7 +616,7 @@ def test_levels_are_found_bit_by_bit_as_in_larger_digits(monkeypatch):
     d = torch.where(u <= 0.5, u, u - 1)
     found = mixture.find_level(d, params, units, tables)
     for digits in ((), ((8, 10**9),)):
-        monkeypatch.setattr(mixture, "DIGITS", digits)
+        monkeypatch.setattr(mixture, "SEARCH_BITS", digits)
         assert torch.equal(mixture.find_level(d, params, units, tables), found)
     assert len(found.unique()) > 50
 
@@ -661,7 +670,7 @@ def test_a_block_of_which_all_that_goes_up_is_the_same():
     units = mixture.Units(torch.zeros(4, 1), torch.full((4, 1), 64.0))
     of_blocks, context = relative(torch.full((1, 4, 2), 7.0), units, channels=1)
     assert of_blocks.centre.eq(7).all()
-    torch.testing.assert_close(of_blocks.unit, torch.full((4, 8), 64 * MIN_SPREAD))
+    torch.testing.assert_close(of_blocks.unit, torch.full((4, 8), 64 * MIN_RELATIVE_SPREAD))
     assert context.isfinite().all()
 
 

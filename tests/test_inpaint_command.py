@@ -11,7 +11,7 @@ from flows import REAL_NVP
 from rgflow.cli import main
 from runs import small_run
 
-FEW = ["--draws", "3", "--steps", "3"]
+SHORT = ["--draws", "3", "--steps", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
 
 def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
     where = ["--split", "test", "--pick", "[0, 4]", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "cube"), *where, *FEW, "--beside", str(runs / "nvp")]) == 0
+    assert main(["inpaint", str(runs / "cube"), *where, *SHORT, "--beside", str(runs / "nvp")]) == 0
     out = capsys.readouterr().out
     assert "Real NVP" in out
     assert "Image 2: log p hadn't converged after 3 steps." in out
@@ -57,7 +57,7 @@ def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
 def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
     where = ["--split", "test", "--pick", "[0, 4]", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
     few = ["--particles", "4", "--sweeps", "1", "--completions", "2", "--beside", str(runs / "nvp")]
-    assert main(["inpaint", str(runs / "once"), *where, *FEW, *few]) == 0
+    assert main(["inpaint", str(runs / "once"), *where, *SHORT, *few]) == 0
     written = json.loads((tmp_path / "inpainting.json").read_text())
     names = ["RG-Flow, particles", "Real NVP, constrained", "Real NVP", "biharmonic"]
     assert [method["name"] for method in written["methods"]] == names
@@ -65,7 +65,7 @@ def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) >= 16
     # A climb all the same.
-    assert main(["inpaint", str(runs / "once"), *where, *FEW, "--particles", "0"]) == 0
+    assert main(["inpaint", str(runs / "once"), *where, *SHORT, "--particles", "0"]) == 0
     methods = json.loads((tmp_path / "inpainting.json").read_text())["methods"]
     assert methods[0]["name"] == "RG-Flow"
 
@@ -81,13 +81,13 @@ def test_options_that_say_nothing_are_refused(runs, tmp_path, capsys):
 
 def test_particles_where_pixels_are_mapped_twice(runs, tmp_path, capsys):
     where = ["--split", "test", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "nvp"), *where, *FEW, "--particles", "4"]) == 2
+    assert main(["inpaint", str(runs / "nvp"), *where, *SHORT, "--particles", "4"]) == 2
     assert "a flow that maps every pixel once" in capsys.readouterr().err
 
 
 def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):
     picture, mask = runs / "image.png", runs / "mask.png"
-    options = ["--mask", str(mask), *FEW, "--variables", "pixels", "--restarts", "2"]
+    options = ["--mask", str(mask), *SHORT, "--variables", "pixels", "--restarts", "2"]
     options += ["--out", str(tmp_path), "--truth", str(picture)]
     assert main(["inpaint", str(runs / "cube"), str(picture), *options]) == 0
     before = np.asarray(Image.open(picture))
@@ -100,7 +100,7 @@ def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):
 
 def test_a_region_may_be_everything(runs, tmp_path, capsys):
     box = ["--box", "[0, 0, 16, 16]", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "cube"), str(runs / "image.png"), *box, *FEW]) == 0
+    assert main(["inpaint", str(runs / "cube"), str(runs / "image.png"), *box, *SHORT]) == 0
     written = json.loads((tmp_path / "inpainting.json").read_text())
     assert [method["name"] for method in written["methods"]] == ["RG-Flow"]
     assert "nan" not in capsys.readouterr().out
@@ -111,7 +111,7 @@ def test_a_mask_is_what_is_white_and_not_transparent(runs, tmp_path):
     painted[..., :3] = 255
     painted[2:4, 5:9, 3] = 255
     Image.fromarray(painted).save(tmp_path / "mask.png")
-    options = ["--mask", str(tmp_path / "mask.png"), *FEW, "--out", str(tmp_path)]
+    options = ["--mask", str(tmp_path / "mask.png"), *SHORT, "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), str(runs / "image.png"), *options]) == 0
     before = np.asarray(Image.open(runs / "image.png")).astype(int)
     after = np.asarray(Image.open(tmp_path / "inpainted-1.png")).astype(int)
@@ -133,14 +133,14 @@ def test_a_reference_of_other_data_is_made_anew(runs, tmp_path):
 
 @pytest.mark.slow
 def test_benchmark(runs, tmp_path, capsys):
-    options = ["--benchmark", "5", *FEW, "--out", str(tmp_path)]
+    options = ["--benchmark", "5", *SHORT, "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), *options]) == 0
     written = json.loads((tmp_path / "benchmark.json").read_text())
     assert [score["images"] for score in written["scores"]] == [5, 5]
     assert (tmp_path / "benchmark.png").is_file()
     assert not (tmp_path / "inpainted-1.png").exists()
     assert "of the first" not in capsys.readouterr().out
-    options = ["--benchmark", "13", *FEW, "--out", str(tmp_path)]
+    options = ["--benchmark", "13", *SHORT, "--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), *options]) == 0
     assert capsys.readouterr().out.endswith(" Curves show the first 12 of 13 images.\n")
 
@@ -154,7 +154,9 @@ def test_find_and_accept(runs, tmp_path, capsys):
     assert (tmp_path / "surprise.png").is_file()
     if (tmp_path / "mask-1.png").exists():
         assert (
-            main(["inpaint", str(runs / "cube"), *where, "--false_alarms", "0.9", "--accept", *FEW])
+            main(
+                ["inpaint", str(runs / "cube"), *where, "--false_alarms", "0.9", "--accept", *SHORT]
+            )
             == 0
         )
         assert (tmp_path / "inpainted-1.png").is_file()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows import BIJECTORS, FEW, OPTIONS, by_day, random_flow, random_images
+from flows import BIJECTORS, OPTIONS, REPRESENTATIVE, by_day, random_flow, random_images
 from rgflow.local import LocalFlow
 
 CASES = {
@@ -35,7 +35,7 @@ def masks_of(kind, lattice, n=3):
     return masks
 
 
-BY_DAY = {(case, "mixed") for case in (*FEW, "affine-paper", "large-open")}
+BY_DAY = {(case, "mixed") for case in (*REPRESENTATIVE, "affine-paper", "large-open")}
 MIXED = [(case, "mixed") for case in CASES]
 ALIKE = {
     "gaussian", "wide-prior", "cube-gaussian", "checkpointing", "cube-checkpointing", "default",

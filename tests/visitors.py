@@ -27,13 +27,13 @@ from rgflow.cli import main
 sys.exit(main())
 """
 """The command `rgflow`, which tells of everybody whom it asks for something."""
-FEW = """
+FAST_SETTINGS = """
 from rgflow import trained
 from rgflow.app import models, repairing
 models.FIELD_DRAWS, repairing.PARTICLES, repairing.SWEEPS, trained.REFERENCE = 2, 8, 2, 100
 """
 """With fewer particles, draws and images of reference than usual, everything takes less long."""
-PATIENCE = 120
+TIMEOUT = 120
 """Seconds after which something won't come any more; enough for a busy machine."""
 
 
@@ -61,7 +61,7 @@ def serving(folder, *arguments, port=None, before=""):
     with open(folder / "server.txt", "w") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
                 health(address)
@@ -73,7 +73,7 @@ def serving(folder, *arguments, port=None, before=""):
         yield address
     finally:
         server.terminate()
-        server.wait(PATIENCE)
+        server.wait(TIMEOUT)
     said = (folder / "server.txt").read_text()
     assert "Traceback" not in said, said
     asked = [line for line in said.splitlines() if line.startswith("asks ")]
@@ -173,7 +173,7 @@ class Visitor:
         self.root, self.address, self.pictures = address, f"{address}/latents", pictures
         self.messages, self.requests, self.answers = [], [], []
         self.page = self.context.new_page()
-        self.page.set_default_timeout(1000 * PATIENCE)
+        self.page.set_default_timeout(1000 * TIMEOUT)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))

@@ -23,7 +23,9 @@ from rgflow.training.run import processor
 
 FILE = Path(__file__).with_name("sensitivity.json")
 COUNT, SEED = 2000, 0
+"""Images of each set, and the seed of what is exchanged."""
 X, Y, ANGLE, COLOUR = 0, 1, 2, slice(3, 6)
+"""Places of an oval's parameters in the last axis of `ovals`."""
 RANDOM = np.random.default_rng(SEED)
 
 

@@ -45,10 +45,13 @@ FILE = Path(rgflow.metrics.__file__).parent / "weights" / WEIGHTS
 CHUNK = 512
 """Images of either set that are drawn and shuffled together."""
 BATCH = 128
+"""Images in a training step."""
 RATE, DECAY = 3e-3, 1e-4
+"""Learning rate and weight decay of AdamW."""
 BLUR, NOISE = 0.5, 8.0
 """Largest share of the blurred image, and largest standard deviation of the noise."""
 TESTS = 2000
+"""Test images."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,14 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgflow.bijectors import trust
 from rgflow.data import Images, load
 from rgflow.files import replacing
+from rgflow.kinds import trust
 from rgflow.training.run import git_state, processor
 
 RATES = (5e-4, 1.5e-3, 4.5e-3, 1.35e-2)
 """Learning rates that are tried for `TRIAL` minutes each, if none is given."""
 TRIAL = 1.0
+"""Minutes of a trial of a learning rate."""
 WARMUP = 50
 """Steps over which the learning rate rises from 0; then a cosine down to 0 at the budget's end."""
 AVERAGE = 0.99
@@ -37,7 +38,9 @@ CLIP = 1.0
 EVERY = 60.0
 """Processor seconds between two validations, each with a checkpoint."""
 VALIDATION = 500
+"""Validation images, few so that validations take little of the budget."""
 SAMPLES = 64
+"""Samples drawn to time sampling."""
 
 
 class Peer(nn.Module):

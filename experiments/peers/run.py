@@ -12,6 +12,7 @@ from torchflows.flows import Flow
 from rgflow.bijectors.pixels import Logit
 
 SHAPE = (3, 32, 32)
+"""Shape of the images of MSDS1 and MSDS2."""
 
 
 class Glow(Peer):

@@ -14,6 +14,7 @@ from protocol import Peer, main, options
 from torch import Tensor
 
 SIZE = 32
+"""Edge of the images of MSDS1 and MSDS2."""
 
 
 class TarFlow(Peer):

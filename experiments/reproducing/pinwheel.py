@@ -28,11 +28,15 @@ from rgflow.config import PriorKind
 from rgflow.text import mean_and_error, measured
 
 LEGS = 4
+"""Legs of the pinwheel, as many as sectors."""
 ALONG, ACROSS, TWIST = 0.3, 0.1, 0.25
 """Standard deviations along a leg and across it, and how much it is bent, in the usual pinwheel."""
 SCALE = 2.0
+"""Factor of all coordinates, in the usual pinwheel."""
 STEPS, BATCH, RATE = 600, 256, 5e-3
+"""Training steps, points in each, and learning rate."""
 COUPLINGS, HIDDEN = 6, 32
+"""Couplings of a flow, and width of their networks."""
 POINTS = 10_000
 """Points whose legs are guessed."""
 Cross = Literal["quadrants", "half_axes"]

@@ -24,7 +24,8 @@ WORDS: dict[Cross, str] = {"quadrants": "quadrant", "half_axes": "half-axis"}
 LINES: dict[Cross, str] = {"quadrants": "-", "half_axes": "--"}
 REACH = 4.2
 """How far the pictures go from 0."""
-FAR = 2 * REACH
+LINE_END = 2 * REACH
+"""Distance from 0 at which lines between sectors end: outside the pictures, at any angle."""
 POINTS = 100
 """Points in a picture."""
 
@@ -101,7 +102,7 @@ def _prior(axes: Axes, found: Pinwheel, crosses: Sequence[Cross]) -> None:
     axes.contour(line, line, log_p, levels, colors=SOFT, linewidths=0.6, linestyles="-", zorder=1)
     for cross in crosses:
         for angle in (TURNS[cross], TURNS[cross] + math.pi / 2):
-            x, y = FAR * math.cos(angle), FAR * math.sin(angle)
+            x, y = LINE_END * math.cos(angle), LINE_END * math.sin(angle)
             axes.plot((-x, x), (-y, y), LINES[cross], color=SOFT, lw=1, zorder=1)
 
 

@@ -30,7 +30,7 @@ Offset = tuple[_Shift, _Shift]
 """Row and column from somewhere."""
 Offsets = Annotated[tuple[Offset, ...], Len(1, MAX_SIZE)]
 Boundary = Literal["periodic", "open"]
-LARGEST = 1 << 27
+MAX_TABLE_ENTRIES = 1 << 27
 """Entries of a table of cells at the most, of 1 GiB: no file may ask for more."""
 
 SUBLATTICES = ((0, 0), (1, 1), (0, 1), (1, 0))
@@ -113,15 +113,15 @@ class Cells:
         Raises:
             ValueError: If the cells aren't what this module says.
         """
-        if len(self) * len(self.reads) > LARGEST:
+        if len(self) * len(self.reads) > MAX_TABLE_ENTRIES:
             raise ValueError(
-                f"Expected at most {LARGEST:,} sites for the cells of a layer to read; got "
-                f"{len(self):,} cells of {len(self.reads)}, on the grid {self.grid}."
+                f"Expected at most {MAX_TABLE_ENTRIES:,} sites for the cells of a layer to read; "
+                f"got {len(self):,} cells of {len(self.reads)}, on the grid {self.grid}."
             )
         table = self._sites_at(self.origins)
-        own, context = table[:, : self.written].ravel(), table[:, self.written :]
-        counts = np.bincount(own[own >= 0], minlength=self.grid[0] * self.grid[1])
-        if (own < 0).any() or counts.max(initial=0) > 1:
+        written, context = table[:, : self.written].ravel(), table[:, self.written :]
+        counts = np.bincount(written[written >= 0], minlength=self.grid[0] * self.grid[1])
+        if (written < 0).any() or counts.max(initial=0) > 1:
             raise ValueError(
                 f"Expected cells of {self.name} that write sites of the grid {self.grid}, each "
                 f"site at most once; got other ones."

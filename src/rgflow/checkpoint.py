@@ -14,10 +14,11 @@ from rgflow.files import CARD, CONFIG, WEIGHTS, plain, write_json
 from rgflow.reading import DamagedError, json_in, opened, read_json
 
 FORMAT = 1
+"""Version of the file of a model."""
 DTYPES = ("float32", "float64")
-LARGEST_ERROR = 0.01
-"""Of the numbers of a tensor that are rounded, relative to the largest of them; of those that
-float16 holds as normal numbers it is below 0.0005."""
+MAX_ROUNDING_ERROR = 0.01
+"""Largest error of a tensor's rounded numbers, relative to the largest of them: that of normal
+numbers of float16 is below 0.0005."""
 
 Storage = Literal["float16"]
 """Number formats that weights may be stored in, other than their own."""
@@ -82,7 +83,7 @@ def _rounded(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
             place = was.data_ptr(), was.shape
             out[name] = now = rounded.setdefault(place, was.to(getattr(torch, storage)))
             largest = was.abs().max()
-            if not (now.to(was.dtype) - was).abs().max() <= LARGEST_ERROR * largest:
+            if not (now.to(was.dtype) - was).abs().max() <= MAX_ROUNDING_ERROR * largest:
                 raise ValueError(
                     f"Expected weights that {storage} holds, up to {torch.finfo(now.dtype).max:.0f}"
                     f" and not all below 3e-6; the largest of {name} is {largest:.3g}: store them "

@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from typing import Any
 
 MAX_SIZE = 1 << 16
-"""Heights, widths and depths at the most: whatever is larger is a slip of the keyboard."""
+"""Maximum height, width and depth: anything larger is a typing mistake."""
 MAX_LEVELS = 32
-"""Levels at the most; MAX_SIZE allows 16."""
+"""Maximum number of levels; MAX_SIZE allows 16."""
 MAX_BLOCKS = 1 << 11
-"""Residual blocks in networks side by side at the most: depth times blocks, of all levels; the
-largest of the paper has 80."""
+"""Maximum number of residual blocks, depth times blocks of all levels; the paper's largest flow has
+80."""
 MAX_BINS = 256
-"""Bins of a spline at the most: every one keeps a smallest share of the interval."""
+"""Maximum number of spline bins; each has a minimum width, so more would not fit."""
 
 
 def short(value: object) -> str:
@@ -27,7 +27,7 @@ def short(value: object) -> str:
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], likely: Sequence[str] = ()) -> str:
-    """The sentence for a name that isn't known; it says which known one is nearest.
+    """The sentence for an unknown name; it suggests the nearest known one.
 
     Args:
         what: What the name is of.
@@ -59,8 +59,8 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
 
 
 def as_python(value: Any) -> Any:
-    """Scalars of NumPy, and tensors of one number, as Python's own, and lists as tuples; whatever
-    else as it is.
+    """Convert scalars of NumPy and tensors of one number to Python's, and lists to tuples; return
+    anything else unchanged.
 
     >>> import numpy as np
     >>> as_python(np.int64(5)), as_python([np.float32(0.5), 2]), as_python("as it is")
@@ -85,7 +85,7 @@ def check_at_least(what: str, value: object, least: float) -> None:
 
 
 def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> int:
-    """A whole number as Python's own.
+    """Check a whole number; returns it as an `int`.
 
     Args:
         what: What it is, for the sentence about a mistake.
@@ -106,7 +106,7 @@ def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> 
 
 
 def per_level(what: str, value: Any, levels: int) -> list[float]:
-    """One number for all levels, or one for each, as one for each.
+    """Repeat one number for all levels; a number for each level is kept.
 
     Raises:
         ValueError: If it is neither.

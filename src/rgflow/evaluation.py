@@ -240,6 +240,7 @@ def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:
 
 
 PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
+"""Probabilities of the quantiles: denser towards both ends, which say what is unusual."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 from rgflow.files import replacing
 from rgflow.reading import DamagedError, json_in, opened, reason
 
-DIGITS = 16
+DIGEST_DIGITS = 16
 """Hexadecimal digits of a tensor's digest: damage, unlike malice, makes no two of them agree."""
 SEALED = "rgflow"
 """The name of that object."""
@@ -135,7 +135,7 @@ def load_torch(path: Path) -> Any:
 def _digest(tensor: Tensor) -> str:
     """The beginning of the SHA-256 of a tensor's numbers."""
     content = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else np.empty(0)
-    return hashlib.sha256(content.data).hexdigest()[:DIGITS]
+    return hashlib.sha256(content.data).hexdigest()[:DIGEST_DIGITS]
 
 
 def _seal(tensors: Mapping[str, Tensor], seal: Mapping[str, Any]) -> str:

@@ -27,9 +27,9 @@ Box = tuple[int, int, int, int]
 """(y, x, height, width) of a rectangle of pixels."""
 
 MAX_CLASSES = 50
-"""Most classes that make a binary label each; more are names of single things."""
+"""Maximum number of classes that become binary labels; more are names of single things."""
 CLASS_NAMES = ("class", "classes", "label", "labels", "chair", "photograph", "id")
-"""Last words of names of labels whose values are classes rather than numbers."""
+"""Last words of label names whose values are classes rather than numbers."""
 ATTRIBUTES = ".txt"
 """Ending of files that are read as CelebA's list of attributes."""
 MAX_CHARACTERS = 500
@@ -37,9 +37,10 @@ MAX_CHARACTERS = 500
 OVAL_TILE = 8
 """Edge of an oval's tile in MSDS, in pixels."""
 MIN_IMAGES = 8
-"""Fewest images, and fewest with and without a binary label, that are analysed."""
+"""Minimum number of images, and of images with and without a binary label, for an analysis."""
 MAX_SCALE = 1e6
-"""Largest size of values, and its inverse the smallest, whose squares are kept as they are."""
+"""Maximum size of values that aren't rescaled, and the inverse of the minimum, as measures square
+them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,13 +100,13 @@ def labels_of(known: Mapping[str, NDArray[Any]]) -> list[Label]:
 
 
 def _usual(name: str) -> Declared:
-    """What the values of a label with that name are by default."""
+    """The default type of the values of a label with this name."""
     return "class" if name.lower().replace("_", " ").split(" ")[-1] in CLASS_NAMES else "number"
 
 
 def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
-    """Labels from the values of one: of equal values none; of classes one each, but of two classes
-    one, of too many none."""
+    """Labels made from one column: none if it is constant or has too many classes; one for a binary
+    column; otherwise one per class."""
     distinct = np.unique(values).tolist()
     if len(distinct) < 2 or (declared == "class" and len(distinct) > MAX_CLASSES):
         return []
@@ -124,8 +125,8 @@ def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
 
 
 def _bounded(values: NDArray[np.float64], angles: bool) -> NDArray[np.float64]:
-    """Numbers whose squares can be added, also in float32: angles from 0 to 180, and others divided
-    by the largest if that is huge or tiny, as no measure depends on their unit.
+    """Numbers whose squares can be added, also in float32: angles modulo 180, and others divided by
+    the largest if that is huge or tiny, as no measure depends on their unit.
 
     Example:
         >>> _bounded(np.array([-1e308, 5e307]), False).tolist()
@@ -301,8 +302,8 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The names in the first line, and the rows, all of the same length."""
     try:
         file = io.StringIO(read_text(path, what="a CSV file with labels"), newline="")
-        listed = map(str.split, file) if path.suffix == ATTRIBUTES else csv.reader(file)
-        lines = [[cell.strip() for cell in row] for row in listed if row]
+        split = map(str.split, file) if path.suffix == ATTRIBUTES else csv.reader(file)
+        lines = [[cell.strip() for cell in row] for row in split if row]
     except (DamagedError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file in UTF-8; {path} isn't one ({error}).") from error
     if any(len(cell) > MAX_CHARACTERS for row in lines for cell in row):

@@ -16,13 +16,17 @@ from rgflow.latents import Latents
 
 Progress = Callable[[int], None]
 """Called with the number of images decoded since the last call."""
-BATCH = 64
-"""Images decoded at a time."""
+DECODED_AT_ONCE = 64
+"""Images decoded at a time, to limit memory."""
 
 
 @torch.no_grad()
 def decode(
-    flow: Flow, latents: Latents, *, batch_size: int = BATCH, progress: Progress | None = None
+    flow: Flow,
+    latents: Latents,
+    *,
+    batch_size: int = DECODED_AT_ONCE,
+    progress: Progress | None = None,
 ) -> Tensor:
     """The images of any number of latents, on the CPU: `Flow.decode` in batches.
 

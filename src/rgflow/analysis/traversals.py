@@ -199,5 +199,5 @@ def fig6_temperature(levels: int) -> tuple[float, ...]:
 
 
 def prior_scale(flow: Flow) -> float:
-    """The prior's own unit of the latents: b of a Laplace, σ of a normal, s of a Student-t one."""
+    """The prior's own unit of the latents: b of a Laplace, σ of a normal."""
     return float(getattr(flow.prior, "scale", 1.0))

@@ -97,7 +97,7 @@ def visible_latents(
 
 
 def _effective(strengths: Tensor) -> float:
-    """How many equally strong latents would be as unequal as some [n]."""
+    """Effective number of latents (participation ratio of their strengths [n])."""
     return float(strengths.sum() ** 2 / (strengths**2).sum().clamp(min=1e-30))
 
 
@@ -107,7 +107,8 @@ def _flat(fields: ReceptiveFields, addresses: Sequence[Address]) -> Tensor:
 
 
 def _shapes(fields: Tensor, lattice: Sites) -> tuple[int, ...]:
-    """The group of each of some fields [n, H·W], numbered in the order in which they come."""
+    """The group of fields of like shape that each field [n, H·W] belongs to, numbered by first
+    occurrence."""
     if len(fields) < 2:
         return (0,)
     size = (lattice.height, lattice.width)
@@ -128,6 +129,6 @@ def _shapes(fields: Tensor, lattice: Sites) -> tuple[int, ...]:
 
 
 def _distinct(fields: Tensor) -> float:
-    """How many different fields some fields [n, H·W] amount to."""
+    """Effective number of distinct fields [n, H·W]."""
     gram = fields @ fields.T
     return float(gram.trace() ** 2 / (gram**2).sum())

@@ -109,15 +109,15 @@ class Photo:
             "version": self.version,
         }
 
-    def change(self, new: Drawn, *, again: bool = False) -> None:
+    def change(self, new: Drawn, *, same_step: bool = False) -> None:
         """Change pixels, as a step that can be undone.
 
         Args:
             new: The pixels.
-            again: Whether this is part of the last step.
+            same_step: Whether this is part of the last step.
         """
         with self._lock:
-            if not again:
+            if not same_step:
                 self._steps.append(self._as_is(new))
                 self._undone.clear()
                 most = MAX_UNDO_PICTURES * self.changed.size

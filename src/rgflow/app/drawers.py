@@ -200,13 +200,13 @@ def unusual(work: Workspace, image: LatentImage, given: torch.Tensor) -> str:
 
 
 def _meaning(page: Page, tabs: Any) -> None:
-    listed = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
+    table = gr.HTML(elem_id="meanings", js_on_load=static("meanings.js"))
 
     def choose(work: Workspace, event: gr.EventData) -> Any:
         return show_level(work, meaning.choose_latent(work, event))
 
-    page.on(listed.choose, choose, outputs=[tabs], event=True)
-    page.show([listed], lambda work: [meaning.meanings(work)])
+    page.on(table.choose, choose, outputs=[tabs], event=True)
+    page.show([table], lambda work: [meaning.meanings(work)])
 
 
 def _export(page: Page) -> None:

@@ -13,13 +13,14 @@ from fastapi.responses import StreamingResponse
 from rgflow.app.album import Photo
 
 Tell = Callable[..., None]
-"""Takes what the page is to know, by name; raises `StoppedError` if nobody wants the rest."""
+"""Callback that sends named values to the page; raises `StoppedError` if the job was cancelled."""
 POLLING = 0.2
-"""Seconds until a computation that waits notices that nobody wants it any more."""
+"""Seconds between two checks of a waiting computation whether it was cancelled."""
 
 
 class StoppedError(Exception):
-    """Somebody has stopped the computation, has started another of the picture, or has left."""
+    """The computation was cancelled, another of the same picture was started, or the page was
+    closed."""
 
 
 class Jobs:

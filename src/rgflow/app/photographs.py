@@ -31,7 +31,7 @@ from rgflow.photographs.pictures import Picture, read
 from rgflow.photographs.scoring import check_size
 
 MAX_FILE = 100_000_000
-"""Bytes of the largest picture file."""
+"""Bytes of a picture file at the most."""
 MAX_COMPUTATIONS = 2
 """Computations at a time."""
 TILE = 512
@@ -87,7 +87,7 @@ class Photographs:
             .replace("{{about}}", self.about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
             .replace("{{others}}", json.dumps({k: of[0] for k, of in examples.EXAMPLES.items()}))
-            .replace("{{largest}}", str(MAX_FILE))
+            .replace("{{max_bytes}}", str(MAX_FILE))
         )
 
     # ---------------------------------------------------------------- opening

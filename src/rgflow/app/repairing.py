@@ -24,11 +24,12 @@ from rgflow.repair.surprise import Proposal, Surprise, surprise
 PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """Settings for filling in holes: particles and sweeps, or steps and draws of a climb."""
 CLIMBS = 3
-"""Climbs from different starts, as one gives one completion."""
+"""Climbs from different starts; each gives one completion."""
 NOISE_DRAWS, NOISE_NATS = 4, 1.0
-"""Draws of the noise with which likelihoods are compared, and a difference that means nothing."""
+"""Draws of the noise with which likelihoods are compared, and the largest negligible difference in
+nats."""
 DAMAGED_SHARE = 5
-"""The edge of an image is so many times that of the square that is damaged to try out a repair."""
+"""The trial damage is a square with 1/5 of the image's edge."""
 
 
 def odd(work: Workspace) -> tuple[Surprise, Proposal]:

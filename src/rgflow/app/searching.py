@@ -22,9 +22,9 @@ from rgflow.photographs.restoring import Around
 Part = tuple[slice, slice]
 """Rows and columns."""
 STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, 64
-"""Pixels of a strip, what its height is a multiple of, and the rows seen above and below it."""
+"""Pixels of a strip, the unit of its height in rows, and the rows read above and below it."""
 MAX_SCRATCH_DEPTH = 16
-"""Pixels of a scratch are at most so far from its edge."""
+"""Maximum distance in pixels from a scratch's interior to its edge."""
 
 
 def searched(
@@ -51,10 +51,10 @@ def searched(
     Yields:
         The rows of a strip, and what is damaged in it, [h, w].
     """
-    for own, wide, inside, share in _strips(pixels, rows, columns, progress):
+    for strip, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
         found = damage.find_damage(flow, image, odd=odd, loss=loss, progress=share).found
-        yield own, _within(found, wide, pixels.shape[1:])[inside]
+        yield strip, _within(found, wide, pixels.shape[1:])[inside]
 
 
 def surprises(
@@ -75,29 +75,29 @@ def surprises(
         The rows of a strip, and nats, [⌈h/2^zoom⌉, ⌈w/2^zoom⌉].
     """
     edge = 1 << zoom
-    for own, wide, inside, share in _strips(pixels, rows, columns, progress):
+    for strip, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
         excess = Around(flow, image).excess_map(share).float().numpy()[inside]
         rest = [(0, -size % edge) for size in excess.shape]
         excess = np.pad(excess, rest, constant_values=-np.inf)
-        yield own, excess.reshape(excess.shape[0] // edge, edge, -1, edge).max((1, 3))
+        yield strip, excess.reshape(excess.shape[0] // edge, edge, -1, edge).max((1, 3))
 
 
 def _strips(
     pixels: Pixels, rows: slice, columns: slice, progress: Callable[[float], None]
 ) -> Iterator[tuple[slice, Part, Part, Callable[[float], None]]]:
-    """For every strip its rows, the part with its surroundings, where in that part it lies, and a
-    function that takes the share of it that is done."""
+    """For every strip: its rows, the part with its surroundings, the place of the strip in that
+    part, and a callback for the share of it that is done."""
     high = max(STRIP_PIXELS // (columns.stop - columns.start) // STRIP_UNIT, 1) * STRIP_UNIT
     for start in range(rows.start, rows.stop, high):
-        own = slice(start, min(start + high, rows.stop))
+        strip = slice(start, min(start + high, rows.stop))
 
-        def share(of_strip: float, own: slice = own) -> None:
-            done = own.start - rows.start + of_strip * (own.stop - own.start)
+        def share(of_strip: float, strip: slice = strip) -> None:
+            done = strip.start - rows.start + of_strip * (strip.stop - strip.start)
             progress(done / (rows.stop - rows.start))
 
-        wide, inside = around(pixels, own, columns, STRIP_RIM)
-        yield own, wide, inside, share
+        wide, inside = around(pixels, strip, columns, STRIP_RIM)
+        yield strip, wide, inside, share
         share(1)  # as a search without finds ends early
 
 
@@ -124,7 +124,8 @@ def around(
 
 
 def _within(found: Mask, wide: Part, size: tuple[int, ...]) -> Mask:
-    """What was found in a part of a photograph, without thick areas that go on outside the part."""
+    """The damage found in a part of a photograph, without thick areas that extend beyond the
+    part."""
     names, edges = label(found, connectivity=2), [np.zeros(1, dtype=int)]
     for axis, (of, end) in enumerate(zip(wide, size, strict=True)):
         lines = np.moveaxis(names, axis, 0)

@@ -134,7 +134,7 @@ def repair(task: Task) -> dict[str, Any]:
     def show(found: Tensor) -> None:
         nonlocal shown
         new = Drawn(rows.start, columns.start, found.cpu().numpy(), hole)
-        photo.change(new, again=shown)
+        photo.change(new, same_step=shown)
         shown = True
         task.tell(version=photo.version)
 
@@ -151,9 +151,9 @@ def find(task: Task) -> dict[str, Any]:
     """Mark what is damaged, strip by strip."""
     photo, (rows, columns) = task.photo, task.part
     odd, loss = task.region.odd, photo.picture.loss
-    for own, found in searched(task.flow, photo.now, rows, columns, odd, loss, task.progress):
+    for strip, found in searched(task.flow, photo.now, rows, columns, odd, loss, task.progress):
         if found.any():
-            place = {"top": own.start, "left": columns.start}
+            place = {"top": strip.start, "left": columns.start}
             task.tell(mask=mask_url(found), pixels=int(found.sum()), **place)
     return {}
 
@@ -162,9 +162,9 @@ def surprise(task: Task) -> dict[str, Any]:
     """Map how much less likely than usual pixels are, strip by strip."""
     rows, columns = task.part
     zoom = task.region.zoom
-    for own, excess in surprises(task.flow, task.photo.now, rows, columns, zoom, task.progress):
+    for strip, excess in surprises(task.flow, task.photo.now, rows, columns, zoom, task.progress):
         grey = (SURPRISE_STEPS * excess).clip(0, 255).astype(np.uint8)
-        task.tell(map=png_url(grey), top=own.start, left=columns.start)
+        task.tell(map=png_url(grey), top=strip.start, left=columns.start)
     return {}
 
 

@@ -17,7 +17,7 @@ from rgflow.latents import Address, Latents
 
 NOISE_DRAWS = 4
 """Draws of the noise with which bits per dimension are measured."""
-TEMPERATURE = 0.8
+SAMPLE_TEMPERATURE = 0.8
 """Temperature of samples, unless the user sets another."""
 
 
@@ -47,7 +47,7 @@ class View:
         level: The level whose latents are shown; none: the highest.
         pixel: The row and column picked.
         overlay: Whether fields and cones are drawn over the image.
-        listed: The latents whose receptive fields are shown.
+        latents: The latents whose receptive fields are shown.
         mixtures: What the mix panel shows.
         sent: What components show, or what that depends on, by the number of the first of them.
     """
@@ -56,7 +56,7 @@ class View:
     level: int | None = None
     pixel: tuple[int, int] | None = None
     overlay: bool = True
-    listed: list[Address] = field(default_factory=list)
+    latents: list[Address] = field(default_factory=list)
     mixtures: list[LatentImage] = field(default_factory=list)
     sent: dict[int, object] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class Workspace(History):
     """
 
     def __init__(self, opened: OpenModel) -> None:
-        super().__init__(initial(opened, sampled(opened, [0], TEMPERATURE)[0]))
+        super().__init__(initial(opened, sampled(opened, [0], SAMPLE_TEMPERATURE)[0]))
         self.view = View()
         self.pending: Callable[[], None] | None = None
         self.slider_revision = 0
@@ -141,7 +141,7 @@ class Workspace(History):
     def open(self, opened: OpenModel) -> None:
         """Start again with another model, and stop a running repair."""
         self.stopping = True
-        self.commit(initial(opened, sampled(opened, [0], TEMPERATURE)[0]))
+        self.commit(initial(opened, sampled(opened, [0], SAMPLE_TEMPERATURE)[0]))
 
     def take(self, image: LatentImage) -> None:
         """Make this the current image; samples, the second image and sliders stay."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
-from rgflow.bijectors.pixels import LEVELS, SMALLEST
+from rgflow.bijectors.pixels import LEVELS, MIN_PIXEL
 from rgflow.numerics import derivatives_wanted
 
 Sign = Literal[1, -1]
@@ -122,4 +122,4 @@ def _map_cube(d: Tensor, sign: Sign) -> Tensor:
     rest = (x - level).clamp(max=1 - LEVELS / 4 * torch.finfo(d.dtype).eps)
     level = map_levels(level % LEVELS, sign)
     near = level < LEVELS // 2
-    return torch.where(near, (level + rest).clamp(min=SMALLEST), level - LEVELS + rest) / LEVELS
+    return torch.where(near, (level + rest).clamp(min=MIN_PIXEL), level - LEVELS + rest) / LEVELS

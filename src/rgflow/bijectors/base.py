@@ -40,7 +40,7 @@ Mapped = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a map of R cells knows beside what it maps.
+    """What a map of R cells is conditioned on.
 
     Attributes:
         values: What the cells read and don't write, in the map's domain, [R, K]; what is missing
@@ -76,7 +76,7 @@ class Context:
 
     @property
     def features(self) -> Tensor:
-        """What networks see, [R, F]: values, and flags (0 or 1) of those that are missing."""
+        """Input of networks, [R, F]: values, and flags (1: missing, or 0)."""
         if self.missing is None:
             return self.values
         return torch.cat((self.values, self.missing.to(self.values.dtype)), 1)
@@ -190,6 +190,11 @@ class Bijector(nn.Module):
     # What the rest of the package asks of every map. A flow asks each of its maps by itself, also
     # those within another one.
 
+    def count(self, x8: Tensor) -> Tensor | None:
+        """Of a pixel map: take what it needs from training images, uint8 [N, C, H, W]; returns what
+        maps of cells have to know, how often every value occurs, [C, 256], or none."""
+        return None
+
     def fit(self, counts: Tensor) -> None:
         """Take from training images how often every value of a pixel occurs, [C, 256]."""
 
@@ -197,7 +202,8 @@ class Bijector(nn.Module):
         """Take the spread of fields before training, where these don't come from data."""
 
     def compile_kernels(self, on: bool = True) -> bool:
-        """Compile what is used within `Flow.fast`, or don't; whether there is anything to."""
+        """Compile the kernels used within `Flow.fast`, or undo it; returns whether this map has
+        kernels."""
         return False
 
     def freeze(self) -> None:
@@ -253,7 +259,7 @@ class Compose(Bijector):
         self.checkpointing = checkpointing
 
     def _as_now(self, bijector: Bijector, policy: dict[str, Any], *at: Any) -> Mapped:
-        """A map under a policy: that of the forward pass, when it is computed again."""
+        """A map under a precision policy: that of the forward pass, when it is recomputed."""
         with self.precision.changed(**policy):
             return bijector(*at)
 
@@ -261,8 +267,8 @@ class Compose(Bijector):
         log_dets = []
         for bijector in self.bijectors:
             if self.checkpointing and torch.is_grad_enabled():
-                again = partial(self._as_now, bijector, dict(vars(self.precision)))
-                x, log_det = checkpoint(again, x, context, use_reentrant=False)
+                mapping = partial(self._as_now, bijector, dict(vars(self.precision)))
+                x, log_det = checkpoint(mapping, x, context, use_reentrant=False)
             else:
                 x, log_det = bijector(x, context)
             log_dets.append(log_det)

@@ -8,12 +8,13 @@ embeddings.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
+from rgflow.bijectors.base import Bijector, Compose, Context, Mapped, MapSpec
 from rgflow.cells import SUBLATTICES, Cells, Offset, Sublattice
 from rgflow.numerics import derivatives_wanted
 
@@ -47,6 +48,8 @@ def join(blocks: Tensor, m: int, channels: int, p: int, q: int) -> Tensor:
     x = torch.stack((even, odd, odd_, even_), 3).reshape(-1, p, q, 2, 2, channels, n, n)
     return x.permute(0, 5, 1, 6, 3, 2, 7, 4).reshape(-1, channels, p * m, q * m)
 
+
+AnyMap = TypeVar("AnyMap", bound=Bijector)
 
 BAND = 4096
 """Cells that are mapped at a time where no gradient is wanted: few enough for the processor's
@@ -102,6 +105,11 @@ class Cellwise(Bijector):
         self.positions = nn.Embedding(len(cells), embedding) if embedding else None
         self.register_buffer("code", torch.tensor(code), persistent=False)
         self._tables: dict[torch.device, Tensor] = {}
+
+    def only(self, cls: type[AnyMap]) -> AnyMap | None:
+        """The map of the cells, if it is a single one and of a class; otherwise none."""
+        maps = list(self.bijector.bijectors) if isinstance(self.bijector, Compose) else []
+        return maps[0] if len(maps) == 1 and isinstance(maps[0], cls) else None
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         return self._map(self.bijector.forward, x, context)
@@ -177,13 +185,13 @@ class Cellwise(Bijector):
             return _sliced(x, self.cells)
         w, groups, table = self.cells.written, self.cells.groups, self._table(x.device)
         flat = x.flatten(2)
-        own = flat[:, :, table[:, :w]].unflatten(3, (groups, -1)).permute(0, 2, 3, 1, 4)
+        written = flat[:, :, table[:, :w]].unflatten(3, (groups, -1)).permute(0, 2, 3, 1, 4)
         flat = flat.transpose(1, 2)
         if not self.cells.periodic:  # −1 is the last, which is 0
             flat = torch.cat((flat, flat.new_zeros(len(flat), 1, self.channels)), 1)
         rest = flat[:, table[:, w:]]  # [N, n, S, C]
         rows = len(x) * len(self.cells)
-        return own.reshape(rows, w * self.channels), rest.reshape(rows, -1)
+        return written.reshape(rows, w * self.channels), rest.reshape(rows, -1)
 
     def _table(self, device: torch.device) -> Tensor:
         """The sites that every cell reads, on a device; made at the first use, as few need it."""
@@ -196,12 +204,12 @@ class Cellwise(Bijector):
         if m := self.cells.tile:
             return self._outside(x, join(cells, m, self.channels, *self.cells.shape))
         n, w = len(self.cells), self.cells.written
-        own = cells.view(len(x), n, self.cells.groups, self.channels, -1).permute(0, 3, 1, 2, 4)
+        written = cells.view(len(x), n, self.cells.groups, self.channels, -1).permute(0, 3, 1, 2, 4)
         places = self._table(x.device)[:, :w].flatten()
-        return x.flatten(2).index_copy(2, places, own.reshape(*x.shape[:2], -1)).view_as(x)
+        return x.flatten(2).index_copy(2, places, written.reshape(*x.shape[:2], -1)).view_as(x)
 
     def of(self, numbers: Tensor, context: Context | None = None) -> Context | None:
-        """What is known of cells with these numbers [R], row by row, beside what they write.
+        """Context of the cells with these numbers [R], row by row.
 
         Args:
             numbers: Of the cells.
@@ -238,7 +246,7 @@ class Cellwise(Bijector):
         )
 
     def _outside(self, x: Tensor, y: Tensor) -> Tensor:
-        """The inverse of `_inside`, with what isn't inside from x."""
+        """The inverse of `_inside`; x supplies all that is outside."""
         s = self.cells.shift
         if not s:
             return y
@@ -276,16 +284,16 @@ class Band:
         of the images are. Fixed maps take bytes as well."""
         x = x[:, :, self.rows]
         x = x if self.layer.cells.map else x.to(self.layer.code)
-        own, values = _sliced(x, self.cells)
-        return own, Context(values, self.layer.coded(own), _missing(self.cells, x))
+        written, values = _sliced(x, self.cells)
+        return written, Context(values, self.layer.coded(written), _missing(self.cells, x))
 
     def write(self, x: Tensor, values: Tensor) -> None:
         """Change what the cells of images [N, C, h, w] write to other values [R, D], in place."""
         x, cells, values = x[:, :, self.rows], self.cells, values.to(x)
         (rows, columns), step, w = cells.shape, cells.step, cells.written
-        own = values.view(len(x), rows, columns, cells.groups, x.shape[1], -1)
-        own = own.permute(3, 5, 0, 4, 1, 2).reshape(w, len(x), x.shape[1], rows, columns)
-        for (a, b), one in zip(cells.reads[:w], own, strict=True):
+        written = values.view(len(x), rows, columns, cells.groups, x.shape[1], -1)
+        written = written.permute(3, 5, 0, 4, 1, 2).reshape(w, len(x), x.shape[1], rows, columns)
+        for (a, b), one in zip(cells.reads[:w], written, strict=True):
             i, j = cells.start[0] + a, cells.start[1] + b
             down, along = step * (rows - 1) + 1, step * (columns - 1) + 1
             x[:, :, i : i + down : step, j : j + along : step] = one
@@ -296,14 +304,14 @@ def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:
     latter is a view of [S·C, N·n]."""
     w, channels, rows = cells.written, x.shape[1], len(x) * len(cells)
     x = x.transpose(0, 1)
-    own = _slices(x, cells, cells.reads[:w]).view(cells.groups, -1, channels, rows)
+    written = _slices(x, cells, cells.reads[:w]).view(cells.groups, -1, channels, rows)
     rest = _slices(x, cells, cells.reads[w:])
-    return own.permute(3, 0, 2, 1).reshape(rows, -1), rest.view(-1, rows).T
+    return written.permute(3, 0, 2, 1).reshape(rows, -1), rest.view(-1, rows).T
 
 
 def _slices(x: Tensor, cells: Sublattice, offsets: Sequence[Offset]) -> Tensor:
-    """Of images […, h, w] what lies at these offsets from every cell, or 0 where that is missing,
-    [S, …, rows, columns]."""
+    """Values of images […, h, w] at these offsets from every cell, or 0 where missing, [S, …, rows,
+    columns]."""
     if not offsets:
         return x.new_empty(0, *x.shape[:-2], *cells.shape)
     shape = cells.grid if cells.periodic else cells.extent
@@ -337,8 +345,7 @@ def _slices(x: Tensor, cells: Sublattice, offsets: Sequence[Offset]) -> Tensor:
 
 
 def _missing(cells: Cells, x: Tensor) -> Tensor | None:
-    """Which sites of the contexts of all cells of images are missing, [N·n, S]; none: nothing ever
-    is."""
+    """Which sites of the cells' contexts are missing, [N·n, S]; None: never any."""
     if cells.periodic:
         return None
     if not isinstance(cells, Sublattice):

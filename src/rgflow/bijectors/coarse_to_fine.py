@@ -33,9 +33,11 @@ from rgflow.bijectors.mixture import (
 )
 from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 from rgflow.cells import SUBLATTICES
+from rgflow.config import CoarseToFineMap
+from rgflow.kinds import made_from
 from rgflow.numerics import derivatives_wanted
 
-MIN_SPREAD = 0.05
+MIN_RELATIVE_SPREAD = 0.05
 """Lower bound, in units of the channel's standard deviation, on the spread of a block's coarse
 values: where these are equal, the others may still differ."""
 
@@ -69,14 +71,15 @@ def coarse_to_fine(channels: int, m: int, splits: int) -> NDArray[np.int64]:
 
 
 class Mixtures(NamedTuple):
-    """The distributions of one group's variables over levels: what functions of
-    `rgflow.bijectors.mixture` take. Values of the e variables in R rows are [1, e·R]."""
+    """The distributions of one group's variables over levels, as arguments of
+    `rgflow.bijectors.mixture`. Values of the e variables in R rows are [1, e·R]."""
 
     params: Tensor
     units: Units
     tables: Tables
 
 
+@made_from(CoarseToFineMap)
 class CoarseToFine(Bijector):
     """Mixtures of logistics (`rgflow.bijectors.mixture`), each given all coarser variables.
 
@@ -212,14 +215,14 @@ class CoarseToFine(Bijector):
         return Generation(self, tables, units, self._known(context, like))
 
     def _known(self, context: Context | None, like: Tensor) -> Tensor:
-        """What networks see of the context of blocks [R, …], in their number format, [., R]."""
+        """The networks' input from the context of blocks [R, …], in their number format, [., R]."""
         if not context or not self.known:
             return like.new_empty(0, len(like))
         values = replace(context, values=standardised(context.values)).features
         return torch.cat((context.embedding, values), 1).T.to(like.dtype)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tables, Units]:
-        """Of every group, [G, 256] and [G, 1]."""
+        """Lookup tables of all groups: values [G, 256] and units [G, 1]."""
         tables = Tables(*(table[self.channel] for table in self.pixels.tables(dtype)))
         units = Units(*(u[self.channel, None].to(dtype) for u in self.pixels.units()))
         return tables, units
@@ -231,12 +234,12 @@ def _level(place: Place) -> Tensor:
 
 
 def _seen(level: Tensor, units: Units) -> Tensor:
-    """What networks see of variables at these levels."""
+    """The networks' input from variables at these levels."""
     return (level - units.centre) / units.unit
 
 
 def relative(up: Tensor, units: Units, channels: int) -> tuple[Units, Tensor]:
-    """Units of every block: from the mean of what goes up of it, by the standard deviation of that.
+    """Units of every block: the mean and the standard deviation of its coarse values.
 
     Args:
         up: Levels of the groups that go up, [k, e, R].
@@ -249,14 +252,14 @@ def relative(up: Tensor, units: Units, channels: int) -> tuple[Units, Tensor]:
     """
     groups, size, _ = up.shape
     x = _seen(up, Units(*(u[:groups, None] for u in units))).unflatten(0, (-1, channels))
-    mean, deviation = x.mean((0, 2)), (x.var((0, 2), correction=0) + MIN_SPREAD**2).sqrt()
+    mean, deviation = x.mean((0, 2)), (x.var((0, 2), correction=0) + MIN_RELATIVE_SPREAD**2).sqrt()
     repeats = (len(units.unit) // channels, size)
     centre = units.centre + units.unit * mean.repeat(repeats)
     return Units(centre, units.unit * deviation.repeat(repeats)), torch.cat((mean, deviation.log()))
 
 
 class Generation:
-    """What is known of R blocks while they are generated, group after group.
+    """The state of R blocks that are generated group by group.
 
     Args:
         bijector: Whose blocks.
@@ -274,16 +277,16 @@ class Generation:
         self.tables, self.units = tables, units
         self._tables, self._units = _apart(tables), _apart(units)
         self._group = 0
-        """That which comes next."""
+        """The next group."""
         self._known = [context]
         """The context and the groups so far, [., R]: levels until all that go up are there, and
         then what the networks see. The context comes first."""
         self._of_stem: Tensor | None = None
-        """What the stem of the quarter says to each of its groups."""
+        """Output of the quarter's stem for each of its groups."""
         self._quarter = 0
 
     def mixtures(self) -> Mixtures:
-        """The distributions of the group that comes next, which has to be one that is mapped."""
+        """The distributions of the next group, which must be one that is mapped."""
         trunk, group = self._trunk, self._group
         known = torch.cat(self._known)
         if group // trunk.quarter != self._quarter:
@@ -295,7 +298,7 @@ class Generation:
         return Mixtures(params, Units(*self._units[group]), Tables(*self._tables[group]))
 
     def add(self, level: Tensor) -> None:
-        """The levels of the group that came next, [e, R]."""
+        """Add the levels of the next group, [e, R]."""
         if self._group >= self._kept:
             level = _seen(level.flatten(), Units(*self._units[self._group])).view_as(level)
         self._known.append(level)
@@ -320,5 +323,5 @@ class Generation:
 
 
 def _apart(of_all: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Of every group by itself, as stacks of one."""
+    """Split stacked parameters into one tuple per group."""
     return list(zip(*(part.split(1) for part in of_all), strict=True))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.unit_spline import MIN_BIN, UNIFORM, _joined
+from rgflow.bijectors.unit_spline import MIN_BIN, UNIFORM_SHARE, _joined
 
 Planes = list[Tensor]
 
@@ -46,18 +46,18 @@ def forward_kernel(d: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
     log-derivatives, as `spline_forward(d, make_spline(params, K))` gives them."""
     widths, knots = _planes(d, params)
     held = _find(d.abs(), _softmax(widths), _exponentials(knots))
-    scale = (1 - UNIFORM) / held.total
+    scale = (1 - UNIFORM_SHARE) / held.total
     x = d.abs() - held.before
     value = held.start + (held.end - held.start) * x / held.width
-    near = scale * (held.below + x * (held.start + value) / 2) + UNIFORM * d.abs()
+    near = scale * (held.below + x * (held.start + value) / 2) + UNIFORM_SHARE * d.abs()
     rest = (held.width - x) * (value + held.end) / 2
-    far = scale * (held.beyond + rest) + UNIFORM * (1 - d.abs())
-    return _joined(d, near, far), (scale * value + UNIFORM).log()
+    far = scale * (held.beyond + rest) + UNIFORM_SHARE * (1 - d.abs())
+    return _joined(d, near, far), (scale * value + UNIFORM_SHARE).log()
 
 
 def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[Tensor, ...]:
-    """From the gradients of the result and of the log-derivatives to that of d, and of each plane
-    of the parameters, all [R, d].
+    """Gradients of d and of each plane of the parameters, from those of the result and of the
+    log-derivatives; all [R, d].
 
     Args:
         d: What was mapped, [R, d].
@@ -68,7 +68,7 @@ def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[
     widths, knots = _planes(d, params)
     shares, values = _softmax(widths), _exponentials(knots)
     held = _find(d.abs(), shares, values)
-    scale = (1 - UNIFORM) / held.total
+    scale = (1 - UNIFORM_SHARE) / held.total
     x = d.abs() - held.before
     xi, climb = x / held.width, held.end - held.start
     value = held.start + climb * xi
@@ -76,7 +76,7 @@ def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[
     # distance is 1 minus the near one, so either way `side * gy` is the gradient of the latter.
     side = torch.where(d > 0, 1.0, -1.0).to(d.dtype)
     garea = side * gy * scale
-    gvalue = gl * scale / (scale * value + UNIFORM)
+    gvalue = gl * scale / (scale * value + UNIFORM_SHARE)
     area = held.below + x * (held.start + value) / 2
     gtotal = -(garea * area + gvalue * value) / held.total
     gplace = garea * value + gvalue * climb / held.width
@@ -99,7 +99,7 @@ def backward_kernel(d: Tensor, params: Tensor, gy: Tensor, gl: Tensor) -> tuple[
         for group in planes
         for p, q in zip(group, group[::-1], strict=True)
     ]
-    return gplace * side + UNIFORM * gy, *mirrored
+    return gplace * side + UNIFORM_SHARE * gy, *mirrored
 
 
 def _planes(d: Tensor, params: Tensor) -> tuple[Planes, Planes]:
@@ -165,8 +165,8 @@ def _here(begun: Planes) -> Planes:
 def _spread(
     shares: Planes, values: Planes, begun: Planes, garea: Tensor, gtotal: Tensor, gplace: Tensor
 ) -> tuple[Planes, Planes]:
-    """What every bin has a part in, whether it holds the input or not: T, for those before it the
-    area up to the input, and where the bin of the input begins.
+    """Gradients for each bin's width and area: through the total T, the area before the input, and
+    the left edge of its bin.
 
     Returns:
         Gradients of the K widths and of the K + 1 values at the knots.
@@ -187,7 +187,7 @@ def _spread(
 
 
 def _softmax_backward(shares: Planes, gradients: Planes) -> Planes:
-    """From the gradients of the widths to those of the softmax's inputs."""
+    """Gradients of the softmax's inputs, from those of the widths."""
     mean = _sum([g * share for g, share in zip(gradients, shares, strict=True)])
     most = 1 - len(shares) * MIN_BIN
     return [most * s * (g - mean) for g, s in zip(gradients, shares, strict=True)]

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from rgflow.bijectors.pixels import LEVELS, Place, Tables
 
-UNIFORM = 1e-6
+MARGINAL_SHARE = 1e-6
 """Share ε of the marginal distribution, which is the smallest slope: it bounds how much precision
 can be lost, whatever the network says. It is also how often a variable of a sample is drawn without
 regard to the others, so it has to be small beside one over the number of variables."""
@@ -40,13 +40,14 @@ SCALE = 0.25
 """Scale of all components where the network says nothing, in units of x."""
 SPREAD = 1.0
 """The means of the components are spread from −1 to 1 where the network says nothing."""
-DIGITS = ((8, 1 << 4), (4, 1 << 12))
-"""Bits of the digits in which `find_level` searches, and up to how many variables: with few,
+SEARCH_BITS = ((8, 1 << 4), (4, 1 << 12))
+"""Bits that `find_level` finds at a time, and the maximum number of variables for it: with few,
 starting an operation costs more than its arithmetic."""
 MAX_LOG_SCALE = 5.0
-"""Largest log of a component's scale, in units of `SCALE`."""
+"""Largest log of a component's scale, in units of `SCALE`: whatever the network says, scales are at
+most 37 units of x and don't overflow."""
 OUTER_EDGE = 1e6
-"""The lowest level begins at −this and the highest ends at this, in units of x, as both include
+"""Outer edges of the lowest and highest grey level, in units of x: far out, so that they include
 the tails."""
 
 
@@ -58,7 +59,7 @@ class Units(NamedTuple):
 
 
 class Components(NamedTuple):
-    """Of every component and variable, each [K, G, n]."""
+    """Parameters of every component and variable, each [K, G, n]."""
 
     share: Tensor
     mean: Tensor
@@ -67,7 +68,7 @@ class Components(NamedTuple):
 
 
 def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor, Tensor]:
-    """Map variables that lie at these places.
+    """Map variables, given as places.
 
     Args:
         place: Of the variables, each of its tensors [G, n].
@@ -81,13 +82,13 @@ def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor,
     """
     params = params.to(place.share.dtype)
     below, here, above = _around(place.level, _components(params, units), units)
-    low = (1 - UNIFORM) * (below + place.low * here) + UNIFORM * place.from_0
-    high = (1 - UNIFORM) * (above + place.high * here) + UNIFORM * place.from_1
-    slope = (1 - UNIFORM) * here / place.share + UNIFORM
+    low = (1 - MARGINAL_SHARE) * (below + place.low * here) + MARGINAL_SHARE * place.from_0
+    high = (1 - MARGINAL_SHARE) * (above + place.high * here) + MARGINAL_SHARE * place.from_1
+    slope = (1 - MARGINAL_SHARE) * here / place.share + MARGINAL_SHARE
     log_slope = slope.log()
     if place.low.requires_grad:
         with torch.no_grad():
-            rise = (1 - UNIFORM) * _rise(place.level, params, units) / (place.share * slope)
+            rise = (1 - MARGINAL_SHARE) * _rise(place.level, params, units) / (place.share * slope)
         log_slope = log_slope + rise * (place.low - place.low.detach())
     return _cube(low, high), log_slope
 
@@ -110,16 +111,16 @@ def mixture_inverse(
     """
     share, before, after = (table.gather(1, level) for table in tables)
     below, here, above = _around(level, _components(params.to(d.dtype), units), units)
-    height = (1 - UNIFORM) * here + UNIFORM * share
-    low = (d - (1 - UNIFORM) * below - UNIFORM * before) / height
-    high = (-d - (1 - UNIFORM) * above - UNIFORM * after) / height
+    height = (1 - MARGINAL_SHARE) * here + MARGINAL_SHARE * share
+    low = (d - (1 - MARGINAL_SHARE) * below - MARGINAL_SHARE * before) / height
+    high = (-d - (1 - MARGINAL_SHARE) * above - MARGINAL_SHARE * after) / height
     low = torch.where(d > 0, low, 1 - high).clamp(0, 1)
     high = torch.where(d > 0, 1 - low, high).clamp(0, 1)
     return _cube(before + share * low, after + share * high), torch.log(share / height), low
 
 
 def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
-    """The levels from which results come; those of uniform results are draws from the mixtures.
+    """Levels that map to these results; those of uniform results are draws from the mixtures.
 
     A search digit by digit: each is the highest with which a level begins before d. For few
     variables, larger digits take fewer operations.
@@ -138,7 +139,7 @@ def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tenso
     # Measured from the end at which d is small.
     sign = torch.where(near, 1.0, -1.0).to(d.dtype)
     level = torch.zeros_like(d, dtype=torch.long)
-    bits = next((bits for bits, most in DIGITS if d.numel() <= most), 1)
+    bits = next((bits for bits, most in SEARCH_BITS if d.numel() <= most), 1)
     steps = torch.arange(1, 1 << bits, device=d.device)[:, None]
     for shift in range(8 - bits, -1, -bits):
         begin = level[:, None] + (steps << shift)
@@ -166,7 +167,7 @@ def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) 
     # As in `_around`, both from the side on which they are small.
     side = torch.copysign(a.new_ones(()), -(a + b).detach())
     here = (share * side * (torch.sigmoid(side * b) - torch.sigmoid(side * a))).sum(0)
-    return torch.log((1 - UNIFORM) * here + UNIFORM * tables.share.gather(1, level))
+    return torch.log((1 - MARGINAL_SHARE) * here + MARGINAL_SHARE * tables.share.gather(1, level))
 
 
 def _components(params: Tensor, units: Units) -> Components:
@@ -212,20 +213,20 @@ def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
 def _edge(
     level: Tensor, near: Tensor, sign: Tensor, components: Components, units: Units, tables: Tables
 ) -> Tensor:
-    """Where levels of 1 to 255 begin, [G, t, n], t of them for every variable: y for those that are
-    near 0, and y − 1 for the others; near and their sign are [G, 1, n]."""
+    """Lower edges of t levels (1 to 255) of every variable, [G, t, n]: y for variables near 0, y −
+    1 for the others; `near` and their sign are [G, 1, n]."""
     share, mean, sharp = (part[:, :, None] for part in components)
     start = (level - units.centre[:, None]) / units.unit[:, None]
     mass = (share * torch.sigmoid(sign * ((start - mean) * sharp))).sum(0)
     at = level.flatten(1)
     before, after = tables.below.gather(1, at), tables.above.gather(1, at - 1)
     uniform = torch.where(near, before.view_as(start), after.view_as(start))
-    return sign * ((1 - UNIFORM) * mass + UNIFORM * uniform)
+    return sign * ((1 - MARGINAL_SHARE) * mass + MARGINAL_SHARE * uniform)
 
 
 def _cube(from_0: Tensor, from_1: Tensor) -> Tensor:
-    """Cube coordinates of points at these distances from both ends; those that underflow are taken
-    for the smallest number, so that the side is never lost."""
+    """Cube coordinates of points at these distances from both ends; distances that underflow become
+    the smallest number, so that the side is never lost."""
     tiny = torch.finfo(from_0.dtype).tiny
     return torch.where(from_0 <= from_1, from_0.clamp(min=tiny), -from_1.clamp(min=tiny))
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 MIN_BIN = 1e-3
 """Smallest width of a bin, so that none vanishes."""
-UNIFORM = 0.02
+UNIFORM_SHARE = 0.02
 """Share ε of the uniform density, which is the smallest slope. It bounds how much precision one
 coupling can cost, whatever the network says, while slopes can be as large as a sharp density needs:
 only squeezing loses digits."""
@@ -56,22 +56,22 @@ def spline_forward(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor]:
     value = start + (end - start) * xi
     below = _pick(before, areas) + width * xi * (start + value) / 2
     beyond = _pick(after, areas) + width * (1 - xi) * (value + end) / 2
-    near = scale * below + UNIFORM * d.abs()
-    far = scale * beyond + UNIFORM * (1 - d.abs())
-    return _joined(d, near, far), (scale * value + UNIFORM).log()
+    near = scale * below + UNIFORM_SHARE * d.abs()
+    far = scale * beyond + UNIFORM_SHARE * (1 - d.abs())
+    return _joined(d, near, far), (scale * value + UNIFORM_SHARE).log()
 
 
 def spline_inverse(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor]:
     """The inverse of `spline_forward`, with the log-derivatives of the inverse; both [R, d]."""
     widths, knots, areas, scale = _from_nearer_edge(d, spline)
-    heights = scale[:, None] * areas + UNIFORM * widths
+    heights = scale[:, None] * areas + UNIFORM_SHARE * widths
     before, here, after = _find_bin(d.abs(), heights)
     width, start, end = _pick(here, widths), _pick(here, knots[:, :-1]), _pick(here, knots[:, 1:])
     # In the bin, y = c + b x + a x² with x the distance from its near end: the root that is exact
     # near 0. The discriminant is the square of the slope there.
-    first, last = scale * start + UNIFORM, scale * end + UNIFORM
+    first, last = scale * start + UNIFORM_SHARE, scale * end + UNIFORM_SHARE
     rise = (d.abs() - _pick(before, heights)).clamp(min=0)
-    slope = (first**2 + 2 * rise * (last - first) / width).clamp(min=UNIFORM**2).sqrt()
+    slope = (first**2 + 2 * rise * (last - first) / width).clamp(min=UNIFORM_SHARE**2).sqrt()
     x = 2 * rise / (first + slope)
     return _joined(d, _pick(before, widths) + x, _pick(after, widths) + width - x), -slope.log()
 
@@ -82,7 +82,7 @@ def _from_nearer_edge(d: Tensor, spline: Spline) -> tuple[Tensor, Tensor, Tensor
     left = (d > 0)[:, None]
     widths, knots = (torch.where(left, p, p.flip(1)) for p in spline)
     areas = widths * (knots[:, :-1] + knots[:, 1:]) / 2
-    return widths, knots, areas, (1 - UNIFORM) / areas.sum(1)
+    return widths, knots, areas, (1 - UNIFORM_SHARE) / areas.sum(1)
 
 
 def _find_bin(r: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,13 +23,16 @@ from rgflow.bijectors.mixture import (
     mixture_inverse,
 )
 from rgflow.bijectors.pixels import LEVELS, Tables, find_place
+from rgflow.config import WindowMap
+from rgflow.kinds import made_from
 from rgflow.numerics import EXACT, Precision, derivatives_wanted
 
-MIN_SPREAD = 2.5
+MIN_SPREAD_LEVELS = 2.5
 """Lower bound, in grey levels, on the spread of a window: where all its sites are equal, the site
 to be predicted may still differ."""
 
 
+@made_from(WindowMap)
 class WindowMixture(Bijector):
     """Discretised mixtures of logistics (`rgflow.bijectors.mixture`) for the channels of one site.
 
@@ -119,7 +122,7 @@ class WindowMixture(Bijector):
         return x.T, log_slope.sum(0)
 
     def level_log_prob(self, level: Tensor, around: Context) -> Tensor:
-        """Log-probability of bytes given those around them, where `transform` gives densities.
+        """Log-probability of bytes given their context, where `transform` gives densities.
 
         Args:
             level: Of the channels of sites, whole numbers 0 to 255, [R, C].
@@ -208,8 +211,8 @@ class WindowMixture(Bijector):
         return mixture_forward(place, params, units)[0].T
 
     def _given(self, around: Context) -> tuple[Tensor, Tensor, Units]:
-        """Parameters before they are shifted, by how much means rise, and units, by what is around
-        in whole numbers."""
+        """Unshifted parameters, slopes of the means and units, given the context in whole
+        numbers."""
         dtype = self.network.first.weight.dtype
         like = around.values.new_empty(len(around.values), self.channels, dtype=dtype)
         return self._params(around, like, around.values.to(dtype))
@@ -217,12 +220,12 @@ class WindowMixture(Bijector):
     def _params(
         self, context: Context | None, like: Tensor, level: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Units]:
-        """The same by what cells know, in the number format of what they write."""
+        """As `_given`, from a context, in the dtype of `like`."""
         units, seen = self._seen(context, like, level)
         return *_split(self.network(seen).to(like.dtype), self.channels, self.components), units
 
     def probabilities(self, context: Context, before: Tensor) -> Tensor:
-        """Of all 256 levels of the next channel, as a coder needs them, [R, 256].
+        """Probabilities of all 256 levels of the next channel, as a coder needs them, [R, 256].
 
         Args:
             context: Of the cells.
@@ -247,8 +250,8 @@ class WindowMixture(Bijector):
     def _seen(
         self, context: Context | None, like: Tensor, level: Tensor | None = None
     ) -> tuple[Units, Tensor]:
-        """Units of every site, each [C, R], and what the network sees, [R, .]; `level` are those of
-        the context, if they are known."""
+        """Units of every site, each [C, R], and the network's input, [R, .]; `level` holds the
+        levels of the context, if they are known."""
         shape = self.channels, len(like)
         if context is None or not context.values.shape[1]:
             units = Units(like.new_full(shape, LEVELS / 2), like.new_full(shape, LEVELS / 4))
@@ -265,8 +268,8 @@ class WindowMixture(Bijector):
 def _of_window(
     level: Tensor, missing: Tensor | None, channels: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is known of windows with these levels [R, S·C]: for the network [R, .], mean [C, R] and
-    spread [1, R].
+    """The network's input [R, .], the mean [C, R] and the spread [1, R] of windows with these
+    levels [R, S·C].
 
     Rows are last in memory, as they come from images by slices.
     """
@@ -281,7 +284,7 @@ def _of_window(
         mean = (level * there).sum(0) / count
         rest = (level - mean) * there
     variance = rest.square().sum((0, 1)) / (channels * count)
-    spread = (variance + MIN_SPREAD**2).sqrt().view(1, -1)
+    spread = (variance + MIN_SPREAD_LEVELS**2).sqrt().view(1, -1)
     parts = [
         (rest / spread).flatten(0, 1),
         (mean - LEVELS / 2) / (LEVELS / 2),
@@ -293,15 +296,15 @@ def _of_window(
 
 
 def _split(out: Tensor, channels: int, components: int) -> tuple[Tensor, Tensor]:
-    """Parameters [C, 3K, R] before they are shifted, and by how much the means rise with the
-    channels before, [C·(C−1)/2, K, R]."""
+    """Unshifted parameters [C, 3K, R], and slopes of the means in earlier channels, [C·(C−1)/2, K,
+    R]."""
     params, factors = out.T.contiguous().tensor_split([3 * channels * components])
     rows = len(out)
     return params.reshape(channels, -1, rows), factors.reshape(-1, components, rows)
 
 
 def _shifted(params: Tensor, factors: Tensor, known: Tensor) -> Tensor:
-    """Parameters with means that follow the channels before, which are known [C, R]."""
+    """Parameters with means shifted by earlier channels, whose values are known [C, R]."""
     pairs, parts = 0, [params[:1]]
     for channel in range(1, len(params)):
         of = factors[pairs : pairs + channel]

@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _file(data: str | None, temperature: float | list[float]) -> str:
-    """The file of the results: others for another data set, and at another temperature."""
+    """Path of the results, which depends on the data set and the temperature."""
     parts = [as_name(data)] if data else []
     if temperature != 1:
         each = temperature if isinstance(temperature, list) else [temperature]

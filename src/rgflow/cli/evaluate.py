@@ -64,8 +64,8 @@ def run(arguments: Sequence[str]) -> None:
             **some(settings, "seed", "draws", "importance", "subset", "batch_size"),
         )
     check_finite(torch.tensor(result.nll), f"{result.unit} of test images")
-    own = model.config is not None and model.config.data == images.name
-    path = model.folder / f"evaluation{'' if own else '-' + as_name(images.name)}.json"
+    is_training_data = model.config is not None and model.config.data == images.name
+    path = model.folder / f"evaluation{'' if is_training_data else '-' + as_name(images.name)}.json"
     with writing(path):
         write_json(path, {"data": images.name, "split": "test", **asdict(result)})
     parts = shares(result)

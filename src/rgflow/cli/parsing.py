@@ -16,7 +16,7 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 MAX_INT = 2**63 - 1
 """The largest integer of 64 bits, which tensors and generators take."""
-TEMPERATURE = "T of p^(1/T): one number, or one per level, level 0 first"
+TEMPERATURE_HELP = "T of p^(1/T): one number, or one per level, level 0 first"
 
 
 class Parser(ArgumentParser):
@@ -102,7 +102,7 @@ class Parser(ArgumentParser):
         """
         self._option(name, list[kind], default, help)
 
-    def temperature(self, default: float | None = 1.0, help: str = TEMPERATURE) -> None:
+    def temperature(self, default: float | None = 1.0, help: str = TEMPERATURE_HELP) -> None:
         """The option for the temperature at which latents are drawn."""
         self._option("temperature", float | list[float], default, help)
 

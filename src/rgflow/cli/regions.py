@@ -116,8 +116,8 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
     from rgflow.figures.surprise import surprises
     from rgflow.repair.surprise import surprise
 
-    flow, own = model.flow, model.config.data if model.config else None
-    name = settings.data if settings.images and settings.data else own or settings.data
+    flow, trained_on = model.flow, model.config.data if model.config else None
+    name = settings.data if settings.images and settings.data else trained_on or settings.data
     with reporting() as report:
         reference = model.reference(name, partial(report, "clean images"))
     maps = surprise(flow, images.to(flow.device), reference)

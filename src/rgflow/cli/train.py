@@ -102,12 +102,12 @@ OF_OPTIMISER = (
     "batch_size", "optimizer", "lr", "muon_lr", "weight_decay", "muon_decay", "betas", "warmup",
     "schedule", "max_grad_norm", "ema_decay",
 )  # fmt: skip
-"""Settings that say how a flow is optimised."""
+"""Settings of the optimisation."""
 
 
 def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig:
-    """Where the settings start: those of a preset, with the flow of the model to begin with;
-    without a preset, those with which that model was trained.
+    """Initial settings: a preset's, with the flow of the pretrained model if there is one; without
+    a preset, the settings of that model's training.
 
     Args:
         preset: Its name, if one is given.
@@ -146,8 +146,8 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
 
 
 def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """The arguments without options of what is of a kind, and what these say: `--model.map cube`,
-    `--model.map.bins 8`."""
+    """Separate options that choose a kind (`--model.map cube`) or set its options from all other
+    arguments."""
     found = dict[str, Any]()
 
     def wanted(option: str) -> bool:
@@ -163,7 +163,7 @@ def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _put(settings: dict[str, Any], name: str, value: object) -> None:
-    """Set one value by its name, or of a part by a dotted one, such as `map.bins`."""
+    """Set a value by its name, dotted for parts, such as `map.bins`."""
     name, _, rest = name.partition(".")
     there = settings.get(name)
     if rest:
@@ -179,8 +179,8 @@ def _put(settings: dict[str, Any], name: str, value: object) -> None:
 def _files(
     arguments: Sequence[str],
 ) -> tuple[list[str], dict[str, Any], list[dict[str, Any]]]:
-    """The arguments without `--config`, and what the files say that it names: options of the
-    command, and the settings of each.
+    """Separate `--config` from the other arguments and read its files: options of the command, and
+    the settings of each file.
 
     The parser never sees a file, which may be a stranger's: it would import classes by some words.
     """

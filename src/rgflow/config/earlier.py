@@ -54,9 +54,9 @@ def flow_of_earlier(values: Any) -> Any:
         former = {name: "prior_scale" if name == "scale" else name for name in options_of(known)}
         options = {name: values[flat] for name, flat in former.items() if flat in values}
         found[part] = None if kind is None else {"kind": kind, **options}
-    own = values.get("bijector_options", {})
-    check_type("bijector_options", own, dict, "names and values")
-    found["map"] |= own
+    options = values.get("bijector_options", {})
+    check_type("bijector_options", options, dict, "names and values")
+    found["map"] |= options
     return found
 
 

@@ -68,7 +68,7 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "hf:NAME_OR_PATH": hugging_face.source,
     "stream:PATH": stream.source,
 }
-"""All that `load` knows; a word in capitals after a colon stands for the user's."""
+"""Data sources by name; capitals after the colon stand for an argument."""
 
 
 def register(source: Callable[[Request], Source]) -> Callable[[Request], Source]:

@@ -45,8 +45,8 @@ LOST = (FileNotFoundError, NotADirectoryError, DamagedError)
 
 def cache_folder() -> Path:
     """`$RGFLOW_CACHE`, or `$XDG_CACHE_HOME/rgflow`, or `~/.cache/rgflow`."""
-    if own := os.environ.get("RGFLOW_CACHE"):
-        return located(own)
+    if chosen := os.environ.get("RGFLOW_CACHE"):
+        return located(chosen)
     return located(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "rgflow"
 
 
@@ -142,7 +142,7 @@ def _append(path: Path, rows: Array) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an entry says of itself.
+    """Contents of an entry's manifest file.
 
     Attributes:
         settings: All that decides its bytes.
@@ -156,7 +156,8 @@ class Manifest:
 
 
 def _layout(array: Array) -> tuple[str, tuple[int, ...], int]:
-    """What a manifest says of an array; no sum if that is too large to be read at every start."""
+    """A manifest's entry for an array; without a checksum if the array is too large to read at
+    every start."""
     known = array.nbytes <= MAX_CHECKED and array.nbytes > 0
     return array.dtype.str, array.shape, zlib.crc32(array.reshape(-1).data) if known else 0
 
@@ -190,14 +191,14 @@ def _open(entry: Path, source: Source, name: str) -> Images | None:
 
 
 def _count(entry: Path) -> int:
-    """Images an entry was made for: the last part of its name, 0 if it isn't ours."""
+    """Number of images in an entry, from the end of its name; 0 for a foreign folder."""
     end = entry.name.rpartition("-")[2]
     return int(end) if end.isdecimal() and not entry.name.startswith(".") else 0
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what processes left half made that were killed more than a day ago, which no longer
-    hold its lock."""
+    """Delete unfinished entries that are older than a day and not locked, as of killed
+    processes."""
     for path in folder.glob(".*-*"):  # the folder may hold what isn't ours
         with suppress(OSError):
             if HALF_MADE.fullmatch(path.name) and time.time() - path.stat().st_mtime > 86_400:
@@ -207,8 +208,8 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _remove(entry: Path) -> None:
-    """Delete an entry, renaming it first so that nobody opens half of one; where there is anything
-    in it that isn't ours, it is only put aside."""
+    """Delete an entry, renaming it first so that no reader sees it half deleted; if it contains
+    foreign files, only rename it."""
     try:
         ours = all(OURS.fullmatch(path.name) for path in entry.iterdir())
         mark = "." if ours else "kept."

@@ -64,32 +64,33 @@ def split_files(root: Path, split: Split) -> list[str]:
         ValueError: If there is no image, or fewer than one per split; if a folder can't be read,
             or subfolders don't say what to train on.
     """
-    own = _own_splits(root)
-    if len(own) < 2:
+    own_splits = _own_splits(root)
+    if len(own_splits) < 2:
         return _share(root, ".", split, SPLITS)
-    if split != "train" and split in own:
-        return _find(root, own[split])
-    if "train" not in own:
+    if split != "train" and split in own_splits:
+        return _find(root, own_splits[split])
+    if "train" not in own_splits:
         raise ValueError(
-            f"Expected a subfolder train in {root}; got {' and '.join(own.values())} alone; add it."
+            f"Expected a subfolder train in {root}; got {' and '.join(own_splits.values())} "
+            f"alone; add it."
         )
-    carved = [name for name in SPLITS if name == "train" or name not in own]
-    return _share(root, own["train"], split, carved)
+    carved = [name for name in SPLITS if name == "train" or name not in own_splits]
+    return _share(root, own_splits["train"], split, carved)
 
 
 def _own_splits(root: Path) -> dict[Split, str]:
     """The subfolders that are called as splits are, whatever their case."""
     _, subfolders, _ = next(os.walk(root, onerror=_refuse))
-    own: dict[Split, str] = {}
+    own_splits: dict[Split, str] = {}
     for name in sorted(subfolders):
         if split := splitting.NAMES.get(name.lower()):
-            if split in own:
+            if split in own_splits:
                 raise ValueError(
-                    f"Expected one subfolder of {split} images in {root}; got {own[split]} and "
-                    f"{name}; move one away."
+                    f"Expected one subfolder of {split} images in {root}; got {own_splits[split]} "
+                    f"and {name}; move one away."
                 )
-            own[split] = name
-    return own
+            own_splits[split] = name
+    return own_splits
 
 
 def _find(root: Path, below: str) -> list[str]:

@@ -23,7 +23,7 @@ from rgflow.data.source import Chunk, Request, Source, Split, stamp
 from rgflow.reading import MAX_DEFLATE_RATIO, DamagedError, opened
 
 HOME = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-"""A mirror; the authors' own address no longer gives the files out."""
+"""A mirror, as the authors' address no longer serves the files."""
 FOLDERS = ("", "mnist", "MNIST", "MNIST/raw", "raw")
 MD5 = {
     "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -31,7 +31,7 @@ MD5 = {
     "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
 }
-"""Of the compressed files."""
+"""MD5 sums of the compressed files."""
 MARGIN = 2
 """Black pixels around a digit in images of 32×32."""
 
@@ -83,7 +83,7 @@ def fetch(folder: Path, progress: bool) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """A file, unpacked, and how many bytes it says that it holds then, if that is possible."""
+    """Open a file decompressed, with its claimed uncompressed size if known."""
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         if path.suffix != ".gz":
@@ -97,8 +97,8 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
 
 
 def _read(path: Path, dimensions: int, *, header_only: bool = False) -> Pixels:
-    """The array in a file, as its header says: a magic number for bytes and how many dimensions,
-    then their sizes; with the header alone, one of that shape that takes no memory."""
+    """The array in a file. Its header holds a magic number for bytes and the number of dimensions,
+    then their sizes; if only the header is wanted, an array of that shape that takes no memory."""
     offset = 4 * (dimensions + 1)
     try:
         with _open(path) as (file, size):

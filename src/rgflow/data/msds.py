@@ -25,8 +25,11 @@ COUNTS: dict[Split, int] = {"train": 90_000, "validation": 5_000, "test": 10_000
 """The paper's numbers of images; validation, which it lacks, is a stream of its own."""
 
 CHUNK = 500
-DRAWS = 100  # numbers per image: 16 ovals of 6, then 3 for the base colour and 1 for the base angle
-WORTH_A_PROCESS = 1_500  # images drawn in about the time it takes to start a Python process
+"""Images that one process draws at a time."""
+DRAWS = 100
+"""Random numbers per image: 16 ovals of 6, then 3 for the base colour and 1 for the base angle."""
+WORTH_A_PROCESS = 1_500
+"""Images drawn in about the time it takes to start a Python process."""
 
 
 def source(request: Request) -> Source:

@@ -22,11 +22,12 @@ from rgflow.reading import DamagedError, Npy, check_member, map_npy, npy_header,
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
 FREE_COUNT = 100_000
-"""Images that an archive may hold however small it is; of more, each must take a byte."""
+"""Maximum number of images in an archive of any size; beyond it, each image must take at least a
+byte."""
 WORDS = {
     split: tuple(word for word, of in splitting.NAMES.items() if of == split) for split in SPLITS
 }
-"""What arrays of a split may be named after."""
+"""Accepted array-name prefixes of each split."""
 
 
 def source(request: Request) -> Source:
@@ -84,7 +85,7 @@ def source(request: Request) -> Source:
 
 
 def _headers(path: Path) -> dict[str, Npy]:
-    """What the archive holds, by name; reads next to nothing."""
+    """Headers of the archive's arrays, by name, without reading the data."""
     headers, others = dict[str, Npy](), list[DamagedError]()
     with _archive(path) as archive:
         for member in archive.infolist():
@@ -103,7 +104,7 @@ def _headers(path: Path) -> dict[str, Npy]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive, open; what is wrong with it as one sentence."""
+    """Open an archive; errors become one sentence."""
     if path.is_dir():
         raise ValueError(f"Expected a NumPy archive; got the folder {path}; name a file in it.")
     try:
@@ -158,7 +159,7 @@ def _labels(
 
 
 def _channels_last(path: Path, name: str, header: Npy) -> bool:
-    """Whether the last axis is that of the channels; where both could be, it is."""
+    """Whether the channels are the last axis; true if both could be."""
     shape = header.shape
     last = len(shape) == 4 and shape[3] in (1, 3)
     first = len(shape) == 4 and shape[1] in (1, 3)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from rgflow.data.source import SPLITS, Split
 
 SHARE = 0.05
-"""Share of the training images that becomes a split which a set doesn't come with."""
+"""Share of the training images used as a split if the data set has none."""
 NAMES: dict[str, Split] = {
     "train": "train",
     "validation": "validation",
@@ -21,11 +21,11 @@ NAMES: dict[str, Split] = {
     "dev": "validation",
     "test": "test",
 }
-"""What splits are called by others, and here."""
+"""Common names of splits, and those used here."""
 
 
 def place(key: str) -> float:
-    """A number in [0, 1) that is as good as random, and always the same for the same key.
+    """A pseudorandom number in [0, 1) that depends on the key alone.
 
     >>> round(place("cats/1.png"), 4)
     0.0119
@@ -70,7 +70,7 @@ def share(keys: Sequence[str], split: Split, splits: Sequence[Split], where: obj
 
 
 def members(sizes: Mapping[Split, int], split: Split, where: object) -> tuple[Split, list[int]]:
-    """The part of a set that holds a split, and the numbers of the split's images in it.
+    """The part of a data set that contains a split, and the indices of the split's images in it.
 
     Args:
         sizes: Numbers of images by the splits that the set comes with; other splits are taken from

@@ -58,14 +58,6 @@ FILES = {
 }  # fmt: skip
 """Debian's packages and files below `ROOT`: the photographs of things that one sees, as Debian 13
 has them."""
-LICENCES = {
-    "budgie-backgrounds": "CC0-1.0",
-    "lomiri-wallpapers-16.04": "CC-BY-SA-4.0, CC-BY-4.0 and CC0-1.0",
-    "lomiri-wallpapers-20.04": "CC-BY-SA-3.0",
-    "mate-backgrounds": "GPL-2+",
-    "plasma-workspace-wallpapers": "GPL-2+",
-}
-"""Of the photographs, by package; authors are in its file `copyright`."""
 ROOT = Path("/usr/share")
 COUNTS: dict[Split, int] = {"train": 200_000, "validation": 1_000, "test": 2_000}
 HELD_OUT: dict[int, Split] = {3: "validation", 7: "test"}

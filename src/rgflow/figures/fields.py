@@ -36,6 +36,7 @@ PANEL, MAX_PANEL = 640, 4096
 FRAME = ImageColor.getrgb("#ffd640")
 """Around visible latents."""
 BINS = 40
+"""Bars of the histogram of strengths."""
 
 Results = Mapping[str, ReceptiveFields]
 """Receptive fields by the name of the flow; pictures of several stand side by side."""

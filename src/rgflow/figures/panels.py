@@ -18,14 +18,14 @@ from rgflow.text import minus, printable
 
 TEXT = 14
 """Size of the text, in pixels."""
-SMALLEST = 7
-"""That of labels which find no room."""
+MIN_TEXT = 7
+"""Minimum text size in pixels, for labels that don't fit at `TEXT`."""
 LINE = TEXT + 6
 """Height of a line of text."""
 MAX_TITLE = 200
-"""Letters of a title at the most; names of runs and labels can be longer."""
+"""Maximum number of letters of a title; names of runs and labels can be longer."""
 GUTTER, SPACE = 8, 20
-"""Pixels between parts of one thing, and between two things."""
+"""Pixels between parts of a picture, and between pictures."""
 
 
 @cache
@@ -84,18 +84,18 @@ def panel(
 
 
 def _fitting(labels: Sequence[str], width: int) -> int:
-    """The largest size of text in which labels fit side by side, each into this width."""
+    """The largest text size at which every label fits into this width."""
     widest = max(map(text_width, labels), default=0)
-    return max(min(TEXT, TEXT * (width - GUTTER // 2) // max(widest, 1)), SMALLEST)
+    return max(min(TEXT, TEXT * (width - GUTTER // 2) // max(widest, 1)), MIN_TEXT)
 
 
 def text_width(text: str, bold: bool = False, size: int = TEXT) -> int:
-    """Pixels that a line of text takes."""
+    """Width of a line of text in pixels."""
     return math.ceil(font(size, bold).getlength(text))
 
 
 def titled(title: str, picture: Image.Image, size: int = TEXT) -> Image.Image:
-    """A picture below a line of bold text, of which the end is cut off where it is very long."""
+    """A picture below a line of bold text, which is cut off where it is very long."""
     title, line = printable(title)[:MAX_TITLE], size + LINE - TEXT
     width = max(picture.width, text_width(title, bold=True, size=size))
     out = pasted((width, line + picture.height), (picture, (0, line)))
@@ -104,7 +104,7 @@ def titled(title: str, picture: Image.Image, size: int = TEXT) -> Image.Image:
 
 
 def pasted(size: tuple[int, int], *parts: tuple[Image.Image, tuple[int, int]]) -> Image.Image:
-    """White of some width and height, with pictures on it, each with its upper left corner."""
+    """Pictures on a white background of this width and height, each at an upper left corner."""
     out = Image.new("RGB", size, "white")
     for picture, corner in parts:
         out.paste(picture, corner)

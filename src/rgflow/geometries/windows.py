@@ -16,7 +16,7 @@ from rgflow.kinds import FROM_LEVEL, Size, config
 Coarse = Literal["sites", "averages"]
 Positive = Annotated[int, Ge(1)]
 MAX_PERIOD = 32
-"""Periods at the most: the phases of larger ones take minutes to find."""
+"""Maximum period: finding the phases of larger ones takes minutes."""
 Period = Annotated[int, Ge(1), Le(MAX_PERIOD)]
 
 
@@ -106,7 +106,7 @@ class Windows(Geometry, kind="windows"):
 
     @property
     def periods(self) -> tuple[int, ...]:
-        """The periods p, level 0 first; the last holds for all further levels."""
+        """The periods p, level 0 first; the last is that of all further levels."""
         return self.period if isinstance(self.period, tuple) else (self.period,)
 
     def _period(self, level: int) -> int:
@@ -114,8 +114,8 @@ class Windows(Geometry, kind="windows"):
 
     @property
     def usual(self) -> bool:
-        """Whether shifts and offsets are those of `phases` and `reach`: layers then write all sites
-        that stay, and generate each from sites that are known."""
+        """Whether shifts and offsets are those of `phases` and `reach`, so that layers write all
+        sites that stay, and generate each from known sites."""
         return self.shifts is None and self.offsets is None
 
     def unit(self, level: int) -> int:
@@ -150,8 +150,8 @@ class Windows(Geometry, kind="windows"):
         return replace(self, inside=inside), (grid[0], grid[1])
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
-        """One for each shift, and at the top one for each sublattice that has none; below it,
-        where coarse images are averages, these come first."""
+        """One layer per shift; at the top also one per sublattice without a shift; below it, if
+        coarse images are averages, the averaging layer first."""
         p, s = self._period(level), self.size
         own = square(s) if s > 1 else ((0, 0),)
         shifts = [(y % p, x % p) for y, x in self.shifts or phases(p)]

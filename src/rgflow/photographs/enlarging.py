@@ -87,12 +87,12 @@ def enlarge(
         larger = kept.image((len(image), 2 * image.shape[1], 2 * image.shape[2]))
         larger[:, ::2, ::2] = image
         for band in _bands(sized(flow, larger[None]).steps[0]):
-            own, context = band.read(larger[None])
-            u = _uniforms(flow, own, temperature, generator)
+            values, context = band.read(larger[None])
+            u = _uniforms(flow, values, temperature, generator)
             done += len(band.cells)
             if done > kept.done:
-                free = torch.ones(len(own), dtype=torch.bool, device=own.device)
-                drawn = window_of(band.layer).draw_levels(own, free, u, context)[0]
+                free = torch.ones(len(values), dtype=torch.bool, device=values.device)
+                drawn = window_of(band.layer).draw_levels(values, free, u, context)[0]
                 band.write(larger[None], drawn)
                 kept.write(done)
             if progress:
@@ -207,11 +207,11 @@ def redraw(
                 continue
             free = torch.from_numpy(marked.flatten()).to(flow.device)
             every, context = band.read(found[level])
-            own = every[free]
-            u = _uniforms(flow, own, temperature, generator)
-            drawn = window_of(band.layer).draw_levels(own, free[free], u, context.rows(free))[0]
+            values = every[free]
+            u = _uniforms(flow, values, temperature, generator)
+            drawn = window_of(band.layer).draw_levels(values, free[free], u, context.rows(free))[0]
             band.write(found[level], every.index_put((free,), drawn.to(every)))
-            done += len(own)
+            done += len(values)
             if progress:
                 progress(done / total)
     return unaveraged(of, found, 0)[0]

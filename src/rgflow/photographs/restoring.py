@@ -30,16 +30,17 @@ from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.particles import Chain, filling_of
 
 SWEEPS = 4
-"""Number of times every missing pixel is estimated. This and the next three were chosen on
-validation photographs of `wallpapers`."""
+"""Number of times every missing pixel is estimated; chosen on validation photographs of
+`wallpapers`."""
 DECAY = 0.7
 """Factor by which the weight of the estimate against the first guess falls with every pixel from
-the edge of the hole."""
+the edge of the hole: with fewer known neighbours an estimate says less. Chosen as `SWEEPS`."""
 DEEP = 8
 """Distance in pixels from the edge of a hole above which the first guess comes from the coarse
-image."""
+image, as estimates say little there; chosen as `SWEEPS`."""
 DEEP_STEP = 4
-"""Farther than `DEEP` from the edge, every such row and column isn't drawn in completions."""
+"""Farther than `DEEP` from the edge, where little is known, completions take one pixel in so many
+rows and columns from `restore`; chosen as `SWEEPS`."""
 TILE, TILE_MARGIN = 96, 16
 """Edge of the squares whose holes are initialised together, and the margin around them, in pixels:
 biharmonic inpainting of a whole photograph at once would need too much memory."""
@@ -108,8 +109,8 @@ class Around:
         found = [torch.empty(0, dtype=self.dtype, device=self.image.device)]
         for some in sites.to(self.image.device).split(BAND) if len(sites) else ():
             context, (i, j) = self._context(some), some.T
-            own = (self.image if image is None else image)[:, i, j].T.to(self.image.device)
-            found.append(self._map.excess(own, context))
+            values = (self.image if image is None else image)[:, i, j].T.to(self.image.device)
+            found.append(self._map.excess(values, context))
             if progress:
                 progress(sum(map(len, found)) / len(sites))
         return torch.cat(found).cpu()
@@ -123,8 +124,8 @@ class Around:
         )
         out, first = torch.empty(height, width, dtype=self.dtype), 0
         for rows, cells in every.bands(BAND):
-            own, context = Band(self._layer, rows, cells, first).read(self.image[None])
-            found = self._map.excess(own, context)
+            values, context = Band(self._layer, rows, cells, first).read(self.image[None])
+            found = self._map.excess(values, context)
             out[first : first + cells.shape[0]] = found.view(cells.shape).cpu()
             first += cells.shape[0]
             if progress:
@@ -297,10 +298,10 @@ def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None])
         rows, columns = (slice(max(at - TILE_MARGIN, 0), at + TILE + TILE_MARGIN) for at in (i, j))
         tile = np.ascontiguousarray(x[:, rows, columns])
         smooth = biharmonic(torch.from_numpy(tile)[None], hole[rows, columns])[0].numpy()
-        own = slice(i, i + TILE), slice(j, j + TILE)
+        square = slice(i, i + TILE), slice(j, j + TILE)
         inside = slice(i - rows.start, None), slice(j - columns.start, None)
         new = smooth[:, *inside][:, :TILE, :TILE]
-        x[:, *own] = np.where(hole[own], new, x[:, *own])
+        x[:, *square] = np.where(hole[square], new, x[:, *square])
 
 
 def _from_coarse(

@@ -23,7 +23,7 @@ PIXELS_AT_ONCE = 1 << 15
 """Missing pixels of the random draws that are evaluated together, to limit memory."""
 SITES_AT_ONCE = 1 << 24
 """Pixels of the whole images of these draws, to limit memory."""
-PATIENCE = 60
+MAX_STALLED_STEPS = 60
 """Steps without progress after which the learning rate falls to a third."""
 MAX_FALLS = 2
 """Falls of the learning rate before the climb ends."""
@@ -222,8 +222,8 @@ class _Ascent:
             risen = self.best > mark + MIN_RISE
             mark = torch.where(risen, self.best, mark)
             since = torch.where(risen, 0, since + 1)
-            falls = falls + (since >= PATIENCE)
-            since = since % PATIENCE
+            falls = falls + (since >= MAX_STALLED_STEPS)
+            since = since % MAX_STALLED_STEPS
             if (progress and progress(step + 1, curves[-1])) or bool((falls > MAX_FALLS).all()):
                 break
         self.diverged |= ~(curves[-1] >= curves[0]).flatten()

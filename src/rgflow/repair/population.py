@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rgflow.cells import Ids
 
-MIN_ESS = 0.5
+MIN_ESS_SHARE = 0.5
 """Effective sample size below which particles are resampled, as a share of their number."""
 
 
@@ -102,7 +102,7 @@ class Population:
             The particles that go on, [G, M]; None: no part was resampled.
         """
         shares = self.weight.softmax(1)
-        poor = 1 / shares.square().sum(1) < MIN_ESS * self.count
+        poor = 1 / shares.square().sum(1) < MIN_ESS_SHARE * self.count
         if not poor.any():
             return None
         which = torch.arange(self.count, device=poor.device).repeat(len(poor), 1)

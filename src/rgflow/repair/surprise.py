@@ -49,7 +49,8 @@ FILE = "surprise.json"
 FORMAT = 2
 """Version of this file."""
 HALVINGS = 4
-"""Below the quantile of 2^−4, tails are assumed exponential."""
+"""Below the quantile of 2^−4, tails are assumed exponential: it is the last that 2^4 clean images,
+the fewest allowed, determine."""
 MIN_EXCESS = 1e-3
 """The smallest mean excess of a tail, in nats, so that rounding is never surprising."""
 CEILING = 1e6

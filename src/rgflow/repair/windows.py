@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.base import Compose, Context
+from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Ids
@@ -48,13 +48,14 @@ def are_windows(flow: RGFlow, layers: Sequence[Cellwise]) -> bool:
         geometry.usual
         and pixels is not None
         and pixels.keeps_levels
-        and all(
-            isinstance(layer.bijector, Compose)
-            and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]
-            for layer in layers
-        )
+        and all(layer.only(WindowMixture) for layer in layers)
         and flow.writes_last
     )
+
+
+def window_of(layer: Cellwise) -> WindowMixture:
+    """The map of a layer of windows."""
+    return cast(WindowMixture, layer.only(WindowMixture))
 
 
 class WindowFilling:
@@ -187,7 +188,7 @@ class WindowCells:
     def draw(self, x: Tensor, particles: Population) -> None:
         """Draw what these cells write and is missing, in the image x, uint8 [C, H, W]."""
         c, m, cells = len(x), particles.count, len(self._numbers)
-        bijector = cast(WindowMixture, cast(Compose, self._layer.bijector).bijectors[0])
+        bijector = window_of(self._layer)
         dtype = bijector.network.first.weight.dtype
         here = x.flatten(1)[:, self._pixels].transpose(0, 1).to(dtype)  # [1 + S, C, B]
         now = here[..., None].repeat(1, 1, 1, m)
@@ -196,11 +197,11 @@ class WindowCells:
         if not self._layer.cells.periodic:
             now.masked_fill_(self._outside[:, None, :, None], 0)
             outside = self._outside[1:, :, None].expand(-1, -1, m).flatten(1).T
-        own = now[0].permute(1, 2, 0).reshape(-1, c)  # [B·M, C]
-        context = Context(now[1:].flatten(0, 1).flatten(1).T, own[:, :0], outside)
+        values = now[0].permute(1, 2, 0).reshape(-1, c)  # [B·M, C]
+        context = Context(now[1:].flatten(0, 1).flatten(1).T, values[:, :0], outside)
         context = self._layer.of(self._numbers.repeat_interleave(m), context) or context
         if not len(self._drawn):
-            log_probs = bijector.level_log_prob(own, context).view(cells, m)
+            log_probs = bijector.level_log_prob(values, context).view(cells, m)
             return particles.add(self._owners, log_probs, log_probs)
         free = self._free[:, None].repeat(1, m)
         if particles.keep:
@@ -208,7 +209,9 @@ class WindowCells:
         u = torch.rand(len(self._drawn), m, c, generator=particles.random, dtype=dtype)
         uniform = u.new_zeros(cells, m, c, device=x.device)
         uniform[self._free] = u.to(x.device)
-        found, log_probs = bijector.draw_levels(own, free.flatten(), uniform.view(-1, c), context)
+        found, log_probs = bijector.draw_levels(
+            values, free.flatten(), uniform.view(-1, c), context
+        )
         log_probs = log_probs.view(cells, m)
         drawn = found.reshape(cells, m, c)[self._free].transpose(1, 2)
         particles.values[self._drawn] = drawn.to(particles.values.dtype)

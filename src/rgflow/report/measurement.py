@@ -7,7 +7,7 @@ from rgflow.field_theory.statistics import Estimate
 from rgflow.report.page import Table
 from rgflow.text import measured, minus, with_error
 
-MIN_ESS = 100
+MIN_EFFECTIVE_SAMPLES = 100
 """Effective samples below which errors of weighted means are unreliable."""
 MAX_GAP_RATIO = 10.0
 """How many times further from ln Z the upper bound may be than the lower one. Both distances are
@@ -25,7 +25,7 @@ def cautions(found: Measurement) -> list[str]:
             f"its weight has a positive magnetisation, and not a half; give its maps "
             f"--model.map.odd true, or set --objective.symmetric true."
         )
-    if found.ess * found.samples < MIN_ESS:
+    if found.ess * found.samples < MIN_EFFECTIVE_SAMPLES:
         said.append(
             f"Not to be trusted yet: {found.samples} samples are effectively "
             f"{found.ess * found.samples:.0f}; train longer, or draw more with --samples."
@@ -50,9 +50,9 @@ def cautions(found: Measurement) -> list[str]:
         ("of the chain", found.chain_differences),
     ):
         if far := {name: x for name, x in differences.items() if abs(x) > MAX_SIGMAS}:
-            listed = ", ".join(f"{name.replace('_', ' ')} by {x:+.1f}" for name, x in far.items())
+            which = ", ".join(f"{name.replace('_', ' ')} by {x:+.1f}" for name, x in far.items())
             said.append(
-                f"Not as the reference says: {listed} errors {what}; one of the two hasn't seen "
+                f"Not as the reference says: {which} errors {what}; one of the two hasn't seen "
                 f"all modes, or its errors are too small."
             )
     return said

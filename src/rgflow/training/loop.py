@@ -35,7 +35,7 @@ MAX_VALIDATION_BATCH = 128
 """Images per batch of validation and sampling; fewer where training batches are small."""
 FIT_COUNT = 20_000
 """Training images that the pixel map is fitted to."""
-PATIENCE = 3
+MAX_BAD_STEPS = 3
 """Steps in a row without a finite loss or gradient, after which training returns to the last
 checkpoint."""
 LR_DECAY = 0.5
@@ -232,7 +232,7 @@ class _Session:
                 self.validate()
             good = trainer.take_step(fraction)
             self.report(good, trainer.fraction())
-            if trainer.bad == PATIENCE:
+            if trainer.bad == MAX_BAD_STEPS:
                 self.go_back()
 
     def report(self, good: bool, fraction: float) -> None:
@@ -274,8 +274,8 @@ class _Session:
         trainer.lr_factor, trainer.skipped_steps = factor, skipped
         trainer.start_clock(seconds)
         self.tell(
-            f"{PATIENCE} such steps in a row: went back from step {step} to {trainer.step}, with "
-            f"{factor:g} of the learning rate"
+            f"{MAX_BAD_STEPS} such steps in a row: went back from step {step} to {trainer.step}, "
+            f"with {factor:g} of the learning rate"
         )
         trainer.accelerator.wait_for_everyone()
         self.save()

@@ -10,6 +10,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton–Schulz iteration (Jordan et al. 2024): singular values between 0 and 1 end near 1
 after five rounds, and small ones grow as fast as they can."""
 ROUNDS = 5
+"""Rounds of the iteration, for which its coefficients were chosen."""
 
 
 class Muon(torch.optim.Optimizer):

@@ -31,8 +31,8 @@ MAX_BYTES = 10_000_000
 """Largest file of weights, so that the package stays small beside torch."""
 ENCODED = 500
 """Test images that are encoded and decoded."""
-BATCH = 100
-"""Of these, images at a time."""
+ENCODED_AT_ONCE = 100
+"""Of these, images at a time, to limit memory."""
 FLOORS = {"msds1": 0.187, "msds2": 0.202}
 """Entropy of the generators of `rgflow.data.msds`, in bits/dim, as estimated beforehand;
 `benchmarks/floors.py` counts 0.191 and 0.208, but not that ovals hide some of each other."""
@@ -163,9 +163,11 @@ def _lossless(flow: Flow, images: Tensor) -> Lossless:
         x = flow.decode(flow.encode(x8, dtype=dtype))
         return (x.floor() == x8).flatten(1).all(1)
 
-    back = torch.cat([come_back(part, torch.float32) for part in images.split(BATCH)])
-    again = [come_back(part, torch.float64) for part in images[~back].split(BATCH) if len(part)]
-    lost = sum(int((~part).sum()) for part in again)
+    back = torch.cat([come_back(part, torch.float32) for part in images.split(ENCODED_AT_ONCE)])
+    in_float64 = [
+        come_back(part, torch.float64) for part in images[~back].split(ENCODED_AT_ONCE) if len(part)
+    ]
+    lost = sum(int((~part).sum()) for part in in_float64)
     if lost:
         raise ValueError(
             f"Expected all test images to come back from their latents; {lost} of {len(images)} "

@@ -13,18 +13,18 @@ PANELS: dict[str, type[Panel]] = {one.title: one for one in (Sample, Latents, Mi
 """By title, in the order of the page."""
 
 
-def panels(own: Iterable[str] = ()) -> list[Panel]:
+def panels(paths: Iterable[str] = ()) -> list[Panel]:
     """All panels of the page.
 
     Args:
-        own: Import paths of panels of your own, which come last.
+        paths: Import paths of panels of your own, which come last.
 
     Raises:
-        ValueError: If one hasn't been imported (`rgflow.bijectors.trust` does), isn't a panel, or
+        ValueError: If one hasn't been imported (`rgflow.kinds.trust` does), isn't a panel, or
             has the title of another.
     """
     found = dict(PANELS)
-    for path in own:
+    for path in paths:
         panel = imported_class("panel", path, PANELS, Panel)
         title = getattr(panel, "title", "")
         if not title or title in found:

@@ -12,7 +12,7 @@ from rgflow.analysis.fields import ReceptiveFields
 from rgflow.app import moving, views
 from rgflow.app.page import Page, set_view, slider
 from rgflow.app.panel import Panel
-from rgflow.app.workspace import TEMPERATURE, Workspace
+from rgflow.app.workspace import SAMPLE_TEMPERATURE, Workspace
 from rgflow.figures import heat
 from rgflow.figures.charts import level_colours
 from rgflow.latents import Address
@@ -84,11 +84,11 @@ class Latents(Panel):
             back = gr.Button("Restore level", size="sm", min_width=60, elem_id="back")
         revision = gr.Number(0, precision=0, visible="hidden")
 
-        def listed(work: Workspace) -> list[Any]:
+        def updates(work: Workspace) -> list[Any]:
             if work.view.panel == self.title:
                 with page.sessions.computing.released():  # they may not be found yet
                     work.opened.fields  # noqa: B018
-            return self.listed(work)
+            return self.atlas_of_level(work)
 
         page.on(level.input, set_view("level"), [level])
         page.on(overlay.input, set_view("overlay"), [overlay])
@@ -100,10 +100,10 @@ class Latents(Panel):
         page.on(zero.click, lambda work: moving.zero(work, work.level))
         page.on(anew.click, self.redraw)
         page.on(back.click, lambda work: moving.restore(work, work.level))
-        page.show([level, atlas, hint], listed)
+        page.show([level, atlas, hint], updates)
         page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
 
-    def listed(self, work: Workspace) -> list[Any]:
+    def atlas_of_level(self, work: Workspace) -> list[Any]:
         """The levels, the receptive fields to choose from, and which these are."""
         levels = [(str(h), h) for h in reversed(range(work.opened.flow.levels))]
         radio = gr.update(choices=levels, value=work.level)
@@ -120,7 +120,7 @@ class Latents(Panel):
                 f"they change the image. Choose one for a slider, or click a pixel to see what "
                 f"changes it."
             )
-        work.view.listed = found = shown_latents(work)
+        work.view.latents = found = shown_latents(work)
         return [radio, _atlas(work.opened.fields, found, work.state.chosen), words]
 
     def values(self, work: Workspace) -> list[Any]:
@@ -150,13 +150,13 @@ class Latents(Panel):
 
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Add or remove the slider of a latent."""
-        listed, channels = work.view.listed, work.opened.flow.image_shape[0]
-        captions = [views.short(one, channels) for one in listed]
-        moving.choose(work, views.choice(event, listed, captions))
+        latents, channels = work.view.latents, work.opened.flow.image_shape[0]
+        captions = [views.short(one, channels) for one in latents]
+        moving.choose(work, views.choice(event, latents, captions))
 
     def redraw(self, work: Workspace) -> None:
-        """Draw the latents of the shown level again, always others."""
-        moving.redraw(work, work.level, work.revision + 1, TEMPERATURE)
+        """Draw the latents of the shown level anew, with another seed every time."""
+        moving.redraw(work, work.level, work.revision + 1, SAMPLE_TEMPERATURE)
 
     def drawn(self, work: Workspace) -> str:
         """The image with outlines of what the chosen latents change, or what changes a pixel."""

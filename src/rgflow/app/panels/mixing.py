@@ -19,7 +19,7 @@ from rgflow.app.page import (
     seed_from,
 )
 from rgflow.app.panel import Panel
-from rgflow.app.workspace import TEMPERATURE, Workspace
+from rgflow.app.workspace import SAMPLE_TEMPERATURE, Workspace
 
 
 class Mix(Panel):
@@ -65,15 +65,15 @@ class Mix(Panel):
         page.on(swap.click, mixing.swap)
         page.on(second.choose, self.choose, event=True, words="Mixing")
         page.live(sliders, revision, self.preview, self.apply)
-        page.show([second], lambda work: [self.listed(work)])
+        page.show([second], lambda work: [self.second_images(work)])
         page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
         page.show([swap], lambda work: [gr.update(interactive=work.state.second is not None)])
 
     def draw(self, work: Workspace, seed: float) -> None:
         """Draw a second image."""
-        mixing.set_second(work, sampled(work.opened, [seed_from(seed)], TEMPERATURE)[0])
+        mixing.set_second(work, sampled(work.opened, [seed_from(seed)], SAMPLE_TEMPERATURE)[0])
 
-    def listed(self, work: Workspace) -> str:
+    def second_images(self, work: Workspace) -> str:
         """The second image and the mixtures at every threshold, to choose from."""
         work.view.mixtures = []
         second = work.state.second

@@ -85,7 +85,7 @@ class Repair(Panel):
         stop.click(halt, queue=False, api_visibility="private")
         page.on(start.click, begin, [seed])
         page.on(timer.tick, lambda work: None, apply_pending=False, trigger_mode="once")
-        page.show([found, score], lambda work: [self.listed(work), self.score(work)])
+        page.show([found, score], lambda work: [self.completions_sheet(work), self.score(work)])
         page.show([message], lambda work: [self.said(work)])
         page.show(
             [stop, start, timer],
@@ -119,7 +119,7 @@ class Repair(Panel):
             repairing.paint(work, proposal.masks[0])
         repairing.show_message(work, proposal.sentence(0))
 
-    def listed(self, work: Workspace) -> str:
+    def completions_sheet(self, work: Workspace) -> str:
         """The completions to choose from."""
         return views.images(work.state.completions, _captions(work), chosen=work.image)
 

@@ -16,7 +16,7 @@ from rgflow.app.page import (
     slider,
 )
 from rgflow.app.panel import Panel
-from rgflow.app.workspace import TEMPERATURE, Workspace
+from rgflow.app.workspace import SAMPLE_TEMPERATURE, Workspace
 
 
 class Sample(Panel):
@@ -53,7 +53,12 @@ class Sample(Panel):
             fresh = gr.Checkbox(True, label="New seeds", elem_id="fresh", min_width=90, scale=1)
             count = slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
             draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
-        scale: dict[str, Any] = {"minimum": 0, "maximum": 1.5, "value": TEMPERATURE, "step": 0.05}
+        scale: dict[str, Any] = {
+            "minimum": 0,
+            "maximum": 1.5,
+            "value": SAMPLE_TEMPERATURE,
+            "step": 0.05,
+        }
         alike = slider(label="Temperature of all levels", elem_id="temperature", **scale)
         with gr.Row():
             sliders = level_sliders("temperature", **scale)
@@ -70,7 +75,7 @@ class Sample(Panel):
         )
         page.on(found.choose, self.take, event=True)
         page.show(sliders, level_updates)
-        page.show([found], lambda work: [self.listed(work)])
+        page.show([found], lambda work: [self.found_samples(work)])
 
     def draw(
         self, work: Workspace, seed: float, fresh: bool, count: float, *values: float
@@ -90,7 +95,7 @@ class Sample(Panel):
         work.sample(range(first, first + int(count)), same)
         return seed_from(first + count) if fresh else first
 
-    def listed(self, work: Workspace) -> str:
+    def found_samples(self, work: Workspace) -> str:
         """The samples to choose from."""
         samples = work.state.samples
         captions = [one.caption for one in samples]

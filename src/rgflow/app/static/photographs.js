@@ -126,7 +126,7 @@ async function opened(answer) {
 }
 
 function sending(file) {
-  if (file.size > LARGEST) throw new Error(`Expected a file of at most ${LARGEST / 1e6} MB; ${file.name} has ${(file.size / 1e6).toFixed(1)} MB: make it smaller first.`);
+  if (file.size > MAX_BYTES) throw new Error(`Expected a file of at most ${MAX_BYTES / 1e6} MB; ${file.name} has ${(file.size / 1e6).toFixed(1)} MB: make it smaller first.`);
   const form = new FormData(); form.append("file", file);
   return { method: "POST", body: form };
 }
@@ -142,7 +142,7 @@ const example = name => doing(`Opening ${name}…`, async () => {
 });
 
 // After the page is loaded again, the picture is as it was.
-async function again() {
+async function resume() {
   const answer = sessionStorage.photo && await fetch(`photographs/${sessionStorage.photo}`);
   if (!answer?.ok) { example(EXAMPLES[0]); return; }
   doing("Opening it again…", async () => {
@@ -395,4 +395,4 @@ for (const name of EXAMPLES) {
 for (const name of Object.keys(OTHERS)) {
   const button = document.createElement("button"); button.textContent = OTHERS[name]; button.onclick = () => exampleOther(name); $("others").append(button);
 }
-again();
+resume();
