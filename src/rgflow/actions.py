@@ -285,7 +285,7 @@ class IsingDual(Action, kind="ising"):
     def reference_fields(
         self, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
     ) -> "tuple[Tensor, str]":
-        """Fields from Swendsen–Wang clusters; the arguments are those of `Action`.
+        """Fields from Swendsen–Wang clusters. Arguments are as for `Action.reference_fields`.
 
         Raises:
             ValueError: If the lattice isn't square, or has several components.
