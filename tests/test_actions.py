@@ -15,7 +15,7 @@ import torch
 from flows import propagator, random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
 from rgflow.actions import MIN_TEMPERATURE, FreeField, IsingDual, OwnAction, Phi4, evaluated
-from rgflow.analysis.measurement import measure, reference_fields
+from rgflow.analysis.measurement import measure
 from rgflow.analysis.observables import Moments, moments, observables
 from rgflow.cli import main
 from rgflow.field_theory import accepted, exact, ising
@@ -407,7 +407,7 @@ def test_a_missed_mode_is_seen():
 
 
 def test_ising_energies_are_those_of_spins():
-    fields, method = reference_fields(IsingDual(temperature=3.0), (1, 8, 8), 6400)
+    fields, method = IsingDual(temperature=3.0).reference_fields((1, 8, 8), 6400)
     assert method == "clusters"
     found = moments(IsingDual(temperature=3.0), fields.flatten(0, 1))
     energy = observables(found, IsingDual(temperature=3.0), (8, 8)).energy
@@ -518,10 +518,30 @@ def test_the_correlation_length_of_an_oblong_lattice():
     assert found.correlation_length.error < 0.1 * expected
 
 
+def test_an_action_brings_its_reference_and_what_observables_are_of():
+    class Known(FreeField):
+        heat_factor = 4.0
+
+        def observed(self, fields, generator=None):
+            return 2 * fields.double(), self(fields.double())
+
+        def reference_fields(self, shape, count, seed=0, thin=4):
+            return torch.randn(count // 10, 10, *shape, dtype=torch.float64), "known"
+
+    found, same = (
+        measure(small(), ReverseKL(action=action), samples=300, reference=100)
+        for action in (Known(), FreeField())
+    )
+    assert (found.reference.method, found.reference.fields) == ("known", 100)
+    for name, factor in {"specific_heat": 4, "magnetisation": 2, "energy": 1}.items():
+        mine, theirs = (getattr(one.reweighted, name).value for one in (found, same))
+        assert mine == pytest.approx(factor * theirs)
+
+
 def test_clusters_need_a_square():
     assert MIN_TEMPERATURE == exact.MIN_TEMPERATURE
     assert IsingDual().mean_energy(1, 8, 16) is None
     assert IsingDual(temperature=3.0).mean_energy(1, 8, 8) == ising(8, 3.0).energy / 64
     for shape in ((1, 4, 8), (2, 8, 8)):
         with pytest.raises(ValueError, match="a square lattice and one component"):
-            reference_fields(IsingDual(), shape, 100)
+            IsingDual().reference_fields(shape, 100)

@@ -108,7 +108,8 @@ READERS = {
     r"pickle\.loads?\(": (),
     # Of pictures that were just drawn.
     r"Image\.open\((?!.*(formats=|buffer|BytesIO))": ("figures/animations.py", "report/page.py"),
-    r"import_module\(": ("cli/__init__.py", "bijectors/__init__.py"),
+    r"import_module\(": ("cli/__init__.py", "kinds.py"),
+    r"resolve_name\(": (),
 }
 """Calls that read files or run what they name, and the modules that may."""
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from flows import config, random_flow
 from rgflow import RealNVP, RGFlow, data, load_flow, make_flow, preset
-from rgflow.bijectors import trust
+from rgflow.kinds import trust
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flows import BIJECTORS, OPTIONS, REAL_NVP, by_day, config, random_flow
 from rgflow import Latents, RGFlow, make_flow
 from rgflow.analysis import fields, receptive_fields
-from rgflow.bijectors import Bijector, trust
+from rgflow.bijectors import Bijector
 from rgflow.bijectors.base import Mapped, MapSpec
+from rgflow.kinds import trust
 
 SPACES = ("flow", "pixels")
 

@@ -5,6 +5,7 @@ import torch
 
 from flows import config, random_flow, randomise
 from rgflow import make_flow
+from rgflow.bijectors import WindowMixture
 from rgflow.repair import particles
 from rgflow.repair.particles import complete, maps_once, parts
 from rgflow.repair.population import resampled
@@ -66,6 +67,15 @@ def test_only_levels_of_pixels_are_drawn(options):
     assert not maps_once(flow)
     with pytest.raises(ValueError, match=r"images are sites, .* pixels marginal, no disent"):
         parts(flow, flow.lattice.box(2, 2, 1, 1))
+
+
+class Own(WindowMixture):
+    """A map of one's own."""
+
+
+def test_maps_of_ones_own_may_be_windows():
+    own = {"kind": f"{__name__}.Own", "hidden": 8}
+    assert maps_once(make_flow(config(**WINDOWS | {"map": own}, height=8, width=8)))
 
 
 @pytest.mark.parametrize("sweeps", [200, pytest.param(1000, marks=pytest.mark.slow)])

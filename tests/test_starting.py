@@ -10,9 +10,9 @@ from PIL import Image
 
 from flows import config as flow_config
 from rgflow import OwnMap, load_flow, pretrained
-from rgflow.bijectors import trust
 from rgflow.cards import Card, Commit, Machine, Training
 from rgflow.cli import main
+from rgflow.kinds import trust
 from rgflow.training import shipping, train
 from rgflow.training.loop import resolved
 from rgflow.training.run import Run

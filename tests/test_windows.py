@@ -10,13 +10,14 @@ from PIL import Image
 
 from flows import OPTIONS, random_flow
 from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
-from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of, trust
+from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
 from rgflow.bijectors.averages import _folded, _unfolded
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import MIN_SPREAD_LEVELS
 from rgflow.data import load, wallpapers
 from rgflow.data.patches import photograph
 from rgflow.geometries.windows import phases
+from rgflow.kinds import trust
 from rgflow.photographs import bit_map, bits, padded
 from rgflow.photographs.scoring import averaged
 from rgflow.repair.windows import window_layers

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgflow.bijectors import trust
 from rgflow.data import Images, load
 from rgflow.files import replacing
+from rgflow.kinds import trust
 from rgflow.training.run import git_state, processor
 
 RATES = (5e-4, 1.5e-3, 4.5e-3, 1.35e-2)

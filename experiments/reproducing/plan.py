@@ -29,11 +29,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rgflow.bijectors import trust
 from rgflow.cards import Card
 from rgflow.checks import check_name, check_whole
 from rgflow.config import FlowConfig, TrainConfig
-from rgflow.kinds import options_of
+from rgflow.kinds import options_of, trust
 from rgflow.presets import preset
 from rgflow.pretrained import shipped
 from rgflow.reading import read_yaml

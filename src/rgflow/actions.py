@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CHAINS = 32
+"""Markov chains of reference fields, half of which start at each sign."""
 MIN_TEMPERATURE = 0.01
 """As `rgflow.field_theory.exact.MIN_TEMPERATURE`, which needs more imports than settings should."""
 
@@ -54,6 +56,46 @@ class Action(Kind, ABC, family="action"):
         """The mean energy per site, as `rgflow measure` defines it, or none where it isn't known
         exactly."""
         return None
+
+    @property
+    def heat_factor(self) -> float:
+        """The specific heat is this times the variance of the energy, per site."""
+        return 1.0
+
+    def observed(
+        self, fields: "Tensor", generator: "torch.Generator | None" = None
+    ) -> "tuple[Tensor, Tensor]":
+        """What observables are computed from, given fields [N, C, H, W]: values, float64 of the
+        same shape, and energies [N]. Random values are drawn from a generator on the CPU."""
+        return fields.double(), self(fields.double())
+
+    def reference_fields(
+        self, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
+    ) -> "tuple[Tensor, str]":
+        """Fields drawn without a flow, here by Markov chains of HMC.
+
+        Args:
+            shape: Shape of a field, (C, H, W).
+            count: Approximate number of fields.
+            seed: Seed of all randomness.
+            thin: Trajectories of HMC per draw.
+
+        Returns:
+            Fields [draws, chains, C, H, W], and the name of the method.
+        """
+        import torch
+
+        from rgflow.field_theory.monte_carlo import hmc
+
+        draws, generator = max(count // CHAINS, 4), torch.Generator().manual_seed(seed)
+        start = torch.randn(CHAINS, *shape, generator=generator, dtype=torch.float64).abs() / 2
+        start[::2] *= -1
+        with torch.enable_grad():
+            found = hmc(
+                self, shape, chains=CHAINS, draws=draws, warm_up=500, leapfrog=10, thin=thin,
+                start=start, seed=seed,
+            )  # fmt: skip
+        return found.fields, "hmc"
 
 
 @config
@@ -224,6 +266,45 @@ class IsingDual(Action, kind="ising"):
         if channels == 1 and height == width:
             return ising(height, self.temperature).energy / height**2
         return None
+
+    @property
+    def heat_factor(self) -> float:
+        return self.temperature**-2
+
+    def observed(
+        self, fields: "Tensor", generator: "torch.Generator | None" = None
+    ) -> "tuple[Tensor, Tensor]":
+        """Spins ±1 drawn given the fields, and their energies."""
+        import torch
+
+        uniform = torch.rand(fields.shape, generator=generator, dtype=torch.float64)
+        spins = torch.where(uniform.to(fields.device) < torch.sigmoid(2 * fields.double()), 1, -1)
+        values = spins.double()
+        return values, -(values * (values.roll(1, 2) + values.roll(1, 3))).sum((1, 2, 3))
+
+    def reference_fields(
+        self, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
+    ) -> "tuple[Tensor, str]":
+        """As for `Action`, from Swendsen–Wang clusters.
+
+        Raises:
+            ValueError: If the lattice isn't square, or has several components.
+        """
+        import torch
+
+        from rgflow.field_theory.clusters import dual_fields, swendsen_wang
+
+        if shape[0] != 1 or shape[1] != shape[2]:
+            raise ValueError(
+                f"Expected a square lattice and one component for the clusters of the Ising model; "
+                f"got {shape[1]}×{shape[2]} and {shape[0]}: measure without a reference."
+            )
+        draws, generator = max(count // CHAINS, 4), torch.Generator().manual_seed(seed)
+        spins = swendsen_wang(
+            shape[1], self.temperature, chains=CHAINS, sweeps=draws, warm_up=200, seed=seed
+        )
+        fields = [dual_fields(one, self.temperature, generator) for one in spins]
+        return torch.stack(fields), "clusters"
 
 
 @cache

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from rgflow import storing
 from rgflow.bijectors.base import sum_event
-from rgflow.bijectors.pixels import Marginal
 from rgflow.bits import bits_per_dim
 from rgflow.checkpoint import Storage
 from rgflow.checks import check_name
@@ -362,11 +361,11 @@ class Flow(Hierarchy):
     def fit_pixels(self, images: Tensor) -> None:
         """Set what is taken from training images, uint8 [N, C, H, W], before training: with
         `pixels="marginal"` the distribution of each channel, otherwise nothing."""
-        if isinstance(self.pixels, Marginal):
+        if self.pixels is not None:
             self.check_images(images)
-            self.pixels.count(images)
-            for bijector in self.maps():
-                bijector.fit(self.pixels.counts)
+            if (counts := self.pixels.count(images)) is not None:
+                for bijector in self.maps():
+                    bijector.fit(counts)
 
     def save_pretrained(self, folder: str | Path, storage: Storage | None = None) -> None:
         """Write weights and config into a folder (`rgflow.storing.save`)."""

@@ -22,15 +22,15 @@ gives its own name. Nothing else has to be edited, and a field of the family's t
     Noise.from_dict({"kind": "salt", "share": 0.1})      # Salt(strength=0.1, share=0.1)
 
 A kind of somebody's own is named by its import path. It needs no more than Python's
-`@dataclass(frozen=True, kw_only=True)`. Nothing is ever imported here, as a config may come from a
-stranger: `rgflow.bijectors.trust` imports, when asked to.
+`@dataclass(frozen=True, kw_only=True)`. A config imports nothing, as it may come from a stranger:
+`trust` does, when asked to.
 """
 
 import difflib
-import pkgutil
+import importlib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, fields
 from functools import wraps
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
@@ -51,6 +51,7 @@ from rgflow.checks import (
 )
 
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 Size = Annotated[int, Ge(1), Le(MAX_SIZE)]
 PerLevel = Size | Annotated[tuple[Size, ...], Len(1, MAX_LEVELS)]
@@ -187,14 +188,14 @@ class Kind(Config):
         family: What the family is called.
         kind: The name of the kind; of one's own, its import path.
         kinds: The kinds of the family by name.
-        makes: The import path of the class that it has the options of.
+        made: What it has the options of (`made_from`), once the module of that is imported.
     """
 
     family: ClassVar[str]
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Any]]]
     base: ClassVar[type[Any]]
-    makes: ClassVar[str] = ""
+    made: ClassVar[Callable[..., Any] | None] = None
 
     def __init_subclass__(cls, family: str | None = None, kind: str | None = None) -> None:
         super().__init_subclass__()
@@ -211,12 +212,12 @@ class Kind(Config):
         Raises:
             ValueError: If it is one's own and doesn't.
         """
-        if not self.makes:
+        if self.made is None:
             raise ValueError(
                 f"Expected {type(self).__name__} to have a method make(), as every {self.family} "
                 f"of your own needs; it has none."
             )
-        return pkgutil.resolve_name(self.makes)(*arguments, **self.options())
+        return self.made(*arguments, **self.options())
 
     def options(self) -> dict[str, Any]:
         """What `make` passes on."""
@@ -322,6 +323,49 @@ def _known(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
             has = has if names else f"no options of {called}, as it has none"
             raise ValueError(f"Expected {has}; got {short(name)}{hint}.")
     return values
+
+
+def made_from(kind: type[Kind]) -> Callable[[F], F]:
+    """Decorator of a class, or a function, that a kind has the options of: `kind.make` calls it.
+    So configs don't import what they are configs of."""
+
+    def register(made: F) -> F:
+        kind.made = staticmethod(made)
+        return made
+
+    return register
+
+
+def trust(names: str | Iterable[str]) -> None:
+    """Import modules with classes of your own, or classes in them, so that configs may name them:
+    a config never imports anything itself, as it may come from a stranger.
+
+    Args:
+        names: `module`, or `module.Class`.
+
+    Raises:
+        ValueError: If one can't be imported.
+
+    Example:
+        >>> trust("no.such.Thing")
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected a module to trust, or a class in one; 'no.such.Thing' can't be \
+imported (ModuleNotFoundError: No module named 'no').
+    """
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError:
+                module, dot, last = name.rpartition(".")
+                if not dot or not hasattr(importlib.import_module(module), last):
+                    raise
+        except Exception as error:  # whatever a user's module may raise
+            raise ValueError(
+                f"Expected a module to trust, or a class in one; {name!r} can't be imported "
+                f"({type(error).__name__}: {error})."
+            ) from error
 
 
 def imported(path: str) -> Any:

@@ -150,6 +150,11 @@ class Objective(Kind, ABC, family="objective"):
             f"none: give it a method `energy`, or compare the flow with data by `rgflow evaluate`."
         )
 
+    @property
+    def density(self) -> Action:
+        """The action of the density that is learned: its own `action`, if it has one."""
+        return getattr(self, "action", None) or Energy(objective=self)
+
     def draw(
         self, flow: "Density", n: int, generator: "torch.Generator | None" = None
     ) -> "tuple[Tensor, Tensor]":
@@ -159,6 +164,16 @@ class Objective(Kind, ABC, family="objective"):
     def log_q(self, flow: "Density", fields: "Tensor") -> "Tensor":
         """ln q of fields [N, C, H, W], [N]."""
         return flow.log_prob(fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(Action):
+    """The energy of an objective that has no action of its own."""
+
+    objective: Objective
+
+    def __call__(self, fields: "Tensor") -> "Tensor":
+        return self.objective.energy(fields)
 
 
 @config

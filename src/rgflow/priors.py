@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from rgflow.checks import check_at_least, check_name
+from rgflow.config import GaussianPrior, LaplacePrior
+from rgflow.kinds import made_from
 
 Convention = Literal["density", "scale"]
 Temperature = float | Tensor
@@ -92,6 +94,7 @@ def _two_sided(z: Tensor, tail: Tensor) -> Tensor:
     return torch.where(z > 0, -tail, tail)
 
 
+@made_from(LaplacePrior)
 class Laplace(_Scaled):
     """p(z) = exp(−|z|/b) / 2b, the paper's sparse prior (section 3.6).
 
@@ -127,6 +130,7 @@ class Laplace(_Scaled):
         return self.scale * sign * magnitude
 
 
+@made_from(GaussianPrior)
 class Gaussian(_Scaled):
     """The normal distribution with standard deviation σ.
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from rgflow import bijectors, checkpoint, hub, pretrained
+from rgflow import checkpoint, hub, kinds, pretrained
 from rgflow.config import FlowConfig
 from rgflow.hierarchy import Hierarchy
 from rgflow.numerics import name_of
@@ -69,7 +69,7 @@ def load(
         cls: The class of the flow.
         name: Name of the folder or the model.
         trust: Modules with bijectors of your own, or such bijectors (`module.Class`), which are
-            imported first, as by `rgflow.bijectors.trust`.
+            imported first, as by `rgflow.kinds.trust`.
         revision: Branch, tag or commit of a model on the hub; none: the newest.
 
     Raises:
@@ -78,7 +78,7 @@ def load(
         ValueError: If the config or the weights are damaged or don't belong together, or the flow
             has a custom bijector that hasn't been imported.
     """
-    bijectors.trust(trust)
+    kinds.trust(trust)
     folder = pretrained.folder_of(name, revision)
     values, dtype = checkpoint.load_config(folder)
     config = FlowConfig.from_dict(values)

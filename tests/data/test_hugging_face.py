@@ -1,7 +1,7 @@
 """Data sets of Hugging Face's library, all of them local."""
 
-import builtins
 import socket
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import chain
@@ -137,14 +137,7 @@ def test_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     parquet.write_table(table(range(2)), path)
     told(str(path), r"Expected at least 3 images in .*; got 2")
 
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "datasets":
-            raise ImportError
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "datasets", None)
     told(str(path), r"Expected the package datasets, .* pip install 'rgflow\[hf\]'")
 
 

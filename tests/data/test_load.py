@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from rgflow import preset
-from rgflow.bijectors import trust
 from rgflow.data import SOURCES, Images, load, load_for, msds
 from rgflow.data.source import Request, Split
+from rgflow.kinds import trust
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
-from rgflow.analysis.measurement import FIELDS_AT_ONCE, action_of, measure, reference_fields
+from rgflow.analysis.measurement import FIELDS_AT_ONCE, measure
 from rgflow.field_theory import accepted, effective_sample_size, tau_int
 from rgflow.figures.field_theory import overview
 from rgflow.files import plain
@@ -49,7 +49,7 @@ def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Fou
     times = []
     for count in (draws, 2 * draws):
         start = time.process_time()
-        chains, _ = reference_fields(action_of(objective), flow.image_shape, 32 * count, thin=1)
+        chains, _ = objective.density.reference_fields(flow.image_shape, 32 * count, thin=1)
         times.append(time.process_time() - start)
     tau = tau_int(chains.mean((3, 4)).square().sum(2).sqrt().numpy())
     per_draw = (times[1] - times[0]) / (draws * chains.shape[1])

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from rgflow.actions import Action, IsingDual, is_even
+from rgflow.actions import Action, is_even
 from rgflow.analysis.observables import (
     MAX_BLOCKS,
     Array,
@@ -27,8 +26,6 @@ from rgflow.analysis.observables import (
     observables,
 )
 from rgflow.checks import check_whole
-from rgflow.field_theory.clusters import dual_fields, swendsen_wang
-from rgflow.field_theory.monte_carlo import hmc
 from rgflow.field_theory.statistics import (
     AutocorrelationTime,
     Estimate,
@@ -43,26 +40,8 @@ from rgflow.objectives import Objective
 
 FIELDS_AT_ONCE = 256
 """Fields drawn at a time, to limit memory."""
-CHAINS = 32
-"""Markov chains of a reference, half of which start at each sign."""
 MODE_SIGMAS = 4.0
 """Standard errors by which the share of positive magnetisations may differ from ½ by chance."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Energy(Action):
-    """The energy of an objective that has no action of its own."""
-
-    objective: Objective
-
-    def __call__(self, fields: Tensor) -> Tensor:
-        return self.objective.energy(fields)
-
-
-def action_of(objective: Objective) -> Action:
-    """The action S of the density e^(−S)/Z that a flow learns by an objective."""
-    action = getattr(objective, "action", None)
-    return action if isinstance(action, Action) else Energy(objective=objective)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +185,7 @@ def measure(
             which draws samples.
         samples: Number of samples T, at least 100.
         seed: Seed of all randomness.
-        reference: Approximate number of reference fields; 0: none (`reference_fields`).
+        reference: Approximate number of reference fields; 0: none (`Action.reference_fields`).
         progress: Called with the number of samples since the last call.
 
     Raises:
@@ -226,7 +205,7 @@ def measure(
     """
     check_whole("samples", samples, 100)
     check_whole("reference", reference, 0)
-    action, shape = action_of(objective), flow.image_shape[1:]
+    action, shape = objective.density, flow.image_shape[1:]
     generator = torch.Generator(flow.device).manual_seed(seed)
     spins = torch.Generator().manual_seed(seed + 1)
     objective.energy(torch.zeros(1, *flow.image_shape, device=flow.device))  # now, if it has none
@@ -300,54 +279,11 @@ def _modes(found: Moments, log_w: Array) -> Modes:
     )
 
 
-def reference_fields(
-    action: Action, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
-) -> tuple[Tensor, str]:
-    """Fields of an action by Markov chains, and the method.
-
-    For the Ising model's dual they come from Swendsen–Wang clusters, for other actions from HMC
-    with 32 chains, half of which start at each sign.
-
-    Args:
-        action: The action.
-        shape: Shape of a field, (C, H, W).
-        count: Approximate number of fields.
-        seed: Seed of all randomness.
-        thin: Trajectories of HMC per draw.
-
-    Raises:
-        ValueError: If the Ising model's lattice isn't square, or has several components.
-
-    Returns:
-        Fields [draws, chains, C, H, W], and `"clusters"` or `"hmc"`.
-    """
-    draws, generator = max(count // CHAINS, 4), torch.Generator().manual_seed(seed)
-    if isinstance(action, IsingDual):
-        if shape[0] != 1 or shape[1] != shape[2]:
-            raise ValueError(
-                f"Expected a square lattice and one component for the clusters of the Ising model; "
-                f"got {shape[1]}×{shape[2]} and {shape[0]}: measure without a reference."
-            )
-        sweeps = swendsen_wang(
-            shape[1], action.temperature, chains=CHAINS, sweeps=draws, warm_up=200, seed=seed
-        )
-        fields = [dual_fields(spins, action.temperature, generator) for spins in sweeps]
-        return torch.stack(fields), "clusters"
-    start = torch.randn(CHAINS, *shape, generator=generator, dtype=torch.float64).abs() / 2
-    start[::2] *= -1
-    with torch.enable_grad():
-        found = hmc(
-            action, shape, chains=CHAINS, draws=draws, warm_up=500, leapfrog=10, thin=thin,
-            start=start, seed=seed,
-        )  # fmt: skip
-    return found.fields, "hmc"
-
-
 def _reference(
     flow: Flow, objective: Objective, count: int, seed: int, log_z: float
 ) -> ReferenceFields:
-    action, shape = action_of(objective), flow.image_shape
-    fields, method = reference_fields(action, shape, count, seed)
+    action, shape = objective.density, flow.image_shape
+    fields, method = action.reference_fields(shape, count, seed)
     flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
     log_w = np.concatenate(
         [

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgflow.actions import Action, IsingDual
+from rgflow.actions import Action
 from rgflow.field_theory.statistics import Estimate, jackknife
 
 Array = NDArray[np.float64]
@@ -68,13 +68,7 @@ def moments(action: Action, fields: Tensor, generator: torch.Generator | None = 
         fields: [N, C, H, W].
         generator: Source of the spins, on the CPU.
     """
-    if isinstance(action, IsingDual):
-        uniform = torch.rand(fields.shape, generator=generator, dtype=torch.float64)
-        spins = torch.where(uniform.to(fields.device) < torch.sigmoid(2 * fields.double()), 1, -1)
-        values = spins.double()
-        energy = -(values * (values.roll(1, 2) + values.roll(1, 3))).sum((1, 2, 3))
-    else:
-        values, energy = fields.double(), action(fields.double())
+    values, energy = action.observed(fields, generator)
     height, width = values.shape[2:]
     mean, edge = values.mean((2, 3)), max(height, width)
     lines = ((values.mean(3), width), (values.mean(2), height))  # means, and sites of each
@@ -154,9 +148,7 @@ def observables(
             fit.
     """
     blocks = int(min(MAX_BLOCKS, len(found) / (BLOCK_LENGTH * tau))) if math.isfinite(tau) else 0
-    sites, heat = shape[0] * shape[1], 1.0
-    if isinstance(action, IsingDual):
-        heat = action.temperature**-2
+    sites, heat = shape[0] * shape[1], action.heat_factor
     m, e, shortest = found.magnetisation, found.energy, math.sin(math.pi / max(shape))
     centred = e - e.mean()  # as squares of large numbers lose digits
 

@@ -99,8 +99,7 @@ def _default_levels(height: int, width: int) -> int:
 
 
 def _map(config: FlowConfig) -> ConvolutionalMap:
-    assert isinstance(config.map, ConvolutionalMap)
-    return config.map
+    return cast(ConvolutionalMap, config.map)  # as the geometry squeeze needs it
 
 
 class RealNVPStep(nn.Module):

@@ -1,8 +1,7 @@
 """Invertible maps with tractable log-determinants, and the layers of an image built from them."""
 
-import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from rgflow.bijectors.averages import Averages
@@ -18,8 +17,8 @@ from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.bijectors.site import SiteSpline
 from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import check_name
-from rgflow.config import Map
-from rgflow.kinds import imported_class
+from rgflow.config import Map, OwnMap
+from rgflow.kinds import imported_class, made_from
 
 __all__ = [
     "AffineCoupling",
@@ -42,7 +41,6 @@ __all__ = [
     "dequantize",
     "join",
     "spec_of",
-    "trust",
 ]
 
 
@@ -50,38 +48,7 @@ FIXED: dict[str, Callable[[MapSpec], Bijector]] = {"averages": Averages}
 """Maps that cells bring with them, which have no parameters and a log-determinant of 0."""
 
 
-def trust(names: str | Iterable[str]) -> None:
-    """Import modules with bijectors of your own, or bijectors in them, so that configs may name
-    them: a config never imports anything itself, as it may come from a stranger.
-
-    Args:
-        names: `module`, or `module.Class`.
-
-    Raises:
-        ValueError: If one can't be imported.
-
-    Example:
-        >>> trust("no.such.Thing")
-        Traceback (most recent call last):
-        ...
-        ValueError: Expected a module to trust, or a class in one; 'no.such.Thing' can't be \
-imported (ModuleNotFoundError: No module named 'no').
-    """
-    for name in [names] if isinstance(names, str) else names:
-        try:
-            try:
-                importlib.import_module(name)
-            except ModuleNotFoundError:
-                module, dot, last = name.rpartition(".")
-                if not dot or not hasattr(importlib.import_module(module), last):
-                    raise
-        except Exception as error:  # whatever a user's module may raise
-            raise ValueError(
-                f"Expected a module to trust, or a class in one; {name!r} can't be imported "
-                f"({type(error).__name__}: {error})."
-            ) from error
-
-
+@made_from(OwnMap)
 def make_own_map(spec: MapSpec, path: str, options: dict[str, Any]) -> Bijector:
     """A map whose class is at an import path such as `package.module.Class`.
 
@@ -91,8 +58,8 @@ def make_own_map(spec: MapSpec, path: str, options: dict[str, Any]) -> Bijector:
         options: Further arguments of the class.
 
     Raises:
-        ValueError: If it leads to no `Bijector` that has been imported (`trust` does), or this one
-            can't be made with these options.
+        ValueError: If it leads to no `Bijector` that has been imported (`rgflow.kinds.trust` does),
+            or this one can't be made with these options.
     """
     make: Callable[..., Bijector] = imported_class("map", path, Map.kinds, Bijector)
     known = inspect.signature(make).parameters

@@ -190,6 +190,11 @@ class Bijector(nn.Module):
     # What the rest of the package asks of every map. A flow asks each of its maps by itself, also
     # those within another one.
 
+    def count(self, x8: Tensor) -> Tensor | None:
+        """Of a pixel map: take what it needs from training images, uint8 [N, C, H, W]; returns what
+        maps of cells have to know, how often every value occurs, [C, 256], or none."""
+        return None
+
     def fit(self, counts: Tensor) -> None:
         """Take from training images how often every value of a pixel occurs, [C, 256]."""
 

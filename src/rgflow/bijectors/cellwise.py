@@ -8,12 +8,13 @@ embeddings.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
+from rgflow.bijectors.base import Bijector, Compose, Context, Mapped, MapSpec
 from rgflow.cells import SUBLATTICES, Cells, Offset, Sublattice
 from rgflow.numerics import derivatives_wanted
 
@@ -47,6 +48,8 @@ def join(blocks: Tensor, m: int, channels: int, p: int, q: int) -> Tensor:
     x = torch.stack((even, odd, odd_, even_), 3).reshape(-1, p, q, 2, 2, channels, n, n)
     return x.permute(0, 5, 1, 6, 3, 2, 7, 4).reshape(-1, channels, p * m, q * m)
 
+
+AnyMap = TypeVar("AnyMap", bound=Bijector)
 
 BAND = 4096
 """Cells that are mapped at a time where no gradient is wanted: few enough for the processor's
@@ -102,6 +105,11 @@ class Cellwise(Bijector):
         self.positions = nn.Embedding(len(cells), embedding) if embedding else None
         self.register_buffer("code", torch.tensor(code), persistent=False)
         self._tables: dict[torch.device, Tensor] = {}
+
+    def only(self, cls: type[AnyMap]) -> AnyMap | None:
+        """The map of the cells, if it is a single one and of a class; otherwise none."""
+        maps = list(self.bijector.bijectors) if isinstance(self.bijector, Compose) else []
+        return maps[0] if len(maps) == 1 and isinstance(maps[0], cls) else None
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         return self._map(self.bijector.forward, x, context)

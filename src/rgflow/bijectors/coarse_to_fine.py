@@ -33,6 +33,8 @@ from rgflow.bijectors.mixture import (
 )
 from rgflow.bijectors.pixels import Marginal, Place, Tables, find_place
 from rgflow.cells import SUBLATTICES
+from rgflow.config import CoarseToFineMap
+from rgflow.kinds import made_from
 from rgflow.numerics import derivatives_wanted
 
 MIN_RELATIVE_SPREAD = 0.05
@@ -77,6 +79,7 @@ class Mixtures(NamedTuple):
     tables: Tables
 
 
+@made_from(CoarseToFineMap)
 class CoarseToFine(Bijector):
     """Mixtures of logistics (`rgflow.bijectors.mixture`), each given all coarser variables.
 

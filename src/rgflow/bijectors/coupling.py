@@ -25,6 +25,8 @@ from rgflow.bijectors.fused_spline import FusedSpline, Kernels, compiled_kernels
 from rgflow.bijectors.unit_spline import make_spline, spline_forward, spline_inverse
 from rgflow.checks import check_name
 from rgflow.conditioners import CONDITIONERS
+from rgflow.config import AffineMap, CubeMap
+from rgflow.kinds import made_from
 
 
 class Coupling(Bijector):
@@ -116,6 +118,7 @@ class Coupling(Bijector):
         return torch.cat((even, odd), 1), sum_event(first) + sum_event(second)
 
 
+@made_from(AffineMap)
 class AffineCoupling(Coupling):
     """x₂′ = x₂·exp(tanh s(x₁)) + t(x₁), the RNVP block of eq. A.1.
 
@@ -139,6 +142,7 @@ class AffineCoupling(Coupling):
         return (y - t) * (-s).exp(), -s
 
 
+@made_from(CubeMap)
 class CubeCoupling(Coupling):
     """Quadratic splines on the unit cube (`rgflow.bijectors.unit_spline`).
 

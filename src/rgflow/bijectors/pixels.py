@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, sum_event
+from rgflow.config import LogitPixels, MarginalPixels, UniformPixels
+from rgflow.kinds import made_from
 
 LEVELS = 256
 """Number of values of a pixel."""
@@ -59,6 +61,7 @@ def with_noise(x8: Tensor, integers: Tensor, dtype: torch.dtype) -> Tensor:
     return x8.to(dtype) + (steps.to(dtype) + 0.5) / _NOISE_STEPS
 
 
+@made_from(LogitPixels)
 class Logit(Bijector):
     """y = logit(0.05 + 0.9·x/256), the paper's and the released code's transform.
 
@@ -122,6 +125,7 @@ def find_place(d: Tensor, tables: Tables) -> Place:
     return Place(level, low, high, share, from_0, from_1)
 
 
+@made_from(MarginalPixels)
 class Marginal(Bijector):
     """u = F_c(x): the distribution function of channel c's pixels, piecewise linear.
 
@@ -144,8 +148,8 @@ class Marginal(Bijector):
         self.register_buffer("counts", torch.ones(channels, LEVELS, dtype=torch.int64))
         self._made: dict[torch.dtype, tuple[Any, Tables]] = {}
 
-    def count(self, x8: Tensor) -> None:
-        """Set F from integer pixels [N, C, H, W].
+    def count(self, x8: Tensor) -> Tensor:
+        """Set F from integer pixels [N, C, H, W]; returns how often each occurs, [C, 256].
 
         Raises:
             ValueError: If there are none, or they aren't uint8.
@@ -155,6 +159,7 @@ class Marginal(Bijector):
             raise ValueError(f"Expected uint8 images to fit to; got {len(x8)} of {x8.dtype}.")
         for channel, counts in enumerate(self.counts):
             counts.copy_(torch.bincount(x8[:, channel].flatten(), minlength=LEVELS))
+        return self.counts
 
     def units(self) -> tuple[Tensor, Tensor]:
         """Of every channel, about the mean and the standard deviation of its pixels, each [C].
@@ -205,8 +210,10 @@ class Marginal(Bijector):
         return x.clamp(0, largest(y.dtype)), -sum_event(p.log())
 
 
+@made_from(UniformPixels)
 class Uniform(Marginal):
     """u = x/256: the uniform distribution, whatever images there are."""
 
-    def count(self, x8: Tensor) -> None:
+    def count(self, x8: Tensor) -> Tensor:
         """As for `Marginal.count`; nothing is counted."""
+        return self.counts

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
 from rgflow.bijectors.rational_quadratic import rational_quadratic
 from rgflow.bijectors.window import WindowNetwork
+from rgflow.config import SiteMap
+from rgflow.kinds import made_from
 
 INPUT_RANGE = 3.0
 """Networks see values squashed into ±this, so that large values don't lead to still larger ones."""
@@ -22,6 +24,7 @@ LOG_SCALE_RANGE = 2.0
 """log σ differs from its constant by at most this, for the same reason."""
 
 
+@made_from(SiteMap)
 class SiteSpline(Bijector):
     """Real values of one site, x = μ + σ·f(y), given the context.
 

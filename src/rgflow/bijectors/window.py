@@ -23,6 +23,8 @@ from rgflow.bijectors.mixture import (
     mixture_inverse,
 )
 from rgflow.bijectors.pixels import LEVELS, Tables, find_place
+from rgflow.config import WindowMap
+from rgflow.kinds import made_from
 from rgflow.numerics import EXACT, Precision, derivatives_wanted
 
 MIN_SPREAD_LEVELS = 2.5
@@ -30,6 +32,7 @@ MIN_SPREAD_LEVELS = 2.5
 to be predicted may still differ."""
 
 
+@made_from(WindowMap)
 class WindowMixture(Bijector):
     """Discretised mixtures of logistics (`rgflow.bijectors.mixture`) for the channels of one site.
 

@@ -131,7 +131,7 @@ def trusting(arguments: Sequence[str]) -> list[str]:
                 f"{name!r}."
             )
     if found:
-        from rgflow.bijectors import trust
+        from rgflow.kinds import trust
 
         sys.path.append(os.getcwd())
         trust([name for _, name in found])

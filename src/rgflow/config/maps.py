@@ -141,14 +141,11 @@ class _Coupling(Networks):
 class AffineMap(_Coupling, kind="affine"):
     """Affine couplings, the paper's (`rgflow.bijectors.AffineCoupling`)."""
 
-    makes = "rgflow.bijectors.AffineCoupling"
-
 
 @config
 class CubeMap(_Coupling, kind="cube"):
     """Couplings by splines of the unit cube (`rgflow.bijectors.CubeCoupling`)."""
 
-    makes = "rgflow.bijectors.CubeCoupling"
     is_compiled = True
 
     bins: Bins = 8
@@ -163,7 +160,6 @@ class CubeMap(_Coupling, kind="cube"):
 class CoarseToFineMap(Networks, kind="coarse_to_fine"):
     """Mixtures of logistics from coarse to fine (`rgflow.bijectors.CoarseToFine`)."""
 
-    makes = "rgflow.bijectors.CoarseToFine"
     is_compiled = True
 
     components: Size = 3
@@ -194,7 +190,6 @@ class WindowMap(Networks, kind="window"):
     """Mixtures of logistics for one site, given those around it (`rgflow.bijectors.WindowMixture`);
     for the geometry windows."""
 
-    makes = "rgflow.bijectors.WindowMixture"
     of_levels = True
 
     depth: PerLevel = 1
@@ -213,8 +208,6 @@ class WindowMap(Networks, kind="window"):
 class SiteMap(Networks, kind="site"):
     """Splines for the real values of one site, given those around it
     (`rgflow.bijectors.SiteSpline`); for fields, with the geometry windows."""
-
-    makes = "rgflow.bijectors.SiteSpline"
 
     depth: PerLevel = 1
     hidden: PerLevel = 64
@@ -244,8 +237,6 @@ class ConvolutionalMap(Networks, kind="convolutional"):
 class OwnMap(Named, Map):
     """A map of your own: a `rgflow.bijectors.Bijector` by its import path, which must have been
     imported or be trusted; all further options are arguments of its constructor."""
-
-    makes = "rgflow.bijectors.make_own_map"
 
     def options(self) -> dict[str, Any]:
         return {"path": self.path, "options": self.own}

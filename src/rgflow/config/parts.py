@@ -25,14 +25,10 @@ class PriorKind(Kind, family="prior"):
 class LaplacePrior(PriorKind, kind="laplace"):
     """p(z) = exp(−|z|/b) / 2b, the paper's sparse prior."""
 
-    makes = "rgflow.priors.Laplace"
-
 
 @config
 class GaussianPrior(PriorKind, kind="gaussian"):
     """The normal distribution."""
-
-    makes = "rgflow.priors.Gaussian"
 
 
 @config
@@ -42,27 +38,26 @@ class Pixels(Kind, family="pixels"):
 
     keeps_levels: ClassVar[bool] = False
     """Whether the values of pixels, 0 to 255, stay equal parts of the space."""
+    is_marginal: ClassVar[bool] = False
+    """Whether it is the distribution function of the training images' pixels, nothing else."""
 
 
 @config
 class LogitPixels(Pixels, kind="logit"):
     """The logit of values, the paper's."""
 
-    makes = "rgflow.bijectors.pixels.Logit"
-
 
 @config
 class MarginalPixels(Pixels, kind="marginal"):
     """The distribution function of each channel, then the prior's quantile."""
 
-    makes = "rgflow.bijectors.pixels.Marginal"
+    is_marginal = True
 
 
 @config
 class UniformPixels(Pixels, kind="uniform"):
     """Values divided by 256, between 0 and 1."""
 
-    makes = "rgflow.bijectors.pixels.Uniform"
     keeps_levels = True
 
 

@@ -17,13 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rgflow.bijectors.averages import Averages, Sign
-from rgflow.bijectors.base import Compose
 from rgflow.bijectors.cellwise import BAND, Band, Cellwise, spec_of
-from rgflow.bijectors.window import WindowMixture
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
 from rgflow.model import RGFlow, RGStep
-from rgflow.repair.windows import are_windows
+from rgflow.repair.windows import are_windows, window_of
 
 Done = Mapping[str, float]
 """Bits of the parts of a photograph that have been scored, by their names."""
@@ -85,11 +83,6 @@ def check_windows(flow: Flow) -> RGFlow:
             "this is another one."
         )
     return cast(RGFlow, flow)
-
-
-def window_of(layer: Cellwise) -> WindowMixture:
-    """The map of a layer of windows."""
-    return cast(WindowMixture, cast(Compose, layer.bijector).bijectors[0])
 
 
 def averaged(x8: Tensor, sign: Sign) -> Tensor:

@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.base import Compose
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.coarse_to_fine import CoarseToFine, Mixtures
 from rgflow.bijectors.mixture import find_level, level_log_prob
 from rgflow.cells import Ids
-from rgflow.config import MarginalPixels
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.model import RGFlow
@@ -30,13 +28,13 @@ from rgflow.repair.population import Parts, Population
 def block_layers(flow: Flow) -> list[Cellwise]:
     """The layers of a flow of blocks that maps every pixel once, coarsest first; empty for any
     other flow."""
-    if not isinstance(flow, RGFlow) or not isinstance(flow.config.pixels, MarginalPixels):
+    pixels = flow.config.pixels
+    if not isinstance(flow, RGFlow) or not pixels or not pixels.is_marginal:
         return []
     found = []
     for step in reversed(flow.steps):
         (layer, *others) = step.cellwise
-        maps = layer.bijector.bijectors if isinstance(layer.bijector, Compose) else ()
-        if not others and layer.cells.tile and [type(one) for one in maps] == [CoarseToFine]:
+        if not others and layer.cells.tile and layer.only(CoarseToFine):
             found.append(layer)
     return found if len(found) == flow.levels and not flow.config.shared else []
 
@@ -83,7 +81,7 @@ class BlockFilling:
             touched = np.flatnonzero(layer.cells.touched(marked[::stride, ::stride]))
             if not len(touched):
                 continue
-            bijector = cast(CoarseToFine, cast(Compose, layer.bijector).bijectors[0])
+            bijector = cast(CoarseToFine, layer.only(CoarseToFine))
             like, blocks = bijector.networks.first, torch.as_tensor(touched, device=x.device)
             fixed, places = (
                 bijector.in_order(layer.read_all(of[None, :, ::stride, ::stride])[touched])

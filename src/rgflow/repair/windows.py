@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgflow.bijectors.base import Compose, Context
+from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import Cellwise
 from rgflow.bijectors.window import WindowMixture
 from rgflow.cells import Ids
@@ -48,13 +48,14 @@ def are_windows(flow: RGFlow, layers: Sequence[Cellwise]) -> bool:
         geometry.usual
         and pixels is not None
         and pixels.keeps_levels
-        and all(
-            isinstance(layer.bijector, Compose)
-            and [type(of) for of in layer.bijector.bijectors] == [WindowMixture]
-            for layer in layers
-        )
+        and all(layer.only(WindowMixture) for layer in layers)
         and flow.writes_last
     )
+
+
+def window_of(layer: Cellwise) -> WindowMixture:
+    """The map of a layer of windows."""
+    return cast(WindowMixture, layer.only(WindowMixture))
 
 
 class WindowFilling:
@@ -187,7 +188,7 @@ class WindowCells:
     def draw(self, x: Tensor, particles: Population) -> None:
         """Draw what these cells write and is missing, in the image x, uint8 [C, H, W]."""
         c, m, cells = len(x), particles.count, len(self._numbers)
-        bijector = cast(WindowMixture, cast(Compose, self._layer.bijector).bijectors[0])
+        bijector = window_of(self._layer)
         dtype = bijector.network.first.weight.dtype
         here = x.flatten(1)[:, self._pixels].transpose(0, 1).to(dtype)  # [1 + S, C, B]
         now = here[..., None].repeat(1, 1, 1, m)

@@ -11,7 +11,7 @@ from rgflow import figures
 from rgflow.analysis.factors import Factors, find_factors
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import labels_of
-from rgflow.analysis.measurement import Measurement, action_of, measure, reference_fields
+from rgflow.analysis.measurement import Measurement, measure
 from rgflow.analysis.scales import Scale, scales
 from rgflow.data import Images
 from rgflow.flow import Flow
@@ -132,6 +132,6 @@ class ReportedAction(Reported):
     @cached_property
     def scales(self) -> list[Scale]:
         """The levels, as fields of the reference show them."""
-        action, shape = action_of(self.objective), self.flow.image_shape
-        fields = reference_fields(action, shape, SAMPLES, self.seed + 1)[0]
+        action, shape = self.objective.density, self.flow.image_shape
+        fields = action.reference_fields(shape, SAMPLES, self.seed + 1)[0]
         return scales(self.flow, fields.flatten(0, 1))

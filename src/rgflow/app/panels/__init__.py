@@ -20,7 +20,7 @@ def panels(paths: Iterable[str] = ()) -> list[Panel]:
         paths: Import paths of panels of your own, which come last.
 
     Raises:
-        ValueError: If one hasn't been imported (`rgflow.bijectors.trust` does), isn't a panel, or
+        ValueError: If one hasn't been imported (`rgflow.kinds.trust` does), isn't a panel, or
             has the title of another.
     """
     found = dict(PANELS)
