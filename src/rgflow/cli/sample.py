@@ -12,7 +12,7 @@ STAGED = 6
 """Images whose stages are drawn."""
 IN_A_GRID = 2500
 """Images at the most, so that a picture can be opened."""
-MAX_SCALE = 64
+MAX_PIXEL_EDGE = 64
 """Edge of a drawn pixel at the most, so that a picture can be opened."""
 
 
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("batch_size", 64, "images at a time")
     options.flag("single", "also write each image to a file of its own, samples/SEED.png")
     options.whole("columns", None, "images per row of the grid; by default the grid is square")
-    options.whole("scale", 2, "edge of a drawn pixel", 1, MAX_SCALE)
+    options.whole("scale", 2, "edge of a drawn pixel", 1, MAX_PIXEL_EDGE)
     options.word("out", None, "output folder; by default RUN/pictures")
     settings = parse(options, arguments)
     check_whole("--number", settings.number, 1)

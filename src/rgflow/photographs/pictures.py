@@ -24,7 +24,7 @@ LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".b
 """Endings of lossless files, and their formats."""
 ROWS = 256
 """Rows of a picture that are taken from Pillow at a time."""
-MAX_PIXELS = 250_000_000
+MAX_READABLE = 250_000_000
 """Maximum number of pixels; more could be a decompression bomb."""
 LOSS = 4.0
 """Standard error in levels of formats that don't say it: that of JPEG at quality 90."""
@@ -142,7 +142,7 @@ def _uncovered(seen: Pixels, alpha: Pixels, behind: tuple[int, ...]) -> Pixels:
     return out
 
 
-def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_PIXELS) -> Picture:
+def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_READABLE) -> Picture:
     """Read a picture file, whatever its name: upright by its EXIF orientation, and the first frame
     of an animation.
 
