@@ -36,7 +36,7 @@ napoleon_custom_sections = ["Returns"]  # types are in the signatures already
 # Without intersphinx, as a build needs no network: names of other packages lead nowhere.
 nitpick_ignore_regex = [
     # Type variables, and checks in annotations.
-    (r"py:class", r"rgflow\.[\w.]+\.(Value|AnyModule|AnyFlow|T|C|_\w+)|PydanticUndefined|0\.01"),
+    (r"py:class", r"rgflow\.[\w.]+\.(Value|Any[A-Z]\w+|[A-Z]|_\w+)|PydanticUndefined|0\.01"),
     (
         r"py:.*",
         r"(torch|nn|fastapi|contextlib|threading|np|numpy|PIL|rich|collections|pathlib|typing|types|abc|io|zipfile"
