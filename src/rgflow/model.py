@@ -72,7 +72,7 @@ class Visit:
     def applied(self) -> Mapped:
         """The grid after the layer, [N, C, h, w], and the log-determinant of every image, [N]."""
         layer = self.layer
-        if "mapped" not in vars(self):
+        if "read" not in vars(self):  # large layers are then mapped in bands
             return (layer.inverse if self.back else layer.forward)(self.x, self.given)
         y, log_det = self.mapped
         return layer.write(self.x, y), log_det.reshape(len(self.x), -1).sum(1)
