@@ -35,7 +35,7 @@ class Jobs:
 
     def start(self, photo: Photo, work: Callable[[Tell], dict[str, Any]]) -> StreamingResponse:
         """Answer with lines of JSON: what the work tells and, in the end, its result or an error. A
-        `ValueError` is told as it is. The computation before of the same picture ends.
+        `ValueError` is shown unchanged. An earlier computation on the same picture is stopped.
 
         Args:
             photo: The picture.

@@ -146,7 +146,7 @@ def begin(sessions: SessionStore, work: Workspace, seed: int) -> None:
             with sessions.opened(session):
                 words = f"Repaired ({'stopped' if work.stopping else 'done'})."
                 show_completions(work, start, found, words + less_likely(start, found[0]))
-        except Exception as error:  # whatever it is, who waits is told
+        except Exception as error:  # shown to whoever waits, whatever it is
             show_message(work, " ".join(str(error).split()))
         finally:
             work.repairing, work.step = False, None
