@@ -17,9 +17,13 @@ from cases import Found, Kind, Stage
 from damaged_files import DAMAGED_FILES, use
 from flows import random_flow
 from odd_places import SCENES, command
+from odd_requests import REQUESTS
 from rgflow import make_flow
 
-ORDER: list[Kind] = [*DAMAGED_FILES, *(kind for kind, often in SCENES for _ in range(often))]
+ORDER: list[Kind] = [
+    *DAMAGED_FILES,
+    *(kind for kind, often in (*SCENES, *REQUESTS) for _ in range(often)),
+]
 """Kinds of cases, as they come one after another."""
 
 
@@ -74,6 +78,8 @@ class Campaign:
     def end(self) -> None:
         """End all processes."""
         self.stage.end()
+        for kind, _ in REQUESTS:
+            kind.end()
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -142,6 +142,13 @@ def plain(random: Random, size: tuple[int, int] | None = None) -> tuple[str, str
     return f"{kind} {mode} {width}×{height}", f".{kind}", out.getvalue()
 
 
+def good(random: Random, size: tuple[int, int] = (17, 13)) -> bytes:
+    """A picture that everything can read."""
+    out = io.BytesIO()
+    pixels("RGB", *size, random).save(out, "PNG")
+    return out.getvalue()
+
+
 def _head(width: int, height: int, depth: int, colour: int, interlace: int = 0) -> bytes:
     fields = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", fields)

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cases import MEMORY, RIGHT, Found, Random, Snapshot, Stage, Told, changed, snapshot
-from odd_pictures import picture, pixels, plain
+from odd_pictures import good, picture, plain
 from rgflow.cli import main
 from rgflow.text import HIDDEN
 
@@ -144,12 +144,15 @@ def judged(
     for result, said in results:
         if result not in RIGHT:
             return result, said
-    if other := changed(before, after):
+    mine = {path: about for path, about in before.items() if not KEPT.fullmatch(Path(path).name)}
+    if other := changed(mine, after):
         return "files", other
     codes = [one.more["code"] for one in told]
     new = {path: about for path, about in after.items() if path not in before}
     for path, (kind, _, _) in new.items():
-        if kind == "file" and (why := _torn(folder / path, codes, scene.inputs)):
+        if kind == "file" and (
+            why := _torn(folder / path, codes, scene.inputs, scene.most is not None)
+        ):
             return "torn", f"{path!r}: {why}"
         if kind == "folder" and Path(path).name.startswith(".") and not KEPT.fullmatch(
             Path(path).name
@@ -185,12 +188,14 @@ def _spoken(one: Told) -> tuple[str, str]:
     return "other", one.said
 
 
-def _torn(path: Path, codes: Sequence[int], inputs: Sequence[Path]) -> str:
+def _torn(path: Path, codes: Sequence[int], inputs: Sequence[Path], may_continue: bool) -> str:
     """What is wrong with a file that a command has left; empty: nothing."""
     name = path.name
     if any(KEPT.fullmatch(part) for part in path.parts):
         unfinished = path.suffix in (".part", ".state", ".raw") and not any(codes)
         return "it stayed after all was done" if unfinished else ""
+    if name.endswith(".kept") and may_continue:
+        return ""
     if name.startswith(".") and not name.startswith(tuple(one.stem for one in inputs)):
         return "it stayed"
     try:
@@ -306,13 +311,6 @@ def _difference(path: Path, made: Path, how: str, noted: bool) -> str:
 
 
 # ---------------------------------------------------------------- scenes
-
-
-def good(random: Random, size: tuple[int, int] = (17, 13)) -> bytes:
-    """A picture that everything can read."""
-    out = io.BytesIO()
-    pixels("RGB", *size, random).save(out, "PNG")
-    return out.getvalue()
 
 
 def words(what: str, inputs: Sequence[object], out: object, model: str, *more: object) -> list[str]:
@@ -561,7 +559,7 @@ def outputs(folder: Path, random: Random, model: str) -> Scene:
             (out / one).mkdir(exist_ok=True)
     elif kind == "damaged records":
         out.mkdir()
-        for one in (".rgflow", ".rgflow.json", ".rgflow.lock"):
+        for one in (".rgflow", ".rgflow.json", ".rgflow.jsonl"):
             (out / one).write_bytes(some([b"", b"{", random.bytes(100), b"[]", b"null"], random))
     elif kind == "a file":
         out.write_text("mine")
