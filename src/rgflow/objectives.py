@@ -211,7 +211,9 @@ class ReverseKL(Objective, kind="reverse_kl"):
                 "--model.map.odd false."
             )
         scales = [10 ** (k / 20) for k in range(-40, 41)]
-        losses = [evaluated(self.action, s * z).mean().item() - flow.dim * math.log(s) for s in scales]
+        losses = [
+            evaluated(self.action, s * z).mean().item() - flow.dim * math.log(s) for s in scales
+        ]
         best = min(zip(losses, scales, strict=True), key=lambda one: one[0])[1]
         for bijector in flow.maps():
             bijector.rescale(best)

@@ -5,6 +5,7 @@ from typing import Any
 from rgflow.checks import check_type, short
 from rgflow.config.maps import Map
 from rgflow.config.parts import FAMILIES
+from rgflow.geometries.windows import MAX_PERIOD, phases
 from rgflow.kinds import options_of
 
 FORMER_NAMES = {"clip": "max_grad_norm", "average": "ema_decay"}
@@ -71,6 +72,10 @@ def _changed(values: dict[str, Any], *parts: str) -> dict[str, Any]:
 
 
 def _without_gone(options: dict[str, Any]) -> dict[str, Any]:
+    shifts, period = options.get("shifts"), options.get("period")
+    if shifts and isinstance(period, int) and 0 < period <= MAX_PERIOD:
+        written_out = [list(at) for at in phases(period)]
+        options = options | {"shifts": None if shifts == written_out else shifts}
     for name, now in GONE.items():
         if options.get(name, now) != now:
             raise ValueError(
