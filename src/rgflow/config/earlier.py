@@ -28,7 +28,7 @@ def training_of_earlier(values: Any) -> Any:
     """The settings of a training as this version has them."""
     if not isinstance(values, dict):
         return values
-    found: dict[str, Any] = {FORMER_NAMES.get(n, n): value for n, value in values.items()}
+    found: dict[Any, Any] = {FORMER_NAMES.get(n, n): value for n, value in values.items()}
     found |= _changed(found, "objective")
     return found | {"model": flow_of_earlier(found["model"])} if "model" in found else found
 
