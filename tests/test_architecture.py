@@ -31,7 +31,6 @@ LAYERS = [
     ["files", "reading"],
     ["tensors", "presets", "numerics"],
     ["cards"],
-    ["hub"],
     ["priors", "pretrained", "checkpoint"],
     ["conditioners", "latents"],
     ["bijectors"],
