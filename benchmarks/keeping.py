@@ -34,7 +34,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "keeping.json"
-sys.path[:0] = [os.environ.get("OLD") or str(ROOT / "src"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from cases import Random, Snapshot, changed, snapshot  # noqa: E402
 
