@@ -58,7 +58,11 @@ class Source:
 
     def out(self, pattern: str) -> Path:
         """A result, whose name is a pattern with the stem in place of the first `*`. Of a name that
-        is too long the stem is cut, and made unique by a hash."""
+        is too long the stem is cut, and made unique by a hash.
+
+        Raises:
+            ValueError: If it is too long without its stem.
+        """
         stem, mark = self.stem, ""
         while len(os.fsencode(name := pattern.replace("*", stem + mark, 1))) > MAX_NAME_BYTES:
             mark = f"-{hashlib.sha256(os.fsencode(self.stem)).hexdigest()[:8]}"
