@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import ClassVar
@@ -423,7 +422,7 @@ def test_what_depends_on_place_and_machine_is_resolved(tmp_path, monkeypatch):
     assert resolved(tiny(data="patches:flower")).data == "patches:flower"
 
 
-def test_refused_before_anything_is_written(tmp_path, monkeypatch):
+def test_refused_before_anything_is_written(tmp_path):
     fields = replace(tiny().model, pixels=None)
     with pytest.raises(ValueError, match="msds1 holds images: set it to logit or marginal"):
         train(tiny(model=fields), Run.create(tmp_path / "run"), progress=False)
@@ -431,9 +430,6 @@ def test_refused_before_anything_is_written(tmp_path, monkeypatch):
     config = tiny(data=f"fields:{tmp_path / 'fields.npy'}", train_count=None)
     with pytest.raises(ValueError, match="real-valued fields: set --model.pixels null"):
         train(config, Run.create(tmp_path / "run"), progress=False)
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ValueError, match="the package tensorboard"):
-        train(tiny(tensorboard=True), Run.create(tmp_path / "run"), progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -454,14 +450,6 @@ def test_real_valued_fields_are_learned_in_nats_per_site(tmp_path):
     exact = 0.5 * np.log(2 * np.pi * np.e * 9)  # of independent normal numbers
     assert result.unit == "nats/site"
     assert exact - 0.1 < result.validation < exact + 0.3
-
-
-def test_tensorboard(tmp_path):
-    tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    train(tiny(tensorboard=True, steps=3), Run.create(tmp_path / "run"), progress=False)
-    events = tensorboard.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    assert [event.step for event in events.Scalars("nll")] == [1, 2, 3]
-    assert events.Scalars("validation_nll")
 
 
 def test_the_average_of_the_weights_is_what_is_saved(whole, tmp_path):

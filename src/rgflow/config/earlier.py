@@ -24,6 +24,7 @@ def training_of_earlier(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
     found = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+    found.pop("tensorboard", None)
     return found | {"model": flow_of_earlier(found["model"])} if "model" in found else found
 
 
