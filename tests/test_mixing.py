@@ -182,7 +182,7 @@ def test_mix_images_of_the_data_set_and_of_other_flows(run, tmp_path):
         (["--share", "[1]"], "one for each of the 2 levels; got 1"),
         (["--share", "[1, .nan]"], "finite"),
         (["--pick", "[3]"], "at least two images to mix"),
-        (["--video", "mpeg"], "nearest: mp4"),
+        (["--video", "gift"], "nearest: gif"),
     ],
 )
 def test_mistakes(run, capsys, options, message):

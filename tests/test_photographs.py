@@ -467,7 +467,8 @@ def test_pictures_come_back_in_their_mode(mode, tmp_path):
     where[3:6, 4:9] = True
     seen = picture.seen.copy()
     seen[:, where] = 255
-    written = pictures.write(picture.replaced(seen, where), tmp_path / f"y{path.suffix}")
+    out = picture.replaced(seen, where)
+    written = pictures.write(out, pictures.named(out, tmp_path / f"y{path.suffix}"))
     again = pictures.read(written)
     before, after = np.asarray(image), np.asarray(again.image)
     assert again.image.mode == mode
@@ -496,7 +497,7 @@ def test_pictures_are_upright_and_named(tmp_path):
     part = turned.replaced(turned.seen, np.ones((30, 20), dtype=bool))
     for name in ("turned.png", "turned.tif", "turned.webp"):
         for one in (part, turned.enlarged(turned.seen.repeat(2, 1).repeat(2, 2)).image):
-            found = Image.open(pictures.write(one, tmp_path / name)).getexif()
+            found = Image.open(pictures.write(one, pictures.named(one, tmp_path / name))).getexif()
             assert found[0x0110] == "a camera"
             assert found.get(0x0112, 1) == 1  # it is upright already
     image.save(
@@ -507,7 +508,7 @@ def test_pictures_are_upright_and_named(tmp_path):
     image.save(tmp_path / "clear.png")
     assert (pictures.read(tmp_path / "clear.png", "#0a141e").seen[:, 0, 0] == (10, 20, 30)).all()
     # What would lose something is written as PNG.
-    assert pictures.write(image, tmp_path / "clear.jpg").name == "clear.png"
+    assert pictures.named(image, tmp_path / "clear.jpg").name == "clear.png"
 
 
 # ----------------------------------------------------------------------------------------- commands

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reproducing.claims import verdict
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from reproducing.pinwheel import POINTS, TURNS, Estimate, learn_pinwheels
 from reproducing.pinwheel_figures import pinwheels
@@ -120,7 +121,7 @@ def probes(subject: MeasuredFlow, *, count: int = 5000, places: int = 8) -> Foun
         numbers={
             "images": len(images),
             "places": len(table.places),
-            "verdict": [claim._asdict() for claim in table.verdict()],
+            "verdict": [claim._asdict() for claim in verdict(table)],
             "scores": [one._asdict() for one in table.scores],
         }
     )

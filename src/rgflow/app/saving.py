@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, JpegImagePlugin
 
-from rgflow.photographs.pictures import readable, write
+from rgflow.photographs.pictures import named, readable, write
 
 ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
 """Formats that may lose something, and how the names of their files end."""
@@ -74,5 +74,5 @@ def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:
         image.save(content, like.kind, **like.options, **kept)
         return content.getvalue(), ENDINGS[like.kind]
     with tempfile.TemporaryDirectory() as folder:
-        path = write(image, Path(folder) / "picture.png")
+        path = write(image, named(image, Path(folder) / "picture.png"))
         return path.read_bytes(), path.suffix[1:]

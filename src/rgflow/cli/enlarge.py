@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.enlarging import FACTORS, enlarge
-    from rgflow.photographs.pictures import MAX_READABLE, read, write
+    from rgflow.photographs.pictures import MAX_READABLE, named, read, write
     from rgflow.photographs.scoring import has_averages
     from rgflow.training.optimisation import prepare_machine
 
@@ -70,6 +70,6 @@ def run(arguments: Sequence[str]) -> None:
         out = picture.enlarged(large.cpu().numpy(), averages=has_averages(flow))
         for note in out.notes:
             say(f"{path.name}: {note}.")
-        written = write(out.image, folder / path.name)
+        written = write(out.image, named(out.image, folder / path.name))
         shutil.rmtree(keep)
         say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")

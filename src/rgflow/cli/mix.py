@@ -97,7 +97,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         picture = thresholds(mixed(first, second, every), mixed(second, first, every), scale=scale)
         found.save(picture, "mixing.png")
         if paths := {name: mixed(first, second, shares) for name, shares in ways.items()}:
-            found.animate(path_frames(paths, scale=scale), f"mixing.{settings.video}")
+            found.animate(path_frames(paths, scale=scale), "mixing.gif")
     say(f"{n} images mixed: see {subjects.file_names(found.written)}.")
 
 

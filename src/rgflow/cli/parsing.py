@@ -195,14 +195,3 @@ def _described(kind: Any) -> str:
     if get_origin(kind) in (list, tuple):
         return f"a list such as [{', '.join(_described(p) for p in get_args(kind) if p != ...)}]"
     return _DESCRIPTIONS.get(kind, str(kind))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary with dotted keys; empty dictionaries stay values."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out

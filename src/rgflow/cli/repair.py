@@ -84,7 +84,7 @@ def _repair(flow: Flow, path: Path, picture: Picture, number: int, settings: Nam
 
     from rgflow.figures.repair import before_after
     from rgflow.photographs.damage import find_damage
-    from rgflow.photographs.pictures import write
+    from rgflow.photographs.pictures import named, write
     from rgflow.photographs.restoring import restore
 
     start, folder = time.perf_counter(), expanded(settings.out)
@@ -111,7 +111,8 @@ def _repair(flow: Flow, path: Path, picture: Picture, number: int, settings: Nam
             hole = regions.given(settings, number, picture.size)
         shown.update(task, description=f"{path.name}, repairing")
         whole = restore(flow, image, hole, sweeps=settings.sweeps, progress=progress)
-    written.insert(0, write(picture.replaced(whole.cpu().numpy(), hole), folder / path.name))
+    out = picture.replaced(whole.cpu().numpy(), hole)
+    written.insert(0, write(out, named(out, folder / path.name)))
     compared = folder / f"{path.stem}-before-after.png"
     written.append(write(before_after(image, whole.cpu(), hole), compared))
     if settings.completions:
@@ -142,7 +143,7 @@ def _draw(
     """Completions that are drawn, each in a file."""
     import torch
 
-    from rgflow.photographs.pictures import write
+    from rgflow.photographs.pictures import named, write
     from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, completions
 
     if hole.sum() > MAX_COMPLETED_PIXELS:
@@ -163,5 +164,6 @@ def _draw(
         )
         for number, sample in enumerate(found):
             drawn = picture.replaced(sample.cpu().numpy(), hole)
-            written.append(write(drawn, path.with_stem(f"{path.stem}-{number + 1}")))
+            out = path.with_stem(f"{path.stem}-{number + 1}")
+            written.append(write(drawn, named(drawn, out)))
     return written

@@ -59,8 +59,8 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
 
 
 def add_video(options: Parser, what: str) -> None:
-    """The option for the format of animations, or none."""
-    options.word("video", "gif", f"{what}: gif, mp4 or none", ("gif", "mp4", "none"))
+    """The option for animations, or none."""
+    options.word("video", "gif", f"{what}: gif or none", ("gif", "none"))
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
@@ -84,10 +84,6 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
     check_pick(settings, pick)
     if settings.split is None and settings.data is not None:
         raise ValueError("Expected --split with --data; got none: give --split test.")
-    if settings.get("video") == "mp4":
-        from rgflow.figures.animations import check_format
-
-        check_format("mp4")
 
 
 def check_pick(settings: Namespace, pick: Sequence[int]) -> None:
@@ -116,7 +112,7 @@ class Pictures:
         return self.written[-1]
 
     def animate(self, frames: Sequence[Image.Image], name: str) -> None:
-        """Write an animation, in the format that the ending of its name says."""
+        """Write an animation."""
         from rgflow.figures.animations import animate
 
         with writing(self.folder / name) as path:

@@ -113,7 +113,7 @@ def _draw(found: Subjects, ways: Sequence[Sequence[float]], settings: Namespace)
     if moving:
         across = min(settings.strongest, 4)  # as a rule, a row for every level
         frames = traversal_frames(pictures[1], scale=found.scale, across=across)
-        found.animate(frames, f"{stem}.{settings.video}")
+        found.animate(frames, f"{stem}.gif")
     for _, _, title, note in varied:
         say(f"{title}: {note}")
     say(f"Strengths are those of receptive fields: {how}.")

@@ -17,6 +17,7 @@ from PIL.ImageFile import ImageFile
 
 from rgflow.cells import Mask
 from rgflow.data.images import Pixels
+from rgflow.files import replacing, writing
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF", "PPM")
 """Formats that are read, if the installed Pillow supports them."""
@@ -204,23 +205,36 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_RE
     return Picture(_seen(image, behind), image, tuple(notes), behind, loss)
 
 
-def write(picture: Image.Image, path: Path) -> Path:
-    """Write a picture without loss. If the format of the name's ending is lossy or can't hold the
-    mode, write PNG or TIFF instead.
+def named(image: Image.Image, path: Path) -> Path:
+    """The path for a picture that is written without loss: with the ending of PNG or TIFF, if the
+    format of its own ending is lossy or can't hold the mode.
+
+    Example:
+        >>> named(Image.new("RGBA", (2, 2)), Path("some.jpg")).name
+        'some.png'
+    """
+    if image.mode in _MODES.get(LOSSLESS.get(path.suffix.lower(), ""), ()):
+        return path
+    return path.with_suffix(".png" if lossless_for(image.mode) == "PNG" else ".tif")
+
+
+def write(image: Image.Image, path: Path) -> Path:
+    """Write a picture without loss to a path that `named` gave, whole or not at all, in a folder
+    that is made if need be.
 
     Returns:
-        The file.
+        The path.
+
+    Raises:
+        OSError: If the file can't be written.
     """
-    kind = LOSSLESS.get(path.suffix.lower())
-    if picture.mode not in _MODES.get(kind or "", ()):
-        kind = lossless_for(picture.mode)
-        path = path.with_suffix(".png" if kind == "PNG" else ".tif")
+    kind = LOSSLESS[path.suffix.lower()]
     options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     for name in _KEPT:
-        if name in picture.info and not (kind == "WEBP" and name == "dpi"):
-            options[name] = picture.info[name]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, kind, **options)
+        if name in image.info and not (kind == "WEBP" and name == "dpi"):
+            options[name] = image.info[name]
+    with writing(path), replacing(path) as part:
+        image.save(part, kind, **options)
     return path
 
 

@@ -20,14 +20,12 @@ from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
-from rgflow.figures.factors import dependence_curves, ranking
 from rgflow.figures.field_theory import overview, renormalization
-from rgflow.figures.fields import atlas, maps, strengths, strongest
+from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import path_frames, thresholds
 from rgflow.figures.network import generation_cones, inference_cone, network_views
-from rgflow.figures.panels import framed
 from rgflow.figures.traversals import Shown, differences, labels, traversal_frames
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
@@ -137,10 +135,7 @@ def _receptive(subject: Reported) -> list[Figure | tables.Table]:
 
 
 def fields(subject: ReportedFlow) -> Section:
-    """Receptive fields: atlas, strengths, visible latents, and groups of them."""
-    found, seen = subject.fields, subject.factors.visible
-    shapes = dict(zip(reversed(seen.shapes), reversed(seen.addresses), strict=True))
-    representatives = [shapes[k] for k in range(min(len(shapes), tables.GROUPS))]
+    """Receptive fields: the strongest, all strengths, and the atlas of the highest level."""
     return Section(
         title="What each latent sees",
         text=[
@@ -150,15 +145,8 @@ def fields(subject: ReportedFlow) -> Section:
         parts=[
             *_receptive(subject),
             still(
-                atlas(found, subject.flow.levels - 1, subject.threshold),
+                atlas(subject.fields, subject.flow.levels - 1, subject.threshold),
                 "All receptive fields of the highest level, each at its place",
-            ),
-            tables.visible(seen),
-            tables.groups(seen),
-            still(
-                framed(maps(found, representatives, columns=6)),
-                "The strongest field of each group, group 1 first: row, column and channel of the "
-                "latent and its strength",
             ),
         ],
     )
@@ -182,25 +170,22 @@ def traversals(subject: ReportedFlow) -> Section:
         for address, one in every.items()
     ]
     some = [_thinned(every[of_level[0]]) for of_level in by_level]
-    top = found.visible.addresses[: tables.RANKED]
     return Section(
         title="Latents at work",
         text=[
             "Two samples while a single one of their latents moves, all others fixed. Latents are "
-            "named after the label that they tell most about or, if they go with none, after the "
-            "group of latents whose fields have the same shape."
+            "named after the label that they tell most about."
         ],
         parts=[
             _animation(
                 traversal_frames(named, scale=subject.scale(96), across=2),
                 "The strongest latents of each level, from −2 to 2, beside their receptive fields",
             ),
-            tables.ranked(found, fields, chosen, "The latents shown"),
+            tables.ranked(found, chosen, "The latents shown"),
             still(
                 differences(some, scale=subject.scale()),
                 "What differs as the strongest latent of each level moves away from 0",
             ),
-            tables.ranked(found, fields, top, f"The {len(top)} strongest latents of all"),
         ],
     )
 
@@ -273,33 +258,10 @@ def cones(subject: Reported) -> Section:
 def factors(subject: ReportedFlow) -> Section:
     """The measured meaning of latents."""
     found = subject.factors
-    section = Section(title="Meaning")
-    if found.probes and found.associations:
-        claims = found.probes.verdict()
-        section.text.append(
-            "The paper says that features of the whole image are held at high levels, and those "
-            "of a part of it at low levels, at its own position (section 4.1). "
-            + ("These numbers say:" if claims else "No label is of a part here.")
-        )
-        section.points = [(f"{claim.outcome.capitalize()}.", claim.text) for claim in claims]
-        section.parts += [
-            still(ranking(found.associations, found.labels), "Which latents tell about what"),
-            tables.best_latents(found.associations, found.labels),
-        ]
-    else:
-        section.text.append(
-            "The data set has no labels, so this only tells how dependent latents are."
-        )
-    of = found.latents
-    section.parts += [
-        *tables.meaning(found),
-        still(
-            dependence_curves(found.latents, found.pixels),
-            f"How dependent two latents are, by their distance on the tree; pixels for comparison. "
-            f"{of.images} images, at most {of.pairs} pairs, {of.bins} bins, seed {of.seed}",
-        ),
-    ]
-    return section
+    text = "The data set has no labels, so this only tells how dependent latents are."
+    if found.probes:
+        text = "Which level tells which factor of the images, and which latents tell most about it."
+    return Section(title="Meaning", text=[text], parts=list(tables.meaning(found)))
 
 
 def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:
