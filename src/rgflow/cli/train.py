@@ -144,7 +144,7 @@ def _given(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
     for option, text in given:
         name = option.removeprefix("--").rstrip(".")
-        _put(found, name, text if name in WORDS else _value(text))
+        _put(found, name, text if name in WORDS and text != "null" else _value(text))
     return left, found
 
 
