@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from flows import config as flow_config
@@ -459,11 +460,12 @@ def test_the_average_of_the_weights_is_what_is_saved(whole, tmp_path):
 
 def test_the_average_forgets_the_start_soon_and_then_has_its_decay():
     flow = RGFlow(replace(tiny().model, height=8, width=8))
-    optimisation = Optimisation(flow, tiny(ema_decay=0.5))
+    optimisation = Optimisation(flow, tiny(ema_decay=0.5), Accelerator(cpu=True))
     expected = None
     for n in range(30):
         x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
-        optimisation.step(-flow.log_prob(x8).mean() / flow.dim, 0.01)
+        optimisation.backward(-flow.log_prob(x8).mean() / flow.dim)
+        optimisation.update(0.01)
         weights = torch.cat([p.detach().flatten() for p in flow.parameters()])
         decay = min(0.5, (1 + n) / (10 + n))
         expected = weights.clone() if n == 0 else decay * expected + (1 - decay) * weights
@@ -499,14 +501,18 @@ def hidden_matrices_of(flow):
 
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
     flow = RGFlow(replace(tiny().model, height=8, width=8))
-    muon, adamw = Optimisation(flow, tiny(optimizer="muon")), Optimisation(flow, tiny())
+    muon, adamw = (
+        Optimisation(flow, tiny(optimizer=name), Accelerator(cpu=True))
+        for name in ("muon", "adamw")
+    )
     counts = [len(o.param_groups[0]["params"]) for o in muon.optimizers]
     assert counts[1] == len(hidden_matrices_of(flow)) > 0
     assert sum(counts) == len(adamw.optimizers[0].param_groups[0]["params"])
     before = [p.detach().clone() for p in flow.parameters()]
     x8 = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
     for _ in range(2):  # until the last layers aren't 0 there is no gradient further down
-        muon.step(-flow.log_prob(x8).mean() / flow.dim, 0.004)
+        muon.backward(-flow.log_prob(x8).mean() / flow.dim)
+        muon.update(0.004)
     assert all(not torch.equal(p, q) for p, q in zip(flow.parameters(), before, strict=True))
 
 
