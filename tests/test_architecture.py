@@ -21,7 +21,7 @@ SOURCES = {path: top for top in (ROOT, REPRODUCING) for path in sorted(top.rglob
 
 LAYERS = [
     ["checks", "text"],
-    ["kinds", "hmc"],
+    ["kinds"],
     ["cells"],
     ["field_theory"],
     ["actions"],

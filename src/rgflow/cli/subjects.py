@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,11 +151,6 @@ class Subjects(Pictures):
         from rgflow.figures import shaded
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
-
-    def shaded(self, found: Any) -> Any:
-        """The same result with all of its images as `drawn`."""
-        names = [name for name in ("images", "originals") if hasattr(found, name)]
-        return replace(found, **{name: self.drawn(getattr(found, name)) for name in names})
 
 
 def load_model(settings: Namespace) -> Model:
