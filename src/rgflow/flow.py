@@ -5,7 +5,6 @@ Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -15,14 +14,11 @@ from torch import Tensor
 
 from rgflow import storing
 from rgflow.bijectors.base import sum_event
-from rgflow.bits import bits_per_dim
 from rgflow.checkpoint import Storage
-from rgflow.checks import check_name
-from rgflow.drawing import Temperatures, draw
+from rgflow.checks import check_name, check_whole, per_level
 from rgflow.hierarchy import Hierarchy, frozen
 from rgflow.latents import Latents
 from rgflow.numerics import name_of
-from rgflow.priors import Convention
 
 
 class LosslessWarning(UserWarning):
@@ -101,6 +97,7 @@ class Flow(Hierarchy):
             log_prob = log_prob + stage.log_det + sum_event(self.prior.log_prob(stage.factored_out))
         return log_prob
 
+    @torch.no_grad()
     def bits_per_dim(
         self,
         images: Tensor,
@@ -110,9 +107,45 @@ class Flow(Hierarchy):
         labels: Tensor | None = None,
         batch_size: int = 500,
     ) -> Tensor:
-        """Bits per dimension of 8-bit images [N, C, H, W], an upper bound: [N]. Arguments are those
-        of `rgflow.bits.bits_per_dim`."""
-        return bits_per_dim(self, images, draws, seed, labels, batch_size)
+        """Bits per dimension of 8-bit images: an upper bound, in expectation, on −log₂ P(x8)/D.
+
+        The density is averaged over noise, E[log p(x8 + u)] ≤ log P(x8) by Jensen's inequality
+        (Theis et al. 2016, section 3.1), so every draw is an unbiased estimate of the bound.
+
+        Args:
+            images: uint8 [N, C, H, W].
+            draws: Number of draws of the noise over which the log-densities are averaged.
+            seed: Seed of the noise; the noise of an image also depends on its index.
+            labels: Labels of the images, [N].
+            batch_size: Images at a time.
+
+        Returns:
+            Bits per dimension [N].
+
+        Raises:
+            ValueError: If the images aren't uint8, or the flow is for real-valued fields, or for
+                images smaller than its grid.
+        """
+        check_whole("draws", draws, 1)
+        check_whole("batch_size", batch_size, 1)
+        if self.pixels is None or images.dtype != torch.uint8:
+            what = "fields" if self.pixels is None else name_of(images.dtype)
+            raise ValueError(
+                f"Expected uint8 images, as bits are of bytes; got {what}: use log_prob."
+            )
+        if inside := self.config.geometry.inside:
+            raise ValueError(
+                f"Expected a flow whose images fill its grid; got one of {inside[0]}×{inside[1]} "
+                f"pixels: use rgflow.photographs.bits."
+            )
+        generator, total = torch.Generator().manual_seed(seed), torch.zeros(len(images))
+        for _ in range(draws):
+            for start in range(0, len(images), batch_size):
+                part = slice(start, start + batch_size)
+                of_part = None if labels is None else labels[part]
+                found = self.log_prob(images[part], generator, labels=of_part)
+                total[part] += found.to(total)
+        return self.unit(total / draws).to(images.device)
 
     def terms(
         self,
@@ -256,45 +289,50 @@ class Flow(Hierarchy):
     def draw(
         self,
         n: int,
-        temperature: Temperatures = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
-        convention: Convention = "density",
     ) -> Latents:
-        """Draw latents of n images from the prior. Arguments are those of `rgflow.drawing.draw`."""
-        return draw(self, n, temperature, generator, convention)
+        """Draw latents of n images from the prior.
+
+        Args:
+            n: Number of images.
+            temperature: T of p^(1/T), or one per level, level 0 first (paper, Appendix D).
+            generator: Source of randomness; the same generator state gives the same draws. With a
+                CPU generator, they are the same on all devices.
+
+        Raises:
+            ValueError: If there are no images, or temperatures for another number of levels.
+        """
+        n = check_whole("the number of images", n, 1)
+        source = generator.device if generator else self.device
+        levels = []
+        for level, each in enumerate(per_level("temperature", temperature, self.levels)):
+            shape = self.lattice.latent_shape(level, self.config.channels)
+            like = torch.empty(n, *shape, dtype=self.dtype, device=source)
+            levels.append(self.prior.tempered(each).sample_like(like, generator).to(self.device))
+        return Latents(tuple(levels), self.lattice)
 
     def draw_each(
         self,
         seeds: Iterable[int],
         temperature: float | Sequence[float] = 1.0,
-        convention: Convention = "density",
     ) -> Latents:
         """Draw latents of images with a seed each, so that an image depends on its own seed alone.
         The other arguments are those of `draw`; a `ValueError` if there are no seeds."""
         generator = torch.Generator()
-        return Latents.cat(
-            self.draw(1, temperature, generator.manual_seed(seed), convention) for seed in seeds
-        )
+        return Latents.cat(self.draw(1, temperature, generator.manual_seed(seed)) for seed in seeds)
 
     @torch.no_grad()
     def sample(
         self,
         n: int,
-        temperature: Temperatures = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
-        convention: Convention = "density",
-        low_precision: bool = False,
         *,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`.
-
-        With `low_precision` the networks compute in bfloat16: faster on machines that support it,
-        and good enough to look at, but encoding such images doesn't give back the latents exactly.
-        """
-        z = self.draw(n, temperature, generator, convention)
-        with self.fast(torch.bfloat16) if low_precision else nullcontext():
-            return self.bounded(self.decode(z, labels=labels))
+        """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`."""
+        return self.bounded(self.decode(self.draw(n, temperature, generator), labels=labels))
 
     def sample_and_log_prob(
         self,

@@ -31,7 +31,6 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("-n", "--number", type=int, default=64, help="number of images")
     options.whole("seed", 0, "seed; image k has seed + k", least=0)
     options.temperature()
-    options.word("convention", "density", "density (the paper's), or the released code's scale")
     options.whole("label", None, "class of the images, for a flow with labels", least=0)
     options.whole("batch_size", 64, "images at a time")
     options.flag("single", "also write each image to a file of its own, samples/SEED.png")
@@ -84,7 +83,7 @@ def run(arguments: Sequence[str]) -> None:
     samples = []
     with torch.no_grad(), bars() as progress:
         for part in progress.track(parts, description="sampling"):
-            z = flow.draw_each(part, settings.temperature, settings.convention)
+            z = flow.draw_each(part, settings.temperature)
             x = exact.decode(z.to(torch.float64, device), labels=labels(len(z))).cpu()
             check_finite(x, "samples")
             x = x[..., :height, :width]
@@ -92,7 +91,7 @@ def run(arguments: Sequence[str]) -> None:
             if settings.single:
                 for seed, image in zip(part, samples[-1], strict=True):
                     write_picture(folder / "samples" / f"{seed:05d}.png", figures.picture(image))
-        z = flow.draw_each(seeds[:STAGED], settings.temperature, settings.convention)
+        z = flow.draw_each(seeds[:STAGED], settings.temperature)
         coarse = exact.coarse(z.to(torch.float64, device), labels=labels(len(z)))
         coarse = [x[..., : -(-height // 2**h), : -(-width // 2**h)] for h, x in enumerate(coarse)]
     images = torch.cat(samples)
