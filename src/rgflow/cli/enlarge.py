@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.enlarging import FACTORS, enlarge
-    from rgflow.photographs.pictures import MAX_READABLE, named, read, write
+    from rgflow.photographs.pictures import MAX_PIXELS, named, read, write
     from rgflow.photographs.scoring import has_averages
     from rgflow.training.optimisation import prepare_machine
 
@@ -47,9 +47,9 @@ def run(arguments: Sequence[str]) -> None:
         path = expanded(name)
         picture = read(path, settings.background)
         height, width = (settings.factor * size for size in picture.size)
-        if height * width > MAX_READABLE:
+        if height * width > MAX_PIXELS:
             raise ValueError(
-                f"Expected a result of at most {MAX_READABLE / 1e6:.0f} megapixels; {path.name} "
+                f"Expected a result of at most {MAX_PIXELS / 1e6:.0f} megapixels; {path.name} "
                 f"would have {height * width / 1e6:.0f}: use a smaller --factor."
             )
         image = torch.from_numpy(picture.pixels(flow.config.channels))
