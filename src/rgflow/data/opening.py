@@ -71,20 +71,7 @@ def picture_file(
     name = getattr(file, "name", "this")
     with opened(file, "a picture file") if isinstance(file, Path) else nullcontext(file) as content:
         try:
-            size = content.seek(0, io.SEEK_END)
-            limit = FILE_BYTES_PER_PIXEL * max(most, MAX_PIXELS) + SPARE_FILE_BYTES
-            if size > limit:
-                raise DamagedError(
-                    f"Expected a picture file of at most {limit / 1e6:.0f} MB; {name} has "
-                    f"{size / 1e6:.0f}: make it smaller, or raise the limit."
-                )
-            found = _header(content, formats)
-            if math.prod(found.size) > most:
-                raise DamagedError(
-                    f"Expected a picture of at most {most / 1e6:g} megapixels; {name} has "
-                    f"{found.width}×{found.height} pixels: make it smaller, or raise the limit."
-                )
-            yield found
+            yield _header(content, name, most, formats)
         except DamagedError:
             raise
         except _RefusedError as error:
@@ -102,16 +89,29 @@ def picture_file(
             ) from error
 
 
-def _header(content: BinaryIO, formats: Sequence[str]) -> ImageFile:
-    """The header of a picture; not by `Image.open`, whose limit is one for all threads."""
+def _header(content: BinaryIO, name: object, most: int, formats: Sequence[str]) -> ImageFile:
+    """The header of a picture of at most so many pixels."""
+    size = content.seek(0, io.SEEK_END)
+    limit = FILE_BYTES_PER_PIXEL * max(most, MAX_PIXELS) + SPARE_FILE_BYTES
+    if size > limit:
+        raise DamagedError(
+            f"Expected a picture file of at most {limit / 1e6:.0f} MB; {name} has "
+            f"{size / 1e6:.0f}: make it smaller, or raise the limit."
+        )
     content.seek(0)
     start = content.read(16)
     Image.init()
-    for name in formats:
-        make, accepts = Image.OPEN.get(name, (None, None))
+    for kind in formats:
+        make, accepts = Image.OPEN.get(kind, (None, None))
         if make and (accepts is None or accepts(start) is True):
             content.seek(0)
-            return make(content, "")
+            found = make(content, "")  # as Image.open would; but that has one limit for all threads
+            if math.prod(found.size) > most:
+                raise DamagedError(
+                    f"Expected a picture of at most {most / 1e6:g} megapixels; {name} has "
+                    f"{found.width}×{found.height} pixels: make it smaller, or raise the limit."
+                )
+            return found
     raise ValueError("unknown format")
 
 

@@ -168,6 +168,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_PI
     with picture_file(file, most) as found:
         loss = _loss(found)
         image, notes = decoded(found)
+        del found  # and with it the memory of its decoder
         if image.has_transparency_data:
             notes.append(f"transparent pixels are seen over {background}")
         return Picture(_seen(image, behind), image, tuple(notes), behind, loss)
