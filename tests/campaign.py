@@ -277,23 +277,6 @@ def attributes(folder: Path) -> Path:
     return folder / "list_attr_celeba.txt"
 
 
-def mnist(suffix: str) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        import gzip
-
-        for part, count in (("train", 40), ("t10k", 10)):
-            for end, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
-                values = np.random.default_rng(0).integers(0, 10, shape, dtype=np.uint8)
-                head = (0x800 + len(shape)).to_bytes(4, "big")
-                head += b"".join(size.to_bytes(4, "big") for size in shape)
-                content = head + values.tobytes()
-                packed = gzip.compress(content, mtime=0) if suffix else content
-                (folder / f"{part}-{end}-ubyte{suffix}").write_bytes(packed)
-        return folder / f"train-images-idx3-ubyte{suffix}"
-
-    return make
-
-
 def cifar10(folder: Path) -> Path:
     random = np.random.default_rng(0)
     for name in (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"):
@@ -380,8 +363,6 @@ KINDS = [
         "list of attributes", attributes,
         lambda path: read_csv(path, 40, [f"{k:06}.jpg" for k in range(40)]) and None, text=True,
     ),
-    Kind("MNIST", mnist(""), lambda path: prepared("mnist", data_root=str(path.parent))),
-    Kind("MNIST, packed", mnist(".gz"), lambda path: prepared("mnist", data_root=str(path.parent))),
     Kind("CIFAR-10", cifar10, lambda path: prepared("cifar10", data_root=str(path.parent))),
     Kind("CelebA", celeba, lambda path: prepared("celeba", data_root=str(path.parent)), text=True),
     *(

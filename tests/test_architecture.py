@@ -21,7 +21,7 @@ SOURCES = {path: top for top in (ROOT, REPRODUCING) for path in sorted(top.rglob
 
 LAYERS = [
     ["checks", "text"],
-    ["kinds", "hmc"],
+    ["kinds"],
     ["cells"],
     ["field_theory"],
     ["actions"],
@@ -31,7 +31,6 @@ LAYERS = [
     ["files", "reading"],
     ["tensors", "presets", "numerics"],
     ["cards"],
-    ["hub"],
     ["priors", "pretrained", "checkpoint"],
     ["conditioners", "latents"],
     ["bijectors"],

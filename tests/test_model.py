@@ -524,6 +524,10 @@ def test_geometries_and_maps_that_do_not_belong_together():
             {"pixels": {"kind": "logit", "dequantization": "variational"}},
             "dequantization to be uniform, .* got 'variational': leave it out",
         ),
+        (
+            {"geometry": {"kind": "windows", "period": 2, "shifts": [[0, 1], [1, 0], [1, 1]]}},
+            r"shifts to be None, .* got \[\[0, 1\]",
+        ),
     ],
 )
 def test_configs_that_contradict_themselves(options, message):

@@ -38,16 +38,6 @@ class ImportanceBound:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bfloat16:
-    """By how much networks in bfloat16, as while training, raise the negative log-likelihood of the
-    same images with the same noise, with its error over the images."""
-
-    images: int
-    difference: float
-    standard_error: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Negative log-likelihood of a set of images, in bits/dim; of real-valued fields in nats/site.
 
@@ -65,7 +55,6 @@ class Evaluation:
         draws: Draws of noise per image.
         draw_error: Standard error of `nll` over draws of noise, the images given.
         bound: The importance-weighted bound; none of real-valued images.
-        bfloat16: What networks in bfloat16 change.
     """
 
     unit: str
@@ -79,7 +68,6 @@ class Evaluation:
     draws: int = 1
     draw_error: float | None = None
     bound: ImportanceBound | None = None
-    bfloat16: Bfloat16 | None = None
 
 
 def evaluate(
@@ -106,7 +94,7 @@ def evaluate(
         seed: Seed of the noise, which depends on it, the draw and the place of the image alone.
         draws: Draws of noise for every image.
         importance: Draws of noise for the importance-weighted bound; 1: no bound.
-        subset: Number of images for the bound, `draw_error` and `bfloat16`; 0: none of these.
+        subset: Number of images for the bound and `draw_error`; 0: neither.
         batch_size: Images at a time; the result depends on it by rounding only.
         labels: Of the images, [N], if the flow has labels.
         progress: Called with the number of likelihoods found so far, and in all.
@@ -130,7 +118,7 @@ def evaluate(
         draws = importance = 1
     n, m = len(images), min(subset, len(images))
     some = torch.arange(m) * n // max(m, 1)
-    total = draws * n + (max(importance - draws, 0) + 1) * m
+    total = draws * n + max(importance - draws, 0) * m
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
     find = partial(
@@ -143,14 +131,10 @@ def evaluate(
     result = replace(summary(flow, mean, seed), draws=draws)
     if not m:
         return result
-    with flow.fast(torch.bfloat16):
-        rough = find(some).total
-    difference, error = mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
     of_draws = flow.unit(torch.stack(log_p))
     spread = of_draws.var(0).mean().item() if len(log_p) > 1 else None
     return replace(
         result,
-        bfloat16=Bfloat16(images=m, difference=difference, standard_error=error),
         draw_error=None if spread is None else math.sqrt(spread / (n * draws)),
         bound=_bound(flow, torch.stack(log_p[:importance])) if importance > 1 else None,
     )

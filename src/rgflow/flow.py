@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -370,10 +370,6 @@ class Flow(Hierarchy):
     def save_pretrained(self, folder: str | Path, storage: Storage | None = None) -> None:
         """Write weights and config into a folder (`rgflow.storing.save`)."""
         storing.save(self, folder, storage)
-
-    def push_to_hub(self, repository: str, storage: Storage | None = None, **options: Any) -> str:
-        """Upload weights and config to the Hugging Face hub (`rgflow.storing.push`)."""
-        return storing.push(self, repository, storage, **options)
 
     @classmethod
     def from_pretrained(

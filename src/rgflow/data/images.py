@@ -70,7 +70,7 @@ class Images:
         if len(found) != 1:
             raise ValueError(
                 f"Expected a data set with exactly one class label per image, as the flow has "
-                f"labels; {self.name} has {len(found)}: use cifar10 or mnist, or set "
+                f"labels; {self.name} has {len(found)}: use cifar10, or set "
                 f"--model.labels 0."
             )
         return found[0]

@@ -78,9 +78,9 @@ def check_windows(flow: Flow) -> RGFlow:
     """
     if not is_of_photographs(flow):
         raise ValueError(
-            "Expected a flow of photographs: geometry windows with an open boundary and its usual "
-            "shifts and offsets, map window, uniform pixels, no labels, such as the model photos; "
-            "this is another one."
+            "Expected a flow of photographs: geometry windows with an open boundary and an even "
+            "period, map window, uniform pixels, no labels, such as the model photos; this is "
+            "another one."
         )
     return cast(RGFlow, flow)
 
