@@ -29,7 +29,7 @@ LAYERS = [
     ["geometries"],
     ["config", "lattice"],
     ["files", "reading"],
-    ["tensors", "presets", "numerics"],
+    ["tensors", "presets", "numerics", "outputs"],
     ["cards"],
     ["priors", "pretrained", "checkpoint"],
     ["conditioners", "latents"],
