@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,11 +152,6 @@ class Subjects(Pictures):
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
 
-    def shaded(self, found: Any) -> Any:
-        """The same result with all of its images as `drawn`."""
-        names = [name for name in ("images", "originals") if hasattr(found, name)]
-        return replace(found, **{name: self.drawn(getattr(found, name)) for name in names})
-
 
 def load_model(settings: Namespace) -> Model:
     """Load the model that a command is about, as its options `run`, `size` and `out` say.
@@ -245,14 +240,8 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
     target = Target(height=config.height, width=config.width, channels=config.channels)
     images, changes = [], []
     for path in map(expanded, files):
-        what = "a picture file, PNG, JPEG or WebP"
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
-        try:
-            picture = open_picture(path)
-            images.append(target.fit(picture))
-        except Exception as error:  # the only class Pillow's errors have in common
-            raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
+        picture = open_picture(path)
+        images.append(target.fit(picture))
         if picture.size != (config.width, config.height):
             sizes = (f"{w}×{h}" for w, h in (picture.size, (config.width, config.height)))
             changes.append(f"{path.name}: fitted from {' to '.join(sizes)} pixels")
