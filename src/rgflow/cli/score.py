@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.collections import shards
-    from rgflow.photographs.pictures import MAX_READABLE
+    from rgflow.photographs.pictures import MAX_PIXELS
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> None:
         shards=shards(settings.paths, settings.download),
         background=settings.background,
         codecs=codecs,
-        most=most(settings, MAX_READABLE),
+        most=most(settings, MAX_PIXELS),
         folder=out.with_name(f"{out.name}.parts") if out else None,
     )
     with ExitStack() as stack:

@@ -27,7 +27,7 @@ from rgflow.flow import Flow
 from rgflow.outputs import lines
 from rgflow.photographs import codecs
 from rgflow.photographs.collections import Shard
-from rgflow.photographs.pictures import MAX_READABLE, Picture
+from rgflow.photographs.pictures import MAX_PIXELS, Picture
 from rgflow.photographs.scoring import Done, bits
 from rgflow.reading import read_json
 from rgflow.text import bars, printable
@@ -98,7 +98,7 @@ class Work:
     shards: Sequence[Shard]
     background: str = "white"
     codecs: Sequence[str] = ()
-    most: int = MAX_READABLE
+    most: int = MAX_PIXELS
     folder: Path | None = None
 
     def begin(self, fingerprint: str, *, overwrite: bool = False) -> tuple["Work", list[Path]]:
@@ -117,7 +117,7 @@ class Work:
         """
         shards, old = [], list[Path]()
         how: list[Any] = [fingerprint, self.background, self.codecs]
-        how += [self.most] * (self.most != MAX_READABLE)
+        how += [self.most] * (self.most != MAX_PIXELS)
         for shard in self.shards:
             what = [how, shard.places, shard.stamps()]
             mark = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
