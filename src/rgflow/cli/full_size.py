@@ -50,11 +50,12 @@ class Photograph:
 
     def save(self, pixels: Tensor, name: str) -> None:
         """Write the picture with other pixels, uint8 [C, H, W], in its own size and mode."""
-        from rgflow.photographs.pictures import write
+        from rgflow.photographs.pictures import named, write
 
         changed = (pixels != self.image).any(0).numpy()
         out = self.model.pictures / f"{self.path.stem}-{name}{self.path.suffix}"
-        self.written.append(write(self.picture.replaced(pixels.numpy(), changed), out))
+        image = self.picture.replaced(pixels.numpy(), changed)
+        self.written.append(write(image, named(image, out)))
 
 
 def photographs(settings: Namespace, model: Model) -> list[Photograph]:
