@@ -123,6 +123,37 @@ def test_files_are_read_in_one_place(call):
     assert found == set(READERS[call])
 
 
+WRITERS = {
+    # The null device; arrays of a cache, which has a folder of its own until it is whole; lines
+    # that are added to records and logs; what is drawn so far.
+    r"(?<!\bpart\.)open\(.*[\"'](?=[rbt]*[wax+])[rwaxbt+]{1,3}[\"']": (
+        "cli/__init__.py", "data/cache.py", "outputs.py", "photographs/enlarging.py",
+        "photographs/tables.py", "training/log.py",
+    ),
+    r"(?<!\bpart)\.write_(text|bytes)\(": (),
+    r"\.savefig\((?!part|buffer)": (),
+    # Into a part that is open, and into memory.
+    r"\b(np|torch)\.save\(": ("cli/sample.py", "metrics/frechet.py"),
+    r"\bsave_file\((?!\w+, part)": (),
+    r"\.save\((?!\s*part|content|file|buffer)[^)]*(format=|kind|PNG|JPEG|GIF|TIFF)": (),
+    r"write_table\((?!.*part\))|to_csv|imsave|imwrite|h5py": (),
+    r"copyfile\((?!.*part)|copytree|shutil\.move|os\.(sym)?link": (),
+    r"os\.(replace|rename)\(|\.rename\(": ("data/cache.py", "files.py"),
+}  # fmt: skip
+"""Calls that write files, other than into the `part` of `rgflow.files.replacing` or into memory,
+and the modules that may."""
+
+
+@pytest.mark.parametrize("call", WRITERS)
+def test_files_are_written_in_one_place(call):
+    found = {
+        str(path.relative_to(ROOT))
+        for path, top in SOURCES.items()
+        if top == ROOT and re.search(call, path.read_text())
+    }
+    assert found == set(WRITERS[call])
+
+
 def test_config_imports_no_torch():
     for path in (*ROOT.glob("config/*.py"), ROOT / "presets.py", ROOT / "lattice.py"):
         assert "torch" not in path.read_text().replace("no torch", "")

@@ -235,10 +235,10 @@ def test_command_of_some_latents(run, tmp_path):
     arguments = ["fields", str(run), "--latents", address, "--draws", "1", "--out", str(tmp_path)]
     assert main(arguments) == 0
     some = ["fields-latents.json", "fields-latents.png", "fields-latents.safetensors"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == some
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == some
     assert main(["fields", str(run), "--level", "2", "--draws", "1", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "atlas-level2.png").is_file()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == [
         "atlas-level2.png",
         *some,
         "fields-level2.json",

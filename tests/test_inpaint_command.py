@@ -166,7 +166,10 @@ def test_find_and_accept(runs, tmp_path, capsys):
 def test_masks_of_before_go(runs, tmp_path, capsys):
     (tmp_path / "mask-1.png").write_bytes(b"of before")
     where = ["--split", "test", "--pick", "[0]", "--find", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "cube"), *where, "--false_alarms", "1e-9"]) == 0
+    arguments = ["inpaint", str(runs / "cube"), *where, "--false_alarms", "1e-9"]
+    assert main(arguments) == 2  # as it could be the user's
+    assert "mask-1.png is there" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
     assert "Nothing is odd" in capsys.readouterr().out
     assert not (tmp_path / "mask-1.png").exists()
 

@@ -132,7 +132,7 @@ def test_levels_of_samples(run, capsys):
 def test_levels_of_given_images(run, tmp_path):
     options = ["--split", "test", "--pick", "[1, 2]", "--draws", "1", "--out", str(tmp_path)]
     assert main(["levels", str(run), *options]) == 0
-    names = {path.name for path in tmp_path.iterdir()}
+    names = {path.name for path in tmp_path.glob("[!.]*")}
     assert names == {"coarse-grained.png", "resampled.png"}
 
 

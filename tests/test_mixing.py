@@ -167,7 +167,7 @@ def test_mix_samples(run, capsys):
 def test_mix_images_of_the_data_set_and_of_other_flows(run, tmp_path):
     options = ["--split", "test", "--pick", "[3, 8]", "--threshold", "0", "--video", "none"]
     assert main(["mix", str(run), *options, "--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"mixing.png", "mixing-grid.png"}
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {"mixing.png", "mixing-grid.png"}
     for name, kind in (("nvp", REAL_NVP["real-nvp"]), ("fields", {"pixels": None, "channels": 1})):
         other = small_run(tmp_path / name, **kind)
         assert main(["mix", str(other), "--pick", "[0, 1]", "--video", "none"]) == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rgflow import files, outputs
+from rgflow import RGFlow, files, outputs, preset
 from rgflow.cli import main
 from rgflow.photographs import enlarging, restoring, tables
 from runs import largest_file
@@ -48,6 +48,7 @@ def contents(folder="."):
 def refused(arguments, capsys, message):
     """A command is refused in one sentence, and changes nothing."""
     before = contents()
+    capsys.readouterr()
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert message in said
@@ -346,3 +347,64 @@ def test_no_cell_is_a_formula(name, here):
     assert main(["score", "--out", "t.csv", "--", name]) == 0
     assert [row["file"] for row in rows_of("t.csv")] == [f"'{name}"]
     assert main(["score", "--out", "t.csv", "--", name]) == 0
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_figures_replace_their_own_and_nothing_else(here, capsys):
+    arguments = ["sample", "msds1-tiny", "-n", "1", "--out", "o"]
+    RGFlow(preset("msds1-tiny").model).save_pretrained("msds1-tiny")
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    assert main([*arguments, "--seed", "3"]) == 0
+    Image.open("o/stages.png").rotate(180).save("o/stages.png")
+    refused(arguments, capsys, "stages.png is there")
+    assert main([*arguments, "--overwrite"]) == 0
+    picture("p/samples.png")
+    refused([*arguments[:-1], "p"], capsys, "p/samples.png is there")
+    picture("q/mixing-grid.png")
+    arguments = [
+        "mix",
+        "msds1-tiny",
+        "--images",
+        "q/mixing-grid.png",
+        "q/mixing-grid.png",
+        "--out",
+        "q",
+    ]
+    refused([*arguments, "--overwrite", "--video", "none"], capsys, "replace no input")
+    # In a folder of its own a command replaces figures, but no input.
+    for _ in range(2):
+        assert main(["sample", "msds1-tiny", "-n", "1"]) == 0
+    picture("msds1-tiny/pictures/mixing-grid.png")
+    arguments[3:] = ["msds1-tiny/pictures/mixing-grid.png"] * 2
+    refused([*arguments, "--video", "none"], capsys, "replace no input")
+
+
+def test_photographs_at_full_size_are_results_like_others(here, capsys):
+    """One that fails is left out, and nothing of the user is replaced."""
+    picture("a/x.png")
+    picture("b/x.png", seed=1)
+    Path("bad.png").write_text("no picture")
+    latent = ["--latent", "[1, 6, 12, 0]", "--values", "2"]
+    arguments = ["traverse", "photos", "--images", "a/x.png", "bad.png", "b/x.png", *latent]
+    assert main([*arguments, "--out", "o"]) == 1
+    assert "left out: bad.png" in capsys.readouterr().out
+    found = [f"{folder}/x-latent-1-6-12-0-{k}.png" for folder in "ab" for k in (1, 2)]
+    assert sorted(contents("o")) == [f"o/{name}" for name in found]
+    picture("p/x-with-x.png")
+    arguments = ["mix", "photos", "--images", "a/x.png", "b/x.png", "bad.png", "--out"]
+    refused([*arguments, "p"], capsys, "p/x-with-x.png is there")
+    assert main([*arguments, "q"]) == 1
+    assert sorted(contents("q")) == ["q/x-with-x.png"]
+    picture("r/x-level-1.png")
+    refused(["levels", "photos", "--images", "a/x.png", "--out", "r"], capsys, "is there")
+
+
+def test_a_limit_of_pixels(here, capsys):
+    picture("x.png")
+    for command in ("repair", "enlarge", "score"):
+        assert main([command, "x.png", "--limit", "0.0001"]) == 2
+        assert "480" in (said := capsys.readouterr().err) or "20 pixels" in said
+    assert main(["enlarge", "x.png", "--limit", "1"]) == 0

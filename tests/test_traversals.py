@@ -198,7 +198,7 @@ def test_one_latent_of_given_images(run, tmp_path, capsys):
     ]
     options += ["--draws", "1", "--video", "none", "--out", str(tmp_path / "out")]
     assert main(["traverse", str(run), *options, "--images", *files]) == 0
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+    names = {path.name for path in (tmp_path / "out").glob("[!.]*")}
     assert names == {"traversal-1-0-2-0.png"}
     said = capsys.readouterr().out
     assert "h = 1, (0, 2), c = 0" in said
@@ -230,7 +230,7 @@ def test_the_same_seeds_give_the_same_files(run, tmp_path):
     for name in ("a", "b"):
         options = ["--latent", "[1, 0, 2, 0]", "--draws", "1", "--out", str(tmp_path / name)]
         assert main(["traverse", str(run), *options]) == 0
-    files = [{p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("a", "b")]
+    files = [{p.name: p.read_bytes() for p in (tmp_path / n).glob("[!.]*")} for n in ("a", "b")]
     assert files[0] == files[1]
     assert len(files[0]) == 2
 

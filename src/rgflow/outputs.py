@@ -12,7 +12,7 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
@@ -113,34 +113,43 @@ class Outputs:
             else:
                 self._made[str(name)] = str(key), str(line.get("sha256"))
 
+    def guard(self) -> None:
+        """Guard what is written from now on, to the end of the command.
+
+        Raises:
+            ValueError: If the record is damaged.
+        """
+        self._read()
+        GUARD.set(self)
+
     @contextmanager
     def guarded(self, *, shared: bool = False) -> Iterator[None]:
-        """Hold the folder of the record for this process, and guard what is written.
+        """Guard what is written in a block, and hold the folder of the record for this process.
 
         Args:
             shared: Whether other processes may have it, too, if theirs is shared as well.
 
         Raises:
-            ValueError: If another process has it, or its record is damaged.
+            ValueError: If another process has it, or the record is damaged.
             OSError: If it can't be made.
         """
-        home = self._home or self._place.parent
-        new = not home.exists()
-        with writing(home, into=True):
-            pass
-        with locked(home, shared=shared) as alone:
-            if not alone:
-                raise ValueError(
-                    f"Expected {home} to itself; another process writes there: wait for it, or "
-                    "name another --out."
-                )
-            self._read()
-            token = GUARD.set(self)
+        home, before = self._home, GUARD.get()
+        new = home is not None and not home.exists()
+        with ExitStack() as stack:
+            if home:
+                with writing(home, into=True):
+                    pass
+                if not stack.enter_context(locked(home, shared=shared)):
+                    raise ValueError(
+                        f"Expected {home} to itself; another process writes there: wait for it, or "
+                        "name another --out."
+                    )
             try:
+                self.guard()
                 yield
             finally:
-                GUARD.reset(token)
-                if new:
+                GUARD.set(before)
+                if home and new:
                     with suppress(OSError):
                         home.rmdir()  # which fails if there is something in it
 
@@ -154,6 +163,14 @@ class Outputs:
             raise ValueError(
                 f"Expected results that replace no input; {path} is one: name another --out."
             )
+        self.check_own(path)
+
+    def check_own(self, path: Path) -> None:
+        """Check that there is nothing at a path that this command didn't write.
+
+        Raises:
+            ValueError: If there is.
+        """
         if self._overwrite or not self._covers(path) or not os.path.lexists(path):
             return
         ours = self._key, _digest(path)
@@ -180,14 +197,15 @@ class Outputs:
             self._written.append(path)
 
     def sources(
-        self, groups: Sequence[Sequence[Path]], patterns: Callable[[Path], Sequence[str]]
+        self, groups: Sequence[Sequence[Path]], patterns: Callable[[int], Sequence[str]]
     ) -> list[Source]:
         """Inputs with names for their results, which differ whatever the system takes for the same.
         Inputs of several folders have results in several folders.
 
         Args:
             groups: For each input, the files that its results depend on; the first one names them.
-            patterns: What the names of the results of an input may be, as for `Source.out`.
+            patterns: What the names of the results of the input with a number may be, as for
+                `Source.out`.
 
         Raises:
             ValueError: If there are other files of these names.
@@ -201,7 +219,7 @@ class Outputs:
                 more = f"-{path.suffix[1:]}" if again else ""
                 stem = path.stem + more + f"-{again}" * (again > 1)
                 one = Source(number, groups[number][0], folder, stem)
-                results = [one.out(pattern) for pattern in patterns(one.path)]
+                results = [one.out(pattern) for pattern in patterns(number)]
                 names = {_folded(result.with_suffix("")) for result in results}
                 if not names & taken:
                     break

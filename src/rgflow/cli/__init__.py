@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextvars import copy_context
 
 from rgflow.checks import check_name, out_of_memory
 from rgflow.text import Lines, printable, show_warning
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = trusting(arguments)
         Lines.said = time.monotonic()
         module = importlib.import_module(f"rgflow.cli.{arguments[0]}")
-        module.run(arguments[1:])
+        copy_context().run(module.run, arguments[1:])  # whose guard ends with it
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as Python flushes it at its end
         return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rgflow.checks import check_name
 from rgflow.cli.parsing import Parser, most, outputs, parse
@@ -49,8 +48,9 @@ def run(arguments: Sequence[str]) -> None:
     flow = trained.load(settings.model).flow
     pixels = most(settings, MAX_PIXELS)
 
-    def names(path: Path) -> list[str]:
-        return [f"*{path.suffix if path.suffix.lower() in LOSSLESS else '.png'}"]
+    def names(number: int) -> list[str]:
+        ending = groups[number][0].suffix
+        return [f"*{ending if ending.lower() in LOSSLESS else '.png'}"]
 
     def work(source: Source) -> None:
         path = source.path

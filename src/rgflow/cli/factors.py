@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.cli.subjects import load_model
 from rgflow.data.source import SPLITS
-from rgflow.files import FACTORS, as_name, expanded, replacing, write_json, writing
+from rgflow.files import FACTORS, as_name, expanded, write_json, writing
 from rgflow.text import Screen, reporting, say, table
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def run(arguments: Sequence[str]) -> None:
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("batch_size", 128, "images encoded at a time")
-    options.word("out", None, "output folder; by default the run folder")
+    names = ("factors.*", "associations.*", "dependence.png", "ranking.png", "directions/*")
+    options.out(None, "output folder; by default the run folder", *names)
     settings = parse(options, arguments)
     if settings.levels == []:
         raise ValueError("Expected --levels to have at least one level; got none.")
@@ -117,8 +118,7 @@ def _write(found: Factors, out: Path) -> str:
     """Write associations and directions, and say where all results are."""
     text = f"All results are in {out / FACTORS}"
     if found.associations:
-        with replacing(out / "associations.safetensors") as part:
-            found.associations.save(part)
+        found.associations.save(out / "associations.safetensors")
         text += ", every latent with every label in associations.safetensors"
     if found.directions:
         text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
@@ -129,6 +129,5 @@ def _write(found: Factors, out: Path) -> str:
             stem += "-"
         stems.append(stem)
         (out / "directions").mkdir(exist_ok=True)
-        with replacing(out / "directions" / f"{stem}.safetensors") as part:
-            one.vector.save(part)
+        one.vector.save(out / "directions" / f"{stem}.safetensors")
     return f"{text}."

@@ -54,7 +54,8 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("seed", 0, "seed; draw k has seed + k", least=0)
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
     options.word("beside", None, "another run to compare with")
-    options.word("out", None, "output folder; by default that of the run")
+    names = ("fields*", "strengths*", "atlas-level*", "beside*")
+    options.out(None, "output folder; by default that of the run", *names)
     settings = parse(options, arguments)
     for other in ("level", "beside"):
         if settings.latents is not None and settings[other] is not None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.files import expanded
+from rgflow.cli.parsing import most, outputs
+from rgflow.outputs import check_space
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
     from rgflow.model import RGFlow
+    from rgflow.outputs import Source
     from rgflow.photographs.pictures import Picture
     from rgflow.trained import Model
 
@@ -23,16 +26,21 @@ class Photograph:
     """A picture file that is changed at its own size.
 
     Attributes:
-        path: Of the file.
+        source: The file, and the names of its results.
         picture: What it holds.
         model: Of photographs.
         written: The files written so far.
     """
 
-    path: Path
+    source: Source
     picture: Picture
     model: Model
     written: list[Path] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.source.path.name
 
     @cached_property
     def flow(self) -> RGFlow:
@@ -53,22 +61,51 @@ class Photograph:
         from rgflow.photographs.pictures import named, write
 
         changed = (pixels != self.image).any(0).numpy()
-        out = self.model.pictures / f"{self.path.stem}-{name}{self.path.suffix}"
         image = self.picture.replaced(pixels.numpy(), changed)
+        out = self.source.out(f"*-{name}{self.source.path.suffix}")
         self.written.append(write(image, named(image, out)))
 
 
-def photographs(settings: Namespace, model: Model) -> list[Photograph]:
-    """The picture files, if they are to be changed at full size: by a model of photographs, and
-    without --size; else none.
-
-    Raises:
-        FileNotFoundError: If a file isn't there.
-        ValueError: If a file can't be read.
-    """
-    from rgflow.photographs.pictures import read
+def is_full_size(settings: Namespace, model: Model) -> bool:
+    """Whether there are picture files that are to be changed at full size: by a model of
+    photographs, and without --size."""
     from rgflow.photographs.scoring import is_of_photographs
 
-    if not settings.images or settings.size is not None or not is_of_photographs(model.flow):
-        return []
-    return [Photograph(path, read(path), model) for path in map(expanded, settings.images)]
+    return bool(settings.images and settings.size is None and is_of_photographs(model.flow))
+
+
+def each(
+    settings: Namespace,
+    model: Model,
+    groups: Sequence[Sequence[Path]],
+    names: Callable[[int], Sequence[str]],
+    work: Callable[[Photograph], None],
+) -> None:
+    """Change photographs one after another; one that fails is left out.
+
+    Args:
+        settings: Of the command.
+        model: Of photographs.
+        groups: For each photograph its file, and others that its results depend on.
+        names: The names of the results of the photograph with a number, as for `Photograph.save`.
+        work: Changes one, and writes the results.
+
+    Raises:
+        ValueError: If names are taken, or photographs were left out.
+    """
+    from rgflow import trained
+    from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, read
+
+    def patterns(number: int) -> list[str]:
+        ending = groups[number][0].suffix
+        ending = ending if ending.lower() in LOSSLESS else ".png"
+        return [f"*-{name}{ending}" for name in names(number)]
+
+    def change(source: Source) -> None:
+        picture = read(source.path, most=most(settings, MAX_PIXELS))
+        check_space(source.folder, len(names(source.number)) * picture.seen.nbytes)
+        work(Photograph(source, picture, model))
+
+    results = outputs(settings, groups, trained.fingerprint(model.flow), own=model.pictures)
+    with results.guarded():
+        results.each(results.sources(groups, patterns), change)

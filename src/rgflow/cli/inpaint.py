@@ -128,7 +128,9 @@ def _add_options(options: Parser) -> None:
     )
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("scale", None, "edge of a drawn pixel", 1, 64)
-    options.word("out", None, "output folder; by default RUN/pictures")
+    options.limit()
+    names = ("inpaint*", "benchmark*", "completions-*")
+    options.out(None, "output folder; by default RUN/pictures", *names)
 
 
 def _check(settings: Namespace) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from rgflow.checks import check_at_least, check_whole, per_level
 from rgflow.cli import subjects
-from rgflow.cli.full_size import Photograph, photographs
+from rgflow.cli.full_size import Photograph, each, is_full_size
 from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded
 from rgflow.text import bar, say, share_bar
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def run(arguments: Sequence[str]) -> None:
         "stay, and samples at a grid of temperatures.",
         "rgflow levels runs/first --pick '[0, 1, 2]' --draws 6",
     )
-    subjects.add_options(options, PICK)
+    subjects.add_options(
+        options, PICK, "progressive.png", "coarse-grained.png", "resampled.png", "*temperatures.png"
+    )
     options.whole("draws", None, "draws of each level's latents; 6, or 1 at full size")
     options.whole("seed", 1000, "seed of these draws", least=0)
     options.several(
@@ -56,9 +59,15 @@ def run(arguments: Sequence[str]) -> None:
     for temperature in settings.temperatures:
         check_at_least("--temperatures", temperature, 0)
     model = subjects.load_model(settings)
-    if pictures := photographs(settings, model):
-        for one in pictures:
-            _at_full_size(one, settings)
+    if is_full_size(settings, model):
+        names = [f"level-{level}" for level in range(1, FINEST)]
+        names += [
+            f"level-{level}-drawn-{number + 1}"
+            for level in range(FINEST)
+            for number in range(settings.draws or 1)
+        ]
+        groups = [[expanded(name)] for name in settings.images]
+        each(settings, model, groups, lambda _: names, lambda one: _at_full_size(one, settings))
     else:
         settings.draws = settings.draws or DRAWS
         _draw(subjects.load(settings, model), settings)
@@ -124,11 +133,11 @@ def _at_full_size(one: Photograph, settings: Namespace) -> None:
     for level in finest:
         for number in range(settings.draws or 1):
             generator = torch.Generator().manual_seed(settings.seed + number)
-            with share_bar(f"{one.path.name}, level {level}") as progress:
+            with share_bar(f"{one.name}, level {level}") as progress:
                 new = draw_level(
                     one.flow, one.image, level, temperature=of_level[level],
                     generator=generator, progress=progress,
                 )  # fmt: skip
             one.save(new, f"level-{level}-drawn-{number + 1}")
     written = subjects.file_names(one.written)
-    say(f"{one.path.name} level by level, the finest {len(finest)}: see {written}.")
+    say(f"{one.name} level by level, the finest {len(finest)}: see {written}.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.checks import check_whole
 from rgflow.cli import subjects
-from rgflow.cli.full_size import Photograph, photographs
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.full_size import Photograph, each, is_full_size
+from rgflow.cli.parsing import Parser, most, parse
+from rgflow.files import expanded
 from rgflow.text import bar, say, share_bar
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
         "from one to the other; and all pairs of images at one Θ.",
         "rgflow mix runs/first --pick '[3, 8, 12]' --threshold 2",
     )
-    subjects.add_options(options, PICK)
+    subjects.add_options(options, PICK, "mixed.png", "mixing*")
     options.whole(
         "threshold",
         None,
@@ -53,8 +55,16 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     subjects.check(settings, PICK)
     model = subjects.load_model(settings)
-    if pictures := photographs(settings, model):
-        _at_full_size(pictures, settings)
+    if is_full_size(settings, model):
+        _check_several(settings.images)
+        first, *others = map(expanded, settings.images)
+        each(
+            settings,
+            model,
+            [[first, other] for other in others],
+            lambda number: [f"with-{others[number].stem}"],
+            lambda one: _at_full_size(one, others[one.source.number], settings),
+        )
     else:
         _draw(subjects.load(settings, model), settings)
 
@@ -101,30 +111,27 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     say(f"{n} images mixed: see {subjects.file_names(found.written)}.")
 
 
-def _at_full_size(pictures: Sequence[Photograph], settings: Namespace) -> None:
-    """The first photograph with the fine levels of each of the others."""
+def _at_full_size(first: Photograph, path: Path, settings: Namespace) -> None:
+    """The first photograph with the fine levels of another one."""
     import torch
 
     from rgflow.photographs.changing import fitted, mix
+    from rgflow.photographs.pictures import MAX_PIXELS, read
 
-    _check_several(pictures)
-    first, *others = pictures
-    count = first.flow.levels
+    count, name = first.flow.levels, path.name
     threshold = THRESHOLD if settings.threshold is None else settings.threshold
     check_whole("--threshold", threshold, 0, count)
     shares = [1.0] * threshold if settings.share is None else settings.share
     if len(shares) > count:
         raise ValueError(
-            f"Expected at most {count} values of --share, one for each level of "
-            f"{first.path.name}; got {len(shares)}."
+            f"Expected at most {count} values of --share, one for each level of {first.name}; got "
+            f"{len(shares)}."
         )
-    for other in others:
-        pixels = fitted(other.image.numpy(), *first.picture.size)
-        with share_bar(f"{first.path.name}, mixed with {other.path.name}") as progress:
-            mixed = mix(
-                first.flow, first.image, torch.from_numpy(pixels), shares, progress=progress
-            )
-        first.save(mixed, f"with-{other.path.stem}")
-        if pixels.shape != other.image.shape:
-            say(f"{other.path.name}: cropped and resized to the size of {first.path.name}.")
-    say(f"{first.path.name} mixed: see {subjects.file_names(first.written)}.")
+    other = read(path, most=most(settings, MAX_PIXELS)).pixels(len(first.image))
+    pixels = fitted(other, *first.picture.size)
+    with share_bar(f"{first.name}, mixed with {name}") as progress:
+        mixed = mix(first.flow, first.image, torch.from_numpy(pixels), shares, progress=progress)
+    first.save(mixed, f"with-{path.stem}")
+    if pixels.shape != other.shape:
+        say(f"{name}: cropped and resized to the size of {first.name}.")
+    say(f"{first.name} mixed with {name}: see {subjects.file_names(first.written)}.")

@@ -34,6 +34,7 @@ class Parser(ArgumentParser):
             description=f"{description} Example: {example}",
             exit_on_error=False,
         )
+        self.names: Sequence[str] = ()
         self.checks: list[tuple[str, Callable[[str, Any], object]]] = []
 
     def _option(self, name: str, kind: Any, default: Any, help: str) -> None:
@@ -112,10 +113,17 @@ class Parser(ArgumentParser):
         """The option for the temperature at which latents are drawn."""
         self._option("temperature", float | list[float], default, help)
 
-    def out(self, default: str | None, help: str) -> None:
-        """The options for where results go, and for what they may replace."""
+    def out(self, default: str | None, help: str, *names: str) -> None:
+        """The options for where results go, and for what they may replace.
+
+        Args:
+            default: A folder; None: a folder of the command's own.
+            help: What it is for.
+            names: Patterns of the names of its files, if these are no results of a picture each.
+        """
         self.word("out", default, help)
         self.flag("overwrite", "also write over files that this command didn't make; never inputs")
+        self.names = names
 
     def limit(self) -> None:
         """The option for the size of pictures that are read (`most`)."""
@@ -152,22 +160,41 @@ def most(settings: Namespace, usual: int) -> int:
     return usual if settings.limit is None else int(1e6 * settings.limit)
 
 
-def outputs(settings: Namespace, groups: Sequence[Sequence[Path]], *more: Any) -> Outputs:
+def outputs(
+    settings: Namespace, groups: Sequence[Sequence[Path]], *more: Any, own: Path = Path()
+) -> Outputs:
     """The results in the folder that `Parser.out` names.
 
     Args:
         settings: Of the command.
         groups: For each input, the files that its results depend on.
         more: What else they depend on.
+        own: The folder of the command's own, in which earlier files may be replaced.
     """
     what = {name: value for name, value in settings.as_dict().items() if name not in NO_SETTINGS}
+    named = expanded(settings.out) if settings.out else None
     return Outputs(
-        expanded(settings.out),
+        named or own,
         [file for files in groups for file in files],
         [__version__, what, *more],
-        overwrite=settings.overwrite,
-        home=expanded(settings.out),
+        overwrite=settings.overwrite or not named,
+        home=named,
     )
+
+
+def _guard(parser: Parser, settings: Namespace) -> None:
+    """Guard what a command writes from now on: its figures may replace what the same command wrote,
+    with whatever settings, but nothing else. Raises a `ValueError` if there is something else."""
+    given = {name: value for name, value in settings.as_dict().items() if name != "out"}
+    every = [value if isinstance(value, list) else [value] for value in given.values()]
+    words = [expanded(word) for words in every for word in words if isinstance(word, str)]
+    named = expanded(settings.out) if settings.out else None
+    overwrite = settings.overwrite or not named
+    results = Outputs(named or Path(), words, parser.prog, overwrite=overwrite, home=named)
+    results.guard()
+    for pattern in parser.names:
+        for path in named.glob(pattern) if named else ():
+            results.check_own(path)
 
 
 def some(settings: Namespace, *names: str) -> dict[str, Any]:
@@ -188,6 +215,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     for name, check in parser.checks if isinstance(parser, Parser) else ():
         if settings[name] is not None:
             check(f"--{name}", settings[name])
+    if isinstance(parser, Parser) and parser.names:
+        _guard(parser, settings)
     return settings
 
 

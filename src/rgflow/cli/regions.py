@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
-from rgflow.files import expanded
+from rgflow.files import expanded, remove
 from rgflow.text import many, reporting, say
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
     if settings.split is not None:
         picked = subjects.picked(settings, model)
         return picked, picked
-    truth = subjects.read(settings.truth, config) if settings.truth else None
-    return subjects.read(settings.images, config), truth
+    truth = subjects.read(settings.truth, config, settings) if settings.truth else None
+    return subjects.read(settings.images, config, settings), truth
 
 
 def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:
@@ -143,7 +143,7 @@ def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures
             grey = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
             written.append(pictures.save(grey, name))
         else:
-            (pictures.folder / name).unlink(missing_ok=True)  # of images looked at before
+            remove(pictures.folder / name)  # of images looked at before
     say(f"See {subjects.file_names(written)}.")
     if not settings.accept:
         say("To fill them in, add --accept, or give masks of your own with --mask.")

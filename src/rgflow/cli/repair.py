@@ -78,10 +78,11 @@ def run(arguments: Sequence[str]) -> None:
             examples[path] = which
         groups.append([path, *regions.mask_of(settings, number)])
 
-    def names(path: Path) -> list[str]:
+    def names(number: int) -> list[str]:
+        path = groups[number][0]
         ending = path.suffix if path.suffix.lower() in LOSSLESS else ".png"
         found = [f"*{ending}", "*-before-after.png", "*-mask.png"]
-        found += [f"*-{number + 1}{ending}" for number in range(settings.completions)]
+        found += [f"*-{k + 1}{ending}" for k in range(settings.completions)]
         return found + ["damaged-*.png"] * (path in examples)
 
     def repair(source: Source) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.cli.subjects import load_model
 from rgflow.files import expanded, writing
+from rgflow.outputs import Outputs
 from rgflow.text import reporting, say
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("places", 8, "maximum number of places in the image to probe")
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
     options.whole("seed", 0, "seed of all randomness", least=0)
-    options.word("out", None, "the HTML file; by default RUN/report.html")
+    options.out(None, "the HTML file; by default RUN/report.html")
     settings = parse(options, arguments)
 
     from datetime import UTC, datetime
@@ -47,6 +48,7 @@ def run(arguments: Sequence[str]) -> None:
     beside = trained.load(settings.beside) if settings.beside else None
     path = expanded(settings.out) if settings.out else model.folder / "report.html"
     _check_writable(path)
+    Outputs(path, [], None, overwrite=settings.overwrite or not settings.out).check(path)
     when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     with reporting() as report:
         subject = _subject(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rgflow.checks import check_whole
 from rgflow.cli.parsing import Parser, parse
 from rgflow.cli.subjects import load_model
-from rgflow.files import write_picture, writing
+from rgflow.files import replacing, write_picture, writing
 from rgflow.text import bars, say
 
 STAGED = 6
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     options.flag("single", "also write each image to a file of its own, samples/SEED.png")
     options.whole("columns", None, "images per row of the grid; by default the grid is square")
     options.whole("scale", 2, "edge of a drawn pixel", 1, MAX_PIXEL_EDGE)
-    options.word("out", None, "output folder; by default RUN/pictures")
+    options.out(None, "output folder; by default RUN/pictures", "samples*", "stages.png")
     settings = parse(options, arguments)
     check_whole("--number", settings.number, 1)
     seeds = range(settings.seed, settings.seed + settings.number)
@@ -75,17 +75,19 @@ def run(arguments: Sequence[str]) -> None:
     exact = copy.deepcopy(flow).to(torch.float64)
     height, width = flow.config.geometry.inside or flow.image_shape[1:]
 
-    parts = [seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)]
+    batches = [
+        seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)
+    ]
     samples = []
     with torch.no_grad(), bars() as progress:
-        for part in progress.track(parts, description="sampling"):
-            z = flow.draw_each(part, settings.temperature)
+        for batch in progress.track(batches, description="sampling"):
+            z = flow.draw_each(batch, settings.temperature)
             x = exact.decode(z.to(torch.float64, device)).cpu()
             check_finite(x, "samples")
             x = x[..., :height, :width]
             samples.append(x.float() if fields else figures.to_bytes(x))
             if settings.single:
-                for seed, image in zip(part, samples[-1], strict=True):
+                for seed, image in zip(batch, samples[-1], strict=True):
                     write_picture(folder / "samples" / f"{seed:05d}.png", figures.picture(image))
         z = flow.draw_each(seeds[:STAGED], settings.temperature)
         coarse = exact.coarse(z.to(torch.float64, device))
@@ -96,8 +98,9 @@ def run(arguments: Sequence[str]) -> None:
     if settings.single:
         messages.append(f"{len(images)} files are in {folder / 'samples'}")
     if fields:
-        with writing(folder / "samples.npy") as path:
-            np.save(path, images.numpy())
+        path = folder / "samples.npy"
+        with writing(path), replacing(path) as part, part.open("wb") as file:
+            np.save(file, images.numpy())
         messages.append(f"{len(images)} fields are in {folder / 'samples.npy'}")
         bounds = figures.bounds(images)
         coarse = [figures.shaded(x, *bounds) for x in coarse]

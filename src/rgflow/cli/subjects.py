@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from rgflow.checks import check_whole
-from rgflow.cli.parsing import Parser
+from rgflow.cli.parsing import Parser, most
 from rgflow.config import FlowConfig
 from rgflow.data.source import SPLITS
 from rgflow.files import expanded, write_picture, writing
@@ -31,8 +31,9 @@ MAX_IMAGES = 100
 """Images in a picture at the most, so that it can be opened."""
 
 
-def add_options(options: Parser, pick: Sequence[int]) -> None:
-    """Add the options for the images and for the folder of pictures."""
+def add_options(options: Parser, pick: Sequence[int], *names: str) -> None:
+    """Add the options for the images and for the folder of pictures, with the patterns of their
+    names."""
     options.model()
     options.several(
         "pick",
@@ -55,7 +56,8 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
     )
     what = f"edge of a drawn pixel; by default images are about {IMAGE_WIDTH} pixels wide"
     options.whole("scale", None, what, 1, 64)
-    options.word("out", None, "output folder; by default RUN/pictures")
+    options.limit()
+    options.out(None, "output folder; by default RUN/pictures", *names)
 
 
 def add_video(options: Parser, what: str) -> None:
@@ -192,7 +194,7 @@ def load(settings: Namespace, model: Model) -> Subjects:
         latents = flow.draw_each(settings.pick, temperature).to(torch.float64, device)
     else:
         given = settings.images
-        images = read(given, flow.config) if given else picked(settings, model)
+        images = read(given, flow.config, settings) if given else picked(settings, model)
         with torch.no_grad():
             latents = exact.encode(images.to(device), dtype=torch.float64)
     return Subjects(
@@ -219,7 +221,7 @@ def file_names(paths: Sequence[Path]) -> str:
     return f"{', '.join(names)} and {last} in {folder}" if names else f"{last} in {folder}"
 
 
-def read(files: Sequence[str], config: FlowConfig) -> Tensor:
+def read(files: Sequence[str], config: FlowConfig, settings: Namespace) -> Tensor:
     """Picture files in the size and the colours of a flow, uint8 [N, C, H, W]; says how they were
     changed to fit.
 
@@ -231,6 +233,7 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
     import torch
 
     from rgflow.data.decoding import Target, open_picture
+    from rgflow.data.opening import MAX_PIXELS
 
     if config.pixels is None:
         raise ValueError(
@@ -240,7 +243,7 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
     target = Target(height=config.height, width=config.width, channels=config.channels)
     images, changes = [], []
     for path in map(expanded, files):
-        picture = open_picture(path)
+        picture = open_picture(path, most(settings, MAX_PIXELS))
         images.append(target.fit(picture))
         if picture.size != (config.width, config.height):
             sizes = (f"{w}×{h}" for w, h in (picture.size, (config.width, config.height)))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.cli import subjects
-from rgflow.cli.full_size import Photograph, photographs
+from rgflow.cli.full_size import Photograph, each, is_full_size
 from rgflow.cli.parsing import Parser, parse
+from rgflow.files import expanded
 from rgflow.text import bar, say, share_bar, with_error
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run(arguments: Sequence[str]) -> None:
         "each receptive field beside the varied images, and an animation.",
         "rgflow traverse runs/first --latent '[2, 0, 4, 1]' --range '[0, 6]'",
     )
-    subjects.add_options(options, PICK)
+    subjects.add_options(options, PICK, "traversal*")
     options.several(
         "latent",
         int,
@@ -70,9 +71,21 @@ def run(arguments: Sequence[str]) -> None:
         torch.linspace(first, last, count, dtype=torch.float64).tolist()
         for count in (settings["values"], FRAMES)
     ]
-    if pictures := photographs(settings, model):
-        for one in pictures:
-            _at_full_size(one, ways[0], settings)
+    if is_full_size(settings, model):
+        if settings.latent is None:
+            raise ValueError(
+                "Expected --latent '[h, i, j, c]', level, pixel position and channel, for pictures "
+                "at full size; got none."
+            )
+        names = [f"{_which(settings)}-{number}" for number in range(1, len(ways[0]) + 1)]
+        groups = [[expanded(name)] for name in settings.images]
+        each(
+            settings,
+            model,
+            groups,
+            lambda _: names,
+            lambda one: _at_full_size(one, names, ways[0], settings),
+        )
     else:
         _draw(subjects.load(settings, model), ways, settings)
 
@@ -156,19 +169,21 @@ def _stem(settings: Namespace) -> str:
     return "traversals"
 
 
-def _at_full_size(one: Photograph, values: Sequence[float], settings: Namespace) -> None:
+def _which(settings: Namespace) -> str:
+    """The latent that is varied, as part of a name."""
+    return f"latent-{'-'.join(map(str, settings.latent))}"
+
+
+def _at_full_size(
+    one: Photograph, names: Sequence[str], values: Sequence[float], settings: Namespace
+) -> None:
     """A photograph with one of its latents at several values."""
     from rgflow.photographs.changing import vary
 
-    if settings.latent is None:
-        raise ValueError(
-            "Expected --latent '[h, i, j, c]', level, pixel position and channel, for pictures at "
-            "full size; got none."
-        )
-    with share_bar(f"{one.path.name}, traversing") as progress:
-        for number, value in enumerate(values, 1):
+    with share_bar(f"{one.name}, traversing") as progress:
+        for number, (name, value) in enumerate(zip(names, values, strict=True), 1):
             new, _ = vary(one.flow, one.image, tuple(settings.latent), value, add=settings.add)
-            one.save(new, f"latent-{'-'.join(map(str, settings.latent))}-{number}")
+            one.save(new, name)
             progress(number / len(values))
     written = subjects.file_names(one.written)
-    say(f"{one.path.name} with the latent at {values[0]:g} to {values[-1]:g}: see {written}.")
+    say(f"{one.name} with the latent at {values[0]:g} to {values[-1]:g}: see {written}.")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from rgflow.data.images import Array, Pixels
-from rgflow.data.opening import decoded, flat, picture_file
+from rgflow.data.opening import MAX_PIXELS, decoded, flat, picture_file
 from rgflow.data.source import Chunk, Request, Source, processors
 from rgflow.text import printable
 
@@ -93,7 +93,7 @@ class Target:
         return np.asarray(image).reshape(*self.shape[1:], self.channels).transpose(2, 0, 1)
 
 
-def open_picture(file: Path | BinaryIO) -> Image.Image:
+def open_picture(file: Path | BinaryIO, most: int = MAX_PIXELS) -> Image.Image:
     """A PNG, JPEG or WebP file, whatever its name, in its own size, as 8-bit grey or RGB.
 
     Turned as its EXIF orientation says, transparency on black, 16 bits as the upper 8, the first
@@ -103,7 +103,7 @@ def open_picture(file: Path | BinaryIO) -> Image.Image:
         FileNotFoundError: If it isn't there.
         ValueError: If it isn't such a file, is damaged or too large.
     """
-    with picture_file(file, formats=FORMATS) as found:
+    with picture_file(file, most, FORMATS) as found:
         return flat(decoded(found)[0], (0, 0, 0))
 
 

@@ -244,8 +244,8 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     return sorted(dict.fromkeys(name for row in rows for name in row), key=place)
 
 
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+def _write_csv(part: Path, rows: Sequence[Row]) -> None:
+    with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
@@ -257,17 +257,17 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if risky else value
 
 
-def _write_lines(path: Path, rows: Sequence[Row]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def _write_lines(part: Path, rows: Sequence[Row]) -> None:
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+def _write_parquet(part: Path, rows: Sequence[Row]) -> None:
     check_installed("pyarrow", "to write Parquet", "hf", other=", or end --out in .csv")
     import pyarrow
     from pyarrow import parquet
 
     columns = {name: [row.get(name) for row in rows] for name in _columns(rows)}
-    parquet.write_table(pyarrow.table(columns), path)
+    parquet.write_table(pyarrow.table(columns), part)
 
 
 WRITERS: dict[str, Callable[[Path, Sequence[Row]], None]] = {
