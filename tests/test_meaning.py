@@ -387,7 +387,6 @@ def test_mistakes_are_told_before_anything_is_done():
     for options, message in (
         ({"levels": [9]}, "Expected a level of 0 to 1; got 9"),
         ({"levels": []}, "Expected at least one level to look for directions in; got none"),
-        ({"folds": 6}, "Expected folds to be at most 5; got 6"),
         ({"places": 0}, "Expected places to be at least 1; got 0"),
         ({"labels": [label("a", values * np.nan)]}, "Expected finite values of label 'a'; got NaN"),
         ({"labels": [label("a", values[1:])]}, "Expected 20 values of label 'a'"),
@@ -418,7 +417,7 @@ def test_factors_of_msds(msds_run, capsys):
     assert main(["factors", str(msds_run), "--data", "msds1", *QUICK]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Held-out R² from the latents of one level: linear probes. Ridge, penalties" in said
-    assert "60 images, 1 of 5 parts held out, 1 place, seed 0" in said
+    assert "60 images, a fifth held out, 1 place, seed 0" in said
     found = json.loads((msds_run / "factors.json").read_text())
     assert found["data"] == "msds1"
     assert found["probes"]["images"] == 60
@@ -555,7 +554,6 @@ def test_factors_of_a_model_and_fields(tmp_path):
         (["--count", "0"], "Expected --count to be at least 1; got 0."),
         (["--threshold", "-1"], "Expected --threshold to be at least 0"),
         (["--split", "tset"], "(nearest: test)"),
-        (["--folds", "7"], "Expected folds to be at most 5; got 7."),
         (["--levels", "[9]"], "Expected a level of 0 to 1; got 9."),
         (["--levels", "[]"], "Expected --levels to have at least one level; got none."),
         (["--labels", "none.csv"], "Expected a CSV file with labels; there is none at none.csv."),

@@ -112,7 +112,7 @@ def test_every_score_stands_beside_its_settings(reports):
     said = sections(reports["msds2"])
     for words in (
         "linear probes", "penalties 10, 100, 1000, 10000, 100000; 100 images",
-        "1 of 5 parts held out, 1 place",
+        "a fifth held out, 1 place",
         "40 boosted trees", "factor|level 0|level 1", "base angle|", "shuffled labels|",
         "score|value|shuffled labels", "DCI completeness|", "trees of depth 8, seed 0",
         "level|steps|correlation|of |z||nats|pixels", "at most 200 pairs",

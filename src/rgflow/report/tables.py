@@ -194,7 +194,7 @@ def probes(table: ProbeTable) -> Iterator[Table]:
             title=f"Held-out R² from the latents of one level: {probe} probes",
             head=("factor", *(f"level {h}" for h in range(table.levels))),
             rows=rows,
-            settings=f"{how[probe]}; {table.images} images, {table.folds} of 5 parts held out, "
+            settings=f"{how[probe]}; {table.images} images, a fifth held out, "
             f"{many(len(table.places), 'place')}, seed {table.seed}.",
             shades=shades,
         )
