@@ -19,12 +19,12 @@ from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
+from rgflow.figures.cones import generation_cones, inference_cone
 from rgflow.figures.field_theory import overview, renormalization
 from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import path_frames, thresholds
-from rgflow.figures.network import generation_cones, inference_cone, network_views
 from rgflow.figures.traversals import Shown, labels, traversal_frames
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
@@ -226,7 +226,7 @@ def mixing(subject: ReportedFlow) -> Section:
 
 
 def cones(subject: Reported) -> Section:
-    """The network, and the cones of latents and pixels."""
+    """The cones of latents and pixels."""
     lattice, image = subject.flow.lattice, subject.example
     if not isinstance(lattice, Lattice):
         return Section(title="Cones", text=["In this flow every latent may reach every pixel."])
@@ -239,7 +239,6 @@ def cones(subject: Reported) -> Section:
             "which latents a region of pixels can change (its inference cone)."
         ],
         parts=[
-            still(network_views(lattice), "The network from the side, and from above"),
             still(inference_cone(lattice, box, image), "Latents that a region reaches"),
             still(generation_cones(lattice, image=image), "Pixels that single latents reach"),
         ],
