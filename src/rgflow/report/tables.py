@@ -93,8 +93,7 @@ def scales(found: Sequence[Scale]) -> Table:
 
 def telling(one: Association) -> str:
     """The information that a latent has about a label."""
-    measure = f"AUC {shown(one.auc)}" if not math.isnan(one.auc) else f"r {shown(one.correlation)}"
-    return f"{shown(one.information)} nats, {measure}"
+    return f"{shown(one.information)} nats, r {shown(one.correlation)}"
 
 
 def name(found: Factors, address: Address) -> str:
