@@ -5,17 +5,23 @@ import math
 import re
 import types
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
+from rgflow import __version__
 from rgflow.checks import check_at_least, check_name, check_whole
+from rgflow.files import expanded
+from rgflow.outputs import Outputs
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 MAX_INT = 2**63 - 1
 """The largest integer of 64 bits, which tensors and generators take."""
+NO_SETTINGS = ("pictures", "images", "mask", "out", "overwrite", "limit", "config")
+"""Options on which results don't depend, or only by the content of files."""
 TEMPERATURE_HELP = "T of p^(1/T): one number, or one per level, level 0 first"
 
 
@@ -106,6 +112,16 @@ class Parser(ArgumentParser):
         """The option for the temperature at which latents are drawn."""
         self._option("temperature", float | list[float], default, help)
 
+    def out(self, default: str | None, help: str) -> None:
+        """The options for where results go, and for what they may replace."""
+        self.word("out", default, help)
+        self.flag("overwrite", "also write over files that this command didn't make; never inputs")
+
+    def limit(self) -> None:
+        """The option for the size of pictures that are read (`most`)."""
+        self._option("limit", float, None, "megapixels of a picture at the most; by default 250")
+        self.checks.append(("limit", lambda what, value: check_at_least(what, value, 0)))
+
     def data(self) -> None:
         """The option for another data set than that of the run."""
         self.word("data", None, "data set; by default that of the run")
@@ -129,6 +145,29 @@ def extracted(
         else:
             left.append(word)
     return left, found
+
+
+def most(settings: Namespace, usual: int) -> int:
+    """The number of pixels that `Parser.limit` allows."""
+    return usual if settings.limit is None else int(1e6 * settings.limit)
+
+
+def outputs(settings: Namespace, groups: Sequence[Sequence[Path]], *more: Any) -> Outputs:
+    """The results in the folder that `Parser.out` names.
+
+    Args:
+        settings: Of the command.
+        groups: For each input, the files that its results depend on.
+        more: What else they depend on.
+    """
+    what = {name: value for name, value in settings.as_dict().items() if name not in NO_SETTINGS}
+    return Outputs(
+        expanded(settings.out),
+        [file for files in groups for file in files],
+        [__version__, what, *more],
+        overwrite=settings.overwrite,
+        home=expanded(settings.out),
+    )
 
 
 def some(settings: Namespace, *names: str) -> dict[str, Any]:
