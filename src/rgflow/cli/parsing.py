@@ -6,12 +6,12 @@ import re
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from rgflow import __version__
-from rgflow.checks import check_at_least, check_name, check_whole
+from rgflow.checks import check_at_least, check_name, check_whole, unknown_name
 from rgflow.files import expanded
 from rgflow.outputs import Outputs
 
@@ -227,6 +227,8 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
     if wrong and wrong.group(1) in actions:
         kind = getattr(actions[wrong.group(1)], "_typehint", None)
         given = wrong.group(2).strip()
+        if get_origin(kind) is Literal:
+            return unknown_name(f"--{wrong.group(1)}", given, map(str, get_args(kind)))
         return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}."
     unknown = re.search(r"(?:nrecognized arguments:|Key|Option) ['\"]?-*([\w.\-]+)", message)
     if unknown and unknown.group(1) not in actions:
