@@ -36,7 +36,7 @@ LAYERS = [
     ["bijectors"],
     ["images"],
     ["hierarchy"],
-    ["bits", "drawing", "storing"],
+    ["storing"],
     ["flow"],
     ["model", "baselines"],
     ["architectures", "cones", "metrics"],
@@ -105,8 +105,8 @@ READERS = {
     r"json\.loads?\(": ("reading.py", "files.py"),
     r"np\.load\(|open_memmap|np\.memmap": ("reading.py",),
     r"pickle\.loads?\(": (),
-    # Of pictures that were just drawn.
-    r"Image\.open\((?!.*(formats=|buffer|BytesIO))": ("figures/animations.py", "report/page.py"),
+    r"(?m)^(?!\s*>>>).*Image\.open\(": (),
+    r"Image\.OPEN": ("data/opening.py",),
     r"import_module\(": ("cli/__init__.py", "kinds.py"),
     r"resolve_name\(": (),
 }

@@ -185,7 +185,6 @@ def test_mistakes_with_a_run(run, capsys):
         (["--out", "/proc/nope"], "Expected to write /proc/nope"),
         (["--temperature", "-1"], "temperature to be at least 0"),
         (["--temperature", "[1, 1]"], "one for each of the 4 levels; got 2"),
-        (["--convention", "scal"], "nearest: scale"),
         (["--scale", "100000"], "--scale to be at most 64"),
     ):
         assert main(["sample", str(run), *arguments]) == 2

@@ -222,14 +222,13 @@ def test_levels(pair):
 @torch.no_grad()
 def test_samples_with_and_without_generators(pair):
     flow, away = pair
-    temperatures = flow.draw(1).map(torch.abs)
-    check(away.draw(2, temperatures.to(DEVICE), seeded()), flow.draw(2, temperatures, seeded()))
+    check(away.draw(2, 0.5, seeded()), flow.draw(2, 0.5, seeded()))
     check(away.draw_each([3, 4]), flow.draw_each([3, 4]))
     ours = devices.Generator().manual_seed(0)
-    check(away.draw(2, temperatures.to(DEVICE), ours), flow.draw(2, temperatures, seeded()))
-    for x in (away.sample(2), away.sample(1, low_precision=True)):
-        assert x.device == DEVICE
-        assert x.isfinite().all()
+    check(away.draw(2, 0.5, ours), flow.draw(2, 0.5, seeded()))
+    x = away.sample(2)
+    assert x.device == DEVICE
+    assert x.isfinite().all()
 
 
 @pytest.mark.parametrize("pair", ["affine-paper", "marginal", "cube-marginal"], indirect=True)

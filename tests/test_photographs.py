@@ -503,7 +503,7 @@ def test_pictures_are_upright_and_named(tmp_path):
     image.save(
         tmp_path / "moving.gif", save_all=True, append_images=[image.rotate(90), image.rotate(180)]
     )
-    assert pictures.read(tmp_path / "moving.gif").notes == ("the first of 3 frames is used",)
+    assert pictures.read(tmp_path / "moving.gif").notes == ("only its first frame is used",)
     image.putalpha(0)
     image.save(tmp_path / "clear.png")
     assert (pictures.read(tmp_path / "clear.png", "#0a141e").seen[:, 0, 0] == (10, 20, 30)).all()

@@ -282,7 +282,7 @@ def test_fields_are_drawn_as_numbers(tmp_path):
         (["--images", "a.png", "--temperature", "0.5"], "--temperature only for samples"),
         (["--split", "test", "--temperature", "0.5"], "--temperature only for samples"),
         (["--images", "/no/such.png"], "there is none at /no/such.png"),
-        (["--images", __file__], "can't be read"),
+        (["--images", __file__], "isn't one, or is damaged"),
         (["--split", "test", "--pick", "[500]"], "Expected indices below 180"),
         (["--temperature", "-1"], "temperature to be at least 0"),
         (["--temperature", "[1, 1, 1]"], "one for each of the 2 levels; got 3"),

@@ -37,14 +37,14 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.enlarging import FACTORS, enlarge
-    from rgflow.photographs.pictures import LOSSLESS, MAX_READABLE, named, read, write
+    from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, named, read, write
     from rgflow.photographs.scoring import has_averages
     from rgflow.training.optimisation import prepare_machine
 
     check_name("--factor", str(settings.factor), [str(factor) for factor in FACTORS])
     prepare_machine()
     flow = trained.load(settings.model).flow
-    pixels = most(settings, MAX_READABLE)
+    pixels = most(settings, MAX_PIXELS)
 
     def names(path: Path) -> list[str]:
         return [f"*{path.suffix if path.suffix.lower() in LOSSLESS else '.png'}"]

@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.examples import EXAMPLES, damaged
-    from rgflow.photographs.pictures import LOSSLESS, MAX_READABLE, read, write
+    from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, read, write
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> None:
             picture = read(damaged(which)[0])
             write(picture.image, source.out("damaged-*.png"))
         else:
-            picture = read(source.path, settings.background, most=most(settings, MAX_READABLE))
+            picture = read(source.path, settings.background, most=most(settings, MAX_PIXELS))
         _repair(flow, results, source, picture, settings)
 
     results = outputs(settings, groups, trained.fingerprint(flow))

@@ -240,14 +240,8 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
     target = Target(height=config.height, width=config.width, channels=config.channels)
     images, changes = [], []
     for path in map(expanded, files):
-        what = "a picture file, PNG, JPEG or WebP"
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
-        try:
-            picture = open_picture(path)
-            images.append(target.fit(picture))
-        except Exception as error:  # the only class Pillow's errors have in common
-            raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
+        picture = open_picture(path)
+        images.append(target.fit(picture))
         if picture.size != (config.width, config.height):
             sizes = (f"{w}×{h}" for w, h in (picture.size, (config.width, config.height)))
             changes.append(f"{path.name}: fitted from {' to '.join(sizes)} pixels")
