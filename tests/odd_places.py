@@ -417,7 +417,7 @@ def masks(folder: Path, random: Random, model: str) -> Scene:
 NAMES = [
     b"caf\xe9.png", b"\xff\xfe.png", b"x" * 240 + b".png", "é".encode() * 120 + b".png",
     b"a\nb.png", b"a\rb.png", b"a\tb.png", b"\x1b[31mred\x1b[0m.png", b"-rf.png", b"--box.png",
-    b"=cmd|' /C calc'!A0.png", b"@x.png", b"+1.png", b" .png", b"a .png", b"...png", b"%s{}.png",
+    b"=cmd|' -C calc'!A0.png", b"@x.png", b"+1.png", b" .png", b"a .png", b"...png", b"%s{}.png",
     b"[red]x[bold].png", "\u202egnp.exe.png".encode(), b"a:b*?.png", b"~.png", b"$HOME.png",
     b"example:scratches", b"hf:x.png", b".hidden.png", b"a.tar", b"a.png.part", b".a.png.1.part",
     b"a;b&c.png", b"\"a'.png", b"a,b.png", b"\x7f.png", b"a-mask.png", b"a-before-after.png", b"a",
