@@ -34,7 +34,7 @@ BOX = "[1,1,2,2]"
 """What is repaired of most pictures."""
 TURNS = dict(zip((2, 3, 4, 5, 6, 7, 8), (0, 3, 1, 5, 4, 6, 2), strict=True))
 """How Pillow turns pictures, by their orientations."""
-KEPT = re.compile(r"\.rgflow.*|.*\.parts")
+KEPT = re.compile(r"\.rgflow.*|.*\.parts", re.DOTALL)
 """Names in which commands keep what they have made."""
 
 
