@@ -321,12 +321,6 @@ def test_enlarged_pictures_hold_what_was_there(photos, chelsea, temperature):
     assert torch.equal(found[:, ::4, ::4], chelsea[:, :31, :30])
 
 
-@pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 3), (2, 100), (100, 1)])
-def test_pictures_that_are_too_small_to_keep_their_pixels(photos, height, width):
-    with pytest.raises(ValueError, match="Expected photographs of at least 4×4 pixels; got "):
-        enlarge(photos, torch.zeros(3, height, width, dtype=torch.uint8))
-
-
 def test_enlarging_continues_after_an_interruption(photos, chelsea, tmp_path):
     def enlarged(keep, progress=None):
         generator = torch.Generator().manual_seed(0)
@@ -637,7 +631,7 @@ def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
     scored((25, 32), (25, 33), said="2 of 3 shards are kept")
     random_flow(seed=1, **OPEN).float().save_pretrained(tmp_path / "model")
     scored(*every, said="0 of 3 shards are kept")
-    assert len(list((tmp_path / "kept.csv.parts").iterdir())) == 4
+    assert len(list((tmp_path / "kept.csv.parts").glob("[!.]*"))) == 4
 
 
 @pytest.mark.parametrize("there", [True, False])

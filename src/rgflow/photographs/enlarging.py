@@ -65,7 +65,7 @@ def enlarge(
 
     Raises:
         ValueError: If the flow is of another kind or has weights of its own at some levels, the
-            image is too small, the temperature is negative, or there is no such factor.
+            temperature is negative, or there is no such factor.
         OSError: If `keep` can't be written.
 
     Example:
@@ -84,7 +84,6 @@ def enlarge(
         )
     if temperature is not None:
         check_at_least("temperature", temperature, 0)
-    sized(flow, image[None])  # which raises: pixels of smaller images wouldn't stay
     done, total = 0, image[0].numel() * (factor**2 - 1)
     with _Kept(keep) if keep else nullcontext() as kept:
         while factor > 1:
