@@ -107,8 +107,6 @@ class TrainConfig(Config):
     """Number of validation images."""
     keep: Positive = 2
     """Number of checkpoints to keep, the newest ones; the best model is kept as well."""
-    tensorboard: bool = False
-    """Whether to write TensorBoard files as well."""
     seed: NotNegative = 0
     """Seed of weights, data order and dequantisation."""
 
