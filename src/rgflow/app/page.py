@@ -197,9 +197,9 @@ class Page:
             wire()
 
 
-def set_view(name: str) -> Handler:
-    """A handler that sets an attribute of the view."""
-    return lambda work, value=None: setattr(work.view, name, value)
+def set_view(name: str, value: object = None) -> Handler:
+    """A handler that sets an attribute of the view to a value, or to that of an input."""
+    return lambda work, value=value: setattr(work.view, name, value)
 
 
 def seed_from(seed: float | None) -> int:
