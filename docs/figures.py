@@ -16,6 +16,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import network as views
 import numpy as np
 import torch
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -158,8 +159,7 @@ def layers() -> None:
 
 def network() -> None:
     """The network of a 32×32 image from the side and from above."""
-    picture = figures.network_views(Lattice(height=32, width=32))
-    picture.save(OUT / "network.png", optimize=True)
+    save(views.network(Lattice(height=32, width=32)), "network")
 
 
 def cones() -> None:
@@ -167,7 +167,7 @@ def cones() -> None:
     lattice = Lattice(height=32, width=32)
     region = lattice.box(7, 11, 10, 10)
     figures.inference_cone(lattice, region).save(OUT / "cone.png", optimize=True)
-    image = torch.from_numpy(msds.generate("msds1", 1, workers=0)[0])[0]
+    image = torch.from_numpy(next(msds.stream("msds1", 1)).images)[0]
     figures.generation_cones(lattice, image=image).save(OUT / "generation.png", optimize=True)
 
 
