@@ -36,7 +36,7 @@ LAYERS = [
     ["bijectors"],
     ["images"],
     ["hierarchy"],
-    ["bits", "drawing", "storing"],
+    ["storing"],
     ["flow"],
     ["model", "baselines"],
     ["architectures", "cones", "metrics"],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 import devices
@@ -222,14 +223,13 @@ def test_levels(pair):
 @torch.no_grad()
 def test_samples_with_and_without_generators(pair):
     flow, away = pair
-    temperatures = flow.draw(1).map(torch.abs)
-    check(away.draw(2, temperatures.to(DEVICE), seeded()), flow.draw(2, temperatures, seeded()))
+    check(away.draw(2, 0.5, seeded()), flow.draw(2, 0.5, seeded()))
     check(away.draw_each([3, 4]), flow.draw_each([3, 4]))
     ours = devices.Generator().manual_seed(0)
-    check(away.draw(2, temperatures.to(DEVICE), ours), flow.draw(2, temperatures, seeded()))
-    for x in (away.sample(2), away.sample(1, low_precision=True)):
-        assert x.device == DEVICE
-        assert x.isfinite().all()
+    check(away.draw(2, 0.5, ours), flow.draw(2, 0.5, seeded()))
+    x = away.sample(2)
+    assert x.device == DEVICE
+    assert x.isfinite().all()
 
 
 @pytest.mark.parametrize("pair", ["affine-paper", "marginal", "cube-marginal"], indirect=True)
@@ -420,8 +420,10 @@ def test_evaluation_and_metrics():
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_step_of_training(optimizer):
     def trained(flow: Flow, x: Tensor) -> list[Tensor]:
-        optimisation = Optimisation(flow, TrainConfig(optimizer=optimizer))
-        optimisation.step(-flow.train().log_prob(x).mean() / flow.dim, lr=1e-2)
+        alone = Accelerator(device_placement=False)
+        optimisation = Optimisation(flow, TrainConfig(optimizer=optimizer), alone)
+        optimisation.backward(-flow.train().log_prob(x).mean() / flow.dim)
+        optimisation.update(lr=1e-2)
         return list(flow.parameters())
 
     flow = make("levels")

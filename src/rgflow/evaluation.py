@@ -79,7 +79,6 @@ def evaluate(
     importance: int = 8,
     subset: int = 100,
     batch_size: int = 128,
-    labels: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Negative log-likelihood of images, with all that `Evaluation` holds.
@@ -96,7 +95,6 @@ def evaluate(
         importance: Draws of noise for the importance-weighted bound; 1: no bound.
         subset: Number of images for the bound and `draw_error`; 0: neither.
         batch_size: Images at a time; the result depends on it by rounding only.
-        labels: Of the images, [N], if the flow has labels.
         progress: Called with the number of likelihoods found so far, and in all.
 
     Raises:
@@ -121,9 +119,7 @@ def evaluate(
     total = draws * n + max(importance - draws, 0) * m
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
-    find = partial(
-        terms_of, flow, images, seed=seed, batch_size=batch_size, labels=labels, progress=advance
-    )
+    find = partial(terms_of, flow, images, seed=seed, batch_size=batch_size, progress=advance)
     parts = [find(draw=draw) for draw in range(draws)]
     log_p = [part.total[some] for part in parts]
     log_p += [find(some, draw=draw).total for draw in range(draws, importance if m else 0)]
@@ -149,7 +145,6 @@ def terms_of(
     seed: int = 0,
     draw: int = 0,
     batch_size: int = 128,
-    labels: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Terms:
     """`Flow.terms` of many images, in float64 and on the CPU; the rest is as for `evaluate`.
@@ -172,8 +167,7 @@ def terms_of(
         x = images[places]
         if _is_noisy(flow, images):
             x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
-        of_x = None if labels is None else labels[places].to(flow.device)
-        parts.append(flow.terms(x.to(flow.device), labels=of_x))
+        parts.append(flow.terms(x.to(flow.device)))
         if progress:
             progress(len(places))
     return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())

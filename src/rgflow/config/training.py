@@ -107,8 +107,6 @@ class TrainConfig(Config):
     """Number of validation images."""
     keep: Positive = 2
     """Number of checkpoints to keep, the newest ones; the best model is kept as well."""
-    tensorboard: bool = False
-    """Whether to write TensorBoard files as well."""
     seed: NotNegative = 0
     """Seed of weights, data order and dequantisation."""
 
@@ -129,11 +127,6 @@ class TrainConfig(Config):
             raise ValueError(
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "
                 f"convolutions; got muon, which is for matrices."
-            )
-        if self.data == "none" and self.model.labels:
-            raise ValueError(
-                "Expected a flow without labels if there is no data set; got one with labels: set "
-                "model.labels to 0."
             )
         if self.objective.needs_data not in (None, self.data != "none"):
             needs = "a data set" if self.objective.needs_data else "data none"

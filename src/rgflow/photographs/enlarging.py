@@ -170,7 +170,7 @@ def _uniforms(
     """Numbers by which bytes like [k, C] are drawn: uniform at temperature 1; ½ without one."""
     if temperature is None:
         return torch.full_like(like, 0.5)
-    prior = flow.prior.tempered(temperature, "density")
+    prior = flow.prior.tempered(temperature)
     z = prior.sample_like(torch.empty(like.shape, dtype=like.dtype), generator)
     return from_cube(flow.prior.to_cube(z).to(like))
 

@@ -26,7 +26,7 @@ from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation, training_dtype
 
 CHANGEABLE = {
-    "minutes", "steps", "validate_every", "validate_count", "keep", "tensorboard", "compile",
+    "minutes", "steps", "validate_every", "validate_count", "keep", "compile",
     "accumulate", "data_root", "download", "pretrained",
 }  # fmt: skip
 """Settings that may change when a run is resumed."""
@@ -94,7 +94,6 @@ class Trainer:
             world=accelerator.num_processes,
             dtype=getattr(torch, config.dtype),
             endless=_endless(config, accelerator),
-            labels=images.classes if images and flow.labels else None,
         )
         self.networks = training_dtype(config.model.compute_dtype)
         self.data = _fingerprint(images) if images else ""
