@@ -130,6 +130,8 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
     if (channels := tags.get(277, 0)) > len(file.getbands()):
         notes.append(f"only {len(file.getbands())} of {channels} channels are read and written")
     file.load()
+    if file.mode == "P" and not file.palette:
+        raise ValueError("it has no palette")
     try:
         image = ImageOps.exif_transpose(file)  # a copy: the file holds on to memory of its decoder
         if tags and {*file.getexif()} & {*WORDS}:
