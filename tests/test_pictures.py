@@ -275,6 +275,7 @@ def test_words_of_tiff_are_kept_and_it_is_upright(tmp_path):
         assert found.image.getexif()[0x010F] == "a maker"
 
 
+@pytest.mark.filterwarnings("ignore:Metadata Warning")
 def test_what_is_damaged_besides_pixels_is_left_out(tmp_path):
     info = TiffImagePlugin.ImageFileDirectory_v2()
     info[34675], info.tagtype[34675] = (1, 2, 3), 3  # a profile of numbers

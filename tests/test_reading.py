@@ -157,7 +157,6 @@ def test_least_parameters_are_of_the_order_of_all(name):
         {"map": "coarse_to_fine", "stem": 65536},
         {"map": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
         {"geometry": "windows", "hidden": 65536},
-        {"labels": 65536, "label_embedding": 65536},
         {"geometry": "squeeze", "height": 65536, "width": 65536},
     ],
 )  # fmt: skip
