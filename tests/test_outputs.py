@@ -147,7 +147,7 @@ def test_results_beside_the_result_have_names_of_their_own(here):
 
 
 def test_long_names(here):
-    name = "n" * 236 + ".png"
+    name = "n" * 240 + ".png"
     picture(name)
     assert main(["repair", name, *BOX, "--out", "o"]) == 0
     found = sorted(Path(path).name for path in contents("o"))
