@@ -95,15 +95,14 @@ class Tail:
         return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), MIN_EXCESS))
 
     def surprise(self, values: Tensor) -> Tensor:
-        """−log of the share of clean images whose number is as low, in nats, for numbers […]; on
-        the CPU."""
+        """−log of the share of clean images whose number is as low, in nats, for numbers […]."""
         numbers = values.detach().double().cpu().numpy()
         numbers = np.where(np.isnan(numbers), -np.inf, numbers)  # as odd as can be
         steps = np.arange(HALVINGS, -1, -1) * math.log(2)
         inside = np.interp(numbers, self.quantiles[::-1], steps)
         beyond = np.maximum(self.quantiles[-1] - numbers, 0) / self.excess
         total = np.minimum(inside + beyond, CEILING)
-        return torch.from_numpy(np.asarray(total)).to(values.dtype)
+        return torch.from_numpy(np.asarray(total)).to(values)
 
     def below(self, share: float) -> float:
         """The number that a share of clean images lies below: the inverse of `surprise`."""
@@ -203,7 +202,7 @@ def make_reference(
             f"Expected clean images with finite log-likelihoods; {lost} of {len(images)} have "
             f"none: take other images, or a flow that has learned them."
         )
-    latents, levels = torch.cat([part.latents for part in parts]), flow.lattice.site_levels
+    latents, levels = torch.cat([part.latents for part in parts]).cpu(), flow.lattice.site_levels
     sites = tuple(Tail.of(latents[:, levels == h]) for h in range(flow.levels))
     of_layers = zip(*(part.blocks for part in parts), strict=True)  # by level
     blocks = tuple(
@@ -393,7 +392,7 @@ def _maps(
 ) -> Tensor:
     """The surprise of every level, [N, levels, H, W], smoothed, on the CPU."""
     found = []
-    site_levels = torch.from_numpy(flow.lattice.site_levels)
+    site_levels = torch.from_numpy(flow.lattice.site_levels).to(terms.latents.device)
     for level, (step, site) in enumerate(zip(flow.steps, sites, strict=True)):
         field = site.surprise(terms.latents) * (site_levels == level)
         for layer, values, tail in zip(
@@ -402,15 +401,15 @@ def _maps(
             shares = tail.surprise(values) / (layer.cells.written << 2 * level)
             field = field + _spread(layer, shares)
         found.append(field)
-    return smoothed(torch.stack(found, 1), periodic=flow.config.geometry.periodic)
+    return smoothed(torch.stack(found, 1).cpu(), periodic=flow.config.geometry.periodic)
 
 
 def smoothed(fields: Tensor, *, periodic: bool) -> Tensor:
-    """Fields […, H, W] averaged over places nearby, with Gaussian weights, on the CPU."""
+    """Fields […, H, W] averaged over places nearby, with Gaussian weights."""
     edges = "wrap" if periodic else "nearest"
     numbers = fields.detach().cpu().numpy()
     average = gaussian_filter(numbers, SMOOTHING_SIGMA, mode=edges, axes=(-2, -1))
-    return torch.from_numpy(average)
+    return torch.from_numpy(average).to(fields.device)
 
 
 def _spread(layer: Cellwise, values: Tensor) -> Tensor:
