@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 import devices
@@ -411,8 +412,10 @@ def test_evaluation_and_metrics():
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_step_of_training(optimizer):
     def trained(flow: Flow, x: Tensor) -> list[Tensor]:
-        optimisation = Optimisation(flow, TrainConfig(optimizer=optimizer))
-        optimisation.step(-flow.train().log_prob(x).mean() / flow.dim, lr=1e-2)
+        alone = Accelerator(device_placement=False)
+        optimisation = Optimisation(flow, TrainConfig(optimizer=optimizer), alone)
+        optimisation.backward(-flow.train().log_prob(x).mean() / flow.dim)
+        optimisation.update(lr=1e-2)
         return list(flow.parameters())
 
     flow = make("levels")

@@ -6,7 +6,7 @@ import re
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
@@ -119,7 +119,7 @@ class Parser(ArgumentParser):
 
     def limit(self) -> None:
         """The option for the size of pictures that are read (`most`)."""
-        self._option("limit", float, None, "megapixels of a picture at the most; by default 250")
+        self._option("limit", float, None, "megapixels of a picture at the most; by default 64")
         self.checks.append(("limit", lambda what, value: check_at_least(what, value, 0)))
 
     def data(self) -> None:
@@ -198,13 +198,7 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
     if wrong and wrong.group(1) in actions:
         kind = getattr(actions[wrong.group(1)], "_typehint", None)
         given = wrong.group(2).strip()
-        close = difflib.get_close_matches(given, map(str, get_args(kind)), n=1)
-        hint = f" (nearest: {close[0]})" if close and get_origin(kind) is Literal else ""
-        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}{hint}."
-    if loading := re.search(r'Parser key "(\w+)": Unable to load config (\S+)', message):
-        name, given = loading.groups()
-        return f"Expected --{name} to be a YAML file of settings; got {given}."
-    message = re.sub(r"Group '(\w+)' does not accept option '([\w.]+)'", r"Option '\1.\2'", message)
+        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}."
     unknown = re.search(r"(?:nrecognized arguments:|Key|Option) ['\"]?-*([\w.\-]+)", message)
     if unknown and unknown.group(1) not in actions:
         word = unknown.group(1)
@@ -227,21 +221,8 @@ _DESCRIPTIONS = {
 
 def _described(kind: Any) -> str:
     """A type in words."""
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_described(part) for part in get_args(kind))
     if get_origin(kind) in (list, tuple):
         return f"a list such as [{', '.join(_described(p) for p in get_args(kind) if p != ...)}]"
     return _DESCRIPTIONS.get(kind, str(kind))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary with dotted keys; empty dictionaries stay values."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out

@@ -31,6 +31,7 @@ def training_of_earlier(values: Any) -> Any:
         return values
     found: dict[Any, Any] = {FORMER_NAMES.get(n, n): value for n, value in values.items()}
     found |= _changed(found, "objective")
+    found.pop("tensorboard", None)
     return found | {"model": flow_of_earlier(found["model"])} if "model" in found else found
 
 

@@ -12,7 +12,6 @@ from accelerate.utils import broadcast_object_list
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
-from rgflow.checks import check_installed
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
@@ -76,8 +75,6 @@ def train(
     main = accelerator.is_main_process
     # Decided by one for all: what a timed product says may differ between processes.
     config = broadcast_object_list([resolved(config) if main else None])[0]
-    if config.tensorboard:
-        check_installed("tensorboard", "as tensorboard=true", "tensorboard")
     checkpoints = run.checkpoints(config.keep)
     # Where there is a checkpoint, everything comes from that.
     state = checkpoints.load() if resume else None
@@ -128,7 +125,7 @@ def train(
         display = Display(config, flow, training_set, enabled=progress and main)
         session = _Session(trainer, run, checkpoints, validation_set, display)
         if main:
-            run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
+            run.open_log(trainer.log_size)
         with display, Interruptions() as interruptions:
             if checkpoints.damaged:
                 session.tell(f"{checkpoints.damage()}: goes on from step {trainer.step}")

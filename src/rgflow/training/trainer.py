@@ -26,7 +26,7 @@ from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation, training_dtype
 
 CHANGEABLE = {
-    "minutes", "steps", "validate_every", "validate_count", "keep", "tensorboard", "compile",
+    "minutes", "steps", "validate_every", "validate_count", "keep", "compile",
     "accumulate", "data_root", "download", "pretrained",
 }  # fmt: skip
 """Settings that may change when a run is resumed."""
