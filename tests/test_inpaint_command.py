@@ -183,7 +183,7 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["image.png", "--mask", "empty.png"], "white somewhere; empty.png is black"),
         ("cube", ["image.png", "--mask", "none.png"], "a picture file; there is none"),
         ("cube", ["image.png", "--mask", "text.png"], "text.png isn't one"),
-        ("cube", ["text.png", *BOX], "a picture file, PNG, JPEG or WebP"),
+        ("cube", ["text.png", *BOX], "a picture file, such as PNG"),
         (
             "cube",
             ["image.png", "--mask", "mask.png", "mask.png"],
