@@ -38,7 +38,6 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found whe
 from torch import Tensor
 
 from rgflow.bijectors.cellwise import Cellwise
-from rgflow.checks import check_whole
 from rgflow.files import write_json
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
@@ -49,6 +48,8 @@ FILE = "surprise.json"
 """Where a reference is kept in the folder of a model."""
 FORMAT = 2
 """Version of this file."""
+IMAGES_AT_ONCE = 64
+"""Images that are evaluated together, to limit memory."""
 HALVINGS = 4
 """Below the quantile of 2^−4, tails are assumed exponential: it is the last that 2^4 clean images,
 the fewest allowed, determine."""
@@ -176,7 +177,6 @@ def make_reference(
     images: Tensor,
     *,
     data: str = "",
-    batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
     """The terms of the log-likelihood of clean images.
@@ -185,7 +185,6 @@ def make_reference(
         flow: An RG-Flow.
         images: [N, C, H, W], a few hundred clean images like those it was trained on.
         data: Name of their data set.
-        batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of images done so far, and in all.
 
     Raises:
@@ -196,7 +195,7 @@ def make_reference(
         raise ValueError(
             f"Expected at least {1 << HALVINGS} clean images, better hundreds; got {len(images)}."
         )
-    parts = list(_terms(flow, images, batch_size, progress))
+    parts = list(_terms(flow, images, progress))
     if lost := sum(int((~part.finite).sum()) for part in parts):
         raise ValueError(
             f"Expected clean images with finite log-likelihoods; {lost} of {len(images)} have "
@@ -328,20 +327,13 @@ class Surprise:
         )
 
 
-def surprise(
-    flow: Flow,
-    images: Tensor,
-    reference: Reference,
-    *,
-    batch_size: int = 64,
-) -> Surprise:
+def surprise(flow: Flow, images: Tensor, reference: Reference) -> Surprise:
     """Map how improbable every place of images is, compared with clean images.
 
     Args:
         flow: An RG-Flow.
         images: [N, C, H, W].
         reference: As `make_reference` makes it with the same flow.
-        batch_size: Images at a time; the result depends on it by rounding only.
 
     Raises:
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.
@@ -363,20 +355,18 @@ def surprise(
             "Expected a reference made with this flow; got one of other weights: make it anew."
         )
     tails = reference.sites, reference.blocks
-    parts = [_maps(flow, terms, *tails) for terms in _terms(flow, images, batch_size)]
+    parts = [_maps(flow, terms, *tails) for terms in _terms(flow, images)]
     return Surprise(levels=torch.cat(parts), reference=reference)
 
 
 def _terms(
     flow: Flow,
     images: Tensor,
-    batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[LocalTerms]:
     """The terms of many images, batch by batch."""
-    check_whole("batch_size", batch_size, 1)
     done = 0
-    for part in images.split(batch_size):
+    for part in images.split(IMAGES_AT_ONCE):
         with torch.no_grad():
             yield local_terms(flow, part.to(flow.device))
         done += len(part)
