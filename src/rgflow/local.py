@@ -193,7 +193,6 @@ class LocalFlow(EncodedImages):
         flow: The flow. Its parameters are shared and taken as fixed.
         images: [N, C, H, W], as for `RGFlow.encode`.
         generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
-        dtype: The number format to compute in; none: the flow's own.
 
     Example:
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
