@@ -53,6 +53,7 @@ class EncodedImages:
         *,
         generator: torch.Generator | None = None,
     ) -> None:
+        flow.refuse_labels("evaluation in places")
         self.flow = flow = flow.frozen()
         self.lattice = flow.lattice
         self._tables: dict[Cellwise, Ids] = {}
