@@ -19,11 +19,12 @@ from flows import CASES, by_day, config, random_flow
 from reproducing.released import load_released
 from rgflow import FlowConfig, data, load_flow, make_flow
 from rgflow.architectures import flow_class
+from rgflow.checkpoint import fill
 from rgflow.cli import main
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 from rgflow.reading import DamagedError, json_in, npy_header, opened, read, yaml_in
-from rgflow.tensors import NeedsCodeError, load, load_torch, save
+from rgflow.tensors import load, load_torch, save
 from rgflow.training.log import is_entry, read_log
 
 
@@ -166,6 +167,7 @@ def test_least_parameters_are_of_the_order_of_all(name):
         {"map": "coarse_to_fine", "stem": 65536},
         {"map": "coarse_to_fine", "m": 1024, "splits": 10, "height": 1024, "width": 1024},
         {"geometry": "windows", "hidden": 65536},
+        {"labels": 65536, "label_embedding": 65536},
         {"geometry": "squeeze", "height": 65536, "width": 65536},
     ],
 )  # fmt: skip
@@ -228,7 +230,7 @@ def test_pytorch_files_that_would_run_code_or_make_much_of_little(tmp_path):
         assert torch.equal(found["a"], content["a"])
         assert found["plain"] == content["plain"]
         torch.save(torch.nn.Linear(2, 2), path, _use_new_zipfile_serialization=new)
-        with pytest.raises(NeedsCodeError, match="it needs torch.nn"):
+        with pytest.raises(DamagedError, match="it needs pickle for torch.nn"):
             load_torch(path)
     torch.save(content, path)
     with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "b", "w", 8) as packed:
@@ -262,6 +264,14 @@ def test_metadata_that_are_longer_than_any(tmp_path):
     save_file({"a": torch.zeros(1).to(torch.float8_e4m3fn)}, path)
     with pytest.raises(DamagedError, match="a holds numbers of the type torch.float8_e4m3fn"):
         load(path)
+
+
+def test_weights_that_are_finite_only_in_the_file(tmp_path):
+    """They are checked in the type in which they are loaded."""
+    flow = torch.nn.Linear(2, 2)
+    state = {name: values.double() * 1e300 for name, values in flow.state_dict().items()}
+    with pytest.raises(ValueError, match=r"finite weights in .*; some of (weight|bias) aren't"):
+        fill(flow, state, tmp_path)
 
 
 def test_logs_of_odd_lines(tmp_path):
