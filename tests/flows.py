@@ -77,7 +77,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
             "period": 4,
             "reach": 2,
             "boundary": "open",
-            "shifts": ((2, 3), (1, 2), (3, 0), (1, 0), (3, 2), (0, 1), (2, 1), (0, 3), (3, 3)),
         },
         "shared": True,
         "height": 16,

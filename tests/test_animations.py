@@ -1,13 +1,10 @@
-"""Animations: frames in their order, in both formats."""
-
-import sys
+"""Animations: frames in their order, and their colours."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rgflow.cli import main
-from rgflow.figures.animations import _colours, animate
+from rgflow.figures.animations import animate
 from rgflow.files import PART
 
 GREYS = (0, 80, 160, 240)
@@ -50,37 +47,11 @@ def test_colours_survive(tmp_path):
     assert abs(shown - pixels).max() <= 8
 
 
-def test_an_mp4_has_the_same_frames(tmp_path):
-    ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    animate(FRAMES, tmp_path / "a.mp4", milliseconds=100)
-    frames = ffmpeg.read_frames(str(tmp_path / "a.mp4"))
-    about = next(frames)
-    assert about["size"] == (32, 20)  # odd sizes are filled up
-    greys = [np.frombuffer(frame, np.uint8)[0] for frame in frames]
-    assert about["fps"] == pytest.approx(10)
-    assert greys == pytest.approx([0, 80, 160, 240, 160, 80], abs=4)
-
-
-def test_commands_ask_for_the_package_before_they_begin(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    for command in ("mix", "traverse"):
-        assert main([command, "/no/such", "--video", "mp4"]) == 2
-        assert "pip install 'rgflow[video]'" in capsys.readouterr().err
-
-
-def test_mistakes(tmp_path, monkeypatch):
-    for frames, name, message in (
-        (FRAMES, "a.avi", "format of an animation to be one of gif, mp4"),
-        (FRAMES, "a", "format of an animation"),
-        ([], "a.gif", "at least one picture to animate"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            animate(frames, tmp_path / name)
+def test_mistakes(tmp_path):
+    with pytest.raises(ValueError, match="at least one picture to animate"):
+        animate([], tmp_path / "a.gif")
     with pytest.raises(ValueError, match="milliseconds to be at least 10"):
         animate(FRAMES, tmp_path / "a.gif", milliseconds=5)
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(ValueError, match=r"pip install 'rgflow\[video\]'"):
-        animate(FRAMES, tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
 
 
@@ -93,8 +64,3 @@ def test_few_pixels_keep_their_colours(tmp_path):
     found = np.asarray(Image.open(tmp_path / "page.gif").convert("RGB")).astype(int)
     assert np.abs(found[12, 12] - (30, 90, 160)).max() <= 8
     assert np.abs(found[20, 20] - (90, 30, 160)).max() <= 8
-
-
-def test_every_colour_is_found_once():
-    picture = np.random.default_rng(0).integers(0, 3, (20, 30, 3), dtype=np.uint8) * 100
-    assert np.array_equal(_colours(picture), np.unique(picture.reshape(-1, 3), axis=0))

@@ -557,7 +557,6 @@ FACTORS = {
     "associations": {"labels": {"hue": [{"address": [1, 0, 0, 2], "information": 0.5}]}},
     "visible": {"addresses": [[1, 0, 0, 2]], "strengths": [0.25]},
     "tables": [{"title": "a < b", "settings": "s", "head": ["x"], "rows": [["1"]]}],
-    "verdict": ["agrees: so it is."],
 }
 
 

@@ -21,7 +21,7 @@ SOURCES = {path: top for top in (ROOT, REPRODUCING) for path in sorted(top.rglob
 
 LAYERS = [
     ["checks", "text"],
-    ["kinds", "hmc"],
+    ["kinds"],
     ["cells"],
     ["field_theory"],
     ["actions"],
@@ -29,15 +29,14 @@ LAYERS = [
     ["geometries"],
     ["config", "lattice"],
     ["files", "reading"],
-    ["tensors", "presets", "numerics"],
+    ["tensors", "presets", "numerics", "outputs"],
     ["cards"],
-    ["hub"],
     ["priors", "pretrained", "checkpoint"],
     ["conditioners", "latents"],
     ["bijectors"],
     ["images"],
     ["hierarchy"],
-    ["bits", "drawing", "storing"],
+    ["storing"],
     ["flow"],
     ["model", "baselines"],
     ["architectures", "cones", "metrics"],
@@ -106,8 +105,8 @@ READERS = {
     r"json\.loads?\(": ("reading.py", "files.py"),
     r"np\.load\(|open_memmap|np\.memmap": ("reading.py",),
     r"pickle\.loads?\(": (),
-    # Of pictures that were just drawn.
-    r"Image\.open\((?!.*(formats=|buffer|BytesIO))": ("figures/animations.py", "report/page.py"),
+    r"(?m)^(?!\s*>>>).*Image\.open\(": (),
+    r"Image\.OPEN": ("data/opening.py",),
     r"import_module\(": ("cli/__init__.py", "kinds.py"),
     r"resolve_name\(": (),
 }

@@ -30,6 +30,7 @@ SMALLEST = {
     "benchmarks/explorer.py": ["--sessions", "1", "--turns", "2"],
     "benchmarks/fields.py": ["--sizes", "8", "--pictures", "OUT"],
     "benchmarks/floors.py": ["--colours", "2", "--grid", "160"],
+    "benchmarks/keeping.py": ["--kills", "3", "--moments", "3", "--megapixels", "0.2"],
     "benchmarks/local.py": ["--sizes", "16", "--paper", "--pictures", "OUT"],
     "benchmarks/photographs.py": ["--quick"],
     "benchmarks/step_costs.py": ["affine", "--turns", "2"],

@@ -55,14 +55,11 @@ GEOMETRIES: dict[str, Geometry] = {
     "windows-averages": Windows(reach=1, coarse="averages"),
     "windows-averages-open": Windows(reach=1, coarse="averages", inside=(8, 13), **OPEN),
     "windows-photos": Windows(period=4, reach=3, **OPEN),
-    "windows-open": Windows(size=2, period=4, shifts=((1, 1), (0, 2)), reach=1, **OPEN),
-    "windows-offsets": Windows(
-        period=3, offsets=((0, 1), (-1, 0), (2, 2)), shifts=((0, 1), (2, 1))
-    ),
+    "windows-odd": Windows(period=3),
     "bricks": Bricks(),
     "bricks-open": Bricks(**OPEN),
 }
-SIZES = {"windows-offsets": (6, 12)}
+SIZES = {"windows-odd": (6, 12)}
 
 
 def lattice_of(name: str) -> Lattice:
@@ -163,12 +160,6 @@ def test_what_is_missing_is_flagged():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Windows(offsets=((0, 2),)), "that the layer doesn't write; got .0, 2."),
-        (
-            lambda: Windows(size=3, period=4),
-            "size to be 1, or even and at most the period 4; got 3",
-        ),
-        (lambda: Windows(shifts=((0,),)), "more values of shifts; got .0,."),
         (
             lambda: Cells("own", 0, (2, 2), np.array([(0, 0), (0, 1)]), [(0, 0), (0, 1)], 2).table,
             "each site at most once",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 import devices
@@ -30,7 +31,6 @@ from rgflow.analysis.dependence import dependence
 from rgflow.analysis.directions import directions
 from rgflow.analysis.labels import Label
 from rgflow.analysis.probes import probe_levels
-from rgflow.analysis.visible import visible_latents
 from rgflow.evaluation import evaluate
 from rgflow.flow import Flow
 from rgflow.lattice import Sites
@@ -223,14 +223,13 @@ def test_levels(pair):
 @torch.no_grad()
 def test_samples_with_and_without_generators(pair):
     flow, away = pair
-    temperatures = flow.draw(1).map(torch.abs)
-    check(away.draw(2, temperatures.to(DEVICE), seeded()), flow.draw(2, temperatures, seeded()))
+    check(away.draw(2, 0.5, seeded()), flow.draw(2, 0.5, seeded()))
     check(away.draw_each([3, 4]), flow.draw_each([3, 4]))
     ours = devices.Generator().manual_seed(0)
-    check(away.draw(2, temperatures.to(DEVICE), ours), flow.draw(2, temperatures, seeded()))
-    for x in (away.sample(2), away.sample(1, low_precision=True)):
-        assert x.device == DEVICE
-        assert x.isfinite().all()
+    check(away.draw(2, 0.5, ours), flow.draw(2, 0.5, seeded()))
+    x = away.sample(2)
+    assert x.device == DEVICE
+    assert x.isfinite().all()
 
 
 @pytest.mark.parametrize("pair", ["affine-paper", "marginal", "cube-marginal"], indirect=True)
@@ -289,8 +288,7 @@ def test_receptive_fields(name):
         step = receptive_fields(flow, draws=1, change="step", sites=flow.lattice.box(0, 0, 2, 2))
         direction = flow.draw_each([7]).to("cpu")
         return [
-            found, step, visible_latents(found, most=10),
-            field_along(flow, direction, draws=2),
+            found, step, field_along(flow, direction, draws=2),
         ]  # fmt: skip
 
     blocks = {} if name == "real-nvp" else {"m": 2}
@@ -422,8 +420,10 @@ def test_evaluation_and_metrics():
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_step_of_training(optimizer):
     def trained(flow: Flow, x: Tensor) -> list[Tensor]:
-        optimisation = Optimisation(flow, TrainConfig(optimizer=optimizer))
-        optimisation.step(-flow.train().log_prob(x).mean() / flow.dim, lr=1e-2)
+        alone = Accelerator(device_placement=False)
+        optimisation = Optimisation(flow, TrainConfig(optimizer=optimizer), alone)
+        optimisation.backward(-flow.train().log_prob(x).mean() / flow.dim)
+        optimisation.update(lr=1e-2)
         return list(flow.parameters())
 
     flow = make("levels")

@@ -6,10 +6,11 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, ShuffleSplit, cross_val_score
 
+from reproducing.claims import compared, verdict
 from rgflow import Latents, Lattice
 from rgflow.analysis.disentanglement import dci, disentanglement
 from rgflow.analysis.labels import Label
-from rgflow.analysis.probes import ProbeTable, Score, _compared, probe_levels
+from rgflow.analysis.probes import ProbeTable, Score, probe_levels
 from rgflow.geometries import Blocks
 from rgflow.lattice import SqueezeSites
 
@@ -153,16 +154,16 @@ def test_what_is_held_where_the_paper_says_agrees(as_in_the_paper):
     assert table.score("whole", 2, "linear", "shuffled").r2 < 0.1
     assert table.score("part", 0, "boosted").r2 > 0.7
     assert table.score("part", 0, "boosted").r2 > table.score("part", 0, "boosted", "random").r2
-    assert [claim.outcome for claim in table.verdict()] == ["agrees"] * 3
-    assert table.verdict()[0].text.startswith("whole: is held at high levels (R² 0.9")
+    assert [claim.outcome for claim in verdict(table)] == ["agrees"] * 3
+    assert verdict(table)[0].text.startswith("whole: is held at high levels (R² 0.9")
 
 
 def test_what_few_places_say_is_uncertain():
     """An error over four places is itself known to a third only."""
     a, b = (Score("angle", 0, "linear", "own", r2, 0.05, 4, 9, 1.0) for r2 in (0.5, 0.3))
     for places, outcome in ((4, "undecided"), (16, "agrees"), (0, "agrees")):
-        assert _compared(a._replace(places=places), b._replace(places=places)) == outcome
-    assert _compared(b._replace(places=16), a._replace(places=16)) == "contradicts"
+        assert compared(a._replace(places=places), b._replace(places=places)) == outcome
+    assert compared(b._replace(places=16), a._replace(places=16)) == "contradicts"
 
 
 def test_scores_say_from_how_many_latents(as_in_the_paper):
@@ -201,9 +202,9 @@ def test_what_is_held_the_other_way_round_contradicts():
     whole = z[0, 2, 1, 2].double().numpy()
     parts = z[2, 4, 0, 1].double().numpy()
     labels = [Label(name="whole", values=whole, group="whole"), boxed("p", parts, (0, 0, 4, 4))]
-    verdict = probed(z, labels).verdict()
-    assert {claim.outcome for claim in verdict} == {"contradicts"}
-    assert verdict[0].text.startswith("whole: is held at low levels only (R² 0.")
+    claims = verdict(probed(z, labels))
+    assert {claim.outcome for claim in claims} == {"contradicts"}
+    assert claims[0].text.startswith("whole: is held at low levels only (R² 0.")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_a_difference_counts_from_some_size_on(low, outcome, words):
         levels=2, images=9, folds=1, trees=1,
         places=(), seed=0,
     )  # fmt: skip
-    whole, part = table.verdict()
+    whole, part = verdict(table)
     assert whole.outcome == part.outcome == outcome
     assert words in whole.text
 
@@ -240,7 +241,7 @@ def test_what_is_hardly_told_is_undecided():
         levels=2, images=9, folds=1, trees=1,
         places=(), seed=0,
     )  # fmt: skip
-    whole, part = table.verdict()  # and nothing of the part's own position, which tells little
+    whole, part = verdict(table)  # and nothing of the part's own position, which tells little
     assert whole.outcome == "undecided"
     assert (
         whole.text == "whole: is hardly told by any level (R² 0.20 ± 0.01 and 0.10 ± 0.01 at best)."
@@ -254,9 +255,9 @@ def test_what_is_found_nowhere_is_undecided():
         Label(name="w", values=RANDOM.normal(size=N), group="w"),
         boxed("p", RANDOM.normal(size=N), (0, 0, 4, 4)),
     ]
-    verdict = probed(z, labels).verdict()
-    assert [claim.outcome for claim in verdict] == ["undecided"] * 2
-    assert "is found at no level" in verdict[0].text
+    claims = verdict(probed(z, labels))
+    assert [claim.outcome for claim in claims] == ["undecided"] * 2
+    assert "is found at no level" in claims[0].text
 
 
 def test_a_binary_label_and_real_nvp():
@@ -266,7 +267,7 @@ def test_a_binary_label_and_real_nvp():
     table = probed(z, [label])
     assert table.score("smile", 1, "boosted").r2 > 0.5
     assert table.score("smile", 0, "boosted").r2 < 0.1
-    assert table.verdict() == ()  # nothing is known of places
+    assert verdict(table) == ()  # nothing is known of places
 
 
 def test_rare_labels_are_left_out_of_their_group():
@@ -280,7 +281,7 @@ def test_rare_labels_are_left_out_of_their_group():
     assert both.scores == one.scores
     assert both.score("hair", 2, "linear").r2 > 0.4
     assert probed(z, hair[1:]).scores == ()
-    assert probed(z, hair[1:]).verdict() == ()
+    assert verdict(probed(z, hair[1:])) == ()
 
 
 def test_a_fold_with_one_value_held_out_has_no_score():
@@ -294,7 +295,7 @@ def test_a_fold_with_one_value_held_out_has_no_score():
         table = probed(z, [few, same, much], seed=seed, trees=1)
         assert all(-5 < one.r2 <= 1 and np.isfinite(one.error) for one in table.scores)
         assert table.score("whole", 2, "linear").r2 > 0.9
-        assert "part" in table.groups or table.verdict() == ()
+        assert "part" in table.groups or verdict(table) == ()
         there.add("part" in table.groups)
     assert there == {False, True}
     alone = probed(z, [same, much], trees=2)

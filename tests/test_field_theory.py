@@ -22,7 +22,6 @@ from rgflow.field_theory import (
     ising_dual_log_z,
     jackknife,
     log_mean_weight,
-    phi4_decoupled_log_z,
     swendsen_wang,
     tau_int,
 )
@@ -171,15 +170,6 @@ def site_moments(c2, c4):
         for k in (0, 2, 4)
     )
     return zeroth, low, second / zeroth, fourth / zeroth
-
-
-@pytest.mark.parametrize(
-    ("c2", "c4"),
-    [(-1, 0.5), (-300, 2.0), (0.5, 0), (0.5, 1e-14), (3, 1e-8), (0, 1.0), (-2, 1e-3)],
-)
-def test_decoupled_phi4_against_adaptive_quadrature(c2, c4):
-    zeroth, low, *_ = site_moments(c2, c4)
-    assert phi4_decoupled_log_z(9, c2, c4) == pytest.approx(9 * (math.log(zeroth) - low))
 
 
 # ------------------------------------------------------------------------------------ statistics
@@ -426,9 +416,6 @@ def test_hmc_of_the_free_field():
     off.append(off_by(x.mean((2, 3)).numpy(), 0))
     assert np.abs(off).max() < 3
     assert found.acceptance.mean() == pytest.approx(0.8, abs=0.08)
-    assert not found.divergences.any()
-    # One evaluation per leapfrog step, whose number is 5 on average.
-    assert found.evaluations == pytest.approx(300 * 5, rel=0.1)
 
 
 @pytest.mark.parametrize(("c2", "c4"), [(0.5, 0.3), (-1.0, 0.5)])
@@ -484,8 +471,6 @@ def test_a_seed_gives_the_same_fields_and_starts_are_kept_apart():
         (lambda: gaussian_log_z((4, 4), -1, 2), "positive-definite.*smallest eigenvalue is 0"),
         (lambda: gaussian_log_z((4, 4), 1.0, 1.9), "positive-definite action, c2 above 2·.c1."),
         (lambda: gaussian_log_z((4, 0), -1.0, 3.0), "side of the lattice to be at least 1; got 0"),
-        (lambda: phi4_decoupled_log_z(4, -1.0, 0.0), "bounded below.*got c2=-1.0, c4=0.0"),
-        (lambda: phi4_decoupled_log_z(4, 1.0, -0.1), "bounded below.*c4=-0.1"),
         (lambda: tau_int([1.0]), r"at least 2 draws; got the shape \[1\]"),
         (lambda: tau_int([1.0, math.nan]), "finite series; 1 of 2 numbers aren't"),
         (lambda: jackknife(max), "at least one series"),

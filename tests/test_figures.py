@@ -1,14 +1,11 @@
 """Pictures: what is where in them."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from rgflow import figures
-from rgflow.figures.factors import heat_maps
 from rgflow.files import PART
 from runs import LOG, program
 
@@ -96,16 +93,6 @@ def test_names_with_dollars_are_no_formulas(tmp_path, drawn):
     assert [text.get_text() for text in drawn[1].figure.legends[0].get_texts()] == [
         r"a\$^\$b: 1.200"
     ]
-
-
-def test_heat_maps_hold_every_number(drawn):
-    values = [[0.5, math.nan], [-0.25, 1.0]]
-    heat_maps({"linear": (["level 0", "level 1"], ["colour", "a$^$b"], values)})
-    (axes,) = drawn
-    told = {text.get_position(): text.get_text() for text in axes.texts}
-    assert told == {(0, 0): "0.50", (0, 1): "−0.25", (1, 1): "1.00"}
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["colour", r"a\$^\$b"]
-    assert axes.get_title() == "linear"
 
 
 @pytest.mark.parametrize(

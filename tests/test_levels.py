@@ -8,7 +8,7 @@ from PIL import Image
 from flows import OPTIONS, REAL_NVP, random_flow, random_images
 from pictures import shows
 from rgflow.analysis.fields import receptive_fields
-from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
+from rgflow.analysis.levels import at_temperatures, changes, decode, mixed_temperature, resample
 from rgflow.analysis.traversals import field_along
 from rgflow.cli import main
 from rgflow.figures.levels import mixed_temperatures, progressive
@@ -39,35 +39,34 @@ def test_one_level_is_drawn_anew_and_the_others_stay(kind):
     flow = random_flow(**kind)
     z = flow.draw_each([0, 1])
     found = resample(flow, z, draws=3, temperature=[0.5, 0.9], seed=7)
-    assert found.images.shape == (2, flow.levels, 3, *flow.image_shape)
+    assert found.shape == (2, flow.levels, 3, *flow.image_shape)
     with torch.no_grad():
-        torch.testing.assert_close(found.originals, flow.decode(z))
         for h in range(flow.levels):
             for k in range(3):
                 fresh = flow.draw_each([7 + k], [0.5, 0.9]).levels[h]
                 expected = flow.decode(z.replace(h, fresh.expand_as(z.levels[h])))
-                torch.testing.assert_close(found.images[:, h, k], expected)
+                torch.testing.assert_close(found[:, h, k], expected)
 
 
 def test_the_number_says_how_much_a_level_carries():
     flow = random_flow()
     z = flow.draw_each([0, 1])
-    found = resample(flow, z, draws=2)
-    by_hand = (found.images[0, 1] - found.originals[0]).square().mean().sqrt()
-    torch.testing.assert_close(found.changes()[0, 1], by_hand)
+    x, found = decode(flow, z), resample(flow, z, draws=2)
+    by_hand = (found[0, 1] - x[0]).square().mean().sqrt()
+    torch.testing.assert_close(changes(x, found)[0, 1], by_hand)
     cold = flow.draw_each([0], 0.0)
-    assert resample(flow, cold, draws=2, temperature=0.0).changes().max() < 1e-9
+    still = resample(flow, cold, draws=2, temperature=0.0)
+    assert changes(decode(flow, cold), still).max() < 1e-9
 
 
 def test_the_same_seeds_at_all_temperatures():
     flow = random_flow()
     found = at_temperatures(flow, [3, 5], [1.0, [0.2, 0.6]])
-    assert found.images.shape == (2, 2, *flow.image_shape)
-    assert found.temperatures == (1.0, (0.2, 0.6))
+    assert found.shape == (2, 2, *flow.image_shape)
     with torch.no_grad():
-        torch.testing.assert_close(found.images[1], flow.decode(flow.draw_each([3, 5], [0.2, 0.6])))
+        torch.testing.assert_close(found[1], flow.decode(flow.draw_each([3, 5], [0.2, 0.6])))
     hot = at_temperatures(flow, [3], [1.0])
-    torch.testing.assert_close(hot.images[0, 0], found.images[0, 0])  # whatever is drawn beside it
+    torch.testing.assert_close(hot[0, 0], found[0, 0])  # whatever is drawn beside it
 
 
 def test_mixed_temperatures():
@@ -112,7 +111,7 @@ def test_cells_hold_the_same_seeds(seeds):
     pairs = [mixed_temperature(2, 1, t, u) for t in (0.1, 1.0) for u in (0.1, 0.5, 1.0)]
     found = at_temperatures(flow, range(seeds), pairs)
     picture = mixed_temperatures(found, (0.1, 1.0), (0.1, 0.5, 1.0), 1, scale=2)
-    assert all(shows(picture, image, 2) for image in found.images.flatten(0, 1))
+    assert all(shows(picture, image, 2) for image in found.flatten(0, 1))
 
 
 # ---------------------------------------------------------------- the command
@@ -147,9 +146,8 @@ def test_levels_of_other_flows(tmp_path):
 
 def test_temperatures_of_numpy_are_numbers():
     flow = random_flow()
-    again = resample(flow, flow.draw_each([0]), draws=1, temperature=np.float32(0.5))
     hot = at_temperatures(flow, [0], np.float32([0.5, 1.0]))
-    assert (again.temperature, hot.temperatures) == (0.5, (0.5, 1.0))
+    assert torch.equal(hot, at_temperatures(flow, [0], [0.5, 1.0]))
     assert receptive_fields(flow, draws=1, temperature=np.float32(0.5)).temperature == 0.5
     along = field_along(flow, flow.draw_each([1]), draws=1, temperature=np.float32(0.5))
     assert along.temperature == 0.5

@@ -40,8 +40,8 @@ def test_the_ends_are_the_images_themselves(name):
         allowed = 2 * (flow.decode(z) - x).abs().max().item() + 1e-3
     for shares in (every_threshold(flow.levels), straight(flow.levels, 2)):
         found = mix(flow, a, b, shares)
-        assert (found.images[:, 0] - x[:2]).abs().max() <= allowed
-        assert (found.images[:, -1] - x[2:]).abs().max() <= allowed
+        assert (found[:, 0] - x[:2]).abs().max() <= allowed
+        assert (found[:, -1] - x[2:]).abs().max() <= allowed
     assert allowed < 0.1
 
 
@@ -50,25 +50,25 @@ def test_uint8_images_come_back_from_both_ends():
     x8 = random_images(flow, 2).to(torch.uint8)
     z = flow.encode(x8, dtype=torch.float64)
     found = mix(flow, z.select(slice(0, 1)), z.select(slice(1, 2)), every_threshold(flow.levels))
-    assert found.images.dtype == torch.float64
-    assert torch.equal(found.images[0, [0, -1]].floor().to(torch.uint8), x8)
+    assert found.dtype == torch.float64
+    assert torch.equal(found[0, [0, -1]].floor().to(torch.uint8), x8)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_threshold_takes_its_levels_to_the_bit(name):
     flow = random_flow(torch.float32, **KINDS[name])
     a, b = flow.draw_each([0, 1]), flow.draw_each([2, 3])
-    found = mix(flow, a, b, every_threshold(flow.levels))
-    assert len(found.shares) == flow.levels + 1
-    for threshold, shares in enumerate(found.shares):
+    every = every_threshold(flow.levels)
+    found = mix(flow, a, b, every)
+    assert found.shape[1] == len(every) == flow.levels + 1
+    for threshold, shares in enumerate(every):
         mixed = a.mix(b, shares)
         for h, level in enumerate(mixed.levels):
             assert torch.equal(level, (a if h >= threshold else b).levels[h])
         with torch.no_grad():  # in other batches, hence other last digits
             expected = flow.decode(mixed)
-        torch.testing.assert_close(found.images[:, threshold], expected, rtol=1e-5, atol=1e-2)
-    other_way = mix(flow, b, a, every_threshold(flow.levels))
-    assert not torch.allclose(other_way.images[:, 1], found.images[:, 1])  # it isn't symmetric
+        torch.testing.assert_close(found[:, threshold], expected, rtol=1e-5, atol=1e-2)
+    assert not torch.allclose(mix(flow, b, a, every)[:, 1], found[:, 1])  # it isn't symmetric
 
 
 def test_levels_outside_a_mix_are_untouched():
@@ -139,10 +139,10 @@ def test_pictures_of_pairs_and_paths():
     every = every_threshold(2)
     one_way, other_way = mix(flow, a, b, every), mix(flow, b, a, every)
     picture = thresholds(one_way, other_way, scale=4)
-    mixtures = torch.cat((one_way.images[0], other_way.images[0]))
+    mixtures = torch.cat((one_way[0], other_way[0]))
     assert all(shows(picture, image, 4) for image in mixtures)
-    frames = path_frames({"at once": mix(flow, a, b, straight(2, 4)),
-                          "by level": mix(flow, a, b, level_by_level(2, 2))})  # fmt: skip
+    frames = path_frames({"at once": mix(flow, a, b, straight(2, 4))[0],
+                          "by level": mix(flow, a, b, level_by_level(2, 2))[0]})  # fmt: skip
     assert len(frames) == 5
     assert len({frame.size for frame in frames}) == 1
     assert len({frame.tobytes() for frame in frames}) == 5
@@ -182,7 +182,7 @@ def test_mix_images_of_the_data_set_and_of_other_flows(run, tmp_path):
         (["--share", "[1]"], "one for each of the 2 levels; got 1"),
         (["--share", "[1, .nan]"], "finite"),
         (["--pick", "[3]"], "at least two images to mix"),
-        (["--video", "mpeg"], "nearest: mp4"),
+        (["--video", "gift"], "nearest: gif"),
     ],
 )
 def test_mistakes(run, capsys, options, message):

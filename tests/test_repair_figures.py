@@ -1,16 +1,13 @@
 """Pictures of repaired images: what is where, and what the charts say."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from rgflow import Lattice
 from rgflow.figures.charts import RED
-from rgflow.figures.curves import BLUE
 from rgflow.figures.panels import SPACE
-from rgflow.figures.repair import completions, marked, optimisation, repairs
+from rgflow.figures.repair import completions, marked, repairs
 from rgflow.metrics.images import psnr
 from runs import program
 
@@ -97,22 +94,6 @@ def test_rows_are_methods_and_columns_are_images(channels):
     assert tops == sorted(tops)
     assert len(set(columns)) == 1
     assert sorted(columns[0]) == list(columns[0])
-    # The differences are grey where nothing changed.
-    data = np.asarray(picture)
-    below = data[tops[-1] + 80 :, columns[0][0] : columns[0][0] + 64]
-    grey = (below == 128).all(2)
-    assert grey.sum() == 2 * 16 * (~BOX).sum()
-
-
-def test_differences_share_one_scale():
-    truth = torch.full((2, 1, 16, 16), 100, dtype=torch.uint8)
-    near, far = truth.clone(), truth.clone()
-    near[:, :, BOX] = 90
-    far[:, :, BOX] = 140
-    data = np.asarray(repairs(truth, BOX, {"near": near, "far": far}, truth=truth, scale=2))
-    shades = {round(128 + 127 * change / 40) for change in (-10, 40)}
-    for shade in shades:
-        assert (data == shade).all(2).sum() >= 2 * 4 * BOX.sum()
 
 
 def test_numbers_below_images(monkeypatch):
@@ -143,7 +124,7 @@ def test_without_truth_there_is_nothing_to_compare():
     images = random_images()
     picture = repairs(images, BOX, {"ours": images}, scale=2)
     known = repairs(images, BOX, {"ours": images}, truth=images, scale=2)
-    assert picture.height < known.height / 2
+    assert picture.height < known.height
     assert picture.height == 2 * 32 + 2 + 2 * SPACE
     assert len(places(picture, enlarged(images[0], 2))) == 1
 
@@ -190,42 +171,6 @@ def test_completions_with_their_mean_and_spread(monkeypatch):
 
 
 # ---------------------------------------------------------------- charts
-
-
-def test_the_best_restart_is_marked(axes):
-    steps = torch.arange(50.0)
-    curves = torch.stack([1000 - 900 * torch.exp(-steps / 5) + 10 * k for k in range(4)])
-    curves = torch.stack([curves, curves.flip(0) - 3000])
-    curves[0, 3, 30:] = math.nan  # stopped, and still the best
-    curves[1, 0, 20] = math.inf
-    optimisation(curves)
-    for k, (ax, best, step) in enumerate(zip(axes, (3, 0), (29, 49), strict=True)):
-        lines = [line for line in ax.lines if line.get_color() == BLUE]
-        np.testing.assert_allclose(lines[0].get_ydata(), curves[k, best])
-        assert lines[1].get_xdata() == [step]
-        most = curves[k, best, step].item()
-        assert told(ax) == [f"{most:.0f}".replace("-", "−")]
-        assert len(ax.lines) == 5
-        # The beginning, far below, doesn't squeeze the rest.
-        assert ax.get_ylim()[0] > curves[k, :, 0].min() + 100
-        assert ax.get_ylim()[1] > most
-        assert ax.get_xlabel() == "step"
-    assert axes[0].get_title(loc="left") == "image 1, best of 4 restarts"
-
-
-def test_any_number_of_images_and_steps(axes):
-    for shape in ((1, 1, 1), (4, 1, 7), (5, 2, 30)):
-        axes.clear()
-        optimisation(torch.randn(shape))
-        drawn = [ax for ax in axes if ax.lines]
-        assert len(drawn) == shape[0]
-        below = [ax.get_xlabel() == "step" for ax in drawn]
-        assert below == [k + 3 >= shape[0] for k in range(shape[0])]
-    late = torch.full((1, 2, 40), math.nan)
-    late[0, :, :2] = 5.0  # stopped at once
-    optimisation(late)
-    with pytest.raises(ValueError, match="finite log-likelihood of every image"):
-        optimisation(torch.tensor([[[1.0]], [[math.nan]]]))
 
 
 def test_costs_against_size(axes):

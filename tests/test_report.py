@@ -11,11 +11,9 @@ import torch
 from PIL import Image
 
 from flows import OPTIONS, by_day, random_flow, random_images
-from rgflow.analysis.factors import find_factors
-from rgflow.analysis.fields import receptive_fields
 from rgflow.cli import main
 from rgflow.data import Images
-from rgflow.report import page, tables
+from rgflow.report import page
 from rgflow.report import sections as chapters
 from rgflow.report.sections import cones, summary
 from rgflow.report.subject import ReportedFlow
@@ -90,7 +88,7 @@ def test_it_holds_everything_and_links_to_nothing(reports, name):
         "Summary", "Samples", "From coarse to fine", "What each latent sees", "Latents at work",
         "Mixing", "Cones", "Meaning",
     ]  # fmt: skip
-    assert text.count("data:image/png") >= 16
+    assert text.count("data:image/png") >= 14
     assert text.count("data:image/gif") == 2
     targets = re.findall(r'(?:src|href)="([^"]{1,20})', text)
     assert all(target.startswith(("data:", "#")) for target in targets)
@@ -110,17 +108,6 @@ def test_latents_are_named_by_what_they_do(reports):
     assert "pairs are dependent (false-discovery rate 0.05)" in work
 
 
-def test_without_labels_latents_are_named_by_the_shape_of_their_field():
-    flow = random_flow(torch.float32)
-    images = random_images(flow, 20).to(torch.uint8)
-    found = find_factors(flow, images, fields=receptive_fields(flow, draws=1))
-    addresses, shapes = found.visible.addresses, found.visible.shapes
-    last = shapes.index(max(shapes))
-    assert tables.name(found, addresses[0]) == f"group 1 of {max(shapes) + 1}"
-    assert tables.name(found, addresses[last]) == f"group {max(shapes) + 1} of {max(shapes) + 1}"
-    assert tables.name(found, (9, 0, 0, 0)) == ""
-
-
 def test_every_score_stands_beside_its_settings(reports):
     said = sections(reports["msds2"])
     for words in (
@@ -136,14 +123,6 @@ def test_every_score_stands_beside_its_settings(reports):
     sees = said["What each latent sees"]
     assert "in the flow's own space, 1 draw, temperature 1, seed 0; visible above 1." in sees
     assert re.search(r"0\|\d+ of \d+\|", sees)
-    assert "group|latents|levels|strongest|its strength" in sees
-    assert "visible|effective|effective of all|different fields" in sees
-
-
-def test_the_verdict(reports):
-    said = sections(reports["msds2"])["Meaning"]
-    assert "These numbers say:" in said
-    assert len(re.findall(r"(Agrees|Contradicts|Undecided)\. (base|colour|angle)", said)) >= 2
 
 
 @pytest.mark.slow
@@ -151,7 +130,7 @@ def test_a_model_without_labels_beside_another_with_a_threshold(reports):
     found = sections(reports["model"])
     assert "steps of" not in found["Summary"]  # the folder of a model
     assert "nats" not in found["Latents at work"]
-    assert "latent: h, (i, j), c|strength|group" in found["Latents at work"]
+    assert "latent: h, (i, j), c|strength" in found["Latents at work"]
     assert "The data set has no labels" in found["Meaning"]
     assert "Held-out R²" not in found["Meaning"]
     assert "Dependence of two latents" in found["Meaning"]
@@ -160,7 +139,6 @@ def test_a_model_without_labels_beside_another_with_a_threshold(reports):
     assert "Strengths of receptive fields: other/model" in sees
     assert "its field has a mean above 0.01" in sees
     assert "visible above 0.01." in sees
-    assert "Strength above 0.01" in sees
     counts = [int(n) for n in re.findall(r"\n\d\|(\d+) of \d+\|", sees)]
     assert len(counts) == 2 + 2  # levels of this flow, and of the one beside
     assert sum(counts[:2]) > 0
@@ -203,7 +181,7 @@ def look(paths, width):
             pictures = page.eval_on_selector_all(
                 "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
             )
-            assert len(pictures) >= 18
+            assert len(pictures) >= 16
             assert all(done and columns > 50 and rows > 50 for done, columns, rows in pictures)
             # Text in pictures stays readable, and the page doesn't scroll sideways.
             narrow = "all => all.filter(i => i.width < Math.min(i.naturalWidth, 640))"

@@ -137,7 +137,6 @@ def test_fields_are_numbers_and_shaded_pictures(tmp_path, capsys):
         (["--temperature", "-1"], "temperature to be at least 0"),
         (["--temperature", "nan"], "temperature"),
         (["--temperature", "[1, 1, 1]"], "one for each of the 2 levels; got 3"),
-        (["--convention", "scal"], "nearest: scale"),
         (["--out", "/dev/null/pictures"], "Expected to write /dev/null/pictures/samples.png"),
     ],
 )

@@ -222,7 +222,7 @@ class TestReference:
         content = json.loads((tmp_path / FILE).read_text())
         content["highest"]["quantiles"].pop()
         (tmp_path / FILE).write_text(json.dumps(content))
-        with pytest.raises(ValueError, match=r"is damaged \(Expected 5 quantiles of a tail; got 4"):
+        with pytest.raises(ValueError, match="quantiles"):
             Reference.load(tmp_path)
 
     def test_missing(self, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from flows import OPTIONS, random_flow
-from rgflow import FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
+from rgflow import Blocks, FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
 from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
 from rgflow.bijectors.averages import _folded, _unfolded
 from rgflow.bijectors.base import Context
@@ -58,15 +58,9 @@ def test_every_picture_comes_back(name):
     assert torch.equal(flow.decode(flow.encode(x8)).floor().to(torch.uint8), x8)
 
 
-@pytest.mark.parametrize("name", ["window-open", "back", "odd"])
-def test_bits_and_fillings_are_of_windows_that_predict_all_from_what_is_known(name):
-    """Where sites stay unwritten, or cells read what others write, bits would be wrong."""
-    geometries = {
-        "window-open": OPTIONS["window-open"]["geometry"],
-        "back": OPEN["geometry"] | {"offsets": ((0, 1),), "shifts": ((0, 0), (0, 1), (1, 0))},
-        "odd": OPEN["geometry"] | {"period": 3},
-    }
-    flow = random_flow(**OPEN | {"geometry": geometries[name], "shared": False})
+def test_bits_and_fillings_are_of_windows_that_predict_all_from_what_is_known():
+    """Where cells read what others write, bits would be wrong."""
+    flow = random_flow(**OPEN | {"geometry": OPEN["geometry"] | {"period": 3}, "shared": False})
     with pytest.raises(ValueError, match="Expected a flow of photographs"):
         bits(flow, noise(1, 3, 8, 8))
     assert not window_layers(flow)
@@ -82,8 +76,10 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
     # Two maps of a site, of which the second reads what the first writes; and blocks.
     assert not random_flow(**OPEN | {"depth": 2}).writes_last
     assert not random_flow(map="cube", pixels="marginal").writes_last
-    reads_back = {"kind": "windows", "offsets": ((0, 1),), "shifts": ((0, 0), (0, 1), (1, 0))}
-    assert not random_flow(**OPEN | {"geometry": reads_back, "shared": False}).writes_last
+    odd = {"kind": "windows", "period": 3}
+    assert not random_flow(
+        **OPEN | {"geometry": odd, "shared": False, "height": 12, "width": 6}
+    ).writes_last
 
 
 @pytest.mark.parametrize(
@@ -91,25 +87,23 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
     [
         {},
         {"geometry": AVERAGES, "shared_from": 1},
-        {"geometry": "windows", "labels": 3, "label_embedding": 2, "level_embedding": 2},
+        {"geometry": "windows", "level_embedding": 2},
         {"shared": False, "position_embedding": 2, "checkpointing": True},
     ],
-    ids=["shared", "averages", "labels", "own"],
+    ids=["shared", "averages", "levels", "own"],
 )
 def test_training_maps_all_levels_at_once(options):
     """Log-determinants and gradients are those of one layer after another, and of no gradients."""
-    flow, labels = random_flow(**OPEN | {"height": 16} | options), None
-    if flow.config.labels:
-        labels = torch.tensor([0, 2, 1])
+    flow = random_flow(**OPEN | {"height": 16} | options)
     x8 = noise(3, 3, 16, 8)
     x8[0, :, :8], x8[1, :, :8] = 0, 255  # the levels without an edge
-    x, given = flow.from_images(flow.to_reals(x8))[0], flow.given(labels, 3)
+    x, _ = flow.from_images(flow.to_reals(x8))
 
     def one_after_another():
-        return sum(stage.log_det for stage in flow.infer(x, given))
+        return sum(stage.log_det for stage in flow.infer(x))
 
     found = []
-    for log_det in (lambda: flow.log_det(x, given), one_after_another):
+    for log_det in (lambda: flow.log_det(x), one_after_another):
         flow.zero_grad()
         total = log_det()
         total.sum().backward(retain_graph=True)
@@ -118,7 +112,7 @@ def test_training_maps_all_levels_at_once(options):
     for one, expected in zip(*found, strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
-        torch.testing.assert_close(flow.log_det(x, given), found[0][0], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(flow.log_det(x), found[0][0], rtol=1e-9, atol=1e-9)
 
 
 def test_probabilities_of_levels_are_those_of_the_density():
@@ -214,7 +208,7 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
                 FlowConfig(
                     height=8,
                     width=8,
-                    geometry=Windows(size=2, period=4, shifts=((0, 2),)),
+                    geometry=Blocks(m=2),
                     map=WindowMap(hidden=4),
                     pixels=UniformPixels(),
                 )
@@ -345,10 +339,8 @@ def test_phases_are_all_that_is_not_coarse(period):
     assert len(phases(period)) == len(every - coarse)
 
 
-def test_phases_that_are_written_out_are_the_usual_ones():
-    assert Windows(period=4, shifts=phases(4)) == Windows(period=4)
+def test_equal_geometries_are_equal():
     assert Windows(period=(4, 4)) == Windows(period=4)
-    assert Windows(period=4, shifts=tuple(reversed(phases(4)))) != Windows(period=4)
 
 
 def test_periods_differ_between_levels():

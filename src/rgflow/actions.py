@@ -153,12 +153,10 @@ class Phi4(Action, kind="phi4"):
         return (self.c1 * near + square * (self.c2 + self.c4 * square)).sum((1, 2))
 
     def log_z(self, channels: int, height: int, width: int) -> float | None:
-        from rgflow.field_theory.exact import gaussian_log_z, phi4_decoupled_log_z
+        from rgflow.field_theory.exact import gaussian_log_z
 
         if self.c4 == 0:
             return channels * gaussian_log_z((height, width), self.c1, self.c2)
-        if self.c1 == 0 and channels == 1:
-            return phi4_decoupled_log_z(height * width, self.c2, self.c4)
         return None
 
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
-from rgflow.config import FlowConfig, TrainConfig
-from rgflow.files import CARD, CONFIG, PAGE, replacing, to_yaml, write_json
+from rgflow.config import TrainConfig
+from rgflow.files import CARD, PAGE, replacing, to_yaml, write_json
 from rgflow.kinds import flat, sizes_in_words
 from rgflow.presets import PRESETS
 from rgflow.reading import instance, read_json, reason
@@ -310,52 +310,21 @@ class Card:
             lines.append(shlex.join(["rgflow", "train", *_as_words(config), "--out", out]))
         return [*lines, shlex.join(["rgflow", "ship", str(out), f"models/{self.name}"])]
 
-    def page(self, address: str | None = None) -> str:
-        """The card for people, in Markdown.
+    def page(self) -> str:
+        """The card for people, in Markdown, with what the Hugging Face hub shows of a model."""
+        from jinja2 import Environment
 
-        Args:
-            address: Where `load_flow` finds the model; none: under its name.
-        """
         mine = flat(self.config.to_dict())
         starts = [
-            (start, {name: x for name, x in theirs.items() if mine.get(name) != x})
+            (start, to_yaml({name: x for name, x in theirs.items() if mine.get(name) != x}))
             for start in self.training.starts
             if start.config and (theirs := flat(start.config.to_dict()))
         ]
-        return _rendered(
-            title=self.name,
-            address=address or self.name,
-            facts=self.facts(),
-            commands=self.commands(),
-            start=self.training.start,
-            settings=to_yaml(self.config),
-            starts=[(start, to_yaml(others)) for start, others in starts],
+        template = resources.files("rgflow").joinpath("page.md").read_text(encoding="utf-8")
+        environment = Environment(trim_blocks=True, keep_trailing_newline=True)
+        return environment.from_string(template).render(
+            card=self, settings=to_yaml(self.config), starts=starts
         )
-
-
-def page_of(folder: Path, address: str) -> str:
-    """The page of the model in a folder, in Markdown: its card, or what its config says.
-
-    Args:
-        folder: The folder of the model.
-        address: Where `load_flow` finds it.
-
-    Raises:
-        ValueError: If the card or the config is damaged.
-    """
-    if (folder / CARD).is_file():
-        return Card.read(folder).page(address)
-    config = FlowConfig.from_dict(read_json(folder / CONFIG, "the config of a model")["config"])
-    return _rendered(title=address, address=address, flow=config.in_words())
-
-
-def _rendered(**values: Any) -> str:
-    """The template of a model's page, filled in."""
-    from jinja2 import Environment
-
-    template = resources.files("rgflow").joinpath("page.md").read_text(encoding="utf-8")
-    environment = Environment(trim_blocks=True, keep_trailing_newline=True)
-    return environment.from_string(template).render(values)
 
 
 def _as_words(config: TrainConfig) -> list[str]:

@@ -13,22 +13,18 @@ writes the first W of them.
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Le, Len
 from numpy.typing import NDArray
 
-from rgflow.checks import MAX_SIZE
 from rgflow.kinds import Kind, config
 
 Mask = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 """Whole numbers that say where something is."""
-_Shift = Annotated[int, Ge(-MAX_SIZE), Le(MAX_SIZE)]
-Offset = tuple[_Shift, _Shift]
+Offset = tuple[int, int]
 """Row and column from somewhere."""
-Offsets = Annotated[tuple[Offset, ...], Len(1, MAX_SIZE)]
 Boundary = Literal["periodic", "open"]
 MAX_TABLE_ENTRIES = 1 << 27
 """Entries of a table of cells at the most, of 1 GiB: no file may ask for more."""
@@ -287,6 +283,8 @@ class Geometry(Kind, family="geometry"):
     """Whether it maps whole images, as a Real NVP does, and has no cells."""
     any_size: ClassVar[bool] = False
     """Whether weights that were learned with smaller images serve larger ones."""
+    usual: ClassVar[bool] = False
+    """Whether layers write all sites that stay, each of which is generated from known ones."""
 
     @property
     def periodic(self) -> bool:
@@ -323,11 +321,6 @@ class Geometry(Kind, family="geometry"):
     def inside(self) -> tuple[int, int] | None:
         """Rows and columns of images, where they are smaller than the grid; none: they aren't."""
         return None
-
-    @property
-    def usual(self) -> bool:
-        """Whether layers write all sites that stay, each of which is generated from known ones."""
-        return False
 
     @property
     def averages(self) -> bool:

@@ -15,6 +15,14 @@ MAX_BLOCKS = 1 << 11
 MAX_BINS = 256
 """Maximum number of spline bins; each has a minimum width, so more would not fit."""
 
+NO_MEMORY = ("out of memory", "can't allocate memory")
+"""PyTorch's messages when memory runs out."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python or PyTorch says that memory ran out."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
+
 
 def short(value: object) -> str:
     """A value as Python writes it, cut to a moderate length.

@@ -38,16 +38,6 @@ class ImportanceBound:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bfloat16:
-    """By how much networks in bfloat16, as while training, raise the negative log-likelihood of the
-    same images with the same noise, with its error over the images."""
-
-    images: int
-    difference: float
-    standard_error: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Negative log-likelihood of a set of images, in bits/dim; of real-valued fields in nats/site.
 
@@ -65,7 +55,6 @@ class Evaluation:
         draws: Draws of noise per image.
         draw_error: Standard error of `nll` over draws of noise, the images given.
         bound: The importance-weighted bound; none of real-valued images.
-        bfloat16: What networks in bfloat16 change.
     """
 
     unit: str
@@ -79,7 +68,6 @@ class Evaluation:
     draws: int = 1
     draw_error: float | None = None
     bound: ImportanceBound | None = None
-    bfloat16: Bfloat16 | None = None
 
 
 def evaluate(
@@ -91,7 +79,6 @@ def evaluate(
     importance: int = 8,
     subset: int = 100,
     batch_size: int = 128,
-    labels: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Negative log-likelihood of images, with all that `Evaluation` holds.
@@ -106,9 +93,8 @@ def evaluate(
         seed: Seed of the noise, which depends on it, the draw and the place of the image alone.
         draws: Draws of noise for every image.
         importance: Draws of noise for the importance-weighted bound; 1: no bound.
-        subset: Number of images for the bound, `draw_error` and `bfloat16`; 0: none of these.
+        subset: Number of images for the bound and `draw_error`; 0: neither.
         batch_size: Images at a time; the result depends on it by rounding only.
-        labels: Of the images, [N], if the flow has labels.
         progress: Called with the number of likelihoods found so far, and in all.
 
     Raises:
@@ -130,12 +116,10 @@ def evaluate(
         draws = importance = 1
     n, m = len(images), min(subset, len(images))
     some = torch.arange(m) * n // max(m, 1)
-    total = draws * n + (max(importance - draws, 0) + 1) * m
+    total = draws * n + max(importance - draws, 0) * m
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
-    find = partial(
-        terms_of, flow, images, seed=seed, batch_size=batch_size, labels=labels, progress=advance
-    )
+    find = partial(terms_of, flow, images, seed=seed, batch_size=batch_size, progress=advance)
     parts = [find(draw=draw) for draw in range(draws)]
     log_p = [part.total[some] for part in parts]
     log_p += [find(some, draw=draw).total for draw in range(draws, importance if m else 0)]
@@ -143,14 +127,10 @@ def evaluate(
     result = replace(summary(flow, mean, seed), draws=draws)
     if not m:
         return result
-    with flow.fast(torch.bfloat16):
-        rough = find(some).total
-    difference, error = mean_and_error(flow.unit(rough) - flow.unit(log_p[0]))
     of_draws = flow.unit(torch.stack(log_p))
     spread = of_draws.var(0).mean().item() if len(log_p) > 1 else None
     return replace(
         result,
-        bfloat16=Bfloat16(images=m, difference=difference, standard_error=error),
         draw_error=None if spread is None else math.sqrt(spread / (n * draws)),
         bound=_bound(flow, torch.stack(log_p[:importance])) if importance > 1 else None,
     )
@@ -165,7 +145,6 @@ def terms_of(
     seed: int = 0,
     draw: int = 0,
     batch_size: int = 128,
-    labels: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Terms:
     """`Flow.terms` of many images, in float64 and on the CPU; the rest is as for `evaluate`.
@@ -188,8 +167,7 @@ def terms_of(
         x = images[places]
         if _is_noisy(flow, images):
             x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
-        of_x = None if labels is None else labels[places].to(flow.device)
-        parts.append(flow.terms(x.to(flow.device), labels=of_x))
+        parts.append(flow.terms(x.to(flow.device)))
         if progress:
             progress(len(places))
     return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())

@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import yaml
@@ -22,6 +23,22 @@ MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE, FACTORS, QUANTILES]
 """All files of a model's folder."""
 PART = ".part"
 """How the names of unfinished files end."""
+MAX_NAME_BYTES = 255
+"""Maximum length of a file name on most file systems."""
+
+
+class Guard(Protocol):
+    """What a command lets `replacing` write (`rgflow.outputs`)."""
+
+    def check(self, path: Path) -> None:
+        """Raise a `ValueError` if a file may not be written."""
+
+    def note(self, path: Path, part: Path) -> None:
+        """Note that a file will be written, whose content is complete in `part`."""
+
+
+GUARD: ContextVar[Guard | None] = ContextVar("guard", default=None)
+"""Of the command that runs, if it has one."""
 
 
 @contextmanager
@@ -34,6 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         OSError: If the file can't be written.
+        ValueError: If the guard of the command that runs doesn't let it.
 
     Example:
         >>> import tempfile
@@ -43,22 +61,40 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> path.read_text()
         '1 2 3'
     """
-    part = path.with_name(f".{path.name}.{uuid4().hex}{PART}")
+    if guard := GUARD.get():
+        guard.check(path)
+    part = path.with_name(f".{path.name[:40]}.{uuid4().hex}{PART}")
     try:
         part.touch(exist_ok=False)
         mode = part.stat().st_mode  # as the umask says, which not everybody honours who writes
         yield part
         part.chmod(mode)
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        if guard:
+            guard.note(path, part)
+        settle(part, path)
     except BaseException as error:
         with suppress(OSError):
             part.unlink()
         if isinstance(error, SafetensorError):  # such as a full disk, in its own words
             raise OSError(f"{path}: {error}") from error
         raise
-    _sync_folder(path.parent)
+
+
+def settle(part: Path, path: Path) -> None:
+    """Rename a complete file, once its content is on the disk, in place of another one.
+
+    Raises:
+        OSError: If that can't be done.
+    """
+    with part.open("r+b") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    with suppress(OSError):  # the list of names, too, where the system supports that
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 @contextmanager
@@ -144,20 +180,14 @@ def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
         part.write_text(json.dumps(plain(content), indent=indent, separators=separators) + "\n")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Write the folder's list of names to the disk, where the system supports that."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def locked(path: Path, *, shared: bool = False) -> Iterator[bool]:
     """Whether this process has a file or a folder to itself, as long as the block lasts: a process
     that dies, however it does, lets go of it. Where there are no locks, it counts as locked.
+
+    Args:
+        path: The file or the folder.
+        shared: Whether other processes may have it, too, if theirs is shared as well.
 
     Raises:
         OSError: If it can't be opened.
@@ -170,19 +200,19 @@ def locked(path: Path) -> Iterator[bool]:
     """
     handle = os.open(path, os.O_RDONLY)
     try:
-        yield _lock(handle)
+        yield _lock(handle, shared)
     finally:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
+def _lock(handle: int, shared: bool) -> bool:
     """Lock an open file for this process; false if another one has. Windows has no such locks."""
     try:
         import fcntl
     except ImportError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks

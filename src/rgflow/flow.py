@@ -5,24 +5,20 @@ Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from rgflow import storing
 from rgflow.bijectors.base import sum_event
-from rgflow.bits import bits_per_dim
 from rgflow.checkpoint import Storage
-from rgflow.checks import check_name
-from rgflow.drawing import Temperatures, draw
+from rgflow.checks import check_name, check_whole, per_level
 from rgflow.hierarchy import Hierarchy, frozen
 from rgflow.latents import Latents
 from rgflow.numerics import name_of
-from rgflow.priors import Convention
 
 
 class LosslessWarning(UserWarning):
@@ -56,8 +52,6 @@ class Flow(Hierarchy):
     This is all that `RGFlow` and the baselines have in common. Images are uint8, or already
     dequantised reals in [0, 256), [N, C, H, W]. With `pixels=None` they are real-valued fields.
     Log-densities are in nats, per unit of those numbers: bits per dimension are −log_prob/(D·ln 2).
-    A flow whose config has `labels` needs the label of every image, whole numbers [N], wherever
-    `labels` is an argument.
 
     Args:
         config: The architecture.
@@ -68,16 +62,14 @@ class Flow(Hierarchy):
 
     # ---------------------------------------------------------------- likelihood
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """The same as `log_prob`, so that wrappers for distributed training work."""
-        return self.log_prob(images, labels=labels)
+        return self.log_prob(images)
 
     def log_prob(
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
-        *,
-        labels: Tensor | None = None,
     ) -> Tensor:
         """log p(x) in nats (paper, eq. 1).
 
@@ -88,44 +80,73 @@ class Flow(Hierarchy):
         Args:
             images: [N, C, H, W].
             generator: Source of the noise that dequantises uint8; none: ½ everywhere.
-            labels: Labels of the images, [N].
 
         Returns:
             Log-densities [N].
         """
         x, log_prob = self.from_images(self.to_reals(images, generator))
-        given = self.given(labels, len(x))
         if self.domain == "cube":  # the prior's density and the quantile's log-det cancel
-            return log_prob + self.log_det(x, given)
-        for stage in self.infer(x, given):
+            return log_prob + self.log_det(x)
+        for stage in self.infer(x):
             log_prob = log_prob + stage.log_det + sum_event(self.prior.log_prob(stage.factored_out))
         return log_prob
 
+    @torch.no_grad()
     def bits_per_dim(
         self,
         images: Tensor,
         *,
         draws: int = 1,
         seed: int = 0,
-        labels: Tensor | None = None,
         batch_size: int = 500,
     ) -> Tensor:
-        """Bits per dimension of 8-bit images [N, C, H, W], an upper bound: [N]. Arguments are those
-        of `rgflow.bits.bits_per_dim`."""
-        return bits_per_dim(self, images, draws, seed, labels, batch_size)
+        """Bits per dimension of 8-bit images: an upper bound, in expectation, on −log₂ P(x8)/D.
+
+        The density is averaged over noise, E[log p(x8 + u)] ≤ log P(x8) by Jensen's inequality
+        (Theis et al. 2016, section 3.1), so every draw is an unbiased estimate of the bound.
+
+        Args:
+            images: uint8 [N, C, H, W].
+            draws: Number of draws of the noise over which the log-densities are averaged.
+            seed: Seed of the noise; the noise of an image also depends on its index.
+            batch_size: Images at a time.
+
+        Returns:
+            Bits per dimension [N].
+
+        Raises:
+            ValueError: If the images aren't uint8, or the flow is for real-valued fields, or for
+                images smaller than its grid.
+        """
+        check_whole("draws", draws, 1)
+        check_whole("batch_size", batch_size, 1)
+        if self.pixels is None or images.dtype != torch.uint8:
+            what = "fields" if self.pixels is None else name_of(images.dtype)
+            raise ValueError(
+                f"Expected uint8 images, as bits are of bytes; got {what}: use log_prob."
+            )
+        if inside := self.config.geometry.inside:
+            raise ValueError(
+                f"Expected a flow whose images fill its grid; got one of {inside[0]}×{inside[1]} "
+                f"pixels: use rgflow.photographs.bits."
+            )
+        generator, total = torch.Generator().manual_seed(seed), torch.zeros(len(images))
+        for _ in range(draws):
+            for start in range(0, len(images), batch_size):
+                part = slice(start, start + batch_size)
+                total[part] += self.log_prob(images[part], generator).to(total)
+        return self.unit(total / draws).to(images.device)
 
     def terms(
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
-        *,
-        labels: Tensor | None = None,
     ) -> Terms:
         """log p(x) level by level: the share of the prior and of the log-determinant. Arguments are
         the same as of `log_prob`."""
         x, pixels = self.from_images(self.to_reals(images, generator))
         priors, log_dets = [], []
-        for stage in self.infer(x, self.given(labels, len(x))):
+        for stage in self.infer(x):
             z, log_det = stage.factored_out, stage.log_det
             if self.domain == "cube":
                 z, more = self.quantile.transform(z)
@@ -141,8 +162,6 @@ class Flow(Hierarchy):
         images: Tensor,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
-        *,
-        labels: Tensor | None = None,
     ) -> Latents:
         """The latents of images: z = R(x).
 
@@ -157,39 +176,38 @@ class Flow(Hierarchy):
             generator: Source of the noise that dequantises uint8; none: ½ everywhere.
             dtype: The number format to compute in; none: as above. If it is given, nothing is
                 decoded or checked.
-            labels: Labels of the images, [N].
         """
         x = self.to_reals(images, generator, dtype or self.dtype)
-        z = self._encode(x, labels)
+        z = self._encode(x)
         if dtype is not None or images.dtype != torch.uint8:
             return z
-        if not (lost := self._lost(images, z, labels)):
+        if not (lost := self._lost(images, z)):
             return z
         message = f"{lost} of {len(images)} images aren't encoded without loss in "
         message += name_of(self.dtype)
         if self.dtype != torch.float64:
-            z = self._encode(x.double(), labels)
-            still = self._lost(images, z, labels)
+            z = self._encode(x.double())
+            still = self._lost(images, z)
             message += f", so all {len(images)} are encoded in float64"
             message += f" ({still} still not without loss)" if still else ""
         warnings.warn(f"{message}.", LosslessWarning, stacklevel=2)
         return z
 
-    def _encode(self, x: Tensor, labels: Tensor | None) -> Latents:
+    def _encode(self, x: Tensor) -> Latents:
         """The latents of dequantised images, in their number format."""
         flow = self.in_dtype(x.dtype)
         u, _ = flow.from_images(x)
-        stages = flow.infer(u, flow.given(labels, len(x)))
+        stages = flow.infer(u)
         return Latents(
             tuple(flow.from_domain(stage.factored_out) for stage in stages), self.lattice
         )
 
     @torch.no_grad()
-    def _lost(self, x8: Tensor, z: Latents, labels: Tensor | None) -> int:
+    def _lost(self, x8: Tensor, z: Latents) -> int:
         """How many images don't come back from their latents."""
-        return int((self.decode(z, labels=labels).floor() != x8).flatten(1).any(1).sum())
+        return int((self.decode(z).floor() != x8).flatten(1).any(1).sum())
 
-    def decode(self, latents: Latents, *, labels: Tensor | None = None) -> Tensor:
+    def decode(self, latents: Latents) -> Tensor:
         """The images of latents: x = G(z), reals [N, C, H, W] in the dtype of the latents.
 
         The logit map can give values slightly outside [0, 256); they are returned unchanged.
@@ -197,27 +215,25 @@ class Flow(Hierarchy):
         Raises:
             ValueError: If the latents belong to a flow with another geometry.
         """
-        return self._decode(latents, labels)[0]
+        return self._decode(latents)[0]
 
-    def _decode(self, latents: Latents, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _decode(self, latents: Latents) -> tuple[Tensor, Tensor]:
         """The images of latents, and the log-determinant of the map from the steps' domain [N]."""
         flow = self.fitting(latents)
-        stages = flow.generate(flow.from_latents(latents), flow.given(labels, len(latents)))
+        stages = flow.generate(flow.from_latents(latents))
         log_det: Tensor | float = 0.0
         for stage in stages:
             log_det = log_det + stage.log_det
         x, preprocess = flow.to_images(stage.x)
         return x, log_det + preprocess
 
-    def decode_and_log_prob(
-        self, latents: Latents, *, labels: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def decode_and_log_prob(self, latents: Latents) -> tuple[Tensor, Tensor]:
         """The images of latents, as `decode`, and log p of each [N], in one pass.
 
         Raises:
             ValueError: As for `decode`.
         """
-        x, log_det = self._decode(latents, labels)
+        x, log_det = self._decode(latents)
         if self.domain == "cube":
             return x, -log_det
         return x, sum((sum_event(self.prior.log_prob(z)) for z in latents.levels), -log_det)
@@ -226,8 +242,6 @@ class Flow(Hierarchy):
         self,
         source: Tensor | Latents,
         space: Literal["pixels", "flow"] = "pixels",
-        *,
-        labels: Tensor | None = None,
     ) -> list[Tensor]:
         """The images x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h] (paper, Fig. 5a).
 
@@ -238,16 +252,14 @@ class Flow(Hierarchy):
                 from coarse to fine; the result is the same for an image and its latents.
             space: `"pixels"` maps the values back to those of images; `"flow"` leaves them in the
                 flow's own space, that of the prior.
-            labels: Labels of the images, [N].
         """
         check_name("space", space, ("pixels", "flow"))
-        given = self.given(labels, len(source))
         if isinstance(source, Latents):
             flow = self.fitting(source)
-            stages = list(flow.generate(flow.from_latents(source), given))[::-1]
+            stages = list(flow.generate(flow.from_latents(source)))[::-1]
         else:
             flow = self
-            stages = list(flow.infer(flow.from_images(flow.to_reals(source))[0], given))
+            stages = list(flow.infer(flow.from_images(flow.to_reals(source))[0]))
         grids = [stage.x[:, : flow.config.channels] for stage in stages]
         return [flow.from_domain(x) if space == "flow" else flow.to_images(x)[0] for x in grids]
 
@@ -256,52 +268,53 @@ class Flow(Hierarchy):
     def draw(
         self,
         n: int,
-        temperature: Temperatures = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
-        convention: Convention = "density",
     ) -> Latents:
-        """Draw latents of n images from the prior. Arguments are those of `rgflow.drawing.draw`."""
-        return draw(self, n, temperature, generator, convention)
+        """Draw latents of n images from the prior.
+
+        Args:
+            n: Number of images.
+            temperature: T of p^(1/T), or one per level, level 0 first (paper, Appendix D).
+            generator: Source of randomness; the same generator state gives the same draws. With a
+                CPU generator, they are the same on all devices.
+
+        Raises:
+            ValueError: If there are no images, or temperatures for another number of levels.
+        """
+        n = check_whole("the number of images", n, 1)
+        source = generator.device if generator else self.device
+        levels = []
+        for level, each in enumerate(per_level("temperature", temperature, self.levels)):
+            shape = self.lattice.latent_shape(level, self.config.channels)
+            like = torch.empty(n, *shape, dtype=self.dtype, device=source)
+            levels.append(self.prior.tempered(each).sample_like(like, generator).to(self.device))
+        return Latents(tuple(levels), self.lattice)
 
     def draw_each(
         self,
         seeds: Iterable[int],
         temperature: float | Sequence[float] = 1.0,
-        convention: Convention = "density",
     ) -> Latents:
         """Draw latents of images with a seed each, so that an image depends on its own seed alone.
         The other arguments are those of `draw`; a `ValueError` if there are no seeds."""
         generator = torch.Generator()
-        return Latents.cat(
-            self.draw(1, temperature, generator.manual_seed(seed), convention) for seed in seeds
-        )
+        return Latents.cat(self.draw(1, temperature, generator.manual_seed(seed)) for seed in seeds)
 
     @torch.no_grad()
     def sample(
         self,
         n: int,
-        temperature: Temperatures = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
-        convention: Convention = "density",
-        low_precision: bool = False,
-        *,
-        labels: Tensor | None = None,
     ) -> Tensor:
-        """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`.
-
-        With `low_precision` the networks compute in bfloat16: faster on machines that support it,
-        and good enough to look at, but encoding such images doesn't give back the latents exactly.
-        """
-        z = self.draw(n, temperature, generator, convention)
-        with self.fast(torch.bfloat16) if low_precision else nullcontext():
-            return self.bounded(self.decode(z, labels=labels))
+        """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`."""
+        return self.bounded(self.decode(self.draw(n, temperature, generator)))
 
     def sample_and_log_prob(
         self,
         n: int,
         generator: torch.Generator | None = None,
-        *,
-        labels: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draw n images [N, C, H, W], as `decode` gives them, and their log-densities in nats [N],
         in one pass; gradients reach all parameters. The other arguments are those of `log_prob`.
@@ -314,7 +327,7 @@ class Flow(Hierarchy):
             >>> torch.allclose(log_p, flow.log_prob(x), rtol=1e-4)
             True
         """
-        return self.decode_and_log_prob(self.draw(n, generator=generator), labels=labels)
+        return self.decode_and_log_prob(self.draw(n, generator=generator))
 
     # ---------------------------------------------------------------- other sizes, files
 
@@ -370,10 +383,6 @@ class Flow(Hierarchy):
     def save_pretrained(self, folder: str | Path, storage: Storage | None = None) -> None:
         """Write weights and config into a folder (`rgflow.storing.save`)."""
         storing.save(self, folder, storage)
-
-    def push_to_hub(self, repository: str, storage: Storage | None = None, **options: Any) -> str:
-        """Upload weights and config to the Hugging Face hub (`rgflow.storing.push`)."""
-        return storing.push(self, repository, storage, **options)
 
     @classmethod
     def from_pretrained(

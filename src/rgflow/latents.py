@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rgflow import tensors
 from rgflow.checks import per_level
+from rgflow.config.earlier import flow_of_earlier
 from rgflow.lattice import Lattice, Sites, SqueezeSites
 from rgflow.reading import DamagedError, json_in
 
@@ -218,7 +219,7 @@ class Latents:
                 size = ("height", "width", "levels")
                 options = {key: values.pop(key) for key in list(values) if key not in size}
                 values["geometry"] = {"kind": "blocks", **options}
-            lattice = _LATTICES[name].from_dict(values)
+            lattice = _LATTICES[name].from_dict(flow_of_earlier(values))
             return cls(tuple(held[f"level{h}"] for h in range(lattice.levels)), lattice)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(

@@ -8,9 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
-
-from annotated_types import Ge, Le
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rgflow.actions import Action, FreeField, evaluated, is_even
 from rgflow.kinds import Kind, Named, config, imported_class
@@ -53,8 +51,8 @@ class Density(Protocol):
         """All bijectors (`rgflow.bijectors.Bijector`)."""
         ...
 
-    def log_prob(self, images: "Tensor", *, labels: "Tensor | None" = None) -> "Tensor":
-        """Log-densities [N] of images or fields [N, C, H, W], with labels [N] if there are any."""
+    def log_prob(self, images: "Tensor") -> "Tensor":
+        """Log-densities [N] of images or fields [N, C, H, W]."""
         ...
 
     def sample_and_log_prob(
@@ -71,31 +69,21 @@ class Batch:
     Attributes:
         size: Number of images n, or of samples to draw.
         images: Reals in [0, 256), or fields, [n, C, H, W]; none: the objective needs none.
-        labels: Labels of the images, if the flow has labels, [n].
         generator: Source of randomness, which depends on the run's seed and the step alone.
-        fraction: Share of the training budget that has been used, 0 to 1; in a validation 1.
     """
 
     size: int
     images: "Tensor | None" = None
-    labels: "Tensor | None" = None
     generator: "torch.Generator | None" = None
-    fraction: float = 1.0
 
     def split(self, parts: int) -> "list[Batch]":
         """Parts of about the same size, at most one for each image."""
         parts = min(parts, self.size)
         sizes = [self.size // parts + (k < self.size % parts) for k in range(parts)]
-        cut = [None if x is None else x.split(sizes) for x in (self.images, self.labels)]
+        images = [None] * parts if self.images is None else self.images.split(sizes)
         return [
-            Batch(
-                size=size,
-                images=cut[0] and cut[0][k],
-                labels=cut[1] and cut[1][k],
-                generator=self.generator,
-                fraction=self.fraction,
-            )
-            for k, size in enumerate(sizes)
+            Batch(size=size, images=part, generator=self.generator)
+            for size, part in zip(sizes, images, strict=True)
         ]
 
 
@@ -155,16 +143,6 @@ class Objective(Kind, ABC, family="objective"):
         """The action of the density that is learned: its own `action`, if it has one."""
         return getattr(self, "action", None) or Energy(objective=self)
 
-    def draw(
-        self, flow: "Density", n: int, generator: "torch.Generator | None" = None
-    ) -> "tuple[Tensor, Tensor]":
-        """Fields of the flow [n, C, H, W] and ln q of each [n]."""
-        return flow.sample_and_log_prob(n, generator)
-
-    def log_q(self, flow: "Density", fields: "Tensor") -> "Tensor":
-        """ln q of fields [N, C, H, W], [N]."""
-        return flow.log_prob(fields)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Energy(Action):
@@ -182,7 +160,7 @@ class MaximumLikelihood(Objective, kind="likelihood"):
 
     def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         assert batch.images is not None
-        return -flow.log_prob(batch.images, labels=batch.labels)
+        return -flow.log_prob(batch.images)
 
 
 @config
@@ -206,14 +184,6 @@ class ReverseKL(Objective, kind="reverse_kl"):
 
     action: Action = field(default_factory=FreeField)
     """The action S: free, phi4, ising, or a function of your own by its import path."""
-    start: Action | None = None
-    """The action at the first step, from which training moves linearly to `action`; none: `action`
-    from the start."""
-    anneal: Annotated[float, Ge(0), Le(1)] = 0.5
-    """Share of the budget in which it moves there."""
-    symmetric: bool = False
-    """Whether q is the mean of the flow's density at φ and at −φ, which has the Z₂ symmetry
-    whatever the maps are."""
     needs_data: ClassVar[bool] = False
 
     def begin(self, flow: "Density") -> None:
@@ -222,38 +192,32 @@ class ReverseKL(Objective, kind="reverse_kl"):
 
         Raises:
             ValueError: If the action isn't one finite number for each field, or isn't even where
-                the flow's density is.
+                the maps are odd.
         """
         import torch
 
         generator = torch.Generator().manual_seed(0)
         z = torch.randn((64, *flow.image_shape), generator=generator).to(flow.device, flow.dtype)
-        action = self.start or self.action
-        if (self.symmetric or getattr(flow.config.map, "odd", False)) and not is_even(
-            self.action, z
-        ):
+        if getattr(flow.config.map, "odd", False) and not is_even(self.action, z):
             raise ValueError(
-                "Expected an action with S(−φ) = S(φ) for odd maps or a symmetric density; this "
-                "one differs: set --model.map.odd false and --objective.symmetric false."
+                "Expected an action with S(−φ) = S(φ) for odd maps; this one differs: set "
+                "--model.map.odd false."
             )
-        evaluated(self.action, z)
         scales = [10 ** (k / 20) for k in range(-40, 41)]
-        losses = [evaluated(action, s * z).mean().item() - flow.dim * math.log(s) for s in scales]
+        losses = [
+            evaluated(self.action, s * z).mean().item() - flow.dim * math.log(s) for s in scales
+        ]
         best = min(zip(losses, scales, strict=True), key=lambda one: one[0])[1]
         for bijector in flow.maps():
             bijector.rescale(best)
 
     def losses(self, flow: "Density", batch: Batch) -> "Tensor":
-        fields, log_q = self.draw(flow, batch.size, batch.generator)
-        return log_q + self.energy(fields, batch.fraction)
+        fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
+        return log_q + self.energy(fields)
 
-    def energy(self, fields: "Tensor", fraction: float = 1.0) -> "Tensor":
-        """The action of fields [N, C, H, W] when a share of the budget is used, [N]."""
-        found = evaluated(self.action, fields)
-        if self.start is None or fraction >= self.anneal:
-            return found
-        share = fraction / self.anneal
-        return share * found + (1 - share) * evaluated(self.start, fields)
+    def energy(self, fields: "Tensor") -> "Tensor":
+        """The action of fields [N, C, H, W], [N]."""
+        return evaluated(self.action, fields)
 
     def scores(self, losses: "Tensor") -> dict[str, float]:
         """The effective sample size, and the acceptance of an independence Metropolis sampler, from
@@ -264,29 +228,6 @@ class ReverseKL(Objective, kind="reverse_kl"):
         held = accepted(log_w)
         moved = (held[1:] != held[:-1]).mean()
         return {"ess": effective_sample_size(log_w), "acceptance": float(moved)}
-
-    def draw(
-        self, flow: "Density", n: int, generator: "torch.Generator | None" = None
-    ) -> "tuple[Tensor, Tensor]":
-        """Fields of the flow [n, C, H, W], of either sign where q is symmetric, and ln q [n]."""
-        import torch
-
-        fields, log_q = flow.sample_and_log_prob(n, generator)
-        if not self.symmetric:
-            return fields, log_q
-        device = generator.device if generator else fields.device
-        signs = torch.randint(2, (n, 1, 1, 1), generator=generator, device=device)
-        other = torch.logaddexp(log_q, flow.log_prob(-fields)) - math.log(2)
-        return fields * (2 * signs - 1).to(fields), other
-
-    def log_q(self, flow: "Density", fields: "Tensor") -> "Tensor":
-        """ln q of fields [N, C, H, W], [N]."""
-        import torch
-
-        found = flow.log_prob(fields)
-        if self.symmetric:
-            return torch.logaddexp(found, flow.log_prob(-fields)) - math.log(2)
-        return found
 
 
 @config
@@ -300,9 +241,9 @@ class PathGradient(ReverseKL, kind="path_gradient"):
 
         if not torch.is_grad_enabled():
             return super().losses(flow, batch)
-        fields, _ = self.draw(flow, batch.size, batch.generator)
+        fields, _ = flow.sample_and_log_prob(batch.size, batch.generator)
         at = fields.detach().requires_grad_()
-        losses = self.log_q(flow, at) + self.energy(at, batch.fraction)
+        losses = flow.log_prob(at) + self.energy(at)
         (slope,) = torch.autograd.grad(losses.sum(), at)
         along = (slope * fields).flatten(1).sum(1)
         return losses.detach() + along - along.detach()

@@ -7,10 +7,10 @@ NAME/factors.json       what its latents mean; some models only
 NAME/card.json          how it was trained, what was measured, and how to reproduce it
 NAME/README.md          the same for people
 
-Such folders lie in the package, in the folder that the variable RGFLOW_MODELS names, or in the
-Hugging Face repository that RGFLOW_HUB names. In the package there are the cards of all models; a
-checkout of the repository also has all weights, an installed package those of a few
-(`pyproject.toml` lists them). `rgflow.training.shipping` makes such a folder from a run.
+Such folders lie in the package, in the folder that the variable RGFLOW_MODELS names, or each in a
+repository of the Hugging Face hub. In the package there are the cards of all models; a checkout of
+the repository also has all weights, an installed package those of a few (`pyproject.toml` lists
+them). `rgflow.training.shipping` makes such a folder from a run.
 """
 
 import difflib
@@ -20,17 +20,18 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from rgflow import hub
-from rgflow.files import CARD, CONFIG, MODEL_FILES, WEIGHTS, expanded
+from rgflow.checks import check_installed
+from rgflow.files import CARD, MODEL_FILES, WEIGHTS, expanded
 
 FOLDER = Path(str(resources.files("rgflow"))) / "models"
 """Where the package's models lie."""
-MODELS, HUB = "RGFLOW_MODELS", "RGFLOW_HUB"
-"""Variables of the environment: a folder with more models, and a Hugging Face repository with such
-a folder for each."""
+MODELS = "RGFLOW_MODELS"
+"""Variable of the environment: a folder with more models."""
+ADDRESS = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+"""`owner/name` of a repository on the Hugging Face hub: nothing that stands for other files."""
 ELSEWHERE = (
-    f"name a folder that holds it in {MODELS}, or a Hugging Face repository that does in {HUB}, or "
-    f"train it with the commands on its card (`rgflow info NAME`)"
+    f"name a folder that holds it in {MODELS}, or train it with the commands on its card "
+    f"(`rgflow info NAME`)"
 )
 """What to do for a model whose weights aren't on this machine."""
 
@@ -90,16 +91,27 @@ def folder_of(name: str | Path, revision: str | None = None) -> Path:
             )
         return found
     # In a folder that is there, it is rather a slip of the keyboard.
-    if hub.is_address(name) and not Path(name).parent.exists():
+    if ADDRESS.fullmatch(name) and not Path(name).parent.exists():
         print(f"No folder {name}: looking for it on the Hugging Face hub.", file=sys.stderr)
-        return hub.download(name, MODEL_FILES, revision)
-    repository = os.environ.get(HUB)
-    if repository and re.fullmatch(hub.WORD, name, re.ASCII) and not folder.exists():
-        print(f"Looking for {name} in {repository} on the Hugging Face hub.", file=sys.stderr)
-        top = hub.download(repository, [f"{name}/{file}" for file in MODEL_FILES], revision)
-        if (top / name / CONFIG).is_file():
-            return top / name
+        return _downloaded(name, revision)
     raise FileNotFoundError(missing(name))
+
+
+def _downloaded(repository: str, revision: str | None) -> Path:
+    """The folder of a model of the Hugging Face hub: of its files, and of no others, as whoever
+    reads them checks them."""
+    why = f"to look for {repository} on the Hugging Face hub"
+    check_installed("huggingface_hub", why, "hub", FileNotFoundError)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=MODEL_FILES, revision=revision))
+    except Exception as error:  # of the network, of the hub, of the disk
+        at = f" at revision {revision}" if revision else ""
+        raise FileNotFoundError(
+            f"Expected {repository}{at} on the Hugging Face hub; it couldn't be downloaded "
+            f"({type(error).__name__})."
+        ) from error
 
 
 def missing(name: str) -> str:

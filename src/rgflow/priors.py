@@ -7,18 +7,15 @@ relative precision at both ends. d is not a new variable, only a way to write u;
 """
 
 import math
-from typing import Literal, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from rgflow.checks import check_at_least, check_name
+from rgflow.checks import check_at_least
 from rgflow.config import GaussianPrior, LaplacePrior
 from rgflow.kinds import made_from
 
-Convention = Literal["density", "scale"]
-Temperature = float | Tensor
-"""One for all, or one for each latent."""
 SQRT_HALF = math.sqrt(0.5)
 
 
@@ -40,12 +37,8 @@ class Prior(Protocol):
         """The quantile function, the inverse of `to_cube`, of the shape of d."""
         ...
 
-    def tempered(self, temperature: Temperature, convention: Convention = "density") -> Self:
-        """The same prior at a temperature.
-
-        `"density"` is p^(1/T), normalised (paper, eq. D.2); `"scale"` multiplies the scale by T,
-        as the released code does.
-        """
+    def tempered(self, temperature: float) -> Self:
+        """The same prior at a temperature T: p^(1/T), normalised (paper, eq. D.2)."""
         ...
 
     def sample_like(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -54,37 +47,22 @@ class Prior(Protocol):
 
 
 class _Scaled(Prior):
-    """What both priors share: a scale, which is a number or a tensor (mixed temperatures)."""
+    """What both priors share: a scale, at least 0, and p^(1/T), whose scale is that times a power
+    of T."""
 
-    def __init__(self, scale: Temperature) -> None:
-        _check_range("the prior's scale", scale)
+    power: ClassVar[float]
+
+    def __init__(self, scale: float) -> None:
+        check_at_least("the prior's scale", scale, 0)
         self.scale = scale
+        self._log_scale = math.log(scale) if scale else -math.inf
 
-    def _log_scale(self) -> Temperature:
-        if isinstance(self.scale, Tensor):
-            return self.scale.log()
-        return math.log(self.scale) if self.scale else -math.inf
+    def tempered(self, temperature: float) -> Self:
+        check_at_least("the temperature", temperature, 0)
+        return type(self)(self.scale * temperature**self.power)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(scale={self.scale})"
-
-
-def _bounds(values: Temperature) -> tuple[float, float]:
-    """The lowest and the highest."""
-    if isinstance(values, Tensor):
-        return values.min().item(), values.max().item()
-    return values, values
-
-
-def _check_range(what: str, values: Temperature) -> None:
-    """Raise a `ValueError` unless all are finite and at least 0."""
-    for bound in _bounds(values):
-        check_at_least(what, bound, 0)
-
-
-def _check_temperature(temperature: Temperature, convention: str) -> None:
-    check_name("the temperature's convention", convention, ("density", "scale"))
-    _check_range("the temperature", temperature)
 
 
 def _two_sided(z: Tensor, tail: Tensor) -> Tensor:
@@ -108,21 +86,19 @@ class Laplace(_Scaled):
         0.35355339...
     """
 
-    def __init__(self, scale: Temperature = SQRT_HALF) -> None:
+    power = 1.0
+
+    def __init__(self, scale: float = SQRT_HALF) -> None:
         super().__init__(scale)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        return -z.abs() / self.scale - (math.log(2) + self._log_scale())
+        return -z.abs() / self.scale - (math.log(2) + self._log_scale)
 
     def to_cube(self, z: Tensor) -> Tensor:
         return _two_sided(z, torch.exp(-z.abs() / self.scale) / 2)
 
     def from_cube(self, d: Tensor) -> Tensor:
         return torch.sign(d) * self.scale * torch.log(2 * d.abs())
-
-    def tempered(self, temperature: Temperature, convention: Convention = "density") -> "Laplace":
-        _check_temperature(temperature, convention)
-        return Laplace(self.scale * temperature)  # the same in both conventions
 
     def sample_like(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         magnitude = torch.empty_like(z).exponential_(generator=generator)
@@ -138,26 +114,23 @@ class Gaussian(_Scaled):
         scale: σ.
 
     Example:
-        >>> Gaussian().tempered(0.25).scale, Gaussian().tempered(0.25, "scale").scale
-        (0.5, 0.25)
+        >>> Gaussian().tempered(0.25).scale
+        0.5
     """
 
-    def __init__(self, scale: Temperature = 1.0) -> None:
+    power = 0.5
+
+    def __init__(self, scale: float = 1.0) -> None:
         super().__init__(scale)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        return -0.5 * (z / self.scale) ** 2 - (0.5 * math.log(2 * math.pi) + self._log_scale())
+        return -0.5 * (z / self.scale) ** 2 - (0.5 * math.log(2 * math.pi) + self._log_scale)
 
     def to_cube(self, z: Tensor) -> Tensor:
         return _two_sided(z, torch.erfc(z.abs() / self.scale * SQRT_HALF) / 2)
 
     def from_cube(self, d: Tensor) -> Tensor:
         return torch.sign(d) * self.scale * torch.special.ndtri(d.abs())
-
-    def tempered(self, temperature: Temperature, convention: Convention = "density") -> "Gaussian":
-        _check_temperature(temperature, convention)
-        factor = temperature if convention == "scale" else temperature**0.5
-        return Gaussian(self.scale * factor)
 
     def sample_like(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return self.scale * torch.empty_like(z).normal_(generator=generator)

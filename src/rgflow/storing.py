@@ -1,13 +1,12 @@
-"""Flows as folders of weights and config, and on the Hugging Face hub."""
+"""Flows as folders of weights and config."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
-from rgflow import checkpoint, hub, kinds, pretrained
+from rgflow import checkpoint, kinds, pretrained
 from rgflow.config import FlowConfig
 from rgflow.hierarchy import Hierarchy
 from rgflow.numerics import name_of
@@ -28,30 +27,6 @@ def save(flow: Hierarchy, folder: str | Path, storage: checkpoint.Storage | None
         ValueError: If float16 can't hold the weights.
     """
     checkpoint.save(flow, flow.config.to_dict(), name_of(flow.dtype), folder, storage)
-
-
-def push(
-    flow: Hierarchy, repository: str, storage: checkpoint.Storage | None = None, **options: Any
-) -> str:
-    """Upload weights and config of a flow to the Hugging Face hub, from which `load` loads them.
-
-    Args:
-        flow: The flow.
-        repository: `owner/name`; it is created if it doesn't exist.
-        storage: As for `save`.
-        options: As for `huggingface_hub.ModelHubMixin.push_to_hub`: `private`, `token`, `branch`,
-            `create_pr`, `commit_message`.
-
-    Returns:
-        The address of the repository.
-
-    Raises:
-        OSError: If huggingface_hub isn't installed, or the hub rejects the upload.
-        ValueError: If float16 can't hold the weights.
-    """
-    with TemporaryDirectory() as place:
-        save(flow, place, storage)
-        return hub.push(Path(place), repository, **options)
 
 
 def load(

@@ -163,7 +163,7 @@ def show_facts(facts: Iterable[tuple[str, str]], *more: Table) -> None:
     Screen().print(grid, *more)
 
 
-class _What(TextColumn):
+class What(TextColumn):
     """What is being done, as text."""
 
     def render(self, task: Task) -> Text:
@@ -217,7 +217,7 @@ def bars(*columns: ProgressColumn, transient: bool = True, progress: bool = True
     if progress and not screen.is_terminal:
         return Lines()
     return Progress(
-        _What(""),
+        What(""),
         *(columns or Progress.get_default_columns()[1:]),
         console=screen,
         transient=transient,

@@ -45,19 +45,22 @@ def test_splits_are_prepared(capsys: Capture, cache_folder: Path) -> None:
     assert again[0] == f"train: 70 images in {folder} (already in the cache)."
 
 
+def sheet_of(out: str) -> str:
+    return re.findall(r"The first images are in (.*)\.", out)[0]
+
+
 def test_what_is_left_out_is_named(capsys: Capture, tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         (tmp_path / "pictures" / split).mkdir(parents=True)
         Image.new("L", (20, 20), 200).save(tmp_path / "pictures" / split / "good.png")
     for k in range(25):
         (tmp_path / "pictures/train" / f"bad{k:02}.png").write_bytes(b"")
-    sheet = tmp_path / "new" / "sheet.png"
     size = ["--height", "16", "--width", "8", "--channels", "1", "--crop", "10"]
-    out = said(capsys, f"folder:{tmp_path}/pictures", *size, "--picture", str(sheet))
+    out = said(capsys, f"folder:{tmp_path}/pictures", *size)
     assert "train: 1 images" in out
     assert len(re.findall(r"left out: train/bad\d\d.png: ", out)) == 20
     assert "and 5 other files" in out
-    with Image.open(sheet) as picture:
+    with Image.open(sheet_of(out)) as picture:
         assert picture.size == (2 + 18, 2 + 34)
 
 
@@ -65,9 +68,7 @@ def test_fields_are_drawn(capsys: Capture, tmp_path: Path) -> None:
     fields = np.random.default_rng(0).normal(size=(40, 5, 8, 8))
     np.save(tmp_path / "a.npy", fields)
     size = ["--height", "8", "--width", "8", "--channels", "5"]
-    sheet = tmp_path / "sheet.png"
-    said(capsys, f"fields:{tmp_path}/a.npy", *size, "--picture", str(sheet))
-    with Image.open(sheet) as picture:
+    with Image.open(sheet_of(said(capsys, f"fields:{tmp_path}/a.npy", *size))) as picture:
         levels = np.asarray(picture)
     assert (levels.min(), levels.max()) == (0, 255)
 
@@ -89,7 +90,7 @@ def test_mistakes(capsys: Capture, tmp_path: Path, cache_folder: Path) -> None:
     assert "nearest: --height" in refused(capsys, "msds1", "--heigth", "8")
     assert "at its only size" in refused(capsys, "msds1", "--height", "8")
     assert "Expected --download to be true or false" in refused(
-        capsys, "mnist", "--download", "perhaps"
+        capsys, "cifar10", "--download", "perhaps"
     )
     (tmp_path / "empty").mkdir()
     assert "got none; check the path" in refused(capsys, f"folder:{tmp_path}/empty")

@@ -126,9 +126,9 @@ def test_a_bar_on_terminals(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_run_loads_its_own() -> None:
-    """In the size of its flow, from its folder, downloading only if it may."""
-    config = replace(preset("msds1-tiny"), data="mnist", data_root="/nowhere")
-    with pytest.raises(FileNotFoundError, match=r"of mnist in /nowhere .*; got none"):
+    """In the size of its flow, from its folder."""
+    config = replace(preset("msds1-tiny"), data="cifar10", data_root="/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"of cifar10 in /nowhere .*; got none"):
         load_for(config, "test")
     assert load_for(config, "test", name="msds2", count=3).name == "msds2"
     config = replace(config, data="celeba", crop=8)  # which is for celeba only

@@ -84,7 +84,7 @@ def inheritance(subject: MeasuredFlow, *, pairs: int = 500) -> Found:
     first, second = (reader.read(part) for part in images.split(pairs))
     numbers: dict[str, Any] = {}
     for threshold in range(1, flow.levels):
-        x = mix(flow, a, b, [hyperbolic(flow.levels, threshold)]).images[:, 0]
+        x = mix(flow, a, b, [hyperbolic(flow.levels, threshold)])[:, 0]
         x8 = flow.bounded(x).to(torch.uint8).cpu()
         for name, one in inherited(reader.read(x8), first, second).items():
             numbers.setdefault(name, {})[str(threshold)] = one._asdict()

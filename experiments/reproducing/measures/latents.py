@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reproducing.claims import verdict
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from reproducing.pinwheel import POINTS, TURNS, Estimate, learn_pinwheels
 from reproducing.pinwheel_figures import pinwheels
@@ -99,8 +100,9 @@ def varied(
             _, i, j, c = address
             strength = found.strengths[c, i, j].item()
             way = traverse(flow, z, address, values)
-            shown.append(Shown(way, found.field(address), *labels(found, address)))
-            change = way.differences().square().mean().sqrt().item()
+            shown.append(Shown(way, values, found.field(address), *labels(found, address)))
+            still = min(range(len(values)), key=lambda k: abs(values[k]))
+            change = (way - way[:, still, None]).square().mean().sqrt().item()
             rows.append({"latent": list(address), "strength": strength, "change": change})
     ends = " or ".join(f"{x:g}" for x in sorted({x for x in far if x}))
     caption = (
@@ -120,7 +122,7 @@ def probes(subject: MeasuredFlow, *, count: int = 5000, places: int = 8) -> Foun
         numbers={
             "images": len(images),
             "places": len(table.places),
-            "verdict": [claim._asdict() for claim in table.verdict()],
+            "verdict": [claim._asdict() for claim in verdict(table)],
             "scores": [one._asdict() for one in table.scores],
         }
     )
@@ -204,7 +206,7 @@ def priors(
         found = [direction for label in labels for direction in directions(z, label)]
         a, b = z.select(slice(0, pairs)), z.select(slice(pairs, 2 * pairs))
         a, b = (one.to(device=flow.device) for one in (a, b))
-        way = mix(flow, a, b, straight(flow.levels, steps)).images.float().cpu()
+        way = mix(flow, a, b, straight(flow.levels, steps)).float().cpu()
         moved = way.diff(dim=1).square().flatten(2).mean(2).sqrt()
         with torch.no_grad():
             halfway = flow.log_prob(way[:, steps // 2].to(flow.device, torch.uint8))

@@ -40,7 +40,7 @@ def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Fou
     with torch.no_grad():
         for _ in range(samples // FIELDS_AT_ONCE):
             start = time.process_time()
-            fields, log_q = objective.draw(flow, FIELDS_AT_ONCE, generator)
+            fields, log_q = flow.sample_and_log_prob(FIELDS_AT_ONCE, generator)
             log_w.append(-objective.energy(fields.double()) - log_q.double())
             spent.append(time.process_time() - start)
             series.append(fields.double().mean((2, 3)).square().sum(1).sqrt())

@@ -107,25 +107,6 @@ class Associations:
         kept = [k for k in order if self.significant[k, c, i, j] or not significant]
         return [self._at(k, c, i, j) for k in kept[:count]]
 
-    def names(self) -> dict[Address, str]:
-        """The most informative significant label of every latent that has one."""
-        found = self.significant.any(0)
-        best = np.where(self.significant, self.information, -np.inf).argmax(0)
-        return {
-            (int(self.lattice.site_levels[i, j]), i, j, c): self.labels[best[c, i, j]]
-            for c, i, j in np.argwhere(found).tolist()
-        }
-
-    def by_level(self) -> NDArray[np.float64]:
-        """The information of the best latent of each level about each label, [K, levels]."""
-        return np.stack(
-            [
-                self.information[:, :, self.lattice.site_levels == level].max((1, 2))
-                for level in range(self.lattice.levels)
-            ],
-            1,
-        )
-
     def save(self, path: str | Path) -> None:
         """Write all arrays to a safetensors file, with the labels and settings as metadata.
 

@@ -16,16 +16,15 @@ from rgflow.analysis.associations import Associations, associations
 from rgflow.analysis.dependence import Dependence, dependence
 from rgflow.analysis.directions import Direction, check_levels, directions
 from rgflow.analysis.disentanglement import Disentanglement, disentanglement
-from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
+from rgflow.analysis.fields import ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, check_labels, spread
 from rgflow.analysis.levels import encode
 from rgflow.analysis.probes import PARTS, ProbeTable, probe_levels
-from rgflow.analysis.visible import Visible, visible_latents
 from rgflow.bijectors.pixels import dequantize
 from rgflow.checks import check_whole
 from rgflow.files import plain
 from rgflow.flow import Flow
-from rgflow.latents import Latents
+from rgflow.latents import Address, Latents
 from rgflow.text import Report, counter
 
 
@@ -36,8 +35,8 @@ class Factors:
     Attributes:
         images: N.
         seed: Seed of the dequantisation noise and all other randomness.
-        draws: Latents drawn for the receptive fields.
-        visible: The latents that visibly change an image.
+        fields: The receptive fields of all latents.
+        strongest: The latents with the strongest of them.
         latents: How dependent latents are.
         pixels: How dependent the pixels of the same images are, at the same positions.
         labels: The labels; without any, what follows is none or empty.
@@ -49,8 +48,8 @@ class Factors:
 
     images: int
     seed: int
-    draws: int
-    visible: Visible
+    fields: ReceptiveFields
+    strongest: tuple[Address, ...]
     latents: Dependence
     pixels: Dependence
     labels: tuple[Label, ...] = ()
@@ -62,15 +61,20 @@ class Factors:
     def plain(self) -> dict[str, Any]:
         """All results as plain values, without large arrays.
 
-        Of the associations it has the five best latents for each label, the best of every level,
-        and the names of latents; of the directions all but the vectors.
+        Of the fields it has the strengths of the strongest, of the associations the five best
+        latents for each label, of the directions all but the vectors.
         """
         found: dict[str, Any] = {
-            **{name: getattr(self, name) for name in ("images", "seed", "draws", "visible")},
+            "images": self.images,
+            "seed": self.seed,
+            "visible": {
+                **self.fields.how(),
+                "addresses": self.strongest,
+                "strengths": [self.fields.strength(address)[0] for address in self.strongest],
+            },
             "dependence": {"latents": self.latents, "pixels": self.pixels},
         }
         if (of := self.associations) and self.probes:
-            levels = range(of.lattice.levels)
             found |= {
                 "associations": {
                     "bins": of.bins,
@@ -78,15 +82,8 @@ class Factors:
                     "significant": int(of.significant.sum()),
                     "pairs": of.significant.size,
                     "labels": {name: of.latents_of(name) for name in of.labels},
-                    "best_of_levels": {
-                        name: [of.latents_of(name, 1, level)[0] for level in levels]
-                        for name in of.labels
-                    },
-                    "names": [
-                        {"address": address, "label": name} for address, name in of.names().items()
-                    ],
                 },
-                "probes": {**vars(self.probes), "verdict": self.probes.verdict()},
+                "probes": self.probes,
                 "disentanglement": self.scores,
                 "directions": [
                     {name: value for name, value in vars(one).items() if name != "vector"}
@@ -107,7 +104,6 @@ def find_factors(
     places: int = 8,
     strongest: int = 200,
     fields: ReceptiveFields | None = None,
-    threshold: float = VISIBLE,
     draws: int = 2,
     seed: int = 0,
     batch_size: int = 128,
@@ -125,9 +121,8 @@ def find_factors(
         levels: Levels in which directions are fitted; none: all.
         folds: As for `probe_levels`.
         places: As for `probe_levels`; for MIG, DCI and directions at most four.
-        strongest: Number of latents for MIG and DCI: those with the strongest receptive fields.
+        strongest: Number of latents with the strongest receptive fields, for MIG and DCI.
         fields: The receptive fields of all latents, if they have been computed.
-        threshold: Strength of a field above which a latent counts as visible.
         draws: Number of latents drawn for the receptive fields, if these aren't given.
         seed: Seed of all randomness.
         batch_size: Images encoded at a time.
@@ -156,7 +151,6 @@ def find_factors(
     if fields is None:
         advance = counter(progress, "receptive fields", draws)
         fields = receptive_fields(flow, draws=draws, seed=seed, progress=advance)
-    visible = visible_latents(fields, threshold=threshold)
     others = Latents.from_image(x, flow.lattice)
     dependences, advance = [], counter(progress, "dependence", 2)
     for of in (z, others):
@@ -165,8 +159,8 @@ def find_factors(
     unlabelled = Factors(
         images=len(z),
         seed=seed,
-        draws=fields.draws,
-        visible=visible,
+        fields=fields,
+        strongest=tuple(fields.strongest(strongest)),
         latents=dependences[0],
         pixels=dependences[1],
     )
@@ -179,7 +173,7 @@ def find_factors(
     some = spread(labels, min(places, 4))
     scores = None
     if len(some) > 1:
-        code = np.stack([z[a].numpy() for a in fields.strongest(strongest)], 1)
+        code = np.stack([z[address].numpy() for address in unlabelled.strongest], 1)
         scores = disentanglement(code, some, seed=seed)
     advance(1)
     found_directions = tuple(

@@ -32,8 +32,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from rgflow.analysis.jacobians import Space, exit_to, factors
-from rgflow.analysis.levels import plain_temperature
-from rgflow.checks import check_name, check_whole
+from rgflow.checks import as_python, check_name, check_whole
 from rgflow.files import replacing
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
@@ -66,6 +65,12 @@ class FieldSettings:
     def how(self) -> dict[str, Any]:
         """These alone, by name."""
         return {name: getattr(self, name) for name in FieldSettings.__dataclass_fields__}
+
+
+def plain_temperature(temperature: float | Sequence[float]) -> float | tuple[float, ...]:
+    """One temperature as a number, or one for each level as a tuple."""
+    plain = as_python(temperature)
+    return plain if isinstance(plain, int | float) else tuple(as_python(list(plain)))
 
 
 def how_found(one: FieldSettings) -> str:

@@ -5,12 +5,11 @@ Letters in shapes: N images; K draws; T temperatures; C channels; H, W rows and 
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rgflow.checks import as_python, check_whole
+from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 
@@ -94,37 +93,6 @@ def decode_each(flow: Flow, ways: Iterable[Latents], *, progress: Progress | Non
     return images.unflatten(0, (len(latents), -1)).transpose(0, 1)
 
 
-def plain_temperature(temperature: float | Sequence[float]) -> float | tuple[float, ...]:
-    """One temperature as a number, or one for each level as a tuple."""
-    temperature = as_python(temperature)
-    return (
-        temperature if isinstance(temperature, int | float) else tuple(as_python(list(temperature)))
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Resampled:
-    """Images with the latents of one level redrawn and all others kept.
-
-    Attributes:
-        originals: The images themselves, [N, C, H, W].
-        images: [N, levels, K, C, H, W].
-        temperature: Temperature of the new latents.
-        seed: Seed of the first draw; draw k has seed + k, and is the same for every image.
-    """
-
-    originals: Tensor
-    images: Tensor
-    temperature: float | tuple[float, ...]
-    seed: int
-
-    def changes(self) -> Tensor:
-        """How much each level carries of each image: the root mean square of the change of a pixel
-        over draws, channels and pixels, [N, levels]."""
-        change = self.images - self.originals[:, None, None]
-        return change.square().mean((2, 3, 4, 5)).sqrt()
-
-
 def resample(
     flow: Flow,
     latents: Latents,
@@ -133,7 +101,7 @@ def resample(
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Resampled:
+) -> Tensor:
     """Redraw the latents of each level in turn, and keep all others.
 
     Args:
@@ -141,8 +109,11 @@ def resample(
         latents: Of N images.
         draws: Draws K for every image and level.
         temperature: Of the draws: one, or one per level.
-        seed: Of the draws.
-        progress: As for `decode`, N·(1 + K·levels) images in all.
+        seed: Of the first draw; draw k has seed + k, and is the same for every image.
+        progress: As for `decode`, N·K·levels images in all.
+
+    Returns:
+        Images [N, levels, K, C, H, W].
 
     Raises:
         ValueError: If a number is out of range, or the latents are of another flow.
@@ -150,39 +121,27 @@ def resample(
     Example:
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
-        >>> found = resample(flow, flow.draw_each([0, 1]), draws=3)
-        >>> found.images.shape, found.changes().shape
-        (torch.Size([2, 3, 3, 3, 16, 16]), torch.Size([2, 3]))
+        >>> resample(flow, flow.draw_each([0, 1]), draws=3).shape
+        torch.Size([2, 3, 3, 3, 16, 16])
     """
-    temperature = plain_temperature(temperature)
     check_whole("draws", draws, 1)
     check_whole("seed", seed, 0)
     every = torch.zeros(len(latents), dtype=torch.int64)
     fresh = flow.draw_each(range(seed, seed + draws), temperature).to(latents.levels[-1])
     drawn = [fresh.select(every + k) for k in range(draws)]
     changed = [latents.replace(h, z.levels[h]) for h in range(flow.levels) for z in drawn]
-    images = decode_each(flow, [latents, *changed], progress=progress)
-    return Resampled(
-        originals=images[:, 0],
-        images=images[:, 1:].unflatten(1, (flow.levels, draws)),
-        temperature=temperature,
-        seed=seed,
-    )
+    return decode_each(flow, changed, progress=progress).unflatten(1, (flow.levels, draws))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tempered:
-    """The same seeds at several temperatures.
+def changes(originals: Tensor, images: Tensor) -> Tensor:
+    """How much each level carries of each image: the root mean square of the change of a pixel over
+    draws, channels and pixels, [N, levels].
 
-    Attributes:
-        images: [T, N, C, H, W].
-        temperatures: T of them, each one number for all levels or one per level, level 0 first.
-        seeds: Of the N images.
+    Args:
+        originals: The images themselves, [N, C, H, W].
+        images: What `resample` makes of them, [N, levels, K, C, H, W].
     """
-
-    images: Tensor
-    temperatures: tuple[float | tuple[float, ...], ...]
-    seeds: tuple[int, ...]
+    return (images - originals[:, None, None]).square().mean((2, 3, 4, 5)).sqrt()
 
 
 def at_temperatures(
@@ -191,7 +150,7 @@ def at_temperatures(
     temperatures: Sequence[float | Sequence[float]],
     *,
     progress: Progress | None = None,
-) -> Tempered:
+) -> Tensor:
     """Samples of the same seeds at several temperatures (paper, Appendix D).
 
     Args:
@@ -200,18 +159,20 @@ def at_temperatures(
         temperatures: Each is one number (an effective temperature) or one per level (mixed).
         progress: As for `decode`, T·N images in all.
 
+    Returns:
+        Images [T, N, C, H, W].
+
     Raises:
         ValueError: If there are no seeds or temperatures, or these are out of range.
 
     Example:
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
-        >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).images.shape
+        >>> at_temperatures(flow, [0, 1], [0.5, mixed_temperature(3, 1, 0.2, 0.6)]).shape
         torch.Size([2, 2, 3, 16, 16])
     """
-    each = tuple(map(plain_temperature, temperatures))
-    images = decode_each(flow, [flow.draw_each(seeds, one) for one in each], progress=progress)
-    return Tempered(images=images.transpose(0, 1), temperatures=each, seeds=tuple(seeds))
+    drawn = [flow.draw_each(seeds, temperature) for temperature in temperatures]
+    return decode_each(flow, drawn, progress=progress).transpose(0, 1)
 
 
 def mixed_temperature(levels: int, split: int, low: float, high: float) -> tuple[float, ...]:

@@ -212,7 +212,7 @@ def measure(
     parts, weights = [], []
     for start in range(0, samples, FIELDS_AT_ONCE):
         n = min(FIELDS_AT_ONCE, samples - start)
-        fields, log_q = objective.draw(flow, n, generator)
+        fields, log_q = flow.sample_and_log_prob(n, generator)
         weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
         parts.append(moments(action, fields, spins))
         even = is_even(action, fields.double())
@@ -287,7 +287,7 @@ def _reference(
     flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
     log_w = np.concatenate(
         [
-            as_array(-objective.energy(part) - objective.log_q(flow, part.to(flow.dtype)).double())
+            as_array(-objective.energy(part) - flow.log_prob(part.to(flow.dtype)).double())
             for part in flat.split(FIELDS_AT_ONCE)
         ]
     )

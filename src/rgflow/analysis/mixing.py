@@ -9,7 +9,6 @@ Letters in shapes: N pairs of images; K shares; C channels; H, W rows and column
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -74,19 +73,6 @@ def level_by_level(levels: int, steps: int) -> list[Shares]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Mixtures:
-    """Mixtures of pairs of images.
-
-    Attributes:
-        images: [N, K, C, H, W].
-        shares: λ of the second image of each pair at every level, K of them.
-    """
-
-    images: Tensor
-    shares: tuple[Shares, ...]
-
-
 def mix(
     flow: Flow,
     first: Latents,
@@ -94,7 +80,7 @@ def mix(
     shares: Sequence[Sequence[float]],
     *,
     progress: Progress | None = None,
-) -> Mixtures:
+) -> Tensor:
     """Mix pairs of images in several ways.
 
     Args:
@@ -104,6 +90,9 @@ def mix(
         shares: K ways to mix, each with λ of the second image at every level.
         progress: As for `decode`, N·K images in all.
 
+    Returns:
+        Images [N, K, C, H, W].
+
     Raises:
         ValueError: If the numbers of images or of levels don't fit, a share isn't finite, or there
             is nothing to mix.
@@ -112,18 +101,15 @@ def mix(
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> a, b = flow.draw_each([0, 1]), flow.draw_each([2, 3])
-        >>> found = mix(flow, a, b, every_threshold(flow.levels))
-        >>> found.images.shape
+        >>> images = mix(flow, a, b, every_threshold(flow.levels))
+        >>> images.shape
         torch.Size([2, 4, 3, 16, 16])
-        >>> torch.equal(found.images[:, 0], flow.decode(a))  # Θ = 0
+        >>> torch.equal(images[:, 0], flow.decode(a))  # Θ = 0
         True
     """
     if not all(math.isfinite(share) for way in shares for share in way):
         raise ValueError(f"Expected finite shares; got {[list(way) for way in shares]}.")
-    mixed = [first.mix(second, way) for way in shares]
-    return Mixtures(
-        images=decode_each(flow, mixed, progress=progress), shares=tuple(map(tuple, shares))
-    )
+    return decode_each(flow, [first.mix(second, way) for way in shares], progress=progress)
 
 
 def mixing_grid(
@@ -151,11 +137,6 @@ def mixing_grid(
     """
     shares = hyperbolic(flow.levels, threshold)
     rows, columns = torch.meshgrid(torch.arange(len(low)), torch.arange(len(high)), indexing="ij")
-    found = mix(
-        flow,
-        high.select(columns.flatten()),
-        low.select(rows.flatten()),
-        [shares],
-        progress=progress,
-    )
-    return found.images[:, 0].unflatten(0, (len(low), len(high)))
+    above, below = high.select(columns.flatten()), low.select(rows.flatten())
+    images = mix(flow, above, below, [shares], progress=progress)
+    return images[:, 0].unflatten(0, (len(low), len(high)))

@@ -6,11 +6,10 @@ Letters in shapes: N images, of which n are held out; D latents; K factors.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
@@ -19,17 +18,13 @@ from rgflow.analysis.information import Numbers, bins_for, mutual_information
 from rgflow.analysis.labels import Box, Label, check_labels, spread
 from rgflow.checks import check_whole
 from rgflow.latents import Latents
-from rgflow.text import mean_and_error, measured, minus
+from rgflow.text import mean_and_error
 
 Probe = Literal["linear", "boosted"]
 Inputs = Literal["own", "random", "shuffled"]
 """The latents of a level that a probe gets. Own: those whose generation cone meets the place of the
 factor (all, if it is of the whole image, or the flow has no cones). Random: as many of the others,
 with own ones only if these are too few. Shuffled: its own, with the labels of other images."""
-MIN_DIFFERENCE = 0.05
-"""Smallest difference of two R² that counts, however small their errors."""
-MIN_R2 = 0.25
-"""Smallest R² at which a level counts as holding a factor."""
 MAX_BINS = 8
 """Most bins for the mutual information, by which boosted probes choose their latents."""
 MAX_FEATURES = 32
@@ -55,13 +50,6 @@ class Score(NamedTuple):
     """Mean number of latents of the probe, over places."""
     near: float
     """Share of these that are the place's own, the mean over places."""
-
-
-class Claim(NamedTuple):
-    """A claim of the paper's section 4.1, compared with the scores."""
-
-    text: str
-    outcome: Literal["agrees", "contradicts", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,93 +102,6 @@ class ProbeTable:
         raise ValueError(
             f"Expected a score that was found; got {group!r} at level {level}, {probe}, {inputs}."
         )
-
-    def best(self, group: str, levels: Sequence[int]) -> Score:
-        """The best score of a group from own latents, among some levels and all probes."""
-        found = [self.score(group, h, probe) for h in levels for probe in get_args(Probe)]
-        return max(found, key=lambda score: score.r2)
-
-    def verdict(self) -> tuple[Claim, ...]:
-        """The paper's claims (section 4.1) about each group of factors, compared with the scores.
-
-        They are: features of the whole image are held at high levels, those of a part of it at low
-        levels at its own position. The upper half of the levels is high; of an odd number of levels
-        the middle one is low. The best level and probe counts. A difference counts if it is at
-        least 0.05 and its 95 % interval leaves out 0. Below an R² of 0.25 at all levels, nothing is
-        decided.
-        """
-        if not any(score.places for score in self.scores):
-            return ()
-        return tuple(claim for group in self.groups for claim in self._claims(group))
-
-    def _claims(self, group: str) -> Iterator[Claim]:
-        low = range((self.levels + 1) // 2)
-        high = range(len(low), self.levels)
-        if not high:
-            return
-        lowest, highest = self.best(group, low), self.best(group, high)
-        local = highest.places > 0
-        right, wrong = (lowest, highest) if local else (highest, lowest)
-        where, other = ("low", "high") if local else ("high", "low")
-        there = [score for score in (right, wrong) if self._found(score)]
-        if max((score.r2 for score in there), default=0.0) < MIN_R2:
-            words = "is hardly told by any level" if there else "is found at no level"
-            numbers = f"R² {_said(right)} and {_said(wrong)} at best"
-            yield Claim(f"{group}: {words} ({numbers}).", "undecided")
-            return
-        if right not in there:
-            numbers = f"R² {_said(wrong)} at level {wrong.level}, at {where} levels {_said(right)}"
-            text = f"{group}: is held at {other} levels only ({numbers} at best)."
-            yield Claim(text, "contradicts")
-            return
-        outcome = _compared(right, wrong)
-        words = {
-            "agrees": f"is held at {where} levels",
-            "contradicts": f"is held at {other} levels rather than {where}",
-            "undecided": "is held at low and at high levels alike",
-        }[outcome]
-        numbers = f"R² {_said(right)} at level {right.level}, against {_said(wrong)} at level"
-        yield Claim(f"{group}: {words} ({numbers} {wrong.level}).", outcome)
-        if not local or not (found := self._with_random(group, low)) or found[0].r2 < MIN_R2:
-            return
-        own, random = found
-        outcome = _compared(own, random)
-        words = {
-            "agrees": "its own position holds it",
-            "contradicts": "its own position holds less of it than others",
-            "undecided": "its own position holds about as much of it as others",
-        }[outcome]
-        where = f"others, {random.near:.0%} of them from there too" if random.near else "others"
-        numbers = f"R² {_said(own)} from the {own.latents:.0f} latents there, {_said(random)} from"
-        text = f"{group}: at level {own.level} {words} ({numbers} as many {where})."
-        yield Claim(text, outcome)
-
-    def _found(self, score: Score) -> bool:
-        """Whether a score is above 0 and above the score of shuffled labels."""
-        floor = self.score(score.group, score.level, score.probe, "shuffled")
-        return score.r2 > MIN_DIFFERENCE and _compared(score, floor) == "agrees"
-
-    def _with_random(self, group: str, levels: Sequence[int]) -> tuple[Score, Score] | None:
-        """The best score of own latents that has one of random latents beside it, and that."""
-        pairs = [
-            (self.score(group, random.level, random.probe), random)
-            for random in self.scores
-            if random.group == group and random.inputs == "random" and random.level in levels
-        ]
-        return max(pairs, key=lambda pair: pair[0].r2, default=None)
-
-
-def _compared(a: Score, b: Score) -> Literal["agrees", "contradicts", "undecided"]:
-    """Whether a is above b (`agrees`) or below."""
-    difference, error = a.r2 - b.r2, float(np.hypot(a.error, b.error))
-    freedom = a.places - 1 if a.places > 1 else np.inf
-    if abs(difference) <= max(special.stdtrit(freedom, 0.975) * error, MIN_DIFFERENCE):
-        return "undecided"
-    return "agrees" if difference > 0 else "contradicts"
-
-
-def _said(score: Score) -> str:
-    return minus(f"{measured(score.r2, 2)} ± {score.error:.2f}")
 
 
 def probe_levels(

@@ -10,37 +10,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.analysis.fields import Change, FieldSettings, plain_push, redraw, replacements, resolved
+from rgflow.analysis.fields import (
+    Change,
+    FieldSettings,
+    plain_push,
+    plain_temperature,
+    redraw,
+    replacements,
+    resolved,
+)
 from rgflow.analysis.jacobians import Space
-from rgflow.analysis.levels import Progress, decode_each, mixed_temperature, plain_temperature
+from rgflow.analysis.levels import Progress, decode_each, mixed_temperature
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.text import mean_and_error
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Traversal:
-    """Images along one latent or direction.
-
-    Attributes:
-        images: [N, V, C, H, W].
-        values: The V values.
-        address: The latent that was varied; none if it was a direction.
-    """
-
-    images: Tensor
-    values: tuple[float, ...]
-    address: Address | None
-
-    @property
-    def reference(self) -> int:
-        """Which of the values is nearest to 0."""
-        return min(range(len(self.values)), key=lambda k: abs(self.values[k]))
-
-    def differences(self) -> Tensor:
-        """What differs from the image at the value nearest to 0, [N, V, C, H, W]."""
-        return self.images - self.images[:, self.reference, None]
 
 
 def traverse(
@@ -51,7 +35,7 @@ def traverse(
     *,
     add: bool = False,
     progress: Progress | None = None,
-) -> Traversal:
+) -> Tensor:
     """Vary one latent, or a direction, of some images (paper, Figs. 4 and 6).
 
     Args:
@@ -62,6 +46,9 @@ def traverse(
         add: Add them to the current values instead of replacing these.
         progress: As for `decode`, N·V images in all.
 
+    Returns:
+        Images [N, V, C, H, W].
+
     Raises:
         ValueError: If there is no such latent, the direction doesn't fit, or a value isn't finite.
 
@@ -69,17 +56,13 @@ def traverse(
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> z = flow.draw_each([0, 1], fig6_temperature(flow.levels))
-        >>> traverse(flow, z, (1, 0, 2, 0), [-2, 0, 2]).images.shape
+        >>> traverse(flow, z, (1, 0, 2, 0), [-2, 0, 2]).shape
         torch.Size([2, 3, 3, 16, 16])
     """
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"Expected one or more finite values; got {list(values)}.")
     moved = [move(latents, along, value, add=add) for value in values]
-    return Traversal(
-        images=decode_each(flow, moved, progress=progress),
-        values=tuple(map(float, values)),
-        address=None if isinstance(along, Latents) else along,
-    )
+    return decode_each(flow, moved, progress=progress)
 
 
 def move(latents: Latents, along: Address | Latents, value: float, *, add: bool = False) -> Latents:

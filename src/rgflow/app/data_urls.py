@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rgflow.cells import Mask
+from rgflow.data.opening import picture_file
 
 MARK = (255, 60, 40, 255)
 """Red, green, blue and opacity of what is marked."""
@@ -41,7 +42,7 @@ def mask_from(url: str, height: int, width: int) -> Mask:
     """
     try:
         content = b64decode(url.partition(",")[2], validate=True)
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        with picture_file(io.BytesIO(content), width * height, ["PNG"]) as image:
             if image.size != (width, height):
                 raise ValueError
             return np.asarray(image.convert("RGBA"))[..., 3] >= 128

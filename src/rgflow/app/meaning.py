@@ -63,9 +63,6 @@ def _parts(found: dict[str, Any], channels: int) -> Iterator[str]:
         yield f"<details><summary>{escape(one['title'])}</summary>"
         yield f"{_table([escape(name) for name in one['head']], cells)}"
         yield f"<p>{escape(one['settings'])}</p></details>"
-    if claims := found.get("verdict"):
-        items = "".join(f"<li>{escape(claim)}</li>" for claim in claims)
-        yield f"<details><summary>The paper's claims on levels</summary><ul>{items}</ul></details>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -40,10 +40,10 @@ def mixtures(work: Workspace, shares: Sequence[Sequence[float]]) -> list[LatentI
     if work.state.second is None:
         raise ValueError("Expected a second image to mix with; there is none: draw one first.")
     one, other = first(work).latents, work.state.second.latents
-    found = mix(work.opened.exact, one, other, [tuple(each) for each in shares])
+    images = mix(work.opened.exact, one, other, shares)[0]
     return [
         LatentImage(to_bytes(image), one.mix(other, share), "mixture")
-        for image, share in zip(found.images[0], found.shares, strict=True)
+        for image, share in zip(images, shares, strict=True)
     ]
 
 

@@ -1,6 +1,7 @@
 """Saving pictures of the page of photographs: without loss, or in the format they came in."""
 
 import io
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image, JpegImagePlugin
 
-from rgflow.photographs.pictures import named, readable, write
+from rgflow.data.opening import picture_file
+from rgflow.photographs.pictures import is_lossless_webp, named, write
 
 ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
 """Formats that may lose something, and how the names of their files end."""
@@ -38,8 +40,7 @@ def lossy(content: BinaryIO) -> Lossy | None:
         >>> lossy(content).kind
         'JPEG'
     """
-    content.seek(0)
-    with Image.open(content, formats=readable()) as opened:
+    with picture_file(content, sys.maxsize) as opened:
         kind = {"MPO": "JPEG"}.get(opened.format or "", opened.format or "")
         options: dict[str, Any] = {"quality": QUALITY}
         if isinstance(opened, JpegImagePlugin.JpegImageFile):
@@ -47,20 +48,10 @@ def lossy(content: BinaryIO) -> Lossy | None:
             options = {"qtables": opened.quantization}
             if (sampling := JpegImagePlugin.get_sampling(opened)) >= 0:
                 options["subsampling"] = sampling
-    if kind not in ENDINGS or kind not in Image.SAVE or (kind == "WEBP" and _lossless(content)):
+    exact = kind == "WEBP" and is_lossless_webp(content)
+    if exact or kind not in ENDINGS or kind not in Image.SAVE:
         return None
     return Lossy(kind, options)
-
-
-def _lossless(webp: BinaryIO) -> bool:
-    """Whether the chunks of a WebP file hold a picture without loss."""
-    webp.seek(12)
-    while len(head := webp.read(8)) == 8 and head[:4] not in (b"VP8 ", b"ANMF"):
-        if head[:4] == b"VP8L":
-            return True
-        size = int.from_bytes(head[4:], "little")
-        webp.seek(size + size % 2, io.SEEK_CUR)
-    return False
 
 
 def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 
-from rgflow.checks import check_name
+from rgflow.checks import check_name, out_of_memory
 from rgflow.text import Lines, printable, show_warning
 
 COMMANDS = {
@@ -39,8 +39,6 @@ FORMER = {"models": "info", "presets": "info"}
 
 MAX_MESSAGE = 1000
 """Characters of an error message at the most: it may quote the content of a file."""
-NO_MEMORY = ("out of memory", "can't allocate memory")
-"""PyTorch's messages when memory runs out."""
 _HELP = """usage: rgflow COMMAND [options]
 
 Hierarchical, explainable normalizing flows of images.
@@ -57,7 +55,7 @@ MODULE or --trust MODULE.CLASS with every command; the current folder is searche
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 2 for a user's mistake, a ValueError, shown in one
-    sentence."""
+    sentence; 1 if some of several files were left out."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
@@ -90,9 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (ValueError, OSError) as error:
         print(f"rgflow: {printable(_sentence(error))}", file=sys.stderr)
-        return 2
+        return getattr(error, "exit_code", 2)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(x in str(error) for x in NO_MEMORY):
+        if not out_of_memory(error):
             raise
         print(
             "rgflow: Expected enough memory for these settings; there isn't enough: make the flow, "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
-from rgflow.files import located, write_picture
+from rgflow.files import write_picture
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -42,12 +42,7 @@ def run(arguments: Sequence[str]) -> None:
         "data_root", None, "folder with the official files; by default in the cache folder"
     )
     options.add_argument(
-        "--download", type=bool, default=False, help="whether missing files may be downloaded"
-    )
-    options.word(
-        "picture",
-        None,
-        "PNG file for a sheet of the first images; by default first.png in the folder of the set",
+        "--download", type=bool, default=False, help="whether hf:NAME may be downloaded"
     )
     settings = parse(options, arguments)
 
@@ -73,9 +68,8 @@ def run(arguments: Sequence[str]) -> None:
         _list_skipped(images)
         if split == wanted[0]:
             assert images.folder
-            picture = settings.picture or images.folder / "first.png"
-            _draw(images, located(str(picture)))
-            say(f"The first images are in {picture}.")
+            _draw(images, images.folder / "first.png")
+            say(f"The first images are in {images.folder / 'first.png'}.")
 
 
 def _list_skipped(images: "Images") -> None:

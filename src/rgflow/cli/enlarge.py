@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from rgflow.checks import check_name
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, most, outputs, parse
 from rgflow.files import expanded
+from rgflow.outputs import Source, check_space, keeping
 from rgflow.text import say, share_bar
 
 
@@ -29,35 +29,41 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.whole("seed", 0, "seed of the samples", least=0)
     options.word("background", "white", "the colour behind transparent pixels")
-    options.word("out", "enlarged", "output folder")
+    options.limit()
+    options.out("enlarged", "output folder")
     settings = parse(options, arguments)
 
     import torch
 
     from rgflow import trained
     from rgflow.photographs.enlarging import FACTORS, enlarge
-    from rgflow.photographs.pictures import MAX_READABLE, named, read, write
+    from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, named, read, write
     from rgflow.photographs.scoring import has_averages
     from rgflow.training.optimisation import prepare_machine
 
     check_name("--factor", str(settings.factor), [str(factor) for factor in FACTORS])
     prepare_machine()
     flow = trained.load(settings.model).flow
-    for name in settings.pictures:
-        path = expanded(name)
-        picture = read(path, settings.background)
+    pixels = most(settings, MAX_PIXELS)
+
+    def names(path: Path) -> list[str]:
+        return [f"*{path.suffix if path.suffix.lower() in LOSSLESS else '.png'}"]
+
+    def work(source: Source) -> None:
+        path = source.path
+        picture = read(path, settings.background, most=pixels)
         height, width = (settings.factor * size for size in picture.size)
-        if height * width > MAX_READABLE:
+        if height * width > pixels:
             raise ValueError(
-                f"Expected a result of at most {MAX_READABLE / 1e6:.0f} megapixels; {path.name} "
-                f"would have {height * width / 1e6:.0f}: use a smaller --factor."
+                f"Expected a result of at most {pixels / 1e6:.0f} megapixels; {path.name} would "
+                f"have {height * width / 1e6:.0f}: use a smaller --factor, or raise --limit."
             )
+        results.check(named(picture.image, source.out(f"*{path.suffix}")))
         image = torch.from_numpy(picture.pixels(flow.config.channels))
-        folder = expanded(settings.out)
-        same = [trained.fingerprint(flow), settings.factor, settings.temperature, settings.seed]
-        mark = hashlib.sha256(repr(same).encode() + picture.seen.tobytes()).hexdigest()[:16]
-        keep = folder / f".{path.stem}-{mark}"
-        with share_bar(path.name) as progress:
+        check_space(source.folder, 2 * settings.factor**2 * image.nbytes)
+        source.folder.mkdir(parents=True, exist_ok=True)
+        keep = source.out(f".*.{source.key[:16]}.kept")
+        with share_bar(path.name) as progress, keeping(keep):
             large = enlarge(
                 flow,
                 image,
@@ -67,9 +73,13 @@ def run(arguments: Sequence[str]) -> None:
                 keep=keep,
                 progress=progress,
             )
-        out = picture.enlarged(large.cpu().numpy(), averages=has_averages(flow))
-        for note in out.notes:
-            say(f"{path.name}: {note}.")
-        written = write(out.image, named(out.image, folder / path.name))
-        shutil.rmtree(keep)
+            out = picture.enlarged(large.cpu().numpy(), averages=has_averages(flow))
+            for note in out.notes:
+                say(f"{path.name}: {note}.")
+            written = write(out.image, named(out.image, source.out(f"*{path.suffix}")))
         say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")
+
+    groups = [[expanded(name)] for name in settings.pictures]
+    results = outputs(settings, groups, trained.fingerprint(flow))
+    with results.guarded():
+        results.each(results.sources(groups, names), work)

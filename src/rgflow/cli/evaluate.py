@@ -28,8 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "evaluate",
         "Bits per dimension of a trained flow on test images (nats per site of real-valued "
-        "fields), with errors, the importance-weighted bound, each level's share, and what "
-        "bfloat16 changes.",
+        "fields), with errors, the importance-weighted bound, and each level's share.",
         "rgflow evaluate runs/first --count 2000",
     )
     options.model()
@@ -37,12 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("count", 10_000, "maximum number of test images")
     options.whole("draws", 1, "draws of noise per image")
     options.whole("importance", 8, "draws of noise for the importance-weighted bound; 1: no bound")
-    options.whole(
-        "subset",
-        100,
-        "images for the bound, the error over draws and the effect of bfloat16; 0: none of these",
-        least=0,
-    )
+    options.whole("subset", 100, "images for the bound and the error over draws; 0: neither", 0)
     options.whole("batch_size", 128, "images at a time")
     options.whole("seed", 0, "seed of the dequantisation noise", least=0)
     settings = parse(options, arguments)
@@ -59,7 +53,6 @@ def run(arguments: Sequence[str]) -> None:
         result = evaluate(
             model.flow,
             torch.from_numpy(images.images.copy()),
-            labels=torch.from_numpy(images.classes) if model.flow.labels else None,
             progress=partial(report, "evaluating"),
             **some(settings, "seed", "draws", "importance", "subset", "batch_size"),
         )
@@ -93,8 +86,5 @@ def _results(result: Evaluation) -> Table:
         what = f"importance-weighted, {bound.draws} draws"
         row(what, bound.nll, bound.standard_error, bound.images)
         row("… minus the mean of these", f"{-bound.gain:+.5f}", bound.gain_error, bound.images)
-    if (rough := result.bfloat16) is not None:
-        what = "bfloat16 networks, change"
-        row(what, f"{rough.difference:+.5f}", rough.standard_error, rough.images)
     head = ("", result.unit, "error", "images")
     return table(head, rows, f"negative log-likelihood, {result.unit}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.cli.subjects import load_model
 from rgflow.data.source import SPLITS
-from rgflow.files import as_name, expanded, replacing, write_json, write_picture, writing
+from rgflow.files import FACTORS, as_name, expanded, replacing, write_json, writing
 from rgflow.text import Screen, reporting, say, table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MAX_LETTERS = 40
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, analyse, print and draw.
+    """Parse, analyse, print and write.
 
     Raises:
         ValueError: If an option or the labels aren't possible.
@@ -72,37 +72,31 @@ def run(arguments: Sequence[str]) -> None:
     model = load_model(settings)
     images = model.images(settings.data, settings.split, settings.count)
     labels = _labels(images, settings)
-    out, pictures = model.results, model.pictures
+    out = model.results
     with writing(out, into=True):  # now, rather than after minutes
-        pictures.mkdir(exist_ok=True)
+        pass
     with reporting() as report:
         found = find_factors(
             model.flow,
             torch.from_numpy(images.images.copy()),
             labels,
             progress=report,
-            **some(settings, "levels", "folds", "places", "strongest", "threshold"),
-            **some(settings, "draws", "seed", "batch_size"),
+            **some(
+                settings, "levels", "folds", "places", "strongest", "draws", "seed", "batch_size"
+            ),
         )
-    shown = [tables.visible(found.visible), *tables.meaning(found)]
+    shown = [tables.strengths(found.fields, settings.threshold), *tables.meaning(found)]
     Screen().print(*(table(one.head, one.rows, f"{one.title}. {one.settings}") for one in shown))
-    claims = found.probes.verdict() if found.probes else []
-    for claim in claims:
-        say(f"{claim.outcome:<12}{claim.text}")
     if rare := [label.name for label in found.labels if not label.common]:
         more = f" and {len(rare) - MAX_NAMED} more" if len(rare) > MAX_NAMED else ""
         say(
             f"Neither probed nor given a direction, as fewer than {MIN_IMAGES} images have or lack "
             f"it: {', '.join(rare[:MAX_NAMED])}{more}."
         )
-    content = {
-        "data": images.name,
-        **some(settings, "split", "labels"),
-        "tables": shown,
-        "verdict": [f"{claim.outcome}: {claim.text}" for claim in claims],
-    }
+    content = {"data": images.name, **some(settings, "split", "labels"), "tables": shown}
     with writing(out, into=True):
-        say(_write(found, content, out, pictures))
+        write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
+        say(_write(found, out))
 
 
 def _labels(images: Images, settings: Namespace) -> list[Label]:
@@ -119,34 +113,13 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
     return read_csv(settings.labels, len(images), images.files, others)
 
 
-def _write(found: Factors, content: dict[str, Any], out: Path, pictures: Path) -> str:
-    """Write numbers, directions and pictures, and say where they are."""
-    from rgflow.cli.subjects import file_names
-    from rgflow.figures.factors import dependence_curves, heat_maps, ranking
-    from rgflow.files import FACTORS
-    from rgflow.report import tables
-
-    write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
+def _write(found: Factors, out: Path) -> str:
+    """Write associations and directions, and say where all results are."""
     text = f"All results are in {out / FACTORS}"
-    drawn = {"dependence": dependence_curves(found.latents, found.pixels)}
-    if found.probes and found.associations:
+    if found.associations:
         with replacing(out / "associations.safetensors") as part:
             found.associations.save(part)
         text += ", every latent with every label in associations.safetensors"
-        drawn["ranking"] = ranking(found.associations, found.labels)
-        drawn["factors"] = heat_maps(
-            {
-                one.title.rpartition(": ")[2]: (
-                    one.head[1:],
-                    [row[0] for row in one.rows],
-                    [shades[1:] for shades in one.shades],
-                )
-                for one in tables.probes(found.probes)
-            }
-        )
-    for name, picture in drawn.items():
-        write_picture(pictures / f"{name}.png", picture)
-    text += f"; see {file_names([pictures / f'{name}.png' for name in drawn])}"
     if found.directions:
         text += f"; directions for `rgflow traverse --direction` are in {out / 'directions'}"
     stems = list[str]()

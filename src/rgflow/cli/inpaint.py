@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from rgflow.repair.comparison import Filled, Progress, RepairScores
     from rgflow.repair.inpainting import Inpainting
 
-SHOWN, CURVES = 32, 12
-"""Images in a picture, and images with a curve."""
+SHOWN = 32
+"""Images in a picture."""
 PARTICLES = 128
 """Particles, if a flow maps every pixel once."""
 CLIMB: dict[str, Any] = asdict(Climb())
@@ -191,7 +191,7 @@ def _repair(
     inputs: Inputs,
 ) -> None:
     """Fill in, draw, and write everything."""
-    from rgflow.figures.repair import optimisation, repairs
+    from rgflow.figures.repair import repairs
     from rgflow.repair.comparison import fill, scores
     from rgflow.repair.particles import maps_once, parts
 
@@ -228,13 +228,8 @@ def _repair(
     )
     name = "benchmark" if settings.benchmark is not None else "inpainting"
     ours = filled[0]
-    assert ours.curves is not None
     assert ours.log_prob is not None
-    curves = ours.curves.permute(1, 2, 0)[:CURVES]
-    written = [
-        pictures.save(picture, f"{name}.png"),
-        pictures.save(optimisation(curves), f"{name}-curves.png"),
-    ]
+    written = [pictures.save(picture, f"{name}.png")]
     if settings.benchmark is None:
         written += _save_images(rows[filled[0].name], pictures)
     result: dict[str, Any] = {
@@ -267,12 +262,8 @@ def _repair(
                 say(f"Image {number + 1}: log p hadn't converged after {climb.steps} steps.")
     if settings.completions:
         written += completions.of_particles(inputs, settings.completions, ours.completions)
-    limits = "".join(
-        f" {what} show the first {most} of {len(images)} images."
-        for what, most in (("Pictures", SHOWN), ("Curves", CURVES))
-        if len(images) > most
-    )
-    say(f"See {subjects.file_names(written)}.{limits}")
+    more = f" Pictures show the first {SHOWN} of {len(images)} images." * (len(images) > SHOWN)
+    say(f"See {subjects.file_names(written)}.{more}")
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     """Compute, draw and write everything."""
     import torch
 
-    from rgflow.analysis.levels import at_temperatures, mixed_temperature, resample
+    from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
     from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
 
     flow, z, scale = found.flow, found.latents, found.scale
@@ -94,12 +94,13 @@ def _draw(found: Subjects, settings: Namespace) -> None:
             seed=settings.seed,
             progress=progress,
         )
-        found.save(resampled(found.shaded(redrawn), scale=scale), "resampled.png")
+        images = found.drawn(decode(flow, z, progress=progress))
+        found.save(resampled(images, found.drawn(redrawn), scale=scale), "resampled.png")
         if seeds:
-            same = found.shaded(at_temperatures(flow, seeds, hot, progress=progress))
-            found.save(temperatures(same, scale=scale), "temperatures.png")
+            same = found.drawn(at_temperatures(flow, seeds, hot, progress=progress))
+            found.save(temperatures(same, hot, seeds, scale=scale), "temperatures.png")
             if several:
-                mixed = found.shaded(at_temperatures(flow, seeds, pairs, progress=progress))
+                mixed = found.drawn(at_temperatures(flow, seeds, pairs, progress=progress))
                 picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
                 found.save(picture, "mixed-temperatures.png")
     say(f"{len(z)} images level by level: see {subjects.file_names(found.written)}.")

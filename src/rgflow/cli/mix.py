@@ -13,8 +13,8 @@ from rgflow.text import bar, say, share_bar
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from torch import Tensor
 
-    from rgflow.analysis import mixing
     from rgflow.cli.subjects import Subjects
     from rgflow.latents import Latents
 
@@ -85,19 +85,19 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     first, second = (z.select(slice(k, k + 1)) for k in (0, 1))
     with bar("mixing", total) as progress:
 
-        def mixed(a: Latents, b: Latents, shares: Sequence[Sequence[float]]) -> mixing.Mixtures:
-            return found.shaded(mixing.mix(flow, a, b, shares, progress=progress))
+        def mixed(a: Latents, b: Latents, shares: Sequence[Sequence[float]]) -> Tensor:
+            return found.drawn(mixing.mix(flow, a, b, shares, progress=progress))
 
         if settings.share is not None:
             mixture = mixed(first, second, [every[0], settings.share, every[-1]])
-            found.save(path_frames({"mixture": mixture}, scale=scale)[1], "mixed.png")
+            found.save(path_frames({"mixture": mixture[0]}, scale=scale)[1], "mixed.png")
         grid = found.drawn(mixing.mixing_grid(flow, z, z, threshold, progress=progress))
         images = found.drawn(decode(flow, z, progress=progress))
         found.save(mixing_grid(grid, images, images, threshold, scale=scale), "mixing-grid.png")
         picture = thresholds(mixed(first, second, every), mixed(second, first, every), scale=scale)
         found.save(picture, "mixing.png")
-        if paths := {name: mixed(first, second, shares) for name, shares in ways.items()}:
-            found.animate(path_frames(paths, scale=scale), f"mixing.{settings.video}")
+        if paths := {name: mixed(first, second, shares)[0] for name, shares in ways.items()}:
+            found.animate(path_frames(paths, scale=scale), "mixing.gif")
     say(f"{n} images mixed: see {subjects.file_names(found.written)}.")
 
 

@@ -5,17 +5,23 @@ import math
 import re
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
+from rgflow import __version__
 from rgflow.checks import check_at_least, check_name, check_whole
+from rgflow.files import expanded
+from rgflow.outputs import Outputs
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 MAX_INT = 2**63 - 1
 """The largest integer of 64 bits, which tensors and generators take."""
+NO_SETTINGS = ("pictures", "images", "mask", "out", "overwrite", "limit", "config")
+"""Options on which results don't depend, or only by the content of files."""
 TEMPERATURE_HELP = "T of p^(1/T): one number, or one per level, level 0 first"
 
 
@@ -106,6 +112,16 @@ class Parser(ArgumentParser):
         """The option for the temperature at which latents are drawn."""
         self._option("temperature", float | list[float], default, help)
 
+    def out(self, default: str | None, help: str) -> None:
+        """The options for where results go, and for what they may replace."""
+        self.word("out", default, help)
+        self.flag("overwrite", "also write over files that this command didn't make; never inputs")
+
+    def limit(self) -> None:
+        """The option for the size of pictures that are read (`most`)."""
+        self._option("limit", float, None, "megapixels of a picture at the most; by default 250")
+        self.checks.append(("limit", lambda what, value: check_at_least(what, value, 0)))
+
     def data(self) -> None:
         """The option for another data set than that of the run."""
         self.word("data", None, "data set; by default that of the run")
@@ -129,6 +145,29 @@ def extracted(
         else:
             left.append(word)
     return left, found
+
+
+def most(settings: Namespace, usual: int) -> int:
+    """The number of pixels that `Parser.limit` allows."""
+    return usual if settings.limit is None else int(1e6 * settings.limit)
+
+
+def outputs(settings: Namespace, groups: Sequence[Sequence[Path]], *more: Any) -> Outputs:
+    """The results in the folder that `Parser.out` names.
+
+    Args:
+        settings: Of the command.
+        groups: For each input, the files that its results depend on.
+        more: What else they depend on.
+    """
+    what = {name: value for name, value in settings.as_dict().items() if name not in NO_SETTINGS}
+    return Outputs(
+        expanded(settings.out),
+        [file for files in groups for file in files],
+        [__version__, what, *more],
+        overwrite=settings.overwrite,
+        home=expanded(settings.out),
+    )
 
 
 def some(settings: Namespace, *names: str) -> dict[str, Any]:
@@ -159,13 +198,7 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
     if wrong and wrong.group(1) in actions:
         kind = getattr(actions[wrong.group(1)], "_typehint", None)
         given = wrong.group(2).strip()
-        close = difflib.get_close_matches(given, map(str, get_args(kind)), n=1)
-        hint = f" (nearest: {close[0]})" if close and get_origin(kind) is Literal else ""
-        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}{hint}."
-    if loading := re.search(r'Parser key "(\w+)": Unable to load config (\S+)', message):
-        name, given = loading.groups()
-        return f"Expected --{name} to be a YAML file of settings; got {given}."
-    message = re.sub(r"Group '(\w+)' does not accept option '([\w.]+)'", r"Option '\1.\2'", message)
+        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}."
     unknown = re.search(r"(?:nrecognized arguments:|Key|Option) ['\"]?-*([\w.\-]+)", message)
     if unknown and unknown.group(1) not in actions:
         word = unknown.group(1)
@@ -188,21 +221,8 @@ _DESCRIPTIONS = {
 
 def _described(kind: Any) -> str:
     """A type in words."""
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_described(part) for part in get_args(kind))
     if get_origin(kind) in (list, tuple):
         return f"a list such as [{', '.join(_described(p) for p in get_args(kind) if p != ...)}]"
     return _DESCRIPTIONS.get(kind, str(kind))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary with dotted keys; empty dictionaries stay values."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out

@@ -10,6 +10,8 @@ from rgflow.files import expanded
 from rgflow.text import many, reporting, say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jsonargparse import Namespace
     from torch import Tensor
 
@@ -39,6 +41,12 @@ def check(settings: Namespace, pictures: int) -> None:
         )
 
 
+def mask_of(settings: Namespace, number: int) -> list[Path]:
+    """The file of the mask of a picture, the `number`th, if there is one."""
+    files = settings.mask or []
+    return [expanded(files[number % len(files)])] if files else []
+
+
 def given(settings: Namespace, number: int, size: tuple[int, int]) -> Mask:
     """The region of a picture, the `number`th, [H, W], by a box or the file of a mask."""
     from rgflow.lattice import Sites
@@ -46,7 +54,7 @@ def given(settings: Namespace, number: int, size: tuple[int, int]) -> Mask:
 
     if settings.box is not None:
         return Sites(height=size[0], width=size[1]).box(*settings.box)
-    return read_mask(expanded(settings.mask[number % len(settings.mask)]), size)
+    return read_mask(mask_of(settings, number)[0], size)
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:

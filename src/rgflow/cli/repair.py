@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from rgflow.checks import check_name
 from rgflow.cli import regions
-from rgflow.cli.parsing import Parser, parse
+from rgflow.cli.parsing import Parser, most, outputs, parse
 from rgflow.files import expanded
+from rgflow.outputs import check_space
 from rgflow.text import bars, many, say, share_bar
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from rgflow.cells import Mask
     from rgflow.flow import Flow
+    from rgflow.outputs import Outputs, Source
     from rgflow.photographs.pictures import Picture
 
 
@@ -27,7 +29,8 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "repair",
         "Repair pictures of any size: scratches, dust, dead pixels, text, missing patches. Without "
-        "--mask or --box, it looks for damage. All other pixels stay as they are.",
+        "--mask or --box, it looks for damage. All other pixels stay as they are. The same command "
+        "again skips pictures that are done.",
         "rgflow repair scan.png --mask scratches.png",
     )
     options.add_argument(
@@ -49,7 +52,8 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("particles", 32, "number of particles for --completions", least=2)
     options.whole("seed", 0, "seed of completions", least=0)
     options.word("background", "white", "the colour behind transparent pixels")
-    options.word("out", "repaired", "output folder")
+    options.limit()
+    options.out("repaired", "output folder")
     settings = parse(options, arguments)
     if settings.mask and settings.box:
         raise ValueError("Expected --mask or --box; got both: leave one out.")
@@ -57,38 +61,59 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.examples import EXAMPLES, damaged
-    from rgflow.photographs.pictures import read, write
+    from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, read, write
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
+    examples, groups = dict[Path, str](), list[list[Path]]()
     for number, name in enumerate(settings.pictures):
         kind, _, which = name.partition("example:")
-        if kind or not which:
-            path = expanded(name)
-            picture = read(path, settings.background)
-        else:
+        path = expanded(name)
+        if which and not kind:
             check_name("the example", which, EXAMPLES)
-            content, _ = damaged(which)
-            path, picture = Path(content.name), read(content)
-            write(picture.image, expanded(settings.out) / f"damaged-{path.name}")
-        _repair(flow, path, picture, number, settings)
+            path = Path("examples", f"{EXAMPLES[which][0]}.png")
+            examples[path] = which
+        groups.append([path, *regions.mask_of(settings, number)])
+
+    def names(path: Path) -> list[str]:
+        ending = path.suffix if path.suffix.lower() in LOSSLESS else ".png"
+        found = [f"*{ending}", "*-before-after.png", "*-mask.png"]
+        found += [f"*-{number + 1}{ending}" for number in range(settings.completions)]
+        return found + ["damaged-*.png"] * (path in examples)
+
+    def repair(source: Source) -> None:
+        if which := examples.get(source.path):
+            picture = read(damaged(which)[0])
+            write(picture.image, source.out("damaged-*.png"))
+        else:
+            picture = read(source.path, settings.background, most=most(settings, MAX_PIXELS))
+        _repair(flow, results, source, picture, settings)
+
+    results = outputs(settings, groups, trained.fingerprint(flow))
+    with results.guarded():
+        results.each(results.sources(groups, names), repair)
 
 
-def _repair(flow: Flow, path: Path, picture: Picture, number: int, settings: Namespace) -> None:
-    """Repair one picture, the `number`th, and write it."""
+def _repair(
+    flow: Flow, results: Outputs, source: Source, picture: Picture, settings: Namespace
+) -> None:
+    """Repair one picture, and write it."""
     import torch
     from PIL import Image
 
     from rgflow.figures.repair import before_after
     from rgflow.photographs.damage import find_damage
     from rgflow.photographs.pictures import named, write
-    from rgflow.photographs.restoring import restore
+    from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, restore
 
-    start, folder = time.perf_counter(), expanded(settings.out)
+    start, path = time.perf_counter(), source.path
+    target = named(picture.image, source.out(f"*{path.suffix}"))
     image = torch.from_numpy(picture.pixels(flow.config.channels))
+    results.check(target)
+    check_space(source.folder, image.nbytes * (3 + settings.completions))
     for note in picture.notes:
         say(f"{path.name}: {note}.")
     with bars() as shown:
@@ -106,22 +131,26 @@ def _repair(flow: Flow, path: Path, picture: Picture, number: int, settings: Nam
                 return
             found = Image.fromarray(hole.astype("uint8") * 255)
             # What took longest is kept, whatever happens next.
-            written.append(write(found, folder / f"{path.stem}-mask.png"))
+            written.append(write(found, source.out("*-mask.png")))
         else:
-            hole = regions.given(settings, number, picture.size)
+            hole = regions.given(settings, source.number, picture.size)
+        if settings.completions and hole.sum() > MAX_COMPLETED_PIXELS:
+            raise ValueError(
+                f"Expected at most {MAX_COMPLETED_PIXELS:,} missing pixels for --completions; got "
+                f"{int(hole.sum()):,}: mark less."
+            )
         shown.update(task, description=f"{path.name}, repairing")
         whole = restore(flow, image, hole, sweeps=settings.sweeps, progress=progress)
-    out = picture.replaced(whole.cpu().numpy(), hole)
-    written.insert(0, write(out, named(out, folder / path.name)))
-    compared = folder / f"{path.stem}-before-after.png"
+    written.insert(0, write(picture.replaced(whole.cpu().numpy(), hole), target))
+    compared = source.out("*-before-after.png")
     written.append(write(before_after(image, whole.cpu(), hole), compared))
     if settings.completions:
-        written += _draw(flow, image, hole, picture, folder / path.name, settings)
+        written += _draw(flow, image, hole, picture, source, settings)
     spent = time.perf_counter() - start
     names = ", ".join(one.name for one in written)
     say(
         f"{path.name}: {many(int(hole.sum()), 'pixel')} repaired in {spent:.1f} s; see {names} in "
-        f"{folder}."
+        f"{source.folder}."
     )
     if picture.loss:
         say(
@@ -138,21 +167,16 @@ def _repair(flow: Flow, path: Path, picture: Picture, number: int, settings: Nam
 
 
 def _draw(
-    flow: Flow, image: Tensor, hole: Mask, picture: Picture, path: Path, settings: Namespace
+    flow: Flow, image: Tensor, hole: Mask, picture: Picture, source: Source, settings: Namespace
 ) -> list[Path]:
     """Completions that are drawn, each in a file."""
     import torch
 
     from rgflow.photographs.pictures import named, write
-    from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, completions
+    from rgflow.photographs.restoring import completions
 
-    if hole.sum() > MAX_COMPLETED_PIXELS:
-        raise ValueError(
-            f"Expected at most {MAX_COMPLETED_PIXELS:,} missing pixels for --completions; got "
-            f"{int(hole.sum()):,}: mark less."
-        )
     written = []
-    with share_bar(f"{path.name}, drawing") as progress:
+    with share_bar(f"{source.path.name}, drawing") as progress:
         found = completions(
             flow,
             image,
@@ -164,6 +188,6 @@ def _draw(
         )
         for number, sample in enumerate(found):
             drawn = picture.replaced(sample.cpu().numpy(), hole)
-            out = path.with_stem(f"{path.stem}-{number + 1}")
+            out = source.out(f"*-{number + 1}{source.path.suffix}")
             written.append(write(drawn, named(drawn, out)))
     return written

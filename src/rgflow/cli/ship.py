@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rgflow import hub
-from rgflow.checks import check_installed, short
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.files import expanded
 from rgflow.text import reporting, say
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, measure, and write the folder.
-
-    Raises:
-        ValueError: If an option is wrong, or options don't fit together.
-    """
+    """Parse, measure, and write the folder."""
     options = Parser(
         "ship",
         "Write the model of a run to a folder to share: weights in float16, a card with "
@@ -36,15 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.flag("unfinished", "accept a run that was interrupted")
     options.word("remarks", "", "remarks to add to the card")
-    options.word("push", None, "upload the model to OWNER/NAME on the Hugging Face hub")
-    options.flag("private", "make that repository private")
     settings = parse(options, arguments)
-    if settings.push and not hub.is_address(settings.push):
-        raise ValueError(f"Expected --push to be OWNER/NAME; got {short(settings.push)}.")
-    if settings.private and not settings.push:
-        raise ValueError("Expected --push OWNER/NAME with --private; got none.")
-    if settings.push:
-        check_installed("huggingface_hub", "which uploads", "hub")  # before anything takes long
 
     from rgflow.cli.info import describe
     from rgflow.training.optimisation import prepare_machine
@@ -62,6 +48,3 @@ def run(arguments: Sequence[str]) -> None:
         )
     describe(folder)
     say(f"The model is in {folder}.")
-    if settings.push:
-        private = settings.private or None  # none: as the hub has it for the owner
-        say(f"It is at {hub.push(folder, settings.push, private=private)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,8 +59,8 @@ def add_options(options: Parser, pick: Sequence[int]) -> None:
 
 
 def add_video(options: Parser, what: str) -> None:
-    """The option for the format of animations, or none."""
-    options.word("video", "gif", f"{what}: gif, mp4 or none", ("gif", "mp4", "none"))
+    """The option for animations, or none."""
+    options.word("video", "gif", f"{what}: gif or none", ("gif", "none"))
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
@@ -84,10 +84,6 @@ def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None
     check_pick(settings, pick)
     if settings.split is None and settings.data is not None:
         raise ValueError("Expected --split with --data; got none: give --split test.")
-    if settings.get("video") == "mp4":
-        from rgflow.figures.animations import check_format
-
-        check_format("mp4")
 
 
 def check_pick(settings: Namespace, pick: Sequence[int]) -> None:
@@ -116,7 +112,7 @@ class Pictures:
         return self.written[-1]
 
     def animate(self, frames: Sequence[Image.Image], name: str) -> None:
-        """Write an animation, in the format that the ending of its name says."""
+        """Write an animation."""
         from rgflow.figures.animations import animate
 
         with writing(self.folder / name) as path:
@@ -155,11 +151,6 @@ class Subjects(Pictures):
         from rgflow.figures import shaded
 
         return images if self.flow.pixels else shaded(images, *self._bounds)
-
-    def shaded(self, found: Any) -> Any:
-        """The same result with all of its images as `drawn`."""
-        names = [name for name in ("images", "originals") if hasattr(found, name)]
-        return replace(found, **{name: self.drawn(getattr(found, name)) for name in names})
 
 
 def load_model(settings: Namespace) -> Model:
@@ -249,14 +240,8 @@ def read(files: Sequence[str], config: FlowConfig) -> Tensor:
     target = Target(height=config.height, width=config.width, channels=config.channels)
     images, changes = [], []
     for path in map(expanded, files):
-        what = "a picture file, PNG, JPEG or WebP"
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected {what}; there is none at {path}.")
-        try:
-            picture = open_picture(path)
-            images.append(target.fit(picture))
-        except Exception as error:  # the only class Pillow's errors have in common
-            raise ValueError(f"Expected {what}; {path} can't be read ({error}).") from error
+        picture = open_picture(path)
+        images.append(target.fit(picture))
         if picture.size != (config.width, config.height):
             sizes = (f"{w}×{h}" for w, h in (picture.size, (config.width, config.height)))
             changes.append(f"{path.name}: fitted from {' to '.join(sizes)} pixels")

@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_name, check_type
-from rgflow.cli.parsing import Parser, extracted, flat, parse
+from rgflow.cli.parsing import Parser, extracted, parse
 from rgflow.config import FAMILIES, FlowConfig, TrainConfig
 from rgflow.config.earlier import training_of_earlier
 from rgflow.files import absolute, expanded, to_yaml
 from rgflow.kinds import options_of
 from rgflow.objectives import Objective
 from rgflow.presets import PRESETS
-from rgflow.reading import read_yaml, yaml_in
+from rgflow.reading import DamagedError, json_in, read_yaml, yaml_in
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -56,29 +56,14 @@ def run(arguments: Sequence[str]) -> None:
     what = f"what a step minimises: {', '.join(Objective.kinds)}, or a class by its import path"
     options.add_argument("--objective", type=str | None, help=what)
     arguments, files, in_files = _files(arguments)
-    arguments, of_kinds = _kinds(arguments)
+    arguments, given = _given(arguments)
     shown = "--print_config" in arguments  # a word that the parser has a meaning of its own for
-    arguments = [word for word in arguments if word != "--print_config"]
-    # The preset may stand anywhere among the options, so only the parser can find it.
-    options.set_defaults({"data": ""})
-    given = parse(options, arguments)
-    preset, pretrained, data = (
-        given[name] or files.get(name) for name in ("preset", "pretrained", "data")
-    )
-    begun = _begin(preset, pretrained, data or "")
-    for settings in in_files:
-        begun = begun.changed(settings)
-    usual = begun.to_dict()
-    usual["model"] = {name: x for name, x in usual["model"].items() if name not in FAMILIES}
-    del usual["objective"]
-    options.set_defaults(flat(usual))
-    values = parse(options, arguments).as_dict()
-    out = values.pop("out") or files.get("out")
-    for name in ("print_config", "preset", "config", "resume", "objective"):
-        del values[name]
-    plain = {name: x for name, x in values.pop("model").items() if name not in FAMILIES}
-    objective = {name: of_kinds.pop(name) for name in ("objective",) if name in of_kinds}
-    config = begun.changed(values | objective | {"model": plain | of_kinds})
+    named = parse(options, [word for word in arguments if word != "--print_config"])
+    preset, out = (named[name] or files.get(name) for name in OTHERS)
+    pretrained, data = (given.get(name, files.get(name)) for name in ("pretrained", "data"))
+    config = _begin(preset, pretrained, data or "")
+    for settings in (*in_files, given):
+        config = config.changed(settings)
     if shown:
         print(to_yaml({"out": out, **config.to_dict()}), end="")
         return
@@ -145,21 +130,34 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     return replace(config, **{name: getattr(there, name) for name in names})
 
 
-def _kinds(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Separate options that choose a kind (`--model.map cube`) or set its options from all other
-    arguments."""
+def _given(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Separate settings from all other arguments: nested, as a config has them."""
     found = dict[str, Any]()
 
     def wanted(option: str) -> bool:
-        first, second = (*option.split("."), "")[:2]
-        return first == "--objective" or (first == "--model" and second in FAMILIES)
+        first, second = (*option.removeprefix("--").split("."), "")[:2]
+        known = options_of(FlowConfig) if first == "model" else options_of(TrainConfig)
+        return option[:2] == "--" and (second if first == "model" else first) in known
 
     left, given = extracted(arguments, wanted)
     if any(word.partition("=")[0] == "--model" for word in left):
         raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
-    for option, value in given:
-        _put(found, option.removeprefix("--").removeprefix("model.").rstrip("."), yaml_in(value))
+    for option, text in given:
+        name = option.removeprefix("--").rstrip(".")
+        _put(found, name, text if name in WORDS and text != "null" else _value(text))
     return left, found
+
+
+WORDS = ("data", "data_root", "pretrained")
+"""Settings that stay what they are, whatever that means in YAML."""
+
+
+def _value(text: str) -> Any:
+    """The value that JSON, or else YAML, stands for: to YAML, 1e-3 is a word."""
+    try:
+        return json_in(text)
+    except DamagedError:
+        return yaml_in(text)
 
 
 def _put(settings: dict[str, Any], name: str, value: object) -> None:

@@ -93,7 +93,7 @@ def _check(settings: Namespace) -> None:
 def _draw(found: Subjects, ways: Sequence[Sequence[float]], settings: Namespace) -> None:
     """Compute, draw and write everything: for the pictures and, if wanted, the animation."""
     from rgflow.analysis.traversals import traverse
-    from rgflow.figures.traversals import Shown, differences, traversal_frames, traversals
+    from rgflow.figures.traversals import Shown, traversal_frames, traversals
 
     varied, how = _varied(found, settings)
     moving = settings.video != "none"
@@ -106,14 +106,13 @@ def _draw(found: Subjects, ways: Sequence[Sequence[float]], settings: Namespace)
                 way = traverse(
                     found.flow, found.latents, along, values, add=settings.add, progress=progress
                 )
-                shown.append(Shown(found.shaded(way), field, title, note))
+                shown.append(Shown(found.drawn(way), values, field, title, note))
     stem = _stem(settings)
     found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png")
-    found.save(differences(pictures[0], scale=found.scale), f"{stem}-differences.png")
     if moving:
         across = min(settings.strongest, 4)  # as a rule, a row for every level
         frames = traversal_frames(pictures[1], scale=found.scale, across=across)
-        found.animate(frames, f"{stem}.{settings.video}")
+        found.animate(frames, f"{stem}.gif")
     for _, _, title, note in varied:
         say(f"{title}: {note}")
     say(f"Strengths are those of receptive fields: {how}.")

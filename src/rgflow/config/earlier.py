@@ -5,12 +5,18 @@ from typing import Any
 from rgflow.checks import check_type, short
 from rgflow.config.maps import Map
 from rgflow.config.parts import FAMILIES
+from rgflow.geometries.windows import MAX_PERIOD, phases
 from rgflow.kinds import options_of
 
 FORMER_NAMES = {"clip": "max_grad_norm", "average": "ema_decay"}
 """Settings of a training that had another name."""
-GONE = {"channel_mixing": False, "dequantization": "uniform"}
-"""Options of maps and pixels that are gone, with the value that means what is done now."""
+GONE = {
+    "channel_mixing": False, "dequantization": "uniform",
+    "size": 1, "shifts": None, "offsets": None,
+    "symmetric": False, "start": None, "anneal": 0.5,
+    "labels": 0, "label_embedding": 16,
+}  # fmt: skip
+"""Options of flows and kinds that are gone, with the value that means what is done now."""
 FLAT = (
     "architecture", "m", "boundary", "order", "disentanglers", "bijector", "bijector_options",
     "depth", "hidden", "blocks", "conditioner", "bins", "components", "splits", "stem", "prior",
@@ -23,7 +29,9 @@ def training_of_earlier(values: Any) -> Any:
     """The settings of a training as this version has them."""
     if not isinstance(values, dict):
         return values
-    found = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+    found: dict[Any, Any] = {FORMER_NAMES.get(n, n): value for n, value in values.items()}
+    found |= _changed(found, "objective")
+    found.pop("tensorboard", None)
     return found | {"model": flow_of_earlier(found["model"])} if "model" in found else found
 
 
@@ -34,15 +42,12 @@ def flow_of_earlier(values: Any) -> Any:
     Raises:
         ValueError: If an option that is gone had another value than that of what is done now.
     """
-    if not isinstance(values, dict) or "bijector" not in values:
-        parts = values if isinstance(values, dict) else {}
-        changed = {
-            name: _without_gone(part)
-            for name in ("map", "pixels")
-            if isinstance(part := parts.get(name), dict) and "." not in str(part.get("kind"))
-        }
-        return values | changed if changed else values
-    values, squeezes = _without_gone(values), values.get("architecture") == "real_nvp"
+    if not isinstance(values, dict):
+        return values
+    values = _without_gone(values)
+    if "bijector" not in values:
+        return values | _changed(values, "geometry", "map", "pixels")
+    squeezes = values.get("architecture") == "real_nvp"
     found = {name: value for name, value in values.items() if name not in FLAT}
     for part, kind in {
         "geometry": "squeeze" if squeezes else "blocks",
@@ -60,7 +65,20 @@ def flow_of_earlier(values: Any) -> Any:
     return found
 
 
+def _changed(values: dict[str, Any], *parts: str) -> dict[str, Any]:
+    """Those of some parts that are of the package's own kinds, without what is gone."""
+    return {
+        name: _without_gone(part)
+        for name in parts
+        if isinstance(part := values.get(name), dict) and "." not in str(part.get("kind"))
+    }
+
+
 def _without_gone(options: dict[str, Any]) -> dict[str, Any]:
+    shifts, period = options.get("shifts"), options.get("period")
+    if shifts and isinstance(period, int) and 0 < period <= MAX_PERIOD:
+        written_out = [list(at) for at in phases(period)]
+        options = options | {"shifts": None if shifts == written_out else shifts}
     for name, now in GONE.items():
         if options.get(name, now) != now:
             raise ValueError(

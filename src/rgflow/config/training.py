@@ -41,14 +41,14 @@ class TrainConfig(Config):
     """What a step minimises: likelihood, or a class of your own by its import path."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
-    NAME), wallpapers, cifar10, mnist, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
+    NAME), wallpapers, cifar10, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
     fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), stream:PATH (random
     crops of the pictures in Parquet or WebDataset shards, read in a stream without a cache), one of
     your own by its import path, or none if the objective needs no data."""
     data_root: str | None = None
-    """Folder with the official files of cifar10, mnist, celeba or chairs."""
+    """Folder with the official files of cifar10, celeba or chairs."""
     download: bool = False
-    """Whether missing files may be downloaded."""
+    """Whether hf:NAME may be downloaded."""
     crop: Annotated[int | None, Ge(1)] = None
     """Crop each picture to its central crop × crop pixels before it is resized (CelebA: 148)."""
     train_count: Annotated[int | None, Ge(1)] = None
@@ -107,8 +107,6 @@ class TrainConfig(Config):
     """Number of validation images."""
     keep: Positive = 2
     """Number of checkpoints to keep, the newest ones; the best model is kept as well."""
-    tensorboard: bool = False
-    """Whether to write TensorBoard files as well."""
     seed: NotNegative = 0
     """Seed of weights, data order and dequantisation."""
 
@@ -129,11 +127,6 @@ class TrainConfig(Config):
             raise ValueError(
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "
                 f"convolutions; got muon, which is for matrices."
-            )
-        if self.data == "none" and self.model.labels:
-            raise ValueError(
-                "Expected a flow without labels if there is no data set; got one with labels: set "
-                "model.labels to 0."
             )
         if self.objective.needs_data not in (None, self.data != "none"):
             needs = "a data set" if self.objective.needs_data else "data none"

@@ -11,14 +11,13 @@ from rgflow.config import TrainConfig
 from rgflow.data import (
     cache,
     celeba,
-    chairs,
     cifar10,
     fields,
     folder,
     hugging_face,
-    mnist,
     msds,
     npz,
+    official,
     patches,
     stream,
     wallpapers,
@@ -59,9 +58,8 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "patches:NAME": patches.source,
     "wallpapers": wallpapers.source,
     "cifar10": cifar10.source,
-    "mnist": mnist.source,
     "celeba": celeba.source,
-    "chairs": chairs.source,
+    "chairs": official.chairs,
     "folder:PATH": folder.source,
     "npz:PATH": npz.source,
     "fields:PATH": fields.source,
@@ -104,7 +102,7 @@ def load(
 
     Args:
         name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
-            `wallpapers`, `cifar10`, `mnist`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
+            `wallpapers`, `cifar10`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
             and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
             `stream:PATH` for some crops of the pictures in shards, or one of your own by its import
             path (`register`).
@@ -118,9 +116,9 @@ def load(
         seed: of the sets made at random; the others are split in one way, whatever the seed.
         crop: cut the centre `crop` x `crop` pixels out of each image first; by default 148 of
             `celeba`, 300 of `chairs`, and nothing of the others.
-        data_root: the folder with the official files of `cifar10`, `mnist`, `celeba` or `chairs`;
+        data_root: the folder with the official files of `cifar10`, `celeba` or `chairs`;
             by default `downloads` in the cache folder.
-        download: whether `cifar10`, `mnist` and `hf:NAME` may be fetched from the network.
+        download: whether `hf:NAME` may be fetched from the network.
         progress: show a bar on standard error, or a line now and then if that is no terminal.
 
     Raises:

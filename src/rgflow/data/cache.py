@@ -31,7 +31,7 @@ from rgflow.files import located, locked, write_json
 from rgflow.reading import DamagedError, instance, map_npy, read_json
 from rgflow.text import bars
 
-HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}|\.npz-\w{8}")
+HALF_MADE = re.compile(r"\..+-[0-9a-f]{16}-\d+-[0-9a-f]{32}")
 """Names of folders of unfinished entries."""
 MAX_CHECKED = 1 << 30
 """Maximum size in bytes of an array that is compared with its checksum whenever it is opened:

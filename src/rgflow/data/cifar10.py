@@ -4,7 +4,6 @@ Source: the binary version, records of one label and 3,072 bytes, channel by cha
 for Python isn't read: it consists of pickles, which run whatever code they hold.
 """
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from rgflow.data.images import Pixels
 from rgflow.data.source import Chunk, Request, Source, Split, stamp
 
 HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
-ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 FOLDERS = ("", "cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin")
 FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 RECORD = 1 + 3 * 32 * 32
@@ -32,7 +29,7 @@ def source(request: Request) -> Source:
         ValueError: If files are damaged.
     """
     target = Target.of(request)
-    files = official.find(request, FILES, folders=FOLDERS, home=HOME, fetch=fetch)
+    files = official.find(request, FILES, folders=FOLDERS, home=HOME)
     parts: dict[Split, list[Path]] = {"train": files[:-1], "test": files[-1:]}
     sizes = {split: sum(map(_records, paths)) for split, paths in parts.items()}
     where = files[0].parent
@@ -55,15 +52,6 @@ def source(request: Request) -> Source:
         split=request.split,
         version=2,
     )
-
-
-def fetch(folder: Path, progress: bool) -> None:
-    """Download the binary version into a folder, 162 MB."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
-        archive = Path(temporary) / "cifar-10-binary.tar.gz"
-        official.download(ADDRESS, archive, MD5, progress=progress)
-        official.unpack(archive, FILES, folder)
 
 
 def _records(path: Path) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from rgflow.data.images import Array, Pixels
+from rgflow.data.opening import decoded, flat, picture_file
 from rgflow.data.source import Chunk, Request, Source, processors
 from rgflow.text import printable
 
@@ -64,7 +65,8 @@ class Target:
         """Read one file as `open_picture`, and bring it to size as `fit`, [C, H, W].
 
         Raises:
-            Exception: whatever Pillow raises for a damaged file.
+            FileNotFoundError: If it isn't there.
+            ValueError: If it can't be read.
         """
         return self.fit(open_picture(file))
 
@@ -91,31 +93,18 @@ class Target:
         return np.asarray(image).reshape(*self.shape[1:], self.channels).transpose(2, 0, 1)
 
 
-def open_picture(file: Path | BinaryIO, most: float = math.inf) -> Image.Image:
-    """A PNG, JPEG or WebP file, whatever its name, in its own size.
+def open_picture(file: Path | BinaryIO) -> Image.Image:
+    """A PNG, JPEG or WebP file, whatever its name, in its own size, as 8-bit grey or RGB.
 
     Turned as its EXIF orientation says, transparency on black, 16 bits as the upper 8, the first
     frame of an animation.
 
     Raises:
-        PIL.Image.DecompressionBombError: it has more pixels than `most`, or than Pillow's limit.
-        Exception: whatever Pillow raises for a damaged file.
+        FileNotFoundError: If it isn't there.
+        ValueError: If it isn't such a file, is damaged or too large.
     """
-    with Image.open(file, formats=FORMATS) as opened:
-        # Pillow only warns; to make that an error would change the filters of all threads.
-        if opened.width * opened.height > min(most, Image.MAX_IMAGE_PIXELS or math.inf):
-            raise Image.DecompressionBombError(
-                f"{opened.width}x{opened.height} pixels, which could be a decompression bomb"
-            )
-        image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-        values = np.asarray(image)
-        values = np.where(values == image.info.get("transparency", -1), 0, values)  # on black
-        image = Image.fromarray((values >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return image
+    with picture_file(file, formats=FORMATS) as found:
+        return flat(decoded(found)[0], (0, 0, 0))
 
 
 Decode: TypeAlias = Callable[..., Iterator[Chunk]]
@@ -162,7 +151,7 @@ def pictures(
         def attempt(k: int) -> Pixels | str:
             try:
                 return read(places[k])
-            except Exception as error:  # the only class Pillow's errors have in common
+            except Exception as error:  # of other decoders, too
                 return printable(f"{called[k]}: {error}")
 
         known = {name: values[places] for name, values in (labels or {}).items()}

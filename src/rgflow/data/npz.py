@@ -1,23 +1,22 @@
-"""Images in a NumPy archive, `.npz`: arrays of bytes, with the channels first, last or left out."""
+"""Images in a NumPy archive, `.npz`: arrays of bytes, with the channels first, last or left out.
 
-import shutil
-import tempfile
+They are read into memory whole, as an archive can't be mapped.
+"""
+
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 
 from rgflow.data import splitting
-from rgflow.data.cache import cache_folder
 from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
-from rgflow.files import located, locked
-from rgflow.reading import DamagedError, Npy, check_member, map_npy, npy_header, opened, reason
+from rgflow.files import located
+from rgflow.reading import DamagedError, Npy, check_member, npy_header, opened, reason
 
 WHOLE = ("images", "x", "arr_0")
 """Names of an array that holds all images."""
@@ -58,17 +57,12 @@ def source(request: Request) -> Source:
     labels = _labels(path, arrays, part, headers)
 
     def chunks(decode: Decode) -> Iterator[Chunk]:
-        # An archive is compressed, and can't be mapped into memory as it is.
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        made = tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".npz-")
-        with made as folder, locked(Path(folder)):
-            rows = _extract(path, images, folder)
-            if rows.ndim == 4 and not last:
-                rows = rows.transpose(0, 2, 3, 1)
-            rows = rows.squeeze(3) if rows.shape[3:] == (1,) else rows
-            classes = _extract(path, labels, folder).astype(np.int64).ravel() if labels else None
-            known = {} if classes is None else {"class": classes}
-            yield from decode(lambda n: target.fit(rows[n]), known)
+        rows = _array(path, images)
+        if rows.ndim == 4 and not last:
+            rows = rows.transpose(0, 2, 3, 1)
+        rows = rows.squeeze(3) if rows.shape[3:] == (1,) else rows
+        known = {"class": _array(path, labels).astype(np.int64).ravel()} if labels else {}
+        return decode(lambda n: target.fit(rows[n]), known)
 
     return pictures(
         request,
@@ -171,17 +165,10 @@ def _channels_last(path: Path, name: str, header: Npy) -> bool:
     return last
 
 
-def _extract(path: Path, name: str, folder: str) -> Array:
-    """One array of the archive, mapped into memory from a copy in a folder."""
-    copy = Path(folder) / f"{uuid4().hex}.npy"  # not by its own name, which may lead elsewhere
+def _array(path: Path, name: str) -> Array:
+    """One array of the archive."""
     with _archive(path) as archive:
-        member = archive.getinfo(f"{name}.npy")
-        check_member(member)
-        if member.file_size > (free := shutil.disk_usage(folder).free):
-            raise OSError(
-                f"Expected {member.file_size:,} bytes of free space for {name} in {path}; the "
-                f"cache folder has {free:,}: set RGFLOW_CACHE to another folder."
-            )
-        with archive.open(member) as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        return map_npy(copy)
+        check_member(archive.getinfo(f"{name}.npy"))
+        with archive.open(f"{name}.npy") as file:
+            found: Array = np.lib.format.read_array(file, allow_pickle=False)
+            return found

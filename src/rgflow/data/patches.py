@@ -35,11 +35,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image
 
 from rgflow.checks import check_name
-from rgflow.data.decoding import Target
+from rgflow.data.decoding import Target, open_picture
 from rgflow.data.images import Pixels
+from rgflow.data.opening import picture_file
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
 
 FILES = {
@@ -97,7 +97,7 @@ def source(request: Request) -> Source:
     contents = {name: file_of(name) for name in PHOTOGRAPHS}
     layouts = []
     for name, content in contents.items():
-        with Image.open(BytesIO(content)) as photograph:
+        with picture_file(BytesIO(content)) as photograph:
             layouts.append(layout(photograph.height, photograph.width, name, left_out))
     scales = _fitting(request, [r for splits in layouts for rs in splits.values() for r in rs])
     regions = [splits.get(request.split, []) for splits in layouts]
@@ -170,8 +170,7 @@ def photograph(name: str, scale: int = 1) -> Pixels:
     (3, 150, 225)
     """
     check_name("the photograph", name, PHOTOGRAPHS)
-    with Image.open(BytesIO(file_of(name))) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    pixels = np.asarray(open_picture(BytesIO(file_of(name))))
     height, width = (edge // scale * scale for edge in pixels.shape[:2])
     return averaged(pixels, scale)[:height:scale, :width:scale].transpose(2, 0, 1)
 
@@ -199,8 +198,8 @@ def _stream(
     numbers = [number for number, parts in enumerate(regions) if parts]
     averages = {}
     for number in numbers:
-        with Image.open(BytesIO(contents[number])) as image:
-            pixels = np.asarray(image.convert("L" if request.channels == 1 else "RGB"))
+        image = open_picture(BytesIO(contents[number]))
+        pixels = np.asarray(image.convert("L" if request.channels == 1 else "RGB"))
         photograph = pixels.reshape(*pixels.shape[:2], request.channels)
         for scale in scales:
             averages[number, scale] = averaged(photograph, scale)

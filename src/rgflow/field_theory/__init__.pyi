@@ -6,7 +6,6 @@ from .exact import dual_couplings as dual_couplings
 from .exact import gaussian_log_z as gaussian_log_z
 from .exact import ising as ising
 from .exact import ising_dual_log_z as ising_dual_log_z
-from .exact import phi4_decoupled_log_z as phi4_decoupled_log_z
 from .monte_carlo import FieldChains as FieldChains
 from .monte_carlo import hmc as hmc
 from .statistics import AutocorrelationTime as AutocorrelationTime

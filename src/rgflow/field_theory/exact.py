@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ive, kve
 
 from rgflow.checks import MAX_SIZE, as_python, check_at_least, check_whole, short
 
@@ -192,40 +191,3 @@ def _cosines(shape: Sequence[int]) -> Array:
         cosines = np.cos(2 * np.pi * np.arange(size) / size)
         total += np.expand_dims(cosines, tuple(a for a in range(len(shape)) if a != axis))
     return total
-
-
-# ------------------------------------------------------------------------------- φ⁴ without hopping
-
-
-def phi4_decoupled_log_z(sites: int, c2: float, c4: float) -> float:
-    """ln Z of S = Σ_x [c₂ φ_x² + c₄ φ_x⁴], φ⁴ with c₁ = 0, by Bessel functions of order ¼.
-
-    Args:
-        sites: N.
-        c2: Coefficient of the squares, of either sign.
-        c4: Coefficient of the fourth powers, above 0; or 0, with c₂ above 0.
-
-    Raises:
-        ValueError: If the potential is unbounded, or there are no sites.
-
-    Example:
-        >>> round(phi4_decoupled_log_z(36, c2=-1.0, c4=0.5), 6)
-        51.368251
-    """
-    check_whole("sites", sites, 1)
-    if not (math.isfinite(c2) and math.isfinite(c4) and (c4 > 0 or (c4 == 0 and c2 > 0))):
-        raise ValueError(
-            f"Expected a potential that is bounded below, c4 > 0, or c4 = 0 and c2 > 0; got "
-            f"c2={short(as_python(c2))}, c4={short(as_python(c4))}."
-        )
-    if c2 == 0:
-        return sites * (math.lgamma(0.25) - math.log(2) - math.log(c4) / 4)
-    z = c2**2 / (8 * c4) if c4 else math.inf
-    if c2 > 0 and z > 1e12:  # a normal distribution, up to 1/z
-        return sites * math.log(math.pi / c2) / 2
-    if c2 > 0:
-        site = math.log(c2 / c4) / 2 - math.log(2) + math.log(kve(0.25, z))
-    else:
-        both = float(ive(0.25, z) + ive(-0.25, z))
-        site = math.log(-c2 / (2 * c4)) / 2 + math.log(math.pi / 2 * both) + 2 * z
-    return sites * site

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from rgflow.text import printable
@@ -49,9 +49,11 @@ def plain(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 def rendered(figure: Figure) -> Image.Image:
     """A figure as a picture."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def literal(text: str) -> str:

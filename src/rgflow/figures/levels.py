@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
-from rgflow.analysis.levels import Resampled, Tempered
+from rgflow.analysis.levels import changes
 from rgflow.figures.images import enlarged
 from rgflow.figures.panels import arranged, beside, number, panel, titled
 
@@ -30,17 +30,21 @@ def progressive(
     return arranged([panel(large, scale=scale, columns=columns)])
 
 
-def resampled(found: Resampled, *, scale: int = 2) -> Image.Image:
+def resampled(originals: Tensor, images: Tensor, *, scale: int = 2) -> Image.Image:
     """Every image, and beside it what becomes of it as one level is drawn anew, a row per level.
 
     On the left is written by how many grey levels a pixel changes (root mean square).
+
+    Args:
+        originals: [N, C, H, W].
+        images: With every level drawn anew in K ways, [N, levels, K, C, H, W].
+        scale: Edge of a drawn pixel.
     """
-    columns = [f"draw {k + 1}" for k in range(found.images.shape[2])]
+    columns = [f"draw {k + 1}" for k in range(images.shape[2])]
     groups = []
-    for image, drawn, changes in zip(
-        found.originals, found.images, found.changes().tolist(), strict=True
-    ):
-        rows = [f"level {h}: ±{number(change)}" for h, change in enumerate(changes)]
+    changed = changes(originals, images).tolist()
+    for image, drawn, of_levels in zip(originals, images, changed, strict=True):
+        rows = [f"level {h}: ±{number(change)}" for h, change in enumerate(of_levels)]
         whole = panel(image[None, None], scale=scale, columns=["image"])
         anew = panel(drawn.flip(0), scale=scale, rows=rows[::-1], columns=columns)
         groups.append(beside([whole, anew]))
@@ -48,31 +52,44 @@ def resampled(found: Resampled, *, scale: int = 2) -> Image.Image:
     return arranged(groups)
 
 
-def temperatures(found: Tempered, *, scale: int = 2) -> Image.Image:
-    """A row for every temperature, a column for every seed."""
-    each = ([t] if isinstance(t, int | float) else t for t in found.temperatures)
+def temperatures(
+    images: Tensor,
+    temperatures: Sequence[float | Sequence[float]],
+    seeds: Sequence[int],
+    *,
+    scale: int = 2,
+) -> Image.Image:
+    """The same seeds at several temperatures.
+
+    Args:
+        images: [T, N, C, H, W].
+        temperatures: Of the rows.
+        seeds: Of the columns.
+        scale: Edge of a drawn pixel.
+    """
+    each = ([t] if isinstance(t, int | float) else t for t in temperatures)
     rows = [f"T = {', '.join(map(number, one))}" for one in each]
-    columns = [f"seed {seed}" for seed in found.seeds]
-    body = panel(found.images, scale=scale, rows=rows, columns=columns)
+    columns = [f"seed {seed}" for seed in seeds]
+    body = panel(images, scale=scale, rows=rows, columns=columns)
     return arranged([titled("The same seeds at several temperatures", body)])
 
 
 def mixed_temperatures(
-    found: Tempered, low: Sequence[float], high: Sequence[float], split: int, *, scale: int = 1
+    images: Tensor, low: Sequence[float], high: Sequence[float], split: int, *, scale: int = 1
 ) -> Image.Image:
     """The same seeds in every cell: temperatures of the low levels downwards, of the high ones
     across.
 
     Args:
-        found: At all pairs of these temperatures, row by row.
+        images: At all pairs of these temperatures, row by row, [T, N, C, H, W].
         low: Temperatures of the levels h < `split`.
         high: Temperatures of the others.
         split: Where the levels are split.
         scale: Edge of a drawn pixel.
     """
-    n = len(found.seeds)
+    n = images.shape[1]
     down = next(k for k in range(math.isqrt(n), 0, -1) if n % k == 0)
-    parts = found.images.unflatten(1, (down, n // down))  # [T, down, across, C, H, W]
+    parts = images.unflatten(1, (down, n // down))  # [T, down, across, C, H, W]
     cells = parts.permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)
     body = panel(
         cells.unflatten(0, (len(low), len(high))),

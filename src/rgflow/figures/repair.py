@@ -1,22 +1,20 @@
-"""Repaired images as in the paper's Fig. 8, and how they were found.
+"""Repaired images as in the paper's Fig. 8, and several completions of one.
 
-Letters in shapes: N images; R restarts; T steps; D draws; C channels; H, W rows and columns.
+Letters in shapes: N images; D draws; C channels; H, W rows and columns.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from rgflow.figures.charts import INK, RED, SOFT, blank, plain, rendered
-from rgflow.figures.curves import BLUE
+from rgflow.figures.charts import INK, RED, SOFT
 from rgflow.figures.fields import heat
 from rgflow.figures.images import GAP, picture, to_bytes
 from rgflow.figures.panels import (
@@ -33,13 +31,12 @@ from rgflow.figures.panels import (
     text_width,
     titled,
 )
-from rgflow.figures.traversals import signed
 from rgflow.lattice import Mask, Sites
 from rgflow.metrics.images import psnr
 from rgflow.text import minus
 
-ACROSS, CURVES_ACROSS = 8, 3
-"""Images, and charts, side by side."""
+ACROSS = 8
+"""Images side by side."""
 MIN_MARGIN = 64
 """Pixels that are shown at least around a repair."""
 MAX_EDGE = 640
@@ -98,7 +95,7 @@ def repairs(
 
     From top to bottom: the truth, the images with their regions painted red, and what each method
     makes of them. Where the truth is given, the PSNR of the region stands below every image, the
-    best of several in bold, and the differences to the truth follow.
+    best of several in bold.
 
     Args:
         images: [N, C, H, W], uint8 or reals in [0, 256); what is in the regions isn't shown.
@@ -120,7 +117,7 @@ def repairs(
         strips += [_Strip(name, found) for name, found in rows.items()]
     else:
         strips.insert(0, _Strip("truth", truth))
-        strips += _scored(rows, truth, masks) + _differences(rows, truth)
+        strips += _scored(rows, truth, masks)
     left = (
         max(text_width(label) for strip in strips for label in (strip.label, strip.note)) + GUTTER
     )
@@ -141,7 +138,6 @@ class _Strip(NamedTuple):
     """Below every image, and whether it is bold."""
     note: str = ""
     """What the captions are."""
-    heading: str = ""
 
 
 def _scored(rows: Mapping[str, Tensor], truth: Tensor, masks: Mask) -> list[_Strip]:
@@ -157,33 +153,17 @@ def _scored(rows: Mapping[str, Tensor], truth: Tensor, masks: Mask) -> list[_Str
     return strips
 
 
-def _differences(rows: Mapping[str, Tensor], truth: Tensor) -> list[_Strip]:
-    """Repaired images less the truth, all on one scale."""
-    expected = to_bytes(truth.detach().cpu()).int()
-    changes = {
-        name: to_bytes(found.detach().cpu()).int() - expected for name, found in rows.items()
-    }
-    limit = max((int(change.abs().max()) for change in changes.values()), default=0) or 1
-    strips = [_Strip(name, signed(change, limit)) for name, change in changes.items()]
-    heading = f"difference from the truth, from −{limit} (black) to {limit} (white)"
-    return [strip._replace(heading=heading) for strip in strips[:1]] + strips[1:]
-
-
 def _drawn(strip: _Strip, part: slice, left: int, scale: int) -> Image.Image:
     """Some of the images of a strip, from `left` on."""
     body = panel(strip.images[None, part], scale=scale)
-    top = LINE if strip.heading else 0
-    bottom = top + body.height
-    width = left + max(body.width, text_width(strip.heading))
-    size = (width, bottom + (LINE + GUTTER if strip.captions else 0))
-    out = pasted(size, (body, (left, top)))
+    size = (left + body.width, body.height + (LINE + GUTTER if strip.captions else 0))
+    out = pasted(size, (body, (left, 0)))
     draw = ImageDraw.Draw(out)
-    draw.text((left, TEXT), strip.heading, SOFT, font(), anchor="ls")
-    draw.text((left - GUTTER, top + body.height / 2), strip.label, INK, font(), anchor="rm")
-    draw.text((left - GUTTER, bottom + TEXT), strip.note, SOFT, font(), anchor="rs")
+    draw.text((left - GUTTER, body.height / 2), strip.label, INK, font(), anchor="rm")
+    draw.text((left - GUTTER, body.height + TEXT), strip.note, SOFT, font(), anchor="rs")
     step = strip.images.shape[3] * scale + GAP
     for k, (text, bold) in enumerate(strip.captions[part]):
-        at = (left + k * step + (step - GAP) / 2, bottom + TEXT)
+        at = (left + k * step + (step - GAP) / 2, body.height + TEXT)
         draw.text(at, text, INK, font(bold=bold), anchor="ms")
     return out
 
@@ -240,56 +220,3 @@ def _scale(highest: float, height: int) -> Image.Image:
     draw.text((2 * GUTTER, LINE), text, INK, font(), anchor="lt")
     draw.text((2 * GUTTER, height), "0", INK, font(), anchor="lb")
     return out
-
-
-def optimisation(curves: Tensor) -> Image.Image:
-    """Log-likelihoods while regions are filled in: every restart, and the best of each image.
-
-    Args:
-        curves: log p in nats, [N, R, T], one value per step; NaN once a restart has stopped.
-
-    Raises:
-        ValueError: If an image has no finite value.
-    """
-    values = curves.detach().cpu().double().numpy()
-    finite = np.where(np.isfinite(values), values, -np.inf)
-    if (finite.max((1, 2)) == -np.inf).any():
-        raise ValueError("Expected a finite log-likelihood of every image; got none.")
-    across = min(CURVES_ACROSS, len(values))
-    down = -(-len(values) // across)
-    figure = blank(0.4 + 3 * across, 0.4 + 2.3 * down)
-    grid = figure.subplots(down, across, squeeze=False)
-    for axes in grid.flat[len(values) :]:
-        axes.set_axis_off()
-    _, restarts, steps = values.shape
-    for k, axes in enumerate(grid.flat[: len(values)]):
-        restart, step = divmod(int(finite[k].argmax()), steps)
-        axes.plot(np.delete(values[k], restart, 0).T, color=SOFT, lw=0.8, alpha=0.7)
-        axes.plot(values[k, restart], color=BLUE, lw=1.8)
-        most = values[k, restart, step]
-        axes.plot(step, most, "o", color=BLUE, ms=5)
-        side = "right" if step > steps / 3 else "left"
-        near: dict[str, Any] = {
-            "xytext": (0, 5),
-            "textcoords": "offset points",
-            "ha": side,
-            "weight": "bold",
-        }
-        axes.annotate(minus(f"{most:.0f}"), (step, most), color=BLUE, **near)
-        axes.set_ylim(*_limits(finite[k]))
-        title = f"image {k + 1}"
-        title += f", best of {restarts} restarts" if restarts > 1 else ""
-        axes.set_title(title, loc="left", color=INK, fontsize=11)
-        below, left = k + across >= len(values), k % across == 0
-        plain(axes, "step" * below, "log p, nats" * left)
-    figure.tight_layout()
-    return rendered(figure)
-
-
-def _limits(curves: NDArray[np.float64]) -> tuple[float, float]:
-    """Limits for all but the first steps, in which log p rises from far below."""
-    last = np.flatnonzero(np.isfinite(curves).any(0))[-1] + 1
-    late = curves[:, last // 10 : last]
-    low, high = np.quantile(late[np.isfinite(late)], 0.02), curves.max()
-    margin = 0.08 * (high - low) or 1.0
-    return low - margin, high + 2 * margin

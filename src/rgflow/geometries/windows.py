@@ -1,17 +1,15 @@
-"""Windows: cells that write one site, or a small square, and read any pattern around it."""
+"""Windows: cells that write one site, and read what is known around it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from annotated_types import Ge, Le, Len
 
-from rgflow.cells import Boundary, Cells, Geometry, Offset, Offsets, Sublattice, fitting, square
+from rgflow.cells import Boundary, Cells, Geometry, Offset, Sublattice, fitting, square
 from rgflow.checks import MAX_LEVELS, MAX_SIZE
-from rgflow.kinds import FROM_LEVEL, Size, config
+from rgflow.kinds import FROM_LEVEL, config
 
 Coarse = Literal["sites", "averages"]
 Positive = Annotated[int, Ge(1)]
@@ -22,20 +20,16 @@ Period = Annotated[int, Ge(1), Le(MAX_PERIOD)]
 
 @config
 class Windows(Geometry, kind="windows"):
-    """Layers of cells on sublattices of one period, each written from what is around it.
+    """Layers of cells on sublattices of one period, each written from what is around it: those of
+    `phases`, and at the top of the remaining sublattices too.
 
     Args:
-        size: Edge s of what a cell writes: 1, or an even number.
         period: Distance p of neighbouring cells, both ways: one for all levels, or one for each,
             level 0 first, where the last holds for all further levels. A top level may have the
             edge of its grid, so that its sites are drawn one by one.
-        shifts: Row and column of the first cell of each layer, in the order in which inference
-            applies the layers. At the top a layer of the remaining sublattices is added for each.
-            None: those of `phases`.
         reach: How far around what a cell writes it reads, in sites of the grid: all sites but
             those that this layer or an earlier one of the level writes. So when a layer is
             inverted, all that it reads is known.
-        offsets: What a cell reads beside what it writes, instead: row and column from there.
         boundary: `"periodic"`, or `"open"`: what a cell reads outside the grid is missing.
         inside: Rows and columns of images that there are, where the boundary is open; the rest,
             below and at the right, only makes a size that fits: it is never read, and stays as it
@@ -53,44 +47,20 @@ class Windows(Geometry, kind="windows"):
         [(16, 8), (16, 4), (16, 4)]
     """
 
-    any_size = True
+    any_size: ClassVar[bool] = True
+    usual: ClassVar[bool] = True
 
-    size: Size = 1
     period: Annotated[Period | Annotated[tuple[Period, ...], Len(1, MAX_LEVELS)], FROM_LEVEL] = 2
-    shifts: Offsets | None = None
     reach: Annotated[int, Ge(0), Le(MAX_SIZE)] = 2
-    offsets: Offsets | None = None
     boundary: Boundary = "periodic"
     inside: tuple[Positive, Positive] | None = None
     coarse: Coarse = "sites"
 
     def __post_init__(self) -> None:
-        if self.size > min(self.periods) or (self.size > 1 and self.size % 2):
-            raise ValueError(
-                f"Expected size to be 1, or even and at most the period {min(self.periods)}; got "
-                f"{self.size}."
-            )
-        if self.shifts is None and self.size > 1:
-            raise ValueError(
-                f"Expected shifts where cells write more than one site; got none, and size "
-                f"{self.size}."
-            )
-        # In one form, so that equal geometries are equal.
-        if self.size == 1 and isinstance(self.period, int) and self.shifts == phases(self.period):
-            object.__setattr__(self, "shifts", None)
         if self.inside is not None and self.periodic:
             raise ValueError("Expected an open boundary where inside is given; got periodic.")
-        own = range(self.size)
-        for p, (y, x) in product(self.periods, self.offsets or ()):
-            if y % p in own and x % p in own:
-                raise ValueError(
-                    f"Expected offsets of sites that the layer doesn't write; got {(y, x)}, with "
-                    f"cells of {self.size}×{self.size} sites every {p}."
-                )
 
     def in_words(self) -> str:
-        if self.size > 1:
-            return self.kind
         after = " after averages" if self.averages else ""
         return (
             f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level{after}"
@@ -112,12 +82,6 @@ class Windows(Geometry, kind="windows"):
     def _period(self, level: int) -> int:
         return self.periods[min(level, len(self.periods) - 1)]
 
-    @property
-    def usual(self) -> bool:
-        """Whether shifts and offsets are those of `phases` and `reach`, so that layers write all
-        sites that stay, and generate each from known sites."""
-        return self.shifts is None and self.offsets is None
-
     def unit(self, level: int) -> int:
         """The period p; where the boundary is open, cells fit anywhere."""
         return self._period(level) if self.periodic else 1
@@ -127,12 +91,9 @@ class Windows(Geometry, kind="windows"):
         """The last period, so that every layer has cells."""
         return self.periods[-1]
 
-    def written(self, level: int) -> int:
-        return self.size**2
-
     @property
     def least_layers(self) -> int:
-        return len(self.shifts or phases(self.periods[0]))
+        return len(phases(self.periods[0]))
 
     @property
     def least_levels(self) -> int:
@@ -150,13 +111,12 @@ class Windows(Geometry, kind="windows"):
         return replace(self, inside=inside), (grid[0], grid[1])
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
-        """One layer per shift; at the top also one per sublattice without a shift; below it, if
-        coarse images are averages, the averaging layer first."""
-        p, s = self._period(level), self.size
-        own = square(s) if s > 1 else ((0, 0),)
-        shifts = [(y % p, x % p) for y, x in self.shifts or phases(p)]
-        corners = [(y, x) for y in range(0, p, s) for x in range(0, p, s)]
-        shifts += [corner for corner in corners if top and corner not in shifts]
+        """One layer per phase; at the top also one per coarse sublattice; below it, if coarse
+        images are averages, the averaging layer first."""
+        p = self._period(level)
+        shifts = list(phases(p))
+        every = [(y, x) for y in range(p) for x in range(p)]
+        shifts += [at for at in every if top and at not in shifts]
         extent = grid
         if self.inside is not None:
             rows, columns = (-(-edge // 2**level) for edge in self.inside)
@@ -165,36 +125,17 @@ class Windows(Geometry, kind="windows"):
         made: list[Cells] = []
         if self.averages and not top:
             made.append(Squares(level, grid, extent, periodic=self.periodic))
+        near = range(-self.reach, self.reach + 1)
         for k, (y, x) in enumerate(shifts):
-            gone |= {((y + i) % p, (x + j) % p) for i, j in own}
-            context = self.offsets
-            if context is None:
-                context = tuple(self._around(p, (y, x), gone))
+            gone.add((y, x))
+            around = [(i, j) for i in near for j in near if ((y + i) % p, (x + j) % p) not in gone]
             made.append(
                 Sublattice(
-                    f"layer {k}",
-                    level,
-                    grid,
-                    (y, x),
-                    p,
-                    fitting(extent, (y, x), p, s, self.periodic),
-                    (*own, *context),
-                    len(own),
-                    periodic=self.periodic,
-                    groups=4 if s > 1 else 1,
-                    extent=extent,
+                    f"layer {k}", level, grid, (y, x), p, fitting(extent, (y, x), p),
+                    ((0, 0), *around), 1, periodic=self.periodic, extent=extent,
                 )
-            )
+            )  # fmt: skip
         return made
-
-    def _around(self, p: int, at: Offset, gone: set[Offset]) -> list[Offset]:
-        """All sites within reach whose sublattice isn't written yet."""
-        near = range(-self.reach, self.size + self.reach)
-        return [
-            (i, j)
-            for i, j in np.array(np.meshgrid(near, near, indexing="ij")).reshape(2, -1).T.tolist()
-            if ((at[0] + i) % p, (at[1] + j) % p) not in gone
-        ]
 
 
 class Squares(Sublattice):

@@ -184,7 +184,7 @@ def draw_level(
     of = sized(flow, image[None])
     check_whole("level", level, 0, of.levels - 1)
     check_at_least("temperature", temperature, 0)
-    prior = of.prior.tempered(temperature, "density")
+    prior = of.prior.tempered(temperature)
 
     def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
         if band.level != level:

@@ -3,8 +3,9 @@
 Letters in shapes: C channels; H, W rows and columns.
 """
 
-import math
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Mask
 from rgflow.checks import check_at_least
+from rgflow.files import writing
 from rgflow.flow import Flow
 from rgflow.geometries.windows import Squares
 from rgflow.model import RGFlow, RGStep
@@ -54,8 +56,8 @@ def enlarge(
         factor: 2, 4 or 8.
         temperature: T of p^(1/T), at which the finer levels are drawn; None: medians.
         generator: Source of randomness, on the CPU.
-        keep: A folder that keeps what is done, so that the same call continues after an
-            interruption. It has to be empty for other arguments, and isn't removed.
+        keep: A file that keeps what is done, so that the same call continues after an
+            interruption. It may not be there for other arguments, and isn't removed.
         progress: Called with the share of the work that is done.
 
     Returns:
@@ -64,6 +66,7 @@ def enlarge(
     Raises:
         ValueError: If the flow is of another kind or has weights of its own at some levels, the
             temperature is negative, or there is no such factor.
+        OSError: If `keep` can't be written.
 
     Example:
         >>> from rgflow import load_flow
@@ -82,24 +85,28 @@ def enlarge(
     if temperature is not None:
         check_at_least("temperature", temperature, 0)
     done, total = 0, image[0].numel() * (factor**2 - 1)
-    kept = _Kept(keep)
-    while factor > 1:
-        larger = kept.image((len(image), 2 * image.shape[1], 2 * image.shape[2]))
-        larger[:, ::2, ::2] = image
-        for band in _bands(sized(flow, larger[None]).steps[0]):
-            values, context = band.read(larger[None])
-            u = _uniforms(flow, values, temperature, generator)
-            done += len(band.cells)
-            if done > kept.done:
-                free = torch.ones(len(values), dtype=torch.bool, device=values.device)
-                drawn = window_of(band.layer).draw_levels(values, free, u, context)[0]
+    with _Kept(keep) if keep else nullcontext() as kept:
+        while factor > 1:
+            larger = torch.zeros(
+                len(image), 2 * image.shape[1], 2 * image.shape[2], dtype=torch.uint8
+            )
+            larger[:, ::2, ::2] = image
+            for band in _bands(sized(flow, larger[None]).steps[0]):
+                values, context = band.read(larger[None])
+                u = _uniforms(flow, values, temperature, generator)
+                drawn = kept.read(values) if kept else None
+                if drawn is None:
+                    free = torch.ones(len(values), dtype=torch.bool, device=values.device)
+                    drawn = window_of(band.layer).draw_levels(values, free, u, context)[0]
+                    if kept:
+                        kept.write(drawn)
                 band.write(larger[None], drawn)
-                kept.write(done)
-            if progress:
-                progress(done / total)
-        if has_averages(flow):
-            larger = averaged(larger[None], -1)[0]
-        image, factor = larger, factor // 2
+                done += len(band.cells)
+                if progress:
+                    progress(done / total)
+            if has_averages(flow):
+                larger = averaged(larger[None], -1)[0]
+            image, factor = larger, factor // 2
     return image
 
 
@@ -110,28 +117,45 @@ def _bands(step: RGStep) -> Iterator[Band]:
 
 
 class _Kept:
-    """Images in files of a folder, and how many of their pixels are done; without a folder, in
-    memory."""
+    """Bytes that were drawn, in a file, one part after another, each behind its CRC-32; what a
+    crash has cut off or not written is drawn anew."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder, self.done = folder, 0
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._count = folder / "done.txt"
-            self.done = int(self._count.read_text() or 0) if self._count.is_file() else 0
+    def __init__(self, path: Path) -> None:
+        self._path, self._reading = path, True
+        with writing(path):
+            path.touch()
+            self._file = path.open("r+b", buffering=0)
 
-    def image(self, shape: tuple[int, int, int]) -> Tensor:
-        """An image of bytes, with what is kept of it."""
-        if not self._folder:
-            return torch.zeros(shape, dtype=torch.uint8)
-        name = str(self._folder / f"{shape[1]}.raw")
-        kept = torch.from_file(name, shared=True, size=math.prod(shape), dtype=torch.uint8)
-        return kept.view(shape)
+    def __enter__(self) -> "_Kept":
+        return self
 
-    def write(self, done: int) -> None:
-        """Note that so many pixels are done."""
-        if self._folder:
-            self._count.write_text(str(done))
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, like: Tensor) -> Tensor | None:
+        """The next part, of numbers like these; None if it isn't there."""
+        if self._reading:
+            start = self._file.tell()
+            crc, content = self._file.read(4), self._file.read(like.numel())
+            if len(content) == like.numel() and crc == _crc(content):
+                numbers = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+                return numbers.view(like.shape).to(like)
+            self._file.seek(start)
+            self._file.truncate()
+            self._reading = False
+        return None
+
+    def write(self, drawn: Tensor) -> None:
+        """Add a part, of whole numbers below 256."""
+        content = drawn.to("cpu", torch.uint8).numpy().tobytes()
+        content = _crc(content) + content
+        with writing(self._path):
+            while content:  # a disk that is nearly full takes a part
+                content = content[self._file.write(content) :]
+
+
+def _crc(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(4, "little")
 
 
 def _uniforms(
@@ -140,7 +164,7 @@ def _uniforms(
     """Numbers by which bytes like [k, C] are drawn: uniform at temperature 1; ½ without one."""
     if temperature is None:
         return torch.full_like(like, 0.5)
-    prior = flow.prior.tempered(temperature, "density")
+    prior = flow.prior.tempered(temperature)
     z = prior.sample_like(torch.empty(like.shape, dtype=like.dtype), generator)
     return from_cube(flow.prior.to_cube(z).to(like))
 

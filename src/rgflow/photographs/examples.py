@@ -63,7 +63,7 @@ def whole(name: str) -> io.BytesIO:
     """A PNG file of a photograph of `EXAMPLES` without damage.
 
     Example:
-        >>> Image.open(whole("dust"), formats=["PNG"]).size
+        >>> Image.open(whole("dust")).size
         (512, 512)
     """
     which = EXAMPLES[name][0]
@@ -75,7 +75,7 @@ def damaged(name: str) -> tuple[io.BytesIO, Mask]:
 
     Example:
         >>> file, mask = damaged("scratches")
-        >>> Image.open(file, formats=["PNG"]).size, mask.shape
+        >>> Image.open(file).size, mask.shape
         ((640, 427), (427, 640))
     """
     which, make, grey = EXAMPLES[name]

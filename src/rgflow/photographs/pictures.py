@@ -7,26 +7,27 @@ read.
 Letters in shapes: C channels; H, W rows and columns.
 """
 
+import io
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor
 from PIL.ImageFile import ImageFile
 
 from rgflow.cells import Mask
 from rgflow.data.images import Pixels
+from rgflow.data.opening import KEPT, MAX_PIXELS, decoded, flat, picture_file, words_of
 from rgflow.files import replacing, writing
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF", "PPM")
-"""Formats that are read, if the installed Pillow supports them."""
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
 """Endings of lossless files, and their formats."""
+MAX_EDGES = {"WEBP": 16383}
+"""Pixels along an edge, where a format has a limit."""
 ROWS = 256
 """Rows of a picture that are taken from Pillow at a time."""
-MAX_READABLE = 250_000_000
-"""Maximum number of pixels; more could be a decompression bomb."""
 LOSS = 4.0
 """Standard error in levels of formats that don't say it: that of JPEG at quality 90."""
 
@@ -76,17 +77,19 @@ class Picture:
                 matter. Where the picture is grey, the mean of three channels is taken.
             where: The places, [H, W]; all others stay byte for byte. New pixels are opaque.
         """
-        new, out = image_of(as_seen(pixels, len(self.seen))), self.image.copy()
-        mode = self.image.mode
-        if mode.startswith("I"):
-            deep, old = np.asarray(new.convert("L")).astype(np.int64) * 257, np.asarray(self.image)
-            out = Image.fromarray(np.where(where, deep, old).astype(old.dtype))
+        out = self.image.copy()
+        if not where.any():
+            return out
+        i, j = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+        rows, columns = slice(i[0], i[-1] + 1), slice(j[0], j[-1] + 1)
+        new = image_of(as_seen(pixels[:, rows, columns], len(self.seen)))
+        if out.mode == "I;16":
+            new = Image.fromarray(np.asarray(new).astype(np.uint16) * 257)
+        elif out.mode == "P":
+            new = new.convert("RGB").quantize(palette=out, dither=Image.Dither.NONE)
         else:
-            if mode == "P":
-                new = new.convert("RGB").quantize(palette=self.image, dither=Image.Dither.NONE)
-            new = new.convert(mode, dither=Image.Dither.NONE)
-            out.paste(new, mask=Image.fromarray(where.astype(np.uint8) * 255))
-        out.info.update({name: self.image.info[name] for name in _KEPT if name in self.image.info})
+            new = new.convert(out.mode, dither=Image.Dither.NONE)
+        out.paste(new, (int(j[0]), int(i[0])), Image.fromarray(where[rows, columns]))
         return out
 
     def enlarged(self, pixels: Pixels, *, averages: bool = False) -> "Picture":
@@ -101,11 +104,10 @@ class Picture:
         """
         seen, mode, notes = as_seen(pixels, len(self.seen)), self.image.mode, list(self.notes)
         factor = seen.shape[1] // self.size[0]
-        if mode.startswith("I"):
-            deep = seen[0].astype(np.uint16) * 257
-            image = Image.fromarray(deep.astype(np.asarray(self.image).dtype))
+        if mode == "I;16":
+            image = Image.fromarray(seen[0].astype(np.uint16) * 257)
             notes.append("new pixels have 8 of 16 bits")
-        elif "A" in self.image.getbands():
+        elif mode in ("LA", "RGBA"):
             alpha = _enlarged(self.image.getchannel("A"), factor, averages)
             image = image_of(_uncovered(seen, np.asarray(alpha), self.behind))
             image.putalpha(alpha)
@@ -119,9 +121,9 @@ class Picture:
             values = np.array(image)
             values[::factor, ::factor] = np.asarray(self.image)
             image = Image.fromarray(values)
-        for name in ("icc_profile", "exif"):
-            if name in self.image.info and not (name == "icc_profile" and mode == "CMYK"):
-                image.info[name] = self.image.info[name]  # but a profile of CMYK fits no RGB
+        image.info = {name: self.image.info[name] for name in KEPT if name in self.image.info}
+        if mode in ("CMYK", "LAB") and image.info.pop("icc_profile", None):
+            notes.append("its colour profile, which fits no RGB, is left out")
         return Picture(seen, image, tuple(notes), self.behind)
 
 
@@ -143,17 +145,18 @@ def _uncovered(seen: Pixels, alpha: Pixels, behind: tuple[int, ...]) -> Pixels:
     return out
 
 
-def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_READABLE) -> Picture:
+def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_PIXELS) -> Picture:
     """Read a picture file, whatever its name: upright by its EXIF orientation, and the first frame
     of an animation.
 
     Args:
-        file: Of any format of `FORMATS` that Pillow can read here.
+        file: Of any format of `rgflow.data.opening.FORMATS` that Pillow can read here.
         background: The colour behind transparent pixels, by name or as #rrggbb.
         most: Maximum number of pixels.
 
     Raises:
         FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
         ValueError: If it isn't such a file, is damaged or too large, or there is no such colour.
     """
     try:
@@ -162,58 +165,41 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_RE
         raise ValueError(
             f"Expected a colour by name or as #rrggbb; got {background:.40}."
         ) from error
-    name = getattr(file, "name", file)
-    try:
-        with Image.open(file, formats=readable()) as opened:
-            if opened.width * opened.height > most:
-                raise ValueError(
-                    f"Expected a picture of at most {most / 1e6:.0f} megapixels; {name} has "
-                    f"{opened.width}×{opened.height} pixels: make it smaller first."
-                )
-            frames = getattr(opened, "n_frames", 1)
-            deep = _bits(opened) == 16 and opened.mode in ("RGB", "RGBA")
-            loss = _loss(opened)
-            opened.load()
-            ImageOps.exif_transpose(opened, in_place=True)
-            image: Image.Image = opened
-    except FileNotFoundError:
-        raise FileNotFoundError(f"Expected a picture file; there is none at {name}.") from None
-    except ValueError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"Expected a picture of at most {most / 1e6:.0f} megapixels; {name} claims more."
-        ) from error
-    except Exception as error:  # the only class Pillow's errors have in common
-        raise ValueError(
-            f"Expected a picture file, such as PNG, JPEG or WebP; {name} isn't one, or is damaged."
-        ) from error
-    if image.mode == "F":
-        raise ValueError(
-            f"Expected a picture of 8 or 16 bits; {name} has real values of unknown range."
-        )
-    notes = []
-    if frames > 1:
-        notes.append(f"the first of {frames} frames is used")
-    if deep:
-        notes.append("only the upper 8 of 16 bits per colour are read and written")
-    if image.has_transparency_data and (image.mode in ("P", "RGB", "L", "1")):
-        # Transparent by one colour: as a channel of its own, so that new pixels can be opaque.
-        image = image.convert("LA" if image.mode in ("L", "1") else "RGBA")
-    if image.has_transparency_data:
-        notes.append(f"transparent pixels are seen over {background}")
-    return Picture(_seen(image, behind), image, tuple(notes), behind, loss)
+    with picture_file(file, most) as found:
+        loss = _loss(found)
+        image, notes = decoded(found)
+        del found  # and with it the memory of its decoder
+        if image.has_transparency_data:
+            notes.append(f"transparent pixels are seen over {background}")
+        return Picture(_seen(image, behind), image, tuple(notes), behind, loss)
+
+
+_MODES = {
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "LAB"),
+    "WEBP": ("RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB"),
+}
+_KEPT = {
+    "PNG": (*KEPT, "transparency"),
+    "TIFF": KEPT,
+    "WEBP": ("icc_profile", "exif"),
+    "BMP": ("dpi",),
+}
+"""What the formats hold besides pixels."""
 
 
 def named(image: Image.Image, path: Path) -> Path:
     """The path for a picture that is written without loss: with the ending of PNG or TIFF, if the
-    format of its own ending is lossy or can't hold the mode.
+    format of its own ending is lossy or can't hold the picture.
 
     Example:
         >>> named(Image.new("RGBA", (2, 2)), Path("some.jpg")).name
         'some.png'
     """
-    if image.mode in _MODES.get(LOSSLESS.get(path.suffix.lower(), ""), ()):
+    kind = LOSSLESS.get(path.suffix.lower(), "")
+    fits = image.mode in _MODES.get(kind, ()) and max(image.size) <= MAX_EDGES.get(kind, math.inf)
+    if fits and {*_KEPT["PNG"]} & image.info.keys() <= {*_KEPT[kind]}:
         return path
     return path.with_suffix(".png" if lossless_for(image.mode) == "PNG" else ".tif")
 
@@ -230,9 +216,11 @@ def write(image: Image.Image, path: Path) -> Path:
     """
     kind = LOSSLESS[path.suffix.lower()]
     options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    for name in _KEPT:
-        if name in image.info and not (kind == "WEBP" and name == "dpi"):
-            options[name] = image.info[name]
+    options |= {name: image.info[name] for name in _KEPT[kind] if name in image.info}
+    if kind == "TIFF" and "exif" in options:
+        exif = Image.Exif()
+        exif.load(options["exif"])
+        options["exif"] = words_of(exif)
     with writing(path), replacing(path) as part:
         image.save(part, kind, **options)
     return path
@@ -248,54 +236,40 @@ def lossless_for(mode: str) -> str:
     return "PNG" if mode in _MODES["PNG"] else "TIFF"
 
 
-_KEPT = ("icc_profile", "dpi", "exif")
-_MODES = {
-    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"),
-    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I", "CMYK", "YCbCr", "LAB"),
-    "WEBP": ("RGB", "RGBA"),
-    "BMP": ("1", "L", "P", "RGB"),
-}
-
-
-def _loss(opened: Image.Image) -> float:
+def _loss(opened: ImageFile) -> float:
     """The standard error of the brightness after compression, in levels; at least 1 for JPEG, which
     also rounds colours."""
     if tables := getattr(opened, "quantization", None):  # steps of the coefficients of JPEG
         steps = np.array(next(iter(tables.values())), dtype=float)
         return max(float(((steps**2).mean() / 12) ** 0.5), 1.0)
-    if opened.format == "WEBP" and isinstance(opened, ImageFile) and opened.fp:
-        opened.fp.seek(0)
-        return LOSS if b"VP8 " in opened.fp.read(1 << 16) else 0.0  # the name of the lossy part
-    return LOSS if opened.format in ("AVIF", "HEIF") else 0.0
+    if opened.format == "WEBP" and opened.fp:
+        return 0.0 if is_lossless_webp(opened.fp) else LOSS
+    lossy = "jpeg" in str(opened.info.get("compression")) or opened.format in ("AVIF", "HEIF")
+    return LOSS if lossy else 0.0
 
 
-def readable() -> list[str]:
-    """The formats that can be read here."""
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
-
-
-def _bits(opened: Image.Image) -> int:
-    """Bits per channel of a PNG file."""
-    header = getattr(opened, "tile", None)
-    return 16 if header and ";16" in str(header[0][3]) else 8
+def is_lossless_webp(file: IO[bytes]) -> bool:
+    """Whether the chunks of a WebP file hold a picture without loss."""
+    file.seek(12)
+    for _ in range(16):  # there are at most four before the pixels
+        head = file.read(8)
+        if head[:4] == b"VP8L":
+            return True
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] in (b"VP8 ", b"ANMF", b""):
+            break
+        file.seek(size + size % 2, io.SEEK_CUR)
+    return False
 
 
 def _seen(image: Image.Image, behind: tuple[int, ...]) -> Pixels:
     """What a flow sees, [C, H, W]."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        return (values.clip(0, 65535) >> 8).astype(np.uint8)[None]
-    if image.mode in ("1", "L"):
-        return np.array(image.convert("L"))[None]
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (*behind, 255)), rgba)
-    image = image if image.mode == "RGB" else image.convert("RGB")  # which copies anyway
-    out = np.empty((3, image.height, image.width), np.uint8)
+    channels = 1 if image.mode in ("1", "L", "I;16") else 3
+    out = np.empty((channels, image.height, image.width), np.uint8)
     for top in range(0, image.height, ROWS):  # as Pillow copies what it gives away
-        rows = image.crop((0, top, image.width, min(top + ROWS, image.height)))
-        out[:, top : top + ROWS] = np.asarray(rows).transpose(2, 0, 1)
+        rows = flat(image.crop((0, top, image.width, min(top + ROWS, image.height))), behind)
+        part = np.asarray(rows).reshape(rows.height, rows.width, channels)
+        out[:, top : top + ROWS] = part.transpose(2, 0, 1)
     return out
 
 
@@ -310,13 +284,17 @@ def read_mask(file: Path, size: tuple[int, int]) -> Mask:
         FileNotFoundError: If it isn't there.
         ValueError: If it can't be read, has another size, or is white nowhere.
     """
-    grey = np.asarray(image_of(read(file, "black").seen).convert("L"))
-    if grey.shape != size:
+    with picture_file(file, max(MAX_PIXELS, math.prod(size))) as found:
+        has = found.size
+        if sorted(has) == sorted(size):  # or else it isn't decoded
+            grey = flat(decoded(found)[0], (0, 0, 0)).convert("L")
+            has = grey.size
+    if has != size[::-1]:
         raise ValueError(
             f"Expected a mask of {size[1]}×{size[0]} pixels, like the picture; {file} has "
-            f"{grey.shape[1]}×{grey.shape[0]}."
+            f"{has[0]}×{has[1]}."
         )
-    mask = np.asarray(grey >= 128)
+    mask = np.asarray(grey) >= 128
     if not mask.any():
         raise ValueError(f"Expected a mask that is white somewhere; {file} is black.")
     return mask

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
@@ -53,14 +53,6 @@ class Filled:
         if self.completions:
             return torch.tensor([one.log_prob for one in self.completions])
         return self.inpainting.log_prob if self.inpainting else None
-
-    @property
-    def curves(self) -> Tensor | None:
-        """log p at every step, [T, N, R], NaN after the last; none without a flow."""
-        if self.completions:
-            every = [torch.tensor(one.curve) for one in self.completions]
-            return nn.utils.rnn.pad_sequence(every, padding_value=math.nan)[..., None]
-        return self.inpainting.curves if self.inpainting else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +228,7 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> RepairS
     """
     found, flow, n = filled.log_prob, filled.flow, len(truth)
     log_prob, error = None, math.nan
-    climb, curves = filled.inpainting, filled.curves
+    climb, drawn = filled.inpainting, [len(one.curve) for one in filled.completions]
     if found is not None and flow is not None:
         noise = torch.Generator().manual_seed(seed)
         parts = [flow.log_prob(part, noise) for part in truth.split(64)]
@@ -251,6 +243,6 @@ def scores(filled: Filled, truth: Tensor, masks: Mask, seed: int = 0) -> RepairS
         log_prob=log_prob,
         log_prob_error=error,
         free=climb.free.double().mean().item() if climb else None,
-        steps=len(curves) if curves is not None else None,
+        steps=max(drawn, default=climb.steps if climb else None),
         seconds=filled.seconds / n,
     )

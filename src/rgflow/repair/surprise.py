@@ -20,13 +20,15 @@ blocks.
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Len
 from numpy.typing import NDArray
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     binary_dilation,
@@ -40,9 +42,8 @@ from rgflow.checks import check_whole
 from rgflow.files import write_json
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
-from rgflow.model import RGFlow
 from rgflow.reading import DamagedError, instance, read_json
-from rgflow.repair.terms import LocalTerms, local_terms, with_blocks
+from rgflow.repair.terms import LocalTerms, local_terms
 
 FILE = "surprise.json"
 """Where a reference is kept in the folder of a model."""
@@ -71,19 +72,10 @@ class Tail:
         quantiles: Those of 1, 1/2, … 1/16.
         excess: Mean distance below the last quantile of the values below it; there the tail is
             assumed exponential, so that values lower than any seen are still distinguished.
-
-    Raises:
-        ValueError: If there aren't as many quantiles.
     """
 
-    quantiles: tuple[float, ...]
+    quantiles: Annotated[tuple[float, ...], Len(HALVINGS + 1, HALVINGS + 1)]
     excess: float
-
-    def __post_init__(self) -> None:
-        if len(self.quantiles) != HALVINGS + 1:
-            raise ValueError(
-                f"Expected {HALVINGS + 1} quantiles of a tail; got {len(self.quantiles)}."
-            )
 
     @classmethod
     def of(cls, values: Tensor) -> "Tail":
@@ -103,21 +95,15 @@ class Tail:
         return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), MIN_EXCESS))
 
     def surprise(self, values: Tensor) -> Tensor:
-        """−log of the share of clean images whose number is as low, for numbers of any shape.
-
-        Args:
-            values: Numbers […].
-
-        Returns:
-            In nats, […].
-        """
+        """−log of the share of clean images whose number is as low, in nats, for numbers […]; on
+        the CPU."""
         numbers = values.detach().double().cpu().numpy()
         numbers = np.where(np.isnan(numbers), -np.inf, numbers)  # as odd as can be
         steps = np.arange(HALVINGS, -1, -1) * math.log(2)
         inside = np.interp(numbers, self.quantiles[::-1], steps)
         beyond = np.maximum(self.quantiles[-1] - numbers, 0) / self.excess
         total = np.minimum(inside + beyond, CEILING)
-        return torch.from_numpy(np.asarray(total)).to(values)
+        return torch.from_numpy(np.asarray(total)).to(values.dtype)
 
     def below(self, share: float) -> float:
         """The number that a share of clean images lies below: the inverse of `surprise`."""
@@ -211,19 +197,21 @@ def make_reference(
         raise ValueError(
             f"Expected at least {1 << HALVINGS} clean images, better hundreds; got {len(images)}."
         )
-    flow = with_blocks(flow)
-    terms = _batched(flow, images, batch_size, progress)
-    parts = (terms.latents, *(block for layers in terms.blocks for block in layers))
-    finite = torch.stack([part.isfinite().flatten(1).all(1) for part in parts]).all(0)
-    if not finite.all():
+    parts = list(_terms(flow, images, batch_size, progress))
+    if lost := sum(int((~part.finite).sum()) for part in parts):
         raise ValueError(
-            f"Expected clean images with finite log-likelihoods; {int((~finite).sum())} of "
-            f"{len(images)} have none: take other images, or a flow that has learned them."
+            f"Expected clean images with finite log-likelihoods; {lost} of {len(images)} have "
+            f"none: take other images, or a flow that has learned them."
         )
-    levels = torch.from_numpy(flow.lattice.site_levels)
-    sites = tuple(Tail.of(terms.latents[:, levels == h]) for h in range(flow.levels))
-    blocks = tuple(tuple(map(Tail.of, layers)) for layers in terms.blocks)
-    highest = _maps(flow, terms, sites, blocks).sum(1).amax((1, 2))
+    latents, levels = torch.cat([part.latents for part in parts]), flow.lattice.site_levels
+    sites = tuple(Tail.of(latents[:, levels == h]) for h in range(flow.levels))
+    of_layers = zip(*(part.blocks for part in parts), strict=True)  # by level
+    blocks = tuple(
+        tuple(Tail.of(torch.cat(layer)) for layer in zip(*level, strict=True))
+        for level in of_layers
+    )
+    maps = torch.cat([_maps(flow, part, sites, blocks) for part in parts])
+    highest = maps.sum(1).amax((1, 2))
     return Reference(
         sites=sites,
         blocks=blocks,
@@ -360,7 +348,7 @@ def surprise(
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.
 
     Example:
-        >>> from rgflow import AffineMap, FlowConfig, MarginalPixels
+        >>> from rgflow import AffineMap, FlowConfig, MarginalPixels, RGFlow
         >>> map, pixels = AffineMap(depth=1, hidden=16), MarginalPixels()
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=map, pixels=pixels))
         >>> clean = torch.randint(100, 110, (32, 3, 16, 16), dtype=torch.uint8)
@@ -371,47 +359,39 @@ def surprise(
         >>> found.levels.shape, found.map[0].argmax() // 16 in range(4, 10)
         (torch.Size([2, 3, 16, 16]), True)
     """
-    flow = with_blocks(flow)
     if reference.model != _fingerprint(flow):
         raise ValueError(
             "Expected a reference made with this flow; got one of other weights: make it anew."
         )
-    terms = _batched(flow, images, batch_size)
-    levels = _maps(flow, terms, reference.sites, reference.blocks)
-    return Surprise(levels=levels, reference=reference)
+    tails = reference.sites, reference.blocks
+    parts = [_maps(flow, terms, *tails) for terms in _terms(flow, images, batch_size)]
+    return Surprise(levels=torch.cat(parts), reference=reference)
 
 
-@torch.no_grad()
-def _batched(
-    flow: RGFlow,
+def _terms(
+    flow: Flow,
     images: Tensor,
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
-) -> LocalTerms:
-    """The terms of many images, on the CPU."""
+) -> Iterator[LocalTerms]:
+    """The terms of many images, batch by batch."""
     check_whole("batch_size", batch_size, 1)
-    parts, done = [], 0
+    done = 0
     for part in images.split(batch_size):
-        parts.append(local_terms(flow, part.to(flow.device)))
+        with torch.no_grad():
+            yield local_terms(flow, part.to(flow.device))
         done += len(part)
         if progress:
             progress(done, len(images))
-    columns = zip(*(part.blocks for part in parts), strict=True)  # by level
-    blocks = (zip(*level, strict=True) for level in columns)
-    return LocalTerms(
-        torch.cat([part.pixels for part in parts]).cpu(),
-        tuple(tuple(torch.cat(layer).cpu() for layer in level) for level in blocks),
-        torch.cat([part.latents for part in parts]).cpu(),
-    )
 
 
 def _maps(
-    flow: RGFlow,
+    flow: Flow,
     terms: LocalTerms,
     sites: tuple[Tail, ...],
     blocks: tuple[tuple[Tail, ...], ...],
 ) -> Tensor:
-    """The surprise of every level, [N, levels, H, W], smoothed."""
+    """The surprise of every level, [N, levels, H, W], smoothed, on the CPU."""
     found = []
     site_levels = torch.from_numpy(flow.lattice.site_levels)
     for level, (step, site) in enumerate(zip(flow.steps, sites, strict=True)):
@@ -422,15 +402,15 @@ def _maps(
             shares = tail.surprise(values) / (layer.cells.written << 2 * level)
             field = field + _spread(layer, shares)
         found.append(field)
-    return smoothed(torch.stack(found, 1), periodic=flow.lattice.geometry.periodic)
+    return smoothed(torch.stack(found, 1), periodic=flow.config.geometry.periodic)
 
 
 def smoothed(fields: Tensor, *, periodic: bool) -> Tensor:
-    """Fields […, H, W] averaged over places nearby, with Gaussian weights."""
+    """Fields […, H, W] averaged over places nearby, with Gaussian weights, on the CPU."""
     edges = "wrap" if periodic else "nearest"
     numbers = fields.detach().cpu().numpy()
     average = gaussian_filter(numbers, SMOOTHING_SIGMA, mode=edges, axes=(-2, -1))
-    return torch.from_numpy(average).to(fields.device)
+    return torch.from_numpy(average)
 
 
 def _spread(layer: Cellwise, values: Tensor) -> Tensor:

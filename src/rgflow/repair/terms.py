@@ -43,6 +43,12 @@ class LocalTerms:
         parts = [self.pixels, *(block for layers in self.blocks for block in layers)]
         return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
 
+    @property
+    def finite(self) -> Tensor:
+        """Whether all that is compared with clean images is, of each image, [N]."""
+        parts = [self.latents, *(block for layers in self.blocks for block in layers)]
+        return torch.stack([part.isfinite().flatten(1).all(1) for part in parts]).all(0)
+
 
 def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = None) -> LocalTerms:
     """log p(x) of images [N, C, H, W] place by place, in an RG-Flow; `Flow.terms` gives it level by
@@ -61,8 +67,11 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
         >>> torch.allclose(terms.total, flow.log_prob(x8))
         True
     """
-    flow = with_blocks(flow)
-    flow.refuse_labels("terms of cells")
+    if not isinstance(flow, RGFlow):
+        raise ValueError(
+            f"Expected an RG-Flow, whose likelihood has a term for every block; got a "
+            f"{type(flow).__name__}, which has no blocks."
+        )
     x = flow.to_reals(images, generator)
     n, channels, height, width = x.shape
     # The maps of pixels know nothing of one another.
@@ -85,13 +94,3 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
             latents.append(flow.from_domain(visit.factored_out))
     z = Latents(tuple(latents), flow.lattice).image()
     return LocalTerms(pixels, tuple(map(tuple, blocks)), flow.prior.log_prob(z).sum(1))
-
-
-def with_blocks(flow: Flow) -> RGFlow:
-    """The flow, if it has blocks; otherwise a `ValueError`."""
-    if not isinstance(flow, RGFlow):
-        raise ValueError(
-            f"Expected an RG-Flow, whose likelihood has a term for every block; got a "
-            f"{type(flow).__name__}, which has no blocks."
-        )
-    return flow

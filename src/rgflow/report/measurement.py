@@ -23,7 +23,7 @@ def cautions(found: Measurement) -> list[str]:
         said.append(
             f"Not to be trusted: the flow misses a mode, as {found.modes.positive.value:.3f} of "
             f"its weight has a positive magnetisation, and not a half; give its maps "
-            f"--model.map.odd true, or set --objective.symmetric true."
+            f"--model.map.odd true."
         )
     if found.ess * found.samples < MIN_EFFECTIVE_SAMPLES:
         said.append(
@@ -37,7 +37,7 @@ def cautions(found: Measurement) -> list[str]:
             said.append(
                 f"Not to be trusted: the flow misses fields that the reference has, as the upper "
                 f"bound on ln Z is {above:.0f} nats above the weighted estimate, and the lower one "
-                f"{below:.1f} below; train longer, or anneal the action."
+                f"{below:.1f} below; train longer."
             )
     if not math.isfinite(found.metropolis.observables.energy.error):
         said.append(

@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment
 from PIL import Image
 
+from rgflow.data.opening import picture_file
 from rgflow.files import replacing
 from rgflow.text import printable
 
@@ -63,7 +64,7 @@ def still(picture: Image.Image, caption: str, least: int = MIN_WIDTH) -> Figure:
 
 def moving(path: Path, caption: str) -> Figure:
     """An animation for the page, from a GIF file."""
-    with Image.open(path) as first:
+    with picture_file(path, formats=["GIF"]) as first:
         return Figure(_uri("gif", path.read_bytes()), first.size, caption)
 
 

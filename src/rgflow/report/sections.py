@@ -6,7 +6,6 @@ Every function makes a `Section` from what the report is about, and computes onl
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,13 @@ from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
-from rgflow.figures.factors import dependence_curves, ranking
 from rgflow.figures.field_theory import overview, renormalization
-from rgflow.figures.fields import atlas, maps, strengths, strongest
+from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import path_frames, thresholds
 from rgflow.figures.network import generation_cones, inference_cone, network_views
-from rgflow.figures.panels import framed
-from rgflow.figures.traversals import Shown, differences, labels, traversal_frames
+from rgflow.figures.traversals import Shown, labels, traversal_frames
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 from rgflow.report import tables
@@ -72,7 +69,8 @@ def samples(subject: ReportedFlow) -> Section:
     images = decode(flow, subject.drawn(40, 1.0))
     ways: list[float | tuple[float, ...]] = [0.4, 0.7, 1.0]
     ways.append(mixed_temperature(levels, 1, 0.2, 1.0))
-    tempered = at_temperatures(flow, range(seed, seed + 8), ways)
+    seeds = range(seed, seed + 8)
+    tempered = at_temperatures(flow, seeds, ways)
     pairs = [
         mixed_temperature(levels, 1, low, high) for low in TEMPERATURES for high in TEMPERATURES
     ]
@@ -85,7 +83,10 @@ def samples(subject: ReportedFlow) -> Section:
         ],
         parts=[
             still(figures.grid(images, 10, scale), "Samples at temperature 1", least=0),
-            still(temperatures(tempered, scale=scale), "The same seeds at several temperatures"),
+            still(
+                temperatures(tempered, ways, seeds, scale=scale),
+                "The same seeds at several temperatures",
+            ),
             still(
                 mixed_temperatures(mixed, TEMPERATURES, TEMPERATURES, 1, scale=scale),
                 "Low against high levels: the same four seeds in every cell",
@@ -98,7 +99,8 @@ def levels(subject: ReportedFlow) -> Section:
     """Images from coarse to fine, and the content of each level."""
     flow, scale = subject.flow, subject.scale()
     new, old = ([stage.cpu() for stage in flow.coarse(z)] for z in (subject.drawn(6), subject.real))
-    anew = resample(flow, subject.real.select(slice(2)), draws=6, seed=subject.seed)
+    real = subject.real.select(slice(2))
+    anew = resample(flow, real, draws=6, seed=subject.seed)
     return Section(
         title="From coarse to fine",
         text=[
@@ -110,7 +112,9 @@ def levels(subject: ReportedFlow) -> Section:
             still(
                 progressive(old, scale=scale, coarse_first=False), "Test images from fine to coarse"
             ),
-            still(resampled(anew, scale=scale), "What each level alone carries"),
+            still(
+                resampled(decode(flow, real), anew, scale=scale), "What each level alone carries"
+            ),
         ],
     )
 
@@ -137,10 +141,7 @@ def _receptive(subject: Reported) -> list[Figure | tables.Table]:
 
 
 def fields(subject: ReportedFlow) -> Section:
-    """Receptive fields: atlas, strengths, visible latents, and groups of them."""
-    found, seen = subject.fields, subject.factors.visible
-    shapes = dict(zip(reversed(seen.shapes), reversed(seen.addresses), strict=True))
-    representatives = [shapes[k] for k in range(min(len(shapes), tables.GROUPS))]
+    """Receptive fields: the strongest, all strengths, and the atlas of the highest level."""
     return Section(
         title="What each latent sees",
         text=[
@@ -150,15 +151,8 @@ def fields(subject: ReportedFlow) -> Section:
         parts=[
             *_receptive(subject),
             still(
-                atlas(found, subject.flow.levels - 1, subject.threshold),
+                atlas(subject.fields, subject.flow.levels - 1, subject.threshold),
                 "All receptive fields of the highest level, each at its place",
-            ),
-            tables.visible(seen),
-            tables.groups(seen),
-            still(
-                framed(maps(found, representatives, columns=6)),
-                "The strongest field of each group, group 1 first: row, column and channel of the "
-                "latent and its strength",
             ),
         ],
     )
@@ -168,48 +162,30 @@ def traversals(subject: ReportedFlow) -> Section:
     """The most visible latents, varied, and named after their effect."""
     flow, fields, found = subject.flow, subject.fields, subject.factors
     each = max(1, TRAVERSED // flow.levels)
-    by_level = [fields.strongest(each, level=h) for h in reversed(range(flow.levels))]
-    chosen = [address for of_level in by_level for address in of_level]
+    levels = reversed(range(flow.levels))
+    chosen = [address for level in levels for address in fields.strongest(each, level)]
     latents = subject.drawn(2, fig6_temperature(flow.levels))
     values = [k / 4 for k in range(-8, 9)]
-
-    every = {}
+    shown = []
     for address in chosen:
-        way = traverse(flow, latents, address, values)
-        every[address] = Shown(way, fields.field(address), *labels(fields, address))
-    named = [
-        one._replace(title=f"{one.title}: {tables.name(found, address)}".removesuffix(": "))
-        for address, one in every.items()
-    ]
-    some = [_thinned(every[of_level[0]]) for of_level in by_level]
-    top = found.visible.addresses[: tables.RANKED]
+        title, note = labels(fields, address)
+        title = f"{title}: {tables.name(found, address)}".removesuffix(": ")
+        images = traverse(flow, latents, address, values)
+        shown.append(Shown(images, values, fields.field(address), title, note))
     return Section(
         title="Latents at work",
         text=[
             "Two samples while a single one of their latents moves, all others fixed. Latents are "
-            "named after the label that they tell most about or, if they go with none, after the "
-            "group of latents whose fields have the same shape."
+            "named after the label that they tell most about."
         ],
         parts=[
             _animation(
-                traversal_frames(named, scale=subject.scale(96), across=2),
+                traversal_frames(shown, scale=subject.scale(96), across=2),
                 "The strongest latents of each level, from −2 to 2, beside their receptive fields",
             ),
-            tables.ranked(found, fields, chosen, "The latents shown"),
-            still(
-                differences(some, scale=subject.scale()),
-                "What differs as the strongest latent of each level moves away from 0",
-            ),
-            tables.ranked(found, fields, top, f"The {len(top)} strongest latents of all"),
+            tables.ranked(found, chosen, "The latents shown"),
         ],
     )
-
-
-def _thinned(one: Shown) -> Shown:
-    """The same at every fourth value."""
-    way = one.traversal
-    few = replace(way, images=way.images[:, ::4], values=way.values[::4])
-    return one._replace(traversal=few)
 
 
 def mixing(subject: ReportedFlow) -> Section:
@@ -223,8 +199,8 @@ def mixing(subject: ReportedFlow) -> Section:
     cells = mixing_grid(flow, high, low, middle)
     one, other = a.select(slice(1)), b.select(slice(1))
     paths = {
-        "all levels at once": mix(flow, one, other, straight(flow.levels, 4 * flow.levels)),
-        "one level after the other": mix(flow, one, other, level_by_level(flow.levels, 4)),
+        "all levels at once": mix(flow, one, other, straight(flow.levels, 4 * flow.levels))[0],
+        "one level after the other": mix(flow, one, other, level_by_level(flow.levels, 4))[0],
     }
     return Section(
         title="Mixing",
@@ -273,33 +249,10 @@ def cones(subject: Reported) -> Section:
 def factors(subject: ReportedFlow) -> Section:
     """The measured meaning of latents."""
     found = subject.factors
-    section = Section(title="Meaning")
-    if found.probes and found.associations:
-        claims = found.probes.verdict()
-        section.text.append(
-            "The paper says that features of the whole image are held at high levels, and those "
-            "of a part of it at low levels, at its own position (section 4.1). "
-            + ("These numbers say:" if claims else "No label is of a part here.")
-        )
-        section.points = [(f"{claim.outcome.capitalize()}.", claim.text) for claim in claims]
-        section.parts += [
-            still(ranking(found.associations, found.labels), "Which latents tell about what"),
-            tables.best_latents(found.associations, found.labels),
-        ]
-    else:
-        section.text.append(
-            "The data set has no labels, so this only tells how dependent latents are."
-        )
-    of = found.latents
-    section.parts += [
-        *tables.meaning(found),
-        still(
-            dependence_curves(found.latents, found.pixels),
-            f"How dependent two latents are, by their distance on the tree; pixels for comparison. "
-            f"{of.images} images, at most {of.pairs} pairs, {of.bins} bins, seed {of.seed}",
-        ),
-    ]
-    return section
+    text = "The data set has no labels, so this only tells how dependent latents are."
+    if found.probes:
+        text = "Which level tells which factor of the images, and which latents tell most about it."
+    return Section(title="Meaning", text=[text], parts=list(tables.meaning(found)))
 
 
 def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:

@@ -99,7 +99,6 @@ class ReportedFlow(Reported):
             labels_of(self.test.labels),
             places=self.places,
             fields=self.fields,
-            threshold=self.threshold,
             seed=self.seed,
             progress=self.progress,
         )

@@ -15,14 +15,11 @@ from rgflow.analysis.fields import ReceptiveFields, how_found
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.probes import Inputs, Probe, ProbeTable
 from rgflow.analysis.scales import Scale
-from rgflow.analysis.visible import Visible
 from rgflow.evaluation import Evaluation
 from rgflow.latents import Address
 from rgflow.report.page import Table
 from rgflow.text import many, measured, minus, with_error
 
-RANKED, GROUPS = 20, 12
-"""Most rows of ranked latents, and of groups."""
 INPUTS: dict[Inputs, str] = {
     "own": "",
     "random": "\u2003as many others",
@@ -101,15 +98,9 @@ def telling(one: Association) -> str:
 
 
 def name(found: Factors, address: Address) -> str:
-    """A name for a latent: its most informative label or, without one, its group."""
-    of = found.associations
-    if of and (best := of.labels_of(address, 1, significant=True)):
-        return f"{best[0].label} ({telling(best[0])})"
-    if address in found.visible.addresses:
-        shapes = found.visible.shapes
-        number = shapes[found.visible.addresses.index(address)]
-        return f"group {number + 1} of {max(shapes) + 1}"
-    return ""
+    """A name for a latent: its most informative label, if there is one."""
+    best = found.associations and found.associations.labels_of(address, 1, significant=True)
+    return f"{best[0].label} ({telling(best[0])})" if best else ""
 
 
 def _strength(found: ReceptiveFields, address: Address) -> str:
@@ -141,72 +132,20 @@ def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table
     )
 
 
-def visible(found: Visible) -> Table:
-    """Visible latents by level."""
-    columns = (found.counts, found.effective_visible, found.effective, found.distinct)
-    return Table(
-        title="Visible latents",
-        head=("level", "visible", "effective", "effective of all", "different fields"),
-        rows=[
-            (str(level), str(count), *(shown(x, 1) for x in numbers))
-            for level, (count, *numbers) in enumerate(zip(*columns, strict=True))
-        ],
-        settings=f"Strength above {found.threshold:g} {how_found(found)}. Effective: how many "
-        f"equally strong latents would be as unequal. Different fields: of the {found.most} "
-        f"strongest at the most.",
-    )
-
-
-def groups(found: Visible) -> Table:
-    """Latents by the shape of their fields."""
-    rows = []
-    for number in range(min(max(found.shapes) + 1, GROUPS)):
-        members = [k for k, shape in enumerate(found.shapes) if shape == number]
-        levels = sorted({found.addresses[k][0] for k in members})
-        rows.append(
-            (
-                str(number + 1),
-                str(len(members)),
-                ", ".join(map(str, levels)),
-                at(found.addresses[members[0]]),
-                with_error(found.strengths[members[0]], found.errors[members[0]]),
-            )
-        )
-    return Table(
-        title="Groups of latents whose fields have the same shape",
-        head=("group", "latents", "levels", "strongest", "its strength"),
-        rows=rows,
-        settings=f"The {len(found.addresses)} strongest latents make {max(found.shapes) + 1} "
-        f"groups; fields of a group, moved over the image, agree to {found.similarity:g} on "
-        f"average.",
-    )
-
-
-def ranked(found: Factors, fields: ReceptiveFields, among: Sequence[Address], title: str) -> Table:
-    """Some latents with their strengths and labels.
-
-    Args:
-        found: What latents mean.
-        fields: Their receptive fields.
-        among: The latents to list.
-        title: Title of the table.
-    """
+def ranked(found: Factors, among: Sequence[Address], title: str) -> Table:
+    """Some latents with their strengths and labels."""
     of = found.associations
-    numbers = dict(zip(found.visible.addresses, found.visible.shapes, strict=True))
     rows: list[Sequence[str]] = []
     for address in among:
-        number = str(numbers[address] + 1) if address in numbers else ""
         best = of.labels_of(address, 2, significant=True) if of else []
         names_of = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
-        strength = _strength(fields, address)
-        rows.append((at(address), *(names_of[:2] if of else ()), strength, number))
+        rows.append((at(address), *(names_of[:2] if of else ()), _strength(found.fields, address)))
     more = f"; {associated(of)}" if of else ""
     return Table(
         title=title,
-        head=(AT, *(("tells most about", "then about") if of else ()), "strength", "group"),
+        head=(AT, *(("tells most about", "then about") if of else ()), "strength"),
         rows=rows,
-        settings=f"Strengths {how_found(fields)}; groups of the {len(numbers)} strongest by the "
-        f"shape of their fields{more}.",
+        settings=f"Strengths {how_found(found.fields)}{more}.",
     )
 
 
@@ -222,7 +161,7 @@ def meaning(found: Factors) -> Iterator[Table]:
     """All tables about labels, if there are any, and about the dependence of latents."""
     if found.probes and found.associations:
         yield from probes(found.probes)
-        yield information(found.associations, found.labels)
+        yield best_latents(found.associations, found.labels)
         if found.scores:
             yield scores(found)
         if found.directions:
@@ -261,25 +200,6 @@ def probes(table: ProbeTable) -> Iterator[Table]:
         )
 
 
-def information(of: Associations, labels: Sequence[Label]) -> Table:
-    """The information of the best latent of each level about the labels."""
-    rows: list[Sequence[str]] = []
-    by_level = of.by_level()
-    for group in dict.fromkeys(label.group for label in labels):
-        members = [k for k, label in enumerate(labels) if label.group == group]
-        best = max(members, key=lambda k: by_level[k].max())
-        one = of.latents_of(of.labels[best], 1)[0]
-        means = np.mean(by_level[members], 0)
-        rows.append((group, *(shown(x, 3) for x in means), at(one.address)))
-    return Table(
-        title="Information of a level's best latent about a label",
-        head=("labels", *(f"level {h}" for h in range(of.lattice.levels)), "best latent"),
-        rows=rows,
-        settings=f"Nats, means over labels; the best latent for any of them by h, (i, j), c; "
-        f"{associated(of)}.",
-    )
-
-
 def best_latents(of: Associations, labels: Sequence[Label]) -> Table:
     """The most informative latents for each label."""
     words = ("tells most", "then")
@@ -310,7 +230,7 @@ def scores(found: Factors) -> Table:
         head=("score", "value", "shuffled labels"),
         rows=rows,
         settings=f"Of the {of.latents} latents with the strongest receptive fields "
-        f"({many(found.draws, 'draw')}); {len(of.factors)} factors, {of.images} images, "
+        f"({many(found.fields.draws, 'draw')}); {len(of.factors)} factors, {of.images} images, "
         f"{of.bins} bins, forests of {of.trees} trees of depth {of.depth}, seed {of.seed}.",
     )
 

@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object per line, and TensorBoard's files beside it if wanted."""
+"""The log of a run: one JSON object per line."""
 
 import json
 import math
@@ -23,42 +23,24 @@ class Log:
     Args:
         path: The file of JSON lines.
         size: Bytes to keep; a killed run may have written more after its last checkpoint.
-        tensorboard: A folder for TensorBoard's files; `None` for none.
-        step: The step of the last checkpoint, from which TensorBoard continues.
     """
 
-    def __init__(
-        self, path: Path, size: int = 0, tensorboard: Path | None = None, step: int = 0
-    ) -> None:
+    def __init__(self, path: Path, size: int = 0) -> None:
         self._file = path.open("a+b", buffering=0)
         if self._file.seek(0, os.SEEK_END) > size:
             self._file.truncate(size)
-        self._writer: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(tensorboard), purge_step=step or None)
+        self.close = self._file.close
 
     def write(self, step: int, seconds: float, **values: Any) -> None:
         """Append one entry, in which NaN and infinity become null."""
         entry = {"step": step, "seconds": round(seconds, 3), **values}
         plain = {k: None if _is_odd(v) else v for k, v in entry.items()}
         self._file.write(json.dumps(plain).encode() + b"\n")
-        if self._writer:
-            for name, value in values.items():
-                if isinstance(value, float) and not _is_odd(value):
-                    self._writer.add_scalar(name, value, step)
 
     def size(self) -> int:
         """Flush the log to the disk, and return its size in bytes."""
         os.fsync(self._file.fileno())
         return self._file.seek(0, os.SEEK_END)
-
-    def close(self) -> None:
-        """Close all files."""
-        self._file.close()
-        if self._writer:
-            self._writer.close()
 
 
 def _is_odd(value: Any) -> bool:

@@ -12,7 +12,6 @@ from accelerate.utils import broadcast_object_list
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
-from rgflow.checks import check_installed
 from rgflow.config import TrainConfig
 from rgflow.data import Images
 from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
@@ -76,8 +75,6 @@ def train(
     main = accelerator.is_main_process
     # Decided by one for all: what a timed product says may differ between processes.
     config = broadcast_object_list([resolved(config) if main else None])[0]
-    if config.tensorboard:
-        check_installed("tensorboard", "as tensorboard=true", "tensorboard")
     checkpoints = run.checkpoints(config.keep)
     # Where there is a checkpoint, everything comes from that.
     state = checkpoints.load() if resume else None
@@ -128,7 +125,7 @@ def train(
         display = Display(config, flow, training_set, enabled=progress and main)
         session = _Session(trainer, run, checkpoints, validation_set, display)
         if main:
-            run.open_log(trainer.log_size, trainer.step, tensorboard=config.tensorboard)
+            run.open_log(trainer.log_size)
         with display, Interruptions() as interruptions:
             if checkpoints.damaged:
                 session.tell(f"{checkpoints.damage()}: goes on from step {trainer.step}")
@@ -317,8 +314,7 @@ class _Session:
         at_once = self._at_once()
         if self.validation:
             images = torch.from_numpy(self.validation.images.copy())
-            labels = torch.from_numpy(self.validation.classes) if flow.labels else None
-            terms = terms_of(flow, images, labels=labels, batch_size=at_once)
+            terms = terms_of(flow, images, batch_size=at_once)
             return terms, summary(flow, terms, seed=0), {}
         generator = torch.Generator(flow.device).manual_seed(0)
         batch = Batch(size=config.validate_count, generator=generator)
@@ -338,18 +334,10 @@ class _Session:
     def _draw(self, flow: Flow) -> None:
         """Draw samples, from the same latents every time, and the learning curve."""
         if flow.config.channels in (1, 3) and flow.pixels:
-            device = flow.device
-            z = flow.draw(SAMPLES, generator=torch.Generator(device).manual_seed(0))
+            z = flow.draw(SAMPLES, generator=torch.Generator(flow.device).manual_seed(0))
             most = self._at_once()
-            classes = torch.arange(SAMPLES, device=device) % max(flow.config.labels, 1)
             parts = [slice(k, k + most) for k in range(0, SAMPLES, most)]
-            samples = torch.cat(
-                [
-                    flow.decode(z.select(part), labels=classes[part] if flow.labels else None)
-                    for part in parts
-                ]
-            )
-            samples = flow.bounded(samples)
+            samples = flow.bounded(torch.cat([flow.decode(z.select(part)) for part in parts]))
             path = self.run.pictures / f"samples-{self.trainer.step:07d}.png"
             write_picture(path, figures.grid(samples))
         self.run.draw_curve(flow.unit.name)

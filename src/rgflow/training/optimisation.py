@@ -32,12 +32,10 @@ class Optimisation:
     Args:
         flow: The flow; its parameters that need no gradient stay as they are.
         config: Optimiser, betas, weight decay, clipping, averaging.
-        accelerator: Spreads the work over processes; `None`: a single process.
+        accelerator: Spreads the work over processes.
     """
 
-    def __init__(
-        self, flow: Flow, config: TrainConfig, accelerator: Accelerator | None = None
-    ) -> None:
+    def __init__(self, flow: Flow, config: TrainConfig, accelerator: Accelerator) -> None:
         self.flow, self.config, self.accelerator = flow, config, accelerator
         wanted = flow.maps() if config.optimizer == "muon" else ()
         found = dict.fromkeys(p for bijector in wanted for p in bijector.hidden_matrices())
@@ -50,31 +48,24 @@ class Optimisation:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.losses: nn.Module = _Losses(flow, config.objective)
-        self.optimizers: list[torch.optim.Optimizer] = [adamw]
+        optimizers: list[torch.optim.Optimizer] = [adamw]
         if matrices:
             dtype = training_dtype(config.model.compute_dtype) or torch.float32
             muon = Muon(matrices, lr=config.muon_lr, decay=config.muon_decay, dtype=dtype)
-            self.optimizers.append(muon)
-        if accelerator:
-            self.losses, *self.optimizers = accelerator.prepare(self.losses, *self.optimizers)
+            optimizers.append(muon)
+        self.losses: nn.Module
+        self.losses, *self.optimizers = accelerator.prepare(
+            _Losses(flow, config.objective), *optimizers
+        )
         self.average = (
             AveragedModel(flow, multi_avg_fn=_moving_average(config.ema_decay))
             if config.ema_decay
             else None
         )
 
-    def step(self, loss: Tensor, lr: float) -> float:
-        """`backward` with a loss [], then `update`."""
-        self.backward(loss)
-        return self.update(lr)
-
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss [], in nats per dimension, to those of the step so far."""
-        if self.accelerator:
-            self.accelerator.backward(loss)
-        else:
-            loss.backward()
+        self.accelerator.backward(loss)
 
     def update(self, lr: float, *, valid: bool = True) -> float:
         """Clip, take a step, and update the average, unless the gradient isn't finite.
@@ -86,7 +77,10 @@ class Optimisation:
         Returns:
             The norm of the gradient before it was clipped. If it isn't finite, nothing has changed.
         """
-        norm = self._clip() if valid else math.nan
+        # Every process has the whole gradient, so none has to ask the others.
+        most = self.config.max_grad_norm or math.inf
+        parameters = self.flow.parameters()
+        norm = float(nn.utils.clip_grad_norm_(parameters, most)) if valid else math.nan
         if math.isfinite(norm):
             share = lr / self.config.lr if self.config.lr else 0.0
             for optimizer, peak in zip(
@@ -130,17 +124,6 @@ class Optimisation:
                         raise ValueError("an optimiser's state is of other weights")
         if self.average:
             self.average.load_state_dict(state["average"])
-
-    def _clip(self) -> float:
-        """Scale the gradient down to `max_grad_norm`, if it is larger; returns its norm before.
-
-        Every process has the whole gradient, so none has to ask the others.
-        """
-        parameters = [p for p in self.flow.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.max_grad_norm and self.config.max_grad_norm < norm < math.inf:
-            nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
-        return float(norm)
 
     def averaged_flow(self) -> Flow:
         """The flow with averaged weights; the flow itself before the first step."""

@@ -3,7 +3,6 @@
 config.yaml      all settings; can be passed back with --config
 run.json         versions, git state, machine, data, and at the end the result
 log.jsonl        one JSON object per step, per validation, and per event
-tensorboard/     the same for TensorBoard, with `tensorboard: true`
 checkpoints/     everything needed to resume, at the last few validations
 model/           averaged weights of the best validation, for `load_flow`, and the quantiles of the
                  terms of the validation images
@@ -324,10 +323,9 @@ class Run:
         """Add the result (a dataclass) to run.json."""
         self.save_json(RECORD, {**self.record(), "result": asdict(result)})
 
-    def open_log(self, size: int, step: int, *, tensorboard: bool) -> None:
+    def open_log(self, size: int) -> None:
         """Open the log for writing, as `log`, after cutting it to `size` bytes."""
-        folder = self.folder / "tensorboard" if tensorboard else None
-        self.log = Log(self.folder / LOG, size, folder, step)
+        self.log = Log(self.folder / LOG, size)
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of the log."""

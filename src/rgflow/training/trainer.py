@@ -5,7 +5,6 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +26,7 @@ from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation, training_dtype
 
 CHANGEABLE = {
-    "minutes", "steps", "validate_every", "validate_count", "keep", "tensorboard", "compile",
+    "minutes", "steps", "validate_every", "validate_count", "keep", "compile",
     "accumulate", "data_root", "download", "pretrained",
 }  # fmt: skip
 """Settings that may change when a run is resumed."""
@@ -95,7 +94,6 @@ class Trainer:
             world=accelerator.num_processes,
             dtype=getattr(torch, config.dtype),
             endless=_endless(config, accelerator),
-            labels=images.classes if images and flow.labels else None,
         )
         self.networks = training_dtype(config.model.compute_dtype)
         self.data = _fingerprint(images) if images else ""
@@ -208,7 +206,6 @@ class Trainer:
             self.lr *= 0.5 * (1 + math.cos(math.pi * fraction))
         self.flow.train()
         batch = self.batches.at(self.step, self.accelerator.device)
-        batch = replace(batch, fraction=fraction)
         total = self.accelerator.reduce(self._backward(batch), "mean") / batch.size
         self.nll = self.flow.unit(-total).item()
         self.gradient_norm = self.optimisation.update(self.lr, valid=math.isfinite(self.nll))

@@ -1,0 +1,223 @@
+"""Picture files from anybody: first the header, then the pixels, or a sentence that says why not.
+
+No other module opens pictures with Pillow.
+
+Letters in shapes: C channels; H, W rows and columns.
+"""
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, PngImagePlugin
+from PIL.ImageFile import ImageFile
+
+from rgflow.reading import DamagedError, opened, reason
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF", "PPM")
+"""Formats that are read, if the installed Pillow supports them."""
+MAX_PIXELS = 64_000_000
+"""Pixels of a picture, unless more are asked for. Decoding WebP takes the most memory, 16 bytes per
+pixel: 1 GiB for these."""
+FILE_BYTES_PER_PIXEL, SPARE_FILE_BYTES = 8, 1 << 26
+"""What a file may have: four channels of 16 bits, and whatever else is in it."""
+MAX_PROFILE_BYTES = 1 << 24
+"""Bytes of a colour profile, or of EXIF; JPEG can't hold larger ones."""
+MAX_DPI = 1 << 16
+"""Dots per inch; not all formats can hold larger numbers."""
+MODES = {name: name for name in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")} | {
+    **{"I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16", "I": "I;16"},
+    **{"PA": "RGBA", "RGBX": "RGB"},
+}
+"""Modes of Pillow that are read, and those in which they are kept; others are refused."""
+
+# Otherwise Pillow doesn't read all files that it writes.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_PROFILE_BYTES)
+
+
+class _RefusedError(Exception):
+    """What a picture has that isn't read, in words."""
+
+
+@contextmanager
+def picture_file(
+    file: Path | BinaryIO, most: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+) -> Iterator[ImageFile]:
+    """A picture file, whatever its name, of which only the header has been read.
+
+    What goes wrong in the block counts as damage, as Pillow's errors have no class in common.
+
+    Args:
+        file: A regular file, or one in memory.
+        most: Maximum number of pixels.
+        formats: Those that it may have.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+        PermissionError: If it may not be read.
+        DamagedError: If it isn't such a file, is damaged or too large.
+
+    Example:
+        >>> content = io.BytesIO()
+        >>> Image.new("L", (30, 20)).save(content, "PNG")
+        >>> with picture_file(content) as found:
+        ...     found.size
+        (30, 20)
+    """
+    name = getattr(file, "name", "this")
+    with opened(file, "a picture file") if isinstance(file, Path) else nullcontext(file) as content:
+        try:
+            yield _header(content, name, most, formats)
+        except DamagedError:
+            raise
+        except _RefusedError as error:
+            raise DamagedError(
+                f"Expected a picture of 8 or 16 bits; {name} has {error}: convert it first."
+            ) from error
+        except MemoryError as error:
+            raise DamagedError(
+                f"Expected enough memory for {name}; there isn't enough: make it smaller."
+            ) from error
+        except Exception as error:
+            raise DamagedError(
+                f"Expected a picture file, such as PNG, JPEG or WebP; {name} isn't one, or is "
+                f"damaged ({reason(error)})."
+            ) from error
+
+
+def _header(content: BinaryIO, name: object, most: int, formats: Sequence[str]) -> ImageFile:
+    """The header of a picture of at most so many pixels."""
+    size = content.seek(0, io.SEEK_END)
+    limit = FILE_BYTES_PER_PIXEL * max(most, MAX_PIXELS) + SPARE_FILE_BYTES
+    if size > limit:
+        raise DamagedError(
+            f"Expected a picture file of at most {limit / 1e6:.0f} MB; {name} has "
+            f"{size / 1e6:.0f}: make it smaller, or raise the limit."
+        )
+    content.seek(0)
+    start = content.read(16)
+    Image.init()
+    for kind in formats:
+        make, accepts = Image.OPEN.get(kind, (None, None))
+        if make and (accepts is None or accepts(start) is True):
+            content.seek(0)
+            found = make(content, "")  # as Image.open would; but that has one limit for all threads
+            if math.prod(found.size) > most:
+                raise DamagedError(
+                    f"Expected a picture of at most {most / 1e6:g} megapixels; {name} has "
+                    f"{found.width}×{found.height} pixels: make it smaller, or raise the limit."
+                )
+            return found
+    raise ValueError("unknown format")
+
+
+def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
+    """The picture in a file, upright and in a mode that is kept, and what it lacks, in words. Of
+    all else in the file, its colour profile, EXIF and resolution are kept.
+
+    Raises:
+        Exception: Whatever Pillow raises for a damaged file; `picture_file` says it in a sentence.
+    """
+    notes, tags = list[str](), getattr(file, "tag_v2", {})
+    if getattr(file, "is_animated", False):
+        notes.append("only its first frame is used")
+    if (bits := _bits(file)) > 8 and not file.mode.startswith("I"):
+        notes.append(f"only the upper 8 of {bits} bits per colour are read and written")
+    if (channels := tags.get(277, 0)) > len(file.getbands()):
+        notes.append(f"only {len(file.getbands())} of {channels} channels are read and written")
+    exif = file.getexif() if tags else None
+    with suppress(Exception):
+        if exif:
+            file.info["exif"] = words_of(exif)
+    file.load()
+    try:
+        image = ImageOps.exif_transpose(file)  # a copy: the file holds on to memory of its decoder
+    except Exception:
+        image = file.copy()
+        image.info["exif"] = None
+    info: dict[Any, Any] = _kept(image.info, notes)
+    if image.mode not in MODES:
+        raise _RefusedError("real values of unknown range" if image.mode == "F" else image.mode)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if not 0 <= values.min() <= values.max() < 1 << 16:
+            raise _RefusedError(f"values from {values.min():,} to {values.max():,}")
+        image = Image.fromarray(values.astype(np.uint16) ^ (0xFFFF if tags.get(262) == 0 else 0))
+    elif image.has_transparency_data:
+        # Transparent by one colour: as a channel of its own, so that new pixels can be opaque.
+        image = image.convert("LA" if image.mode in ("1", "L", "LA") else "RGBA")
+    elif image.mode == "P" and np.asarray(image).max() >= len(image.getpalette() or ()) // 3:
+        image = image.convert("RGB")
+        notes.append("the result is RGB, as its palette lacks some of its colours")
+    elif image.mode != MODES[image.mode]:
+        image = image.convert(MODES[image.mode])
+    if image.mode != "I;16":
+        info.pop("transparency", None)
+    image.info = info
+    return image, notes
+
+
+KEPT = ("icc_profile", "exif", "dpi")
+"""What is kept of a file besides pixels, as Pillow calls it."""
+
+
+WORDS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
+"""Tags for description, camera, software, date, artist, copyright, EXIF's own and the place."""
+
+
+def _kept(info: Mapping[Any, Any], notes: list[str]) -> dict[str, Any]:
+    """What is kept of a file besides pixels, and its transparent grey. Nothing else may be there
+    when Pillow writes the picture, as its compression would be used again."""
+    found = dict[str, Any]()
+    for name, called in (("icc_profile", "colour profile"), ("exif", "EXIF")):
+        if isinstance(value := info.get(name), bytes) and len(value) <= MAX_PROFILE_BYTES:
+            found[name] = value
+        elif name in info:
+            notes.append(f"its {called} is damaged or too large, and left out")
+    with suppress(TypeError, ValueError):
+        dpi = tuple(map(float, info.get("dpi", ())))
+        if len(dpi) == 2 and all(0 < x < MAX_DPI for x in dpi):
+            found["dpi"] = dpi
+    if isinstance(clear := info.get("transparency"), int):
+        found["transparency"] = clear
+    return found
+
+
+def words_of(exif: Image.Exif) -> bytes:
+    """EXIF without what would tell how the pixels of a TIFF file are stored."""
+    for tag in {*exif} - {*WORDS}:
+        del exif[tag]
+    return exif.tobytes()
+
+
+def _bits(file: ImageFile) -> int:
+    """Bits per colour, of which Pillow reads the upper 8; of grey it reads 16."""
+    if file.format == "AVIF" and file.fp:
+        file.fp.seek(0)
+        start = file.fp.read(1 << 12)
+        at = start.find(b"av1C")
+        return 10 if at >= 0 and start[at + 6] & 64 else 8
+    name, _, _, how = file.tile[0] if file.tile else ("", 0, 0, "")
+    if name.startswith("ppm") and isinstance(how, tuple):
+        return int(how[1]).bit_length()
+    return 16 if ";16" in str(how) and "BGR" not in str(how) else 8
+
+
+def flat(image: Image.Image, behind: tuple[int, ...]) -> Image.Image:
+    """A picture of one of `MODES` in 8-bit grey or RGB, over the colour `behind` it."""
+    if image.mode == "I;16":
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        if (clear := image.info.get("transparency")) is not None:
+            grey[values == clear] = np.asarray(Image.new("RGB", (1, 1), behind).convert("L"))[0, 0]
+        return Image.fromarray(grey)
+    if image.mode in ("LA", "RGBA"):
+        over = Image.new("RGBA", image.size, (*behind, 255))
+        over.alpha_composite(image if image.mode == "RGBA" else image.convert("RGBA"))
+        image = over
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)

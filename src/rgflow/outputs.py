@@ -1,0 +1,373 @@
+"""What commands make of people's files: under names of its own, and never in place of theirs.
+
+A folder of results holds a record, a line for each file that was written and for each input that is
+done. So the same command, run again, skips what is done, and may replace what it has written; any
+other file stays.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from errno import EDQUOT, ENOSPC, EROFS
+from pathlib import Path
+from typing import Any
+
+from rgflow.checks import out_of_memory, short
+from rgflow.files import GUARD, MAX_NAME_BYTES, PART, locked, writing
+from rgflow.reading import DamagedError, opened, read_lines, reason
+from rgflow.text import many, say
+
+RECORD = ".rgflow.jsonl"
+"""The name of a record."""
+OWN_PART = re.compile(rf"\..{{1,40}}\.[0-9a-f]{{32}}{re.escape(PART)}", re.DOTALL)
+"""The names of unfinished files of `rgflow.files.replacing`."""
+CHUNK = 1 << 20
+"""Bytes that are hashed at a time."""
+
+
+class LeftOutError(ValueError):
+    """Some of several inputs were left out; the others are done."""
+
+    exit_code = 1
+    """Of the command."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input, and where its results go.
+
+    Attributes:
+        number: Its place among the inputs that were given.
+        path: Its path as given.
+        folder: The folder of its results.
+        stem: What the names of its results contain.
+        key: Hash of its content and of the settings.
+    """
+
+    number: int
+    path: Path
+    folder: Path
+    stem: str
+    key: str = ""
+
+    def out(self, pattern: str) -> Path:
+        """A result, whose name is a pattern with the stem in place of the first `*`. Of a name that
+        is too long the stem is cut, and made unique by a hash.
+
+        Raises:
+            ValueError: If it is too long without its stem.
+        """
+        stem, mark = self.stem, ""
+        while len(os.fsencode(name := pattern.replace("*", stem + mark, 1))) > MAX_NAME_BYTES:
+            mark = f"-{hashlib.sha256(os.fsencode(self.stem)).hexdigest()[:8]}"
+            if not stem:
+                raise ValueError(
+                    f"Expected shorter file names; got {short(name)}: rename the file."
+                )
+            stem = stem[:-1]
+        return self.folder / name
+
+
+class Outputs:
+    """The results of a command, in a folder or in one file.
+
+    In a `with` block, no other process writes there, and all that `rgflow.files.replacing` writes
+    is checked and recorded.
+
+    Args:
+        place: The folder, or the file.
+        inputs: All files that are read; they are never written over.
+        settings: All else that the results depend on.
+        overwrite: Whether other files may be written over, too.
+        home: The folder of the record; None: nothing is recorded.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        inputs: Iterable[Path],
+        settings: Any,
+        *,
+        overwrite: bool = False,
+        home: Path | None = None,
+    ) -> None:
+        self._place, self._home, self._overwrite = place, home, overwrite
+        self._key = _hash(settings)
+        self._inputs = {identity for path in inputs if (identity := _identity(path))}
+        self._written: list[Path] = []
+        self._made: dict[str, tuple[str, str]] = {}
+        self._done: dict[str, list[str]] = {}
+
+    def _read(self) -> None:
+        record = self._home and self._home / RECORD
+        for line in lines(record, "the record of a folder of results") if record else ():
+            name, key, names = (line.get(what) for what in ("name", "key", "names"))
+            if isinstance(names, list):
+                self._done[str(key)] = [str(one) for one in names]
+            else:
+                self._made[str(name)] = str(key), str(line.get("sha256"))
+
+    @contextmanager
+    def guarded(self, *, shared: bool = False) -> Iterator[None]:
+        """Hold the folder of the record for this process, and guard what is written.
+
+        Args:
+            shared: Whether other processes may have it, too, if theirs is shared as well.
+
+        Raises:
+            ValueError: If another process has it, or its record is damaged.
+            OSError: If it can't be made.
+        """
+        home = self._home or self._place.parent
+        new = not home.exists()
+        with writing(home, into=True):
+            pass
+        with locked(home, shared=shared) as alone:
+            if not alone:
+                raise ValueError(
+                    f"Expected {home} to itself; another process writes there: wait for it, or "
+                    "name another --out."
+                )
+            self._read()
+            token = GUARD.set(self)
+            try:
+                yield
+            finally:
+                GUARD.reset(token)
+                if new:
+                    with suppress(OSError):
+                        home.rmdir()  # which fails if there is something in it
+
+    def check(self, path: Path) -> None:
+        """Check that a file may be written.
+
+        Raises:
+            ValueError: If it is an input, or something else that this command didn't write.
+        """
+        if (identity := _identity(path)) and identity in self._inputs:
+            raise ValueError(
+                f"Expected results that replace no input; {path} is one: name another --out."
+            )
+        if self._overwrite or not self._covers(path) or not os.path.lexists(path):
+            return
+        key, digest = self._made.get(self._name(path), ("", ""))
+        if key != self._key or digest != _digest(path):
+            raise ValueError(
+                f"Expected names that are free; {path} is there, and this command with these "
+                "settings didn't write it: name another --out, or add --overwrite."
+            )
+
+    def note(self, path: Path, part: Path) -> None:
+        """Record a file that will be written, whose content is complete in `part`.
+
+        Raises:
+            ValueError: As `check`.
+            OSError: If the record can't be written.
+        """
+        self.check(path)
+        if self._home and self._covers(path):
+            name, digest = self._name(path), _digest(part)
+            self._note({"name": name, "key": self._key, "sha256": digest})
+            self._made[name] = self._key, digest
+            self._written.append(path)
+
+    def sources(
+        self, groups: Sequence[Sequence[Path]], patterns: Callable[[Path], Sequence[str]]
+    ) -> list[Source]:
+        """Inputs with names for their results, which differ whatever the system takes for the same.
+        Inputs of several folders have results in several folders.
+
+        Args:
+            groups: For each input, the files that its results depend on; the first one names them.
+            patterns: What the names of the results of an input may be, as for `Source.out`.
+
+        Raises:
+            ValueError: If there are other files of these names.
+        """
+        once = {tuple(map(_absolute, files)): k for k, files in reversed([*enumerate(groups)])}
+        top = os.path.commonpath([first.parent for first, *_ in once])
+        taken, found = set[str](), list[Source]()
+        for files, number in sorted(once.items(), key=lambda one: one[1]):
+            path, folder = files[0], self._place / files[0].parent.relative_to(top)
+            for again in range(len(groups) + 1):
+                more = f"-{path.suffix[1:]}" if again else ""
+                stem = path.stem + more + f"-{again}" * (again > 1)
+                one = Source(number, groups[number][0], folder, stem)
+                results = [one.out(pattern) for pattern in patterns(one.path)]
+                names = {_folded(result.with_suffix("")) for result in results}
+                if not names & taken:
+                    break
+            taken |= names
+            what = [self._key, self._name(folder / stem), [_digest(file) for file in files]]
+            found.append(one := replace(one, key=_hash(what)))
+            if not self.is_done(one):
+                with self._of(one):
+                    for result in results:
+                        self.check(result)
+        for folder in {one.folder for one in found}:
+            for path in folder.glob(f".*{PART}"):  # of a process that was killed
+                if OWN_PART.fullmatch(path.name):
+                    with suppress(OSError):
+                        path.unlink()
+        return found
+
+    def is_done(self, source: Source) -> bool:
+        """Whether all results of an input are there as they were written."""
+        names = self._done.get(source.key, [])
+        made = [self._made.get(name) for name in names]
+        return bool(names) and made == [(source.key, _digest(self._place / name)) for name in names]
+
+    def each(self, sources: Sequence[Source], work: Callable[[Source], None]) -> None:
+        """Make the results of each input that isn't done; one that fails is left out.
+
+        Args:
+            sources: The inputs.
+            work: Makes the results of one.
+
+        Raises:
+            LeftOutError: In the end, if inputs were left out; if there is only one input, what was
+                wrong with it instead.
+            OSError: If the disk is full.
+        """
+        left, todo = list[str](), [one for one in sources if not self.is_done(one)]
+        if done := len(sources) - len(todo):
+            say(
+                f"{done} of {many(len(sources), 'file')} {'was' if done == 1 else 'were'} done "
+                f"before; the results are in {self._place}."
+            )
+        try:
+            for one in todo:
+                with self._of(one):
+                    try:
+                        work(one)
+                        names = [self._name(path) for path in self._written]
+                        self._note({"key": one.key, "names": names})
+                    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+                        memory = out_of_memory(error)
+                        if len(sources) == 1 or _is_full(error):
+                            raise
+                        if isinstance(error, RuntimeError) and not memory:
+                            raise
+                        left.append(
+                            f"{one.path}: {'too little memory' if memory else reason(error)}"
+                        )
+        finally:
+            for text in left:
+                say(f"left out: {text}.")
+        if left:
+            raise LeftOutError(
+                f"Expected to make results of {many(len(sources), 'file')}; {len(left)} had to be "
+                "left out, as listed above: run the same command again to try these alone."
+            )
+
+    @contextmanager
+    def _of(self, source: Source) -> Iterator[None]:
+        """All that is written or checked belongs to an input."""
+        before = self._key, self._written
+        self._key, self._written = source.key, []
+        try:
+            yield
+        finally:
+            self._key, self._written = before
+
+    def _covers(self, path: Path) -> bool:
+        return _absolute(path).is_relative_to(_absolute(self._place))
+
+    def _name(self, path: Path) -> str:
+        return os.path.relpath(path, self._place)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        if self._home:
+            with writing(self._home / RECORD) as path, path.open("ab") as file:
+                file.write(f"{json.dumps(line)}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Check that a disk has so many free bytes.
+
+    Raises:
+        ValueError: If it has fewer.
+    """
+    there = next(one for one in (folder, *_absolute(folder).parents) if one.exists())
+    if (free := shutil.disk_usage(there).free) < size:
+        raise ValueError(
+            f"Expected about {size / 1e6:,.0f} MB of free space for {folder}; there are "
+            f"{free / 1e6:,.0f}: free some, or name another --out."
+        )
+
+
+@contextmanager
+def keeping(path: Path) -> Iterator[None]:
+    """Remove a file of unfinished work when it is done or has failed, unless it can be continued:
+    after an interruption, or when memory or the disk was full."""
+    try:
+        yield
+    except ValueError:
+        path.unlink(missing_ok=True)
+        raise
+    path.unlink(missing_ok=True)
+
+
+def lines(path: Path, what: str) -> list[dict[str, Any]]:
+    """The JSON objects in the lines of a file, or none without a file; the last line may be cut
+    off, and is then removed.
+
+    Raises:
+        ValueError: If something else is in it than `what`.
+    """
+    if not os.path.lexists(path):
+        return []
+    if path.is_symlink():  # to something that isn't ours
+        raise DamagedError(f"Expected {what}; {path} is a link: remove it.")
+    found = read_lines(path, what)
+    content = path.read_bytes()
+    os.truncate(path, content.rfind(b"\n") + 1)
+    return found
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether it says that nothing more can be written."""
+    cause = error.__cause__ or error
+    return isinstance(cause, OSError) and cause.errno in (ENOSPC, EDQUOT, EROFS)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
+
+
+def _folded(path: Path) -> str:
+    """The same for names that some file system takes for the same."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of the file that a path leads to, by whatever name or link."""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Hash of a file's content; if it can't be read, of its name."""
+    found = hashlib.sha256()
+    try:
+        with opened(path) as file:
+            while chunk := file.read(CHUNK):
+                found.update(chunk)
+    except (OSError, ValueError):
+        return hashlib.sha256(os.fsencode(path)).hexdigest()
+    return found.hexdigest()

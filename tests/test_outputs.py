@@ -1,0 +1,256 @@
+"""What commands write: under names of its own, whole, recorded, and never in place of what people
+own; many files in one run."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rgflow import files, outputs
+from rgflow.cli import main
+from rgflow.photographs import enlarging, restoring
+from runs import largest_file
+
+BOX = ["--box", "[5, 5, 4, 4]"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, which commands run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def picture(path, size=(24, 20), seed=0):
+    """A picture file of noise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    noise = random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def contents(folder="."):
+    """All files below a folder and what they hold, without records and unfinished work."""
+    every = (path for path in Path(folder).rglob("*") if path.is_file())
+    every = (path for path in every if path.name != outputs.RECORD and path.suffix != ".kept")
+    return {str(path): path.read_bytes() for path in every}
+
+
+def refused(arguments, capsys, message):
+    """A command is refused in one sentence, and changes nothing."""
+    before = contents()
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert contents() == before
+
+
+# ---------------------------------------------------------------- what isn't written over
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+@pytest.mark.parametrize("command", [["repair", *BOX], ["enlarge"]])
+@pytest.mark.parametrize("how", ["itself", "link", "hard link", "folder"])
+def test_an_input_is_never_written_over(how, command, more, here, capsys):
+    picture("in/x.png")
+    match how:
+        case "link":
+            Path("out").mkdir()
+            Path("out/x.png").symlink_to("../in/x.png")
+        case "hard link":
+            Path("out").mkdir()
+            os.link("in/x.png", "out/x.png")
+        case "folder":
+            Path("out").symlink_to("in")
+    out = "in" if how == "itself" else "out"
+    refused([*command, "in/x.png", "--out", out, *more], capsys, "replace no input")
+
+
+def test_a_mask_is_an_input(here, capsys):
+    picture("in/x.png")
+    Image.new("L", (24, 20), 255).save("in/x-before-after.png")
+    arguments = ["repair", "in/x.png", "--mask", "in/x-before-after.png", "--out", "in"]
+    Path("in/x.png").rename("x.png")
+    arguments[1] = "x.png"
+    refused([*arguments, "--overwrite"], capsys, "replace no input")
+
+
+@pytest.mark.parametrize("name", ["x.png", "x-mask.png", "x-before-after.png", "x-2.png"])
+def test_files_of_the_user_stay(name, here, capsys, monkeypatch):
+    picture("x.png")
+    picture(f"out/{name}", seed=1)
+    monkeypatch.setattr(restoring, "restore", None)  # nothing is computed before
+    arguments = ["repair", "x.png", "--completions", "2", "--out", "out"]
+    refused(arguments, capsys, f"out/{name} is there")
+    monkeypatch.undo()
+    os.chdir(here)
+    if name == "x.png":
+        assert main([*arguments[:2], *BOX, "--out", "out", "--overwrite"]) == 0
+        assert np.asarray(Image.open("out/x.png")).shape == (20, 24, 3)
+
+
+def test_results_of_other_settings_stay_and_own_ones_are_continued(here, capsys):
+    picture("x.png")
+    assert main(["repair", "x.png", *BOX]) == 0
+    refused(["repair", "x.png", "--box", "[1, 1, 3, 3]"], capsys, "didn't write it")
+    refused(["enlarge", "x.png", "--out", "repaired"], capsys, "didn't write it")
+    before = contents()
+    assert main(["repair", "x.png", *BOX]) == 0
+    assert "1 of 1 file was done before" in capsys.readouterr().out
+    assert contents() == before
+    assert main(["repair", "x.png", "--box", "[1, 1, 3, 3]", "--overwrite"]) == 0
+    assert contents() != before
+    # Changed by somebody since then.
+    Image.open("repaired/x.png").rotate(180).save("repaired/x.png")
+    refused(["repair", "x.png", "--box", "[1, 1, 3, 3]"], capsys, "didn't write it")
+    # One of the files is gone: all are made again.
+    assert main(["repair", "x.png", *BOX, "--out", "new"]) == 0
+    Path("new/x.png").unlink()
+    assert main(["repair", "x.png", *BOX, "--out", "new"]) == 0
+    assert Path("new/x.png").is_file()
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_distinct_inputs_have_distinct_results(here):
+    for number, name in enumerate(["a/x.png", "b/x.png", "a/z.png", "a/z.jpg", "a/Z.png"]):
+        picture(name, seed=number)
+    every = ["a/x.png", "b/x.png", "a/z.png", "a/z.jpg", "a/Z.png", "a/x.png"]
+    assert main(["enlarge", *every, "--out", "o"]) == 0
+    found = ["a/x.png", "b/x.png", "a/z.png", "a/z-jpg.png", "a/Z-png.png"]
+    assert sorted(contents("o")) == sorted(f"o/{name}" for name in found)
+    for name, result in zip(every, found, strict=False):
+        small, large = (np.asarray(Image.open(path)) for path in (name, f"o/{result}"))
+        if name.endswith(".png"):
+            assert np.array_equal(large[::2, ::2], small)
+
+
+def test_results_beside_the_result_have_names_of_their_own(here):
+    picture("m.png")
+    picture("m-before-after.png", (30, 20), seed=1)
+    assert main(["repair", "m.png", "m-before-after.png", *BOX, "--out", "o"]) == 0
+    assert len(contents("o")) == 4
+    assert Image.open("o/m-before-after.png").width > 40
+    assert Image.open("o/m-before-after-png.png").size == (30, 20)
+
+
+def test_long_names(here):
+    name = "n" * 236 + ".png"
+    picture(name)
+    assert main(["repair", name, *BOX, "--out", "o"]) == 0
+    found = sorted(Path(path).name for path in contents("o"))
+    assert name in found
+    (other,) = {*found} - {name}
+    assert other.endswith("-before-after.png")
+    assert other.startswith("nnn")
+
+
+# ---------------------------------------------------------------- many files
+
+
+def test_a_bad_file_does_not_end_a_run(here, capsys):
+    for number in range(2):
+        picture(f"good{number}.png", seed=number)
+    Path("bad.png").write_text("no picture")
+    latin = os.fsdecode(b"gr\xf6n.png")
+    Path("good0.png").rename(latin)
+    arguments = ["repair", latin, "bad.png", "none.png", "good1.png", *BOX]
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert "left out: bad.png: Expected a picture file" in said.out
+    assert "left out: none.png: Expected a picture file; there is none" in said.out
+    assert said.err.count("\n") == 1
+    assert "4 files; 2 had to be left out" in said.err
+    assert len(contents("repaired")) == 4
+    before = contents("repaired")
+    picture("bad.png", seed=3)
+    assert main(arguments) == 1
+    assert "2 of 4 files were done before" in capsys.readouterr().out
+    assert before.items() < contents("repaired").items()
+    picture("none.png", seed=4)
+    assert main(arguments) == 0
+
+
+def test_a_full_disk_is_one_sentence_and_work_is_continued(here, capsys, monkeypatch):
+    picture("x.png", (70, 64))
+    picture("y.png")
+    with largest_file(8000):
+        refused(["enlarge", "x.png", "--out", "o"], capsys, "Expected to write o/.x.")
+        assert main(["enlarge", "x.png", "y.png", "--out", "o"]) == 1
+    assert ".kept; File too large" in capsys.readouterr().out
+    assert main(["enlarge", "x.png", "y.png", "--out", "o"]) == 0
+    assert sorted(contents("o")) == ["o/x.png", "o/y.png"]
+    monkeypatch.setattr(outputs.shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
+    monkeypatch.setattr(enlarging, "enlarge", None)
+    refused(["enlarge", "x.png", "--out", "p"], capsys, "MB of free space for p; there are 0")
+
+
+def test_what_cannot_be_continued_leaves_nothing(here, capsys, monkeypatch):
+    picture("x.png")
+    old = enlarging.enlarge
+
+    def fails(*arguments, **options):
+        old(*arguments, **options)
+        raise ValueError("It doesn't work.")
+
+    monkeypatch.setattr(enlarging, "enlarge", fails)
+    assert main(["enlarge", "x.png", "--out", "o"]) == 2
+    assert not Path("o").exists()
+
+
+def test_one_process_at_a_time(here, capsys):
+    picture("x.png")
+    Path("repaired").mkdir()
+    with files.locked(Path("repaired")):
+        refused(["repair", "x.png", *BOX], capsys, "another process writes there")
+
+
+def test_a_killed_command_leaves_its_own_files_whole_and_continues(here):
+    """And the parts that it leaves are removed, but not those of anybody else."""
+    picture("x.png", (160, 120))
+    command = [sys.executable, "-m", "rgflow", "enlarge", "x.png", "--out", "o"]
+    process = subprocess.Popen(command)
+    while not sum(path.stat().st_size for path in Path("o").glob("*.kept")) > 12_000:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    (kept,) = Path("o").glob(".*.kept")
+    with kept.open("r+b") as file:  # as a crash of the machine leaves it
+        file.seek(9_000)
+        file.write(b"\0" * 100)
+    Path("o/.x.png.0123456789abcdef0123456789abcdef.part").touch()
+    Path("o/.theirs.part").touch()
+    assert main(command[3:]) == 0
+    assert sorted(contents("o")) == ["o/.theirs.part", "o/x.png"]
+    assert not list(Path("o").glob("*.kept"))
+    assert main([*command[3:-1], "whole"]) == 0
+    assert Path("o/x.png").read_bytes() == Path("whole/x.png").read_bytes()
+
+
+def test_records_of_strangers(here, capsys):
+    """They are refused if they are no records, and nothing is done to what they lead to."""
+    picture("x.png")
+    Path("repaired").mkdir()
+    record = Path("repaired", outputs.RECORD)
+    record.write_text("[1]\n")
+    refused(["repair", "x.png", *BOX], capsys, "Expected the record of a folder of results")
+    record.unlink()
+    Path("precious.jsonl").write_text('{"a": 1}\n{"b": ')
+    record.symlink_to("../precious.jsonl")
+    refused(["repair", "x.png", *BOX], capsys, "is a link")
+    record.unlink()
+    record.write_text(json.dumps({"name": "x.png", "key": ["?"], "sha256": None}) + '\n{"cut')
+    assert main(["repair", "x.png", *BOX]) == 0
+    assert main(["repair", "x.png", *BOX]) == 0
+    assert "1 of 1 file was done before" in capsys.readouterr().out
